@@ -1,0 +1,66 @@
+"""The errors this project raises on purpose, and the one helper that makes them useful.
+
+```
+DndError
+├── StudyError        the study file asks for something that is not there or not allowed
+├── NotFoundError     a name (model, layer, unit, asset, run, file) that does not exist
+├── UpstreamError     a product whose inputs have not been materialized under this study
+├── StoreError        an artefact is missing, torn or changed
+└── LineageError      the lineage database cannot be read or written
+```
+
+Every message says what was asked, what was found, the nearest valid choices and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DndError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+
+class StudyError(DndError):
+    """The study file asks for something that is not there or not allowed."""
+
+
+class NotFoundError(DndError):
+    """A name that does not exist."""
+
+
+class UpstreamError(DndError):
+    """A product whose inputs have not been materialized under the present study."""
+
+
+class StoreError(DndError):
+    """An artefact is missing, torn or changed."""
+
+
+class LineageError(DndError):
+    """The lineage database cannot be read or written."""
+
+
+def nearest(asked: str, choices: Iterable[str], n: int = 5) -> list[str]:
+    """The up to `n` names in `choices` that look most like `asked`, best first.
+
+    Falls back on the first `n` choices when nothing is similar, so that an error can always show
+    what a valid name looks like.
+
+    >>> nearest("layer5", ["layer1", "layer4", "fc"], n=2)
+    ['layer4', 'layer1']
+    """
+    names = list(dict.fromkeys(choices))
+    lowered = {name.lower(): name for name in reversed(names)}
+    found = difflib.get_close_matches(asked.lower(), list(lowered), n=n, cutoff=0.4)
+    return [lowered[name] for name in found] or names[:n]
+
+
+def not_found(what: str, asked: str, choices: Iterable[str], advice: str = "") -> NotFoundError:
+    """A `NotFoundError` that names the value asked for and the nearest valid ones."""
+    names = list(choices)
+    close = nearest(asked, names)
+    known = f"nearest: {', '.join(close)}" if close else "there are none"
+    more = f" (of {len(names):,})" if len(names) > len(close) else ""
+    return NotFoundError(f"no {what} {asked!r}; {known}{more}." + (f" {advice}" if advice else ""))

@@ -1,0 +1,72 @@
+"""Atomic files: a reader sees the old content or the new one, never a part."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dnd_assets.errors import StoreError
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that becomes `target` when the block ends well.
+
+    The temporary file is flushed to disk before the rename and the folder after it; when anything
+    fails it is removed and `target` is untouched.
+
+    Raises:
+        StoreError: when the disk refuses; names the path and what to do.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _disk_error(target, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise _disk_error(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(target: Path, data: bytes) -> None:
+    """Write `data` to `target` atomically: temporary file, fsync, rename, fsync of the folder."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _disk_error(target: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write {target}: {error.strerror or error}. Nothing was changed there; free some "
+        "space or mend the permissions, then run again: finished work is kept."
+    )

@@ -1,0 +1,123 @@
+"""What all training runs share: drawn examples, weight averages, schedules and saving."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnd_assets.known_answers.render import render_with_mask
+from dnd_assets.known_answers.world import Scene, scene
+
+log = logging.getLogger("known_answers.train")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Drawn scenes: images uint8 (N, 3, 64, 64) and object masks bool (N, 64, 64)."""
+
+    scenes: list[Scene]
+    images: Tensor
+    masks: Tensor
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+
+def draw(seeds: Sequence[int]) -> Examples:
+    """Draw the scenes of the given seeds."""
+    scenes = [scene(seed) for seed in seeds]
+    images = np.empty((len(seeds), 64, 64, 3), dtype=np.uint8)
+    masks = np.empty((len(seeds), 64, 64), dtype=bool)
+    for index, (one, seed) in enumerate(zip(scenes, seeds, strict=True)):
+        images[index], masks[index] = render_with_mask(one, seed)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return Examples(scenes, pixels, torch.from_numpy(masks))
+
+
+def batches(count: int, size: int, steps: int, seed: int) -> Iterator[Tensor]:
+    """Yield `steps` index tensors, int64 (size,), walking through reshuffled epochs."""
+    generator = torch.Generator().manual_seed(seed)
+    queue = torch.empty(0, dtype=torch.int64)
+    for _ in range(steps):
+        while len(queue) < size:
+            queue = torch.cat([queue, torch.randperm(count, generator=generator)])
+        yield queue[:size]
+        queue = queue[size:]
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float = 0.05) -> float:
+    """Linear warm-up over a share of the steps, then a half cosine down to 2 % of the peak."""
+    rise = max(1, int(steps * warmup))
+    if step < rise:
+        return peak * (step + 1) / rise
+    done = (step - rise) / max(1, steps - rise)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give all parameter groups one learning rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+class Average:
+    """Exponential moving average of a module's parameters and float buffers."""
+
+    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+        self._decay = decay
+        self._steps = 0
+        self.state = {name: value.clone() for name, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move towards the module's present state; early steps move faster."""
+        self._steps += 1
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+class Progress:
+    """Logs a smoothed loss and the pace now and then."""
+
+    def __init__(self, title: str, steps: int, every: int = 50) -> None:
+        self._title, self._steps, self._every = title, steps, every
+        self._start = time.monotonic()
+        self._loss: float | None = None
+
+    def __call__(self, step: int, loss: float) -> None:
+        """Note the loss of a step (counted from 0)."""
+        self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
+        if (step + 1) % self._every == 0 or step + 1 == self._steps:
+            spent = time.monotonic() - self._start
+            log.info(
+                "%s %d/%d loss %.4f, %.1f min", self._title, step + 1, self._steps,
+                self._loss, spent / 60,
+            )  # fmt: skip
+
+    @property
+    def minutes(self) -> float:
+        """Minutes since the start."""
+        return (time.monotonic() - self._start) / 60
+
+
+def halve(module: nn.Module) -> nn.Module:
+    """Round all float weights to what float16 holds and return the module as float16."""
+    return module.half()
+
+
+def fresh(folder: Path) -> Path:
+    """Create a folder where missing and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

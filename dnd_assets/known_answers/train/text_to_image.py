@@ -1,0 +1,195 @@
+"""Training of the tiny Stable Diffusion pipeline: text encoder and UNet on fixed latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from dnd_assets.known_answers.train.common import (
+    Average,
+    Progress,
+    batches,
+    draw,
+    learning_rate,
+    log,
+    set_learning_rate,
+)
+from dnd_assets.known_answers.train.phrases import random_prompt
+from dnd_assets.known_answers.train.tokens import clip_tokenizer
+from dnd_assets.known_answers.train.vae import encode
+from dnd_assets.known_answers.world import TRAINING_SEEDS, Scene
+
+TOKENS = 32
+WIDTH = 96
+
+
+@dataclass(frozen=True)
+class PainterSettings:
+    """Sizes and lengths of the training.
+
+    Attributes:
+        floor: Share of the peak learning rate that is kept until the end; 0 for a full decay.
+        save_every: Steps between intermediate pipelines.
+    """
+
+    images: int = 24_000
+    steps: int = 8_000
+    batch: int = 64
+    rate: float = 1e-3
+    floor: float = 0.0
+    save_every: int = 1_000
+    seed: int = 31
+
+
+class Painter(nn.Module):
+    """Text encoder and UNet, trained together."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=WIDTH,
+                intermediate_size=2 * WIDTH,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=TOKENS,
+                projection_dim=WIDTH,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        self.unet = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=16,
+            out_channels=16,
+            down_block_types=("CrossAttnDownBlock2D",) * 2,
+            up_block_types=("CrossAttnUpBlock2D",) * 2,
+            block_out_channels=(80, 144),
+            layers_per_block=1,
+            cross_attention_dim=WIDTH,
+            attention_head_dim=4,
+            norm_num_groups=16,
+        )
+
+    def forward(self, latents: Tensor, steps: Tensor, tokens: Tensor) -> Tensor:
+        """Predicted velocity (B, 16, 8, 8) of noisy latents at steps (B,) given token ids."""
+        states = self.text(input_ids=tokens).last_hidden_state
+        velocity: Tensor = self.unet(latents, steps, states).sample
+        return velocity
+
+
+def new_scheduler() -> DPMSolverMultistepScheduler:
+    """The noise schedule of training and painting."""
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+
+
+def train_text_to_image(
+    out: Path, vae_folder: Path, settings: PainterSettings | None = None, start: Path | None = None
+) -> StableDiffusionPipeline:
+    """Train text encoder and UNet, save the pipeline (float32) in `out` and return it.
+
+    Args:
+        out: Folder of the pipeline; intermediate averages are saved there, too.
+        vae_folder: Folder of the trained autoencoder.
+        settings: Lengths.
+        start: Folder of an earlier pipeline to go on from.
+    """
+    settings = settings or PainterSettings()
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    vae = AutoencoderKL.from_pretrained(vae_folder).eval()
+    tokenizer = clip_tokenizer(out / "tokenizer", TOKENS)
+    data = draw(TRAINING_SEEDS[3_000_000 : 3_000_000 + settings.images])
+    latents = encode(vae, data.images) * vae.config.scaling_factor
+    log.info("%d latents, standard deviation %.3f", len(latents), latents.std().item())
+    painter = _start(tokenizer, start)
+    average = Average(painter, 0.999)
+    optimiser = torch.optim.AdamW(painter.parameters(), lr=settings.rate, weight_decay=1e-3)
+    scales = new_scheduler().alphas_cumprod
+    progress = Progress("text to image", settings.steps, every=100)
+    order = batches(len(latents), settings.batch, settings.steps, settings.seed)
+    for step, chosen in enumerate(order):
+        rate = learning_rate(step, settings.steps, settings.rate * (1 - settings.floor), 0.02)
+        set_learning_rate(optimiser, rate + settings.rate * settings.floor)
+        tokens = _tokens(tokenizer, [data.scenes[index] for index in chosen.tolist()], rng)
+        loss = _loss(painter, latents[chosen], tokens, scales)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
+        optimiser.step()
+        average.update(painter)
+        progress(step, loss.item())
+        if (step + 1) % settings.save_every == 0:
+            _save(out, vae, tokenizer, average)
+    return _save(out, vae, tokenizer, average)
+
+
+def _start(tokenizer: CLIPTokenizer, start: Path | None) -> Painter:
+    painter = Painter(tokenizer)
+    if start is not None:
+        old = StableDiffusionPipeline.from_pretrained(start)
+        painter.text.load_state_dict(old.text_encoder.state_dict())
+        painter.unet.load_state_dict(old.unet.state_dict())
+    return painter.to(memory_format=torch.channels_last).train()
+
+
+def _tokens(tokenizer: CLIPTokenizer, scenes: list[Scene], rng: np.random.Generator) -> Tensor:
+    prompts = [random_prompt(scene, rng) for scene in scenes]
+    found: Tensor = tokenizer(
+        prompts, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
+    ).input_ids
+    return found
+
+
+def _loss(painter: Painter, clean: Tensor, tokens: Tensor, scales: Tensor) -> Tensor:
+    """Velocity error, weighted by the signal-to-noise ratio clipped at 5 (min-SNR)."""
+    noise = torch.randn_like(clean)
+    steps = torch.randint(0, len(scales), (len(clean),))
+    kept = scales[steps][:, None, None, None]
+    noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
+    target = kept.sqrt() * noise - (1 - kept).sqrt() * clean
+    with torch.autocast("cpu", torch.bfloat16):
+        guess = painter(noisy.contiguous(memory_format=torch.channels_last), steps, tokens)
+    ratio = kept / (1 - kept)
+    weight = ratio.clamp(max=5.0) / (ratio + 1)
+    return (weight * (guess.float() - target).square()).mean()
+
+
+def _save(
+    out: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, average: Average
+) -> StableDiffusionPipeline:
+    painter = Painter(tokenizer)
+    painter.load_state_dict(average.state)
+    painter.eval()
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=painter.text,
+        tokenizer=tokenizer,
+        unet=painter.unet,
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(out, safe_serialization=True)
+    return pipeline

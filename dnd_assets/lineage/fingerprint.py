@@ -1,0 +1,87 @@
+"""Fingerprints: what a product was made from, as one hash with a readable preimage.
+
+`key = sha256(canonical JSON of {asset, code, parameters, weights, libraries, inputs})`. Two products
+with one key are the same product, whatever run, study or order made them; the stored preimage lets
+a miss be explained by comparing two JSON documents.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+Json = Any
+"""A value made of dict, list, str, int, float, bool and None."""
+
+
+def canonical(value: Json) -> str:
+    """The one JSON text of `value`: sorted keys, no spaces, UTF-8, no NaN.
+
+    Raises:
+        ValueError: when a number is NaN or infinite, which JSON cannot say.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Json) -> str:
+    """SHA-256, in hexadecimal, of the canonical JSON of `value`.
+
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+@cache
+def code_version(*sources: ModuleType | Callable[..., Any] | type) -> str:
+    """Twelve hexadecimal digits that change when what `sources` compute may change.
+
+    Hashes the syntax trees without docstrings, so that comments, formatting and documentation
+    change nothing.
+
+    Args:
+        sources: modules, classes or functions whose source decides the result.
+    """
+    trees = [_tree(inspect.getsource(source)) for source in sources]
+    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:12]
+
+
+def _tree(source: str) -> str:
+    tree = ast.parse(inspect.cleandoc(source))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def preimage(
+    asset: str,
+    code: str,
+    parameters: Mapping[str, Json],
+    weights: Mapping[str, Json],
+    inputs: Mapping[str, str],
+) -> dict[str, Json]:
+    """The readable description of a product that its key is the hash of.
+
+    Args:
+        asset: the product's name.
+        code: code version of the functions that make it.
+        parameters: the settings that matter to it, and no others.
+        weights: fingerprints of the models it uses, library versions among them.
+        inputs: data version of each input by name.
+    """
+    return {
+        "asset": asset,
+        "code": code,
+        "parameters": dict(parameters),
+        "weights": dict(weights),
+        "inputs": dict(inputs),
+    }

@@ -1,0 +1,105 @@
+"""The typed records that a run leaves behind: products and their materializations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dnd_assets.lineage.fingerprint import canonical, digest
+
+Status = Literal[
+    "ok",
+    "dead",
+    "not_finite",
+    "unreadable",
+    "no_captions",
+    "no_concepts",
+    "invalid_response",
+    "service_error",
+    "over_budget",
+    "rejected",
+]
+"""How a unit's product ended. Everything but `ok` passes on to the products that follow."""
+
+RETRYABLE: frozenset[str] = frozenset({"service_error", "over_budget"})
+"""Failures of a service, not of the unit: asked again in the next run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage computed for one unit.
+
+    Attributes:
+        status: `ok`, or the typed failure.
+        payload: the product itself as JSON; its hash is the data version.
+        reason: why the status is not `ok`, for people.
+    """
+
+    status: Status
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def data_version(self) -> str:
+        """Hash of the content: equal content upstream stops a change there."""
+        return digest({"status": self.status, "payload": self.payload})
+
+
+@dataclass(frozen=True)
+class Product:
+    """A stored outcome with the fingerprint that leads to it."""
+
+    key: str
+    asset: str
+    preimage: Mapping[str, Any]
+    outcome: Outcome
+
+    @property
+    def data_version(self) -> str:
+        """Hash of the product's content."""
+        return self.outcome.data_version
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """The product as JSON."""
+        return self.outcome.payload
+
+    @property
+    def ok(self) -> bool:
+        """Whether the stage succeeded for this product."""
+        return self.outcome.status == "ok"
+
+    def row(self) -> dict[str, Any]:
+        """The row of table `products`."""
+        return {
+            "key": self.key,
+            "asset": self.asset,
+            "data_version": self.data_version,
+            "status": self.outcome.status,
+            "reason": self.outcome.reason,
+            "payload": canonical(self.outcome.payload),
+            "preimage": canonical(self.preimage),
+        }
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """One product announced for one unit by one run, computed there or reused."""
+
+    run: str
+    study: str
+    asset: str
+    unit: str
+    model: str
+    layer: str
+    neuron: int | None
+    key: str
+    data_version: str
+    code_version: str
+    status: str
+    reason: str
+    reused: bool
+    device: str
+    seconds: float
+    recorded_at: str

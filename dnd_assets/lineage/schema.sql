@@ -1,0 +1,120 @@
+-- Lineage of every product. Comments are the data dictionary.
+-- The journal folder is the record; this database is rebuilt from it whenever it is lost.
+
+CREATE TABLE IF NOT EXISTS segments (name VARCHAR PRIMARY KEY);
+COMMENT ON TABLE segments IS 'Journal files that are in this database already.';
+
+CREATE TABLE IF NOT EXISTS runs (
+  run VARCHAR, study VARCHAR, recorded_at VARCHAR, definition JSON, versions JSON
+);
+COMMENT ON TABLE runs IS 'One row for each run and study: the study as it was, library versions.';
+
+CREATE TABLE IF NOT EXISTS products (
+  key VARCHAR PRIMARY KEY, asset VARCHAR, data_version VARCHAR, status VARCHAR, reason VARCHAR,
+  payload JSON, preimage JSON
+);
+COMMENT ON TABLE products IS 'Each product once: fingerprint of all its inputs (key), what was hashed (preimage), content (payload).';
+
+CREATE TABLE IF NOT EXISTS materializations (
+  run VARCHAR, study VARCHAR, asset VARCHAR, unit VARCHAR, model VARCHAR, layer VARCHAR,
+  neuron INTEGER, key VARCHAR, data_version VARCHAR, code_version VARCHAR, status VARCHAR,
+  reason VARCHAR, reused BOOLEAN, device VARCHAR, seconds DOUBLE, recorded_at VARCHAR
+);
+COMMENT ON TABLE materializations IS 'Each product announced for a unit by a run; reused tells whether it was computed there.';
+
+CREATE TABLE IF NOT EXISTS artefacts (
+  hash VARCHAR PRIMARY KEY, file VARCHAR, kind VARCHAR, bytes BIGINT
+);
+COMMENT ON TABLE artefacts IS 'Stored content by SHA-256; file is the safetensors pack or block that holds it.';
+
+CREATE TABLE IF NOT EXISTS shared (
+  kind VARCHAR, provider VARCHAR, item VARCHAR, value JSON,
+  PRIMARY KEY (kind, provider, item)
+);
+COMMENT ON TABLE shared IS 'Work done once for all units: captions, pictures and embeddings by content and model.';
+
+CREATE TABLE IF NOT EXISTS providers (
+  provider VARCHAR PRIMARY KEY, fingerprint JSON
+);
+COMMENT ON TABLE providers IS 'The models and settings behind each provider hash.';
+
+CREATE TABLE IF NOT EXISTS images (
+  manifest VARCHAR, hash VARCHAR, path VARCHAR, width INTEGER, height INTEGER, mode VARCHAR,
+  format VARCHAR, bytes BIGINT, quarantined VARCHAR
+);
+COMMENT ON TABLE images IS 'Probing images of each manifest, by SHA-256 of their bytes; unreadable ones carry the reason.';
+
+CREATE TABLE IF NOT EXISTS llm_calls (
+  request_hash VARCHAR PRIMARY KEY, request JSON, response JSON, prompt_tokens BIGINT,
+  completion_tokens BIGINT, cost DOUBLE, seconds DOUBLE, status VARCHAR
+);
+COMMENT ON TABLE llm_calls IS 'Each request to a language model and its answer, verbatim.';
+
+CREATE OR REPLACE VIEW latest AS
+SELECT m.*, p.payload, p.preimage
+FROM materializations m LEFT JOIN products p USING (key)
+QUALIFY row_number() OVER (PARTITION BY m.study, m.asset, m.unit ORDER BY m.recorded_at DESC, m.run DESC) = 1;
+COMMENT ON VIEW latest IS 'The newest materialization of each asset, study and unit, with its content.';
+
+CREATE OR REPLACE VIEW inputs AS
+SELECT m.run, m.asset, m.unit, i.key AS input, i.value ->> '$' AS version
+FROM materializations m JOIN products p USING (key), json_each(p.preimage, '$.inputs') i;
+COMMENT ON VIEW inputs IS 'Data version of each input of each materialization.';
+
+CREATE OR REPLACE VIEW exemplars AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image, (e.value ->> 'activation')::DOUBLE AS activation
+FROM latest l, json_each(l.payload, '$.exemplars') e WHERE l.asset = 'activations';
+COMMENT ON VIEW exemplars IS 'The most activating probing images of each unit, largest activation first.';
+
+CREATE OR REPLACE VIEW crops AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image, e.value ->> 'crop' AS crop,
+       e.value -> 'box' AS box, (e.value ->> 'threshold')::INTEGER AS threshold,
+       (e.value ->> 'activation')::DOUBLE AS activation
+FROM latest l, json_each(l.payload, '$.crops') e WHERE l.asset = 'crops';
+COMMENT ON VIEW crops IS 'Attention crops of each unit: source image, box (x1, y1, x2, y2), Otsu threshold, activation.';
+
+CREATE OR REPLACE VIEW activating_images AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image, e.value ->> 'kind' AS kind,
+       (e.value ->> 'activation')::DOUBLE AS activation
+FROM latest l, json_each(l.payload, '$.activating') e WHERE l.asset = 'crops';
+COMMENT ON VIEW activating_images IS 'The K most activating of a unit''s exemplars and crops: what gets captioned.';
+
+CREATE OR REPLACE VIEW captions AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image, e.value ->> 'caption' AS caption
+FROM latest l, json_each(l.payload, '$.captions') e WHERE l.asset = 'captions';
+COMMENT ON VIEW captions IS 'Caption of each activating image.';
+
+CREATE OR REPLACE VIEW candidate_concepts AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
+       e.value ->> '$' AS concept
+FROM latest l, json_each(l.payload, '$.candidates') e WHERE l.asset = 'candidate_concepts';
+COMMENT ON VIEW candidate_concepts IS 'Candidate concepts of each unit, in the summariser''s order.';
+
+CREATE OR REPLACE VIEW synthetic_images AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, c.value ->> 'concept' AS concept,
+       (e.value ->> 'index')::INTEGER AS index, (e.value ->> 'seed')::UBIGINT AS seed,
+       e.value ->> 'image' AS image, (e.value ->> 'rejected')::BOOLEAN AS rejected
+FROM latest l, json_each(l.payload, '$.concepts') c, json_each(c.value, '$.images') e
+WHERE l.asset = 'synthetic_images';
+COMMENT ON VIEW synthetic_images IS 'Pictures painted of each candidate concept, with their seeds.';
+
+CREATE OR REPLACE VIEW scores AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, e.value ->> 'concept' AS concept,
+       (e.value ->> 'score')::DOUBLE AS score, (e.value ->> 'mean_rank')::DOUBLE AS mean_rank,
+       (e.value ->> 'topk_squared')::DOUBLE AS topk_squared,
+       (e.value ->> 'image_products')::DOUBLE AS image_products,
+       (e.value ->> 'topk_squared_image_products')::DOUBLE AS topk_squared_image_products,
+       e.value -> 'activations' AS activations
+FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'scores';
+COMMENT ON VIEW scores IS 'Every scoring function of every candidate concept; score is the one the study selects.';
+
+CREATE OR REPLACE VIEW labels AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS label,
+       (l.payload ->> 'score')::DOUBLE AS score, l.status, l.reason,
+       l.payload -> 'labels' AS labels, l.run, l.recorded_at
+FROM latest l WHERE l.asset = 'labels';
+COMMENT ON VIEW labels IS 'The label of each unit, or the status that says why it has none.';

@@ -1,0 +1,388 @@
+"""A study: the validated TOML file that says what to label and how.
+
+Every parameter of Describe-and-Dissect stands here with the paper's value as its default
+(DnD, section 3 and appendix; K = 10, alpha = 4, eta = 0.5, N_c = 5, Q = 10, t = 10, beta = 5).
+Paths are relative to the study file; `package:module/path` names a file shipped in a package.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dnd_assets.errors import StudyError, nearest, not_found
+
+Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
+Scoring = Literal["mean_rank", "topk_squared", "image_products", "topk_squared_image_products"]
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A table of the study: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sample(Section):
+    """A seeded random sample of a layer's neurons."""
+
+    sample: Positive
+    seed: int = 0
+
+
+class Layer(Section):
+    """One layer of a network.
+
+    Attributes:
+        path: the layer's name in `named_modules()`.
+        neurons: `"all"`, a list of indices and ranges (`[3, "10-19"]`), or
+            `{sample = 20, seed = 0}`.
+        pooling: how a map or token grid becomes one number; `auto` is the mean over space for
+            maps, the class token for tokens, the value itself for vectors.
+    """
+
+    path: str
+    neurons: Literal["all"] | list[int | str] | Sample = "all"
+    pooling: Pooling = "auto"
+
+    @field_validator("neurons")
+    @classmethod
+    def _ranges_read(cls, value: Any) -> Any:
+        for item in value if isinstance(value, list) else []:
+            if isinstance(item, str) and not re.fullmatch(r"\d+-\d+", item):
+                raise ValueError(f"{item!r} is no range of neurons; write '10-19'")
+        return value
+
+    def indices(self, count: int) -> list[int]:
+        """The selected neuron indices of a layer that has `count` of them, ascending.
+
+        Raises:
+            StudyError: when an index does not exist; says how many there are.
+        """
+        if self.neurons == "all":
+            return list(range(count))
+        if isinstance(self.neurons, Sample):
+            return self._sampled(self.neurons, count)
+        chosen: set[int] = set()
+        for item in self.neurons:
+            low, high = (int(x) for x in item.split("-")) if isinstance(item, str) else (item, item)
+            chosen.update(range(low, high + 1))
+        wrong = sorted(i for i in chosen if not 0 <= i < count)
+        if wrong:
+            raise StudyError(
+                f"layer {self.path!r} has no neuron {wrong[0]}; it has {count:,}, "
+                f"numbered 0 to {count - 1:,}. Correct `neurons` of that layer."
+            )
+        return sorted(chosen)
+
+    def _sampled(self, sample: Sample, count: int) -> list[int]:
+        import numpy as np
+
+        if sample.sample > count:
+            raise StudyError(
+                f"layer {self.path!r} has {count:,} neurons; a sample of {sample.sample:,} was "
+                "asked for. Lower `sample` or write neurons = 'all'."
+            )
+        chosen = np.random.default_rng(sample.seed).choice(count, sample.sample, replace=False)
+        return sorted(int(i) for i in chosen)
+
+
+class Model(Section):
+    """A target network.
+
+    Attributes:
+        name: what the study calls it; the first part of every unit's key.
+        source: `torchvision:resnet50@IMAGENET1K_V2`, `timm:name`, `hf:repository-or-folder`,
+            `efficientnet-lite:efficientnet-lite0`, or `module:package.module:factory`.
+        weights: a safetensors file (or a checkpoint that loads with `weights_only=True`).
+        layers: what to label in it.
+    """
+
+    name: str = Field(min_length=1)
+    source: str
+    weights: str | None = None
+    layers: list[Layer] = Field(min_length=1)
+
+    @field_validator("source")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        kinds = ["torchvision", "timm", "hf", "module", "efficientnet-lite"]
+        kind = value.partition(":")[0]
+        if kind not in kinds or ":" not in value:
+            close = ", ".join(f"{k}:…" for k in nearest(kind, kinds))
+            raise ValueError(f"{value!r} names no source of networks; nearest: {close}")
+        return value
+
+
+class World(Section):
+    """Probing images of the embedded image world, made on the fly from a seed."""
+
+    count: Positive = 4096
+    seed: int = 0
+
+
+class ProbingSet(Section):
+    """The images that units are probed with.
+
+    Attributes:
+        folders: folders searched for images, recursively.
+        image_list: a text file with one image path a line.
+        world: generated images with known truths instead of files.
+        max_quarantined: share of unreadable images above which the asset check fails.
+    """
+
+    folders: list[str] = []
+    image_list: str | None = None
+    world: World | None = None
+    max_quarantined: Share = 0.01
+    max_pixels: Positive = 89_000_000
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.folders or self.image_list or self.world):
+            raise ValueError("names no images; give `folders`, `image_list` or `world`")
+        return self
+
+
+class Dissection(Section):
+    """The parameters of Describe-and-Dissect, with the paper's defaults.
+
+    Attributes:
+        exemplars: K, the most activating images kept for a unit.
+        crop: whether attention crops join the probing images (step 1).
+        crops_per_image: alpha, crops taken from one image at most.
+        crop_overlap: eta, largest IoU of two crops of one image.
+        whole_image: a box with this IoU with the whole image or more is no crop.
+        crop_size: side in pixels of the resized image and of its crops.
+        candidates: N_c, candidate concepts asked of the summariser.
+        images_per_concept: Q, synthetic images painted for a concept.
+        top_images: t, synthetic images that count in the image products.
+        beta: beta, best ranks that count in TopK squared.
+        scoring: the scoring function.
+        select: `scores` picks the best-scored concept; `first` takes the first candidate
+            (the paper's ablation without concept selection).
+        labels: labels kept for a unit, best first.
+        seed: seed of caption orders and of synthetic images.
+    """
+
+    exemplars: Positive = 10
+    crop: bool = True
+    crops_per_image: Positive = 4
+    crop_overlap: Share = 0.5
+    whole_image: Share = 0.8
+    crop_size: Positive = 375
+    candidates: Positive = 5
+    images_per_concept: Positive = 10
+    top_images: Positive = 10
+    beta: Positive = 5
+    scoring: Scoring = "topk_squared_image_products"
+    select: Literal["scores", "first"] = "scores"
+    labels: Positive = 3
+    seed: int = 0
+
+
+class Captioner(Section):
+    """The image-to-text model (paper: BLIP base)."""
+
+    checkpoint: str = "Salesforce/blip-image-captioning-base"
+    revision: str | None = None
+    max_new_tokens: Positive = 32
+    min_length: Positive = 5
+
+
+class Summariser(Section):
+    """What turns captions into candidate concepts (paper: GPT-3.5 Turbo, temperature 0.3).
+
+    `consensus` needs no LLM; `chat` is any OpenAI-compatible server; `none` takes the captions
+    themselves as candidates (the paper's ablation). The key is read from the environment variable
+    `api_key_env` when a call is made and is stored nowhere.
+    """
+
+    kind: Literal["consensus", "chat", "none"] = "consensus"
+    base_url: str = "https://api.openai.com/v1"
+    model: str = "gpt-4o-mini"
+    api_key_env: str = "OPENAI_API_KEY"
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.3
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    max_concurrency: Positive = 4
+    max_tokens: Positive | None = None
+    allow_insecure_http: bool = False
+
+
+class TextToImage(Section):
+    """The text-to-image pipeline (paper: Stable Diffusion v1-4, DPM-Solver++, 50 steps)."""
+
+    checkpoint: str = "CompVis/stable-diffusion-v1-4"
+    revision: str | None = None
+    scheduler: Literal["dpmsolver++", "checkpoint"] = "dpmsolver++"
+    steps: Positive = 50
+    guidance: Annotated[float, Field(ge=0.0)] = 7.5
+    width: Positive | None = None
+    height: Positive | None = None
+    prompt: str = "One realistic image of {concept}"
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_concept(cls, value: str) -> str:
+        if value.count("{concept}") != 1 or "{" in value.replace("{concept}", ""):
+            raise ValueError(f"{value!r} must contain {{concept}} once and no other braces")
+        return value
+
+
+class Clip(Section):
+    """The image-text encoder, an open_clip model (paper: CLIP ViT-B/16)."""
+
+    model: str = "ViT-B-16"
+    pretrained: str = "openai"
+
+
+class BatchSizes(Section):
+    """Images per batch in each stage; halved by itself when memory runs out."""
+
+    target: Positive = 64
+    captioner: Positive = 16
+    text_to_image: Positive = 8
+    clip: Positive = 64
+
+
+class Compute(Section):
+    """Where the models run."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch: BatchSizes = BatchSizes()
+
+
+class Study(Section):
+    """Everything a run needs to know. See the module docstring for the file format."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str = ""
+    models: list[Model] = Field(min_length=1)
+    probing_set: ProbingSet
+    dissection: Dissection = Dissection()
+    captioner: Captioner = Captioner()
+    summariser: Summariser = Summariser()
+    text_to_image: TextToImage = TextToImage()
+    clip: Clip = Clip()
+    compute: Compute = Compute()
+    folder: Path = Field(default=Path(), exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _names_unique(self) -> Self:
+        names = [model.name for model in self.models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two models are called {twice[0]!r}; names must differ")
+        for model in self.models:
+            paths = [layer.path for layer in model.layers]
+            again = sorted({path for path in paths if paths.count(path) > 1})
+            if again:
+                raise ValueError(f"model {model.name!r} lists layer {again[0]!r} twice")
+        return self
+
+    def model(self, name: str) -> Model:
+        """The model called `name`.
+
+        Raises:
+            NotFoundError: with the nearest names.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise not_found("model", name, [model.name for model in self.models])
+
+    def path(self, name: str) -> Path:
+        """A path written in the study, made absolute from the study file's folder."""
+        return (self.folder / Path(name).expanduser()).resolve()
+
+
+def embedded_studies() -> dict[str, Path]:
+    """The studies that ship with the package, by name."""
+    folder = Path(str(importlib.resources.files("dnd_assets"))) / "studies"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_study(name_or_path: str | Path | None = None) -> Study:
+    """Read and check a study.
+
+    Args:
+        name_or_path: the name of an embedded study, or a TOML file. None reads the environment
+            variable `DND_STUDY`, and without one takes the embedded study `known-answers`.
+
+    Raises:
+        StudyError: naming every wrong key and value with the nearest valid ones.
+    """
+    asked = str(name_or_path or os.environ.get("DND_STUDY") or "known-answers")
+    path = embedded_studies().get(asked, Path(asked).expanduser())
+    if not path.is_file():
+        beside = [str(p) for p in Path().glob("*.toml") if p.name != "pyproject.toml"]
+        close = ", ".join(nearest(asked, [*embedded_studies(), *beside]))
+        raise StudyError(
+            f"no study {asked!r}: it is neither a file nor an embedded study; nearest: {close}. "
+            "Set DND_STUDY or --study to one of them."
+        )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not valid TOML: {error}. Correct that line.") from error
+    return parse_study(table, path.resolve().parent, str(path))
+
+
+def parse_study(table: dict[str, Any], folder: Path, origin: str = "study") -> Study:
+    """Check a study that was read from TOML already; `folder` anchors its relative paths."""
+    if "folder" in table:
+        raise StudyError(f"{origin}: unknown key 'folder'; images go under [probing_set].")
+    try:
+        return Study.model_validate({**table, "folder": folder})
+    except ValidationError as error:
+        lines = [_explain(table, dict(problem)) for problem in error.errors()]
+        raise StudyError(f"{origin} is not valid:\n" + "\n".join(f"  {x}" for x in lines)) from error
+
+
+def _explain(table: dict[str, Any], problem: dict[str, Any]) -> str:
+    """One line on one thing pydantic found: where, what was asked, what would be valid."""
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        keys = _valid_keys(problem["loc"][:-1])
+        return f"{where}: unknown key; nearest: {', '.join(nearest(str(problem['loc'][-1]), keys))}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{where}: is missing"
+    if problem["type"] == "literal_error":
+        choices = re.findall(r"'([^']+)'", str(problem["ctx"]["expected"]))
+        close = ", ".join(nearest(str(problem["input"]), choices))
+        return f"{where}: {problem['input']!r} is not known; nearest: {close}"
+    if problem["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: {problem['input']!r} is wrong: {message}"
+
+
+def _valid_keys(location: tuple[str | int, ...]) -> list[str]:
+    """Keys that the table at `location` takes."""
+    section: Any = Study
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        section = _section_in(annotation) or section
+    return [key for key in section.model_fields if key != "folder"]
+
+
+def _section_in(annotation: Any) -> Any:
+    """The Section class inside an annotation such as `list[Model]` or `World | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section_in(inner)
+        if found:
+            return found
+    return None

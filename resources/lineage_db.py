@@ -1,0 +1,239 @@
+"""The lineage database: DuckDB over an append-only journal.
+
+The journal is the record: one immutable JSON segment per commit, written atomically. DuckDB is the
+index over it that people query; it takes in new segments whenever it is opened, and a lost or
+damaged database is rebuilt from them. DuckDB lets one process write, or many read, never both, so
+the database is opened for moments only, behind a lock that the kernel frees when its owner dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from dagster import ConfigurableResource
+from filelock import FileLock, Timeout
+from pydantic import PrivateAttr
+
+from dnd_assets.errors import LineageError
+from dnd_assets.files import sha256, write_atomic
+from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.lineage.records import Outcome, Product
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows to record, by table."""
+
+_SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
+_TABLES = (
+    "runs", "products", "materializations", "artefacts", "shared", "providers", "images", "llm_calls",
+)  # fmt: skip
+_KEYED = frozenset({"products", "artefacts", "shared", "providers", "llm_calls"})
+"""Tables with a primary key; a row that is there already is left as it is."""
+_OPEN_PATIENCE_S = 60.0
+
+
+class Lineage(ConfigurableResource):  # type: ignore[type-arg]
+    """Journal, database and locks under one folder.
+
+    Attributes:
+        root: the state folder; holds `journal/`, `lineage.duckdb` and the lock files.
+    """
+
+    root: str
+    _known: set[str] = PrivateAttr(default_factory=set)
+
+    @property
+    def database(self) -> Path:
+        """Path of the DuckDB file."""
+        return Path(self.root) / "lineage.duckdb"
+
+    @property
+    def journal(self) -> Path:
+        """Folder of the journal's segments."""
+        return Path(self.root) / "journal"
+
+    @contextmanager
+    def exclusive(self, log: Callable[[str], None]) -> Iterator[None]:
+        """Hold the right to compute: two runs on one state folder wait for one another.
+
+        The kernel frees the lock when its owner ends in any way, so a dead run never blocks.
+        """
+        lock = FileLock(Path(self.root) / "compute.lock")
+        owner = Path(self.root) / "compute.owner"
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = owner.read_text() if owner.is_file() else "another run"
+            log(f"waiting for {who}, which is computing on {self.root}")
+            lock.acquire()
+        try:
+            owner.write_text(f"process {os.getpid()}")
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The database with every journaled segment taken in; closed when the block ends.
+
+        Raises:
+            LineageError: when another program keeps the database open for a minute.
+        """
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        with FileLock(Path(self.root) / "lineage.lock"):
+            connection = self._open()
+            try:
+                self._take_in(connection)
+                yield connection
+            finally:
+                connection.close()
+
+    def commit(self, rows: Rows) -> None:
+        """Record rows for good: first the journal, then the database.
+
+        Once this returns the rows survive a crash; when it is interrupted between the two steps
+        the next opening of the database takes the segment in.
+        """
+        unknown = set(rows) - set(_TABLES)
+        if unknown:
+            raise LineageError(f"no lineage table {sorted(unknown)[0]!r}; there are {_TABLES}")
+        if not any(rows.values()):
+            return
+        data = canonical({table: list(rows[table]) for table in rows if rows[table]}).encode()
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}-{sha256(data)[:16]}.json"
+        write_atomic(self.journal / name, data)
+        with self.connect():
+            pass
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of a query as dictionaries; values only through `parameters`."""
+        with self.connect() as connection:
+            cursor = connection.execute(sql, list(parameters))
+            names = [column[0] for column in cursor.description or []]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def products(self, keys: Iterable[str]) -> dict[str, Product]:
+        """The stored products among `keys`, by key."""
+        wanted = list(dict.fromkeys(keys))
+        sql = (
+            "SELECT key, asset, status, reason, payload, preimage FROM products "
+            "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        return {row["key"]: _product(row) for row in self.query(sql, [wanted])} if wanted else {}
+
+    def shared(self, kind: str, provider: str, items: Iterable[str]) -> dict[str, Any]:
+        """Stored results among `items` of one kind and provider, by item."""
+        wanted = list(dict.fromkeys(items))
+        sql = (
+            "SELECT item, value FROM shared WHERE kind = ? AND provider = ? "
+            "AND item IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        rows = self.query(sql, [kind, provider, wanted]) if wanted else []
+        return {row["item"]: json.loads(row["value"]) for row in rows}
+
+    def locate(self, hashes: Iterable[str]) -> dict[str, str]:
+        """The file that holds each stored blob, by the blob's hash."""
+        wanted = list(dict.fromkeys(hashes))
+        sql = "SELECT hash, file FROM artefacts WHERE hash IN (SELECT unnest(?::VARCHAR[]))"
+        return {row["hash"]: row["file"] for row in self.query(sql, [wanted])} if wanted else {}
+
+    def provider(self, fingerprint: Mapping[str, Any]) -> str:
+        """Record a provider's fingerprint once and return its hash."""
+        name = digest(fingerprint)
+        if name not in self._known:
+            if not self.query("SELECT 1 FROM providers WHERE provider = ?", [name]):
+                row = {"provider": name, "fingerprint": canonical(fingerprint)}
+                self.commit({"providers": [row]})
+            self._known.add(name)
+        return name
+
+    def rebuild(self) -> None:
+        """Make the database anew from the journal."""
+        with FileLock(Path(self.root) / "lineage.lock"):
+            self.database.unlink(missing_ok=True)
+            self.database.with_suffix(".duckdb.wal").unlink(missing_ok=True)
+        with self.connect():
+            pass
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + _OPEN_PATIENCE_S
+        while True:
+            try:
+                connection = duckdb.connect(str(self.database))
+                _apply_schema(connection)
+            except duckdb.IOException as error:
+                if time.monotonic() > deadline:
+                    raise LineageError(
+                        f"{self.database} stays locked by another program: {error}. Close it there "
+                        "and run again; finished work is kept."
+                    ) from error
+                time.sleep(0.1)
+            else:
+                return connection
+
+    def _take_in(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Add the journal's segments that the database does not hold yet, each once."""
+        if not self.journal.is_dir():
+            return
+        found = sorted(p.name for p in self.journal.iterdir() if p.suffix == ".json")
+        known = {row[0] for row in connection.execute("SELECT name FROM segments").fetchall()}
+        for name in found:
+            if name not in known:
+                self._ingest(connection, name)
+
+    def _ingest(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+        data = (self.journal / name).read_bytes()
+        if sha256(data)[:16] != name.rpartition("-")[2].removesuffix(".json"):
+            raise LineageError(
+                f"journal segment {self.journal / name} has changed since it was written. Restore "
+                "it from a copy, or remove it: what it recorded is then computed anew."
+            )
+        rows = json.loads(data)
+        connection.begin()
+        for table in _TABLES:
+            if rows.get(table):
+                insert(connection, table, rows[table])
+        connection.execute("INSERT OR IGNORE INTO segments VALUES (?)", [name])
+        connection.commit()
+
+
+def _apply_schema(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create what is missing; views are renewed when the schema file changed."""
+    script = _SCHEMA.read_text(encoding="utf-8")
+    version = sha256(script.encode())
+    connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version VARCHAR)")
+    if connection.execute("SELECT version FROM schema_version").fetchone() != (version,):
+        connection.begin()
+        connection.execute(script)
+        connection.execute("DELETE FROM schema_version")
+        connection.execute("INSERT INTO schema_version VALUES (?)", [version])
+        connection.commit()
+
+
+def insert(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert rows by column name; in tables with a key, rows that exist are left as they are."""
+    if table not in _TABLES:
+        raise LineageError(f"no lineage table {table!r}; there are {', '.join(_TABLES)}")
+    connection.register("incoming", pa.Table.from_pylist([dict(row) for row in rows]))
+    names = ", ".join(f'"{column}"' for column in rows[0])
+    verb = "INSERT OR IGNORE" if table in _KEYED else "INSERT"
+    # The table is one of _TABLES and the columns are those of our own records.
+    statement = f"{verb} INTO {table} ({names}) SELECT {names} FROM incoming"  # noqa: S608
+    connection.execute(statement)
+    connection.unregister("incoming")
+
+
+def _product(row: Mapping[str, Any]) -> Product:
+    outcome = Outcome(row["status"], json.loads(row["payload"]), row["reason"])
+    return Product(row["key"], row["asset"], json.loads(row["preimage"]), outcome)
