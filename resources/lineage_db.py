@@ -26,7 +26,7 @@ from pydantic import PrivateAttr
 from dnd_assets.errors import LineageError
 from dnd_assets.files import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
-from dnd_assets.lineage.records import Outcome, Product
+from dnd_assets.lineage.records import Head, Outcome, Product
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows to record, by table."""
@@ -35,8 +35,15 @@ _SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
 _TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images", "llm_calls",
 )  # fmt: skip
-_KEYED = frozenset({"products", "artefacts", "shared", "providers", "llm_calls"})
-"""Tables with a primary key; a row that is there already is left as it is."""
+_KEYED = {
+    "products": ("key",),
+    "artefacts": ("hash",),
+    "shared": ("kind", "provider", "item"),
+    "providers": ("provider",),
+    "images": ("hash", "path"),
+    "llm_calls": ("request_hash",),
+}
+"""Primary keys; a later row with the same key replaces the earlier one."""
 _OPEN_PATIENCE_S = 60.0
 
 
@@ -125,10 +132,25 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """The stored products among `keys`, by key."""
         wanted = list(dict.fromkeys(keys))
         sql = (
-            "SELECT key, asset, status, reason, payload, preimage FROM products "
+            "SELECT key, asset, status, reason, payload, preimage, notes FROM products "
             "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
         )
         return {row["key"]: _product(row) for row in self.query(sql, [wanted])} if wanted else {}
+
+    def heads(self, keys: Iterable[str]) -> dict[str, Head]:
+        """Data version, status and files of the stored products among `keys`, by key."""
+        wanted = list(dict.fromkeys(keys))
+        sql = (
+            "SELECT key, data_version, status, reason, notes ->> '$.files' AS files FROM products "
+            "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        rows = self.query(sql, [wanted]) if wanted else []
+        return {
+            row["key"]: Head(
+                row["data_version"], row["status"], row["reason"], tuple(json.loads(row["files"] or "[]"))
+            )
+            for row in rows
+        }
 
     def shared(self, kind: str, provider: str, items: Iterable[str]) -> dict[str, Any]:
         """Stored results among `items` of one kind and provider, by item."""
@@ -139,6 +161,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         )
         rows = self.query(sql, [kind, provider, wanted]) if wanted else []
         return {row["item"]: json.loads(row["value"]) for row in rows}
+
+    def shared_items(self, kind: str, provider: str) -> dict[str, Any]:
+        """All stored results of one kind and provider, by item."""
+        sql = "SELECT item, value FROM shared WHERE kind = ? AND provider = ? ORDER BY item"
+        return {row["item"]: json.loads(row["value"]) for row in self.query(sql, [kind, provider])}
 
     def locate(self, hashes: Iterable[str]) -> dict[str, str]:
         """The file that holds each stored blob, by the blob's hash."""
@@ -222,12 +249,14 @@ def _apply_schema(connection: duckdb.DuckDBPyConnection) -> None:
 def insert(
     connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Insert rows by column name; in tables with a key, rows that exist are left as they are."""
+    """Insert rows by column name; in tables with a key, a row replaces the one with its key."""
     if table not in _TABLES:
         raise LineageError(f"no lineage table {table!r}; there are {', '.join(_TABLES)}")
+    if table in _KEYED:
+        rows = list({tuple(row[column] for column in _KEYED[table]): row for row in rows}.values())
     connection.register("incoming", pa.Table.from_pylist([dict(row) for row in rows]))
     names = ", ".join(f'"{column}"' for column in rows[0])
-    verb = "INSERT OR IGNORE" if table in _KEYED else "INSERT"
+    verb = "INSERT OR REPLACE" if table in _KEYED else "INSERT"
     # The table is one of _TABLES and the columns are those of our own records.
     statement = f"{verb} INTO {table} ({names}) SELECT {names} FROM incoming"  # noqa: S608
     connection.execute(statement)
@@ -235,5 +264,6 @@ def insert(
 
 
 def _product(row: Mapping[str, Any]) -> Product:
-    outcome = Outcome(row["status"], json.loads(row["payload"]), row["reason"])
+    payload, notes = json.loads(row["payload"]), json.loads(row["notes"])
+    outcome = Outcome(row["status"], payload, row["reason"], notes)
     return Product(row["key"], row["asset"], json.loads(row["preimage"]), outcome)

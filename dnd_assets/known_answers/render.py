@@ -85,9 +85,7 @@ def _jitter(tone: npt.NDArray[np.float64], rng: np.random.Generator) -> _Array:
     return np.clip(moved, 0.0, 1.0).astype(np.float32)
 
 
-def _centres(
-    radii: npt.NDArray[np.float64], rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def _centres(radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Centres (x, y) in pixels, (count, 2), inside the picture and clear of one another."""
     first, second = np.triu_indices(len(radii), k=1)
     clearance = radii[first] + radii[second] + 1.5

@@ -8,8 +8,8 @@ respond to?" for neurons that were built to respond to one attribute.
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,7 @@ PLACES: Final = {
 }
 
 # Disjoint ranges of scene seeds: no training picture is ever probed or used for evaluation.
-TRAINING_SEEDS: Final = range(0, 1 << 32)
+TRAINING_SEEDS: Final = range(1 << 32)
 HELD_OUT_SEEDS: Final = range(1 << 32, 1 << 33)
 PROBING_SEEDS: Final = range(1 << 33, 1 << 53)
 _PROBING_STRIDE: Final = 1 << 20
@@ -113,6 +113,43 @@ def _article(text: str) -> str:
     return "an " + text[2:] if text.startswith("a orange") else text
 
 
+_NOUNS: Final = {**{plural: shape for shape, plural in PLURALS.items()}, "stripe": "stripes"}
+_NOUNS.update({"dot": "dots", "dotted": "dots", "check": "checks", "checked": "checks"})
+_NOUNS.update({"checkered": "checks", "striped": "stripes", "a": "one", "an": "one"})
+_PROMPT: Final = re.compile(r"^\W*one realistic image of ")
+
+
+def parse(text: str) -> dict[str, tuple[int | str, ...]]:
+    """Read back what a caption, a phrase or a painting prompt says.
+
+    Args:
+        text: Words of the world in any order and number, such as "two blue stars" or
+            "One realistic image of a red circle on sand"; other words are ignored.
+
+    Returns:
+        For each attribute that is named, the values that would make the text true: one, or
+        several where the text leaves it open ("stripes"; "red and blue" takes either).
+    """
+    text = _PROMPT.sub("", text.lower())
+    found = [_NOUNS.get(word, word) for word in re.findall(r"[a-z]+", text)]
+    joined = " ".join(found)
+    facts: dict[str, tuple[int | str, ...]] = {}
+    facts["count"] = tuple(count for count, word in COUNT_WORDS.items() if word in found)
+    facts["size"] = tuple(size for size in SIZES if size in found)
+    facts["colour"] = tuple(colour for colour in COLOURS if colour in found)
+    facts["shape"] = tuple(shape for shape in SHAPES if shape in found)
+    facts["texture"] = tuple(texture for texture in TEXTURES if texture in joined)
+    if not facts["texture"] and "stripes" in found:
+        facts["texture"] = tuple(texture for texture in TEXTURES if "stripes" in texture)
+    facts["background"] = tuple(place for place in BACKGROUNDS if place in found)
+    return {name: values for name, values in facts.items() if values}
+
+
+def is_true(scene: Scene, facts: Mapping[str, Collection[int | str]]) -> bool:
+    """Whether all facts, as `parse` returns them, hold of a scene."""
+    return all(getattr(scene, name) in values for name, values in facts.items())
+
+
 def probing_seed(index: int, seed: int) -> int:
     """Scene seed of picture `index` of probing set `seed`.
 
@@ -183,7 +220,7 @@ def _write_picture(path: Path, seed: int) -> None:
 
     partial = path.with_name(path.name + ".partial")
     Image.fromarray(render(scene(seed), seed)).save(partial, format="PNG", compress_level=6)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _read_captions(path: Path) -> dict[str, str]:
@@ -203,4 +240,4 @@ def _write_captions(path: Path, captions: dict[str, str]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["file", "caption"])
         writer.writerows(captions.items())
-    os.replace(partial, path)
+    partial.replace(path)

@@ -34,16 +34,29 @@ class Outcome:
         status: `ok`, or the typed failure.
         payload: the product itself as JSON; its hash is the data version.
         reason: why the status is not `ok`, for people.
+        notes: what is worth keeping but is no part of the result: `files` names the store files
+            that hold the product's pictures.
     """
 
     status: Status
     payload: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def data_version(self) -> str:
         """Hash of the content: equal content upstream stops a change there."""
         return digest({"status": self.status, "payload": self.payload})
+
+
+@dataclass(frozen=True)
+class Head:
+    """What others need to know of a stored product: its version, status and store files."""
+
+    data_version: str
+    status: Status
+    reason: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,7 @@ class Product:
             "reason": self.outcome.reason,
             "payload": canonical(self.outcome.payload),
             "preimage": canonical(self.preimage),
+            "notes": canonical(self.outcome.notes),
         }
 
 

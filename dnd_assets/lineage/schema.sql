@@ -11,9 +11,9 @@ COMMENT ON TABLE runs IS 'One row for each run and study: the study as it was, l
 
 CREATE TABLE IF NOT EXISTS products (
   key VARCHAR PRIMARY KEY, asset VARCHAR, data_version VARCHAR, status VARCHAR, reason VARCHAR,
-  payload JSON, preimage JSON
+  payload JSON, preimage JSON, notes JSON
 );
-COMMENT ON TABLE products IS 'Each product once: fingerprint of all its inputs (key), what was hashed (preimage), content (payload).';
+COMMENT ON TABLE products IS 'Each product once: fingerprint of all its inputs (key), what was hashed (preimage), content (payload), and store files (notes).';
 
 CREATE TABLE IF NOT EXISTS materializations (
   run VARCHAR, study VARCHAR, asset VARCHAR, unit VARCHAR, model VARCHAR, layer VARCHAR,
@@ -39,10 +39,10 @@ CREATE TABLE IF NOT EXISTS providers (
 COMMENT ON TABLE providers IS 'The models and settings behind each provider hash.';
 
 CREATE TABLE IF NOT EXISTS images (
-  manifest VARCHAR, hash VARCHAR, path VARCHAR, width INTEGER, height INTEGER, mode VARCHAR,
-  format VARCHAR, bytes BIGINT, quarantined VARCHAR
+  hash VARCHAR, path VARCHAR, width INTEGER, height INTEGER, mode VARCHAR, format VARCHAR,
+  bytes BIGINT, quarantined VARCHAR, PRIMARY KEY (hash, path)
 );
-COMMENT ON TABLE images IS 'Probing images of each manifest, by SHA-256 of their bytes; unreadable ones carry the reason.';
+COMMENT ON TABLE images IS 'Probing images by SHA-256 of their bytes, with every path they were seen at; unreadable ones carry the reason.';
 
 CREATE TABLE IF NOT EXISTS llm_calls (
   request_hash VARCHAR PRIMARY KEY, request JSON, response JSON, prompt_tokens BIGINT,

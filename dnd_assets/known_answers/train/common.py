@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dnd_assets.known_answers.render import render_with_mask
@@ -112,9 +113,23 @@ class Progress:
         return (time.monotonic() - self._start) / 60
 
 
-def halve(module: nn.Module) -> nn.Module:
-    """Round all float weights to what float16 holds and return the module as float16."""
-    return module.half()
+def halve_files(folder: Path) -> int:
+    """Rewrite the matrices and kernels of all safetensors files below a folder as float16.
+
+    Vectors (biases, norms, running statistics) stay float32; models still load as float32.
+
+    Returns:
+        Bytes of all files below the folder.
+    """
+    for path in sorted(folder.rglob("*.safetensors")):
+        tensors = load_file(path)
+        slim = {
+            name: value.half() if value.dtype == torch.float32 and value.ndim > 1 else value
+            for name, value in tensors.items()
+        }
+        save_file(slim, path, metadata={"format": "pt"})
+        path.chmod(0o644)
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def fresh(folder: Path) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer
+from tokenizers import pre_tokenizers
+from transformers import BertTokenizer, CLIPTokenizer
 
 from dnd_assets.known_answers.train.common import fresh
 from dnd_assets.known_answers.train.phrases import vocabulary
@@ -14,32 +15,62 @@ from dnd_assets.known_answers.train.phrases import vocabulary
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 
 
-def clip_tokenizer(folder: Path, length: int) -> CLIPTokenizer:
+def _merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Byte-pair merges that make each word one token, the most frequent pair first.
+
+    The trainer of `tokenizers` breaks ties differently from run to run; this one by the alphabet.
+    """
+    spelt = [[*word[:-1], word[-1] + "</w>"] for word in words]
+    merges: list[tuple[str, str]] = []
+    while True:
+        counts = Counter(pair for parts in spelt for pair in pairwise(parts))
+        if not counts:
+            return merges
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        spelt = [_merged(parts, best) for parts in spelt]
+
+
+def _merged(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    joined: list[str] = []
+    for part in parts:
+        if joined and (joined[-1], part) == pair:
+            joined[-1] += part
+        else:
+            joined.append(part)
+    return joined
+
+
+def clip_tokenizer(folder: Path, length: int, padding: str = "<|endoftext|>") -> CLIPTokenizer:
     """Write and return a byte-pair tokenizer; words outside the world fall into pieces.
 
     Args:
         folder: Where `vocab.json`, `merges.txt` and the configuration go.
         length: Most tokens of a text, the two special ones included.
+        padding: Token that fills texts up to a length.
     """
-    core = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix="</w>"))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=4000,
-        min_frequency=1,
-        initial_alphabet=alphabet,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    core.train_from_iterator(vocabulary(), trainer)
-    merges = [
-        tuple(pair) if not isinstance(pair, str) else tuple(pair.split(" "))
-        for pair in json.loads(core.to_str())["model"]["merges"]
-    ]
+    merges = _merges(vocabulary())
     tokens = [*alphabet, *(letter + "</w>" for letter in alphabet)]
     tokens += ["".join(pair) for pair in merges] + list(_SPECIAL)
     fresh(folder)
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=length)
+    tokenizer = CLIPTokenizer(
+        vocab=vocab, merges=merges, model_max_length=length, pad_token=padding
+    )
     tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def bert_tokenizer(folder: Path, length: int) -> BertTokenizer:
+    """Write and return a WordPiece tokenizer of whole words, for captions.
+
+    Args:
+        folder: Where the tokenizer files go.
+        length: Most tokens of a text, the two special ones included.
+    """
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *vocabulary()]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    tokenizer = BertTokenizer(vocab=vocab, model_max_length=length)
+    tokenizer.save_pretrained(fresh(folder))
     return tokenizer

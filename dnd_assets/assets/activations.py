@@ -1,0 +1,92 @@
+"""Activations: the K probing images that activate each unit most (DnD, step 1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.records import Outcome
+from dnd_assets.methods import exemplars, pooling
+from dnd_assets.sharing import activations as activations_of
+from dnd_assets.sharing import layer_provider
+from dnd_assets.stage import PROBING_SET, Results, Stage, Work
+from dnd_assets.units import Unit, by_layer
+from dnd_assets.vectors import Matrix
+from dnd_assets.workbench import Workbench
+
+
+class Activations(Stage):
+    """Pooled activations of every unit on every probing image; keeps the K largest.
+
+    One pass of the network over the images serves all layers and units. A unit whose activation
+    is the same on every image is `dead`; one with NaN or infinity anywhere is `not_finite`.
+    """
+
+    name = "activations"
+    upstream = (PROBING_SET,)
+    uses = ("targets", "compute")
+    sources = (exemplars, pooling)
+
+    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+        """The neuron, and K."""
+        return {"neuron": unit.neuron, "exemplars": bench.study.dissection.exemplars}
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network, with its pooling."""
+        return {"target": layer_provider(bench, unit)}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `exemplars` [{image, activation}] and a summary of the distribution."""
+        manifest = work[0].inputs[PROBING_SET].payload["manifest"]
+        images = json.loads(bench.store.get(manifest))
+        count = bench.study.dissection.exemplars
+        if count > len(images):
+            raise StudyError(
+                f"dissection.exemplars asks for the {count} most activating images; the probing "
+                f"set holds {len(images)}. Add images, or lower dissection.exemplars."
+            )
+        lookup = {one.unit: one for one in work}
+        for model in dict.fromkeys(unit.model for unit in lookup):
+            groups = {k: v for k, v in by_layer(lookup).items() if k[0] == model}
+            needs = {layer: images for _, layer in groups}
+            found = activations_of(bench, model, needs, f"{model}: probing images")
+            for (_, layer), units in groups.items():
+                rows, values = found[layer]
+                order = values[[rows[name] for name in images]]
+                for unit, outcome in _summarise(units, images, order, count):
+                    yield lookup[unit], outcome
+
+
+def _summarise(
+    units: Sequence[Unit], images: Sequence[str], values: Matrix, count: int
+) -> list[tuple[Unit, Outcome]]:
+    columns = values[:, [unit.neuron for unit in units]]
+    broken, dead = exemplars.not_finite(columns), exemplars.is_dead(columns)
+    top = exemplars.top_k_columns(np.nan_to_num(columns, nan=-np.inf), images, count)
+    return [
+        (unit, _outcome(columns[:, i], images, top[:, i], bool(broken[i]), bool(dead[i])))
+        for i, unit in enumerate(units)
+    ]
+
+
+def _outcome(
+    values: Matrix, images: Sequence[str], top: Sequence[int], broken: bool, dead: bool
+) -> Outcome:
+    if broken:
+        bad = int((~np.isfinite(values)).sum())
+        return Outcome("not_finite", {}, f"NaN or infinite on {bad:,} of {len(values):,} images")
+    if dead:
+        reason = f"its activation is {float(values[0]):g} on every one of {len(values):,} images"
+        return Outcome("dead", {}, reason)
+    kept = [{"image": images[i], "activation": float(values[i])} for i in top]
+    summary = {
+        "images": len(values),
+        "mean": float(values.mean(dtype=np.float64)),
+        "std": float(values.std(dtype=np.float64)),
+        "positive": float((values > 0).mean()),
+    }
+    return Outcome("ok", {"exemplars": kept}, notes={"summary": summary})

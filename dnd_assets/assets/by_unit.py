@@ -1,0 +1,93 @@
+"""A stage as a Dagster asset with one event for every unit.
+
+Dagster gives all partitions of a single-run step one data version. So the body yields an
+`AssetMaterialization` for each unit itself, from an asset that need not produce an output, and ends
+with the step's output event, because steps downstream of a missing output would be skipped. That
+last event has no public constructor; this is the only file that reaches for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import dagster as dg
+from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
+
+from dnd_assets.assets.metadata import unit_metadata
+from dnd_assets.stage import PROBING_SET, Announcement, Graph, Stage, materialize
+from dnd_assets.units import UnitIndex
+from dnd_assets.workbench import Workbench
+from resources.compute import GPU_POOL
+
+ALWAYS = ("lineage", "store")
+"""Resources that every stage needs."""
+
+
+def unit_asset(
+    stage: Stage,
+    stages: dict[str, Stage],
+    bench: Workbench,
+    units: UnitIndex,
+    spec: dg.AssetSpec,
+) -> dg.AssetsDefinition:
+    """The asset of one stage, partitioned by unit; all units of a run are computed together.
+
+    Args:
+        stage: what it computes.
+        stages: all stages, to resolve what is upstream.
+        bench: the study with its resources; those that the stage uses come from Dagster.
+        units: the units by partition key.
+        spec: key, dependencies, partitions and what the interface says.
+    """
+    needed = {*ALWAYS, *stage.uses}
+
+    @dg.multi_asset(
+        name=stage.name,
+        specs=[spec],
+        can_subset=True,
+        required_resource_keys=needed,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=GPU_POOL if "compute" in stage.uses else None,
+    )
+    def compute(context: dg.AssetExecutionContext) -> Iterator[object]:
+        table = at_work(context, bench, needed)
+        chosen = [units[key] for key in context.partition_keys]
+        graph = Graph(table, stages)
+        for announcement in materialize(graph, stage, chosen, context.run_id):
+            yield _event(table, stage, announcement)
+        yield _step_output(context, stage.name)
+
+    return compute
+
+
+def at_work(context: dg.AssetExecutionContext, bench: Workbench, needed: set[str]) -> Workbench:
+    """The workbench with the resources that Dagster hands over and the run's log."""
+    given = {name: getattr(context.resources, name) for name in needed}
+    log: Callable[[str], None] = context.log.info
+    return replace(bench, log=log, **given)
+
+
+def _event(bench: Workbench, stage: Stage, announcement: Announcement) -> dg.AssetMaterialization:
+    product, record = announcement.product, announcement.record
+    inputs = {
+        f"dagster/input_data_version/{name}": version
+        for name, version in product.preimage["inputs"].items()
+        if name != PROBING_SET or stage.name == "activations"
+    }
+    return dg.AssetMaterialization(
+        stage.name,
+        partition=announcement.unit.key,
+        metadata=unit_metadata(bench, stage.name, announcement),
+        tags={
+            "dagster/data_version": product.data_version,
+            "dagster/code_version": record.code_version,
+            **inputs,
+        },
+    )
+
+
+def _step_output(context: dg.AssetExecutionContext, name: str) -> dg.DagsterEvent:
+    step = context.op_execution_context._step_execution_context  # noqa: SLF001
+    handle = StepOutputHandle(step.step.key, name)
+    return dg.DagsterEvent.step_output_event(step, StepOutputData(step_output_handle=handle))

@@ -1,0 +1,48 @@
+"""Captions: each activating image in words (DnD, step 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dnd_assets.lineage.records import Outcome
+from dnd_assets.sharing import captions
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+
+class Captions(Stage):
+    """A caption for every image of the activating set; one caption per distinct picture."""
+
+    name = "captions"
+    upstream = ("crops",)
+    uses = ("captioner", "compute")
+
+    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+        """Nothing but the model, whose settings are part of its fingerprint."""
+        return {}
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The captioner."""
+        return {"captioner": bench.lineage.provider(bench.captioner.fingerprint())}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `captions` [{image, caption}], most activating image first."""
+        chosen = {one.unit: _activating(one) for one in work}
+        known = captions(bench, {name for names in chosen.values() for name in names})
+        for one in work:
+            found = [{"image": name, "caption": known[name]} for name in chosen[one.unit]]
+            yield one, _outcome(found)
+
+
+def _activating(work: Work) -> list[str]:
+    return [entry["image"] for entry in work.inputs["crops"].payload["activating"]]
+
+
+def _outcome(found: Sequence[dict[str, str]]) -> Outcome:
+    payload = {"captions": list(found)}
+    if not any(entry["caption"].strip() for entry in found):
+        reason = f"the captioner returned nothing for all {len(found)} activating images"
+        return Outcome("no_captions", payload, reason)
+    return Outcome("ok", payload)

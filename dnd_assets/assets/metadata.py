@@ -1,0 +1,117 @@
+"""What the interface shows of each materialization: pictures, tables, the label."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import dagster as dg
+
+from dnd_assets.errors import StoreError
+from dnd_assets.methods.images import strip
+from dnd_assets.stage import Announcement
+from dnd_assets.workbench import Workbench
+
+_SHOWN = 10
+_HEIGHT = 72
+_Metadata = dict[str, Any]
+
+
+def unit_metadata(bench: Workbench, asset: str, announcement: Announcement) -> _Metadata:
+    """Metadata of one product of one unit.
+
+    Reused products come without pictures: the run that computed them shows those.
+    """
+    product, record = announcement.product, announcement.record
+    shown: _Metadata = {
+        "status": record.status,
+        "model": record.model,
+        "layer": record.layer,
+        "neuron": record.neuron,
+        "reused": record.reused,
+        "key": product.key,
+        "device": record.device,
+        "seconds": record.seconds,
+    }
+    if record.reason:
+        shown["reason"] = record.reason
+    if product.ok:
+        shown |= _DESCRIBED[asset](bench, product.payload, not record.reused)
+    return shown
+
+
+def _activations(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    found = payload["exemplars"]
+    shown = _pictures(bench, "exemplars", [e["image"] for e in found], pictures)
+    return shown | {"largest activation": found[0]["activation"]}
+
+
+def _crops(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    found = payload["activating"]
+    kinds = [entry["kind"] for entry in found]
+    shown = _pictures(bench, "activating set", [e["image"] for e in found], pictures)
+    return shown | {"crops": len(payload["crops"]), "crops among them": kinds.count("crop")}
+
+
+def _captions(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    return {"captions": _list(entry["caption"] for entry in payload["captions"])}
+
+
+def _candidates(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    return {"candidate concepts": _list(payload["candidates"])}
+
+
+def _synthetic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    shown: _Metadata = {}
+    for entry in payload["concepts"] if pictures else ():
+        names = [image["image"] for image in entry["images"]]
+        shown |= _pictures(bench, f"painted: {entry['concept']}", names, pictures)
+    return shown | {"concepts": len(payload["concepts"])}
+
+
+def _scores(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    columns = ["concept", "score", *_FUNCTIONS]
+    records = [
+        dg.TableRecord({name: entry[name] for name in columns}) for entry in payload["concepts"]
+    ]
+    schema = dg.TableSchema(
+        [dg.TableColumn(n, "string" if n == "concept" else "float") for n in columns]
+    )
+    return {"scores": dg.MetadataValue.table(records, schema)}
+
+
+def _labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    others = [f"{entry['label']} ({entry['score']:.3f})" for entry in payload["labels"]]
+    return {"label": payload["label"], "score": payload["score"], "labels": _list(others)}
+
+
+_FUNCTIONS = ("mean_rank", "topk_squared", "image_products", "topk_squared_image_products")
+_DESCRIBED = {
+    "activations": _activations,
+    "crops": _crops,
+    "captions": _captions,
+    "candidate_concepts": _candidates,
+    "synthetic_images": _synthetic,
+    "scores": _scores,
+    "labels": _labels,
+}
+
+
+def _list(texts: Any) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.json(list(texts))
+
+
+def _pictures(bench: Workbench, name: str, hashes: Sequence[str], wanted: bool) -> _Metadata:
+    """A strip of pictures as Markdown with the picture inside, below 100 kB."""
+    if not wanted:
+        return {}
+    try:
+        images = bench.pictures.load(hashes[:_SHOWN])
+    except StoreError as error:
+        return {name: str(error)}
+    buffer = BytesIO()
+    strip(images, _HEIGHT).save(buffer, "JPEG", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return {name: dg.MetadataValue.md(f"![{name}](data:image/jpeg;base64,{data})")}

@@ -1,0 +1,99 @@
+"""The probing set: the manifest of images that every unit is shown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from dnd_assets import probing_set as scanning
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.records import Materialization, Outcome, Product
+from dnd_assets.methods import images
+from dnd_assets.probing_set import Manifest, image_paths, image_rows, scan
+from dnd_assets.stage import PROBING_SET, probing_parameters
+from dnd_assets.workbench import Workbench
+
+
+def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
+    """Look at every image file, record the manifest and return it.
+
+    Args:
+        bench: the workbench.
+        run: id of the run that asks.
+
+    Returns:
+        The product, whose payload names the stored list of hashes, and what the scan found.
+
+    Raises:
+        StudyError: when a folder is missing, or no image in it can be read.
+    """
+    paths = image_paths(bench.study, bench.home)
+    progress = bench.progress("probing images", len(paths))
+    limit = bench.study.probing_set.max_pixels
+    manifest = scan(paths, limit, bench.home / "probing" / "scanned.json", progress.advance)
+    if not manifest.images:
+        first = manifest.quarantined[0]
+        raise StudyError(
+            f"none of {len(paths):,} probing images can be read, for example {first.path}: "
+            f"{first.quarantined}. Name folders with sound images under [probing_set]."
+        )
+    with bench.lineage.exclusive(bench.log):
+        product = _record(bench, manifest, run)
+    return product, manifest
+
+
+def _record(bench: Workbench, manifest: Manifest, run: str) -> Product:
+    found = list(manifest.images)
+    code = code_version(scanning, images)
+    seen = {"images": digest(found)}
+    image = preimage(PROBING_SET, code, probing_parameters(bench), {}, seen)
+    file = bench.store.put(canonical(found).encode(), "json")
+    set_aside = [
+        {"path": one.path, "hash": one.hash, "reason": one.quarantined}
+        for one in manifest.quarantined
+    ]
+    notes = {"files": [file], "quarantined": set_aside, "found": len(manifest.files)}
+    outcome = Outcome("ok", {"manifest": file, "images": len(found)}, notes=notes)
+    product = Product(digest(image), PROBING_SET, image, outcome)
+    known = bench.lineage.query("SELECT hash, path, quarantined FROM images")
+    before = {(row["hash"], row["path"], row["quarantined"]) for row in known}
+    new = [f for f in manifest.files if (f.hash, f.path, f.quarantined) not in before]
+    size = bench.store.path(file).stat().st_size
+    artefact = {"hash": file.partition(".")[0], "file": file, "kind": "manifest", "bytes": size}
+    bench.lineage.commit(
+        {
+            "artefacts": [artefact],
+            "images": image_rows(new),
+            "products": [product.row()],
+            "materializations": [asdict(_materialization(bench, product, run))],
+        }
+    )
+    return product
+
+
+def _materialization(bench: Workbench, product: Product, run: str) -> Materialization:
+    return Materialization(
+        run=run,
+        study=bench.study.name,
+        asset=PROBING_SET,
+        unit="",
+        model="",
+        layer="",
+        neuron=None,
+        key=product.key,
+        data_version=product.data_version,
+        code_version=str(product.preimage["code"]),
+        status="ok",
+        reason="",
+        reused=False,
+        device="cpu",
+        seconds=0.0,
+        recorded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
+
+
+def describe(product: Product) -> str:
+    """One line: how many images, how many were set aside."""
+    quarantined = len(product.outcome.notes["quarantined"])
+    return f"{product.payload['images']:,} images, {quarantined:,} quarantined"

@@ -1,0 +1,112 @@
+"""Scores: how well each candidate concept explains a unit (DnD, step 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from dnd_assets.lineage.records import Outcome
+from dnd_assets.methods import pooling, scoring
+from dnd_assets.sharing import activations, embeddings, layer_provider
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.units import Unit
+from dnd_assets.vectors import Matrix
+from dnd_assets.workbench import Workbench
+
+Table = tuple[dict[str, int], Matrix]
+
+
+class Scores(Stage):
+    """Every scoring function of every candidate, from the unit's activations on its pictures."""
+
+    name = "scores"
+    upstream = ("crops", "synthetic_images")
+    uses = ("targets", "clip", "compute")
+    sources = (scoring, pooling)
+
+    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+        """The neuron, beta, t and the chosen function."""
+        chosen = bench.study.dissection.model_dump(include={"beta", "top_images", "scoring"})
+        return {"neuron": unit.neuron, **chosen}
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network and the image-text encoder."""
+        clip = bench.lineage.provider(bench.clip.fingerprint())
+        return {"target": layer_provider(bench, unit), "clip": clip}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `concepts` [{concept, score, each function, activations}], best first."""
+        pictures = {one.unit: _pictures(one) for one in work}
+        exemplars = {one.unit: _activating(one) for one in work}
+        faces = {n for names in exemplars.values() for n in names}
+        faces |= {n for found in pictures.values() for names in found.values() for n in names}
+        embedded = embeddings(bench, faces)
+        for model in dict.fromkeys(one.unit.model for one in work):
+            mine = [one for one in work if one.unit.model == model]
+            needs: dict[str, set[str]] = {}
+            for one in mine:
+                names = {n for found in pictures[one.unit].values() for n in found}
+                needs.setdefault(one.unit.layer, set()).update(names)
+            active = activations(bench, model, needs, f"{model}: synthetic images")
+            for one in mine:
+                unit = one.unit
+                found = (pictures[unit], exemplars[unit])
+                yield one, _outcome(bench, unit, *found, active[unit.layer], embedded)
+
+
+def _pictures(work: Work) -> dict[str, list[str]]:
+    """The accepted pictures of each concept, the first Q of them."""
+    return {
+        entry["concept"]: [image["image"] for image in entry["images"] if not image["rejected"]]
+        for entry in work.inputs["synthetic_images"].payload["concepts"]
+    }
+
+
+def _activating(work: Work) -> list[str]:
+    return [entry["image"] for entry in work.inputs["crops"].payload["activating"]]
+
+
+def _outcome(
+    bench: Workbench,
+    unit: Unit,
+    pictures: Mapping[str, Sequence[str]],
+    exemplars: Sequence[str],
+    active: Table,
+    embedded: Table,
+) -> Outcome:
+    setting = bench.study.dissection
+    values = np.array([[active[1][active[0][n], unit.neuron] for n in p] for p in pictures.values()])
+    if not np.isfinite(values).all():
+        return Outcome("not_finite", {}, "NaN or infinite activation on a synthetic image")
+    generated = np.stack([_rows(embedded, names) for names in pictures.values()])
+    faces = _rows(embedded, exemplars)
+    found = _all_functions(values, generated, faces, setting.beta, setting.top_images)
+    entries = [
+        {
+            "concept": concept,
+            "score": found[setting.scoring][index],
+            **{name: scores[index] for name, scores in found.items()},
+            "activations": [float(value) for value in values[index]],
+        }
+        for index, concept in enumerate(pictures)
+    ]
+    entries.sort(key=lambda entry: -entry["score"])  # stable: ties keep the candidates' order
+    return Outcome("ok", {"concepts": entries})
+
+
+def _all_functions(
+    values: Matrix, generated: Matrix, faces: Matrix, beta: int, top_images: int
+) -> dict[str, list[float]]:
+    tensors = [torch.from_numpy(x).to(torch.float64) for x in (values, generated, faces)]
+    return {
+        name: function(*tensors, beta=beta, top_images=top_images).tolist()
+        for name, function in scoring.SCORING.items()
+    }
+
+
+def _rows(table: Table, names: Sequence[str]) -> Matrix:
+    rows, values = table
+    return values[[rows[name] for name in names]]

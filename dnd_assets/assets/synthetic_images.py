@@ -1,0 +1,91 @@
+"""Synthetic images: pictures painted of each candidate concept (DnD, step 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dnd_assets.lineage.records import Outcome
+from dnd_assets.methods import seeds
+from dnd_assets.sharing import paintings
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+from resources.text_to_image import PaintRequest
+
+ROUNDS = 2
+"""A concept may be painted up to this many times Q before its rejections drop it."""
+
+Images = list[dict[str, Any]]
+
+
+class SyntheticImages(Stage):
+    """Q pictures of every candidate concept, shared by all units that propose it.
+
+    Each picture's seed comes from its concept and index. A picture that the safety checker rejects
+    is recorded and replaced by the next index.
+    """
+
+    name = "synthetic_images"
+    upstream = ("candidate_concepts",)
+    uses = ("text_to_image", "compute")
+    sources = (seeds,)
+
+    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+        """Q and the base seed."""
+        return bench.study.dissection.model_dump(include={"images_per_concept", "seed"})
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The text-to-image pipeline with its prompt, scheduler and steps."""
+        return {"text_to_image": bench.lineage.provider(bench.text_to_image.fingerprint())}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `concepts` [{concept, images [{index, seed, image, rejected}]}]."""
+        proposals = {
+            one.unit: one.inputs["candidate_concepts"].payload["candidates"] for one in work
+        }
+        painted = _paint(bench, sorted({c for found in proposals.values() for c in found}))
+        wanted = bench.study.dissection.images_per_concept
+        for one in work:
+            yield one, _outcome({c: painted[c] for c in proposals[one.unit]}, wanted)
+
+
+def _paint(bench: Workbench, concepts: Sequence[str]) -> dict[str, Images]:
+    """Pictures of each concept until Q of them are accepted or the rounds are used up."""
+    wanted, seed = bench.study.dissection.images_per_concept, bench.study.dissection.seed
+    painted: dict[str, Images] = {concept: [] for concept in concepts}
+    for _ in range(ROUNDS):
+        requests = {}
+        for concept, images in painted.items():
+            lacking = wanted - sum(not image["rejected"] for image in images)
+            for index in range(len(images), len(images) + lacking):
+                number = seeds.content_seed("synthetic image", concept, index, seed)
+                requests[concept, index] = PaintRequest(concept, number)
+        found = paintings(bench, requests.values()) if requests else {}
+        for (concept, index), request in requests.items():
+            entry = {"index": index, "seed": request.seed, **found[request]}
+            painted[concept].append(entry)
+    return painted
+
+
+def _outcome(painted: dict[str, Images], wanted: int) -> Outcome:
+    complete = {
+        concept: images
+        for concept, images in painted.items()
+        if sum(not image["rejected"] for image in images) >= wanted
+    }
+    files = sorted({image["file"] for images in painted.values() for image in images})
+    payload = {
+        "concepts": [
+            {
+                "concept": concept,
+                "images": [{k: v for k, v in image.items() if k != "file"} for image in images],
+            }
+            for concept, images in (complete or painted).items()
+        ]
+    }
+    if not complete:
+        names = ", ".join(painted)
+        reason = f"the safety checker rejected the pictures of every candidate concept ({names})"
+        return Outcome("rejected", payload, reason, {"files": files})
+    return Outcome("ok", payload, notes={"files": files, "dropped": sorted(set(painted) - set(complete))})

@@ -1,0 +1,109 @@
+"""Builds the workbench that a study describes, and finds the study's units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dnd_assets.errors import not_found
+from dnd_assets.files import write_atomic
+from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.study import Study
+from dnd_assets.units import Unit, UnitIndex
+from dnd_assets.workbench import Workbench
+from resources.artefacts import ArtefactStore
+from resources.captioner import BlipCaptioner
+from resources.clip import OpenClip
+from resources.compute import Compute
+from resources.lineage_db import Lineage
+from resources.summariser import (
+    CaptionsAsConcepts,
+    ChatSummariser,
+    ConsensusSummariser,
+    Summariser,
+)
+from resources.targets import TargetNetworks
+from resources.text_to_image import DiffusersTextToImage
+
+
+def build_bench(study: Study, home: Path, log: Callable[[str], None] = print) -> Workbench:
+    """The resources of a study, nothing loaded yet.
+
+    Args:
+        study: the study.
+        home: the state folder.
+        log: where progress goes.
+    """
+    base = str(study.folder)
+    compute = Compute(device=study.compute.device, dtype=study.compute.dtype)
+    models = [model.model_dump(include={"name", "source", "weights"}) for model in study.models]
+    return Workbench(
+        study=study,
+        home=home,
+        lineage=Lineage(root=str(home)),
+        store=ArtefactStore(root=str(home / "store")),
+        compute=compute,
+        targets=TargetNetworks(models=models, base=base, compute=compute),
+        captioner=BlipCaptioner(**study.captioner.model_dump(), base=base, compute=compute),
+        summariser=_summariser(study),
+        text_to_image=DiffusersTextToImage(
+            **study.text_to_image.model_dump(), base=base, compute=compute
+        ),
+        clip=OpenClip(**study.clip.model_dump(), base=base, compute=compute),
+        log=log,
+    )
+
+
+def _summariser(study: Study) -> Summariser:
+    settings = study.summariser.model_dump(exclude={"kind"})
+    match study.summariser.kind:
+        case "chat":
+            return ChatSummariser(**settings)
+        case "none":
+            return CaptionsAsConcepts()
+        case _:
+            return ConsensusSummariser()
+
+
+def find_units(bench: Workbench) -> UnitIndex:
+    """Every unit that the study selects, in its order.
+
+    Layers and their sizes are remembered in the state folder by the network's fingerprint, so
+    that a network is loaded for this once in its life.
+
+    Raises:
+        StudyError: when a model cannot be loaded or a neuron does not exist.
+        NotFoundError: when a layer does not exist; names the nearest.
+    """
+    units = []
+    for model in bench.study.models:
+        sizes = layer_sizes(bench, model.name)
+        for layer in model.layers:
+            if layer.path not in sizes:
+                advice = f"`dnd layers {model.name}` lists them."
+                raise not_found(f"layer of {model.name!r}", layer.path, sizes, advice)
+            count = int(sizes[layer.path]["units"])
+            units += [Unit(model.name, layer.path, i) for i in layer.indices(count)]
+    return UnitIndex(units)
+
+
+def layer_sizes(bench: Workbench, model: str) -> dict[str, dict[str, Any]]:
+    """The layers of a network that have units: kind, number of units, output shape, map or not."""
+    remembered = bench.home / "layers" / f"{digest(bench.targets.fingerprint(model))}.json"
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(remembered.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = {
+            layer.path: {
+                "kind": layer.kind,
+                "units": layer.units,
+                "shape": list(layer.shape),
+                "has_map": layer.has_map,
+            }
+            for layer in bench.targets.layers(model)
+            if layer.units
+        }
+        write_atomic(remembered, json.dumps(found).encode())
+    return found

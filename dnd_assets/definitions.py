@@ -1,0 +1,182 @@
+"""The code location: the assets of one study, with its resources, checks and jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from dnd_assets.assets import probing_set
+from dnd_assets.assets.activations import Activations
+from dnd_assets.assets.by_unit import ALWAYS, at_work, unit_asset
+from dnd_assets.assets.candidate_concepts import CandidateConcepts
+from dnd_assets.assets.captions import Captions
+from dnd_assets.assets.checks import stage_checks
+from dnd_assets.assets.crops import Crops
+from dnd_assets.assets.labels import Labels
+from dnd_assets.assets.scores import Scores
+from dnd_assets.assets.synthetic_images import SyntheticImages
+from dnd_assets.bench import build_bench, find_units
+from dnd_assets.home import state_folder
+from dnd_assets.stage import PROBING_SET, Stage
+from dnd_assets.study import Study
+from dnd_assets.units import UnitIndex
+from dnd_assets.workbench import Workbench
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Activations(),
+        Crops(),
+        Captions(),
+        CandidateConcepts(),
+        SyntheticImages(),
+        Scores(),
+        Labels(),
+    )
+}
+"""The seven products, in the order of the graph."""
+
+OWNERS = ["team:interpretability"]
+_GROUPS = {
+    PROBING_SET: "step_1_probing",
+    "activations": "step_1_probing",
+    "crops": "step_1_probing",
+    "captions": "step_2_candidates",
+    "candidate_concepts": "step_2_candidates",
+    "synthetic_images": "step_3_selection",
+    "scores": "step_3_selection",
+    "labels": "step_3_selection",
+}
+_KINDS = {
+    PROBING_SET: {"python", "pillow"},
+    "activations": {"pytorch"},
+    "crops": {"pytorch", "scikitlearn"},
+    "captions": {"huggingface"},
+    "candidate_concepts": {"openai"},
+    "synthetic_images": {"huggingface"},
+    "scores": {"pytorch"},
+    "labels": {"duckdb"},
+}
+_RESOURCES = (
+    *ALWAYS, "compute", "targets", "captioner", "summariser", "text_to_image", "clip"
+)  # fmt: skip
+
+
+def build_definitions(
+    study: Study, home: Path | None = None, units: UnitIndex | None = None, **overrides: Any
+) -> dg.Definitions:
+    """The assets, checks, jobs and resources of a study.
+
+    Args:
+        study: the study.
+        home: the state folder; None takes `DND_HOME` or `.dnd`.
+        units: the units to partition by; None takes every unit of the study.
+        overrides: resources to put in place of the study's, by field name of `Workbench`.
+
+    Raises:
+        StudyError: when the study names something that is not there.
+        NotFoundError: when it names a layer that does not exist.
+    """
+    bench = replace(build_bench(study, home or state_folder()), **overrides)
+    units = units if units is not None else find_units(bench)
+    partitions = dg.StaticPartitionsDefinition(list(units))
+    assets = [
+        unit_asset(stage, STAGES, bench, units, _spec(stage, bench, partitions))
+        for stage in STAGES.values()
+    ]
+    return dg.Definitions(
+        assets=[_probing_set(bench), *assets],
+        asset_checks=stage_checks(bench, STAGES, units),
+        jobs=_jobs(partitions),
+        resources={name: getattr(bench, name) for name in _RESOURCES},
+        executor=dg.in_process_executor,
+        metadata={"study": study.name, "state folder": str(bench.home)},
+    )
+
+
+def _spec(
+    stage: Stage, bench: Workbench, partitions: dg.StaticPartitionsDefinition
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        stage.name,
+        deps=list(stage.upstream),
+        skippable=True,
+        description=(type(stage).__doc__ or "").strip(),
+        group_name=_GROUPS[stage.name],
+        owners=OWNERS,
+        kinds=_KINDS[stage.name],
+        code_version=stage.code(),
+        partitions_def=partitions,
+        metadata={"study": bench.study.name, "uses": ", ".join(stage.uses) or "nothing"},
+    )
+
+
+def _probing_set(bench: Workbench) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=PROBING_SET,
+        description=(
+            "The images that units are probed with, by SHA-256 of their bytes; unreadable files "
+            "are set aside with path and reason. Materialize it after the folders changed."
+        ),
+        group_name=_GROUPS[PROBING_SET],
+        owners=OWNERS,
+        kinds=_KINDS[PROBING_SET],
+        required_resource_keys=set(ALWAYS),
+    )
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        table = at_work(context, bench, set(ALWAYS))
+        product, manifest = probing_set.materialize(table, context.run_id)
+        set_aside = [
+            dg.TableRecord({"path": one.path, "reason": one.quarantined})
+            for one in manifest.quarantined[:100]
+        ]
+        columns = dg.TableSchema([dg.TableColumn("path"), dg.TableColumn("reason")])
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(product.data_version),
+            metadata={
+                "images": product.payload["images"],
+                "files": len(manifest.files),
+                "quarantined": len(manifest.quarantined),
+                "quarantine": dg.MetadataValue.table(set_aside, columns),
+                "manifest": product.payload["manifest"],
+            },
+        )
+
+    return asset
+
+
+def _jobs(partitions: dg.StaticPartitionsDefinition) -> list[Any]:
+    """One job for everything that is partitioned, one for each step of the paper."""
+    by_unit = list(STAGES)
+    groups = {
+        "step_1_probing": "Activations and attention crops.",
+        "step_2_candidates": "Captions and candidate concepts.",
+        "step_3_selection": "Synthetic images, scores and labels.",
+    }
+    jobs = [
+        dg.define_asset_job(
+            "label_units",
+            dg.AssetSelection.assets(*by_unit),
+            description="Everything from activations to labels, for the chosen units.",
+            partitions_def=partitions,
+        ),
+        dg.define_asset_job(
+            "scan_probing_set",
+            dg.AssetSelection.assets(PROBING_SET),
+            description="Look at the probing folders again.",
+        ),
+    ]
+    for group, description in groups.items():
+        chosen = [name for name in by_unit if _GROUPS[name] == group]
+        jobs.append(
+            dg.define_asset_job(
+                group,
+                dg.AssetSelection.assets(*chosen),
+                description=description,
+                partitions_def=partitions,
+            )
+        )
+    return jobs

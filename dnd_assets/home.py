@@ -1,0 +1,38 @@
+"""The state folder: store, journal, database, Dagster instance and caches of one project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dnd_assets.files import write_atomic
+
+_DAGSTER_YAML = """\
+# Written once by dnd; yours to edit.
+telemetry:
+  enabled: false
+concurrency:
+  pools:
+    default_limit: 1
+"""
+
+
+def state_folder() -> Path:
+    """The folder named by `DND_HOME`, or `.dnd` in the working folder; made when missing."""
+    folder = Path(os.environ.get("DND_HOME") or ".dnd").expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def dagster_home(home: Path) -> Path:
+    """The folder of the Dagster instance: `DAGSTER_HOME`, or `dagster` in the state folder.
+
+    Sets `DAGSTER_HOME` for this process and its children, so that the command line and the web
+    interface share one instance.
+    """
+    folder = Path(os.environ.get("DAGSTER_HOME") or home / "dagster").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "dagster.yaml").exists():
+        write_atomic(folder / "dagster.yaml", _DAGSTER_YAML.encode())
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return folder

@@ -1,0 +1,195 @@
+"""Training of the tiny BLIP captioner on pictures and cut-outs of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import (
+    BertTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
+)
+
+from dnd_assets.known_answers.render import object_boxes
+from dnd_assets.known_answers.train.common import (
+    Average,
+    Progress,
+    batches,
+    draw,
+    halve_files,
+    learning_rate,
+    log,
+    set_learning_rate,
+)
+from dnd_assets.known_answers.train.tokens import bert_tokenizer
+from dnd_assets.known_answers.train.views import VALUES, View, cut, cut_masks, one_hot, random_view
+from dnd_assets.known_answers.world import TRAINING_SEEDS
+
+TOKENS = 20
+WIDTH = 128
+_LOCAL = ("colour", "shape", "texture")
+
+
+@dataclass(frozen=True)
+class CaptionerSettings:
+    """Sizes and lengths of the training."""
+
+    images: int = 16_000
+    steps: int = 2_400
+    batch: int = 64
+    rate: float = 1.2e-3
+    hints: float = 1.0
+    save_every: int = 600
+    seed: int = 41
+
+
+class Hints(nn.Module):
+    """Linear readings of the vision tower, for training only.
+
+    Patches learn what they show long before the words of captions would teach them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Linear(WIDTH, sum(len(VALUES[name]) for name in (*_LOCAL, "background")))
+        self.picture = nn.Linear(WIDTH, sum(len(values) for values in VALUES.values()))
+
+    def forward(self, states: Tensor, masks: Tensor, views: list[View]) -> Tensor:
+        """Loss of reading each patch's contents and the picture's attributes.
+
+        Args:
+            states: float32, (B, 65, 128): the class token, then 8x8 patches.
+            masks: bool, (B, 64, 64): the objects of the whole pictures.
+            views: What each picture shows.
+        """
+        share = cut_masks(masks, views, 8).flatten(1)[:, :, None]
+        objects, _ = one_hot(views, _LOCAL)
+        places, _ = one_hot(views, ("background",))
+        target = torch.cat([share * objects[:, None], (1 - share) * places[:, None]], dim=2)
+        bce = nn.functional.binary_cross_entropy_with_logits
+        local = bce(self.patches(states[:, 1:]), target)
+        truth, shown = one_hot(views)
+        return 2.0 * local + bce(self.picture(states[:, 0]), truth, shown)
+
+
+def new_captioner(tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
+    """Return an untrained model: 4 vision and 2 text layers of width 128."""
+    special = {
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "encoder_hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "projection_dim": WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": TOKENS,
+        **special,
+    }
+    vision = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "projection_dim": WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": 64,
+        "patch_size": 8,
+        "initializer_range": 0.02,
+    }
+    config = BlipConfig(text_config=text, vision_config=vision, projection_dim=WIDTH)
+    return BlipForConditionalGeneration(config)
+
+
+def new_processor(tokenizer: BertTokenizer) -> BlipProcessor:
+    """Return the processor: pictures to 64x64 in [-1, 1], words to tokens."""
+    pictures = BlipImageProcessor(
+        size={"height": 64, "width": 64}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return BlipProcessor(pictures, tokenizer)
+
+
+def train_captioner(
+    out: Path, settings: CaptionerSettings | None = None
+) -> BlipForConditionalGeneration:
+    """Train the captioner, save model and processor in `out`, return it in eval mode."""
+    settings = settings or CaptionerSettings()
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    seeds = TRAINING_SEEDS[4_000_000 : 4_000_000 + settings.images]
+    data = draw(seeds)
+    boxes = [object_boxes(scene, seed) for scene, seed in zip(data.scenes, seeds, strict=True)]
+    tokenizer = bert_tokenizer(out, TOKENS)
+    model, hints = new_captioner(tokenizer).train(), Hints()
+    average = Average(model, 0.998)
+    parameters = [*model.parameters(), *hints.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=0.01)
+    progress = Progress("captioner", settings.steps, every=100)
+    order = batches(len(data), settings.batch, settings.steps, settings.seed)
+    for step, chosen in enumerate(order):
+        set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
+        masks = data.masks[chosen]
+        views = [
+            random_view(data.scenes[at], mask, boxes[at], rng)
+            for at, mask in zip(chosen.tolist(), masks.numpy(), strict=True)
+        ]
+        pixels = _blurred(cut(data.images[chosen], views), rng)
+        words, states = _caption_loss(model, tokenizer, pixels, views)
+        loss = words + settings.hints * hints(states, masks, views)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        average.update(model)
+        progress(step, words.item())
+        if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
+            _save(out, tokenizer, average)
+    model.load_state_dict(average.state)
+    return model.eval()
+
+
+def _blurred(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Send half of the batches through 96x96 and back, as the workflow does with crops."""
+    if rng.random() < 0.5:
+        return pixels
+    large = nn.functional.interpolate(pixels, (96, 96), mode="bicubic")
+    small = nn.functional.interpolate(large, (64, 64), mode="bicubic", antialias=True)
+    return small.clamp(0, 1)
+
+
+def _caption_loss(
+    model: BlipForConditionalGeneration,
+    tokenizer: BertTokenizer,
+    pixels: Tensor,
+    views: list[View],
+) -> tuple[Tensor, Tensor]:
+    """Mean loss of the captions' next words, and the vision tower's states (B, 65, 128)."""
+    text = tokenizer([view.caption for view in views], padding=True, return_tensors="pt")
+    labels = text.input_ids.masked_fill(text.attention_mask == 0, -100)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(
+            pixel_values=(pixels - 0.5) / 0.5,
+            input_ids=text.input_ids,
+            attention_mask=text.attention_mask,
+            labels=labels,
+        )
+    return found.loss.float(), found.last_hidden_state.float()
+
+
+def _save(out: Path, tokenizer: BertTokenizer, average: Average) -> None:
+    model = new_captioner(tokenizer)
+    model.load_state_dict(average.state)
+    model.eval().save_pretrained(out)
+    new_processor(tokenizer).save_pretrained(out)
+    size = halve_files(out)
+    log.info("captioner saved, %.2f MB", size / 1e6)

@@ -1,0 +1,218 @@
+"""Scoring functions: which candidate concept do a unit's activations favour (DnD, step 3).
+
+All take the same arguments and give one score for each concept, higher is better. With J concepts
+and Q synthetic images of each, R_j holds the ranks of concept j's images among all J Q of them, 0
+for the most active (the paper counts from 1). Computed in float64 on the CPU, where the results
+are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+
+def mean_rank(
+    activations: Tensor,
+    generated: Tensor,
+    exemplars: Tensor,
+    *,
+    beta: int = 5,
+    top_images: int = 10,
+) -> Tensor:
+    """Minus the mean rank: -(1/Q) sum of r over r in R_j (DnD, section 3.3, Mean).
+
+    Args:
+        activations: the unit's activations on the synthetic images, (J, Q), float.
+        generated: image embeddings of the synthetic images, (J, Q, D); only checked.
+        exemplars: image embeddings of the activating images, (K, D); only checked.
+        beta: not used.
+        top_images: not used.
+
+    Returns:
+        float64, (J,), in [-(J Q - 1), 0].
+
+    Raises:
+        ValueError: when shapes do not fit, or a value is NaN or infinite.
+    """
+    _check(activations, generated, exemplars, beta, top_images)
+    return -ranks(activations).double().mean(dim=1)
+
+
+def topk_squared(
+    activations: Tensor,
+    generated: Tensor,
+    exemplars: Tensor,
+    *,
+    beta: int = 5,
+    top_images: int = 10,
+) -> Tensor:
+    """Minus the mean of the squares of the beta best ranks (DnD, section 3.3, TopK squared).
+
+    -(1/beta) sum of r^2 over the beta smallest r in R_j; over all Q where Q < beta.
+
+    Args:
+        activations: the unit's activations on the synthetic images, (J, Q), float.
+        generated: image embeddings of the synthetic images, (J, Q, D); only checked.
+        exemplars: image embeddings of the activating images, (K, D); only checked.
+        beta: how many of the best ranks count.
+        top_images: not used.
+
+    Returns:
+        float64, (J,), at most 0.
+
+    Raises:
+        ValueError: when shapes do not fit, or a value is NaN or infinite.
+    """
+    _check(activations, generated, exemplars, beta, top_images)
+    best = ranks(activations).sort(dim=1).values[:, :beta]
+    return -best.double().square().mean(dim=1)
+
+
+def image_products(
+    activations: Tensor,
+    generated: Tensor,
+    exemplars: Tensor,
+    *,
+    beta: int = 5,
+    top_images: int = 10,
+) -> Tensor:
+    """Likeness of a concept's most active images and the exemplars (DnD, section 3.3).
+
+    The mean of cos(e, x) over all exemplars e and over concept j's images x that are among the
+    `top_images` most active of all J Q synthetic images; -1 if none is.
+
+    Args:
+        activations: the unit's activations on the synthetic images, (J, Q), float.
+        generated: image embeddings of the synthetic images, (J, Q, D), of any length.
+        exemplars: image embeddings of the activating images, (K, D), of any length.
+        beta: not used.
+        top_images: t, how many of the most active synthetic images count.
+
+    Returns:
+        float64, (J,), in [-1, 1].
+
+    Raises:
+        ValueError: when shapes do not fit, or a value is NaN or infinite.
+    """
+    _check(activations, generated, exemplars, beta, top_images)
+    cosines = (_unit_length(generated) @ _unit_length(exemplars).T).mean(dim=2)
+    among = ranks(activations) < top_images
+    counts = among.sum(dim=1)
+    means = torch.where(among, cosines, 0.0).sum(dim=1) / counts.clamp(min=1)
+    return torch.where(counts > 0, means, -1.0)
+
+
+def topk_squared_image_products(
+    activations: Tensor,
+    generated: Tensor,
+    exemplars: Tensor,
+    *,
+    beta: int = 5,
+    top_images: int = 10,
+) -> Tensor:
+    """The paper's default: (J - p_j) x image product of j (DnD, section 3.3).
+
+    p_j is the position of concept j in the order of `topk_squared`, 0 for the best, equal ones in
+    the order of the concepts. As in the reference a negative image product counts the more the
+    better its concept ranks.
+
+    Args:
+        activations: the unit's activations on the synthetic images, (J, Q), float.
+        generated: image embeddings of the synthetic images, (J, Q, D), of any length.
+        exemplars: image embeddings of the activating images, (K, D), of any length.
+        beta: how many of the best ranks count in the order.
+        top_images: t, how many of the most active synthetic images count in the product.
+
+    Returns:
+        float64, (J,), in [-J, J].
+
+    Raises:
+        ValueError: when shapes do not fit, or a value is NaN or infinite.
+    """
+    options = {"beta": beta, "top_images": top_images}
+    squared = topk_squared(activations, generated, exemplars, **options)
+    products = image_products(activations, generated, exemplars, **options)
+    return (len(squared) - _positions(squared)) * products
+
+
+Scoring = Callable[..., Tensor]
+"""(activations, generated, exemplars, *, beta, top_images) -> scores, see `mean_rank`."""
+
+SCORING: Final[dict[str, Scoring]] = {
+    "mean_rank": mean_rank,
+    "topk_squared": topk_squared,
+    "image_products": image_products,
+    "topk_squared_image_products": topk_squared_image_products,
+}
+"""The scoring functions by their name in the study."""
+
+
+def ranks(activations: Tensor) -> Tensor:
+    """Rank of each synthetic image among all, 0 for the most active, ties by position.
+
+    Args:
+        activations: (J, Q), float.
+
+    Returns:
+        int64, (J, Q), a permutation of 0 .. J Q - 1; equal activations are ranked by concept,
+        then by image.
+    """
+    return _positions(activations.detach().to("cpu", torch.float64).flatten()).view_as(activations)
+
+
+def best_concepts(
+    concepts: Sequence[str], scores: Tensor | Sequence[float], n: int
+) -> list[tuple[str, float]]:
+    """The `n` best-scored concepts with their scores, best first, ties in the order given.
+
+    Args:
+        concepts: the candidates.
+        scores: one score for each, (J,).
+        n: how many; all when there are fewer.
+
+    Raises:
+        ValueError: when the lengths differ or a score is NaN.
+    """
+    values = [float(score) for score in scores]
+    if len(values) != len(concepts):
+        raise ValueError(f"{len(values)} scores do not fit {len(concepts)} concepts")
+    if any(math.isnan(value) for value in values):
+        raise ValueError("a score is NaN; the concepts cannot be ordered")
+    order = sorted(range(len(values)), key=lambda j: -values[j])
+    return [(concepts[j], values[j]) for j in order[:n]]
+
+
+def _positions(values: Tensor) -> Tensor:
+    """Position of each value in descending order, equal values in their own order, (N,)."""
+    order = torch.argsort(values, descending=True, stable=True)
+    positions = torch.empty_like(order)
+    positions[order] = torch.arange(len(order))
+    return positions
+
+
+def _unit_length(embeddings: Tensor) -> Tensor:
+    double = embeddings.detach().to("cpu", torch.float64)
+    return torch.nn.functional.normalize(double, dim=-1)
+
+
+def _check(
+    activations: Tensor, generated: Tensor, exemplars: Tensor, beta: int, top_images: int
+) -> None:
+    shapes = [tuple(tensor.shape) for tensor in (activations, generated, exemplars)]
+    fits = [len(shape) for shape in shapes] == [2, 3, 2] and 0 not in sum(shapes, ())
+    if not fits or shapes[0] != shapes[1][:2] or shapes[1][2] != shapes[2][1]:
+        raise ValueError(
+            "activations, generated and exemplars have to be of shapes (J, Q), (J, Q, D) and "
+            f"(K, D), not {shapes[0]}, {shapes[1]} and {shapes[2]}"
+        )
+    if beta < 1 or top_images < 1:
+        raise ValueError(f"beta = {beta} and top_images = {top_images} have to be positive")
+    names = ("activations", "embeddings of synthetic images", "embeddings of exemplars")
+    for name, tensor in zip(names, (activations, generated, exemplars), strict=True):
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"the {name} hold NaN or infinite values; nothing can be ranked")

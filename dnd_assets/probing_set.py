@@ -1,0 +1,215 @@
+"""The probing set: which images units are probed with, known by the SHA-256 of their bytes.
+
+Names and folders do not matter: a renamed image is the same image. What cannot be read is set
+aside with its path and the reason, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dnd_assets.errors import StudyError, nearest
+from dnd_assets.files import sha256, write_atomic
+from dnd_assets.methods.images import UnreadableImage, decode
+from dnd_assets.study import ProbingSet, Study
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file of the probing set.
+
+    Attributes:
+        path: where it lies.
+        hash: SHA-256 of its bytes; empty when the bytes cannot be read.
+        width: pixels, as stored; 0 when unknown.
+        height: pixels, as stored; 0 when unknown.
+        mode: Pillow's mode as stored (RGB, CMYK, …).
+        format: file format (PNG, JPEG, …).
+        bytes: size of the file.
+        quarantined: why the image is set aside; empty for a sound image.
+    """
+
+    path: str
+    hash: str = ""
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    format: str = ""
+    bytes: int = 0
+    quarantined: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a scan found.
+
+    Attributes:
+        files: every file, sound or quarantined, ordered by path.
+    """
+
+    files: tuple[ImageFile, ...]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Hashes of the sound images, ascending, each once."""
+        return tuple(sorted({file.hash for file in self.files if not file.quarantined}))
+
+    @property
+    def quarantined(self) -> tuple[ImageFile, ...]:
+        """The files set aside."""
+        return tuple(file for file in self.files if file.quarantined)
+
+
+def image_paths(study: Study, home: Path) -> list[Path]:
+    """The files that the study's probing set names, ordered by path, each once.
+
+    Args:
+        study: the study; its `probing_set` names folders, a list or a generated world.
+        home: the state folder; generated images go to `home/probing`.
+
+    Raises:
+        StudyError: when a folder or list is missing, or there is not one image file.
+    """
+    probing = study.probing_set
+    found: set[Path] = set()
+    for name in probing.folders:
+        found.update(_in_folder(study.path(name), name))
+    if probing.image_list is not None:
+        found.update(_in_list(study.path(probing.image_list), probing.image_list))
+    if probing.world is not None:
+        found.update(_world(probing, home))
+    if not found:
+        raise StudyError(f"the image list {probing.image_list!r} names no image; add paths to it.")
+    return sorted(found)
+
+
+def _in_folder(folder: Path, name: str) -> list[Path]:
+    if not folder.is_dir():
+        raise StudyError(f"probing_set.folders names {name!r}, but {_missing(folder, 'folder')}")
+    walk = (Path(root) / file for root, _, files in os.walk(folder) for file in files)
+    paths = [path for path in walk if path.suffix.lower() in SUFFIXES]
+    if not paths:
+        raise StudyError(
+            f"folder {folder} holds no image file ({', '.join(sorted(SUFFIXES))}). Put images "
+            "there or name another folder under probing_set.folders."
+        )
+    return paths
+
+
+def _in_list(path: Path, name: str) -> list[Path]:
+    if not path.is_file():
+        raise StudyError(f"probing_set.image_list names {name!r}, but {_missing(path, 'file')}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [path.parent / line.strip() for line in lines if line.strip()]
+
+
+def _missing(path: Path, what: str) -> str:
+    if path.parent.is_dir():
+        close = nearest(path.name, sorted(p.name for p in path.parent.iterdir()))
+        beside = f"{path.parent} holds: {', '.join(close) or 'nothing'}"
+    else:
+        beside = f"its folder {path.parent} does not exist either"
+    return f"there is no {what} {path}; {beside}. Correct the path in the study."
+
+
+def _world(probing: ProbingSet, home: Path) -> list[Path]:
+    # Imported late: only studies of the generated world need it.
+    from dnd_assets.known_answers.world import write_probing_set
+
+    assert probing.world is not None
+    count, seed = probing.world.count, probing.world.seed
+    return write_probing_set(home / "probing" / f"known-answers-{count}-{seed}", count, seed)
+
+
+def scan(
+    paths: Sequence[Path],
+    max_pixels: int,
+    cache: Path | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Manifest:
+    """Read, hash and decode every file once.
+
+    Args:
+        paths: the files.
+        max_pixels: images with more pixels are quarantined before they are decoded.
+        cache: where to remember files that have not changed (by size, times and inode).
+        advance: called with the number of files done since the last call.
+
+    Returns:
+        The manifest; it depends on the files' bytes alone.
+    """
+    known = _read_cache(cache)
+
+    def one(path: Path) -> tuple[str, ImageFile]:
+        stamp = _stamp(path, max_pixels)
+        remembered = known.get(str(path))
+        if stamp and remembered and remembered[0] == stamp:
+            return stamp, ImageFile(**remembered[1])
+        return stamp, inspect(path, max_pixels)
+
+    found: dict[str, tuple[str, ImageFile]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, entry in zip(paths, pool.map(one, paths), strict=True):
+            found[str(path)] = entry
+            advance(1)
+    if cache is not None and found != known:
+        _write_cache(cache, found)
+    return Manifest(tuple(file for _, file in (found[name] for name in sorted(found))))
+
+
+def inspect(path: Path, max_pixels: int) -> ImageFile:
+    """Read and decode one file; whatever is wrong with it ends in `quarantined`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return ImageFile(str(path), quarantined=f"cannot be read: {error.strerror or error}")
+    file = ImageFile(str(path), sha256(data), bytes=len(data))
+    try:
+        decode(data, max_pixels)
+    except UnreadableImage as error:
+        return ImageFile(**{**asdict(file), "quarantined": error.reason})
+    with Image.open(BytesIO(data)) as header:
+        return ImageFile(
+            file.path, file.hash, header.width, header.height, header.mode, header.format or "",
+            file.bytes,
+        )  # fmt: skip
+
+
+def _stamp(path: Path, max_pixels: int) -> str:
+    """Changes whenever the file may have; empty when the file cannot be looked at."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {max_pixels}"
+
+
+def _read_cache(cache: Path | None) -> dict[str, tuple[str, dict[str, Any]]]:
+    try:
+        table = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
+        return {path: (stamp, file) for path, (stamp, file) in table.items()}
+    except (OSError, ValueError):
+        return {}  # a cache that cannot be read costs time, nothing else
+
+
+def _write_cache(cache: Path, found: dict[str, tuple[str, ImageFile]]) -> None:
+    table = {path: [stamp, asdict(file)] for path, (stamp, file) in found.items()}
+    write_atomic(cache, json.dumps(table).encode())
+
+
+def image_rows(files: Iterable[ImageFile]) -> list[dict[str, Any]]:
+    """Rows of the lineage table `images`."""
+    return [asdict(file) for file in files]

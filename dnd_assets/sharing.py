@@ -1,0 +1,195 @@
+"""Work that belongs to a picture or a concept, not to a unit: done once and shared by all units.
+
+Each function takes what is wanted, looks up what is known, does the rest in batches, and commits
+batch by batch, so that a run that dies loses one batch at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.methods import pooling
+from dnd_assets.units import Unit
+from dnd_assets.vectors import Matrix
+from dnd_assets.workbench import Workbench
+from resources.text_to_image import PaintRequest
+
+BLOCK = 512
+"""Pictures per stored block of vectors, about: whole batches up to this many."""
+
+
+def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str]:
+    """The caption of each picture, by its hash (DnD, step 2: image captioning)."""
+    provider = bench.lineage.provider(bench.captioner.fingerprint())
+    batch = bench.study.compute.batch.captioner
+
+    def work(part: Sequence[str]) -> dict[str, Any]:
+        found = bench.captioner.caption(bench.pictures.load(part), batch)
+        return dict(zip(part, found, strict=True))
+
+    return _once(bench, "caption", provider, bench.pictures.in_order(images), batch, work)
+
+
+def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintRequest, Any]:
+    """A synthetic picture for each (concept, seed): its hash, its pack, whether it was rejected.
+
+    DnD, step 3: the text-to-image model draws each candidate concept.
+    """
+    provider = bench.lineage.provider(bench.text_to_image.fingerprint())
+    batch = bench.study.compute.batch.text_to_image
+    items = {canonical([r.concept, r.seed]): r for r in requests}
+
+    def work(part: Sequence[str]) -> dict[str, Any]:
+        done = bench.text_to_image.paint([items[item] for item in part], batch)
+        file, hashes = bench.pictures.keep([painting.image for painting in done])
+        return {
+            item: {"image": name, "file": file, "rejected": painting.rejected}
+            for item, name, painting in zip(part, hashes, done, strict=True)
+        }
+
+    found = _once(bench, "painting", provider, sorted(items), batch, work)
+    return {items[item]: value for item, value in found.items()}
+
+
+def _once(
+    bench: Workbench,
+    kind: str,
+    provider: str,
+    items: Sequence[str],
+    batch: int,
+    work: Callable[[Sequence[str]], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Known results, and `work` for the others in batches, each committed when it is done."""
+    known = bench.lineage.shared(kind, provider, items)
+    known = {item: value for item, value in known.items() if _at_hand(bench, value)}
+    missing = [item for item in items if item not in known]
+    progress = bench.progress(f"{kind}s", len(missing))
+    for part in _parts(missing, batch):
+        done = work(part)
+        rows = [
+            {"kind": kind, "provider": provider, "item": item, "value": canonical(value)}
+            for item, value in done.items()
+        ]
+        bench.lineage.commit({"shared": rows})
+        known.update(done)
+        progress.advance(len(part))
+    return known
+
+
+def _at_hand(bench: Workbench, value: Any) -> bool:
+    return not isinstance(value, dict) or "file" not in value or bench.store.has(value["file"])
+
+
+def layer_provider(bench: Workbench, unit: Unit) -> str:
+    """Hash of what decides the activations of a unit's layer: network, layer, pooling."""
+    return bench.lineage.provider(
+        {
+            "target": bench.targets.fingerprint(unit.model),
+            "layer": unit.layer,
+            "pooling": bench.layer(unit).pooling,
+            "code": code_version(pooling),
+        }
+    )
+
+
+def activations(
+    bench: Workbench, model: str, needs: Mapping[str, Iterable[str]], label: str
+) -> dict[str, tuple[dict[str, int], Matrix]]:
+    """Pooled activations of whole layers on pictures, one pass for all layers.
+
+    Args:
+        bench: the workbench.
+        model: the network's name in the study.
+        needs: hashes of the pictures wanted, by layer path.
+        label: what the progress line calls the pictures.
+
+    Returns:
+        By layer: row of each picture, and the matrix, float32 (pictures, neurons of the layer).
+    """
+    layers = {path: bench.layer(Unit(model, path, 0)) for path in needs}
+    providers = {path: layer_provider(bench, Unit(model, path, 0)) for path in needs}
+
+    def run(images: Sequence[Image.Image], names: Sequence[str]) -> Mapping[str, Matrix]:
+        poolings = {path: layers[path].pooling for path in names}
+        return bench.targets.activations(model, poolings, images, len(images))
+
+    batch = bench.study.compute.batch.target
+    return _vectors(bench, "activations", providers, needs, batch, run, label)
+
+
+def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
+    """Unit-length embeddings of pictures by the image-text encoder, float32 (pictures, width)."""
+    provider = bench.lineage.provider(bench.clip.fingerprint())
+    batch = bench.study.compute.batch.clip
+
+    def run(images: Sequence[Image.Image], _: Sequence[str]) -> Mapping[str, Matrix]:
+        return {"clip": bench.clip.embed_images(images, len(images))}
+
+    needs = {"clip": images}
+    return _vectors(bench, "embeddings", {"clip": provider}, needs, batch, run, "embeddings")["clip"]
+
+
+def _vectors(
+    bench: Workbench,
+    kind: str,
+    providers: Mapping[str, str],
+    needs: Mapping[str, Iterable[str]],
+    batch: int,
+    run: Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, Matrix]],
+    label: str,
+) -> dict[str, tuple[dict[str, int], Matrix]]:
+    """Read the known rows of each name, compute the others in one pass over the pictures."""
+    wanted = {name: sorted(set(ids)) for name, ids in needs.items()}
+    missing = {
+        name: _unknown(bench, kind, providers[name], ids) for name, ids in wanted.items()
+    }
+    pending = bench.pictures.in_order({one for ids in missing.values() for one in ids})
+    progress = bench.progress(label, len(pending))
+    for block in _parts(pending, max(batch, BLOCK // batch * batch)):
+        names = [name for name, ids in missing.items() if not ids.isdisjoint(block)]
+        parts: dict[str, list[Matrix]] = {name: [] for name in names}
+        for part in _parts(block, batch):
+            images = bench.pictures.load(part)
+            # The last batch is filled up: a row never depends on how many pictures there are.
+            filled = [*images, *[images[-1]] * (batch - len(part))]
+            for name, values in run(filled, names).items():
+                parts[name].append(values[: len(part)])
+            progress.advance(len(part))
+        for name in names:
+            _add(bench, kind, providers[name], block, np.concatenate(parts[name]), missing[name])
+    return {name: _rows(bench, kind, providers[name], ids) for name, ids in wanted.items()}
+
+
+def _unknown(bench: Workbench, kind: str, provider: str, ids: Sequence[str]) -> set[str]:
+    _, found = bench.vectors.read(kind, provider, ids)
+    return {name for name, known in zip(ids, found, strict=True) if not known}
+
+
+def _add(
+    bench: Workbench,
+    kind: str,
+    provider: str,
+    block: Sequence[str],
+    values: Matrix,
+    missing: set[str],
+) -> None:
+    rows = [row for row, name in enumerate(block) if name in missing]
+    bench.vectors.add(kind, provider, [block[row] for row in rows], values[rows])
+
+
+def _rows(
+    bench: Workbench, kind: str, provider: str, ids: Sequence[str]
+) -> tuple[dict[str, int], Matrix]:
+    values, found = bench.vectors.read(kind, provider, ids)
+    assert bool(found.all()), f"{kind} of {provider} were just stored"
+    return {name: row for row, name in enumerate(ids)}, values
+
+
+def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

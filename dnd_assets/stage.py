@@ -1,0 +1,348 @@
+"""The one engine that all seven products share: what is missing, compute it, commit, announce.
+
+A stage says what its product depends on and how to compute it for many units at once. The engine
+resolves every unit's key from the present study and inputs, takes stored products where the key is
+known, hands the others to the stage in one go, and records each result: artefacts first, then the
+journal and DuckDB, then an announcement that becomes a Dagster event.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any, ClassVar
+
+from dnd_assets.errors import UpstreamError
+from dnd_assets.lineage.fingerprint import code_version, digest, preimage
+from dnd_assets.lineage.records import RETRYABLE, Head, Materialization, Outcome, Product
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+PROBING_SET = "probing_set"
+_COMMIT = 256
+"""Units recorded together."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One unit to compute, with its upstream products by asset name."""
+
+    unit: Unit
+    inputs: Mapping[str, Product]
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """One product of one unit, recorded and ready to be shown."""
+
+    unit: Unit
+    product: Product
+    record: Materialization
+
+
+Results = Iterator[tuple[Work, Outcome]]
+
+
+class Stage(ABC):
+    """One product, partitioned by unit.
+
+    Attributes:
+        name: the asset's key.
+        upstream: assets it reads, of the same unit (or `probing_set`).
+        uses: resources that compute it, for the interface and for `device`.
+        sources: modules and functions whose code decides the result, the stage's own besides.
+    """
+
+    name: ClassVar[str]
+    upstream: ClassVar[tuple[str, ...]]
+    uses: ClassVar[tuple[str, ...]] = ()
+    sources: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
+
+    @abstractmethod
+    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+        """The settings that matter to this product of this unit, and no others."""
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """Provider hashes of the models that this product of this unit uses."""
+        return {}
+
+    @abstractmethod
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes of all units of `work`, whose upstream products are all `ok`."""
+
+    def code(self) -> str:
+        """Code version of everything that the stage runs."""
+        return code_version(*self.sources, type(self))
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the present study and inputs lead to for one unit, and what is stored of it."""
+
+    key: str
+    preimage: Mapping[str, Any]
+    head: Head | None
+
+
+@dataclass
+class Graph:
+    """Keys of products under the present study, worked out from the images downwards.
+
+    Attributes:
+        bench: the workbench.
+        stages: the stages by name.
+    """
+
+    bench: Workbench
+    stages: Mapping[str, Stage]
+    _known: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
+
+    def resolve(self, asset: str, units: Sequence[Unit]) -> dict[Unit, Resolved]:
+        """The key of each unit's product and what the store holds under it.
+
+        Raises:
+            UpstreamError: when an upstream product of some unit has not been materialized under
+                the present study; says which, and what to run.
+        """
+        stage = self.stages[asset]
+        asked = [unit for unit in units if (asset, unit) not in self._known]
+        inputs = self._versions(stage, asked)
+        code = stage.code()
+        weights: dict[tuple[str, str], dict[str, str]] = {}
+        images = {}
+        for unit in asked:
+            layer = (unit.model, unit.layer)
+            if layer not in weights:
+                weights[layer] = stage.weights(self.bench, unit)
+            parameters = stage.parameters(self.bench, unit)
+            images[unit] = preimage(asset, code, parameters, weights[layer], inputs[unit])
+        keys = {unit: digest(image) for unit, image in images.items()}
+        heads = self.bench.lineage.heads(keys.values())
+        for unit, key in keys.items():
+            self._known[asset, unit] = Resolved(key, images[unit], heads.get(key))
+        return {unit: self._known[asset, unit] for unit in units}
+
+    def forget(self, asset: str, units: Iterable[Unit]) -> None:
+        """Drop what was worked out for an asset, after its products have changed."""
+        for unit in units:
+            self._known.pop((asset, unit), None)
+
+    def _versions(self, stage: Stage, units: Sequence[Unit]) -> dict[Unit, dict[str, str]]:
+        versions: dict[Unit, dict[str, str]] = {unit: {} for unit in units}
+        for name in stage.upstream:
+            if name == PROBING_SET:
+                version = self.probing_set().data_version if units else ""
+                for unit in units:
+                    versions[unit][name] = version
+                continue
+            found = self.resolve(name, units)
+            _require(stage.name, name, {unit: state.head for unit, state in found.items()})
+            for unit, state in found.items():
+                versions[unit][name] = state.head.data_version if state.head else ""
+        return versions
+
+    def probing_set(self) -> Product:
+        """The study's current probing set.
+
+        Raises:
+            UpstreamError: when it was never materialized, or for other folders.
+        """
+        study = self.bench.study
+        sql = "SELECT key FROM latest WHERE study = ? AND asset = ?"
+        rows = self.bench.lineage.query(sql, [study.name, PROBING_SET])
+        product = self.bench.lineage.products(row["key"] for row in rows)
+        for found in product.values():
+            if found.preimage["parameters"] == probing_parameters(self.bench):
+                return found
+        raise UpstreamError(
+            f"study {study.name!r} has no probing set under its present settings. Materialize "
+            f"{PROBING_SET} first: `dnd run --assets {PROBING_SET}`, or select it in the UI."
+        )
+
+
+def probing_parameters(bench: Workbench) -> dict[str, Any]:
+    """The settings of the probing set; folders as absolute paths."""
+    probing = bench.study.probing_set
+    return {
+        "folders": [str(bench.study.path(name)) for name in probing.folders],
+        "image_list": str(bench.study.path(probing.image_list)) if probing.image_list else None,
+        "world": probing.world.model_dump() if probing.world else None,
+        "max_pixels": probing.max_pixels,
+    }
+
+
+def _require(asset: str, upstream: str, heads: Mapping[Unit, Head | None]) -> None:
+    absent = [unit.key for unit, head in heads.items() if head is None]
+    if absent:
+        more = f" and {len(absent) - 3:,} more" if len(absent) > 3 else ""
+        raise UpstreamError(
+            f"{asset} needs {upstream}, which has not been materialized under the present study "
+            f"and inputs for {', '.join(absent[:3])}{more}. Run `dnd run --assets +{asset}` (a "
+            f"plus sign takes everything upstream along), or select {upstream} in the UI too."
+        )
+
+
+def materialize(
+    graph: Graph, stage: Stage, units: Sequence[Unit], run: str
+) -> Iterator[Announcement]:
+    """Bring one product of many units up to date.
+
+    Args:
+        graph: resolves keys.
+        stage: the product.
+        units: which units; the order does not matter to any result.
+        run: id of the run that asks.
+
+    Yields:
+        One announcement for each unit, after it has been recorded for good.
+
+    Raises:
+        UpstreamError: when inputs have not been materialized.
+    """
+    bench = graph.bench
+    with bench.lineage.exclusive(bench.log):
+        graph.forget(stage.name, units)
+        resolved = graph.resolve(stage.name, units)
+        reusable = {unit for unit in units if _reusable(bench, resolved[unit].head)}
+        missing = [unit for unit in units if unit not in reusable]
+        bench.log(f"{stage.name}: {len(missing):,} units to compute, {len(reusable):,} to reuse")
+        recorder = _Recorder(graph, stage, run)
+        kept = [unit for unit in units if unit in reusable]
+        for part in _parts(kept):
+            yield from recorder.reuse({unit: resolved[unit] for unit in part})
+        if missing:
+            yield from _compute(graph, stage, {u: resolved[u] for u in missing}, recorder)
+        graph.forget(stage.name, units)
+
+
+def _reusable(bench: Workbench, head: Head | None) -> bool:
+    return (
+        head is not None
+        and head.status not in RETRYABLE
+        and all(bench.store.has(file) for file in head.files)
+    )
+
+
+def _compute(
+    graph: Graph, stage: Stage, missing: Mapping[Unit, Resolved], recorder: _Recorder
+) -> Iterator[Announcement]:
+    """Compute each key once, pass failures of upstream on, record in groups."""
+    bench = graph.bench
+    sharers: dict[str, list[Unit]] = {}
+    for unit, state in missing.items():
+        sharers.setdefault(state.key, []).append(unit)
+    work = _inputs(graph, stage, [units[0] for units in sharers.values()])
+    failed = {one.unit: reason for one in work if (reason := _failure(one)) is not None}
+    ready = [one for one in work if one.unit not in failed]
+    outcomes = iter(failed.items())
+    computed = (
+        ((one.unit, outcome) for one, outcome in stage.compute(bench, ready)) if ready else iter(())
+    )
+    group: dict[Unit, Outcome] = {}
+    for source in (outcomes, computed):
+        for unit, outcome in source:
+            for sharer in sharers[missing[unit].key]:
+                group[sharer] = outcome
+            if len(group) >= _COMMIT:
+                yield from recorder.record(group, missing)
+                group = {}
+    yield from recorder.record(group, missing)
+
+
+def _inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]:
+    inputs: dict[Unit, dict[str, Product]] = {unit: {} for unit in units}
+    for name in stage.upstream:
+        if name == PROBING_SET:
+            probing = graph.probing_set()
+            for unit in units:
+                inputs[unit][name] = probing
+            continue
+        resolved = graph.resolve(name, units)
+        products = graph.bench.lineage.products(state.key for state in resolved.values())
+        for unit, state in resolved.items():
+            inputs[unit][name] = products[state.key]
+    return [Work(unit, inputs[unit]) for unit in units]
+
+
+def _failure(work: Work) -> Outcome | None:
+    """The failure that a unit inherits from its inputs, if any."""
+    for name, product in work.inputs.items():
+        if not product.ok:
+            reason = product.outcome.reason or f"{name}: {product.outcome.status}"
+            return Outcome(product.outcome.status, {}, reason)
+    return None
+
+
+class _Recorder:
+    """Commits results and turns them into announcements."""
+
+    def __init__(self, graph: Graph, stage: Stage, run: str) -> None:
+        self._bench, self._stage, self._run = graph.bench, stage, run
+        self._since = time.monotonic()
+
+    def reuse(self, states: Mapping[Unit, Resolved]) -> Iterator[Announcement]:
+        """Announce stored products again, in the name of this run."""
+        products = self._bench.lineage.products(state.key for state in states.values())
+        pairs = {unit: products[state.key] for unit, state in states.items()}
+        yield from self._announce(pairs, {}, reused=True)
+
+    def record(
+        self, outcomes: Mapping[Unit, Outcome], states: Mapping[Unit, Resolved]
+    ) -> Iterator[Announcement]:
+        """Record new outcomes and announce them."""
+        if not outcomes:
+            return
+        products = {
+            unit: Product(states[unit].key, self._stage.name, states[unit].preimage, outcome)
+            for unit, outcome in outcomes.items()
+        }
+        yield from self._announce(products, products, reused=False)
+
+    def _announce(
+        self, products: Mapping[Unit, Product], new: Mapping[Unit, Product], *, reused: bool
+    ) -> Iterator[Announcement]:
+        share = (time.monotonic() - self._since) / max(len(products), 1)
+        records = {
+            unit: self._materialization(unit, product, reused, 0.0 if reused else share)
+            for unit, product in products.items()
+        }
+        self._bench.lineage.commit(
+            {
+                "products": [product.row() for product in new.values()],
+                "materializations": [asdict(record) for record in records.values()],
+            }
+        )
+        self._since = time.monotonic()
+        for unit, product in products.items():
+            yield Announcement(unit, product, records[unit])
+
+    def _materialization(
+        self, unit: Unit, product: Product, reused: bool, seconds: float
+    ) -> Materialization:
+        return Materialization(
+            run=self._run,
+            study=self._bench.study.name,
+            asset=self._stage.name,
+            unit=unit.key,
+            model=unit.model,
+            layer=unit.layer,
+            neuron=unit.neuron,
+            key=product.key,
+            data_version=product.data_version,
+            code_version=str(product.preimage["code"]),
+            status=product.outcome.status,
+            reason=product.outcome.reason,
+            reused=reused,
+            device=self._bench.compute.name() if self._stage.uses else "cpu",
+            seconds=round(seconds, 6),
+            recorded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
+
+
+def _parts(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:
+    for start in range(0, len(units), _COMMIT):
+        yield units[start : start + _COMMIT]

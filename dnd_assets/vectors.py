@@ -1,0 +1,76 @@
+"""Vectors by picture content: pooled activations of a layer, embeddings of an encoder.
+
+Rows of one kind and provider lie in blocks, safetensors files of `ids` (uint8, n x 32, the
+SHA-256 of each picture) and `values` (float32, n x width). A picture is passed once, whatever
+units, runs or studies ask for it; what is known is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.errors import StoreError
+from resources.artefacts import ArtefactStore
+from resources.lineage_db import Lineage
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass
+class Vectors:
+    """Blocks of vectors in the store, indexed in lineage.
+
+    Attributes:
+        lineage: knows the blocks of each kind and provider.
+        store: holds them.
+    """
+
+    lineage: Lineage
+    store: ArtefactStore
+
+    def read(self, kind: str, provider: str, ids: Sequence[str]) -> tuple[Matrix, NDArray[np.bool_]]:
+        """The known rows among `ids`.
+
+        Returns:
+            Values, float32 (len(ids), width; width 0 when nothing is known), and which rows are
+            known, bool (len(ids),). Unknown rows are zero.
+        """
+        position: dict[bytes, list[int]] = {}
+        for place, name in enumerate(ids):
+            position.setdefault(bytes.fromhex(name), []).append(place)
+        found = np.zeros(len(ids), dtype=np.bool_)
+        values: Matrix = np.zeros((len(ids), 0), dtype=np.float32)
+        for block_ids, block in self._blocks(kind, provider):
+            if values.shape[1] == 0:
+                values = np.zeros((len(ids), block.shape[1]), dtype=np.float32)
+            for row, name in enumerate(block_ids):
+                for place in position.get(name.tobytes(), ()):
+                    values[place] = block[row]
+                    found[place] = True
+        return values, found
+
+    def add(self, kind: str, provider: str, ids: Sequence[str], values: Matrix) -> None:
+        """Store and record rows; `values` is float32 (len(ids), width)."""
+        if not ids:
+            return
+        keys = np.frombuffer(b"".join(bytes.fromhex(name) for name in ids), np.uint8)
+        arrays = {"ids": keys.reshape(len(ids), 32), "values": values.astype(np.float32)}
+        file = self.store.put_arrays(arrays)
+        size = self.store.path(file).stat().st_size
+        row = {"kind": kind, "provider": provider, "item": file, "value": f'{{"rows":{len(ids)}}}'}
+        artefact = {
+            "hash": file.partition(".")[0], "file": file, "kind": kind, "bytes": size
+        }  # fmt: skip
+        self.lineage.commit({"artefacts": [artefact], "shared": [row]})
+
+    def _blocks(self, kind: str, provider: str) -> Iterator[tuple[NDArray[np.uint8], Matrix]]:
+        for file in self.lineage.shared_items(kind, provider):
+            try:
+                arrays: Mapping[str, NDArray[np.generic]] = self.store.arrays(file)
+            except StoreError:
+                continue  # a lost block is computed anew, like one that never was
+            yield arrays["ids"].astype(np.uint8), arrays["values"].astype(np.float32, copy=False)

@@ -1,0 +1,72 @@
+"""The workbench: the study and the resources that a stage works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from dnd_assets.pictures import Pictures
+from dnd_assets.study import Layer, Study
+from dnd_assets.units import Unit
+from dnd_assets.vectors import Vectors
+from resources.artefacts import ArtefactStore
+from resources.captioner import BlipCaptioner
+from resources.clip import OpenClip
+from resources.compute import Compute
+from resources.lineage_db import Lineage
+from resources.progress import Progress
+from resources.summariser import Summariser
+from resources.targets import TargetNetworks
+from resources.text_to_image import DiffusersTextToImage
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything a stage may use.
+
+    Attributes:
+        study: what to label and how.
+        home: the state folder.
+        lineage: records and shared results.
+        store: artefacts.
+        compute: device and batching.
+        targets: the networks to be described.
+        captioner: image to text.
+        summariser: captions to candidate concepts.
+        text_to_image: concepts to pictures.
+        clip: the image-text encoder.
+        log: where progress goes.
+    """
+
+    study: Study
+    home: Path
+    lineage: Lineage
+    store: ArtefactStore
+    compute: Compute
+    targets: TargetNetworks
+    captioner: BlipCaptioner
+    summariser: Summariser
+    text_to_image: DiffusersTextToImage
+    clip: OpenClip
+    log: Callable[[str], None] = field(default=print)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Pictures by content."""
+        return Pictures(self.lineage, self.store, self.study.probing_set.max_pixels)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """Vectors (activations, embeddings) by picture content."""
+        return Vectors(self.lineage, self.store)
+
+    def layer(self, unit: Unit) -> Layer:
+        """The study's entry for a unit's layer."""
+        model = self.study.model(unit.model)
+        return next(layer for layer in model.layers if layer.path == unit.layer)
+
+    def progress(self, label: str, total: int) -> Progress:
+        """Progress with rate and time left, written to the log."""
+        return Progress(label, total, self.log)

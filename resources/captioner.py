@@ -1,0 +1,120 @@
+"""Image-to-text: what a picture shows, in a sentence (DnD, section 3.2; paper: BLIP base)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from dagster import ConfigurableResource, ResourceDependency
+
+from dnd_assets.lineage.fingerprint import Json, digest
+from resources.checkpoints import Checkpoint, quiet, resolve
+from resources.compute import Compute, load_once
+from resources.progress import Progress
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_NEEDS: Final = ("config.json", "*.safetensors")
+
+
+class BlipCaptioner(ConfigurableResource):  # type: ignore[type-arg]
+    """BLIP with greedy decoding: one caption for one picture, always the same.
+
+    Attributes:
+        checkpoint: folder, `package:…` or hub id of a `BlipForConditionalGeneration`.
+        revision: branch, tag or commit of a hub checkpoint.
+        max_new_tokens: longest caption, in tokens (paper: 32).
+        min_length: shortest caption, in tokens (paper: 5).
+        base: folder that a relative checkpoint starts from.
+        compute: device and precision.
+    """
+
+    checkpoint: str
+    revision: str | None = None
+    max_new_tokens: int = 32
+    min_length: int = 5
+    base: str | None = None
+    compute: ResourceDependency[Compute]
+
+    def check(self) -> Checkpoint:
+        """Find the checkpoint without loading it.
+
+        Raises:
+            StudyError: when it is not on this machine; names the command that gets it.
+        """
+        return resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Everything about the captioner that may change a caption."""
+        return {
+            "checkpoint": self.check().fingerprint()["files"],
+            "max_new_tokens": self.max_new_tokens,
+            "min_length": self.min_length,
+            "dtype": self.compute.dtype,
+            "transformers": version("transformers"),
+            "torch": version("torch"),
+        }
+
+    def caption(
+        self,
+        images: Sequence[Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image], Sequence[str]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """One caption for each picture, in order; empty when the model says nothing.
+
+        Args:
+            images: pictures of any size and mode.
+            batch_size: pictures in a batch; batches are filled up, so that a caption does not
+                depend on the pictures beside it.
+            on_batch: called with the pictures and captions of each finished batch.
+            progress: counts finished pictures.
+
+        Raises:
+            StudyError: when the checkpoint is missing or one picture exceeds the memory.
+        """
+        if not images:
+            return []
+        model, processor = self._load()
+
+        def run(batch: Sequence[Image]) -> list[str]:
+            return self._captions(model, processor, batch)
+
+        return self.compute.in_batches(
+            images, run, batch_size, pad=True, on_batch=on_batch, progress=progress
+        )
+
+    def _captions(self, model: Any, processor: Any, batch: Sequence[Image]) -> list[str]:
+        import torch
+
+        inputs = processor(images=[image.convert("RGB") for image in batch], return_tensors="pt")
+        pixels = inputs["pixel_values"].to(model.device, model.dtype)
+        with torch.inference_mode():
+            tokens = model.generate(
+                pixel_values=pixels,
+                max_new_tokens=self.max_new_tokens,
+                min_length=self.min_length,
+                num_beams=1,
+                do_sample=False,
+            )
+        return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    def _load(self) -> tuple[Any, Any]:
+        """Model and processor; loaded once for the same files, device and precision."""
+        found = self.check()
+        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
+
+        def load() -> tuple[Any, Any]:
+            from transformers import BlipForConditionalGeneration, BlipProcessor
+
+            with quiet("transformers"):
+                processor = BlipProcessor.from_pretrained(found.folder, local_files_only=True)
+                model = BlipForConditionalGeneration.from_pretrained(
+                    found.folder, local_files_only=True, use_safetensors=True, dtype=dtype
+                )
+            return model.to(device).eval().requires_grad_(requires_grad=False), processor
+
+        return load_once(("blip", digest(found.fingerprint()), str(device), str(dtype)), load)

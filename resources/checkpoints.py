@@ -1,0 +1,217 @@
+"""Checkpoints: model files found by name, on this machine only.
+
+Nothing is downloaded while a study runs. A name is a folder or file, `package:module/rel/path`
+for a file inside an installed package, or `org/name` in the local Hugging Face cache.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dnd_assets.errors import StudyError, nearest
+from dnd_assets.files import sha256_file
+from dnd_assets.lineage.fingerprint import digest
+
+PACKAGE: Final = "package:"
+_SUFFIXES: Final = frozenset({".safetensors", ".json", ".txt", ".model"})
+_OLD_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth"})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Files of one model.
+
+    Attributes:
+        folder: where they lie.
+        source: the name they were asked for by.
+        revision: commit in the Hugging Face cache; None for a folder.
+    """
+
+    folder: Path
+    source: str
+    revision: str | None = None
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hash of names and bytes of the weights, configurations and vocabularies.
+
+        The place does not matter: the same files elsewhere have the same fingerprint. Pictures,
+        model cards and hidden files do not count, nor do old-style weights beside safetensors.
+        """
+        return {"files": digest(sorted([name, file_hash(path)] for name, path in self._files()))}
+
+    def _files(self) -> list[tuple[str, Path]]:
+        paths = [path for path in self.folder.rglob("*") if path.is_file()]
+        named = [(path.relative_to(self.folder).as_posix(), path) for path in paths]
+        seen = [(name, path) for name, path in named if not f"/{name}".count("/.")]
+        safe = any(path.suffix == ".safetensors" for _, path in seen)
+        kept = _SUFFIXES if safe else _SUFFIXES | _OLD_SUFFIXES
+        return [(name, path) for name, path in seen if path.suffix in kept]
+
+
+def resolve(
+    name: str,
+    revision: str | None = None,
+    base: Path | str | None = None,
+    needs: Sequence[str] = ("config.json",),
+) -> Checkpoint:
+    """Find the folder of a model.
+
+    Args:
+        name: a folder, absolute or relative to `base`; `package:module/path`; or `org/name`.
+        revision: branch, tag or commit in the Hugging Face cache; None is its `main`.
+        base: folder that relative paths start from; None is the working directory.
+        needs: file names or patterns (`*.safetensors`) that the folder must hold; the first is a
+            plain name.
+
+    Raises:
+        StudyError: when it is not on this machine; names the places looked at and the command
+            that gets it.
+    """
+    folder = local_path(name, base)
+    if folder is None:
+        return _cached(name, revision, base, needs)
+    if not folder.is_dir():
+        raise StudyError(f"no model folder {name!r}; looked at {folder}. {_neighbours(folder)}")
+    _require(folder, name, needs)
+    return Checkpoint(folder, name)
+
+
+def resolve_file(name: str, base: Path | str | None = None) -> Path:
+    """Find one file: absolute, relative to `base`, or `package:module/path`.
+
+    Raises:
+        StudyError: when there is no such file; names the nearest beside it.
+    """
+    path = local_path(name, base) or _absolute(name, base)
+    if not path.is_file():
+        raise StudyError(f"no file {name!r}; looked at {path}. {_neighbours(path)}")
+    return path
+
+
+def local_path(name: str, base: Path | str | None = None) -> Path | None:
+    """Where a name points on disk; None when it may be an id of the Hugging Face hub.
+
+    An existing folder or file wins over a hub id that reads the same.
+
+    Raises:
+        StudyError: when a `package:` name has no such package.
+    """
+    if name.startswith(PACKAGE):
+        return _in_package(name)
+    path = _absolute(name, base)
+    return path if path.exists() or not _is_hub_id(name) else None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file; read again only when its size or time of change differs."""
+    state = path.stat()
+    key = (str(path.resolve()), state.st_size, state.st_mtime_ns)
+    if key not in _hashes:
+        _hashes[key] = sha256_file(path)
+    return _hashes[key]
+
+
+_hashes: dict[tuple[str, int, int], str] = {}
+
+
+def _absolute(name: str, base: Path | str | None) -> Path:
+    return (Path(base or ".") / Path(name).expanduser()).absolute()
+
+
+def _is_hub_id(name: str) -> bool:
+    parts = name.split("/")
+    plain = all(part and part.strip("./~\\") == part for part in parts)
+    return len(parts) == 2 and plain and Path(name).suffix != ".safetensors"
+
+
+def _in_package(name: str) -> Path:
+    module, _, rest = name.removeprefix(PACKAGE).partition("/")
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not (spec.submodule_search_locations or spec.origin):
+        raise StudyError(
+            f"no installed package {module!r} for {name!r}. A name in a package reads "
+            "package:module/path; install the package or correct the name."
+        )
+    places = spec.submodule_search_locations
+    folder = Path(next(iter(places))) if places else Path(str(spec.origin)).parent
+    return folder / rest
+
+
+def _cached(
+    name: str, revision: str | None, base: Path | str | None, needs: Sequence[str]
+) -> Checkpoint:
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    cache = Path(constants.HF_HUB_CACHE)
+    found = try_to_load_from_cache(name, needs[0], cache_dir=cache, revision=revision)
+    if not isinstance(found, str):
+        raise StudyError(
+            f"model {name!r}{f' at revision {revision!r}' if revision else ''} is not on this "
+            f"machine; looked for the folder {_absolute(name, base)} and in the Hugging Face cache "
+            f"{cache}. Studies never download: run `{download_command(name, revision)}` once."
+        )
+    folder = Path(found).parents[needs[0].count("/")]
+    missing = _missing(folder, needs)
+    if missing:
+        raise StudyError(
+            f"model {name!r} in {folder} is incomplete; missing: {', '.join(missing)}. "
+            f"Run `{download_command(name, revision)}` to complete it."
+        )
+    return Checkpoint(folder, name, folder.name)
+
+
+def _missing(folder: Path, needs: Sequence[str]) -> list[str]:
+    return [need for need in needs if not any(folder.glob(need))]
+
+
+def download_command(name: str, revision: str | None = None, file: str | None = None) -> str:
+    """The one command that puts a hub model, or one file of it, into the local cache."""
+    parts = ["hf download", name, file, f"--revision {revision}" if revision else None]
+    return " ".join(part for part in parts if part)
+
+
+def _require(folder: Path, name: str, needs: Sequence[str]) -> None:
+    missing = _missing(folder, needs)
+    if missing:
+        held = ", ".join(nearest(missing[0], sorted(path.name for path in folder.iterdir())))
+        raise StudyError(
+            f"model folder {name!r} lacks {', '.join(missing)}; {folder} holds "
+            f"{held or 'nothing'}. Give the folder of a whole checkpoint."
+        )
+
+
+def _neighbours(path: Path) -> str:
+    """Advice that names what lies where a missing path was expected."""
+    parent = next(place for place in path.parents if place.is_dir())
+    wanted = path.relative_to(parent).parts[0]
+    held = nearest(wanted, sorted(p.name for p in parent.iterdir() if not p.name.startswith(".")))
+    return f"{parent} holds: {', '.join(held) or 'nothing'}. Correct the name in the study."
+
+
+@contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Silence warnings and progress bars of `transformers` or `diffusers` while a model loads."""
+    logs = [importlib.import_module(f"{library}.utils.logging") for library in libraries]
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, (verbosity, bars) in zip(logs, before, strict=True):
+            log.set_verbosity(verbosity)
+            if bars:
+                log.enable_progress_bar()

@@ -1,0 +1,30 @@
+"""Calls to a language model kept in the lineage database: paid once, replayed for ever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resources.lineage_db import Lineage
+from resources.llm import StoredCall
+
+
+@dataclass(frozen=True)
+class LineageLedger:
+    """A `CallLedger` over table `llm_calls`.
+
+    Attributes:
+        lineage: the database; a call that was put is journaled before `put` returns.
+    """
+
+    lineage: Lineage
+
+    def get(self, request_hash: str) -> StoredCall | None:
+        """The stored call of a request, if there is one."""
+        sql = "SELECT * FROM llm_calls WHERE request_hash = ?"
+        rows = self.lineage.query(sql, [request_hash])
+        return StoredCall.from_row(rows[0]) if rows else None
+
+    def put(self, call: StoredCall) -> None:
+        """Keep a call for good; one that is stored already stays as it is."""
+        if self.get(call.request) is None:
+            self.lineage.commit({"llm_calls": [call.row()]})

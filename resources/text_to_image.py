@@ -1,0 +1,177 @@
+"""Text-to-image: pictures of a concept from seeds (DnD, section 3.3).
+
+The paper paints with Stable Diffusion v1-4 in 50 steps of DPM-Solver++.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from dagster import ConfigurableResource, ResourceDependency
+
+from dnd_assets.errors import StudyError, nearest
+from dnd_assets.lineage.fingerprint import Json, digest
+from resources.checkpoints import Checkpoint, quiet, resolve
+from resources.compute import Compute, load_once
+from resources.progress import Progress
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_NEEDS: Final = ("model_index.json", "*/*.safetensors")
+_SCHEDULERS: Final = ("dpmsolver++", "checkpoint")
+
+
+@dataclass(frozen=True)
+class PaintRequest:
+    """A picture to paint: its concept, and the seed of its first noise."""
+
+    concept: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A painted picture; `rejected` when the checkpoint's safety checker blanked it."""
+
+    image: Image
+    rejected: bool
+
+
+class DiffusersTextToImage(ConfigurableResource):  # type: ignore[type-arg]
+    """A diffusers text-to-image pipeline; the same request paints the same picture.
+
+    Attributes:
+        checkpoint: folder, `package:…` or hub id of a pipeline with safetensors.
+        revision: branch, tag or commit of a hub checkpoint.
+        scheduler: `dpmsolver++` for DPM-Solver++ (multistep) with the checkpoint's noise
+            schedule, `checkpoint` for the one saved with it.
+        steps: denoising steps (paper: 50).
+        guidance: weight of classifier-free guidance; 1 or less turns it off.
+        width: of the picture in pixels; None is the checkpoint's own.
+        height: of the picture in pixels; None is the checkpoint's own.
+        prompt: text with `{concept}` where the concept goes.
+        base: folder that a relative checkpoint starts from.
+        compute: device and precision.
+    """
+
+    checkpoint: str
+    revision: str | None = None
+    scheduler: str = "dpmsolver++"
+    steps: int = 50
+    guidance: float = 7.5
+    width: int | None = None
+    height: int | None = None
+    prompt: str = "One realistic image of {concept}"
+    base: str | None = None
+    compute: ResourceDependency[Compute]
+
+    def check(self) -> Checkpoint:
+        """Find the checkpoint without loading it.
+
+        Raises:
+            StudyError: when it is not on this machine or the scheduler is unknown.
+        """
+        if self.scheduler not in _SCHEDULERS:
+            close = ", ".join(nearest(self.scheduler, _SCHEDULERS))
+            raise StudyError(f"no scheduler {self.scheduler!r}; nearest: {close}. Correct it.")
+        return resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Everything about the painter that may change a picture."""
+        return {
+            "checkpoint": self.check().fingerprint()["files"],
+            "scheduler": self.scheduler,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "width": self.width,
+            "height": self.height,
+            "prompt": self.prompt,
+            "dtype": self.compute.dtype,
+            "diffusers": version("diffusers"),
+            "transformers": version("transformers"),
+            "torch": version("torch"),
+        }
+
+    def paint(
+        self,
+        requests: Sequence[PaintRequest],
+        batch_size: int,
+        on_batch: Callable[[Sequence[PaintRequest], Sequence[Painting]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Painting]:
+        """One picture for each request, in order.
+
+        Each picture starts from noise of its own seed, drawn on the CPU, so that the device and
+        the other requests do not matter.
+
+        Args:
+            requests: concepts and seeds.
+            batch_size: pictures in a batch; batches are filled up.
+            on_batch: called with the requests and pictures of each finished batch.
+            progress: counts finished pictures.
+
+        Raises:
+            StudyError: when the checkpoint is missing or one picture exceeds the memory.
+        """
+        if not requests:
+            return []
+        pipeline = self._load()
+
+        def run(batch: Sequence[PaintRequest]) -> list[Painting]:
+            return self._paintings(pipeline, batch)
+
+        return self.compute.in_batches(
+            requests, run, batch_size, pad=True, on_batch=on_batch, progress=progress
+        )
+
+    def _paintings(self, pipeline: Any, batch: Sequence[PaintRequest]) -> list[Painting]:
+        import torch
+
+        with torch.inference_mode(), quiet("diffusers"):
+            output = pipeline(
+                prompt=[self.prompt.replace("{concept}", item.concept) for item in batch],
+                generator=[torch.Generator("cpu").manual_seed(item.seed) for item in batch],
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance,
+                width=self.width,
+                height=self.height,
+            )
+        flags = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
+        return [
+            Painting(image, bool(flag)) for image, flag in zip(output.images, flags, strict=True)
+        ]
+
+    def _load(self) -> Any:
+        """The pipeline; loaded once for the same files, scheduler, device and precision."""
+        found = self.check()
+        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
+        key = (digest(found.fingerprint()), self.scheduler, str(device), str(dtype))
+
+        def load() -> Any:
+            from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
+
+            with quiet("diffusers", "transformers"):
+                pipeline = AutoPipelineForText2Image.from_pretrained(
+                    found.folder, local_files_only=True, use_safetensors=True, torch_dtype=dtype
+                )
+                if self.scheduler == "dpmsolver++":
+                    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+                        pipeline.scheduler.config, algorithm_type="dpmsolver++"
+                    )
+            pipeline.set_progress_bar_config(disable=True)
+            return _frozen(pipeline.to(device))
+
+        return load_once(("text to image", *key), load)
+
+
+def _frozen(pipeline: Any) -> Any:
+    import torch
+
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(requires_grad=False)
+    return pipeline
