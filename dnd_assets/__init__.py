@@ -1,0 +1,1 @@
+"""Describe-and-Dissect as a reproducible workflow of Dagster assets."""

@@ -24,11 +24,11 @@ from resources.summariser import (
     ConsensusSummariser,
     Summariser,
 )
-from resources.targets import TargetNetworks
+from resources.targets import TargetModel, TargetNetworks
 from resources.text_to_image import DiffusersTextToImage
 
 
-def build_bench(study: Study, home: Path, log: Callable[[str], None] = print) -> Workbench:
+def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _: None) -> Workbench:
     """The resources of a study, nothing loaded yet.
 
     Args:
@@ -38,7 +38,7 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = print) ->
     """
     base = str(study.folder)
     compute = Compute(device=study.compute.device, dtype=study.compute.dtype)
-    models = [model.model_dump(include={"name", "source", "weights"}) for model in study.models]
+    models = [TargetModel(name=m.name, source=m.source, weights=m.weights) for m in study.models]
     return Workbench(
         study=study,
         home=home,
@@ -99,7 +99,7 @@ def layer_sizes(bench: Workbench, model: str) -> dict[str, dict[str, Any]]:
             layer.path: {
                 "kind": layer.kind,
                 "units": layer.units,
-                "shape": list(layer.shape),
+                "shape": list(layer.shape or ()),
                 "has_map": layer.has_map,
             }
             for layer in bench.targets.layers(model)

@@ -1,7 +1,6 @@
 """The code location: the assets of one study, with its resources, checks and jobs."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from dnd_assets.bench import build_bench, find_units
 from dnd_assets.home import state_folder
 from dnd_assets.stage import PROBING_SET, Stage
 from dnd_assets.study import Study
-from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
 
 STAGES: dict[str, Stage] = {
@@ -60,20 +58,20 @@ _KINDS = {
     "scores": {"pytorch"},
     "labels": {"duckdb"},
 }
-_RESOURCES = (
+RESOURCES = (
     *ALWAYS, "compute", "targets", "captioner", "summariser", "text_to_image", "clip"
 )  # fmt: skip
 
 
 def build_definitions(
-    study: Study, home: Path | None = None, units: UnitIndex | None = None, **overrides: Any
+    study: Study, home: Path | None = None, only: Sequence[str] = (), **overrides: Any
 ) -> dg.Definitions:
     """The assets, checks, jobs and resources of a study.
 
     Args:
         study: the study.
         home: the state folder; None takes `DND_HOME` or `.dnd`.
-        units: the units to partition by; None takes every unit of the study.
+        only: units to partition by, as keys, prefixes or ranges; none for every unit of the study.
         overrides: resources to put in place of the study's, by field name of `Workbench`.
 
     Raises:
@@ -81,8 +79,8 @@ def build_definitions(
         NotFoundError: when it names a layer that does not exist.
     """
     bench = replace(build_bench(study, home or state_folder()), **overrides)
-    units = units if units is not None else find_units(bench)
-    partitions = dg.StaticPartitionsDefinition(list(units))
+    units = find_units(bench)
+    partitions = dg.StaticPartitionsDefinition([unit.key for unit in units.select(only)])
     assets = [
         unit_asset(stage, STAGES, bench, units, _spec(stage, bench, partitions))
         for stage in STAGES.values()
@@ -91,7 +89,7 @@ def build_definitions(
         assets=[_probing_set(bench), *assets],
         asset_checks=stage_checks(bench, STAGES, units),
         jobs=_jobs(partitions),
-        resources={name: getattr(bench, name) for name in _RESOURCES},
+        resources={name: getattr(bench, name) for name in RESOURCES},
         executor=dg.in_process_executor,
         metadata={"study": study.name, "state folder": str(bench.home)},
     )

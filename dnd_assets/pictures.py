@@ -1,4 +1,4 @@
-"""Pictures by the SHA-256 of their bytes: probing images from disk, crops and paintings from store."""
+"""Pictures by the SHA-256 of their bytes: probing images, crops and synthetic images."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class Pictures:
         return pack, hashes
 
     def _find(self, hashes: Iterable[str]) -> None:
-        unknown = [h for h in dict.fromkeys(hashes) if h not in self._packs and h not in self._paths]
+        unknown = [
+            h for h in dict.fromkeys(hashes) if h not in self._packs and h not in self._paths
+        ]
         if unknown:
             self._packs.update(self.lineage.locate(unknown))
             sql = (

@@ -165,7 +165,7 @@ def scan(
         for path, entry in zip(paths, pool.map(one, paths), strict=True):
             found[str(path)] = entry
             advance(1)
-    if cache is not None and found != known:
+    if cache is not None:
         _write_cache(cache, found)
     return Manifest(tuple(file for _, file in (found[name] for name in sorted(found))))
 

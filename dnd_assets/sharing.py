@@ -131,7 +131,9 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
         return {"clip": bench.clip.embed_images(images, len(images))}
 
     needs = {"clip": images}
-    return _vectors(bench, "embeddings", {"clip": provider}, needs, batch, run, "embeddings")["clip"]
+    return _vectors(bench, "embeddings", {"clip": provider}, needs, batch, run, "embeddings")[
+        "clip"
+    ]
 
 
 def _vectors(
@@ -145,9 +147,7 @@ def _vectors(
 ) -> dict[str, tuple[dict[str, int], Matrix]]:
     """Read the known rows of each name, compute the others in one pass over the pictures."""
     wanted = {name: sorted(set(ids)) for name, ids in needs.items()}
-    missing = {
-        name: _unknown(bench, kind, providers[name], ids) for name, ids in wanted.items()
-    }
+    missing = {name: _unknown(bench, kind, providers[name], ids) for name, ids in wanted.items()}
     pending = bench.pictures.in_order({one for ids in missing.values() for one in ids})
     progress = bench.progress(label, len(pending))
     for block in _parts(pending, max(batch, BLOCK // batch * batch)):

@@ -8,6 +8,7 @@ journal and DuckDB, then an announcement that becomes a Dagster event.
 
 from __future__ import annotations
 
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,7 +55,7 @@ class Stage(ABC):
         name: the asset's key.
         upstream: assets it reads, of the same unit (or `probing_set`).
         uses: resources that compute it, for the interface and for `device`.
-        sources: modules and functions whose code decides the result, the stage's own besides.
+        sources: modules and functions whose code decides the result, besides the stage's own module.
     """
 
     name: ClassVar[str]
@@ -76,7 +77,7 @@ class Stage(ABC):
 
     def code(self) -> str:
         """Code version of everything that the stage runs."""
-        return code_version(*self.sources, type(self))
+        return code_version(*self.sources, sys.modules[type(self).__module__])
 
 
 @dataclass(frozen=True)

@@ -345,7 +345,9 @@ def parse_study(table: dict[str, Any], folder: Path, origin: str = "study") -> S
         return Study.model_validate({**table, "folder": folder})
     except ValidationError as error:
         lines = [_explain(table, dict(problem)) for problem in error.errors()]
-        raise StudyError(f"{origin} is not valid:\n" + "\n".join(f"  {x}" for x in lines)) from error
+        raise StudyError(
+            f"{origin} is not valid:\n" + "\n".join(f"  {x}" for x in lines)
+        ) from error
 
 
 def _explain(table: dict[str, Any], problem: dict[str, Any]) -> str:

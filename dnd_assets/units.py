@@ -103,7 +103,9 @@ class UnitIndex(Mapping[str, Unit]):
         if span:
             prefix, low, high = span[1], int(span[2]), int(span[3])
             found = [
-                k for k, u in self._units.items() if k == f"{prefix}/{u.neuron}" and low <= u.neuron <= high
+                k
+                for k, u in self._units.items()
+                if k == f"{prefix}/{u.neuron}" and low <= u.neuron <= high
             ]
         else:
             prefix = pattern.rstrip("/")

@@ -32,7 +32,9 @@ class Vectors:
     lineage: Lineage
     store: ArtefactStore
 
-    def read(self, kind: str, provider: str, ids: Sequence[str]) -> tuple[Matrix, NDArray[np.bool_]]:
+    def read(
+        self, kind: str, provider: str, ids: Sequence[str]
+    ) -> tuple[Matrix, NDArray[np.bool_]]:
         """The known rows among `ids`.
 
         Returns:
@@ -58,7 +60,10 @@ class Vectors:
         if not ids:
             return
         keys = np.frombuffer(b"".join(bytes.fromhex(name) for name in ids), np.uint8)
-        arrays = {"ids": keys.reshape(len(ids), 32), "values": values.astype(np.float32)}
+        arrays: dict[str, NDArray[np.generic]] = {
+            "ids": keys.reshape(len(ids), 32),
+            "values": values.astype(np.float32),
+        }
         file = self.store.put_arrays(arrays)
         size = self.store.path(file).stat().st_size
         row = {"kind": kind, "provider": provider, "item": file, "value": f'{{"rows":{len(ids)}}}'}

@@ -50,7 +50,7 @@ class Workbench:
     summariser: Summariser
     text_to_image: DiffusersTextToImage
     clip: OpenClip
-    log: Callable[[str], None] = field(default=print)
+    log: Callable[[str], None] = field(default=lambda _: None)
 
     @cached_property
     def pictures(self) -> Pictures:

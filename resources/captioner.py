@@ -1,20 +1,16 @@
 """Image-to-text: what a picture shows, in a sentence (DnD, section 3.2; paper: BLIP base)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from dagster import ConfigurableResource, ResourceDependency
+from PIL.Image import Image
 
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
 from resources.progress import Progress
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _NEEDS: Final = ("config.json", "*.safetensors")
 

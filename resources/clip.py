@@ -1,7 +1,5 @@
 """CLIP: pictures and texts in one space (DnD, section 3.3; paper: CLIP ViT-B/16), by open_clip."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from dagster import ConfigurableResource, ResourceDependency
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
@@ -28,7 +27,6 @@ from resources.progress import Progress
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
     Encode = Callable[[Sequence[Any]], "torch.Tensor"]
 
@@ -120,8 +118,8 @@ class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
 
     def _embed(
         self,
-        net: _Encoder,
-        encode: Encode,
+        net: "_Encoder",
+        encode: "Encode",
         items: Sequence[Any],
         batch_size: int,
         on_batch: Callable[[Sequence[Any], Sequence[Embeddings]], None] | None,
@@ -160,7 +158,7 @@ class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
         found = resolve(name, None, self.base, _NEEDS)
         return _Weights(f"{_LOCAL}{found.folder}", found.fingerprint()["files"])
 
-    def _load(self) -> _Encoder:
+    def _load(self) -> "_Encoder":
         found = self._find()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
         key = ("clip", found.content, str(device), str(dtype))
@@ -170,7 +168,7 @@ class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
 class _Encoder:
     """A loaded model: turns pictures or texts into vectors (B, D)."""
 
-    def __init__(self, found: _Weights, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, found: _Weights, device: "torch.device", dtype: "torch.dtype") -> None:
         import open_clip
 
         with quiet("transformers"):
@@ -182,14 +180,14 @@ class _Encoder:
         self._device, self._dtype = device, dtype
         self.width = self.texts(["x"]).shape[1]
 
-    def pictures(self, images: Sequence[Image]) -> torch.Tensor:
+    def pictures(self, images: Sequence[Image]) -> "torch.Tensor":
         import torch
 
         pixels = torch.stack([self._transform(image.convert("RGB")) for image in images])
         vectors: torch.Tensor = self._model.encode_image(pixels.to(self._device, self._dtype))
         return vectors
 
-    def texts(self, texts: Sequence[str]) -> torch.Tensor:
+    def texts(self, texts: Sequence[str]) -> "torch.Tensor":
         import torch
 
         with torch.inference_mode():
@@ -254,7 +252,7 @@ def _preprocessing(found: _Weights) -> dict[str, Any]:
     return {f"image_{name}": config[name] for name in names if config.get(name) is not None}
 
 
-def _tokenizer(found: _Weights) -> Callable[[list[str]], torch.Tensor]:
+def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
     """The tokenizer of the architecture, or the folder's own where it holds one."""
     import open_clip
     from open_clip.tokenizer import HFTokenizer

@@ -33,7 +33,8 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 _SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
 _TABLES = (
-    "runs", "products", "materializations", "artefacts", "shared", "providers", "images", "llm_calls",
+    "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
+    "llm_calls",
 )  # fmt: skip
 _KEYED = {
     "products": ("key",),
@@ -145,12 +146,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
         )
         rows = self.query(sql, [wanted]) if wanted else []
-        return {
-            row["key"]: Head(
-                row["data_version"], row["status"], row["reason"], tuple(json.loads(row["files"] or "[]"))
-            )
-            for row in rows
-        }
+        return {row["key"]: _head(row) for row in rows}
 
     def shared(self, kind: str, provider: str, items: Iterable[str]) -> dict[str, Any]:
         """Stored results among `items` of one kind and provider, by item."""
@@ -261,6 +257,11 @@ def insert(
     statement = f"{verb} INTO {table} ({names}) SELECT {names} FROM incoming"  # noqa: S608
     connection.execute(statement)
     connection.unregister("incoming")
+
+
+def _head(row: Mapping[str, Any]) -> Head:
+    files = tuple(json.loads(row["files"] or "[]"))
+    return Head(row["data_version"], row["status"], row["reason"], files)
 
 
 def _product(row: Mapping[str, Any]) -> Product:

@@ -6,6 +6,7 @@ captions themselves (the paper's ablation), and any server that speaks the OpenA
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -208,17 +209,13 @@ class ChatSummariser(Summariser):
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, temperature, and the code of prompts and dialogue."""
-        sources = (
-            _Concepts, _Concept, _unit_dialogue, _label, _ask, _read_concepts, _read_label, _again,
-            _request,
-        )  # fmt: skip
         return {
             "kind": "chat",
             "base_url": self.base_url.rstrip("/"),
             "model": self.model,
             "temperature": self.temperature,
             "prompts": code_version(concepts),
-            "dialogue": code_version(*sources),
+            "dialogue": code_version(sys.modules[__name__]),
         }
 
     def check(self) -> None:

@@ -13,10 +13,9 @@ A network comes from a source string:
 Nothing is downloaded, and no code that comes with weights is run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
+import math
 import os
 import re
 import zipfile
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from dagster import Config, ConfigurableResource, ResourceDependency
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, nearest, not_found
 from dnd_assets.lineage.fingerprint import Json, code_version
@@ -45,10 +45,9 @@ from resources.compute import Compute, load_once
 from resources.progress import Progress
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor, nn
 
-    Read = Callable[[Tensor], Any]
+    Read = Callable[["Tensor"], Any]
 
 Array = NDArray[np.float32]
 Neuron = tuple[str, int]
@@ -99,10 +98,10 @@ class Network:
         weights: hash of all parameters and buffers as loaded.
     """
 
-    module: nn.Module
-    transform: Callable[[Image], Tensor]
+    module: "nn.Module"
+    transform: Callable[[Image], "Tensor"]
     categories: list[str] | None = None
-    call: Callable[[nn.Module, Tensor], Any] = lambda module, pixels: module(pixels)
+    call: Callable[["nn.Module", "Tensor"], Any] = lambda module, pixels: module(pixels)
     prefix_tokens: int = 1
     library: str = "torch"
     code: str = ""
@@ -204,8 +203,8 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         net = self._network(model)
         counts = {path: self.units(model, path) for path in layers}
 
-        def reader(how: str) -> Read:
-            return lambda out: stabilise(pool(out, how, net.prefix_tokens)).cpu().numpy()
+        def reader(how: str) -> "Read":
+            return lambda out: stabilise(pool(out, how, _prefix(out, net))).cpu().numpy()
 
         rows = self._run(
             net, {p: reader(how) for p, how in layers.items()}, images, batch_size, progress
@@ -243,7 +242,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         wanted = {path: sorted({n for p, n in units if p == path}) for path, _ in units}
         self._check_neurons(model, wanted)
         readers = {
-            path: _map_reader(neurons, net.prefix_tokens)
+            path: _map_reader(neurons, net)
             for path, neurons in wanted.items()
             if self.check(model, path).has_map
         }
@@ -277,7 +276,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """Names of the outputs of the last layer, in order; None if they are not known."""
         return self._network(model).categories
 
-    def transforms(self, model: str) -> Callable[[Image], Tensor]:
+    def transforms(self, model: str) -> Callable[[Image], "Tensor"]:
         """The preprocessing: a picture (RGB) to a float tensor (3, H, W)."""
         return self._network(model).transform
 
@@ -311,7 +310,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
     def _run(
         self,
         net: Network,
-        readers: Mapping[str, Read],
+        readers: Mapping[str, "Read"],
         images: Sequence[Image],
         batch_size: int,
         progress: Progress | None,
@@ -326,7 +325,9 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         return self.compute.in_batches(images, run, batch_size, pad=True, progress=progress)
 
-    def _forward(self, net: Network, pixels: Tensor, readers: Mapping[str, Read]) -> dict[str, Any]:
+    def _forward(
+        self, net: Network, pixels: "Tensor", readers: Mapping[str, "Read"]
+    ) -> dict[str, Any]:
         import torch
 
         pixels = pixels.to(self.compute.torch_device(), self.compute.torch_dtype())
@@ -336,22 +337,19 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         return outputs
 
     def _survey(self, net: Network) -> list[LayerInfo]:
-        from PIL import Image
+        import PIL.Image
 
-        blank = net.transform(Image.new("RGB", (256, 256), (128, 128, 128)))[None]
+        blank = net.transform(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
         modules = {path: module for path, module in net.module.named_modules() if path}
         shapes = self._forward(net, blank, dict.fromkeys(modules, lambda out: out))
-        return [
-            _info(path, module, shapes.get(path), net.prefix_tokens)
-            for path, module in modules.items()
-        ]
+        return [_info(path, module, shapes.get(path), net) for path, module in modules.items()]
 
 
-def _map_reader(neurons: Sequence[int], prefix_tokens: int) -> Read:
+def _map_reader(neurons: Sequence[int], net: Network) -> "Read":
     from dnd_assets.methods.pooling import spatial_maps, stabilise
 
-    def read(output: Tensor) -> Any:
-        maps = spatial_maps(output, prefix_tokens)
+    def read(output: "Tensor") -> Any:
+        maps = spatial_maps(output, _prefix(output, net))
         assert maps is not None, "only layers with maps are read"
         return stabilise(maps[:, list(neurons)]).cpu().numpy()
 
@@ -360,7 +358,7 @@ def _map_reader(neurons: Sequence[int], prefix_tokens: int) -> Read:
 
 @contextmanager
 def captured(
-    module: nn.Module, readers: Mapping[str, Read], square: bool = True
+    module: "nn.Module", readers: Mapping[str, "Read"], square: bool = True
 ) -> Iterator[dict[str, Any]]:
     """Within the block, what `readers` make of layers' outputs collects in the dictionary.
 
@@ -395,7 +393,7 @@ def captured(
             handle.remove()
 
 
-def _channels_first(values: Tensor, square: bool) -> Tensor:
+def _channels_first(values: "Tensor", square: bool) -> "Tensor":
     """Maps as (B, C, H, W); Swin and its kin give (B, H, W, C).
 
     The maps of a square picture are square, so two equal sides first and another size last can
@@ -406,8 +404,8 @@ def _channels_first(values: Tensor, square: bool) -> Tensor:
     return values
 
 
-def _info(path: str, module: nn.Module, output: Tensor | None, prefix_tokens: int) -> LayerInfo:
-    from dnd_assets.methods.pooling import pool, spatial_maps
+def _info(path: str, module: "nn.Module", output: "Tensor | None", net: Network) -> LayerInfo:
+    from dnd_assets.methods.pooling import spatial_maps
 
     kind = type(module).__name__
     if output is None or not output.is_floating_point() or output.ndim not in (2, 3, 4):
@@ -415,13 +413,27 @@ def _info(path: str, module: nn.Module, output: Tensor | None, prefix_tokens: in
     shape = tuple(output.shape[1:])
     if output.shape[0] != 1 or 0 in shape:
         return LayerInfo(path, kind, None, shape)
-    how = "token_mean" if output.ndim == 3 and shape[0] > prefix_tokens else "auto"
-    maps = spatial_maps(output, prefix_tokens)
+    maps = spatial_maps(output, _prefix(output, net))
     has_map = maps is not None and maps.shape[2] * maps.shape[3] > 1
-    return LayerInfo(path, kind, pool(output, how, prefix_tokens).shape[1], shape, has_map)
+    units = shape[-1] if len(shape) < 3 else shape[0]
+    return LayerInfo(path, kind, units, shape, has_map)
 
 
-def _state_hash(module: nn.Module) -> str:
+def _prefix(output: "Tensor", net: Network) -> int:
+    """Tokens before the patches in this output; 0 where patches alone make the square.
+
+    The patch embedding of a transformer comes before its class token joins.
+    """
+    if output.ndim != 3 or _is_square(output.shape[1] - net.prefix_tokens):
+        return net.prefix_tokens
+    return 0 if _is_square(output.shape[1]) else net.prefix_tokens
+
+
+def _is_square(number: int) -> bool:
+    return number >= 0 and math.isqrt(number) ** 2 == number
+
+
+def _state_hash(module: "nn.Module") -> str:
     """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
     import torch
 
@@ -468,7 +480,7 @@ def find_source(spec: TargetModel, base: str | None = None) -> Source:
     return Source(file_hash(file) + source.content, build)
 
 
-def load_weights(module: nn.Module, file: Path) -> None:
+def load_weights(module: "nn.Module", file: Path) -> None:
     """Put a state dictionary into a network: safetensors, or a file of tensors and nothing else.
 
     Raises:
@@ -717,7 +729,7 @@ class _Processed:
         self._processor = processor
         self.config = processor.to_json_string()
 
-    def __call__(self, image: Image) -> Tensor:
+    def __call__(self, image: Image) -> "Tensor":
         """The picture as (3, H, W)."""
         pixels: Tensor = self._processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
@@ -770,7 +782,7 @@ def _module(rest: str, base: str | None, weights: str | None) -> Source:
     return Source("", build)
 
 
-def _checked_module(value: Any, rest: str) -> nn.Module:
+def _checked_module(value: Any, rest: str) -> "nn.Module":
     import torch
 
     if isinstance(value, torch.jit.ScriptModule):

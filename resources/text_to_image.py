@@ -3,23 +3,19 @@
 The paper paints with Stable Diffusion v1-4 in 50 steps of DPM-Solver++.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from dagster import ConfigurableResource, ResourceDependency
+from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
 from resources.progress import Progress
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _NEEDS: Final = ("model_index.json", "*/*.safetensors")
 _SCHEDULERS: Final = ("dpmsolver++", "checkpoint")
@@ -131,7 +127,7 @@ class DiffusersTextToImage(ConfigurableResource):  # type: ignore[type-arg]
     def _paintings(self, pipeline: Any, batch: Sequence[PaintRequest]) -> list[Painting]:
         import torch
 
-        with torch.inference_mode(), quiet("diffusers"):
+        with torch.inference_mode(), quiet("diffusers", "transformers"):
             output = pipeline(
                 prompt=[self.prompt.replace("{concept}", item.concept) for item in batch],
                 generator=[torch.Generator("cpu").manual_seed(item.seed) for item in batch],

@@ -1,0 +1,1 @@
+"""The assets, one file for each product, in the order of the graph."""

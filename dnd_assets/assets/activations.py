@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import Outcome
@@ -74,7 +75,7 @@ def _summarise(
 
 
 def _outcome(
-    values: Matrix, images: Sequence[str], top: Sequence[int], broken: bool, dead: bool
+    values: Matrix, images: Sequence[str], top: NDArray[np.int64], broken: bool, dead: bool
 ) -> Outcome:
     if broken:
         bad = int((~np.isfinite(values)).sum())

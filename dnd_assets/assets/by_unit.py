@@ -6,9 +6,7 @@ with the step's output event, because steps downstream of a missing output would
 last event has no public constructor; this is the only file that reaches for it.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import dagster as dg
@@ -64,7 +62,11 @@ def unit_asset(
 def at_work(context: dg.AssetExecutionContext, bench: Workbench, needed: set[str]) -> Workbench:
     """The workbench with the resources that Dagster hands over and the run's log."""
     given = {name: getattr(context.resources, name) for name in needed}
-    log: Callable[[str], None] = context.log.info
+
+    def log(line: str) -> None:
+        context.log.info(line)
+        bench.log(line)
+
     return replace(bench, log=log, **given)
 
 
@@ -88,6 +90,6 @@ def _event(bench: Workbench, stage: Stage, announcement: Announcement) -> dg.Ass
 
 
 def _step_output(context: dg.AssetExecutionContext, name: str) -> dg.DagsterEvent:
-    step = context.op_execution_context._step_execution_context  # noqa: SLF001
+    step = context.op_execution_context._step_execution_context
     handle = StepOutputHandle(step.step.key, name)
     return dg.DagsterEvent.step_output_event(step, StepOutputData(step_output_handle=handle))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -78,7 +79,7 @@ def _intact(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
     return check
 
 
-def _latest(bench: Workbench, asset: str, columns: str) -> list[dict[str, object]]:
+def _latest(bench: Workbench, asset: str, columns: str) -> list[dict[str, Any]]:
     sql = (
         f"SELECT {columns} FROM latest l JOIN products p USING (key) "  # noqa: S608 (own columns)
         "WHERE l.study = ? AND l.asset = ?"

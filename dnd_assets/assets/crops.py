@@ -89,8 +89,8 @@ def _cut_batch(
         image.resize((side, side), Image.Resampling.BICUBIC) for image in bench.pictures.load(names)
     ]
     pairs = sorted({(unit.layer, unit.neuron) for name in names for unit in wanted[name]})
-    filled = [*whole, *[whole[-1]] * (bench.study.compute.batch.target - len(whole))]
-    maps = bench.targets.maps(model, pairs, filled)
+    only = [{(unit.layer, unit.neuron) for unit in wanted[name]} for name in names]
+    maps = bench.targets.maps(model, pairs, whole, bench.study.compute.batch.target, only)
     owners: list[tuple[Unit, dict[str, Any]]] = []
     pieces: list[Image.Image] = []
     for index, name in enumerate(names):

@@ -78,13 +78,14 @@ def _outcome(
     embedded: Table,
 ) -> Outcome:
     setting = bench.study.dissection
-    values = np.array([[active[1][active[0][n], unit.neuron] for n in p] for p in pictures.values()])
+    column = active[1][:, unit.neuron]
+    values = np.stack([column[[active[0][name] for name in p]] for p in pictures.values()])
     if not np.isfinite(values).all():
         return Outcome("not_finite", {}, "NaN or infinite activation on a synthetic image")
     generated = np.stack([_rows(embedded, names) for names in pictures.values()])
     faces = _rows(embedded, exemplars)
     found = _all_functions(values, generated, faces, setting.beta, setting.top_images)
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "concept": concept,
             "score": found[setting.scoring][index],

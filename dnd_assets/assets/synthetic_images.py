@@ -88,4 +88,6 @@ def _outcome(painted: dict[str, Images], wanted: int) -> Outcome:
         names = ", ".join(painted)
         reason = f"the safety checker rejected the pictures of every candidate concept ({names})"
         return Outcome("rejected", payload, reason, {"files": files})
-    return Outcome("ok", payload, notes={"files": files, "dropped": sorted(set(painted) - set(complete))})
+    return Outcome(
+        "ok", payload, notes={"files": files, "dropped": sorted(set(painted) - set(complete))}
+    )

@@ -1,0 +1,1 @@
+"""Fingerprints, records and traces: what was made from what."""

@@ -1,8 +1,8 @@
 """Fingerprints: what a product was made from, as one hash with a readable preimage.
 
-`key = sha256(canonical JSON of {asset, code, parameters, weights, libraries, inputs})`. Two products
-with one key are the same product, whatever run, study or order made them; the stored preimage lets
-a miss be explained by comparing two JSON documents.
+`key = sha256(canonical JSON of {asset, code, parameters, weights, inputs})`. Two products with one
+key are the same product, whatever run, study or order made them; the stored preimage lets a miss be
+explained by comparing two JSON documents.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ast
 import hashlib
 import inspect
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import ModuleType
@@ -26,7 +27,9 @@ def canonical(value: Json) -> str:
     Raises:
         ValueError: when a number is NaN or infinite, which JSON cannot say.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def digest(value: Json) -> str:
@@ -53,7 +56,7 @@ def code_version(*sources: ModuleType | Callable[..., Any] | type) -> str:
 
 
 def _tree(source: str) -> str:
-    tree = ast.parse(inspect.cleandoc(source))
+    tree = ast.parse(textwrap.dedent(source))
     for node in ast.walk(tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue

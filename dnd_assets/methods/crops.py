@@ -58,8 +58,8 @@ def otsu_threshold(heatmap: NDArray[np.uint8]) -> int:
     """Otsu's threshold: the T that maximises q1 q2 (mu1 - mu2)^2, the lowest one of equals.
 
     q1, mu1 are share and mean of the pixels <= T, q2, mu2 those of the others. Written out as
-    OpenCV computes it, in float64 with running means, since the threshold of two nearly equal
-    maxima depends on the rounding.
+    OpenCV's portable code computes it, in float64 with running means, since the choice between
+    two nearly equal maxima depends on the rounding.
 
     Args:
         heatmap: uint8, any shape.

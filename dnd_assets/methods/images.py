@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -13,12 +14,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dnd_assets.errors import DndError
 
-FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "MPO", "JPEG2000", "AVIF")
+FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 """Formats that are read. Others, such as EPS, start programs or have rarely used decoders."""
 
 _WIDEST: Final = 4
 # `catch_warnings` changes the process, so that two threads must not be inside it at once.
-_opening = threading.Lock()
+_silencing = threading.Lock()
 
 
 class UnreadableImage(DndError):  # noqa: N818 (named after what it says of the file)
@@ -98,9 +99,16 @@ def strip(images: Sequence[Image.Image], height: int = 96, gap: int = 4) -> Imag
     return row
 
 
-def _open(data: bytes) -> Image.Image:
-    with _opening, warnings.catch_warnings():
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings on size and metadata: what matters of them ends up as `UnreadableImage`."""
+    with _silencing, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        yield
+
+
+def _open(data: bytes) -> Image.Image:
+    with _quiet():
         return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
@@ -113,7 +121,8 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        with _quiet():
+            return ImageOps.exif_transpose(image)
     except (SyntaxError, ValueError, OSError, LookupError, TypeError, ArithmeticError):
         # Broken EXIF data is common and says nothing about the pixels.
         return image

@@ -343,8 +343,10 @@ def test_calls_survive_the_lineage_database(web, connect, tmp_path):
 class Scripted:
     """A server whose answers are computed here; counts what it is asked."""
 
-    def __init__(self, seconds: float = 0.0, tokens: int = 4, failing: str = "") -> None:
-        self.seconds, self.tokens, self.failing = seconds, tokens, failing
+    def __init__(
+        self, seconds: float = 0.0, tokens: int = 4, failing: str = "", slow: str = ""
+    ) -> None:
+        self.seconds, self.tokens, self.failing, self.slow = seconds, tokens, failing, slow
         self.asked: Counter[str] = Counter()
         self.at_once = self.most = 0
         self._lock = threading.Lock()
@@ -358,14 +360,14 @@ class Scripted:
             self.asked[text] += 1
             self.at_once += 1
             self.most = max(self.most, self.at_once)
-        time.sleep(self.seconds)
+        time.sleep(0.5 if self.slow and text.startswith(self.slow) else self.seconds)
         with self._lock:
             self.at_once -= 1
         if self.failing and text.startswith(self.failing):
             error = {"error": "down", "http_status": 503}
             return StoredCall(f"{request_hash(request)}:x", request, error, status="service_error")
         response = {"choices": [{"message": {"content": text.upper()}}]}
-        return StoredCall(request_hash(request), request, response, self.tokens, self.tokens, 0.0)
+        return StoredCall(request_hash(request), request, response, 4, 4, 0.0)
 
 
 def chat(*texts: str) -> Dialogue[list[str]]:
@@ -447,6 +449,16 @@ def test_an_estimate_is_a_third_of_the_bytes_and_the_answers_limit():
     assert Budget.estimate(request) == 18 // 3 + 100
 
 
+@pytest.mark.parametrize(
+    ("tokens", "status", "used"),
+    [((30, 12), "ok", 42), ((0, 0), "ok", 100), ((0, 0), "service_error", 0)],
+)
+def test_a_call_counts_as_the_server_says_or_else_as_estimated(tokens, status, used):
+    budget = Budget(1_000, reserved=100)
+    budget.settle(100, StoredCall("hash", {}, {}, *tokens, status=status))
+    assert (budget.used, budget.reserved) == (used, 0)
+
+
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_the_budget_stops_before_the_call_that_would_exceed_it(at_once):
     one = Budget.estimate({"messages": "a0", "max_tokens": 10})
@@ -455,7 +467,7 @@ def test_the_budget_stops_before_the_call_that_would_exceed_it(at_once):
     limit = 16 + one
     results, budget = held([chat(f"a{i}") for i in range(8)], server, limit=limit, at_once=at_once)
     assert server.asked.total() == 3
-    assert results.count(["over_budget"]) == 5
+    assert results == [["A0"], ["A1"], ["A2"], *[["over_budget"]] * 5]  # in turn, however many
     assert budget.used == 24 <= limit
     assert budget.reserved == 0
 
@@ -481,15 +493,12 @@ def test_failures_of_some_units_leave_the_others_alone():
 
 
 def test_what_was_paid_for_is_stored_when_the_work_stops():
-    ledger, server = MemoryLedger(), Scripted(seconds=0.3)
-    server.seconds = 0.0
-    running = converse([chat("a"), chat("b", "c")], server, ledger, Budget(), 2)
-    next(running)
-    server.seconds = 0.3
+    ledger, server = MemoryLedger(), Scripted(slow="b")
+    running = converse([chat("a"), chat("b")], server, ledger, Budget(), 2)
+    assert next(running) == (0, ["A"])
+    assert len(ledger.calls) == 1  # "b" is under way
     running.close()
-    assert {call.content for call in ledger.calls.values()} == {
-        text.upper() for text in server.asked
-    }
+    assert [call.content for call in ledger.calls.values()] == ["A", "B"]
 
 
 def test_a_ledger_that_fails_ends_the_work_with_its_error():

@@ -1,4 +1,4 @@
-"""Training of the tiny AutoencoderKL: 64x64 RGB to 16 channels of 8x8 and back."""
+"""Training of the tiny AutoencoderKL: 64x64 RGB to 6 channels of 16x16 and back."""
 
 from __future__ import annotations
 
@@ -25,24 +25,27 @@ from dnd_assets.known_answers.world import TRAINING_SEEDS
 class VaeSettings:
     """Sizes and lengths of the training."""
 
-    images: int = 16_000
-    steps: int = 1_500
-    batch: int = 32
+    images: int = 12_000
+    steps: int = 1_600
+    batch: int = 16
     rate: float = 2e-3
     kl: float = 1e-3
     seed: int = 11
 
 
 def new_vae() -> AutoencoderKL:
-    """Return an untrained autoencoder (1 M parameters, factor 8, 16 latent channels)."""
+    """Return an untrained autoencoder: 0.65 M parameters, factor 4, 6 latent channels.
+
+    A factor of 8 blurs the textures, whose period is 4 to 8 pixels, in a short training.
+    """
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 64),
         layers_per_block=1,
-        latent_channels=16,
+        latent_channels=6,
         norm_num_groups=8,
         sample_size=64,
         mid_block_add_attention=False,
@@ -96,7 +99,7 @@ def _loss(vae: AutoencoderKL, images: Tensor, masks: Tensor, kl: float) -> Tenso
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: Tensor, batch: int = 256) -> Tensor:
-    """Latent means, unscaled float32 (N, 16, 8, 8), of uint8 images (N, 3, 64, 64)."""
+    """Latent means, unscaled float32 (N, 6, 16, 16), of uint8 images (N, 3, 64, 64)."""
     parts = []
     for at in range(0, len(images), batch):
         with torch.autocast("cpu", torch.bfloat16):

@@ -1,0 +1,225 @@
+"""`dnd`: label the units of vision networks, and ask why."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dnd_assets.errors import DndError
+from dnd_assets.files import write_atomic
+from dnd_assets.home import dagster_home, state_folder
+from dnd_assets.study import Study, embedded_studies, load_study
+
+app = typer.Typer(
+    help="Plain-language labels for the neurons of vision networks, after Describe-and-Dissect.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+StudyOption = Annotated[
+    str | None,
+    typer.Option("--study", "-s", help="An embedded study or a TOML file; default: DND_STUDY."),
+]
+
+
+def main() -> None:
+    """Entry point: errors raised on purpose become a message and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except DndError as error:
+        err.print(f"dnd: {error}", style="red", markup=False)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    units: Annotated[
+        list[str] | None,
+        typer.Argument(help="Units: keys, prefixes or ranges, such as net/fc/3-9. Default: all."),
+    ] = None,
+    study: StudyOption = None,
+    assets: Annotated[
+        str,
+        typer.Option(help="Comma list of assets; +labels takes everything upstream along."),
+    ] = "",
+) -> None:
+    """Materialize assets for some units; what is up to date is reused.
+
+    Example: dnd run worldnet/head/0-3 --assets +labels
+    """
+    _run(load_study(study), units or [], [name for name in assets.split(",") if name])
+    out.print("See the labels: dnd labels    Ask why: dnd trace UNIT    Open the UI: dnd ui")
+
+
+def _run(study: Study, units: list[str], assets: list[str]) -> None:
+    from dnd_assets.run import run as run_units
+
+    started = time.monotonic()
+    done = run_units(study, state_folder(), units, assets, lambda line: out.print(f"  {line}"))
+    computed, reused = sum(done.computed.values()), sum(done.reused.values())
+    out.print(
+        f"Run {done.id[:8]}: {done.units:,} units, {computed:,} products computed, {reused:,} "
+        f"reused, {time.monotonic() - started:.1f} s."
+    )
+
+
+@app.command()
+def labels(
+    study: StudyOption = None,
+    form: Annotated[
+        Literal["table", "csv", "json", "parquet"], typer.Option("--format", "-f")
+    ] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+) -> None:
+    """The newest label of every unit.
+
+    Example: dnd labels --format csv --output labels.csv
+    """
+    from dnd_assets.results import export
+    from dnd_assets.results import labels as read
+    from resources.lineage_db import Lineage
+
+    chosen = load_study(study)
+    table = read(Lineage(root=str(state_folder())), chosen.name)
+    if form == "table":
+        _print_labels(table.to_dict("records"), chosen)
+        return
+    data = export(table, form)
+    if output is not None:
+        write_atomic(output, data)
+        out.print(f"{len(table):,} labels written to {output}")
+    elif form == "parquet":
+        raise typer.BadParameter("a Parquet file needs a name: --output labels.parquet")
+    else:
+        sys.stdout.write(data.decode())
+
+
+def _print_labels(rows: list[dict[Hashable, Any]], study: Study) -> None:
+    if not rows:
+        out.print(f"Study {study.name!r} has no labels yet. Run: dnd run --study {study.name}")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("unit", "label", "score", "status"):
+        table.add_column(name, justify="right" if name == "score" else "left")
+    for row in rows:
+        score = row["score"]
+        shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
+        table.add_row(str(row["unit"]), str(row["label"] or "-"), shown, str(row["status"]))
+    out.print(table)
+
+
+@app.command()
+def trace(
+    unit: Annotated[str, typer.Argument(help="A unit's key, such as worldnet/head/0.")],
+    study: StudyOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole trace as JSON.")] = False,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder to write every picture to, named by its hash.")
+    ] = None,
+) -> None:
+    """Why a unit has its label: scores, pictures, prompts, captions, crops, images, weights.
+
+    Example: dnd trace worldnet/planted/0 --pictures why/
+    """
+    from dnd_assets.bench import build_bench, find_units
+    from dnd_assets.lineage.trace import trace as follow
+    from dnd_assets.trace_view import tree, write_pictures
+
+    chosen = load_study(study)
+    bench = build_bench(chosen, state_folder())
+    key = find_units(bench)[unit].key
+    found = follow(bench.lineage.query, chosen.name, key)
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
+    else:
+        out.print(tree(found))
+    if pictures is not None:
+        written = write_pictures(found, bench.pictures, pictures)
+        err.print(f"{written:,} pictures written to {pictures}")
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="A model of the study.")], study: StudyOption = None
+) -> None:
+    """The layers of a model that can be labelled, with their units."""
+    from dnd_assets.bench import build_bench, layer_sizes
+
+    chosen = load_study(study)
+    found = layer_sizes(build_bench(chosen, state_folder()), chosen.model(model).name)
+    table = Table(box=None, pad_edge=False)
+    for name in ("layer", "kind", "units", "output", "crops"):
+        table.add_column(name, justify="right" if name == "units" else "left")
+    for path, layer in found.items():
+        shape = " x ".join(str(size) for size in layer["shape"])
+        crops = "yes" if layer["has_map"] else "no map"
+        table.add_row(path or "(whole)", layer["kind"], f"{layer['units']:,}", shape, crops)
+    out.print(table)
+
+
+@app.command()
+def doctor(study: StudyOption = None) -> None:
+    """Check the study, its models and the state folder before anything runs."""
+    from dnd_assets.doctor import examine
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("check")
+    table.add_column("result")
+    findings = examine(load_study(study), state_folder())
+    for finding in findings:
+        style = "green" if finding.good else "red"
+        table.add_row(finding.what, finding.found, style=style)
+    out.print(table)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ui(
+    study: StudyOption = None,
+    port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,
+) -> None:
+    """Open the Dagster web interface on the study, with all runs made so far."""
+    home = state_folder()
+    folder = dagster_home(home)
+    chosen = load_study(study)
+    path = embedded_studies().get(chosen.name)
+    environment = {**os.environ, "DND_HOME": str(home), "DND_STUDY": str(study or path or "")}
+    if not environment["DND_STUDY"]:
+        environment.pop("DND_STUDY")
+    out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}, instance {folder}")
+    command = [
+        sys.executable, "-m", "dagster", "dev", "-m", "dnd_assets.location",
+        "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning",
+    ]  # fmt: skip
+    done = subprocess.run(command, env=environment, check=False)  # noqa: S603 (our own command)
+    raise typer.Exit(done.returncode)
+
+
+@app.command()
+def demo(
+    units: Annotated[list[str] | None, typer.Argument(help="Units; default: all.")] = None,
+) -> None:
+    """Label the embedded network, whose truth is known, and compare."""
+    from dnd_assets.demo import show_truths
+
+    study = load_study("known-answers")
+    _run(study, units or [], [])
+    show_truths(study, state_folder(), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The end of the demo: labels beside the truth, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dnd_assets.known_answers.target import Truth, is_correct, truths
+from dnd_assets.results import labels
+from dnd_assets.study import Study
+from resources.lineage_db import Lineage
+
+_NEXT = """\
+Results lie in {home} (DuckDB: {home}/lineage.duckdb).
+Next:
+  dnd ui                             the graph, every materialization, pictures and tables
+  dnd trace worldnet/planted/0       why this label? down to prompts, seeds and pixels
+  dnd labels --format csv            the labels as a file
+  Your own network: copy dnd_assets/studies/known-answers.toml, then dnd run --study FILE
+"""
+
+
+def accuracy(rows: list[dict[Hashable, Any]]) -> dict[str, tuple[int, int]]:
+    """Right labels and units by kind of truth; random units, which have no truth, are left out."""
+    right: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    known = truths()
+    for row in rows:
+        truth = known[str(row["layer"]), int(str(row["neuron"]))]
+        if truth.accepted is None:
+            continue
+        total[truth.kind] += 1
+        right[truth.kind] += is_correct(_text(row["label"]), truth)
+    return {kind: (right[kind], total[kind]) for kind in total}
+
+
+def show_truths(study: Study, home: Path, out: Console) -> None:
+    """Print a table of labels beside the truth, the share that is right, and what to run next."""
+    rows = labels(Lineage(root=str(home)), study.name).to_dict("records")
+    table = Table(box=None, pad_edge=False)
+    for name in ("unit", "label", "truth", ""):
+        table.add_column(name)
+    known = truths()
+    for row in rows:
+        truth = known[str(row["layer"]), int(row["neuron"])]
+        label = _text(row["label"])
+        mark = " " if truth.accepted is None else "ok" if is_correct(label, truth) else "WRONG"
+        table.add_row(str(row["unit"]), label or f"({row['status']})", _truth(truth), mark)
+    out.print(table)
+    for kind, (right, total) in accuracy(rows).items():
+        out.print(f"{kind:8} {right}/{total} right")
+    out.print(_NEXT.format(home=home), markup=False)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _truth(truth: Truth) -> str:
+    if truth.accepted is None:
+        return "(random: no truth)"
+    return " or ".join(" ".join(words) for words in truth.accepted) or "(dead: no label)"

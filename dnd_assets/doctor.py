@@ -1,0 +1,73 @@
+"""`dnd doctor`: what a study needs, and whether it is there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from dnd_assets.bench import build_bench, find_units
+from dnd_assets.errors import DndError
+from dnd_assets.probing_set import image_paths
+from dnd_assets.study import Study
+from dnd_assets.units import by_layer
+from dnd_assets.workbench import Workbench
+
+_LIBRARIES = (
+    "dagster", "torch", "torchvision", "open_clip_torch", "transformers", "diffusers", "duckdb"
+)  # fmt: skip
+_GIGABYTE = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    good: bool = True
+
+
+def examine(study: Study, home: Path) -> list[Finding]:
+    """Look at everything a run of the study needs; nothing is computed and nothing raised."""
+    bench = build_bench(study, home)
+    return [
+        Finding("study", f"{study.name}: {study.description}"),
+        Finding("libraries", ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)),
+        _look("device", bench.compute.name),
+        _look("probing set", lambda: f"{len(image_paths(study, home)):,} image files"),
+        _look("units", lambda: _units(bench)),
+        _look("captioner", lambda: _there(bench.captioner.check, study.captioner.checkpoint)),
+        _look("summariser", lambda: _there(bench.summariser.check, study.summariser.kind)),
+        _look(
+            "text to image",
+            lambda: _there(bench.text_to_image.check, study.text_to_image.checkpoint),
+        ),
+        _look("image-text encoder", lambda: _there(bench.clip.check, study.clip.model)),
+        _look("state folder", lambda: _state(bench)),
+    ]
+
+
+def _look(what: str, find: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, find())
+    except DndError as error:
+        return Finding(what, str(error), good=False)
+
+
+def _there(check: Callable[[], object], name: str) -> str:
+    check()
+    return name
+
+
+def _units(bench: Workbench) -> str:
+    groups = by_layer(find_units(bench).values())
+    return ", ".join(f"{model}/{layer}: {len(units):,}" for (model, layer), units in groups.items())
+
+
+def _state(bench: Workbench) -> str:
+    free = shutil.disk_usage(bench.home).free / _GIGABYTE
+    done = bench.lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
+    return f"{bench.home}: {done:,} products, {free:.0f} GB free"

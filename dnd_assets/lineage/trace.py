@@ -1,0 +1,166 @@
+"""Why a unit has its label: every product behind it, down to images, prompts, seeds and weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dnd_assets.errors import NotFoundError
+
+Query = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
+"""SQL and its parameters to rows, as `Lineage.query`."""
+
+_BY_VERSION = """
+SELECT m.*, p.payload, p.preimage, p.notes FROM materializations m JOIN products p USING (key)
+WHERE m.study = ? AND m.asset = ? AND m.unit = ? AND m.data_version = ?
+ORDER BY m.recorded_at DESC, m.run DESC LIMIT 1
+"""
+_LATEST = """
+SELECT m.*, p.payload, p.preimage, p.notes FROM materializations m JOIN products p USING (key)
+WHERE m.study = ? AND m.asset = ? AND m.unit = ?
+ORDER BY m.recorded_at DESC, m.run DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One product behind a label, as it was recorded."""
+
+    asset: str
+    record: Mapping[str, Any]
+    payload: Mapping[str, Any]
+    preimage: Mapping[str, Any]
+    weights: Mapping[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """What made it: key, versions, code, parameters, weights, run, device, seconds."""
+        names = (
+            "status", "reason", "key", "data_version", "run", "device", "seconds", "recorded_at"
+        )  # fmt: skip
+        return {
+            **{name: self.record[name] for name in names},
+            "code": self.preimage["code"],
+            "parameters": self.preimage["parameters"],
+            "inputs": self.preimage["inputs"],
+            "weights": self.weights,
+        }
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A unit's label and everything it came from.
+
+    Attributes:
+        study: the study's name.
+        unit: the unit's key.
+        steps: the products by asset, from the asset asked for down to the probing set.
+        images: path, size and format of every probing image involved, by hash.
+    """
+
+    study: str
+    unit: str
+    steps: Mapping[str, Step]
+    images: Mapping[str, Mapping[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole trace as one JSON document."""
+        return {
+            "study": self.study,
+            "unit": self.unit,
+            "products": {
+                name: {**step.summary(), "content": dict(step.payload)}
+                for name, step in self.steps.items()
+            },
+            "images": {name: dict(image) for name, image in self.images.items()},
+        }
+
+    def payload(self, asset: str) -> Mapping[str, Any]:
+        """A product's content; empty when the unit never got there."""
+        return self.steps[asset].payload if asset in self.steps else {}
+
+    def prompt(self, concept: str) -> str:
+        """The prompt that a concept was painted from."""
+        step = self.steps.get("synthetic_images")
+        template = step.weights.get("text_to_image", {}).get("prompt", "{concept}") if step else ""
+        return str(template).replace("{concept}", concept)
+
+
+def trace(query: Query, study: str, unit: str, asset: str = "labels") -> Trace:
+    """Follow a product of a unit back through the versions it was really made from.
+
+    Args:
+        query: access to the lineage database.
+        study: the study's name.
+        unit: the unit's key.
+        asset: where to start.
+
+    Raises:
+        NotFoundError: when nothing was recorded for the unit; says what to run.
+    """
+    steps: dict[str, Step] = {}
+    pending: list[tuple[str, str]] = [(asset, "")]
+    while pending:
+        name, version = pending.pop(0)
+        if name in steps:
+            continue
+        step = _step(query, study, name, "" if name == "probing_set" else unit, version)
+        if step is None:
+            if name == asset:
+                raise NotFoundError(
+                    f"study {study!r} has no {asset} of {unit!r}. Run `dnd run {unit}` first."
+                )
+            continue
+        steps[name] = step
+        pending += [item for item in step.preimage["inputs"].items() if name != "probing_set"]
+    return Trace(study, unit, steps, _images(query, steps))
+
+
+def _step(query: Query, study: str, asset: str, unit: str, version: str) -> Step | None:
+    if version:
+        rows = query(_BY_VERSION, [study, asset, unit, version])
+    else:
+        rows = query(_LATEST, [study, asset, unit])
+    if not rows:
+        return None
+    row = rows[0]
+    preimage = json.loads(row.pop("preimage"))
+    payload = json.loads(row.pop("payload"))
+    return Step(asset, row, payload, preimage, _weights(query, preimage["weights"]))
+
+
+def _weights(query: Query, providers: Mapping[str, str]) -> dict[str, Any]:
+    sql = "SELECT * FROM providers WHERE provider IN (SELECT unnest(?::VARCHAR[]))"
+    found = query(sql, [list(providers.values())])
+    known = {row["provider"]: json.loads(row["fingerprint"]) for row in found}
+    return {
+        name: known.get(provider, {"provider": provider}) for name, provider in providers.items()
+    }
+
+
+def _images(query: Query, steps: Mapping[str, Step]) -> dict[str, dict[str, Any]]:
+    hashes = sorted({name for step in steps.values() for name in image_hashes(step.payload)})
+    rows = query(
+        "SELECT * FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) ORDER BY hash, path",
+        [hashes],
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        entry = found.setdefault(row["hash"], {**row, "paths": []})
+        entry.pop("path", None)
+        entry["paths"].append(row["path"])
+    return found
+
+
+def image_hashes(value: Any) -> Iterator[str]:
+    """Every picture hash inside a product's content."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in ("image", "crop") and isinstance(inner, str):
+                yield inner
+            else:
+                yield from image_hashes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from image_hashes(inner)

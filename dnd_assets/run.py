@@ -1,0 +1,134 @@
+"""A run from the command line, recorded in the Dagster instance that the web interface shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from dnd_assets.definitions import STAGES, build_definitions
+from dnd_assets.errors import DndError, not_found
+from dnd_assets.home import dagster_home
+from dnd_assets.stage import PROBING_SET
+from dnd_assets.study import Study
+from resources.lineage_db import Lineage
+
+ASSETS = (PROBING_SET, *STAGES)
+
+
+class RunFailedError(DndError):
+    """A run that did not end well; the message tells the first cause."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run did.
+
+    Attributes:
+        id: the run's id, in Dagster and in lineage.
+        units: how many units it covered.
+        computed: products made anew, by asset.
+        reused: products taken from the store, by asset.
+    """
+
+    id: str
+    units: int
+    computed: dict[str, int]
+    reused: dict[str, int]
+
+
+def chosen_assets(names: Sequence[str]) -> list[str]:
+    """Assets by name; a name with a plus sign before it brings everything upstream along.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    if not names:
+        return list(ASSETS)
+    chosen: set[str] = set()
+    for asked in names:
+        name = asked.removeprefix("+")
+        if name not in ASSETS:
+            raise not_found("asset", asked, ASSETS)
+        chosen |= {name} | (_upstream(name) if asked.startswith("+") else set())
+    return [name for name in ASSETS if name in chosen]
+
+
+def _upstream(name: str) -> set[str]:
+    direct = STAGES[name].upstream if name in STAGES else ()
+    return set(direct).union(*(_upstream(one) for one in direct))
+
+
+def run(
+    study: Study,
+    home: Path,
+    units: Sequence[str] = (),
+    assets: Sequence[str] = (),
+    log: Callable[[str], None] = print,
+) -> Run:
+    """Materialize assets for some units of a study in one Dagster run.
+
+    Args:
+        study: the study.
+        home: the state folder.
+        units: keys, prefixes or ranges; none for all units of the study.
+        assets: names, with `+` for everything upstream; none for all.
+        log: where progress goes.
+
+    Raises:
+        RunFailedError: when a step failed; finished work is kept.
+    """
+    selection = [dg.AssetKey(name) for name in chosen_assets(assets)]
+    definitions = build_definitions(study, home, units, log=log)
+    keys = _partition_keys(definitions)
+    dagster_home(home)
+    with dg.DagsterInstance.get() as instance:
+        result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance,
+            asset_selection=selection,
+            raise_on_error=False,
+            tags={
+                "dagster/asset_partition_range_start": keys[0],
+                "dagster/asset_partition_range_end": keys[-1],
+                "dnd/study": study.name,
+            },
+        )
+    if not result.success:
+        raise RunFailedError(_first_cause(result))
+    counts = _counts(home, result.run_id)
+    return Run(result.run_id, len(keys), counts[False], counts[True])
+
+
+def _partition_keys(definitions: dg.Definitions) -> list[str]:
+    partitions = definitions.resolve_assets_def("labels").partitions_def
+    assert partitions is not None
+    return list(partitions.get_partition_keys())
+
+
+def _first_cause(result: dg.ExecuteInProcessResult) -> str:
+    """The message of the error at the root of the first failed step."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                known = error.message.partition(": ")[2] if "Error" in error.message else ""
+                where = f"{event.step_key}: "
+                return where + (known or error.message).strip()
+    return f"run {result.run_id} failed; its events are in the web interface (`dnd ui`)."
+
+
+def _counts(home: Path, run_id: str) -> dict[bool, dict[str, int]]:
+    rows = Lineage(root=str(home)).query(
+        "SELECT asset, reused, count(*) AS n FROM materializations WHERE run = ? "
+        "GROUP BY asset, reused",
+        [run_id],
+    )
+    counts: dict[bool, dict[str, int]] = {False: {}, True: {}}
+    for row in rows:
+        counts[bool(row["reused"])][row["asset"]] = int(row["n"])
+    return counts

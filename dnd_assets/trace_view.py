@@ -1,0 +1,126 @@
+"""A trace for people: a tree in the terminal, and its pictures in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from dnd_assets.files import write_atomic
+from dnd_assets.lineage.trace import Step, Trace, image_hashes
+from dnd_assets.pictures import Pictures
+
+
+def tree(trace: Trace) -> Tree:
+    """The trace as a tree: label, scores, pictures, concepts, captions, crops, images, weights."""
+    labels = trace.payload("labels")
+    name = labels.get("label") or f"no label ({trace.steps['labels'].record['status']})"
+    root = Tree(f"[bold]{escape(trace.unit)}[/bold]  {escape(str(name))}")
+    for asset, describe in _DESCRIBE.items():
+        if asset in trace.steps:
+            _branch(root, trace, trace.steps[asset], describe)
+    _images(root, trace)
+    return root
+
+
+def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
+    record = step.record
+    branch = root.add(
+        f"[bold]{step.asset}[/bold]  {escape(record['status'])}  version "
+        f"{record['data_version'][:12]}  key {record['key'][:12]}  run {record['run'][:8]}"
+    )
+    if record["reason"]:
+        branch.add(f"reason: {escape(record['reason'])}")
+    describe(branch, trace, step.payload)
+    parameters = ", ".join(f"{name}={value}" for name, value in step.preimage["parameters"].items())
+    branch.add(
+        f"[dim]parameters: {escape(parameters or 'none')}; code {step.preimage['code']}[/dim]"
+    )
+    for name, weights in step.weights.items():
+        branch.add(f"[dim]{name}: {escape(_flat(weights))}[/dim]")
+
+
+def _labels(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("labels", []):
+        branch.add(f"{entry['score']:9.4f}  {escape(entry['label'])}")
+
+
+def _scores(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("concepts", []):
+        branch.add(
+            f"{entry['score']:9.4f}  {escape(entry['concept'])}: TopK squared "
+            f"{entry['topk_squared']:.3g}, image products {entry['image_products']:.4f}, "
+            f"mean rank {entry['mean_rank']:.3g}"
+        )
+
+
+def _synthetic(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("concepts", []):
+        inner = branch.add(f"prompt: {escape(trace.prompt(entry['concept']))!r}")
+        for image in entry["images"]:
+            word = " rejected by the safety checker" if image["rejected"] else ""
+            inner.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
+
+
+def _candidates(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for concept in payload.get("candidates", []):
+        branch.add(escape(concept))
+
+
+def _captions(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("captions", []):
+        branch.add(f"{entry['image'][:16]}…  {escape(entry['caption'])}")
+
+
+def _crops(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    made = {crop["crop"]: crop for crop in payload.get("crops", [])}
+    for entry in payload.get("activating", []):
+        line = f"{entry['activation']:10.4f}  {entry['kind']:5}  {entry['image'][:16]}…"
+        if entry["image"] in made:
+            crop = made[entry["image"]]
+            line += f"  box {crop['box']} of {crop['image'][:16]}… (Otsu {crop['threshold']})"
+        branch.add(escape(line))
+
+
+def _activations(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("exemplars", []):
+        branch.add(f"{entry['activation']:10.4f}  {entry['image'][:16]}…")
+
+
+_DESCRIBE = {
+    "labels": _labels,
+    "scores": _scores,
+    "synthetic_images": _synthetic,
+    "candidate_concepts": _candidates,
+    "captions": _captions,
+    "crops": _crops,
+    "activations": _activations,
+}
+
+
+def _images(root: Tree, trace: Trace) -> None:
+    branch = root.add(f"[bold]images[/bold]  {len(trace.images)} probing images behind this label")
+    for name, image in trace.images.items():
+        size = f"{image['width']}x{image['height']} {image['format']}"
+        branch.add(f"{name}  {size}  {escape(', '.join(image['paths']))}")
+
+
+def _flat(value: Any, prefix: str = "") -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(_flat(inner, f"{prefix}{key}.") for key, inner in value.items())
+    return f"{prefix.rstrip('.')}={value}"
+
+
+def write_pictures(trace: Trace, pictures: Pictures, folder: Path) -> int:
+    """Write every picture behind a label to `folder`, named by asset and hash; returns how many."""
+    count = 0
+    for asset, step in trace.steps.items():
+        for name in sorted(set(image_hashes(step.payload))):
+            data = pictures.data(name)
+            kind = "png" if data.startswith(b"\x89PNG") else "img"
+            write_atomic(folder / asset / f"{name}.{kind}", data)
+            count += 1
+    return count

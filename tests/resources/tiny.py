@@ -1,0 +1,231 @@
+"""Tiny checkpoints with seeded random weights, of the same classes as the paper's models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+WORDS = ["red", "blue", "circle", "square", "a", "on", "sand", "one", "realistic", "image", "of"]
+
+
+def pictures(count: int, side: int = 40, seed: int = 0) -> list[Image.Image]:
+    rng = np.random.default_rng(seed)
+    return [
+        Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for _ in range(count)
+    ]
+
+
+def blip(folder: Path) -> Path:
+    from transformers import (
+        BertTokenizer,
+        BlipConfig,
+        BlipForConditionalGeneration,
+        BlipImageProcessor,
+        BlipProcessor,
+    )
+
+    folder.mkdir(parents=True)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]"]
+    vocab = {token: index for index, token in enumerate([*special, *WORDS])}
+    tokenizer = BertTokenizer(vocab=vocab, bos_token="[DEC]")
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text = {
+        **sizes,
+        "vocab_size": len(vocab),
+        "max_position_embeddings": 32,
+        "bos_token_id": vocab["[DEC]"],
+        "eos_token_id": vocab["[SEP]"],
+        "pad_token_id": vocab["[PAD]"],
+        "sep_token_id": vocab["[SEP]"],
+        "encoder_hidden_size": 16,
+        "projection_dim": 16,
+        "initializer_range": 1.0,
+    }
+    vision = {**sizes, "image_size": 32, "patch_size": 8, "initializer_range": 1.0}
+    torch.manual_seed(1)
+    model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision))
+    model.save_pretrained(folder)
+    processor = BlipImageProcessor(size={"height": 32, "width": 32})
+    BlipProcessor(processor, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def clip(folder: Path) -> Path:
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    model_cfg = {
+        "embed_dim": 12,
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 1,
+            "width": 16,
+            "head_width": 8,
+            "patch_size": 8,
+        },
+        "text_cfg": {
+            "context_length": 16,
+            "vocab_size": 49408,
+            "width": 16,
+            "heads": 2,
+            "layers": 1,
+        },
+    }
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(2)
+    model = open_clip.CLIP(
+        12,
+        open_clip.CLIPVisionCfg(**model_cfg["vision_cfg"]),
+        open_clip.CLIPTextCfg(**model_cfg["text_cfg"]),
+    )
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+def words_tokenizer(folder: Path, words: list[str]) -> Path:
+    """A BERT tokenizer, as a CLIP folder may hold one of its own."""
+    from transformers import BertTokenizer
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocab = {token: index for index, token in enumerate([*special, *words])}
+    BertTokenizer(vocab=vocab).save_pretrained(folder)
+    return folder
+
+
+def stable_diffusion(folder: Path, safety_threshold: float | None = None) -> Path:
+    """A pipeline of 16x16 pictures; with a threshold it has a safety checker.
+
+    The checker blanks a picture whose similarity with a fixed direction exceeds the threshold.
+    """
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(3)
+    tokenizer = _clip_tokenizer()
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=48,
+        projection_dim=16,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_factor=20.0,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        block_out_channels=(16,),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+    scheduler = PNDMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        skip_prk_steps=True,
+        steps_offset=1,
+    )
+    checker, extractor = (None, None) if safety_threshold is None else _checker(safety_threshold)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=checker,
+        feature_extractor=extractor,
+        requires_safety_checker=checker is not None,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def vit(folder: Path) -> Path:
+    """A ViT classifier: 32x32 pictures, 16 patches, a class token, three classes."""
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(4)
+    config = ViTConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        id2label={0: "cat", 1: "dog", 2: "bird"},
+        label2id={"cat": 0, "dog": 1, "bird": 2},
+    )
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def _clip_tokenizer():
+    from transformers import CLIPTokenizer
+
+    letters = [chr(code) for code in range(33, 127)]
+    tokens = [*letters, *(letter + "</w>" for letter in letters)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=48)
+
+
+def _checker(threshold: float):
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    config = CLIPConfig(
+        vision_config={**sizes, "image_size": 16, "patch_size": 8, "projection_dim": 16},
+        text_config={**sizes, "projection_dim": 16},
+        projection_dim=16,
+    )
+    checker = StableDiffusionSafetyChecker(config)
+    generator = torch.Generator().manual_seed(5)
+    checker.concept_embeds.data = torch.randn(17, 16, generator=generator)
+    checker.concept_embeds_weights.data = torch.full((17,), threshold)
+    checker.special_care_embeds_weights.data = torch.full((3,), 2.0)
+    extractor = CLIPImageProcessor(
+        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+    )
+    return checker, extractor
