@@ -703,13 +703,7 @@ def _hf(rest: str, base: str | None, weights: str | None) -> Source:
     found = resolve(name, revision or None, base, ("config.json", "*.safetensors"))
 
     def build() -> Network:
-        import transformers
-
-        with quiet("transformers"):
-            processor = transformers.AutoImageProcessor.from_pretrained(
-                found.folder, local_files_only=True
-            )
-            module = _hf_module(transformers, found.folder)
+        processor, module = _hf_parts(found.folder, rest)
         return Network(
             module,
             _Processed(processor),
@@ -733,6 +727,23 @@ class _Processed:
         """The picture as (3, H, W)."""
         pixels: Tensor = self._processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
+
+
+def _hf_parts(folder: Path, name: str) -> tuple[Any, Any]:
+    """Image processor and network of a checkpoint."""
+    import transformers
+
+    try:
+        with quiet("transformers"):
+            processor = transformers.AutoImageProcessor.from_pretrained(
+                folder, local_files_only=True
+            )
+            return processor, _hf_module(transformers, folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise StudyError(
+            f"hf:{name} in {folder} is not a vision model with an image processor, or is damaged: "
+            f"{str(error).strip().splitlines()[0]} Give the folder of a whole vision checkpoint."
+        ) from error
 
 
 def _hf_module(transformers: ModuleType, folder: Path) -> Any:

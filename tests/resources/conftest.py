@@ -6,8 +6,8 @@ from resources.compute import Compute
 from tests.resources import tiny
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
+@pytest.fixture(scope="session")
+def one_thread():
     """Small models gain nothing from threads; other tests may want the cores."""
     import torch
 
@@ -18,7 +18,7 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def cpu():
+def cpu(one_thread):
     return Compute(device="cpu")
 
 

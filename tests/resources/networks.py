@@ -40,7 +40,7 @@ class Broken(nn.Module):
         return self.spoil(self.out(images.mean(dim=(2, 3))))
 
 
-def counter():
+def small_net():
     return Counter()
 
 

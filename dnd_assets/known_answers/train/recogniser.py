@@ -33,7 +33,7 @@ class RecogniserSettings:
     """Sizes and lengths of the training."""
 
     images: int = 16_000
-    steps: int = 1_000
+    steps: int = 700
     batch: int = 96
     rate: float = 3e-3
     seed: int = 61

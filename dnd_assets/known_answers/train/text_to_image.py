@@ -44,7 +44,7 @@ class PainterSettings:
     """
 
     images: int = 16_000
-    steps: int = 6_500
+    steps: int = 4_000
     batch: int = 64
     rate: float = 1e-3
     floor: float = 0.0
@@ -72,14 +72,14 @@ class Painter(nn.Module):
             )
         )
         self.unet = UNet2DConditionModel(
-            sample_size=8,
-            in_channels=16,
-            out_channels=16,
+            sample_size=16,
+            in_channels=6,
+            out_channels=6,
             # Text enters at 4x4 only: all objects of a picture share their attributes, and
             # attention at 8x8 nearly doubles the cost of a step.
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            block_out_channels=(80, 128),
+            down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+            block_out_channels=(32, 64, 128),
             layers_per_block=1,
             cross_attention_dim=WIDTH,
             attention_head_dim=4,
@@ -87,7 +87,7 @@ class Painter(nn.Module):
         )
 
     def forward(self, latents: Tensor, steps: Tensor, tokens: Tensor) -> Tensor:
-        """Predicted velocity (B, 16, 8, 8) of noisy latents at steps (B,) given token ids."""
+        """Predicted velocity (B, 6, 16, 16) of noisy latents at steps (B,) given token ids."""
         states = self.text(input_ids=tokens).last_hidden_state
         velocity: Tensor = self.unet(latents, steps, states).sample
         return velocity

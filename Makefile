@@ -1,0 +1,41 @@
+# make demo   set everything up and label the embedded network, whose truth is known
+# make test   set everything up and run the tests
+# make check  formatting, lint, types and the import contract
+# make ui     the Dagster web interface on the active study (DND_STUDY)
+# make lock   write requirements.txt anew after a change of pyproject.toml
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check ui lock setup
+setup: $(READY)
+
+$(READY): pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v.major}.{v.minor}; try: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@test -e .env || printf 'DAGSTER_HOME=%s\n' "$(CURDIR)/.dnd/dagster" > .env
+	@mkdir -p .dnd/dagster
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/dnd demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: $(READY)
+	$(BIN)/dnd ui
+
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra real --generate-hashes --universal --python-version 3.11 -o requirements.txt --quiet
