@@ -11,6 +11,8 @@ _DAGSTER_YAML = """\
 # Written once by dnd; yours to edit.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 concurrency:
   pools:
     default_limit: 1

@@ -158,8 +158,9 @@ class DiffusersTextToImage(ConfigurableResource):  # type: ignore[type-arg]
                     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
                         pipeline.scheduler.config, algorithm_type="dpmsolver++"
                     )
+                pipeline.to(device)
             pipeline.set_progress_bar_config(disable=True)
-            return _frozen(pipeline.to(device))
+            return _frozen(pipeline)
 
         return load_once(("text to image", *key), load)
 

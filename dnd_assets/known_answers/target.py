@@ -153,7 +153,7 @@ def transforms() -> nn.Module:
     """The preprocessing: PIL or uint8 RGB picture to float32 (3, 64, 64), normalised."""
     from torchvision.transforms import v2
 
-    return v2.Compose(
+    pipeline: nn.Module = v2.Compose(
         [
             v2.ToImage(),
             v2.RGB(),
@@ -162,6 +162,7 @@ def transforms() -> nn.Module:
             v2.Normalize([MEAN] * 3, [STD] * 3),
         ]
     )
+    return pipeline
 
 
 class Residual(nn.Module):
@@ -216,7 +217,7 @@ class Planted(nn.Module):
         colours = nn.functional.conv2d(image, self.opponents, -self.thresholds)
         opponents = nn.functional.avg_pool2d(torch.relu(colours), 4)
         learned = torch.relu(self.evidences(features))
-        single, pair = learned.split([len(LEARNED), len(EITHER)], dim=1)
+        single, pair = torch.split(learned, [len(LEARNED), len(EITHER)], dim=1)
         either = (pair * self.gains).amax(dim=1, keepdim=True)
         dead = torch.relu(torch.full_like(either, -1.0))
         random = torch.relu(nn.functional.conv2d(image, self.noise, stride=4, padding=2))

@@ -59,7 +59,9 @@ def decode(data: bytes, max_pixels: int = 89_000_000) -> Image.Image:
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"no image of a known format ({', '.join(FORMATS)})") from error
+        known = ", ".join(FORMATS)
+        reason = f"no image of a known format ({known}), or its header is damaged"
+        raise UnreadableImage(reason) from error
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"too large: {error}") from error
     except Exception as error:  # decoders raise anything on damaged data; all of it means the same

@@ -87,9 +87,11 @@ def test_truncated_files(kind, share):
     assert reason(data[: int(len(data) * share)])
 
 
-def test_damage_inside_a_png_is_noticed():
+@pytest.mark.parametrize("part", ["data", "checksum"])
+def test_damage_inside_a_png_is_noticed(part):
     data = bytearray(saved(picture()))
-    data[data.index(b"IDAT") + 20] ^= 0xFF
+    place = data.index(b"IDAT") + 20 if part == "data" else data.index(b"IEND") - 5
+    data[place] ^= 0xFF
 
     assert reason(bytes(data)).startswith("damaged")
 
@@ -131,6 +133,8 @@ def test_sixteen_bits_are_scaled_not_clipped(kind):
     found = pixels(decode(saved(Image.fromarray(levels), kind)))
 
     assert found[0].tolist() == [[v] * 3 for v in (0, 1, 4, 128, 255)]
+    dark = pixels(decode(saved(Image.fromarray(levels[:, :3]), kind)))
+    assert dark[0].tolist() == [[v] * 3 for v in (0, 1, 4)]
 
 
 def test_sixteen_bit_colour():

@@ -119,7 +119,7 @@ def test_maps_of_chosen_pictures_only(counter, photos):
     units = [("conv", 0), ("conv", 1)]
     whole = counter.maps("net", units, photos[:2])
 
-    some = counter.maps("net", units, photos[:2], only=[{("conv", 1)}, set()])
+    some = counter.maps("net", units, photos[:2], only=[{("conv", 1), ("head", 0)}, set()])
 
     assert some["conv", 0] == [None, None]
     assert some["conv", 1][1] is None

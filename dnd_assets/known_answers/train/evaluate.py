@@ -32,11 +32,11 @@ from dnd_assets.known_answers.world import (
     BACKGROUNDS,
     COLOURS,
     HELD_OUT_SEEDS,
+    PLACES,
     PLURALS,
     SHAPES,
     Scene,
     caption,
-    is_true,
     parse,
     probing_seed,
 )
@@ -59,7 +59,7 @@ def read_target(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
     hook = net.planted.register_forward_hook(
         lambda _module, _inputs, maps: found["planted"].append(maps.mean(dim=(2, 3)))
     )
-    for part in images.split(256):
+    for part in torch.split(images, 256):
         found["head"].append(net(normalised(part)))
     hook.remove()
     return {layer: torch.cat(parts) for layer, parts in found.items()}
@@ -112,7 +112,7 @@ def evaluate_captioner(folder: Path, count: int = 512) -> dict[str, Any]:
 
     def write(pixels: Tensor) -> list[str]:
         texts: list[str] = []
-        for part in ((pixels - 0.5) / 0.5).split(128):
+        for part in torch.split((pixels - 0.5) / 0.5, 128):
             tokens = model.generate(pixel_values=part, max_new_tokens=20)
             texts += processor.batch_decode(tokens, skip_special_tokens=True)
         return texts
@@ -159,8 +159,8 @@ def evaluate_clip(folder: Path, count: int = 512) -> dict[str, Any]:
     }
     for name, texts in (("colour", COLOURS), ("shape", SHAPES), ("background", BACKGROUNDS)):
         best = (seen @ read(texts).T).argmax(dim=1).tolist()
-        hits = [getattr(scene, name) == texts[at] for scene, at in zip(test.scenes, best)]
-        figures[f"{name}_by_word"] = _share(hits)
+        pairs = zip(test.scenes, best, strict=True)
+        figures[f"{name}_by_word"] = _share([holds(scene, texts[at]) for scene, at in pairs])
     return figures
 
 
@@ -170,11 +170,11 @@ def evaluate_recogniser(folder: Path, count: int = 1024) -> dict[str, float]:
     rng = np.random.default_rng(8)
     net = load_recogniser(folder)
     readings: list[dict[str, int | str]] = []
-    for part in test.images.split(64):
+    for part in torch.split(test.images, 64):
         readings += net.read(noisy(part.float() / 255, rng))
+    pairs = list(zip(readings, test.scenes, strict=True))
     return {
-        name: _share([row[name] == getattr(one, name) for row, one in zip(readings, test.scenes)])
-        for name in VALUES
+        name: _share([row[name] == getattr(one, name) for row, one in pairs]) for name in VALUES
     }
 
 
@@ -186,16 +186,11 @@ def concepts() -> list[str]:
         one = draw([HELD_OUT_SEEDS[40_000 + index]]).scenes[0]
         found.append(f"{one.colour} {one.shape}")
         found.append(f"two {one.colour} {PLURALS[one.shape]}")
-        found.append(f"{one.colour} {one.shape} {_place(one)}")
+        found.append(f"{one.colour} {one.shape} {PLACES[one.background]}")
         if one.texture != "plain":
             found.append(f"{one.shape} with {one.texture}")
             found.append(f"large {one.colour} {one.shape} with {one.texture}")
     return list(dict.fromkeys(found))
-
-
-def _place(scene: Scene) -> str:
-    words = caption(scene).split()
-    return " ".join(words[words.index("in") :] if "in" in words else words[-2:])
 
 
 def paint(
@@ -280,6 +275,3 @@ def evaluate_all(checkpoints: Path) -> dict[str, Any]:
 
 def _share(hits: Sequence[bool]) -> float:
     return round(sum(hits) / len(hits), 4)
-
-
-__all__ = ["concepts", "evaluate_all", "is_shown", "is_true", "paint", "read_target"]

@@ -62,7 +62,7 @@ class Recogniser(nn.Module):
     @torch.no_grad()
     def read(self, pixels: Tensor) -> list[dict[str, int | str]]:
         """The likeliest value of each attribute, for each picture (B, 3, 64, 64) in [0, 1]."""
-        parts = self(pixels).split([len(values) for values in VALUES.values()], dim=1)
+        parts = torch.split(self(pixels), [len(values) for values in VALUES.values()], dim=1)
         best = torch.stack([part.argmax(dim=1) for part in parts], dim=1).tolist()
         return [
             {name: VALUES[name][at] for name, at in zip(VALUES, row, strict=True)} for row in best
@@ -91,8 +91,8 @@ def train_recogniser(out: Path, settings: RecogniserSettings | None = None) -> R
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
     for step, chosen in enumerate(order):
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
-        logits = net(noisy(data.images[chosen].float() / 255, rng)).split(sizes, dim=1)
-        wanted = truth[chosen].split(sizes, dim=1)
+        pixels = noisy(data.images[chosen].float() / 255, rng)
+        logits, wanted = (torch.split(x, sizes, dim=1) for x in (net(pixels), truth[chosen]))
         loss = torch.stack(
             [nn.functional.cross_entropy(a, b) for a, b in zip(logits, wanted, strict=True)]
         ).mean()

@@ -112,7 +112,7 @@ def _balance(net: WorldNet, data: Examples, count: int = 4096, top: int = 8) -> 
     levels = torch.cat(
         [
             torch.relu(net.planted.evidences(net.trunk(part)))[:, len(LEARNED) :].mean((2, 3))
-            for part in images.split(256)
+            for part in torch.split(images, 256)
         ]
     )
     shown = _labels(Examples(data.scenes[:count], data.images, data.masks), EITHER)

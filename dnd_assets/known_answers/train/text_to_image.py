@@ -174,7 +174,8 @@ def _loss(painter: Painter, clean: Tensor, tokens: Tensor, scales: Tensor) -> Te
         guess = painter(noisy.contiguous(memory_format=torch.channels_last), steps, tokens)
     ratio = kept / (1 - kept)
     weight = ratio.clamp(max=5.0) / (ratio + 1)
-    return (weight * (guess.float() - target).square()).mean()
+    loss: Tensor = (weight * (guess.float() - target).square()).mean()
+    return loss
 
 
 def _save(

@@ -71,7 +71,7 @@ def train_vae(out: Path, settings: VaeSettings | None = None) -> AutoencoderKL:
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
         loss = _loss(vae, data.images[chosen], data.masks[chosen], settings.kl)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
         average.update(vae)
@@ -94,7 +94,9 @@ def _loss(vae: AutoencoderKL, images: Tensor, masks: Tensor, kl: float) -> Tenso
     error = restored.float() - pixels
     rebuilt = (weight * (error.abs() + error.square())).mean()
     mean, spread = posterior.mean.float(), posterior.logvar.float()
-    return rebuilt + kl * 0.5 * (mean.square() + spread.exp() - 1 - spread).mean()
+    divergence = 0.5 * (mean.square() + spread.exp() - 1 - spread).mean()
+    loss: Tensor = rebuilt + kl * divergence
+    return loss
 
 
 @torch.no_grad()

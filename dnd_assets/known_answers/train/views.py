@@ -99,15 +99,16 @@ def random_view(
     left, top, right, bottom = np.clip(np.round(grown), 0, SIDE).astype(int).tolist()
     if min(right - left, bottom - top) < 8 or (right - left) * (bottom - top) > 0.6 * SIDE**2:
         return whole(scene)
-    return _seen(scene, mask, boxes, (left, top, right, bottom))
+    return seen(scene, mask, boxes, (left, top, right, bottom))
 
 
-def _seen(
+def seen(
     scene: Scene,
     mask: npt.NDArray[np.bool_],
     boxes: npt.NDArray[np.float32],
     box: tuple[int, int, int, int],
 ) -> View:
+    """What a box of a scene's picture shows; arguments as for `random_view`."""
     left, top, right, bottom = box
     share = float(mask[top:bottom, left:right].mean())
     spans = np.minimum(boxes[:, 2:], [right, bottom]) - np.maximum(boxes[:, :2], [left, top])
@@ -122,8 +123,8 @@ def _seen(
         shown |= {"colour"}
     if share <= 1 - _BEHIND_SHARE or not shown:
         shown |= {"background"}
-    seen = dataclasses.replace(scene, count=complete or scene.count)
-    return View(box, seen, frozenset(shown))
+    counted = dataclasses.replace(scene, count=complete or scene.count)
+    return View(box, counted, frozenset(shown))
 
 
 def cut(images: Tensor, views: Sequence[View]) -> Tensor:
