@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dnd_assets.errors import not_found
-from dnd_assets.files import write_atomic
-from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.study import Study
 from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workbench import Workbench
@@ -18,13 +14,14 @@ from resources.captioner import BlipCaptioner
 from resources.clip import OpenClip
 from resources.compute import Compute
 from resources.lineage_db import Lineage
+from resources.networks import TargetModel
 from resources.summariser import (
     CaptionsAsConcepts,
     ChatSummariser,
     ConsensusSummariser,
     Summariser,
 )
-from resources.targets import TargetModel, TargetNetworks
+from resources.targets import LayerInfo, TargetNetworks
 from resources.text_to_image import DiffusersTextToImage
 
 
@@ -45,7 +42,9 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         lineage=Lineage(root=str(home)),
         store=ArtefactStore(root=str(home / "store")),
         compute=compute,
-        targets=TargetNetworks(models=models, base=base, compute=compute),
+        targets=TargetNetworks(
+            models=models, base=base, cards=str(home / "networks"), compute=compute
+        ),
         captioner=BlipCaptioner(**study.captioner.model_dump(), base=base, compute=compute),
         summariser=_summariser(study),
         text_to_image=DiffusersTextToImage(
@@ -70,9 +69,6 @@ def _summariser(study: Study) -> Summariser:
 def find_units(bench: Workbench) -> UnitIndex:
     """Every unit that the study selects, in its order.
 
-    Layers and their sizes are remembered in the state folder by the network's fingerprint, so
-    that a network is loaded for this once in its life.
-
     Raises:
         StudyError: when a model cannot be loaded or a neuron does not exist.
         NotFoundError: when a layer does not exist; names the nearest.
@@ -84,26 +80,11 @@ def find_units(bench: Workbench) -> UnitIndex:
             if layer.path not in sizes:
                 advice = f"`dnd layers {model.name}` lists them."
                 raise not_found(f"layer of {model.name!r}", layer.path, sizes, advice)
-            count = int(sizes[layer.path]["units"])
+            count = sizes[layer.path].units or 0
             units += [Unit(model.name, layer.path, i) for i in layer.indices(count)]
     return UnitIndex(units)
 
 
-def layer_sizes(bench: Workbench, model: str) -> dict[str, dict[str, Any]]:
-    """The layers of a network that have units: kind, number of units, output shape, map or not."""
-    remembered = bench.home / "layers" / f"{digest(bench.targets.fingerprint(model))}.json"
-    try:
-        found: dict[str, dict[str, Any]] = json.loads(remembered.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = {
-            layer.path: {
-                "kind": layer.kind,
-                "units": layer.units,
-                "shape": list(layer.shape or ()),
-                "has_map": layer.has_map,
-            }
-            for layer in bench.targets.layers(model)
-            if layer.units
-        }
-        write_atomic(remembered, json.dumps(found).encode())
-    return found
+def layer_sizes(bench: Workbench, model: str) -> dict[str, LayerInfo]:
+    """The layers of a network that have units, by path."""
+    return {layer.path: layer for layer in bench.targets.layers(model) if layer.units}

@@ -164,9 +164,9 @@ def layers(
     for name in ("layer", "kind", "units", "output", "crops"):
         table.add_column(name, justify="right" if name == "units" else "left")
     for path, layer in found.items():
-        shape = " x ".join(str(size) for size in layer["shape"])
-        crops = "yes" if layer["has_map"] else "no map"
-        table.add_row(path or "(whole)", layer["kind"], f"{layer['units']:,}", shape, crops)
+        shape = " x ".join(str(size) for size in layer.shape or ())
+        crops = "yes" if layer.has_map else "no map"
+        table.add_row(path, layer.kind, f"{layer.units:,}", shape, crops)
     out.print(table)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +35,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name[:40]}.", suffix=".tmp", dir=target.parent
-        )
-        os.close(handle)
+        temporary = target.parent / f".{target.name[:40]}.{uuid.uuid4().hex}.tmp"
+        temporary.touch(exist_ok=False)  # with the permissions of any new file, unlike `tempfile`
     except OSError as error:
         raise _disk_error(target, error) from error
-    temporary = Path(name)
     try:
         yield temporary
         _sync(temporary)

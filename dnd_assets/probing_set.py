@@ -81,7 +81,8 @@ def image_paths(study: Study, home: Path) -> list[Path]:
         home: the state folder; generated images go to `home/probing`.
 
     Raises:
-        StudyError: when a folder or list is missing, or there is not one image file.
+        StudyError: when a folder or list is missing, the list is no text, or there is not one
+            image file.
     """
     probing = study.probing_set
     found: set[Path] = set()
@@ -112,7 +113,10 @@ def _in_folder(folder: Path, name: str) -> list[Path]:
 def _in_list(path: Path, name: str) -> list[Path]:
     if not path.is_file():
         raise StudyError(f"probing_set.image_list names {name!r}, but {_missing(path, 'file')}")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is no UTF-8 text: {error}. Save the list as UTF-8.") from error
     return [path.parent / line.strip() for line in lines if line.strip()]
 
 
@@ -157,7 +161,7 @@ def scan(
         stamp = _stamp(path, max_pixels)
         remembered = known.get(str(path))
         if stamp and remembered and remembered[0] == stamp:
-            return stamp, ImageFile(**remembered[1])
+            return stamp, remembered[1]
         return stamp, inspect(path, max_pixels)
 
     found: dict[str, tuple[str, ImageFile]] = {}
@@ -172,6 +176,11 @@ def scan(
 
 def inspect(path: Path, max_pixels: int) -> ImageFile:
     """Read and decode one file; whatever is wrong with it ends in `quarantined`."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # bytes of another encoding, which no record could spell
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        return ImageFile(name, quarantined="its name is no UTF-8 text; rename it")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -197,11 +206,11 @@ def _stamp(path: Path, max_pixels: int) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {max_pixels}"
 
 
-def _read_cache(cache: Path | None) -> dict[str, tuple[str, dict[str, Any]]]:
+def _read_cache(cache: Path | None) -> dict[str, tuple[str, ImageFile]]:
     try:
         table = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
-        return {path: (stamp, file) for path, (stamp, file) in table.items()}
-    except (OSError, ValueError):
+        return {path: (stamp, ImageFile(**file)) for path, (stamp, file) in table.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}  # a cache that cannot be read costs time, nothing else
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from io import BytesIO, StringIO
+import csv
+import json
+from io import BytesIO
 from typing import Any, Literal
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pandas as pd
 from resources.lineage_db import Lineage
 
 Format = Literal["csv", "json", "parquet"]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS = ("unit", "model", "layer", "neuron", "label", "score", "status", "reason", "run")
 
 
@@ -28,20 +31,19 @@ def export(table: pd.DataFrame, kind: Format) -> bytes:
         binary = BytesIO()
         table.to_parquet(binary, index=False)
         return binary.getvalue()
-    text = StringIO()
-    if kind == "csv":
-        _without_formulas(table).to_csv(text, index=False, lineterminator="\n")
-    else:
-        table.to_json(text, orient="records", indent=1, force_ascii=False)
-    return text.getvalue().encode()
+    if kind == "csv":  # text in quotes, because a bare carriage return would end the row
+        plain = _without_formulas(table)
+        text = plain.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        return str(text).encode()
+    # pandas' own JSON writer drops digits.
+    known = table.astype(object).where(table.notna(), None).to_dict("records")
+    return json.dumps(known, ensure_ascii=False, indent=1, allow_nan=False).encode()
 
 
 def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Text that a spreadsheet would run as a formula gets an apostrophe before it."""
 
     def plain(value: Any) -> Any:
-        return (
-            f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
-        )
+        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
     return table.map(plain)

@@ -55,7 +55,7 @@ class Stage(ABC):
         name: the asset's key.
         upstream: assets it reads, of the same unit (or `probing_set`).
         uses: resources that compute it, for the interface and for `device`.
-        sources: modules and functions whose code decides the result, besides the stage's own module.
+        sources: modules and functions whose code decides the result, besides its own module.
     """
 
     name: ClassVar[str]

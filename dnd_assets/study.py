@@ -34,7 +34,7 @@ class Sample(Section):
     """A seeded random sample of a layer's neurons."""
 
     sample: Positive
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class Layer(Section):
@@ -64,7 +64,7 @@ class Layer(Section):
         """The selected neuron indices of a layer that has `count` of them, ascending.
 
         Raises:
-            StudyError: when an index does not exist; says how many there are.
+            StudyError: when an index does not exist or none is selected; says how many there are.
         """
         if self.neurons == "all":
             return list(range(count))
@@ -73,14 +73,18 @@ class Layer(Section):
         chosen: set[int] = set()
         for item in self.neurons:
             low, high = (int(x) for x in item.split("-")) if isinstance(item, str) else (item, item)
+            if low < 0 or high >= count:  # before a range of a billion is written out
+                raise self._no_neuron(str(low if low < 0 else max(low, count)), count)
             chosen.update(range(low, high + 1))
-        wrong = sorted(i for i in chosen if not 0 <= i < count)
-        if wrong:
-            raise StudyError(
-                f"layer {self.path!r} has no neuron {wrong[0]}; it has {count:,}, "
-                f"numbered 0 to {count - 1:,}. Correct `neurons` of that layer."
-            )
+        if not chosen:
+            raise self._no_neuron(f"in {self.neurons}", count)
         return sorted(chosen)
+
+    def _no_neuron(self, asked: str, count: int) -> StudyError:
+        return StudyError(
+            f"layer {self.path!r} has no neuron {asked}; it has {count:,}, "
+            f"numbered 0 to {count - 1:,}. Correct `neurons` of that layer."
+        )
 
     def _sampled(self, sample: Sample, count: int) -> list[int]:
         import numpy as np

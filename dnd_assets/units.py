@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from dnd_assets.errors import not_found
 
 _NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
+_HASHED = re.compile(r"-[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True, order=True)
@@ -42,8 +43,8 @@ class Unit:
 def slug(name: str) -> str:
     """`name` in lower-case letters, digits, dots, dashes and underscores.
 
-    A name that had to be changed gets eight digits of its hash, so that two different names never
-    share a slug.
+    A name that had to be changed, or that ends like a hash, gets eight digits of its hash, so that
+    two different names never share a slug.
 
     >>> slug("layer4.2.conv3")
     'layer4.2.conv3'
@@ -52,7 +53,7 @@ def slug(name: str) -> str:
     """
     plain = _NOT_SLUG.sub("-", name.lower()).strip(".-") or "x"
     plain = plain.replace("...", "-")[:80]
-    if plain == name:
+    if plain == name and not _HASHED.search(name):
         return plain
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 

@@ -57,8 +57,8 @@ def test_names_that_look_alike_have_slugs_of_their_own(one, other):
 
 
 @given(NAMES)
-def test_nobody_can_take_the_slug_of_another_name_as_a_name(name):
-    assert slug(slug(name)) != slug(name) or slug(name) == name
+def test_a_slug_that_carries_a_hash_is_no_plain_name_itself(name):
+    assert slug(name) == name or slug(slug(name)) != slug(name)
 
 
 def test_a_key_reads_model_layer_neuron():
@@ -123,7 +123,7 @@ def test_no_pattern_selects_everything():
     [
         ("nett/fc/3", "net/fc/3"),
         ("net/f", "net/fc/"),  # half a name is no prefix
-        ("net/fc/12", "net/fc/1"),
+        ("net/fc/12", "net/fc/"),
         ("net/fc/20-30", "net/fc/"),
         ("net/fc/9-3", "net/fc/"),
         ("net/layer4.2.conv/1", "net/layer4.2.conv3/1"),

@@ -61,5 +61,5 @@ def random_prompt(scene: Scene, rng: np.random.Generator) -> str:
     """A painting prompt true of `scene`; empty in a tenth of the cases, for guidance."""
     if rng.random() < 0.1:
         return ""
-    text = random_phrase(scene, rng)
+    text = random_phrase(scene, rng, full=0.35)
     return text if rng.random() < 0.15 else f"{PREFIX} {text}"
