@@ -7,6 +7,7 @@ and batch, so that 2,048 units do not become 2,048 files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,8 @@ class ArtefactStore(ConfigurableResource):  # type: ignore[type-arg]
         except OSError as error:
             raise StoreError(_advice(name, f"cannot be read ({error.strerror})")) from error
         if sha256(data) != name.partition(".")[0]:
-            self.path(name).replace(self.path(name).with_suffix(".damaged"))
+            with suppress(OSError):  # another process may have done so, or the disk is read-only
+                self.path(name).replace(self.path(name).with_suffix(".damaged"))
             raise StoreError(_advice(name, "has changed since it was written"))
         return data
 
@@ -70,7 +72,7 @@ class ArtefactStore(ConfigurableResource):  # type: ignore[type-arg]
 
     def put_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> str:
         """Store named arrays as one safetensors file and return its name."""
-        ordered = {key: np.ascontiguousarray(arrays[key]) for key in sorted(arrays)}
+        ordered = {key: np.asarray(arrays[key], order="C") for key in sorted(arrays)}
         return self.put(safetensors.numpy.save(ordered), "safetensors")
 
     def arrays(self, name: str) -> Arrays:

@@ -46,6 +46,8 @@ _KEYED = {
 }
 """Primary keys; a later row with the same key replaces the earlier one."""
 _OPEN_PATIENCE_S = 60.0
+_DAMAGE = ("not a valid DuckDB database", "not read enough bytes", "Corrupt database")
+"""What DuckDB says of a file that no waiting mends."""
 
 
 class Lineage(ConfigurableResource):  # type: ignore[type-arg]
@@ -94,16 +96,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """The database with every journaled segment taken in; closed when the block ends.
 
         Raises:
-            LineageError: when another program keeps the database open for a minute.
+            LineageError: when another program keeps the database open for a minute, or a journal
+            segment has changed.
         """
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(self.root) / "lineage.lock"):
-            connection = self._open()
-            try:
-                self._take_in(connection)
-                yield connection
-            finally:
-                connection.close()
+        with self._locked(), self._connected() as connection:
+            yield connection
 
     def commit(self, rows: Rows) -> None:
         """Record rows for good: first the journal, then the database.
@@ -117,10 +114,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         if not any(rows.values()):
             return
         data = canonical({table: list(rows[table]) for table in rows if rows[table]}).encode()
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}-{sha256(data)[:16]}.json"
-        write_atomic(self.journal / name, data)
-        with self.connect():
-            pass
+        with self._locked():
+            name = f"{self._now():020d}-{uuid.uuid4().hex[:6]}-{sha256(data)[:16]}.json"
+            write_atomic(self.journal / name, data)
+            with self._connected():
+                pass
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a query as dictionaries; values only through `parameters`."""
@@ -181,27 +179,51 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     def rebuild(self) -> None:
         """Make the database anew from the journal."""
-        with FileLock(Path(self.root) / "lineage.lock"):
+        with self._locked():
             self.database.unlink(missing_ok=True)
-            self.database.with_suffix(".duckdb.wal").unlink(missing_ok=True)
-        with self.connect():
-            pass
+            with self._connected():
+                pass
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process or thread at a time; not to be entered twice by the same."""
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        with FileLock(Path(self.root) / "lineage.lock"):
+            yield
+
+    @contextmanager
+    def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._open()
+        try:
+            self._take_in(connection)
+            yield connection
+        finally:
+            connection.close()
+
+    def _now(self) -> int:
+        """Nanoseconds, later than every segment: a rebuild repeats commits in their order."""
+        names = (path.name for path in self.journal.glob("*.json"))
+        latest = max((int(name.partition("-")[0]) for name in names), default=0)
+        return max(time.time_ns(), latest + 1)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
+        """Open the database, waiting for other programs; a damaged one is made anew."""
         deadline = time.monotonic() + _OPEN_PATIENCE_S
         while True:
+            if not self.database.exists():  # changes left over from a database that is gone
+                self.database.with_suffix(".duckdb.wal").unlink(missing_ok=True)
             try:
-                connection = duckdb.connect(str(self.database))
-                _apply_schema(connection)
-            except duckdb.IOException as error:
-                if time.monotonic() > deadline:
+                return _opened(self.database)
+            except duckdb.Error as error:
+                if any(sign in str(error) for sign in _DAMAGE) and self.database.exists():
+                    self.database.replace(self.database.with_suffix(".damaged"))
+                elif not isinstance(error, duckdb.IOException) or time.monotonic() > deadline:
                     raise LineageError(
-                        f"{self.database} stays locked by another program: {error}. Close it there "
-                        "and run again; finished work is kept."
+                        f"{self.database} cannot be opened: {error}. If another program has it "
+                        "open, close it there; then run again: finished work is kept."
                     ) from error
-                time.sleep(0.1)
-            else:
-                return connection
+                else:
+                    time.sleep(0.1)
 
     def _take_in(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Add the journal's segments that the database does not hold yet, each once."""
@@ -227,6 +249,16 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
                 insert(connection, table, rows[table])
         connection.execute("INSERT OR IGNORE INTO segments VALUES (?)", [name])
         connection.commit()
+
+
+def _opened(database: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(str(database))
+    try:
+        _apply_schema(connection)
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _apply_schema(connection: duckdb.DuckDBPyConnection) -> None:

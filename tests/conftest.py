@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import studies
+from tests.resources import tiny
+
 # Derandomised, so that a test passes or fails alike on every machine.
 settings.register_profile("project", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("project")
@@ -19,3 +22,51 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference cases: {folder} is no folder; set DND_SHARED to it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def one_thread():
+    """Small models gain nothing from threads; other tests may want the cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def blip_folder(tmp_path_factory):
+    return tiny.blip(tmp_path_factory.mktemp("tiny") / "blip")
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory):
+    return tiny.clip(tmp_path_factory.mktemp("tiny") / "clip")
+
+
+@pytest.fixture(scope="session")
+def diffusion_folder(tmp_path_factory):
+    return tiny.stable_diffusion(tmp_path_factory.mktemp("tiny") / "painter")
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory, clip_folder, diffusion_folder, one_thread):
+    """The table of the small study."""
+    talkative = tiny.blip(tmp_path_factory.mktemp("tiny") / "talkative", seed=22)
+    return studies.table(talkative, clip_folder, diffusion_folder)
+
+
+@pytest.fixture
+def colour_folder(tmp_path):
+    """A folder with the small study's images; the study's paths start here."""
+    studies.write_images(tmp_path / "images")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def labelled(colours, tmp_path_factory):
+    """The small study, labelled once: its folder, and the announcements of its first run."""
+    folder = tmp_path_factory.mktemp("labelled")
+    studies.write_images(folder / "images")
+    return folder, studies.label(colours, folder)

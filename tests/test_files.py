@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import multiprocessing
 import os
 import stat
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from dnd_assets.errors import StoreError
 from dnd_assets.files import atomic_path, sha256, sha256_file, write_atomic
+from tests.processes import CONTEXT, started
 
 SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -148,11 +148,8 @@ def write_often(target, stop):
 def test_a_reader_never_sees_a_torn_file(tmp_path):
     target = tmp_path / "file.bin"
     write_atomic(target, b"a" * 100_000)
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    writers = [context.Process(target=write_often, args=(target, stop)) for _ in range(2)]
-    for writer in writers:
-        writer.start()
+    stop = CONTEXT.Event()
+    writers = [started(write_often, target, stop) for _ in range(2)]
     seen = set()
     try:
         while len(seen) < 20:

@@ -213,9 +213,7 @@ def test_new_names_and_folders_change_nothing(tmp_path):
 
     before, after = manifest(tmp_path / "before"), manifest(tmp_path / "after")
     assert before.images == after.images
-    assert sorted(f.quarantined for f in before.files) == sorted(
-        f.quarantined for f in after.files
-    )
+    assert sorted(f.quarantined for f in before.files) == sorted(f.quarantined for f in after.files)
 
 
 def test_a_moved_file_is_the_same_image_with_a_warm_cache(tmp_path):

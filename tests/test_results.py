@@ -1,15 +1,16 @@
 """Results: labels as tables that other programs read back as they were."""
 
 import json
-from dataclasses import asdict
 from io import BytesIO
 
 import pandas as pd
 import pytest
 
-from dnd_assets.lineage.records import Materialization, Outcome, Product
+from dnd_assets.lineage.records import Outcome
 from dnd_assets.results import COLUMNS, export, labels
+from dnd_assets.units import Unit
 from resources.lineage_db import Lineage
+from tests.lineage import handmade
 
 HARD = [
     'a "quoted" word',
@@ -93,14 +94,7 @@ def test_other_formats_leave_text_alone(kind):
 
 
 def announce(lineage, layer, neuron, outcome, run="run-1", study="mine"):
-    unit = f"net/{layer}/{neuron}"
-    preimage = {"asset": "labels", "unit": unit, "run": run}
-    product = Product(f"key {unit} {run}", "labels", preimage, outcome)
-    row = Materialization(
-        run, study, "labels", unit, "net", layer, neuron, product.key, product.data_version,
-        "code", outcome.status, outcome.reason, False, "cpu", 0.0, f"2026-01-01T{run}",
-    )  # fmt: skip
-    lineage.commit({"products": [product.row()], "materializations": [asdict(row)]})
+    handmade.announce(lineage, study, Unit("net", layer, neuron), "labels", outcome, {}, run, n=run)
 
 
 def named(label, score):

@@ -74,7 +74,9 @@ def layer(**changes):
     return read(models=[model(layers=[{"path": "fc", **changes}])]).models[0].layers[0]
 
 
-@pytest.mark.parametrize(("where", "value"), PAPER.items(), ids=[".".join(where) for where in PAPER])
+@pytest.mark.parametrize(
+    ("where", "value"), PAPER.items(), ids=[".".join(where) for where in PAPER]
+)
 def test_every_default_is_the_papers(where, value):
     found = getattr(getattr(read(), where[0]), where[1])
 

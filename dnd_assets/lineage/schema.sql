@@ -4,6 +4,9 @@
 CREATE TABLE IF NOT EXISTS segments (name VARCHAR PRIMARY KEY);
 COMMENT ON TABLE segments IS 'Journal files that are in this database already.';
 
+CREATE TABLE IF NOT EXISTS schema_version (version VARCHAR);
+COMMENT ON TABLE schema_version IS 'SHA-256 of the schema file that the views were made from.';
+
 CREATE TABLE IF NOT EXISTS runs (
   run VARCHAR, study VARCHAR, recorded_at VARCHAR, definition JSON, versions JSON
 );

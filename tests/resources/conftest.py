@@ -7,34 +7,8 @@ from tests.resources import tiny
 
 
 @pytest.fixture(scope="session")
-def one_thread():
-    """Small models gain nothing from threads; other tests may want the cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
 def cpu(one_thread):
     return Compute(device="cpu")
-
-
-@pytest.fixture(scope="session")
-def blip_folder(tmp_path_factory):
-    return tiny.blip(tmp_path_factory.mktemp("tiny") / "blip")
-
-
-@pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory):
-    return tiny.clip(tmp_path_factory.mktemp("tiny") / "clip")
-
-
-@pytest.fixture(scope="session")
-def diffusion_folder(tmp_path_factory):
-    return tiny.stable_diffusion(tmp_path_factory.mktemp("tiny") / "painter")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ def pictures(count: int, side: int = 40, seed: int = 0) -> list[Image.Image]:
     ]
 
 
-def blip(folder: Path) -> Path:
+def blip(folder: Path, seed: int = 1) -> Path:
     from transformers import (
         BertTokenizer,
         BlipConfig,
@@ -51,7 +51,7 @@ def blip(folder: Path) -> Path:
         "initializer_range": 1.0,
     }
     vision = {**sizes, "image_size": 32, "patch_size": 8, "initializer_range": 1.0}
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision))
     model.save_pretrained(folder)
     processor = BlipImageProcessor(size={"height": 32, "width": 32})
@@ -229,3 +229,20 @@ def _checker(threshold: float):
         size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
     )
     return checker, extractor
+
+
+def silent_blip(folder: Path) -> Path:
+    """A captioner that ends every caption before its first word."""
+    import safetensors.torch
+
+    blip(folder)
+    file = folder / "model.safetensors"
+    state = safetensors.torch.load_file(file)
+    separator = 3
+    bias = next(name for name in state if name.endswith("cls.predictions.bias"))
+    state[bias][separator] = 1e4
+    for name in state:
+        if name.endswith("cls.predictions.decoder.bias"):
+            state[name][separator] = 1e4
+    safetensors.torch.save_file(state, file, {"format": "pt"})
+    return folder

@@ -25,7 +25,12 @@ from dnd_assets.known_answers.train.recogniser import RecogniserSettings, train_
 from dnd_assets.known_answers.train.release import release
 from dnd_assets.known_answers.train.target import TargetSettings, train_target
 from dnd_assets.known_answers.train.text_to_image import PainterSettings, train_text_to_image
-from dnd_assets.known_answers.train.vae import VaeSettings, train_vae
+from dnd_assets.known_answers.train.vae import (
+    DecoderSettings,
+    VaeSettings,
+    train_decoder,
+    train_vae,
+)
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
@@ -33,6 +38,7 @@ CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 _TRAINERS: dict[str, tuple[Any, Callable[[Path], object]]] = {
     "target": (TargetSettings(), lambda work: train_target(work / "target")),
     "vae": (VaeSettings(), lambda work: train_vae(work / "vae")),
+    "decoder": (DecoderSettings(), lambda work: train_decoder(work / "decoder", work / "vae")),
     "text_to_image": (
         PainterSettings(),
         lambda work: train_text_to_image(work / "text_to_image", work / "vae"),
@@ -41,7 +47,7 @@ _TRAINERS: dict[str, tuple[Any, Callable[[Path], object]]] = {
     "clip": (ClipSettings(), lambda work: train_clip(work / "clip")),
     "recogniser": (RecogniserSettings(), lambda work: train_recogniser(work / "recogniser")),
 }
-_SHIPPED = tuple(name for name in _TRAINERS if name != "vae")
+_SHIPPED = tuple(name for name in _TRAINERS if name not in ("vae", "decoder"))
 
 
 def train(name: str, work: Path, threads: int) -> None:

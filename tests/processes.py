@@ -1,0 +1,13 @@
+"""Other processes for tests, started from one that has imported the slow libraries already."""
+
+import multiprocessing
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["pytest", "resources.artefacts", "resources.lineage_db"])
+
+
+def started(target, *args):
+    """A running process."""
+    process = CONTEXT.Process(target=target, args=args, daemon=True)
+    process.start()
+    return process
