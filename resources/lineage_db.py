@@ -210,8 +210,6 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """Open the database, waiting for other programs; a damaged one is made anew."""
         deadline = time.monotonic() + _OPEN_PATIENCE_S
         while True:
-            if not self.database.exists():  # changes left over from a database that is gone
-                self.database.with_suffix(".duckdb.wal").unlink(missing_ok=True)
             try:
                 return _opened(self.database)
             except duckdb.Error as error:

@@ -64,7 +64,13 @@ def changed(table: dict, **changes) -> dict:
 
 
 def label(
-    table: dict, folder: Path, units=(), home: Path | None = None, run="run", last="labels", **overrides
+    table: dict,
+    folder: Path,
+    units=(),
+    home: Path | None = None,
+    run="run",
+    last="labels",
+    **overrides,
 ):
     """Materialize everything up to `last` without Dagster; announcements by (asset, unit key)."""
     from dataclasses import replace

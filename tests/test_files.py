@@ -78,9 +78,10 @@ def test_a_full_disk_leaves_the_target_as_it_was(tmp_path, failure, before):
     target = tmp_path / "file.bin"
     if before is not None:
         target.write_bytes(before)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreError) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         failure(patch)
-        write_atomic(target, b"new content")
+        with pytest.raises(StoreError) as caught:
+            write_atomic(target, b"new content")
 
     assert names(tmp_path) == ([] if before is None else ["file.bin"])
     assert before is None or target.read_bytes() == before
@@ -110,11 +111,15 @@ def test_an_error_of_the_writer_passes_through_and_leaves_nothing(tmp_path):
     target = tmp_path / "file.bin"
     target.write_bytes(b"old")
 
-    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
-        temporary.write_bytes(b"half")
-        assert temporary.parent == target.parent
-        assert target.read_bytes() == b"old"
-        raise ZeroDivisionError
+    def write():
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(b"half")
+            assert temporary.parent == target.parent
+            assert target.read_bytes() == b"old"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
     assert target.read_bytes() == b"old"
     assert names(tmp_path) == ["file.bin"]
 

@@ -140,7 +140,7 @@ def test_the_limit_of_pixels_holds_for_loading_too(tmp_path):
 def test_pictures_of_one_pack_stand_together(tmp_path):
     names = list(record(tmp_path, "a.png", "b.png").values())
     writer = opened(tmp_path)
-    packs = {pack: hashes for pack, hashes in (writer.keep(part) for part in parts())}
+    packs = dict(writer.keep(part) for part in parts())
     kept = [name for hashes in packs.values() for name in hashes]
     asked = sorted(names + kept, key=lambda name: name[::-1])
     found = opened(tmp_path).in_order([*asked, *asked])

@@ -131,7 +131,7 @@ def test_the_environment_names_the_study(tmp_path, monkeypatch):
     assert load_study().name == "mine"
     assert load_study("known-answers").name == "known-answers"
     monkeypatch.setenv("DND_STUDY", "known-answer")
-    with pytest.raises(StudyError, match="no study 'known-answer'.*nearest: known-answers"):
+    with pytest.raises(StudyError, match=r"no study 'known-answer'.*nearest: known-answers"):
         load_study()
 
 

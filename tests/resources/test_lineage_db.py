@@ -130,7 +130,7 @@ def test_an_empty_commit_leaves_nothing(lineage):
 
 
 def test_an_unknown_table_is_refused_before_anything_is_written(lineage):
-    with pytest.raises(LineageError, match="no lineage table 'artefact'.*'artefacts'"):
+    with pytest.raises(LineageError, match=r"no lineage table 'artefact'.*'artefacts'"):
         lineage.commit({"artefacts": [artefact("a")], "artefact": [artefact("a")]})
     assert not lineage.journal.exists()
 
@@ -211,9 +211,10 @@ def test_what_was_journaled_before_a_crash_is_taken_in_at_the_next_opening(linea
     def crash(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(lineage_db, "insert", crash)
-        lineage.commit({"artefacts": [artefact("b")]})
+        with pytest.raises(KeyboardInterrupt):
+            lineage.commit({"artefacts": [artefact("b")]})
 
     assert Lineage(root=lineage.root).locate(["a", "b"]) == {"a": "f", "b": "f"}
 
@@ -224,9 +225,10 @@ def test_a_commit_that_the_disk_refuses_leaves_nothing(lineage, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(StoreError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        lineage.commit({"artefacts": [artefact("b")]})
+        with pytest.raises(StoreError, match="No space left"):
+            lineage.commit({"artefacts": [artefact("b")]})
 
     assert len(segments(lineage)) == 1
     assert lineage.locate(["a", "b"]) == {"a": "f"}
@@ -417,9 +419,10 @@ def test_a_killed_owner_frees_the_lock_at_once(lineage):
 
 
 def test_the_lock_is_free_after_an_error_and_readers_never_wait(lineage):
-    with pytest.raises(ZeroDivisionError), lineage.exclusive(pytest.fail):
+    with lineage.exclusive(pytest.fail):
         lineage.commit({"artefacts": [artefact("a")]})
         assert Lineage(root=lineage.root).locate(["a"]) == {"a": "f"}
+    with pytest.raises(ZeroDivisionError), lineage.exclusive(pytest.fail):
         raise ZeroDivisionError
     with lineage.exclusive(pytest.fail):
         pass

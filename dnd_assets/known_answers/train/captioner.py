@@ -33,7 +33,6 @@ from dnd_assets.known_answers.world import TRAINING_SEEDS
 
 TOKENS = 20
 WIDTH = 128
-_LOCAL = ("colour", "shape", "texture")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class CaptionerSettings:
     """Sizes and lengths of the training."""
 
     images: int = 16_000
-    steps: int = 2_000
+    steps: int = 2_400
     batch: int = 64
     rate: float = 1.2e-3
     hints: float = 1.0
@@ -57,25 +56,43 @@ class Hints(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = nn.Linear(WIDTH, sum(len(VALUES[name]) for name in (*_LOCAL, "background")))
-        self.picture = nn.Linear(WIDTH, sum(len(values) for values in VALUES.values()))
+        self.sizes = [len(values) for values in VALUES.values()]
+        self.patches = nn.Linear(WIDTH, sum(self.sizes) + 1)
+        self.picture = nn.Linear(WIDTH, sum(self.sizes))
 
     def forward(self, states: Tensor, masks: Tensor, views: list[View]) -> Tensor:
-        """Loss of reading each patch's contents and the picture's attributes.
+        """Loss of reading the attributes from each patch and from the class token.
 
         Args:
             states: float32, (B, 65, 128): the class token, then 8x8 patches.
             masks: bool, (B, 64, 64): the objects of the whole pictures.
             views: What each picture shows.
         """
-        share = cut_masks(masks, views, 8).flatten(1)[:, :, None]
-        objects, _ = one_hot(views, _LOCAL)
-        places, _ = one_hot(views, ("background",))
-        target = torch.cat([share * objects[:, None], (1 - share) * places[:, None]], dim=2)
-        bce = nn.functional.binary_cross_entropy_with_logits
-        local = bce(self.patches(states[:, 1:]), target)
+        share = cut_masks(masks, views, 8).flatten(1)
         truth, shown = one_hot(views)
-        return 2.0 * local + bce(self.picture(states[:, 0]), truth, shown)
+        local = self.patches(states[:, 1:])
+        loss = nn.functional.binary_cross_entropy_with_logits(local[:, :, -1], share)
+        patches = torch.split(local[:, :, :-1], self.sizes, dim=2)
+        picture = torch.split(self.picture(states[:, 0]), self.sizes, dim=1)
+        for name, near, far, value, seen in zip(
+            VALUES,
+            patches,
+            picture,
+            torch.split(truth, self.sizes, dim=1),
+            torch.split(shown, self.sizes, dim=1),
+            strict=True,
+        ):
+            known, target = seen[:, 0] > 0, value.argmax(dim=1)
+            there = known[:, None] & ((share < 0.5) if name == "background" else (share > 0.25))
+            targets = target[:, None].expand_as(there)
+            loss = loss + _mean_error(near[there], targets[there])
+            loss = loss + _mean_error(far[known], target[known])
+        return loss / len(VALUES)
+
+
+def _mean_error(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy; zero where there is nothing to read."""
+    return nn.functional.cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
 
 
 def new_captioner(tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
@@ -133,7 +150,9 @@ def train_captioner(
     model, hints = new_captioner(tokenizer).train(), Hints()
     average = Average(model, 0.998)
     parameters = [*model.parameters(), *hints.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(
+        parameters, lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
     progress = Progress("captioner", settings.steps, every=100)
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
     for step, chosen in enumerate(order):

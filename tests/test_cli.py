@@ -1,0 +1,189 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from dnd_assets.cli import app
+from dnd_assets.errors import NotFoundError, StudyError
+from resources.lineage_db import Lineage
+from tests import studies
+
+UNIT = "net/colours/0"
+
+
+@pytest.fixture(scope="module")
+def project(colours, tmp_path_factory):
+    """A folder with a study file and images, labelled by `dnd run`."""
+    folder = tmp_path_factory.mktemp("project")
+    studies.write_images(folder / "images")
+    (folder / "study.toml").write_text(_toml(colours), encoding="utf-8")
+    result = _dnd(folder, "run", "net/colours")
+    assert result.exit_code == 0, result.output
+    return folder, result.output
+
+
+def _toml(table: dict, path: str = "") -> str:
+    """A table of strings, numbers, lists and tables as TOML; JSON writes each value alike."""
+    lines, inner = [], []
+    for key, value in table.items():
+        name = f"{path}.{key}" if path else key
+        if isinstance(value, dict):
+            inner += [f"[{name}]", _toml(value, name)]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for item in value:
+                inner += [f"[[{name}]]", _toml(item, name)]
+        else:
+            lines.append(f"{key} = {json.dumps(value)}")
+    return "\n".join(lines + inner)
+
+
+def _dnd(folder, *arguments):
+    environment = {
+        "DND_HOME": str(folder / "state"),
+        "DND_STUDY": str(folder / "study.toml"),
+        "DAGSTER_HOME": str(folder / "state" / "dagster"),
+        "COLUMNS": "200",
+    }
+    return CliRunner().invoke(app, [str(a) for a in arguments], env=environment)
+
+
+def test_run_tells_what_it_did_and_what_comes_next(project):
+    _, output = project
+    assert "probing images 18/18" in output
+    assert "4 units, 29 products computed, 0 reused" in output
+    assert "dnd trace" in output
+
+
+def test_run_again_reuses_everything(project):
+    folder, _ = project
+    result = _dnd(folder, "run", "net/colours/0-1", "--assets", "+labels")
+    assert result.exit_code == 0
+    assert "2 units, 1 products computed, 14 reused" in result.output, "the scan is always made"
+
+
+def test_runs_are_in_the_dagster_instance(project, monkeypatch):
+    import dagster as dg
+
+    folder, _ = project
+    monkeypatch.setenv("DAGSTER_HOME", str(folder / "state" / "dagster"))
+    with dg.DagsterInstance.get() as instance:
+        records = instance.fetch_materializations(dg.AssetKey("labels"), limit=100).records
+        assert {record.partition_key for record in records} >= {UNIT, "net/colours/3"}
+        runs = {run.run_id for run in instance.get_runs()}
+    recorded = Lineage(root=str(folder / "state")).query(
+        "SELECT DISTINCT run FROM materializations"
+    )
+    assert {row["run"] for row in recorded} <= runs
+
+
+def test_labels_in_every_format(project, tmp_path):
+    folder, _ = project
+    shown = _dnd(folder, "labels")
+    assert UNIT in shown.output
+    assert "dead" in shown.output
+    csv = tmp_path / "labels.csv"
+    assert _dnd(folder, "labels", "--format", "csv", "--output", csv).exit_code == 0
+    parquet = tmp_path / "labels.parquet"
+    assert _dnd(folder, "labels", "-f", "parquet", "-o", parquet).exit_code == 0
+    table = pd.read_csv(csv)
+    assert list(table["unit"]) == [f"net/colours/{n}" for n in range(4)]
+    assert list(table["status"]) == ["ok", "ok", "ok", "dead"]
+    assert table["label"].isna().tolist() == [False, False, False, True]
+    pd.testing.assert_frame_equal(pd.read_parquet(parquet)[["unit"]], table[["unit"]])
+    records = json.loads(_dnd(folder, "labels", "--format", "json").stdout)
+    assert [record["label"] for record in records[:3]] == list(table["label"][:3])
+
+
+def test_trace_leads_to_the_pixels(project, tmp_path):
+    folder, _ = project
+    text = _dnd(folder, "trace", UNIT).output
+    for word in ("labels", "scores", "prompt: 'One realistic image of", "seed", "candidate_concepts",
+                 "captions", "box", "activations", "weights"):  # fmt: skip
+        assert word in text, word
+    result = _dnd(folder, "trace", UNIT, "--json", "--pictures", tmp_path / "why")
+    found = json.loads(result.stdout[: result.stdout.rindex("}") + 1])
+    label = found["products"]["labels"]["content"]["label"]
+    scored = [e["concept"] for e in found["products"]["scores"]["content"]["concepts"]]
+    assert label == scored[0]
+    painted = found["products"]["synthetic_images"]["content"]["concepts"]
+    assert {entry["concept"] for entry in painted} == set(scored)
+    for image in painted[0]["images"]:
+        assert (tmp_path / "why" / "synthetic_images" / f"{image['image']}.png").is_file()
+    for exemplar in found["products"]["activations"]["content"]["exemplars"]:
+        (path,) = found["images"][exemplar["image"]]["paths"]
+        assert os.path.samefile(os.path.dirname(path), folder / "images")
+    captions = found["products"]["captions"]
+    assert captions["weights"]["captioner"]["checkpoint"]
+    assert captions["inputs"]["crops"] == found["products"]["crops"]["data_version"]
+
+
+def test_trace_of_a_dead_unit_says_why(project):
+    folder, _ = project
+    text = _dnd(folder, "trace", "net/colours/3").output
+    assert "no label (dead)" in text
+    assert "its activation is 0 on every one of 18 images" in text
+
+
+def test_layers_lists_what_can_be_labelled(project):
+    folder, _ = project
+    text = _dnd(folder, "layers", "net").output
+    assert any(
+        row.split()[:3] == ["colours", "Colours", "4"] and row.rstrip().endswith("yes")
+        for row in text.splitlines()
+    )
+    assert "no map" in text
+
+
+def test_doctor_finds_what_is_missing(project, tmp_path):
+    folder, _ = project
+    assert _dnd(folder, "doctor").exit_code == 0
+    broken = (folder / "study.toml").read_text().replace("talkative", "elsewhere")
+    (folder / "broken.toml").write_text(broken)
+    result = _dnd(folder, "doctor", "--study", folder / "broken.toml")
+    assert result.exit_code == 1
+    assert "elsewhere" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        (["run", "net/colors/0"], NotFoundError, "nearest: net/colours/0"),
+        (["run", "--assets", "label"], NotFoundError, "no asset 'label'; nearest: labels"),
+        (["run", "--study", "known-answer"], StudyError, "nearest: known-answers"),
+        (["trace", "net/colours/7"], NotFoundError, "nearest: net/colours"),
+        (["layers", "nett"], NotFoundError, "no model 'nett'; nearest: net"),
+    ],
+)
+def test_wrong_names_list_the_nearest(project, arguments, error, text):
+    folder, _ = project
+    result = _dnd(folder, *arguments)
+    assert isinstance(result.exception, error)
+    assert text in str(result.exception)
+
+
+def test_an_error_is_a_message_not_a_traceback(project):
+    folder, _ = project
+    environment = {**os.environ, "DND_HOME": str(folder / "state")}
+    command = [sys.executable, "-m", "dnd_assets.cli", "labels", "--study", "known-answer"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("dnd: no study 'known-answer'")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_run_names_the_cause_and_keeps_what_was_done(project, colours):
+    folder, _ = project
+    wrong = studies.changed(colours, dissection__exemplars=30)
+    (folder / "wrong.toml").write_text(_toml(wrong), encoding="utf-8")
+    before = time.monotonic()
+    result = _dnd(folder, "run", UNIT, "--study", folder / "wrong.toml")
+    assert time.monotonic() - before < 30
+    assert "30 most activating images; the probing set holds 18" in str(result.exception)
+    assert "ok" in _dnd(folder, "labels").output

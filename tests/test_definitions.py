@@ -1,0 +1,156 @@
+"""The assets as Dagster sees them: keys, partitions, events, checks."""
+
+import dagster as dg
+import pytest
+
+from dnd_assets.definitions import STAGES, build_definitions
+from dnd_assets.study import parse_study
+from tests.studies import changed
+
+ASSETS = ["probing_set", *STAGES]
+UNITS = [f"net/{layer}/{n}" for layer in ("colours", "spoilt") for n in range(4)]
+
+
+@pytest.fixture(scope="module")
+def study(colours, labelled):
+    folder, _ = labelled
+    return parse_study(colours, folder)
+
+
+@pytest.fixture(scope="module")
+def definitions(study):
+    return build_definitions(study, study.folder / "state")
+
+
+@pytest.fixture(scope="module")
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def _run(definitions, instance, first, last, assets=ASSETS, **options):
+    job = definitions.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in assets],
+        tags={
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last,
+        },
+        **options,
+    )
+
+
+def _events(instance, asset, run_id):
+    records = instance.fetch_materializations(dg.AssetKey(asset), limit=1000).records
+    return {
+        record.partition_key: record.asset_materialization
+        for record in records
+        if record.run_id == run_id
+    }, sum(record.run_id == run_id for record in records)
+
+
+@pytest.fixture(scope="module")
+def run(definitions, instance):
+    return _run(definitions, instance, "net/colours/1", "net/spoilt/1")
+
+
+def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions):
+    graph = definitions.resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS)
+    for name in ASSETS:
+        node = graph.get(dg.AssetKey(name))
+        assert len(node.description) > 40, name
+        assert node.group_name.startswith("step_")
+        assert node.owners
+        assert node.kinds
+        if name != "probing_set":
+            assert node.code_version == STAGES[name].code()
+            assert node.partitions_def.get_partition_keys() == UNITS
+            assert node.backfill_policy == dg.BackfillPolicy.single_run()
+            assert {key.to_user_string() for key in node.parent_keys} == set(STAGES[name].upstream)
+    assert graph.get(dg.AssetKey("probing_set")).partitions_def is None
+
+
+def test_each_unit_gets_one_event_with_its_own_data_version(run, instance, labelled):
+    assert run.success
+    _, first = labelled
+    chosen = UNITS[1:6]
+    for name in STAGES:
+        events, count = _events(instance, name, run.run_id)
+        assert sorted(events) == chosen, name
+        assert count == len(chosen), name
+        for key, event in events.items():
+            assert event.tags["dagster/data_version"] == first[name, key].product.data_version
+            assert event.tags["dagster/code_version"] == STAGES[name].code()
+            assert event.metadata["status"].value == first[name, key].record.status
+    labels, _ = _events(instance, "labels", run.run_id)
+    versions = {event.tags["dagster/data_version"] for event in labels.values()}
+    assert len(versions) > 1
+
+
+def test_fresh_products_carry_pictures_and_tables(colours, colour_folder, instance):
+    study = parse_study(colours, colour_folder)
+    fresh = build_definitions(study, colour_folder / "state", ["net/colours/1"])
+    done = _run(fresh, instance, "net/colours/1", "net/colours/1")
+    assert done.success
+    found = {name: _events(instance, name, done.run_id)[0]["net/colours/1"] for name in STAGES}
+    for asset, entry in (("activations", "exemplars"), ("crops", "activating set")):
+        picture = found[asset].metadata[entry]
+        assert isinstance(picture, dg.MarkdownMetadataValue)
+        assert picture.value.startswith("![")
+        assert 500 < len(picture.value) < 100_000
+    table = found["scores"].metadata["scores"]
+    assert isinstance(table, dg.TableMetadataValue)
+    concepts = [record.data["concept"] for record in table.records]
+    assert found["labels"].metadata["label"].value == concepts[0]
+    assert isinstance(found["captions"].metadata["captions"], dg.JsonMetadataValue)
+
+
+def test_checks_are_run_and_pass(run, definitions):
+    results = {
+        (result.asset_key.to_user_string(), result.check_name): result
+        for result in run.get_asset_check_evaluations()
+    }
+    assert results["probing_set", "few_images_quarantined"].passed
+    assert results["labels", "every_unit_answered"].passed
+    for name in STAGES:
+        assert results[name, "artefacts_in_store"].passed
+
+
+def test_a_check_tells_of_a_lost_file(colours, colour_folder, instance):
+    study = parse_study(colours, colour_folder)
+    fresh = build_definitions(study, colour_folder / "state", ["net/colours/1"])
+    assert _run(fresh, instance, "net/colours/1", "net/colours/1", ASSETS[:3]).success
+    for file in (colour_folder / "state" / "store").rglob("*.safetensors"):
+        file.unlink()
+    check = dg.AssetCheckKey(dg.AssetKey("crops"), "artefacts_in_store")
+    job = fresh.resolve_implicit_global_asset_job_def().get_subset(asset_check_selection={check})
+    (result,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
+    assert not result.passed
+    assert result.metadata["missing"].value
+
+
+def test_only_one_stage_can_be_materialized(definitions, instance):
+    done = _run(definitions, instance, "net/colours/0", "net/colours/0", ["scores"])
+    assert done.success
+    assert _events(instance, "scores", done.run_id)[1] == 1
+    assert _events(instance, "labels", done.run_id)[1] == 0
+
+
+def test_a_missing_input_fails_the_step_with_advice(study, colours, instance, tmp_path):
+    table = changed(colours, captioner__max_new_tokens=4)
+    other = build_definitions(parse_study(table, study.folder), study.folder / "state")
+    done = _run(other, instance, UNITS[0], UNITS[1], ["scores"], raise_on_error=False)
+    assert not done.success
+    error = done.failure_data_for_node("scores").error
+    assert "UpstreamError" in str(error)
+    assert "dnd run --assets +" in str(error)
+
+
+def test_resources_are_dagster_resources(definitions):
+    for name, resource in definitions.resources.items():
+        assert isinstance(resource, dg.ConfigurableResource), name
+    assert set(definitions.resources) == {
+        "lineage", "store", "compute", "targets", "captioner", "summariser", "text_to_image", "clip"
+    }  # fmt: skip
