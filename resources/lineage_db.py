@@ -260,16 +260,26 @@ def _opened(database: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _apply_schema(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing; views are renewed when the schema file changed."""
+    """Create tables and views; anew when the schema file changed."""
     script = _SCHEMA.read_text(encoding="utf-8")
     version = sha256(script.encode())
     connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version VARCHAR)")
     if connection.execute("SELECT version FROM schema_version").fetchone() != (version,):
         connection.begin()
+        _drop_everything(connection)  # the journal fills the new tables again
         connection.execute(script)
         connection.execute("DELETE FROM schema_version")
         connection.execute("INSERT INTO schema_version VALUES (?)", [version])
         connection.commit()
+
+
+def _drop_everything(connection: duckdb.DuckDBPyConnection) -> None:
+    tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    for kind, names in (("VIEW", views), ("TABLE", tables)):
+        for (name,) in names:
+            if name != "schema_version":
+                connection.execute(f'DROP {kind} "{name}"')
 
 
 def insert(

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -104,8 +105,8 @@ def test_labels_in_every_format(project, tmp_path):
 def test_trace_leads_to_the_pixels(project, tmp_path):
     folder, _ = project
     text = _dnd(folder, "trace", UNIT).output
-    for word in ("labels", "scores", "prompt: 'One realistic image of", "seed", "candidate_concepts",
-                 "captions", "box", "activations", "weights"):  # fmt: skip
+    assets = ["labels", "scores", "synthetic_images", "candidate_concepts", "captions", "crops"]
+    for word in [*assets, "prompt: 'One realistic image of", "seed", "box", "weights"]:
         assert word in text, word
     result = _dnd(folder, "trace", UNIT, "--json", "--pictures", tmp_path / "why")
     found = json.loads(result.stdout[: result.stdout.rindex("}") + 1])
@@ -118,7 +119,7 @@ def test_trace_leads_to_the_pixels(project, tmp_path):
         assert (tmp_path / "why" / "synthetic_images" / f"{image['image']}.png").is_file()
     for exemplar in found["products"]["activations"]["content"]["exemplars"]:
         (path,) = found["images"][exemplar["image"]]["paths"]
-        assert os.path.samefile(os.path.dirname(path), folder / "images")
+        assert Path(path).parent.samefile(folder / "images")
     captions = found["products"]["captions"]
     assert captions["weights"]["captioner"]["checkpoint"]
     assert captions["inputs"]["crops"] == found["products"]["crops"]["data_version"]

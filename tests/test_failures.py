@@ -51,7 +51,7 @@ def test_an_empty_folder_and_a_missing_one_are_named(colour_folder, colours):
     (colour_folder / "nothing").mkdir()
     with pytest.raises(StudyError, match="nothing holds no image file"):
         label(changed(colours, probing_set__folders=["nothing"]), colour_folder)
-    with pytest.raises(StudyError, match="no folder .*imagez.*images"):
+    with pytest.raises(StudyError, match=r"no folder .*imagez.*images"):
         label(changed(colours, probing_set__folders=["imagez"]), colour_folder)
 
 

@@ -1,4 +1,4 @@
-"""The engine: what is computed, what is reused, what fails, and that nothing leaks between units."""
+"""The engine: what is computed, what is reused, what fails; nothing leaks between units."""
 
 import shutil
 
@@ -166,10 +166,10 @@ def test_a_lost_store_file_is_made_again_and_nothing_else(again, colours):
 def test_missing_inputs_are_named_with_what_to_run(colour_folder, colours):
     bench = build_bench(parse_study(colours, colour_folder), colour_folder / "state")
     units = list(find_units(bench).values())
-    with pytest.raises(UpstreamError, match="no probing set.*dnd run --assets probing_set"):
+    with pytest.raises(UpstreamError, match=r"no probing set.*dnd run --assets probing_set"):
         list(materialize(Graph(bench, STAGES), STAGES["crops"], units, "run"))
     label_probing_set(bench)
-    with pytest.raises(UpstreamError, match="labels needs|crops needs activations"):
+    with pytest.raises(UpstreamError, match="crops needs activations"):
         list(materialize(Graph(bench, STAGES), STAGES["crops"], units, "run"))
 
 

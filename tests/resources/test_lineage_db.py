@@ -543,3 +543,14 @@ def test_all_images_are_recorded_whatever_they_are_used_for(filled):
     found = filled.query("SELECT DISTINCT hash FROM images ORDER BY hash")
 
     assert [row["hash"] for row in found] == sorted([A, B, C])
+
+
+def test_a_changed_schema_is_filled_again_from_the_journal(tmp_path, monkeypatch):
+    lineage = Lineage(root=str(tmp_path))
+    lineage.commit({"providers": [{"provider": "p", "fingerprint": "{}"}]})
+    script = lineage_db._SCHEMA.read_text(encoding="utf-8")
+    newer = tmp_path / "schema.sql"
+    newer.write_text(script + "\nCREATE TABLE extra (a INT);\n", encoding="utf-8")
+    monkeypatch.setattr(lineage_db, "_SCHEMA", newer)
+    assert lineage.query("SELECT count(*) AS n FROM extra") == [{"n": 0}]
+    assert lineage.query("SELECT provider FROM providers") == [{"provider": "p"}]
