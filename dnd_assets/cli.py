@@ -152,6 +152,84 @@ def trace(
 
 
 @app.command()
+def explain(
+    unit: Annotated[str, typer.Argument(help="A unit's key, such as worldnet/head/0.")],
+    asset: Annotated[str, typer.Option(help="The product to explain.")] = "labels",
+    against: Annotated[
+        str | None, typer.Option(help="A run's id; default: the last change.")
+    ] = None,
+    study: StudyOption = None,
+) -> None:
+    """What differs between a product and its previous version, by name and value.
+
+    Example: dnd explain worldnet/planted/0 --asset crops
+    """
+    from dnd_assets.bench import build_bench, find_units
+    from dnd_assets.diff import changes
+    from dnd_assets.lineage.explain import pair
+    from dnd_assets.run import chosen_assets
+
+    (name,) = chosen_assets([asset])
+    bench = build_bench(load_study(study), state_folder())
+    key = find_units(bench)[unit].key
+    old, new = pair(bench.lineage.query, bench.study.name, name, key, against)
+    out.print(f"{name} of {key}: run {old.run[:8]} → run {new.run[:8]}")
+    found = changes(bench, name, key, old, new)
+    for change in found:
+        out.print(f"  {change}", markup=False)
+    if not found:
+        out.print("  made from the same code, settings, weights and inputs")
+    if old.data_version == new.data_version:
+        out.print("  its content came out the same")
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A run's id, or the start of it.")],
+    after: Annotated[str, typer.Argument(help="A later run's id.")],
+    study: StudyOption = None,
+) -> None:
+    """Labels that differ between two runs, and why."""
+    from dnd_assets.bench import build_bench
+    from dnd_assets.diff import diff as compare
+    from dnd_assets.diff import find_run
+
+    bench = build_bench(load_study(study), state_folder())
+    found = compare(bench, find_run(bench, before), find_run(bench, after))
+    for change in found:
+        out.print(f"{change.unit}: {change.before} → {change.after}", markup=False)
+        for cause in change.why:
+            out.print(f"    {cause}", markup=False)
+    out.print(f"{len(found):,} labels differ")
+
+
+@app.command()
+def verify(
+    study: StudyOption = None,
+    rebuild: Annotated[int, typer.Option(help="Also compute this many products again.")] = 0,
+) -> None:
+    """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
+    from dnd_assets.bench import build_bench
+    from dnd_assets.definitions import STAGES
+    from dnd_assets.verify import rebuild as again
+    from dnd_assets.verify import verify as check
+
+    bench = build_bench(load_study(study), state_folder(), lambda line: out.print(f"  {line}"))
+    report = check(bench)
+    out.print(f"{report.files:,} files known to the lineage")
+    for word in ("missing", "changed", "segments", "orphaned"):
+        names = getattr(report, word)
+        out.print(f"{len(names):,} {'journal segments changed' if word == 'segments' else word}")
+        for name in names[:20]:
+            out.print(f"    {name}", markup=False)
+    products = again(bench, STAGES, rebuild) if rebuild else []
+    for one in products:
+        out.print(f"{'same' if one.same else 'DIFFERENT'}  {one.asset}  {one.unit}", markup=False)
+    if not report.clean or not all(one.same for one in products):
+        raise typer.Exit(1)
+
+
+@app.command()
 def layers(
     model: Annotated[str, typer.Argument(help="A model of the study.")], study: StudyOption = None
 ) -> None:

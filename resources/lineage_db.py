@@ -177,6 +177,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             self._known.add(name)
         return name
 
+    def changed_segments(self) -> list[str]:
+        """Journal segments whose content is not what their name says, oldest first."""
+        found = sorted(self.journal.glob("*.json")) if self.journal.is_dir() else []
+        return [path.name for path in found if not _sound(path.name, path.read_bytes())]
+
     def rebuild(self) -> None:
         """Make the database anew from the journal."""
         with self._locked():
@@ -235,7 +240,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     def _ingest(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         data = (self.journal / name).read_bytes()
-        if sha256(data)[:16] != name.rpartition("-")[2].removesuffix(".json"):
+        if not _sound(name, data):
             raise LineageError(
                 f"journal segment {self.journal / name} has changed since it was written. Restore "
                 "it from a copy, or remove it: what it recorded is then computed anew."
@@ -247,6 +252,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
                 insert(connection, table, rows[table])
         connection.execute("INSERT OR IGNORE INTO segments VALUES (?)", [name])
         connection.commit()
+
+
+def _sound(name: str, data: bytes) -> bool:
+    """Whether a segment's content is what its name says."""
+    return sha256(data)[:16] == name.rpartition("-")[2].removesuffix(".json")
 
 
 def _opened(database: Path) -> duckdb.DuckDBPyConnection:

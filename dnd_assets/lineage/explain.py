@@ -1,0 +1,185 @@
+"""What changed between two versions of a product, by name and value, down to the first cause."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dnd_assets.errors import NotFoundError, not_found
+
+Query = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
+"""SQL and its parameters to rows, as `Lineage.query`."""
+
+_SHOWN = 12
+_VERSIONS = """
+SELECT m.run, m.key, m.data_version, m.recorded_at, p.preimage, p.payload
+FROM materializations m JOIN products p USING (key)
+WHERE m.study = ? AND m.asset = ? AND m.unit = ? ORDER BY m.recorded_at, m.run
+"""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One materialization of a product of a unit, with what it was made from."""
+
+    run: str
+    key: str
+    data_version: str
+    preimage: Mapping[str, Any]
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference.
+
+    Attributes:
+        asset: the product whose preimage differs.
+        what: what differs, such as `parameter crop_overlap` or `image 3f2a… added`.
+        before: the earlier value as JSON text; empty where there is none.
+        after: the later value as JSON text; empty where there is none.
+    """
+
+    asset: str
+    what: str
+    before: str = ""
+    after: str = ""
+
+    def __str__(self) -> str:
+        if not self.before and not self.after:
+            return f"{self.asset}: {self.what}"
+        return f"{self.asset}: {self.what} {self.before or 'none'} → {self.after or 'none'}"
+
+
+def versions(query: Query, study: str, asset: str, unit: str) -> list[Version]:
+    """Every materialization of a unit's product, oldest first."""
+    rows = query(_VERSIONS, [study, asset, "" if asset == "probing_set" else unit])
+    return [
+        Version(
+            row["run"],
+            row["key"],
+            row["data_version"],
+            json.loads(row["preimage"]),
+            json.loads(row["payload"]),
+        )
+        for row in rows
+    ]
+
+
+def pair(
+    query: Query, study: str, asset: str, unit: str, against: str | None = None
+) -> tuple[Version, Version]:
+    """The newest version and the one to compare it with.
+
+    Args:
+        query: access to the lineage database.
+        study: the study's name.
+        asset: the product.
+        unit: the unit's key.
+        against: a run (or the start of its id); None takes the last version with another key.
+
+    Raises:
+        NotFoundError: when there is nothing to compare.
+    """
+    found = versions(query, study, asset, unit)
+    if not found:
+        raise NotFoundError(f"study {study!r} has no {asset} of {unit!r}. Run `dnd run {unit}`.")
+    newest = found[-1]
+    if against is not None:
+        matching = [one for one in found if one.run.startswith(against)]
+        if not matching:
+            raise not_found(f"run with {asset} of {unit}", against, [one.run for one in found])
+        return matching[-1], newest
+    others = [one for one in found if one.key != newest.key]
+    if not others:
+        raise NotFoundError(
+            f"{asset} of {unit!r} has been made in one way only, so there is nothing to compare; "
+            "`dnd trace` shows what it was made from."
+        )
+    return others[-1], newest
+
+
+def explain(
+    query: Query, study: str, asset: str, unit: str, old: Version, new: Version
+) -> list[Change]:
+    """Every first cause of a difference: settings, code, weights, images; inputs are followed.
+
+    Args:
+        query: access to the lineage database.
+        study: the study's name.
+        asset: the product.
+        unit: the unit's key.
+        old: the earlier version.
+        new: the later version.
+    """
+    found = list(_own(query, asset, old.preimage, new.preimage))
+    before, after = old.preimage["inputs"], new.preimage["inputs"]
+    for name in sorted({*before, *after}):
+        if before.get(name) == after.get(name):
+            continue
+        if asset == "probing_set":
+            continue  # its inputs are the images themselves; the caller lists them
+        found += _through(query, study, name, unit, before.get(name), after.get(name))
+    return list(dict.fromkeys(found))
+
+
+def _own(
+    query: Query, asset: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[Change]:
+    if old["code"] != new["code"]:
+        yield Change(asset, "code", old["code"], new["code"])
+    yield from _values(asset, "parameter ", old["parameters"], new["parameters"])
+    for name in sorted({*old["weights"], *new["weights"]}):
+        before, after = old["weights"].get(name), new["weights"].get(name)
+        if before != after:
+            known = _providers(query, [one for one in (before, after) if one])
+            yield from _values(asset, f"{name} ", known.get(before, {}), known.get(after, {}))
+
+
+def _values(asset: str, prefix: str, old: Any, new: Any) -> Iterator[Change]:
+    """Differing leaves of two JSON values, by dotted name."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted({*old, *new}):
+            inner = f"{prefix}{name}."
+            yield from _values(asset, inner, old.get(name), new.get(name))
+    elif old != new:
+        yield Change(asset, prefix.rstrip("."), _text(old), _text(new))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _providers(query: Query, hashes: Sequence[str]) -> dict[str | None, Any]:
+    sql = "SELECT * FROM providers WHERE provider IN (SELECT unnest(?::VARCHAR[]))"
+    return {row["provider"]: json.loads(row["fingerprint"]) for row in query(sql, [list(hashes)])}
+
+
+def _through(
+    query: Query, study: str, asset: str, unit: str, before: str | None, after: str | None
+) -> list[Change]:
+    """The causes of a changed input."""
+    found = versions(query, study, asset, unit)
+    old = next((one for one in reversed(found) if one.data_version == before), None)
+    new = next((one for one in reversed(found) if one.data_version == after), None)
+    if old is None or new is None:
+        return [Change(asset, "content", (before or "")[:12], (after or "")[:12])]
+    causes = explain(query, study, asset, unit, old, new)
+    if asset == "probing_set":
+        causes += [Change(asset, "images", str(old.payload["images"]), str(new.payload["images"]))]
+    return causes or [Change(asset, "content", before[:12] if before else "", (after or "")[:12])]
+
+
+def image_changes(old: Sequence[str], new: Sequence[str]) -> list[Change]:
+    """Images of a probing set that were added or removed, the first few of each by name."""
+    found = []
+    for word, names in (
+        ("added", sorted(set(new) - set(old))),
+        ("removed", sorted(set(old) - set(new))),
+    ):
+        found += [Change("probing_set", f"image {name[:12]}… {word}") for name in names[:_SHOWN]]
+        if len(names) > _SHOWN:
+            found.append(Change("probing_set", f"{len(names) - _SHOWN:,} more images {word}"))
+    return found
