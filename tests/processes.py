@@ -3,7 +3,9 @@
 import multiprocessing
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["pytest", "resources.artefacts", "resources.lineage_db"])
+CONTEXT.set_forkserver_preload(
+    ["pytest", "resources.artefacts", "resources.lineage_db", "tests.studies", "tests.networks"]
+)
 
 
 def started(target, *args):
