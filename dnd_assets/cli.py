@@ -291,12 +291,16 @@ def ui(
 def demo(
     units: Annotated[list[str] | None, typer.Argument(help="Units; default: all.")] = None,
 ) -> None:
-    """Label the embedded network, whose truth is known, and compare."""
+    """Label the embedded network, whose truth is known, and compare.
+
+    Exit status 1 when fewer labels are right than they should be.
+    """
     from dnd_assets.demo import show_truths
 
     study = load_study("known-answers")
     _run(study, units or [], [])
-    show_truths(study, state_folder(), out)
+    if not show_truths(study, state_folder(), out):
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,19 @@ Next:
 """
 
 
+BARS = {"final": 0.95, "planted": 0.80, "dead": 1.0}
+"""Share of right labels that the demo must reach, by kind of truth."""
+
+
+def below_bar(shares: Mapping[str, tuple[int, int]]) -> list[str]:
+    """The kinds of truth whose share of right labels is too small, of those that were labelled."""
+    return [
+        kind
+        for kind, bar in BARS.items()
+        if kind in shares and shares[kind][0] < bar * shares[kind][1]
+    ]
+
+
 def accuracy(rows: list[dict[Hashable, Any]]) -> dict[str, tuple[int, int]]:
     """Right labels and units by kind of truth; random units, which have no truth, are left out."""
     right: Counter[str] = Counter()
@@ -39,8 +52,12 @@ def accuracy(rows: list[dict[Hashable, Any]]) -> dict[str, tuple[int, int]]:
     return {kind: (right[kind], total[kind]) for kind in total}
 
 
-def show_truths(study: Study, home: Path, out: Console) -> None:
-    """Print a table of labels beside the truth, the share that is right, and what to run next."""
+def show_truths(study: Study, home: Path, out: Console) -> bool:
+    """Print a table of labels beside the truth, the share that is right, and what to run next.
+
+    Returns:
+        Whether every share reaches its bar.
+    """
     rows = labels(Lineage(root=str(home)), study.name).to_dict("records")
     table = Table(box=None, pad_edge=False)
     for name in ("unit", "label", "truth", ""):
@@ -52,9 +69,14 @@ def show_truths(study: Study, home: Path, out: Console) -> None:
         mark = " " if truth.accepted is None else "ok" if is_correct(label, truth) else "WRONG"
         table.add_row(str(row["unit"]), label or f"({row['status']})", _truth(truth), mark)
     out.print(table)
-    for kind, (right, total) in accuracy(rows).items():
+    shares = accuracy(rows)
+    for kind, (right, total) in shares.items():
         out.print(f"{kind:8} {right}/{total} right")
+    low = below_bar(shares)
+    if low:
+        out.print(f"Below the bar: {', '.join(low)}", style="red")
     out.print(_NEXT.format(home=home), markup=False)
+    return not low
 
 
 def _text(value: object) -> str | None:
