@@ -11,13 +11,11 @@ from pathlib import Path
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.errors import DndError
 from dnd_assets.probing_set import image_paths
+from dnd_assets.stage import LIBRARIES
 from dnd_assets.study import Study
 from dnd_assets.units import by_layer
 from dnd_assets.workbench import Workbench
 
-_LIBRARIES = (
-    "dagster", "torch", "torchvision", "open_clip_torch", "transformers", "diffusers", "duckdb"
-)  # fmt: skip
 _GIGABYTE = 1_000_000_000
 
 
@@ -35,7 +33,7 @@ def examine(study: Study, home: Path) -> list[Finding]:
     bench = build_bench(study, home)
     return [
         Finding("study", f"{study.name}: {study.description}"),
-        Finding("libraries", ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)),
+        Finding("libraries", ", ".join(f"{name} {version(name)}" for name in LIBRARIES)),
         _look("device", bench.compute.name),
         _look("probing set", lambda: f"{len(image_paths(study, home)):,} image files"),
         _look("units", lambda: _units(bench)),

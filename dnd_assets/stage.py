@@ -8,17 +8,19 @@ journal and DuckDB, then an announcement that becomes a Dagster event.
 
 from __future__ import annotations
 
+import platform
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any, ClassVar
 
 from dnd_assets.errors import UpstreamError
-from dnd_assets.lineage.fingerprint import code_version, digest, preimage
+from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
 from dnd_assets.lineage.records import RETRYABLE, Head, Materialization, Outcome, Product
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -26,6 +28,11 @@ from dnd_assets.workbench import Workbench
 PROBING_SET = "probing_set"
 _COMMIT = 256
 """Units recorded together."""
+LIBRARIES = (
+    "dagster", "torch", "torchvision", "open_clip_torch", "transformers", "diffusers", "openai",
+    "duckdb", "numpy", "pillow", "scikit-image",
+)  # fmt: skip
+"""Libraries whose versions are recorded with each run."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +213,7 @@ def materialize(
     """
     bench = graph.bench
     with bench.lineage.exclusive(bench.log):
+        record_run(bench, run)
         graph.forget(stage.name, units)
         resolved = graph.resolve(stage.name, units)
         reusable = {unit for unit in units if _reusable(bench, resolved[unit].head)}
@@ -324,24 +332,55 @@ class _Recorder:
     def _materialization(
         self, unit: Unit, product: Product, reused: bool, seconds: float
     ) -> Materialization:
-        return Materialization(
-            run=self._run,
-            study=self._bench.study.name,
-            asset=self._stage.name,
-            unit=unit.key,
-            model=unit.model,
-            layer=unit.layer,
-            neuron=unit.neuron,
-            key=product.key,
-            data_version=product.data_version,
-            code_version=str(product.preimage["code"]),
-            status=product.outcome.status,
-            reason=product.outcome.reason,
-            reused=reused,
-            device=self._bench.compute.name() if self._stage.uses else "cpu",
-            seconds=round(seconds, 6),
-            recorded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-        )
+        device = self._bench.compute.name() if self._stage.uses else "cpu"
+        return record_of(self._bench, self._run, product, unit, reused, device, seconds)
+
+
+def record_of(
+    bench: Workbench,
+    run: str,
+    product: Product,
+    unit: Unit | None = None,
+    reused: bool = False,
+    device: str = "cpu",
+    seconds: float = 0.0,
+) -> Materialization:
+    """The record of a product made or reused by a run, now; without a unit, of the probing set."""
+    return Materialization(
+        run=run,
+        study=bench.study.name,
+        asset=product.asset,
+        unit=unit.key if unit else "",
+        model=unit.model if unit else "",
+        layer=unit.layer if unit else "",
+        neuron=unit.neuron if unit else None,
+        key=product.key,
+        data_version=product.data_version,
+        code_version=str(product.preimage["code"]),
+        status=product.outcome.status,
+        reason=product.outcome.reason,
+        reused=reused,
+        device=device,
+        seconds=round(seconds, 6),
+        recorded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
+
+
+def record_run(bench: Workbench, run: str) -> None:
+    """Record a run's study as it is now, and the library versions, once."""
+    name = bench.study.name
+    sql = "SELECT 1 FROM runs WHERE run = ? AND study = ?"
+    if bench.lineage.query(sql, [run, name]):
+        return
+    libraries = {library: version(library) for library in LIBRARIES}
+    row = {
+        "run": run,
+        "study": name,
+        "recorded_at": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "definition": canonical(bench.study.model_dump(mode="json")),
+        "versions": canonical({"python": platform.python_version(), **libraries}),
+    }
+    bench.lineage.commit({"runs": [row]})
 
 
 def _parts(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:

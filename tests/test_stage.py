@@ -1,5 +1,6 @@
 """The engine: what is computed, what is reused, what fails; nothing leaks between units."""
 
+import json
 import shutil
 
 import pytest
@@ -215,3 +216,14 @@ def _minimal():
         ],
         "probing_set": {"folders": ["images"]},
     }
+
+
+def test_each_run_is_recorded_with_its_study_and_versions(labelled):
+    folder, _ = labelled
+    bench = build_bench(parse_study(_minimal(), folder), folder / "state")
+    (row,) = bench.lineage.query("SELECT * FROM runs WHERE run = 'run'")
+    definition, versions = json.loads(row["definition"]), json.loads(row["versions"])
+    assert definition["dissection"]["exemplars"] == 5
+    assert definition["models"][0]["layers"][1]["path"] == "spoilt"
+    assert versions["torch"]
+    assert row["study"] == "colours"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from dnd_assets import probing_set as scanning
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
-from dnd_assets.lineage.records import Materialization, Outcome, Product
+from dnd_assets.lineage.records import Outcome, Product
 from dnd_assets.methods import images
 from dnd_assets.probing_set import Manifest, image_paths, image_rows, scan
-from dnd_assets.stage import PROBING_SET, probing_parameters
+from dnd_assets.stage import PROBING_SET, probing_parameters, record_of, record_run
 from dnd_assets.workbench import Workbench
 
 
@@ -39,6 +38,7 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
             f"{first.quarantined}. Name folders with sound images under [probing_set]."
         )
     with bench.lineage.exclusive(bench.log):
+        record_run(bench, run)
         product = _record(bench, manifest, run)
     return product, manifest
 
@@ -66,34 +66,7 @@ def _record(bench: Workbench, manifest: Manifest, run: str) -> Product:
             "artefacts": [artefact],
             "images": image_rows(new),
             "products": [product.row()],
-            "materializations": [asdict(_materialization(bench, product, run))],
+            "materializations": [asdict(record_of(bench, run, product))],
         }
     )
     return product
-
-
-def _materialization(bench: Workbench, product: Product, run: str) -> Materialization:
-    return Materialization(
-        run=run,
-        study=bench.study.name,
-        asset=PROBING_SET,
-        unit="",
-        model="",
-        layer="",
-        neuron=None,
-        key=product.key,
-        data_version=product.data_version,
-        code_version=str(product.preimage["code"]),
-        status="ok",
-        reason="",
-        reused=False,
-        device="cpu",
-        seconds=0.0,
-        recorded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-    )
-
-
-def describe(product: Product) -> str:
-    """One line: how many images, how many were set aside."""
-    quarantined = len(product.outcome.notes["quarantined"])
-    return f"{product.payload['images']:,} images, {quarantined:,} quarantined"

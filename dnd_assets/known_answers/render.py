@@ -14,7 +14,7 @@ SIDE: Final = 64
 _SCALE: Final = 2  # objects are drawn at twice the resolution and averaged down
 
 _Array = npt.NDArray[np.float32]
-_Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 _Mask = npt.NDArray[np.bool_]
 
 RADII: Final = {"small": (8.4, 9.4), "large": (13.6, 14.8)}
@@ -33,7 +33,7 @@ TONES: Final[dict[str, tuple[tuple[float, float, float], tuple[float, float, flo
 _LIGHT_OUTLINE: Final = ("blue", "purple", "black")
 
 
-def render(scene: Scene, seed: int) -> _Image:
+def render(scene: Scene, seed: int) -> Image:
     """Draw `scene`; the seed decides positions, hue, sizes, phases and noise.
 
     Returns:
@@ -42,7 +42,7 @@ def render(scene: Scene, seed: int) -> _Image:
     return render_with_mask(scene, seed)[0]
 
 
-def render_with_mask(scene: Scene, seed: int) -> tuple[_Image, _Mask]:
+def render_with_mask(scene: Scene, seed: int) -> tuple[Image, _Mask]:
     """Draw `scene` like `render`, along with the mask of its objects.
 
     Returns:

@@ -24,6 +24,15 @@ TEXTURES: Final = ("plain", "horizontal stripes", "vertical stripes", "checks", 
 BACKGROUNDS: Final = ("grass", "sand", "sky", "night", "brick")
 ATTRIBUTES: Final = ("count", "size", "colour", "shape", "texture", "background")
 
+VALUES: Final[dict[str, tuple[int | str, ...]]] = {
+    "count": COUNTS,
+    "size": SIZES,
+    "colour": COLOURS,
+    "shape": SHAPES,
+    "texture": TEXTURES,
+    "background": BACKGROUNDS,
+}
+
 COUNT_WORDS: Final = {1: "one", 2: "two", 3: "three"}
 PLURALS: Final = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
 PLACES: Final = {

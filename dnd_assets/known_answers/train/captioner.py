@@ -28,8 +28,8 @@ from dnd_assets.known_answers.train.common import (
     set_learning_rate,
 )
 from dnd_assets.known_answers.train.tokens import bert_tokenizer
-from dnd_assets.known_answers.train.views import VALUES, View, cut, cut_masks, one_hot, random_view
-from dnd_assets.known_answers.world import TRAINING_SEEDS
+from dnd_assets.known_answers.train.views import View, cut, cut_masks, one_hot, random_view
+from dnd_assets.known_answers.world import TRAINING_SEEDS, VALUES
 
 TOKENS = 20
 WIDTH = 128

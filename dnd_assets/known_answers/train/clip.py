@@ -28,8 +28,8 @@ from dnd_assets.known_answers.train.common import (
 )
 from dnd_assets.known_answers.train.phrases import PREFIX, random_phrase
 from dnd_assets.known_answers.train.tokens import clip_tokenizer
-from dnd_assets.known_answers.train.views import VALUES, View, cut, random_view
-from dnd_assets.known_answers.world import TRAINING_SEEDS, parse
+from dnd_assets.known_answers.train.views import View, cut, random_view
+from dnd_assets.known_answers.world import TRAINING_SEEDS, VALUES, parse
 
 TOKENS = 24
 

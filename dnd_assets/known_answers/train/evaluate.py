@@ -27,7 +27,7 @@ from dnd_assets.known_answers.train.clip import noisy
 from dnd_assets.known_answers.train.common import Examples, draw, log
 from dnd_assets.known_answers.train.recogniser import Recogniser, load_recogniser, recognised
 from dnd_assets.known_answers.train.target import normalised
-from dnd_assets.known_answers.train.views import VALUES, View, cut, random_view, whole
+from dnd_assets.known_answers.train.views import View, cut, random_view, whole
 from dnd_assets.known_answers.world import (
     BACKGROUNDS,
     COLOURS,
@@ -35,6 +35,7 @@ from dnd_assets.known_answers.world import (
     PLACES,
     PLURALS,
     SHAPES,
+    VALUES,
     Scene,
     caption,
     parse,

@@ -24,8 +24,8 @@ from dnd_assets.known_answers.train.common import (
     log,
     set_learning_rate,
 )
-from dnd_assets.known_answers.train.views import VALUES, one_hot, whole
-from dnd_assets.known_answers.world import TRAINING_SEEDS
+from dnd_assets.known_answers.train.views import one_hot, whole
+from dnd_assets.known_answers.world import TRAINING_SEEDS, VALUES
 
 
 @dataclass(frozen=True)

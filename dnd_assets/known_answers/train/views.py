@@ -13,26 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dnd_assets.known_answers.render import SIDE
-from dnd_assets.known_answers.world import (
-    ATTRIBUTES,
-    BACKGROUNDS,
-    COLOURS,
-    COUNTS,
-    SHAPES,
-    SIZES,
-    TEXTURES,
-    Scene,
-    phrase,
-)
+from dnd_assets.known_answers.world import ATTRIBUTES, VALUES, Scene, phrase
 
-VALUES: Final[dict[str, tuple[int | str, ...]]] = {
-    "count": COUNTS,
-    "size": SIZES,
-    "colour": COLOURS,
-    "shape": SHAPES,
-    "texture": TEXTURES,
-    "background": BACKGROUNDS,
-}
 WHOLE: Final = (0, 0, SIDE, SIDE)
 _WHOLE_SHARE: Final = 0.70  # of an object's square inside the cut-out: then it has a shape
 _BEHIND_SHARE: Final = 0.08  # of the cut-out: then its background is named
