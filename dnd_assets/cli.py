@@ -230,6 +230,28 @@ def verify(
 
 
 @app.command()
+def gc(
+    study: StudyOption = None,
+    keep: Annotated[int, typer.Option(help="Newest runs of each study to keep.", min=1)] = 1,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove; without it, only tell.")
+    ] = False,
+) -> None:
+    """Store files that no kept run reaches. What is needed again later is computed again."""
+    from dnd_assets.bench import build_bench
+    from dnd_assets.gc import collect, find_garbage
+
+    bench = build_bench(load_study(study), state_folder())
+    found = find_garbage(bench, keep)
+    told = f"{len(found.files):,} files, {found.bytes / 1e6:,.1f} MB; {found.kept:,} files stay"
+    if remove:
+        collect(bench, found)
+        out.print(f"removed {told}")
+    else:
+        out.print(f"would remove {told}. Nothing was changed; add --remove to do it.")
+
+
+@app.command()
 def layers(
     model: Annotated[str, typer.Argument(help="A model of the study.")], study: StudyOption = None
 ) -> None:

@@ -49,12 +49,13 @@ def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) ->
         advance: called with the number of files done since the last call.
     """
     report = Report(segments=bench.lineage.changed_segments())
-    rows = bench.lineage.query("SELECT DISTINCT file FROM artefacts ORDER BY file")
+    rows = bench.lineage.query("SELECT DISTINCT file FROM artefacts")
+    gone = {row["file"] for row in bench.lineage.query("SELECT file FROM removed")}
     known = {row["file"] for row in rows}
     root = Path(bench.store.root)
     there = {path.name: path for path in root.rglob("*") if path.is_file()}
     report.files = len(known)
-    report.missing = sorted(known - there.keys())
+    report.missing = sorted(known - there.keys() - gone)
     for name, path in sorted(there.items()):
         if name not in known:
             report.orphaned.append(name)

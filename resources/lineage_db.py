@@ -35,6 +35,7 @@ _SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
 _TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
+    "removed",
 )  # fmt: skip
 _KEYED = {
     "products": ("key",),

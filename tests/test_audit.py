@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
-from dnd_assets import diff, verify
+from dnd_assets import diff, gc, verify
 from dnd_assets.bench import build_bench
 from dnd_assets.definitions import STAGES
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.explain import pair
 from dnd_assets.study import parse_study
-from tests.studies import changed, label, write_images
+from tests.studies import changed, computed, label, versions, write_images
 
 UNIT = "net/colours/0"
 
@@ -131,3 +131,30 @@ def _hashes(bench):
     from dnd_assets.probing_set import image_paths, scan
 
     return scan(image_paths(bench.study, bench.home), 10**8).images
+
+
+def test_gc_removes_what_no_kept_run_reaches_and_nothing_else(again, colours):
+    table = changed(colours, dissection__crop_size=40)
+    kept = label(table, again, run="second")
+    bench = _bench(table, again)
+    label(table, again, run="third")
+    found = gc.find_garbage(bench, runs=1)
+    assert found.files
+    first = _pack_of(bench, "run")
+    assert first <= set(found.files), "crops of the first run are not reached any more"
+    gc.collect(bench, found)
+    assert verify.verify(bench).clean
+    assert gc.find_garbage(bench).files == ()
+    after = label(table, again, run="fourth")
+    assert computed(after) == set()
+    assert versions(after) == versions(kept)
+    back = label(colours, again, run="fifth")
+    assert {asset for asset, _ in computed(back)} <= {"crops", "synthetic_images"}
+
+
+def _pack_of(bench, run):
+    sql = (
+        "SELECT DISTINCT unnest((p.notes -> '$.files')::VARCHAR[]) AS file FROM materializations m "
+        "JOIN products p USING (key) WHERE m.asset = 'crops' AND m.run = ?"
+    )
+    return {row["file"] for row in bench.lineage.query(sql, [run])}

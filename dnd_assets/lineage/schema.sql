@@ -47,6 +47,9 @@ CREATE TABLE IF NOT EXISTS images (
 );
 COMMENT ON TABLE images IS 'Probing images by SHA-256 of their bytes, with every path they were seen at; unreadable ones carry the reason.';
 
+CREATE TABLE IF NOT EXISTS removed (file VARCHAR, recorded_at VARCHAR);
+COMMENT ON TABLE removed IS 'Store files that were removed on purpose, because no kept run reached them.';
+
 CREATE TABLE IF NOT EXISTS llm_calls (
   request_hash VARCHAR PRIMARY KEY, request JSON, response JSON, prompt_tokens BIGINT,
   completion_tokens BIGINT, cost DOUBLE, seconds DOUBLE, status VARCHAR

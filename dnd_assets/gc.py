@@ -1,0 +1,100 @@
+"""`dnd gc`: store files that no kept run reaches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dnd_assets.errors import StoreError
+from dnd_assets.lineage.trace import image_hashes
+from dnd_assets.workbench import Workbench
+
+_KEPT = """
+WITH ranked AS (
+  SELECT study, run, row_number() OVER (PARTITION BY study ORDER BY max(recorded_at) DESC) AS age
+  FROM materializations GROUP BY study, run
+), kept AS (
+  SELECT m.key FROM materializations m JOIN ranked USING (study, run) WHERE age <= ?
+  UNION SELECT key FROM latest
+)
+SELECT DISTINCT p.key, p.payload, p.notes FROM products p JOIN kept USING (key)
+"""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Files that can go.
+
+    Attributes:
+        files: names of unreachable files, known to the lineage or not.
+        bytes: their size together.
+        kept: how many files stay.
+    """
+
+    files: tuple[str, ...]
+    bytes: int
+    kept: int
+
+
+def find_garbage(bench: Workbench, runs: int = 1) -> Garbage:
+    """Store files that neither the newest products nor the newest runs of any study reach.
+
+    Blocks of activations and embeddings stay as long as one of their pictures is reached.
+
+    Args:
+        bench: the workbench.
+        runs: how many of the newest runs of each study to keep, besides the newest products.
+    """
+    reached, pictures = _reached(bench, runs)
+    reached |= set(_blocks_of(bench, pictures))
+    there = {path.name: path for path in Path(bench.store.root).rglob("*") if path.is_file()}
+    garbage = sorted(there.keys() - reached)
+    size = sum(there[name].stat().st_size for name in garbage)
+    return Garbage(tuple(garbage), size, len(there) - len(garbage))
+
+
+def collect(bench: Workbench, garbage: Garbage) -> None:
+    """Remove the files and record that they were removed on purpose.
+
+    What is needed again later is computed again.
+    """
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    with bench.lineage.exclusive(bench.log):
+        bench.lineage.commit(
+            {"removed": [{"file": name, "recorded_at": now} for name in garbage.files]}
+        )
+        for name in garbage.files:
+            for path in Path(bench.store.root).rglob(name):
+                path.unlink(missing_ok=True)
+
+
+def _reached(bench: Workbench, runs: int) -> tuple[set[str], set[str]]:
+    """Files that kept products name, and the pictures inside those products."""
+    files: set[str] = set()
+    pictures: set[str] = set()
+    for row in bench.lineage.query(_KEPT, [runs]):
+        payload, notes = json.loads(row["payload"]), json.loads(row["notes"])
+        files |= set(notes.get("files", []))
+        pictures |= set(image_hashes(payload))
+        if "manifest" in payload:
+            try:
+                pictures |= set(json.loads(bench.store.get(payload["manifest"])))
+            except StoreError:
+                continue  # a lost manifest reaches nothing
+    return files, pictures
+
+
+def _blocks_of(bench: Workbench, pictures: set[str]) -> Iterator[str]:
+    """Blocks of vectors that hold a row of one of the pictures."""
+    wanted = {bytes.fromhex(name) for name in pictures}
+    sql = "SELECT DISTINCT item FROM shared WHERE kind IN ('activations', 'embeddings')"
+    for row in bench.lineage.query(sql):
+        try:
+            ids = bench.store.arrays(row["item"])["ids"]
+        except StoreError:
+            continue
+        if any(one.tobytes() in wanted for one in ids):
+            yield row["item"]
