@@ -77,6 +77,36 @@ def _run(study: Study, units: list[str], assets: list[str]) -> None:
 
 
 @app.command()
+def plan(
+    units: Annotated[
+        list[str] | None, typer.Argument(help="Units: keys, prefixes or ranges. Default: all.")
+    ] = None,
+    study: StudyOption = None,
+    assets: Annotated[str, typer.Option(help="Comma list of assets, as for run.")] = "",
+) -> None:
+    """What `dnd run` would compute, reuse and cost, before it starts.
+
+    Example: dnd plan worldnet/head
+    """
+    from dnd_assets.bench import build_bench, find_units
+    from dnd_assets.definitions import STAGES
+    from dnd_assets.plan import plan as make
+    from dnd_assets.run import chosen_assets
+
+    bench = build_bench(load_study(study), state_folder())
+    chosen = chosen_assets([name for name in assets.split(",") if name])
+    table = Table(box=None, pad_edge=False)
+    for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
+        table.add_column(name, justify="right" if name in ("compute", "reuse") else "left")
+    for one in make(bench, STAGES, find_units(bench).select(units or []), chosen):
+        cost = ", ".join(f"{count:,} {what}" for what, count in one.cost.items())
+        time_ = "" if one.seconds is None or not one.compute else f"about {one.seconds:,.1f} s"
+        may = f"{one.may:,}" if one.may else ""
+        table.add_row(one.asset, f"{one.compute:,}", f"{one.reuse:,}", may, cost, time_)
+    out.print(table)
+
+
+@app.command()
 def labels(
     study: StudyOption = None,
     form: Annotated[

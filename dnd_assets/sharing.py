@@ -35,6 +35,19 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str]:
     return _once(bench, "caption", provider, bench.pictures.in_order(images), batch, work)
 
 
+def captions_to_make(bench: Workbench, images: Iterable[str]) -> int:
+    """How many of the pictures have no caption yet."""
+    provider = bench.lineage.provider(bench.captioner.fingerprint())
+    return len(_missing(bench, "caption", provider, sorted(set(images)))[0])
+
+
+def paintings_to_make(bench: Workbench, requests: Iterable[PaintRequest]) -> int:
+    """How many of the synthetic pictures have not been painted yet."""
+    provider = bench.lineage.provider(bench.text_to_image.fingerprint())
+    items = sorted({canonical([r.concept, r.seed]) for r in requests})
+    return len(_missing(bench, "painting", provider, items)[0])
+
+
 def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintRequest, Any]:
     """A synthetic picture for each (concept, seed): its hash, its pack, whether it was rejected.
 
@@ -65,9 +78,7 @@ def _once(
     work: Callable[[Sequence[str]], Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Known results, and `work` for the others in batches, each committed when it is done."""
-    known = bench.lineage.shared(kind, provider, items)
-    known = {item: value for item, value in known.items() if _at_hand(bench, value)}
-    missing = [item for item in items if item not in known]
+    missing, known = _missing(bench, kind, provider, items)
     progress = bench.progress(f"{kind}s", len(missing))
     for part in _parts(missing, batch):
         done = work(part)
@@ -79,6 +90,15 @@ def _once(
         known.update(done)
         progress.advance(len(part))
     return known
+
+
+def _missing(
+    bench: Workbench, kind: str, provider: str, items: Sequence[str]
+) -> tuple[list[str], dict[str, Any]]:
+    """Items without a result, and the results there are."""
+    found = bench.lineage.shared(kind, provider, items)
+    known = {item: value for item, value in found.items() if _at_hand(bench, value)}
+    return [item for item in items if item not in known], known
 
 
 def _at_hand(bench: Workbench, value: Any) -> bool:
@@ -120,6 +140,21 @@ def activations(
 
     batch = bench.study.compute.batch.target
     return _vectors(bench, "activations", providers, needs, batch, run, label)
+
+
+def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[str]]) -> int:
+    """How many pictures have to go through the network; `needs` as for `activations`."""
+    pending: set[str] = set()
+    for path, ids in needs.items():
+        provider = layer_provider(bench, Unit(model, path, 0))
+        pending |= _unknown(bench, "activations", provider, sorted(set(ids)))
+    return len(pending)
+
+
+def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
+    """How many pictures have no embedding yet."""
+    provider = bench.lineage.provider(bench.clip.fingerprint())
+    return len(_unknown(bench, "embeddings", provider, sorted(set(images))))
 
 
 def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:

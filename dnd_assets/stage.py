@@ -82,6 +82,10 @@ class Stage(ABC):
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes of all units of `work`, whose upstream products are all `ok`."""
 
+    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+        """What `compute` would have to do for `work`, counted exactly, by kind."""
+        return {}
+
     def code(self) -> str:
         """Code version of everything that the stage runs."""
         return code_version(*self.sources, sys.modules[type(self).__module__])
@@ -216,7 +220,7 @@ def materialize(
         record_run(bench, run)
         graph.forget(stage.name, units)
         resolved = graph.resolve(stage.name, units)
-        reusable = {unit for unit in units if _reusable(bench, resolved[unit].head)}
+        reusable = {unit for unit in units if is_reusable(bench, resolved[unit].head)}
         missing = [unit for unit in units if unit not in reusable]
         bench.log(f"{stage.name}: {len(missing):,} units to compute, {len(reusable):,} to reuse")
         recorder = _Recorder(graph, stage, run)
@@ -228,7 +232,8 @@ def materialize(
         graph.forget(stage.name, units)
 
 
-def _reusable(bench: Workbench, head: Head | None) -> bool:
+def is_reusable(bench: Workbench, head: Head | None) -> bool:
+    """Whether a stored product may be taken: no failure of a service, all its files there."""
     return (
         head is not None
         and head.status not in RETRYABLE
@@ -244,7 +249,7 @@ def _compute(
     sharers: dict[str, list[Unit]] = {}
     for unit, state in missing.items():
         sharers.setdefault(state.key, []).append(unit)
-    work = _inputs(graph, stage, [units[0] for units in sharers.values()])
+    work = load_inputs(graph, stage, [units[0] for units in sharers.values()])
     failed = {one.unit: reason for one in work if (reason := _failure(one)) is not None}
     ready = [one for one in work if one.unit not in failed]
     outcomes = iter(failed.items())
@@ -262,7 +267,8 @@ def _compute(
     yield from recorder.record(group, missing)
 
 
-def _inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]:
+def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]:
+    """The upstream products of units whose keys resolve."""
     inputs: dict[Unit, dict[str, Product]] = {unit: {} for unit in units}
     for name in stage.upstream:
         if name == PROBING_SET:

@@ -188,3 +188,29 @@ def test_a_failed_run_names_the_cause_and_keeps_what_was_done(project, colours):
     assert time.monotonic() - before < 30
     assert "30 most activating images; the probing set holds 18" in str(result.exception)
     assert "ok" in _dnd(folder, "labels").output
+
+
+def test_the_dagster_command_line_materializes_any_partitions(project):
+    folder, _ = project
+    environment = {
+        **os.environ,
+        "DND_HOME": str(folder / "state"),
+        "DND_STUDY": str(folder / "study.toml"),
+        "DAGSTER_HOME": str(folder / "state" / "dagster"),
+    }
+    before = _materializations(folder)
+    command = [
+        *(sys.executable, "-m", "dagster", "asset", "materialize"),
+        *("-m", "dnd_assets.location", "--select", "scores,labels"),
+        *("--partition-range", "net/colours/1...net/colours/2"),
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    after = _materializations(folder)
+    fresh = {(row["asset"], row["unit"]) for row in after if row not in before}
+    assert fresh == {(asset, f"net/colours/{n}") for asset in ("scores", "labels") for n in (1, 2)}
+
+
+def _materializations(folder):
+    sql = "SELECT run, asset, unit FROM materializations"
+    return Lineage(root=str(folder / "state")).query(sql)

@@ -13,7 +13,7 @@ from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import exemplars, pooling
 from dnd_assets.sharing import activations as activations_of
-from dnd_assets.sharing import layer_provider
+from dnd_assets.sharing import layer_provider, passes_to_make
 from dnd_assets.stage import PROBING_SET, Results, Stage, Work
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.vectors import Matrix
@@ -40,10 +40,18 @@ class Activations(Stage):
         """The layer of the target network, with its pooling."""
         return {"target": layer_provider(bench, unit)}
 
+    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+        """Probing images that have to go through the networks."""
+        passes = 0
+        for model in dict.fromkeys(one.unit.model for one in work):
+            layers = {one.unit.layer for one in work if one.unit.model == model}
+            images = _images(bench, work)
+            passes += passes_to_make(bench, model, dict.fromkeys(layers, images))
+        return {"forward passes": passes}
+
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `exemplars` [{image, activation}] and a summary of the distribution."""
-        manifest = work[0].inputs[PROBING_SET].payload["manifest"]
-        images = json.loads(bench.store.get(manifest))
+        images = _images(bench, work)
         count = bench.study.dissection.exemplars
         if count > len(images):
             raise StudyError(
@@ -60,6 +68,13 @@ class Activations(Stage):
                 order = values[[rows[name] for name in images]]
                 for unit, outcome in _summarise(units, images, order, count):
                     yield lookup[unit], outcome
+
+
+def _images(bench: Workbench, work: Sequence[Work]) -> list[str]:
+    """Hashes of the probing set's images, ascending."""
+    manifest = work[0].inputs[PROBING_SET].payload["manifest"]
+    found: list[str] = json.loads(bench.store.get(manifest))
+    return found
 
 
 def _summarise(

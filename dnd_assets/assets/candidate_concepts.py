@@ -29,6 +29,12 @@ class CandidateConcepts(Stage):
         """The summariser with its model and prompts."""
         return {"summariser": bench.lineage.provider(bench.summariser.fingerprint())}
 
+    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+        """Calls to a language model, without repairs: one to shorten, N_c to label."""
+        if bench.study.summariser.kind != "chat":
+            return {}
+        return {"LLM calls": len(work) * (1 + bench.study.dissection.candidates)}
+
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `candidates`, in the summariser's order."""
         setting = bench.study.dissection

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.sharing import captions
+from dnd_assets.sharing import captions, captions_to_make
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -26,6 +26,10 @@ class Captions(Stage):
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The captioner."""
         return {"captioner": bench.lineage.provider(bench.captioner.fingerprint())}
+
+    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+        """Pictures that have no caption yet."""
+        return {"captions": captions_to_make(bench, [n for one in work for n in _activating(one)])}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `captions` [{image, caption}], most activating image first."""

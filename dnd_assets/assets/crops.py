@@ -42,6 +42,14 @@ class Crops(Stage):
         """The layer of the target network, with its pooling."""
         return {"target": layer_provider(bench, unit)} if bench.study.dissection.crop else {}
 
+    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+        """Exemplars whose maps are needed; how many crops they give is seen afterwards."""
+        if not bench.study.dissection.crop:
+            return {}
+        models = dict.fromkeys(one.unit.model for one in work)
+        wanted = [_exemplars(bench, m, [w for w in work if w.unit.model == m]) for m in models]
+        return {"activation maps": sum(len(found) for found in wanted)}
+
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `crops` and `activating` [{image, kind, activation}]."""
         for model in dict.fromkeys(one.unit.model for one in work):
@@ -61,12 +69,7 @@ class Crops(Stage):
 
 def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
     """Cut every unit's crops; each exemplar passes the network once for all units."""
-    spatial = {layer.path for layer in bench.targets.layers(model) if layer.has_map}
-    wanted: dict[str, list[Unit]] = {}
-    for one in work:
-        for exemplar in one.inputs["activations"].payload["exemplars"]:
-            if one.unit.layer in spatial:
-                wanted.setdefault(exemplar["image"], []).append(one.unit)
+    wanted = _exemplars(bench, model, work)
     found: Found = {one.unit: [] for one in work}
     names = bench.pictures.in_order(wanted)
     progress = bench.progress(f"{model}: activation maps", len(names))
@@ -79,6 +82,17 @@ def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
     for unit in found:  # by image, whatever batch each came from
         found[unit].sort(key=lambda crop: (crop["image"], crop["position"]))
     return found
+
+
+def _exemplars(bench: Workbench, model: str, work: Sequence[Work]) -> dict[str, list[Unit]]:
+    """The exemplars of units that have maps, with the units that want each."""
+    spatial = {layer.path for layer in bench.targets.layers(model) if layer.has_map}
+    wanted: dict[str, list[Unit]] = {}
+    for one in work:
+        if one.unit.layer in spatial:
+            for exemplar in one.inputs["activations"].payload["exemplars"]:
+                wanted.setdefault(exemplar["image"], []).append(one.unit)
+    return wanted
 
 
 def _cut_batch(

@@ -10,7 +10,13 @@ import torch
 
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import pooling, scoring
-from dnd_assets.sharing import activations, embeddings, layer_provider
+from dnd_assets.sharing import (
+    activations,
+    embeddings,
+    embeddings_to_make,
+    layer_provider,
+    passes_to_make,
+)
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
@@ -37,20 +43,24 @@ class Scores(Stage):
         clip = bench.lineage.provider(bench.clip.fingerprint())
         return {"target": layer_provider(bench, unit), "clip": clip}
 
+    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+        """Synthetic pictures to pass through the networks, and pictures to embed."""
+        faces = {name for one in work for name in (*_activating(one), *_painted(one))}
+        passes = 0
+        for model in dict.fromkeys(one.unit.model for one in work):
+            mine = [one for one in work if one.unit.model == model]
+            passes += passes_to_make(bench, model, _needs(mine))
+        return {"forward passes": passes, "embeddings": embeddings_to_make(bench, faces)}
+
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, score, each function, activations}], best first."""
         pictures = {one.unit: _pictures(one) for one in work}
         exemplars = {one.unit: _activating(one) for one in work}
-        faces = {n for names in exemplars.values() for n in names}
-        faces |= {n for found in pictures.values() for names in found.values() for n in names}
+        faces = {name for one in work for name in (*_activating(one), *_painted(one))}
         embedded = embeddings(bench, faces)
         for model in dict.fromkeys(one.unit.model for one in work):
             mine = [one for one in work if one.unit.model == model]
-            needs: dict[str, set[str]] = {}
-            for one in mine:
-                names = {n for found in pictures[one.unit].values() for n in found}
-                needs.setdefault(one.unit.layer, set()).update(names)
-            active = activations(bench, model, needs, f"{model}: synthetic images")
+            active = activations(bench, model, _needs(mine), f"{model}: synthetic images")
             for one in mine:
                 unit = one.unit
                 found = (pictures[unit], exemplars[unit])
@@ -63,6 +73,18 @@ def _pictures(work: Work) -> dict[str, list[str]]:
         entry["concept"]: [image["image"] for image in entry["images"] if not image["rejected"]]
         for entry in work.inputs["synthetic_images"].payload["concepts"]
     }
+
+
+def _painted(work: Work) -> set[str]:
+    return {name for names in _pictures(work).values() for name in names}
+
+
+def _needs(work: Sequence[Work]) -> dict[str, set[str]]:
+    """The synthetic pictures that each layer has to see."""
+    needs: dict[str, set[str]] = {}
+    for one in work:
+        needs.setdefault(one.unit.layer, set()).update(_painted(one))
+    return needs
 
 
 def _activating(work: Work) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import seeds
-from dnd_assets.sharing import paintings
+from dnd_assets.sharing import paintings, paintings_to_make
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -39,6 +39,19 @@ class SyntheticImages(Stage):
         """The text-to-image pipeline with its prompt, scheduler and steps."""
         return {"text_to_image": bench.lineage.provider(bench.text_to_image.fingerprint())}
 
+    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+        """Pictures to paint, if none is rejected."""
+        setting = bench.study.dissection
+        concepts = {
+            c for one in work for c in one.inputs["candidate_concepts"].payload["candidates"]
+        }
+        requests = [
+            _request(concept, index, setting.seed)
+            for concept in concepts
+            for index in range(setting.images_per_concept)
+        ]
+        return {"pictures": paintings_to_make(bench, requests)}
+
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, images [{index, seed, image, rejected}]}]."""
         proposals = {
@@ -59,13 +72,16 @@ def _paint(bench: Workbench, concepts: Sequence[str]) -> dict[str, Images]:
         for concept, images in painted.items():
             lacking = wanted - sum(not image["rejected"] for image in images)
             for index in range(len(images), len(images) + lacking):
-                number = seeds.content_seed("synthetic image", concept, index, seed)
-                requests[concept, index] = PaintRequest(concept, number)
+                requests[concept, index] = _request(concept, index, seed)
         found = paintings(bench, requests.values()) if requests else {}
         for (concept, index), request in requests.items():
             entry = {"index": index, "seed": request.seed, **found[request]}
             painted[concept].append(entry)
     return painted
+
+
+def _request(concept: str, index: int, seed: int) -> PaintRequest:
+    return PaintRequest(concept, seeds.content_seed("synthetic image", concept, index, seed))
 
 
 def _outcome(painted: dict[str, Images], wanted: int) -> Outcome:
