@@ -65,6 +65,9 @@ def run(
 
 
 def _run(study: Study, units: list[str], assets: list[str]) -> None:
+    from dnd_assets.bench import build_bench, find_units
+
+    find_units(build_bench(study, state_folder())).select(units)  # wrong names fail at once
     from dnd_assets.run import run as run_units
 
     started = time.monotonic()
