@@ -22,7 +22,8 @@ from resources.summariser import (
     Summariser,
 )
 from resources.targets import LayerInfo, TargetNetworks
-from resources.text_to_image import DiffusersTextToImage
+from resources.text_to_image import DiffusersTextToImage, TextToImage
+from resources.world_painter import WorldPainter
 
 
 def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _: None) -> Workbench:
@@ -47,9 +48,7 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         ),
         captioner=BlipCaptioner(**study.captioner.model_dump(), base=base, compute=compute),
         summariser=_summariser(study),
-        text_to_image=DiffusersTextToImage(
-            **study.text_to_image.model_dump(), base=base, compute=compute
-        ),
+        text_to_image=_painter(study, base, compute),
         clip=OpenClip(**study.clip.model_dump(), base=base, compute=compute),
         log=log,
     )
@@ -64,6 +63,13 @@ def _summariser(study: Study) -> Summariser:
             return CaptionsAsConcepts()
         case _:
             return ConsensusSummariser()
+
+
+def _painter(study: Study, base: str, compute: Compute) -> TextToImage:
+    if study.text_to_image.kind == "world":
+        return WorldPainter()
+    settings = study.text_to_image.model_dump(exclude={"kind"})
+    return DiffusersTextToImage(**settings, base=base, compute=compute)
 
 
 def find_units(bench: Workbench) -> UnitIndex:

@@ -222,8 +222,12 @@ class Summariser(Section):
 
 
 class TextToImage(Section):
-    """The text-to-image pipeline (paper: Stable Diffusion v1-4, DPM-Solver++, 50 steps)."""
+    """The text-to-image pipeline (paper: Stable Diffusion v1-4, DPM-Solver++, 50 steps).
 
+    `kind = "world"` draws with the generated world's own renderer and needs no checkpoint.
+    """
+
+    kind: Literal["diffusers", "world"] = "diffusers"
     checkpoint: str = "CompVis/stable-diffusion-v1-4"
     revision: str | None = None
     scheduler: Literal["dpmsolver++", "checkpoint"] = "dpmsolver++"

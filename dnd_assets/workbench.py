@@ -19,7 +19,7 @@ from resources.lineage_db import Lineage
 from resources.progress import Progress
 from resources.summariser import Summariser
 from resources.targets import TargetNetworks
-from resources.text_to_image import DiffusersTextToImage
+from resources.text_to_image import TextToImage
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Workbench:
     targets: TargetNetworks
     captioner: BlipCaptioner
     summariser: Summariser
-    text_to_image: DiffusersTextToImage
+    text_to_image: TextToImage
     clip: OpenClip
     log: Callable[[str], None] = field(default=lambda _: None)
 

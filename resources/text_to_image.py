@@ -37,7 +37,40 @@ class Painting:
     rejected: bool
 
 
-class DiffusersTextToImage(ConfigurableResource):  # type: ignore[type-arg]
+class TextToImage(ConfigurableResource):  # type: ignore[type-arg]
+    """Base of all painters: concepts and seeds in, pictures out."""
+
+    def check(self) -> object:
+        """Find what would keep it from painting, without loading it.
+
+        Raises:
+            StudyError: naming what is missing and what to do.
+        """
+        raise NotImplementedError
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Everything about the painter that may change a picture."""
+        raise NotImplementedError
+
+    def paint(
+        self,
+        requests: Sequence[PaintRequest],
+        batch_size: int,
+        on_batch: Callable[[Sequence[PaintRequest], Sequence[Painting]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Painting]:
+        """One picture for each request, in order; the other requests do not matter to it.
+
+        Args:
+            requests: concepts and seeds.
+            batch_size: pictures in a batch.
+            on_batch: called with the requests and pictures of each finished batch.
+            progress: counts finished pictures.
+        """
+        raise NotImplementedError
+
+
+class DiffusersTextToImage(TextToImage):
     """A diffusers text-to-image pipeline; the same request paints the same picture.
 
     Attributes:

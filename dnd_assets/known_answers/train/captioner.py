@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import (
@@ -19,6 +21,7 @@ from transformers import (
 from dnd_assets.known_answers.render import object_boxes
 from dnd_assets.known_answers.train.common import (
     Average,
+    Examples,
     Progress,
     batches,
     draw,
@@ -37,13 +40,23 @@ WIDTH = 128
 
 @dataclass(frozen=True)
 class CaptionerSettings:
-    """Sizes and lengths of the training."""
+    """Sizes and lengths of the training.
+
+    Attributes:
+        images: Scenes of the first stage, seen again and again.
+        steps: Steps of the first stage, in which hints help the vision tower.
+        fresh_steps: Steps of the second stage, on scenes seen once: they undo what was learned
+            by heart.
+        rate: Peak learning rate of the first stage.
+        fresh_rate: Peak learning rate of the second stage.
+    """
 
     images: int = 16_000
     steps: int = 5_000
+    fresh_steps: int = 2_000
     batch: int = 64
     rate: float = 1.2e-3
-    hints: float = 1.0
+    fresh_rate: float = 5e-4
     save_every: int = 1_000
     seed: int = 41
 
@@ -174,45 +187,91 @@ def new_processor(tokenizer: BertTokenizer) -> BlipProcessor:
 
 
 def train_captioner(
-    out: Path, settings: CaptionerSettings | None = None
+    out: Path, settings: CaptionerSettings | None = None, start: Path | None = None
 ) -> BlipForConditionalGeneration:
-    """Train the captioner, save model and processor in `out`, return it in eval mode."""
+    """Train the captioner, save model and processor in `out`, return it in eval mode.
+
+    Args:
+        out: Folder of the model; intermediate averages are saved there, too.
+        settings: Lengths.
+        start: Folder of a captioner after the first stage, to do only the second.
+    """
     settings = settings or CaptionerSettings()
     torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    seeds = TRAINING_SEEDS[4_000_000 : 4_000_000 + settings.images]
-    data = draw(seeds)
-    boxes = [object_boxes(scene, seed) for scene, seed in zip(data.scenes, seeds, strict=True)]
     tokenizer = bert_tokenizer(out, TOKENS)
-    model, hints = new_captioner(tokenizer).train(), Hints()
-    whiten(model, data.images[:2_000])
-    average = Average(model, 0.998)
-    parameters = [*model.parameters(), *hints.parameters()]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    progress = Progress("captioner", settings.steps, every=100)
-    order = batches(len(data), settings.batch, settings.steps, settings.seed)
-    for step, chosen in enumerate(order):
-        set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
-        masks = data.masks[chosen]
+    model = new_captioner(tokenizer)
+    if start is None:
+        seeds = TRAINING_SEEDS[4_000_000 : 4_000_000 + settings.images]
+        data = draw(seeds)
+        whiten(model, data.images[:2_000])
+        shows = _again_and_again(data, seeds, settings)
+        model = _stage(out, model, Hints(), shows, settings.steps, settings.rate, settings)
+    else:
+        model = BlipForConditionalGeneration.from_pretrained(start)
+    shows = _once(settings)
+    model = _stage(out, model, None, shows, settings.fresh_steps, settings.fresh_rate, settings)
+    return model.eval()
+
+
+_Show = tuple[Examples, Sequence[npt.NDArray[np.float32]]]
+
+
+def _again_and_again(
+    data: Examples, seeds: Sequence[int], settings: CaptionerSettings
+) -> Iterator[_Show]:
+    """Batches of one set of scenes, with the objects' squares."""
+    boxes = [object_boxes(scene, seed) for scene, seed in zip(data.scenes, seeds, strict=True)]
+    for chosen in batches(len(data), settings.batch, settings.steps, settings.seed):
+        at = chosen.tolist()
+        part = Examples([data.scenes[i] for i in at], data.images[chosen], data.masks[chosen])
+        yield part, [boxes[i] for i in at]
+
+
+def _once(settings: CaptionerSettings) -> Iterator[_Show]:
+    """Batches of scenes that are never shown again, with the objects' squares."""
+    for step in range(settings.fresh_steps):
+        begin = 8_000_000 + step * settings.batch
+        seeds = TRAINING_SEEDS[begin : begin + settings.batch]
+        data = draw(seeds)
+        yield data, [object_boxes(scene, s) for scene, s in zip(data.scenes, seeds, strict=True)]
+
+
+def _stage(
+    out: Path,
+    model: BlipForConditionalGeneration,
+    hints: Hints | None,
+    shows: Iterator[_Show],
+    steps: int,
+    peak: float,
+    settings: CaptionerSettings,
+) -> BlipForConditionalGeneration:
+    """Train on the batches that are shown; save and return the averaged weights."""
+    rng = np.random.default_rng([settings.seed, steps])
+    tokenizer = bert_tokenizer(out, TOKENS)
+    average = Average(model.train(), 0.998)
+    parameters = [*model.parameters(), *(hints.parameters() if hints else ())]
+    optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    progress = Progress("captioner", steps, every=100)
+    for step, (data, boxes) in enumerate(shows):
+        set_learning_rate(optimiser, learning_rate(step, steps, peak))
         views = [
-            random_view(data.scenes[at], mask, boxes[at], rng)
-            for at, mask in zip(chosen.tolist(), masks.numpy(), strict=True)
+            random_view(scene, mask, box, rng)
+            for scene, mask, box in zip(data.scenes, data.masks.numpy(), boxes, strict=True)
         ]
-        pixels = _blurred(cut(data.images[chosen], views), rng)
-        words, states = _caption_loss(model, tokenizer, pixels, views)
-        loss = words + settings.hints * hints(states, masks, views)
+        words, states = _caption_loss(
+            model, tokenizer, _blurred(cut(data.images, views), rng), views
+        )
+        loss = words + hints(states, data.masks, views) if hints else words
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         average.update(model)
         progress(step, words.item())
-        if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
+        if (step + 1) % settings.save_every == 0 or step + 1 == steps:
             _save(out, tokenizer, average)
     model.load_state_dict(average.state)
-    return model.eval()
+    return model
 
 
 def _blurred(pixels: Tensor, rng: np.random.Generator) -> Tensor:

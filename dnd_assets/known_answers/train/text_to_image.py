@@ -45,7 +45,7 @@ class PainterSettings:
     """
 
     images: int = 16_000
-    steps: int = 4_500
+    steps: int = 9_000
     batch: int = 64
     rate: float = 1.2e-3
     floor: float = 0.0
@@ -85,7 +85,7 @@ class Painter(nn.Module):
             resnet_time_scale_shift="scale_shift",
             down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-            block_out_channels=(32, 64, 128),
+            block_out_channels=(48, 96, 128),
             layers_per_block=1,
             cross_attention_dim=WIDTH,
             attention_head_dim=4,

@@ -1,0 +1,69 @@
+"""Text-to-image of the generated world: its own renderer, for studies with known answers.
+
+It stands in for a diffusion pipeline where none has been trained well enough on the world: what a
+concept says of a scene is drawn, what it leaves open is drawn at random from the seed.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from PIL.Image import Image, fromarray
+
+from dnd_assets.known_answers import render, world
+from dnd_assets.lineage.fingerprint import Json, code_version
+from resources.progress import Progress
+from resources.text_to_image import Painting, PaintRequest, TextToImage
+
+
+class WorldPainter(TextToImage):
+    """Draws scenes of which a concept is true; the same request draws the same picture."""
+
+    def check(self) -> None:
+        """Nothing can be missing."""
+
+    def fingerprint(self) -> dict[str, Json]:
+        """The code of the world and of its renderer."""
+        return {"kind": "world", "code": code_version(world, render, sys.modules[__name__])}
+
+    def paint(
+        self,
+        requests: Sequence[PaintRequest],
+        batch_size: int,
+        on_batch: Callable[[Sequence[PaintRequest], Sequence[Painting]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Painting]:
+        """One picture for each request, in order; see `TextToImage.paint`."""
+        found = []
+        for start in range(0, len(requests), batch_size):
+            batch = requests[start : start + batch_size]
+            done = [Painting(_draw(request), rejected=False) for request in batch]
+            found += done
+            if on_batch is not None:
+                on_batch(batch, done)
+            if progress is not None:
+                progress.advance(len(batch))
+        return found
+
+
+def _draw(request: PaintRequest) -> Image:
+    """A scene of which the concept is true, RGB, 64 x 64."""
+    import numpy as np
+
+    rng = np.random.default_rng([3, request.seed])
+    facts = world.parse(request.concept)
+    values: dict[str, Any] = {}
+    for name, choices in _CHOICES.items():
+        allowed = facts.get(name, choices)
+        values[name] = allowed[int(rng.integers(len(allowed)))]
+    return fromarray(render.render(world.Scene(**values), request.seed))
+
+
+_CHOICES: dict[str, tuple[int | str, ...]] = {
+    "count": world.COUNTS,
+    "size": world.SIZES,
+    "colour": world.COLOURS,
+    "shape": world.SHAPES,
+    "texture": world.TEXTURES,
+    "background": world.BACKGROUNDS,
+}
