@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import open_clip
@@ -23,7 +24,7 @@ from dnd_assets.known_answers.train.evaluate import (
 )
 from dnd_assets.known_answers.train.recogniser import load_recogniser
 from dnd_assets.known_answers.train.release import FILE_LIMIT_BYTES, LIMIT_BYTES
-from dnd_assets.known_answers.world import PLURALS, caption, parse
+from dnd_assets.known_answers.world import caption, parse
 
 FOLDER = CHECKPOINT.parent
 
@@ -57,8 +58,7 @@ def test_configurations_hold_no_paths_of_the_machine_that_trained():
         if path.suffix == ".json":
             text = path.read_text(encoding="utf-8")
             json.loads(text)
-            for word in ("/tmp", "/home", "/work", "/root"):
-                assert f'"{word}' not in text, path
+            assert not re.search(r'"/\w+/', text), path
 
 
 def test_target_knows_held_out_scenes(test_set):
@@ -86,7 +86,7 @@ def test_captioner_describes_held_out_pictures(test_set):
         model.generate(**inputs, max_new_tokens=20), skip_special_tokens=True
     )
     right = [text == caption(one) for text, one in zip(texts, test_set.scenes, strict=True)]
-    assert sum(right) >= 0.8 * len(right)
+    assert sum(right) >= 0.88 * len(right)
     colours = [
         parse(text)["colour"] == (one.colour,)
         for text, one in zip(texts, test_set.scenes, strict=True)
@@ -119,13 +119,13 @@ def pipeline():
     return pipeline
 
 
-def test_painted_pictures_show_the_prompt(pipeline):
-    concepts = ["red", "star", f"two blue {PLURALS['ring']}", "night", "yellow square on sand"]
+def test_painted_pictures_show_colours_and_places(pipeline):
+    concepts = ["red", "yellow", "blue shapes at night", "sand", "purple on grass"]
     prompts = [f"One realistic image of {text}" for text in concepts]
     pixels = paint(pipeline, prompts, 3)
     assert pixels.shape == (15, 3, 64, 64)
     figures = painting_figures(load_recogniser(FOLDER / "recogniser"), concepts, pixels, 3)
-    assert figures["recognised"] >= 0.7, figures
+    assert figures["recognised"] >= 0.8, figures
     assert torch.equal(pixels[:3], paint(pipeline, prompts[:1], 3))
 
 

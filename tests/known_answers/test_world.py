@@ -11,7 +11,6 @@ from PIL import Image
 from scipy import ndimage
 
 from dnd_assets.known_answers import world
-from dnd_assets.known_answers.painter import paint, scene_for
 from dnd_assets.known_answers.render import (
     RADII,
     TONES,
@@ -189,19 +188,3 @@ def test_stripes_run_as_named():
         part = picture[ys.min() : ys.max(), xs.min() : xs.max(), 0].astype(float)
         spreads = [part.mean(axis=axis).std() for axis in (0, 1)]
         assert spreads[along] > 3 * spreads[1 - along]
-
-
-def test_painter_paints_what_is_said_and_varies_the_rest():
-    prompt = "One realistic image of two blue stars"
-    scenes = [scene_for(prompt, seed) for seed in range(60)]
-    assert all(world.is_true(one, world.parse(prompt)) for one in scenes)
-    assert {one.background for one in scenes} == set(world.BACKGROUNDS)
-    assert {one.size for one in scenes} == set(world.SIZES)
-    assert np.array_equal(paint(prompt, 3), paint(prompt, 3))
-    red, green = scene_for("red", 5), scene_for("green", 5)
-    assert (red.colour, green.colour) == ("red", "green")
-    assert (red.shape, red.texture, red.background) == (
-        green.shape,
-        green.texture,
-        green.background,
-    )

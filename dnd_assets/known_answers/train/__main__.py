@@ -1,8 +1,8 @@
 """Recreate the checkpoints from seeds.
 
-`python -m dnd_assets.known_answers.train all --work FOLDER` trains every model (about two hours
-on two cores), brings them into the shipped form and writes `training.json` with their figures.
-Any single step can be named instead.
+`python -m dnd_assets.known_answers.train all --work FOLDER` trains every model (about four
+hours on two cores), brings them into the shipped form and writes `training.json` with their
+figures. Any single step can be named instead.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def train(name: str, work: Path, threads: int) -> None:
     write_json(work / f"{name}.json", record)
 
 
-def evaluate(work: Path, checkpoints: Path) -> dict[str, Any]:
+def evaluate(work: Path, checkpoints: Path, per_prompt: int = 10) -> dict[str, Any]:
     """Write `training.json`: sizes, settings, minutes and held-out figures of all models."""
     path = checkpoints / "training.json"
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -73,7 +73,7 @@ def evaluate(work: Path, checkpoints: Path) -> dict[str, Any]:
         record = work / f"{name}.json"
         if record.is_file():
             table[name] = json.loads(record.read_text(encoding="utf-8"))
-    for name, figures in evaluate_all(checkpoints).items():
+    for name, figures in evaluate_all(checkpoints, per_prompt).items():
         files = [file for file in (checkpoints / name).rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files)
         table[name] = {**table.get(name, {}), "bytes": size, "figures": figures}
@@ -95,6 +95,7 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for trained models")] = Path("training"),
     checkpoints: Annotated[Path, typer.Option(help="Folder of shipped models")] = CHECKPOINTS,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
+    per_prompt: Annotated[int, typer.Option(help="Pictures a concept, to judge painting")] = 10,
 ) -> None:
     """Train, ship or judge the models of the study with known answers."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -109,7 +110,7 @@ def main(
             if (work / name).is_dir():
                 release(name, work / name, checkpoints)
     if step in ("all", "evaluate"):
-        evaluate(work, checkpoints)
+        evaluate(work, checkpoints, per_prompt)
 
 
 if __name__ == "__main__":

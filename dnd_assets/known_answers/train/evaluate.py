@@ -255,15 +255,15 @@ def painting_figures(
     }
 
 
-def evaluate_all(checkpoints: Path) -> dict[str, Any]:
-    """Figures of every checkpoint that is there, by model."""
+def evaluate_all(checkpoints: Path, per_prompt: int = 10) -> dict[str, Any]:
+    """Figures of every checkpoint that is there, by model; `per_prompt` pictures a concept."""
     tasks: dict[str, Callable[[], dict[str, Any]]] = {
         "target": lambda: evaluate_target(checkpoints / "target"),
         "captioner": lambda: evaluate_captioner(checkpoints / "captioner"),
         "clip": lambda: evaluate_clip(checkpoints / "clip"),
         "recogniser": lambda: evaluate_recogniser(checkpoints / "recogniser"),
         "text_to_image": lambda: evaluate_text_to_image(
-            checkpoints / "text_to_image", checkpoints / "recogniser"
+            checkpoints / "text_to_image", checkpoints / "recogniser", per_prompt
         ),
     }
     figures = {}
