@@ -65,9 +65,7 @@ def run(
 
 
 def _run(study: Study, units: list[str], assets: list[str]) -> None:
-    from dnd_assets.bench import build_bench, find_units
-
-    find_units(build_bench(study, state_folder())).select(units)  # wrong names fail at once
+    _check_names(study, units)
     from dnd_assets.run import run as run_units
 
     started = time.monotonic()
@@ -77,6 +75,15 @@ def _run(study: Study, units: list[str], assets: list[str]) -> None:
         f"Run {done.id[:8]}: {done.units:,} units, {computed:,} products computed, {reused:,} "
         f"reused, {time.monotonic() - started:.1f} s."
     )
+
+
+def _check_names(study: Study, units: list[str]) -> None:
+    """Wrong paths and names fail here, before anything heavy is imported."""
+    from dnd_assets.probing_set import check_paths
+    from dnd_assets.selection import select_units, target_networks
+
+    check_paths(study)
+    select_units(study, target_networks(study, state_folder())).select(units)
 
 
 @app.command()
@@ -289,10 +296,11 @@ def layers(
     model: Annotated[str, typer.Argument(help="A model of the study.")], study: StudyOption = None
 ) -> None:
     """The layers of a model that can be labelled, with their units."""
-    from dnd_assets.bench import build_bench, layer_sizes
+    from dnd_assets.selection import layers_with_units, target_networks
 
     chosen = load_study(study)
-    found = layer_sizes(build_bench(chosen, state_folder()), chosen.model(model).name)
+    name = chosen.model(model).name
+    found = layers_with_units(target_networks(chosen, state_folder()), name)
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "kind", "units", "output", "crops"):
         table.add_column(name, justify="right" if name == "units" else "left")

@@ -97,9 +97,30 @@ def image_paths(study: Study, home: Path) -> list[Path]:
     return sorted(found)
 
 
-def _in_folder(folder: Path, name: str) -> list[Path]:
+def check_paths(study: Study) -> None:
+    """See that the study's folders and list are there, without looking inside.
+
+    Raises:
+        StudyError: naming what is missing and what is nearest.
+    """
+    for name in study.probing_set.folders:
+        _check_folder(study.path(name), name)
+    if study.probing_set.image_list is not None:
+        _check_list(study.path(study.probing_set.image_list), study.probing_set.image_list)
+
+
+def _check_folder(folder: Path, name: str) -> None:
     if not folder.is_dir():
         raise StudyError(f"probing_set.folders names {name!r}, but {_missing(folder, 'folder')}")
+
+
+def _check_list(path: Path, name: str) -> None:
+    if not path.is_file():
+        raise StudyError(f"probing_set.image_list names {name!r}, but {_missing(path, 'file')}")
+
+
+def _in_folder(folder: Path, name: str) -> list[Path]:
+    _check_folder(folder, name)
     walk = (Path(root) / file for root, _, files in os.walk(folder) for file in files)
     paths = [path for path in walk if path.suffix.lower() in SUFFIXES]
     if not paths:
@@ -111,8 +132,7 @@ def _in_folder(folder: Path, name: str) -> list[Path]:
 
 
 def _in_list(path: Path, name: str) -> list[Path]:
-    if not path.is_file():
-        raise StudyError(f"probing_set.image_list names {name!r}, but {_missing(path, 'file')}")
+    _check_list(path, name)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

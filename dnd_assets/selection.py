@@ -1,0 +1,49 @@
+"""Which units a study selects: its networks' layers, and the neurons chosen of each.
+
+This file stays light, so that a wrong name fails before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dnd_assets.errors import not_found
+from dnd_assets.study import Study
+from dnd_assets.units import Unit, UnitIndex
+from resources.compute import Compute
+from resources.networks import TargetModel
+from resources.targets import LayerInfo, TargetNetworks
+
+
+def target_networks(study: Study, home: Path) -> TargetNetworks:
+    """The study's networks, none loaded yet; their cards are kept in the state folder."""
+    return TargetNetworks(
+        models=[TargetModel(name=m.name, source=m.source, weights=m.weights) for m in study.models],
+        base=str(study.folder),
+        cards=str(home / "networks"),
+        compute=Compute(device=study.compute.device, dtype=study.compute.dtype),
+    )
+
+
+def layers_with_units(targets: TargetNetworks, model: str) -> dict[str, LayerInfo]:
+    """The layers of a network that have units, by path."""
+    return {layer.path: layer for layer in targets.layers(model) if layer.units}
+
+
+def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
+    """Every unit that the study selects, in its order.
+
+    Raises:
+        StudyError: when a network cannot be loaded or a neuron does not exist.
+        NotFoundError: when a layer does not exist; names the nearest.
+    """
+    units = []
+    for model in study.models:
+        known = layers_with_units(targets, model.name)
+        for layer in model.layers:
+            if layer.path not in known:
+                advice = f"`dnd layers {model.name}` lists them."
+                raise not_found(f"layer of {model.name!r}", layer.path, known, advice)
+            count = known[layer.path].units or 0
+            units += [Unit(model.name, layer.path, i) for i in layer.indices(count)]
+    return UnitIndex(units)
