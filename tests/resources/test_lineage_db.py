@@ -24,7 +24,8 @@ from tests.processes import CONTEXT, started
 
 TABLES = {
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
-    "llm_calls", "segments", "schema_version",
+    "llm_calls",
+    "removed", "segments", "schema_version",
 }  # fmt: skip
 VIEWS = {
     "latest", "inputs", "exemplars", "crops", "activating_images", "captions",
