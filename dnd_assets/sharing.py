@@ -181,8 +181,11 @@ def _vectors(
     label: str,
 ) -> dict[str, tuple[dict[str, int], Matrix]]:
     """Read the known rows of each name, compute the others in one pass over the pictures."""
-    wanted = {name: sorted(set(ids)) for name, ids in needs.items()}
-    missing = {name: _unknown(bench, kind, providers[name], ids) for name, ids in wanted.items()}
+    tables = {
+        name: bench.vectors.table(kind, providers[name], sorted(set(ids)))
+        for name, ids in needs.items()
+    }
+    missing = {name: table.missing() for name, table in tables.items()}
     pending = bench.pictures.in_order({one for ids in missing.values() for one in ids})
     progress = bench.progress(label, len(pending))
     for block in _parts(pending, max(batch, BLOCK // batch * batch)):
@@ -196,33 +199,15 @@ def _vectors(
                 parts[name].append(values[: len(part)])
             progress.advance(len(part))
         for name in names:
-            _add(bench, kind, providers[name], block, np.concatenate(parts[name]), missing[name])
-    return {name: _rows(bench, kind, providers[name], ids) for name, ids in wanted.items()}
+            rows = [row for row, one in enumerate(block) if one in missing[name]]
+            fresh, values = [block[row] for row in rows], np.concatenate(parts[name])[rows]
+            bench.vectors.add(kind, providers[name], fresh, values)
+            tables[name].fill(fresh, values)
+    return {name: (table.rows, table.values) for name, table in tables.items()}
 
 
 def _unknown(bench: Workbench, kind: str, provider: str, ids: Sequence[str]) -> set[str]:
-    _, found = bench.vectors.read(kind, provider, ids)
-    return {name for name, known in zip(ids, found, strict=True) if not known}
-
-
-def _add(
-    bench: Workbench,
-    kind: str,
-    provider: str,
-    block: Sequence[str],
-    values: Matrix,
-    missing: set[str],
-) -> None:
-    rows = [row for row, name in enumerate(block) if name in missing]
-    bench.vectors.add(kind, provider, [block[row] for row in rows], values[rows])
-
-
-def _rows(
-    bench: Workbench, kind: str, provider: str, ids: Sequence[str]
-) -> tuple[dict[str, int], Matrix]:
-    values, found = bench.vectors.read(kind, provider, ids)
-    assert bool(found.all()), f"{kind} of {provider} were just stored"
-    return {name: row for row, name in enumerate(ids)}, values
+    return bench.vectors.table(kind, provider, ids).missing()
 
 
 def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

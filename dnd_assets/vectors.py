@@ -21,6 +21,34 @@ Matrix = NDArray[np.float32]
 
 
 @dataclass
+class Table:
+    """Vectors of some pictures, as far as they are known.
+
+    Attributes:
+        rows: row of each picture, by its hash.
+        values: float32 (pictures, width); unknown rows are zero, and the width is 0 while nothing
+            is known.
+        found: which rows are known, bool (pictures,).
+    """
+
+    rows: dict[str, int]
+    values: Matrix
+    found: NDArray[np.bool_]
+
+    def missing(self) -> set[str]:
+        """Hashes of the pictures whose vectors are not known."""
+        return {name for name, row in self.rows.items() if not self.found[row]}
+
+    def fill(self, ids: Sequence[str], values: Matrix) -> None:
+        """Put in vectors that have become known; `values` is float32 (len(ids), width)."""
+        if self.values.shape[1] == 0:
+            self.values = np.zeros((len(self.rows), values.shape[1]), dtype=np.float32)
+        rows = [self.rows[name] for name in ids]
+        self.values[rows] = values
+        self.found[rows] = True
+
+
+@dataclass
 class Vectors:
     """Blocks of vectors in the store, indexed in lineage.
 
@@ -54,6 +82,11 @@ class Vectors:
                     values[place] = block[row]
                     found[place] = True
         return values, found
+
+    def table(self, kind: str, provider: str, ids: Sequence[str]) -> Table:
+        """What is known of distinct pictures, ready to be filled."""
+        values, found = self.read(kind, provider, ids)
+        return Table({name: row for row, name in enumerate(ids)}, values, found)
 
     def add(self, kind: str, provider: str, ids: Sequence[str], values: Matrix) -> None:
         """Store and record rows; `values` is float32 (len(ids), width)."""

@@ -114,3 +114,17 @@ def test_a_lost_block_is_unknown_and_heals_when_computed_anew(tmp_path, harm):
     values, known = opened(tmp_path).read("activations", "p", IDS[:8])
     assert known.all()
     np.testing.assert_array_equal(values, VALUES[:8])
+
+
+def test_a_table_knows_what_is_missing_and_takes_it_in(vectors):
+    known, new = ("a" * 64, "b" * 64), "c" * 64
+    vectors.add("k", "p", known, np.array([[1, 2], [3, 4]], dtype=np.float32))
+    table = vectors.table("k", "p", [known[1], new])
+    assert table.missing() == {new}
+    table.fill([new], np.array([[5, 6]], dtype=np.float32))
+    assert table.missing() == set()
+    assert table.values[table.rows[new]].tolist() == [5, 6]
+    assert table.values[table.rows[known[1]]].tolist() == [3, 4]
+    empty = vectors.table("k", "nobody", [new])
+    empty.fill([new], np.array([[7, 8, 9]], dtype=np.float32))
+    assert empty.values.tolist() == [[7, 8, 9]]
