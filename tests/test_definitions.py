@@ -154,3 +154,15 @@ def test_resources_are_dagster_resources(definitions):
     assert set(definitions.resources) == {
         "lineage", "store", "compute", "targets", "captioner", "summariser", "text_to_image", "clip"
     }  # fmt: skip
+
+
+def test_dagster_calls_fresh_what_is_fresh(run, definitions, instance):
+    from dagster._core.definitions.data_version import CachingStaleStatusResolver
+    from dagster._core.loader import LoadingContextForTest
+
+    context = LoadingContextForTest(instance)
+    resolver = CachingStaleStatusResolver(instance, definitions.resolve_asset_graph(), context)
+    for name in STAGES:
+        for key in ("net/colours/1", "net/spoilt/0"):
+            causes = resolver.get_stale_root_causes(dg.AssetKey(name), key)
+            assert causes == [], (name, key, [cause.reason for cause in causes])

@@ -52,8 +52,9 @@ def unit_asset(
         table = at_work(context, bench, needed)
         chosen = [units[key] for key in context.partition_keys]
         graph = Graph(table, stages)
+        pointers = _input_pointers(context.instance, stage)
         for announcement in materialize(graph, stage, chosen, context.run_id):
-            yield _event(table, stage, announcement)
+            yield _event(table, stage, announcement, pointers)
         yield _step_output(context, stage.name)
 
     return compute
@@ -70,19 +71,41 @@ def at_work(context: dg.AssetExecutionContext, bench: Workbench, needed: set[str
     return replace(bench, log=log, **given)
 
 
-def _event(bench: Workbench, stage: Stage, announcement: Announcement) -> dg.AssetMaterialization:
-    product, record = announcement.product, announcement.record
+def _input_pointers(instance: dg.DagsterInstance, stage: Stage) -> dict[str, dict[str, int]]:
+    """The newest event of each upstream partition: what Dagster compares to call a unit fresh."""
+    return {
+        name: dict(
+            instance.get_latest_storage_id_by_partition(
+                dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION
+            )
+        )
+        for name in stage.upstream
+        if name != PROBING_SET
+    }
+
+
+def _event(
+    bench: Workbench,
+    stage: Stage,
+    announcement: Announcement,
+    pointers: dict[str, dict[str, int]],
+) -> dg.AssetMaterialization:
+    product, record, key = announcement.product, announcement.record, announcement.unit.key
     inputs = {
         f"dagster/input_data_version/{name}": version
         for name, version in product.preimage["inputs"].items()
-        if name != PROBING_SET or stage.name == "activations"
+    } | {
+        # Of the probing set Dagster compares data versions alone, so it needs no event.
+        f"dagster/input_event_pointer/{name}": str(pointers.get(name, {}).get(key, "NULL"))
+        for name in product.preimage["inputs"]
     }
     return dg.AssetMaterialization(
         stage.name,
-        partition=announcement.unit.key,
+        partition=key,
         metadata=unit_metadata(bench, stage.name, announcement),
         tags={
             "dagster/data_version": product.data_version,
+            "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": record.code_version,
             **inputs,
         },
