@@ -1,4 +1,4 @@
-"""Tiny checkpoints, built once a session."""
+"""Tiny checkpoints, built once for all tests."""
 
 import pytest
 
