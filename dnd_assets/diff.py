@@ -78,11 +78,11 @@ def changes(bench: Workbench, asset: str, unit: str, old: Version, new: Version)
     probing = next((one for one in found if one.asset == "probing_set"), None)
     if probing is not None:
         found = [one for one in found if one.what != "images"]
-        found += image_changes(*(_manifest(bench, unit, asset, one) for one in (old, new)))
+        found += image_changes(*(_manifest(bench, unit, one) for one in (old, new)))
     return found
 
 
-def _manifest(bench: Workbench, unit: str, asset: str, version: Version) -> Sequence[str]:
+def _manifest(bench: Workbench, unit: str, version: Version) -> Sequence[str]:
     """The images of the probing set that a version was made from."""
     while "probing_set" not in version.preimage["inputs"]:
         name, wanted = next(iter(version.preimage["inputs"].items()))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import chain
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -252,18 +253,13 @@ def _compute(
     work = load_inputs(graph, stage, [units[0] for units in sharers.values()])
     failed = {one.unit: reason for one in work if (reason := _failure(one)) is not None}
     ready = [one for one in work if one.unit not in failed]
-    outcomes = iter(failed.items())
-    computed = (
-        ((one.unit, outcome) for one, outcome in stage.compute(bench, ready)) if ready else iter(())
-    )
+    computed = stage.compute(bench, ready) if ready else iter(())
     group: dict[Unit, Outcome] = {}
-    for source in (outcomes, computed):
-        for unit, outcome in source:
-            for sharer in sharers[missing[unit].key]:
-                group[sharer] = outcome
-            if len(group) >= _COMMIT:
-                yield from recorder.record(group, missing)
-                group = {}
+    for unit, outcome in chain(failed.items(), ((one.unit, made) for one, made in computed)):
+        group.update(dict.fromkeys(sharers[missing[unit].key], outcome))
+        if len(group) >= _COMMIT:
+            yield from recorder.record(group, missing)
+            group = {}
     yield from recorder.record(group, missing)
 
 
@@ -303,7 +299,7 @@ class _Recorder:
         """Announce stored products again, in the name of this run."""
         products = self._bench.lineage.products(state.key for state in states.values())
         pairs = {unit: products[state.key] for unit, state in states.items()}
-        yield from self._announce(pairs, {}, reused=True)
+        yield from self._announce(pairs, reused=True)
 
     def record(
         self, outcomes: Mapping[Unit, Outcome], states: Mapping[Unit, Resolved]
@@ -315,10 +311,10 @@ class _Recorder:
             unit: Product(states[unit].key, self._stage.name, states[unit].preimage, outcome)
             for unit, outcome in outcomes.items()
         }
-        yield from self._announce(products, products, reused=False)
+        yield from self._announce(products, reused=False)
 
     def _announce(
-        self, products: Mapping[Unit, Product], new: Mapping[Unit, Product], *, reused: bool
+        self, products: Mapping[Unit, Product], *, reused: bool
     ) -> Iterator[Announcement]:
         share = (time.monotonic() - self._since) / max(len(products), 1)
         records = {
@@ -327,7 +323,7 @@ class _Recorder:
         }
         self._bench.lineage.commit(
             {
-                "products": [product.row() for product in new.values()],
+                "products": [] if reused else [one.row() for one in products.values()],
                 "materializations": [asdict(record) for record in records.values()],
             }
         )
