@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -17,7 +19,7 @@ from resources.lineage_db import Lineage
 
 _NEXT = """\
 Results lie in {home} (DuckDB: {home}/lineage.duckdb).
-Next:
+Next:{activate}
   dnd ui                             the graph, every materialization, pictures and tables
   dnd trace worldnet/planted/0       why this label? down to prompts, seeds and pixels
   dnd labels --format csv            the labels as a file
@@ -75,8 +77,15 @@ def show_truths(study: Study, home: Path, out: Console) -> bool:
     low = below_bar(shares)
     if low:
         out.print(f"Below the bar: {', '.join(low)}", style="red")
-    out.print(_NEXT.format(home=home), markup=False)
+    out.print(_NEXT.format(home=home, activate=_activation()), markup=False)
     return not low
+
+
+def _activation() -> str:
+    """The command that puts `dnd` on the path, where it is not there yet."""
+    if shutil.which("dnd"):
+        return ""
+    return f"\n  source {Path(sys.executable).parent / 'activate'}"
 
 
 def _text(value: object) -> str | None:
