@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dnd_assets.stage import Graph, Stage, is_reusable, load_inputs
+from dnd_assets.stage import Graph, Stage, load_inputs, reusable
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
@@ -56,7 +56,8 @@ def plan(
         waiting = {u for up in stage.upstream for u in open_units.get(up, set())}
         settled = [unit for unit in units if unit not in waiting]
         resolved = graph.resolve(name, settled)
-        missing = [unit for unit in settled if not is_reusable(bench, resolved[unit].head)]
+        kept = reusable(bench, resolved)
+        missing = [unit for unit in settled if unit not in kept]
         open_units[name] = waiting | set(missing)
         if name not in assets:
             continue

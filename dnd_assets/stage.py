@@ -13,7 +13,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
@@ -23,12 +23,14 @@ from typing import Any, ClassVar
 from dnd_assets.errors import UpstreamError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
 from dnd_assets.lineage.records import RETRYABLE, Head, Materialization, Outcome, Product
-from dnd_assets.units import Unit
+from dnd_assets.units import Unit, by_layer
 from dnd_assets.workbench import Workbench
 
 PROBING_SET = "probing_set"
 _COMMIT = 256
-"""Units recorded together."""
+"""Units recorded together when they are computed."""
+_REUSE = 4096
+"""Units recorded together when they are reused: nothing is lost with them."""
 LIBRARIES = (
     "dagster", "torch", "torchvision", "open_clip_torch", "transformers", "diffusers", "openai",
     "duckdb", "numpy", "pillow", "scikit-image",
@@ -64,19 +66,21 @@ class Stage(ABC):
         upstream: assets it reads, of the same unit (or `probing_set`).
         uses: resources that compute it, for the interface and for `device`.
         sources: modules and functions whose code decides the result, besides its own module.
+        by_neuron: whether the neuron's index decides the result, besides what the inputs say.
     """
 
     name: ClassVar[str]
     upstream: ClassVar[tuple[str, ...]]
     uses: ClassVar[tuple[str, ...]] = ()
     sources: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
+    by_neuron: ClassVar[bool] = False
 
     @abstractmethod
-    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
-        """The settings that matter to this product of this unit, and no others."""
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """The settings that matter to this product, and no others."""
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
-        """Provider hashes of the models that this product of this unit uses."""
+        """Provider hashes of the models that this product uses; the same for a whole layer."""
         return {}
 
     @abstractmethod
@@ -92,13 +96,36 @@ class Stage(ABC):
         return code_version(*self.sources, sys.modules[type(self).__module__])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resolved:
-    """What the present study and inputs lead to for one unit, and what is stored of it."""
+    """What the present study and inputs lead to for one unit, and what is stored of it.
 
+    Attributes:
+        recipe: what is hashed besides inputs and neuron; one object for a whole layer.
+        inputs: data version of each input.
+        neuron: the unit's index where it decides the result.
+        key: hash of all of it.
+        head: the stored product, if there is one.
+    """
+
+    recipe: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    neuron: int | None
     key: str
-    preimage: Mapping[str, Any]
     head: Head | None
+
+    @property
+    def preimage(self) -> dict[str, Any]:
+        """The readable description that `key` is the hash of."""
+        return _preimage(self.recipe, self.inputs, self.neuron)
+
+
+def _preimage(
+    recipe: Mapping[str, Any], inputs: Mapping[str, str], neuron: int | None
+) -> dict[str, Any]:
+    own = {} if neuron is None else {"neuron": neuron}
+    parameters = {**recipe["parameters"], **own}
+    return preimage(recipe["asset"], recipe["code"], parameters, recipe["weights"], inputs)
 
 
 @dataclass
@@ -124,20 +151,32 @@ class Graph:
         stage = self.stages[asset]
         asked = [unit for unit in units if (asset, unit) not in self._known]
         inputs = self._versions(stage, asked)
-        code = stage.code()
-        weights: dict[tuple[str, str], dict[str, str]] = {}
-        images = {}
+        recipes = self._recipes(stage, asked)
+        keys = {}
         for unit in asked:
-            layer = (unit.model, unit.layer)
-            if layer not in weights:
-                weights[layer] = stage.weights(self.bench, unit)
-            parameters = stage.parameters(self.bench, unit)
-            images[unit] = preimage(asset, code, parameters, weights[layer], inputs[unit])
-        keys = {unit: digest(image) for unit, image in images.items()}
+            recipe = recipes[unit.model, unit.layer]
+            own = unit.neuron if stage.by_neuron else None
+            keys[unit] = digest(_preimage(recipe, inputs[unit], own))
         heads = self.bench.lineage.heads(keys.values())
         for unit, key in keys.items():
-            self._known[asset, unit] = Resolved(key, images[unit], heads.get(key))
+            recipe = recipes[unit.model, unit.layer]
+            own = unit.neuron if stage.by_neuron else None
+            self._known[asset, unit] = Resolved(recipe, inputs[unit], own, key, heads.get(key))
         return {unit: self._known[asset, unit] for unit in units}
+
+    def _recipes(
+        self, stage: Stage, units: Sequence[Unit]
+    ) -> dict[tuple[str, str], dict[str, Any]]:
+        """What is hashed of each layer's products besides inputs and neuron."""
+        if not units:
+            return {}
+        common = {
+            "asset": stage.name, "code": stage.code(), "parameters": stage.parameters(self.bench)
+        }  # fmt: skip
+        return {
+            layer: {**common, "weights": stage.weights(self.bench, of[0])}
+            for layer, of in by_layer(units).items()
+        }
 
     def forget(self, asset: str, units: Iterable[Unit]) -> None:
         """Drop what was worked out for an asset, after its products have changed."""
@@ -218,28 +257,37 @@ def materialize(
     """
     bench = graph.bench
     with bench.lineage.exclusive(bench.log):
-        record_run(bench, run)
-        graph.forget(stage.name, units)
-        resolved = graph.resolve(stage.name, units)
-        reusable = {unit for unit in units if is_reusable(bench, resolved[unit].head)}
-        missing = [unit for unit in units if unit not in reusable]
-        bench.log(f"{stage.name}: {len(missing):,} units to compute, {len(reusable):,} to reuse")
+        with bench.lineage.connect():
+            record_run(bench, run)
+            graph.forget(stage.name, units)
+            resolved = graph.resolve(stage.name, units)
+            kept = reusable(bench, resolved)
+        missing = {unit: resolved[unit] for unit in units if unit not in kept}
+        bench.log(f"{stage.name}: {len(missing):,} units to compute, {len(kept):,} to reuse")
         recorder = _Recorder(graph, stage, run)
-        kept = [unit for unit in units if unit in reusable]
-        for part in _parts(kept):
+        for part in _parts([unit for unit in units if unit in kept]):
             yield from recorder.reuse({unit: resolved[unit] for unit in part})
         if missing:
-            yield from _compute(graph, stage, {u: resolved[u] for u in missing}, recorder)
-        graph.forget(stage.name, units)
+            yield from _compute(graph, stage, missing, recorder)
+            graph.forget(stage.name, missing)
 
 
-def is_reusable(bench: Workbench, head: Head | None) -> bool:
-    """Whether a stored product may be taken: no failure of a service, all its files there."""
-    return (
-        head is not None
-        and head.status not in RETRYABLE
-        and all(bench.store.has(file) for file in head.files)
-    )
+def reusable(bench: Workbench, resolved: Mapping[Unit, Resolved]) -> set[Unit]:
+    """Units whose stored product may be taken: no failure of a service, all its files there."""
+    there: dict[str, bool] = {}
+
+    def has(file: str) -> bool:
+        if file not in there:
+            there[file] = bench.store.has(file)
+        return there[file]
+
+    return {
+        unit
+        for unit, state in resolved.items()
+        if state.head is not None
+        and state.head.status not in RETRYABLE
+        and all(has(file) for file in state.head.files)
+    }
 
 
 def _compute(
@@ -297,9 +345,11 @@ class _Recorder:
 
     def reuse(self, states: Mapping[Unit, Resolved]) -> Iterator[Announcement]:
         """Announce stored products again, in the name of this run."""
-        products = self._bench.lineage.products(state.key for state in states.values())
-        pairs = {unit: products[state.key] for unit, state in states.items()}
-        yield from self._announce(pairs, reused=True)
+        with self._bench.lineage.connect():
+            products = self._bench.lineage.products(state.key for state in states.values())
+            pairs = {unit: products[state.key] for unit, state in states.items()}
+            announcements = self._recorded(pairs, reused=True)
+        yield from announcements
 
     def record(
         self, outcomes: Mapping[Unit, Outcome], states: Mapping[Unit, Resolved]
@@ -311,11 +361,9 @@ class _Recorder:
             unit: Product(states[unit].key, self._stage.name, states[unit].preimage, outcome)
             for unit, outcome in outcomes.items()
         }
-        yield from self._announce(products, reused=False)
+        yield from self._recorded(products, reused=False)
 
-    def _announce(
-        self, products: Mapping[Unit, Product], *, reused: bool
-    ) -> Iterator[Announcement]:
+    def _recorded(self, products: Mapping[Unit, Product], *, reused: bool) -> list[Announcement]:
         share = (time.monotonic() - self._since) / max(len(products), 1)
         records = {
             unit: self._materialization(unit, product, reused, 0.0 if reused else share)
@@ -324,12 +372,11 @@ class _Recorder:
         self._bench.lineage.commit(
             {
                 "products": [] if reused else [one.row() for one in products.values()],
-                "materializations": [asdict(record) for record in records.values()],
+                "materializations": [record.row() for record in records.values()],
             }
         )
         self._since = time.monotonic()
-        for unit, product in products.items():
-            yield Announcement(unit, product, records[unit])
+        return [Announcement(unit, product, records[unit]) for unit, product in products.items()]
 
     def _materialization(
         self, unit: Unit, product: Product, reused: bool, seconds: float
@@ -386,5 +433,5 @@ def record_run(bench: Workbench, run: str) -> None:
 
 
 def _parts(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:
-    for start in range(0, len(units), _COMMIT):
-        yield units[start : start + _COMMIT]
+    for start in range(0, len(units), _REUSE):
+        yield units[start : start + _REUSE]

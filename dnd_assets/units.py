@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from dnd_assets.errors import not_found
 
@@ -40,6 +41,7 @@ class Unit:
         return self.key
 
 
+@cache
 def slug(name: str) -> str:
     """`name` in lower-case letters, digits, dots, dashes and underscores.
 

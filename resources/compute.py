@@ -6,6 +6,7 @@ import gc
 import platform
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -181,6 +182,7 @@ def _free_memory() -> None:
         torch.mps.empty_cache()
 
 
+@cache
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 from dagster import ConfigurableResource
 from filelock import FileLock, Timeout
 from pydantic import PrivateAttr
@@ -26,7 +27,7 @@ from pydantic import PrivateAttr
 from dnd_assets.errors import LineageError
 from dnd_assets.files import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
-from dnd_assets.lineage.records import Head, Outcome, Product
+from dnd_assets.lineage.records import Head, Outcome, Product, Status
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows to record, by table."""
@@ -60,6 +61,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     root: str
     _known: set[str] = PrivateAttr(default_factory=set)
+    _held: dict[int, duckdb.DuckDBPyConnection] = PrivateAttr(default_factory=dict)
 
     @property
     def database(self) -> Path:
@@ -96,12 +98,23 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The database with every journaled segment taken in; closed when the block ends.
 
+        Inside a block of the same thread the block's connection is used, so that many queries and
+        commits share one opening; no other process reads or writes meanwhile, so be brief.
+
         Raises:
             LineageError: when another program keeps the database open for a minute, or a journal
             segment has changed.
         """
+        thread = threading.get_ident()
+        if thread in self._held:
+            yield self._held[thread]
+            return
         with self._locked(), self._connected() as connection:
-            yield connection
+            self._held[thread] = connection
+            try:
+                yield connection
+            finally:
+                del self._held[thread]
 
     def commit(self, rows: Rows) -> None:
         """Record rows for good: first the journal, then the database.
@@ -115,11 +128,20 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         if not any(rows.values()):
             return
         data = canonical({table: list(rows[table]) for table in rows if rows[table]}).encode()
+        held = self._held.get(threading.get_ident())
+        if held is not None:
+            self._ingest(held, self._journal(data))
+            return
         with self._locked():
-            name = f"{self._now():020d}-{uuid.uuid4().hex[:6]}-{sha256(data)[:16]}.json"
-            write_atomic(self.journal / name, data)
+            self._journal(data)  # first: what was paid for is kept though the database is blocked
             with self._connected():
                 pass
+
+    def _journal(self, data: bytes) -> str:
+        """Write a segment and return its name."""
+        name = f"{self._now():020d}-{uuid.uuid4().hex[:6]}-{sha256(data)[:16]}.json"
+        write_atomic(self.journal / name, data)
+        return name
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a query as dictionaries; values only through `parameters`."""
@@ -144,8 +166,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             "SELECT key, data_version, status, reason, notes ->> '$.files' AS files FROM products "
             "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
         )
-        rows = self.query(sql, [wanted]) if wanted else []
-        return {row["key"]: _head(row) for row in rows}
+        if not wanted:
+            return {}
+        with self.connect() as connection:
+            rows = connection.execute(sql, [wanted]).fetchall()
+        return {key: _head(*rest) for key, *rest in rows}
 
     def shared(self, kind: str, provider: str, items: Iterable[str]) -> dict[str, Any]:
         """Stored results among `items` of one kind and provider, by item."""
@@ -180,8 +205,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     def changed_segments(self) -> list[str]:
         """Journal segments whose content is not what their name says, oldest first."""
-        found = sorted(self.journal.glob("*.json")) if self.journal.is_dir() else []
-        return [path.name for path in found if not _sound(path.name, path.read_bytes())]
+        return [
+            name
+            for name in sorted(self._segments())
+            if not _sound(name, (self.journal / name).read_bytes())
+        ]
 
     def rebuild(self) -> None:
         """Make the database anew from the journal."""
@@ -208,9 +236,14 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     def _now(self) -> int:
         """Nanoseconds, later than every segment: a rebuild repeats commits in their order."""
-        names = (path.name for path in self.journal.glob("*.json"))
-        latest = max((int(name.partition("-")[0]) for name in names), default=0)
-        return max(time.time_ns(), latest + 1)
+        latest = max(self._segments(), default="0-")  # their numbers have leading zeros
+        return max(time.time_ns(), int(latest.partition("-")[0]) + 1)
+
+    def _segments(self) -> list[str]:
+        """Names of the journal's segments."""
+        if not self.journal.is_dir():
+            return []
+        return [name for name in os.listdir(self.journal) if name.endswith(".json")]
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         """Open the database, waiting for other programs; a damaged one is made anew."""
@@ -231,13 +264,9 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     def _take_in(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Add the journal's segments that the database does not hold yet, each once."""
-        if not self.journal.is_dir():
-            return
-        found = sorted(p.name for p in self.journal.iterdir() if p.suffix == ".json")
         known = {row[0] for row in connection.execute("SELECT name FROM segments").fetchall()}
-        for name in found:
-            if name not in known:
-                self._ingest(connection, name)
+        for name in sorted(set(self._segments()) - known):
+            self._ingest(connection, name)
 
     def _ingest(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         data = (self.journal / name).read_bytes()
@@ -301,18 +330,30 @@ def insert(
         raise LineageError(f"no lineage table {table!r}; there are {', '.join(_TABLES)}")
     if table in _KEYED:
         rows = list({tuple(row[column] for column in _KEYED[table]): row for row in rows}.values())
-    connection.register("incoming", pa.Table.from_pylist([dict(row) for row in rows]))
-    names = ", ".join(f'"{column}"' for column in rows[0])
+    kinds = _columns()[table]
+    names = list(rows[0])
     verb = "INSERT OR REPLACE" if table in _KEYED else "INSERT"
+    columns = ", ".join(f'"{name}"' for name in names)
+    values = ", ".join(f"unnest(?::{kinds[name]}[])" for name in names)
     # The table is one of _TABLES and the columns are those of our own records.
-    statement = f"{verb} INTO {table} ({names}) SELECT {names} FROM incoming"  # noqa: S608
-    connection.execute(statement)
-    connection.unregister("incoming")
+    statement = f"{verb} INTO {table} ({columns}) SELECT {values}"  # noqa: S608
+    connection.execute(statement, [[row[name] for row in rows] for name in names])
 
 
-def _head(row: Mapping[str, Any]) -> Head:
-    files = tuple(json.loads(row["files"] or "[]"))
-    return Head(row["data_version"], row["status"], row["reason"], files)
+@cache
+def _columns() -> dict[str, dict[str, str]]:
+    """Type of each column by table, as the schema file says; JSON travels as text."""
+    with duckdb.connect() as connection:
+        connection.execute(_SCHEMA.read_text(encoding="utf-8"))
+        sql = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
+        found: dict[str, dict[str, str]] = {}
+        for table, name, kind in connection.execute(sql).fetchall():
+            found.setdefault(table, {})[name] = kind.replace("JSON", "VARCHAR")
+        return found
+
+
+def _head(version: str, status: Status, reason: str, files: str | None) -> Head:
+    return Head(version, status, reason, tuple(json.loads(files)) if files else ())
 
 
 def _product(row: Mapping[str, Any]) -> Product:

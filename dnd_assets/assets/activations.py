@@ -31,10 +31,11 @@ class Activations(Stage):
     upstream = (PROBING_SET,)
     uses = ("targets", "compute")
     sources = (exemplars, pooling)
+    by_neuron = True
 
-    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
-        """The neuron, and K."""
-        return {"neuron": unit.neuron, "exemplars": bench.study.dissection.exemplars}
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """K."""
+        return {"exemplars": bench.study.dissection.exemplars}
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""

@@ -21,7 +21,7 @@ class CandidateConcepts(Stage):
     uses = ("summariser",)
     sources = (concepts,)
 
-    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
         """N_c and the seed of the caption orders."""
         return bench.study.dissection.model_dump(include={"candidates", "seed"})
 

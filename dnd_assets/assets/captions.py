@@ -19,7 +19,7 @@ class Captions(Stage):
     upstream = ("crops",)
     uses = ("captioner", "compute")
 
-    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Nothing but the model, whose settings are part of its fingerprint."""
         return {}
 

@@ -29,14 +29,14 @@ class Crops(Stage):
     upstream = ("activations",)
     uses = ("targets", "compute")
     sources = (crops, exemplars, images, pooling)
+    by_neuron = True
 
-    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
-        """The neuron and the settings of attention cropping."""
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """The settings of attention cropping."""
         names = ["exemplars", "crop"]
         if bench.study.dissection.crop:
             names += ["crops_per_image", "crop_overlap", "whole_image", "crop_size"]
-        chosen = bench.study.dissection.model_dump(include=set(names))
-        return {"neuron": unit.neuron, **chosen}
+        return bench.study.dissection.model_dump(include=set(names))
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""

@@ -20,7 +20,7 @@ class Labels(Stage):
     name = "labels"
     upstream = ("candidate_concepts", "scores")
 
-    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
         """How many labels, and how they are selected."""
         return bench.study.dissection.model_dump(include={"labels", "select"})
 

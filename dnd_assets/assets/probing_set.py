@@ -66,7 +66,7 @@ def _record(bench: Workbench, manifest: Manifest, run: str) -> Product:
             "artefacts": [artefact],
             "images": image_rows(new),
             "products": [product.row()],
-            "materializations": [asdict(record_of(bench, run, product))],
+            "materializations": [record_of(bench, run, product).row()],
         }
     )
     return product

@@ -32,11 +32,11 @@ class Scores(Stage):
     upstream = ("crops", "synthetic_images")
     uses = ("targets", "clip", "compute")
     sources = (scoring, pooling)
+    by_neuron = True
 
-    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
-        """The neuron, beta, t and the chosen function."""
-        chosen = bench.study.dissection.model_dump(include={"beta", "top_images", "scoring"})
-        return {"neuron": unit.neuron, **chosen}
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """Beta, t and the chosen function."""
+        return bench.study.dissection.model_dump(include={"beta", "top_images", "scoring"})
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""

@@ -31,7 +31,7 @@ class SyntheticImages(Stage):
     uses = ("text_to_image", "compute")
     sources = (seeds,)
 
-    def parameters(self, bench: Workbench, unit: Unit) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Q and the base seed."""
         return bench.study.dissection.model_dump(include={"images_per_concept", "seed"})
 

@@ -20,6 +20,10 @@ from typing import Any
 Json = Any
 """A value made of dict, list, str, int, float, bool and None."""
 
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
 
 def canonical(value: Json) -> str:
     """The one JSON text of `value`: sorted keys, no spaces, UTF-8, no NaN.
@@ -27,9 +31,7 @@ def canonical(value: Json) -> str:
     Raises:
         ValueError: when a number is NaN or infinite, which JSON cannot say.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def digest(value: Json) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from dnd_assets.lineage.fingerprint import canonical, digest
@@ -43,13 +44,13 @@ class Outcome:
     reason: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def data_version(self) -> str:
         """Hash of the content: equal content upstream stops a change there."""
         return digest({"status": self.status, "payload": self.payload})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Head:
     """What others need to know of a stored product: its version, status and store files."""
 
@@ -117,3 +118,7 @@ class Materialization:
     device: str
     seconds: float
     recorded_at: str
+
+    def row(self) -> dict[str, Any]:
+        """The row of table `materializations`."""
+        return dict(vars(self))

@@ -1,0 +1,35 @@
+"""Networks with as many units as a benchmark asks for."""
+
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+
+class Wide(nn.Module):
+    """Random linear units of an 8 x 8 picture; layer `units` has `count` of them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.units = nn.Linear(3 * 8 * 8, count)
+        generator = torch.Generator().manual_seed(0)
+        weights = torch.randn(self.units.weight.shape, generator=generator)
+        self.units.weight = nn.Parameter(weights)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Activations, (images, count)."""
+        return self.units(images.flatten(1))
+
+
+def wide_4000() -> nn.Module:
+    """4,000 units."""
+    return Wide(4_000)
+
+
+def wide_30000() -> nn.Module:
+    """30,000 units."""
+    return Wide(30_000)
+
+
+def transforms() -> v2.Compose:
+    """Eight pixels a side."""
+    return v2.Compose([v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
