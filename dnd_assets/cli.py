@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from dnd_assets.errors import DndError
 from dnd_assets.files import write_atomic
 from dnd_assets.home import dagster_home, state_folder
 from dnd_assets.study import Study, embedded_studies, load_study
+
+if TYPE_CHECKING:
+    from dnd_assets.plan import StagePlan
 
 app = typer.Typer(
     help="Plain-language labels for the neurons of vision networks, after Describe-and-Dissect.",
@@ -73,9 +76,13 @@ def _run(study: Study, units: list[str], assets: list[str]) -> None:
     started = time.monotonic()
     done = run_units(study, state_folder(), units, assets, lambda line: out.print(f"  {line}"))
     computed, reused = sum(done.computed.values()), sum(done.reused.values())
+    if not done.id:
+        out.print(f"All {done.units:,} units are up to date ({time.monotonic() - started:.1f} s).")
+        return
+    work = "".join(f", {count:,} {what}" for what, count in done.work.items())
     out.print(
         f"Run {done.id[:8]}: {done.units:,} units, {computed:,} products computed, {reused:,} "
-        f"reused, {time.monotonic() - started:.1f} s."
+        f"reused{work}, {time.monotonic() - started:.1f} s."
     )
 
 
@@ -100,6 +107,7 @@ def plan(
 
     Example: dnd plan worldnet/head
     """
+    from dnd_assets.assets.probing_set import look
     from dnd_assets.bench import build_bench, find_units
     from dnd_assets.definitions import STAGES
     from dnd_assets.plan import plan as make
@@ -107,15 +115,35 @@ def plan(
 
     bench = build_bench(load_study(study), state_folder())
     chosen = chosen_assets([name for name in assets.split(",") if name])
+    found = make(bench, STAGES, find_units(bench).select(units or []), chosen, look(bench))
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         table.add_column(name, justify="right" if name in ("compute", "reuse") else "left")
-    for one in make(bench, STAGES, find_units(bench).select(units or []), chosen):
-        cost = ", ".join(f"{count:,} {what}" for what, count in one.cost.items())
-        time_ = "" if one.seconds is None or not one.compute else f"about {one.seconds:,.1f} s"
+    for one in found:
         may = f"{one.may:,}" if one.may else ""
-        table.add_row(one.asset, f"{one.compute:,}", f"{one.reuse:,}", may, cost, time_)
+        shown = (f"{one.compute:,}", f"{one.reuse:,}", may, _work(one), _time(one))
+        table.add_row(one.asset, *shown)
     out.print(table)
+    for one in found:
+        for reason, count in list(one.why.items())[:5]:
+            out.print(f"  {count:,} x {reason if ':' in reason else f'{one.asset}: {reason}'}")
+    if not any(one.compute or one.may for one in found):
+        out.print("everything is up to date")
+
+
+def _work(planned: StagePlan) -> str:
+    """Work that is certain, and the most that may follow."""
+    sure = [f"{count:,} {what}" for what, count in planned.cost.items()]
+    most = [f"{count:,} {what}" for what, count in planned.most.items()]
+    return ", ".join(sure + ([f"up to {' and '.join(most)}"] if most else []))
+
+
+def _time(planned: StagePlan) -> str:
+    if planned.seconds is None or planned.most_seconds is None:
+        return "not measured yet" if planned.compute or planned.may else ""
+    if planned.may:
+        return f"{planned.seconds:,.1f} to {planned.most_seconds:,.1f} s"
+    return f"about {planned.seconds:,.1f} s" if planned.compute else ""
 
 
 @app.command()
@@ -249,11 +277,15 @@ def diff(
 def verify(
     study: StudyOption = None,
     rebuild: Annotated[int, typer.Option(help="Also compute this many products again.")] = 0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged files aside; a run makes them anew.")
+    ] = False,
 ) -> None:
     """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
     from dnd_assets.bench import build_bench
     from dnd_assets.definitions import STAGES
     from dnd_assets.verify import rebuild as again
+    from dnd_assets.verify import set_aside
     from dnd_assets.verify import verify as check
 
     bench = build_bench(load_study(study), state_folder(), lambda line: out.print(f"  {line}"))
@@ -264,11 +296,29 @@ def verify(
         out.print(f"{len(names):,} {'journal segments changed' if word == 'segments' else word}")
         for name in names[:20]:
             out.print(f"    {name}", markup=False)
+    if repair:
+        count = set_aside(bench, report)
+        out.print(f"{count:,} files set aside; `dnd run` computes what they held")
+    elif report.missing or report.changed:
+        out.print("`dnd verify --repair` sets them aside, `dnd run` computes what they held")
     products = again(bench, STAGES, rebuild) if rebuild else []
     for one in products:
         out.print(f"{'same' if one.same else 'DIFFERENT'}  {one.asset}  {one.unit}", markup=False)
     if not report.clean or not all(one.same for one in products):
         raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(study: StudyOption = None) -> None:
+    """Make the lineage database anew from the journal, which is the record."""
+    from resources.lineage_db import Lineage
+
+    load_study(study)
+    lineage = Lineage(root=str(state_folder()))
+    lineage.rebuild()
+    counts = lineage.query("SELECT count(*) AS n FROM segments")[0]["n"]
+    products = lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
+    out.print(f"{lineage.database}: {products:,} products from {counts:,} journal segments")
 
 
 @app.command()

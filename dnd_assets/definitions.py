@@ -9,7 +9,7 @@ import dagster as dg
 
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.activations import Activations
-from dnd_assets.assets.by_unit import ALWAYS, at_work, unit_asset
+from dnd_assets.assets.by_unit import ALWAYS, RunMemory, at_work, unit_asset
 from dnd_assets.assets.candidate_concepts import CandidateConcepts
 from dnd_assets.assets.captions import Captions
 from dnd_assets.assets.checks import stage_checks
@@ -81,8 +81,9 @@ def build_definitions(
     bench = replace(build_bench(study, home or state_folder()), **overrides)
     units = find_units(bench)
     partitions = dg.StaticPartitionsDefinition([unit.key for unit in units.select(only)])
+    memory = RunMemory()
     assets = [
-        unit_asset(stage, STAGES, bench, units, _spec(stage, bench, partitions))
+        unit_asset(stage, STAGES, bench, units, _spec(stage, bench, partitions), memory)
         for stage in STAGES.values()
     ]
     return dg.Definitions(

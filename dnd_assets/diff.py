@@ -36,38 +36,48 @@ def find_run(bench: Workbench, name: str) -> str:
 
 
 def diff(bench: Workbench, before: str, after: str) -> list[LabelChange]:
-    """Units labelled in both runs whose labels differ, with the causes of each.
+    """Units whose labels after the one run and after the other differ, with the causes of each.
+
+    A run leaves out what is up to date, so a unit's label after a run may be of an earlier one.
 
     Args:
         bench: the workbench.
         before: id of the earlier run.
         after: id of the later run.
     """
-    old, new = _labels(bench, before), _labels(bench, after)
+    ends = _end(bench, before), _end(bench, after)
+    old, new = (_labels(bench, end) for end in ends)
     found = []
     for unit in sorted(old.keys() & new.keys()):
         if old[unit] != new[unit]:
-            why = why_changed(bench, "labels", unit, before, after)
+            why = why_changed(bench, "labels", unit, *ends)
             found.append(LabelChange(unit, old[unit], new[unit], why))
     return found
 
 
-def _labels(bench: Workbench, run: str) -> dict[str, str]:
+def _end(bench: Workbench, run: str) -> str:
+    """When a run recorded its last product."""
+    sql = "SELECT max(recorded_at) AS at FROM materializations WHERE study = ? AND run = ?"
+    return str(bench.lineage.query(sql, [bench.study.name, run])[0]["at"])
+
+
+def _labels(bench: Workbench, end: str) -> dict[str, str]:
+    """The newest label of each unit at a moment."""
     sql = (
         "SELECT m.unit, m.status, p.payload ->> 'label' AS label FROM materializations m "
-        "JOIN products p USING (key) WHERE m.study = ? AND m.asset = 'labels' AND m.run = ?"
+        "JOIN products p USING (key) WHERE m.study = ? AND m.asset = 'labels' "
+        "AND m.recorded_at <= ? ORDER BY m.recorded_at, m.run"
     )
-    rows = bench.lineage.query(sql, [bench.study.name, run])
+    rows = bench.lineage.query(sql, [bench.study.name, end])
     return {row["unit"]: row["label"] or f"({row['status']})" for row in rows}
 
 
 def why_changed(
     bench: Workbench, asset: str, unit: str, before: str, after: str
 ) -> tuple[Change, ...]:
-    """First causes of the difference between two runs' products of one unit."""
+    """First causes of the difference between a unit's products at two moments."""
     found = versions(bench.lineage.query, bench.study.name, asset, unit)
-    old = next(one for one in found if one.run == before)
-    new = next(one for one in reversed(found) if one.run == after)
+    old, new = ([one for one in found if one.recorded_at <= end][-1] for end in (before, after))
     return tuple(changes(bench, asset, unit, old, new))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from dnd_assets.errors import StoreError
@@ -61,11 +60,8 @@ def collect(bench: Workbench, garbage: Garbage) -> None:
 
     What is needed again later is computed again.
     """
-    now = datetime.now(UTC).isoformat(timespec="microseconds")
     with bench.lineage.exclusive(bench.log):
-        bench.lineage.commit(
-            {"removed": [{"file": name, "recorded_at": now} for name in garbage.files]}
-        )
+        bench.lineage.record_removal(garbage.files, "no kept run reaches it")
         for name in garbage.files:
             for path in Path(bench.store.root).rglob(name):
                 path.unlink(missing_ok=True)

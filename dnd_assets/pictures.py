@@ -10,6 +10,7 @@ from PIL import Image
 
 from dnd_assets.errors import StoreError
 from dnd_assets.files import sha256
+from dnd_assets.lineage.records import artefact_row
 from dnd_assets.methods.images import decode, encode_png
 from resources.artefacts import ArtefactStore
 from resources.lineage_db import Lineage
@@ -64,7 +65,7 @@ class Pictures:
         blobs = [encode_png(image) for image in images]
         pack, hashes = self.store.put_pack(blobs)
         rows = [
-            {"hash": name, "file": pack, "kind": "png", "bytes": len(blob)}
+            artefact_row(name, pack, "png", len(blob))
             for name, blob in zip(hashes, blobs, strict=True)
         ]
         self.lineage.commit({"artefacts": rows})

@@ -1,15 +1,20 @@
 """`dnd plan`: what a run would compute and reuse, and what it would cost, before it starts.
 
 What the store and the lineage know is counted exactly. A stage whose inputs would be computed anew
-cannot be counted yet, since equal content stops the change there: its units are listed as `may`.
+cannot be counted yet, since equal content stops the change there: its units are listed as `may`,
+with the most that they can cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from dnd_assets.stage import Graph, Stage, load_inputs, reusable
+from dnd_assets.lineage.explain import own_changes
+from dnd_assets.lineage.records import RETRYABLE, Product
+from dnd_assets.stage import Graph, Resolved, Stage, load_inputs, reusable
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
@@ -24,7 +29,10 @@ class StagePlan:
         compute: units that are computed for certain.
         may: units whose inputs change; computed unless the new content equals the old.
         cost: work of the certain units, exactly: passes, captions, calls, pictures.
+        most: work of the `may` units, at most.
         seconds: time of the certain units from measured rates; None when nothing was measured.
+        most_seconds: the same with all `may` units.
+        why: reasons for which the certain units are computed, with the number of units of each.
     """
 
     asset: str
@@ -32,53 +40,151 @@ class StagePlan:
     compute: int = 0
     may: int = 0
     cost: dict[str, int] = field(default_factory=dict)
+    most: dict[str, int] = field(default_factory=dict)
     seconds: float | None = None
+    most_seconds: float | None = None
+    why: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One stage of a plan before it is counted.
+
+    Attributes:
+        stage: the stage.
+        resolved: units whose inputs are known, with their keys.
+        missing: those of them that will be computed.
+        waiting: units whose inputs will be computed anew.
+    """
+
+    stage: Stage
+    resolved: Mapping[Unit, Resolved]
+    missing: tuple[Unit, ...]
+    waiting: frozenset[Unit]
+
+
+def outlook(graph: Graph, units: Sequence[Unit]) -> Iterator[Outlook]:
+    """What is known of every stage before a run, in the order of the graph.
+
+    Raises:
+        UpstreamError: when the probing set has not been materialized under the present study.
+    """
+    changing: dict[str, set[Unit]] = {}
+    for name, stage in graph.stages.items():
+        waiting = {u for up in stage.upstream for u in changing.get(up, ())}
+        settled = [unit for unit in units if unit not in waiting]
+        resolved = graph.resolve(name, settled)
+        kept = reusable(graph.bench, resolved)
+        missing = tuple(unit for unit in settled if unit not in kept)
+        changing[name] = waiting.union(missing)
+        yield Outlook(stage, resolved, missing, frozenset(waiting))
 
 
 def plan(
-    bench: Workbench, stages: Mapping[str, Stage], units: Sequence[Unit], assets: Sequence[str]
+    bench: Workbench,
+    stages: Mapping[str, Stage],
+    units: Sequence[Unit],
+    assets: Sequence[str],
+    probing: Product | None = None,
 ) -> list[StagePlan]:
-    """What materializing `assets` for `units` would do under the present study and probing set.
+    """What materializing `assets` for `units` would do under the present study.
 
     Args:
         bench: the workbench.
         stages: all stages by name, in order.
         units: the units.
         assets: names of the stages, any order.
+        probing: the probing set as it is now; None takes the materialized one.
 
     Raises:
         UpstreamError: when the probing set has not been materialized under the present study.
     """
-    graph = Graph(bench, stages)
-    open_units: dict[str, set[Unit]] = {}
-    plans = []
-    for name, stage in stages.items():
-        waiting = {u for up in stage.upstream for u in open_units.get(up, set())}
-        settled = [unit for unit in units if unit not in waiting]
-        resolved = graph.resolve(name, settled)
-        kept = reusable(bench, resolved)
-        missing = [unit for unit in settled if unit not in kept]
-        open_units[name] = waiting | set(missing)
-        if name not in assets:
-            continue
-        sharers = {resolved[unit].key: unit for unit in reversed(missing)}
-        work = load_inputs(graph, stage, list(sharers.values()))
-        cost = stage.cost(bench, [one for one in work if all(p.ok for p in one.inputs.values())])
-        plans.append(
-            StagePlan(
-                name,
-                reuse=len(settled) - len(missing),
-                compute=len(missing),
-                may=len(waiting),
-                cost={what: count for what, count in cost.items() if count},
-                seconds=_seconds(bench, name, len(missing)),
-            )
-        )
-    return plans
+    graph = Graph(bench, stages, seen=probing)
+    with bench.lineage.connect():
+        return [_counted(graph, one) for one in outlook(graph, units) if one.stage.name in assets]
 
 
-def _seconds(bench: Workbench, asset: str, units: int) -> float | None:
-    """Time for some units at the mean rate of all that were ever computed here."""
+def _counted(graph: Graph, found: Outlook) -> StagePlan:
+    bench, stage = graph.bench, found.stage
+    sharers = {found.resolved[unit].key: unit for unit in reversed(found.missing)}
+    work = load_inputs(graph, stage, list(sharers.values()))
+    ready = [one for one in work if all(product.ok for product in one.inputs.values())]
+    cost = stage.cost(bench, ready) if ready else {}
+    may = len(found.waiting)
+    rate = _rate(bench, stage.name)
+    return StagePlan(
+        stage.name,
+        reuse=len(found.resolved) - len(found.missing),
+        compute=len(found.missing),
+        may=may,
+        cost={what: count for what, count in cost.items() if count},
+        most=stage.most(bench, may) if may else {},
+        seconds=None if rate is None else rate * len(found.missing),
+        most_seconds=None if rate is None else rate * (len(found.missing) + may),
+        why=dict(_reasons(bench, found).most_common()),
+    )
+
+
+def _rate(bench: Workbench, asset: str) -> float | None:
+    """Mean seconds for a unit, over all that were ever computed here."""
     sql = "SELECT avg(seconds) AS mean FROM materializations WHERE asset = ? AND NOT reused"
     mean = bench.lineage.query(sql, [asset])[0]["mean"]
-    return None if mean is None else float(mean) * units
+    return None if mean is None else float(mean)
+
+
+def _reasons(bench: Workbench, found: Outlook) -> Counter[str]:
+    """Why each missing unit has to be computed."""
+    asset = found.stage.name
+    newest = newest_keys(bench, asset) if found.missing else {}
+    before = bench.lineage.preimages({newest[u.key] for u in found.missing if u.key in newest})
+    reasons: Counter[str] = Counter()
+    for unit in found.missing:
+        state = found.resolved[unit]
+        if state.head is not None:
+            lost = state.head.status not in RETRYABLE
+            reasons["a stored file is gone" if lost else f"{state.head.status} before"] += 1
+        elif newest.get(unit.key) not in before:
+            reasons["never made"] += 1
+        else:
+            reasons.update(_differences(bench, asset, before[newest[unit.key]], state.preimage))
+    return reasons
+
+
+def _differences(
+    bench: Workbench, asset: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[str]:
+    inputs = {**old["inputs"], **new["inputs"]}
+    changed = [name for name in inputs if old["inputs"].get(name) != new["inputs"].get(name)]
+    own = [str(change) for change in own_changes(bench.lineage.query, asset, old, new)]
+    return [*own, *(f"{asset}: other {name}" for name in changed)]
+
+
+def out_of_date(
+    bench: Workbench,
+    stages: Mapping[str, Stage],
+    units: Sequence[Unit],
+    assets: Sequence[str],
+    probing: Product | None = None,
+) -> set[Unit]:
+    """Units for which a run of `assets` would compute anything, or would announce another product.
+
+    A stored product that is not the newest of its study has to be announced again.
+
+    Raises:
+        UpstreamError: when the probing set has not been materialized under the present study.
+    """
+    due: set[Unit] = set()
+    with bench.lineage.connect():
+        for one in outlook(Graph(bench, stages, seen=probing), units):
+            if one.stage.name in assets:
+                due |= {*one.missing, *one.waiting}
+                newest = newest_keys(bench, one.stage.name)
+                due |= {u for u, state in one.resolved.items() if newest.get(u.key) != state.key}
+    return due
+
+
+def newest_keys(bench: Workbench, asset: str) -> dict[str, str]:
+    """Key of the product that the study announced last, by unit."""
+    sql = "SELECT unit, key FROM latest WHERE study = ? AND asset = ?"
+    rows = bench.lineage.query(sql, [bench.study.name, asset])
+    return {row["unit"]: row["key"] for row in rows}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 
+from dnd_assets.assets.probing_set import look
+from dnd_assets.bench import build_bench, find_units
 from dnd_assets.definitions import STAGES, build_definitions
-from dnd_assets.errors import DndError, not_found
+from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
+from dnd_assets.plan import newest_keys, out_of_date
 from dnd_assets.stage import PROBING_SET
 from dnd_assets.study import Study
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
 from resources.lineage_db import Lineage
 
 ASSETS = (PROBING_SET, *STAGES)
@@ -27,16 +32,19 @@ class Run:
     """What a run did.
 
     Attributes:
-        id: the run's id, in Dagster and in lineage.
+        id: the run's id, in Dagster and in lineage; empty when everything was up to date and no
+            run was made.
         units: how many units it covered.
         computed: products made anew, by asset.
         reused: products taken from the store, by asset.
+        work: forward passes, captions, calls and pictures that it took.
     """
 
     id: str
     units: int
     computed: dict[str, int]
     reused: dict[str, int]
+    work: dict[str, int] = field(default_factory=dict)
 
 
 def chosen_assets(names: Sequence[str]) -> list[str]:
@@ -70,6 +78,8 @@ def run(
 ) -> Run:
     """Materialize assets for some units of a study in one Dagster run.
 
+    Units for which nothing would change are left out, as `make` does.
+
     Args:
         study: the study.
         home: the state folder.
@@ -81,10 +91,15 @@ def run(
         RunFailedError: when a step failed; finished work is kept.
     """
     selection = [dg.AssetKey(name) for name in chosen_assets(assets)]
-    definitions = build_definitions(study, home, units, log=log)
-    keys = _partition_keys(definitions)
+    bench = build_bench(study, home, log)
+    chosen = find_units(bench).select(units)
     dagster_home(home)
     with dg.DagsterInstance.get() as instance:
+        due = _due(bench, instance, chosen, chosen_assets(assets))
+        if not due:
+            return Run("", len(chosen), {}, {})
+        definitions = build_definitions(study, home, due, log=log)
+        keys = _partition_keys(definitions)
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,
@@ -99,7 +114,31 @@ def run(
     if not result.success:
         raise RunFailedError(_first_cause(result))
     counts = _counts(home, result.run_id)
-    return Run(result.run_id, len(keys), counts[False], counts[True])
+    return Run(result.run_id, len(keys), counts[False], counts[True], _work(home, result.run_id))
+
+
+def _due(
+    bench: Workbench, instance: dg.DagsterInstance, units: Sequence[Unit], assets: Sequence[str]
+) -> list[str]:
+    """Keys of the units for which a run has anything to do; all when the images have changed."""
+    everything = [unit.key for unit in units]
+    probing = look(bench)
+    if PROBING_SET in assets and newest_keys(bench, PROBING_SET).get("") != probing.key:
+        return everything
+    try:
+        due = {unit.key for unit in out_of_date(bench, STAGES, units, assets)}
+    except UpstreamError:
+        return everything  # the run says what is missing
+    for name in assets:
+        if name != PROBING_SET:
+            due |= set(everything) - instance.get_materialized_partitions(dg.AssetKey(name))
+    return [key for key in everything if key in due]
+
+
+def _work(home: Path, run_id: str) -> dict[str, int]:
+    sql = "SELECT what, sum(count) AS n FROM work WHERE run = ? GROUP BY what ORDER BY what"
+    rows = Lineage(root=str(home)).query(sql, [run_id])
+    return {row["what"]: int(row["n"]) for row in rows}
 
 
 def _partition_keys(definitions: dg.Definitions) -> list[str]:

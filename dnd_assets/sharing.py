@@ -38,14 +38,23 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str]:
 def captions_to_make(bench: Workbench, images: Iterable[str]) -> int:
     """How many of the pictures have no caption yet."""
     provider = bench.lineage.provider(bench.captioner.fingerprint())
-    return len(_missing(bench, "caption", provider, sorted(set(images)))[0])
+    wanted = sorted(set(images))
+    return len(wanted) - len(at_hand(bench, "caption", provider, wanted))
 
 
 def paintings_to_make(bench: Workbench, requests: Iterable[PaintRequest]) -> int:
     """How many of the synthetic pictures have not been painted yet."""
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
     items = sorted({canonical([r.concept, r.seed]) for r in requests})
-    return len(_missing(bench, "painting", provider, items)[0])
+    return len(items) - len(at_hand(bench, "painting", provider, items))
+
+
+def most_paintings(bench: Workbench, units: int) -> int:
+    """How many accepted synthetic pictures units may have: Q for each candidate concept."""
+    setting = bench.study.dissection
+    # Candidates that end in "design" or "graphic" count twice: see `concepts.clean_concepts`.
+    asked = setting.exemplars if bench.study.summariser.kind == "none" else setting.candidates
+    return units * 2 * asked * setting.images_per_concept
 
 
 def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintRequest, Any]:
@@ -78,31 +87,35 @@ def _once(
     work: Callable[[Sequence[str]], Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Known results, and `work` for the others in batches, each committed when it is done."""
-    missing, known = _missing(bench, kind, provider, items)
+    known = at_hand(bench, kind, provider, items)
+    missing = [item for item in items if item not in known]
     progress = bench.progress(f"{kind}s", len(missing))
     for part in _parts(missing, batch):
         done = work(part)
-        rows = [
-            {"kind": kind, "provider": provider, "item": item, "value": canonical(value)}
-            for item, value in done.items()
-        ]
+        rows = [shared_row(kind, provider, item, value) for item, value in done.items()]
         bench.lineage.commit({"shared": rows})
         known.update(done)
+        bench.count(f"{kind}s", len(part))
         progress.advance(len(part))
     return known
 
 
-def _missing(
-    bench: Workbench, kind: str, provider: str, items: Sequence[str]
-) -> tuple[list[str], dict[str, Any]]:
-    """Items without a result, and the results there are."""
-    found = bench.lineage.shared(kind, provider, items)
-    known = {item: value for item, value in found.items() if _at_hand(bench, value)}
-    return [item for item in items if item not in known], known
+def shared_row(kind: str, provider: str, item: str, value: Any) -> dict[str, Any]:
+    """The row of table `shared` for one result."""
+    return {"kind": kind, "provider": provider, "item": item, "value": canonical(value)}
 
 
-def _at_hand(bench: Workbench, value: Any) -> bool:
-    return not isinstance(value, dict) or "file" not in value or bench.store.has(value["file"])
+def at_hand(bench: Workbench, kind: str, provider: str, items: Sequence[str]) -> dict[str, Any]:
+    """The stored results among `items` whose file, if they have one, is in the store."""
+    there: dict[str | None, bool] = {None: True}
+    known = {}
+    for item, value in bench.lineage.shared(kind, provider, items).items():
+        file = value.get("file") if isinstance(value, dict) else None
+        if file not in there:
+            there[file] = bench.store.has(str(file))
+        if there[file]:
+            known[item] = value
+    return known
 
 
 def layer_provider(bench: Workbench, unit: Unit) -> str:
@@ -139,7 +152,7 @@ def activations(
         return bench.targets.activations(model, poolings, images, len(images))
 
     batch = bench.study.compute.batch.target
-    return _vectors(bench, "activations", providers, needs, batch, run, label)
+    return _vectors(bench, "activations", providers, needs, batch, run, label, "forward passes")
 
 
 def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[str]]) -> int:
@@ -166,9 +179,9 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
         return {"clip": bench.clip.embed_images(images, len(images))}
 
     needs = {"clip": images}
-    return _vectors(bench, "embeddings", {"clip": provider}, needs, batch, run, "embeddings")[
-        "clip"
-    ]
+    by_name = {"clip": provider}
+    found = _vectors(bench, "embeddings", by_name, needs, batch, run, "embeddings", "embeddings")
+    return found["clip"]
 
 
 def _vectors(
@@ -179,6 +192,7 @@ def _vectors(
     batch: int,
     run: Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, Matrix]],
     label: str,
+    work: str,
 ) -> dict[str, tuple[dict[str, int], Matrix]]:
     """Read the known rows of each name, compute the others in one pass over the pictures."""
     tables = {
@@ -197,6 +211,7 @@ def _vectors(
             filled = [*images, *[images[-1]] * (batch - len(part))]
             for name, values in run(filled, names).items():
                 parts[name].append(values[: len(part)])
+            bench.count(work, len(part))
             progress.advance(len(part))
         for name in names:
             rows = [row for row, one in enumerate(block) if one in missing[name]]

@@ -12,9 +12,9 @@ import platform
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
 from types import ModuleType
@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from dnd_assets.errors import UpstreamError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
-from dnd_assets.lineage.records import RETRYABLE, Head, Materialization, Outcome, Product
+from dnd_assets.lineage.records import RETRYABLE, Head, Materialization, Outcome, Product, now
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.workbench import Workbench
 
@@ -91,6 +91,10 @@ class Stage(ABC):
         """What `compute` would have to do for `work`, counted exactly, by kind."""
         return {}
 
+    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+        """What `compute` may have to do at most for units whose inputs are not known yet."""
+        return {}
+
     def code(self) -> str:
         """Code version of everything that the stage runs."""
         return code_version(*self.sources, sys.modules[type(self).__module__])
@@ -135,11 +139,15 @@ class Graph:
     Attributes:
         bench: the workbench.
         stages: the stages by name.
+        known: what has been resolved; the stages of one run share it, so that each key is worked
+            out once and a run's products rest on one state of the inputs.
+        seen: the probing set to reckon with, when it is not the materialized one.
     """
 
     bench: Workbench
     stages: Mapping[str, Stage]
-    _known: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
+    known: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
+    seen: Product | None = None
 
     def resolve(self, asset: str, units: Sequence[Unit]) -> dict[Unit, Resolved]:
         """The key of each unit's product and what the store holds under it.
@@ -149,7 +157,7 @@ class Graph:
                 the present study; says which, and what to run.
         """
         stage = self.stages[asset]
-        asked = [unit for unit in units if (asset, unit) not in self._known]
+        asked = [unit for unit in units if (asset, unit) not in self.known]
         inputs = self._versions(stage, asked)
         recipes = self._recipes(stage, asked)
         keys = {}
@@ -161,8 +169,8 @@ class Graph:
         for unit, key in keys.items():
             recipe = recipes[unit.model, unit.layer]
             own = unit.neuron if stage.by_neuron else None
-            self._known[asset, unit] = Resolved(recipe, inputs[unit], own, key, heads.get(key))
-        return {unit: self._known[asset, unit] for unit in units}
+            self.known[asset, unit] = Resolved(recipe, inputs[unit], own, key, heads.get(key))
+        return {unit: self.known[asset, unit] for unit in units}
 
     def _recipes(
         self, stage: Stage, units: Sequence[Unit]
@@ -181,7 +189,7 @@ class Graph:
     def forget(self, asset: str, units: Iterable[Unit]) -> None:
         """Drop what was worked out for an asset, after its products have changed."""
         for unit in units:
-            self._known.pop((asset, unit), None)
+            self.known.pop((asset, unit), None)
 
     def _versions(self, stage: Stage, units: Sequence[Unit]) -> dict[Unit, dict[str, str]]:
         versions: dict[Unit, dict[str, str]] = {unit: {} for unit in units}
@@ -203,6 +211,8 @@ class Graph:
         Raises:
             UpstreamError: when it was never materialized, or for other folders.
         """
+        if self.seen is not None:
+            return self.seen
         study = self.bench.study
         sql = "SELECT key FROM latest WHERE study = ? AND asset = ?"
         rows = self.bench.lineage.query(sql, [study.name, PROBING_SET])
@@ -268,7 +278,9 @@ def materialize(
         for part in _parts([unit for unit in units if unit in kept]):
             yield from recorder.reuse({unit: resolved[unit] for unit in part})
         if missing:
+            before = Counter(bench.tally)
             yield from _compute(graph, stage, missing, recorder)
+            recorder.tally(bench.tally - before)
             graph.forget(stage.name, missing)
 
 
@@ -324,6 +336,11 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
         products = graph.bench.lineage.products(state.key for state in resolved.values())
         for unit, state in resolved.items():
             inputs[unit][name] = products[state.key]
+            if state.head is None or products[state.key].data_version != state.head.data_version:
+                raise UpstreamError(
+                    f"{name} of {unit} was made anew by another run meanwhile. Run again: finished "
+                    "work is kept."
+                )
     return [Work(unit, inputs[unit]) for unit in units]
 
 
@@ -362,6 +379,12 @@ class _Recorder:
             for unit, outcome in outcomes.items()
         }
         yield from self._recorded(products, reused=False)
+
+    def tally(self, work: Mapping[str, int]) -> None:
+        """Record what was really done to compute the stage."""
+        names = {"run": self._run, "study": self._bench.study.name, "asset": self._stage.name}
+        rows = [{**names, "what": what, "count": count} for what, count in work.items()]
+        self._bench.lineage.commit({"work": rows})
 
     def _recorded(self, products: Mapping[Unit, Product], *, reused: bool) -> list[Announcement]:
         share = (time.monotonic() - self._since) / max(len(products), 1)
@@ -411,7 +434,7 @@ def record_of(
         reused=reused,
         device=device,
         seconds=round(seconds, 6),
-        recorded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        recorded_at=now(),
     )
 
 
@@ -425,7 +448,7 @@ def record_run(bench: Workbench, run: str) -> None:
     row = {
         "run": run,
         "study": name,
-        "recorded_at": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "recorded_at": now(),
         "definition": canonical(bench.study.model_dump(mode="json")),
         "versions": canonical({"python": platform.python_version(), **libraries}),
     }

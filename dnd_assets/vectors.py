@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.errors import StoreError
+from dnd_assets.lineage.records import artefact_row
 from resources.artefacts import ArtefactStore
 from resources.lineage_db import Lineage
 
@@ -100,9 +101,7 @@ class Vectors:
         file = self.store.put_arrays(arrays)
         size = self.store.path(file).stat().st_size
         row = {"kind": kind, "provider": provider, "item": file, "value": f'{{"rows":{len(ids)}}}'}
-        artefact = {
-            "hash": file.partition(".")[0], "file": file, "kind": kind, "bytes": size
-        }  # fmt: skip
+        artefact = artefact_row(file.partition(".")[0], file, kind, size)
         self.lineage.commit({"artefacts": [artefact], "shared": [row]})
 
     def _blocks(self, kind: str, provider: str) -> Iterator[tuple[NDArray[np.uint8], Matrix]]:

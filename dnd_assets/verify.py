@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from dnd_assets.stage import Graph, Stage, materialize
 from dnd_assets.workbench import Workbench
 from resources.artefacts import ArtefactStore
 from resources.lineage_db import Lineage
+
+_GONE = """
+SELECT file FROM removed GROUP BY file HAVING max(recorded_at) >
+  (SELECT max(recorded_at) FROM artefacts WHERE artefacts.file = removed.file)
+"""
+"""Files removed on purpose whose content has not been stored again since."""
 
 
 @dataclass
@@ -49,9 +56,8 @@ def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) ->
         advance: called with the number of files done since the last call.
     """
     report = Report(segments=bench.lineage.changed_segments())
-    rows = bench.lineage.query("SELECT DISTINCT file FROM artefacts")
-    gone = {row["file"] for row in bench.lineage.query("SELECT file FROM removed")}
-    known = {row["file"] for row in rows}
+    known = {row["file"] for row in bench.lineage.query("SELECT DISTINCT file FROM artefacts")}
+    gone = {row["file"] for row in bench.lineage.query(_GONE)}
     root = Path(bench.store.root)
     there = {path.name: path for path in root.rglob("*") if path.is_file()}
     report.files = len(known)
@@ -63,6 +69,27 @@ def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) ->
             report.changed.append(name)
         advance(1)
     return report
+
+
+def set_aside(bench: Workbench, report: Report) -> int:
+    """Take damaged files out of use, so that the next run computes what they held.
+
+    A changed file is renamed to end in `.damaged`; that and missing files are recorded as gone.
+
+    Args:
+        bench: the workbench.
+        report: what `verify` found.
+
+    Returns:
+        How many files are out of use now.
+    """
+    lost = sorted({*report.changed, *report.missing})
+    with bench.lineage.exclusive(bench.log):
+        bench.lineage.record_removal(lost, "damaged or lost")
+        for name in report.changed:
+            with suppress(OSError):  # gone by now
+                bench.store.path(name).replace(bench.store.path(name).with_suffix(".damaged"))
+    return len(lost)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +39,8 @@ class Workbench:
         text_to_image: concepts to pictures.
         clip: the image-text encoder.
         log: where progress goes.
+        tally: work done so far by this process, by kind, as `dnd plan` counts it.
+        tally: work done so far, by kind, as `dnd plan` counts it.
     """
 
     study: Study
@@ -51,6 +54,7 @@ class Workbench:
     text_to_image: TextToImage
     clip: OpenClip
     log: Callable[[str], None] = field(default=lambda _: None)
+    tally: Counter[str] = field(default_factory=Counter)
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -66,6 +70,10 @@ class Workbench:
         """The study's entry for a unit's layer."""
         model = self.study.model(unit.model)
         return next(layer for layer in model.layers if layer.path == unit.layer)
+
+    def count(self, what: str, number: int) -> None:
+        """Count work that was really done: passes, captions, calls, pictures."""
+        self.tally[what] += number
 
     def progress(self, label: str, total: int) -> Progress:
         """Progress with rate and time left, written to the log."""

@@ -27,7 +27,7 @@ from pydantic import PrivateAttr
 from dnd_assets.errors import LineageError
 from dnd_assets.files import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
-from dnd_assets.lineage.records import Head, Outcome, Product, Status
+from dnd_assets.lineage.records import Head, Outcome, Product, Status, now
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows to record, by table."""
@@ -36,7 +36,7 @@ _SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
 _TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
-    "removed",
+    "removed", "work",
 )  # fmt: skip
 _KEYED = {
     "products": ("key",),
@@ -172,6 +172,12 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             rows = connection.execute(sql, [wanted]).fetchall()
         return {key: _head(*rest) for key, *rest in rows}
 
+    def preimages(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the stored products among `keys` were made from, by key."""
+        sql = "SELECT key, preimage FROM products WHERE key IN (SELECT unnest(?::VARCHAR[]))"
+        rows = self.query(sql, [list(keys)])
+        return {row["key"]: json.loads(row["preimage"]) for row in rows}
+
     def shared(self, kind: str, provider: str, items: Iterable[str]) -> dict[str, Any]:
         """Stored results among `items` of one kind and provider, by item."""
         wanted = list(dict.fromkeys(items))
@@ -202,6 +208,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
                 self.commit({"providers": [row]})
             self._known.add(name)
         return name
+
+    def record_removal(self, files: Sequence[str], why: str) -> None:
+        """Record that store files are gone on purpose, until their content is stored again."""
+        removed = [{"file": name, "recorded_at": now(), "why": why} for name in files]
+        self.commit({"removed": removed})
 
     def changed_segments(self) -> list[str]:
         """Journal segments whose content is not what their name says, oldest first."""
@@ -243,7 +254,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """Names of the journal's segments."""
         if not self.journal.is_dir():
             return []
-        return [name for name in os.listdir(self.journal) if name.endswith(".json")]
+        return [path.name for path in self.journal.iterdir() if path.suffix == ".json"]
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         """Open the database, waiting for other programs; a damaged one is made anew."""
@@ -336,7 +347,7 @@ def insert(
     columns = ", ".join(f'"{name}"' for name in names)
     values = ", ".join(f"unnest(?::{kinds[name]}[])" for name in names)
     # The table is one of _TABLES and the columns are those of our own records.
-    statement = f"{verb} INTO {table} ({columns}) SELECT {values}"  # noqa: S608
+    statement = f"{verb} INTO {table} ({columns}) SELECT {values}"
     connection.execute(statement, [[row[name] for row in rows] for name in names])
 
 

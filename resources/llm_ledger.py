@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from resources.lineage_db import Lineage
@@ -14,9 +15,11 @@ class LineageLedger:
 
     Attributes:
         lineage: the database; a call that was put is journaled before `put` returns.
+        on_paid: told each call that was made, after it has been kept.
     """
 
     lineage: Lineage
+    on_paid: Callable[[StoredCall], None] = lambda _: None
 
     def get(self, request_hash: str) -> StoredCall | None:
         """The stored call of a request, if there is one."""
@@ -28,3 +31,4 @@ class LineageLedger:
         """Keep a call for good; one that is stored already stays as it is."""
         if self.get(call.request) is None:
             self.lineage.commit({"llm_calls": [call.row()]})
+        self.on_paid(call)

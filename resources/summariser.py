@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 from dagster import ConfigurableResource
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -28,6 +28,7 @@ from resources.llm import (
     check_base_url,
     converse,
     read_key,
+    request_hash,
 )
 
 Answer = TypeVar("Answer")
@@ -104,6 +105,16 @@ class Summariser(ConfigurableResource):  # type: ignore[type-arg]
             if on_each is not None:
                 on_each(index, results[-1])
         return results
+
+    def calls_to_make(
+        self, captions: Sequence[Sequence[str]], n: int, seed: int, ledger: CallLedger
+    ) -> dict[str, int]:
+        """Calls to a language model that `summarise_many` would have to make, without repairs.
+
+        Returns:
+            The tokens that each call may use, by the hash of its request; empty without a model.
+        """
+        return {}
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything that changes the answers, as JSON; no key."""
@@ -206,6 +217,24 @@ class ChatSummariser(Summariser):
             finally:
                 self._tokens_used = budget.used + budget.reserved
         return [results[index] for index in range(len(captions))]
+
+    def calls_to_make(
+        self, captions: Sequence[Sequence[str]], n: int, seed: int, ledger: CallLedger
+    ) -> dict[str, int]:
+        """Follow every dialogue through the stored calls; see `Summariser.calls_to_make`."""
+        calls: dict[str, int] = {}
+        for unit in map(_usable, captions):
+            dialogue = self._dialogue(unit, n, seed)
+            answer: StoredCall | None = None
+            with suppress(StopIteration):
+                while True:
+                    body = dialogue.send(cast("StoredCall", answer))
+                    name = request_hash(body)
+                    answer = ledger.get(name)
+                    if answer is None:
+                        calls[name] = Budget.estimate(body)
+                        answer = _supposed(name, body, unit)
+        return calls
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, temperature, and the code of prompts and dialogue."""
@@ -335,6 +364,15 @@ def _ask(request: dict[str, Json], read: Callable[[str], Answer], calls: list[st
     return read(_content(call, calls))
 
 
+def _supposed(name: str, body: Mapping[str, Json], captions: Sequence[str]) -> StoredCall:
+    """A sound answer to a request that was never made: what is asked next depends on it."""
+    shortening = body["response_format"]["json_schema"]["name"] == _schema_name(_Concepts)
+    words = [f"supposed {name[:16]} {index}" for index in range(len(captions))]
+    answer = _Concepts(concepts=words) if shortening else _Concept(concept=words[0])
+    message = {"role": "assistant", "content": answer.model_dump_json()}
+    return StoredCall(name, body, {"choices": [{"message": message}]})
+
+
 def _content(call: StoredCall, calls: list[str]) -> str:
     """What the model wrote; ends the dialogue when the call failed."""
     if call.request:
@@ -384,7 +422,7 @@ def _request(
     limit: int,
     seed: int,
 ) -> dict[str, Json]:
-    schema = {"name": answer.__name__.strip("_").lower(), "strict": True}
+    schema = {"name": _schema_name(answer), "strict": True}
     return {
         **settings,
         "messages": messages,
@@ -395,6 +433,10 @@ def _request(
             "json_schema": {**schema, "schema": answer.model_json_schema()},
         },
     }
+
+
+def _schema_name(answer: type[BaseModel]) -> str:
+    return answer.__name__.strip("_").lower()
 
 
 def _again(request: Mapping[str, Json], answer: str, problem: str) -> dict[str, Json]:

@@ -80,8 +80,9 @@ def label(
     chosen = find_units(bench).select(units)
     probing_set.materialize(bench, run)
     found = {}
+    graph = Graph(bench, STAGES)
     for stage in STAGES.values():
-        for one in materialize(Graph(bench, STAGES), stage, chosen, run):
+        for one in materialize(graph, stage, chosen, run):
             assert (stage.name, one.unit.key) not in found, "announced twice"
             found[stage.name, one.unit.key] = one
         if stage.name == last:

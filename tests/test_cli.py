@@ -60,13 +60,20 @@ def test_run_tells_what_it_did_and_what_comes_next(project):
     assert "probing images 18/18" in output
     assert "4 units, 29 products computed, 0 reused" in output
     assert "dnd trace" in output
+    for work in ("captions", "forward passes", "activation maps", "embeddings", "paintings"):
+        assert f" {work}" in output.split("Run ")[1]
 
 
-def test_run_again_reuses_everything(project):
+def test_a_run_with_nothing_to_do_says_so_and_makes_none(project):
     folder, _ = project
-    result = _dnd(folder, "run", "net/colours/0-1", "--assets", "+labels")
-    assert result.exit_code == 0
-    assert "2 units, 1 products computed, 14 reused" in result.output, "the scan is always made"
+    lineage = Lineage(root=str(folder / "state"))
+    before = lineage.query("SELECT count(*) AS n FROM materializations")
+    for arguments in (["net/colours"], ["net/colours/0-1", "--assets", "+labels"]):
+        result = _dnd(folder, "run", *arguments)
+        assert result.exit_code == 0
+        assert "units are up to date" in result.output
+    assert lineage.query("SELECT count(*) AS n FROM materializations") == before
+    assert "everything is up to date" in _dnd(folder, "plan", "net/colours").output
 
 
 def test_runs_are_in_the_dagster_instance(project, monkeypatch):

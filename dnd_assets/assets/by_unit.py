@@ -7,19 +7,33 @@ last event has no public constructor; this is the only file that reaches for it.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
 
 from dnd_assets.assets.metadata import unit_metadata
-from dnd_assets.stage import PROBING_SET, Announcement, Graph, Stage, materialize
-from dnd_assets.units import UnitIndex
+from dnd_assets.stage import PROBING_SET, Announcement, Graph, Resolved, Stage, materialize
+from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workbench import Workbench
 from resources.compute import GPU_POOL
 
 ALWAYS = ("lineage", "store")
 """Resources that every stage needs."""
+
+
+@dataclass
+class RunMemory:
+    """What the run at work has resolved, handed from stage to stage; one run at a time."""
+
+    run: str = ""
+    known: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
+
+    def of(self, run: str) -> dict[tuple[str, Unit], Resolved]:
+        """What was resolved in this run; another run starts with nothing."""
+        if run != self.run:
+            self.run, self.known = run, {}
+        return self.known
 
 
 def unit_asset(
@@ -28,6 +42,7 @@ def unit_asset(
     bench: Workbench,
     units: UnitIndex,
     spec: dg.AssetSpec,
+    memory: RunMemory,
 ) -> dg.AssetsDefinition:
     """The asset of one stage, partitioned by unit; all units of a run are computed together.
 
@@ -37,6 +52,7 @@ def unit_asset(
         bench: the study with its resources; those that the stage uses come from Dagster.
         units: the units by partition key.
         spec: key, dependencies, partitions and what the interface says.
+        memory: shared by the stages.
     """
     needed = {*ALWAYS, *stage.uses}
 
@@ -51,7 +67,7 @@ def unit_asset(
     def compute(context: dg.AssetExecutionContext) -> Iterator[object]:
         table = at_work(context, bench, needed)
         chosen = [units[key] for key in context.partition_keys]
-        graph = Graph(table, stages)
+        graph = Graph(table, stages, memory.of(context.run_id))
         pointers = _input_pointers(context.instance, stage)
         for announcement in materialize(graph, stage, chosen, context.run_id):
             yield _event(table, stage, announcement, pointers)

@@ -10,6 +10,7 @@ from dnd_assets.methods import concepts
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
+from resources.llm import StoredCall
 from resources.llm_ledger import LineageLedger
 
 
@@ -30,27 +31,47 @@ class CandidateConcepts(Stage):
         return {"summariser": bench.lineage.provider(bench.summariser.fingerprint())}
 
     def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
-        """Calls to a language model, without repairs: one to shorten, N_c to label."""
+        """Calls to a language model that were never made, and their tokens at most.
+
+        A wrong answer costs a call more, to repair it.
+        """
+        setting = bench.study.dissection
+        with bench.lineage.connect():
+            calls = bench.summariser.calls_to_make(
+                _texts(work), setting.candidates, setting.seed, LineageLedger(bench.lineage)
+            )
+        return {"LLM calls": len(calls), "LLM tokens at most": sum(calls.values())}
+
+    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+        """One call to shorten the captions and N_c to label them, each repaired once or twice."""
         if bench.study.summariser.kind != "chat":
             return {}
-        return {"LLM calls": len(work) * (1 + bench.study.dissection.candidates)}
+        return {"LLM calls": units * (2 + 3 * bench.study.dissection.candidates)}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `candidates`, in the summariser's order."""
         setting = bench.study.dissection
-        texts = [
-            [entry["caption"] for entry in one.inputs["captions"].payload["captions"]]
-            for one in work
-        ]
         progress = bench.progress("candidate concepts", len(work))
         found = bench.summariser.summarise_many(
-            texts,
+            _texts(work),
             setting.candidates,
             setting.seed,
             lambda *_: progress.advance(1),
-            LineageLedger(bench.lineage),
+            LineageLedger(bench.lineage, lambda call: _count(bench, call)),
         )
         for one, summary in zip(work, found, strict=True):
             payload = {"candidates": list(summary.candidates)}
             notes = {"calls": list(summary.calls)}
             yield one, Outcome(summary.status, payload, summary.reason, notes)
+
+
+def _texts(work: Sequence[Work]) -> list[list[str]]:
+    """The captions of each unit."""
+    return [
+        [entry["caption"] for entry in one.inputs["captions"].payload["captions"]] for one in work
+    ]
+
+
+def _count(bench: Workbench, call: StoredCall) -> None:
+    bench.count("LLM calls", 1)
+    bench.count("LLM tokens", call.prompt_tokens + call.completion_tokens)

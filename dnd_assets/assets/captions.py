@@ -31,6 +31,10 @@ class Captions(Stage):
         """Pictures that have no caption yet."""
         return {"captions": captions_to_make(bench, [n for one in work for n in _activating(one)])}
 
+    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+        """A caption for each of K pictures."""
+        return {"captions": units * bench.study.dissection.exemplars}
+
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `captions` [{image, caption}], most activating image first."""
         chosen = {one.unit: _activating(one) for one in work}

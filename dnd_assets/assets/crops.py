@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
+from dnd_assets.lineage.fingerprint import canonical, code_version
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import crops, exemplars, images, pooling
-from dnd_assets.sharing import activations, layer_provider
+from dnd_assets.sharing import activations, at_hand, layer_provider, shared_row
 from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.units import Unit
+from dnd_assets.units import Unit, by_layer
 from dnd_assets.workbench import Workbench
 
 Found = dict[Unit, list[dict[str, Any]]]
 """Crops by unit: image, crop, box, threshold, file."""
+Wanted = list[tuple[Unit, str]]
+"""Units with the exemplars whose crops they need."""
 
 
 class Crops(Stage):
@@ -47,8 +50,18 @@ class Crops(Stage):
         if not bench.study.dissection.crop:
             return {}
         models = dict.fromkeys(one.unit.model for one in work)
-        wanted = [_exemplars(bench, m, [w for w in work if w.unit.model == m]) for m in models]
-        return {"activation maps": sum(len(found) for found in wanted)}
+        lacking = [_lacking(bench, _wanted(bench, model, work))[0] for model in models]
+        maps = sum(len(_by_image(wanted)) for wanted in lacking)
+        passes = sum(len(wanted) for wanted in lacking) * bench.study.dissection.crops_per_image
+        return {"activation maps": maps, "forward passes at most": passes}
+
+    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+        """A map for each of K exemplars, and a pass for each crop of it."""
+        setting = bench.study.dissection
+        if not setting.crop:
+            return {}
+        maps = units * setting.exemplars
+        return {"activation maps": maps, "forward passes": maps * setting.crops_per_image}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `crops` and `activating` [{image, kind, activation}]."""
@@ -68,36 +81,80 @@ class Crops(Stage):
 
 
 def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
-    """Cut every unit's crops; each exemplar passes the network once for all units."""
-    wanted = _exemplars(bench, model, work)
-    found: Found = {one.unit: [] for one in work}
+    """Every unit's crops; those of an exemplar are cut once, whatever run or study asks."""
+    lacking, known = _lacking(bench, _wanted(bench, model, work))
+    wanted = _by_image(lacking)
     names = bench.pictures.in_order(wanted)
     progress = bench.progress(f"{model}: activation maps", len(names))
     batch = bench.study.compute.batch.target
     for start in range(0, len(names), batch):
         part = names[start : start + batch]
-        for unit, crop in _cut_batch(bench, model, part, wanted):
-            found[unit].append(crop)
+        made = _cut_batch(bench, model, part, wanted)
+        rows = [
+            shared_row("crop", provider(bench, unit), canonical([image, unit.neuron]), value)
+            for (unit, image), value in made.items()
+        ]
+        bench.lineage.commit({"shared": rows})
+        known.update(made)
+        bench.count("activation maps", len(part))
         progress.advance(len(part))
-    for unit in found:  # by image, whatever batch each came from
-        found[unit].sort(key=lambda crop: (crop["image"], crop["position"]))
+    found: Found = {one.unit: [] for one in work}
+    for (unit, image), value in sorted(known.items()):
+        for crop in value["crops"]:
+            found[unit].append({"image": image, "file": value["file"], **crop})
     return found
 
 
-def _exemplars(bench: Workbench, model: str, work: Sequence[Work]) -> dict[str, list[Unit]]:
-    """The exemplars of units that have maps, with the units that want each."""
+def provider(bench: Workbench, unit: Unit) -> str:
+    """Hash of what decides the crops of an exemplar: layer, settings of cropping, code."""
+    names = {"crops_per_image", "crop_overlap", "whole_image", "crop_size"}
+    return bench.lineage.provider(
+        {
+            "layer": layer_provider(bench, unit),
+            "settings": bench.study.dissection.model_dump(include=names),
+            "code": code_version(crops, images),
+        }
+    )
+
+
+def _wanted(bench: Workbench, model: str, work: Sequence[Work]) -> Wanted:
+    """The exemplars of each unit that has a map."""
     spatial = {layer.path for layer in bench.targets.layers(model) if layer.has_map}
-    wanted: dict[str, list[Unit]] = {}
-    for one in work:
-        if one.unit.layer in spatial:
-            for exemplar in one.inputs["activations"].payload["exemplars"]:
-                wanted.setdefault(exemplar["image"], []).append(one.unit)
-    return wanted
+    return [
+        (one.unit, exemplar["image"])
+        for one in work
+        if one.unit.model == model and one.unit.layer in spatial
+        for exemplar in one.inputs["activations"].payload["exemplars"]
+    ]
+
+
+def _lacking(bench: Workbench, wanted: Wanted) -> tuple[Wanted, dict[tuple[Unit, str], Any]]:
+    """Exemplars whose crops have not been cut yet, and the crops of the others."""
+    known: dict[tuple[Unit, str], Any] = {}
+    for of_layer in by_layer(unit for unit, _ in wanted).values():
+        layer = set(of_layer)
+        pairs = {
+            canonical([image, unit.neuron]): (unit, image)
+            for unit, image in wanted
+            if unit in layer
+        }
+        stored = at_hand(bench, "crop", provider(bench, of_layer[0]), sorted(pairs))
+        known.update({pairs[item]: value for item, value in stored.items()})
+    return [pair for pair in wanted if pair not in known], known
+
+
+def _by_image(wanted: Wanted) -> dict[str, list[Unit]]:
+    """The units that want each image, in order."""
+    found: dict[str, list[Unit]] = {}
+    for unit, image in wanted:
+        found.setdefault(image, []).append(unit)
+    return found
 
 
 def _cut_batch(
-    bench: Workbench, model: str, names: Sequence[str], wanted: dict[str, list[Unit]]
-) -> Iterator[tuple[Unit, dict[str, Any]]]:
+    bench: Workbench, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
+) -> dict[tuple[Unit, str], dict[str, Any]]:
+    """File and crops of each (unit, image) of one batch of images."""
     side = bench.study.dissection.crop_size
     whole = [
         image.resize((side, side), Image.Resampling.BICUBIC) for image in bench.pictures.load(names)
@@ -105,18 +162,21 @@ def _cut_batch(
     pairs = sorted({(unit.layer, unit.neuron) for name in names for unit in wanted[name]})
     only = [{(unit.layer, unit.neuron) for unit in wanted[name]} for name in names]
     maps = bench.targets.maps(model, pairs, whole, bench.study.compute.batch.target, only)
-    owners: list[tuple[Unit, dict[str, Any]]] = []
-    pieces: list[Image.Image] = []
+    made: dict[tuple[Unit, str], dict[str, Any]] = {}
+    pieces: list[tuple[dict[str, Any], Image.Image]] = []
     for index, name in enumerate(names):
         for unit in wanted[name]:
             heatmap = maps[unit.layer, unit.neuron][index]
-            for crop, piece in _pieces(bench, whole[index], heatmap):
-                owners.append((unit, {"image": name, **crop}))
-                pieces.append(piece)
+            cut = list(_pieces(bench, whole[index], heatmap))
+            made[unit, name] = {"file": None, "crops": [crop for crop, _ in cut]}
+            pieces += cut
     if pieces:
-        file, hashes = bench.pictures.keep(pieces)
-        for (unit, crop), name in zip(owners, hashes, strict=True):
-            yield unit, {**crop, "crop": name, "file": file}
+        file, hashes = bench.pictures.keep([piece for _, piece in pieces])
+        for (crop, _), name in zip(pieces, hashes, strict=True):
+            crop["crop"] = name
+        for value in made.values():
+            value["file"] = file if value["crops"] else None
+    return made
 
 
 def _pieces(
@@ -127,9 +187,8 @@ def _pieces(
     threshold, boxes = crops.attention_boxes(
         scaled, setting.crops_per_image, setting.crop_overlap, setting.whole_image
     )
-    for position, box in enumerate(boxes):
-        crop = {"box": list(box), "threshold": threshold, "position": position}
-        yield crop, crops.cut(whole, box, setting.crop_size)
+    for box in boxes:
+        yield {"box": list(box), "threshold": threshold}, crops.cut(whole, box, setting.crop_size)
 
 
 def _outcome(work: Work, made: Sequence[dict[str, Any]], count: int) -> Outcome:

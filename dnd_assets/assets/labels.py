@@ -7,7 +7,6 @@ from typing import Any
 
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
 

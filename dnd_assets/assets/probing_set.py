@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from typing import Any
 
 from dnd_assets import probing_set as scanning
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
-from dnd_assets.lineage.records import Outcome, Product
+from dnd_assets.lineage.records import Outcome, Product, artefact_row
 from dnd_assets.methods import images
 from dnd_assets.probing_set import Manifest, image_paths, image_rows, scan
 from dnd_assets.stage import PROBING_SET, probing_parameters, record_of, record_run
@@ -27,6 +27,35 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
     Raises:
         StudyError: when a folder is missing, or no image in it can be read.
     """
+    manifest = _scan(bench)
+    with bench.lineage.exclusive(bench.log):
+        record_run(bench, run)
+        product = _product(bench, manifest)
+        bench.lineage.commit(
+            {
+                "artefacts": [_artefact(bench, product)],
+                "images": _unknown(bench, manifest),
+                "products": [product.row()],
+                "materializations": [record_of(bench, run, product).row()],
+            }
+        )
+    return product, manifest
+
+
+def look(bench: Workbench) -> Product:
+    """The probing set as it is now, for a plan: recorded as seen, not as materialized.
+
+    Raises:
+        StudyError: as `materialize`.
+    """
+    manifest = _scan(bench)
+    product = _product(bench, manifest)
+    rows = {"artefacts": [_artefact(bench, product)], "images": _unknown(bench, manifest)}
+    bench.lineage.commit(rows)
+    return product
+
+
+def _scan(bench: Workbench) -> Manifest:
     paths = image_paths(bench.study, bench.home)
     progress = bench.progress("probing images", len(paths))
     limit = bench.study.probing_set.max_pixels
@@ -37,13 +66,11 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
             f"none of {len(paths):,} probing images can be read, for example {first.path}: "
             f"{first.quarantined}. Name folders with sound images under [probing_set]."
         )
-    with bench.lineage.exclusive(bench.log):
-        record_run(bench, run)
-        product = _record(bench, manifest, run)
-    return product, manifest
+    return manifest
 
 
-def _record(bench: Workbench, manifest: Manifest, run: str) -> Product:
+def _product(bench: Workbench, manifest: Manifest) -> Product:
+    """The product of a scan; its list of images lies in the store."""
     found = list(manifest.images)
     code = code_version(scanning, images)
     seen = {"images": digest(found)}
@@ -55,18 +82,18 @@ def _record(bench: Workbench, manifest: Manifest, run: str) -> Product:
     ]
     notes = {"files": [file], "quarantined": set_aside, "found": len(manifest.files)}
     outcome = Outcome("ok", {"manifest": file, "images": len(found)}, notes=notes)
-    product = Product(digest(image), PROBING_SET, image, outcome)
+    return Product(digest(image), PROBING_SET, image, outcome)
+
+
+def _artefact(bench: Workbench, product: Product) -> dict[str, Any]:
+    file = product.payload["manifest"]
+    size = bench.store.path(file).stat().st_size
+    return artefact_row(file.partition(".")[0], file, "manifest", size)
+
+
+def _unknown(bench: Workbench, manifest: Manifest) -> list[dict[str, Any]]:
+    """Rows of the images that were never seen at their path in their state."""
     known = bench.lineage.query("SELECT hash, path, quarantined FROM images")
     before = {(row["hash"], row["path"], row["quarantined"]) for row in known}
     new = [f for f in manifest.files if (f.hash, f.path, f.quarantined) not in before]
-    size = bench.store.path(file).stat().st_size
-    artefact = {"hash": file.partition(".")[0], "file": file, "kind": "manifest", "bytes": size}
-    bench.lineage.commit(
-        {
-            "artefacts": [artefact],
-            "images": image_rows(new),
-            "products": [product.row()],
-            "materializations": [record_of(bench, run, product).row()],
-        }
-    )
-    return product
+    return image_rows(new)

@@ -15,6 +15,7 @@ from dnd_assets.sharing import (
     embeddings,
     embeddings_to_make,
     layer_provider,
+    most_paintings,
     passes_to_make,
 )
 from dnd_assets.stage import Results, Stage, Work
@@ -51,6 +52,12 @@ class Scores(Stage):
             mine = [one for one in work if one.unit.model == model]
             passes += passes_to_make(bench, model, _needs(mine))
         return {"forward passes": passes, "embeddings": embeddings_to_make(bench, faces)}
+
+    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+        """Every synthetic picture through the network and the encoder, and every exemplar."""
+        painted = most_paintings(bench, units)
+        faces = units * bench.study.dissection.exemplars
+        return {"forward passes": painted, "embeddings": painted + faces}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, score, each function, activations}], best first."""

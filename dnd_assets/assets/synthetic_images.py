@@ -7,7 +7,7 @@ from typing import Any
 
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import seeds
-from dnd_assets.sharing import paintings, paintings_to_make
+from dnd_assets.sharing import most_paintings, paintings, paintings_to_make
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -50,7 +50,11 @@ class SyntheticImages(Stage):
             for concept in concepts
             for index in range(setting.images_per_concept)
         ]
-        return {"pictures": paintings_to_make(bench, requests)}
+        return {"paintings": paintings_to_make(bench, requests)}
+
+    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+        """Q pictures of each of N_c concepts, all rejected and painted again."""
+        return {"paintings": ROUNDS * most_paintings(bench, units)}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, images [{index, seed, image, rejected}]}]."""

@@ -29,6 +29,7 @@ class Version:
     data_version: str
     preimage: Mapping[str, Any]
     payload: Mapping[str, Any]
+    recorded_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def versions(query: Query, study: str, asset: str, unit: str) -> list[Version]:
             row["data_version"],
             json.loads(row["preimage"]),
             json.loads(row["payload"]),
+            row["recorded_at"],
         )
         for row in rows
     ]
@@ -114,7 +116,7 @@ def explain(
         old: the earlier version.
         new: the later version.
     """
-    found = list(_own(query, asset, old.preimage, new.preimage))
+    found = list(own_changes(query, asset, old.preimage, new.preimage))
     before, after = old.preimage["inputs"], new.preimage["inputs"]
     for name in sorted({*before, *after}):
         if before.get(name) == after.get(name):
@@ -125,9 +127,10 @@ def explain(
     return list(dict.fromkeys(found))
 
 
-def _own(
+def own_changes(
     query: Query, asset: str, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> Iterator[Change]:
+    """Differences of code, parameters and weights between two preimages of one product."""
     if old["code"] != new["code"]:
         yield Change(asset, "code", old["code"], new["code"])
     yield from _values(asset, "parameter ", old["parameters"], new["parameters"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
 
@@ -122,3 +123,20 @@ class Materialization:
     def row(self) -> dict[str, Any]:
         """The row of table `materializations`."""
         return dict(vars(self))
+
+
+def now() -> str:
+    """The present moment as records write it: ISO 8601, UTC, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def artefact_row(content: str, file: str, kind: str, size: int) -> dict[str, Any]:
+    """The row of table `artefacts` for content that has just been stored.
+
+    Args:
+        content: SHA-256 of the content.
+        file: the store file that holds it.
+        kind: what it is.
+        size: its bytes.
+    """
+    return {"hash": content, "file": file, "kind": kind, "bytes": size, "recorded_at": now()}

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS materializations (
 COMMENT ON TABLE materializations IS 'Each product announced for a unit by a run; reused tells whether it was computed there.';
 
 CREATE TABLE IF NOT EXISTS artefacts (
-  hash VARCHAR PRIMARY KEY, file VARCHAR, kind VARCHAR, bytes BIGINT
+  hash VARCHAR PRIMARY KEY, file VARCHAR, kind VARCHAR, bytes BIGINT, recorded_at VARCHAR
 );
 COMMENT ON TABLE artefacts IS 'Stored content by SHA-256; file is the safetensors pack or block that holds it.';
 
@@ -47,8 +47,13 @@ CREATE TABLE IF NOT EXISTS images (
 );
 COMMENT ON TABLE images IS 'Probing images by SHA-256 of their bytes, with every path they were seen at; unreadable ones carry the reason.';
 
-CREATE TABLE IF NOT EXISTS removed (file VARCHAR, recorded_at VARCHAR);
-COMMENT ON TABLE removed IS 'Store files that were removed on purpose, because no kept run reached them.';
+CREATE TABLE IF NOT EXISTS removed (file VARCHAR, recorded_at VARCHAR, why VARCHAR);
+COMMENT ON TABLE removed IS 'Store files that were removed on purpose: no kept run reached them, or they were damaged.';
+
+CREATE TABLE IF NOT EXISTS work (
+  run VARCHAR, study VARCHAR, asset VARCHAR, what VARCHAR, count BIGINT
+);
+COMMENT ON TABLE work IS 'What a run really did to compute an asset: forward passes, captions, calls, pictures.';
 
 CREATE TABLE IF NOT EXISTS llm_calls (
   request_hash VARCHAR PRIMARY KEY, request JSON, response JSON, prompt_tokens BIGINT,
