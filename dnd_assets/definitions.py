@@ -1,5 +1,6 @@
 """The code location: the assets of one study, with its resources, checks and jobs."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from dnd_assets.assets.checks import stage_checks
 from dnd_assets.assets.crops import Crops
 from dnd_assets.assets.labels import Labels
 from dnd_assets.assets.scores import Scores
+from dnd_assets.assets.sources import SOURCES, source_assets, sources_of
 from dnd_assets.assets.synthetic_images import SyntheticImages
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.home import state_folder
@@ -87,9 +89,10 @@ def build_definitions(
         for stage in STAGES.values()
     ]
     return dg.Definitions(
-        assets=[_probing_set(bench), *assets],
+        assets=[*source_assets(bench), _probing_set(bench), *assets],
         asset_checks=stage_checks(bench, STAGES, units),
         jobs=_jobs(partitions),
+        sensors=[_automation()],
         resources={name: getattr(bench, name) for name in RESOURCES},
         executor=dg.in_process_executor,
         metadata={"study": study.name, "state folder": str(bench.home)},
@@ -101,7 +104,8 @@ def _spec(
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
         stage.name,
-        deps=list(stage.upstream),
+        deps=[*stage.upstream, *(source.name for source in sources_of(stage.name))],
+        automation_condition=_when_out_of_date(),
         skippable=True,
         description=(type(stage).__doc__ or "").strip(),
         group_name=_GROUPS[stage.name],
@@ -124,6 +128,8 @@ def _probing_set(bench: Workbench) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds=_KINDS[PROBING_SET],
         required_resource_keys=set(ALWAYS),
+        deps=[source.name for source in sources_of(PROBING_SET)],
+        automation_condition=_when_out_of_date(),
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         table = at_work(context, bench, set(ALWAYS))
@@ -133,6 +139,8 @@ def _probing_set(bench: Workbench) -> dg.AssetsDefinition:
             for one in manifest.quarantined[:100]
         ]
         columns = dg.TableSchema([dg.TableColumn("path"), dg.TableColumn("reason")])
+        for source in sources_of(PROBING_SET):
+            context.log_event(source.observation(table))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(product.data_version),
             metadata={
@@ -145,6 +153,41 @@ def _probing_set(bench: Workbench) -> dg.AssetsDefinition:
         )
 
     return asset
+
+
+def _when_out_of_date() -> dg.AutomationCondition[Any]:
+    """When an input's content or the code has changed, or a unit was added; never twice at once.
+
+    A stage follows its inputs only when their *content* changed, so automation has the same early
+    cutoff as a run from the command line.
+    """
+    content: dg.AutomationCondition[Any] = dg.AutomationCondition.data_version_changed()
+    changed: dg.AutomationCondition[Any] = dg.AutomationCondition.any_deps_match(content)
+    due: dg.AutomationCondition[Any] = (
+        changed
+        | dg.AutomationCondition.code_version_changed()
+        | dg.AutomationCondition.newly_missing()
+    )
+    return (
+        due.since_last_handled()
+        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+    ).with_label("out of date")
+
+
+def _automation() -> dg.AutomationConditionSensorDefinition:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster is pinned to one minor version
+        everything = dg.AssetSelection.all(include_sources=True)
+    return dg.AutomationConditionSensorDefinition(
+        "rerun_what_is_out_of_date",
+        target=everything,
+        description=(
+            "Looks at images, weights and prompts every ten minutes, and reruns the units whose "
+            "inputs have other content. Off until you switch it on: reruns may cost money."
+        ),
+    )
 
 
 def _jobs(partitions: dg.StaticPartitionsDefinition) -> list[Any]:
@@ -166,6 +209,11 @@ def _jobs(partitions: dg.StaticPartitionsDefinition) -> list[Any]:
             "scan_probing_set",
             dg.AssetSelection.assets(PROBING_SET),
             description="Look at the probing folders again.",
+        ),
+        dg.define_asset_job(
+            "observe_sources",
+            dg.AssetSelection.assets(*(source.name for source in SOURCES)),
+            description="Look at images, weights and prompts, and mark what is out of date.",
         ),
     ]
     for group, description in groups.items():

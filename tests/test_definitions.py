@@ -3,9 +3,10 @@
 import dagster as dg
 import pytest
 
+from dnd_assets.assets.sources import SOURCES, sources_of
 from dnd_assets.definitions import STAGES, build_definitions
 from dnd_assets.study import parse_study
-from tests.studies import changed
+from tests.studies import changed, write_images
 
 ASSETS = ["probing_set", *STAGES]
 UNITS = [f"net/{layer}/{n}" for layer in ("colours", "spoilt") for n in range(4)]
@@ -57,7 +58,8 @@ def run(definitions, instance):
 
 def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions):
     graph = definitions.resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS)
+    names = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert names == {*ASSETS, *(source.name for source in SOURCES)}
     for name in ASSETS:
         node = graph.get(dg.AssetKey(name))
         assert len(node.description) > 40, name
@@ -68,7 +70,8 @@ def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions):
             assert node.code_version == STAGES[name].code()
             assert node.partitions_def.get_partition_keys() == UNITS
             assert node.backfill_policy == dg.BackfillPolicy.single_run()
-            assert {key.to_user_string() for key in node.parent_keys} == set(STAGES[name].upstream)
+            above = {*STAGES[name].upstream, *(one.name for one in sources_of(name))}
+            assert {key.to_user_string() for key in node.parent_keys} == above
     assert graph.get(dg.AssetKey("probing_set")).partitions_def is None
 
 
@@ -156,13 +159,98 @@ def test_resources_are_dagster_resources(definitions):
     }  # fmt: skip
 
 
-def test_dagster_calls_fresh_what_is_fresh(run, definitions, instance):
+def _stale(definitions, instance, key="net/colours/1"):
+    """What Dagster says is out of date of a unit, with the reasons."""
     from dagster._core.definitions.data_version import CachingStaleStatusResolver
     from dagster._core.loader import LoadingContextForTest
 
     context = LoadingContextForTest(instance)
     resolver = CachingStaleStatusResolver(instance, definitions.resolve_asset_graph(), context)
-    for name in STAGES:
-        for key in ("net/colours/1", "net/spoilt/0"):
-            causes = resolver.get_stale_root_causes(dg.AssetKey(name), key)
-            assert causes == [], (name, key, [cause.reason for cause in causes])
+    causes = {name: resolver.get_stale_root_causes(dg.AssetKey(name), key) for name in STAGES}
+    return {name: [one.reason for one in found] for name, found in causes.items() if found}
+
+
+def test_dagster_calls_fresh_what_is_fresh(run, definitions, instance):
+    for key in ("net/colours/1", "net/spoilt/0"):
+        assert _stale(definitions, instance, key) == {}
+
+
+def _observe(definitions, instance):
+    sources = [dg.AssetKey(source.name) for source in SOURCES]
+    job = definitions.resolve_job_def("observe_sources")
+    return job.execute_in_process(instance=instance, asset_selection=sources)
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "asset", "source"),
+    [
+        ("captioner__max_new_tokens", 4, "captions", "captioner_weights"),
+        ("text_to_image__prompt", "A photo of {concept}", "synthetic_images", "painting_prompt"),
+        ("text_to_image__steps", 2, "synthetic_images", "text_to_image_weights"),
+        ("summariser", {"kind": "none"}, "candidate_concepts", "summariser_prompts"),
+    ],
+)
+def test_an_observed_change_marks_what_depends_on_it(
+    study, colours, labelled, change, value, asset, source
+):
+    first = build_definitions(study, study.folder / "state")
+    table = changed(colours, **{change: value})
+    second = build_definitions(parse_study(table, study.folder), study.folder / "state")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert _run(first, instance, "net/colours/1", "net/colours/1").success
+        assert _observe(first, instance).success
+        assert _stale(first, instance) == {}
+        assert _observe(second, instance).success
+        found = _stale(second, instance)
+        after = list(STAGES)[list(STAGES).index(asset) :]
+        assert asset in found
+        assert set(found) <= set(after), "nothing before it is out of date"
+        assert found[asset] == ["has a new data version"]
+        records = instance.fetch_observations(dg.AssetKey(source), limit=10).records
+        assert (
+            len({record.asset_observation.tags["dagster/data_version"] for record in records}) == 2
+        )
+
+
+def _requested(definitions, instance, cursor):
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=cursor)
+    return result, {
+        name: set(result.get_requested_partitions(dg.AssetKey(name))) for name in STAGES
+    }
+
+
+def test_automation_reruns_what_follows_and_stops_where_the_content_is_equal(
+    colours, colour_folder
+):
+    study = parse_study(colours, colour_folder)
+    definitions = build_definitions(study, colour_folder / "state", ["net/colours"])
+    keys = UNITS[:4]
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert _run(definitions, instance, keys[0], keys[-1]).success
+        result, requested = _requested(definitions, instance, None)
+        assert not any(requested.values()), "nothing is out of date"
+
+        write_images(colour_folder / "images", 19)  # one more picture
+        assert _observe(definitions, instance).success
+        result, requested = _requested(definitions, instance, result.cursor)
+        assert result.get_requested_partitions(dg.AssetKey("probing_set")) == {None}
+        assert not any(requested.values())
+
+        assert _run(definitions, instance, keys[0], keys[-1], ["probing_set"]).success
+        result, requested = _requested(definitions, instance, result.cursor)
+        assert requested["activations"] == set(keys)
+        assert not requested["crops"], "it waits for what activations come to"
+
+        before = _versions(instance, "activations")
+        assert _run(definitions, instance, keys[0], keys[-1], ["activations"]).success
+        other = {k for k, v in _versions(instance, "activations").items() if v != before[k]}
+        result, requested = _requested(definitions, instance, result.cursor)
+        assert requested["crops"] == other
+        assert other != set(keys), "the dead unit's exemplars cannot have changed"
+
+
+def _versions(instance, asset):
+    events = instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
+    return {
+        one.partition_key: one.asset_materialization.tags["dagster/data_version"] for one in events
+    }

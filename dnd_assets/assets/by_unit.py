@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
 
 from dnd_assets.assets.metadata import unit_metadata
+from dnd_assets.assets.sources import sources_of
 from dnd_assets.stage import PROBING_SET, Announcement, Graph, Resolved, Stage, materialize
 from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workbench import Workbench
@@ -20,6 +21,7 @@ from resources.compute import GPU_POOL
 
 ALWAYS = ("lineage", "store")
 """Resources that every stage needs."""
+_VERSION = "dagster/data_version"
 
 
 @dataclass
@@ -69,8 +71,11 @@ def unit_asset(
         chosen = [units[key] for key in context.partition_keys]
         graph = Graph(table, stages, memory.of(context.run_id))
         pointers = _input_pointers(context.instance, stage)
+        seen = [source.observation(table) for source in sources_of(stage.name)]
+        yield from seen
+        given = {str(one.asset_key.to_user_string()): one.tags[_VERSION] for one in seen}
         for announcement in materialize(graph, stage, chosen, context.run_id):
-            yield _event(table, stage, announcement, pointers)
+            yield _event(table, stage, announcement, given, pointers)
         yield _step_output(context, stage.name)
 
     return compute
@@ -104,23 +109,24 @@ def _event(
     bench: Workbench,
     stage: Stage,
     announcement: Announcement,
+    sources: dict[str, str],
     pointers: dict[str, dict[str, int]],
 ) -> dg.AssetMaterialization:
     product, record, key = announcement.product, announcement.record, announcement.unit.key
+    versions = {**product.preimage["inputs"], **sources}
     inputs = {
-        f"dagster/input_data_version/{name}": version
-        for name, version in product.preimage["inputs"].items()
+        f"dagster/input_data_version/{name}": version for name, version in versions.items()
     } | {
-        # Of the probing set Dagster compares data versions alone, so it needs no event.
+        # Of what is not partitioned Dagster compares data versions alone, so it needs no event.
         f"dagster/input_event_pointer/{name}": str(pointers.get(name, {}).get(key, "NULL"))
-        for name in product.preimage["inputs"]
+        for name in versions
     }
     return dg.AssetMaterialization(
         stage.name,
         partition=key,
         metadata=unit_metadata(bench, stage.name, announcement),
         tags={
-            "dagster/data_version": product.data_version,
+            _VERSION: product.data_version,
             "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": record.code_version,
             **inputs,

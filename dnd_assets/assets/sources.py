@@ -1,0 +1,129 @@
+"""What the graph starts from, as observable source assets: images, weights, prompts.
+
+Observing one tells Dagster the version of what lies there now, without computing anything, so that
+the interface marks what became out of date and automation can rerun it. Every stage also observes
+the sources it used, in the run that used them.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from dnd_assets.assets.probing_set import look
+from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.stage import PROBING_SET
+from dnd_assets.workbench import Workbench
+
+GROUP = "step_0_sources"
+_EVERY = "*/10 * * * *"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something outside the graph that results depend on.
+
+    Attributes:
+        name: the asset's key.
+        description: what it is, for the interface.
+        feeds: assets that depend on it.
+        describe: its present state as JSON, whose hash is the data version.
+    """
+
+    name: str
+    description: str
+    feeds: tuple[str, ...]
+    describe: Callable[[Workbench], dict[str, Any]]
+
+    def observation(self, bench: Workbench) -> dg.AssetObservation:
+        """The present state as an event."""
+        state = self.describe(bench)
+        return dg.AssetObservation(
+            self.name,
+            tags={"dagster/data_version": digest(state)},
+            metadata={"state": dg.MetadataValue.json(state)},
+        )
+
+
+def _images(bench: Workbench) -> dict[str, Any]:
+    return dict(look(bench).payload)
+
+
+def _networks(bench: Workbench) -> dict[str, Any]:
+    return {model.name: bench.targets.fingerprint(model.name) for model in bench.study.models}
+
+
+def _pipeline(bench: Workbench) -> dict[str, Any]:
+    found = bench.text_to_image.fingerprint()
+    return {name: value for name, value in found.items() if name != "prompt"}
+
+
+def _prompt(bench: Workbench) -> dict[str, Any]:
+    return {"prompt": bench.text_to_image.fingerprint().get("prompt", "{concept}")}
+
+
+SOURCES = (
+    Source("probing_images", "The image files of the probing folders.", (PROBING_SET,), _images),
+    Source(
+        "target_weights",
+        "The networks to be described: architecture, weight files, preprocessing.",
+        ("activations", "crops", "scores"),
+        _networks,
+    ),
+    Source(
+        "captioner_weights",
+        "The captioning model and its settings.",
+        ("captions",),
+        lambda bench: dict(bench.captioner.fingerprint()),
+    ),
+    Source(
+        "summariser_prompts",
+        "The summariser: kind, server, model, temperature and prompts.",
+        ("candidate_concepts",),
+        lambda bench: dict(bench.summariser.fingerprint()),
+    ),
+    Source(
+        "text_to_image_weights",
+        "The text-to-image pipeline, its scheduler and steps.",
+        ("synthetic_images",),
+        _pipeline,
+    ),
+    Source("painting_prompt", "What is painted of a concept.", ("synthetic_images",), _prompt),
+    Source(
+        "image_text_weights",
+        "The image-text encoder that compares pictures.",
+        ("scores",),
+        lambda bench: dict(bench.clip.fingerprint()),
+    ),
+)
+"""Every source, in the order of the graph."""
+
+
+def sources_of(asset: str) -> list[Source]:
+    """The sources that an asset depends on."""
+    return [source for source in SOURCES if asset in source.feeds]
+
+
+def source_assets(bench: Workbench) -> Iterator[dg.SourceAsset]:
+    """The observable source assets of a study."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster is pinned to one minor version
+        yield from [_asset(source, bench) for source in SOURCES]
+
+
+def _asset(source: Source, bench: Workbench) -> dg.SourceAsset:
+    @dg.observable_source_asset(
+        name=source.name,
+        description=source.description,
+        group_name=GROUP,
+        automation_condition=dg.AutomationCondition.cron_tick_passed(_EVERY),
+    )
+    def observe() -> dg.ObserveResult:
+        seen = source.observation(bench)
+        return dg.ObserveResult(
+            data_version=dg.DataVersion(seen.tags["dagster/data_version"]), metadata=seen.metadata
+        )
+
+    return observe
