@@ -195,7 +195,9 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study) -> None:
 def trace(
     unit: Annotated[str, typer.Argument(help="A unit's key, such as worldnet/head/0.")],
     study: StudyOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The whole trace as JSON.")] = False,
+    form: Annotated[
+        Literal["text", "json", "openlineage"], typer.Option("--format", "-f")
+    ] = "text",
     pictures: Annotated[
         Path | None, typer.Option(help="Folder to write every picture to, named by its hash.")
     ] = None,
@@ -205,6 +207,7 @@ def trace(
     Example: dnd trace worldnet/planted/0 --pictures why/
     """
     from dnd_assets.bench import build_bench, find_units
+    from dnd_assets.lineage.openlineage import events
     from dnd_assets.lineage.trace import trace as follow
     from dnd_assets.trace_view import tree, write_pictures
 
@@ -212,10 +215,11 @@ def trace(
     bench = build_bench(chosen, state_folder())
     key = find_units(bench)[unit].key
     found = follow(bench.lineage.query, chosen.name, key)
-    if as_json:
-        sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
-    else:
+    if form == "text":
         out.print(tree(found))
+    else:
+        content = found.as_json() if form == "json" else events(found)
+        sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if pictures is not None:
         written = write_pictures(found, bench.pictures, pictures)
         err.print(f"{written:,} pictures written to {pictures}")

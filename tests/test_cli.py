@@ -115,7 +115,7 @@ def test_trace_leads_to_the_pixels(project, tmp_path):
     assets = ["labels", "scores", "synthetic_images", "candidate_concepts", "captions", "crops"]
     for word in [*assets, "prompt: 'One realistic image of", "seed", "box", "weights"]:
         assert word in text, word
-    result = _dnd(folder, "trace", UNIT, "--json", "--pictures", tmp_path / "why")
+    result = _dnd(folder, "trace", UNIT, "--format", "json", "--pictures", tmp_path / "why")
     found = json.loads(result.stdout[: result.stdout.rindex("}") + 1])
     label = found["products"]["labels"]["content"]["label"]
     scored = [e["concept"] for e in found["products"]["scores"]["content"]["concepts"]]
