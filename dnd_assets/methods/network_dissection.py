@@ -136,7 +136,7 @@ class Overlaps:
         present = self._check(maps, concepts, masks)
         if not len(present):
             return
-        pixels = torch.tensor(masks).flatten(1)
+        pixels = torch.from_numpy(masks.copy()).flatten(1)
         self._concept_area[present] += pixels.sum(dim=1)
         categories = torch.tensor(sorted(set(self._category[present].tolist())))
         floats = pixels.float().T
