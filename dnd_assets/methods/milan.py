@@ -22,12 +22,15 @@ ROUNDING: Final = 1e-4
 
 
 def pmi(log_given_images: Floats, log_prior: Floats, lam: float = 0.2) -> NDArray[np.float64]:
-    """Log p(d|images) - lam log p(d) (Hernandez et al. 2022, section 3).
+    """Pointwise mutual information (Hernandez et al. 2022, section 3).
+
+    log p(d|images) - lam log p(d).
 
     Args:
         log_given_images: log p(d|images) of each candidate description, natural, (D,).
         log_prior: log p(d) of each by a language model, natural, (D,).
-        lam: lambda, weight of the prior; 0 ranks by the captioner alone.
+        lam: lambda, weight of the prior; 0 ranks by the captioner alone. The default is the
+            authors'.
 
     Returns:
         float64, (D,). A description that is impossible given the images has -infinity.
@@ -78,7 +81,7 @@ def rerank(
 def log_given_set(
     log_given_image: Floats, how: Literal["product", "mixture"] = "product"
 ) -> NDArray[np.float64]:
-    """Log p(d|images) of a set from those of its single images.
+    """The log p(d|images) of a set from those of its single images.
 
     MILAN's decoder looks at all images at once; this makes one that looks at a single image do for
     a set. `product`: the geometric mean, (1/n) sum over i of log p(d|x_i), high for what is true of

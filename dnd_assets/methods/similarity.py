@@ -223,10 +223,11 @@ def hard_log_likelihood(
     top_images: int = 28,
     min_prob: float = 1e-7,
 ) -> Tensor:
-    """Log p(t_m|B_k): the sum over B_k of log softmax(a P[i, :])_m (CLIP-Dissect, eq. 6).
+    """How likely B_k makes each concept, log p(t_m|B_k) (CLIP-Dissect, eq. 6).
 
-    B_k are the `top_images` most activating images of unit k, ties by row. A unit's numbers do not
-    depend on the other units, to the last bit.
+    The sum over i in B_k of log softmax(a P[i, :])_m. B_k are the `top_images` most activating
+    images of unit k, ties by row. A unit's numbers do not depend on the other units, to the last
+    bit.
 
     Args:
         products: P, (N, M), float, or its factors.
@@ -259,11 +260,12 @@ def soft_log_likelihood(
     p_end: float = 0.97,
     min_prob: float = 1e-7,
 ) -> Tensor:
-    """Log E[p(t_m|B_k)]: sum of log(1 + p_i (softmax(a P[i, :])_m - 1)) (CLIP-Dissect, eq. 12).
+    """How likely an uncertain B_k makes each concept, log E[p(t_m|B_k)] (CLIP-Dissect, eq. 12).
 
-    Over the n = `top_images` most activating images i = 0 .. n - 1 of the unit, ties by row, with
-    p_i = p_start - (i / n) (p_start - p_end), so that `p_end` itself is not reached, as in the
-    reference. A unit's numbers do not depend on the other units, to the last bit.
+    The sum of log(1 + p_i (softmax(a P[i, :])_m - 1)) over the n = `top_images` most activating
+    images i = 0 .. n - 1 of the unit, ties by row. p_i = p_start - (i / n) (p_start - p_end), so
+    that `p_end` itself is not reached, as in the reference. A unit's numbers do not depend on the
+    other units, to the last bit.
 
     Args:
         products: P, (N, M), float, or its factors.
@@ -281,6 +283,7 @@ def soft_log_likelihood(
         StudyError: when there are fewer images than `top_images`.
         ValueError: when shapes do not fit or P holds NaN or infinite values.
     """
+    _check_enough(len(activations), top_images)
     fall = torch.arange(top_images, device=products.device) / top_images * (p_start - p_end)
     belongs = (p_start - fall).unsqueeze(1)
 
@@ -291,7 +294,9 @@ def soft_log_likelihood(
 
 
 def log_prior(likelihoods: Tensor) -> Tensor:
-    """Log p(t_m): the log of the mean likelihood over a layer's units (CLIP-Dissect, eq. 7, 13).
+    """How likely each concept is at all, log p(t_m) (CLIP-Dissect, eq. 7 and 13).
+
+    The logarithm of the mean of p(t_m|B_k) over a layer's units.
 
     Args:
         likelihoods: log p(t_m|B_k), (U, M); rows of NaN do not count.

@@ -72,7 +72,7 @@ def test_all_reference_cases(shared_dir, name):
 
 def test_rank_reorder_picks_the_concept_of_a_shuffled_baseline(shared_dir):
     for case in reference_cases(shared_dir):
-        products, activations = case["P"].abs() + 0.01, case["A"]
+        products, activations = case["P"][:, :20].abs() + 0.01, case["A"][:, :6]
         found = rank_reorder(products, activations)
 
         for unit, row in enumerate(found):
@@ -348,7 +348,7 @@ def test_p_that_is_not_finite_is_refused():
     products[3, 5] = math.nan
 
     with pytest.raises(ValueError, match="image 3, concept 5"):
-        soft_wpmi(products, activations)
+        wpmi(products, activations)
 
 
 def test_embeddings_that_cannot_be_compared_are_refused():
