@@ -1,0 +1,306 @@
+"""Compositional explanations: logical forms of concepts that fit a unit best (Mu & Andreas 2020).
+
+A formula is a chain, ((a OR b) AND NOT c), found by beam search. What "fits" means is an
+`Objective`: here the IoU of pixel masks; `invert.py` has the AUC of image labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Booleans = NDArray[np.bool_]
+Words = NDArray[np.uint64]
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bits = TypeVar("Bits", NDArray[np.bool_], NDArray[np.uint64])
+
+_WORDS_AT_ONCE: Final = 1 << 22
+
+
+class Operator(Enum):
+    """How a concept is joined to a formula, in the order in which ties are broken."""
+
+    AND = "AND"
+    OR = "OR"
+    AND_NOT = "AND NOT"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A logical form of concepts, read from the left.
+
+    Attributes:
+        first: a concept.
+        steps: what is joined to it, one after the other.
+
+    >>> print(Formula("water").joined(Operator.OR, "river").joined(Operator.AND_NOT, "blue"))
+    ((water OR river) AND NOT blue)
+    """
+
+    first: str
+    steps: tuple[tuple[Operator, str], ...] = ()
+
+    def __len__(self) -> int:
+        return 1 + len(self.steps)
+
+    def __str__(self) -> str:
+        text = self.first
+        for operator, concept in self.steps:
+            text = f"({text} {operator.value} {concept})"
+        return text
+
+    def joined(self, operator: Operator, concept: str) -> Formula:
+        """The formula with one more concept."""
+        return Formula(self.first, (*self.steps, (operator, concept)))
+
+    def holds(self, presence: Mapping[str, Booleans]) -> Booleans:
+        """Where the formula is true.
+
+        Args:
+            presence: where each of its concepts is true, bool, of one shape.
+        """
+        found = presence[self.first]
+        for operator, concept in self.steps:
+            found = _apply(operator, found, presence[concept])
+        return found
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A formula with its score.
+
+    Attributes:
+        formula: the logical form.
+        score: the objective's value, for example the IoU.
+    """
+
+    formula: Formula
+    score: float
+
+
+class Packed:
+    """Concepts' masks with eight pixels a byte: the search needs intersections, and counts."""
+
+    def __init__(self, names: Sequence[str], masks: Booleans) -> None:
+        """Pack masks.
+
+        Args:
+            names: of the concepts, (C,), each once.
+            masks: bool, (C, positions).
+
+        Raises:
+            ValueError: when there is no concept, names repeat or shapes do not fit.
+        """
+        if masks.dtype != np.bool_ or masks.ndim != 2 or len(masks) != len(names) or not len(names):
+            raise ValueError(
+                f"masks of {len(names)} concepts are bool ({len(names)}, positions), of at least "
+                f"one concept, not {masks.dtype} {masks.shape}"
+            )
+        if len(set(names)) < len(names):
+            repeated = next(name for name in names if list(names).count(name) > 1)
+            raise ValueError(f"two concepts are called {repeated!r}; a formula would not tell them")
+        self.names = tuple(names)
+        self.positions = masks.shape[1]
+        self.words = pack(masks)
+
+
+class Objective(Protocol):
+    """What is maximised: a function of two additive numbers of the positions of a formula.
+
+    A number is additive when it is a sum over the positions where the formula holds, as the count
+    and the count inside the unit's mask are. Then that of a OR b follows from those of a, b and
+    a AND b, and only intersections have to be looked at.
+    """
+
+    concepts: Packed
+
+    def numbers(self, where: Words) -> tuple[Counts, Counts]:
+        """Size and weight of the intersection of `where` with each concept, each (C,)."""
+
+    def scores(self, sizes: Counts, weights: Counts) -> Floats:
+        """The score of formulas of these sizes and weights; -infinity for those not allowed."""
+
+
+class IntersectionOverUnion:
+    """IoU of a formula's mask and the unit's mask (Mu & Andreas 2020, section 2)."""
+
+    def __init__(self, unit: Booleans, concepts: Packed) -> None:
+        """Take a unit.
+
+        Args:
+            unit: where its map is above its threshold, bool, (positions,).
+            concepts: the concepts' masks at the same positions.
+
+        Raises:
+            ValueError: when the positions differ.
+        """
+        if unit.dtype != np.bool_ or unit.shape != (concepts.positions,):
+            raise ValueError(
+                f"the unit's mask is bool ({concepts.positions:,},) like the concepts', not "
+                f"{unit.dtype} {unit.shape}"
+            )
+        self.concepts = concepts
+        self._unit = pack(unit[None])[0]
+        self._area = int(unit.sum())
+
+    def numbers(self, where: Words) -> tuple[Counts, Counts]:
+        """Pixels of the intersections, and those of them in the unit's mask."""
+        inside = where & self._unit
+        return _overlaps(self.concepts.words, where), _overlaps(self.concepts.words, inside)
+
+    def scores(self, sizes: Counts, weights: Counts) -> Floats:
+        """Intersection over union; 0 for nothing over nothing."""
+        union = self._area + sizes - weights
+        return np.asarray(weights / np.maximum(union, 1), dtype=np.float64)
+
+
+def search(objective: Objective, *, beam: int = 10, length: int = 3) -> list[Explanation]:
+    """The best formulas by beam search over AND, OR and AND NOT (Mu & Andreas 2020, section 2).
+
+    Begins with the `beam` best concepts; each step joins every concept in every way to every
+    formula of the beam and keeps the `beam` best of old and new ones. Of equal scores the shorter
+    formula comes first, then the one of the better parent, then AND before OR before AND NOT, then
+    the order of concepts. Of formulas that hold at the same positions only the first is kept.
+
+    Args:
+        objective: what is maximised.
+        beam: formulas kept; the authors use 5 to 10.
+        length: concepts in a formula at most.
+
+    Returns:
+        Up to `beam` formulas, best first; none with a score of -infinity.
+
+    Raises:
+        ValueError: when `beam` or `length` is not positive.
+    """
+    if beam < 1 or length < 1:
+        raise ValueError(f"beam = {beam} and length = {length} have to be positive")
+    first = _singles(objective)
+    singles = _Numbers(
+        np.array([found.size for found in first]), np.array([found.weight for found in first])
+    )
+    kept = _distinct(sorted(first, key=_by_score), beam)
+    for size in range(1, length):
+        parents = [found for found in kept if len(found.formula) == size]
+        # Merging is stable and takes old ones first: of equal scores the shorter formula leads.
+        kept = _distinct(
+            heapq.merge(kept, _grown(parents, objective, singles), key=_by_score), beam
+        )
+    return [Explanation(found.formula, found.score) for found in kept]
+
+
+def pack(masks: Booleans) -> Words:
+    """Booleans as bits, (rows, positions) -> uint64 (rows, words); the last word ends in zeros."""
+    bits = np.packbits(masks, axis=1)
+    padded = np.zeros((len(masks), -(-bits.shape[1] // 8) * 8), dtype=np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    return padded.view(np.uint64)
+
+
+def unpack(words: Words, positions: int) -> Booleans:
+    """The inverse of `pack`, (rows, words) -> bool (rows, positions)."""
+    bits = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, count=positions)
+    return bits.view(np.bool_)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Sizes and weights of all concepts, each (C,)."""
+
+    sizes: Counts
+    weights: Counts
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    formula: Formula
+    score: float
+    words: Words
+    size: int
+    weight: int
+
+
+def _by_score(found: _Found) -> float:
+    return -found.score
+
+
+def _singles(objective: Objective) -> list[_Found]:
+    concepts = objective.concepts
+    everywhere = np.full(concepts.words.shape[1], np.iinfo(np.uint64).max, dtype=np.uint64)
+    sizes, weights = objective.numbers(everywhere)
+    scores = objective.scores(sizes, weights)
+    return [
+        _Found(Formula(name), float(scores[c]), concepts.words[c], int(sizes[c]), int(weights[c]))
+        for c, name in enumerate(concepts.names)
+    ]
+
+
+def _grown(parents: list[_Found], objective: Objective, singles: _Numbers) -> Iterator[_Found]:
+    """Every parent with every concept joined to it, best first, made when asked for."""
+    if not parents:
+        return
+    joins = [_joins(parent, objective, singles) for parent in parents]
+    sizes = np.concatenate([numbers.sizes for numbers in joins])
+    weights = np.concatenate([numbers.weights for numbers in joins])
+    scores = np.concatenate(
+        [_scores(objective, singles, *pair) for pair in zip(parents, joins, strict=True)]
+    )
+    concepts, operators = objective.concepts, tuple(Operator)
+    for i in np.argsort(-scores, kind="stable").tolist():
+        rest, c = divmod(i, len(concepts.names))
+        parent, operator = parents[rest // len(operators)], operators[rest % len(operators)]
+        words = _apply(operator, parent.words, concepts.words[c])
+        formula = parent.formula.joined(operator, concepts.names[c])
+        yield _Found(formula, float(scores[i]), words, int(sizes[i]), int(weights[i]))
+
+
+def _joins(parent: _Found, objective: Objective, singles: _Numbers) -> _Numbers:
+    """Numbers of the parent AND, OR, AND NOT each concept, one after the other, each (3 C,)."""
+    sizes, weights = objective.numbers(parent.words)
+    return _Numbers(
+        np.concatenate([sizes, parent.size + singles.sizes - sizes, parent.size - sizes]),
+        np.concatenate(
+            [weights, parent.weight + singles.weights - weights, parent.weight - weights]
+        ),
+    )
+
+
+def _scores(objective: Objective, singles: _Numbers, parent: _Found, joins: _Numbers) -> Floats:
+    """Scores of joins, (3 C,); those that hold where the parent or the concept does drop out."""
+    count = len(singles.sizes)
+    repeats = joins.sizes == parent.size
+    # What is left of the parent without a concept may be as large as the concept by chance.
+    repeats[: 2 * count] |= joins.sizes[: 2 * count] == np.tile(singles.sizes, 2)
+    return np.where(repeats, -math.inf, objective.scores(joins.sizes, joins.weights))
+
+
+def _distinct(found: Iterable[_Found], beam: int) -> list[_Found]:
+    """The first `beam` that hold at different positions; `found` is sorted, best first."""
+    kept: dict[bytes, _Found] = {}
+    for one in found:
+        if len(kept) == beam or one.score == -math.inf:
+            break
+        kept.setdefault(hashlib.sha256(one.words.tobytes()).digest(), one)
+    return list(kept.values())
+
+
+def _overlaps(masks: Words, where: Words) -> Counts:
+    """Size of the intersection of each mask with `where`, (C,)."""
+    step = max(1, _WORDS_AT_ONCE // max(1, len(where)))
+    blocks = (masks[start : start + step] for start in range(0, len(masks), step))
+    return np.concatenate([np.bitwise_count(b & where).sum(axis=1, dtype=np.int64) for b in blocks])
+
+
+def _apply(operator: Operator, left: Bits, right: Bits) -> Bits:
+    if operator is Operator.AND:
+        return left & right
+    return left | right if operator is Operator.OR else left & ~right
