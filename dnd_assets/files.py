@@ -6,7 +6,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dnd_assets.errors import StoreError
@@ -41,27 +41,42 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise _disk_error(target, error) from error
     try:
         yield temporary
-        _sync(temporary)
-        temporary.replace(target)
-        _sync(target.parent)
+        sync(temporary)
+        rename(temporary, target)
+        sync(target.parent)
     except OSError as error:
         raise _disk_error(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong is told already
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomic(target: Path, data: bytes) -> None:
     """Write `data` to `target` atomically: temporary file, fsync, rename, fsync of the folder."""
     with atomic_path(target) as temporary:
-        temporary.write_bytes(data)
+        write(temporary, data)
 
 
-def _sync(path: Path) -> None:
+# The three steps that a disk can refuse. Every file of the project is written through them.
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write all of `data`."""
+    path.write_bytes(data)
+
+
+def sync(path: Path) -> None:
+    """Have the kernel put a file or folder on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def rename(path: Path, target: Path) -> None:
+    """Replace `target` by `path` in one step."""
+    path.replace(target)
 
 
 def _disk_error(target: Path, error: OSError) -> StoreError:

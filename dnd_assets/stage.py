@@ -281,6 +281,7 @@ def materialize(
             before = Counter(bench.tally)
             yield from _compute(graph, stage, missing, recorder)
             recorder.tally(bench.tally - before)
+            bench.lineage.settle()
             graph.forget(stage.name, missing)
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,8 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             log(f"waiting for {who}, which is computing on {self.root}")
             lock.acquire()
         try:
-            owner.write_text(f"process {os.getpid()}")
+            with suppress(OSError):  # it only helps others to say whom they wait for
+                owner.write_text(f"process {os.getpid()}")
             yield
         finally:
             lock.release()
@@ -117,10 +118,10 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
                 del self._held[thread]
 
     def commit(self, rows: Rows) -> None:
-        """Record rows for good: first the journal, then the database.
+        """Record rows for good, in the journal.
 
-        Once this returns the rows survive a crash; when it is interrupted between the two steps
-        the next opening of the database takes the segment in.
+        Once this returns the rows survive a crash; the database takes them in when it is opened
+        next, so that whoever asks through this class finds them.
         """
         unknown = set(rows) - set(_TABLES)
         if unknown:
@@ -133,9 +134,12 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             self._ingest(held, self._journal(data))
             return
         with self._locked():
-            self._journal(data)  # first: what was paid for is kept though the database is blocked
-            with self._connected():
-                pass
+            self._journal(data)
+
+    def settle(self) -> None:
+        """Have the database take in what was committed, for readers from outside."""
+        with self.connect():
+            pass
 
     def _journal(self, data: bytes) -> str:
         """Write a segment and return its name."""
@@ -287,12 +291,18 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
                 "it from a copy, or remove it: what it recorded is then computed anew."
             )
         rows = json.loads(data)
-        connection.begin()
-        for table in _TABLES:
-            if rows.get(table):
-                insert(connection, table, rows[table])
-        connection.execute("INSERT OR IGNORE INTO segments VALUES (?)", [name])
-        connection.commit()
+        try:
+            connection.begin()
+            for table in _TABLES:
+                if rows.get(table):
+                    insert(connection, table, rows[table])
+            connection.execute("INSERT OR IGNORE INTO segments VALUES (?)", [name])
+            connection.commit()
+        except duckdb.Error as error:
+            raise LineageError(
+                f"{self.database} did not take in {name}: {error}. The journal has kept it: free "
+                "some space or mend the permissions, then run again."
+            ) from error
 
 
 def _sound(name: str, data: bytes) -> bool:

@@ -25,7 +25,7 @@ from tests.processes import CONTEXT, started
 TABLES = {
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
-    "removed", "segments", "schema_version",
+    "removed", "work", "segments", "schema_version",
 }  # fmt: skip
 VIEWS = {
     "latest", "inputs", "exemplars", "crops", "activating_images", "captions",
@@ -55,7 +55,7 @@ def fill(lineage):
 
 
 def artefact(name, file="f", size=1):
-    return {"hash": name, "file": file, "kind": "png", "bytes": size}
+    return {"hash": name, "file": file, "kind": "png", "bytes": size, "recorded_at": "now"}
 
 
 def everything(lineage, *without):
@@ -190,9 +190,10 @@ def test_a_damaged_database_is_made_anew(lineage, harm):
 def commit_and_die(root):
     lineage = Lineage(root=root)
     lineage.commit({"artefacts": [artefact("a")]})
+    lineage.settle()
     connection = duckdb.connect(str(lineage.database))
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")
-    connection.execute("INSERT INTO artefacts VALUES ('never journaled', 'f', 'png', 1)")
+    connection.execute("INSERT INTO artefacts VALUES ('never journaled', 'f', 'png', 1, 'now')")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -214,8 +215,9 @@ def test_what_was_journaled_before_a_crash_is_taken_in_at_the_next_opening(linea
 
     with monkeypatch.context() as patch:
         patch.setattr(lineage_db, "insert", crash)
+        lineage.commit({"artefacts": [artefact("b")]})
         with pytest.raises(KeyboardInterrupt):
-            lineage.commit({"artefacts": [artefact("b")]})
+            lineage.settle()
 
     assert Lineage(root=lineage.root).locate(["a", "b"]) == {"a": "f", "b": "f"}
 
@@ -356,8 +358,9 @@ def test_a_database_open_in_another_program_is_waited_for_and_then_told(lineage,
     holder = started(keep_open, lineage.root, ready, stop)
     assert ready.wait(60)
     monkeypatch.setattr(lineage_db, "_OPEN_PATIENCE_S", 0.3)
+    lineage.commit({"artefacts": [artefact("a")]})
     with pytest.raises(LineageError) as caught:
-        lineage.commit({"artefacts": [artefact("a")]})
+        lineage.settle()
     assert str(lineage.database) in str(caught.value)
     assert "close it there" in str(caught.value)
 
