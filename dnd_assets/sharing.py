@@ -149,7 +149,7 @@ def activations(
 
     def run(images: Sequence[Image.Image], names: Sequence[str]) -> Mapping[str, Matrix]:
         poolings = {path: layers[path].pooling for path in names}
-        return bench.targets.activations(model, poolings, images, len(images))
+        return bench.targets.activations(model, poolings, images, batch)
 
     batch = bench.study.compute.batch.target
     return _vectors(bench, "activations", providers, needs, batch, run, label, "forward passes")
@@ -176,7 +176,7 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
     batch = bench.study.compute.batch.clip
 
     def run(images: Sequence[Image.Image], _: Sequence[str]) -> Mapping[str, Matrix]:
-        return {"clip": bench.clip.embed_images(images, len(images))}
+        return {"clip": bench.clip.embed_images(images, batch)}
 
     needs = {"clip": images}
     by_name = {"clip": provider}
@@ -207,10 +207,8 @@ def _vectors(
         parts: dict[str, list[Matrix]] = {name: [] for name in names}
         for part in _parts(block, batch):
             images = bench.pictures.load(part)
-            # The last batch is filled up: a row never depends on how many pictures there are.
-            filled = [*images, *[images[-1]] * (batch - len(part))]
-            for name, values in run(filled, names).items():
-                parts[name].append(values[: len(part)])
+            for name, values in run(images, names).items():
+                parts[name].append(values)
             bench.count(work, len(part))
             progress.advance(len(part))
         for name in names:

@@ -135,7 +135,7 @@ class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
             return list(stabilise(vectors).cpu().numpy())
 
         rows = self.compute.in_batches(
-            items, run, batch_size, pad=True, on_batch=on_batch, progress=progress
+            items, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
         )
         return np.stack(rows) if rows else np.zeros((0, net.width), np.float32)
 

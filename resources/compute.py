@@ -95,6 +95,7 @@ class Compute(ConfigurableResource):  # type: ignore[type-arg]
         batch_size: int,
         *,
         pad: bool = False,
+        exact: bool = False,
         on_batch: Callable[[Sequence[T], Sequence[R]], None] | None = None,
         progress: Progress | None = None,
     ) -> list[R]:
@@ -108,6 +109,8 @@ class Compute(ConfigurableResource):  # type: ignore[type-arg]
             batch_size: items in a batch.
             pad: repeat the last item until the batch is full and drop the surplus results, so
                 that every batch has one shape and no result depends on how many items there were.
+            exact: run each item by itself where that is nearly as fast, on the CPU, so that no bit of
+                its result depends on the batch size.
             on_batch: called with the items and results of each finished batch, to keep them.
             progress: counts finished items.
 
@@ -119,6 +122,8 @@ class Compute(ConfigurableResource):  # type: ignore[type-arg]
             raise ValueError(f"a batch holds one item at least, not {batch_size}")
         results: list[R] = []
         size = batch_size
+        if exact and self.torch_device().type == "cpu":
+            run, pad = _one_by_one(run), False
         while len(results) < len(items):
             batch = items[len(results) : len(results) + size]
             done = _attempt(run, _padded(batch, size) if pad else batch)
@@ -141,6 +146,13 @@ class Compute(ConfigurableResource):  # type: ignore[type-arg]
             )
         _free_memory()
         return size // 2
+
+
+def _one_by_one(run: Callable[[Sequence[T]], Sequence[R]]) -> Callable[[Sequence[T]], Sequence[R]]:
+    def each(batch: Sequence[T]) -> Sequence[R]:
+        return [result for item in batch for result in run([item])]
+
+    return each
 
 
 def _attempt(run: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]) -> Sequence[R] | None:

@@ -300,7 +300,9 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             outputs = self._forward(net, pixels, readers)
             return [{p: out[i] for p, out in outputs.items()} for i in range(len(batch))]
 
-        return self.compute.in_batches(images, run, batch_size, pad=True, progress=progress)
+        return self.compute.in_batches(
+            images, run, batch_size, pad=True, exact=True, progress=progress
+        )
 
     def _forward(
         self, net: Network, pixels: "Tensor", readers: Mapping[str, "Read"]

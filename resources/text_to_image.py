@@ -154,7 +154,7 @@ class DiffusersTextToImage(TextToImage):
             return self._paintings(pipeline, batch)
 
         return self.compute.in_batches(
-            requests, run, batch_size, pad=True, on_batch=on_batch, progress=progress
+            requests, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
         )
 
     def _paintings(self, pipeline: Any, batch: Sequence[PaintRequest]) -> list[Painting]:
