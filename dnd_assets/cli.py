@@ -331,6 +331,36 @@ def doctor(study: StudyOption = None) -> None:
 
 
 @app.command()
+def evaluate(
+    labels: Annotated[Path, typer.Option(help="CSV with a column of units and one of labels.")],
+    truths: Annotated[
+        Path | None,
+        typer.Option(help="CSV, or text whose line i is unit i's; default: a column beside."),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Sentence encoder: a folder or a hub id in the local cache.")
+    ] = "sentence-transformers/all-mpnet-base-v2",
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """How near labels are to what their units are known to respond to.
+
+    Example: dnd evaluate --labels labels.csv --truths imagenet_classes.txt
+    """
+    from dnd_assets.evaluate import evaluate as compare
+    from resources.compute import Compute
+    from resources.sentence_encoder import SentenceEncoder
+
+    sentences = SentenceEncoder(model=encoder, compute=Compute())
+    found = compare(labels, truths, sentences)
+    if form == "json":
+        report = {**found.as_json(), "encoder": sentences.fingerprint()}
+        sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        return
+    for line in found.lines():
+        out.print(line, markup=False)
+
+
+@app.command()
 def ui(
     study: StudyOption = None,
     port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,
