@@ -338,7 +338,8 @@ def evaluate(
         typer.Option(help="CSV, or text whose line i is unit i's; default: a column beside."),
     ] = None,
     encoder: Annotated[
-        str, typer.Option(help="Sentence encoder: a folder or a hub id in the local cache.")
+        str,
+        typer.Option(help="A sentence encoder, as folder or hub id; or the folder of a CLIP."),
     ] = "sentence-transformers/all-mpnet-base-v2",
     form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
 ) -> None:
@@ -347,13 +348,15 @@ def evaluate(
     Example: dnd evaluate --labels labels.csv --truths imagenet_classes.txt
     """
     from dnd_assets.evaluate import evaluate as compare
+    from resources.clip import OpenClip
     from resources.compute import Compute
     from resources.sentence_encoder import SentenceEncoder
 
-    sentences = SentenceEncoder(model=encoder, compute=Compute())
-    found = compare(labels, truths, sentences)
+    is_clip = (Path(encoder) / "open_clip_config.json").is_file()
+    space = (OpenClip if is_clip else SentenceEncoder)(model=encoder, compute=Compute())
+    found = compare(labels, truths, space)
     if form == "json":
-        report = {**found.as_json(), "encoder": sentences.fingerprint()}
+        report = {**found.as_json(), "encoder": space.fingerprint()}
         sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         return
     for line in found.lines():

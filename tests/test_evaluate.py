@@ -176,6 +176,17 @@ def test_the_command(write, sentences_folder, one_thread):
     assert f"{report['similarity']:.4f}" in shown.output
 
 
+def test_the_command_takes_a_clip_too(write, clip_folder, one_thread):
+    labels = write("labels.csv", "unit,label,truth\n0,red,red\n1,a circle,blue\n")
+
+    found = dnd("evaluate", "--labels", labels, "--encoder", clip_folder, "-f", "json")
+
+    report = json.loads(found.output)
+    assert report["scored"][-1]["similarity"] == pytest.approx(1)
+    assert report["scored"][0]["similarity"] < 1
+    assert "open_clip" in report["encoder"]
+
+
 def test_the_command_gives_a_single_unit_no_interval(write, sentences_folder, one_thread):
     labels = write("labels.csv", "unit,label,truth\n0,red,blue\n")
 

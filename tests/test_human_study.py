@@ -6,13 +6,17 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.human_study import Task, export_study, read_key, shown_order, task_id
+from dnd_assets.rating_forms import Form, mturk_rows
 from dnd_assets.tables import FORMULA
 from tests.resources import tiny
 
@@ -157,6 +161,17 @@ def test_harmful_descriptions_are_shown_as_they_are(tmp_path):
     assert {tag for tag, _ in page.tags} == {
         "p", "table", "tr", "td", "img", "fieldset", "legend", "label", "input", "br",
     }  # fmt: skip
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"])))
+def test_any_text_comes_through_mturk_and_no_spreadsheet_runs_it(text):
+    rows = mturk_rows([Form("0", ("https://example.org/a.png",), (text,))])
+
+    ((_, _, cell),) = list(csv.reader(io.StringIO(rows)))[1:]
+    assert unescape(cell) == text
+    assert cell.isascii()
+    assert not cell.startswith(FORMULA)
+    assert not any(sign in cell for sign in "<>$\"'")
 
 
 def test_the_form_needs_nothing_that_a_content_policy_stops(tmp_path):

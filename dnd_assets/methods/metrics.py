@@ -4,7 +4,7 @@
 |---|---|
 | is the label like the truth, like other methods' labels | `label_metrics`, `bertscore` |
 | do pictures painted from the label activate the unit | `synthetic` |
-| does the unit fire where the label is, and is that test sound | `detection` |
+| does the unit fire where the label is, and is that test sound | `detection`, `sanity` |
 | how sure is a mean over units | `bootstrap` |
 """
 
@@ -12,15 +12,11 @@ from dnd_assets.methods.bertscore import TokenEncoder, Tokens, bert_score, bert_
 from dnd_assets.methods.bootstrap import Interval, mean_interval
 from dnd_assets.methods.detection import (
     DETECTION,
-    SanityCheck,
     auprc,
     average_precision,
     best_f1,
-    extra_labels,
     f1,
-    missing_labels,
     pearson,
-    sanity_checks,
     simulation_score,
 )
 from dnd_assets.methods.label_metrics import (
@@ -32,6 +28,12 @@ from dnd_assets.methods.label_metrics import (
     label_similarity,
     predict_classes,
     similarities,
+)
+from dnd_assets.methods.sanity import (
+    SanityCheck,
+    extra_labels,
+    missing_labels,
+    sanity_checks,
 )
 from dnd_assets.methods.synthetic import cosy_auc, cosy_mad
 
