@@ -377,7 +377,8 @@ def ratings(
     Example: dnd ratings results.csv --key study/key.json
     """
     from dnd_assets.human_study import read_key
-    from dnd_assets.ratings import as_table, by_layer, read_ratings
+    from dnd_assets.rating_files import read_ratings
+    from dnd_assets.ratings import as_table, by_layer
     from dnd_assets.results import export
 
     found = read_ratings(file, read_key(key) if key else None)

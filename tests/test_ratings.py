@@ -13,7 +13,8 @@ from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError, TableError
 from dnd_assets.human_study import Asked, Task, export_study, read_key
 from dnd_assets.methods.agreement import ordinal_alpha
-from dnd_assets.ratings import Ratings, Sheet, as_table, by_layer, read_ratings
+from dnd_assets.rating_files import read_ratings
+from dnd_assets.ratings import Ratings, Sheet, as_table, by_layer
 from tests.test_human_study import METHODS, png
 
 SHOWN = ["Mean Caption", "Topk-Sq", "Image-Products", "Topk-Compare"]
@@ -122,6 +123,16 @@ def test_the_published_table_by_pandas(published):
         assert [row.methods[m].best for m in SHOWN] == pytest.approx(shares)
         pairs = zip(*(part[names].to_numpy().ravel() for names in columns.values()), strict=True)
         assert row.alpha == pytest.approx(ordinal_alpha([list(pair) for pair in pairs]))
+
+
+def test_raters_who_did_not_see_a_unit_have_no_sheet_of_it(tmp_path):
+    path = tmp_path / "wide.csv"
+    path.write_text("Layer,Unit,A E1 Rating,A E2 Rating,None E2\n1,2,3,,\n1,3,,,TRUE\n")
+
+    found = read_ratings(path)
+
+    assert [(sheet.unit, sheet.rater) for sheet in found.sheets] == [("1/2", "E1"), ("1/3", "E2")]
+    assert by_layer(found)[0].unanswered == 1
 
 
 def test_sheets_with_a_remark_can_be_left_out(published):
