@@ -41,7 +41,8 @@ def mean_interval(
         resample then has that mean.
 
     Raises:
-        ValueError: for fewer than two units, values not finite, or a level outside (0, 1).
+        ValueError: for fewer than two units, values not finite or beyond about 1e100, or a level
+            outside (0, 1).
     """
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or len(vector) < 2:
@@ -60,4 +61,6 @@ def mean_interval(
         batch=_AT_ONCE,
         rng=np.random.default_rng(seed),
     ).confidence_interval
+    if not np.isfinite([found.low, found.high]).all():
+        raise ValueError(f"values up to {np.abs(vector).max():.0e} are too large for an interval")
     return Interval(float(found.low), float(found.high))

@@ -69,3 +69,9 @@ def test_wrong_inputs_are_refused():
         mean_interval([1.0, float("nan")])
     with pytest.raises(ValueError, match=r"level = 95 has to be in \(0, 1\)"):
         mean_interval([1.0, 2.0], level=95)
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:The BCa")
+def test_values_too_large_to_be_squared_are_refused():
+    with pytest.raises(ValueError, match=r"up to 1e\+300 are too large"):
+        mean_interval([1e300, 0.0, 5e299])
