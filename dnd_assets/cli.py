@@ -385,6 +385,75 @@ def doctor(study: StudyOption = None) -> None:
 
 
 @app.command()
+def evaluate(
+    labels: Annotated[Path, typer.Option(help="CSV with a column of units and one of labels.")],
+    truths: Annotated[
+        Path | None,
+        typer.Option(help="CSV, or text whose line i is unit i's; default: a column beside."),
+    ] = None,
+    encoder: Annotated[
+        str,
+        typer.Option(help="A sentence encoder, as folder or hub id; or the folder of a CLIP."),
+    ] = "sentence-transformers/all-mpnet-base-v2",
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """How near labels are to what their units are known to respond to.
+
+    Example: dnd evaluate --labels labels.csv --truths imagenet_classes.txt
+    """
+    from dnd_assets.evaluate import evaluate as compare
+    from resources.clip import OpenClip
+    from resources.compute import Compute
+    from resources.sentence_encoder import SentenceEncoder
+
+    is_clip = (Path(encoder) / "open_clip_config.json").is_file()
+    space = (OpenClip if is_clip else SentenceEncoder)(model=encoder, compute=Compute())
+    found = compare(labels, truths, space)
+    if form == "json":
+        report = {**found.as_json(), "encoder": space.fingerprint()}
+        sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        return
+    for line in found.lines():
+        out.print(line, markup=False)
+
+
+@app.command()
+def ratings(
+    file: Annotated[Path, typer.Argument(help="Ratings: Label Studio JSON, MTurk or wide CSV.")],
+    key: Annotated[Path | None, typer.Option(help="The key.json written with the study.")] = None,
+    skip_uninterpretable: Annotated[
+        bool, typer.Option("--skip-uninterpretable", help="Leave out units raters gave up on.")
+    ] = False,
+    form: Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """What people said of labels, for each layer: mean, share best, agreement of the raters.
+
+    Example: dnd ratings results.csv --key study/key.json
+    """
+    from dnd_assets.human_study import read_key
+    from dnd_assets.rating_files import read_ratings
+    from dnd_assets.ratings import as_table, by_layer
+    from dnd_assets.results import export
+
+    found = read_ratings(file, read_key(key) if key else None)
+    rows = by_layer(found, skip=["uninterpretable"] if skip_uninterpretable else [])
+    if form != "table":
+        sys.stdout.write(export(as_table(rows), form).decode() + ("\n" * (form == "json")))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("layer")
+    for name in ("units", *found.methods, "alpha"):
+        table.add_column(name, justify="right", no_wrap=name == "alpha")
+    for row in rows:
+        cells = [f"{one.mean:.2f} {one.best:4.0%}" for one in row.methods.values()]
+        table.add_row(row.layer or "-", f"{row.units:,}", *cells, f"{row.alpha:.2f}")
+    out.print("Mean rating, and share of sheets in which none was rated higher (ties share it):")
+    out.print(table)
+    told = {**rows[-1].remarks, "unanswered": rows[-1].unanswered, "withdrawn": found.withdrawn}
+    out.print(", ".join(f"{count:,} {what}" for what, count in told.items()))
+
+
+@app.command()
 def ui(
     study: StudyOption = None,
     port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,

@@ -6,7 +6,8 @@ DndError
 ├── NotFoundError     a name (model, layer, unit, asset, run, file) that does not exist
 ├── UpstreamError     a product whose inputs have not been materialized under this study
 ├── StoreError        an artefact is missing, torn or changed
-└── LineageError      the lineage database cannot be read or written
+├── LineageError      the lineage database cannot be read or written
+└── TableError        a table given by a person cannot be read, or lacks what is needed
 ```
 
 Every message says what was asked, what was found, the nearest valid choices and what to do next.
@@ -40,6 +41,10 @@ class StoreError(DndError):
 
 class LineageError(DndError):
     """The lineage database cannot be read or written."""
+
+
+class TableError(DndError):
+    """A table given by a person cannot be read, or lacks what is needed."""
 
 
 def nearest(asked: str, choices: Iterable[str], n: int = 5) -> list[str]:

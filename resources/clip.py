@@ -116,6 +116,10 @@ class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
         net = self._load()
         return self._embed(net, net.texts, texts, batch_size, None, None)
 
+    def encode(self, texts: Sequence[str]) -> Embeddings:
+        """`embed_texts` under the name that the metrics of labels ask for."""
+        return self.embed_texts(texts)
+
     def _embed(
         self,
         net: "_Encoder",

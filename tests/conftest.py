@@ -25,6 +25,20 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def mpnet_folder() -> Path:
+    """The genuine all-mpnet-base-v2, at `DND_MPNET`."""
+    named = os.environ.get("DND_MPNET", "")
+    if not (Path(named) / "model.safetensors").is_file() or not named:
+        pytest.skip(f"no all-mpnet-base-v2 at {named or 'DND_MPNET, which is not set'}")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def sentences_folder(tmp_path_factory):
+    return tiny.sentences(tmp_path_factory.mktemp("tiny") / "sentences")
+
+
+@pytest.fixture(scope="session")
 def one_thread():
     """Small models gain nothing from threads; other tests may want the cores."""
     import torch

@@ -246,3 +246,42 @@ def silent_blip(folder: Path) -> Path:
             state[name][separator] = 1e4
     safetensors.torch.save_file(state, file, {"format": "pt"})
     return folder
+
+
+def sentences(folder: Path, kind: str = "mpnet") -> Path:
+    """A sentence encoder in the layout of all-mpnet-base-v2, or of a BERT."""
+    from transformers import (
+        BertConfig,
+        BertModel,
+        BertTokenizer,
+        MPNetConfig,
+        MPNetModel,
+        MPNetTokenizer,
+    )
+
+    (folder / "1_Pooling").mkdir(parents=True)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "initializer_range": 1.0,
+    }
+    torch.manual_seed(6)
+    if kind == "mpnet":
+        special = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>"]
+        vocab = {token: index for index, token in enumerate([*special, *WORDS])}
+        tokenizer = MPNetTokenizer(vocab=vocab, model_max_length=512)
+        model = MPNetModel(MPNetConfig(vocab_size=len(vocab), max_position_embeddings=34, **sizes))
+    else:
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        vocab = {token: index for index, token in enumerate([*special, *WORDS])}
+        tokenizer = BertTokenizer(vocab=vocab)
+        model = BertModel(BertConfig(vocab_size=len(vocab), max_position_embeddings=32, **sizes))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    pooling = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}
+    pooling["pooling_mode_cls_token"] = False
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 24}))
+    return folder

@@ -1,0 +1,259 @@
+"""Evaluation of a file of labels against what the units are known to respond to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dnd_assets.errors import TableError, nearest
+from dnd_assets.methods.metrics import (
+    Interval,
+    TextEncoder,
+    exact_matches,
+    mean_interval,
+    similarities,
+)
+from dnd_assets.tables import CsvTable, read_csv, read_text, unguarded
+
+UNIT_COLUMNS: Final = ("unit", "neuron id", "neuron", "unit id", "id", "key", "index")
+LABEL_COLUMNS: Final = ("label", "description", "explanation", "concept")
+TRUTH_COLUMNS: Final = ("truth", "ground truth", "class name", "class", "target", "name", "label")
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A text for each unit, as a file has them.
+
+    Attributes:
+        path: of the file.
+        by_unit: texts in the order of the file.
+        repeated: units that came again with the same text; counted once.
+        blank: units without a text; left out.
+    """
+
+    path: Path
+    by_unit: dict[str, str]
+    repeated: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One unit's label against its truth."""
+
+    unit: str
+    label: str
+    truth: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How labels and truths compare.
+
+    Attributes:
+        units: how many have both.
+        similarity: mean cosine of label and truth.
+        interval: 95 % bootstrap interval of it; NaN for a single unit.
+        exact: labels that are their truth letter for letter.
+        repeated: units whose label is in the file several times, always the same.
+        unlabelled: units of the labels file without a label.
+        without_truth: labelled units that no truth is known for.
+        without_label: known truths whose unit has no label.
+        scored: every unit, worst first.
+    """
+
+    units: int
+    similarity: float
+    interval: Interval
+    exact: int
+    repeated: int
+    unlabelled: int
+    without_truth: int
+    without_label: int
+    scored: tuple[Scored, ...]
+
+    @property
+    def worst(self) -> tuple[Scored, ...]:
+        """The units whose labels are furthest from the truth, worst first."""
+        return self.scored[:_SHOWN]
+
+    @property
+    def best(self) -> tuple[Scored, ...]:
+        """The units whose labels are nearest to the truth, best first."""
+        return self.scored[::-1][:_SHOWN]
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        low, high = self.interval
+        sure = "" if math.isnan(low) else f"  (95 % interval {low:.4f} to {high:.4f})"
+        told = {
+            "repeated rows, counted once": self.repeated,
+            "units without a label, left out": self.unlabelled,
+            "labels without a truth, left out": self.without_truth,
+            "truths without a label": self.without_label,
+        }
+        lines = [
+            f"mean similarity  {self.similarity:.4f}{sure}",
+            f"units            {self.units:,}",
+            f"exact matches    {self.exact:,}",
+            *(f"{count:,} {what}" for what, count in told.items() if count),
+        ]
+        for name, rows in (("worst", self.worst), ("best", self.best)):
+            lines.append(f"{name}:")
+            lines += [f"  {r.similarity:.3f}  {r.unit}: {r.label} | {r.truth}" for r in rows]
+        return lines
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values; a missing number is None."""
+        plain = asdict(self)
+        interval = [None if math.isnan(end) else end for end in self.interval]
+        return {**plain, "interval": interval, "scored": [asdict(one) for one in self.scored]}
+
+
+def evaluate(
+    labels: Path, truths: Path | None, encoder: TextEncoder, *, seed: int = 0
+) -> Evaluation:
+    """Compare a file of labels with the truths of a second file, or of a column beside them.
+
+    Args:
+        labels: CSV with a column of units (`unit`, `Neuron ID`, …) and one of labels.
+        truths: CSV with a column of units and one of truths, or a text file whose line i, from
+            0, is the truth of unit i; None takes the truths from a column of `labels`.
+        encoder: the space in which they are compared.
+        seed: of the bootstrap.
+
+    Raises:
+        NotFoundError: when a file does not exist.
+        TableError: when a file cannot be understood, a unit has two texts, or no unit has both.
+    """
+    asked = read_labels(labels)
+    known = read_truths(labels if truths is None else truths, beside=truths is None)
+    true = _truth_of(asked, known)
+    said = [asked.by_unit[unit] for unit in true]
+    values = similarities(said, list(true.values()), encoder)
+    rows = [Scored(*row) for row in zip(true, said, true.values(), values.tolist(), strict=True)]
+    nan = float("nan")
+    return Evaluation(
+        units=len(rows),
+        similarity=float(values.mean()),
+        interval=mean_interval(values, seed=seed) if len(rows) > 1 else Interval(nan, nan),
+        exact=int(exact_matches(said, list(true.values())).sum()),
+        repeated=len(asked.repeated),
+        unlabelled=len(asked.blank),
+        without_truth=len(asked.by_unit) - len(rows),
+        without_label=len(known.by_unit) - len(rows),
+        scored=tuple(sorted(rows, key=lambda row: row.similarity)),
+    )
+
+
+def read_labels(path: Path) -> Texts:
+    """The label of each unit of a CSV file.
+
+    A unit is a number or a key such as `net/fc/3`. Apostrophes that guard formulas are taken off.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it is no such table, or a unit has two different labels.
+    """
+    table = read_csv(path)
+    return _texts(table, table.column(LABEL_COLUMNS, "label"))
+
+
+def read_truths(path: Path, *, beside: bool = False) -> Texts:
+    """What units respond to: a CSV file, or a text file whose line i, from 0, is unit i's.
+
+    Args:
+        path: of the file; `.csv` and `.tsv` are tables, all else is lines.
+        beside: take a column that is not the label's, from the file of the labels.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it cannot be understood, or a unit has two different truths.
+    """
+    if not beside and path.suffix.lower() not in (".csv", ".tsv"):
+        lines = read_text(path).removesuffix("\n").split("\n")
+        return _collect(path, ((i, str(i), line.strip()) for i, line in enumerate(lines)))
+    table = read_csv(path)
+    names = [name for name in TRUTH_COLUMNS if not (beside and name in LABEL_COLUMNS)]
+    if beside and table.find(names) is None:
+        raise TableError(
+            f"{path} has no column of truths ({', '.join(names)}). Give them in a file of their "
+            "own: --truths FILE, a CSV file or one truth on each line."
+        )
+    return _texts(table, table.column(names, "truth"))
+
+
+def _texts(table: CsvTable, place: int) -> Texts:
+    unit = table.column(UNIT_COLUMNS, "unit")
+    rows = ((line, _unit(row[unit]), unguarded(row[place]).strip()) for line, row in table.rows)
+    return _collect(table.path, rows)
+
+
+def _collect(path: Path, rows: Iterable[tuple[int, str, str]]) -> Texts:
+    """Texts by unit; equal repetitions are counted, different ones refused."""
+    found: dict[str, str] = {}
+    repeated, blank = [], []
+    for line, unit, text in rows:
+        if not unit:
+            raise TableError(f"{path}, line {line:,}: no unit. Fill it in or remove the row.")
+        if not text:
+            blank.append(unit)
+        elif unit not in found:
+            found[unit] = text
+        elif found[unit] == text:
+            repeated.append(unit)
+        else:
+            raise TableError(
+                f"{path}, line {line:,}: unit {unit} is {text!r} here and {found[unit]!r} "
+                "before. Keep one of the rows."
+            )
+    return Texts(path, found, tuple(repeated), tuple(blank))
+
+
+def _unit(text: str) -> str:
+    """A unit as written, numbers without leading zeros or the `.0` of a column of floats."""
+    plain = unguarded(text).strip()
+    number = plain.removesuffix(".0")
+    return str(int(number)) if number.isascii() and number.isdigit() else plain
+
+
+def _truth_of(labels: Texts, truths: Texts) -> dict[str, str]:
+    """The truth of each labelled unit that has one, in the order of the labels.
+
+    Raises:
+        TableError: when no unit has both.
+    """
+    same = {unit: truths.by_unit[unit] for unit in labels.by_unit if unit in truths.by_unit}
+    if same:
+        return same
+    numbers, by_number = _numbers(labels), {n: u for u, n in _numbers(truths).items()}
+    found = {u: truths.by_unit[by_number[n]] for u, n in numbers.items() if n in by_number}
+    if not found:
+        one = next(iter(labels.by_unit), "none")
+        close = ", ".join(nearest(one, truths.by_unit)) or "none"
+        raise TableError(
+            f"no unit has both a label in {labels.path} and a truth in {truths.path}. A labelled "
+            f"unit: {one}; units with a truth: {close}. Name the units alike in both."
+        )
+    return found
+
+
+def _numbers(texts: Texts) -> dict[str, str]:
+    """Each unit's number within its layer; `net/fc/3` and 3 are both 3.
+
+    Raises:
+        TableError: when units of several layers would share a number.
+    """
+    layers = sorted({unit.rpartition("/")[0] for unit in texts.by_unit})
+    if len(layers) > 1:
+        raise TableError(
+            f"{texts.path} holds units of {len(layers):,} layers ({', '.join(layers[:3])}, …), "
+            "which a number alone does not tell apart. Name the units by whole keys in both "
+            "files, or evaluate one layer at a time."
+        )
+    return {unit: unit.rpartition("/")[2] for unit in texts.by_unit}
