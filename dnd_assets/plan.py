@@ -14,7 +14,7 @@ from typing import Any
 
 from dnd_assets.lineage.explain import own_changes
 from dnd_assets.lineage.records import RETRYABLE, Product
-from dnd_assets.stage import Graph, Resolved, Stage, load_inputs, reusable
+from dnd_assets.stage import Graph, Resolved, Stage, parts, reusable, stream_inputs
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
@@ -70,6 +70,7 @@ def outlook(graph: Graph, units: Sequence[Unit]) -> Iterator[Outlook]:
         UpstreamError: when the probing set has not been materialized under the present study.
     """
     changing: dict[str, set[Unit]] = {}
+    order = list(graph.stages)
     for name, stage in graph.stages.items():
         waiting = {u for up in stage.upstream for u in changing.get(up, ())}
         settled = [unit for unit in units if unit not in waiting]
@@ -78,6 +79,12 @@ def outlook(graph: Graph, units: Sequence[Unit]) -> Iterator[Outlook]:
         missing = tuple(unit for unit in settled if unit not in kept)
         changing[name] = waiting.union(missing)
         yield Outlook(stage, resolved, missing, frozenset(waiting))
+        needed = {
+            up for later in order[order.index(name) + 1 :] for up in graph.stages[later].upstream
+        }
+        for done in order[: order.index(name) + 1]:
+            if done not in needed:  # tens of thousands of units are a lot of memory
+                graph.forget(done, units)
 
 
 def plan(
@@ -107,9 +114,7 @@ def plan(
 def _counted(graph: Graph, found: Outlook) -> StagePlan:
     bench, stage = graph.bench, found.stage
     sharers = {found.resolved[unit].key: unit for unit in reversed(found.missing)}
-    work = load_inputs(graph, stage, list(sharers.values()))
-    ready = [one for one in work if all(product.ok for product in one.inputs.values())]
-    cost = stage.cost(bench, ready) if ready else {}
+    cost = stage.cost(bench, stream_inputs(graph, stage, list(sharers.values())))
     may = len(found.waiting)
     rate = _rate(bench, stage.name)
     return StagePlan(
@@ -136,17 +141,18 @@ def _reasons(bench: Workbench, found: Outlook) -> Counter[str]:
     """Why each missing unit has to be computed."""
     asset = found.stage.name
     newest = newest_keys(bench, asset) if found.missing else {}
-    before = bench.lineage.preimages({newest[u.key] for u in found.missing if u.key in newest})
     reasons: Counter[str] = Counter()
-    for unit in found.missing:
-        state = found.resolved[unit]
-        if state.head is not None:
-            lost = state.head.status not in RETRYABLE
-            reasons["a stored file is gone" if lost else f"{state.head.status} before"] += 1
-        elif newest.get(unit.key) not in before:
-            reasons["never made"] += 1
-        else:
-            reasons.update(_differences(bench, asset, before[newest[unit.key]], state.preimage))
+    for part in parts(found.missing):
+        before = bench.lineage.preimages(newest[u.key] for u in part if u.key in newest)
+        for unit in part:
+            state = found.resolved[unit]
+            if state.head is not None:
+                lost = state.head.status not in RETRYABLE
+                reasons["a stored file is gone" if lost else f"{state.head.status} before"] += 1
+            elif newest.get(unit.key) not in before:
+                reasons["never made"] += 1
+            else:
+                reasons.update(_differences(bench, asset, before[newest[unit.key]], state.preimage))
     return reasons
 
 

@@ -160,14 +160,14 @@ def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[st
     pending: set[str] = set()
     for path, ids in needs.items():
         provider = layer_provider(bench, Unit(model, path, 0))
-        pending |= _unknown(bench, "activations", provider, sorted(set(ids)))
+        pending |= bench.vectors.unknown("activations", provider, ids)
     return len(pending)
 
 
 def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
     """How many pictures have no embedding yet."""
     provider = bench.lineage.provider(bench.clip.fingerprint())
-    return len(_unknown(bench, "embeddings", provider, sorted(set(images))))
+    return len(bench.vectors.unknown("embeddings", provider, images))
 
 
 def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
@@ -217,10 +217,6 @@ def _vectors(
             bench.vectors.add(kind, providers[name], fresh, values)
             tables[name].fill(fresh, values)
     return {name: (table.rows, table.values) for name, table in tables.items()}
-
-
-def _unknown(bench: Workbench, kind: str, provider: str, ids: Sequence[str]) -> set[str]:
-    return bench.vectors.table(kind, provider, ids).missing()
 
 
 def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

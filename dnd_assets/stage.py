@@ -31,6 +31,8 @@ _COMMIT = 256
 """Units recorded together when they are computed."""
 _REUSE = 4096
 """Units recorded together when they are reused: nothing is lost with them."""
+_STREAM = 1024
+"""Units whose inputs lie in memory together while a plan is counted."""
 LIBRARIES = (
     "dagster", "torch", "torchvision", "open_clip_torch", "transformers", "diffusers", "openai",
     "duckdb", "numpy", "pillow", "scikit-image",
@@ -87,8 +89,11 @@ class Stage(ABC):
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes of all units of `work`, whose upstream products are all `ok`."""
 
-    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
-        """What `compute` would have to do for `work`, counted exactly, by kind."""
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """What `compute` would have to do for `work`, counted exactly, by kind.
+
+        `work` is gone through once, so that the inputs of many units need not lie in memory.
+        """
         return {}
 
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
@@ -275,7 +280,7 @@ def materialize(
         missing = {unit: resolved[unit] for unit in units if unit not in kept}
         bench.log(f"{stage.name}: {len(missing):,} units to compute, {len(kept):,} to reuse")
         recorder = _Recorder(graph, stage, run)
-        for part in _parts([unit for unit in units if unit in kept]):
+        for part in parts([unit for unit in units if unit in kept], _REUSE):
             yield from recorder.reuse({unit: resolved[unit] for unit in part})
         if missing:
             before = Counter(bench.tally)
@@ -343,6 +348,14 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
                     "work is kept."
                 )
     return [Work(unit, inputs[unit]) for unit in units]
+
+
+def stream_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> Iterator[Work]:
+    """As `load_inputs`, a part at a time, of the units whose inputs are all `ok`."""
+    for part in parts(units):
+        for one in load_inputs(graph, stage, part):
+            if all(product.ok for product in one.inputs.values()):
+                yield one
 
 
 def _failure(work: Work) -> Outcome | None:
@@ -456,6 +469,7 @@ def record_run(bench: Workbench, run: str) -> None:
     bench.lineage.commit({"runs": [row]})
 
 
-def _parts(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:
-    for start in range(0, len(units), _REUSE):
-        yield units[start : start + _REUSE]
+def parts(units: Sequence[Unit], size: int = _STREAM) -> Iterator[Sequence[Unit]]:
+    """Units in their order, so many at a time."""
+    for start in range(0, len(units), size):
+        yield units[start : start + size]

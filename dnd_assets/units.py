@@ -18,7 +18,7 @@ _NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
 _HASHED = re.compile(r"-[0-9a-f]{8}$")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Unit:
     """One neuron: a channel of a map, a feature of a token, or an output of a linear layer.
 

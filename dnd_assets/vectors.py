@@ -7,7 +7,7 @@ units, runs or studies ask for it; what is known is read back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,13 @@ class Vectors:
                     values[place] = block[row]
                     found[place] = True
         return values, found
+
+    def unknown(self, kind: str, provider: str, ids: Iterable[str]) -> set[str]:
+        """Those of `ids` whose vectors are not known; holds one block in memory at a time."""
+        left = set(ids)
+        for block_ids, _ in self._blocks(kind, provider):
+            left -= {name.tobytes().hex() for name in block_ids}
+        return left
 
     def table(self, kind: str, provider: str, ids: Sequence[str]) -> Table:
         """What is known of distinct pictures, ready to be filled."""

@@ -109,8 +109,8 @@ class Compute(ConfigurableResource):  # type: ignore[type-arg]
             batch_size: items in a batch.
             pad: repeat the last item until the batch is full and drop the surplus results, so
                 that every batch has one shape and no result depends on how many items there were.
-            exact: run each item by itself where that is nearly as fast, on the CPU, so that no bit of
-                its result depends on the batch size.
+            exact: on the CPU, where it is nearly as fast, run each item by itself, so that no bit
+                of its result depends on the batch size.
             on_batch: called with the items and results of each finished batch, to keep them.
             progress: counts finished items.
 

@@ -47,6 +47,8 @@ _KEYED = {
     "llm_calls": ("request_hash",),
 }
 """Primary keys; a later row with the same key replaces the earlier one."""
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "160MB", "threads": 2}
+"""Opened for moments, the database needs no cache; what does not fit goes to a temporary file."""
 _OPEN_PATIENCE_S = 60.0
 _DAMAGE = ("not a valid DuckDB database", "not read enough bytes", "Corrupt database")
 """What DuckDB says of a file that no waiting mends."""
@@ -311,7 +313,7 @@ def _sound(name: str, data: bytes) -> bool:
 
 
 def _opened(database: Path) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(str(database))
+    connection = duckdb.connect(str(database), config=_SETTINGS)
     try:
         _apply_schema(connection)
     except duckdb.Error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,18 +41,19 @@ class Activations(Stage):
         """The layer of the target network, with its pooling."""
         return {"target": layer_provider(bench, unit)}
 
-    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Probing images that have to go through the networks."""
-        passes = 0
-        for model in dict.fromkeys(one.unit.model for one in work):
-            layers = {one.unit.layer for one in work if one.unit.model == model}
-            images = _images(bench, work)
-            passes += passes_to_make(bench, model, dict.fromkeys(layers, images))
-        return {"forward passes": passes}
+        layers: dict[str, dict[str, list[str]]] = {}
+        images: list[str] = []
+        for one in work:
+            images = images or _images(bench, one)
+            layers.setdefault(one.unit.model, {})[one.unit.layer] = images
+        passes = (passes_to_make(bench, model, needs) for model, needs in layers.items())
+        return {"forward passes": sum(passes)}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `exemplars` [{image, activation}] and a summary of the distribution."""
-        images = _images(bench, work)
+        images = _images(bench, work[0])
         count = bench.study.dissection.exemplars
         if count > len(images):
             raise StudyError(
@@ -71,9 +72,9 @@ class Activations(Stage):
                     yield lookup[unit], outcome
 
 
-def _images(bench: Workbench, work: Sequence[Work]) -> list[str]:
+def _images(bench: Workbench, work: Work) -> list[str]:
     """Hashes of the probing set's images, ascending."""
-    manifest = work[0].inputs[PROBING_SET].payload["manifest"]
+    manifest = work.inputs[PROBING_SET].payload["manifest"]
     found: list[str] = json.loads(bench.store.get(manifest))
     return found
 

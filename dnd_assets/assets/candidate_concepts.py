@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
@@ -30,7 +30,7 @@ class CandidateConcepts(Stage):
         """The summariser with its model and prompts."""
         return {"summariser": bench.lineage.provider(bench.summariser.fingerprint())}
 
-    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Calls to a language model that were never made, and their tokens at most.
 
         A wrong answer costs a call more, to repair it.
@@ -65,7 +65,7 @@ class CandidateConcepts(Stage):
             yield one, Outcome(summary.status, payload, summary.reason, notes)
 
 
-def _texts(work: Sequence[Work]) -> list[list[str]]:
+def _texts(work: Iterable[Work]) -> list[list[str]]:
     """The captions of each unit."""
     return [
         [entry["caption"] for entry in one.inputs["captions"].payload["captions"]] for one in work

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
@@ -27,7 +27,7 @@ class Captions(Stage):
         """The captioner."""
         return {"captioner": bench.lineage.provider(bench.captioner.fingerprint())}
 
-    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Pictures that have no caption yet."""
         return {"captions": captions_to_make(bench, [n for one in work for n in _activating(one)])}
 

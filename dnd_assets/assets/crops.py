@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -45,12 +45,14 @@ class Crops(Stage):
         """The layer of the target network, with its pooling."""
         return {"target": layer_provider(bench, unit)} if bench.study.dissection.crop else {}
 
-    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Exemplars whose maps are needed; how many crops they give is seen afterwards."""
         if not bench.study.dissection.crop:
             return {}
-        models = dict.fromkeys(one.unit.model for one in work)
-        lacking = [_lacking(bench, _wanted(bench, model, work))[0] for model in models]
+        wanted: dict[str, Wanted] = {}
+        for one in work:
+            wanted.setdefault(one.unit.model, []).extend(_exemplars(one))
+        lacking = [_lacking(bench, _with_maps(bench, *found))[0] for found in wanted.items()]
         maps = sum(len(_by_image(wanted)) for wanted in lacking)
         passes = sum(len(wanted) for wanted in lacking) * bench.study.dissection.crops_per_image
         return {"activation maps": maps, "forward passes at most": passes}
@@ -82,7 +84,8 @@ class Crops(Stage):
 
 def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
     """Every unit's crops; those of an exemplar are cut once, whatever run or study asks."""
-    lacking, known = _lacking(bench, _wanted(bench, model, work))
+    asked = [pair for one in work for pair in _exemplars(one)]
+    lacking, known = _lacking(bench, _with_maps(bench, model, asked))
     wanted = _by_image(lacking)
     names = bench.pictures.in_order(wanted)
     progress = bench.progress(f"{model}: activation maps", len(names))
@@ -117,15 +120,14 @@ def provider(bench: Workbench, unit: Unit) -> str:
     )
 
 
-def _wanted(bench: Workbench, model: str, work: Sequence[Work]) -> Wanted:
-    """The exemplars of each unit that has a map."""
+def _exemplars(work: Work) -> Wanted:
+    return [(work.unit, one["image"]) for one in work.inputs["activations"].payload["exemplars"]]
+
+
+def _with_maps(bench: Workbench, model: str, wanted: Wanted) -> Wanted:
+    """Those of units that have a map."""
     spatial = {layer.path for layer in bench.targets.layers(model) if layer.has_map}
-    return [
-        (one.unit, exemplar["image"])
-        for one in work
-        if one.unit.model == model and one.unit.layer in spatial
-        for exemplar in one.inputs["activations"].payload["exemplars"]
-    ]
+    return [(unit, image) for unit, image in wanted if unit.layer in spatial]
 
 
 def _lacking(bench: Workbench, wanted: Wanted) -> tuple[Wanted, dict[tuple[Unit, str], Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,15 @@ class Scores(Stage):
         clip = bench.lineage.provider(bench.clip.fingerprint())
         return {"target": layer_provider(bench, unit), "clip": clip}
 
-    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Synthetic pictures to pass through the networks, and pictures to embed."""
-        faces = {name for one in work for name in (*_activating(one), *_painted(one))}
-        passes = 0
-        for model in dict.fromkeys(one.unit.model for one in work):
-            mine = [one for one in work if one.unit.model == model]
-            passes += passes_to_make(bench, model, _needs(mine))
+        faces: set[str] = set()
+        needs: dict[str, dict[str, set[str]]] = {}
+        for one in work:
+            painted = _painted(one)
+            faces.update(_activating(one), painted)
+            needs.setdefault(one.unit.model, {}).setdefault(one.unit.layer, set()).update(painted)
+        passes = sum(passes_to_make(bench, model, layers) for model, layers in needs.items())
         return {"forward passes": passes, "embeddings": embeddings_to_make(bench, faces)}
 
     def most(self, bench: Workbench, units: int) -> dict[str, int]:

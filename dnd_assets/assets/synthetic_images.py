@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
@@ -39,7 +39,7 @@ class SyntheticImages(Stage):
         """The text-to-image pipeline with its prompt, scheduler and steps."""
         return {"text_to_image": bench.lineage.provider(bench.text_to_image.fingerprint())}
 
-    def cost(self, bench: Workbench, work: Sequence[Work]) -> dict[str, int]:
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Pictures to paint, if none is rejected."""
         setting = bench.study.dissection
         concepts = {
