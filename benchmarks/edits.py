@@ -27,22 +27,29 @@ from tests import studies
 
 Items = set[tuple[str, str, str]]
 ROW_KINDS = ("activations", "embeddings")
-PARAMETERS: dict[str, tuple[Any, ...]] = {
-    "dissection__exemplars": (4, 5, 6),
-    "dissection__crops_per_image": (2, 3, 4),
-    "dissection__crop_overlap": (0.3, 0.4, 0.5),
-    "dissection__crop_size": (24, 32, 40),
-    "dissection__crop": (True, False),
-    "captioner__max_new_tokens": (6, 7, 8),
-    "dissection__candidates": (1, 2, 3),
-    "dissection__images_per_concept": (2, 3, 4),
-    "text_to_image__steps": (1, 2),
-    "dissection__beta": (2, 3, 5),
-    "dissection__top_images": (3, 5, 10),
-    "dissection__scoring": ("mean_rank", "topk_squared", "image_products"),
-    "dissection__labels": (1, 2, 3),
-    "dissection__select": ("scores", "first"),
+PARAMETERS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "dissection__exemplars": ("activations", (4, 5, 6)),
+    "dissection__crops_per_image": ("crops", (2, 3, 4)),
+    "dissection__crop_overlap": ("crops", (0.3, 0.4, 0.5)),
+    "dissection__crop_size": ("crops", (24, 32, 40)),
+    "dissection__crop": ("crops", (True, False)),
+    "captioner__max_new_tokens": ("captions", (6, 7, 8)),
+    "dissection__candidates": ("candidate_concepts", (1, 2, 3)),
+    "dissection__images_per_concept": ("synthetic_images", (2, 3, 4)),
+    "text_to_image__steps": ("synthetic_images", (1, 2)),
+    "dissection__beta": ("scores", (2, 3, 5)),
+    "dissection__top_images": ("scores", (3, 5, 10)),
+    "dissection__scoring": ("scores", ("mean_rank", "topk_squared", "image_products")),
+    "dissection__labels": ("labels", (1, 2, 3)),
+    "dissection__select": ("labels", ("scores", "first")),
 }
+"""Settings with the first product that each may change, and values to choose from."""
+Edited = tuple[str, str]
+"""What was edited, and the first product that it may change; none where it may change nothing."""
+
+
+WEIGHTS = {"captioner": "captions", "clip": "scores", "painter": "synthetic_images"}
+"""Checkpoints with the first product that each may change."""
 
 
 @dataclass
@@ -72,7 +79,7 @@ class Project:
             return studies.label(self.table, self.folder, self.units, folder / "state", run)
 
 
-def pixel(project: Project, dice: random.Random) -> str:
+def pixel(project: Project, dice: random.Random) -> Edited:
     """One pixel of one image."""
     path = _any_image(project, dice)
     with Image.open(path) as image:
@@ -80,63 +87,63 @@ def pixel(project: Project, dice: random.Random) -> str:
     x, y, channel = dice.randrange(32), dice.randrange(32), dice.randrange(3)
     pixels[y, x, channel] ^= dice.choice([1, 64, 255])
     Image.fromarray(pixels).save(path)
-    return f"pixel of {path.name}"
+    return f"pixel of {path.name}", "activations"
 
 
-def file_name(project: Project, dice: random.Random) -> str:
+def file_name(project: Project, dice: random.Random) -> Edited:
     """One file gets another name."""
     path = _any_image(project, dice)
     path.rename(path.with_name(f"{dice.randrange(10**9)}.png"))
-    return f"name of {path.name}"
+    return f"name of {path.name}", ""
 
 
-def file_order(project: Project, dice: random.Random) -> str:
+def file_order(project: Project, dice: random.Random) -> Edited:
     """All files change places in a listing, and their times."""
     paths = _images(project)
     names = [f"{dice.randrange(10**9):09d}.png" for _ in paths]
     for path, name in zip(paths, names, strict=True):
         path.rename(path.with_name(name))
-    return "order of all files"
+    return "order of all files", ""
 
 
-def one_more(project: Project, dice: random.Random) -> str:
+def one_more(project: Project, dice: random.Random) -> Edited:
     """One more image."""
     place = project.folder / "made"
     studies.write_images(place, 3, seed=dice.randrange(10**9))
     new = dice.choice(sorted(place.glob("*.png")))
     new.rename(project.folder / "images" / f"{dice.randrange(10**9)}.png")
     shutil.rmtree(place)
-    return "an image added"
+    return "an image added", "activations"
 
 
-def one_less(project: Project, dice: random.Random) -> str:
+def one_less(project: Project, dice: random.Random) -> Edited:
     """One image fewer."""
     if len(_images(project)) < 12:
         return one_more(project, dice)
     _any_image(project, dice).unlink()
-    return "an image removed"
+    return "an image removed", "activations"
 
 
-def parameter(project: Project, dice: random.Random) -> str:
+def parameter(project: Project, dice: random.Random) -> Edited:
     """One setting of one stage."""
     name = dice.choice(sorted(PARAMETERS))
     section, key = name.split("__")
-    now = project.table[section].get(key)
-    value = dice.choice([one for one in PARAMETERS[name] if one != now])
+    first, values = PARAMETERS[name]
+    value = dice.choice([one for one in values if one != project.table[section].get(key)])
     project.table[section][key] = value
-    return f"{name} = {value}"
+    return f"{name} = {value}", first
 
 
-def prompt(project: Project, dice: random.Random) -> str:
+def prompt(project: Project, dice: random.Random) -> Edited:
     """One character of the painting prompt."""
     text = project.table["text_to_image"].get("prompt", "One realistic image of {concept}")
     at = dice.randrange(text.index("{"))
     changed = text[:at] + dice.choice("abcxyz ") + text[at + 1 :]
     project.table["text_to_image"]["prompt"] = changed
-    return f"prompt {changed!r}"
+    return f"prompt {changed!r}", "synthetic_images"
 
 
-def weight_byte(project: Project, dice: random.Random) -> str:
+def weight_byte(project: Project, dice: random.Random) -> Edited:
     """One byte of one weight file."""
     files = sorted((project.folder / "models").rglob("*.safetensors"))
     file = dice.choice(files)
@@ -147,30 +154,31 @@ def weight_byte(project: Project, dice: random.Random) -> str:
     data[place] ^= 1 << dice.randrange(8)
     file.unlink()
     file.write_bytes(bytes(data))
-    return f"weight byte {place} of {file.relative_to(project.folder)}"
+    name = file.relative_to(project.folder / "models").parts[0]
+    return f"weight byte {place} of {name}", WEIGHTS[name]
 
 
-def seed(project: Project, dice: random.Random) -> str:
+def seed(project: Project, dice: random.Random) -> Edited:
     """The base seed."""
     project.table["dissection"]["seed"] = dice.randrange(10**6)
-    return "seed"
+    return "seed", "candidate_concepts"
 
 
-def code(project: Project, dice: random.Random) -> str:
+def code(project: Project, dice: random.Random) -> Edited:
     """The code version of one stage."""
     name = dice.choice(list(STAGES))
     project.codes[name] = f"{dice.randrange(16**12):012x}"
-    return f"code of {name}"
+    return f"code of {name}", name
 
 
-def selection(project: Project, dice: random.Random) -> str:
+def selection(project: Project, dice: random.Random) -> Edited:
     """Which units are asked for."""
     everything = [f"net/{layer}/{n}" for layer in ("colours", "spoilt") for n in range(4)]
     project.units = sorted(dice.sample(everything, dice.randint(1, 8)))
-    return f"units {project.units}"
+    return f"units {project.units}", ""
 
 
-EDITS: tuple[Callable[[Project, random.Random], str], ...] = (
+EDITS: tuple[Callable[[Project, random.Random], Edited], ...] = (
     pixel, file_name, file_order, one_more, one_less, parameter, parameter, prompt, weight_byte,
     seed, code, selection,
 )  # fmt: skip
@@ -179,19 +187,19 @@ EDITS: tuple[Callable[[Project, random.Random], str], ...] = (
 def random_edits(table: Table, folder: Path, times: int = 100) -> list[Figure]:
     """Edit, rerun, compare with a run from nothing; so many times."""
     project = _project(table, folder)
-    project.run(folder / "kept", "first")
+    before = {unit for _, unit in project.run(folder / "kept", "first")}
     dice = random.Random(0)  # noqa: S311 (trials, not secrets)
     stale = needless = work = 0
     for number in range(times):
-        edit = EDITS[number % len(EDITS)]
-        what = edit(project, dice)
-        before = _keys(project, folder / "kept"), _items(project, folder / "kept")
+        what, first = EDITS[number % len(EDITS)](project, dice)
+        known = _keys(project, folder / "kept"), _items(project, folder / "kept")
         found = project.run(folder / "kept", f"edit {number}")
         shutil.rmtree(folder / "oracle", ignore_errors=True)
         truth = project.run(folder / "oracle", "oracle")
         wrong = studies.versions(found) != studies.versions(truth)
-        spare = _needless(found, truth, before[0])
-        extra = _extra(project, folder, before[1], f"edit {number}")
+        spare = _needless(found, truth, known[0]) + _unrelated(found, first, before)
+        extra = _extra(project, folder, known[1], f"edit {number}")
+        before = {unit for _, unit in found}
         if wrong or spare or extra:
             found_wrong = f"stale {wrong}, needless {spare}, work {extra}"
             sys.stderr.write(f"edit {number} ({what}): {found_wrong}\n")
@@ -207,12 +215,11 @@ def random_edits(table: Table, folder: Path, times: int = 100) -> list[Figure]:
 def _project(table: Table, folder: Path) -> Project:
     """Images and checkpoints of its own, to be edited."""
     table = copy.deepcopy(table)
-    models = Path(table["clip"]["model"]).parent
-    shutil.copytree(models, folder / "models")
-    for section, key in (("captioner", "checkpoint"), ("clip", "model")):
-        table[section][key] = str(folder / "models" / Path(table[section][key]).name)
-    painter = Path(table["text_to_image"]["checkpoint"]).name
-    table["text_to_image"]["checkpoint"] = str(folder / "models" / painter)
+    places = {"captioner": ("captioner", "checkpoint"), "clip": ("clip", "model"),
+              "painter": ("text_to_image", "checkpoint")}  # fmt: skip
+    for name, (section, key) in places.items():
+        shutil.copytree(table[section][key], folder / "models" / name)
+        table[section][key] = str(folder / "models" / name)
     table["probing_set"]["folders"] = ["images"]
     studies.write_images(folder / "images")
     return Project(table, folder, [], {})
@@ -253,6 +260,18 @@ def _needless(
     """Products that were computed although what they come to was in the store."""
     computed = studies.computed(found)
     return sorted(pair for pair in computed if truth[pair].product.key in before)
+
+
+def _unrelated(
+    found: dict[tuple[str, str], Any], first: str, before: set[str]
+) -> list[tuple[str, str]]:
+    """Products computed of units that were up to date, which the edit cannot have changed."""
+    touched = {first}
+    for name, stage in STAGES.items():
+        if touched & set(stage.upstream):
+            touched.add(name)
+    computed = studies.computed(found)
+    return sorted(pair for pair in computed if pair[0] not in touched and pair[1] in before)
 
 
 def _extra(project: Project, folder: Path, before: Items, run: str) -> list[str]:

@@ -71,11 +71,20 @@ def _helps(said: str, place: Path) -> bool:
     return str(place) in said and any(remedy in said for remedy in REMEDIES)
 
 
-def killed_at_named_points(table: Table, folder: Path, times: int = 3) -> list[Figure]:
-    """SIGKILL at every named step: where it first occurs, in the middle, and where it last does."""
+def killed_at_named_points(
+    table: Table, folder: Path, times: int = 3, kinds: tuple[str, ...] = ()
+) -> list[Figure]:
+    """SIGKILL at every named step: where it first occurs, in the middle, and where it last does.
+
+    Args:
+        table: the study.
+        folder: an empty folder.
+        times: at how many of the three.
+        kinds: only steps whose names start so.
+    """
     names, whole = steps_of_a_run(table, folder / "whole")
     chosen: list[int] = []
-    for name in sorted(set(names)):
+    for name in sorted({name for name in names if name.startswith(kinds or "")}):
         found = [index for index, one in enumerate(names) if one == name]
         chosen += list(dict.fromkeys([found[len(found) // 2], found[0], found[-1]]))[:times]
     bad = 0
@@ -88,7 +97,8 @@ def killed_at_named_points(table: Table, folder: Path, times: int = 3) -> list[F
         process.join()
         assert process.exitcode == -signal.SIGKILL, f"not killed at {names[number]}"
         bad += _differs(table, place, whole)
-    name = f"SIGKILL at {len(set(names))} named points, {len(chosen)} times"
+    points = {names[number] for number in chosen}
+    name = f"SIGKILL at {len(points)} named points, {len(chosen)} times"
     return [Figure(f"{name}: other products, or damage", str(bad), "0", bad == 0)]
 
 

@@ -1,10 +1,13 @@
 """A run killed at any moment resumes; two runs at once lose and duplicate nothing."""
 
+import json
 import random
 import signal
 import time
+from collections import Counter
 
 import pytest
+from werkzeug.wrappers import Response
 
 from dnd_assets import verify
 from dnd_assets.bench import build_bench
@@ -65,6 +68,48 @@ def test_killed_runs_resume_to_the_same_products(fresh):
     studies.label(table, folder, run="last")
     assert _products(bench) == whole
     assert verify.verify(bench).clean
+
+
+def _answer(request):
+    """A short concept for every description, a moment later."""
+    time.sleep(0.05)
+    body = request.get_json()
+    listed = json.loads(body["messages"][-1]["content"].rpartition("\n")[2])
+    short = [f"thing {index}" for index, _ in enumerate(listed)]
+    several = body["response_format"]["json_schema"]["name"] == "concepts"
+    content = {"concepts": short} if several else {"concept": f"{listed[0]} group"}
+    message = {"role": "assistant", "content": json.dumps(content)}
+    answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return Response(json.dumps(answer), content_type="application/json")
+
+
+def test_a_stored_answer_of_a_language_model_is_never_paid_for_again(fresh, httpserver):
+    table, folder, bench, _ = fresh
+    httpserver.expect_request("/v1/chat/completions").respond_with_handler(_answer)
+    server = {"kind": "chat", "base_url": httpserver.url_for("/v1"), "model": "m"}
+    server |= {"api_key_env": "", "max_concurrency": 2}
+    table = studies.changed(table, summariser=server)
+    studies.label(table, folder, run="before", last="captions")
+    kills = 0
+    for attempt in range(4):
+        process = CONTEXT.Process(target=_label, args=(table, folder, f"run {attempt}"))
+        process.start()
+        paid = len(httpserver.log)
+        while process.is_alive() and len(httpserver.log) < paid + 3:
+            time.sleep(0.005)
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+    studies.label(table, folder, run="last")
+    asked = Counter(request.get_data() for request, _ in httpserver.log)
+    stored = bench.lineage.query("SELECT count(*) AS n FROM llm_calls")[0]["n"]
+    assert kills >= 2
+    assert stored == len(asked)
+    again = sum(asked.values()) - len(asked)
+    assert again <= 2 * kills, "only what was under way when it was killed"
+    known = len(httpserver.log)
+    studies.label(studies.changed(table, dissection__beta=2), folder, run="replayed")
+    assert len(httpserver.log) == known
 
 
 def test_two_runs_at_once_give_what_one_gives(fresh):
