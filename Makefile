@@ -2,6 +2,7 @@
 # make test   set everything up and run the tests
 # make check  formatting, lint, types and the import contract
 # make ui     the Dagster web interface on the active study (DND_STUDY)
+# make reliability   the figures of docs/reliability.md, about an hour
 # make lock   write requirements.txt anew after a change of pyproject.toml
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check ui lock setup
+.PHONY: demo test check ui lock setup reliability
 setup: $(READY)
 
 $(READY): pyproject.toml requirements.txt
@@ -36,6 +37,9 @@ check: $(READY)
 
 ui: $(READY)
 	$(BIN)/dnd ui
+
+reliability: $(READY)
+	$(BIN)/python -m benchmarks
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra real --generate-hashes --universal --python-version 3.11 -o requirements.txt --quiet

@@ -462,10 +462,11 @@ def ui(
     home = state_folder()
     folder = dagster_home(home)
     chosen = load_study(study)
-    path = embedded_studies().get(chosen.name)
-    environment = {**os.environ, "DND_HOME": str(home), "DND_STUDY": str(study or path or "")}
-    if not environment["DND_STUDY"]:
-        environment.pop("DND_STUDY")
+    environment = {**os.environ, "DND_HOME": str(home)}
+    if study is not None:
+        environment["DND_STUDY"] = (
+            study if study in embedded_studies() else str(Path(study).resolve())
+        )
     out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}, instance {folder}")
     command = [
         sys.executable, "-m", "dagster", "dev", "-m", "dnd_assets.location",

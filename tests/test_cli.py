@@ -221,3 +221,30 @@ def test_the_dagster_command_line_materializes_any_partitions(project):
 def _materializations(folder):
     sql = "SELECT run, asset, unit FROM materializations"
     return Lineage(root=str(folder / "state")).query(sql)
+
+
+@pytest.mark.parametrize(
+    ("given", "inherited", "served"),
+    [
+        ([], "study.toml", "study.toml"),
+        (["--study", "known-answers"], "study.toml", "known-answers"),
+        (["--study", "study.toml"], "", "study.toml"),
+    ],
+)
+def test_the_interface_serves_the_active_study(
+    project, monkeypatch, tmp_path, given, inherited, served
+):
+    folder, _ = project
+    monkeypatch.chdir(folder)
+    started = {}
+
+    def run(command, env, **_):
+        started.update(env)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    environment = {
+        "DND_HOME": str(tmp_path), "DND_STUDY": inherited, "DAGSTER_HOME": str(tmp_path / "dagster")
+    }  # fmt: skip
+    assert CliRunner().invoke(app, ["ui", *given], env=environment).exit_code == 0
+    assert Path(started["DND_STUDY"]).name == served
