@@ -87,6 +87,9 @@ def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
     asked = [pair for one in work for pair in _exemplars(one)]
     lacking, known = _lacking(bench, _with_maps(bench, model, asked))
     wanted = _by_image(lacking)
+    of_layer = {
+        layer: provider(bench, of[0]) for layer, of in by_layer(u for u, _ in lacking).items()
+    }
     names = bench.pictures.in_order(wanted)
     progress = bench.progress(f"{model}: activation maps", len(names))
     batch = bench.study.compute.batch.target
@@ -94,7 +97,7 @@ def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
         part = names[start : start + batch]
         made = _cut_batch(bench, model, part, wanted)
         rows = [
-            shared_row("crop", provider(bench, unit), canonical([image, unit.neuron]), value)
+            shared_row("crop", of_layer[unit.model, unit.layer], _item(unit, image), value)
             for (unit, image), value in made.items()
         ]
         bench.lineage.commit({"shared": rows})
@@ -135,14 +138,15 @@ def _lacking(bench: Workbench, wanted: Wanted) -> tuple[Wanted, dict[tuple[Unit,
     known: dict[tuple[Unit, str], Any] = {}
     for of_layer in by_layer(unit for unit, _ in wanted).values():
         layer = set(of_layer)
-        pairs = {
-            canonical([image, unit.neuron]): (unit, image)
-            for unit, image in wanted
-            if unit in layer
-        }
+        pairs = {_item(unit, image): (unit, image) for unit, image in wanted if unit in layer}
         stored = at_hand(bench, "crop", provider(bench, of_layer[0]), sorted(pairs))
         known.update({pairs[item]: value for item, value in stored.items()})
     return [pair for pair in wanted if pair not in known], known
+
+
+def _item(unit: Unit, image: str) -> str:
+    """Name of an exemplar's crops among those of a layer."""
+    return canonical([image, unit.neuron])
 
 
 def _by_image(wanted: Wanted) -> dict[str, list[Unit]]:
