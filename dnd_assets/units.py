@@ -102,6 +102,8 @@ class UnitIndex(Mapping[str, Unit]):
         return [unit for key, unit in self._units.items() if key in chosen]
 
     def _matching(self, pattern: str) -> list[str]:
+        if pattern in self._units:  # a whole key is no prefix of another
+            return [pattern]
         span = re.fullmatch(r"(.+)/(\d+)-(\d+)", pattern)
         if span:
             prefix, low, high = span[1], int(span[2]), int(span[3])
