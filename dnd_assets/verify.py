@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dnd_assets.assets import probing_set
+from dnd_assets.assets import concept_activations, probing_set
 from dnd_assets.bench import find_units
 from dnd_assets.files import sha256_file
 from dnd_assets.stage import Graph, Stage, materialize
@@ -135,6 +135,8 @@ def rebuild(
             store=ArtefactStore(root=str(home / "store")),
         )
         probing_set.materialize(empty, "verify")
+        if bench.study.clip_dissect:
+            concept_activations.materialize(empty, "verify")
         for name, unit in wanted[:count]:
             head = graph.resolve(name, [unit])[unit].head
             fresh = Graph(empty, stages)
