@@ -155,6 +155,9 @@ def labels(
         Literal["table", "csv", "json", "parquet"], typer.Option("--format", "-f")
     ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    asset: Annotated[
+        Literal["labels", "clip_dissect_labels"], typer.Option(help="Whose labels.")
+    ] = "labels",
 ) -> None:
     """The newest label of every unit.
 
@@ -165,7 +168,7 @@ def labels(
     from resources.lineage_db import Lineage
 
     chosen = load_study(study)
-    table = read(Lineage(root=str(state_folder())), chosen.name)
+    table = read(Lineage(root=str(state_folder())), chosen.name, asset)
     if form == "table":
         _print_labels(table.to_dict("records"), chosen)
         return

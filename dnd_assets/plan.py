@@ -14,7 +14,15 @@ from typing import Any
 
 from dnd_assets.lineage.explain import own_changes
 from dnd_assets.lineage.records import RETRYABLE, Product
-from dnd_assets.stage import Graph, Resolved, Stage, parts, reusable, stream_inputs
+from dnd_assets.stage import (
+    Graph,
+    Resolved,
+    Stage,
+    leading_to,
+    parts,
+    reusable,
+    stream_inputs,
+)
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
@@ -107,7 +115,7 @@ def plan(
         UpstreamError: when the probing set has not been materialized under the present study.
     """
     bench = replace(bench, promised={})  # what one stage will compute, the next one finds
-    graph = Graph(bench, stages, seen={one.asset: one for one in seen})
+    graph = Graph(bench, leading_to(stages, assets), seen={one.asset: one for one in seen})
     with bench.lineage.connect():
         return [_counted(graph, one) for one in outlook(graph, units) if one.stage.name in assets]
 
@@ -183,7 +191,7 @@ def out_of_date(
     due: set[Unit] = set()
     with bench.lineage.connect():
         now = {one.asset: one for one in seen}
-        for one in outlook(Graph(bench, stages, seen=now), units):
+        for one in outlook(Graph(bench, leading_to(stages, assets), seen=now), units):
             if one.stage.name in assets:
                 due |= {*one.missing, *one.waiting}
                 newest = newest_keys(bench, one.stage.name)

@@ -508,6 +508,15 @@ def record_run(bench: Workbench, run: str) -> None:
     bench.lineage.commit({"runs": [row]})
 
 
+def leading_to(stages: Mapping[str, Stage], names: Iterable[str]) -> dict[str, Stage]:
+    """The stages that lead to some, in order, themselves included."""
+    needed = set(names)
+    for name in reversed(list(stages)):
+        if name in needed:
+            needed |= set(stages[name].upstream)
+    return {name: stage for name, stage in stages.items() if name in needed}
+
+
 def parts(units: Sequence[Unit], size: int = _STREAM) -> Iterator[Sequence[Unit]]:
     """Units in their order, so many at a time."""
     for start in range(0, len(units), size):

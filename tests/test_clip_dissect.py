@@ -20,7 +20,8 @@ from dnd_assets.lineage.explain import pair
 from dnd_assets.lineage.trace import trace
 from dnd_assets.methods.similarity import SIMILARITY, soft_wpmi
 from dnd_assets.plan import plan
-from dnd_assets.run import chosen_assets, look
+from dnd_assets.results import labels as read_labels
+from dnd_assets.run import chosen_assets, look, run
 from dnd_assets.sharing import activations, embeddings, text_embeddings
 from dnd_assets.stage import Graph, materialize
 from dnd_assets.study import Similarity, parse_study
@@ -427,3 +428,36 @@ def test_embeddings_of_texts_are_unit_vectors_in_the_order_asked(first, dissecti
     both = text_embeddings(bench, ["red", "blue", "red"])
     assert np.array_equal(both[0], both[2])
     assert np.linalg.norm(both, axis=1) == pytest.approx(1, abs=1e-3)
+
+
+def test_labels_are_read_as_a_table(first, dissecting):
+    table = read_labels(_bench(dissecting, first[0]).lineage, "colours", LABELS)
+    assert sorted(table["unit"]) == UNITS
+    known = table.set_index("unit")
+    payload = first[1][LABELS, UNITS[0]].product.payload
+    assert known.loc[UNITS[0], "label"] == payload["label"]
+    assert known.loc["net/colours/3", "status"] == "dead"
+
+
+def test_what_is_not_asked_for_needs_no_concepts(fresh, dissecting):
+    bench = _bench(dissecting, fresh)
+    probing_set.materialize(bench, "run")
+    units = list(find_units(bench).values())
+    (found,) = plan(bench, stages_of(bench.study), units, ["activations"])
+    assert found.compute == len(UNITS)
+
+
+def test_a_run_from_the_command_line_computes_and_then_has_nothing_to_do(
+    fresh, dissecting, monkeypatch
+):
+    home = fresh / "state"
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    study = parse_study(dissecting, fresh)
+    done = run(study, home, assets=[f"+{LABELS}"], log=lambda _: None)
+    assert done.computed == {"probing_set": 1, "concept_activations": 1, LABELS: 8}
+    assert done.work == {"embeddings": 18, "forward passes": 18, "text embeddings": 6}
+    assert run(study, home, assets=[f"+{LABELS}"], log=lambda _: None).id == ""
+    (fresh / "concepts.txt").write_text(CONCEPTS + "sky\n")
+    done = run(study, home, assets=[f"+{LABELS}"], log=lambda _: None)
+    assert done.computed[LABELS] == 8
+    assert done.work == {"text embeddings": 1}
