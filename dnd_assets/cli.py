@@ -88,10 +88,12 @@ def _run(study: Study, units: list[str], assets: list[str]) -> None:
 
 def _check_names(study: Study, units: list[str]) -> None:
     """Wrong paths and names fail here, before anything heavy is imported."""
+    from dnd_assets.concepts import check_concepts
     from dnd_assets.probing_set import check_paths
     from dnd_assets.selection import select_units, target_networks
 
     check_paths(study)
+    check_concepts(study)
     select_units(study, target_networks(study, state_folder())).select(units)
 
 
@@ -107,15 +109,15 @@ def plan(
 
     Example: dnd plan worldnet/head
     """
-    from dnd_assets.assets.probing_set import look
     from dnd_assets.bench import build_bench, find_units
-    from dnd_assets.definitions import STAGES
+    from dnd_assets.definitions import stages_of
     from dnd_assets.plan import plan as make
-    from dnd_assets.run import chosen_assets
+    from dnd_assets.run import chosen_assets, look
 
     bench = build_bench(load_study(study), state_folder())
-    chosen = chosen_assets([name for name in assets.split(",") if name])
-    found = make(bench, STAGES, find_units(bench).select(units or []), chosen, look(bench))
+    chosen = chosen_assets(bench.study, [name for name in assets.split(",") if name])
+    wanted = find_units(bench).select(units or [])
+    found = make(bench, stages_of(bench.study), wanted, chosen, *look(bench))
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         table.add_column(name, justify="right" if name in ("compute", "reuse") else "left")
@@ -153,6 +155,9 @@ def labels(
         Literal["table", "csv", "json", "parquet"], typer.Option("--format", "-f")
     ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    asset: Annotated[
+        Literal["labels", "clip_dissect_labels"], typer.Option(help="Whose labels.")
+    ] = "labels",
 ) -> None:
     """The newest label of every unit.
 
@@ -163,7 +168,7 @@ def labels(
     from resources.lineage_db import Lineage
 
     chosen = load_study(study)
-    table = read(Lineage(root=str(state_folder())), chosen.name)
+    table = read(Lineage(root=str(state_folder())), chosen.name, asset)
     if form == "table":
         _print_labels(table.to_dict("records"), chosen)
         return
@@ -201,6 +206,7 @@ def trace(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder to write every picture to, named by its hash.")
     ] = None,
+    asset: Annotated[str, typer.Option(help="The product to trace.")] = "labels",
 ) -> None:
     """Why a unit has its label: scores, pictures, prompts, captions, crops, images, weights.
 
@@ -209,12 +215,14 @@ def trace(
     from dnd_assets.bench import build_bench, find_units
     from dnd_assets.lineage.openlineage import events
     from dnd_assets.lineage.trace import trace as follow
+    from dnd_assets.run import chosen_assets
     from dnd_assets.trace_view import tree, write_pictures
 
     chosen = load_study(study)
+    (name,) = chosen_assets(chosen, [asset])
     bench = build_bench(chosen, state_folder())
     key = find_units(bench)[unit].key
-    found = follow(bench.lineage.query, chosen.name, key)
+    found = follow(bench.lineage.query, chosen.name, key, name)
     if form == "text":
         out.print(tree(found))
     else:
@@ -243,8 +251,8 @@ def explain(
     from dnd_assets.lineage.explain import pair
     from dnd_assets.run import chosen_assets
 
-    (name,) = chosen_assets([asset])
     bench = build_bench(load_study(study), state_folder())
+    (name,) = chosen_assets(bench.study, [asset])
     key = find_units(bench)[unit].key
     old, new = pair(bench.lineage.query, bench.study.name, name, key, against)
     out.print(f"{name} of {key}: run {old.run[:8]} → run {new.run[:8]}")
@@ -287,7 +295,7 @@ def verify(
 ) -> None:
     """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
     from dnd_assets.bench import build_bench
-    from dnd_assets.definitions import STAGES
+    from dnd_assets.definitions import stages_of
     from dnd_assets.verify import rebuild as again
     from dnd_assets.verify import set_aside
     from dnd_assets.verify import verify as check
@@ -305,7 +313,7 @@ def verify(
         out.print(f"{count:,} files set aside; `dnd run` computes what they held")
     elif report.missing or report.changed:
         out.print("`dnd verify --repair` sets them aside, `dnd run` computes what they held")
-    products = again(bench, STAGES, rebuild) if rebuild else []
+    products = again(bench, stages_of(bench.study), rebuild) if rebuild else []
     for one in products:
         out.print(f"{'same' if one.same else 'DIFFERENT'}  {one.asset}  {one.unit}", markup=False)
     if not report.clean or not all(one.same for one in products):

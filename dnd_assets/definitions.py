@@ -8,22 +8,26 @@ from typing import Any
 
 import dagster as dg
 
-from dnd_assets.assets import probing_set
+from dnd_assets.assets import concept_activations, probing_set
 from dnd_assets.assets.activations import Activations
 from dnd_assets.assets.by_unit import ALWAYS, RunMemory, at_work, unit_asset
 from dnd_assets.assets.candidate_concepts import CandidateConcepts
 from dnd_assets.assets.captions import Captions
 from dnd_assets.assets.checks import stage_checks
+from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
 from dnd_assets.assets.crops import Crops
 from dnd_assets.assets.labels import Labels
 from dnd_assets.assets.scores import Scores
-from dnd_assets.assets.sources import SOURCES, source_assets, sources_of
+from dnd_assets.assets.sources import source_assets, sources_for, sources_of
 from dnd_assets.assets.synthetic_images import SyntheticImages
 from dnd_assets.bench import build_bench, find_units
+from dnd_assets.concept_set import prompts
 from dnd_assets.home import state_folder
-from dnd_assets.stage import PROBING_SET, Stage
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
+from dnd_assets.stage import Stage
 from dnd_assets.study import Study
 from dnd_assets.workbench import Workbench
+from resources.compute import GPU_POOL
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -38,7 +42,20 @@ STAGES: dict[str, Stage] = {
     )
 }
 """The seven products, in the order of the graph."""
+_CLIP_DISSECT = ClipDissectLabels()
 
+
+def stages_of(study: Study) -> dict[str, Stage]:
+    """The products of a study by unit: the seven, and those of its optional sections."""
+    return {**STAGES, **({_CLIP_DISSECT.name: _CLIP_DISSECT} if study.clip_dissect else {})}
+
+
+def unpartitioned_of(study: Study) -> tuple[str, ...]:
+    """The products of a study that belong to no unit."""
+    return (PROBING_SET, CONCEPT_ACTIVATIONS) if study.clip_dissect else (PROBING_SET,)
+
+
+_SHOWN = 10
 OWNERS = ["team:interpretability"]
 _GROUPS = {
     PROBING_SET: "step_1_probing",
@@ -49,6 +66,8 @@ _GROUPS = {
     "synthetic_images": "step_3_selection",
     "scores": "step_3_selection",
     "labels": "step_3_selection",
+    CONCEPT_ACTIVATIONS: "baselines",
+    "clip_dissect_labels": "baselines",
 }
 _KINDS = {
     PROBING_SET: {"python", "pillow"},
@@ -59,6 +78,8 @@ _KINDS = {
     "synthetic_images": {"huggingface"},
     "scores": {"pytorch"},
     "labels": {"duckdb"},
+    CONCEPT_ACTIVATIONS: {"pytorch"},
+    "clip_dissect_labels": {"pytorch"},
 }
 RESOURCES = (
     *ALWAYS, "compute", "targets", "captioner", "summariser", "text_to_image", "clip"
@@ -84,14 +105,16 @@ def build_definitions(
     units = find_units(bench)
     partitions = dg.StaticPartitionsDefinition([unit.key for unit in units.select(only)])
     memory = RunMemory()
+    stages = stages_of(study)
     assets = [
-        unit_asset(stage, STAGES, bench, units, _spec(stage, bench, partitions), memory)
-        for stage in STAGES.values()
+        unit_asset(stage, stages, bench, units, _spec(stage, bench, partitions), memory)
+        for stage in stages.values()
     ]
+    whole = [_WHOLE[name](bench) for name in unpartitioned_of(study)]
     return dg.Definitions(
-        assets=[*source_assets(bench), _probing_set(bench), *assets],
-        asset_checks=stage_checks(bench, STAGES, units),
-        jobs=_jobs(partitions),
+        assets=[*source_assets(bench), *whole, *assets],
+        asset_checks=stage_checks(bench, stages, units),
+        jobs=_jobs(study, partitions),
         sensors=[_automation()],
         resources={name: getattr(bench, name) for name in RESOURCES},
         executor=dg.in_process_executor,
@@ -155,6 +178,51 @@ def _probing_set(bench: Workbench) -> dg.AssetsDefinition:
     return asset
 
 
+def _concept_activations(bench: Workbench) -> dg.AssetsDefinition:
+    needed = {*ALWAYS, "clip", "compute"}
+
+    @dg.asset(
+        name=CONCEPT_ACTIVATIONS,
+        description=(
+            "The concept set of CLIP-Dissect: each concept's text before the image-text encoder. "
+            "Materialize it after the file of concepts changed."
+        ),
+        group_name=_GROUPS[CONCEPT_ACTIVATIONS],
+        owners=OWNERS,
+        kinds=_KINDS[CONCEPT_ACTIVATIONS],
+        required_resource_keys=needed,
+        deps=[source.name for source in sources_of(CONCEPT_ACTIVATIONS)],
+        automation_condition=_when_out_of_date(),
+        pool=GPU_POOL,
+    )
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        table = at_work(context, bench, needed)
+        product, found = concept_activations.materialize(table, context.run_id)
+        tags = {}
+        for source in sources_of(CONCEPT_ACTIVATIONS):
+            seen = source.observation(table)
+            context.log_event(seen)
+            # Dagster asked for the versions before they were observed here.
+            tags[f"dagster/input_data_version/{source.name}"] = seen.tags["dagster/data_version"]
+        first = prompts(found.concepts[:_SHOWN], str(product.preimage["parameters"]["prompt"]))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(product.data_version),
+            tags=tags,
+            metadata={
+                "concepts": len(found.concepts),
+                "duplicates": found.duplicates,
+                "blank lines": found.blanks,
+                "first texts": dg.MetadataValue.json(first),
+                "encoder": product.payload["encoder"],
+            },
+        )
+
+    return asset
+
+
+_WHOLE = {PROBING_SET: _probing_set, CONCEPT_ACTIVATIONS: _concept_activations}
+
+
 def _when_out_of_date() -> dg.AutomationCondition[Any]:
     """When an input's content or the code has changed, or a unit was added; never twice at once.
 
@@ -190,14 +258,16 @@ def _automation() -> dg.AutomationConditionSensorDefinition:
     )
 
 
-def _jobs(partitions: dg.StaticPartitionsDefinition) -> list[Any]:
+def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
     """One job for everything that is partitioned, one for each step of the paper."""
-    by_unit = list(STAGES)
+    by_unit = list(stages_of(study))
     groups = {
         "step_1_probing": "Activations and attention crops.",
         "step_2_candidates": "Captions and candidate concepts.",
         "step_3_selection": "Synthetic images, scores and labels.",
     }
+    if study.clip_dissect:
+        groups["baselines"] = "Labels of CLIP-Dissect."
     jobs = [
         dg.define_asset_job(
             "label_units",
@@ -212,7 +282,7 @@ def _jobs(partitions: dg.StaticPartitionsDefinition) -> list[Any]:
         ),
         dg.define_asset_job(
             "observe_sources",
-            dg.AssetSelection.assets(*(source.name for source in SOURCES)),
+            dg.AssetSelection.assets(*(source.name for source in sources_for(study))),
             description="Look at images, weights and prompts, and mark what is out of date.",
         ),
     ]

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dnd_assets.bench import build_bench, find_units
+from dnd_assets.concepts import study_concepts
 from dnd_assets.errors import DndError
 from dnd_assets.probing_set import image_paths
 from dnd_assets.stage import LIBRARIES
@@ -44,8 +45,16 @@ def examine(study: Study, home: Path) -> list[Finding]:
             lambda: _there(bench.text_to_image.check, study.text_to_image.checkpoint),
         ),
         _look("image-text encoder", lambda: _there(bench.clip.check, study.clip.model)),
+        *_concepts(study),
         _look("state folder", lambda: _state(bench)),
     ]
+
+
+def _concepts(study: Study) -> list[Finding]:
+    chosen = study.clip_dissect
+    if chosen is None:
+        return []
+    return [_look("concepts", lambda: f"{len(study_concepts(study, chosen).concepts):,} concepts")]
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:

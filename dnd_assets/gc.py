@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dnd_assets.errors import StoreError
 from dnd_assets.lineage.trace import image_hashes
+from dnd_assets.sharing import TEXTS, text_id
 from dnd_assets.workbench import Workbench
 
 _KEPT = """
@@ -68,7 +70,7 @@ def collect(bench: Workbench, garbage: Garbage) -> None:
 
 
 def _reached(bench: Workbench, runs: int) -> tuple[set[str], set[str]]:
-    """Files that kept products name, and the pictures inside those products."""
+    """Files that kept products name, and the pictures and texts inside those products."""
     files: set[str] = set()
     pictures: set[str] = set()
     for row in bench.lineage.query(_KEPT, [runs]):
@@ -80,14 +82,17 @@ def _reached(bench: Workbench, runs: int) -> tuple[set[str], set[str]]:
                 pictures |= set(json.loads(bench.store.get(payload["manifest"])))
             except StoreError:
                 continue  # a lost manifest reaches nothing
+        if "texts" in payload:
+            with suppress(StoreError):
+                pictures |= set(map(text_id, json.loads(bench.store.get(payload["texts"]))))
     return files, pictures
 
 
 def _blocks_of(bench: Workbench, pictures: set[str]) -> Iterator[str]:
-    """Blocks of vectors that hold a row of one of the pictures."""
+    """Blocks of vectors that hold a row of one of the pictures or texts."""
     wanted = {bytes.fromhex(name) for name in pictures}
-    sql = "SELECT DISTINCT item FROM shared WHERE kind IN ('activations', 'embeddings')"
-    for row in bench.lineage.query(sql):
+    sql = "SELECT DISTINCT item FROM shared WHERE kind IN ('activations', 'embeddings', ?)"
+    for row in bench.lineage.query(sql, [TEXTS]):
         try:
             ids = bench.store.arrays(row["item"])["ids"]
         except StoreError:

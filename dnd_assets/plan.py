@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dnd_assets.lineage.explain import own_changes
 from dnd_assets.lineage.records import RETRYABLE, Product
-from dnd_assets.stage import Graph, Resolved, Stage, parts, reusable, stream_inputs
+from dnd_assets.stage import (
+    Graph,
+    Resolved,
+    Stage,
+    leading_to,
+    parts,
+    reusable,
+    stream_inputs,
+)
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
@@ -92,7 +100,7 @@ def plan(
     stages: Mapping[str, Stage],
     units: Sequence[Unit],
     assets: Sequence[str],
-    probing: Product | None = None,
+    *seen: Product,
 ) -> list[StagePlan]:
     """What materializing `assets` for `units` would do under the present study.
 
@@ -101,12 +109,13 @@ def plan(
         stages: all stages by name, in order.
         units: the units.
         assets: names of the stages, any order.
-        probing: the probing set as it is now; None takes the materialized one.
+        seen: unpartitioned products as they are now, in place of the materialized ones.
 
     Raises:
         UpstreamError: when the probing set has not been materialized under the present study.
     """
-    graph = Graph(bench, stages, seen=probing)
+    bench = replace(bench, promised={})  # what one stage will compute, the next one finds
+    graph = Graph(bench, leading_to(stages, assets), seen={one.asset: one for one in seen})
     with bench.lineage.connect():
         return [_counted(graph, one) for one in outlook(graph, units) if one.stage.name in assets]
 
@@ -170,7 +179,7 @@ def out_of_date(
     stages: Mapping[str, Stage],
     units: Sequence[Unit],
     assets: Sequence[str],
-    probing: Product | None = None,
+    *seen: Product,
 ) -> set[Unit]:
     """Units for which a run of `assets` would compute anything, or would announce another product.
 
@@ -181,7 +190,8 @@ def out_of_date(
     """
     due: set[Unit] = set()
     with bench.lineage.connect():
-        for one in outlook(Graph(bench, stages, seen=probing), units):
+        now = {one.asset: one for one in seen}
+        for one in outlook(Graph(bench, leading_to(stages, assets), seen=now), units):
             if one.stage.name in assets:
                 due |= {*one.missing, *one.waiting}
                 newest = newest_keys(bench, one.stage.name)

@@ -12,17 +12,20 @@ import pandas as pd
 from resources.lineage_db import Lineage
 
 Format = Literal["csv", "json", "parquet"]
+Answers = Literal["labels", "clip_dissect_labels"]
+"""Assets that end in labels."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS = ("unit", "model", "layer", "neuron", "label", "score", "status", "reason", "run")
 
 
-def labels(lineage: Lineage, study: str) -> pd.DataFrame:
+def labels(lineage: Lineage, study: str, asset: Answers = "labels") -> pd.DataFrame:
     """The newest label of every unit of a study, ordered by model, layer and neuron."""
     sql = (
-        "SELECT unit, model, layer, neuron, label, score, status, reason, run FROM labels "
-        "WHERE study = ? ORDER BY model, layer, neuron"
+        "SELECT unit, model, layer, neuron, payload ->> 'label' AS label, "
+        "(payload ->> 'score')::DOUBLE AS score, status, reason, run FROM latest "
+        "WHERE study = ? AND asset = ? ORDER BY model, layer, neuron"
     )
-    return pd.DataFrame(lineage.query(sql, [study]), columns=list(COLUMNS))
+    return pd.DataFrame(lineage.query(sql, [study, asset]), columns=list(COLUMNS))
 
 
 def export(table: pd.DataFrame, kind: Format) -> bytes:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 
-from dnd_assets.assets.probing_set import look
+from dnd_assets.assets import concept_activations, probing_set
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.definitions import STAGES, build_definitions
+from dnd_assets.definitions import build_definitions, stages_of, unpartitioned_of
 from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET, Product
 from dnd_assets.plan import newest_keys, out_of_date
-from dnd_assets.stage import PROBING_SET
+from dnd_assets.stage import Stage
 from dnd_assets.study import Study
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 from resources.lineage_db import Lineage
 
-ASSETS = (PROBING_SET, *STAGES)
+BASELINES = (CONCEPT_ACTIVATIONS, "clip_dissect_labels")
+_LOOK = {PROBING_SET: probing_set.look, CONCEPT_ACTIVATIONS: concept_activations.look}
 
 
 class RunFailedError(DndError):
@@ -47,26 +49,32 @@ class Run:
     work: dict[str, int] = field(default_factory=dict)
 
 
-def chosen_assets(names: Sequence[str]) -> list[str]:
-    """Assets by name; a name with a plus sign before it brings everything upstream along.
+def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
+    """Assets of a study by name; a plus sign before one brings everything upstream along.
 
     Raises:
         NotFoundError: with the nearest names.
     """
-    if not names:
-        return list(ASSETS)
+    stages = stages_of(study)
+    every = [*unpartitioned_of(study), *stages]
     chosen: set[str] = set()
     for asked in names:
         name = asked.removeprefix("+")
-        if name not in ASSETS:
-            raise not_found("asset", asked, ASSETS)
-        chosen |= {name} | (_upstream(name) if asked.startswith("+") else set())
-    return [name for name in ASSETS if name in chosen]
+        if name not in every:
+            off = "It needs a section [clip_dissect] in the study." if name in BASELINES else ""
+            raise not_found("asset", asked, every, off)
+        chosen |= {name} | (_upstream(stages, name) if asked.startswith("+") else set())
+    return [name for name in every if name in chosen or not names]
 
 
-def _upstream(name: str) -> set[str]:
-    direct = STAGES[name].upstream if name in STAGES else ()
-    return set(direct).union(*(_upstream(one) for one in direct))
+def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
+    direct = stages[name].upstream if name in stages else ()
+    return set(direct).union(*(_upstream(stages, one) for one in direct))
+
+
+def look(bench: Workbench) -> list[Product]:
+    """The products that belong to no unit, as they are now: for a plan."""
+    return [_LOOK[name](bench) for name in unpartitioned_of(bench.study)]
 
 
 def run(
@@ -90,12 +98,13 @@ def run(
     Raises:
         RunFailedError: when a step failed; finished work is kept.
     """
-    selection = [dg.AssetKey(name) for name in chosen_assets(assets)]
+    names = chosen_assets(study, assets)
+    selection = [dg.AssetKey(name) for name in names]
     bench = build_bench(study, home, log)
     chosen = find_units(bench).select(units)
     dagster_home(home)
     with dg.DagsterInstance.get() as instance:
-        due = _due(bench, instance, chosen, chosen_assets(assets))
+        due = _due(bench, instance, chosen, names)
         if not due:
             return Run("", len(chosen), {}, {})
         definitions = build_definitions(study, home, due, log=log)
@@ -120,17 +129,18 @@ def run(
 def _due(
     bench: Workbench, instance: dg.DagsterInstance, units: Sequence[Unit], assets: Sequence[str]
 ) -> list[str]:
-    """Keys of the units for which a run has anything to do; all when the images have changed."""
+    """Keys of the units for which a run has anything to do; all when images or concepts changed."""
     everything = [unit.key for unit in units]
-    probing = look(bench)
-    if PROBING_SET in assets and newest_keys(bench, PROBING_SET).get("") != probing.key:
-        return everything
+    stages = stages_of(bench.study)
+    for seen in look(bench):
+        if seen.asset in assets and newest_keys(bench, seen.asset).get("") != seen.key:
+            return everything
     try:
-        due = {unit.key for unit in out_of_date(bench, STAGES, units, assets)}
+        due = {unit.key for unit in out_of_date(bench, stages, units, assets)}
     except UpstreamError:
         return everything  # the run says what is missing
     for name in assets:
-        if name != PROBING_SET:
+        if name in stages:
             due |= set(everything) - instance.get_materialized_partitions(dg.AssetKey(name))
     return [key for key in everything if key in due]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dnd_assets.files import sha256
 from dnd_assets.lineage.fingerprint import canonical, code_version
 from dnd_assets.methods import pooling
 from dnd_assets.units import Unit
@@ -21,6 +22,9 @@ from resources.text_to_image import PaintRequest
 
 BLOCK = 512
 """Pictures per stored block of vectors, about: whole batches up to this many."""
+_TEXT_BLOCK = 4096
+TEXTS = "text_embeddings"
+"""Kind of the vectors of texts."""
 
 
 def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str]:
@@ -160,14 +164,15 @@ def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[st
     pending: set[str] = set()
     for path, ids in needs.items():
         provider = layer_provider(bench, Unit(model, path, 0))
-        pending |= bench.vectors.unknown("activations", provider, ids)
+        unknown = bench.vectors.unknown("activations", provider, ids)
+        pending |= bench.promise(provider, unknown)
     return len(pending)
 
 
 def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
     """How many pictures have no embedding yet."""
     provider = bench.lineage.provider(bench.clip.fingerprint())
-    return len(bench.vectors.unknown("embeddings", provider, images))
+    return len(bench.promise(provider, bench.vectors.unknown("embeddings", provider, images)))
 
 
 def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
@@ -182,6 +187,28 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
     by_name = {"clip": provider}
     found = _vectors(bench, "embeddings", by_name, needs, batch, run, "embeddings", "embeddings")
     return found["clip"]
+
+
+def text_id(text: str) -> str:
+    """What a text is known by: SHA-256 of its UTF-8, hexadecimal."""
+    return sha256(text.encode())
+
+
+def text_embeddings(bench: Workbench, texts: Sequence[str]) -> Matrix:
+    """Unit-length embeddings of texts by the image-text encoder, float32 (texts, width)."""
+    provider = bench.lineage.provider(bench.clip.fingerprint())
+    batch = bench.study.compute.batch.clip
+    named = {text_id(text): text for text in texts}
+    table = bench.vectors.table(TEXTS, provider, list(named))
+    missing = sorted(table.missing())
+    progress = bench.progress("text embeddings", len(missing))
+    for block in _parts(missing, _TEXT_BLOCK):
+        values = bench.clip.embed_texts([named[name] for name in block], batch)
+        bench.vectors.add(TEXTS, provider, block, values)
+        table.fill(block, values)
+        bench.count("text embeddings", len(block))
+        progress.advance(len(block))
+    return table.values[[table.rows[text_id(text)] for text in texts]]
 
 
 def _vectors(

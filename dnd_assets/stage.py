@@ -20,13 +20,22 @@ from itertools import chain
 from types import ModuleType
 from typing import Any, ClassVar
 
-from dnd_assets.errors import UpstreamError
+from dnd_assets.errors import StudyError, UpstreamError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
-from dnd_assets.lineage.records import RETRYABLE, Head, Materialization, Outcome, Product, now
+from dnd_assets.lineage.records import (
+    CONCEPT_ACTIVATIONS,
+    PROBING_SET,
+    RETRYABLE,
+    UNPARTITIONED,
+    Head,
+    Materialization,
+    Outcome,
+    Product,
+    now,
+)
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.workbench import Workbench
 
-PROBING_SET = "probing_set"
 _COMMIT = 256
 """Units recorded together when they are computed."""
 _REUSE = 4096
@@ -65,7 +74,7 @@ class Stage(ABC):
 
     Attributes:
         name: the asset's key.
-        upstream: assets it reads, of the same unit (or `probing_set`).
+        upstream: assets it reads, of the same unit or unpartitioned.
         uses: resources that compute it, for the interface and for `device`.
         sources: modules and functions whose code decides the result, besides its own module.
         by_neuron: whether the neuron's index decides the result, besides what the inputs say.
@@ -146,13 +155,13 @@ class Graph:
         stages: the stages by name.
         known: what has been resolved; the stages of one run share it, so that each key is worked
             out once and a run's products rest on one state of the inputs.
-        seen: the probing set to reckon with, when it is not the materialized one.
+        seen: unpartitioned products to reckon with, where they are not the materialized ones.
     """
 
     bench: Workbench
     stages: Mapping[str, Stage]
     known: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
-    seen: Product | None = None
+    seen: Mapping[str, Product] = field(default_factory=dict)
 
     def resolve(self, asset: str, units: Sequence[Unit]) -> dict[Unit, Resolved]:
         """The key of each unit's product and what the store holds under it.
@@ -199,8 +208,8 @@ class Graph:
     def _versions(self, stage: Stage, units: Sequence[Unit]) -> dict[Unit, dict[str, str]]:
         versions: dict[Unit, dict[str, str]] = {unit: {} for unit in units}
         for name in stage.upstream:
-            if name == PROBING_SET:
-                version = self.probing_set().data_version if units else ""
+            if name in UNPARTITIONED:
+                version = self.unpartitioned(name).data_version if units else ""
                 for unit in units:
                     versions[unit][name] = version
                 continue
@@ -210,25 +219,31 @@ class Graph:
                 versions[unit][name] = state.head.data_version if state.head else ""
         return versions
 
-    def probing_set(self) -> Product:
-        """The study's current probing set.
+    def unpartitioned(self, name: str) -> Product:
+        """The study's current probing set or concept activations.
 
         Raises:
-            UpstreamError: when it was never materialized, or for other folders.
+            UpstreamError: when it was never materialized, or for other settings.
         """
-        if self.seen is not None:
-            return self.seen
+        if name in self.seen:
+            return self.seen[name]
         study = self.bench.study
         sql = "SELECT key FROM latest WHERE study = ? AND asset = ?"
-        rows = self.bench.lineage.query(sql, [study.name, PROBING_SET])
+        rows = self.bench.lineage.query(sql, [study.name, name])
         product = self.bench.lineage.products(row["key"] for row in rows)
+        parameters, weights = _SETTINGS[name](self.bench)
         for found in product.values():
-            if found.preimage["parameters"] == probing_parameters(self.bench):
+            image = found.preimage
+            if (image["parameters"], image["weights"]) == (parameters, weights):
                 return found
         raise UpstreamError(
-            f"study {study.name!r} has no probing set under its present settings. Materialize "
-            f"{PROBING_SET} first: `dnd run --assets {PROBING_SET}`, or select it in the UI."
+            f"study {study.name!r} has no {name.replace('_', ' ')} under its present settings. "
+            f"Materialize {name} first: `dnd run --assets {name}`, or select it in the UI."
         )
+
+
+Settings = tuple[dict[str, Any], dict[str, str]]
+"""Parameters and weights of an unpartitioned product."""
 
 
 def probing_parameters(bench: Workbench) -> dict[str, Any]:
@@ -240,6 +255,30 @@ def probing_parameters(bench: Workbench) -> dict[str, Any]:
         "world": probing.world.model_dump() if probing.world else None,
         "max_pixels": probing.max_pixels,
     }
+
+
+def concept_settings(bench: Workbench) -> Settings:
+    """The settings of the concept activations and the encoder that embeds them.
+
+    Raises:
+        StudyError: when the study has no section `clip_dissect`.
+    """
+    chosen = bench.study.clip_dissect
+    if chosen is None:
+        raise StudyError(
+            f"study {bench.study.name!r} has no section [clip_dissect]; add one with "
+            "concepts = 'concepts.txt'"
+        )
+    here = chosen.concepts.startswith("package:")
+    path = chosen.concepts if here else str(bench.study.path(chosen.concepts))
+    encoder = bench.lineage.provider(bench.clip.fingerprint())
+    return {"concepts": path, "prompt": chosen.prompt}, {"clip": encoder}
+
+
+_SETTINGS: dict[str, Callable[[Workbench], Settings]] = {
+    PROBING_SET: lambda bench: (probing_parameters(bench), {}),
+    CONCEPT_ACTIVATIONS: concept_settings,
+}
 
 
 def _require(asset: str, upstream: str, heads: Mapping[Unit, Head | None]) -> None:
@@ -333,10 +372,10 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
     """The upstream products of units whose keys resolve."""
     inputs: dict[Unit, dict[str, Product]] = {unit: {} for unit in units}
     for name in stage.upstream:
-        if name == PROBING_SET:
-            probing = graph.probing_set()
+        if name in UNPARTITIONED:
+            whole = graph.unpartitioned(name)
             for unit in units:
-                inputs[unit][name] = probing
+                inputs[unit][name] = whole
             continue
         resolved = graph.resolve(name, units)
         products = graph.bench.lineage.products(state.key for state in resolved.values())
@@ -431,7 +470,7 @@ def record_of(
     device: str = "cpu",
     seconds: float = 0.0,
 ) -> Materialization:
-    """The record of a product made or reused by a run, now; without a unit, of the probing set."""
+    """The record of a product made or reused by a run, now; without a unit, of a whole study."""
     return Materialization(
         run=run,
         study=bench.study.name,
@@ -467,6 +506,15 @@ def record_run(bench: Workbench, run: str) -> None:
         "versions": canonical({"python": platform.python_version(), **libraries}),
     }
     bench.lineage.commit({"runs": [row]})
+
+
+def leading_to(stages: Mapping[str, Stage], names: Iterable[str]) -> dict[str, Stage]:
+    """The stages that lead to some, in order, themselves included."""
+    needed = set(names)
+    for name in reversed(list(stages)):
+        if name in needed:
+            needed |= set(stages[name].upstream)
+    return {name: stage for name, stage in stages.items() if name in needed}
 
 
 def parts(units: Sequence[Unit], size: int = _STREAM) -> Iterator[Sequence[Unit]]:

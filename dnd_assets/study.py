@@ -16,10 +16,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dnd_assets.concept_set import check_template
 from dnd_assets.errors import StudyError, nearest, not_found
 
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
 Scoring = Literal["mean_rank", "topk_squared", "image_products", "topk_squared_image_products"]
+Similarity = Literal["cos", "cos_cubed", "rank_reorder", "wpmi", "soft_wpmi"]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -252,6 +254,50 @@ class Clip(Section):
     pretrained: str = "openai"
 
 
+class ClipDissect(Section):
+    """CLIP-Dissect, a baseline: the most similar concepts of a fixed set (paper's defaults).
+
+    Attributes:
+        concepts: a text file with one concept a line, or `package:module/path`.
+        prompt: the text that stands for a concept before the image-text encoder.
+        similarity: the similarity function (CLIP-Dissect, section 3.2).
+        top: labels kept for a unit, best first.
+        cutoff: tau, a unit whose best similarity is above it counts as interpretable; the
+            default belongs to `soft_wpmi` (section A.8).
+        pairs: concepts of a unit that are combined into "a and b" (section A.4); 0 for none.
+        top_images: images that stand for a unit in `wpmi` and `soft_wpmi`; None takes the
+            paper's, 28 and 100.
+    """
+
+    concepts: str = Field(min_length=1)
+    prompt: str = "{concept}"
+    similarity: Similarity = "soft_wpmi"
+    top: Positive = 5
+    cutoff: float = Field(default=0.16, allow_inf_nan=False)
+    pairs: Annotated[int, Field(ge=0, le=100)] = 0
+    top_images: Positive | None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_concept(cls, value: str) -> str:
+        try:
+            check_template(value)
+        except StudyError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        if self.pairs == 1:
+            raise ValueError("pairs = 1 makes no pair; write 2 or more, or 0 for none")
+        if self.top_images is not None and "wpmi" not in self.similarity:
+            raise ValueError(
+                f"top_images is no option of {self.similarity!r}; leave it out, or choose "
+                "similarity = 'wpmi' or 'soft_wpmi'"
+            )
+        return self
+
+
 class BatchSizes(Section):
     """Images per batch in each stage; halved by itself when memory runs out."""
 
@@ -281,6 +327,7 @@ class Study(Section):
     summariser: Summariser = Summariser()
     text_to_image: TextToImage = TextToImage()
     clip: Clip = Clip()
+    clip_dissect: ClipDissect | None = None
     compute: Compute = Compute()
     folder: Path = Field(default=Path(), exclude=True, repr=False)
 

@@ -16,8 +16,8 @@ from dnd_assets.pictures import Pictures
 
 def tree(trace: Trace) -> Tree:
     """The trace as a tree: label, scores, pictures, concepts, captions, crops, images, weights."""
-    labels = trace.payload("labels")
-    name = labels.get("label") or f"no label ({trace.steps['labels'].record['status']})"
+    first = next(iter(trace.steps.values()))
+    name = first.payload.get("label") or f"no label ({first.record['status']})"
     root = Tree(f"[bold]{escape(trace.unit)}[/bold]  {escape(str(name))}")
     for asset, describe in _DESCRIBE.items():
         if asset in trace.steps:
@@ -90,8 +90,14 @@ def _activations(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None
         branch.add(f"{entry['activation']:10.4f}  {entry['image'][:16]}…")
 
 
+def _concept_set(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    branch.add(f"{payload['count']:,} concepts")
+
+
 _DESCRIBE = {
     "labels": _labels,
+    "clip_dissect_labels": _labels,
+    "concept_activations": _concept_set,
     "scores": _scores,
     "synthetic_images": _synthetic,
     "candidate_concepts": _candidates,

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dnd_assets.assets import probing_set
+from dnd_assets.assets import concept_activations, probing_set
 from dnd_assets.bench import find_units
 from dnd_assets.files import sha256_file
-from dnd_assets.stage import Graph, Stage, materialize
+from dnd_assets.stage import Graph, Stage, leading_to, materialize
 from dnd_assets.workbench import Workbench
 from resources.artefacts import ArtefactStore
 from resources.lineage_db import Lineage
@@ -135,20 +135,13 @@ def rebuild(
             store=ArtefactStore(root=str(home / "store")),
         )
         probing_set.materialize(empty, "verify")
+        if bench.study.clip_dissect:
+            concept_activations.materialize(empty, "verify")
         for name, unit in wanted[:count]:
             head = graph.resolve(name, [unit])[unit].head
             fresh = Graph(empty, stages)
-            for stage in _through(stages, name):
+            for stage in leading_to(stages, [name]).values():
                 products = {a.unit: a.product for a in materialize(fresh, stage, [unit], "verify")}
             version = head.data_version if head else ""
             found.append(Rebuilt(name, unit.key, version, products[unit].data_version))
     return found
-
-
-def _through(stages: Mapping[str, Stage], last: str) -> list[Stage]:
-    """The stages that lead to one, in order, itself included."""
-    needed = {last}
-    for name in reversed(list(stages)):
-        if name in needed:
-            needed |= set(stages[name].upstream)
-    return [stage for name, stage in stages.items() if name in needed]

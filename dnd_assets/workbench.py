@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +40,7 @@ class Workbench:
         clip: the image-text encoder.
         log: where progress goes.
         tally: work done so far by this process, by kind, as `dnd plan` counts it.
-        tally: work done so far, by kind, as `dnd plan` counts it.
+        promised: pictures that a plan has counted already, by provider; None in a run.
     """
 
     study: Study
@@ -55,6 +55,7 @@ class Workbench:
     clip: OpenClip
     log: Callable[[str], None] = field(default=lambda _: None)
     tally: Counter[str] = field(default_factory=Counter)
+    promised: dict[str, set[str]] | None = None
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -74,6 +75,15 @@ class Workbench:
     def count(self, what: str, number: int) -> None:
         """Count work that was really done: passes, captions, calls, pictures."""
         self.tally[what] += number
+
+    def promise(self, provider: str, pictures: Iterable[str]) -> set[str]:
+        """Those of `pictures` that no earlier stage of the plan at hand has promised."""
+        if self.promised is None:
+            return set(pictures)
+        known = self.promised.setdefault(provider, set())
+        fresh = set(pictures) - known
+        known |= fresh
+        return fresh
 
     def progress(self, label: str, total: int) -> Progress:
         """Progress with rate and time left, written to the log."""

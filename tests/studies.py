@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dnd_assets.assets import probing_set
+from dnd_assets.assets import concept_activations, probing_set
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.definitions import STAGES
+from dnd_assets.definitions import stages_of
 from dnd_assets.stage import Graph, materialize
 from dnd_assets.study import parse_study
 
@@ -79,9 +79,12 @@ def label(
     bench = replace(build_bench(study, home or folder / "state"), **overrides)
     chosen = find_units(bench).select(units)
     probing_set.materialize(bench, run)
+    if study.clip_dissect:
+        concept_activations.materialize(bench, run)
     found = {}
-    graph = Graph(bench, STAGES)
-    for stage in STAGES.values():
+    stages = stages_of(study)
+    graph = Graph(bench, stages)
+    for stage in stages.values():
         for one in materialize(graph, stage, chosen, run):
             assert (stage.name, one.unit.key) not in found, "announced twice"
             found[stage.name, one.unit.key] = one

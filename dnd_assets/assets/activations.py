@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.records import Outcome
+from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods import exemplars, pooling
 from dnd_assets.sharing import activations as activations_of
 from dnd_assets.sharing import layer_provider, passes_to_make
-from dnd_assets.stage import PROBING_SET, Results, Stage, Work
+from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
@@ -46,14 +46,14 @@ class Activations(Stage):
         layers: dict[str, dict[str, list[str]]] = {}
         images: list[str] = []
         for one in work:
-            images = images or _images(bench, one)
+            images = images or probing_images(bench, one)
             layers.setdefault(one.unit.model, {})[one.unit.layer] = images
         passes = (passes_to_make(bench, model, needs) for model, needs in layers.items())
         return {"forward passes": sum(passes)}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `exemplars` [{image, activation}] and a summary of the distribution."""
-        images = _images(bench, work[0])
+        images = probing_images(bench, work[0])
         count = bench.study.dissection.exemplars
         if count > len(images):
             raise StudyError(
@@ -72,7 +72,7 @@ class Activations(Stage):
                     yield lookup[unit], outcome
 
 
-def _images(bench: Workbench, work: Work) -> list[str]:
+def probing_images(bench: Workbench, work: Work) -> list[str]:
     """Hashes of the probing set's images, ascending."""
     manifest = work.inputs[PROBING_SET].payload["manifest"]
     found: list[str] = json.loads(bench.store.get(manifest))
@@ -94,12 +94,8 @@ def _summarise(
 def _outcome(
     values: Matrix, images: Sequence[str], top: NDArray[np.int64], broken: bool, dead: bool
 ) -> Outcome:
-    if broken:
-        bad = int((~np.isfinite(values)).sum())
-        return Outcome("not_finite", {}, f"NaN or infinite on {bad:,} of {len(values):,} images")
-    if dead:
-        reason = f"its activation is {float(values[0]):g} on every one of {len(values):,} images"
-        return Outcome("dead", {}, reason)
+    if broken or dead:
+        return silent(values)
     kept = [{"image": images[i], "activation": float(values[i])} for i in top]
     summary = {
         "images": len(values),
@@ -108,3 +104,12 @@ def _outcome(
         "positive": float((values > 0).mean()),
     }
     return Outcome("ok", {"exemplars": kept}, notes={"summary": summary})
+
+
+def silent(values: Matrix) -> Outcome:
+    """The outcome of a unit that is not finite, or else dead; `values` is float32 (images,)."""
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        return Outcome("not_finite", {}, f"NaN or infinite on {bad:,} of {len(values):,} images")
+    reason = f"its activation is {float(values[0]):g} on every one of {len(values):,} images"
+    return Outcome("dead", {}, reason)

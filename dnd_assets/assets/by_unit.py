@@ -14,7 +14,8 @@ from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandl
 
 from dnd_assets.assets.metadata import unit_metadata
 from dnd_assets.assets.sources import sources_of
-from dnd_assets.stage import PROBING_SET, Announcement, Graph, Resolved, Stage, materialize
+from dnd_assets.lineage.records import UNPARTITIONED
+from dnd_assets.stage import Announcement, Graph, Resolved, Stage, materialize
 from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workbench import Workbench
 from resources.compute import GPU_POOL
@@ -101,7 +102,7 @@ def _input_pointers(instance: dg.DagsterInstance, stage: Stage) -> dict[str, dic
             )
         )
         for name in stage.upstream
-        if name != PROBING_SET
+        if name not in UNPARTITIONED
     }
 
 

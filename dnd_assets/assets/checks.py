@@ -8,7 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from dnd_assets.stage import PROBING_SET, Stage
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
+from dnd_assets.stage import Stage
 from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
 
@@ -17,8 +18,10 @@ def stage_checks(
     bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
 ) -> list[dg.AssetChecksDefinition]:
     """The checks of every asset of a study."""
-    checks = [_quarantine(bench), _labelled(bench, units)]
-    return checks + [_intact(bench, name) for name in stages]
+    answers = [name for name in ("labels", "clip_dissect_labels") if name in stages]
+    checks = [_quarantine(bench), *(_labelled(bench, units, name) for name in answers)]
+    whole = {up for stage in stages.values() for up in stage.upstream} & {CONCEPT_ACTIVATIONS}
+    return checks + [_intact(bench, name) for name in (*whole, *stages)]
 
 
 def _quarantine(bench: Workbench) -> dg.AssetChecksDefinition:
@@ -43,14 +46,14 @@ def _quarantine(bench: Workbench) -> dg.AssetChecksDefinition:
     return check
 
 
-def _labelled(bench: Workbench, units: UnitIndex) -> dg.AssetChecksDefinition:
+def _labelled(bench: Workbench, units: UnitIndex, asset: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset="labels",
+        asset=asset,
         name="every_unit_answered",
         description="Every unit of the study has a label or a typed reason for having none.",
     )
     def check() -> dg.AssetCheckResult:
-        rows = _latest(bench, "labels", "l.unit AS unit, l.status AS status")
+        rows = _latest(bench, asset, "l.unit AS unit, l.status AS status")
         status = {row["unit"]: row["status"] for row in rows if row["unit"] in units}
         counts = Counter(status.values())
         missing = [key for key in units if key not in status]

@@ -87,6 +87,20 @@ def _labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Me
     return {"label": payload["label"], "score": payload["score"], "labels": _list(others)}
 
 
+def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    records = [
+        dg.TableRecord({"concept": entry["label"], "similarity": entry["score"]})
+        for entry in payload["labels"]
+    ]
+    columns = [dg.TableColumn("concept", "string"), dg.TableColumn("similarity", "float")]
+    return {
+        "label": payload["label"],
+        "score": payload["score"],
+        "interpretable": payload["interpretable"],
+        "top concepts": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+    }
+
+
 _FUNCTIONS = ("mean_rank", "topk_squared", "image_products", "topk_squared_image_products")
 _DESCRIBED = {
     "activations": _activations,
@@ -96,6 +110,7 @@ _DESCRIBED = {
     "synthetic_images": _synthetic,
     "scores": _scores,
     "labels": _labels,
+    "clip_dissect_labels": _clip_dissect,
 }
 
 

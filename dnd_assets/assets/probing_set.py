@@ -7,10 +7,10 @@ from typing import Any
 from dnd_assets import probing_set as scanning
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
-from dnd_assets.lineage.records import Outcome, Product, artefact_row
+from dnd_assets.lineage.records import PROBING_SET, Outcome, Product, artefact_row
 from dnd_assets.methods import images
 from dnd_assets.probing_set import Manifest, image_paths, image_rows, scan
-from dnd_assets.stage import PROBING_SET, probing_parameters, record_of, record_run
+from dnd_assets.stage import probing_parameters, record_of, record_run
 from dnd_assets.workbench import Workbench
 
 

@@ -13,8 +13,10 @@ from typing import Any
 import dagster as dg
 
 from dnd_assets.assets.probing_set import look
+from dnd_assets.concepts import study_concepts
 from dnd_assets.lineage.fingerprint import digest
-from dnd_assets.stage import PROBING_SET
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
+from dnd_assets.study import Study
 from dnd_assets.workbench import Workbench
 
 GROUP = "step_0_sources"
@@ -64,12 +66,20 @@ def _prompt(bench: Workbench) -> dict[str, Any]:
     return {"prompt": bench.text_to_image.fingerprint().get("prompt", "{concept}")}
 
 
+def _concepts(bench: Workbench) -> dict[str, Any]:
+    chosen = bench.study.clip_dissect
+    if chosen is None:
+        return {}
+    found = study_concepts(bench.study, chosen)
+    return {"concepts": len(found.concepts), "hash": found.hash, "prompt": chosen.prompt}
+
+
 SOURCES = (
     Source("probing_images", "The image files of the probing folders.", (PROBING_SET,), _images),
     Source(
         "target_weights",
         "The networks to be described: architecture, weight files, preprocessing.",
-        ("activations", "crops", "scores"),
+        ("activations", "crops", "scores", "clip_dissect_labels"),
         _networks,
     ),
     Source(
@@ -94,23 +104,31 @@ SOURCES = (
     Source(
         "image_text_weights",
         "The image-text encoder that compares pictures.",
-        ("scores",),
+        ("scores", CONCEPT_ACTIVATIONS, "clip_dissect_labels"),
         lambda bench: dict(bench.clip.fingerprint()),
     ),
 )
-"""Every source, in the order of the graph."""
+"""Every source of the seven products, in the order of the graph."""
+CONCEPT_FILE = Source(
+    "concept_file", "The file of concepts of CLIP-Dissect.", (CONCEPT_ACTIVATIONS,), _concepts
+)
 
 
 def sources_of(asset: str) -> list[Source]:
     """The sources that an asset depends on."""
-    return [source for source in SOURCES if asset in source.feeds]
+    return [source for source in (*SOURCES, CONCEPT_FILE) if asset in source.feeds]
+
+
+def sources_for(study: Study) -> list[Source]:
+    """The sources of a study: those of the seven products, and of its optional sections."""
+    return [*SOURCES, *([CONCEPT_FILE] if study.clip_dissect else [])]
 
 
 def source_assets(bench: Workbench) -> Iterator[dg.SourceAsset]:
     """The observable source assets of a study."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster is pinned to one minor version
-        yield from [_asset(source, bench) for source in SOURCES]
+        yield from [_asset(source, bench) for source in sources_for(bench.study)]
 
 
 def _asset(source: Source, bench: Workbench) -> dg.SourceAsset:

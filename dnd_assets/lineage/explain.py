@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnd_assets.errors import NotFoundError, not_found
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, UNPARTITIONED
 
 Query = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
 """SQL and its parameters to rows, as `Lineage.query`."""
@@ -56,7 +57,7 @@ class Change:
 
 def versions(query: Query, study: str, asset: str, unit: str) -> list[Version]:
     """Every materialization of a unit's product, oldest first."""
-    rows = query(_VERSIONS, [study, asset, "" if asset == "probing_set" else unit])
+    rows = query(_VERSIONS, [study, asset, "" if asset in UNPARTITIONED else unit])
     return [
         Version(
             row["run"],
@@ -121,8 +122,8 @@ def explain(
     for name in sorted({*before, *after}):
         if before.get(name) == after.get(name):
             continue
-        if asset == "probing_set":
-            continue  # its inputs are the images themselves; the caller lists them
+        if asset in UNPARTITIONED:
+            continue  # its inputs are images or concepts, not products
         found += _through(query, study, name, unit, before.get(name), after.get(name))
     return list(dict.fromkeys(found))
 
@@ -172,7 +173,14 @@ def _through(
     causes = explain(query, study, asset, unit, old, new)
     if asset == "probing_set":
         causes += [Change(asset, "images", str(old.payload["images"]), str(new.payload["images"]))]
+    if asset == CONCEPT_ACTIVATIONS:
+        causes += [Change(asset, "concepts", *(_concepts(one) for one in (old, new)))]
     return causes or [Change(asset, "content", before[:12] if before else "", (after or "")[:12])]
+
+
+def _concepts(version: Version) -> str:
+    """How many concepts a set has, and the start of its hash."""
+    return f"{version.payload['count']} ({version.preimage['inputs']['concepts'][:12]})"
 
 
 def image_changes(old: Sequence[str], new: Sequence[str]) -> list[Change]:

@@ -23,6 +23,7 @@ from openlineage.client.facet_v2 import (
 from openlineage.client.serde import Serde
 
 from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.lineage.records import UNPARTITIONED
 from dnd_assets.lineage.trace import Step, Trace, image_hashes
 
 _PRODUCER = "urn:dnd-assets"
@@ -125,7 +126,7 @@ def _version(version: str) -> dict[str, DatasetFacet]:
 
 
 def _name(trace: Trace, asset: str) -> str:
-    return asset if asset == "probing_set" else f"{trace.unit}/{asset}"
+    return asset if asset in UNPARTITIONED else f"{trace.unit}/{asset}"
 
 
 def _namespace(trace: Trace) -> str:

@@ -28,6 +28,12 @@ RETRYABLE: frozenset[str] = frozenset({"service_error", "over_budget"})
 """Failures of a service, not of the unit: asked again in the next run."""
 
 
+PROBING_SET = "probing_set"
+CONCEPT_ACTIVATIONS = "concept_activations"
+UNPARTITIONED: frozenset[str] = frozenset({PROBING_SET, CONCEPT_ACTIVATIONS})
+"""Assets that belong to the whole study, not to a unit."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a stage computed for one unit.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnd_assets.errors import NotFoundError
+from dnd_assets.lineage.records import UNPARTITIONED
 
 Query = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
 """SQL and its parameters to rows, as `Lineage.query`."""
@@ -105,7 +106,7 @@ def trace(query: Query, study: str, unit: str, asset: str = "labels") -> Trace:
         name, version = pending.pop(0)
         if name in steps:
             continue
-        step = _step(query, study, name, "" if name == "probing_set" else unit, version)
+        step = _step(query, study, name, "" if name in UNPARTITIONED else unit, version)
         if step is None:
             if name == asset:
                 raise NotFoundError(
@@ -113,7 +114,7 @@ def trace(query: Query, study: str, unit: str, asset: str = "labels") -> Trace:
                 )
             continue
         steps[name] = step
-        pending += [item for item in step.preimage["inputs"].items() if name != "probing_set"]
+        pending += [item for item in step.preimage["inputs"].items() if name not in UNPARTITIONED]
     return Trace(study, unit, steps, _images(query, steps))
 
 

@@ -1,0 +1,119 @@
+"""Concept activations: the concept set of CLIP-Dissect before the image-text encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from dnd_assets import concept_set
+from dnd_assets.concept_set import ConceptSet, prompts
+from dnd_assets.concepts import study_concepts
+from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.records import (
+    CONCEPT_ACTIVATIONS,
+    Outcome,
+    Product,
+    artefact_row,
+)
+from dnd_assets.sharing import text_embeddings
+from dnd_assets.stage import concept_settings, record_of, record_run
+from dnd_assets.workbench import Workbench
+
+
+def materialize(bench: Workbench, run: str) -> tuple[Product, ConceptSet]:
+    """Embed the concepts that are not known, record the set and return it.
+
+    CLIP-Dissect, section 3.1, step 1: the factor T of P = I T^t; the other one, the embeddings of
+    the probing images, is shared with everything else that asks for it.
+
+    Args:
+        bench: the workbench.
+        run: id of the run that asks.
+
+    Returns:
+        The product, whose payload names the stored concepts and texts, and what the file holds.
+
+    Raises:
+        StudyError: when the study names no concept set, or its file is not sound.
+        NotFoundError: when the file is not there.
+    """
+    product, found = _product(bench)
+    with bench.lineage.exclusive(bench.log):
+        record_run(bench, run)
+        before = bench.tally["text embeddings"]
+        text_embeddings(bench, texts_of(bench, product))
+        made = bench.tally["text embeddings"] - before
+        names = {"run": run, "study": bench.study.name, "asset": CONCEPT_ACTIVATIONS}
+        work = [{**names, "what": "text embeddings", "count": made}] if made else []
+        record = record_of(bench, run, product, device=bench.compute.name())
+        bench.lineage.commit(
+            {
+                "artefacts": _artefacts(bench, product),
+                "products": [product.row()],
+                "materializations": [record.row()],
+                "work": work,
+            }
+        )
+    return product, found
+
+
+def look(bench: Workbench) -> Product:
+    """The concept set as it is now, for a plan: nothing is embedded or materialized.
+
+    Raises:
+        StudyError: as `materialize`.
+        NotFoundError: as `materialize`.
+    """
+    product, _ = _product(bench)
+    bench.lineage.commit({"artefacts": _artefacts(bench, product)})
+    return product
+
+
+def concepts_of(bench: Workbench, product: Product) -> list[str]:
+    """The concepts, in the order of their file."""
+    return _list(bench, product.payload["concepts"])
+
+
+def texts_of(bench: Workbench, product: Product) -> list[str]:
+    """The text that stands for each concept before the encoder."""
+    return _list(bench, product.payload["texts"])
+
+
+def _list(bench: Workbench, file: str) -> list[str]:
+    found: list[str] = json.loads(bench.store.get(file))
+    return found
+
+
+def _product(bench: Workbench) -> tuple[Product, ConceptSet]:
+    """The product and what it was read from; its lists of concepts and texts lie in the store."""
+    parameters, weights = concept_settings(bench)
+    chosen = bench.study.clip_dissect
+    assert chosen is not None  # or there would be no settings
+    found = study_concepts(bench.study, chosen)
+    code = code_version(concept_set)
+    image = preimage(CONCEPT_ACTIVATIONS, code, parameters, weights, {"concepts": found.hash})
+    payload = {
+        "concepts": _put(bench, found.concepts),
+        "texts": _put(bench, prompts(found.concepts, chosen.prompt)),
+        "count": len(found.concepts),
+        "encoder": weights["clip"],
+    }
+    notes = {
+        "files": [payload["concepts"], payload["texts"]],
+        "duplicates": found.duplicates,
+        "blanks": found.blanks,
+    }
+    outcome = Outcome("ok", payload, notes=notes)
+    return Product(digest(image), CONCEPT_ACTIVATIONS, image, outcome), found
+
+
+def _put(bench: Workbench, texts: Sequence[str]) -> str:
+    return bench.store.put(canonical(list(texts)).encode(), "json")
+
+
+def _artefacts(bench: Workbench, product: Product) -> list[dict[str, Any]]:
+    sizes = {file: bench.store.path(file).stat().st_size for file in product.outcome.notes["files"]}
+    return [
+        artefact_row(file.partition(".")[0], file, "concepts", size) for file, size in sizes.items()
+    ]
