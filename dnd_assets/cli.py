@@ -507,22 +507,24 @@ def compare(
 
     Example: dnd compare --with no-crops,no-selection,k5 --labels milan=milan.csv
     """
-    from dnd_assets.compare import side_by_side
-    from dnd_assets.scoreboard import as_text, differences, show, write
+    from dnd_assets.compare import request
+    from dnd_assets.scoreboard import as_text, differences, require_place, show, write
 
-    chosen, home = load_study(study), state_folder()
+    chosen = load_study(study)
     names, files = _ablation_names(chosen, ablations), _named_files(labels or [])
+    for document in filter(None, (update, check)):
+        require_place(document)
+    asked = request(chosen, state_folder(), units or [], names, files, truths)
     if materialize:
         _run_ablations(chosen, names, units or [])
-    space = _text_space(encoder) if encoder else None
-    found = side_by_side(chosen, home, units or [], names, files, truths, space)
+    found = asked.answer(_text_space(encoder) if encoder else None)
+    wrong = differences(found, check) if check is not None else []
+    if update is not None:
+        write(found, update)
     if form == "table":
         show(found, out)
     else:
         sys.stdout.write(as_text(found, form))
-    if update is not None:
-        write(found, update)
-    wrong = differences(found, check) if check is not None else []
     for line in wrong:
         err.print(line, style="red", markup=False)
     if wrong:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from dnd_assets.ablations import SEPARATOR, ablation
+from dnd_assets.ablations import SEPARATOR, ablation, variants
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.errors import NotFoundError, TableError, nearest
 from dnd_assets.evaluate import Texts, read_labels, read_truths
@@ -86,6 +86,7 @@ class Row:
         method: name of the method.
         units: how many of the group's units the method was asked for.
         labelled: how many of them have a label.
+        words: mean words of these labels. A judge that looks for words favours long labels.
         right: share of right labels, over units whose truth is known. A unit without a label
             counts too: as wrong, unless no label is what is right.
         similarity: mean cosine of label and nearest truth, over units that have both.
@@ -95,6 +96,7 @@ class Row:
     method: str
     units: int
     labelled: int
+    words: float | None
     right: Mean | None
     similarity: Mean | None
 
@@ -165,10 +167,7 @@ def compare(
     Raises:
         TableError: when two methods have one name.
     """
-    names = [one.name for one in methods]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise TableError(f"two methods are called {twice[0]!r}. Give the file another name.")
+    _require_distinct([one.name for one in methods])
     groups: dict[str, list[str]] = {}
     for unit, group in reference.groups.items():
         groups.setdefault(group, []).append(unit)
@@ -187,6 +186,12 @@ def compare(
     return Comparison(tuple(methods), tuple(rows), tuple(pairs))
 
 
+def _require_distinct(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TableError(f"two methods are called {twice[0]!r}. Give the file another name.")
+
+
 def _row(
     group: str,
     method: Method,
@@ -199,7 +204,10 @@ def _row(
     right = [float(one) for one in judged if one is not None]
     labelled = {unit: label for unit, label in said.items() if label}
     near = _nearness(labelled, reference.texts, encoder) if encoder else []
-    return Row(group, method.name, len(units), len(labelled), _mean(right), _mean(near))
+    words = (
+        float(np.mean([len(label.split()) for label in labelled.values()])) if labelled else None
+    )
+    return Row(group, method.name, len(units), len(labelled), words, _mean(right), _mean(near))
 
 
 def _nearness(
@@ -234,16 +242,48 @@ def _mean(values: Sequence[float]) -> Mean | None:
     return Mean(mean, *mean_interval(values), len(values))
 
 
-def side_by_side(
+@dataclass(frozen=True)
+class Request:
+    """What to compare, read and checked, so that nothing is found wrong after hours of work.
+
+    Attributes:
+        study: the study.
+        lineage: where the labels of the study and of its ablations lie.
+        names: the ablations.
+        units: the units.
+        given: methods from files.
+        known: groups and truths of the units.
+    """
+
+    study: Study
+    lineage: Lineage
+    names: tuple[str, ...]
+    units: tuple[Unit, ...]
+    given: tuple[Method, ...]
+    known: Reference
+
+    def answer(self, encoder: TextEncoder | None = None) -> Comparison:
+        """Compare the labels that there are by now.
+
+        Args:
+            encoder: space in which labels are compared; None leaves similarities out.
+
+        Raises:
+            NotFoundError: when the study or an ablation has no label of these units.
+        """
+        stored = stored_methods(self.lineage, self.study, self.names, self.units)
+        return compare([*stored, *self.given], self.known, encoder)
+
+
+def request(
     study: Study,
     home: Path,
     units: Sequence[str],
     names: Iterable[str],
     files: Mapping[str, Path],
     truths: Path | None = None,
-    encoder: TextEncoder | None = None,
-) -> Comparison:
-    """Compare what a state folder and files hold of a study's units.
+) -> Request:
+    """Read the files and find the units of a comparison.
 
     Args:
         study: the study.
@@ -252,17 +292,18 @@ def side_by_side(
         names: ablations of the study.
         files: files of labels by the name of their method.
         truths: a file of truths.
-        encoder: space in which labels are compared; None leaves similarities out.
 
     Raises:
-        NotFoundError: when a unit, an ablation or a file does not exist, or labels were not made.
+        NotFoundError: when a unit, an ablation or a file does not exist.
         TableError: when a file cannot be understood or two methods have one name.
     """
+    asked = tuple(variants(study, names))
+    _require_distinct([DND, *asked, *files])
     bench = build_bench(study, home)
-    chosen = find_units(bench).select(units)
+    chosen = tuple(find_units(bench).select(units))
     known = reference(study, chosen, truths)
-    given = [imported(name, path, chosen) for name, path in files.items()]
-    return compare([*stored_methods(bench.lineage, study, names, chosen), *given], known, encoder)
+    given = tuple(imported(name, path, chosen) for name, path in files.items())
+    return Request(study, bench.lineage, asked, chosen, given, known)
 
 
 def stored_methods(

@@ -9,9 +9,10 @@ from typing import Any, Final, Literal
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.compare import Comparison, Mean, Row
+from dnd_assets.compare import Comparison, Mean, Method, Pair, Row
 from dnd_assets.errors import TableError
 from dnd_assets.files import write_atomic
 from dnd_assets.results import export
@@ -19,42 +20,60 @@ from dnd_assets.tables import read_text
 
 START: Final = "<!-- scoreboard -->"
 END: Final = "<!-- /scoreboard -->"
+_HEAD: Final = ("method", "setting", "words")
 _RIGHT: Final = re.compile(r"(\d+) / \d+(?! labelled)\b")
 
 
 def show(found: Comparison, out: Console) -> None:
-    """Print a table for each group: the methods, then how alike they are."""
+    """Print two tables for each group: how the methods do, and how alike they are."""
     for group in found.groups:
         rows = [row for row in found.rows if row.group == group]
-        table = Table(box=None, pad_edge=False, title=group, title_justify="left")
-        table.add_column("method")
-        for name in ("units", "labelled", "right", "95 %", "cosine", "95 %"):
-            table.add_column(name, justify="right")
-        for row in rows:
-            right = f"{row.right.count}/{row.right.units}" if row.right else "-"
-            cosine = f"{row.similarity.mean:.4f}" if row.similarity else "-"
-            table.add_row(
-                row.method,
-                f"{row.units:,}",
-                f"{row.labelled / row.units:.0%}",
-                right,
-                _percent(row.right),
-                cosine,
-                _ends(row.similarity),
-            )
-        out.print(table)
-        for line in _agreement(found, group):
-            out.print(f"  {line}", markup=False)
+        out.print(_measures(group, rows))
+        alike = _agreement(found, group, [row.method for row in rows])
+        if alike is not None:
+            out.print(alike)
         out.print()
 
 
-def _agreement(found: Comparison, group: str) -> list[str]:
-    return [
-        f"{pair.one} and {pair.other}: {pair.exact:.0%} of {pair.units:,} labels are the same"
-        + ("" if pair.similarity is None else f", cosine {pair.similarity:.4f}")
-        for pair in found.pairs
-        if pair.group == group
-    ]
+def _measures(group: str, rows: list[Row]) -> Table:
+    table = Table(box=None, pad_edge=False, title=group, title_justify="left")
+    table.add_column("method", no_wrap=True, min_width=max(len(row.method) for row in rows))
+    compared = any(row.similarity for row in rows)
+    cosine = ("cosine", "95 %") if compared else ()
+    for name in ("units", "labelled", "words", "right", "95 %", *cosine):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        cells = (
+            f"{row.units:,}",
+            f"{row.labelled / row.units:.0%}",
+            f"{row.words:.1f}" if row.words is not None else "-",
+            f"{row.right.count}/{row.right.units}" if row.right else "-",
+            _percent(row.right),
+        )
+        near = (f"{row.similarity.mean:.4f}" if row.similarity else "-", _ends(row.similarity))
+        table.add_row(escape(row.method), *cells, *(near if compared else ()))
+    return table
+
+
+def _agreement(found: Comparison, group: str, names: list[str]) -> Table | None:
+    """How alike each two methods are, the columns being the rows' numbers."""
+    pairs = {(p.one, p.other): p for p in found.pairs if p.group == group}
+    if not pairs:
+        return None
+    table = Table(box=None, pad_edge=False)
+    table.add_column("same label as number")
+    for number in range(1, len(names)):
+        table.add_column(str(number), justify="right")
+    for number, name in enumerate(names, 1):
+        cells = [_alike(pairs.get((other, name))) for other in names[: number - 1]]
+        table.add_row(f"{number} {escape(name)}", *cells)
+    return table
+
+
+def _alike(pair: Pair | None) -> str:
+    if pair is None:
+        return "-"
+    return f"{pair.exact:.0%}" + ("" if pair.similarity is None else f" {pair.similarity:.3f}")
 
 
 def as_text(found: Comparison, form: Literal["csv", "json", "markdown"]) -> str:
@@ -75,7 +94,7 @@ def _flat(found: Comparison) -> pd.DataFrame:
     rows = []
     for row in found.rows:
         flat: dict[str, Any] = {"group": row.group, "method": row.method}
-        flat |= {"units": row.units, "labelled": row.labelled}
+        flat |= {"units": row.units, "labelled": row.labelled, "words": row.words}
         for name, mean in (("right", row.right), ("cosine", row.similarity)):
             flat[name] = mean.mean if mean else None
             flat |= {f"{name} {end}": getattr(mean, end, None) for end in ("low", "high", "units")}
@@ -87,13 +106,20 @@ def _flat(found: Comparison) -> pd.DataFrame:
 
 
 def markdown(found: Comparison) -> str:
-    """One row for each method, one column for each group: right of all, and the interval."""
+    """A row for each method, a column for each group: right of all, and the interval."""
     groups = found.groups
-    lines = [_line(["method", "setting", *groups]), "|" + "---|" * (len(groups) + 2)]
+    lines = [_line([*_HEAD, *groups]), "|" + "---|" * (len(groups) + len(_HEAD))]
     for method in found.methods:
         cells = [_cell(found.row(group, method.name)) for group in groups]
-        lines.append(_line([method.name, f"`{method.setting}`", *cells]))
+        lines.append(_line([method.name, method.setting, _words(found, method), *cells]))
     return "\n".join(lines) + "\n"
+
+
+def _words(found: Comparison, method: Method) -> str:
+    """Mean words of a method's labels in all groups."""
+    rows = [row for row in found.rows if row.method == method.name and row.words is not None]
+    labelled = sum(row.labelled for row in rows)
+    return f"{sum((r.words or 0) * r.labelled for r in rows) / labelled:.1f}" if rows else "-"
 
 
 def _line(cells: list[str]) -> str:
@@ -118,13 +144,23 @@ def _cell(row: Row | None) -> str:
 def _percent(mean: Mean | None) -> str:
     if mean is None or mean.low is None or mean.high is None or mean.low == mean.high:
         return ""  # equal values tell the bootstrap nothing about how sure their mean is
-    return f"{mean.low:.0%} to {mean.high:.0%}".replace("%", " %")
+    return f"{100 * mean.low:.0f} to {100 * mean.high:.0f} %"
 
 
 def _ends(mean: Mean | None) -> str:
     if mean is None or mean.low is None or mean.high is None:
         return ""
     return f"{mean.low:.3f} to {mean.high:.3f}"
+
+
+def require_place(path: Path) -> None:
+    """Make sure that a document has the markers.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it lacks a marker.
+    """
+    _parts(path)
 
 
 def write(found: Comparison, path: Path) -> None:
@@ -167,12 +203,12 @@ def differences(found: Comparison, path: Path) -> list[str]:
 
 def _counts(text: str, path: Path) -> dict[tuple[str, str], int]:
     rows = [_cells(line) for line in text.splitlines() if line.startswith("| ")]
-    if not rows or rows[0][:2] != ["method", "setting"]:
+    if not rows or tuple(rows[0][: len(_HEAD)]) != _HEAD:
         raise TableError(f"{path} has no scoreboard. Write it: dnd compare --update {path}")
     return {
         (cells[0], group): int(right[1])
         for cells in rows[1:]
-        for group, cell in zip(rows[0][2:], cells[2:], strict=True)
+        for group, cell in zip(rows[0][len(_HEAD) :], cells[len(_HEAD) :], strict=True)
         if (right := _RIGHT.match(cell))
     }
 
