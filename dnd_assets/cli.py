@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Hashable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ from dnd_assets.study import Study, embedded_studies, load_study
 
 if TYPE_CHECKING:
     from dnd_assets.plan import StagePlan
+    from resources.clip import OpenClip
+    from resources.sentence_encoder import SentenceEncoder
 
 app = typer.Typer(
     help="Plain-language labels for the neurons of vision networks, after Describe-and-Dissect.",
@@ -410,12 +413,8 @@ def evaluate(
     Example: dnd evaluate --labels labels.csv --truths imagenet_classes.txt
     """
     from dnd_assets.evaluate import evaluate as compare
-    from resources.clip import OpenClip
-    from resources.compute import Compute
-    from resources.sentence_encoder import SentenceEncoder
 
-    is_clip = (Path(encoder) / "open_clip_config.json").is_file()
-    space = (OpenClip if is_clip else SentenceEncoder)(model=encoder, compute=Compute())
+    space = _text_space(encoder)
     found = compare(labels, truths, space)
     if form == "json":
         report = {**found.as_json(), "encoder": space.fingerprint()}
@@ -423,6 +422,16 @@ def evaluate(
         return
     for line in found.lines():
         out.print(line, markup=False)
+
+
+def _text_space(encoder: str) -> OpenClip | SentenceEncoder:
+    """A CLIP's text tower, from its folder, or a sentence encoder."""
+    from resources.clip import OpenClip
+    from resources.compute import Compute
+    from resources.sentence_encoder import SentenceEncoder
+
+    is_clip = (Path(encoder) / "open_clip_config.json").is_file()
+    return (OpenClip if is_clip else SentenceEncoder)(model=encoder, compute=Compute())
 
 
 @app.command()
@@ -459,6 +468,119 @@ def ratings(
     out.print(table)
     told = {**rows[-1].remarks, "unanswered": rows[-1].unanswered, "withdrawn": found.withdrawn}
     out.print(", ".join(f"{count:,} {what}" for what, count in told.items()))
+
+
+@app.command()
+def compare(
+    units: Annotated[
+        list[str] | None, typer.Argument(help="Units: keys, prefixes or ranges. Default: all.")
+    ] = None,
+    study: StudyOption = None,
+    ablations: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="Comma list: no-crops, no-selection, no-summariser, a scoring function such as "
+            "mean-rank, k5, nc3, q20 (K, N_c, Q). Default: those that were run before; for the "
+            "network with known answers every named one.",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: a CSV of another method's labels.")
+    ] = None,
+    truths: Annotated[
+        Path | None, typer.Option(help="CSV, or text whose line i is unit i's, to judge by.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Sentence encoder or CLIP folder, to compare texts in.")
+    ] = None,
+    materialize: Annotated[
+        bool, typer.Option("--run/--no-run", help="First run what is missing.")
+    ] = True,
+    form: Annotated[
+        Literal["table", "csv", "json", "markdown"], typer.Option("--format", "-f")
+    ] = "table",
+    update: Annotated[
+        Path | None, typer.Option(help="Write the scoreboard between the markers of this file.")
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(help="Exit status 1 if this file's scoreboard counts other labels right."),
+    ] = None,
+) -> None:
+    """Methods and ablations side by side: share labelled, share right, agreement.
+
+    An ablation is the study with one setting changed; it shares every product that the setting
+    does not touch.
+
+    Example: dnd compare --with no-crops,no-selection,k5 --labels milan=milan.csv
+    """
+    from dnd_assets.compare import request
+    from dnd_assets.scoreboard import as_text, differences, require_place, show, write
+
+    chosen = load_study(study)
+    names, files = _ablation_names(chosen, ablations), _named_files(labels or [])
+    for document in filter(None, (update, check)):
+        require_place(document)
+    asked = request(chosen, state_folder(), units or [], names, files, truths)
+    if materialize:
+        _run_ablations(chosen, names, units or [])
+    found = asked.answer(_text_space(encoder) if encoder else None)
+    wrong = differences(found, check) if check is not None else []
+    if update is not None:
+        write(found, update)
+    if form == "table":
+        show(found, out)
+    else:
+        sys.stdout.write(as_text(found, form))
+    for line in wrong:
+        err.print(line, style="red", markup=False)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _ablation_names(study: Study, asked: str | None) -> list[str]:
+    """The ablations asked for, checked, each once; or the default."""
+    from dnd_assets.ablations import differing, variants
+    from dnd_assets.compare import has_known_answers, stored_ablations
+    from resources.lineage_db import Lineage
+
+    if asked is not None:
+        return list(variants(study, [name.strip() for name in asked.split(",") if name.strip()]))
+    if has_known_answers(study):
+        return differing(study)
+    return stored_ablations(Lineage(root=str(state_folder())), study)
+
+
+def _named_files(asked: list[str]) -> dict[str, Path]:
+    """Files by the names given to them, NAME=FILE."""
+    found: dict[str, Path] = {}
+    for pair in asked:
+        name, equals, file = pair.partition("=")
+        if not (name.strip() and equals and file):
+            raise typer.BadParameter(f"{pair!r} is no NAME=FILE, such as milan=milan.csv")
+        if name.strip() in found:
+            raise typer.BadParameter(f"two files are called {name.strip()!r}")
+        found[name.strip()] = Path(file)
+    return found
+
+
+def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
+    """Label the units under the study and each ablation; standard output stays clean."""
+    from dnd_assets.ablations import variants
+
+    _check_names(study, units)
+    from dnd_assets.run import run as run_units
+
+    # The study comes last: after a first comparison the web interface shows its own labels.
+    for one in (*variants(study, names).values(), study):
+        started = time.monotonic()
+        log = partial(err.print, "  ", markup=False, sep="")
+        done = run_units(one, state_folder(), units, ["+labels"], log)
+        work = "".join(f", {count:,} {what}" for what, count in done.work.items())
+        made = f"{sum(done.computed.values()):,} products computed{work}"
+        told = made if done.id else "up to date"
+        err.print(f"{one.name}: {told} ({time.monotonic() - started:.1f} s)", markup=False)
 
 
 @app.command()

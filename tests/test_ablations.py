@@ -1,0 +1,75 @@
+"""Ablations: one setting changed, everything else as it was."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnd_assets.ablations import NAMED, ablation, differing, variants
+from dnd_assets.errors import NotFoundError
+from dnd_assets.study import load_study, parse_study
+
+NAMES = st.one_of(
+    st.sampled_from(sorted(NAMED)),
+    st.builds("{}{}".format, st.sampled_from(["k", "nc", "q"]), st.integers(1, 500)),
+)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study("known-answers")
+
+
+@given(name=NAMES)
+def test_one_setting_changes_and_nothing_else(name):
+    study = load_study("known-answers")
+    changed = variants(study, [name])[name]
+    before, after = study.model_dump(), changed.model_dump()
+    one = ablation(name)
+
+    assert changed.name == f"known-answers+{name}"
+    assert changed.folder == study.folder
+    assert after[one.section].pop(one.key) == one.value
+    before[one.section].pop(one.key)
+    assert {**after, "name": ""} == {**before, "name": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("no-crops", "dissection.crop = false"),
+        ("no-selection", 'dissection.select = "first"'),
+        ("no-summariser", 'summariser.kind = "none"'),
+        ("k5", "dissection.exemplars = 5"),
+        ("nc3", "dissection.candidates = 3"),
+        ("q20", "dissection.images_per_concept = 20"),
+    ],
+)
+def test_a_setting_reads_as_in_the_study_file(name, shown):
+    assert str(ablation(name)) == shown
+
+
+def test_the_study_itself_is_left_alone(study):
+    before = study.model_dump()
+    variants(study, NAMED)
+    assert study.model_dump() == before
+
+
+def test_names_keep_their_order_and_count_once(study):
+    assert list(variants(study, ["q5", "no-crops", "q5"])) == ["q5", "no-crops"]
+
+
+def test_those_that_change_nothing_are_left_out(study):
+    assert "mean-rank" not in differing(study)
+    assert set(differing(study)) == set(NAMED) - {"mean-rank"}
+
+
+@pytest.mark.parametrize("name", ["no-crop", "k0", "k", "nc-3", "k5\n", "K5", "q1000000000", ""])
+def test_an_unknown_name_lists_the_nearest(study, name):
+    with pytest.raises(NotFoundError, match=r"nearest: .*(no-crops|k5|nc5|q5)"):
+        variants(study, [name])
+
+
+def test_no_study_file_can_take_a_variants_name(study):
+    table = {**study.model_dump(exclude={"folder"}), "name": "known-answers+no-crops"}
+    with pytest.raises(Exception, match="name"):
+        parse_study(table, study.folder)
