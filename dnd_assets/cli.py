@@ -93,10 +93,11 @@ def _check_names(study: Study, units: list[str]) -> None:
     """Wrong paths and names fail here, before anything heavy is imported."""
     from dnd_assets.concepts import check_concepts
     from dnd_assets.probing_set import check_paths
-    from dnd_assets.selection import select_units, target_networks
 
     check_paths(study)
     check_concepts(study)
+    from dnd_assets.selection import select_units, target_networks
+
     select_units(study, target_networks(study, state_folder())).select(units)
 
 
