@@ -508,6 +508,9 @@ def compare(
         Path | None,
         typer.Option(help="Exit status 1 if this file's scoreboard counts other labels right."),
     ] = None,
+    tolerance: Annotated[
+        int, typer.Option(help="Labels of a group that may differ in --check.", min=0)
+    ] = 0,
 ) -> None:
     """Methods and ablations side by side: share labelled, share right, agreement.
 
@@ -527,7 +530,7 @@ def compare(
     if materialize:
         _run_ablations(chosen, names, units or [])
     found = asked.answer(_text_space(encoder) if encoder else None)
-    wrong = differences(found, check) if check is not None else []
+    wrong = differences(found, check, tolerance) if check is not None else []
     if update is not None:
         write(found, update)
     if form == "table":

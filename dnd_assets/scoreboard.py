@@ -185,8 +185,13 @@ def right_counts(path: Path) -> dict[tuple[str, str], int]:
     return _counts(_parts(path)[1], path)
 
 
-def differences(found: Comparison, path: Path) -> list[str]:
+def differences(found: Comparison, path: Path, tolerance: int = 0) -> list[str]:
     """Where a document's scoreboard counts other labels right than a comparison; a line for each.
+
+    Args:
+        found: the comparison.
+        path: the document.
+        tolerance: how many labels of a group may differ; another processor may turn a close call.
 
     Raises:
         NotFoundError: when there is no such file.
@@ -197,8 +202,12 @@ def differences(found: Comparison, path: Path) -> list[str]:
         f"{path}: {method}, {group}: {old.get((method, group), 'nothing')} right there, "
         f"{new.get((method, group), 'nothing')} now. Write it anew: dnd compare --update {path}"
         for method, group in sorted({*old, *new})
-        if old.get((method, group)) != new.get((method, group))
+        if not _close(old.get((method, group)), new.get((method, group)), tolerance)
     ]
+
+
+def _close(old: int | None, new: int | None, tolerance: int) -> bool:
+    return old == new or (old is not None and new is not None and abs(old - new) <= tolerance)
 
 
 def _counts(text: str, path: Path) -> dict[tuple[str, str], int]:

@@ -224,6 +224,15 @@ def test_other_counts_are_told(board, file):
     ]
 
 
+def test_close_calls_may_be_tolerated(board, file):
+    path = file("<!-- scoreboard --><!-- /scoreboard -->", "README.md")
+    write(board, path)
+    worse = compare([method("one", "b", "b"), method("x|y", "b", "b")], judged(["a", "a"]))
+    assert len(differences(worse, path)) == 2
+    assert [line.split(", ")[0][-3:] for line in differences(worse, path, tolerance=1)] == ["x|y"]
+    assert differences(worse, path, tolerance=2) == []
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
