@@ -196,7 +196,8 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study) -> None:
     for row in rows:
         score = row["score"]
         shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
-        table.add_row(str(row["unit"]), str(row["label"] or "-"), shown, str(row["status"]))
+        label = row["label"] if isinstance(row["label"], str) else "-"  # pandas has NaN for none
+        table.add_row(str(row["unit"]), label, shown, str(row["status"]))
     out.print(table)
 
 

@@ -96,6 +96,7 @@ def test_labels_in_every_format(project, tmp_path):
     shown = _dnd(folder, "labels")
     assert UNIT in shown.output
     assert "dead" in shown.output
+    assert "nan" not in shown.output, "no label is shown as a dash"
     csv = tmp_path / "labels.csv"
     assert _dnd(folder, "labels", "--format", "csv", "--output", csv).exit_code == 0
     parquet = tmp_path / "labels.parquet"
