@@ -57,8 +57,10 @@ def main() -> int:
     good = True
     for name in given.names or BENCHMARKS:
         with setting() as (table, folder):
+            place = folder / name
+            place.mkdir()
             started = time.monotonic()
-            figures = BENCHMARKS[name](table, folder / name, 0.1 if given.quick else 1.0)
+            figures = BENCHMARKS[name](table, place, 0.1 if given.quick else 1.0)
         console.print(_grid(f"{name} ({time.monotonic() - started:.0f} s)", figures))
         good = good and all(figure.good for figure in figures)
     return 0 if good else 1
