@@ -418,7 +418,10 @@ class _Recorder:
         with self._bench.lineage.connect():
             products = self._bench.lineage.products(state.key for state in states.values())
             pairs = {unit: products[state.key] for unit, state in states.items()}
-            announcements = self._recorded(pairs, reused=True)
+            versions = {
+                unit: state.head.data_version for unit, state in states.items() if state.head
+            }
+            announcements = self._recorded(pairs, versions, reused=True)
         yield from announcements
 
     def record(
@@ -431,7 +434,8 @@ class _Recorder:
             unit: Product(states[unit].key, self._stage.name, states[unit].preimage, outcome)
             for unit, outcome in outcomes.items()
         }
-        yield from self._recorded(products, reused=False)
+        versions = {unit: product.data_version for unit, product in products.items()}
+        yield from self._recorded(products, versions, reused=False)
 
     def tally(self, work: Mapping[str, int]) -> None:
         """Record what was really done to compute the stage."""
@@ -439,10 +443,12 @@ class _Recorder:
         rows = [{**names, "what": what, "count": count} for what, count in work.items()]
         self._bench.lineage.commit({"work": rows})
 
-    def _recorded(self, products: Mapping[Unit, Product], *, reused: bool) -> list[Announcement]:
+    def _recorded(
+        self, products: Mapping[Unit, Product], versions: Mapping[Unit, str], *, reused: bool
+    ) -> list[Announcement]:
         share = (time.monotonic() - self._since) / max(len(products), 1)
         records = {
-            unit: self._materialization(unit, product, reused, 0.0 if reused else share)
+            unit: self._materialization(unit, product, versions[unit], reused, share)
             for unit, product in products.items()
         }
         self._bench.lineage.commit(
@@ -455,10 +461,11 @@ class _Recorder:
         return [Announcement(unit, product, records[unit]) for unit, product in products.items()]
 
     def _materialization(
-        self, unit: Unit, product: Product, reused: bool, seconds: float
+        self, unit: Unit, product: Product, version: str, reused: bool, seconds: float
     ) -> Materialization:
         device = self._bench.compute.name() if self._stage.uses else "cpu"
-        return record_of(self._bench, self._run, product, unit, reused, device, seconds)
+        seconds = 0.0 if reused else seconds
+        return record_of(self._bench, self._run, product, unit, reused, device, seconds, version)
 
 
 def record_of(
@@ -469,8 +476,12 @@ def record_of(
     reused: bool = False,
     device: str = "cpu",
     seconds: float = 0.0,
+    data_version: str = "",
 ) -> Materialization:
-    """The record of a product made or reused by a run, now; without a unit, of a whole study."""
+    """The record of a product made or reused by a run, now; without a unit, of a whole study.
+
+    The data version of stored products is known: hashing thousands of contents takes seconds.
+    """
     return Materialization(
         run=run,
         study=bench.study.name,
@@ -480,7 +491,7 @@ def record_of(
         layer=unit.layer if unit else "",
         neuron=unit.neuron if unit else None,
         key=product.key,
-        data_version=product.data_version,
+        data_version=data_version or product.data_version,
         code_version=str(product.preimage["code"]),
         status=product.outcome.status,
         reason=product.outcome.reason,

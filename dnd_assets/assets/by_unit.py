@@ -127,7 +127,7 @@ def _event(
         partition=key,
         metadata=unit_metadata(bench, stage.name, announcement),
         tags={
-            _VERSION: product.data_version,
+            _VERSION: record.data_version,
             "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": record.code_version,
             **inputs,
