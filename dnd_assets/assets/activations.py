@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,8 @@ class Activations(Stage):
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Probing images that have to go through the networks."""
-        layers: dict[str, dict[str, list[str]]] = {}
-        images: list[str] = []
-        for one in work:
-            images = images or probing_images(bench, one)
-            layers.setdefault(one.unit.model, {})[one.unit.layer] = images
-        passes = (passes_to_make(bench, model, needs) for model, needs in layers.items())
-        return {"forward passes": sum(passes)}
+        passes, _ = probing_passes(bench, work)
+        return {"forward passes": passes}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `exemplars` [{image, activation}] and a summary of the distribution."""
@@ -61,15 +56,9 @@ class Activations(Stage):
                 f"set holds {len(images)}. Add images, or lower dissection.exemplars."
             )
         lookup = {one.unit: one for one in work}
-        for model in dict.fromkeys(unit.model for unit in lookup):
-            groups = {k: v for k, v in by_layer(lookup).items() if k[0] == model}
-            needs = {layer: images for _, layer in groups}
-            found = activations_of(bench, model, needs, f"{model}: probing images")
-            for (_, layer), units in groups.items():
-                rows, values = found[layer]
-                order = values[[rows[name] for name in images]]
-                for unit, outcome in _summarise(units, images, order, count):
-                    yield lookup[unit], outcome
+        for units, values in on_probing_images(bench, list(lookup), images):
+            for unit, outcome in _summarise(units, images, values, count):
+                yield lookup[unit], outcome
 
 
 def probing_images(bench: Workbench, work: Work) -> list[str]:
@@ -77,6 +66,35 @@ def probing_images(bench: Workbench, work: Work) -> list[str]:
     manifest = work.inputs[PROBING_SET].payload["manifest"]
     found: list[str] = json.loads(bench.store.get(manifest))
     return found
+
+
+def probing_passes(bench: Workbench, work: Iterable[Work]) -> tuple[int, list[str]]:
+    """How many probing images have to go through the networks for some units, and which there are.
+
+    `work` is gone through once; of no units, no images.
+    """
+    layers: dict[str, dict[str, list[str]]] = {}
+    images: list[str] = []
+    for one in work:
+        images = images or probing_images(bench, one)
+        layers.setdefault(one.unit.model, {})[one.unit.layer] = images
+    return sum(passes_to_make(bench, model, needs) for model, needs in layers.items()), images
+
+
+def on_probing_images(
+    bench: Workbench, units: Sequence[Unit], images: Sequence[str]
+) -> Iterator[tuple[list[Unit], Matrix]]:
+    """Layer by layer: the units of it, and the layer's activations, float32 (images, neurons).
+
+    Each network sees the images once for all its layers.
+    """
+    for model in dict.fromkeys(unit.model for unit in units):
+        groups = by_layer(unit for unit in units if unit.model == model)
+        needs = {layer: images for _, layer in groups}
+        found = activations_of(bench, model, needs, f"{model}: probing images")
+        for (_, layer), some in groups.items():
+            rows, values = found[layer]
+            yield some, values[[rows[name] for name in images]]
 
 
 def _summarise(

@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnd_assets.assets.activations import probing_images, silent
+from dnd_assets.assets.activations import (
+    on_probing_images,
+    probing_images,
+    probing_passes,
+    silent,
+)
 from dnd_assets.assets.concept_activations import concepts_of, texts_of
 from dnd_assets.concept_set import prompts
 from dnd_assets.errors import StudyError
@@ -26,19 +31,17 @@ from dnd_assets.methods import clip_dissect, concept_activations, concept_pairs,
 from dnd_assets.methods.concept_activations import ConceptActivations
 from dnd_assets.methods.concept_pairs import Label
 from dnd_assets.methods.similarity import SIMILARITY, describable
-from dnd_assets.sharing import activations as activations_of
 from dnd_assets.sharing import (
     at_hand,
     embeddings,
     embeddings_to_make,
     layer_provider,
-    passes_to_make,
     shared_row,
     text_embeddings,
 )
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.study import ClipDissect
-from dnd_assets.units import Unit, by_layer
+from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
 
@@ -92,12 +95,7 @@ class ClipDissectLabels(Stage):
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Probing images to pass through the networks and to embed; texts of pairs not counted."""
-        layers: dict[str, dict[str, list[str]]] = {}
-        images: list[str] = []
-        for one in work:
-            images = images or probing_images(bench, one)
-            layers.setdefault(one.unit.model, {})[one.unit.layer] = images
-        passes = sum(passes_to_make(bench, model, needs) for model, needs in layers.items())
+        passes, images = probing_passes(bench, work)
         return {"forward passes": passes, "embeddings": embeddings_to_make(bench, images)}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
@@ -106,14 +104,9 @@ class ClipDissectLabels(Stage):
         _check_enough(_setting(bench), len(images))
         case = _case(bench, work[0], images)
         lookup = {one.unit: one for one in work}
-        for model in dict.fromkeys(unit.model for unit in lookup):
-            groups = {k: v for k, v in by_layer(lookup).items() if k[0] == model}
-            needs = {layer: images for _, layer in groups}
-            found = activations_of(bench, model, needs, f"{model}: probing images")
-            for (_, layer), units in groups.items():
-                rows, values = found[layer]
-                for unit, outcome in _labelled(case, units, values[[rows[i] for i in images]]):
-                    yield lookup[unit], outcome
+        for units, values in on_probing_images(bench, list(lookup), images):
+            for unit, outcome in _labelled(case, units, values):
+                yield lookup[unit], outcome
 
 
 def _setting(bench: Workbench) -> ClipDissect:
