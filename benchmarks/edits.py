@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.setting import Figure, Table, bench
-from dnd_assets.definitions import STAGES
+from dnd_assets.assets.registry import STAGES
 from dnd_assets.stage import Stage
 from dnd_assets.vectors import Vectors
 from tests import studies

@@ -63,8 +63,8 @@ def _measured(table: Table, folder: Path, units: int, what: str) -> dict[str, An
 def _rerun(table: Table, folder: Path) -> dict[str, Any]:
     from dnd_assets.assets.by_unit import _event
     from dnd_assets.assets.probing_set import look
+    from dnd_assets.assets.registry import STAGES
     from dnd_assets.bench import find_units
-    from dnd_assets.definitions import STAGES
     from dnd_assets.plan import out_of_date
     from resources.compute import _loaded
 
@@ -86,8 +86,8 @@ def _rerun(table: Table, folder: Path) -> dict[str, Any]:
 
 
 def _plan(table: Table, folder: Path) -> dict[str, Any]:
+    from dnd_assets.assets.registry import STAGES
     from dnd_assets.bench import find_units
-    from dnd_assets.definitions import STAGES
     from dnd_assets.plan import plan
 
     seconds = {}

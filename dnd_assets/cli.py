@@ -113,8 +113,8 @@ def plan(
 
     Example: dnd plan worldnet/head
     """
+    from dnd_assets.assets.registry import stages_of
     from dnd_assets.bench import build_bench, find_units
-    from dnd_assets.definitions import stages_of
     from dnd_assets.plan import plan as make
     from dnd_assets.run import chosen_assets, look
 
@@ -299,8 +299,8 @@ def verify(
     ] = False,
 ) -> None:
     """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
+    from dnd_assets.assets.registry import stages_of
     from dnd_assets.bench import build_bench
-    from dnd_assets.definitions import stages_of
     from dnd_assets.verify import rebuild as again
     from dnd_assets.verify import set_aside
     from dnd_assets.verify import verify as check

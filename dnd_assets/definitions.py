@@ -1,5 +1,6 @@
 """The code location: the assets of one study, with its resources, checks and jobs."""
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,79 +9,27 @@ from typing import Any
 
 import dagster as dg
 
-from dnd_assets.assets import concept_activations, probing_set
-from dnd_assets.assets.activations import Activations
 from dnd_assets.assets.by_unit import ALWAYS, RunMemory, at_work, unit_asset
-from dnd_assets.assets.candidate_concepts import CandidateConcepts
-from dnd_assets.assets.captions import Captions
 from dnd_assets.assets.checks import stage_checks
-from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
-from dnd_assets.assets.crops import Crops
-from dnd_assets.assets.labels import Labels
-from dnd_assets.assets.scores import Scores
+from dnd_assets.assets.metadata import whole_metadata
+from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.sources import source_assets, sources_for, sources_of
-from dnd_assets.assets.synthetic_images import SyntheticImages
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.concept_set import prompts
 from dnd_assets.home import state_folder
-from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
-from dnd_assets.stage import Stage
+from dnd_assets.lineage.records import PROBING_SET
+from dnd_assets.stage import Stage, Whole, wholes_of
 from dnd_assets.study import Study
 from dnd_assets.workbench import Workbench
 from resources.compute import GPU_POOL
 
-STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        Activations(),
-        Crops(),
-        Captions(),
-        CandidateConcepts(),
-        SyntheticImages(),
-        Scores(),
-        Labels(),
-    )
-}
-"""The seven products, in the order of the graph."""
-_CLIP_DISSECT = ClipDissectLabels()
-
-
-def stages_of(study: Study) -> dict[str, Stage]:
-    """The products of a study by unit: the seven, and those of its optional sections."""
-    return {**STAGES, **({_CLIP_DISSECT.name: _CLIP_DISSECT} if study.clip_dissect else {})}
-
-
-def unpartitioned_of(study: Study) -> tuple[str, ...]:
-    """The products of a study that belong to no unit."""
-    return (PROBING_SET, CONCEPT_ACTIVATIONS) if study.clip_dissect else (PROBING_SET,)
-
-
-_SHOWN = 10
 OWNERS = ["team:interpretability"]
-_GROUPS = {
-    PROBING_SET: "step_1_probing",
-    "activations": "step_1_probing",
-    "crops": "step_1_probing",
-    "captions": "step_2_candidates",
-    "candidate_concepts": "step_2_candidates",
-    "synthetic_images": "step_3_selection",
-    "scores": "step_3_selection",
-    "labels": "step_3_selection",
-    CONCEPT_ACTIVATIONS: "baselines",
-    "clip_dissect_labels": "baselines",
+_STEPS = {
+    "step_1_probing": "Activations and attention crops.",
+    "step_2_candidates": "Captions and candidate concepts.",
+    "step_3_selection": "Synthetic images, scores and labels.",
+    "baselines": "Labels of other methods.",
 }
-_KINDS = {
-    PROBING_SET: {"python", "pillow"},
-    "activations": {"pytorch"},
-    "crops": {"pytorch", "scikitlearn"},
-    "captions": {"huggingface"},
-    "candidate_concepts": {"openai"},
-    "synthetic_images": {"huggingface"},
-    "scores": {"pytorch"},
-    "labels": {"duckdb"},
-    CONCEPT_ACTIVATIONS: {"pytorch"},
-    "clip_dissect_labels": {"pytorch"},
-}
+"""The groups of the interface, each with a job of its own."""
 RESOURCES = (
     *ALWAYS, "compute", "targets", "captioner", "summariser", "text_to_image", "clip"
 )  # fmt: skip
@@ -110,7 +59,7 @@ def build_definitions(
         unit_asset(stage, stages, bench, units, _spec(stage, bench, partitions), memory)
         for stage in stages.values()
     ]
-    whole = [_WHOLE[name](bench) for name in unpartitioned_of(study)]
+    whole = [_whole_asset(one, bench) for one in wholes_of(stages).values()]
     return dg.Definitions(
         assets=[*source_assets(bench), *whole, *assets],
         asset_checks=stage_checks(bench, stages, units),
@@ -127,100 +76,53 @@ def _spec(
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
         stage.name,
-        deps=[*stage.upstream, *(source.name for source in sources_of(stage.name))],
+        deps=[*stage.upstream, *(source.name for source in sources_of(stage))],
         automation_condition=_when_out_of_date(),
         skippable=True,
-        description=(type(stage).__doc__ or "").strip(),
-        group_name=_GROUPS[stage.name],
+        description=_description(stage),
+        group_name=stage.group,
         owners=OWNERS,
-        kinds=_KINDS[stage.name],
+        kinds=set(stage.kinds),
         code_version=stage.code(),
         partitions_def=partitions,
         metadata={"study": bench.study.name, "uses": ", ".join(stage.uses) or "nothing"},
     )
 
 
-def _probing_set(bench: Workbench) -> dg.AssetsDefinition:
-    @dg.asset(
-        name=PROBING_SET,
-        description=(
-            "The images that units are probed with, by SHA-256 of their bytes; unreadable files "
-            "are set aside with path and reason. Materialize it after the folders changed."
-        ),
-        group_name=_GROUPS[PROBING_SET],
-        owners=OWNERS,
-        kinds=_KINDS[PROBING_SET],
-        required_resource_keys=set(ALWAYS),
-        deps=[source.name for source in sources_of(PROBING_SET)],
-        automation_condition=_when_out_of_date(),
-    )
-    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        table = at_work(context, bench, set(ALWAYS))
-        product, manifest = probing_set.materialize(table, context.run_id)
-        set_aside = [
-            dg.TableRecord({"path": one.path, "reason": one.quarantined})
-            for one in manifest.quarantined[:100]
-        ]
-        columns = dg.TableSchema([dg.TableColumn("path"), dg.TableColumn("reason")])
-        for source in sources_of(PROBING_SET):
-            context.log_event(source.observation(table))
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(product.data_version),
-            metadata={
-                "images": product.payload["images"],
-                "files": len(manifest.files),
-                "quarantined": len(manifest.quarantined),
-                "quarantine": dg.MetadataValue.table(set_aside, columns),
-                "manifest": product.payload["manifest"],
-            },
-        )
-
-    return asset
-
-
-def _concept_activations(bench: Workbench) -> dg.AssetsDefinition:
-    needed = {*ALWAYS, "clip", "compute"}
+def _whole_asset(whole: Whole, bench: Workbench) -> dg.AssetsDefinition:
+    needed = {*ALWAYS, *whole.uses}
 
     @dg.asset(
-        name=CONCEPT_ACTIVATIONS,
-        description=(
-            "The concept set of CLIP-Dissect: each concept's text before the image-text encoder. "
-            "Materialize it after the file of concepts changed."
-        ),
-        group_name=_GROUPS[CONCEPT_ACTIVATIONS],
+        name=whole.name,
+        description=_description(whole),
+        group_name=whole.group,
         owners=OWNERS,
-        kinds=_KINDS[CONCEPT_ACTIVATIONS],
+        kinds=set(whole.kinds),
         required_resource_keys=needed,
-        deps=[source.name for source in sources_of(CONCEPT_ACTIVATIONS)],
+        deps=[source.name for source in sources_of(whole)],
         automation_condition=_when_out_of_date(),
-        pool=GPU_POOL,
+        pool=GPU_POOL if "compute" in whole.uses else None,
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         table = at_work(context, bench, needed)
-        product, found = concept_activations.materialize(table, context.run_id)
+        product = whole.materialize(table, context.run_id)
         tags = {}
-        for source in sources_of(CONCEPT_ACTIVATIONS):
+        for source in sources_of(whole):
             seen = source.observation(table)
             context.log_event(seen)
             # Dagster asked for the versions before they were observed here.
             tags[f"dagster/input_data_version/{source.name}"] = seen.tags["dagster/data_version"]
-        first = prompts(found.concepts[:_SHOWN], str(product.preimage["parameters"]["prompt"]))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(product.data_version),
             tags=tags,
-            metadata={
-                "concepts": len(found.concepts),
-                "duplicates": found.duplicates,
-                "blank lines": found.blanks,
-                "first texts": dg.MetadataValue.json(first),
-                "encoder": product.payload["encoder"],
-            },
+            metadata=whole_metadata(table, product),
         )
 
     return asset
 
 
-_WHOLE = {PROBING_SET: _probing_set, CONCEPT_ACTIVATIONS: _concept_activations}
+def _description(product: Stage | Whole) -> str:
+    return inspect.cleandoc(type(product).__doc__ or "")
 
 
 def _when_out_of_date() -> dg.AutomationCondition[Any]:
@@ -260,14 +162,7 @@ def _automation() -> dg.AutomationConditionSensorDefinition:
 
 def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
     """One job for everything that is partitioned, one for each step of the paper."""
-    by_unit = list(stages_of(study))
-    groups = {
-        "step_1_probing": "Activations and attention crops.",
-        "step_2_candidates": "Captions and candidate concepts.",
-        "step_3_selection": "Synthetic images, scores and labels.",
-    }
-    if study.clip_dissect:
-        groups["baselines"] = "Labels of CLIP-Dissect."
+    by_unit = stages_of(study)
     jobs = [
         dg.define_asset_job(
             "label_units",
@@ -286,8 +181,10 @@ def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
             description="Look at images, weights and prompts, and mark what is out of date.",
         ),
     ]
-    for group, description in groups.items():
-        chosen = [name for name in by_unit if _GROUPS[name] == group]
+    for group, description in _STEPS.items():
+        chosen = [name for name, stage in by_unit.items() if stage.group == group]
+        if not chosen:
+            continue
         jobs.append(
             dg.define_asset_job(
                 group,

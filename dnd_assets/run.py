@@ -8,21 +8,18 @@ from pathlib import Path
 
 import dagster as dg
 
-from dnd_assets.assets import concept_activations, probing_set
+from dnd_assets.assets.registry import section_of, stages_of
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.definitions import build_definitions, stages_of, unpartitioned_of
+from dnd_assets.definitions import build_definitions
 from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
-from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET, Product
+from dnd_assets.lineage.records import Product
 from dnd_assets.plan import newest_keys, out_of_date
-from dnd_assets.stage import Stage
+from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.study import Study
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 from resources.lineage_db import Lineage
-
-BASELINES = (CONCEPT_ACTIVATIONS, "clip_dissect_labels")
-_LOOK = {PROBING_SET: probing_set.look, CONCEPT_ACTIVATIONS: concept_activations.look}
 
 
 class RunFailedError(DndError):
@@ -56,12 +53,13 @@ def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
         NotFoundError: with the nearest names.
     """
     stages = stages_of(study)
-    every = [*unpartitioned_of(study), *stages]
+    every = [*wholes_of(stages), *stages]
     chosen: set[str] = set()
     for asked in names:
         name = asked.removeprefix("+")
         if name not in every:
-            off = "It needs a section [clip_dissect] in the study." if name in BASELINES else ""
+            section = section_of(name)
+            off = f"It needs a section [{section}] in the study." if section else ""
             raise not_found("asset", asked, every, off)
         chosen |= {name} | (_upstream(stages, name) if asked.startswith("+") else set())
     return [name for name in every if name in chosen or not names]
@@ -74,7 +72,7 @@ def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
 
 def look(bench: Workbench) -> list[Product]:
     """The products that belong to no unit, as they are now: for a plan."""
-    return [_LOOK[name](bench) for name in unpartitioned_of(bench.study)]
+    return [whole.look(bench) for whole in wholes_of(stages_of(bench.study)).values()]
 
 
 def run(

@@ -20,11 +20,9 @@ from itertools import chain
 from types import ModuleType
 from typing import Any, ClassVar
 
-from dnd_assets.errors import StudyError, UpstreamError
+from dnd_assets.errors import UpstreamError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
 from dnd_assets.lineage.records import (
-    CONCEPT_ACTIVATIONS,
-    PROBING_SET,
     RETRYABLE,
     UNPARTITIONED,
     Head,
@@ -69,22 +67,60 @@ class Announcement:
 Results = Iterator[tuple[Work, Outcome]]
 
 
+Settings = tuple[dict[str, Any], dict[str, str]]
+"""Parameters and weights of an unpartitioned product."""
+
+
+class Whole(ABC):
+    """One product of the whole study, of no unit: what it was read from decides its key.
+
+    Attributes:
+        name: the asset's key.
+        uses: resources that compute it.
+        group: the step that the interface shows it in.
+        kinds: tags of the interface: what it is made with.
+    """
+
+    name: ClassVar[str]
+    uses: ClassVar[tuple[str, ...]] = ()
+    group: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def settings(self, bench: Workbench) -> Settings:
+        """What of the study decides the product, besides the files it is read from."""
+
+    @abstractmethod
+    def look(self, bench: Workbench) -> Product:
+        """The product as it is now, for a plan: recorded as seen, not as materialized."""
+
+    @abstractmethod
+    def materialize(self, bench: Workbench, run: str) -> Product:
+        """Read everything again, and record the product in the name of a run."""
+
+
 class Stage(ABC):
     """One product, partitioned by unit.
 
     Attributes:
         name: the asset's key.
         upstream: assets it reads, of the same unit or unpartitioned.
+        wholes: the unpartitioned ones among them.
         uses: resources that compute it, for the interface and for `device`.
         sources: modules and functions whose code decides the result, besides its own module.
         by_neuron: whether the neuron's index decides the result, besides what the inputs say.
+        group: the step that the interface shows it in.
+        kinds: tags of the interface: what it is made with.
     """
 
-    name: ClassVar[str]
-    upstream: ClassVar[tuple[str, ...]]
+    name: str
+    upstream: tuple[str, ...]
+    wholes: ClassVar[tuple[Whole, ...]] = ()
     uses: ClassVar[tuple[str, ...]] = ()
     sources: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
     by_neuron: ClassVar[bool] = False
+    group: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]
 
     @abstractmethod
     def parameters(self, bench: Workbench) -> dict[str, Any]:
@@ -112,6 +148,11 @@ class Stage(ABC):
     def code(self) -> str:
         """Code version of everything that the stage runs."""
         return code_version(*self.sources, sys.modules[type(self).__module__])
+
+
+def wholes_of(stages: Mapping[str, Stage]) -> dict[str, Whole]:
+    """The unpartitioned products that stages read, by name, in the order of the stages."""
+    return {whole.name: whole for stage in stages.values() for whole in stage.wholes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +261,7 @@ class Graph:
         return versions
 
     def unpartitioned(self, name: str) -> Product:
-        """The study's current probing set or concept activations.
+        """The study's current product of that name.
 
         Raises:
             UpstreamError: when it was never materialized, or for other settings.
@@ -231,7 +272,7 @@ class Graph:
         sql = "SELECT key FROM latest WHERE study = ? AND asset = ?"
         rows = self.bench.lineage.query(sql, [study.name, name])
         product = self.bench.lineage.products(row["key"] for row in rows)
-        parameters, weights = _SETTINGS[name](self.bench)
+        parameters, weights = wholes_of(self.stages)[name].settings(self.bench)
         for found in product.values():
             image = found.preimage
             if (image["parameters"], image["weights"]) == (parameters, weights):
@@ -240,45 +281,6 @@ class Graph:
             f"study {study.name!r} has no {name.replace('_', ' ')} under its present settings. "
             f"Materialize {name} first: `dnd run --assets {name}`, or select it in the UI."
         )
-
-
-Settings = tuple[dict[str, Any], dict[str, str]]
-"""Parameters and weights of an unpartitioned product."""
-
-
-def probing_parameters(bench: Workbench) -> dict[str, Any]:
-    """The settings of the probing set; folders as absolute paths."""
-    probing = bench.study.probing_set
-    return {
-        "folders": [str(bench.study.path(name)) for name in probing.folders],
-        "image_list": str(bench.study.path(probing.image_list)) if probing.image_list else None,
-        "world": probing.world.model_dump() if probing.world else None,
-        "max_pixels": probing.max_pixels,
-    }
-
-
-def concept_settings(bench: Workbench) -> Settings:
-    """The settings of the concept activations and the encoder that embeds them.
-
-    Raises:
-        StudyError: when the study has no section `clip_dissect`.
-    """
-    chosen = bench.study.clip_dissect
-    if chosen is None:
-        raise StudyError(
-            f"study {bench.study.name!r} has no section [clip_dissect]; add one with "
-            "concepts = 'concepts.txt'"
-        )
-    here = chosen.concepts.startswith("package:")
-    path = chosen.concepts if here else str(bench.study.path(chosen.concepts))
-    encoder = bench.lineage.provider(bench.clip.fingerprint())
-    return {"concepts": path, "prompt": chosen.prompt}, {"clip": encoder}
-
-
-_SETTINGS: dict[str, Callable[[Workbench], Settings]] = {
-    PROBING_SET: lambda bench: (probing_parameters(bench), {}),
-    CONCEPT_ACTIVATIONS: concept_settings,
-}
 
 
 def _require(asset: str, upstream: str, heads: Mapping[Unit, Head | None]) -> None:

@@ -9,10 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dnd_assets.assets import concept_activations, probing_set
 from dnd_assets.bench import find_units
 from dnd_assets.files import sha256_file
-from dnd_assets.stage import Graph, Stage, leading_to, materialize
+from dnd_assets.stage import Graph, Stage, leading_to, materialize, wholes_of
 from dnd_assets.workbench import Workbench
 from resources.artefacts import ArtefactStore
 from resources.lineage_db import Lineage
@@ -134,9 +133,8 @@ def rebuild(
             lineage=Lineage(root=folder),
             store=ArtefactStore(root=str(home / "store")),
         )
-        probing_set.materialize(empty, "verify")
-        if bench.study.clip_dissect:
-            concept_activations.materialize(empty, "verify")
+        for whole in wholes_of(stages).values():
+            whole.materialize(empty, "verify")
         for name, unit in wanted[:count]:
             head = graph.resolve(name, [unit])[unit].head
             fresh = Graph(empty, stages)

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dnd_assets.assets import concept_activations, probing_set
+from dnd_assets.assets.registry import stages_of
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.definitions import stages_of
-from dnd_assets.stage import Graph, materialize
+from dnd_assets.stage import Graph, materialize, wholes_of
 from dnd_assets.study import parse_study
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
@@ -78,11 +77,10 @@ def label(
     study = parse_study(table, folder)
     bench = replace(build_bench(study, home or folder / "state"), **overrides)
     chosen = find_units(bench).select(units)
-    probing_set.materialize(bench, run)
-    if study.clip_dissect:
-        concept_activations.materialize(bench, run)
-    found = {}
     stages = stages_of(study)
+    for whole in wholes_of(stages).values():
+        whole.materialize(bench, run)
+    found = {}
     graph = Graph(bench, stages)
     for stage in stages.values():
         for one in materialize(graph, stage, chosen, run):

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from dnd_assets import diff, gc, verify
+from dnd_assets.assets.registry import STAGES
 from dnd_assets.bench import build_bench
-from dnd_assets.definitions import STAGES
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.explain import pair
 from dnd_assets.study import parse_study

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from dnd_assets.assets import concept_activations, probing_set
+from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.assets.sources import CONCEPT_FILE, SOURCES, sources_for
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.concepts import check_concepts
-from dnd_assets.definitions import STAGES, build_definitions, stages_of, unpartitioned_of
+from dnd_assets.definitions import build_definitions
 from dnd_assets.diff import changes
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.gc import collect, find_garbage
@@ -23,7 +24,7 @@ from dnd_assets.plan import plan
 from dnd_assets.results import labels as read_labels
 from dnd_assets.run import chosen_assets, look, run
 from dnd_assets.sharing import activations, embeddings, text_embeddings
-from dnd_assets.stage import Graph, materialize
+from dnd_assets.stage import Graph, materialize, wholes_of
 from dnd_assets.study import Similarity, parse_study
 from dnd_assets.verify import rebuild, verify
 from tests.studies import changed, computed, label, statuses, versions
@@ -322,7 +323,7 @@ def test_every_similarity_function_can_be_named():
 def test_without_the_section_nothing_is_there(colours, labelled):
     study = parse_study(colours, labelled[0])
     assert stages_of(study) == STAGES
-    assert unpartitioned_of(study) == ("probing_set",)
+    assert list(wholes_of(stages_of(study))) == ["probing_set"]
     assert sources_for(study) == list(SOURCES)
     with pytest.raises(NotFoundError, match="needs a section"):
         chosen_assets(study, [LABELS])

@@ -3,8 +3,9 @@
 import dagster as dg
 import pytest
 
+from dnd_assets.assets.registry import STAGES
 from dnd_assets.assets.sources import SOURCES, sources_of
-from dnd_assets.definitions import STAGES, build_definitions
+from dnd_assets.definitions import build_definitions
 from dnd_assets.study import parse_study
 from tests.studies import changed, write_images
 
@@ -70,7 +71,7 @@ def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions):
             assert node.code_version == STAGES[name].code()
             assert node.partitions_def.get_partition_keys() == UNITS
             assert node.backfill_policy == dg.BackfillPolicy.single_run()
-            above = {*STAGES[name].upstream, *(one.name for one in sources_of(name))}
+            above = {*STAGES[name].upstream, *(one.name for one in sources_of(STAGES[name]))}
             assert {key.to_user_string() for key in node.parent_keys} == above
     assert graph.get(dg.AssetKey("probing_set")).partitions_def is None
 

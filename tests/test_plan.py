@@ -8,8 +8,8 @@ from werkzeug.wrappers import Response
 
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.probing_set import look
+from dnd_assets.assets.registry import STAGES
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.definitions import STAGES
 from dnd_assets.errors import UpstreamError
 from dnd_assets.plan import plan
 from dnd_assets.study import parse_study

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from dnd_assets.assets.registry import STAGES
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.definitions import STAGES
 from dnd_assets.errors import StudyError, UpstreamError
 from dnd_assets.stage import Graph, materialize
 from dnd_assets.study import parse_study

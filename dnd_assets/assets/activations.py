@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods import exemplars, pooling
@@ -29,6 +30,9 @@ class Activations(Stage):
 
     name = "activations"
     upstream = (PROBING_SET,)
+    wholes = (ProbingSet(),)
+    group = "step_1_probing"
+    kinds = frozenset({"pytorch"})
     uses = ("targets", "compute")
     sources = (exemplars, pooling)
     by_neuron = True

@@ -72,7 +72,7 @@ def unit_asset(
         chosen = [units[key] for key in context.partition_keys]
         graph = Graph(table, stages, memory.of(context.run_id))
         pointers = _input_pointers(context.instance, stage)
-        seen = [source.observation(table) for source in sources_of(stage.name)]
+        seen = [source.observation(table) for source in sources_of(stage)]
         yield from seen
         given = {str(one.asset_key.to_user_string()): one.tags[_VERSION] for one in seen}
         for announcement in materialize(graph, stage, chosen, context.run_id):

@@ -19,6 +19,8 @@ class CandidateConcepts(Stage):
 
     name = "candidate_concepts"
     upstream = ("captions",)
+    group = "step_2_candidates"
+    kinds = frozenset({"openai"})
     uses = ("summariser",)
     sources = (concepts,)
 

@@ -17,6 +17,8 @@ class Captions(Stage):
 
     name = "captions"
     upstream = ("crops",)
+    group = "step_2_candidates"
+    kinds = frozenset({"huggingface"})
     uses = ("captioner", "compute")
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
-from dnd_assets.stage import Stage
+from dnd_assets.lineage.records import PROBING_SET
+from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
 
@@ -18,9 +18,9 @@ def stage_checks(
     bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
 ) -> list[dg.AssetChecksDefinition]:
     """The checks of every asset of a study."""
-    answers = [name for name in ("labels", "clip_dissect_labels") if name in stages]
+    answers = [name for name in stages if name.endswith("labels")]
     checks = [_quarantine(bench), *(_labelled(bench, units, name) for name in answers)]
-    whole = {up for stage in stages.values() for up in stage.upstream} & {CONCEPT_ACTIVATIONS}
+    whole = [name for name in wholes_of(stages) if name != PROBING_SET]
     return checks + [_intact(bench, name) for name in (*whole, *stages)]
 
 

@@ -17,7 +17,9 @@ from dnd_assets.assets.activations import (
     probing_passes,
     silent,
 )
-from dnd_assets.assets.concept_activations import concepts_of, texts_of
+from dnd_assets.assets.concept_activations import ConceptActivations as ConceptSet
+from dnd_assets.assets.concept_activations import clip_dissect_of, concepts_of, texts_of
+from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.concept_set import prompts
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import canonical, code_version
@@ -77,13 +79,16 @@ class ClipDissectLabels(Stage):
 
     name = "clip_dissect_labels"
     upstream = (PROBING_SET, CONCEPT_ACTIVATIONS)
+    wholes = (ProbingSet(), ConceptSet())
+    group = "baselines"
+    kinds = frozenset({"pytorch"})
     uses = ("targets", "clip", "compute")
     sources = (*_METHODS, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Similarity function and its options, cutoff and number of labels."""
-        setting = _setting(bench)
+        setting = clip_dissect_of(bench)
         names = {"similarity", "top", "cutoff", "pairs", "top_images"}
         names |= {"prompt"} if setting.pairs else set()
         return setting.model_dump(include=names)
@@ -101,19 +106,12 @@ class ClipDissectLabels(Stage):
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels` [{label, score}] and `interpretable`."""
         images = probing_images(bench, work[0])
-        _check_enough(_setting(bench), len(images))
+        _check_enough(clip_dissect_of(bench), len(images))
         case = _case(bench, work[0], images)
         lookup = {one.unit: one for one in work}
         for units, values in on_probing_images(bench, list(lookup), images):
             for unit, outcome in _labelled(case, units, values):
                 yield lookup[unit], outcome
-
-
-def _setting(bench: Workbench) -> ClipDissect:
-    setting = bench.study.clip_dissect
-    if setting is None:
-        raise StudyError(f"study {bench.study.name!r} has no section [clip_dissect]; add one.")
-    return setting
 
 
 def _options(setting: ClipDissect) -> dict[str, Any]:
@@ -138,7 +136,7 @@ def _case(bench: Workbench, work: Work, images: Sequence[str]) -> _Case:
     factors = (faces[[rows[name] for name in images]], texts)
     products = ConceptActivations(*(torch.from_numpy(one).to(device) for one in factors))
     versions = (work.inputs[PROBING_SET].data_version, concepts.data_version)
-    return _Case(bench, _setting(bench), products, concepts_of(bench, concepts), versions)
+    return _Case(bench, clip_dissect_of(bench), products, concepts_of(bench, concepts), versions)
 
 
 def _labelled(case: _Case, units: Sequence[Unit], values: Matrix) -> Iterator[tuple[Unit, Outcome]]:

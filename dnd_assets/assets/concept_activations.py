@@ -9,6 +9,7 @@ from typing import Any
 from dnd_assets import concept_set
 from dnd_assets.concept_set import ConceptSet, prompts
 from dnd_assets.concepts import study_concepts
+from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
@@ -17,8 +18,33 @@ from dnd_assets.lineage.records import (
     artefact_row,
 )
 from dnd_assets.sharing import text_embeddings
-from dnd_assets.stage import concept_settings, record_of, record_run
+from dnd_assets.stage import Settings, Whole, record_of, record_run
+from dnd_assets.study import ClipDissect
 from dnd_assets.workbench import Workbench
+
+
+class ConceptActivations(Whole):
+    """The concept set of CLIP-Dissect: each concept's text before the image-text encoder.
+
+    Materialize it after the file of concepts changed.
+    """
+
+    name = CONCEPT_ACTIVATIONS
+    uses = ("clip", "compute")
+    group = "baselines"
+    kinds = frozenset({"pytorch"})
+
+    def settings(self, bench: Workbench) -> Settings:
+        """The file and its prompt, and the encoder that embeds the concepts."""
+        return _settings(bench)
+
+    def look(self, bench: Workbench) -> Product:
+        """See `look`."""
+        return look(bench)
+
+    def materialize(self, bench: Workbench, run: str) -> Product:
+        """See `materialize`."""
+        return materialize(bench, run)[0]
 
 
 def materialize(bench: Workbench, run: str) -> tuple[Product, ConceptSet]:
@@ -80,6 +106,29 @@ def texts_of(bench: Workbench, product: Product) -> list[str]:
     return _list(bench, product.payload["texts"])
 
 
+def clip_dissect_of(bench: Workbench) -> ClipDissect:
+    """The study's section `clip_dissect`.
+
+    Raises:
+        StudyError: when it has none.
+    """
+    chosen = bench.study.clip_dissect
+    if chosen is None:
+        raise StudyError(
+            f"study {bench.study.name!r} has no section [clip_dissect]; add one with "
+            "concepts = 'concepts.txt'"
+        )
+    return chosen
+
+
+def _settings(bench: Workbench) -> Settings:
+    chosen = clip_dissect_of(bench)
+    here = chosen.concepts.startswith("package:")
+    path = chosen.concepts if here else str(bench.study.path(chosen.concepts))
+    encoder = bench.lineage.provider(bench.clip.fingerprint())
+    return {"concepts": path, "prompt": chosen.prompt}, {"clip": encoder}
+
+
 def _list(bench: Workbench, file: str) -> list[str]:
     found: list[str] = json.loads(bench.store.get(file))
     return found
@@ -87,9 +136,8 @@ def _list(bench: Workbench, file: str) -> list[str]:
 
 def _product(bench: Workbench) -> tuple[Product, ConceptSet]:
     """The product and what it was read from; its lists of concepts and texts lie in the store."""
-    parameters, weights = concept_settings(bench)
-    chosen = bench.study.clip_dissect
-    assert chosen is not None  # or there would be no settings
+    parameters, weights = _settings(bench)
+    chosen = clip_dissect_of(bench)
     found = study_concepts(bench.study, chosen)
     code = code_version(concept_set)
     image = preimage(CONCEPT_ACTIVATIONS, code, parameters, weights, {"concepts": found.hash})

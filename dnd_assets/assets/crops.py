@@ -30,6 +30,8 @@ class Crops(Stage):
 
     name = "crops"
     upstream = ("activations",)
+    group = "step_1_probing"
+    kinds = frozenset({"pytorch", "scikitlearn"})
     uses = ("targets", "compute")
     sources = (crops, exemplars, images, pooling)
     by_neuron = True

@@ -18,6 +18,8 @@ class Labels(Stage):
 
     name = "labels"
     upstream = ("candidate_concepts", "scores")
+    group = "step_3_selection"
+    kinds = frozenset({"duckdb"})
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """How many labels, and how they are selected."""

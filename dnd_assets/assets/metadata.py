@@ -9,7 +9,9 @@ from typing import Any
 
 import dagster as dg
 
+from dnd_assets.assets.concept_activations import texts_of
 from dnd_assets.errors import StoreError
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET, Product
 from dnd_assets.methods.images import strip
 from dnd_assets.stage import Announcement
 from dnd_assets.workbench import Workbench
@@ -40,6 +42,36 @@ def unit_metadata(bench: Workbench, asset: str, announcement: Announcement) -> _
     if product.ok:
         shown |= _DESCRIBED[asset](bench, product.payload, not record.reused)
     return shown
+
+
+def whole_metadata(bench: Workbench, product: Product) -> _Metadata:
+    """Metadata of a product of the whole study."""
+    return _WHOLE[product.asset](bench, product)
+
+
+def _probing_set(bench: Workbench, product: Product) -> _Metadata:
+    aside = product.outcome.notes["quarantined"]
+    set_aside = [
+        dg.TableRecord({"path": one["path"], "reason": one["reason"]}) for one in aside[:100]
+    ]
+    columns = dg.TableSchema([dg.TableColumn("path"), dg.TableColumn("reason")])
+    return {
+        "images": product.payload["images"],
+        "files": product.outcome.notes["found"],
+        "quarantined": len(aside),
+        "quarantine": dg.MetadataValue.table(set_aside, columns),
+        "manifest": product.payload["manifest"],
+    }
+
+
+def _concept_activations(bench: Workbench, product: Product) -> _Metadata:
+    return {
+        "concepts": product.payload["count"],
+        "duplicates": product.outcome.notes["duplicates"],
+        "blank lines": product.outcome.notes["blanks"],
+        "first texts": _list(texts_of(bench, product)[:_SHOWN]),
+        "encoder": product.payload["encoder"],
+    }
 
 
 def _activations(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
@@ -112,6 +144,9 @@ _DESCRIBED = {
     "labels": _labels,
     "clip_dissect_labels": _clip_dissect,
 }
+
+
+_WHOLE = {PROBING_SET: _probing_set, CONCEPT_ACTIVATIONS: _concept_activations}
 
 
 def _list(texts: Any) -> dg.MetadataValue[Any]:

@@ -10,8 +10,31 @@ from dnd_assets.lineage.fingerprint import canonical, code_version, digest, prei
 from dnd_assets.lineage.records import PROBING_SET, Outcome, Product, artefact_row
 from dnd_assets.methods import images
 from dnd_assets.probing_set import Manifest, image_paths, image_rows, scan
-from dnd_assets.stage import probing_parameters, record_of, record_run
+from dnd_assets.stage import Settings, Whole, record_of, record_run
 from dnd_assets.workbench import Workbench
+
+
+class ProbingSet(Whole):
+    """The images that units are probed with, by SHA-256 of their bytes.
+
+    Unreadable files are set aside with path and reason. Materialize it after the folders changed.
+    """
+
+    name = PROBING_SET
+    group = "step_1_probing"
+    kinds = frozenset({"python", "pillow"})
+
+    def settings(self, bench: Workbench) -> Settings:
+        """Folders as absolute paths, and the largest picture."""
+        return _parameters(bench), {}
+
+    def look(self, bench: Workbench) -> Product:
+        """See `look`."""
+        return look(bench)
+
+    def materialize(self, bench: Workbench, run: str) -> Product:
+        """See `materialize`."""
+        return materialize(bench, run)[0]
 
 
 def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
@@ -55,6 +78,16 @@ def look(bench: Workbench) -> Product:
     return product
 
 
+def _parameters(bench: Workbench) -> dict[str, Any]:
+    probing = bench.study.probing_set
+    return {
+        "folders": [str(bench.study.path(name)) for name in probing.folders],
+        "image_list": str(bench.study.path(probing.image_list)) if probing.image_list else None,
+        "world": probing.world.model_dump() if probing.world else None,
+        "max_pixels": probing.max_pixels,
+    }
+
+
 def _scan(bench: Workbench) -> Manifest:
     paths = image_paths(bench.study, bench.home)
     progress = bench.progress("probing images", len(paths))
@@ -74,7 +107,7 @@ def _product(bench: Workbench, manifest: Manifest) -> Product:
     found = list(manifest.images)
     code = code_version(scanning, images)
     seen = {"images": digest(found)}
-    image = preimage(PROBING_SET, code, probing_parameters(bench), {}, seen)
+    image = preimage(PROBING_SET, code, _parameters(bench), {}, seen)
     file = bench.store.put(canonical(found).encode(), "json")
     set_aside = [
         {"path": one.path, "hash": one.hash, "reason": one.quarantined}

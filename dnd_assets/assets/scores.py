@@ -31,6 +31,8 @@ class Scores(Stage):
 
     name = "scores"
     upstream = ("crops", "synthetic_images")
+    group = "step_3_selection"
+    kinds = frozenset({"pytorch"})
     uses = ("targets", "clip", "compute")
     sources = (scoring, pooling)
     by_neuron = True

@@ -16,6 +16,7 @@ from dnd_assets.assets.probing_set import look
 from dnd_assets.concepts import study_concepts
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
+from dnd_assets.stage import Stage, Whole
 from dnd_assets.study import Study
 from dnd_assets.workbench import Workbench
 
@@ -30,13 +31,13 @@ class Source:
     Attributes:
         name: the asset's key.
         description: what it is, for the interface.
-        feeds: assets that depend on it.
+        feeds: what depends on it: assets that use this resource, or the asset of this name.
         describe: its present state as JSON, whose hash is the data version.
     """
 
     name: str
     description: str
-    feeds: tuple[str, ...]
+    feeds: str
     describe: Callable[[Workbench], dict[str, Any]]
 
     def observation(self, bench: Workbench) -> dg.AssetObservation:
@@ -75,48 +76,49 @@ def _concepts(bench: Workbench) -> dict[str, Any]:
 
 
 SOURCES = (
-    Source("probing_images", "The image files of the probing folders.", (PROBING_SET,), _images),
+    Source("probing_images", "The image files of the probing folders.", PROBING_SET, _images),
     Source(
         "target_weights",
         "The networks to be described: architecture, weight files, preprocessing.",
-        ("activations", "crops", "scores", "clip_dissect_labels"),
+        "targets",
         _networks,
     ),
     Source(
         "captioner_weights",
         "The captioning model and its settings.",
-        ("captions",),
+        "captioner",
         lambda bench: dict(bench.captioner.fingerprint()),
     ),
     Source(
         "summariser_prompts",
         "The summariser: kind, server, model, temperature and prompts.",
-        ("candidate_concepts",),
+        "summariser",
         lambda bench: dict(bench.summariser.fingerprint()),
     ),
     Source(
         "text_to_image_weights",
         "The text-to-image pipeline, its scheduler and steps.",
-        ("synthetic_images",),
+        "text_to_image",
         _pipeline,
     ),
-    Source("painting_prompt", "What is painted of a concept.", ("synthetic_images",), _prompt),
+    Source("painting_prompt", "What is painted of a concept.", "text_to_image", _prompt),
     Source(
         "image_text_weights",
         "The image-text encoder that compares pictures.",
-        ("scores", CONCEPT_ACTIVATIONS, "clip_dissect_labels"),
+        "clip",
         lambda bench: dict(bench.clip.fingerprint()),
     ),
 )
 """Every source of the seven products, in the order of the graph."""
 CONCEPT_FILE = Source(
-    "concept_file", "The file of concepts of CLIP-Dissect.", (CONCEPT_ACTIVATIONS,), _concepts
+    "concept_file", "The file of concepts of CLIP-Dissect.", CONCEPT_ACTIVATIONS, _concepts
 )
 
 
-def sources_of(asset: str) -> list[Source]:
+def sources_of(product: Stage | Whole) -> list[Source]:
     """The sources that an asset depends on."""
-    return [source for source in (*SOURCES, CONCEPT_FILE) if asset in source.feeds]
+    known = {product.name, *product.uses}
+    return [source for source in (*SOURCES, CONCEPT_FILE) if source.feeds in known]
 
 
 def sources_for(study: Study) -> list[Source]:

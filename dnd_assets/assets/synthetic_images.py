@@ -28,6 +28,8 @@ class SyntheticImages(Stage):
 
     name = "synthetic_images"
     upstream = ("candidate_concepts",)
+    group = "step_3_selection"
+    kinds = frozenset({"huggingface"})
     uses = ("text_to_image", "compute")
     sources = (seeds,)
 

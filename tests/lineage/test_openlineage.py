@@ -5,8 +5,8 @@ import uuid
 
 import pytest
 
+from dnd_assets.assets.registry import STAGES
 from dnd_assets.bench import build_bench
-from dnd_assets.definitions import STAGES
 from dnd_assets.lineage.openlineage import events
 from dnd_assets.lineage.trace import trace
 from dnd_assets.study import parse_study
