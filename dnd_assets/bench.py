@@ -13,6 +13,8 @@ from resources.artefacts import ArtefactStore
 from resources.captioner import BlipCaptioner
 from resources.clip import OpenClip
 from resources.compute import Compute
+from resources.conse import Conse
+from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
 from resources.summariser import (
     CaptionsAsConcepts,
@@ -44,7 +46,7 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         captioner=BlipCaptioner(**study.captioner.model_dump(), base=base, compute=compute),
         summariser=_summariser(study),
         text_to_image=_painter(study, base, compute),
-        clip=OpenClip(**study.clip.model_dump(), base=base, compute=compute),
+        clip=_encoder(study, home, compute),
         log=log,
     )
 
@@ -58,6 +60,13 @@ def _summariser(study: Study) -> Summariser:
             return CaptionsAsConcepts()
         case _:
             return ConsensusSummariser()
+
+
+def _encoder(study: Study, home: Path, compute: Compute) -> ImageTextEncoder:
+    settings, base = study.clip.options, str(study.folder)
+    if study.clip.kind == "conse":
+        return Conse(**settings, base=base, cards=str(home / "networks"), compute=compute)
+    return OpenClip(**settings, base=base, compute=compute)
 
 
 def _painter(study: Study, base: str, compute: Compute) -> TextToImage:

@@ -44,7 +44,7 @@ def examine(study: Study, home: Path) -> list[Finding]:
             "text to image",
             lambda: _there(bench.text_to_image.check, study.text_to_image.checkpoint),
         ),
-        _look("image-text encoder", lambda: _there(bench.clip.check, study.clip.model)),
+        _look("image-text encoder", lambda: _there(bench.clip.check, bench.clip.title())),
         *_concepts(study),
         _look("state folder", lambda: _state(bench)),
     ]

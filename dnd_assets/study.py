@@ -248,10 +248,45 @@ class TextToImage(Section):
 
 
 class Clip(Section):
-    """The image-text encoder, an open_clip model (paper: CLIP ViT-B/16)."""
+    """The image-text encoder: an open_clip model (paper: CLIP ViT-B/16), or ConSE.
 
+    Attributes:
+        kind: `open_clip`; or `conse`, a space of pictures and texts that is made of a classifier
+            and a sentence encoder (Norouzi et al. 2014).
+        model: an architecture of open_clip, or a model's folder.
+        pretrained: tag of the architecture's weights.
+        classifier: ConSE's source of networks, such as `efficientnet-lite:efficientnet-lite2`.
+        classifier_weights: its weights file, where the source needs one.
+        sentences: ConSE's sentence encoder, a folder or hub id.
+        top: how many predicted classes stand for a picture in ConSE.
+    """
+
+    kind: Literal["open_clip", "conse"] = "open_clip"
     model: str = "ViT-B-16"
     pretrained: str = "openai"
+    classifier: str | None = None
+    classifier_weights: str | None = None
+    sentences: str = "sentence-transformers/all-mpnet-base-v2"
+    top: Positive = 10
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        foreign = sorted(self.model_fields_set - {*self.options, "kind"})
+        if foreign:
+            raise ValueError(f"{foreign[0]} is no option of kind = {self.kind!r}; leave it out")
+        if self.kind == "conse" and not self.classifier:
+            raise ValueError(
+                "kind = 'conse' needs a classifier, such as 'efficientnet-lite:efficientnet-lite2'"
+            )
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings of the chosen kind."""
+        names = ["model", "pretrained"]
+        if self.kind == "conse":
+            names = ["classifier", "classifier_weights", "sentences", "top"]
+        return self.model_dump(include=set(names))
 
 
 class ClipDissect(Section):

@@ -14,8 +14,8 @@ from dnd_assets.units import Unit
 from dnd_assets.vectors import Vectors
 from resources.artefacts import ArtefactStore
 from resources.captioner import BlipCaptioner
-from resources.clip import OpenClip
 from resources.compute import Compute
+from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
 from resources.progress import Progress
 from resources.summariser import Summariser
@@ -52,7 +52,7 @@ class Workbench:
     captioner: BlipCaptioner
     summariser: Summariser
     text_to_image: TextToImage
-    clip: OpenClip
+    clip: ImageTextEncoder
     log: Callable[[str], None] = field(default=lambda _: None)
     tally: Counter[str] = field(default_factory=Counter)
     promised: dict[str, set[str]] | None = None

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from dagster import ConfigurableResource, ResourceDependency
-from numpy.typing import NDArray
+from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, not_found
@@ -23,14 +22,13 @@ from resources.checkpoints import (
     resolve_file,
 )
 from resources.compute import Compute, load_once
+from resources.image_text import Embeddings, ImageTextEncoder
 from resources.progress import Progress
 
 if TYPE_CHECKING:
     import torch
 
     Encode = Callable[[Sequence[Any]], "torch.Tensor"]
-
-Embeddings = NDArray[np.float32]
 
 _NEEDS: Final = ("open_clip_config.json", "*.safetensors")
 _HUB: Final = "hf-hub:"
@@ -55,7 +53,7 @@ class _Weights:
     tag: str = ""
 
 
-class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
+class OpenClip(ImageTextEncoder):
     """An open_clip model with its own preprocessing and tokenizer.
 
     Attributes:
@@ -71,6 +69,10 @@ class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
     pretrained: str = ""
     base: str | None = None
     compute: ResourceDependency[Compute]
+
+    def title(self) -> str:
+        """Architecture and tag, or the folder."""
+        return " ".join(filter(None, (self.model, self.pretrained)))
 
     def check(self) -> None:
         """Find the weights without loading them.
@@ -97,17 +99,7 @@ class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
         on_batch: Callable[[Sequence[Image], Sequence[Embeddings]], None] | None = None,
         progress: Progress | None = None,
     ) -> Embeddings:
-        """Unit vectors of pictures.
-
-        Args:
-            images: pictures of any size and mode.
-            batch_size: pictures in a batch; batches are filled up.
-            on_batch: called with the pictures and vectors of each finished batch.
-            progress: counts finished pictures.
-
-        Returns:
-            float32 (N, D), rows of Euclidean norm 1, rounded so that the batch does not show.
-        """
+        """Unit vectors of pictures by the image tower, float32 (N, D)."""
         net = self._load()
         return self._embed(net, net.pictures, images, batch_size, on_batch, progress)
 
@@ -115,10 +107,6 @@ class OpenClip(ConfigurableResource):  # type: ignore[type-arg]
         """Unit vectors of texts, float32 (N, D); texts beyond the context are cut off."""
         net = self._load()
         return self._embed(net, net.texts, texts, batch_size, None, None)
-
-    def encode(self, texts: Sequence[str]) -> Embeddings:
-        """`embed_texts` under the name that the metrics of labels ask for."""
-        return self.embed_texts(texts)
 
     def _embed(
         self,

@@ -101,7 +101,8 @@ class SentenceEncoder(ConfigurableResource):  # type: ignore[type-arg]
         """Results of `run` in the order of `texts`; batches hold texts of like length."""
         encoded = [net.tokenize(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
-        done = self.compute.in_batches([encoded[i] for i in order], run, self.batch_size)
+        tokens = [encoded[i] for i in order]
+        done = self.compute.in_batches(tokens, run, self.batch_size, exact=True)
         results: list[Any] = [None] * len(texts)
         for i, result in zip(order, done, strict=True):
             results[i] = result

@@ -218,6 +218,41 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
                     found[path, neuron][index] = row[path][at].copy()
         return found
 
+    def outputs(self, model: str, images: Sequence[Image], batch_size: int = 64) -> Array:
+        """What a network itself returns: the scores of a classifier's classes.
+
+        Args:
+            model: name in the study.
+            images: pictures of any size and mode.
+            batch_size: pictures in a batch; batches are filled up.
+
+        Returns:
+            float32 (N, classes), rounded so that the batch does not show.
+
+        Raises:
+            StudyError: when it returns no such table, or scores that are not finite.
+        """
+        import torch
+
+        from dnd_assets.methods.pooling import stabilise
+
+        net = self._network(model)
+
+        def run(batch: Sequence[Image]) -> list[Array]:
+            pixels = torch.stack([net.transform(image.convert("RGB")) for image in batch])
+            pixels = pixels.to(self.compute.torch_device(), self.compute.torch_dtype())
+            with torch.inference_mode():
+                found = net.call(net.module, pixels)
+            scores = getattr(found, "logits", found)
+            if not isinstance(scores, torch.Tensor) or scores.ndim != 2:
+                raise StudyError(f"{model!r} returns no scores of classes, (pictures, classes).")
+            if not torch.isfinite(scores).all():
+                raise StudyError(f"{model!r} returns scores that are NaN or infinite.")
+            return list(stabilise(scores.float()).cpu().numpy())
+
+        rows = self.compute.in_batches(images, run, batch_size, pad=True, exact=True)
+        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+
     def fingerprint(self, model: str) -> dict[str, Json]:
         """Everything about a network that may change an activation; its place on disk does not."""
         return self._card(model).fingerprint
