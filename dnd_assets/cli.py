@@ -160,7 +160,7 @@ def labels(
     ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
     asset: Annotated[
-        Literal["labels", "clip_dissect_labels"], typer.Option(help="Whose labels.")
+        str, typer.Option(help="Whose labels, such as clip_dissect_labels.")
     ] = "labels",
 ) -> None:
     """The newest label of every unit.
@@ -275,16 +275,23 @@ def diff(
     before: Annotated[str, typer.Argument(help="A run's id, or the start of it.")],
     after: Annotated[str, typer.Argument(help="A later run's id.")],
     study: StudyOption = None,
+    asset: Annotated[
+        str | None, typer.Option(help="Only these labels. Default: those of every method.")
+    ] = None,
 ) -> None:
-    """Labels that differ between two runs, and why."""
+    """Labels that differ between two runs, and why.
+
+    Example: dnd diff 66bd116a 0f3c --asset labels
+    """
     from dnd_assets.bench import build_bench
     from dnd_assets.diff import diff as compare
     from dnd_assets.diff import find_run
 
     bench = build_bench(load_study(study), state_folder())
-    found = compare(bench, find_run(bench, before), find_run(bench, after))
+    found = compare(bench, find_run(bench, before), find_run(bench, after), asset)
     for change in found:
-        out.print(f"{change.unit}: {change.before} → {change.after}", markup=False)
+        whose = "" if change.asset == "labels" else f" ({change.asset})"
+        out.print(f"{change.unit}{whose}: {change.before} → {change.after}", markup=False)
         for cause in change.why:
             out.print(f"    {cause}", markup=False)
     out.print(f"{len(found):,} labels differ")
@@ -434,6 +441,56 @@ def _text_space(encoder: str) -> OpenClip | SentenceEncoder:
 
     is_clip = (Path(encoder) / "open_clip_config.json").is_file()
     return (OpenClip if is_clip else SentenceEncoder)(model=encoder, compute=Compute())
+
+
+@app.command(name="human-study")
+def human_study(
+    folder: Annotated[Path, typer.Argument(help="Where to write; `key.json` stays at home.")],
+    units: Annotated[
+        list[str] | None, typer.Argument(help="Units: keys, prefixes or ranges. Default: all.")
+    ] = None,
+    study: StudyOption = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Comma list, as `dnd compare` names them. Default: all.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: a CSV of another method's labels.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Pictures of a unit.", min=1)] = 10,
+    sample: Annotated[int | None, typer.Option(help="Only so many units.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Of the sample and of the order shown.")] = 0,
+    image_url: Annotated[
+        str, typer.Option(help="Where `images/` will be served; MTurk needs it.")
+    ] = "",
+) -> None:
+    """Ask people which method describes a unit best: forms for Label Studio and MTurk.
+
+    Ratings come back by `dnd ratings`.
+
+    Example: dnd human-study survey --methods dnd,clip-dissect --sample 50
+    """
+    from dnd_assets.bench import build_bench
+    from dnd_assets.compare import request, stored_ablations
+    from dnd_assets.human_study import export_study
+    from dnd_assets.rating_tasks import named, rating_tasks
+
+    chosen, home = load_study(study), state_folder()
+    bench = build_bench(chosen, home)
+    ablations = stored_ablations(bench.lineage, chosen)
+    asked = request(chosen, home, units or [], ablations, _named_files(labels or []))
+    wanted = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    judged = named(asked.answer().methods, wanted)
+    keys = [unit.key for unit in asked.units]
+    found = rating_tasks(bench, judged, keys, images, sample, seed)
+    files = export_study(found.tasks, folder, image_url=image_url, seed=seed)
+    names = ", ".join(one.name for one in judged)
+    made = f"{len(found.tasks):,} units, {names}: {len(files):,} files in {folder}"
+    out.print(made, markup=False)
+    for unit, reason in list(found.left_out.items())[:5]:
+        out.print(f"left out: {unit} {reason}", markup=False)
+    if len(found.left_out) > 5:
+        out.print(f"left out: {len(found.left_out) - 5:,} more")
+    out.print(f"Keep {folder / 'key.json'}: without it no rating can be read.", markup=False)
 
 
 @app.command()

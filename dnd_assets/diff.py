@@ -8,13 +8,23 @@ from dataclasses import dataclass
 
 from dnd_assets.errors import not_found
 from dnd_assets.lineage.explain import Change, Version, explain, image_changes, versions
+from dnd_assets.results import label_assets
 from dnd_assets.workbench import Workbench
 
 
 @dataclass(frozen=True)
 class LabelChange:
-    """One unit whose label, or status, is not the same in both runs."""
+    """One unit whose label, or status, is not the same in both runs.
 
+    Attributes:
+        asset: whose label it is.
+        unit: the unit's key.
+        before: the label after the one run, or the status in brackets.
+        after: the same after the other.
+        why: the first causes.
+    """
+
+    asset: str
     unit: str
     before: str
     after: str
@@ -35,7 +45,7 @@ def find_run(bench: Workbench, name: str) -> str:
     return str(matching[0])
 
 
-def diff(bench: Workbench, before: str, after: str) -> list[LabelChange]:
+def diff(bench: Workbench, before: str, after: str, asset: str | None = None) -> list[LabelChange]:
     """Units whose labels after the one run and after the other differ, with the causes of each.
 
     A run leaves out what is up to date, so a unit's label after a run may be of an earlier one.
@@ -44,14 +54,22 @@ def diff(bench: Workbench, before: str, after: str) -> list[LabelChange]:
         bench: the workbench.
         before: id of the earlier run.
         after: id of the later run.
+        asset: whose labels; None for those of every method.
+
+    Raises:
+        NotFoundError: when the study has no such labels; names the nearest.
     """
+    known = label_assets(bench.lineage, bench.study.name)
+    if asset is not None and asset not in known:
+        raise not_found("labels", asset, known)
     ends = _end(bench, before), _end(bench, after)
-    old, new = (_labels(bench, end) for end in ends)
     found = []
-    for unit in sorted(old.keys() & new.keys()):
-        if old[unit] != new[unit]:
-            why = why_changed(bench, "labels", unit, *ends)
-            found.append(LabelChange(unit, old[unit], new[unit], why))
+    for name in known if asset is None else [asset]:
+        old, new = (_labels(bench, name, end) for end in ends)
+        for unit in sorted(old.keys() & new.keys()):
+            if old[unit] != new[unit]:
+                why = why_changed(bench, name, unit, *ends)
+                found.append(LabelChange(name, unit, old[unit], new[unit], why))
     return found
 
 
@@ -61,14 +79,14 @@ def _end(bench: Workbench, run: str) -> str:
     return str(bench.lineage.query(sql, [bench.study.name, run])[0]["at"])
 
 
-def _labels(bench: Workbench, end: str) -> dict[str, str]:
+def _labels(bench: Workbench, asset: str, end: str) -> dict[str, str]:
     """The newest label of each unit at a moment."""
     sql = (
         "SELECT m.unit, m.status, p.payload ->> 'label' AS label FROM materializations m "
-        "JOIN products p USING (key) WHERE m.study = ? AND m.asset = 'labels' "
+        "JOIN products p USING (key) WHERE m.study = ? AND m.asset = ? "
         "AND m.recorded_at <= ? ORDER BY m.recorded_at, m.run"
     )
-    rows = bench.lineage.query(sql, [bench.study.name, end])
+    rows = bench.lineage.query(sql, [bench.study.name, asset, end])
     return {row["unit"]: row["label"] or f"({row['status']})" for row in rows}
 
 

@@ -180,23 +180,24 @@ def out_of_date(
     units: Sequence[Unit],
     assets: Sequence[str],
     *seen: Product,
-) -> set[Unit]:
-    """Units for which a run of `assets` would compute anything, or would announce another product.
+) -> dict[str, set[Unit]]:
+    """Units, by asset, for which a run would compute anything, or would announce another product.
 
-    A stored product that is not the newest of its study has to be announced again.
+    A stored product that is not the newest of its study has to be announced again. Assets without
+    any such unit are left out.
 
     Raises:
         UpstreamError: when the probing set has not been materialized under the present study.
     """
-    due: set[Unit] = set()
+    due: dict[str, set[Unit]] = {}
     with bench.lineage.connect():
         now = {one.asset: one for one in seen}
         for one in outlook(Graph(bench, leading_to(stages, assets), seen=now), units):
             if one.stage.name in assets:
-                due |= {*one.missing, *one.waiting}
                 newest = newest_keys(bench, one.stage.name)
-                due |= {u for u, state in one.resolved.items() if newest.get(u.key) != state.key}
-    return due
+                other = {u for u, state in one.resolved.items() if newest.get(u.key) != state.key}
+                due[one.stage.name] = {*one.missing, *one.waiting, *other}
+    return {name: found for name, found in due.items() if found}
 
 
 def newest_keys(bench: Workbench, asset: str) -> dict[str, str]:

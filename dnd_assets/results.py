@@ -9,17 +9,33 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from dnd_assets.errors import not_found
 from resources.lineage_db import Lineage
 
 Format = Literal["csv", "json", "parquet"]
-Answers = Literal["labels", "clip_dissect_labels"]
-"""Assets that end in labels."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS = ("unit", "model", "layer", "neuron", "label", "score", "status", "reason", "run")
 
 
-def labels(lineage: Lineage, study: str, asset: Answers = "labels") -> pd.DataFrame:
-    """The newest label of every unit of a study, ordered by model, layer and neuron."""
+def label_assets(lineage: Lineage, study: str) -> list[str]:
+    """The assets of a study that are labels: its own, then those of other methods by name."""
+    sql = (
+        "SELECT DISTINCT asset FROM materializations WHERE study = ? "
+        "AND (asset = 'labels' OR suffix(asset, '_labels')) ORDER BY asset <> 'labels', asset"
+    )
+    return [row["asset"] for row in lineage.query(sql, [study])]
+
+
+def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
+    """The newest label of every unit of a study, ordered by model, layer and neuron.
+
+    Raises:
+        NotFoundError: when the study has no such labels; names the nearest.
+    """
+    known = label_assets(lineage, study)
+    if asset != "labels" and asset not in known:
+        choices = dict.fromkeys(["labels", *known])
+        raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
     sql = (
         "SELECT unit, model, layer, neuron, payload ->> 'label' AS label, "
         "(payload ->> 'score')::DOUBLE AS score, status, reason, run FROM latest "

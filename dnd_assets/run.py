@@ -84,7 +84,7 @@ def run(
 ) -> Run:
     """Materialize assets for some units of a study in one Dagster run.
 
-    Units for which nothing would change are left out, as `make` does.
+    Units and assets for which nothing would change are left out, as `make` does.
 
     Args:
         study: the study.
@@ -97,20 +97,19 @@ def run(
         RunFailedError: when a step failed; finished work is kept.
     """
     names = chosen_assets(study, assets)
-    selection = [dg.AssetKey(name) for name in names]
     bench = build_bench(study, home, log)
     chosen = find_units(bench).select(units)
     dagster_home(home)
     with dg.DagsterInstance.get() as instance:
-        due = _due(bench, instance, chosen, names)
-        if not due:
+        due, names = _due(bench, instance, chosen, names)
+        if not names:
             return Run("", len(chosen), {}, {})
-        definitions = build_definitions(study, home, due, log=log)
+        definitions = build_definitions(study, home, due or units, log=log)
         keys = _partition_keys(definitions)
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,
-            asset_selection=selection,
+            asset_selection=[dg.AssetKey(name) for name in names],
             raise_on_error=False,
             tags={
                 "dagster/asset_partition_range_start": keys[0],
@@ -126,21 +125,35 @@ def run(
 
 def _due(
     bench: Workbench, instance: dg.DagsterInstance, units: Sequence[Unit], assets: Sequence[str]
-) -> list[str]:
-    """Keys of the units for which a run has anything to do; all when images or concepts changed."""
+) -> tuple[list[str], list[str]]:
+    """Keys of the units for which a run has anything to do, and the assets for which it has.
+
+    Without any such unit, but with other images or concepts of equal content, no keys but assets.
+    """
     everything = [unit.key for unit in units]
     stages = stages_of(bench.study)
-    for seen in look(bench):
-        if seen.asset in assets and newest_keys(bench, seen.asset).get("") != seen.key:
-            return everything
+    now = [one for one in look(bench) if one.asset in assets]
+    due: dict[str, set[str]] = {one.asset: set() for one in now if _is_news(bench, instance, one)}
     try:
-        due = {unit.key for unit in out_of_date(bench, stages, units, assets)}
+        for name, found in out_of_date(bench, stages, units, assets, *now).items():
+            due[name] = {unit.key for unit in found}
     except UpstreamError:
-        return everything  # the run says what is missing
+        return everything, list(assets)  # the run says what is missing
     for name in assets:
         if name in stages:
-            due |= set(everything) - instance.get_materialized_partitions(dg.AssetKey(name))
-    return [key for key in everything if key in due]
+            known = instance.get_materialized_partitions(dg.AssetKey(name))
+            absent = set(everything) - known
+            if absent:
+                due[name] = due.get(name, set()) | absent
+    concerned = {key for keys in due.values() for key in keys}
+    return [key for key in everything if key in concerned], [n for n in assets if n in due]
+
+
+def _is_news(bench: Workbench, instance: dg.DagsterInstance, product: Product) -> bool:
+    """Whether a product of the whole study is not the one that was announced last."""
+    if newest_keys(bench, product.asset).get("") != product.key:
+        return True
+    return instance.get_latest_materialization_event(dg.AssetKey(product.asset)) is None
 
 
 def _work(home: Path, run_id: str) -> dict[str, int]:

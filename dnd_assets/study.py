@@ -271,7 +271,9 @@ class Clip(Section):
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
-        foreign = sorted(self.model_fields_set - {*self.options, "kind"})
+        usual = type(self).model_fields
+        given = {name for name in usual if getattr(self, name) != usual[name].default}
+        foreign = sorted(given - {*self.options, "kind"})
         if foreign:
             raise ValueError(f"{foreign[0]} is no option of kind = {self.kind!r}; leave it out")
         if self.kind == "conse" and not self.classifier:

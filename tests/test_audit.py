@@ -84,6 +84,9 @@ def test_diff_lists_the_labels_that_changed_and_why(again, colours):
             'synthetic_images: text_to_image prompt "One realistic image of {concept}" → '
             '"A drawing of {concept}"'
         ]
+    assert diff.diff(bench, "run", "second", "labels") == list(found.values())
+    with pytest.raises(NotFoundError, match="no labels 'label'; nearest: labels"):
+        diff.diff(bench, "run", "second", "label")
     with pytest.raises(NotFoundError, match="no run 'third'"):
         diff.find_run(bench, "third")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -74,6 +75,63 @@ def test_a_run_with_nothing_to_do_says_so_and_makes_none(project):
         assert "units are up to date" in result.output
     assert lineage.query("SELECT count(*) AS n FROM materializations") == before
     assert "everything is up to date" in _dnd(folder, "plan", "net/colours").output
+
+
+def test_a_new_section_runs_its_own_assets_and_announces_no_others(project, colours, tmp_path):
+    """What is up to date stays as it is: no event, no row, no pass."""
+    folder = tmp_path / "copy"
+    shutil.copytree(project[0], folder)
+    moved = _dnd(folder, "run", "net/colours")  # the same images in another folder
+    assert ", 1 products computed, 0 reused" in moved.output, moved.output
+    assert _newest_run(folder) == [("probing_set", 1)]
+    (folder / "concepts.txt").write_text("red\ngreen\nblue\nsand\n")
+    section = {"concepts": "concepts.txt", "similarity": "cos_cubed"}
+    table = studies.changed(colours, clip_dissect=section)
+    (folder / "study.toml").write_text(_toml(table), encoding="utf-8")
+
+    result = _dnd(folder, "run", "net/colours")
+
+    assert result.exit_code == 0, result.output
+    assert "4 units, 5 products computed, 0 reused" in result.output
+    assert _newest_run(folder) == [("clip_dissect_labels", 4), ("concept_activations", 1)]
+    (folder / "concepts.txt").write_text("red\ngreen\nblue\nsand\n\n")  # a blank line says nothing
+    assert "units are up to date" in _dnd(folder, "run", "net/colours").output
+    _methods_side_by_side(folder, tmp_path)
+
+
+def _newest_run(folder):
+    """Assets of the newest run, with the number of products that it announced."""
+    rows = Lineage(root=str(folder / "state")).query(
+        "SELECT asset, count(*) AS n FROM materializations WHERE run = (SELECT run FROM "
+        "materializations ORDER BY recorded_at DESC LIMIT 1) GROUP BY asset ORDER BY asset"
+    )
+    return [(row["asset"], row["n"]) for row in rows]
+
+
+def _methods_side_by_side(folder, tmp_path):
+    """Labels of both methods as a table, in the database, and as a study for people."""
+    shown = _dnd(folder, "labels", "--asset", "clip_dissect_labels", "--format", "csv")
+    said = [row.split(",")[4].strip('"') for row in shown.stdout.splitlines()[1:4]]
+    assert set(said) <= {"red", "green", "blue", "sand"}
+    wrong = _dnd(folder, "labels", "--asset", "clip_disect_labels")
+    assert isinstance(wrong.exception, NotFoundError)
+    assert "nearest: clip_dissect_labels" in str(wrong.exception)
+    rows = Lineage(root=str(folder / "state")).query(
+        "SELECT asset, label, interpretable FROM method_labels WHERE unit = ? ORDER BY asset",
+        [UNIT],
+    )
+    assert [row["asset"] for row in rows] == ["clip_dissect_labels", "labels"]
+    assert rows[0]["label"] == said[0]
+    asked = _dnd(folder, "human-study", tmp_path / "survey", "--images", "3", "--sample", "2")
+    assert asked.exit_code == 0, asked.output
+    assert "2 units, dnd, clip-dissect: " in asked.output
+    assert "left out: net/colours/3 has no label by dnd, clip-dissect" in asked.output
+    key = json.loads((tmp_path / "survey" / "key.json").read_text())
+    assert {tuple(sorted(task["methods"])) for task in key["tasks"].values()} == {
+        ("clip-dissect", "dnd")
+    }
+    nobody = _dnd(folder, "human-study", tmp_path / "other", "--methods", "dnd,clip-disect")
+    assert "nearest: clip-dissect" in str(nobody.exception)
 
 
 def test_runs_are_in_the_dagster_instance(project, monkeypatch):

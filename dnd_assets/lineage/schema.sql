@@ -129,3 +129,11 @@ SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS lab
        l.payload -> 'labels' AS labels, l.run, l.recorded_at
 FROM latest l WHERE l.asset = 'labels';
 COMMENT ON VIEW labels IS 'The label of each unit, or the status that says why it has none.';
+
+CREATE OR REPLACE VIEW method_labels AS
+SELECT l.study, l.asset, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS label,
+       (l.payload ->> 'score')::DOUBLE AS score,
+       (l.payload ->> 'interpretable')::BOOLEAN AS interpretable, l.status, l.reason,
+       l.payload -> 'labels' AS labels, l.run, l.recorded_at
+FROM latest l WHERE l.asset = 'labels' OR suffix(l.asset, '_labels');
+COMMENT ON VIEW method_labels IS 'The label of each unit by each method; asset tells the method.';
