@@ -10,12 +10,14 @@ from dnd_assets.study import Study
 from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
 from resources.artefacts import ArtefactStore
-from resources.captioner import BlipCaptioner
+from resources.captioner import BlipCaptioner, Captioner
 from resources.clip import OpenClip
+from resources.collection import CaptionedCollection
 from resources.compute import Compute
 from resources.conse import Conse
 from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
+from resources.retrieval import RetrievalCaptioner, RetrievalTextToImage
 from resources.summariser import (
     CaptionsAsConcepts,
     ChatSummariser,
@@ -34,8 +36,8 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         home: the state folder.
         log: where progress goes.
     """
-    base = str(study.folder)
     compute = Compute(device=study.compute.device, dtype=study.compute.dtype)
+    clip = _encoder(study, home, compute)
     return Workbench(
         study=study,
         home=home,
@@ -43,11 +45,28 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         store=ArtefactStore(root=str(home / "store")),
         compute=compute,
         targets=target_networks(study, home),
-        captioner=BlipCaptioner(**study.captioner.model_dump(), base=base, compute=compute),
+        captioner=_captioner(study, home, compute, clip),
         summariser=_summariser(study),
-        text_to_image=_painter(study, base, compute),
-        clip=_encoder(study, home, compute),
+        text_to_image=_painter(study, home, compute, clip),
+        clip=clip,
         log=log,
+    )
+
+
+def _captioner(study: Study, home: Path, compute: Compute, clip: ImageTextEncoder) -> Captioner:
+    if study.captioner.kind == "retrieval":
+        return RetrievalCaptioner(collection=_collection(study, home, clip))
+    settings = study.captioner.model_dump(exclude={"kind"})
+    return BlipCaptioner(**settings, base=str(study.folder), compute=compute)
+
+
+def _collection(study: Study, home: Path, clip: ImageTextEncoder) -> CaptionedCollection:
+    assert study.collection is not None  # the study was refused otherwise
+    return CaptionedCollection(
+        **study.collection.model_dump(),
+        base=str(study.folder),
+        cache=str(home / "collections"),
+        encoder=clip,
     )
 
 
@@ -69,11 +88,13 @@ def _encoder(study: Study, home: Path, compute: Compute) -> ImageTextEncoder:
     return OpenClip(**settings, base=base, compute=compute)
 
 
-def _painter(study: Study, base: str, compute: Compute) -> TextToImage:
+def _painter(study: Study, home: Path, compute: Compute, clip: ImageTextEncoder) -> TextToImage:
     if study.text_to_image.kind == "world":
         return WorldPainter()
+    if study.text_to_image.kind == "retrieval":
+        return RetrievalTextToImage(collection=_collection(study, home, clip))
     settings = study.text_to_image.model_dump(exclude={"kind"})
-    return DiffusersTextToImage(**settings, base=base, compute=compute)
+    return DiffusersTextToImage(**settings, base=str(study.folder), compute=compute)
 
 
 def find_units(bench: Workbench) -> UnitIndex:

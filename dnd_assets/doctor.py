@@ -38,7 +38,7 @@ def examine(study: Study, home: Path) -> list[Finding]:
         _look("device", bench.compute.name),
         _look("probing set", lambda: f"{len(image_paths(study, home)):,} image files"),
         _look("units", lambda: _units(bench)),
-        _look("captioner", lambda: _there(bench.captioner.check, study.captioner.checkpoint)),
+        _look("captioner", lambda: _there(bench.captioner.check, bench.captioner.title())),
         _look("summariser", lambda: _there(bench.summariser.check, study.summariser.kind)),
         _look(
             "text to image",

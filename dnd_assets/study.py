@@ -194,9 +194,34 @@ class Dissection(Section):
     seed: int = 0
 
 
-class Captioner(Section):
-    """The image-to-text model (paper: BLIP base)."""
+class Collection(Section):
+    """Captioned pictures that captions and pictures may be retrieved from.
 
+    Attributes:
+        tables: CSV files with columns `file` and `caption`.
+        folders: where each table's files lie; none: beside the table.
+    """
+
+    tables: list[str] = Field(min_length=1)
+    folders: list[str] = []
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        if self.folders and len(self.folders) != len(self.tables):
+            raise ValueError(
+                f"{len(self.folders)} folders do not fit {len(self.tables)} tables; name one for "
+                "each table, or none"
+            )
+        return self
+
+
+class Captioner(Section):
+    """The image-to-text model (paper: BLIP base).
+
+    `kind = "retrieval"` takes the caption of the nearest picture of the study's `[collection]`.
+    """
+
+    kind: Literal["blip", "retrieval"] = "blip"
     checkpoint: str = "Salesforce/blip-image-captioning-base"
     revision: str | None = None
     max_new_tokens: Positive = 32
@@ -226,10 +251,12 @@ class Summariser(Section):
 class TextToImage(Section):
     """The text-to-image pipeline (paper: Stable Diffusion v1-4, DPM-Solver++, 50 steps).
 
-    `kind = "world"` draws with the generated world's own renderer and needs no checkpoint.
+    `kind = "world"` draws with the generated world's own renderer and needs no checkpoint;
+    `kind = "retrieval"` takes the pictures of the study's `[collection]` whose captions are
+    nearest to the concept.
     """
 
-    kind: Literal["diffusers", "world"] = "diffusers"
+    kind: Literal["diffusers", "world", "retrieval"] = "diffusers"
     checkpoint: str = "CompVis/stable-diffusion-v1-4"
     revision: str | None = None
     scheduler: Literal["dpmsolver++", "checkpoint"] = "dpmsolver++"
@@ -364,6 +391,7 @@ class Study(Section):
     summariser: Summariser = Summariser()
     text_to_image: TextToImage = TextToImage()
     clip: Clip = Clip()
+    collection: Collection | None = None
     clip_dissect: ClipDissect | None = None
     compute: Compute = Compute()
     folder: Path = Field(default=Path(), exclude=True, repr=False)
@@ -379,6 +407,17 @@ class Study(Section):
             again = sorted({path for path in paths if paths.count(path) > 1})
             if again:
                 raise ValueError(f"model {model.name!r} lists layer {again[0]!r} twice")
+        return self
+
+    @model_validator(mode="after")
+    def _has_collection(self) -> Self:
+        kinds = {"captioner": self.captioner.kind, "text_to_image": self.text_to_image.kind}
+        for section, kind in kinds.items():
+            if kind == "retrieval" and self.collection is None:
+                raise ValueError(
+                    f"{section}.kind = 'retrieval' needs a section [collection] with tables = "
+                    "['captions.csv'], columns file and caption"
+                )
         return self
 
     def model(self, name: str) -> Model:

@@ -13,7 +13,7 @@ from dnd_assets.study import Layer, Study
 from dnd_assets.units import Unit
 from dnd_assets.vectors import Vectors
 from resources.artefacts import ArtefactStore
-from resources.captioner import BlipCaptioner
+from resources.captioner import Captioner
 from resources.compute import Compute
 from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
@@ -49,7 +49,7 @@ class Workbench:
     store: ArtefactStore
     compute: Compute
     targets: TargetNetworks
-    captioner: BlipCaptioner
+    captioner: Captioner
     summariser: Summariser
     text_to_image: TextToImage
     clip: ImageTextEncoder

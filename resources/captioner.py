@@ -15,7 +15,47 @@ from resources.progress import Progress
 _NEEDS: Final = ("config.json", "*.safetensors")
 
 
-class BlipCaptioner(ConfigurableResource):  # type: ignore[type-arg]
+class Captioner(ConfigurableResource):  # type: ignore[type-arg]
+    """Base of all captioners: pictures in, a sentence for each out."""
+
+    def title(self) -> str:
+        """What it is called."""
+        raise NotImplementedError
+
+    def check(self) -> object:
+        """Find what would keep it from captioning, without loading it.
+
+        Raises:
+            StudyError: naming what is missing and what to do.
+        """
+        raise NotImplementedError
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Everything about the captioner that may change a caption."""
+        raise NotImplementedError
+
+    def caption(
+        self,
+        images: Sequence[Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image], Sequence[str]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """One caption for each picture, in order; empty when the model says nothing.
+
+        Args:
+            images: pictures of any size and mode.
+            batch_size: pictures in a batch; a caption does not depend on the pictures beside it.
+            on_batch: called with the pictures and captions of each finished batch.
+            progress: counts finished pictures.
+
+        Raises:
+            StudyError: when something is missing or one picture exceeds the memory.
+        """
+        raise NotImplementedError
+
+
+class BlipCaptioner(Captioner):
     """BLIP with greedy decoding: one caption for one picture, always the same.
 
     Attributes:
@@ -33,6 +73,10 @@ class BlipCaptioner(ConfigurableResource):  # type: ignore[type-arg]
     min_length: int = 5
     base: str | None = None
     compute: ResourceDependency[Compute]
+
+    def title(self) -> str:
+        """The checkpoint."""
+        return self.checkpoint
 
     def check(self) -> Checkpoint:
         """Find the checkpoint without loading it.

@@ -23,10 +23,14 @@ _SCHEDULERS: Final = ("dpmsolver++", "checkpoint")
 
 @dataclass(frozen=True)
 class PaintRequest:
-    """A picture to paint: its concept, and the seed of its first noise."""
+    """A picture to paint: its concept, the seed of its first noise, and its number.
+
+    Painters go by the seed, which comes from concept and number; a collection goes by the number.
+    """
 
     concept: str
     seed: int
+    index: int = 0
 
 
 @dataclass(frozen=True)

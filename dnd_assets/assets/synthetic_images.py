@@ -87,7 +87,8 @@ def _paint(bench: Workbench, concepts: Sequence[str]) -> dict[str, Images]:
 
 
 def _request(concept: str, index: int, seed: int) -> PaintRequest:
-    return PaintRequest(concept, seeds.content_seed("synthetic image", concept, index, seed))
+    drawn = seeds.content_seed("synthetic image", concept, index, seed)
+    return PaintRequest(concept, drawn, index)
 
 
 def _outcome(painted: dict[str, Images], wanted: int) -> Outcome:

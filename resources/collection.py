@@ -1,0 +1,162 @@
+"""A collection of captioned pictures: tables of files and captions, embedded once."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from dagster import ConfigurableResource, ResourceDependency
+from numpy.typing import NDArray
+from PIL.Image import Image
+from pydantic import Field
+
+from dnd_assets.errors import StudyError
+from dnd_assets.files import write_atomic
+from dnd_assets.lineage.fingerprint import Json, code_version, digest
+from dnd_assets.methods import retrieval
+from dnd_assets.methods.images import UnreadableImage, decode
+from dnd_assets.tables import read_csv
+from resources.checkpoints import file_hash
+from resources.compute import load_once
+from resources.image_text import ImageTextEncoder
+
+Vectors = NDArray[np.float32]
+_FILE = ("file", "image", "path", "file name")
+_CAPTION = ("caption", "text", "description")
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A picture of a collection.
+
+    Attributes:
+        file: where it lies.
+        caption: what is said of it.
+        id: hash of its bytes and caption; equal entries count once.
+    """
+
+    file: Path
+    caption: str
+    id: str
+
+
+class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
+    """Pictures with captions, found by embedding.
+
+    Attributes:
+        tables: CSV files with columns `file` and `caption`.
+        folders: where each table's files lie, one for each table; none: beside the table.
+        base: folder that relative paths start from.
+        cache: folder that keeps the embeddings; None keeps them in memory.
+        encoder: the space in which pictures and texts are compared.
+    """
+
+    tables: list[str]
+    folders: list[str] = Field(default=[])
+    base: str | None = None
+    cache: str | None = None
+    encoder: ResourceDependency[ImageTextEncoder]
+
+    def entries(self) -> list[Captioned]:
+        """The pictures with their captions, by id.
+
+        Rows without a caption do not count.
+
+        Raises:
+            NotFoundError: when a table is missing.
+            StudyError: when a picture is missing, or no row has a caption.
+            TableError: when a table cannot be understood.
+        """
+        rows = [one for number in range(len(self.tables)) for one in self._rows(number)]
+        known = {one.id: one for one in rows}
+        if not known:
+            raise StudyError(
+                f"the collection ({', '.join(self.tables)}) has no captioned picture. Name tables "
+                "with columns 'file' and 'caption'."
+            )
+        return [known[name] for name in sorted(known)]
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Content of the pictures and captions, and the encoder that compares them."""
+        return {
+            "collection": digest([one.id for one in self.entries()]),
+            "encoder": self.encoder.fingerprint(),
+            "code": code_version(retrieval),
+        }
+
+    def captions_of(self, images: Sequence[Image], batch_size: int) -> list[str]:
+        """For each picture the caption of the picture nearest to it; ties by id."""
+        entries, (faces, _) = self.entries(), self._embedded()
+        found = self.encoder.embed_images(images, batch_size)
+        nearest = retrieval.nearest_rows(found, faces, [one.id for one in entries])
+        return [entries[rows[0]].caption for rows in nearest]
+
+    def pictures_of(self, text: str, count: int) -> list[Image]:
+        """The pictures whose captions are nearest to a text, nearest first; ties by id.
+
+        Raises:
+            StudyError: when the collection has fewer, or a picture cannot be read.
+        """
+        entries, (_, captions) = self.entries(), self._embedded()
+        if count > len(entries):
+            raise StudyError(
+                f"{count:,} pictures of one concept are asked for, but the collection has only "
+                f"{len(entries):,}. Lower dissection.images_per_concept, or add pictures."
+            )
+        ids = [one.id for one in entries]
+        (rows,) = retrieval.nearest_rows(self.encoder.embed_texts([text]), captions, ids, count)
+        return [_picture(entries[row]) for row in rows]
+
+    def _rows(self, number: int) -> list[Captioned]:
+        place = Path(self.base or ".")
+        path = place / Path(self.tables[number]).expanduser()
+        folder = place / Path(self.folders[number]).expanduser() if self.folders else path.parent
+        table = read_csv(path)
+        file, caption = table.column(_FILE, "files"), table.column(_CAPTION, "captions")
+        found = []
+        for line, row in table.rows:
+            if not row[caption].strip():
+                continue
+            picture = folder / row[file]
+            if not picture.is_file():
+                raise StudyError(
+                    f"{path}, line {line:,}: there is no picture {picture}. Name the folder of "
+                    "this table's files in collection.folders."
+                )
+            text = " ".join(row[caption].split())
+            found.append(Captioned(picture, text, digest([file_hash(picture), text])))
+        return found
+
+    def _embedded(self) -> tuple[Vectors, Vectors]:
+        """Embeddings of pictures and captions, (M, D) each, in the order of `entries`."""
+        name = digest(self.fingerprint())
+        return load_once(("collection", name), lambda: self._read_or_embed(name))
+
+    def _read_or_embed(self, name: str) -> tuple[Vectors, Vectors]:
+        file = Path(self.cache) / f"{name}.npy" if self.cache else None
+        if file is not None and file.is_file():
+            try:
+                faces, captions = np.load(file, allow_pickle=False)
+                return faces, captions
+            except (OSError, ValueError):
+                file.unlink()  # damaged: it is made again below
+        entries = self.entries()
+        faces = self.encoder.embed_images([_picture(one) for one in entries], _BATCH)
+        captions = self.encoder.embed_texts([one.caption for one in entries])
+        if file is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, np.stack([faces, captions]), allow_pickle=False)
+            write_atomic(file, buffer.getvalue())
+        return faces, captions
+
+
+def _picture(one: Captioned) -> Image:
+    try:
+        return decode(one.file.read_bytes())
+    except (OSError, UnreadableImage) as error:
+        raise StudyError(
+            f"picture {one.file} of the collection cannot be read: {error}. Mend it, or take its "
+            "row out of the table."
+        ) from error

@@ -1,0 +1,87 @@
+"""Captions and pictures from a captioned collection, in the place of generative models.
+
+With these a study needs no captioner and no text-to-image model: what is said of a picture is the
+caption of the nearest one, and what is painted of a concept are the pictures whose captions are
+nearest to it. Labels can then only say what the collection's captions say.
+"""
+
+from collections.abc import Callable, Sequence
+
+from dagster import ResourceDependency
+from PIL.Image import Image
+
+from dnd_assets.lineage.fingerprint import Json
+from resources.captioner import Captioner
+from resources.collection import CaptionedCollection
+from resources.progress import Progress
+from resources.text_to_image import Painting, PaintRequest, TextToImage
+
+
+class RetrievalCaptioner(Captioner):
+    """The caption of the collection's nearest picture."""
+
+    collection: ResourceDependency[CaptionedCollection]
+
+    def title(self) -> str:
+        """The tables it reads."""
+        return f"retrieval from {', '.join(self.collection.tables)}"
+
+    def check(self) -> object:
+        """Read the tables."""
+        return self.collection.entries()
+
+    def fingerprint(self) -> dict[str, Json]:
+        """The collection, and the space in which pictures are near."""
+        return {"kind": "retrieval", **self.collection.fingerprint()}
+
+    def caption(
+        self,
+        images: Sequence[Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image], Sequence[str]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """One caption for each picture, in order; see `Captioner.caption`."""
+        found: list[str] = []
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            done = self.collection.captions_of(batch, batch_size)
+            found += done
+            if on_batch is not None:
+                on_batch(batch, done)
+            if progress is not None:
+                progress.advance(len(batch))
+        return found
+
+
+class RetrievalTextToImage(TextToImage):
+    """The collection's pictures whose captions are nearest to a concept, one for each index."""
+
+    collection: ResourceDependency[CaptionedCollection]
+
+    def check(self) -> object:
+        """Read the tables."""
+        return self.collection.entries()
+
+    def fingerprint(self) -> dict[str, Json]:
+        """The collection, and the space in which texts are near."""
+        return {"kind": "retrieval", **self.collection.fingerprint()}
+
+    def paint(
+        self,
+        requests: Sequence[PaintRequest],
+        batch_size: int,
+        on_batch: Callable[[Sequence[PaintRequest], Sequence[Painting]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Painting]:
+        """The picture of rank `index` for each request's concept; the seed does not matter."""
+        most: dict[str, int] = {}
+        for one in requests:
+            most[one.concept] = max(most.get(one.concept, 0), one.index + 1)
+        found = {text: self.collection.pictures_of(text, count) for text, count in most.items()}
+        done = [Painting(found[one.concept][one.index], rejected=False) for one in requests]
+        if on_batch is not None and requests:
+            on_batch(requests, done)
+        if progress is not None:
+            progress.advance(len(requests))
+        return done
