@@ -41,8 +41,7 @@ def examine(study: Study, home: Path) -> list[Finding]:
         _look("captioner", lambda: _there(bench.captioner.check, bench.captioner.title())),
         _look("summariser", lambda: _there(bench.summariser.check, study.summariser.kind)),
         _look(
-            "text to image",
-            lambda: _there(bench.text_to_image.check, study.text_to_image.checkpoint),
+            "text to image", lambda: _there(bench.text_to_image.check, bench.text_to_image.title())
         ),
         _look("image-text encoder", lambda: _there(bench.clip.check, bench.clip.title())),
         *_concepts(study),

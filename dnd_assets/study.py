@@ -2,7 +2,8 @@
 
 Every parameter of Describe-and-Dissect stands here with the paper's value as its default
 (DnD, section 3 and appendix; K = 10, alpha = 4, eta = 0.5, N_c = 5, Q = 10, t = 10, beta = 5).
-Paths are relative to the study file; `package:module/path` names a file shipped in a package.
+Paths are relative to the study file; `package:module/path` names a file shipped in a package;
+`${DND_NAME}` in any text is read from the environment.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dnd_assets.errors import StudyError, nearest, not_found
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
 Scoring = Literal["mean_rank", "topk_squared", "image_products", "topk_squared_image_products"]
 Similarity = Literal["cos", "cos_cubed", "rank_reorder", "wpmi", "soft_wpmi"]
+_VARIABLE = re.compile(r"\$\{(DND_\w+)\}")
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -465,7 +467,30 @@ def load_study(name_or_path: str | Path | None = None) -> Study:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not valid TOML: {error}. Correct that line.") from error
-    return parse_study(table, path.resolve().parent, str(path))
+    return parse_study(_expanded(table, str(path)), path.resolve().parent, str(path))
+
+
+def _expanded(value: Any, origin: str) -> Any:
+    """`${DND_…}` in any text of a study, by the environment.
+
+    Other variables are left alone: the study is recorded with each run, and keys lie in some.
+    """
+    if isinstance(value, dict):
+        return {key: _expanded(inner, origin) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expanded(inner, origin) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def known(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise StudyError(
+                f"{origin} reads the environment variable {found[1]}, which is not set. Run "
+                f"`export {found[1]}=…` first, or write the value into the study."
+            )
+        return os.environ[found[1]]
+
+    return _VARIABLE.sub(known, value)
 
 
 def parse_study(table: dict[str, Any], folder: Path, origin: str = "study") -> Study:

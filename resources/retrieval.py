@@ -59,6 +59,10 @@ class RetrievalTextToImage(TextToImage):
 
     collection: ResourceDependency[CaptionedCollection]
 
+    def title(self) -> str:
+        """The tables it reads."""
+        return f"retrieval from {', '.join(self.collection.tables)}"
+
     def check(self) -> object:
         """Read the tables."""
         return self.collection.entries()

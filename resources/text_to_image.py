@@ -44,6 +44,10 @@ class Painting:
 class TextToImage(ConfigurableResource):  # type: ignore[type-arg]
     """Base of all painters: concepts and seeds in, pictures out."""
 
+    def title(self) -> str:
+        """What it is called."""
+        raise NotImplementedError
+
     def check(self) -> object:
         """Find what would keep it from painting, without loading it.
 
@@ -101,6 +105,10 @@ class DiffusersTextToImage(TextToImage):
     prompt: str = "One realistic image of {concept}"
     base: str | None = None
     compute: ResourceDependency[Compute]
+
+    def title(self) -> str:
+        """The checkpoint."""
+        return self.checkpoint
 
     def check(self) -> Checkpoint:
         """Find the checkpoint without loading it.

@@ -19,6 +19,10 @@ from resources.text_to_image import Painting, PaintRequest, TextToImage
 class WorldPainter(TextToImage):
     """Draws scenes of which a concept is true; the same request draws the same picture."""
 
+    def title(self) -> str:
+        """What it draws with."""
+        return "renderer of the generated world"
+
     def check(self) -> None:
         """Nothing can be missing."""
 
