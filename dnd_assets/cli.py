@@ -628,17 +628,20 @@ def _named_files(asked: list[str]) -> dict[str, Path]:
 
 
 def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
-    """Label the units under the study and each ablation; standard output stays clean."""
+    """Label the units by every method of the study, and by each ablation; stdout stays clean."""
     from dnd_assets.ablations import variants
 
     _check_names(study, units)
+    from dnd_assets.assets.registry import stages_of
     from dnd_assets.run import run as run_units
 
     # The study comes last: after a first comparison the web interface shows its own labels.
-    for one in (*variants(study, names).values(), study):
+    methods = [f"+{name}" for name in stages_of(study) if name.endswith("labels")]
+    ways = [(one, ["+labels"]) for one in variants(study, names).values()]
+    for one, assets in (*ways, (study, methods)):
         started = time.monotonic()
         log = partial(err.print, "  ", markup=False, sep="")
-        done = run_units(one, state_folder(), units, ["+labels"], log)
+        done = run_units(one, state_folder(), units, assets, log)
         work = "".join(f", {count:,} {what}" for what, count in done.work.items())
         made = f"{sum(done.computed.values()):,} products computed{work}"
         told = made if done.id else "up to date"
@@ -679,7 +682,7 @@ def demo(
     from dnd_assets.demo import show_truths
 
     study = load_study("known-answers")
-    _run(study, units or [], [])
+    _run(study, units or [], ["+labels"])
     if not show_truths(study, state_folder(), out):
         raise typer.Exit(1)
 

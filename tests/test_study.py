@@ -107,8 +107,26 @@ def test_a_study_never_changes_after_loading():
         read().dissection.beta = 6
 
 
+def test_variables_are_read_from_the_environment_and_others_are_not(monkeypatch, tmp_path):
+    """Keys lie in variables too, and a study is recorded with each run."""
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'name = "s"\ndescription = "${HOME} of ${DND_WHAT}"\n[probing_set]\n'
+        'folders = ["${DND_WHAT}/a"]\n[[models]]\nname = "n"\nsource = "timm:x"\n'
+        '[[models.layers]]\npath = "p"\n'
+    )
+    monkeypatch.delenv("DND_WHAT", raising=False)
+    with pytest.raises(StudyError, match="export DND_WHAT="):
+        load_study(file)
+    monkeypatch.setenv("DND_WHAT", "photos")
+    study = load_study(file)
+    assert study.description == "${HOME} of photos"
+    assert study.probing_set.folders == ["photos/a"]
+
+
 @pytest.mark.parametrize("name", sorted(embedded_studies()))
-def test_embedded_studies_load_by_name(name):
+def test_embedded_studies_load_by_name(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("DND_PHOTOS", str(tmp_path))
     study = load_study(name)
 
     assert study.name == name
