@@ -133,6 +133,24 @@ def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
     }
 
 
+def _polysemantic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    shown: _Metadata = {"label": payload["label"], "concepts": payload["count"]}
+    names = ("label", "score", "response", "mass")
+    records = [
+        dg.TableRecord(
+            {**{name: entry[name] for name in names}, "exemplars": len(entry["exemplars"])}
+        )
+        for entry in payload["concepts"]
+    ]
+    kinds = {"label": "string", "exemplars": "int"}
+    columns = [dg.TableColumn(name, kinds.get(name, "float")) for name in (*names, "exemplars")]
+    shown["by concept"] = dg.MetadataValue.table(records, dg.TableSchema(columns))
+    for number, entry in enumerate(payload["concepts"], 1):
+        names_of = [image["image"] for image in entry["exemplars"]]
+        shown |= _pictures(bench, f"{number}: {entry['label']}", names_of, pictures)
+    return shown | {"outliers": len(payload["outliers"])}
+
+
 _FUNCTIONS = ("mean_rank", "topk_squared", "image_products", "topk_squared_image_products")
 _DESCRIBED = {
     "activations": _activations,
@@ -143,6 +161,7 @@ _DESCRIBED = {
     "scores": _scores,
     "labels": _labels,
     "clip_dissect_labels": _clip_dissect,
+    "polysemantic_labels": _polysemantic,
 }
 
 

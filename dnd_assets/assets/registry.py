@@ -10,6 +10,7 @@ from dnd_assets.assets.captions import Captions
 from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
 from dnd_assets.assets.crops import Crops
 from dnd_assets.assets.labels import Labels
+from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
 from dnd_assets.stage import Stage, wholes_of
@@ -29,7 +30,10 @@ STAGES: dict[str, Stage] = {
 }
 """The seven products, in the order of the graph."""
 
-OPTIONAL: Mapping[str, tuple[Stage, ...]] = {"clip_dissect": (ClipDissectLabels(),)}
+OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
+    "clip_dissect": (ClipDissectLabels(),),
+    "polysemantic": (PolysemanticLabels(),),
+}
 """The products that a section of the study adds, by the section's name, in their order."""
 
 

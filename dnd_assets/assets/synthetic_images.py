@@ -64,11 +64,23 @@ class SyntheticImages(Stage):
         proposals = {
             one.unit: one.inputs["candidate_concepts"].payload["candidates"] for one in work
         }
-        wanted, seed = bench.study.dissection.images_per_concept, bench.study.dissection.seed
-        concepts = sorted({c for found in proposals.values() for c in found})
-        painted = paint(bench, concepts, wanted, lambda *which: _request(*which, seed))
+        painted = painted_concepts(bench, {c for found in proposals.values() for c in found})
+        wanted = bench.study.dissection.images_per_concept
         for one in work:
             yield one, _outcome({c: painted[c] for c in proposals[one.unit]}, wanted)
+
+
+def painted_concepts(bench: Workbench, concepts: Iterable[str]) -> dict[str, Images]:
+    """The study's Q pictures of each concept, rejected ones beside them."""
+    wanted, seed = bench.study.dissection.images_per_concept, bench.study.dissection.seed
+    every = sorted(set(concepts))
+    return paint(bench, every, wanted, lambda *which: _request(*which, seed))
+
+
+def accepted(images: Images, wanted: int) -> list[str] | None:
+    """Hashes of so many pictures that were not rejected; None when there are fewer."""
+    kept = [image["image"] for image in images if not image["rejected"]]
+    return kept[:wanted] if len(kept) >= wanted else None
 
 
 def paint(
@@ -103,7 +115,7 @@ def _outcome(painted: dict[str, Images], wanted: int) -> Outcome:
     complete = {
         concept: images
         for concept, images in painted.items()
-        if sum(not image["rejected"] for image in images) >= wanted
+        if accepted(images, wanted) is not None
     }
     files = sorted({image["file"] for images in painted.values() for image in images})
     payload = {
