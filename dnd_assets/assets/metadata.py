@@ -40,7 +40,7 @@ def unit_metadata(bench: Workbench, asset: str, announcement: Announcement) -> _
     if record.reason:
         shown["reason"] = record.reason
     if product.ok:
-        shown |= _DESCRIBED[asset](bench, product.payload, not record.reused)
+        shown |= _DESCRIBED.get(asset, _imported)(bench, product.payload, not record.reused)
     return shown
 
 
@@ -117,6 +117,10 @@ def _scores(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Me
 def _labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
     others = [f"{entry['label']} ({entry['score']:.3f})" for entry in payload["labels"]]
     return {"label": payload["label"], "score": payload["score"], "labels": _list(others)}
+
+
+def _imported(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    return {"label": payload["label"]}
 
 
 def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:

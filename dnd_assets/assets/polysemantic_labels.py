@@ -134,14 +134,14 @@ class PolysemanticLabels(Stage):
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, and every model that takes part."""
-        models = {
-            "captioner": bench.captioner,
-            "summariser": bench.summariser,
-            "text_to_image": bench.text_to_image,
-            "clip": bench.clip,
+        prints = {
+            "captioner": bench.captioner.fingerprint(),
+            "summariser": bench.summariser.fingerprint(),
+            "text_to_image": bench.text_to_image.fingerprint(),
+            "clip": bench.clip.fingerprint(),
         }
-        prints = {name: bench.lineage.provider(m.fingerprint()) for name, m in models.items()}
-        return {"target": layer_provider(bench, unit), **prints}
+        models = {name: bench.lineage.provider(found) for name, found in prints.items()}
+        return {"target": layer_provider(bench, unit), **models}
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Passes of the probing images, embeddings and captions; how many groups is seen later."""
@@ -235,16 +235,15 @@ def _described(
     texts = [[said[name] for name in group.images] for group in every]
     for group, summary in zip(every, summaries(bench, texts, "groups of exemplars"), strict=True):
         _take(group, summary)
-    concepts = {concept for group in every for concept in group.candidates}
-    painted = _paint(bench, concepts, groups, samples)
+    wanted = {
+        unit: {c for group in some for c in group.candidates} for unit, some in groups.items()
+    }
+    painted = _paint(bench, wanted, samples)
     for group in every:
         _label(bench, group, painted)
-    shared = {
-        phrase
-        for some in groups.values()
-        for phrase in phrases_to_try([group.labels[0]["label"] for group in some if group.labels])
-    }
-    painted = _paint(bench, concepts | shared, groups, samples)
+    for unit, some in groups.items():
+        wanted[unit] |= phrases_to_try([one.labels[0]["label"] for one in some if one.labels])
+    painted = _paint(bench, wanted, samples)
     for unit, some in groups.items():
         yield unit, _outcome(bench, samples[unit], some, painted, said)
 
@@ -281,24 +280,24 @@ def _take(group: _Group, summary: Summary) -> None:
 
 
 def _paint(
-    bench: Workbench,
-    concepts: Iterable[str],
-    groups: Mapping[Unit, Sequence[_Group]],
-    samples: Mapping[Unit, _Sample],
+    bench: Workbench, concepts: Mapping[Unit, set[str]], samples: Mapping[Unit, _Sample]
 ) -> _Painted:
-    """Pictures of concepts through every network at work and the encoder."""
-    made = painted_concepts(bench, concepts)
+    """Pictures of each unit's concepts through its layer and the encoder."""
+    made = painted_concepts(bench, {one for some in concepts.values() for one in some})
     wanted = bench.study.dissection.images_per_concept
     kept = {concept: accepted(images, wanted) for concept, images in made.items()}
     pictures = {concept: names for concept, names in kept.items() if names is not None}
     files = {concept: {image["file"] for image in images} for concept, images in made.items()}
+    needs: dict[str, dict[str, set[str]]] = {}
+    for unit, some in concepts.items():
+        layer = needs.setdefault(unit.model, {}).setdefault(unit.layer, set())
+        layer.update(name for concept in some for name in pictures.get(concept, ()))
+    active: dict[tuple[str, str], Table] = {}
+    for model, layers in needs.items():
+        found = activations(bench, model, layers, f"{model}: synthetic images of groups")
+        active |= {(model, path): table for path, table in found.items()}
     faces = {name for names in pictures.values() for name in names}
     exemplars = {name for one in samples.values() for name in one.activation}
-    active: dict[tuple[str, str], Table] = {}
-    for model in dict.fromkeys(unit.model for unit in groups):
-        needs = {unit.layer: faces for unit in groups if unit.model == model}
-        found = activations(bench, model, needs, f"{model}: synthetic images of groups")
-        active |= {(model, layer): table for layer, table in found.items()}
     return _Painted(pictures, files, active, embeddings(bench, faces | exemplars))
 
 

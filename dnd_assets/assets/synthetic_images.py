@@ -74,7 +74,7 @@ def painted_concepts(bench: Workbench, concepts: Iterable[str]) -> dict[str, Ima
     """The study's Q pictures of each concept, rejected ones beside them."""
     wanted, seed = bench.study.dissection.images_per_concept, bench.study.dissection.seed
     every = sorted(set(concepts))
-    return paint(bench, every, wanted, lambda *which: _request(*which, seed))
+    return paint(bench, every, wanted, lambda concept, index: _request(concept, index, seed))
 
 
 def accepted(images: Images, wanted: int) -> list[str] | None:
