@@ -54,6 +54,16 @@ def _other(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
         branch.add(escape(entry["label"]))
 
 
+def _milan(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("labels", []):
+        branch.add(
+            f"{entry['score']:9.4f}  {escape(entry['label'])}: log p given the images "
+            f"{entry['log_given_images']:.4g}, by itself {entry['log_prior']:.4g}"
+        )
+    for image in payload.get("exemplars", []):
+        branch.add(f"{image['activation']:10.4f}  {image['image'][:16]}…")
+
+
 def _concepts(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("concepts", []):
         inner = branch.add(
@@ -122,6 +132,7 @@ _DESCRIBE = {
     "labels": _labels,
     "clip_dissect_labels": _labels,
     "polysemantic_labels": _concepts,
+    "milan_labels": _milan,
     "concept_activations": _concept_set,
     "scores": _scores,
     "synthetic_images": _synthetic,

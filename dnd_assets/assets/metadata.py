@@ -137,6 +137,23 @@ def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
     }
 
 
+def _milan(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    names = ("score", "log_given_images", "log_prior")
+    records = [
+        dg.TableRecord({"caption": entry["label"], **{name: entry[name] for name in names}})
+        for entry in payload["labels"]
+    ]
+    columns = [dg.TableColumn("caption", "string"), *(dg.TableColumn(n, "float") for n in names)]
+    seen = [(entry["masked"] or entry)["image"] for entry in payload["exemplars"]]
+    return {
+        "label": payload["label"],
+        "score": payload["score"],
+        "candidates": payload["candidates"],
+        "top captions": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        **_pictures(bench, "exemplars", seen, pictures),
+    }
+
+
 def _polysemantic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
     shown: _Metadata = {"label": payload["label"], "concepts": payload["count"]}
     names = ("label", "score", "response", "mass")
@@ -166,6 +183,7 @@ _DESCRIBED = {
     "labels": _labels,
     "clip_dissect_labels": _clip_dissect,
     "polysemantic_labels": _polysemantic,
+    "milan_labels": _milan,
 }
 
 

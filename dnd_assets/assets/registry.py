@@ -11,6 +11,7 @@ from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
 from dnd_assets.assets.crops import Crops
 from dnd_assets.assets.imported_labels import ImportedLabels
 from dnd_assets.assets.labels import Labels
+from dnd_assets.assets.milan_labels import MilanLabels
 from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
@@ -35,6 +36,7 @@ STAGES: dict[str, Stage] = {
 OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
     "clip_dissect": (ClipDissectLabels(),),
     "polysemantic": (PolysemanticLabels(),),
+    "milan": (MilanLabels(),),
 }
 """The products that a section of the study adds, by the section's name, in their order."""
 
