@@ -96,9 +96,12 @@ def _check_names(study: Study, units: list[str]) -> None:
 
     check_paths(study)
     check_concepts(study)
+    from dnd_assets.label_files import check_imported
     from dnd_assets.selection import select_units, target_networks
 
-    select_units(study, target_networks(study, state_folder())).select(units)
+    known = select_units(study, target_networks(study, state_folder()))
+    known.select(units)
+    check_imported(study, list(known.values()))
 
 
 @app.command()

@@ -28,6 +28,7 @@ _STEPS = {
     "step_2_candidates": "Captions and candidate concepts.",
     "step_3_selection": "Synthetic images, scores and labels.",
     "baselines": "Labels of other methods.",
+    "polysemantic": "How many concepts units answer to.",
 }
 """The groups of the interface, each with a job of its own."""
 RESOURCES = (

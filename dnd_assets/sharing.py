@@ -36,7 +36,7 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str]:
         found = bench.captioner.caption(bench.pictures.load(part), batch)
         return dict(zip(part, found, strict=True))
 
-    return _once(bench, "caption", provider, bench.pictures.in_order(images), batch, work)
+    return once(bench, "caption", provider, bench.pictures.in_order(images), batch, work)
 
 
 def captions_to_make(bench: Workbench, images: Iterable[str]) -> int:
@@ -78,11 +78,11 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintR
             for item, name, painting in zip(part, hashes, done, strict=True)
         }
 
-    found = _once(bench, "painting", provider, sorted(items), batch, work)
+    found = once(bench, "painting", provider, sorted(items), batch, work)
     return {items[item]: value for item, value in found.items()}
 
 
-def _once(
+def once(
     bench: Workbench,
     kind: str,
     provider: str,

@@ -49,10 +49,11 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Work:
-    """One unit to compute, with its upstream products by asset name."""
+    """One unit to compute, with its upstream products by asset name, and what it was `given`."""
 
     unit: Unit
     inputs: Mapping[str, Product]
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ class Stage(ABC):
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """The settings that matter to this product, and no others."""
 
+    def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, Any]]:
+        """What is read from outside for single units; it counts as parameters of theirs."""
+        return {}
+
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """Provider hashes of the models that this product uses; the same for a whole layer."""
         return {}
@@ -165,6 +170,7 @@ class Resolved:
         neuron: the unit's index where it decides the result.
         key: hash of all of it.
         head: the stored product, if there is one.
+        given: what was read from outside for the unit alone.
     """
 
     recipe: Mapping[str, Any]
@@ -172,18 +178,22 @@ class Resolved:
     neuron: int | None
     key: str
     head: Head | None
+    given: Mapping[str, Any] | None = None
 
     @property
     def preimage(self) -> dict[str, Any]:
         """The readable description that `key` is the hash of."""
-        return _preimage(self.recipe, self.inputs, self.neuron)
+        return _preimage(self.recipe, self.inputs, self.neuron, self.given)
 
 
 def _preimage(
-    recipe: Mapping[str, Any], inputs: Mapping[str, str], neuron: int | None
+    recipe: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    neuron: int | None,
+    given: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     own = {} if neuron is None else {"neuron": neuron}
-    parameters = {**recipe["parameters"], **own}
+    parameters = {**recipe["parameters"], **own, **(given or {})}
     return preimage(recipe["asset"], recipe["code"], parameters, recipe["weights"], inputs)
 
 
@@ -215,16 +225,20 @@ class Graph:
         asked = [unit for unit in units if (asset, unit) not in self.known]
         inputs = self._versions(stage, asked)
         recipes = self._recipes(stage, asked)
+        given = stage.given(self.bench, asked) if asked else {}
         keys = {}
         for unit in asked:
             recipe = recipes[unit.model, unit.layer]
             own = unit.neuron if stage.by_neuron else None
-            keys[unit] = digest(_preimage(recipe, inputs[unit], own))
+            keys[unit] = digest(_preimage(recipe, inputs[unit], own, given.get(unit)))
         heads = self.bench.lineage.heads(keys.values())
         for unit, key in keys.items():
             recipe = recipes[unit.model, unit.layer]
             own = unit.neuron if stage.by_neuron else None
-            self.known[asset, unit] = Resolved(recipe, inputs[unit], own, key, heads.get(key))
+            head = heads.get(key)
+            self.known[asset, unit] = Resolved(
+                recipe, inputs[unit], own, key, head, given.get(unit)
+            )
         return {unit: self.known[asset, unit] for unit in units}
 
     def _recipes(
@@ -388,7 +402,8 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
                     f"{name} of {unit} was made anew by another run meanwhile. Run again: finished "
                     "work is kept."
                 )
-    return [Work(unit, inputs[unit]) for unit in units]
+    given = {u: graph.known[stage.name, u].given for u in units if (stage.name, u) in graph.known}
+    return [Work(unit, inputs[unit], given.get(unit) or {}) for unit in units]
 
 
 def stream_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> Iterator[Work]:

@@ -364,6 +364,64 @@ class ClipDissect(Section):
         return self
 
 
+class Polysemantic(Section):
+    """How many concepts a unit answers to, with a label for each.
+
+    Attributes:
+        exemplars: images that a unit's concepts are looked for in, drawn from all that activate it
+            clearly.
+        reach: how clearly: share of the way from the mean activation to the largest.
+        shared: mean cosine, beyond the average picture, up to which exemplars are grouped apart.
+        smallest: exemplars of a group at least.
+        response: groups are one concept if the unit answers to what their labels have in common at
+            least this share of what it answers to the labels.
+        seed: seed of the draw.
+    """
+
+    exemplars: Positive = 40
+    reach: Share = 0.33
+    shared: float = Field(default=0.2, ge=-1.0, lt=1.0)
+    smallest: Positive = 3
+    response: Share = 0.5
+    seed: int = 0
+
+
+class Milan(Section):
+    """MILAN's labels: the caption that a unit's exemplars have most mutual information with.
+
+    Attributes:
+        exemplars: K, images of a unit, the most activating (authors: 15).
+        candidates: captions of each image that are candidates, by beam search.
+        lam: lambda, weight of how likely a caption is anyway (authors: 0.2).
+        how: how single images make the set: `product` favours what is true of all of them,
+            `mixture` what is very likely on some.
+        masked: blacken in an exemplar what the unit does not look at.
+        language_model: folder or hub id of a causal language model that tells how likely a caption
+            is; None asks the captioner itself about a picture without content.
+        top: labels kept for a unit, best first.
+    """
+
+    exemplars: Positive = 15
+    candidates: Annotated[int, Field(gt=0, le=50)] = 5
+    lam: float = Field(default=0.2, ge=0.0, allow_inf_nan=False)
+    how: Literal["product", "mixture"] = "product"
+    masked: bool = False
+    language_model: str | None = Field(default=None, min_length=1)
+    top: Positive = 5
+
+
+class LabelFile(Section):
+    """A CSV file of labels that were made elsewhere.
+
+    Attributes:
+        file: path; columns as for `dnd evaluate`.
+        layer: `model/layer` as in units' keys, of a file that numbers the units of one layer.
+    """
+
+    file: str = Field(min_length=1)
+    layer: str | None = None
+
+
 class BatchSizes(Section):
     """Images per batch in each stage; halved by itself when memory runs out."""
 
@@ -395,8 +453,24 @@ class Study(Section):
     clip: Clip = Clip()
     collection: Collection | None = None
     clip_dissect: ClipDissect | None = None
+    polysemantic: Polysemantic | None = None
+    milan: Milan | None = None
+    imported_labels: dict[str, LabelFile] = {}
     compute: Compute = Compute()
     folder: Path = Field(default=Path(), exclude=True, repr=False)
+
+    @field_validator("imported_labels", mode="before")
+    @classmethod
+    def _files_named(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", str(name)) or name.endswith("_labels"):
+                raise ValueError(
+                    f"{name!r} names no method; write small letters, digits and underscores, "
+                    "without `_labels` at the end, as in milan_published = 'milan.csv'"
+                )
+        return {n: {"file": one} if isinstance(one, str) else one for n, one in value.items()}
 
     @model_validator(mode="after")
     def _names_unique(self) -> Self:

@@ -68,8 +68,10 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise TableError(
-            f"{path} is not UTF-8 text (byte {error.start:,}). Save it as CSV in UTF-8."
+            f"{path}, line {line:,}: not UTF-8 text (byte {error.start:,}). Save it as CSV in "
+            "UTF-8."
         ) from error
 
 

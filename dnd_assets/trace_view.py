@@ -19,7 +19,8 @@ def tree(trace: Trace) -> Tree:
     first = next(iter(trace.steps.values()))
     name = first.payload.get("label") or f"no label ({first.record['status']})"
     root = Tree(f"[bold]{escape(trace.unit)}[/bold]  {escape(str(name))}")
-    for asset, describe in _DESCRIBE.items():
+    others = {asset: _other for asset in trace.steps if asset not in _DESCRIBE}
+    for asset, describe in {**others, **_DESCRIBE}.items():
         if asset in trace.steps:
             _branch(root, trace, trace.steps[asset], describe)
     _images(root, trace)
@@ -46,6 +47,39 @@ def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
 def _labels(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("labels", []):
         branch.add(f"{entry['score']:9.4f}  {escape(entry['label'])}")
+
+
+def _other(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("labels", []):
+        branch.add(escape(entry["label"]))
+
+
+def _milan(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("labels", []):
+        branch.add(
+            f"{entry['score']:9.4f}  {escape(entry['label'])}: log p given the images "
+            f"{entry['log_given_images']:.4g}, by itself {entry['log_prior']:.4g}"
+        )
+    for image in payload.get("exemplars", []):
+        branch.add(f"{image['activation']:10.4f}  {image['image'][:16]}…")
+
+
+def _concepts(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    for entry in payload.get("concepts", []):
+        inner = branch.add(
+            f"{entry['score']:9.4f}  {escape(entry['label'])}: response {entry['response']:.4g}, "
+            f"{len(entry['exemplars'])} exemplars, mass {entry['mass']:.4g}"
+        )
+        for other in entry["runners_up"]:
+            inner.add(f"[dim]{other['score']:9.4f}  {escape(other['label'])}[/dim]")
+        for image in entry["exemplars"]:
+            inner.add(_exemplar(image))
+    for image in payload.get("outliers", []):
+        branch.add(f"outlier {_exemplar(image)}")
+
+
+def _exemplar(image: Mapping[str, Any]) -> str:
+    return f"{image['activation']:10.4f}  {image['image'][:16]}…  {escape(image['caption'])}"
 
 
 def _scores(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
@@ -97,6 +131,8 @@ def _concept_set(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None
 _DESCRIBE = {
     "labels": _labels,
     "clip_dissect_labels": _labels,
+    "polysemantic_labels": _concepts,
+    "milan_labels": _milan,
     "concept_activations": _concept_set,
     "scores": _scores,
     "synthetic_images": _synthetic,

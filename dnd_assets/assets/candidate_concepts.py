@@ -12,6 +12,7 @@ from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 from resources.llm import StoredCall
 from resources.llm_ledger import LineageLedger
+from resources.summariser import Summary
 
 
 class CandidateConcepts(Stage):
@@ -52,19 +53,30 @@ class CandidateConcepts(Stage):
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `candidates`, in the summariser's order."""
-        setting = bench.study.dissection
-        progress = bench.progress("candidate concepts", len(work))
-        found = bench.summariser.summarise_many(
-            _texts(work),
-            setting.candidates,
-            setting.seed,
-            lambda *_: progress.advance(1),
-            LineageLedger(bench.lineage, lambda call: _count(bench, call)),
-        )
+        found = summaries(bench, _texts(work), "candidate concepts")
         for one, summary in zip(work, found, strict=True):
             payload = {"candidates": list(summary.candidates)}
             notes = {"calls": list(summary.calls)}
             yield one, Outcome(summary.status, payload, summary.reason, notes)
+
+
+def summaries(bench: Workbench, texts: Sequence[Sequence[str]], label: str) -> list[Summary]:
+    """The study's summariser on each of some sets of captions; calls are kept in the lineage.
+
+    Args:
+        bench: the workbench.
+        texts: sets of captions.
+        label: what the progress line calls them.
+    """
+    setting = bench.study.dissection
+    progress = bench.progress(label, len(texts))
+    return bench.summariser.summarise_many(
+        texts,
+        setting.candidates,
+        setting.seed,
+        lambda *_: progress.advance(1),
+        LineageLedger(bench.lineage, lambda call: _count(bench, call)),
+    )
 
 
 def _texts(work: Iterable[Work]) -> list[list[str]]:

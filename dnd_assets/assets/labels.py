@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.study import Dissection
 from dnd_assets.workbench import Workbench
 
 
@@ -29,13 +30,24 @@ class Labels(Stage):
         """Outcomes with `label`, its `score`, and `labels` [{label, score}], best first."""
         setting = bench.study.dissection
         for one in work:
-            scored = {
-                entry["concept"]: float(entry["score"])
-                for entry in one.inputs["scores"].payload["concepts"]
-            }
-            order = list(scored)
-            if setting.select == "first":
-                candidates = one.inputs["candidate_concepts"].payload["candidates"]
-                order = [concept for concept in candidates if concept in scored]
-            labels = [{"label": name, "score": scored[name]} for name in order[: setting.labels]]
+            found = one.inputs["scores"].payload["concepts"]
+            candidates = one.inputs["candidate_concepts"].payload["candidates"]
+            labels = best_labels(setting, found, candidates)[: setting.labels]
             yield one, Outcome("ok", {**labels[0], "labels": labels})
+
+
+def best_labels(
+    setting: Dissection, found: Sequence[Mapping[str, Any]], candidates: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Labels with their scores in the order that the study selects by.
+
+    Args:
+        setting: the study's section.
+        found: concepts with their scores, best first.
+        candidates: the candidate concepts in the summariser's order.
+    """
+    scored = {entry["concept"]: float(entry["score"]) for entry in found}
+    order = list(scored)
+    if setting.select == "first":
+        order = [concept for concept in candidates if concept in scored]
+    return [{"label": name, "score": scored[name]} for name in order]

@@ -40,7 +40,7 @@ def unit_metadata(bench: Workbench, asset: str, announcement: Announcement) -> _
     if record.reason:
         shown["reason"] = record.reason
     if product.ok:
-        shown |= _DESCRIBED[asset](bench, product.payload, not record.reused)
+        shown |= _DESCRIBED.get(asset, _imported)(bench, product.payload, not record.reused)
     return shown
 
 
@@ -119,6 +119,10 @@ def _labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Me
     return {"label": payload["label"], "score": payload["score"], "labels": _list(others)}
 
 
+def _imported(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    return {"label": payload["label"]}
+
+
 def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
     records = [
         dg.TableRecord({"concept": entry["label"], "similarity": entry["score"]})
@@ -133,6 +137,41 @@ def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
     }
 
 
+def _milan(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    names = ("score", "log_given_images", "log_prior")
+    records = [
+        dg.TableRecord({"caption": entry["label"], **{name: entry[name] for name in names}})
+        for entry in payload["labels"]
+    ]
+    columns = [dg.TableColumn("caption", "string"), *(dg.TableColumn(n, "float") for n in names)]
+    seen = [(entry["masked"] or entry)["image"] for entry in payload["exemplars"]]
+    return {
+        "label": payload["label"],
+        "score": payload["score"],
+        "candidates": payload["candidates"],
+        "top captions": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        **_pictures(bench, "exemplars", seen, pictures),
+    }
+
+
+def _polysemantic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    shown: _Metadata = {"label": payload["label"], "concepts": payload["count"]}
+    names = ("label", "score", "response", "mass")
+    records = [
+        dg.TableRecord(
+            {**{name: entry[name] for name in names}, "exemplars": len(entry["exemplars"])}
+        )
+        for entry in payload["concepts"]
+    ]
+    kinds = {"label": "string", "exemplars": "int"}
+    columns = [dg.TableColumn(name, kinds.get(name, "float")) for name in (*names, "exemplars")]
+    shown["by concept"] = dg.MetadataValue.table(records, dg.TableSchema(columns))
+    for number, entry in enumerate(payload["concepts"], 1):
+        names_of = [image["image"] for image in entry["exemplars"]]
+        shown |= _pictures(bench, f"{number}: {entry['label']}", names_of, pictures)
+    return shown | {"outliers": len(payload["outliers"])}
+
+
 _FUNCTIONS = ("mean_rank", "topk_squared", "image_products", "topk_squared_image_products")
 _DESCRIBED = {
     "activations": _activations,
@@ -143,6 +182,8 @@ _DESCRIBED = {
     "scores": _scores,
     "labels": _labels,
     "clip_dissect_labels": _clip_dissect,
+    "polysemantic_labels": _polysemantic,
+    "milan_labels": _milan,
 }
 
 

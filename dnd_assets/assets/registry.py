@@ -9,9 +9,13 @@ from dnd_assets.assets.candidate_concepts import CandidateConcepts
 from dnd_assets.assets.captions import Captions
 from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
 from dnd_assets.assets.crops import Crops
+from dnd_assets.assets.imported_labels import ImportedLabels
 from dnd_assets.assets.labels import Labels
+from dnd_assets.assets.milan_labels import MilanLabels
+from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
+from dnd_assets.errors import StudyError
 from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.study import Study
 
@@ -29,14 +33,35 @@ STAGES: dict[str, Stage] = {
 }
 """The seven products, in the order of the graph."""
 
-OPTIONAL: Mapping[str, tuple[Stage, ...]] = {"clip_dissect": (ClipDissectLabels(),)}
+OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
+    "clip_dissect": (ClipDissectLabels(),),
+    "polysemantic": (PolysemanticLabels(),),
+    "milan": (MilanLabels(),),
+}
 """The products that a section of the study adds, by the section's name, in their order."""
 
 
 def stages_of(study: Study) -> dict[str, Stage]:
     """The products of a study by unit: the seven, and those of its optional sections."""
     extra = [stage for name, some in OPTIONAL.items() if getattr(study, name) for stage in some]
-    return STAGES | {stage.name: stage for stage in extra}
+    return STAGES | {stage.name: stage for stage in [*extra, *_imported(study)]}
+
+
+def _imported(study: Study) -> list[ImportedLabels]:
+    """The labels that section `imported_labels` names files of.
+
+    Raises:
+        StudyError: when one has the name of a product that is made here.
+    """
+    taken = {stage.name for some in OPTIONAL.values() for stage in some}
+    found = [ImportedLabels(name) for name in study.imported_labels]
+    for stage in found:
+        if stage.name in taken:
+            raise StudyError(
+                f"imported_labels.{stage.method}: {stage.name} is made by this project itself; "
+                f"call the file's method {stage.method}_published."
+            )
+    return found
 
 
 def section_of(asset: str) -> str | None:

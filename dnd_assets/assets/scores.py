@@ -75,7 +75,7 @@ class Scores(Stage):
             for one in mine:
                 unit = one.unit
                 found = (pictures[unit], exemplars[unit])
-                yield one, _outcome(bench, unit, *found, active[unit.layer], embedded)
+                yield one, scored(bench, unit, *found, active[unit.layer], embedded)
 
 
 def _pictures(work: Work) -> dict[str, list[str]]:
@@ -102,7 +102,7 @@ def _activating(work: Work) -> list[str]:
     return [entry["image"] for entry in work.inputs["crops"].payload["activating"]]
 
 
-def _outcome(
+def scored(
     bench: Workbench,
     unit: Unit,
     pictures: Mapping[str, Sequence[str]],
@@ -110,6 +110,16 @@ def _outcome(
     active: Table,
     embedded: Table,
 ) -> Outcome:
+    """The outcome of one unit: every scoring function of every concept, best first.
+
+    Args:
+        bench: the workbench.
+        unit: the unit.
+        pictures: hashes of the synthetic pictures of each concept, equally many of each.
+        exemplars: hashes of the activating images.
+        active: rows of pictures, and activations of the unit's layer, float32 (pictures, neurons).
+        embedded: rows of pictures, and their embeddings, float32 (pictures, width).
+    """
     setting = bench.study.dissection
     column = active[1][:, unit.neuron]
     values = np.stack([column[[active[0][name] for name in p]] for p in pictures.values()])

@@ -12,8 +12,11 @@ from typing import Any
 
 import dagster as dg
 
+from dnd_assets.assets.imported_labels import ImportedLabels
 from dnd_assets.assets.probing_set import look
 from dnd_assets.concepts import study_concepts
+from dnd_assets.files import sha256_file
+from dnd_assets.label_files import SUFFIX, label_path
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
 from dnd_assets.stage import Stage, Whole
@@ -115,15 +118,29 @@ CONCEPT_FILE = Source(
 )
 
 
+def label_file(method: str) -> Source:
+    """The file of an imported method of labels."""
+
+    def describe(bench: Workbench) -> dict[str, Any]:
+        path = label_path(bench.study, method)
+        return {"file": path.name, "sha256": sha256_file(path) if path.is_file() else None}
+
+    name = f"{method}_file"
+    return Source(name, "A file of labels that were made elsewhere.", f"{method}{SUFFIX}", describe)
+
+
 def sources_of(product: Stage | Whole) -> list[Source]:
     """The sources that an asset depends on."""
+    if isinstance(product, ImportedLabels):
+        return [label_file(product.method)]
     known = {product.name, *product.uses}
     return [source for source in (*SOURCES, CONCEPT_FILE) if source.feeds in known]
 
 
 def sources_for(study: Study) -> list[Source]:
     """The sources of a study: those of the seven products, and of its optional sections."""
-    return [*SOURCES, *([CONCEPT_FILE] if study.clip_dissect else [])]
+    files = [label_file(method) for method in study.imported_labels]
+    return [*SOURCES, *([CONCEPT_FILE] if study.clip_dissect else []), *files]
 
 
 def source_assets(bench: Workbench) -> Iterator[dg.SourceAsset]:

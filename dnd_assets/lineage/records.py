@@ -15,6 +15,7 @@ Status = Literal[
     "dead",
     "not_finite",
     "unreadable",
+    "no_label",
     "no_captions",
     "no_concepts",
     "invalid_response",

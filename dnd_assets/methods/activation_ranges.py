@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dnd_assets.methods.exemplars import Floats, top_k
 from dnd_assets.methods.seeds import content_seed
 
@@ -74,3 +76,48 @@ def sample_ranges(
 def _size(images: int, share: float) -> int:
     # 0.07 * 100 is 7.000000000000001.
     return max(1, math.ceil(images * share - 1e-9))
+
+
+def sample_reach(
+    values: Floats,
+    ids: Sequence[str],
+    unit: str,
+    *,
+    n: int = 40,
+    reach: float = 0.33,
+    seed: int = 0,
+) -> list[int]:
+    """`n` images drawn uniformly from all that activate a unit clearly.
+
+    Clearly is m + `reach` (max - m) or more, with the mean m over all images, so that neither the
+    scale nor the zero of the activations matters. The strongest images alone may hide what else a
+    unit answers to: a unit of two concepts that answers a little more to one shows only that one
+    among them. Lots are drawn as in `sample_ranges`.
+
+    Args:
+        values: pooled activations of one unit, (N,), finite.
+        ids: content hash of each image.
+        unit: name of the unit.
+        n: sample size; all images in reach when there are fewer.
+        reach: share of the way from the mean to the maximum, in [0, 1].
+        seed: base seed.
+
+    Returns:
+        Positions of the sampled images, most activating first, ties by ascending id.
+
+    Raises:
+        ValueError: when there is no image, lengths differ, or `reach` or `n` is out of range.
+    """
+    if not len(values) or len(ids) != len(values) or n < 1 or not 0 <= reach <= 1:
+        raise ValueError(
+            f"{len(values):,} values, {len(ids):,} ids, n = {n} and reach = {reach} give none; "
+            "there has to be an id for each value, n has to be positive and reach in [0, 1]"
+        )
+    wide = values.astype(np.float64)
+    middle = wide.mean()
+    # The maximum is in reach, whatever the rounding.
+    limit = min(middle + reach * (wide.max() - middle), wide.max())
+    clear = [int(i) for i in np.flatnonzero(wide >= limit)]
+    lots = {i: (content_seed("activation reach", unit, ids[i], seed), ids[i]) for i in clear}
+    drawn = sorted(clear, key=lots.__getitem__)[:n]
+    return sorted(drawn, key=lambda i: (-wide[i], ids[i]))

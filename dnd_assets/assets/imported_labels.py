@@ -1,0 +1,49 @@
+"""Labels that were made elsewhere, published ones for example, as an asset like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dnd_assets.label_files import SUFFIX, imported_labels, label_path
+from dnd_assets.lineage.records import Outcome
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+
+class ImportedLabels(Stage):
+    """Labels from a CSV file that was made elsewhere, to be compared with those made here.
+
+    A unit's row decides its product: another row in the file changes nothing for it.
+    """
+
+    upstream = ()
+    group = "baselines"
+    kinds = frozenset({"csv"})
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.name = f"{method}{SUFFIX}"
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """Nothing but the unit's own row."""
+        return {}
+
+    def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, Any]]:
+        """The unit's label, and where there is none, why."""
+        found = imported_labels(bench.study, self.method, units)
+        return {
+            unit: {"label": label, **({} if label else {"missing": why})}
+            for unit, (label, why) in found.items()
+        }
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `label` and `labels` [{label}]; there is no score."""
+        file = label_path(bench.study, self.method).name
+        for one in work:
+            label = one.given["label"]
+            if label:
+                yield one, Outcome("ok", {"label": label, "labels": [{"label": label}]})
+            else:
+                yield one, Outcome("no_label", {}, f"{file}: {one.given['missing']}")

@@ -1,0 +1,347 @@
+"""Labels of MILAN: the caption that a unit's exemplars have most mutual information with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dnd_assets.assets.activations import on_probing_images, probing_images, probing_passes, silent
+from dnd_assets.assets.probing_set import ProbingSet
+from dnd_assets.caption_scores import (
+    Pair,
+    beams,
+    known_beams,
+    likelihoods_to_make,
+    log_given,
+    log_prior,
+    prior_model,
+    priors_to_make,
+)
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.records import PROBING_SET, Outcome
+from dnd_assets.methods import crops, exemplars, milan, pooling
+from dnd_assets.sharing import at_hand, layer_provider, shared_row
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.study import Milan
+from dnd_assets.units import Unit, by_layer
+from dnd_assets.workbench import Workbench
+from resources.caption_likelihood import CaptionLikelihood
+
+Shown = dict[Unit, dict[str, dict[str, Any]]]
+"""What the captioner sees of each exemplar: `image` and `file` by unit and exemplar."""
+
+
+@dataclass(frozen=True)
+class _Probabilities:
+    """Candidate captions and their probabilities, for all units at work.
+
+    Attributes:
+        beams: captions of each picture.
+        given: log p(caption|picture).
+        prior: log p(caption).
+    """
+
+    beams: Mapping[str, list[str]]
+    given: Mapping[Pair, float]
+    prior: Mapping[str, float]
+
+
+class MilanLabels(Stage):
+    """MILAN: captions of a unit's exemplars, ranked by mutual information with all of them.
+
+    A baseline beside Describe-and-Dissect. The study's captioner, which sees one picture at a time,
+    stands for MILAN's, which sees the set; a caption that is likely anyway counts less. Exemplars
+    are shown whole, or with `masked` only where the unit's own map stands out (Otsu's threshold, as
+    for crops; MILAN's is a quantile over all images).
+    """
+
+    name = "milan_labels"
+    upstream = (PROBING_SET,)
+    wholes = (ProbingSet(),)
+    group = "baselines"
+    kinds = frozenset({"huggingface"})
+    uses = ("targets", "captioner", "compute")
+    sources = (milan, exemplars, pooling, crops)
+    by_neuron = True
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """The section's settings; the language model is known by its content."""
+        found = milan_of(bench).model_dump(exclude={"language_model"})
+        return found | ({"mask_size": bench.study.dissection.crop_size} if found["masked"] else {})
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network, the captioner and the language model."""
+        judge = prior_model(bench, milan_of(bench).language_model)
+        captioner = CaptionLikelihood(bench.captioner)
+        return {
+            "target": layer_provider(bench, unit),
+            "captioner": bench.lineage.provider(captioner.fingerprint()),
+            "language_model": bench.lineage.provider(judge.fingerprint()),
+        }
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Passes, maps and captions by beam search; probabilities once the captions are known."""
+        every, setting = list(work), milan_of(bench)
+        passes, images = probing_passes(bench, every)
+        if not every:
+            return {}
+        if passes:
+            return {"forward passes": passes, **_at_most(setting, len(every), len(images))}
+        chosen, _ = _exemplars(bench, every, images)
+        masks = _lacking(bench, chosen)
+        if masks:
+            maps = len({image for _, image in masks})
+            return {"activation maps": maps, **_at_most(setting, len(chosen), len(images))}
+        shown = _shown(bench, chosen)
+        names = {entry["image"] for some in shown.values() for entry in some.values()}
+        known = known_beams(bench, names, setting.candidates)
+        if len(known) < len(names):
+            later = _at_most(setting, len(chosen), len(images))
+            return {**later, "caption beams": len(names) - len(known)}
+        texts = {text for some in known.values() for text in some}
+        return {
+            "caption likelihoods": likelihoods_to_make(bench, _pairs(shown, known)),
+            "caption priors": priors_to_make(bench, texts, setting.language_model),
+        }
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `label`, `score`, `labels`, `candidates` and `exemplars`.
+
+        Each of `labels` has `label`, `score` (mutual information), `log_given_images` and
+        `log_prior`; `candidates` is how many captions were ranked.
+        """
+        setting = milan_of(bench)
+        images = probing_images(bench, work[0])
+        chosen, silenced = _exemplars(bench, work, images)
+        shown = _shown(bench, chosen)
+        names = {entry["image"] for some in shown.values() for entry in some.values()}
+        found = beams(bench, names, setting.candidates)
+        texts = {text for some in found.values() for text in some}
+        given = log_given(bench, _pairs(shown, found))
+        known = _Probabilities(found, given, log_prior(bench, texts, setting.language_model))
+        for one in work:
+            if one.unit in silenced:
+                yield one, silenced[one.unit]
+            else:
+                unit = one.unit
+                yield one, _outcome(setting, chosen[unit], shown[unit], known)
+
+
+def milan_of(bench: Workbench) -> Milan:
+    """The study's section `milan`.
+
+    Raises:
+        StudyError: when it has none.
+    """
+    chosen = bench.study.milan
+    if chosen is None:
+        raise StudyError(f"study {bench.study.name!r} has no section [milan]; add one")
+    return chosen
+
+
+def _at_most(setting: Milan, units: int, images: int) -> dict[str, int]:
+    kept = min(setting.exemplars, images)
+    texts = units * kept * setting.candidates
+    return {
+        "caption beams at most": units * kept,
+        "caption likelihoods at most": texts * kept,
+        "caption priors at most": texts,
+    }
+
+
+def _exemplars(
+    bench: Workbench, work: Sequence[Work], images: Sequence[str]
+) -> tuple[dict[Unit, dict[str, float]], dict[Unit, Outcome]]:
+    """Activation on the K most activating images of each unit, and outcomes of silent units."""
+    count = milan_of(bench).exemplars
+    if count > len(images):
+        raise StudyError(
+            f"milan.exemplars asks for the {count} most activating images; the probing set holds "
+            f"{len(images)}. Add images, or lower milan.exemplars."
+        )
+    found: dict[Unit, dict[str, float]] = {}
+    silenced: dict[Unit, Outcome] = {}
+    for units, values in on_probing_images(bench, [one.unit for one in work], images):
+        for unit in units:
+            column = values[:, unit.neuron]
+            if exemplars.is_dead(column[:, None])[0] or exemplars.not_finite(column[:, None])[0]:
+                silenced[unit] = silent(column)
+                continue
+            rows = exemplars.top_k(column, images, count)
+            found[unit] = {images[row]: float(column[row]) for row in rows}
+    return found, silenced
+
+
+def _shown(bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]) -> Shown:
+    """The picture that the captioner sees of each exemplar: itself, or masked."""
+    whole = {"image": None, "file": None}
+    shown: Shown = {
+        unit: {image: {**whole, "image": image} for image in some} for unit, some in chosen.items()
+    }
+    if milan_of(bench).masked:
+        _mask(bench, _lacking(bench, chosen))
+        for (unit, image), entry in _known_masks(bench, chosen).items():
+            shown[unit][image] = entry
+    return shown
+
+
+def _spatial(
+    bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]
+) -> list[tuple[Unit, str]]:
+    """Exemplars of units that have a map."""
+    layers = {
+        (model, layer.path)
+        for model in {unit.model for unit in chosen}
+        for layer in bench.targets.layers(model)
+        if layer.has_map
+    }
+    units = [unit for unit in chosen if (unit.model, unit.layer) in layers]
+    return [(unit, image) for unit in units for image in chosen[unit]]
+
+
+def _known_masks(
+    bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]
+) -> dict[tuple[Unit, str], dict[str, Any]]:
+    found: dict[tuple[Unit, str], dict[str, Any]] = {}
+    pairs = _spatial(bench, chosen)
+    for some in by_layer(unit for unit, _ in pairs).values():
+        layer = set(some)
+        items = {_item(*pair): pair for pair in pairs if pair[0] in layer}
+        stored = at_hand(bench, "masked exemplar", _provider(bench, some[0]), sorted(items))
+        found |= {items[item]: value for item, value in stored.items()}
+    return found
+
+
+def _lacking(
+    bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]
+) -> list[tuple[Unit, str]]:
+    """Exemplars that have to be masked and have not been."""
+    if not milan_of(bench).masked:
+        return []
+    known = _known_masks(bench, chosen)
+    return [pair for pair in _spatial(bench, chosen) if pair not in known]
+
+
+def _provider(bench: Workbench, unit: Unit) -> str:
+    """Hash of what decides the masked exemplars of a layer."""
+    made_by = {
+        "layer": layer_provider(bench, unit),
+        "size": bench.study.dissection.crop_size,
+        "code": code_version(crops, masked_image),
+    }
+    return bench.lineage.provider(made_by)
+
+
+def _item(unit: Unit, image: str) -> str:
+    return canonical([image, unit.neuron])
+
+
+def _mask(bench: Workbench, wanted: Sequence[tuple[Unit, str]]) -> None:
+    """Blacken what units do not look at in their exemplars, picture by picture, and store it."""
+    batch = bench.study.compute.batch.target
+    for model in dict.fromkeys(unit.model for unit, _ in wanted):
+        by_image: dict[str, list[Unit]] = {}
+        for unit, image in wanted:
+            if unit.model == model:
+                by_image.setdefault(image, []).append(unit)
+        names = bench.pictures.in_order(by_image)
+        progress = bench.progress(f"{model}: activation maps of exemplars", len(names))
+        for start in range(0, len(names), batch):
+            part = names[start : start + batch]
+            bench.lineage.commit({"shared": _masked_batch(bench, model, part, by_image)})
+            bench.count("activation maps", len(part))
+            progress.advance(len(part))
+
+
+def _masked_batch(
+    bench: Workbench, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
+) -> list[dict[str, Any]]:
+    side = bench.study.dissection.crop_size
+    size = (side, side)
+    whole = [one.resize(size, Image.Resampling.BICUBIC) for one in bench.pictures.load(names)]
+    only = [{(unit.layer, unit.neuron) for unit in by_image[name]} for name in names]
+    neurons = sorted(set().union(*only))
+    maps = bench.targets.maps(model, neurons, whole, bench.study.compute.batch.target, only)
+    asked = [(index, unit) for index, name in enumerate(names) for unit in by_image[name]]
+    made = [masked_image(whole[i], maps[unit.layer, unit.neuron][i]) for i, unit in asked]
+    file, hashes = bench.pictures.keep(made)
+    return [
+        shared_row(
+            "masked exemplar",
+            _provider(bench, unit),
+            _item(unit, names[index]),
+            {"image": name, "file": file},
+        )
+        for (index, unit), name in zip(asked, hashes, strict=True)
+    ]
+
+
+def masked_image(image: Image.Image, heatmap: Any) -> Image.Image:
+    """A square image, black where a unit's map is at most Otsu's threshold of it.
+
+    Args:
+        image: RGB, square.
+        heatmap: the unit's activation map of it, float (H, W).
+    """
+    scaled = crops.heatmap_bytes(heatmap, image.width)
+    inside = scaled > crops.otsu_threshold(scaled)
+    return Image.fromarray(np.asarray(image.convert("RGB")) * inside[..., None].astype(np.uint8))
+
+
+def _pairs(shown: Shown, found: Mapping[str, list[str]]) -> set[Pair]:
+    """Every picture of a unit with every candidate caption of it."""
+    pairs: set[Pair] = set()
+    for some in shown.values():
+        names = [entry["image"] for entry in some.values()]
+        texts = {text for name in names for text in found[name]}
+        pairs.update((name, text) for name in names for text in texts)
+    return pairs
+
+
+def _outcome(
+    setting: Milan,
+    active: Mapping[str, float],
+    shown: Mapping[str, Mapping[str, Any]],
+    known: _Probabilities,
+) -> Outcome:
+    seen = [shown[image]["image"] for image in active]
+    texts = list(dict.fromkeys(text for name in seen for text in known.beams[name]))
+    if not texts:
+        reason = f"the captioner returned nothing for all {len(seen)} activating images"
+        return Outcome("no_captions", {}, reason)
+    single = np.array([[known.given[name, text] for name in seen] for text in texts])
+    prior = np.array([known.prior[text] for text in texts])
+    usable = np.isfinite(single).all(axis=1) & np.isfinite(prior)
+    if not usable.any():
+        reason = "the captioner or the language model gave no finite probability of any caption"
+        return Outcome("not_finite", {}, reason)
+    kept = [text for text, fit in zip(texts, usable, strict=True) if fit]
+    given = milan.log_given_set(single[usable], setting.how)
+    ranked = milan.rerank(kept, given, prior[usable], setting.lam)
+    place = {text: row for row, text in enumerate(kept)}
+    labels = [
+        {
+            "label": text,
+            "score": score,
+            "log_given_images": float(given[place[text]]),
+            "log_prior": float(prior[usable][place[text]]),
+        }
+        for text, score in ranked[: setting.top]
+    ]
+    entries = [
+        {
+            "image": image,
+            "activation": value,
+            "masked": {"image": name} if (name := shown[image]["image"]) != image else None,
+        }
+        for image, value in active.items()
+    ]
+    best = {name: labels[0][name] for name in ("label", "score")}
+    payload = {**best, "labels": labels, "candidates": len(kept), "exemplars": entries}
+    files = sorted({entry["file"] for entry in shown.values() if entry["file"]})
+    return Outcome("ok", payload, notes={"files": files})

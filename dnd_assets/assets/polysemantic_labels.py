@@ -1,0 +1,400 @@
+"""Labels of units of several meanings: one for each concept that a unit answers to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dnd_assets.assets.activations import on_probing_images, probing_images, probing_passes, silent
+from dnd_assets.assets.candidate_concepts import CandidateConcepts, summaries
+from dnd_assets.assets.labels import best_labels
+from dnd_assets.assets.probing_set import ProbingSet
+from dnd_assets.assets.scores import Table, scored
+from dnd_assets.assets.synthetic_images import ROUNDS, accepted, painted_concepts
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
+from dnd_assets.methods import (
+    activation_ranges,
+    concepts,
+    polysemantic,
+    pooling,
+    same_concept,
+    scoring,
+    seeds,
+)
+from dnd_assets.methods.activation_ranges import sample_reach
+from dnd_assets.methods.exemplars import is_dead, not_finite
+from dnd_assets.methods.polysemantic import concepts_of_unit
+from dnd_assets.methods.same_concept import OneConcept, one_concept_each, phrases_to_try
+from dnd_assets.sharing import (
+    activations,
+    captions,
+    captions_to_make,
+    embeddings,
+    embeddings_to_make,
+    layer_provider,
+    most_paintings,
+)
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.study import Polysemantic
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+from resources.summariser import Summary
+
+_AVERAGE_OF = 512
+"""Probing images whose mean embedding is the average picture."""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The images that a unit's concepts are looked for in.
+
+    Attributes:
+        activation: of the unit on each image, most activating first.
+        base: mean activation over all probing images.
+    """
+
+    activation: dict[str, float]
+    base: float
+
+
+@dataclass
+class _Group:
+    """Exemplars with something in common, on their way to a label.
+
+    Attributes:
+        unit: the unit.
+        images: hashes, most activating first.
+        candidates: concepts that are painted well enough to be scored.
+        labels: label and score of each, best first; empty when the group cannot be labelled.
+        failure: why it cannot.
+    """
+
+    unit: Unit
+    images: list[str]
+    candidates: list[str]
+    labels: list[dict[str, Any]]
+    failure: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class _Painted:
+    """Pictures of concepts, and what networks and encoder make of them.
+
+    Attributes:
+        pictures: Q accepted hashes of each concept that has them.
+        files: store files that hold them, by concept.
+        active: activations by network and layer.
+        embedded: embeddings of pictures and exemplars.
+    """
+
+    pictures: dict[str, list[str]]
+    files: dict[str, set[str]]
+    active: dict[tuple[str, str], Table]
+    embedded: Table
+
+    def response(self, unit: Unit, concept: str) -> float:
+        """Mean activation of a unit on a concept's pictures."""
+        rows, values = self.active[unit.model, unit.layer]
+        column = values[[rows[name] for name in self.pictures[concept]], unit.neuron]
+        return float(column.mean(dtype=np.float64))
+
+
+class PolysemanticLabels(Stage):
+    """How many concepts each unit answers to, and a label for each of them.
+
+    Exemplars are drawn from all images that activate the unit clearly, grouped by their embeddings,
+    and each group is labelled as Describe-and-Dissect labels a unit. Groups whose labels have in
+    common what the unit answers to are one concept.
+    """
+
+    name = "polysemantic_labels"
+    upstream = (PROBING_SET,)
+    wholes = (ProbingSet(),)
+    group = "polysemantic"
+    kinds = frozenset({"pytorch"})
+    uses = ("targets", "captioner", "summariser", "text_to_image", "clip", "compute")
+    sources = (
+        activation_ranges, polysemantic, same_concept, concepts, scoring, pooling, seeds,
+        sample_reach, best_labels, scored,
+    )  # fmt: skip
+    by_neuron = True
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """The section's settings, and those of the steps of Describe-and-Dissect."""
+        names = {
+            "candidates", "images_per_concept", "seed", "beta", "top_images", "scoring", "select",
+            "labels",
+        }  # fmt: skip
+        steps = bench.study.dissection.model_dump(include=names)
+        return {**polysemantic_of(bench).model_dump(), "dissection": steps}
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network, and every model that takes part."""
+        prints = {
+            "captioner": bench.captioner.fingerprint(),
+            "summariser": bench.summariser.fingerprint(),
+            "text_to_image": bench.text_to_image.fingerprint(),
+            "clip": bench.clip.fingerprint(),
+        }
+        models = {name: bench.lineage.provider(found) for name, found in prints.items()}
+        return {"target": layer_provider(bench, unit), **models}
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Passes of the probing images, embeddings and captions; how many groups is seen later."""
+        every = list(work)
+        passes, images = probing_passes(bench, every)
+        if not every:
+            return {}
+        setting = polysemantic_of(bench)
+        most = len(every) * min(setting.exemplars, len(images))
+        later = self._most_later(bench, len(every), setting)
+        if passes:
+            found = {"embeddings at most": min(len(images), _AVERAGE_OF + most)}
+            return {"forward passes": passes, **found, "captions at most": most, **later}
+        samples, _ = _samples(bench, every, images)
+        needed = {name for one in samples.values() for name in one.activation}
+        return {
+            "embeddings": embeddings_to_make(bench, needed.union(images[:_AVERAGE_OF])),
+            "captions": captions_to_make(bench, needed),
+            **later,
+        }
+
+    def _most_later(self, bench: Workbench, units: int, setting: Polysemantic) -> dict[str, int]:
+        """Paintings and calls at most: every group as small as it may be."""
+        groups = units * max(setting.exemplars // setting.smallest, 1)
+        calls = CandidateConcepts().most(bench, groups)
+        return {
+            "paintings at most": ROUNDS * most_paintings(bench, groups),
+            **{f"{what} at most": count for what, count in calls.items()},
+        }
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `count`, `label`, `labels`, `concepts` and `outliers`.
+
+        Each of `concepts` has `label`, `score`, `response` (mean activation on its pictures),
+        `mass`, `exemplars`, `pictures` and `runners_up`, the largest mass first.
+        """
+        images = probing_images(bench, work[0])
+        samples, silenced = _samples(bench, work, images)
+        ready = {}
+        for one in work:
+            if one.unit in silenced:
+                yield one, silenced[one.unit]
+            else:
+                ready[one.unit] = one
+        if ready:
+            for unit, outcome in _described(bench, samples, images):
+                yield ready[unit], outcome
+
+
+def polysemantic_of(bench: Workbench) -> Polysemantic:
+    """The study's section `polysemantic`.
+
+    Raises:
+        StudyError: when it has none.
+    """
+    chosen = bench.study.polysemantic
+    if chosen is None:
+        raise StudyError(f"study {bench.study.name!r} has no section [polysemantic]; add one")
+    return chosen
+
+
+def _samples(
+    bench: Workbench, work: Sequence[Work], images: Sequence[str]
+) -> tuple[dict[Unit, _Sample], dict[Unit, Outcome]]:
+    """Exemplars of each unit, and the outcomes of units that have none."""
+    setting = polysemantic_of(bench)
+    found: dict[Unit, _Sample] = {}
+    silenced: dict[Unit, Outcome] = {}
+    for units, values in on_probing_images(bench, [one.unit for one in work], images):
+        for unit in units:
+            column = values[:, unit.neuron]
+            if is_dead(column[:, None])[0] or not_finite(column[:, None])[0]:
+                silenced[unit] = silent(column)
+                continue
+            rows = sample_reach(
+                column, images, unit.key,
+                n=setting.exemplars, reach=setting.reach, seed=setting.seed,
+            )  # fmt: skip
+            active = {images[row]: float(column[row]) for row in rows}
+            found[unit] = _Sample(active, float(column.mean(dtype=np.float64)))
+    return found, silenced
+
+
+def _described(
+    bench: Workbench, samples: Mapping[Unit, _Sample], images: Sequence[str]
+) -> Iterator[tuple[Unit, Outcome]]:
+    """Outcomes of the units that have exemplars."""
+    groups = _grouped(bench, samples, images)
+    every = [group for some in groups.values() for group in some]
+    said = captions(bench, {name for one in samples.values() for name in one.activation})
+    texts = [[said[name] for name in group.images] for group in every]
+    for group, summary in zip(every, summaries(bench, texts, "groups of exemplars"), strict=True):
+        _take(group, summary)
+    wanted = {
+        unit: {c for group in some for c in group.candidates} for unit, some in groups.items()
+    }
+    painted = _paint(bench, wanted, samples)
+    for group in every:
+        _label(bench, group, painted)
+    for unit, some in groups.items():
+        wanted[unit] |= phrases_to_try([one.labels[0]["label"] for one in some if one.labels])
+    painted = _paint(bench, wanted, samples)
+    for unit, some in groups.items():
+        yield unit, _outcome(bench, samples[unit], some, painted, said)
+
+
+def _grouped(
+    bench: Workbench, samples: Mapping[Unit, _Sample], images: Sequence[str]
+) -> dict[Unit, list[_Group]]:
+    """The groups of each unit's exemplars, largest mass first."""
+    setting = polysemantic_of(bench)
+    average = images[:_AVERAGE_OF]
+    names = {name for one in samples.values() for name in one.activation}
+    rows, vectors = embeddings(bench, names.union(average))
+    centre = vectors[[rows[name] for name in average]].mean(axis=0, dtype=np.float64)
+    found: dict[Unit, list[_Group]] = {}
+    for unit, sample in samples.items():
+        # The average picture itself has no direction, so it is in no group.
+        mine = [n for n in sample.activation if np.abs(vectors[rows[n]] - centre).max() > 0]
+        groups: Sequence[polysemantic.Cluster] = ()
+        if mine:
+            groups = concepts_of_unit(
+                vectors[[rows[name] for name in mine]],
+                [sample.activation[name] for name in mine],
+                mine, centre, shared=setting.shared, smallest=setting.smallest,
+            ).clusters  # fmt: skip
+        members = [[mine[row] for row in group.members] for group in groups]
+        found[unit] = [_Group(unit, some, [], []) for some in members or [list(sample.activation)]]
+    return found
+
+
+def _take(group: _Group, summary: Summary) -> None:
+    group.candidates = list(summary.candidates)
+    if summary.status != "ok":
+        group.failure = Outcome(summary.status, {}, summary.reason)
+
+
+def _paint(
+    bench: Workbench, concepts: Mapping[Unit, set[str]], samples: Mapping[Unit, _Sample]
+) -> _Painted:
+    """Pictures of each unit's concepts through its layer and the encoder."""
+    made = painted_concepts(bench, {one for some in concepts.values() for one in some})
+    wanted = bench.study.dissection.images_per_concept
+    kept = {concept: accepted(images, wanted) for concept, images in made.items()}
+    pictures = {concept: names for concept, names in kept.items() if names is not None}
+    files = {concept: {image["file"] for image in images} for concept, images in made.items()}
+    needs: dict[str, dict[str, set[str]]] = {}
+    for unit, some in concepts.items():
+        layer = needs.setdefault(unit.model, {}).setdefault(unit.layer, set())
+        layer.update(name for concept in some for name in pictures.get(concept, ()))
+    active: dict[tuple[str, str], Table] = {}
+    for model, layers in needs.items():
+        found = activations(bench, model, layers, f"{model}: synthetic images of groups")
+        active |= {(model, path): table for path, table in found.items()}
+    faces = {name for names in pictures.values() for name in names}
+    exemplars = {name for one in samples.values() for name in one.activation}
+    return _Painted(pictures, files, active, embeddings(bench, faces | exemplars))
+
+
+def _label(bench: Workbench, group: _Group, painted: _Painted) -> None:
+    """Score a group's candidates as Describe-and-Dissect does, or say why that cannot be done."""
+    if group.failure is not None:
+        return
+    asked = group.candidates
+    group.candidates = [concept for concept in asked if concept in painted.pictures]
+    if not group.candidates:
+        names = ", ".join(asked)
+        reason = f"the safety checker rejected the pictures of every candidate concept ({names})"
+        group.failure = Outcome("rejected", {}, reason)
+        return
+    found = _scores(bench, group.unit, group.candidates, group.images, painted)
+    if found.status != "ok":
+        group.failure = found
+        return
+    listed = found.payload["concepts"]
+    group.labels = best_labels(bench.study.dissection, listed, group.candidates)
+
+
+def _scores(
+    bench: Workbench, unit: Unit, concepts: Sequence[str], images: Sequence[str], painted: _Painted
+) -> Outcome:
+    pictures = {concept: painted.pictures[concept] for concept in concepts}
+    active = painted.active[unit.model, unit.layer]
+    return scored(bench, unit, pictures, images, active, painted.embedded)
+
+
+def _outcome(
+    bench: Workbench,
+    sample: _Sample,
+    groups: Sequence[_Group],
+    painted: _Painted,
+    said: Mapping[str, str],
+) -> Outcome:
+    failed = [group.failure for group in groups if group.failure is not None]
+    again = next((one for one in failed if one.status in RETRYABLE), None)
+    labelled = [group for group in groups if group.labels]
+    if again is not None or not labelled:
+        return again or failed[0]
+    names = [group.labels[0]["label"] for group in labelled]
+    unit = groups[0].unit
+    tried = [phrase for phrase in phrases_to_try(names) if phrase in painted.pictures]
+    responses = {phrase: painted.response(unit, phrase) for phrase in tried}
+    part = polysemantic_of(bench).response
+    one_each = one_concept_each(names, responses, sample.base, part)
+    entries = [_entry(bench, one, labelled, sample, painted, said) for one in one_each]
+    entries.sort(key=lambda entry: (-entry["mass"], entry["label"]))
+    inside = {name for group in labelled for name in group.images}
+    payload = {
+        "count": len(entries),
+        "label": " or ".join(entry["label"] for entry in entries),
+        "score": entries[0]["score"],
+        "labels": [{"label": entry["label"], "score": entry["score"]} for entry in entries],
+        "concepts": entries,
+        "outliers": _images([n for n in sample.activation if n not in inside], sample, said),
+    }
+    used = {name for group in labelled for name in group.candidates} | set(tried)
+    files = sorted({file for name in used for file in painted.files[name]})
+    return Outcome("ok", payload, notes={"files": files, "responses": responses})
+
+
+def _entry(
+    bench: Workbench,
+    one: OneConcept,
+    groups: Sequence[_Group],
+    sample: _Sample,
+    painted: _Painted,
+    said: Mapping[str, str],
+) -> dict[str, Any]:
+    """What is kept of one concept: all candidates of its groups scored together."""
+    mine = [groups[place] for place in one.groups]
+    inside = {name for group in mine for name in group.images}
+    images = [name for name in sample.activation if name in inside]
+    every = dict.fromkeys([one.label, *(name for group in mine for name in group.candidates)])
+    found = _scores(bench, mine[0].unit, list(every), images, painted).payload["concepts"]
+    others = [
+        {"label": entry["concept"], "score": entry["score"]}
+        for entry in found
+        if entry["concept"] != one.label
+    ]
+    return {
+        "label": one.label,
+        "score": next(entry["score"] for entry in found if entry["concept"] == one.label),
+        "response": painted.response(mine[0].unit, one.label),
+        "mass": float(sum(max(sample.activation[name], 0.0) for name in images)),
+        "groups": len(mine),
+        "exemplars": _images(images, sample, said),
+        "pictures": [{"image": name} for name in painted.pictures[one.label]],
+        "runners_up": others[: bench.study.dissection.labels],
+    }
+
+
+def _images(names: Sequence[str], sample: _Sample, said: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"image": name, "activation": sample.activation[name], "caption": said[name]}
+        for name in names
+    ]
