@@ -14,6 +14,7 @@ from resources.captioner import BlipCaptioner
 from resources.clip import OpenClip
 from resources.compute import Compute
 from resources.lineage_db import Lineage
+from resources.sentence_encoder import SentenceEncoder
 from resources.summariser import (
     CaptionsAsConcepts,
     ChatSummariser,
@@ -45,6 +46,7 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         summariser=_summariser(study),
         text_to_image=_painter(study, base, compute),
         clip=OpenClip(**study.clip.model_dump(), base=base, compute=compute),
+        sentences=_sentences(study, base, compute),
         log=log,
     )
 
@@ -65,6 +67,11 @@ def _painter(study: Study, base: str, compute: Compute) -> TextToImage:
         return WorldPainter()
     settings = study.text_to_image.model_dump(exclude={"kind"})
     return DiffusersTextToImage(**settings, base=base, compute=compute)
+
+
+def _sentences(study: Study, base: str, compute: Compute) -> SentenceEncoder | None:
+    named = study.evaluation.sentence_encoder if study.evaluation else None
+    return SentenceEncoder(model=named, base=base, compute=compute) if named else None
 
 
 def find_units(bench: Workbench) -> UnitIndex:

@@ -10,25 +10,24 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
 from dnd_assets.ablations import SEPARATOR, ablation, variants
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.errors import NotFoundError, TableError, nearest
-from dnd_assets.evaluate import Texts, read_labels, read_truths
+from dnd_assets.errors import NotFoundError, TableError
 from dnd_assets.known_answers.target import is_correct
 from dnd_assets.known_answers.target import truths as known_truths
 from dnd_assets.methods.metrics import TextEncoder, mean_interval, similarities
 from dnd_assets.study import Study
+from dnd_assets.unit_texts import by_key, read_labels, read_truths
 from dnd_assets.units import Unit
 from resources.lineage_db import Lineage
 
 DND: Final = "dnd"
 """What the study's own labels are called."""
 _SUFFIX: Final = "_labels"
-_Entry = TypeVar("_Entry")
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
 
 
@@ -383,33 +382,7 @@ def imported(name: str, path: Path, units: Sequence[Unit]) -> Method:
     """
     texts = read_labels(path)
     blank: dict[str, str | None] = dict.fromkeys(texts.blank)
-    return Method(name, _by_key(texts, {**blank, **texts.by_unit}, units), path.name)
-
-
-def _by_key(texts: Texts, found: Mapping[str, _Entry], units: Sequence[Unit]) -> dict[str, _Entry]:
-    """A file's entries by key, for those of the units that it holds.
-
-    Raises:
-        TableError: when it holds none of them.
-    """
-    keyed = {unit.key: found[unit.key] for unit in units if unit.key in found}
-    if keyed:
-        return keyed
-    numbered = {u.key: found[str(u.neuron)] for u in units if str(u.neuron) in found}
-    layers = sorted({unit.key.rpartition("/")[0] for unit in units})
-    if numbered and len(layers) == 1:
-        return numbered
-    if numbered:
-        raise TableError(
-            f"{texts.path} numbers its units, which does not tell the layers "
-            f"{', '.join(layers[:3])} apart. Compare one of them: dnd compare {layers[0]}"
-        )
-    one = next(iter(found), "none")
-    close = ", ".join(nearest(one, [unit.key for unit in units]))
-    raise TableError(
-        f"{texts.path} holds none of the units that are compared. A unit of the file: {one}; "
-        f"units compared: {close}. Name the units alike."
-    )
+    return Method(name, by_key(texts, {**blank, **texts.by_unit}, units), path.name)
 
 
 def reference(study: Study, units: Sequence[Unit], truths: Path | None = None) -> Reference:
@@ -424,7 +397,7 @@ def reference(study: Study, units: Sequence[Unit], truths: Path | None = None) -
     groups = {unit.key: unit.key.rpartition("/")[0] for unit in units}
     if truths is not None:
         read = read_truths(truths)
-        true = _by_key(read, read.by_unit, units)
+        true = by_key(read, read.by_unit, units)
         texts = {unit: (text,) for unit, text in true.items()}
         return Reference(groups, texts, lambda u, said: said == true[u] if u in true else None)
     return _known(units) if has_known_answers(study) else Reference(groups)

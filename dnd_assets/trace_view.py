@@ -19,7 +19,8 @@ def tree(trace: Trace) -> Tree:
     first = next(iter(trace.steps.values()))
     name = first.payload.get("label") or f"no label ({first.record['status']})"
     root = Tree(f"[bold]{escape(trace.unit)}[/bold]  {escape(str(name))}")
-    for asset, describe in _DESCRIBE.items():
+    measured = {asset: _metrics for asset in trace.steps if asset.endswith("_metrics")}
+    for asset, describe in (measured | _DESCRIBE).items():
         if asset in trace.steps:
             _branch(root, trace, trace.steps[asset], describe)
     _images(root, trace)
@@ -46,6 +47,23 @@ def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
 def _labels(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("labels", []):
         branch.add(f"{entry['score']:9.4f}  {escape(entry['label'])}")
+
+
+def _metrics(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    if not payload:
+        return
+    branch.add(f"label: {escape(payload['label'])}, truth: {escape(payload['truth'] or 'unknown')}")
+    for name, value in payload["metrics"].items():
+        shown = f"{value:9.4f}" if value is not None else f"{'-':>9}"
+        reason = payload["reasons"].get(name, "")
+        branch.add(escape(f"{shown}  {name}{': ' * bool(reason)}{reason}"))
+    for image in payload["pictures"]:
+        word = " rejected by the safety checker" if image["rejected"] else ""
+        branch.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
+
+
+def _held_out(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    branch.add(f"{payload['images']:,} images")
 
 
 def _scores(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
@@ -98,6 +116,7 @@ _DESCRIBE = {
     "labels": _labels,
     "clip_dissect_labels": _labels,
     "concept_activations": _concept_set,
+    "held_out_images": _held_out,
     "scores": _scores,
     "synthetic_images": _synthetic,
     "candidate_concepts": _candidates,

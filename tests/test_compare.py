@@ -167,7 +167,7 @@ def test_files_name_units_by_key_or_by_number(file):
 
 
 def test_numbers_do_not_tell_layers_apart(file):
-    with pytest.raises(TableError, match="Compare one of them: dnd compare net/fc"):
+    with pytest.raises(TableError, match="ask for one layer alone: net/fc"):
         imported("one", file("unit,label\n0,up\n"), [*UNITS, Unit("net", "other", 0)])
 
 

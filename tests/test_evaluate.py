@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError, TableError
-from dnd_assets.evaluate import evaluate, read_labels, read_truths
+from dnd_assets.evaluate import evaluate
 from dnd_assets.methods.metrics import mean_interval
 from dnd_assets.results import export
+from dnd_assets.unit_texts import read_labels, read_truths
 
 PLANE = {"right": (1, 0), "up": (0, 1), "between": (0.6, 0.8), "left": (-1, 0), "=up": (0, 1)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
@@ -17,6 +17,7 @@ ROUNDS = 2
 """A concept may be painted up to this many times Q before its rejections drop it."""
 
 Images = list[dict[str, Any]]
+Request = Callable[[str, int], PaintRequest]
 
 
 class SyntheticImages(Stage):
@@ -63,26 +64,36 @@ class SyntheticImages(Stage):
         proposals = {
             one.unit: one.inputs["candidate_concepts"].payload["candidates"] for one in work
         }
-        painted = _paint(bench, sorted({c for found in proposals.values() for c in found}))
-        wanted = bench.study.dissection.images_per_concept
+        wanted, seed = bench.study.dissection.images_per_concept, bench.study.dissection.seed
+        concepts = sorted({c for found in proposals.values() for c in found})
+        painted = paint(
+            bench, concepts, wanted, lambda concept, index: _request(concept, index, seed)
+        )
         for one in work:
             yield one, _outcome({c: painted[c] for c in proposals[one.unit]}, wanted)
 
 
-def _paint(bench: Workbench, concepts: Sequence[str]) -> dict[str, Images]:
-    """Pictures of each concept until Q of them are accepted or the rounds are used up."""
-    wanted, seed = bench.study.dissection.images_per_concept, bench.study.dissection.seed
+def paint(
+    bench: Workbench, concepts: Sequence[str], wanted: int, request: Request
+) -> dict[str, Images]:
+    """Pictures of each concept until so many are accepted or the rounds are used up.
+
+    Args:
+        bench: the workbench.
+        concepts: what to paint.
+        wanted: how many accepted pictures each of them needs.
+        request: the request for a concept and the index of a picture.
+    """
     painted: dict[str, Images] = {concept: [] for concept in concepts}
     for _ in range(ROUNDS):
         requests = {}
         for concept, images in painted.items():
             lacking = wanted - sum(not image["rejected"] for image in images)
             for index in range(len(images), len(images) + lacking):
-                requests[concept, index] = _request(concept, index, seed)
+                requests[concept, index] = request(concept, index)
         found = paintings(bench, requests.values()) if requests else {}
-        for (concept, index), request in requests.items():
-            entry = {"index": index, "seed": request.seed, **found[request]}
-            painted[concept].append(entry)
+        for (concept, index), one in requests.items():
+            painted[concept].append({"index": index, "seed": one.seed, **found[one]})
     return painted
 
 
