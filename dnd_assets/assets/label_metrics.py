@@ -50,6 +50,15 @@ METRICS = (
 )  # fmt: skip
 """Every metric, in the order of tables."""
 SUFFIX = "_metrics"
+
+
+def _simulation(activations: detection.Floats, present: detection.Floats) -> float:
+    """The label predicts 1 where it is shown and 0 elsewhere."""
+    return detection.simulation_score(presence.shown(present).astype(np.float64), activations)
+
+
+ON_IMAGES: Mapping[str, detection.Metric] = {**detection.DETECTION, "simulation": _simulation}
+"""The metrics of a unit's activations and its label's presence on held-out images."""
 _DIGITS = 6
 _NO_SCALE = "the unit's activation is the same on every held-out image"
 _NONE_SHOWN = "no held-out image counts as showing the label"
@@ -343,12 +352,9 @@ def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix
 
 def _on_images(board: _Board, natural: Matrix, present: NDArray[np.float64]) -> None:
     """Detection: does the unit fire where the label is (METHODS, section 4)."""
-    shown = presence.shown(present)
-    constant = _NO_SCALE if natural.min() == natural.max() else _NONE_SHOWN
-    for name, metric in detection.DETECTION.items():
-        board.put(name, metric(natural, present), constant)
-    simulated = shown.astype(np.float64)
-    board.put("simulation", detection.simulation_score(simulated, natural), constant)
+    reason = _NO_SCALE if natural.min() == natural.max() else _NONE_SHOWN
+    for name, metric in ON_IMAGES.items():
+        board.put(name, metric(natural, present), reason)
 
 
 def _against_truth(board: _Board, case: _Case, label: str, truth: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from dnd_assets.assets.held_out_images import evaluation_of
 from dnd_assets.bench import find_units
 from dnd_assets.errors import StudyError
 from dnd_assets.study import Study
 from dnd_assets.unit_texts import by_key, read_truths
+from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
 CATEGORIES = "categories"
@@ -44,16 +44,21 @@ def truths_of(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
     }
 
 
-def check_truths(study: Study) -> None:
+def check_truths(study: Study, units: Sequence[Unit]) -> None:
     """See that the file of truths, if the study names one, is there and sound.
+
+    Args:
+        study: the study.
+        units: all of its units.
 
     Raises:
         NotFoundError: when it is not there.
-        TableError: when it cannot be understood.
+        TableError: when it cannot be understood or holds none of the units.
     """
     named = study.evaluation.truths if study.evaluation else None
     if named is not None and named != CATEGORIES:
-        read_truths(Path(study.path(named)))
+        read = read_truths(study.path(named))
+        by_key(read, read.by_unit, units)
 
 
 def _categories(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
