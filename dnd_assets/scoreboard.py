@@ -18,7 +18,7 @@ from dnd_assets.compare import Comparison, Method, Pair, Row
 from dnd_assets.errors import TableError
 from dnd_assets.files import write_atomic
 from dnd_assets.means import Mean
-from dnd_assets.metric_means import MetricMean, Report, Soundness
+from dnd_assets.metric_means import WORTHLESS, MetricMean, Report, Soundness
 from dnd_assets.results import export
 from dnd_assets.tables import read_text
 
@@ -43,24 +43,18 @@ def show(found: Comparison, out: Console) -> None:
 
 
 def metrics_table(means: Sequence[MetricMean]) -> Table:
-    """Metrics by method, of one group: mean and interval, and the units that have no value."""
-    methods = list(dict.fromkeys(one.method for one in means))
-    known = {(one.metric, one.method): one for one in means}
-    table = Table(box=None, pad_edge=False)
-    table.add_column("metrics by method", no_wrap=True)
-    for method in methods:
-        for name in (escape(method), "95 %", "units"):
-            table.add_column(name, justify="right", no_wrap=True)
+    """Metrics by method, of one group: mean, interval, units, and units without a value."""
+    table = Table(box=None, pad_edge=False, title="metrics by method", title_justify="left")
+    for name in ("metric", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("mean", "95 %", "units", "without"):
+        table.add_column(name, justify="right", no_wrap=True)
     for metric in dict.fromkeys(one.metric for one in means):
-        cells = (_metric(known.get((metric, method))) for method in methods)
-        table.add_row(metric, *(cell for some in cells for cell in some))
+        for place, one in enumerate(one for one in means if one.metric == metric):
+            cells = (f"{one.mean.mean:.3f}", _ends(one.mean), f"{one.mean.units:,}")
+            without = f"{one.without:,}" if one.without else ""
+            table.add_row("" if place else metric, escape(one.method), *cells, without)
     return table
-
-
-def _metric(found: MetricMean | None) -> tuple[str, str, str]:
-    if found is None:
-        return "-", "", ""
-    return f"{found.mean.mean:.3f}", _ends(found.mean), f"{found.mean.units:,}"
 
 
 def show_evaluation(report: Report, classes: Sequence[ClassPrediction], out: Console) -> None:
@@ -78,15 +72,18 @@ def show_evaluation(report: Report, classes: Sequence[ClassPrediction], out: Con
 
 def _sanity_table(checks: Sequence[Soundness]) -> Table:
     """Mean with labels as they are and made wrong, the share of units that fell, the verdict."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("is the metric sound", "method", "labels made wrong", "mean", "then", "fell"):
-        table.add_column(name, justify="right" if name in ("mean", "then", "fell") else "left")
-    table.add_column("")
+    title = "are the metrics sound: do they fall when labels are made wrong"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for name in ("metric", "method", "made wrong"):
+        table.add_column(name, no_wrap=True)
+    for name in ("mean", "then", "fell"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for one in checks:
         check = one.check
         numbers = (f"{check.plain:.3f}", f"{check.changed:.3f}", f"{check.dropped:.0%}")
         cells = numbers if check.units else ("-", "-", "-")
-        style = "red" if one.verdict == "WORTHLESS" else ""
+        style = "red" if one.verdict == WORTHLESS else ""
         table.add_row(
             check.metric, escape(one.method), check.check, *cells, one.verdict, style=style
         )
@@ -98,17 +95,20 @@ def _classes_table(found: Sequence[ClassPrediction]) -> Table:
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for name in ("layer", "method"):
         table.add_column(name, no_wrap=True)
-    names = ("labelled", "inputs", "right", "95 %", "most common class", "weights ~ likeness")
-    for name in names:
-        table.add_column(name, justify="right")
+    for name in ("right", "95 %", "labels", "weights ~ likeness"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in found:
         told = [one.correlation, one.top_correlation]
-        likeness = ", top 50,000: ".join(f"{value:.3f}" for value in told if value is not None)
-        fed, inputs = one.feeds
-        table.add_row(
-            one.layer, escape(one.method), f"{one.labelled:,}", f"{fed:,} of {inputs:,}",
-            f"{one.right.mean:.1%}", _percent(one.right), f"{one.most_common:.1%}", likeness or "-",
-        )  # fmt: skip
+        likeness = ", top ".join(f"{value:.3f}" for value in told if value is not None)
+        cells = (f"{one.right.mean:.1%}", _percent(one.right), f"{one.labelled:,}")
+        table.add_row(one.layer, escape(one.method), *cells, likeness or "-")
+    fed, inputs = found[0].feeds
+    table.caption = (
+        f"{found[0].classes:,} classes, the most common {found[0].most_common:.1%} of "
+        f"{found[0].right.units:,} images; {found[0].layer} gives {fed:,} of the last layer's "
+        f"{inputs:,} inputs"
+    )
+    table.caption_justify = "left"
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,9 +185,10 @@ class LabelMetrics(Stage):
         images = images_of(bench, work[0].inputs[HELD_OUT_IMAGES])
         labels = {one.unit: self._label(one) for one in work}
         case = _case(bench, labels, images)
+        accepted = {label: _accepted(pictures) for label, pictures in case.pictures.items()}
         for model in dict.fromkeys(one.unit.model for one in work):
             mine = {unit: label for unit, label in labels.items() if unit.model == model}
-            needs = _needs(mine, images, case.pictures)
+            needs = _needs(mine, images, accepted)
             found = activations(bench, model, needs, f"{model}: held-out images")
             for one in work:
                 if one.unit.model == model:
@@ -227,21 +228,18 @@ def _all(requests: _Requests) -> list[PaintRequest]:
 
 
 def _expected_passes(
-    labels: Mapping[Unit, str],
-    images: Sequence[str],
-    requests: _Requests,
-    known: _Known,
+    labels: Mapping[Unit, str], images: Sequence[str], requests: _Requests, known: _Known
 ) -> dict[str, dict[str, set[str]]]:
     """What each layer of each model has to see; a picture goes by its request until painted."""
-    needs: dict[str, dict[str, set[str]]] = {}
-    for unit, label in labels.items():
-        seen = needs.setdefault(unit.model, {}).setdefault(unit.layer, set(images))
-        for one in requests[label]:
-            if one not in known:
-                seen.add(painting_id(one))
-            elif not known[one]["rejected"]:
-                seen.add(known[one]["image"])
-    return needs
+    pictures: dict[str, set[str]] = {}
+    for label, some in requests.items():
+        painted = [known[one] for one in some if one in known]
+        pictures[label] = {one["image"] for one in painted if not one["rejected"]}
+        pictures[label] |= {painting_id(one) for one in some if one not in known}
+    return {
+        model: _needs({u: text for u, text in labels.items() if u.model == model}, images, pictures)
+        for model in dict.fromkeys(unit.model for unit in labels)
+    }
 
 
 def _truths(bench: Workbench, units: Iterable[Unit]) -> dict[Unit, str]:
@@ -284,13 +282,15 @@ def _accepted(pictures: Images) -> list[str]:
 
 
 def _needs(
-    labels: Mapping[Unit, str], images: Sequence[str], pictures: Mapping[str, Images]
+    labels: Mapping[Unit, str], images: Sequence[str], pictures: Mapping[str, Collection[str]]
 ) -> dict[str, set[str]]:
-    """The pictures that each layer of a model has to see."""
-    needs: dict[str, set[str]] = {}
-    for unit, label in labels.items():
-        needs.setdefault(unit.layer, set(images)).update(_accepted(pictures[label]))
-    return needs
+    """The pictures that each layer of a model has to see.
+
+    Each layer sees those of all labels: it costs nothing in the same pass, and a label that another
+    method gives to a unit of another layer then needs no pass of its own, in whatever order.
+    """
+    everything = set(images).union(*(pictures[label] for label in labels.values()))
+    return {unit.layer: everything for unit in labels}
 
 
 def _outcome(
