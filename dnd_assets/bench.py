@@ -18,6 +18,7 @@ from resources.conse import Conse
 from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
 from resources.retrieval import RetrievalCaptioner, RetrievalTextToImage
+from resources.sentence_encoder import SentenceEncoder
 from resources.summariser import (
     CaptionsAsConcepts,
     ChatSummariser,
@@ -49,6 +50,7 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         summariser=_summariser(study),
         text_to_image=_painter(study, home, compute, clip),
         clip=clip,
+        sentences=_sentences(study, str(study.folder), compute),
         log=log,
     )
 
@@ -95,6 +97,11 @@ def _painter(study: Study, home: Path, compute: Compute, clip: ImageTextEncoder)
         return RetrievalTextToImage(collection=_collection(study, home, clip))
     settings = study.text_to_image.model_dump(exclude={"kind"})
     return DiffusersTextToImage(**settings, base=str(study.folder), compute=compute)
+
+
+def _sentences(study: Study, base: str, compute: Compute) -> SentenceEncoder | None:
+    named = study.evaluation.sentence_encoder if study.evaluation else None
+    return SentenceEncoder(model=named, base=base, compute=compute) if named else None
 
 
 def find_units(bench: Workbench) -> UnitIndex:

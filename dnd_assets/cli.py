@@ -96,12 +96,18 @@ def _check_names(study: Study, units: list[str]) -> None:
 
     check_paths(study)
     check_concepts(study)
+    if study.evaluation is not None:
+        check_paths(study, "evaluation")
     from dnd_assets.label_files import check_imported
     from dnd_assets.selection import select_units, target_networks
 
     known = select_units(study, target_networks(study, state_folder()))
     known.select(units)
     check_imported(study, list(known.values()))
+    if study.evaluation is not None:
+        from dnd_assets.assets.truths import check_truths
+
+        check_truths(study, list(known.values()))
 
 
 @app.command()
@@ -409,7 +415,13 @@ def doctor(study: StudyOption = None) -> None:
 
 @app.command()
 def evaluate(
-    labels: Annotated[Path, typer.Option(help="CSV with a column of units and one of labels.")],
+    units: Annotated[
+        list[str] | None, typer.Argument(help="With --study: keys, prefixes or ranges.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV with a column of units and one of labels.")
+    ] = None,
+    study: StudyOption = None,
     truths: Annotated[
         Path | None,
         typer.Option(help="CSV, or text whose line i is unit i's; default: a column beside."),
@@ -418,12 +430,25 @@ def evaluate(
         str,
         typer.Option(help="A sentence encoder, as folder or hub id; or the folder of a CLIP."),
     ] = "sentence-transformers/all-mpnet-base-v2",
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    classes: Annotated[
+        bool, typer.Option("--classes", help="With --study: classes read off unit labels, too.")
+    ] = False,
+    form: Annotated[Literal["table", "json", "csv"], typer.Option("--format", "-f")] = "table",
 ) -> None:
-    """How near labels are to what their units are known to respond to.
+    """How good labels are: a file's against the truth, or a study's by its metrics.
+
+    Without --labels: means of the metrics that section [evaluation] of the study asks for, by
+    layer and method, and whether the metrics themselves are sound.
 
     Example: dnd evaluate --labels labels.csv --truths imagenet_classes.txt
     """
+    if labels is None:
+        if truths is not None:
+            raise typer.BadParameter("--truths goes with --labels; a study names its own truths")
+        _evaluate_study(load_study(study), units or [], form, classes=classes)
+        return
+    if study is not None or units or classes or form == "csv":
+        raise typer.BadParameter("--labels goes without --study, units, --classes and --format csv")
     from dnd_assets.evaluate import evaluate as compare
 
     space = _text_space(encoder)
@@ -434,6 +459,28 @@ def evaluate(
         return
     for line in found.lines():
         out.print(line, markup=False)
+
+
+def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool) -> None:
+    from dnd_assets.bench import build_bench, find_units
+    from dnd_assets.class_prediction import predict
+    from dnd_assets.metric_means import evaluate_study
+    from dnd_assets.results import export
+    from dnd_assets.scoreboard import show_evaluation
+
+    bench = build_bench(study, state_folder(), partial(err.print, "  ", markup=False, sep=""))
+    chosen = find_units(bench).select(units)
+    report = evaluate_study(bench, chosen)
+    predicted = predict(bench, chosen) if classes else []
+    if form == "table":
+        show_evaluation(report, predicted, out)
+    elif form == "json":
+        told = {**report.as_json(), "classes": [one.as_json() for one in predicted]}
+        sys.stdout.write(json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        import pandas as pd
+
+        sys.stdout.write(export(pd.DataFrame(report.rows()), "csv").decode())
 
 
 def _text_space(encoder: str) -> OpenClip | SentenceEncoder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +19,14 @@ from dnd_assets.bench import build_bench, find_units
 from dnd_assets.errors import NotFoundError, TableError
 from dnd_assets.known_answers.target import is_correct
 from dnd_assets.known_answers.target import truths as known_truths
-from dnd_assets.methods.metrics import TextEncoder, mean_interval, similarities
+from dnd_assets.means import Mean, mean_of
+from dnd_assets.methods.metrics import TextEncoder, similarities
+from dnd_assets.metric_means import DND, MetricMean, method_name, metric_means
 from dnd_assets.study import Study
 from dnd_assets.unit_texts import by_key, read_labels, read_truths
 from dnd_assets.units import Unit
 from resources.lineage_db import Lineage
 
-DND: Final = "dnd"
-"""What the study's own labels are called."""
 _SUFFIX: Final = "_labels"
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
 
@@ -59,21 +59,6 @@ class Reference:
     groups: Mapping[str, str]
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     right: Callable[[str, str | None], bool | None] = lambda unit, label: None
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over units with its 95 % bootstrap interval; no interval for a single unit."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    units: int
-
-    @property
-    def count(self) -> int:
-        """How many units it is, when the mean is a share."""
-        return round(self.mean * self.units)
 
 
 @dataclass(frozen=True)
@@ -129,11 +114,13 @@ class Comparison:
         methods: the methods, in their given order.
         rows: one for each group and each method that has been asked for any of its units.
         pairs: one for each group and two methods with a common labelled unit.
+        metrics: means of the metrics that the study has of its labels.
     """
 
     methods: tuple[Method, ...]
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
+    metrics: tuple[MetricMean, ...] = ()
 
     @property
     def groups(self) -> list[str]:
@@ -150,6 +137,7 @@ class Comparison:
             "methods": [{"method": one.name, "setting": one.setting} for one in self.methods],
             "rows": [asdict(row) for row in self.rows],
             "agreement": [asdict(pair) for pair in self.pairs],
+            "metrics": [one.as_json() for one in self.metrics],
         }
 
 
@@ -206,7 +194,7 @@ def _row(
     words = (
         float(np.mean([len(label.split()) for label in labelled.values()])) if labelled else None
     )
-    return Row(group, method.name, len(units), len(labelled), words, _mean(right), _mean(near))
+    return Row(group, method.name, len(units), len(labelled), words, mean_of(right), mean_of(near))
 
 
 def _nearness(
@@ -230,15 +218,6 @@ def _pair(
     same = np.mean([a == b for a, b in zip(said, also, strict=True)])
     near = None if encoder is None else float(similarities(said, also, encoder).mean())
     return Pair(group, one.name, other.name, len(units), float(same), near)
-
-
-def _mean(values: Sequence[float]) -> Mean | None:
-    if not values:
-        return None
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Mean(mean, None, None, len(values))
-    return Mean(mean, *mean_interval(values), len(values))
 
 
 @dataclass(frozen=True)
@@ -271,7 +250,9 @@ class Request:
             NotFoundError: when the study or an ablation has no label of these units.
         """
         stored = stored_methods(self.lineage, self.study, self.names, self.units)
-        return compare([*stored, *self.given], self.known, encoder)
+        found = compare([*stored, *self.given], self.known, encoder)
+        means = metric_means(self.lineage, self.study.name, self.known.groups)
+        return replace(found, metrics=tuple(means))
 
 
 def request(
@@ -328,7 +309,7 @@ def stored_methods(
         found.append(_required(variant, name, columns, str(ablation(name))))
     for asset, labels in own.items():
         if asset != "labels":
-            found.append(Method(asset.removesuffix(_SUFFIX).replace("_", "-"), labels, asset))
+            found.append(Method(method_name(asset), labels, asset))
     return found
 
 

@@ -29,10 +29,12 @@ _STEPS = {
     "step_3_selection": "Synthetic images, scores and labels.",
     "baselines": "Labels of other methods.",
     "polysemantic": "How many concepts units answer to.",
+    "evaluation": "Metrics of finished labels.",
 }
 """The groups of the interface, each with a job of its own."""
 RESOURCES = (
-    *ALWAYS, "compute", "targets", "captioner", "summariser", "text_to_image", "clip"
+    *ALWAYS, "compute", "targets", "captioner", "summariser", "text_to_image", "clip",
+    "sentences",
 )  # fmt: skip
 
 
@@ -66,10 +68,16 @@ def build_definitions(
         asset_checks=stage_checks(bench, stages, units),
         jobs=_jobs(study, partitions),
         sensors=[_automation()],
-        resources={name: getattr(bench, name) for name in RESOURCES},
+        resources=_resources(bench),
         executor=dg.in_process_executor,
         metadata={"study": study.name, "state folder": str(bench.home)},
     )
+
+
+def _resources(bench: Workbench) -> dict[str, Any]:
+    """What assets ask for by name; a study without sentence encoder has none."""
+    found = {name: getattr(bench, name) for name in RESOURCES}
+    return {name: resource for name, resource in found.items() if resource is not None}
 
 
 def _spec(

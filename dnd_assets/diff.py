@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dnd_assets.errors import not_found
 from dnd_assets.lineage.explain import Change, Version, explain, image_changes, versions
+from dnd_assets.lineage.records import UNPARTITIONED
 from dnd_assets.results import label_assets
 from dnd_assets.workbench import Workbench
 
@@ -113,7 +114,8 @@ def changes(bench: Workbench, asset: str, unit: str, old: Version, new: Version)
 def _manifest(bench: Workbench, unit: str, version: Version) -> Sequence[str]:
     """The images of the probing set that a version was made from."""
     while "probing_set" not in version.preimage["inputs"]:
-        name, wanted = next(iter(version.preimage["inputs"].items()))
+        inputs = version.preimage["inputs"].items()
+        name, wanted = next(item for item in inputs if item[0] not in UNPARTITIONED)
         found = versions(bench.lineage.query, bench.study.name, name, unit)
         version = next(one for one in reversed(found) if one.data_version == wanted)
     wanted = version.preimage["inputs"]["probing_set"]

@@ -20,11 +20,14 @@ from PIL import Image
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files import sha256, write_atomic
 from dnd_assets.methods.images import UnreadableImage, decode
-from dnd_assets.study import ProbingSet, Study
+from dnd_assets.study import Images, Study, World
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
+
+PROBING = "probing_set"
+"""The section that names the images units are probed with."""
 
 
 @dataclass(frozen=True)
@@ -73,66 +76,75 @@ class Manifest:
         return tuple(file for file in self.files if file.quarantined)
 
 
-def image_paths(study: Study, home: Path) -> list[Path]:
-    """The files that the study's probing set names, ordered by path, each once.
+def image_paths(study: Study, home: Path, section: str = PROBING) -> list[Path]:
+    """The files that a section of the study names, ordered by path, each once.
 
     Args:
-        study: the study; its `probing_set` names folders, a list or a generated world.
+        study: the study.
         home: the state folder; generated images go to `home/probing`.
+        section: the section that names folders, a list or a generated world.
 
     Raises:
         StudyError: when a folder or list is missing, the list is no text, or there is not one
             image file.
     """
-    probing = study.probing_set
+    images = _images(study, section)
     found: set[Path] = set()
-    for name in probing.folders:
-        found.update(_in_folder(study.path(name), name))
-    if probing.image_list is not None:
-        found.update(_in_list(study.path(probing.image_list), probing.image_list))
-    if probing.world is not None:
-        found.update(_world(probing, home))
+    for name in images.folders:
+        found.update(_in_folder(study.path(name), name, section))
+    if images.image_list is not None:
+        found.update(_in_list(study.path(images.image_list), images.image_list, section))
+    if images.world is not None:
+        found.update(_world(images.world, home))
     if not found:
-        raise StudyError(f"the image list {probing.image_list!r} names no image; add paths to it.")
+        raise StudyError(f"the image list {images.image_list!r} names no image; add paths to it.")
     return sorted(found)
 
 
-def check_paths(study: Study) -> None:
-    """See that the study's folders and list are there, without looking inside.
+def check_paths(study: Study, section: str = PROBING) -> None:
+    """See that the folders and list of a section are there, without looking inside.
 
     Raises:
         StudyError: naming what is missing and what is nearest.
     """
-    for name in study.probing_set.folders:
-        _check_folder(study.path(name), name)
-    if study.probing_set.image_list is not None:
-        _check_list(study.path(study.probing_set.image_list), study.probing_set.image_list)
+    images = _images(study, section)
+    for name in images.folders:
+        _check_folder(study.path(name), name, section)
+    if images.image_list is not None:
+        _check_list(study.path(images.image_list), images.image_list, section)
 
 
-def _check_folder(folder: Path, name: str) -> None:
+def _images(study: Study, section: str) -> Images:
+    found: Images | None = getattr(study, section)
+    if found is None:
+        raise StudyError(f"study {study.name!r} has no section [{section}]; add one with images.")
+    return found
+
+
+def _check_folder(folder: Path, name: str, section: str) -> None:
     if not folder.is_dir():
-        raise StudyError(f"probing_set.folders names {name!r}, but {_missing(folder, 'folder')}")
+        raise StudyError(f"{section}.folders names {name!r}, but {_missing(folder, 'folder')}")
 
 
-def _check_list(path: Path, name: str) -> None:
+def _check_list(path: Path, name: str, section: str) -> None:
     if not path.is_file():
-        raise StudyError(f"probing_set.image_list names {name!r}, but {_missing(path, 'file')}")
+        raise StudyError(f"{section}.image_list names {name!r}, but {_missing(path, 'file')}")
 
 
-def _in_folder(folder: Path, name: str) -> list[Path]:
-    _check_folder(folder, name)
+def _in_folder(folder: Path, name: str, section: str) -> list[Path]:
+    _check_folder(folder, name, section)
     walk = (Path(root) / file for root, _, files in os.walk(folder) for file in files)
     paths = [path for path in walk if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise StudyError(
             f"folder {folder} holds no image file ({', '.join(sorted(SUFFIXES))}). Put images "
-            "there or name another folder under probing_set.folders."
+            f"there or name another folder under {section}.folders."
         )
     return paths
 
 
-def _in_list(path: Path, name: str) -> list[Path]:
-    _check_list(path, name)
+def _in_list(path: Path, name: str, section: str) -> list[Path]:
+    _check_list(path, name, section)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -149,12 +161,11 @@ def _missing(path: Path, what: str) -> str:
     return f"there is no {what} {path}; {beside}. Correct the path in the study."
 
 
-def _world(probing: ProbingSet, home: Path) -> list[Path]:
+def _world(world: World, home: Path) -> list[Path]:
     # Imported late: only studies of the generated world need it.
     from dnd_assets.known_answers.world import write_probing_set
 
-    assert probing.world is not None
-    count, seed = probing.world.count, probing.world.seed
+    count, seed = world.count, world.seed
     return write_probing_set(home / "probing" / f"known-answers-{count}-{seed}", count, seed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -12,9 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.compare import Comparison, Mean, Method, Pair, Row
+from dnd_assets.class_prediction import ClassPrediction
+from dnd_assets.compare import Comparison, Method, Pair, Row
 from dnd_assets.errors import TableError
 from dnd_assets.files import write_atomic
+from dnd_assets.means import Mean
+from dnd_assets.metric_means import WORTHLESS, MetricMean, Report, Soundness
 from dnd_assets.results import export
 from dnd_assets.tables import read_text
 
@@ -32,7 +36,80 @@ def show(found: Comparison, out: Console) -> None:
         alike = _agreement(found, group, [row.method for row in rows])
         if alike is not None:
             out.print(alike)
+        measured = [one for one in found.metrics if one.group == group]
+        if measured:
+            out.print(metrics_table(measured))
         out.print()
+
+
+def metrics_table(means: Sequence[MetricMean]) -> Table:
+    """Metrics by method, of one group: mean, interval, units, and units without a value."""
+    table = Table(box=None, pad_edge=False, title="metrics by method", title_justify="left")
+    for name in ("metric", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("mean", "95 %", "units", "without"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for metric in dict.fromkeys(one.metric for one in means):
+        for place, one in enumerate(one for one in means if one.metric == metric):
+            cells = (f"{one.mean.mean:.3f}", _ends(one.mean), f"{one.mean.units:,}")
+            without = f"{one.without:,}" if one.without else ""
+            table.add_row("" if place else metric, escape(one.method), *cells, without)
+    return table
+
+
+def show_evaluation(report: Report, classes: Sequence[ClassPrediction], out: Console) -> None:
+    """Print the metrics of each layer, what the sanity checks say of them, and the classes."""
+    for layer in dict.fromkeys(one.group for one in report.means):
+        out.print(layer, style="bold", markup=False)
+        out.print(metrics_table([one for one in report.means if one.group == layer]))
+        checks = [one for one in report.checks if one.layer == layer]
+        if checks:
+            out.print(_sanity_table(checks))
+        out.print()
+    if classes:
+        out.print(_classes_table(classes))
+
+
+def _sanity_table(checks: Sequence[Soundness]) -> Table:
+    """Mean with labels as they are and made wrong, the share of units that fell, the verdict."""
+    title = "are the metrics sound: do they fall when labels are made wrong"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for name in ("metric", "method", "made wrong"):
+        table.add_column(name, no_wrap=True)
+    for name in ("mean", "then", "fell"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for one in checks:
+        check = one.check
+        numbers = (f"{check.plain:.3f}", f"{check.changed:.3f}", f"{check.dropped:.0%}")
+        cells = numbers if check.units else ("-", "-", "-")
+        style = "red" if one.verdict == WORTHLESS else ""
+        table.add_row(
+            check.metric, escape(one.method), check.check, *cells, one.verdict, style=style
+        )
+    return table
+
+
+def _classes_table(found: Sequence[ClassPrediction]) -> Table:
+    title = "class of an image, read off the label of its most contributing unit"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for name in ("layer", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("right", "95 %", "labels", "weights ~ likeness"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        told = [one.correlation, one.top_correlation]
+        likeness = ", top ".join(f"{value:.3f}" for value in told if value is not None)
+        cells = (f"{one.right.mean:.1%}", _percent(one.right), f"{one.labelled:,}")
+        table.add_row(one.layer, escape(one.method), *cells, likeness or "-")
+    fed, inputs = found[0].feeds
+    table.caption = (
+        f"{found[0].classes:,} classes, the most common {found[0].most_common:.1%} of "
+        f"{found[0].right.units:,} images; {found[0].layer} gives {fed:,} of the last layer's "
+        f"{inputs:,} inputs"
+    )
+    table.caption_justify = "left"
+    return table
 
 
 def _measures(group: str, rows: list[Row]) -> Table:

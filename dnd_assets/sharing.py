@@ -49,8 +49,22 @@ def captions_to_make(bench: Workbench, images: Iterable[str]) -> int:
 def paintings_to_make(bench: Workbench, requests: Iterable[PaintRequest]) -> int:
     """How many of the synthetic pictures have not been painted yet."""
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
-    items = sorted({canonical([r.concept, r.seed]) for r in requests})
-    return len(items) - len(at_hand(bench, "painting", provider, items))
+    items = {painting_id(request) for request in requests}
+    unknown = items - at_hand(bench, "painting", provider, sorted(items)).keys()
+    return len(bench.promise(provider, unknown))
+
+
+def painting_id(request: PaintRequest) -> str:
+    """What a synthetic picture is known by before it is painted."""
+    return canonical([request.concept, request.seed])
+
+
+def known_paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintRequest, Any]:
+    """The synthetic pictures that have been painted already; see `paintings`."""
+    provider = bench.lineage.provider(bench.text_to_image.fingerprint())
+    items = {painting_id(request): request for request in requests}
+    known = at_hand(bench, "painting", provider, sorted(items))
+    return {items[item]: value for item, value in known.items()}
 
 
 def most_paintings(bench: Workbench, units: int) -> int:
@@ -68,7 +82,7 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintR
     """
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
     batch = bench.study.compute.batch.text_to_image
-    items = {canonical([r.concept, r.seed]): r for r in requests}
+    items = {painting_id(request): request for request in requests}
 
     def work(part: Sequence[str]) -> dict[str, Any]:
         done = bench.text_to_image.paint([items[item] for item in part], batch)
@@ -124,11 +138,15 @@ def at_hand(bench: Workbench, kind: str, provider: str, items: Sequence[str]) ->
 
 def layer_provider(bench: Workbench, unit: Unit) -> str:
     """Hash of what decides the activations of a unit's layer: network, layer, pooling."""
+    return _layer_provider(bench, unit.model, unit.layer, bench.layer(unit).pooling)
+
+
+def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
     return bench.lineage.provider(
         {
-            "target": bench.targets.fingerprint(unit.model),
-            "layer": unit.layer,
-            "pooling": bench.layer(unit).pooling,
+            "target": bench.targets.fingerprint(model),
+            "layer": path,
+            "pooling": how,
             "code": code_version(pooling),
         }
     )
@@ -148,12 +166,23 @@ def activations(
     Returns:
         By layer: row of each picture, and the matrix, float32 (pictures, neurons of the layer).
     """
-    layers = {path: bench.layer(Unit(model, path, 0)) for path in needs}
-    providers = {path: layer_provider(bench, Unit(model, path, 0)) for path in needs}
+    poolings = {path: bench.layer(Unit(model, path, 0)).pooling for path in needs}
+    return pooled(bench, model, poolings, needs, label)
+
+
+def pooled(
+    bench: Workbench,
+    model: str,
+    poolings: Mapping[str, str],
+    needs: Mapping[str, Iterable[str]],
+    label: str,
+) -> dict[str, tuple[dict[str, int], Matrix]]:
+    """As `activations`, of any layers of the network; `poolings` is by layer path."""
+    providers = {path: _layer_provider(bench, model, path, poolings[path]) for path in needs}
 
     def run(images: Sequence[Image.Image], names: Sequence[str]) -> Mapping[str, Matrix]:
-        poolings = {path: layers[path].pooling for path in names}
-        return bench.targets.activations(model, poolings, images, batch)
+        chosen = {path: poolings[path] for path in names}
+        return bench.targets.activations(model, chosen, images, batch)
 
     batch = bench.study.compute.batch.target
     return _vectors(bench, "activations", providers, needs, batch, run, label, "forward passes")
@@ -192,6 +221,13 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
 def text_id(text: str) -> str:
     """What a text is known by: SHA-256 of its UTF-8, hexadecimal."""
     return sha256(text.encode())
+
+
+def texts_to_embed(bench: Workbench, texts: Iterable[str]) -> int:
+    """How many texts have no embedding yet."""
+    provider = bench.lineage.provider(bench.clip.fingerprint())
+    unknown = bench.vectors.unknown(TEXTS, provider, {text_id(text) for text in texts})
+    return len(bench.promise(provider, unknown))
 
 
 def text_embeddings(bench: Workbench, texts: Sequence[str]) -> Matrix:

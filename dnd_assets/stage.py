@@ -117,7 +117,7 @@ class Stage(ABC):
     name: str
     upstream: tuple[str, ...]
     wholes: ClassVar[tuple[Whole, ...]] = ()
-    uses: ClassVar[tuple[str, ...]] = ()
+    uses: tuple[str, ...] = ()
     sources: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
     by_neuron: ClassVar[bool] = False
     group: ClassVar[str]

@@ -136,27 +136,36 @@ class World(Section):
     seed: int = 0
 
 
-class ProbingSet(Section):
-    """The images that units are probed with.
+class Images(Section):
+    """Where images lie.
 
     Attributes:
         folders: folders searched for images, recursively.
         image_list: a text file with one image path a line.
         world: generated images with known truths instead of files.
-        max_quarantined: share of unreadable images above which the asset check fails.
     """
 
     folders: list[str] = []
     image_list: str | None = None
     world: World | None = None
-    max_quarantined: Share = 0.01
-    max_pixels: Positive = 89_000_000
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not (self.folders or self.image_list or self.world):
             raise ValueError("names no images; give `folders`, `image_list` or `world`")
         return self
+
+
+class ProbingSet(Images):
+    """The images that units are probed with.
+
+    Attributes:
+        max_quarantined: share of unreadable images above which the asset check fails.
+        max_pixels: images with more are set aside before they are decoded.
+    """
+
+    max_quarantined: Share = 0.01
+    max_pixels: Positive = 89_000_000
 
 
 class Dissection(Section):
@@ -422,6 +431,28 @@ class LabelFile(Section):
     layer: str | None = None
 
 
+class Evaluation(Images):
+    """Metrics of finished labels, on images that had no part in the labels.
+
+    The images are held out: those that are in the probing set, too, are left out.
+
+    Attributes:
+        methods: assets whose labels are measured; None for every asset of labels of the study.
+        images_per_label: Q', fresh pictures painted of each label (CoSy, section 3.3).
+        truths: a CSV file with columns of units and truths, a text file whose line i is unit i's,
+            or `categories`: the network's own class names, for the layer that gives its output.
+        sentence_encoder: a folder or hub id, for the cosine and BERTScore of label and truth
+            (paper: all-mpnet-base-v2).
+        seed: seed of the fresh pictures.
+    """
+
+    methods: list[str] | None = Field(default=None, min_length=1)
+    images_per_label: Positive = 10
+    truths: str | None = Field(default=None, min_length=1)
+    sentence_encoder: str | None = Field(default=None, min_length=1)
+    seed: int = 0
+
+
 class BatchSizes(Section):
     """Images per batch in each stage; halved by itself when memory runs out."""
 
@@ -456,6 +487,7 @@ class Study(Section):
     polysemantic: Polysemantic | None = None
     milan: Milan | None = None
     imported_labels: dict[str, LabelFile] = {}
+    evaluation: Evaluation | None = None
     compute: Compute = Compute()
     folder: Path = Field(default=Path(), exclude=True, repr=False)
 
@@ -486,7 +518,7 @@ class Study(Section):
         return self
 
     @model_validator(mode="after")
-    def _has_collection(self) -> Self:
+    def _parts_fit(self) -> Self:
         kinds = {"captioner": self.captioner.kind, "text_to_image": self.text_to_image.kind}
         for section, kind in kinds.items():
             if kind == "retrieval" and self.collection is None:
@@ -494,6 +526,11 @@ class Study(Section):
                     f"{section}.kind = 'retrieval' needs a section [collection] with tables = "
                     "['captions.csv'], columns file and caption"
                 )
+        if self.milan is not None and self.captioner.kind != "blip":
+            raise ValueError(
+                f"[milan] needs a captioner that tells how likely a caption is, not kind = "
+                f"{self.captioner.kind!r}; use captioner.kind = 'blip', or leave out [milan]"
+            )
         return self
 
     def model(self, name: str) -> Model:

@@ -19,8 +19,12 @@ def tree(trace: Trace) -> Tree:
     first = next(iter(trace.steps.values()))
     name = first.payload.get("label") or f"no label ({first.record['status']})"
     root = Tree(f"[bold]{escape(trace.unit)}[/bold]  {escape(str(name))}")
-    others = {asset: _other for asset in trace.steps if asset not in _DESCRIBE}
-    for asset, describe in {**others, **_DESCRIBE}.items():
+    others = {
+        asset: _metrics if asset.endswith("_metrics") else _other
+        for asset in trace.steps
+        if asset not in _DESCRIBE
+    }
+    for asset, describe in (others | _DESCRIBE).items():
         if asset in trace.steps:
             _branch(root, trace, trace.steps[asset], describe)
     _images(root, trace)
@@ -82,6 +86,23 @@ def _exemplar(image: Mapping[str, Any]) -> str:
     return f"{image['activation']:10.4f}  {image['image'][:16]}…  {escape(image['caption'])}"
 
 
+def _metrics(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    if not payload:
+        return
+    branch.add(f"label: {escape(payload['label'])}, truth: {escape(payload['truth'] or 'unknown')}")
+    for name, value in payload["metrics"].items():
+        shown = f"{value:9.4f}" if value is not None else f"{'-':>9}"
+        reason = payload["reasons"].get(name, "")
+        branch.add(escape(f"{shown}  {name}{': ' * bool(reason)}{reason}"))
+    for image in payload["pictures"]:
+        word = " rejected by the safety checker" if image["rejected"] else ""
+        branch.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
+
+
+def _held_out(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    branch.add(f"{payload['images']:,} images")
+
+
 def _scores(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("concepts", []):
         branch.add(
@@ -134,6 +155,7 @@ _DESCRIBE = {
     "polysemantic_labels": _concepts,
     "milan_labels": _milan,
     "concept_activations": _concept_set,
+    "held_out_images": _held_out,
     "scores": _scores,
     "synthetic_images": _synthetic,
     "candidate_concepts": _candidates,

@@ -81,6 +81,9 @@ class UnitIndex(Mapping[str, Unit]):
         advice = "A unit reads model/layer/neuron; `dnd layers` lists them."
         raise not_found("unit", key, self._units, advice)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._units
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._units)
 

@@ -18,6 +18,7 @@ from resources.compute import Compute
 from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
 from resources.progress import Progress
+from resources.sentence_encoder import SentenceEncoder
 from resources.summariser import Summariser
 from resources.targets import TargetNetworks
 from resources.text_to_image import TextToImage
@@ -38,6 +39,7 @@ class Workbench:
         summariser: captions to candidate concepts.
         text_to_image: concepts to pictures.
         clip: the image-text encoder.
+        sentences: the sentence encoder of the evaluation, where the study names one.
         log: where progress goes.
         tally: work done so far by this process, by kind, as `dnd plan` counts it.
         promised: pictures that a plan has counted already, by provider; None in a run.
@@ -53,6 +55,7 @@ class Workbench:
     summariser: Summariser
     text_to_image: TextToImage
     clip: ImageTextEncoder
+    sentences: SentenceEncoder | None = None
     log: Callable[[str], None] = field(default=lambda _: None)
     tally: Counter[str] = field(default_factory=Counter)
     promised: dict[str, set[str]] | None = None

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from PIL.Image import Image
 
+from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, code_version
 from resources import teacher_forcing
-from resources.captioner import BlipCaptioner
+from resources.captioner import BlipCaptioner, Captioner
 from resources.teacher_forcing import log_likelihood
 
 _END: Final = 2
@@ -30,7 +31,17 @@ class CaptionLikelihood:
         captioner: the captioner; its limits of length hold for the captions made here.
     """
 
-    def __init__(self, captioner: BlipCaptioner) -> None:
+    def __init__(self, captioner: Captioner) -> None:
+        """Take a captioner that generates.
+
+        Raises:
+            StudyError: when it does not tell how likely a caption is.
+        """
+        if not isinstance(captioner, BlipCaptioner):
+            raise StudyError(
+                f"the captioner ({captioner.title()}) does not tell how likely a caption is, which "
+                "MILAN needs. Use captioner.kind = 'blip', or leave out [milan]."
+            )
         self.captioner = captioner
 
     def fingerprint(self) -> dict[str, Json]:

@@ -58,6 +58,21 @@ class LayerInfo:
 
 
 @dataclass(frozen=True)
+class LastLinear:
+    """The last linear layer of a network.
+
+    Attributes:
+        path: name in `named_modules()`.
+        weight: float32 (outputs, inputs).
+        inputs: what it was given for some pictures, float32 (N, inputs).
+    """
+
+    path: str
+    weight: Array
+    inputs: Array
+
+
+@dataclass(frozen=True)
 class Card:
     """What one loading of a network taught about it.
 
@@ -261,6 +276,61 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """Names of the outputs of the last layer, in order; None if they are not known."""
         return self._network(model).categories
 
+    def final_layers(self, model: str) -> list[str]:
+        """Paths of the layers whose output is the network's own, for a blank picture.
+
+        Besides the last layer these are the modules around it.
+        """
+        import torch
+
+        def look() -> list[str]:
+            net = self._network(model)
+            paths = [info.path for info in self.layers(model) if info.units is not None]
+            found = self._forward(net, _blank(net), dict.fromkeys(["", *paths], lambda out: out))
+            return [p for p in paths if p in found and torch.equal(found[p], found[""])]
+
+        return load_once(("final layers", digest(self.fingerprint(model))), look)
+
+    def last_linear(self, model: str, images: Sequence[Image]) -> LastLinear:
+        """The last linear layer that runs in a forward pass, and what it is given.
+
+        Args:
+            model: name in the study.
+            images: some pictures, at least one.
+
+        Raises:
+            StudyError: when the network has no linear layer of vectors.
+        """
+        import torch
+        from torch import nn
+
+        net = self._network(model)
+        seen: dict[str, torch.Tensor] = {}
+
+        def keep(path: str) -> Callable[[Any, Any, Any], None]:
+            def hook(_module: Any, inputs: Any, _output: Any) -> None:
+                seen.pop(path, None)  # the last to run comes last
+                seen[path] = inputs[0]
+
+            return hook
+
+        linear = {p: m for p, m in net.module.named_modules() if isinstance(m, nn.Linear)}
+        handles = [module.register_forward_hook(keep(path)) for path, module in linear.items()]
+        pixels = torch.stack([net.transform(image.convert("RGB")) for image in images])
+        try:
+            self._forward(net, pixels, {})
+        finally:
+            for handle in handles:
+                handle.remove()
+        path = next((p for p in reversed(seen) if seen[p].ndim == 2), None)
+        if path is None:
+            raise StudyError(
+                f"network {model!r} has no linear layer of vectors, whose weights would say what "
+                "a unit adds to a class. Choose a classifier that ends in nn.Linear."
+            )
+        weight = linear[path].weight.float().cpu().numpy()
+        return LastLinear(path, weight, seen[path].float().cpu().numpy())
+
     def transforms(self, model: str) -> Callable[[Image], "Tensor"]:
         """The preprocessing: a picture (RGB) to a float tensor (3, H, W)."""
         return self._network(model).transform
@@ -352,9 +422,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
     def _survey(self, net: Network, identity: Mapping[str, Json], source: Source) -> Card:
         """Look at a loaded network: its weights as loaded, its transform, its layers."""
-        import PIL.Image
-
-        blank = net.transform(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
+        blank = _blank(net)
         modules = {path: module for path, module in net.module.named_modules() if path}
         shapes = self._forward(net, blank, dict.fromkeys(modules, lambda out: out))
         layers = [_info(path, module, shapes.get(path), net) for path, module in modules.items()]
@@ -366,6 +434,13 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             "transforms": _description(net.transform),
         }
         return Card(fingerprint, tuple(layers))
+
+
+def _blank(net: Network) -> "Tensor":
+    """A grey picture as the network takes it, (1, 3, H, W)."""
+    import PIL.Image
+
+    return net.transform(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
 
 
 def _map_reader(neurons: Sequence[int], net: Network) -> "Read":

@@ -10,8 +10,14 @@ from typing import Any
 import dagster as dg
 
 from dnd_assets.assets.concept_activations import texts_of
+from dnd_assets.assets.label_metrics import METRICS, SUFFIX
 from dnd_assets.errors import StoreError
-from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET, Product
+from dnd_assets.lineage.records import (
+    CONCEPT_ACTIVATIONS,
+    HELD_OUT_IMAGES,
+    PROBING_SET,
+    Product,
+)
 from dnd_assets.methods.images import strip
 from dnd_assets.stage import Announcement
 from dnd_assets.workbench import Workbench
@@ -40,7 +46,8 @@ def unit_metadata(bench: Workbench, asset: str, announcement: Announcement) -> _
     if record.reason:
         shown["reason"] = record.reason
     if product.ok:
-        shown |= _DESCRIBED.get(asset, _imported)(bench, product.payload, not record.reused)
+        describe = _metrics if asset.endswith(SUFFIX) else _DESCRIBED.get(asset, _imported)
+        shown |= describe(bench, product.payload, not record.reused)
     return shown
 
 
@@ -62,6 +69,11 @@ def _probing_set(bench: Workbench, product: Product) -> _Metadata:
         "quarantine": dg.MetadataValue.table(set_aside, columns),
         "manifest": product.payload["manifest"],
     }
+
+
+def _held_out(bench: Workbench, product: Product) -> _Metadata:
+    left_out = product.outcome.notes["in_probing_set"]
+    return _probing_set(bench, product) | {"in the probing set, left out": left_out}
 
 
 def _concept_activations(bench: Workbench, product: Product) -> _Metadata:
@@ -172,6 +184,29 @@ def _polysemantic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
     return shown | {"outliers": len(payload["outliers"])}
 
 
+def _metrics(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    found = payload["metrics"]
+    records = [
+        dg.TableRecord(
+            {"metric": name, "value": found[name], "why none": payload["reasons"].get(name, "")}
+        )
+        for name in METRICS
+        if name in found
+    ]
+    kinds = {"metric": "string", "value": "float", "why none": "string"}
+    columns = [dg.TableColumn(name, kind) for name, kind in kinds.items()]
+    numbers = {name: value for name, value in found.items() if value is not None}
+    names = [one["image"] for one in payload["pictures"] if not one["rejected"]]
+    return {
+        "label": payload["label"],
+        **({} if payload["truth"] is None else {"truth": payload["truth"]}),
+        **numbers,
+        "metrics": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "held-out images that show it": payload["shown"],
+        **_pictures(bench, "fresh pictures", names, pictures and bool(names)),
+    }
+
+
 _FUNCTIONS = ("mean_rank", "topk_squared", "image_products", "topk_squared_image_products")
 _DESCRIBED = {
     "activations": _activations,
@@ -187,7 +222,11 @@ _DESCRIBED = {
 }
 
 
-_WHOLE = {PROBING_SET: _probing_set, CONCEPT_ACTIVATIONS: _concept_activations}
+_WHOLE = {
+    PROBING_SET: _probing_set,
+    CONCEPT_ACTIVATIONS: _concept_activations,
+    HELD_OUT_IMAGES: _held_out,
+}
 
 
 def _list(texts: Any) -> dg.MetadataValue[Any]:

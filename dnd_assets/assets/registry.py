@@ -10,12 +10,14 @@ from dnd_assets.assets.captions import Captions
 from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
 from dnd_assets.assets.crops import Crops
 from dnd_assets.assets.imported_labels import ImportedLabels
+from dnd_assets.assets.label_metrics import SUFFIX, LabelMetrics
 from dnd_assets.assets.labels import Labels
 from dnd_assets.assets.milan_labels import MilanLabels
 from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
-from dnd_assets.errors import StudyError
+from dnd_assets.errors import StudyError, not_found
+from dnd_assets.lineage.records import HELD_OUT_IMAGES
 from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.study import Study
 
@@ -44,7 +46,8 @@ OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
 def stages_of(study: Study) -> dict[str, Stage]:
     """The products of a study by unit: the seven, and those of its optional sections."""
     extra = [stage for name, some in OPTIONAL.items() if getattr(study, name) for stage in some]
-    return STAGES | {stage.name: stage for stage in [*extra, *_imported(study)]}
+    stages = STAGES | {stage.name: stage for stage in [*extra, *_imported(study)]}
+    return stages | _metrics(study, stages)
 
 
 def _imported(study: Study) -> list[ImportedLabels]:
@@ -64,10 +67,28 @@ def _imported(study: Study) -> list[ImportedLabels]:
     return found
 
 
+def _metrics(study: Study, stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The metrics of the labels that section `evaluation` asks for."""
+    chosen = study.evaluation
+    if chosen is None:
+        return {}
+    answers = [name for name in stages if name.endswith("labels")]
+    for name in chosen.methods or ():
+        if name not in answers:
+            advice = "evaluation.methods takes the study's assets of labels."
+            raise not_found("asset of labels", name, answers, advice)
+    sentences = chosen.sentence_encoder is not None
+    wanted = [name for name in answers if chosen.methods is None or name in chosen.methods]
+    found = [LabelMetrics(name, sentences=sentences) for name in wanted]
+    return {stage.name: stage for stage in found}
+
+
 def section_of(asset: str) -> str | None:
     """The section of a study that brings an asset; None for the seven, and for unknown names."""
     for section, stages in OPTIONAL.items():
         ours = {stage.name: stage for stage in stages}
         if asset in ours or (asset in wholes_of(ours) and asset not in wholes_of(STAGES)):
             return section
+    if asset == HELD_OUT_IMAGES or asset.endswith(SUFFIX):
+        return "evaluation"
     return None

@@ -12,13 +12,14 @@ from typing import Any
 
 import dagster as dg
 
+from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.assets.imported_labels import ImportedLabels
 from dnd_assets.assets.probing_set import look
 from dnd_assets.concepts import study_concepts
 from dnd_assets.files import sha256_file
 from dnd_assets.label_files import SUFFIX, label_path
 from dnd_assets.lineage.fingerprint import digest
-from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, HELD_OUT_IMAGES, PROBING_SET
 from dnd_assets.stage import Stage, Whole
 from dnd_assets.study import Study
 from dnd_assets.workbench import Workbench
@@ -129,18 +130,36 @@ def label_file(method: str) -> Source:
     return Source(name, "A file of labels that were made elsewhere.", f"{method}{SUFFIX}", describe)
 
 
+HELD_OUT = Source(
+    "held_out_files",
+    "The image files that labels are measured on, those of the probing folders left out.",
+    HELD_OUT_IMAGES,
+    lambda bench: dict(HeldOutImages().look(bench).payload),
+)
+SENTENCES = Source(
+    "sentence_encoder_weights",
+    "The sentence encoder that compares labels with truths.",
+    "sentences",
+    lambda bench: dict(bench.sentences.fingerprint()) if bench.sentences else {},
+)
+_OPTIONAL = (CONCEPT_FILE, HELD_OUT, SENTENCES)
+
+
 def sources_of(product: Stage | Whole) -> list[Source]:
     """The sources that an asset depends on."""
     if isinstance(product, ImportedLabels):
         return [label_file(product.method)]
     known = {product.name, *product.uses}
-    return [source for source in (*SOURCES, CONCEPT_FILE) if source.feeds in known]
+    return [source for source in (*SOURCES, *_OPTIONAL) if source.feeds in known]
 
 
 def sources_for(study: Study) -> list[Source]:
     """The sources of a study: those of the seven products, and of its optional sections."""
     files = [label_file(method) for method in study.imported_labels]
-    return [*SOURCES, *([CONCEPT_FILE] if study.clip_dissect else []), *files]
+    evaluation = study.evaluation
+    there = (study.clip_dissect, evaluation, evaluation and evaluation.sentence_encoder)
+    optional = (one for one, asked in zip(_OPTIONAL, there, strict=True) if asked)
+    return [*SOURCES, *optional, *files]
 
 
 def source_assets(bench: Workbench) -> Iterator[dg.SourceAsset]:

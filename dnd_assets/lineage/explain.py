@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnd_assets.errors import NotFoundError, not_found
-from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, UNPARTITIONED
+from dnd_assets.lineage.records import (
+    CONCEPT_ACTIVATIONS,
+    HELD_OUT_IMAGES,
+    PROBING_SET,
+    UNPARTITIONED,
+)
 
 Query = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
 """SQL and its parameters to rows, as `Lineage.query`."""
@@ -171,7 +176,7 @@ def _through(
     if old is None or new is None:
         return [Change(asset, "content", (before or "")[:12], (after or "")[:12])]
     causes = explain(query, study, asset, unit, old, new)
-    if asset == "probing_set":
+    if asset in (PROBING_SET, HELD_OUT_IMAGES):
         causes += [Change(asset, "images", str(old.payload["images"]), str(new.payload["images"]))]
     if asset == CONCEPT_ACTIVATIONS:
         causes += [Change(asset, "concepts", *(_concepts(one) for one in (old, new)))]

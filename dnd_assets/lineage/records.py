@@ -31,7 +31,8 @@ RETRYABLE: frozenset[str] = frozenset({"service_error", "over_budget"})
 
 PROBING_SET = "probing_set"
 CONCEPT_ACTIVATIONS = "concept_activations"
-UNPARTITIONED: frozenset[str] = frozenset({PROBING_SET, CONCEPT_ACTIVATIONS})
+HELD_OUT_IMAGES = "held_out_images"
+UNPARTITIONED: frozenset[str] = frozenset({PROBING_SET, CONCEPT_ACTIVATIONS, HELD_OUT_IMAGES})
 """Assets that belong to the whole study, not to a unit."""
 
 

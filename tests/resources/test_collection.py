@@ -149,6 +149,10 @@ def test_a_study_runs_on_a_collection(colours, colour_folder, folder):
         ({"captioner": {"kind": "retrieval"}}, r"captioner.kind = 'retrieval' needs a section"),
         ({"collection": {"tables": ["a.csv"], "folders": ["a", "b"]}}, "2 folders do not fit 1"),
         ({"collection": {"tables": []}}, "collection.tables"),
+        (
+            {"captioner": {"kind": "retrieval"}, "collection": {"tables": ["a.csv"]}, "milan": {}},
+            "needs a captioner that tells how likely",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_told(colours, tmp_path, changes, message):

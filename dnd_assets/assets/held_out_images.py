@@ -1,0 +1,86 @@
+"""Held-out images: what labels are measured on, none of which had a part in them."""
+
+from __future__ import annotations
+
+import json
+
+from dnd_assets.assets.image_sets import Found, ImageSet
+from dnd_assets.assets.probing_set import PROBING_IMAGES
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.records import HELD_OUT_IMAGES, Product
+from dnd_assets.stage import Settings, Whole
+from dnd_assets.study import Evaluation
+from dnd_assets.workbench import Workbench
+
+LEAST = 2
+"""A correlation takes two images."""
+_IMAGES = ImageSet(HELD_OUT_IMAGES, "evaluation", "held-out images", "held_out.json")
+
+
+class HeldOutImages(Whole):
+    """The images that labels are measured on, by SHA-256 of their bytes.
+
+    Images that are in the probing set, too, are left out, since labels were made from them.
+    Unreadable files are set aside with path and reason. Materialize it after the folders changed.
+    """
+
+    name = HELD_OUT_IMAGES
+    group = "evaluation"
+    kinds = frozenset({"python", "pillow"})
+
+    def settings(self, bench: Workbench) -> Settings:
+        """Folders as absolute paths, and the largest picture."""
+        evaluation_of(bench)
+        return _IMAGES.parameters(bench), {}
+
+    def look(self, bench: Workbench) -> Product:
+        """The held-out images as they are now, for a plan.
+
+        Raises:
+            StudyError: as `materialize`.
+        """
+        return _find(bench).look(bench)
+
+    def materialize(self, bench: Workbench, run: str) -> Product:
+        """Look at every image file again and record what there is.
+
+        Raises:
+            StudyError: when a folder is missing, or fewer than two images are left.
+        """
+        return _find(bench).materialize(bench, run)
+
+
+def evaluation_of(bench: Workbench) -> Evaluation:
+    """The study's section `evaluation`.
+
+    Raises:
+        StudyError: when it has none.
+    """
+    chosen = bench.study.evaluation
+    if chosen is None:
+        raise StudyError(
+            f"study {bench.study.name!r} has no section [evaluation]; add one with "
+            "folders = ['held-out images']"
+        )
+    return chosen
+
+
+def images_of(bench: Workbench, product: Product) -> list[str]:
+    """Hashes of the held-out images, ascending."""
+    found: list[str] = json.loads(bench.store.get(product.payload["manifest"]))
+    return found
+
+
+def _find(bench: Workbench) -> Found:
+    evaluation_of(bench)
+    manifest = _IMAGES.scan(bench)
+    probing = PROBING_IMAGES.scan(bench).images
+    both = set(probing).intersection(manifest.images)
+    left = len(manifest.images) - len(both)
+    if left < LEAST:
+        raise StudyError(
+            f"of {len(manifest.images):,} held-out images {len(both):,} are in the probing set, "
+            f"too, which leaves {left}; metrics take {LEAST} at least. Name other images under "
+            "[evaluation]: labels must not be judged by the pictures that they were made from."
+        )
+    return Found(_IMAGES, manifest, both, {"in_probing_set": len(both)})

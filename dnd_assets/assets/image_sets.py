@@ -1,0 +1,129 @@
+"""Sets of images that a section of the study names: scanned, recorded, known by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from dnd_assets import probing_set as scanning
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.records import Outcome, Product, artefact_row
+from dnd_assets.methods import images
+from dnd_assets.probing_set import Manifest, image_paths, image_rows, scan
+from dnd_assets.stage import record_of, record_run
+from dnd_assets.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Where the images of an unpartitioned asset come from.
+
+    Attributes:
+        asset: the asset's key.
+        section: the section of the study that names the images.
+        what: what they are called in progress lines and errors.
+        cache: file in the state folder that remembers unchanged files.
+    """
+
+    asset: str
+    section: str
+    what: str
+    cache: str
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """Folders as absolute paths, and the largest picture."""
+        chosen = getattr(bench.study, self.section)
+        return {
+            "folders": [str(bench.study.path(name)) for name in chosen.folders],
+            "image_list": str(bench.study.path(chosen.image_list)) if chosen.image_list else None,
+            "world": chosen.world.model_dump() if chosen.world else None,
+            "max_pixels": bench.study.probing_set.max_pixels,
+        }
+
+    def scan(self, bench: Workbench) -> Manifest:
+        """Look at every image file.
+
+        Raises:
+            StudyError: when a folder is missing, or no image in it can be read.
+        """
+        paths = image_paths(bench.study, bench.home, self.section)
+        progress = bench.progress(self.what, len(paths))
+        limit = bench.study.probing_set.max_pixels
+        manifest = scan(paths, limit, bench.home / "probing" / self.cache, progress.advance)
+        if not manifest.images:
+            first = manifest.quarantined[0]
+            raise StudyError(
+                f"none of {len(paths):,} {self.what} can be read, for example {first.path}: "
+                f"{first.quarantined}. Name folders with sound images under [{self.section}]."
+            )
+        return manifest
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scanned set, and what of it counts.
+
+    Attributes:
+        source: where the images come from.
+        manifest: what the scan found.
+        left_out: hashes of sound images that do not count.
+        notes: what else to note of the set.
+    """
+
+    source: ImageSet
+    manifest: Manifest
+    left_out: Collection[str] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def product(self, bench: Workbench) -> Product:
+        """The product; its list of images lies in the store."""
+        left_out = set(self.left_out)
+        found = [name for name in self.manifest.images if name not in left_out]
+        code = code_version(scanning, images)
+        parameters = self.source.parameters(bench)
+        image = preimage(self.source.asset, code, parameters, {}, {"images": digest(found)})
+        file = bench.store.put(canonical(found).encode(), "json")
+        set_aside = [
+            {"path": one.path, "hash": one.hash, "reason": one.quarantined}
+            for one in self.manifest.quarantined
+        ]
+        seen = {"files": [file], "quarantined": set_aside, "found": len(self.manifest.files)}
+        payload = {"manifest": file, "images": len(found)}
+        outcome = Outcome("ok", payload, notes={**seen, **self.notes})
+        return Product(digest(image), self.source.asset, image, outcome)
+
+    def materialize(self, bench: Workbench, run: str) -> Product:
+        """Record the set in the name of a run."""
+        with bench.lineage.exclusive(bench.log):
+            record_run(bench, run)
+            product = self.product(bench)
+            bench.lineage.commit(
+                {
+                    **self._rows(bench, product),
+                    "products": [product.row()],
+                    "materializations": [record_of(bench, run, product).row()],
+                }
+            )
+        return product
+
+    def look(self, bench: Workbench) -> Product:
+        """Record the set as seen, not as materialized: for a plan."""
+        product = self.product(bench)
+        bench.lineage.commit(self._rows(bench, product))
+        return product
+
+    def _rows(self, bench: Workbench, product: Product) -> dict[str, list[dict[str, Any]]]:
+        file = product.payload["manifest"]
+        size = bench.store.path(file).stat().st_size
+        artefact = artefact_row(file.partition(".")[0], file, "manifest", size)
+        return {"artefacts": [artefact], "images": _unknown(bench, self.manifest)}
+
+
+def _unknown(bench: Workbench, manifest: Manifest) -> list[dict[str, Any]]:
+    """Rows of the images that were never seen at their path in their state."""
+    known = bench.lineage.query("SELECT hash, path, quarantined FROM images")
+    before = {(row["hash"], row["path"], row["quarantined"]) for row in known}
+    new = [f for f in manifest.files if (f.hash, f.path, f.quarantined) not in before]
+    return image_rows(new)

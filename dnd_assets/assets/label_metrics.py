@@ -1,0 +1,377 @@
+"""Metrics of finished labels: on fresh pictures, on held-out images, and against the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.assets.activations import silent
+from dnd_assets.assets.held_out_images import HeldOutImages, evaluation_of, images_of
+from dnd_assets.assets.synthetic_images import ROUNDS, Images, paint
+from dnd_assets.assets.truths import truths_of
+from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
+from dnd_assets.methods import (
+    bertscore,
+    detection,
+    label_metrics,
+    pooling,
+    presence,
+    seeds,
+    synthetic,
+)
+from dnd_assets.methods.bertscore import Tokens, bert_scores
+from dnd_assets.probing_set import image_paths
+from dnd_assets.sharing import (
+    activations,
+    embeddings,
+    embeddings_to_make,
+    known_paintings,
+    layer_provider,
+    painting_id,
+    paintings_to_make,
+    passes_to_make,
+    text_embeddings,
+    texts_to_embed,
+)
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.units import Unit, by_layer
+from dnd_assets.vectors import Matrix
+from dnd_assets.workbench import Workbench
+from resources.text_to_image import PaintRequest
+
+METRICS = (
+    "cosy_auc", "cosy_mad", "pearson", "auprc", "f1", "simulation",
+    "clip_cos", "mpnet_cos", "bertscore_f1", "exact",
+)  # fmt: skip
+"""Every metric, in the order of tables."""
+SUFFIX = "_metrics"
+
+
+def _simulation(activations: detection.Floats, present: detection.Floats) -> float:
+    """The label predicts 1 where it is shown and 0 elsewhere."""
+    return detection.simulation_score(presence.shown(present).astype(np.float64), activations)
+
+
+ON_IMAGES: Mapping[str, detection.Metric] = {**detection.DETECTION, "simulation": _simulation}
+"""The metrics of a unit's activations and its label's presence on held-out images."""
+_DIGITS = 6
+_NO_SCALE = "the unit's activation is the same on every held-out image"
+_NONE_SHOWN = "no held-out image counts as showing the label"
+
+
+def metrics_name(labels: str) -> str:
+    """Key of the asset that measures the labels of an asset."""
+    return f"{labels}{SUFFIX}"
+
+
+@dataclass
+class _Texts:
+    """Texts that have been encoded, as the metrics want their encoder."""
+
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    tokens: dict[str, Tokens] = field(default_factory=dict)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.stack([self.vectors[text] for text in texts])
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        return [self.tokens[text] for text in texts]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What the units of a run are measured with.
+
+    Attributes:
+        pictures: those painted of each label, rejected ones too.
+        images: hashes of the held-out images.
+        faces: their embeddings, float32 (N, D).
+        clip: labels and truths in the image-text encoder's space.
+        sentences: labels and truths in the sentence encoder's; None without one.
+        truths: what units respond to.
+    """
+
+    pictures: Mapping[str, Images]
+    images: Sequence[str]
+    faces: Matrix
+    clip: _Texts
+    sentences: _Texts | None
+    truths: Mapping[Unit, str]
+
+
+class LabelMetrics(Stage):
+    """How good a unit's label is, measured on pictures that had no part in it.
+
+    AUC and MAD compare the unit's activations on fresh pictures painted of the label with those on
+    held-out images (CoSy). Pearson, AUPRC, F1 and simulation ask whether the unit fires on the
+    held-out images that show the label, as the image-text encoder sees them. Where the truth is
+    known, label and truth are compared as texts. What cannot be computed is null, with a reason.
+    """
+
+    wholes = (HeldOutImages(),)
+    group = "evaluation"
+    kinds = frozenset({"pytorch"})
+    sources = (bertscore, detection, label_metrics, pooling, presence, seeds, synthetic)
+    by_neuron = True
+
+    def __init__(self, labels: str, *, sentences: bool = False) -> None:
+        """Metrics of the asset `labels`; `sentences` tells whether there is a sentence encoder."""
+        self.name = metrics_name(labels)
+        self.labels = labels
+        self.upstream = (labels, HELD_OUT_IMAGES)
+        self.uses = ("targets", "text_to_image", "clip", "compute")
+        self.uses += ("sentences",) if sentences else ()
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """Q' and the seed of the fresh pictures."""
+        return evaluation_of(bench).model_dump(include={"images_per_label", "seed"})
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer, the painter, the encoders, and the truths of the layer's units."""
+        provider = bench.lineage.provider
+        found = {
+            "target": layer_provider(bench, unit),
+            "text_to_image": provider(bench.text_to_image.fingerprint()),
+            "clip": provider(bench.clip.fingerprint()),
+        }
+        truths = truths_of(bench, unit.model, unit.layer)
+        if truths:
+            found["truths"] = provider({"of": {str(n): text for n, text in truths.items()}})
+            if bench.sentences is not None:
+                found["sentences"] = provider(bench.sentences.fingerprint())
+        return found
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Pictures to paint, to pass and to embed, texts to embed; if no picture is rejected."""
+        labels: dict[Unit, str] = {}
+        images: list[str] = []
+        for one in work:
+            labels[one.unit] = self._label(one)
+            images = images or images_of(bench, one.inputs[HELD_OUT_IMAGES])
+        if not labels:
+            return {}
+        requests, known = _expected(bench, sorted(set(labels.values())))
+        needs = _expected_passes(labels, images, requests, known)
+        truths = _truths(bench, labels)
+        cost = {
+            "paintings": paintings_to_make(bench, _all(requests)),
+            "forward passes": sum(passes_to_make(bench, *item) for item in needs.items()),
+            "embeddings": embeddings_to_make(bench, images),
+            "text embeddings": texts_to_embed(bench, [*labels.values(), *truths.values()]),
+        }
+        if bench.sentences is not None:
+            cost["sentence embeddings"] = len(_compared(labels, truths))
+        return cost
+
+    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+        """Every label another one, its pictures all rejected once, and all held-out images."""
+        painted = ROUNDS * evaluation_of(bench).images_per_label * units
+        images = len(image_paths(bench.study, bench.home, "evaluation"))
+        found = {
+            "paintings": painted,
+            "forward passes": painted + images * len(bench.study.models),
+            "embeddings": images,
+            "text embeddings": 2 * units,
+        }
+        return found | ({"sentence embeddings": 2 * units} if bench.sentences is not None else {})
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `label`, `truth`, `metrics`, `reasons`, `shown` and `pictures`."""
+        images = images_of(bench, work[0].inputs[HELD_OUT_IMAGES])
+        labels = {one.unit: self._label(one) for one in work}
+        case = _case(bench, labels, images)
+        accepted = {label: _accepted(pictures) for label, pictures in case.pictures.items()}
+        for model in dict.fromkeys(one.unit.model for one in work):
+            mine = {unit: label for unit, label in labels.items() if unit.model == model}
+            needs = _needs(mine, images, accepted)
+            found = activations(bench, model, needs, f"{model}: held-out images")
+            for one in work:
+                if one.unit.model == model:
+                    yield one, _outcome(case, one.unit, labels[one.unit], *found[one.unit.layer])
+
+    def _label(self, work: Work) -> str:
+        return str(work.inputs[self.labels].payload["label"])
+
+
+def _request(bench: Workbench, label: str, index: int) -> PaintRequest:
+    """A fresh picture: its seed is none of those that chose the label."""
+    seed = evaluation_of(bench).seed
+    return PaintRequest(label, seeds.content_seed("evaluation image", label, index, seed))
+
+
+_Requests = dict[str, list[PaintRequest]]
+_Known = dict[PaintRequest, Any]
+
+
+def _expected(bench: Workbench, labels: Sequence[str]) -> tuple[_Requests, _Known]:
+    """The requests for each label's pictures, if no more are rejected than are known to be.
+
+    Returns:
+        The requests by label, and those of them that have been painted already.
+    """
+    wanted = evaluation_of(bench).images_per_label
+    found = {one: [_request(bench, one, index) for index in range(wanted)] for one in labels}
+    known = known_paintings(bench, _all(found))
+    for label, requests in found.items():
+        rejected = sum(known[one]["rejected"] for one in requests if one in known)
+        requests += [_request(bench, label, wanted + index) for index in range(rejected)]
+    return found, known | known_paintings(bench, _all(found))
+
+
+def _all(requests: _Requests) -> list[PaintRequest]:
+    return [request for some in requests.values() for request in some]
+
+
+def _expected_passes(
+    labels: Mapping[Unit, str], images: Sequence[str], requests: _Requests, known: _Known
+) -> dict[str, dict[str, set[str]]]:
+    """What each layer of each model has to see; a picture goes by its request until painted."""
+    pictures: dict[str, set[str]] = {}
+    for label, some in requests.items():
+        painted = [known[one] for one in some if one in known]
+        pictures[label] = {one["image"] for one in painted if not one["rejected"]}
+        pictures[label] |= {painting_id(one) for one in some if one not in known}
+    return {
+        model: _needs({u: text for u, text in labels.items() if u.model == model}, images, pictures)
+        for model in dict.fromkeys(unit.model for unit in labels)
+    }
+
+
+def _truths(bench: Workbench, units: Iterable[Unit]) -> dict[Unit, str]:
+    found: dict[Unit, str] = {}
+    for (model, layer), some in by_layer(units).items():
+        known = truths_of(bench, model, layer)
+        found |= {unit: known[unit.neuron] for unit in some if unit.neuron in known}
+    return found
+
+
+def _compared(labels: Mapping[Unit, str], truths: Mapping[Unit, str]) -> list[str]:
+    """The distinct texts that are compared with one another."""
+    return list(dict.fromkeys(t for unit in truths for t in (labels[unit], truths[unit])))
+
+
+def _case(bench: Workbench, labels: Mapping[Unit, str], images: Sequence[str]) -> _Case:
+    distinct = sorted(set(labels.values()))
+    wanted = evaluation_of(bench).images_per_label
+    pictures = paint(bench, distinct, wanted, lambda label, index: _request(bench, label, index))
+    rows, faces = embeddings(bench, images)
+    truths = _truths(bench, labels)
+    texts = list(dict.fromkeys([*distinct, *truths.values()]))
+    clip = _Texts(dict(zip(texts, text_embeddings(bench, texts), strict=True)))
+    sentences = _sentences(bench, _compared(labels, truths))
+    return _Case(pictures, images, faces[[rows[i] for i in images]], clip, sentences, truths)
+
+
+def _sentences(bench: Workbench, texts: Sequence[str]) -> _Texts | None:
+    encoder = bench.sentences
+    if encoder is None:
+        return None
+    vectors = dict(zip(texts, encoder.encode(texts), strict=True))
+    tokens = dict(zip(texts, encoder.encode_tokens(texts), strict=True))
+    bench.count("sentence embeddings", len(texts))
+    return _Texts(vectors, tokens)
+
+
+def _accepted(pictures: Images) -> list[str]:
+    return [picture["image"] for picture in pictures if not picture["rejected"]]
+
+
+def _needs(
+    labels: Mapping[Unit, str], images: Sequence[str], pictures: Mapping[str, Collection[str]]
+) -> dict[str, set[str]]:
+    """The pictures that each layer of a model has to see.
+
+    Each layer sees those of all labels: it costs nothing in the same pass, and a label that another
+    method gives to a unit of another layer then needs no pass of its own, in whatever order.
+    """
+    everything = set(images).union(*(pictures[label] for label in labels.values()))
+    return {unit.layer: everything for unit in labels}
+
+
+def _outcome(
+    case: _Case, unit: Unit, label: str, rows: Mapping[str, int], values: Matrix
+) -> Outcome:
+    column = values[:, unit.neuron]
+    natural = column[[rows[name] for name in case.images]]
+    fresh = column[[rows[name] for name in _accepted(case.pictures[label])]]
+    if not np.isfinite(natural).all():
+        return silent(natural)
+    if not np.isfinite(fresh).all():
+        return Outcome("not_finite", {}, "NaN or infinite activation on a picture of the label")
+    present = presence.presence(case.faces, case.clip.vectors[label])
+    board = _Board()
+    _on_pictures(board, case.pictures[label], fresh, natural)
+    _on_images(board, natural, present)
+    truth = case.truths.get(unit)
+    if truth is not None:
+        _against_truth(board, case, label, truth)
+    pictures = [{k: v for k, v in one.items() if k != "file"} for one in case.pictures[label]]
+    payload = {
+        "label": label,
+        "truth": truth,
+        "metrics": board.values,
+        "reasons": board.reasons,
+        "images": len(case.images),
+        "shown": int(presence.shown(present).sum()),
+        "pictures": pictures,
+    }
+    files = sorted({one["file"] for one in case.pictures[label]})
+    return Outcome("ok", payload, notes={"files": files})
+
+
+@dataclass
+class _Board:
+    """Metrics of one unit, and why some are null."""
+
+    values: dict[str, float | None] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def put(self, name: str, value: float, reason: str) -> None:
+        """Write a metric down, rounded; `reason` says what NaN means here."""
+        finite = math.isfinite(value)
+        # The last digits differ between devices; those kept are more than any table shows.
+        self.values[name] = round(float(value), _DIGITS) if finite else None
+        if not finite:
+            self.reasons[name] = reason
+
+
+def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix) -> None:
+    """CoSy's AUC and MAD (Kopf et al., NeurIPS 2024, section 3.3)."""
+    for name, metric in (("cosy_auc", synthetic.cosy_auc), ("cosy_mad", synthetic.cosy_mad)):
+        if not len(fresh):
+            told = f"the safety checker rejected all {len(pictures):,} pictures of the label"
+            board.put(name, math.nan, told)
+        else:
+            board.put(name, metric(fresh, natural), _NO_SCALE)
+
+
+def _on_images(board: _Board, natural: Matrix, present: NDArray[np.float64]) -> None:
+    """Detection: does the unit fire where the label is (METHODS, section 4)."""
+    reason = _NO_SCALE if natural.min() == natural.max() else _NONE_SHOWN
+    for name, metric in ON_IMAGES.items():
+        board.put(name, metric(natural, present), reason)
+
+
+def _against_truth(board: _Board, case: _Case, label: str, truth: str) -> None:
+    """Label and truth as texts (DnD, section 4.1)."""
+
+    def cosine(encoder: _Texts) -> float:
+        return float(label_metrics.similarities([label], [truth], encoder)[0])
+
+    board.put("clip_cos", cosine(case.clip), "")
+    if case.sentences is not None:
+        board.put("mpnet_cos", cosine(case.sentences), "")
+        board.put("bertscore_f1", *_bertscore(case.sentences, label, truth))
+    board.put("exact", float(label_metrics.exact_matches([label], [truth])[0]), "")
+
+
+def _bertscore(encoder: _Texts, label: str, truth: str) -> tuple[float, str]:
+    wordless = [text for text in (label, truth) if not encoder.tokens[text].counted.any()]
+    if wordless:
+        return math.nan, f"{wordless[0]!r} has no token to match"
+    return float(bert_scores([label], [truth], encoder)[0]), "no token of the two is alike"

@@ -1,0 +1,75 @@
+"""What the units of a study respond to, where its section [evaluation] says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dnd_assets.assets.held_out_images import evaluation_of
+from dnd_assets.bench import find_units
+from dnd_assets.errors import StudyError
+from dnd_assets.study import Study
+from dnd_assets.unit_texts import by_key, read_truths
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+CATEGORIES = "categories"
+"""The setting that takes the network's own class names."""
+
+
+def truths_of(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
+    """The truth of each unit of a layer that has one, by neuron.
+
+    Args:
+        bench: the workbench.
+        model: the network's name in the study.
+        layer: the layer's path.
+
+    Raises:
+        NotFoundError: when the study names a file that is not there.
+        TableError: when the file cannot be understood or holds none of the study's units.
+        StudyError: when class names are asked for and the network has none.
+    """
+    named = evaluation_of(bench).truths
+    if named is None:
+        return {}
+    if named == CATEGORIES:
+        return _categories(bench, model, layer)
+    read = read_truths(bench.study.path(named))
+    units = list(find_units(bench).values())
+    known = by_key(read, read.by_unit, units)
+    return {
+        unit.neuron: known[unit.key]
+        for unit in units
+        if (unit.model, unit.layer) == (model, layer) and unit.key in known
+    }
+
+
+def check_truths(study: Study, units: Sequence[Unit]) -> None:
+    """See that the file of truths, if the study names one, is there and sound.
+
+    Args:
+        study: the study.
+        units: all of its units.
+
+    Raises:
+        NotFoundError: when it is not there.
+        TableError: when it cannot be understood or holds none of the units.
+    """
+    named = study.evaluation.truths if study.evaluation else None
+    if named is not None and named != CATEGORIES:
+        read = read_truths(study.path(named))
+        by_key(read, read.by_unit, units)
+
+
+def _categories(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
+    if layer not in bench.targets.final_layers(model):
+        return {}
+    names = bench.targets.categories(model)
+    count = bench.targets.units(model, layer)
+    if names is None or len(names) != count:
+        told = "no class names" if names is None else f"{len(names):,} class names"
+        raise StudyError(
+            f"evaluation.truths = 'categories', but network {model!r} comes with {told} for the "
+            f"{count:,} units of its last layer {layer!r}. Give a file: truths = 'names.csv'"
+        )
+    return {neuron: name for neuron, name in enumerate(names) if name.strip()}
