@@ -92,10 +92,12 @@ def _run(study: Study, units: list[str], assets: list[str]) -> None:
 def _check_names(study: Study, units: list[str]) -> None:
     """Wrong paths and names fail here, before anything heavy is imported."""
     from dnd_assets.concepts import check_concepts
+    from dnd_assets.mask_sets import check_masks
     from dnd_assets.probing_set import check_paths
 
     check_paths(study)
     check_concepts(study)
+    check_masks(study)
     from dnd_assets.selection import select_units, target_networks
 
     select_units(study, target_networks(study, state_folder())).select(units)
@@ -160,7 +162,14 @@ def labels(
     ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
     asset: Annotated[
-        Literal["labels", "clip_dissect_labels"], typer.Option(help="Whose labels.")
+        Literal[
+            "labels",
+            "clip_dissect_labels",
+            "network_dissection_labels",
+            "compositions_labels",
+            "invert_labels",
+        ],
+        typer.Option(help="Whose labels."),
     ] = "labels",
 ) -> None:
     """The newest label of every unit.

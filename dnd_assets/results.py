@@ -12,7 +12,13 @@ import pandas as pd
 from resources.lineage_db import Lineage
 
 Format = Literal["csv", "json", "parquet"]
-Answers = Literal["labels", "clip_dissect_labels"]
+Answers = Literal[
+    "labels",
+    "clip_dissect_labels",
+    "network_dissection_labels",
+    "compositions_labels",
+    "invert_labels",
+]
 """Assets that end in labels."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS = ("unit", "model", "layer", "neuron", "label", "score", "status", "reason", "run")

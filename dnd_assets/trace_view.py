@@ -94,9 +94,17 @@ def _concept_set(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None
     branch.add(f"{payload['count']:,} concepts")
 
 
+def _mask_set(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    branch.add(f"{payload['images']:,} images with masks of {payload['concepts']:,} concepts")
+
+
 _DESCRIBE = {
     "labels": _labels,
     "clip_dissect_labels": _labels,
+    "network_dissection_labels": _labels,
+    "compositions_labels": _labels,
+    "invert_labels": _labels,
+    "concept_masks": _mask_set,
     "concept_activations": _concept_set,
     "scores": _scores,
     "synthetic_images": _synthetic,

@@ -12,10 +12,11 @@ from typing import Any
 
 import dagster as dg
 
+from dnd_assets.assets.concept_masks import look as look_at_masks
 from dnd_assets.assets.probing_set import look
 from dnd_assets.concepts import study_concepts
 from dnd_assets.lineage.fingerprint import digest
-from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, PROBING_SET
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, CONCEPT_MASKS, PROBING_SET
 from dnd_assets.stage import Stage, Whole
 from dnd_assets.study import Study
 from dnd_assets.workbench import Workbench
@@ -75,6 +76,10 @@ def _concepts(bench: Workbench) -> dict[str, Any]:
     return {"concepts": len(found.concepts), "hash": found.hash, "prompt": chosen.prompt}
 
 
+def _masks(bench: Workbench) -> dict[str, Any]:
+    return dict(look_at_masks(bench).payload) if bench.study.segmentation else {}
+
+
 SOURCES = (
     Source("probing_images", "The image files of the probing folders.", PROBING_SET, _images),
     Source(
@@ -113,17 +118,21 @@ SOURCES = (
 CONCEPT_FILE = Source(
     "concept_file", "The file of concepts of CLIP-Dissect.", CONCEPT_ACTIVATIONS, _concepts
 )
+MASK_FILES = Source(
+    "mask_files", "The images with pixel labels, and their masks.", CONCEPT_MASKS, _masks
+)
 
 
 def sources_of(product: Stage | Whole) -> list[Source]:
     """The sources that an asset depends on."""
     known = {product.name, *product.uses}
-    return [source for source in (*SOURCES, CONCEPT_FILE) if source.feeds in known]
+    return [source for source in (*SOURCES, CONCEPT_FILE, MASK_FILES) if source.feeds in known]
 
 
 def sources_for(study: Study) -> list[Source]:
     """The sources of a study: those of the seven products, and of its optional sections."""
-    return [*SOURCES, *([CONCEPT_FILE] if study.clip_dissect else [])]
+    concepts = [CONCEPT_FILE] if study.clip_dissect else []
+    return [*SOURCES, *concepts, *([MASK_FILES] if study.segmentation else [])]
 
 
 def source_assets(bench: Workbench) -> Iterator[dg.SourceAsset]:

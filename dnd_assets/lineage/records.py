@@ -15,6 +15,7 @@ Status = Literal[
     "dead",
     "not_finite",
     "unreadable",
+    "no_map",
     "no_captions",
     "no_concepts",
     "invalid_response",
@@ -30,7 +31,8 @@ RETRYABLE: frozenset[str] = frozenset({"service_error", "over_budget"})
 
 PROBING_SET = "probing_set"
 CONCEPT_ACTIVATIONS = "concept_activations"
-UNPARTITIONED: frozenset[str] = frozenset({PROBING_SET, CONCEPT_ACTIVATIONS})
+CONCEPT_MASKS = "concept_masks"
+UNPARTITIONED: frozenset[str] = frozenset({PROBING_SET, CONCEPT_ACTIVATIONS, CONCEPT_MASKS})
 """Assets that belong to the whole study, not to a unit."""
 
 
