@@ -341,7 +341,7 @@ class Invert(Section):
 
     length: Annotated[int, Field(gt=0, le=10)] = 1
     min_share: Share = 0.0
-    max_share: Share = 0.5
+    max_share: Share = 1.0
 
     @model_validator(mode="after")
     def _a_range(self) -> Self:
