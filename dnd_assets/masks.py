@@ -421,7 +421,10 @@ def _inside(folder: Path, name: str) -> Path:
 def _image_size(path: Path) -> tuple[int, int]:
     """Width and height as seen, after the turn that EXIF asks for."""
     with _opened(path, "image", FORMATS) as image:
-        turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
+        try:
+            turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
+        except Exception as error:  # decoders raise anything on damaged data
+            raise _UnusableError(f"image {path.name} is damaged: {error}") from error
         return image.size[::-1] if turned else image.size
 
 

@@ -78,8 +78,8 @@ def _hashes(bench: Workbench, work: Work) -> list[str]:
 
 
 def _beam(setting: Segmentation) -> int:
-    """Of single concepts as many are kept as are asked for."""
-    return setting.beam if setting.invert.length > 1 else max(setting.beam, setting.top)
+    """Formulas kept; of single concepts as many as are asked for."""
+    return setting.beam if setting.invert.length > 1 else setting.top
 
 
 def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:

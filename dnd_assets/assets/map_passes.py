@@ -527,7 +527,7 @@ class Passes:
             path: self.bench.lineage.provider(
                 {"maps": map_provider(self.bench, model, path), "share": share, "code": code}
             )
-            for path in layers
+            for path in sorted(set(layers))  # one order, whoever asks: notes of passes rest on it
         }
 
     def _second(self, model: str, layers: Iterable[str]) -> dict[str, str]:
@@ -554,7 +554,7 @@ class Passes:
             items = {self._item(unit): unit for unit in some}
             known = at_hand(self.bench, "map_regions", provider, list(items))
             found += [unit for item, unit in items.items() if item not in known]
-        return found
+        return sorted(found)
 
     def _item(self, unit: Unit) -> str:
         return canonical([self._masks, unit.neuron])
