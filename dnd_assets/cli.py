@@ -92,10 +92,12 @@ def _run(study: Study, units: list[str], assets: list[str]) -> None:
 def _check_names(study: Study, units: list[str]) -> None:
     """Wrong paths and names fail here, before anything heavy is imported."""
     from dnd_assets.concepts import check_concepts
+    from dnd_assets.mask_sets import check_masks
     from dnd_assets.probing_set import check_paths
 
     check_paths(study)
     check_concepts(study)
+    check_masks(study)
     if study.evaluation is not None:
         check_paths(study, "evaluation")
     from dnd_assets.label_files import check_imported

@@ -11,6 +11,7 @@ from pathlib import Path
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.concepts import study_concepts
 from dnd_assets.errors import DndError
+from dnd_assets.mask_sets import read_masks
 from dnd_assets.probing_set import image_paths
 from dnd_assets.stage import LIBRARIES
 from dnd_assets.study import Study
@@ -45,6 +46,7 @@ def examine(study: Study, home: Path) -> list[Finding]:
         ),
         _look("image-text encoder", lambda: _there(bench.clip.check, bench.clip.title())),
         *_concepts(study),
+        *_masks(study, home),
         _look("state folder", lambda: _state(bench)),
     ]
 
@@ -54,6 +56,12 @@ def _concepts(study: Study) -> list[Finding]:
     if chosen is None:
         return []
     return [_look("concepts", lambda: f"{len(study_concepts(study, chosen).concepts):,} concepts")]
+
+
+def _masks(study: Study, home: Path) -> list[Finding]:
+    if study.segmentation is None:
+        return []
+    return [_look("masks", lambda: f"{len(read_masks(study, home).images):,} images with masks")]
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:

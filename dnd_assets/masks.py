@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.errors import DndError, StudyError, nearest, not_found
 from dnd_assets.methods.images import FORMATS
 
 Encoding = Literal["binary", "broden", "index"]
@@ -77,11 +77,13 @@ class MaskedImage:
         file: the image.
         size: width and height of its masks, in pixels.
         layers: where its labels come from.
+        picture: width and height of the image itself, in pixels, as seen.
     """
 
     file: Path
     size: tuple[int, int]
     layers: tuple[Layer, ...]
+    picture: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,14 @@ class MaskSet:
     images: tuple[MaskedImage, ...]
     set_aside: tuple[SetAside, ...]
 
-    def masks(self, image: MaskedImage) -> tuple[list[int], NDArray[np.bool_]]:
+    def masks(
+        self, image: MaskedImage, read: Callable[[Path], bytes] = Path.read_bytes
+    ) -> tuple[list[int], NDArray[np.bool_]]:
         """Where the concepts are on an image.
 
         Args:
             image: one of `images`.
+            read: gives the bytes of a mask file; may raise a `DndError` of its own.
 
         Returns:
             Positions of the labelled concepts, ascending, (n,), and bool masks, (n, H, W). In a
@@ -128,7 +133,7 @@ class MaskSet:
         width, height = image.size
         found: dict[int, NDArray[np.bool_]] = {}
         for layer in image.layers:
-            codes = _codes(layer, image.size)
+            codes = _codes(layer, image.size, read)
             wanted = [1] if layer.encoding == "binary" else np.unique(codes).tolist()
             for code in wanted:
                 for concept in layer.concepts.get(code, ()):
@@ -174,7 +179,7 @@ def mask_table(
         layer = Layer(path, "binary", {1: concepts.positions(named)})
         layers.setdefault(row["file"], []).append((layer, size))
     found = [
-        MaskedImage(images / name, some[0][1], tuple(layer for layer, _ in some))
+        MaskedImage(images / name, some[0][1], tuple(layer for layer, _ in some), some[0][1])
         for name, some in layers.items()
     ]
     return _mask_set(concepts.known, found, aside, str(table))
@@ -248,7 +253,7 @@ def index_masks(images: Path, masks: Path, names: Path, category: str = "object"
         except _UnusableError as error:
             aside.append(SetAside(file.name, error.reason))
             continue
-        found.append(MaskedImage(file, size, (Layer(mask, "index", codes),)))
+        found.append(MaskedImage(file, size, (Layer(mask, "index", codes),), size))
     return _mask_set(concepts.known, found, aside, str(images))
 
 
@@ -301,7 +306,7 @@ def _broden_image(
     if not row["sw"].isdecimal() or not row["sh"].isdecimal():
         raise _UnusableError(f"the size of its masks, {row['sw']!r} x {row['sh']!r}, is no number")
     size = int(row["sw"]), int(row["sh"])
-    _image_size(file)
+    picture = _image_size(file)
     layers = []
     for category, concepts in codes.items():
         for entry in filter(None, map(str.strip, row[category].split(";"))):
@@ -312,7 +317,7 @@ def _broden_image(
                 path = _inside(images, entry)
                 _check_mask(path, size, "broden")
                 layers.append(Layer(path, "broden", concepts))
-    return MaskedImage(file, size, tuple(layers))
+    return MaskedImage(file, size, tuple(layers), picture)
 
 
 def _broden_labels(path: Path, categories: Sequence[str]) -> list[tuple[int, Concept]]:
@@ -416,7 +421,10 @@ def _inside(folder: Path, name: str) -> Path:
 def _image_size(path: Path) -> tuple[int, int]:
     """Width and height as seen, after the turn that EXIF asks for."""
     with _opened(path, "image", FORMATS) as image:
-        turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
+        try:
+            turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
+        except Exception as error:  # decoders raise anything on damaged data
+            raise _UnusableError(f"image {path.name} is damaged: {error}") from error
         return image.size[::-1] if turned else image.size
 
 
@@ -447,14 +455,16 @@ def _opened(path: Path, what: str, formats: tuple[str, ...]) -> Image.Image:
         raise _UnusableError(f"{what} {path.name} cannot be read: {error}") from error
 
 
-def _codes(layer: Layer, size: tuple[int, int]) -> NDArray[np.int64]:
+def _codes(layer: Layer, size: tuple[int, int], read: Callable[[Path], bytes]) -> NDArray[np.int64]:
     """The code of every pixel, (H, W)."""
     width, height = size
     if layer.path is None:
         return np.zeros((height, width), dtype=np.int64)
     try:
-        with Image.open(layer.path, formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(read(layer.path)), formats=["PNG"]) as image:
             pixels = np.asarray(image).astype(np.int64)
+    except DndError:
+        raise
     except Exception as error:  # decoders raise anything on damaged data
         raise StudyError(
             f"the mask {layer.path} could be read before, but not now ({error}); bring it back or "

@@ -99,6 +99,10 @@ def _metrics(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
         branch.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
 
 
+def _mask_set(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    branch.add(f"{payload['images']:,} images with masks of {payload['concepts']:,} concepts")
+
+
 def _held_out(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     branch.add(f"{payload['images']:,} images")
 
@@ -154,6 +158,10 @@ _DESCRIBE = {
     "clip_dissect_labels": _labels,
     "polysemantic_labels": _concepts,
     "milan_labels": _milan,
+    "network_dissection_labels": _labels,
+    "compositions_labels": _labels,
+    "invert_labels": _labels,
+    "concept_masks": _mask_set,
     "concept_activations": _concept_set,
     "held_out_images": _held_out,
     "scores": _scores,

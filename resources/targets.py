@@ -233,6 +233,34 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
                     found[path, neuron][index] = row[path][at].copy()
         return found
 
+    def layer_maps(
+        self,
+        model: str,
+        layers: Mapping[str, Sequence[int]],
+        images: Sequence[Image],
+        batch_size: int = 16,
+    ) -> dict[str, list[Array]]:
+        """Activation maps of many units of some layers, in one pass of each picture.
+
+        Args:
+            model: name in the study.
+            layers: neurons by layer path, distinct; the layers have maps.
+            images: pictures of any size and mode.
+            batch_size: pictures in a batch; batches are filled up.
+
+        Returns:
+            For each layer and picture float32 (neurons, H, W), in the order of the neurons,
+            rounded so that the batch does not show.
+
+        Raises:
+            NotFoundError: when a neuron does not exist.
+        """
+        net = self._network(model)
+        self._check_neurons(model, layers)
+        readers = {path: _map_reader(neurons, net) for path, neurons in layers.items()}
+        rows = self._run(net, readers, images, batch_size, None)
+        return {path: [row[path] for row in rows] for path in layers}
+
     def outputs(self, model: str, images: Sequence[Image], batch_size: int = 64) -> Array:
         """What a network itself returns: the scores of a classifier's classes.
 

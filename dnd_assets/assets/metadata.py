@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import dagster as dg
+from PIL import Image
 
 from dnd_assets.assets.concept_activations import texts_of
 from dnd_assets.assets.label_metrics import METRICS, SUFFIX
+from dnd_assets.assets.map_pictures import drawn_maps
 from dnd_assets.errors import StoreError
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
+    CONCEPT_MASKS,
     HELD_OUT_IMAGES,
     PROBING_SET,
     Product,
@@ -48,6 +51,8 @@ def unit_metadata(bench: Workbench, asset: str, announcement: Announcement) -> _
     if product.ok:
         describe = _metrics if asset.endswith(SUFFIX) else _DESCRIBED.get(asset, _imported)
         shown |= describe(bench, product.payload, not record.reused)
+        if asset in _PIXEL_LABELS and not record.reused:
+            shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
     return shown
 
 
@@ -57,17 +62,23 @@ def whole_metadata(bench: Workbench, product: Product) -> _Metadata:
 
 
 def _probing_set(bench: Workbench, product: Product) -> _Metadata:
+    return _set_aside(product) | {
+        "images": product.payload["images"],
+        "files": product.outcome.notes["found"],
+        "manifest": product.payload["manifest"],
+    }
+
+
+def _set_aside(product: Product) -> _Metadata:
+    """What a scan did not use, with the reasons."""
     aside = product.outcome.notes["quarantined"]
     set_aside = [
         dg.TableRecord({"path": one["path"], "reason": one["reason"]}) for one in aside[:100]
     ]
     columns = dg.TableSchema([dg.TableColumn("path"), dg.TableColumn("reason")])
     return {
-        "images": product.payload["images"],
-        "files": product.outcome.notes["found"],
         "quarantined": len(aside),
         "quarantine": dg.MetadataValue.table(set_aside, columns),
-        "manifest": product.payload["manifest"],
     }
 
 
@@ -207,6 +218,27 @@ def _metrics(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _M
     }
 
 
+def _pixel_labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    records = [
+        dg.TableRecord({"concept": entry["label"], "score": entry["score"]})
+        for entry in payload["labels"]
+    ]
+    columns = [dg.TableColumn("concept", "string"), dg.TableColumn("score", "float")]
+    names = ("label", "score", "interpretable", "threshold")
+    return {
+        **{name: payload[name] for name in names if name in payload},
+        "top concepts": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+    }
+
+
+def _concept_masks(bench: Workbench, product: Product) -> _Metadata:
+    return _set_aside(product) | {
+        "images": product.payload["images"],
+        "concepts": product.payload["concepts"],
+        "manifest": product.payload["masks"],
+    }
+
+
 _FUNCTIONS = ("mean_rank", "topk_squared", "image_products", "topk_squared_image_products")
 _DESCRIBED = {
     "activations": _activations,
@@ -219,13 +251,18 @@ _DESCRIBED = {
     "clip_dissect_labels": _clip_dissect,
     "polysemantic_labels": _polysemantic,
     "milan_labels": _milan,
+    "network_dissection_labels": _pixel_labels,
+    "compositions_labels": _pixel_labels,
+    "invert_labels": _pixel_labels,
 }
+_PIXEL_LABELS = ("network_dissection_labels", "compositions_labels", "invert_labels")
 
 
 _WHOLE = {
     PROBING_SET: _probing_set,
     CONCEPT_ACTIVATIONS: _concept_activations,
     HELD_OUT_IMAGES: _held_out,
+    CONCEPT_MASKS: _concept_masks,
 }
 
 
@@ -237,8 +274,12 @@ def _pictures(bench: Workbench, name: str, hashes: Sequence[str], wanted: bool) 
     """A strip of pictures as Markdown with the picture inside, below 100 kB."""
     if not wanted:
         return {}
+    return _strip(name, lambda: bench.pictures.load(hashes[:_SHOWN]))
+
+
+def _strip(name: str, load: Callable[[], Sequence[Image.Image]]) -> _Metadata:
     try:
-        images = bench.pictures.load(hashes[:_SHOWN])
+        images = load()
     except StoreError as error:
         return {name: str(error)}
     buffer = BytesIO()

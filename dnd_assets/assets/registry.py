@@ -8,11 +8,14 @@ from dnd_assets.assets.activations import Activations
 from dnd_assets.assets.candidate_concepts import CandidateConcepts
 from dnd_assets.assets.captions import Captions
 from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
+from dnd_assets.assets.compositions_labels import CompositionsLabels
 from dnd_assets.assets.crops import Crops
 from dnd_assets.assets.imported_labels import ImportedLabels
+from dnd_assets.assets.invert_labels import InvertLabels
 from dnd_assets.assets.label_metrics import SUFFIX, LabelMetrics
 from dnd_assets.assets.labels import Labels
 from dnd_assets.assets.milan_labels import MilanLabels
+from dnd_assets.assets.network_dissection_labels import NetworkDissectionLabels
 from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
@@ -39,6 +42,7 @@ OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
     "clip_dissect": (ClipDissectLabels(),),
     "polysemantic": (PolysemanticLabels(),),
     "milan": (MilanLabels(),),
+    "segmentation": (NetworkDissectionLabels(), CompositionsLabels(), InvertLabels()),
 }
 """The products that a section of the study adds, by the section's name, in their order."""
 
@@ -46,7 +50,8 @@ OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
 def stages_of(study: Study) -> dict[str, Stage]:
     """The products of a study by unit: the seven, and those of its optional sections."""
     extra = [stage for name, some in OPTIONAL.items() if getattr(study, name) for stage in some]
-    stages = STAGES | {stage.name: stage for stage in [*extra, *_imported(study)]}
+    chosen = [stage for stage in extra if _chosen(study, stage)]
+    stages = STAGES | {stage.name: stage for stage in [*chosen, *_imported(study)]}
     return stages | _metrics(study, stages)
 
 
@@ -81,6 +86,13 @@ def _metrics(study: Study, stages: Mapping[str, Stage]) -> dict[str, Stage]:
     wanted = [name for name in answers if chosen.methods is None or name in chosen.methods]
     found = [LabelMetrics(name, sentences=sentences) for name in wanted]
     return {stage.name: stage for stage in found}
+
+
+def _chosen(study: Study, stage: Stage) -> bool:
+    """Whether the section that brings a product asks for it: one may list methods."""
+    section = getattr(study, str(section_of(stage.name)))
+    methods = getattr(section, "methods", None)
+    return methods is None or stage.name.removesuffix("_labels") in methods
 
 
 def section_of(asset: str) -> str | None:

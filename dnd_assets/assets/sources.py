@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from dnd_assets.assets.concept_masks import look as look_at_masks
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.assets.imported_labels import ImportedLabels
 from dnd_assets.assets.probing_set import look
@@ -19,7 +20,12 @@ from dnd_assets.concepts import study_concepts
 from dnd_assets.files import sha256_file
 from dnd_assets.label_files import SUFFIX, label_path
 from dnd_assets.lineage.fingerprint import digest
-from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, HELD_OUT_IMAGES, PROBING_SET
+from dnd_assets.lineage.records import (
+    CONCEPT_ACTIVATIONS,
+    CONCEPT_MASKS,
+    HELD_OUT_IMAGES,
+    PROBING_SET,
+)
 from dnd_assets.stage import Stage, Whole
 from dnd_assets.study import Study
 from dnd_assets.workbench import Workbench
@@ -79,6 +85,10 @@ def _concepts(bench: Workbench) -> dict[str, Any]:
     return {"concepts": len(found.concepts), "hash": found.hash, "prompt": chosen.prompt}
 
 
+def _masks(bench: Workbench) -> dict[str, Any]:
+    return dict(look_at_masks(bench).payload) if bench.study.segmentation else {}
+
+
 SOURCES = (
     Source("probing_images", "The image files of the probing folders.", PROBING_SET, _images),
     Source(
@@ -117,6 +127,9 @@ SOURCES = (
 CONCEPT_FILE = Source(
     "concept_file", "The file of concepts of CLIP-Dissect.", CONCEPT_ACTIVATIONS, _concepts
 )
+MASK_FILES = Source(
+    "mask_files", "The images with pixel labels, and their masks.", CONCEPT_MASKS, _masks
+)
 
 
 def label_file(method: str) -> Source:
@@ -142,7 +155,7 @@ SENTENCES = Source(
     "sentences",
     lambda bench: dict(bench.sentences.fingerprint()) if bench.sentences else {},
 )
-_OPTIONAL = (CONCEPT_FILE, HELD_OUT, SENTENCES)
+_OPTIONAL = (CONCEPT_FILE, MASK_FILES, HELD_OUT, SENTENCES)
 
 
 def sources_of(product: Stage | Whole) -> list[Source]:
@@ -157,7 +170,8 @@ def sources_for(study: Study) -> list[Source]:
     """The sources of a study: those of the seven products, and of its optional sections."""
     files = [label_file(method) for method in study.imported_labels]
     evaluation = study.evaluation
-    there = (study.clip_dissect, evaluation, evaluation and evaluation.sentence_encoder)
+    sentences = evaluation and evaluation.sentence_encoder
+    there = (study.clip_dissect, study.segmentation, evaluation, sentences)
     optional = (one for one, asked in zip(_OPTIONAL, there, strict=True) if asked)
     return [*SOURCES, *optional, *files]
 

@@ -10,6 +10,7 @@ from typing import Any
 from dnd_assets.errors import NotFoundError, not_found
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
+    CONCEPT_MASKS,
     HELD_OUT_IMAGES,
     PROBING_SET,
     UNPARTITIONED,
@@ -180,12 +181,20 @@ def _through(
         causes += [Change(asset, "images", str(old.payload["images"]), str(new.payload["images"]))]
     if asset == CONCEPT_ACTIVATIONS:
         causes += [Change(asset, "concepts", *(_concepts(one) for one in (old, new)))]
+    if asset == CONCEPT_MASKS:
+        causes += [Change(asset, "images with masks", *(_masks(one) for one in (old, new)))]
     return causes or [Change(asset, "content", before[:12] if before else "", (after or "")[:12])]
 
 
 def _concepts(version: Version) -> str:
     """How many concepts a set has, and the start of its hash."""
     return f"{version.payload['count']} ({version.preimage['inputs']['concepts'][:12]})"
+
+
+def _masks(version: Version) -> str:
+    """How many images with masks and concepts there are, and the start of the manifest's hash."""
+    payload = version.payload
+    return f"{payload['images']} of {payload['concepts']} concepts ({payload['masks'][:12]})"
 
 
 def image_changes(old: Sequence[str], new: Sequence[str]) -> list[Change]:

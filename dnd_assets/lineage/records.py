@@ -16,6 +16,7 @@ Status = Literal[
     "not_finite",
     "unreadable",
     "no_label",
+    "no_map",
     "no_captions",
     "no_concepts",
     "invalid_response",
@@ -32,7 +33,10 @@ RETRYABLE: frozenset[str] = frozenset({"service_error", "over_budget"})
 PROBING_SET = "probing_set"
 CONCEPT_ACTIVATIONS = "concept_activations"
 HELD_OUT_IMAGES = "held_out_images"
-UNPARTITIONED: frozenset[str] = frozenset({PROBING_SET, CONCEPT_ACTIVATIONS, HELD_OUT_IMAGES})
+CONCEPT_MASKS = "concept_masks"
+UNPARTITIONED: frozenset[str] = frozenset(
+    {PROBING_SET, CONCEPT_ACTIVATIONS, CONCEPT_MASKS, HELD_OUT_IMAGES}
+)
 """Assets that belong to the whole study, not to a unit."""
 
 

@@ -8,7 +8,7 @@ that the order of images and batches does not matter.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -92,6 +92,18 @@ class TopShare:
         lowest = self._largest().amin(dim=1)
         return lowest.where(self._finite, math.nan)
 
+    def state(self) -> dict[str, Tensor]:
+        """What has been counted so far, to go on from later: see `load`."""
+        self._parts = [self._largest()]
+        seen = torch.tensor([self._seen], dtype=torch.int64)
+        return {"largest": self._parts[0], "finite": self._finite.clone(), "seen": seen}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave for the same units, positions and share."""
+        self._parts = [state["largest"]]
+        self._finite = state["finite"].clone()
+        self._seen = int(state["seen"])
+
     def _largest(self) -> Tensor:
         values = torch.cat(self._parts, dim=1)
         return values.topk(min(self._kept, values.shape[1]), dim=1, sorted=False).values
@@ -146,10 +158,22 @@ class Overlaps:
         step = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
         for start in range(0, len(active), step):
             some = active[start : start + step]
-            on = self._on(maps[some], self._thresholds[some], masks.shape[1:])
+            on = thresholded(maps[some], self._thresholds[some], masks.shape[1:])
             common = (on.float() @ floats).to(torch.int64)
             self._common[some[:, None], present] += common
             self._unit_area[some[:, None], categories] += on.sum(dim=1, keepdim=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been counted so far, to go on from later: see `load`."""
+        return {
+            "common": self._common, "unit_area": self._unit_area, "concept_area": self._concept_area
+        }  # fmt: skip
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave for the same thresholds and categories."""
+        self._common = state["common"].clone()
+        self._unit_area = state["unit_area"].clone()
+        self._concept_area = state["concept_area"].clone()
 
     def ious(self) -> Tensor:
         """IoU, float64, (U, C), in [0, 1].
@@ -161,14 +185,6 @@ class Overlaps:
         found = common / union.clamp(min=1)
         found[self._thresholds.isnan()] = math.nan
         return found
-
-    @staticmethod
-    def _on(maps: Tensor, thresholds: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Which pixels are on, bool, (U, H W)."""
-        large = torch.nn.functional.interpolate(
-            maps.unsqueeze(0), size=list(size), mode="bilinear", align_corners=False
-        )[0]
-        return large.flatten(1) > thresholds.unsqueeze(1)
 
     def _check(self, maps: Tensor, concepts: Sequence[int], masks: NDArray[np.bool_]) -> Tensor:
         units, known = len(self._thresholds), len(self._category)
@@ -189,6 +205,23 @@ class Overlaps:
                 f"concepts {list(concepts)} have to be different numbers from 0 to {known - 1}"
             )
         return torch.tensor(list(concepts), dtype=torch.int64)
+
+
+def thresholded(maps: Tensor, thresholds: Tensor, size: Sequence[int]) -> Tensor:
+    """Which pixels of a mask are on: M_k(x) (Bau et al. 2017, section 2.3).
+
+    Args:
+        maps: float32, (U, h, w).
+        thresholds: T_k, float32, (U,).
+        size: height and width of the mask, to which maps are brought bilinearly, edge to edge.
+
+    Returns:
+        bool, (U, height x width); true above the threshold, not at it.
+    """
+    large = torch.nn.functional.interpolate(
+        maps.unsqueeze(0), size=list(size), mode="bilinear", align_corners=False
+    )[0]
+    return large.flatten(1) > thresholds.unsqueeze(1)
 
 
 @dataclass(frozen=True)

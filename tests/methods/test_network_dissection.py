@@ -205,3 +205,24 @@ def test_images_that_do_not_fit_are_refused():
         overlaps.add(torch.zeros(2, 2, 2), [0], np.zeros((1, 4000, 5000), dtype=bool))
     overlaps.add(torch.ones(2, 2, 2), [], np.zeros((0, 4, 4), dtype=bool))
     assert overlaps.ious().tolist() == [[0.0] * 3] * 2
+
+
+def test_counting_goes_on_from_a_state():
+    random = torch.Generator().manual_seed(4)
+    maps = torch.rand(9, 3, 4, 4, generator=random)
+    whole, before, after = (TopShare(3, 9 * 16, 0.1) for _ in range(3))
+    whole.add(maps)
+    before.add(maps[:5])
+    after.load(before.state())
+    after.add(maps[5:])
+    assert torch.equal(after.thresholds(), whole.thresholds())
+
+    masks = np.random.default_rng(0).random((9, 2, 8, 8)) < 0.3
+    thresholds, categories = whole.thresholds(), ["object", "colour"]
+    first, second, every = (Overlaps(thresholds, categories) for _ in range(3))
+    for index in range(9):
+        every.add(maps[index], [0, 1], masks[index])
+        (first if index < 5 else second).add(maps[index], [0, 1], masks[index])
+        if index == 4:
+            second.load(first.state())
+    assert torch.equal(second.ious(), every.ious())

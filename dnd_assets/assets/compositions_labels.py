@@ -1,0 +1,144 @@
+"""Labels of Compositional Explanations: the formula of concepts that a unit's maps fit best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dnd_assets.assets import map_passes, masked_images
+from dnd_assets.assets.concept_masks import ConceptMasks
+from dnd_assets.assets.map_passes import (
+    Kept,
+    best_images,
+    by_model,
+    has_maps,
+    map_provider,
+    mapless,
+    passes_of,
+    silent_maps,
+)
+from dnd_assets.assets.masked_images import MaskedImages, Survey
+from dnd_assets.assets.masked_images import masked_images as images_of
+from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
+from dnd_assets.mask_sets import segmentation_of
+from dnd_assets.methods import compositions, network_dissection, pooling, regions, view
+from dnd_assets.methods.compositions import Explanation, Formula, Packed, search
+from dnd_assets.methods.regions import RegionOverlap
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+
+class CompositionsLabels(Stage):
+    """Compositional Explanations: the formula of concepts that a unit's maps fit best (IoU).
+
+    A baseline beside Describe-and-Dissect, over the images of `concept_masks`: beam search over
+    AND, OR and AND NOT. Counted are all pixels of all images; of an image without any label of a
+    category its concepts are taken to be absent. A unit whose best IoU is not above the cutoff is
+    marked as not interpretable.
+    """
+
+    name = "compositions_labels"
+    upstream = (CONCEPT_MASKS,)
+    wholes = (ConceptMasks(),)
+    group = "baselines"
+    kinds = frozenset({"pytorch"})
+    uses = ("targets", "compute")
+    sources = (
+        compositions, network_dissection, pooling, regions, view, map_passes, masked_images
+    )  # fmt: skip
+    by_neuron = True
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """Share of positions above the threshold, cutoff, beam, length and number of labels."""
+        names = {"share", "cutoff", "beam", "length", "top"}
+        return segmentation_of(bench.study).model_dump(include=names)
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network; its pooling does not matter."""
+        return {"target": map_provider(bench, unit.model, unit.layer)}
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Images to pass through the networks: for thresholds, and once for the units' regions."""
+        units: dict[str, list[Unit]] = {}
+        first: Work | None = None
+        for one in work:
+            first = first or one
+            if has_maps(bench, one.unit):
+                units.setdefault(one.unit.model, []).append(one.unit)
+        count = 0
+        for model, some in units.items():
+            assert first is not None
+            passes = passes_of(bench, first)
+            count += passes.thresholds_to_make(model, dict.fromkeys(u.layer for u in some))
+            count += passes.regions_to_make(model, some)
+        return {"forward passes": count}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
+        yield from ((one, mapless(one.unit)) for one in work if not has_maps(bench, one.unit))
+        spatial = [one for one in work if has_maps(bench, one.unit)]
+        for model, some in by_model(spatial).items():
+            yield from _of_model(bench, model, some)
+
+
+def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
+    images = images_of(bench, work[0])
+    survey = images.survey(images.views(model))
+    units = [one.unit for one in work]
+    found = passes_of(bench, work[0]).regions(images, model, units, survey.regions.patterns)
+    packed = survey.regions.packed(images.names)
+    progress = bench.progress(f"{model}: formulas", len(work))
+    for one in work:
+        yield one, _outcome(bench, images, survey, packed, one.unit, *found[one.unit])
+        progress.advance()
+
+
+def _outcome(
+    bench: Workbench,
+    images: MaskedImages,
+    survey: Survey,
+    packed: Packed,
+    unit: Unit,
+    first: Kept,
+    counts: Kept,
+    row: int,
+) -> Outcome:
+    silent = silent_maps(first.arrays, unit.neuron, len(images.hashes))
+    if silent is not None:
+        return silent
+    setting = segmentation_of(bench.study)
+    inside = np.zeros(len(survey.regions.sizes), dtype=np.int64)
+    mine = counts.arrays["unit"] == row
+    inside[counts.arrays["region"][mine]] = counts.arrays["count"][mine]
+    objective = RegionOverlap(inside, survey.regions.sizes, packed)
+    labels = labels_of(search(objective, beam=setting.beam, length=setting.length), setting.top)
+    if not labels or labels[0]["score"] <= 0:
+        return Outcome("no_concepts", {}, "its maps above the threshold meet no concept's mask")
+    payload = {
+        **labels[0],
+        "labels": labels,
+        "threshold": float(first.arrays["threshold"][unit.neuron]),
+        "interpretable": labels[0]["score"] > setting.cutoff,
+        "images": best_images(first.arrays, unit.neuron, images.hashes),
+    }
+    drawn = {"file": counts.file, "row": row}
+    return Outcome("ok", payload, notes={"files": [first.file, counts.file], "maps": drawn})
+
+
+def labels_of(found: Sequence[Explanation], top: int) -> list[dict[str, Any]]:
+    """Formulas as labels with their scores, best first."""
+    return [{"label": text_of(one.formula), "score": one.score} for one in found[:top]]
+
+
+def text_of(formula: Formula) -> str:
+    """A formula in words, without the parentheses around all of it.
+
+    >>> from dnd_assets.methods.compositions import Operator
+    >>> text_of(Formula("a").joined(Operator.OR, "b").joined(Operator.AND_NOT, "c"))
+    '(a OR b) AND NOT c'
+    """
+    text = str(formula)
+    return text[1:-1] if formula.steps else text

@@ -1,0 +1,118 @@
+"""Concept masks: the images with pixel labels that Network Dissection and its kin need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dnd_assets import mask_sets, masks, probing_set
+from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact_row
+from dnd_assets.mask_sets import Scan, layout_of, mask_files, read_masks, scan_masks
+from dnd_assets.methods import images
+from dnd_assets.probing_set import image_rows
+from dnd_assets.stage import Settings, Whole, record_of, record_run
+from dnd_assets.workbench import Workbench
+
+
+class ConceptMasks(Whole):
+    """Images with pixel labels: which concept is where, by SHA-256 of images and masks.
+
+    Images without a usable mask are set aside with the reason. Materialize it after images, masks
+    or their table changed.
+    """
+
+    name = CONCEPT_MASKS
+    group = "baselines"
+    kinds = frozenset({"python", "pillow"})
+
+    def settings(self, bench: Workbench) -> Settings:
+        """The layout with absolute paths, and the largest picture."""
+        return _parameters(bench), {}
+
+    def look(self, bench: Workbench) -> Product:
+        """See `look`."""
+        return look(bench)
+
+    def materialize(self, bench: Workbench, run: str) -> Product:
+        """See `materialize`."""
+        return materialize(bench, run)[0]
+
+
+def materialize(bench: Workbench, run: str) -> tuple[Product, Scan]:
+    """Look at every image and mask, record the manifest and return it.
+
+    Args:
+        bench: the workbench.
+        run: id of the run that asks.
+
+    Returns:
+        The product, whose payload names the stored manifest, and what the scan found.
+
+    Raises:
+        StudyError: when the layout cannot be read, or no image can be used.
+        NotFoundError: when a table, a folder or a split is missing.
+    """
+    found = _scan(bench)
+    with bench.lineage.exclusive(bench.log):
+        record_run(bench, run)
+        product = _product(bench, found)
+        rows = _records(bench, product, found)
+        record = record_of(bench, run, product)
+        bench.lineage.commit(
+            {**rows, "products": [product.row()], "materializations": [record.row()]}
+        )
+    return product, found
+
+
+def look(bench: Workbench) -> Product:
+    """The masks as they are now, for a plan: recorded as seen, not as materialized.
+
+    Raises:
+        StudyError: as `materialize`.
+        NotFoundError: as `materialize`.
+    """
+    found = _scan(bench)
+    product = _product(bench, found)
+    bench.lineage.commit(_records(bench, product, found))
+    return product
+
+
+def _parameters(bench: Workbench) -> dict[str, Any]:
+    return {**layout_of(bench.study), "max_pixels": bench.study.probing_set.max_pixels}
+
+
+def _scan(bench: Workbench) -> Scan:
+    found = read_masks(bench.study, bench.home)
+    progress = bench.progress("masks", len(mask_files(found)))
+    limit = bench.study.probing_set.max_pixels
+    return scan_masks(found, limit, bench.home / "masks" / "scanned.json", progress.advance)
+
+
+def _product(bench: Workbench, found: Scan) -> Product:
+    """The product of a scan; its manifest lies in the store."""
+    code = code_version(masks, mask_sets, probing_set, images)
+    image = preimage(CONCEPT_MASKS, code, _parameters(bench), {}, {"masks": digest(found.masks)})
+    payload = {
+        "manifest": bench.store.put(canonical(list(found.images)).encode(), "json"),
+        "masks": bench.store.put(canonical(found.masks).encode(), "json"),
+        "images": len(found.images),
+        "concepts": len(found.masks["concepts"]),
+    }
+    notes = {
+        "files": [payload["manifest"], payload["masks"]],
+        "quarantined": [{"path": path, "reason": reason} for path, reason in found.set_aside],
+        "found": found.found,
+    }
+    return Product(digest(image), CONCEPT_MASKS, image, Outcome("ok", payload, notes=notes))
+
+
+def _records(bench: Workbench, product: Product, found: Scan) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the manifest's files, and of images and masks never seen at their path before."""
+    sizes = {file: bench.store.path(file).stat().st_size for file in product.outcome.notes["files"]}
+    artefacts = [
+        artefact_row(file.partition(".")[0], file, "manifest", size) for file, size in sizes.items()
+    ]
+    known = bench.lineage.query("SELECT hash, path FROM images")
+    before = {(row["hash"], row["path"]) for row in known}
+    new = [file for file in found.files if (file.hash, file.path) not in before]
+    return {"artefacts": artefacts, "images": image_rows(new)}

@@ -1,0 +1,630 @@
+"""Passes of a network over the images of `concept_masks`, and what is kept of its maps.
+
+Maps of all images are far too much to keep, so each pass keeps what a method needs of them: the
+first one each unit's threshold, the second one its overlaps with all concepts, a third one, for
+the units that are asked for, how much of each region is inside its thresholded map. One pass
+serves all layers of a network. What a pass has counted is written down now and then, so that one
+that dies goes on from there; what it leads to is stored by content for all units of a layer.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dnd_assets import masks
+from dnd_assets.assets.masked_images import MaskedImages
+from dnd_assets.errors import StudyError
+from dnd_assets.files import sha256, write_atomic
+from dnd_assets.lineage.fingerprint import canonical, code_version, digest
+from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact_row
+from dnd_assets.mask_sets import segmentation_of
+from dnd_assets.methods import network_dissection, pooling
+from dnd_assets.methods import regions as of_regions
+from dnd_assets.methods import view as of_view
+from dnd_assets.methods.compositions import Booleans
+from dnd_assets.methods.network_dissection import Overlaps, TopShare, thresholded
+from dnd_assets.methods.regions import Pattern, regions_of
+from dnd_assets.sharing import at_hand, shared_row
+from dnd_assets.stage import Work
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+Arrays = Mapping[str, NDArray[Any]]
+_Seen = TypeVar("_Seen", contravariant=True)
+
+SHOWN = 5
+"""Images of a unit whose maps are kept for the interface."""
+_SAVE_EVERY_S = 20.0
+_COMPACT = 1 << 20
+
+
+class Reader(Protocol[_Seen]):
+    """What a pass keeps of one layer.
+
+    Attributes:
+        neurons: whose maps it reads.
+    """
+
+    neurons: Sequence[int]
+
+    def add(self, index: int, maps: Tensor, seen: _Seen) -> None:
+        """Take in one image: its maps, float32 (neurons, h, w), and what `prepare` made of it."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What has been counted so far."""
+
+    def load(self, state: Arrays) -> None:
+        """Go on from a state."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of a network over the images.
+
+    Attributes:
+        bench: the workbench.
+        model: the network.
+        kind: what it is for, for people and for the name of its notes.
+        key: what decides its result.
+    """
+
+    bench: Workbench
+    model: str
+    kind: str
+    key: Any
+
+    @property
+    def _notes(self) -> Path:
+        return self.bench.home / "passes" / f"{digest([self.kind, self.model, self.key])}.partial"
+
+    def left(self, images: int) -> int:
+        """How many of so many images are still to be passed."""
+        notes = self._read()
+        return images - (int(notes["done"][0]) if notes else 0)
+
+    def run(
+        self,
+        images: MaskedImages,
+        readers: Mapping[str, Reader[_Seen]],
+        prepare: Callable[[int], _Seen],
+    ) -> None:
+        """Show the network every image once, or those that a pass that died has left.
+
+        Args:
+            images: the images.
+            readers: by layer path.
+            prepare: what all readers need of an image, by its index.
+
+        Raises:
+            StudyError: when a layer's maps differ in size from image to image.
+        """
+        bench, notes = self.bench, self._read()
+        done = int(notes["done"][0]) if notes else 0
+        if notes:
+            _load(readers, notes)
+        layers = {path: reader.neurons for path, reader in readers.items()}
+        batch = bench.study.compute.batch.target
+        progress = bench.progress(f"{self.model}: {self.kind}", len(images.hashes) - done)
+        saved = time.monotonic()
+        for start in range(done, len(images.hashes), batch):
+            part = images.hashes[start : start + batch]
+            found = bench.targets.layer_maps(self.model, layers, bench.pictures.load(part), batch)
+            for row in range(len(part)):
+                seen = prepare(start + row)
+                for path, reader in readers.items():
+                    reader.add(start + row, torch.from_numpy(found[path][row]), seen)
+            bench.count("forward passes", len(part))
+            progress.advance(len(part))
+            if time.monotonic() - saved >= _SAVE_EVERY_S:
+                self._write(start + len(part), readers)
+                saved = time.monotonic()
+
+    def forget(self) -> None:
+        """Remove what was noted, once the result is recorded."""
+        with suppress(OSError):
+            self._notes.unlink(missing_ok=True)
+
+    def _read(self) -> Arrays | None:
+        """What a pass that died has noted; None for nothing, and for notes that are torn."""
+        try:
+            data = self._notes.read_bytes()
+        except OSError:
+            return None
+        known, content = data[:64], data[64:]
+        if sha256(content).encode() != known:
+            return None
+        found: Arrays = safetensors.numpy.load(content)
+        return found
+
+    def _write(self, done: int, readers: Mapping[str, Reader[_Seen]]) -> None:
+        arrays = {"done": np.array([done], dtype=np.int64)}
+        for number, reader in enumerate(readers.values()):
+            arrays |= {f"{number}.{name}": value for name, value in reader.state().items()}
+        content = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+        write_atomic(self._notes, sha256(content).encode() + content)
+
+
+def _load(readers: Mapping[str, Reader[Any]], notes: Arrays) -> None:
+    for number, reader in enumerate(readers.values()):
+        start = f"{number}."
+        reader.load({k.removeprefix(start): v for k, v in notes.items() if k.startswith(start)})
+
+
+@dataclass
+class _Thresholds:
+    """First pass: thresholds, whether a unit is dead or not finite, and its best images."""
+
+    neurons: Sequence[int]
+    images: int
+    share: float
+    top: TopShare | None = None
+    shape: tuple[int, ...] = ()
+    ends: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def add(self, index: int, maps: Tensor, seen: None) -> None:
+        """See `Reader`."""
+        if self.top is None:
+            self._begin(tuple(maps.shape[1:]))
+        if tuple(maps.shape[1:]) != self.shape:
+            raise StudyError(
+                f"a layer's maps are {self.shape} for one image and {tuple(maps.shape[1:])} for "
+                "another; the network's transform has to bring all images to one size"
+            )
+        assert self.top is not None
+        self.top.add(maps.unsqueeze(0))
+        flat = maps.flatten(1).numpy()
+        ends = self.ends
+        ends["broken"] += ~np.isfinite(flat).all(axis=1)
+        ends["low"] = np.minimum(ends["low"], flat.min(axis=1))
+        ends["high"] = np.maximum(ends["high"], flat.max(axis=1))
+        self._rank(index, np.nan_to_num(flat.max(axis=1), nan=-np.inf))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Reader`."""
+        assert self.top is not None
+        shape = np.array(self.shape, dtype=np.int64)
+        counted = {name: value.numpy() for name, value in self.top.state().items()}
+        return {**self.ends, "shape": shape, **counted}
+
+    def load(self, state: Arrays) -> None:
+        """See `Reader`."""
+        self._begin(tuple(state["shape"].tolist()))
+        assert self.top is not None
+        self.top.load({n: torch.from_numpy(state[n].copy()) for n in ("largest", "finite", "seen")})
+        self.ends = {name: state[name].copy() for name in self.ends}
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """`threshold`, `low`, `high`, `broken` (U,), `best` and `peak` (U, SHOWN)."""
+        assert self.top is not None
+        return {**self.ends, "threshold": self.top.thresholds().numpy()}
+
+    def _begin(self, shape: tuple[int, ...]) -> None:
+        units = len(self.neurons)
+        self.shape = shape
+        self.top = TopShare(units, self.images * shape[0] * shape[1], self.share)
+        self.ends = {
+            "low": np.full(units, np.inf, dtype=np.float32),
+            "high": np.full(units, -np.inf, dtype=np.float32),
+            "broken": np.zeros(units, dtype=np.int64),
+            "best": np.full((units, SHOWN), -1, dtype=np.int64),
+            "peak": np.full((units, SHOWN), -np.inf, dtype=np.float32),
+        }
+
+    def _rank(self, index: int, peaks: NDArray[np.float32]) -> None:
+        """Keep the images with the highest peaks; of equal ones the earlier."""
+        best, peak = self.ends["best"], self.ends["peak"]
+        units = np.flatnonzero(peaks > peak[:, -1])
+        if not len(units):
+            return
+        values = np.concatenate([peak[units], peaks[units, None]], axis=1)
+        places = np.concatenate([best[units], np.full((len(units), 1), index)], axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")[:, :SHOWN]
+        peak[units] = np.take_along_axis(values, order, axis=1)
+        best[units] = np.take_along_axis(places, order, axis=1)
+
+
+class _Maps:
+    """The maps of each unit's best images, for the interface."""
+
+    def __init__(self, best: NDArray[np.int64]) -> None:
+        self._wanted: dict[int, list[tuple[int, int]]] = {}
+        for (unit, rank), index in np.ndenumerate(best):
+            self._wanted.setdefault(int(index), []).append((unit, rank))
+        self._shape = best.shape
+        self.kept: NDArray[np.float32] = np.zeros((*best.shape, 0, 0), dtype=np.float32)
+
+    def add(self, index: int, maps: Tensor) -> None:
+        """Take in the maps of an image, (U, h, w)."""
+        if self.kept.shape[2] == 0:
+            self.kept = np.zeros((*self._shape, *maps.shape[1:]), dtype=np.float32)
+        for unit, rank in self._wanted.get(index, ()):
+            self.kept[unit, rank] = maps[unit].numpy()
+
+
+_Masks = tuple[list[int], Booleans]
+"""The labelled concepts of an image, and where they are."""
+
+
+class _Dissection:
+    """Second pass: overlaps of all units of a layer with all concepts."""
+
+    def __init__(self, thresholds: Arrays, categories: Sequence[str]) -> None:
+        self.neurons: Sequence[int] = range(len(thresholds["threshold"]))
+        self._overlaps = Overlaps(torch.from_numpy(_usable(thresholds)), categories)
+        self._maps = _Maps(thresholds["best"])
+
+    def add(self, index: int, maps: Tensor, seen: _Masks) -> None:
+        """See `Reader`."""
+        self._overlaps.add(maps, *seen)
+        self._maps.add(index, maps)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Reader`."""
+        counted = {name: value.numpy() for name, value in self._overlaps.state().items()}
+        return {**counted, "maps": self._maps.kept}
+
+    def load(self, state: Arrays) -> None:
+        """See `Reader`."""
+        names = ("common", "unit_area", "concept_area")
+        self._overlaps.load({name: torch.from_numpy(state[name].copy()) for name in names})
+        self._maps.kept = state["maps"].copy()
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """`iou` (U, C) and `maps` (U, SHOWN, h, w)."""
+        return {"iou": self._overlaps.ious().numpy(), "maps": self._maps.kept}
+
+
+_Regions = tuple[list[Pattern], NDArray[np.int64], tuple[int, int]]
+"""Patterns of an image, the pattern of each pixel, height and width."""
+
+
+class _Composition:
+    """Third pass: pixels of each region inside the thresholded maps of some units."""
+
+    def __init__(
+        self, neurons: Sequence[int], thresholds: Arrays, place: Mapping[Pattern, int]
+    ) -> None:
+        self.neurons = neurons
+        chosen = list(neurons)
+        self._thresholds = torch.from_numpy(_usable(thresholds)[chosen])
+        self._maps = _Maps(thresholds["best"][chosen])
+        self._place = place
+        self._keys: list[NDArray[np.int64]] = []
+        self._counts: list[NDArray[np.int64]] = []
+
+    def add(self, index: int, maps: Tensor, seen: _Regions) -> None:
+        """See `Reader`."""
+        self._maps.add(index, maps)
+        patterns, where, size = seen
+        active = (maps.amax(dim=(1, 2)) > self._thresholds).nonzero().flatten()
+        places = np.array([self._place[pattern] for pattern in patterns], dtype=np.int64)
+        for unit in active.tolist():
+            on = thresholded(maps[unit : unit + 1], self._thresholds[unit : unit + 1], size)[0]
+            counts = np.bincount(where[on.numpy()], minlength=len(patterns))
+            some = np.flatnonzero(counts)
+            self._keys.append(unit * len(self._place) + places[some])
+            self._counts.append(counts[some].astype(np.int64))
+        if sum(map(len, self._keys)) > 2 * _COMPACT:
+            self._compact()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Reader`."""
+        keys, counts = self._compact()
+        return {"keys": keys, "counts": counts, "maps": self._maps.kept}
+
+    def load(self, state: Arrays) -> None:
+        """See `Reader`."""
+        self._keys, self._counts = [state["keys"].copy()], [state["counts"].copy()]
+        self._maps.kept = state["maps"].copy()
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """`unit` (row), `region` and `count` of what is not 0, and `maps` (U, SHOWN, h, w)."""
+        keys, counts = self._compact()
+        regions = max(len(self._place), 1)
+        return {
+            "unit": keys // regions, "region": keys % regions, "count": counts,
+            "maps": self._maps.kept,
+        }  # fmt: skip
+
+    def _compact(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Add up what belongs to one unit and region."""
+        keys = np.concatenate([np.zeros(0, dtype=np.int64), *self._keys])
+        counts = np.concatenate([np.zeros(0, dtype=np.int64), *self._counts])
+        order, where = np.unique(keys, return_inverse=True)
+        added = np.zeros(len(order), dtype=np.int64)
+        np.add.at(added, where, counts)
+        self._keys, self._counts = [order], [added]
+        return order, added
+
+
+def _usable(thresholds: Arrays) -> NDArray[np.float32]:
+    """Thresholds; NaN, which is never exceeded, for dead units: they have nothing to show."""
+    dead = thresholds["low"] == thresholds["high"]
+    return np.where(dead, np.nan, thresholds["threshold"]).astype(np.float32)
+
+
+def map_provider(bench: Workbench, model: str, layer: str) -> str:
+    """Hash of what decides the maps of a layer: network and layer; how it is pooled does not."""
+    return bench.lineage.provider(
+        {
+            "target": bench.targets.fingerprint(model),
+            "layer": layer,
+            "code": code_version(pooling),
+        }
+    )
+
+
+def has_maps(bench: Workbench, unit: Unit) -> bool:
+    """Whether a unit's layer has maps that masks can be laid over."""
+    return bench.targets.check(unit.model, unit.layer).has_map
+
+
+def mapless(unit: Unit) -> Outcome:
+    """The outcome of a unit whose layer has no maps."""
+    reason = f"layer {unit.layer!r} has no maps, so no part of an image can be told to activate it"
+    return Outcome("no_map", {}, reason)
+
+
+def silent_maps(kept: Arrays, neuron: int, images: int) -> Outcome | None:
+    """The outcome of a unit that is not finite, or else dead; None for all others.
+
+    Args:
+        kept: the thresholds of its layer.
+        neuron: the unit's index.
+        images: how many there are.
+    """
+    if kept["broken"][neuron]:
+        bad = int(kept["broken"][neuron])
+        return Outcome("not_finite", {}, f"NaN or infinite on {bad:,} of {images:,} images")
+    low, high = float(kept["low"][neuron]), float(kept["high"][neuron])
+    if low == high:
+        return Outcome("dead", {}, f"its map is {low:g} everywhere on {images:,} images")
+    return None
+
+
+def best_images(kept: Arrays, neuron: int, hashes: Sequence[str]) -> list[dict[str, Any]]:
+    """The images on which a unit's map peaks highest: hash and peak."""
+    pairs = zip(kept["best"][neuron].tolist(), kept["peak"][neuron].tolist(), strict=True)
+    return [{"image": hashes[index], "activation": peak} for index, peak in pairs if index >= 0]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A stored result of a pass.
+
+    Attributes:
+        file: in the store.
+        arrays: its content.
+    """
+
+    file: str
+    arrays: Arrays
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes that some units need, counted before or run.
+
+    Attributes:
+        bench: the workbench.
+        product: the `concept_masks` that the units are labelled with.
+    """
+
+    bench: Workbench
+    product: Product
+
+    def thresholds_to_make(self, model: str, layers: Iterable[str]) -> int:
+        """Forward passes until the thresholds of some layers are known."""
+        lacking = self._lacking("map_thresholds", self._first(model, layers), self._listed)
+        return self._pass(model, "thresholds", lacking, self._listed).left(self._images(lacking))
+
+    def dissections_to_make(self, model: str, layers: Iterable[str]) -> int:
+        """Forward passes until the overlaps of some layers are known, thresholds left out."""
+        lacking = self._lacking("map_overlaps", self._second(model, layers), self._masks)
+        return self._pass(model, "overlaps", lacking, self._masks).left(self._images(lacking))
+
+    def regions_to_make(self, model: str, units: Iterable[Unit]) -> int:
+        """Forward passes until some units' regions are known, thresholds left out."""
+        lacking = self._units_lacking(model, units)
+        return self._third_pass(model, lacking).left(self._images(lacking))
+
+    def thresholds(
+        self, images: MaskedImages, model: str, layers: Iterable[str]
+    ) -> dict[str, Kept]:
+        """The thresholds of all units of some layers; see `_Thresholds.result`."""
+        bench, share = self.bench, segmentation_of(self.bench.study).share
+        providers = self._first(model, layers)
+        lacking = self._lacking("map_thresholds", providers, self._listed)
+        if lacking:
+            count = len(images.hashes)
+            readers = {
+                path: _Thresholds(range(bench.targets.units(model, path)), count, share)
+                for path in lacking
+            }
+            at_work = self._pass(model, "thresholds", lacking, self._listed)
+            at_work.run(images, readers, lambda index: None)
+            for path, reader in readers.items():
+                self._keep("map_thresholds", providers[path], self._listed, reader.result())
+            at_work.forget()
+        return self._kept("map_thresholds", providers, self._listed)
+
+    def dissections(
+        self, images: MaskedImages, model: str, layers: Sequence[str]
+    ) -> dict[str, tuple[Kept, Kept]]:
+        """Thresholds and overlaps of all units of some layers; see `_Dissection.result`."""
+        first = self.thresholds(images, model, layers)
+        providers = self._second(model, layers)
+        lacking = self._lacking("map_overlaps", providers, self._masks)
+        if lacking:
+            categories = [concept.category for concept in images.found.concepts]
+            readers = {path: _Dissection(first[path].arrays, categories) for path in lacking}
+            views = images.views(model)
+            at_work = self._pass(model, "overlaps", lacking, self._masks)
+            at_work.run(images, readers, lambda index: images.masks(index, views))
+            for path, reader in readers.items():
+                self._keep("map_overlaps", providers[path], self._masks, reader.result())
+            at_work.forget()
+        second = self._kept("map_overlaps", providers, self._masks)
+        return {path: (first[path], second[path]) for path in layers}
+
+    def regions(
+        self,
+        images: MaskedImages,
+        model: str,
+        units: Sequence[Unit],
+        patterns: Sequence[Pattern],
+    ) -> dict[Unit, tuple[Kept, Kept, int]]:
+        """Thresholds, counts of regions, and the unit's row in these; see `_Composition.result`."""
+        first = self.thresholds(images, model, list(dict.fromkeys(u.layer for u in units)))
+        lacking = self._units_lacking(model, units)
+        if lacking:
+            place = {pattern: number for number, pattern in enumerate(patterns)}
+            readers = {
+                path: _Composition([u.neuron for u in some], first[path].arrays, place)
+                for path, some in _by_path(lacking).items()
+            }
+            views = images.views(model)
+
+            def prepare(index: int) -> _Regions:
+                concepts, shown = images.masks(index, views)
+                return (*regions_of(concepts, shown), (shown.shape[1], shown.shape[2]))
+
+            at_work = self._third_pass(model, lacking)
+            at_work.run(images, readers, prepare)
+            for path, some in _by_path(lacking).items():
+                self._keep_regions(model, path, some, readers[path].result())
+            at_work.forget()
+        return self._kept_regions(model, units, first)
+
+    @property
+    def _listed(self) -> str:
+        return str(self.product.payload["manifest"])
+
+    @property
+    def _masks(self) -> str:
+        return str(self.product.payload["masks"])
+
+    def _images(self, lacking: Sequence[Any]) -> int:
+        return int(self.product.payload["images"]) if lacking else 0
+
+    def _first(self, model: str, layers: Iterable[str]) -> dict[str, str]:
+        """Providers of thresholds, by layer."""
+        share = segmentation_of(self.bench.study).share
+        code = code_version(network_dissection, sys.modules[__name__])
+        return {
+            path: self.bench.lineage.provider(
+                {"maps": map_provider(self.bench, model, path), "share": share, "code": code}
+            )
+            for path in sorted(set(layers))  # one order, whoever asks: notes of passes rest on it
+        }
+
+    def _second(self, model: str, layers: Iterable[str]) -> dict[str, str]:
+        """Providers of overlaps and of counts of regions, by layer."""
+        code = code_version(of_regions, of_view, masks)
+        return {
+            path: self.bench.lineage.provider({"thresholds": first, "code": code})
+            for path, first in self._first(model, layers).items()
+        }
+
+    def _lacking(self, kind: str, providers: Mapping[str, str], item: str) -> list[str]:
+        """Layers whose result is not stored, and not promised by an earlier stage of a plan."""
+        return [
+            path
+            for path, provider in providers.items()
+            if not at_hand(self.bench, kind, provider, [item])
+            and self.bench.promise(f"{kind} {provider}", [item])
+        ]
+
+    def _units_lacking(self, model: str, units: Iterable[Unit]) -> list[Unit]:
+        found: list[Unit] = []
+        for path, some in _by_path(units).items():
+            provider = self._second(model, [path])[path]
+            items = {self._item(unit): unit for unit in some}
+            known = at_hand(self.bench, "map_regions", provider, list(items))
+            found += [unit for item, unit in items.items() if item not in known]
+        return sorted(found)
+
+    def _item(self, unit: Unit) -> str:
+        return canonical([self._masks, unit.neuron])
+
+    def _pass(self, model: str, kind: str, lacking: Sequence[str], item: str) -> Pass:
+        providers = (self._first if kind == "thresholds" else self._second)(model, lacking)
+        return Pass(self.bench, model, kind, [providers, item])
+
+    def _third_pass(self, model: str, lacking: Sequence[Unit]) -> Pass:
+        paths = _by_path(lacking)
+        providers = self._second(model, paths)
+        neurons = {path: [unit.neuron for unit in some] for path, some in paths.items()}
+        return Pass(self.bench, model, "regions", [providers, neurons, self._masks])
+
+    def _keep(self, kind: str, provider: str, item: str, arrays: Arrays) -> None:
+        file = self._put(kind, arrays)
+        self.bench.lineage.commit({"shared": [shared_row(kind, provider, item, {"file": file})]})
+
+    def _keep_regions(self, model: str, path: str, units: Sequence[Unit], arrays: Arrays) -> None:
+        provider, file = self._second(model, [path])[path], self._put("map_regions", arrays)
+        rows = [
+            shared_row("map_regions", provider, self._item(unit), {"file": file, "row": row})
+            for row, unit in enumerate(units)
+        ]
+        self.bench.lineage.commit({"shared": rows})
+
+    def _put(self, kind: str, arrays: Arrays) -> str:
+        file = self.bench.store.put_arrays(arrays)
+        size = self.bench.store.path(file).stat().st_size
+        row = artefact_row(file.partition(".")[0], file, kind, size)
+        self.bench.lineage.commit({"artefacts": [row]})
+        return file
+
+    def _kept(self, kind: str, providers: Mapping[str, str], item: str) -> dict[str, Kept]:
+        found = {}
+        for path, provider in providers.items():
+            file = str(at_hand(self.bench, kind, provider, [item])[item]["file"])
+            found[path] = Kept(file, self.bench.store.arrays(file))
+        return found
+
+    def _kept_regions(
+        self, model: str, units: Sequence[Unit], first: Mapping[str, Kept]
+    ) -> dict[Unit, tuple[Kept, Kept, int]]:
+        found = {}
+        for path, some in _by_path(units).items():
+            items = {unit: self._item(unit) for unit in some}
+            provider = self._second(model, [path])[path]
+            known = at_hand(self.bench, "map_regions", provider, list(items.values()))
+            for unit, item in items.items():
+                file = str(known[item]["file"])
+                kept = Kept(file, self.bench.store.arrays(file))
+                found[unit] = (first[path], kept, int(known[item]["row"]))
+        return found
+
+
+def passes_of(bench: Workbench, work: Work) -> Passes:
+    """The passes over the images of a unit's `concept_masks`."""
+    return Passes(bench, work.inputs[CONCEPT_MASKS])
+
+
+def by_model(work: Iterable[Work]) -> dict[str, list[Work]]:
+    """Units by their network, in order."""
+    found: dict[str, list[Work]] = {}
+    for one in work:
+        found.setdefault(one.unit.model, []).append(one)
+    return found
+
+
+def _by_path(units: Iterable[Unit]) -> dict[str, list[Unit]]:
+    found: dict[str, list[Unit]] = {}
+    for unit in units:
+        found.setdefault(unit.layer, []).append(unit)
+    return found

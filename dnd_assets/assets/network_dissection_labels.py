@@ -1,0 +1,111 @@
+"""Labels of Network Dissection: the concept whose masks a unit's maps fit best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.assets import map_passes, masked_images
+from dnd_assets.assets.concept_masks import ConceptMasks
+from dnd_assets.assets.map_passes import (
+    Kept,
+    best_images,
+    by_model,
+    has_maps,
+    map_provider,
+    mapless,
+    passes_of,
+    silent_maps,
+)
+from dnd_assets.assets.masked_images import MaskedImages
+from dnd_assets.assets.masked_images import masked_images as images_of
+from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
+from dnd_assets.mask_sets import segmentation_of
+from dnd_assets.methods import network_dissection, pooling, view
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.study import Segmentation
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+
+class NetworkDissectionLabels(Stage):
+    """Network Dissection: the concept whose masks a unit's thresholded maps fit best (IoU).
+
+    A baseline beside Describe-and-Dissect, over the images of `concept_masks`. Thresholds and
+    overlaps of a whole layer are stored once, so a label depends on no selection of units. A unit
+    whose best IoU is not above the cutoff is marked as not interpretable.
+    """
+
+    name = "network_dissection_labels"
+    upstream = (CONCEPT_MASKS,)
+    wholes = (ConceptMasks(),)
+    group = "baselines"
+    kinds = frozenset({"pytorch"})
+    uses = ("targets", "compute")
+    sources = (network_dissection, pooling, view, map_passes, masked_images)
+    by_neuron = True
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """Share of positions above the threshold, cutoff and number of labels."""
+        return segmentation_of(bench.study).model_dump(include={"share", "cutoff", "top"})
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network; its pooling does not matter."""
+        return {"target": map_provider(bench, unit.model, unit.layer)}
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Images to pass through the networks: once for thresholds, once for overlaps."""
+        layers: dict[str, dict[str, Work]] = {}
+        for one in work:
+            if has_maps(bench, one.unit):
+                layers.setdefault(one.unit.model, {}).setdefault(one.unit.layer, one)
+        count = 0
+        for model, found in layers.items():
+            passes = passes_of(bench, next(iter(found.values())))
+            count += passes.thresholds_to_make(model, found)
+            count += passes.dissections_to_make(model, found)
+        return {"forward passes": count}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
+        yield from ((one, mapless(one.unit)) for one in work if not has_maps(bench, one.unit))
+        spatial = [one for one in work if has_maps(bench, one.unit)]
+        images = images_of(bench, work[0]) if spatial else None
+        for model, some in by_model(spatial).items():
+            assert images is not None
+            layers = list(dict.fromkeys(one.unit.layer for one in some))
+            found = passes_of(bench, work[0]).dissections(images, model, layers)
+            for one in some:
+                yield one, _outcome(bench, images, *found[one.unit.layer], one.unit.neuron)
+
+
+def _outcome(
+    bench: Workbench, images: MaskedImages, first: Kept, second: Kept, neuron: int
+) -> Outcome:
+    silent = silent_maps(first.arrays, neuron, len(images.hashes))
+    if silent is not None:
+        return silent
+    setting = segmentation_of(bench.study)
+    labels = _best(second.arrays["iou"][neuron], images.names, setting)
+    if not labels:
+        return Outcome("no_concepts", {}, "its maps above the threshold meet no concept's mask")
+    payload = {
+        **labels[0],
+        "labels": labels,
+        "threshold": float(first.arrays["threshold"][neuron]),
+        "interpretable": labels[0]["score"] > setting.cutoff,
+        "images": best_images(first.arrays, neuron, images.hashes),
+    }
+    drawn = {"file": second.file, "row": neuron}
+    return Outcome("ok", payload, notes={"files": [first.file, second.file], "maps": drawn})
+
+
+def _best(
+    ious: NDArray[np.float64], names: Sequence[str], setting: Segmentation
+) -> list[dict[str, Any]]:
+    """The concepts with the best IoU above 0, of equal ones the first."""
+    order = np.argsort(-ious, kind="stable")[: setting.top].tolist()
+    return [{"label": names[i], "score": float(ious[i])} for i in order if ious[i] > 0]
