@@ -135,7 +135,8 @@ def plan(
     found = make(bench, stages_of(bench.study), wanted, chosen, *look(bench))
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
-        table.add_column(name, justify="right" if name in ("compute", "reuse") else "left")
+        numbers = name in ("compute", "reuse")
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=name == "asset")
     for one in found:
         may = f"{one.may:,}" if one.may else ""
         shown = (f"{one.compute:,}", f"{one.reuse:,}", may, _work(one), _time(one))
