@@ -201,7 +201,8 @@ class LabelMetrics(Stage):
 def _request(bench: Workbench, label: str, index: int) -> PaintRequest:
     """A fresh picture: its seed is none of those that chose the label."""
     seed = evaluation_of(bench).seed
-    return PaintRequest(label, seeds.content_seed("evaluation image", label, index, seed))
+    drawn = seeds.content_seed("evaluation image", label, index, seed)
+    return PaintRequest(label, drawn, index)
 
 
 _Requests = dict[str, list[PaintRequest]]
