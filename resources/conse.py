@@ -79,10 +79,10 @@ class Conse(ImageTextEncoder):
 
         from dnd_assets.methods.pooling import stabilise
 
-        classes = self._classes()
+        classes, networks = self._classes(), self._networks()
 
         def run(batch: Sequence[Image]) -> list[Embeddings]:
-            logits = self._networks().outputs(_NAME, batch, len(batch)).astype(np.float64)
+            logits = networks.outputs(_NAME, batch, len(batch)).astype(np.float64)
             found = conse.conse(softmax(logits, axis=1), classes, self.top)
             return list(stabilise(torch.from_numpy(found)).numpy())
 
