@@ -13,11 +13,11 @@ from dnd_assets.assets.map_passes import (
     Kept,
     best_images,
     by_model,
-    has_maps,
     map_provider,
     mapless,
     passes_of,
     silent_maps,
+    split_by_maps,
 )
 from dnd_assets.assets.masked_images import MaskedImages, Survey
 from dnd_assets.assets.masked_images import masked_images as images_of
@@ -62,24 +62,18 @@ class CompositionsLabels(Stage):
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Images to pass through the networks: for thresholds, and once for the units' regions."""
-        units: dict[str, list[Unit]] = {}
-        first: Work | None = None
-        for one in work:
-            first = first or one
-            if has_maps(bench, one.unit):
-                units.setdefault(one.unit.model, []).append(one.unit)
         count = 0
-        for model, some in units.items():
-            assert first is not None
-            passes = passes_of(bench, first)
-            count += passes.thresholds_to_make(model, dict.fromkeys(u.layer for u in some))
-            count += passes.regions_to_make(model, some)
+        spatial, _ = split_by_maps(bench, work)
+        for model, some in by_model(spatial).items():
+            passes, units = passes_of(bench, some[0]), [one.unit for one in some]
+            count += passes.thresholds_to_make(model, [unit.layer for unit in units])
+            count += passes.regions_to_make(model, units)
         return {"forward passes": count}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
-        yield from ((one, mapless(one.unit)) for one in work if not has_maps(bench, one.unit))
-        spatial = [one for one in work if has_maps(bench, one.unit)]
+        spatial, flat = split_by_maps(bench, work)
+        yield from ((one, mapless(one.unit)) for one in flat)
         for model, some in by_model(spatial).items():
             yield from _of_model(bench, model, some)
 

@@ -366,9 +366,16 @@ def map_provider(bench: Workbench, model: str, layer: str) -> str:
     )
 
 
-def has_maps(bench: Workbench, unit: Unit) -> bool:
-    """Whether a unit's layer has maps that masks can be laid over."""
-    return bench.targets.check(unit.model, unit.layer).has_map
+def split_by_maps(bench: Workbench, work: Iterable[Work]) -> tuple[list[Work], list[Work]]:
+    """Units whose layer has maps that masks can be laid over, and the others."""
+    known: dict[tuple[str, str], bool] = {}
+    found: tuple[list[Work], list[Work]] = ([], [])
+    for one in work:
+        layer = (one.unit.model, one.unit.layer)
+        if layer not in known:
+            known[layer] = bench.targets.check(*layer).has_map
+        found[0 if known[layer] else 1].append(one)
+    return found
 
 
 def mapless(unit: Unit) -> Outcome:

@@ -14,11 +14,11 @@ from dnd_assets.assets.map_passes import (
     Kept,
     best_images,
     by_model,
-    has_maps,
     map_provider,
     mapless,
     passes_of,
     silent_maps,
+    split_by_maps,
 )
 from dnd_assets.assets.masked_images import MaskedImages
 from dnd_assets.assets.masked_images import masked_images as images_of
@@ -58,26 +58,22 @@ class NetworkDissectionLabels(Stage):
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Images to pass through the networks: once for thresholds, once for overlaps."""
-        layers: dict[str, dict[str, Work]] = {}
-        for one in work:
-            if has_maps(bench, one.unit):
-                layers.setdefault(one.unit.model, {}).setdefault(one.unit.layer, one)
         count = 0
-        for model, found in layers.items():
-            passes = passes_of(bench, next(iter(found.values())))
-            count += passes.thresholds_to_make(model, found)
-            count += passes.dissections_to_make(model, found)
+        spatial, _ = split_by_maps(bench, work)
+        for model, some in by_model(spatial).items():
+            passes, layers = passes_of(bench, some[0]), [one.unit.layer for one in some]
+            count += passes.thresholds_to_make(model, layers)
+            count += passes.dissections_to_make(model, layers)
         return {"forward passes": count}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
-        yield from ((one, mapless(one.unit)) for one in work if not has_maps(bench, one.unit))
-        spatial = [one for one in work if has_maps(bench, one.unit)]
-        images = images_of(bench, work[0]) if spatial else None
+        spatial, flat = split_by_maps(bench, work)
+        yield from ((one, mapless(one.unit)) for one in flat)
         for model, some in by_model(spatial).items():
-            assert images is not None
+            images = images_of(bench, some[0])
             layers = list(dict.fromkeys(one.unit.layer for one in some))
-            found = passes_of(bench, work[0]).dissections(images, model, layers)
+            found = passes_of(bench, some[0]).dissections(images, model, layers)
             for one in some:
                 yield one, _outcome(bench, images, *found[one.unit.layer], one.unit.neuron)
 
