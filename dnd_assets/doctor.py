@@ -46,6 +46,7 @@ def examine(study: Study, home: Path) -> list[Finding]:
         ),
         _look("image-text encoder", lambda: _there(bench.clip.check, study.clip.model)),
         *_concepts(study),
+        *_evaluation(bench),
         _look("state folder", lambda: _state(bench)),
     ]
 
@@ -55,6 +56,21 @@ def _concepts(study: Study) -> list[Finding]:
     if chosen is None:
         return []
     return [_look("concepts", lambda: f"{len(study_concepts(study, chosen).concepts):,} concepts")]
+
+
+def _evaluation(bench: Workbench) -> list[Finding]:
+    study, encoder = bench.study, bench.sentences
+    if study.evaluation is None:
+        return []
+    found = [
+        _look(
+            "held-out images",
+            lambda: f"{len(image_paths(study, bench.home, 'evaluation')):,} image files",
+        )
+    ]
+    if encoder is not None:
+        found.append(_look("sentence encoder", lambda: _there(encoder.check, encoder.model)))
+    return found
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:

@@ -639,6 +639,12 @@ def test_dagster_shows_figures_pictures_and_reasons(first, both):
         event, payload = shown_as["net/spoilt/0"], found[MINE, "net/spoilt/0"].product.payload
         assert event.metadata["truth"].value == "red"
         assert event.metadata["cosy_auc"].value == payload["metrics"]["cosy_auc"]
+        passed = {
+            (one.asset_key.to_user_string(), one.check_name): one.passed
+            for one in done.get_asset_check_evaluations()
+        }
+        assert passed[HELD_OUT_IMAGES, "few_images_quarantined"]
+        assert passed[MINE, "artefacts_in_store"]
         rows = [row.data["metric"] for row in event.metadata["metrics"].records]
         assert rows == list(METRICS)
         (held,) = instance.fetch_materializations(dg.AssetKey(HELD_OUT_IMAGES), limit=9).records

@@ -106,6 +106,9 @@ def test_means_leave_out_and_count_what_has_no_value(choosing, folder):
     alone = found["choice", "dnd", "pearson"].mean
     assert (alone.mean, alone.low, alone.units) == (0.25, None, 1)
     assert metric_means(bench.lineage, "colours", {"net/colours/3": "x"}) == []
+    sql = "SELECT metric, value FROM label_metrics WHERE asset = ? AND unit = ? ORDER BY metric"
+    rows = bench.lineage.query(sql, ["labels_metrics", "net/colours/1"])
+    assert [tuple(row.values()) for row in rows] == [("cosy_auc", 0.7), ("pearson", None)]
     assert list(measured(bench.lineage, "colours")) == ["labels", "clip_dissect_labels"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from dnd_assets.lineage.records import PROBING_SET
+from dnd_assets.lineage.records import HELD_OUT_IMAGES, PROBING_SET
 from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
@@ -19,21 +19,24 @@ def stage_checks(
 ) -> list[dg.AssetChecksDefinition]:
     """The checks of every asset of a study."""
     answers = [name for name in stages if name.endswith("labels")]
-    checks = [_quarantine(bench), *(_labelled(bench, units, name) for name in answers)]
-    whole = [name for name in wholes_of(stages) if name != PROBING_SET]
+    wholes = list(wholes_of(stages))
+    scanned = [name for name in wholes if name in (PROBING_SET, HELD_OUT_IMAGES)]
+    checks = [_quarantine(bench, name) for name in scanned]
+    checks += [_labelled(bench, units, name) for name in answers]
+    whole = [name for name in wholes if name != PROBING_SET]
     return checks + [_intact(bench, name) for name in (*whole, *stages)]
 
 
-def _quarantine(bench: Workbench) -> dg.AssetChecksDefinition:
+def _quarantine(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
     limit = bench.study.probing_set.max_quarantined
 
     @dg.asset_check(
-        asset=PROBING_SET,
+        asset=asset,
         name="few_images_quarantined",
         description=f"At most {limit:.1%} of the image files could not be read.",
     )
     def check() -> dg.AssetCheckResult:
-        rows = _latest(bench, PROBING_SET, "p.notes ->> '$.found' AS found, "
+        rows = _latest(bench, asset, "p.notes ->> '$.found' AS found, "
                        "json_array_length(p.notes, '$.quarantined') AS bad")  # fmt: skip
         found, bad = (int(rows[0]["found"]), int(rows[0]["bad"])) if rows else (0, 0)
         share = bad / max(found, 1)

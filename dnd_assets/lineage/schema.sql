@@ -129,3 +129,9 @@ SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS lab
        l.payload -> 'labels' AS labels, l.run, l.recorded_at
 FROM latest l WHERE l.asset = 'labels';
 COMMENT ON VIEW labels IS 'The label of each unit, or the status that says why it has none.';
+
+CREATE OR REPLACE VIEW label_metrics AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.asset, l.payload ->> 'label' AS label,
+       e.key AS metric, (e.value ->> '$')::DOUBLE AS value
+FROM latest l, json_each(l.payload, '$.metrics') e WHERE suffix(l.asset, '_metrics');
+COMMENT ON VIEW label_metrics IS 'Each metric of each unit''s label, by the asset that measured it; NULL where it cannot be computed.';
