@@ -47,6 +47,7 @@ def examine(study: Study, home: Path) -> list[Finding]:
         _look("image-text encoder", lambda: _there(bench.clip.check, bench.clip.title())),
         *_concepts(study),
         *_masks(study, home),
+        *_evaluation(bench),
         _look("state folder", lambda: _state(bench)),
     ]
 
@@ -62,6 +63,21 @@ def _masks(study: Study, home: Path) -> list[Finding]:
     if study.segmentation is None:
         return []
     return [_look("masks", lambda: f"{len(read_masks(study, home).images):,} images with masks")]
+
+
+def _evaluation(bench: Workbench) -> list[Finding]:
+    study, encoder = bench.study, bench.sentences
+    if study.evaluation is None:
+        return []
+    found = [
+        _look(
+            "held-out images",
+            lambda: f"{len(image_paths(study, bench.home, 'evaluation')):,} image files",
+        )
+    ]
+    if encoder is not None:
+        found.append(_look("sentence encoder", lambda: _there(encoder.check, encoder.model)))
+    return found
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:

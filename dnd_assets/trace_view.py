@@ -45,7 +45,8 @@ def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
         f"[dim]parameters: {escape(parameters or 'none')}; code {step.preimage['code']}[/dim]"
     )
     for name, weights in step.weights.items():
-        branch.add(f"[dim]{name}: {escape(_flat(weights))}[/dim]")
+        told = _flat(weights) if name != "truths" else f"of {len(weights.get('of', {})):,} units"
+        branch.add(f"[dim]{name}: {escape(told)}[/dim]")
 
 
 def _labels(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:

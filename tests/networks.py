@@ -55,3 +55,25 @@ def transforms():
 
 def categories():
     return ["red", "green", "blue", "broken"]
+
+
+class Chooser(nn.Module):
+    """Colours, pooled, between one and two inputs of no meaning; a linear layer chooses."""
+
+    def __init__(self):
+        super().__init__()
+        self.colours = Colours()
+        self.pooled = nn.AdaptiveAvgPool2d(1)
+        self.choice = nn.Linear(7, 4)
+        weight = torch.zeros(4, 7)
+        weight[:3, 1:4] = torch.eye(3)
+        self.choice.weight = nn.Parameter(weight)
+        self.choice.bias = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, -1.0]))
+
+    def forward(self, images):
+        pooled = self.pooled(self.colours(images)).flatten(1)
+        return self.choice(torch.cat([torch.ones(len(images), 1), pooled, pooled[:, :2]], dim=1))
+
+
+def chooser_net():
+    return Chooser()

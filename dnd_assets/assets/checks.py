@@ -8,10 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from dnd_assets.lineage.records import CONCEPT_MASKS, PROBING_SET
+from dnd_assets.lineage.records import CONCEPT_MASKS, HELD_OUT_IMAGES, PROBING_SET
 from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
+
+_SCANNED = (PROBING_SET, CONCEPT_MASKS, HELD_OUT_IMAGES)
+"""Assets that are read from folders of images."""
 
 
 def stage_checks(
@@ -19,10 +22,11 @@ def stage_checks(
 ) -> list[dg.AssetChecksDefinition]:
     """The checks of every asset of a study."""
     answers = [name for name in stages if name.endswith("labels")]
-    read = [PROBING_SET, *(name for name in wholes_of(stages) if name == CONCEPT_MASKS)]
-    checks = [_quarantine(bench, name) for name in read]
-    checks += [*(_labelled(bench, units, name) for name in answers)]
-    whole = [name for name in wholes_of(stages) if name != PROBING_SET]
+    wholes = list(wholes_of(stages))
+    scanned = [name for name in wholes if name in _SCANNED]
+    checks = [_quarantine(bench, name) for name in scanned]
+    checks += [_labelled(bench, units, name) for name in answers]
+    whole = [name for name in wholes if name != PROBING_SET]
     return checks + [_intact(bench, name) for name in (*whole, *stages)]
 
 

@@ -189,7 +189,7 @@ class LabelMetrics(Stage):
         for model in dict.fromkeys(one.unit.model for one in work):
             mine = {unit: label for unit, label in labels.items() if unit.model == model}
             needs = _needs(mine, images, accepted)
-            found = activations(bench, model, needs, f"{model}: held-out images")
+            found = activations(bench, model, needs, f"{model}: held-out and fresh images")
             for one in work:
                 if one.unit.model == model:
                     yield one, _outcome(case, one.unit, labels[one.unit], *found[one.unit.layer])

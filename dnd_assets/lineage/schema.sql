@@ -137,3 +137,9 @@ SELECT l.study, l.asset, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'labe
        l.payload -> 'labels' AS labels, l.run, l.recorded_at
 FROM latest l WHERE l.asset = 'labels' OR suffix(l.asset, '_labels');
 COMMENT ON VIEW method_labels IS 'The label of each unit by each method; asset tells the method.';
+
+CREATE OR REPLACE VIEW label_metrics AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.asset, l.payload ->> 'label' AS label,
+       e.key AS metric, (e.value ->> '$')::DOUBLE AS value
+FROM latest l, json_each(l.payload, '$.metrics') e WHERE suffix(l.asset, '_metrics');
+COMMENT ON VIEW label_metrics IS 'Each metric of each unit''s label, by the asset that measured it; NULL where it cannot be computed.';
