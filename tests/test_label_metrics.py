@@ -30,7 +30,7 @@ from dnd_assets.plan import plan
 from dnd_assets.run import chosen_assets, look, run
 from dnd_assets.sharing import embeddings, text_embeddings
 from dnd_assets.stage import Graph, Work, materialize, wholes_of
-from dnd_assets.study import parse_study
+from dnd_assets.study import load_study, parse_study
 from dnd_assets.trace_view import tree
 from dnd_assets.units import Unit
 from dnd_assets.verify import rebuild, verify
@@ -191,7 +191,7 @@ def test_the_truth_is_compared_where_it_is_known(first, both):
         assert payload["metrics"]["bertscore_f1"] == pytest.approx(2 * p * r / (p + r), abs=1e-4)
 
 
-def test_the_right_label_beats_a_wrong_one_on_pictures(first, both):
+def test_the_right_label_beats_a_wrong_one_as_text(first, both):
     bench = _bench(both, first[0])
     red = Unit("net", "spoilt", 0)
     right, wrong = (_measure(bench, {red: text})[red.key].payload for text in ("red", "blue"))
@@ -200,6 +200,27 @@ def test_the_right_label_beats_a_wrong_one_on_pictures(first, both):
     assert right["metrics"]["bertscore_f1"] == pytest.approx(1)
     assert wrong["metrics"]["exact"] == 0.0
     assert wrong["metrics"]["mpnet_cos"] < right["metrics"]["mpnet_cos"] == pytest.approx(1)
+
+
+def test_right_labels_beat_those_of_other_units_on_the_known_answers(tmp_path):
+    worlds = {"probing_set": {"world": {"count": 4}}}
+    section = {"world": {"count": 96, "seed": 5}, "images_per_label": 4, "truths": "categories"}
+    table = load_study("known-answers").model_dump() | worlds | {"evaluation": section}
+    bench = build_bench(parse_study(table, tmp_path), tmp_path / "state")
+    names = bench.targets.categories("worldnet")
+    units = [Unit("worldnet", "head", neuron) for neuron in (0, 2, 4, 22, 23, 25)]
+    right = {unit: names[unit.neuron] for unit in units}
+    turned = dict(zip(units, [*list(right.values())[1:], right[units[0]]], strict=True))
+    own, other = (_measure(bench, said) for said in (right, turned))
+    for unit in units:
+        good, bad = (found[unit.key].payload["metrics"] for found in (own, other))
+        assert good["exact"] == 1.0
+        assert bad["exact"] == 0.0
+        for name in ("cosy_auc", "cosy_mad", "pearson", "auprc", "f1", "simulation", "clip_cos"):
+            assert good[name] > bad[name], (unit.key, name)
+        assert good["cosy_auc"] > 0.85
+        assert good["pearson"] > 0.5
+    assert not {unit.key for unit in units}.symmetric_difference(own)
 
 
 def test_a_unit_without_a_label_passes_its_status_on(first):
