@@ -389,9 +389,9 @@ class Polysemantic(Section):
     """
 
     exemplars: Positive = 40
-    reach: Share = 0.33
-    shared: float = Field(default=0.2, ge=-1.0, lt=1.0)
-    smallest: Positive = 3
+    reach: Share = 0.25
+    shared: float = Field(default=0.4, ge=-1.0, lt=1.0)
+    smallest: Positive = 4
     response: Share = 0.5
     seed: int = 0
 

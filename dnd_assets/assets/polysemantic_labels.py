@@ -340,8 +340,9 @@ def _outcome(
     labelled = [group for group in groups if group.labels]
     if again is not None or not labelled:
         return again or failed[0]
-    names = [group.labels[0]["label"] for group in labelled]
     unit = groups[0].unit
+    labelled = _answered(labelled, sample, painted)
+    names = [group.labels[0]["label"] for group in labelled]
     tried = [phrase for phrase in phrases_to_try(names) if phrase in painted.pictures]
     responses = {phrase: painted.response(unit, phrase) for phrase in tried}
     part = polysemantic_of(bench).response
@@ -360,6 +361,16 @@ def _outcome(
     used = {name for group in labelled for name in group.candidates} | set(tried)
     files = sorted({file for name in used for file in painted.files[name]})
     return Outcome("ok", payload, notes={"files": files, "responses": responses})
+
+
+def _answered(groups: Sequence[_Group], sample: _Sample, painted: _Painted) -> list[_Group]:
+    """Groups to whose label the unit answers more than to the average image; if to none, all."""
+    kept = [
+        group
+        for group in groups
+        if painted.response(group.unit, group.labels[0]["label"]) > sample.base
+    ]
+    return kept or list(groups)
 
 
 def _entry(

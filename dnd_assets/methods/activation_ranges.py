@@ -84,7 +84,7 @@ def sample_reach(
     unit: str,
     *,
     n: int = 40,
-    reach: float = 0.33,
+    reach: float = 0.25,
     seed: int = 0,
 ) -> list[int]:
     """`n` images drawn uniformly from all that activate a unit clearly.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_assets.methods.activation_ranges import sample_ranges
+from dnd_assets.methods.activation_ranges import sample_ranges, sample_reach
 
 
 def ids_of(n):
@@ -85,3 +85,32 @@ def test_refusals(options):
         sample_ranges(np.arange(3.0), ids_of(3), "u", **options)
     with pytest.raises(ValueError, match="0 images"):
         sample_ranges(np.zeros(0), [], "u")
+
+
+def test_what_is_in_reach_by_hand():
+    values = np.array([0.0, 1.0, 4.0, 5.0, 10.0])  # mean 4, maximum 10
+    ids = list("abcde")
+    assert sample_reach(values, ids, "u", reach=0.0) == [4, 3, 2]
+    assert sample_reach(values, ids, "u", reach=0.5) == [4]
+    assert sample_reach(values, ids, "u", reach=1.0) == [4]
+    assert len(sample_reach(values, ids, "u", n=2, reach=0.0)) == 2
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=60), st.integers(1, 20), st.randoms())
+def test_the_sample_in_reach_depends_on_neither_order_nor_zero_nor_scale(numbers, n, random):
+    values, ids = np.array(numbers, dtype=np.float64), [f"{i:03d}" for i in range(len(numbers))]
+    found = [ids[i] for i in sample_reach(values, ids, "u", n=n)]
+    order = list(range(len(ids)))
+    random.shuffle(order)
+    again = sample_reach(4 * values[order] - 8, [ids[i] for i in order], "u", n=n)
+    assert [ids[order[i]] for i in again] == found
+    assert 1 <= len(found) <= n
+    assert [values[int(i)] for i in found] == sorted((values[int(i)] for i in found), reverse=True)
+
+
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"reach": 1.5}, {"ids": ["a"]}, {"values": []}])
+def test_a_sample_in_reach_of_nothing_is_refused(wrong):
+    asked = {"values": [1.0, 2.0], "ids": ["a", "b"], **wrong}
+    values, ids = np.array(asked.pop("values")), asked.pop("ids")
+    with pytest.raises(ValueError, match="give none"):
+        sample_reach(values, ids, "u", **asked)
