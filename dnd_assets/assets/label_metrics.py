@@ -352,7 +352,7 @@ def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix
 
 
 def _on_images(board: _Board, natural: Matrix, present: NDArray[np.float64]) -> None:
-    """Detection: does the unit fire where the label is (METHODS, section 4)."""
+    """Detection: does the unit fire where the label is."""
     reason = _NO_SCALE if natural.min() == natural.max() else _NONE_SHOWN
     for name, metric in ON_IMAGES.items():
         board.put(name, metric(natural, present), reason)
