@@ -316,10 +316,13 @@ def stored_methods(
 def _columns(
     lineage: Lineage, study: str, units: Sequence[str]
 ) -> dict[str, dict[str, str | None]]:
-    """Labels by asset and unit, of every asset of labels that a study has."""
+    """Labels by asset and unit, of every asset of labels that a study has.
+
+    A unit without a map was never asked by methods that need one.
+    """
     sql = (
         "SELECT asset, unit, payload ->> 'label' AS label FROM latest WHERE study = ? "
-        "AND (asset = 'labels' OR suffix(asset, ?)) ORDER BY asset"
+        "AND (asset = 'labels' OR suffix(asset, ?)) AND status <> 'no_map' ORDER BY asset"
     )
     found: dict[str, dict[str, str | None]] = {}
     known = set(units)
