@@ -170,9 +170,9 @@ def test_a_language_model_of_its_own(first, milan, tmp_path):
 
 def test_a_silent_captioner_is_a_status(colour_folder, milan, tmp_path):
     silent = tiny.silent_blip(tmp_path / "silent")
-    _, found = _run(
-        changed(milan, captioner__checkpoint=str(silent), captioner__min_length=1), colour_folder
-    )
+    speechless = {"checkpoint": str(silent), "max_new_tokens": 6, "min_length": 1}
+    one = {"exemplars": 4, "candidates": 1}
+    _, found = _run(changed(milan, captioner=speechless, milan=one), colour_folder)
     assert found[ASSET, UNIT].record.status == "no_captions"
     assert "nothing for all 4 activating images" in found[ASSET, UNIT].record.reason
 

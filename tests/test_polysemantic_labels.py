@@ -11,6 +11,7 @@ from dnd_assets.errors import StudyError
 from dnd_assets.known_answers.target import words
 from dnd_assets.lineage.trace import trace
 from dnd_assets.plan import plan
+from dnd_assets.results import export
 from dnd_assets.results import labels as read_labels
 from dnd_assets.stage import Graph, materialize
 from dnd_assets.study import load_study, parse_study
@@ -146,6 +147,8 @@ def test_products_rebuild_alike_and_can_be_traced_and_read(first):
     assert any(payload["concepts"][0]["label"] in line for line in lines)
     table = read_labels(bench.lineage, "colours", ASSET).set_index("unit")
     assert table.loc[UNIT, "label"] == payload["label"]
+    assert table.loc[UNIT, "concepts"] == payload["count"]
+    assert export(table.reset_index(), "json")
 
 
 @pytest.mark.parametrize(
