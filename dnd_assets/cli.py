@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dnd_assets.errors import DndError
@@ -203,13 +204,15 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study) -> None:
         out.print(f"Study {study.name!r} has no labels yet. Run: dnd run --study {study.name}")
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("unit", "label", "score", "status"):
-        table.add_column(name, justify="right" if name == "score" else "left")
+    counted = "concepts" in rows[0]
+    for name in ("unit", "label", "score", "status", *(["concepts"] if counted else [])):
+        table.add_column(name, justify="right" if name in ("score", "concepts") else "left")
     for row in rows:
         score = row["score"]
         shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
         label = row["label"] if isinstance(row["label"], str) else "-"  # pandas has NaN for none
-        table.add_row(str(row["unit"]), label, shown, str(row["status"]))
+        count = [str(row["concepts"]) if row["status"] == "ok" else "-"] if counted else []
+        table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count)
     out.print(table)
 
 

@@ -29,6 +29,8 @@ def label_assets(lineage: Lineage, study: str) -> list[str]:
 def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
     """The newest label of every unit of a study, ordered by model, layer and neuron.
 
+    Labels that say how many concepts a unit answers to have a column `concepts` beside them.
+
     Raises:
         NotFoundError: when the study has no such labels; names the nearest.
     """
@@ -38,10 +40,14 @@ def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
         raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
     sql = (
         "SELECT unit, model, layer, neuron, payload ->> 'label' AS label, "
-        "(payload ->> 'score')::DOUBLE AS score, status, reason, run FROM latest "
-        "WHERE study = ? AND asset = ? ORDER BY model, layer, neuron"
+        "(payload ->> 'score')::DOUBLE AS score, (payload ->> 'count')::INTEGER AS concepts, "
+        "status, reason, run FROM latest WHERE study = ? AND asset = ? "
+        "ORDER BY model, layer, neuron"
     )
-    return pd.DataFrame(lineage.query(sql, [study, asset]), columns=list(COLUMNS))
+    rows = lineage.query(sql, [study, asset])
+    counted = any(row["concepts"] is not None for row in rows)
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *(["concepts"] if counted else [])])
+    return table.astype({"concepts": "Int64"}) if counted else table
 
 
 def export(table: pd.DataFrame, kind: Format) -> bytes:

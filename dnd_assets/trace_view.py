@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from dnd_assets.files import write_atomic
+from dnd_assets.lineage.records import UNPARTITIONED
 from dnd_assets.lineage.trace import Step, Trace, image_hashes
 from dnd_assets.pictures import Pictures
 
@@ -22,7 +23,7 @@ def tree(trace: Trace) -> Tree:
     others = {
         asset: _metrics if asset.endswith("_metrics") else _other
         for asset in trace.steps
-        if asset not in _DESCRIBE
+        if asset not in _DESCRIBE and asset not in UNPARTITIONED
     }
     for asset, describe in (others | _DESCRIBE).items():
         if asset in trace.steps:
