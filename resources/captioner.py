@@ -4,35 +4,20 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
-from dagster import ConfigurableResource, ResourceDependency
+from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
+from resources.model import Model
 from resources.progress import Progress
 
 _NEEDS: Final = ("config.json", "*.safetensors")
 
 
-class Captioner(ConfigurableResource):  # type: ignore[type-arg]
+class Captioner(Model):
     """Base of all captioners: pictures in, a sentence for each out."""
-
-    def title(self) -> str:
-        """What it is called."""
-        raise NotImplementedError
-
-    def check(self) -> object:
-        """Find what would keep it from captioning, without loading it.
-
-        Raises:
-            StudyError: naming what is missing and what to do.
-        """
-        raise NotImplementedError
-
-    def fingerprint(self) -> dict[str, Json]:
-        """Everything about the captioner that may change a caption."""
-        raise NotImplementedError
 
     def caption(
         self,

@@ -3,34 +3,17 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from dagster import ConfigurableResource
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from dnd_assets.lineage.fingerprint import Json
+from resources.model import Model
 from resources.progress import Progress
 
 Embeddings = NDArray[np.float32]
 
 
-class ImageTextEncoder(ConfigurableResource):  # type: ignore[type-arg]
+class ImageTextEncoder(Model):
     """Base of all image-text encoders."""
-
-    def title(self) -> str:
-        """What it is called."""
-        raise NotImplementedError
-
-    def check(self) -> None:
-        """Find its weights without loading them.
-
-        Raises:
-            StudyError: naming what is missing and what to do.
-        """
-        raise NotImplementedError
-
-    def fingerprint(self) -> dict[str, Json]:
-        """Everything about the encoder that may change an embedding."""
-        raise NotImplementedError
 
     def embed_images(
         self,

@@ -13,12 +13,13 @@ from PIL.Image import Image
 from dnd_assets.lineage.fingerprint import Json
 from resources.captioner import Captioner
 from resources.collection import CaptionedCollection
+from resources.model import Model
 from resources.progress import Progress
 from resources.text_to_image import Painting, PaintRequest, TextToImage
 
 
-class RetrievalCaptioner(Captioner):
-    """The caption of the collection's nearest picture."""
+class _Retrieval(Model):
+    """A collection in the place of a model."""
 
     collection: ResourceDependency[CaptionedCollection]
 
@@ -31,8 +32,12 @@ class RetrievalCaptioner(Captioner):
         return self.collection.entries()
 
     def fingerprint(self) -> dict[str, Json]:
-        """The collection, and the space in which pictures are near."""
+        """The collection, and the space in which its pictures and captions are near."""
         return {"kind": "retrieval", **self.collection.fingerprint()}
+
+
+class RetrievalCaptioner(_Retrieval, Captioner):
+    """The caption of the collection's nearest picture."""
 
     def caption(
         self,
@@ -54,22 +59,8 @@ class RetrievalCaptioner(Captioner):
         return found
 
 
-class RetrievalTextToImage(TextToImage):
+class RetrievalTextToImage(_Retrieval, TextToImage):
     """The collection's pictures whose captions are nearest to a concept, one for each index."""
-
-    collection: ResourceDependency[CaptionedCollection]
-
-    def title(self) -> str:
-        """The tables it reads."""
-        return f"retrieval from {', '.join(self.collection.tables)}"
-
-    def check(self) -> object:
-        """Read the tables."""
-        return self.collection.entries()
-
-    def fingerprint(self) -> dict[str, Json]:
-        """The collection, and the space in which texts are near."""
-        return {"kind": "retrieval", **self.collection.fingerprint()}
 
     def paint(
         self,

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-from dagster import ConfigurableResource, ResourceDependency
+from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
+from resources.model import Model
 from resources.progress import Progress
 
 _NEEDS: Final = ("model_index.json", "*/*.safetensors")
@@ -41,24 +42,8 @@ class Painting:
     rejected: bool
 
 
-class TextToImage(ConfigurableResource):  # type: ignore[type-arg]
+class TextToImage(Model):
     """Base of all painters: concepts and seeds in, pictures out."""
-
-    def title(self) -> str:
-        """What it is called."""
-        raise NotImplementedError
-
-    def check(self) -> object:
-        """Find what would keep it from painting, without loading it.
-
-        Raises:
-            StudyError: naming what is missing and what to do.
-        """
-        raise NotImplementedError
-
-    def fingerprint(self) -> dict[str, Json]:
-        """Everything about the painter that may change a picture."""
-        raise NotImplementedError
 
     def paint(
         self,

@@ -11,11 +11,11 @@ from dnd_assets.assets import map_passes, masked_images
 from dnd_assets.assets.concept_masks import ConceptMasks
 from dnd_assets.assets.map_passes import (
     Kept,
-    best_images,
     by_model,
     map_provider,
     mapless,
     passes_of,
+    pixel_outcome,
     silent_maps,
     split_by_maps,
 )
@@ -109,17 +109,7 @@ def _outcome(
     inside[counts.arrays["region"][mine]] = counts.arrays["count"][mine]
     objective = RegionOverlap(inside, survey.regions.sizes, packed)
     labels = labels_of(search(objective, beam=setting.beam, length=setting.length), setting.top)
-    if not labels or labels[0]["score"] <= 0:
-        return Outcome("no_concepts", {}, "its maps above the threshold meet no concept's mask")
-    payload = {
-        **labels[0],
-        "labels": labels,
-        "threshold": float(first.arrays["threshold"][unit.neuron]),
-        "interpretable": labels[0]["score"] > setting.cutoff,
-        "images": best_images(first.arrays, unit.neuron, images.hashes),
-    }
-    drawn = {"file": counts.file, "row": row}
-    return Outcome("ok", payload, notes={"files": [first.file, counts.file], "maps": drawn})
+    return pixel_outcome(bench, images, first, counts, row, unit.neuron, labels)
 
 
 def labels_of(found: Sequence[Explanation], top: int) -> list[dict[str, Any]]:

@@ -384,6 +384,39 @@ def mapless(unit: Unit) -> Outcome:
     return Outcome("no_map", {}, reason)
 
 
+def pixel_outcome(
+    bench: Workbench,
+    images: MaskedImages,
+    first: Kept,
+    second: Kept,
+    row: int,
+    neuron: int,
+    labels: Sequence[Mapping[str, Any]],
+) -> Outcome:
+    """The outcome of a unit whose maps were compared with masks.
+
+    Args:
+        bench: the workbench.
+        images: the images.
+        first: the layer's thresholds.
+        second: what was counted above them, with the maps that are shown.
+        row: the unit's row there.
+        neuron: the unit's index.
+        labels: label and IoU of each, best first.
+    """
+    if not labels or labels[0]["score"] <= 0:
+        return Outcome("no_concepts", {}, "its maps above the threshold meet no concept's mask")
+    payload = {
+        **labels[0],
+        "labels": labels,
+        "threshold": float(first.arrays["threshold"][neuron]),
+        "interpretable": labels[0]["score"] > segmentation_of(bench.study).cutoff,
+        "images": best_images(first.arrays, neuron, images.hashes),
+    }
+    drawn = {"file": second.file, "row": row}
+    return Outcome("ok", payload, notes={"files": [first.file, second.file], "maps": drawn})
+
+
 def silent_maps(kept: Arrays, neuron: int, images: int) -> Outcome | None:
     """The outcome of a unit that is not finite, or else dead; None for all others.
 

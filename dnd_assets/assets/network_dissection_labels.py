@@ -12,11 +12,11 @@ from dnd_assets.assets import map_passes, masked_images
 from dnd_assets.assets.concept_masks import ConceptMasks
 from dnd_assets.assets.map_passes import (
     Kept,
-    best_images,
     by_model,
     map_provider,
     mapless,
     passes_of,
+    pixel_outcome,
     silent_maps,
     split_by_maps,
 )
@@ -26,7 +26,6 @@ from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
 from dnd_assets.mask_sets import segmentation_of
 from dnd_assets.methods import network_dissection, pooling, view
 from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Segmentation
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
@@ -84,24 +83,11 @@ def _outcome(
     silent = silent_maps(first.arrays, neuron, len(images.hashes))
     if silent is not None:
         return silent
-    setting = segmentation_of(bench.study)
-    labels = _best(second.arrays["iou"][neuron], images.names, setting)
-    if not labels:
-        return Outcome("no_concepts", {}, "its maps above the threshold meet no concept's mask")
-    payload = {
-        **labels[0],
-        "labels": labels,
-        "threshold": float(first.arrays["threshold"][neuron]),
-        "interpretable": labels[0]["score"] > setting.cutoff,
-        "images": best_images(first.arrays, neuron, images.hashes),
-    }
-    drawn = {"file": second.file, "row": neuron}
-    return Outcome("ok", payload, notes={"files": [first.file, second.file], "maps": drawn})
+    labels = _best(second.arrays["iou"][neuron], images.names, segmentation_of(bench.study).top)
+    return pixel_outcome(bench, images, first, second, neuron, neuron, labels)
 
 
-def _best(
-    ious: NDArray[np.float64], names: Sequence[str], setting: Segmentation
-) -> list[dict[str, Any]]:
+def _best(ious: NDArray[np.float64], names: Sequence[str], top: int) -> list[dict[str, Any]]:
     """The concepts with the best IoU above 0, of equal ones the first."""
-    order = np.argsort(-ious, kind="stable")[: setting.top].tolist()
+    order = np.argsort(-ious, kind="stable")[:top].tolist()
     return [{"label": names[i], "score": float(ious[i])} for i in order if ious[i] > 0]
