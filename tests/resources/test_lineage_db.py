@@ -30,6 +30,8 @@ TABLES = {
 VIEWS = {
     "latest", "inputs", "exemplars", "crops", "activating_images", "captions",
     "candidate_concepts", "synthetic_images", "scores", "labels",
+    "label_metrics",
+    "method_labels",
 }  # fmt: skip
 
 
