@@ -26,7 +26,7 @@ from dnd_assets.masks import (
     mask_table,
 )
 from dnd_assets.probing_set import ImageFile, scan
-from dnd_assets.study import Segmentation, Study
+from dnd_assets.study import Segmentation, Study, needed
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,8 @@ def segmentation_of(study: Study) -> Segmentation:
     Raises:
         StudyError: when it has none.
     """
-    if study.segmentation is None:
-        raise StudyError(
-            f"study {study.name!r} has no section [segmentation]; add one with the masks, for "
-            "example world = {}"
-        )
-    return study.segmentation
+    example = "the masks, for example world = {}"
+    return needed(study.segmentation, "segmentation", study, example)
 
 
 def layout_of(study: Study) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -33,6 +33,9 @@ class Section(BaseModel):
     """A table of the study: unknown keys are refused, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Section = TypeVar("_Section", bound=Section)
 
 
 class Sample(Section):
@@ -646,6 +649,24 @@ class Study(Section):
     def path(self, name: str) -> Path:
         """A path written in the study, made absolute from the study file's folder."""
         return (self.folder / Path(name).expanduser()).resolve()
+
+
+def needed(section: _Section | None, name: str, study: Study, example: str = "") -> _Section:
+    """A section of a study that something cannot do without.
+
+    Args:
+        section: the section.
+        name: what it is called.
+        study: whose it is.
+        example: what it may hold at least.
+
+    Raises:
+        StudyError: when the study has none.
+    """
+    if section is None:
+        held = f" with {example}" if example else ""
+        raise StudyError(f"study {study.name!r} has no section [{name}]; add one{held}.")
+    return section
 
 
 def embedded_studies() -> dict[str, Path]:

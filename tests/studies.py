@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.stage import Graph, materialize, wholes_of
@@ -89,6 +90,16 @@ def label(
         if stage.name == last:
             break
     return found
+
+
+def label_alone(study, home: Path, asset: str, units=(), run="run"):
+    """Materialize one asset that rests on the probing set alone; bench, and announcements."""
+    bench = build_bench(study, home)
+    stages = stages_of(study)
+    probing_set.materialize(bench, run)
+    chosen = find_units(bench).select(units)
+    found = materialize(Graph(bench, stages), stages[asset], chosen, run)
+    return bench, {(asset, one.unit.key): one for one in found}
 
 
 def statuses(found, asset="labels"):

@@ -16,11 +16,10 @@ from dnd_assets.lineage.explain import pair
 from dnd_assets.lineage.trace import trace
 from dnd_assets.methods.milan import log_given_set
 from dnd_assets.plan import plan
-from dnd_assets.stage import Graph, materialize
 from dnd_assets.study import parse_study
 from dnd_assets.verify import rebuild, verify
 from tests.resources import tiny
-from tests.studies import changed, versions
+from tests.studies import changed, label_alone, versions
 
 ASSET = "milan_labels"
 UNIT = "net/colours/1"
@@ -32,13 +31,8 @@ def milan(colours):
 
 
 def _run(table, folder, units=(), run="run", home=None):
-    study = parse_study(table, folder)
-    bench = build_bench(study, home or folder / "state")
-    probing_set.materialize(bench, run)
-    stages = stages_of(study)
-    chosen = find_units(bench).select(units)
-    found = materialize(Graph(bench, stages), stages[ASSET], chosen, run)
-    return bench, {(ASSET, one.unit.key): one for one in found}
+    home = home or folder / "state"
+    return label_alone(parse_study(table, folder), home, ASSET, units, run)
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,10 @@ from dnd_assets.lineage.trace import trace
 from dnd_assets.plan import plan
 from dnd_assets.results import export
 from dnd_assets.results import labels as read_labels
-from dnd_assets.stage import Graph, materialize
 from dnd_assets.study import load_study, parse_study
 from dnd_assets.trace_view import tree
 from dnd_assets.verify import rebuild
-from tests.studies import changed, versions
+from tests.studies import changed, label_alone, versions
 
 ASSET = "polysemantic_labels"
 UNIT = "net/colours/1"
@@ -29,12 +28,7 @@ def several(colours):
 
 
 def _run(study, home, units=(), run="run"):
-    bench = build_bench(study, home)
-    probing_set.materialize(bench, run)
-    stages = stages_of(study)
-    chosen = find_units(bench).select(units)
-    found = materialize(Graph(bench, stages), stages[ASSET], chosen, run)
-    return bench, {(ASSET, one.unit.key): one for one in found}
+    return label_alone(study, home, ASSET, units, run)
 
 
 @pytest.fixture(scope="module")

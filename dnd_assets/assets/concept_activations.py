@@ -9,7 +9,6 @@ from typing import Any
 from dnd_assets import concept_set
 from dnd_assets.concept_set import ConceptSet, prompts
 from dnd_assets.concepts import study_concepts
-from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
@@ -19,7 +18,7 @@ from dnd_assets.lineage.records import (
 )
 from dnd_assets.sharing import text_embeddings
 from dnd_assets.stage import Settings, Whole, record_of, record_run
-from dnd_assets.study import ClipDissect
+from dnd_assets.study import ClipDissect, needed
 from dnd_assets.workbench import Workbench
 
 
@@ -112,13 +111,8 @@ def clip_dissect_of(bench: Workbench) -> ClipDissect:
     Raises:
         StudyError: when it has none.
     """
-    chosen = bench.study.clip_dissect
-    if chosen is None:
-        raise StudyError(
-            f"study {bench.study.name!r} has no section [clip_dissect]; add one with "
-            "concepts = 'concepts.txt'"
-        )
-    return chosen
+    example = "concepts = 'concepts.txt'"
+    return needed(bench.study.clip_dissect, "clip_dissect", bench.study, example)
 
 
 def _settings(bench: Workbench) -> Settings:

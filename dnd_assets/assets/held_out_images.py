@@ -9,7 +9,7 @@ from dnd_assets.assets.probing_set import PROBING_IMAGES
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Product
 from dnd_assets.stage import Settings, Whole
-from dnd_assets.study import Evaluation
+from dnd_assets.study import Evaluation, needed
 from dnd_assets.workbench import Workbench
 
 LEAST = 2
@@ -56,13 +56,8 @@ def evaluation_of(bench: Workbench) -> Evaluation:
     Raises:
         StudyError: when it has none.
     """
-    chosen = bench.study.evaluation
-    if chosen is None:
-        raise StudyError(
-            f"study {bench.study.name!r} has no section [evaluation]; add one with "
-            "folders = ['held-out images']"
-        )
-    return chosen
+    example = "folders = ['held-out images']"
+    return needed(bench.study.evaluation, "evaluation", bench.study, example)
 
 
 def images_of(bench: Workbench, product: Product) -> list[str]:

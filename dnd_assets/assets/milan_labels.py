@@ -27,7 +27,7 @@ from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods import crops, exemplars, milan, pooling
 from dnd_assets.sharing import at_hand, layer_provider, shared_row
 from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Milan
+from dnd_assets.study import Milan, needed
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.workbench import Workbench
 from resources.caption_likelihood import CaptionLikelihood
@@ -138,10 +138,7 @@ def milan_of(bench: Workbench) -> Milan:
     Raises:
         StudyError: when it has none.
     """
-    chosen = bench.study.milan
-    if chosen is None:
-        raise StudyError(f"study {bench.study.name!r} has no section [milan]; add one")
-    return chosen
+    return needed(bench.study.milan, "milan", bench.study)
 
 
 def _at_most(setting: Milan, units: int, images: int) -> dict[str, int]:

@@ -14,7 +14,6 @@ from dnd_assets.assets.labels import best_labels
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.scores import Table, scored
 from dnd_assets.assets.synthetic_images import ROUNDS, accepted, painted_concepts
-from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
 from dnd_assets.methods import (
     activation_ranges,
@@ -39,7 +38,7 @@ from dnd_assets.sharing import (
     most_paintings,
 )
 from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Polysemantic
+from dnd_assets.study import Polysemantic, needed
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 from resources.summariser import Summary
@@ -197,10 +196,7 @@ def polysemantic_of(bench: Workbench) -> Polysemantic:
     Raises:
         StudyError: when it has none.
     """
-    chosen = bench.study.polysemantic
-    if chosen is None:
-        raise StudyError(f"study {bench.study.name!r} has no section [polysemantic]; add one")
-    return chosen
+    return needed(bench.study.polysemantic, "polysemantic", bench.study)
 
 
 def _samples(
