@@ -133,7 +133,7 @@ def plan(
     bench = build_bench(load_study(study), state_folder())
     chosen = chosen_assets(bench.study, [name for name in assets.split(",") if name])
     wanted = find_units(bench).select(units or [])
-    found = make(bench, stages_of(bench.study), wanted, chosen, *look(bench))
+    found = make(bench, stages_of(bench.study), wanted, chosen, *look(bench, chosen))
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         numbers = name in ("compute", "reuse")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
 from dnd_assets.lineage.records import Product
 from dnd_assets.plan import newest_keys, out_of_date
-from dnd_assets.stage import Stage, wholes_of
+from dnd_assets.stage import Stage, leading_to, wholes_of
 from dnd_assets.study import Study
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -70,9 +70,17 @@ def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
     return set(direct).union(*(_upstream(stages, one) for one in direct))
 
 
-def look(bench: Workbench) -> list[Product]:
-    """The products that belong to no unit, as they are now: for a plan."""
-    return [whole.look(bench) for whole in wholes_of(stages_of(bench.study)).values()]
+def look(bench: Workbench, assets: Iterable[str] | None = None) -> list[Product]:
+    """The products that belong to no unit, as they are now: for a plan.
+
+    Args:
+        bench: the workbench.
+        assets: only those that lead to some of these; None for all of the study.
+    """
+    stages = stages_of(bench.study)
+    names = list(wholes_of(stages)) if assets is None else list(assets)
+    wanted = wholes_of(leading_to(stages, names)).keys() | set(names)
+    return [one.look(bench) for name, one in wholes_of(stages).items() if name in wanted]
 
 
 def run(
@@ -132,7 +140,7 @@ def _due(
     """
     everything = [unit.key for unit in units]
     stages = stages_of(bench.study)
-    now = [one for one in look(bench) if one.asset in assets]
+    now = [one for one in look(bench, assets) if one.asset in assets]
     due: dict[str, set[str]] = {one.asset: set() for one in now if _is_news(bench, instance, one)}
     try:
         for name, found in out_of_date(bench, stages, units, assets, *now).items():

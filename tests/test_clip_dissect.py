@@ -330,6 +330,15 @@ def test_without_the_section_nothing_is_there(colours, labelled):
     assert chosen_assets(study, []) == ["probing_set", *STAGES]
 
 
+def test_only_what_leads_to_the_assets_is_looked_at(first, dissecting):
+    bench = build_bench(parse_study(dissecting, first[0]), first[0] / "state")
+    both = ["probing_set", "concept_activations"]
+    asked = {("labels",): both[:1], (LABELS,): both, ("concept_activations",): both[1:]}
+    for assets, found in asked.items():
+        assert [one.asset for one in look(bench, assets)] == found
+    assert [one.asset for one in look(bench)] == both
+
+
 def test_upstream_brings_what_belongs_to_no_unit(dissecting, first):
     study = parse_study(dissecting, first[0])
     assert chosen_assets(study, [f"+{LABELS}"]) == ["probing_set", "concept_activations", LABELS]
