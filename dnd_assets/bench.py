@@ -101,7 +101,9 @@ def _painter(study: Study, home: Path, compute: Compute, clip: ImageTextEncoder)
 
 def _sentences(study: Study, base: str, compute: Compute) -> SentenceEncoder | None:
     named = study.evaluation.sentence_encoder if study.evaluation else None
-    return SentenceEncoder(model=named, base=base, compute=compute) if named else None
+    if not named:
+        return None
+    return SentenceEncoder(model=named, base=base, exact=True, compute=compute)
 
 
 def find_units(bench: Workbench) -> UnitIndex:

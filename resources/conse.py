@@ -123,5 +123,9 @@ class Conse(ImageTextEncoder):
 
     def _sentences(self) -> SentenceEncoder:
         return SentenceEncoder(
-            model=self.sentences, revision=self.revision, base=self.base, compute=self.compute
+            model=self.sentences,
+            revision=self.revision,
+            base=self.base,
+            exact=True,
+            compute=self.compute,
         )
