@@ -138,7 +138,7 @@ def _agreement(found: Comparison, group: str, names: list[str]) -> Table | None:
     if not pairs:
         return None
     table = Table(box=None, pad_edge=False)
-    table.add_column("same label as number")
+    table.add_column("same label as number", no_wrap=True)
     for number in range(1, len(names)):
         table.add_column(str(number), justify="right")
     for number, name in enumerate(names, 1):
