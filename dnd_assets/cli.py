@@ -689,10 +689,11 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
 
     _check_names(study, units)
     from dnd_assets.assets.registry import stages_of
+    from dnd_assets.lineage.records import is_labels
     from dnd_assets.run import run as run_units
 
     # The study comes last: after a first comparison the web interface shows its own labels.
-    methods = [f"+{name}" for name in stages_of(study) if name.endswith("labels")]
+    methods = [f"+{name}" for name in stages_of(study) if is_labels(name)]
     ways = [(one, ["+labels"]) for one in variants(study, names).values()]
     for one, assets in (*ways, (study, methods)):
         started = time.monotonic()

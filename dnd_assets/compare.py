@@ -27,7 +27,6 @@ from dnd_assets.unit_texts import by_key, read_labels, read_truths
 from dnd_assets.units import Unit
 from resources.lineage_db import Lineage
 
-_SUFFIX: Final = "_labels"
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
 
 
@@ -321,12 +320,12 @@ def _columns(
     A unit without a map was never asked by methods that need one.
     """
     sql = (
-        "SELECT asset, unit, payload ->> 'label' AS label FROM latest WHERE study = ? "
-        "AND (asset = 'labels' OR suffix(asset, ?)) AND status <> 'no_map' ORDER BY asset"
+        "SELECT asset, unit, label FROM method_labels WHERE study = ? AND status <> 'no_map' "
+        "ORDER BY asset"
     )
     found: dict[str, dict[str, str | None]] = {}
     known = set(units)
-    for row in lineage.query(sql, [study, _SUFFIX]):
+    for row in lineage.query(sql, [study]):
         if row["unit"] in known:
             found.setdefault(row["asset"], {})[row["unit"]] = row["label"] or None
     return found

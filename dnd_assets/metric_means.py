@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from dnd_assets.assets.held_out_images import images_of
+from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.label_metrics import METRICS, ON_IMAGES, SUFFIX, metrics_name
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.errors import NotFoundError
-from dnd_assets.lineage.records import HELD_OUT_IMAGES
+from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX
 from dnd_assets.means import Mean, mean_of
 from dnd_assets.methods.presence import presence
 from dnd_assets.methods.sanity import SanityCheck, sanity_checks
@@ -25,7 +25,6 @@ from resources.lineage_db import Lineage
 
 DND: Final = "dnd"
 """What the study's own labels are called."""
-_LABELS: Final = "_labels"
 WORTHLESS: Final = "WORTHLESS"
 DROPS: Final = 0.75
 """Share of units whose value has to fall when their labels are made wrong."""
@@ -88,7 +87,7 @@ def method_name(labels: str) -> str:
     """What the method behind an asset of labels is called, such as `dnd` or `clip-dissect`."""
     if labels == "labels":
         return DND
-    return labels.removesuffix(_LABELS).replace("_", "-")
+    return labels.removesuffix(LABELS_SUFFIX).replace("_", "-")
 
 
 def measured(lineage: Lineage, study: str) -> dict[str, list[Measured]]:

@@ -20,7 +20,7 @@ from PIL import Image
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files import sha256, write_atomic
 from dnd_assets.methods.images import UnreadableImage, decode
-from dnd_assets.study import Images, Study, World
+from dnd_assets.study import Images, Study, World, needed
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -116,9 +116,7 @@ def check_paths(study: Study, section: str = PROBING) -> None:
 
 def _images(study: Study, section: str) -> Images:
     found: Images | None = getattr(study, section)
-    if found is None:
-        raise StudyError(f"study {study.name!r} has no section [{section}]; add one with images.")
-    return found
+    return needed(found, section, study, "images")
 
 
 def _check_folder(folder: Path, name: str, section: str) -> None:

@@ -519,6 +519,19 @@ def record_of(
     )
 
 
+def record_whole(
+    bench: Workbench,
+    run: str,
+    product: Product,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    device: str = "cpu",
+) -> None:
+    """Record a product of the whole study in the name of a run, with what it was read from."""
+    record = record_of(bench, run, product, device=device)
+    own = {"products": [product.row()], "materializations": [record.row()]}
+    bench.lineage.commit({**rows, **own})
+
+
 def record_run(bench: Workbench, run: str) -> None:
     """Record a run's study as it is now, and the library versions, once."""
     name = bench.study.name

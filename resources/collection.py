@@ -1,7 +1,7 @@
 """A collection of captioned pictures: tables of files and captions, embedded once."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,34 +80,39 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
 
     def fingerprint(self) -> dict[str, Json]:
         """Content of the pictures and captions, and the encoder that compares them."""
+        return self._identity(self.entries())
+
+    def _identity(self, entries: Sequence[Captioned]) -> dict[str, Json]:
         return {
-            "collection": digest([one.id for one in self.entries()]),
+            "collection": digest([one.id for one in entries]),
             "encoder": self.encoder.fingerprint(),
             "code": code_version(retrieval),
         }
 
     def captions_of(self, images: Sequence[Image], batch_size: int) -> list[str]:
         """For each picture the caption of the picture nearest to it; ties by id."""
-        entries, (faces, _) = self.entries(), self._embedded()
+        entries = self.entries()
+        faces, _ = self._embedded(entries)
         found = self.encoder.embed_images(images, batch_size)
         nearest = retrieval.nearest_rows(found, faces, [one.id for one in entries])
         return [entries[rows[0]].caption for rows in nearest]
 
-    def pictures_of(self, text: str, count: int) -> list[Image]:
-        """The pictures whose captions are nearest to a text, nearest first; ties by id.
+    def pictures_of(self, text: str, ranks: Collection[int]) -> dict[int, Image]:
+        """Pictures by how near their captions are to a text, 0 for the nearest; ties by id.
 
         Raises:
             StudyError: when the collection has fewer, or a picture cannot be read.
         """
-        entries, (_, captions) = self.entries(), self._embedded()
+        entries, count = self.entries(), max(ranks) + 1
         if count > len(entries):
             raise StudyError(
                 f"{count:,} pictures of one concept are asked for, but the collection has only "
                 f"{len(entries):,}. Lower dissection.images_per_concept, or add pictures."
             )
+        _, captions = self._embedded(entries)
         ids = [one.id for one in entries]
         (rows,) = retrieval.nearest_rows(self.encoder.embed_texts([text]), captions, ids, count)
-        return [_picture(entries[row]) for row in rows]
+        return {rank: _picture(entries[rows[rank]]) for rank in ranks}
 
     def _rows(self, number: int) -> list[Captioned]:
         place = Path(self.base or ".")
@@ -129,12 +134,12 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
             found.append(Captioned(picture, text, digest([file_hash(picture), text])))
         return found
 
-    def _embedded(self) -> tuple[Vectors, Vectors]:
+    def _embedded(self, entries: Sequence[Captioned]) -> tuple[Vectors, Vectors]:
         """Embeddings of pictures and captions, (M, D) each, in the order of `entries`."""
-        name = digest(self.fingerprint())
-        return load_once(("collection", name), lambda: self._read_or_embed(name))
+        name = digest(self._identity(entries))
+        return load_once(("collection", name), lambda: self._read_or_embed(name, entries))
 
-    def _read_or_embed(self, name: str) -> tuple[Vectors, Vectors]:
+    def _read_or_embed(self, name: str, entries: Sequence[Captioned]) -> tuple[Vectors, Vectors]:
         file = Path(self.cache) / f"{name}.npy" if self.cache else None
         if file is not None and file.is_file():
             try:
@@ -142,7 +147,6 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
                 return faces, captions
             except (OSError, ValueError):
                 file.unlink()  # damaged: it is made again below
-        entries = self.entries()
         faces = self.encoder.embed_images([_picture(one) for one in entries], _BATCH)
         captions = self.encoder.embed_texts([one.caption for one in entries])
         if file is not None:

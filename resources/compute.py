@@ -148,6 +148,26 @@ class Compute(ConfigurableResource):  # type: ignore[type-arg]
         return size // 2
 
 
+def in_order(
+    items: Sequence[T],
+    run: Callable[[Sequence[T]], Sequence[R]],
+    batch_size: int,
+    on_batch: Callable[[Sequence[T], Sequence[R]], None] | None = None,
+    progress: Progress | None = None,
+) -> list[R]:
+    """`Compute.in_batches` for what runs no model: nothing is filled up, halved or done alone."""
+    results: list[R] = []
+    for start in range(0, len(items), batch_size):
+        batch = items[start : start + batch_size]
+        done = run(batch)
+        results += done
+        if on_batch is not None:
+            on_batch(batch, done)
+        if progress is not None:
+            progress.advance(len(batch))
+    return results
+
+
 def _one_by_one(run: Callable[[Sequence[T]], Sequence[R]]) -> Callable[[Sequence[T]], Sequence[R]]:
     def each(batch: Sequence[T]) -> Sequence[R]:
         return [result for item in batch for result in run([item])]

@@ -13,6 +13,7 @@ from PIL.Image import Image
 from dnd_assets.lineage.fingerprint import Json
 from resources.captioner import Captioner
 from resources.collection import CaptionedCollection
+from resources.compute import in_order
 from resources.model import Model
 from resources.progress import Progress
 from resources.text_to_image import Painting, PaintRequest, TextToImage
@@ -47,16 +48,11 @@ class RetrievalCaptioner(_Retrieval, Captioner):
         progress: Progress | None = None,
     ) -> list[str]:
         """One caption for each picture, in order; see `Captioner.caption`."""
-        found: list[str] = []
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            done = self.collection.captions_of(batch, batch_size)
-            found += done
-            if on_batch is not None:
-                on_batch(batch, done)
-            if progress is not None:
-                progress.advance(len(batch))
-        return found
+
+        def run(batch: Sequence[Image]) -> list[str]:
+            return self.collection.captions_of(batch, batch_size)
+
+        return in_order(images, run, batch_size, on_batch, progress)
 
 
 class RetrievalTextToImage(_Retrieval, TextToImage):
@@ -70,13 +66,12 @@ class RetrievalTextToImage(_Retrieval, TextToImage):
         progress: Progress | None = None,
     ) -> list[Painting]:
         """The picture of rank `index` for each request's concept; the seed does not matter."""
-        most: dict[str, int] = {}
-        for one in requests:
-            most[one.concept] = max(most.get(one.concept, 0), one.index + 1)
-        found = {text: self.collection.pictures_of(text, count) for text, count in most.items()}
-        done = [Painting(found[one.concept][one.index], rejected=False) for one in requests]
-        if on_batch is not None and requests:
-            on_batch(requests, done)
-        if progress is not None:
-            progress.advance(len(requests))
-        return done
+
+        def run(batch: Sequence[PaintRequest]) -> list[Painting]:
+            ranks: dict[str, set[int]] = {}
+            for one in batch:
+                ranks.setdefault(one.concept, set()).add(one.index)
+            found = {text: self.collection.pictures_of(text, some) for text, some in ranks.items()}
+            return [Painting(found[one.concept][one.index], rejected=False) for one in batch]
+
+        return in_order(requests, run, batch_size, on_batch, progress)

@@ -12,6 +12,7 @@ from PIL.Image import Image, fromarray
 
 from dnd_assets.known_answers import render, world
 from dnd_assets.lineage.fingerprint import Json, code_version
+from resources.compute import in_order
 from resources.progress import Progress
 from resources.text_to_image import Painting, PaintRequest, TextToImage
 
@@ -38,16 +39,11 @@ class WorldPainter(TextToImage):
         progress: Progress | None = None,
     ) -> list[Painting]:
         """One picture for each request, in order; see `TextToImage.paint`."""
-        found = []
-        for start in range(0, len(requests), batch_size):
-            batch = requests[start : start + batch_size]
-            done = [Painting(_draw(request), rejected=False) for request in batch]
-            found += done
-            if on_batch is not None:
-                on_batch(batch, done)
-            if progress is not None:
-                progress.advance(len(batch))
-        return found
+
+        def run(batch: Sequence[PaintRequest]) -> list[Painting]:
+            return [Painting(_draw(request), rejected=False) for request in batch]
+
+        return in_order(requests, run, batch_size, on_batch, progress)
 
 
 def _draw(request: PaintRequest) -> Image:

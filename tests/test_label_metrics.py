@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dnd_assets.assets import probing_set
-from dnd_assets.assets.held_out_images import HeldOutImages, images_of
+from dnd_assets.assets.held_out_images import HeldOutImages
+from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.label_metrics import METRICS, LabelMetrics
 from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.assets.sources import HELD_OUT, SENTENCES, sources_for

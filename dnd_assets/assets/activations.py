@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import PROBING_SET, Outcome
@@ -67,9 +67,7 @@ class Activations(Stage):
 
 def probing_images(bench: Workbench, work: Work) -> list[str]:
     """Hashes of the probing set's images, ascending."""
-    manifest = work.inputs[PROBING_SET].payload["manifest"]
-    found: list[str] = json.loads(bench.store.get(manifest))
-    return found
+    return images_of(bench, work.inputs[PROBING_SET])
 
 
 def probing_passes(bench: Workbench, work: Iterable[Work]) -> tuple[int, list[str]]:
@@ -77,10 +75,17 @@ def probing_passes(bench: Workbench, work: Iterable[Work]) -> tuple[int, list[st
 
     `work` is gone through once; of no units, no images.
     """
+    return passes_over(bench, work, probing_images)
+
+
+def passes_over(
+    bench: Workbench, work: Iterable[Work], read: Callable[[Workbench, Work], list[str]]
+) -> tuple[int, list[str]]:
+    """As `probing_passes`, of the images that `read` tells for any of the units."""
     layers: dict[str, dict[str, list[str]]] = {}
     images: list[str] = []
     for one in work:
-        images = images or probing_images(bench, one)
+        images = images or read(bench, one)
         layers.setdefault(one.unit.model, {})[one.unit.layer] = images
     return sum(passes_to_make(bench, model, needs) for model, needs in layers.items()), images
 
@@ -88,14 +93,21 @@ def probing_passes(bench: Workbench, work: Iterable[Work]) -> tuple[int, list[st
 def on_probing_images(
     bench: Workbench, units: Sequence[Unit], images: Sequence[str]
 ) -> Iterator[tuple[list[Unit], Matrix]]:
+    """See `on_images`."""
+    return on_images(bench, units, images, "probing images")
+
+
+def on_images(
+    bench: Workbench, units: Sequence[Unit], images: Sequence[str], what: str
+) -> Iterator[tuple[list[Unit], Matrix]]:
     """Layer by layer: the units of it, and the layer's activations, float32 (images, neurons).
 
-    Each network sees the images once for all its layers.
+    Each network sees the images once for all its layers; `what` is what progress calls them.
     """
     for model in dict.fromkeys(unit.model for unit in units):
         groups = by_layer(unit for unit in units if unit.model == model)
         needs = {layer: images for _, layer in groups}
-        found = activations_of(bench, model, needs, f"{model}: probing images")
+        found = activations_of(bench, model, needs, f"{model}: {what}")
         for (_, layer), some in groups.items():
             rows, values = found[layer]
             yield some, values[[rows[name] for name in images]]
@@ -126,6 +138,13 @@ def _outcome(
         "positive": float((values > 0).mean()),
     }
     return Outcome("ok", {"exemplars": kept}, notes={"summary": summary})
+
+
+def silent_or_none(values: Matrix) -> Outcome | None:
+    """The outcome of a unit that tells no image from another; None for the others."""
+    column = values[:, None]
+    broken = exemplars.not_finite(column)[0] or exemplars.is_dead(column)[0]
+    return silent(values) if broken else None
 
 
 def silent(values: Matrix) -> Outcome:

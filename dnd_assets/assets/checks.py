@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from dnd_assets.lineage.records import CONCEPT_MASKS, HELD_OUT_IMAGES, PROBING_SET
+from dnd_assets.lineage.records import CONCEPT_MASKS, HELD_OUT_IMAGES, PROBING_SET, is_labels
 from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
@@ -21,7 +21,7 @@ def stage_checks(
     bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
 ) -> list[dg.AssetChecksDefinition]:
     """The checks of every asset of a study."""
-    answers = [name for name in stages if name.endswith("labels")]
+    answers = [name for name in stages if is_labels(name)]
     wholes = list(wholes_of(stages))
     scanned = [name for name in wholes if name in _SCANNED]
     checks = [_quarantine(bench, name) for name in scanned]

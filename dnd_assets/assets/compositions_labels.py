@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dnd_assets.assets import map_passes, masked_images
-from dnd_assets.assets.concept_masks import ConceptMasks
-from dnd_assets.assets.map_passes import (
-    Kept,
-    by_model,
-    map_provider,
-    mapless,
-    passes_of,
-    pixel_outcome,
-    silent_maps,
-    split_by_maps,
-)
+from dnd_assets.assets import map_labels, map_passes, masked_images
+from dnd_assets.assets.map_labels import MapLabels, pixel_outcome, silent_maps
+from dnd_assets.assets.map_passes import Kept, Passes, passes_of
 from dnd_assets.assets.masked_images import MaskedImages, Survey
 from dnd_assets.assets.masked_images import masked_images as images_of
-from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
+from dnd_assets.lineage.records import Outcome
 from dnd_assets.mask_sets import segmentation_of
 from dnd_assets.methods import compositions, network_dissection, pooling, regions, view
 from dnd_assets.methods.compositions import Explanation, Formula, Packed, search
 from dnd_assets.methods.regions import RegionOverlap
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.stage import Results, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
 
-class CompositionsLabels(Stage):
+class CompositionsLabels(MapLabels):
     """Compositional Explanations: the formula of concepts that a unit's maps fit best (IoU).
 
     A baseline beside Describe-and-Dissect, over the images of `concept_masks`: beam search over
@@ -41,53 +32,31 @@ class CompositionsLabels(Stage):
     """
 
     name = "compositions_labels"
-    upstream = (CONCEPT_MASKS,)
-    wholes = (ConceptMasks(),)
-    group = "baselines"
-    kinds = frozenset({"pytorch"})
-    uses = ("targets", "compute")
     sources = (
-        compositions, network_dissection, pooling, regions, view, map_passes, masked_images
+        compositions, network_dissection, pooling, regions, view, map_labels, map_passes,
+        masked_images,
     )  # fmt: skip
-    by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Share of positions above the threshold, cutoff, beam, length and number of labels."""
         names = {"share", "cutoff", "beam", "length", "top"}
         return segmentation_of(bench.study).model_dump(include=names)
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
-        """The layer of the target network; its pooling does not matter."""
-        return {"target": map_provider(bench, unit.model, unit.layer)}
+    def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
+        """Once for the units' regions."""
+        return passes.regions_to_make(model, units)
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
-        """Images to pass through the networks: for thresholds, and once for the units' regions."""
-        count = 0
-        spatial, _ = split_by_maps(bench, work)
-        for model, some in by_model(spatial).items():
-            passes, units = passes_of(bench, some[0]), [one.unit for one in some]
-            count += passes.thresholds_to_make(model, [unit.layer for unit in units])
-            count += passes.regions_to_make(model, units)
-        return {"forward passes": count}
-
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
-        """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
-        spatial, flat = split_by_maps(bench, work)
-        yield from ((one, mapless(one.unit)) for one in flat)
-        for model, some in by_model(spatial).items():
-            yield from _of_model(bench, model, some)
-
-
-def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
-    images = images_of(bench, work[0])
-    survey = images.survey(images.views(model))
-    units = [one.unit for one in work]
-    found = passes_of(bench, work[0]).regions(images, model, units, survey.regions.patterns)
-    packed = survey.regions.packed(images.names)
-    progress = bench.progress(f"{model}: formulas", len(work))
-    for one in work:
-        yield one, _outcome(bench, images, survey, packed, one.unit, *found[one.unit])
-        progress.advance()
+    def of_model(self, bench: Workbench, model: str, work: Sequence[Work]) -> Results:
+        """See `MapLabels`."""
+        images = images_of(bench, work[0])
+        survey = images.survey(images.views(model))
+        units = [one.unit for one in work]
+        found = passes_of(bench, work[0]).regions(images, model, units, survey.regions.patterns)
+        packed = survey.regions.packed(images.names)
+        progress = bench.progress(f"{model}: formulas", len(work))
+        for one in work:
+            yield one, _outcome(bench, images, survey, packed, one.unit, *found[one.unit])
+            progress.advance()
 
 
 def _outcome(

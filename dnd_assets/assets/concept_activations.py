@@ -17,7 +17,7 @@ from dnd_assets.lineage.records import (
     artefact_row,
 )
 from dnd_assets.sharing import text_embeddings
-from dnd_assets.stage import Settings, Whole, record_of, record_run
+from dnd_assets.stage import Settings, Whole, record_run, record_whole
 from dnd_assets.study import ClipDissect, needed
 from dnd_assets.workbench import Workbench
 
@@ -71,15 +71,8 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, ConceptSet]:
         made = bench.tally["text embeddings"] - before
         names = {"run": run, "study": bench.study.name, "asset": CONCEPT_ACTIVATIONS}
         work = [{**names, "what": "text embeddings", "count": made}] if made else []
-        record = record_of(bench, run, product, device=bench.compute.name())
-        bench.lineage.commit(
-            {
-                "artefacts": _artefacts(bench, product),
-                "products": [product.row()],
-                "materializations": [record.row()],
-                "work": work,
-            }
-        )
+        rows = {"artefacts": _artefacts(bench, product), "work": work}
+        record_whole(bench, run, product, rows, bench.compute.name())
     return product, found
 
 

@@ -10,7 +10,7 @@ from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact
 from dnd_assets.mask_sets import Scan, layout_of, mask_files, read_masks, scan_masks
 from dnd_assets.methods import images
 from dnd_assets.probing_set import image_rows
-from dnd_assets.stage import Settings, Whole, record_of, record_run
+from dnd_assets.stage import Settings, Whole, record_run, record_whole
 from dnd_assets.workbench import Workbench
 
 
@@ -56,11 +56,7 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Scan]:
     with bench.lineage.exclusive(bench.log):
         record_run(bench, run)
         product = _product(bench, found)
-        rows = _records(bench, product, found)
-        record = record_of(bench, run, product)
-        bench.lineage.commit(
-            {**rows, "products": [product.row()], "materializations": [record.row()]}
-        )
+        record_whole(bench, run, product, _records(bench, product, found))
     return product, found
 
 

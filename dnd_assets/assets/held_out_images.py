@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from dnd_assets.assets.image_sets import Found, ImageSet
 from dnd_assets.assets.probing_set import PROBING_IMAGES
 from dnd_assets.errors import StudyError
@@ -58,12 +56,6 @@ def evaluation_of(bench: Workbench) -> Evaluation:
     """
     example = "folders = ['held-out images']"
     return needed(bench.study.evaluation, "evaluation", bench.study, example)
-
-
-def images_of(bench: Workbench, product: Product) -> list[str]:
-    """Hashes of the held-out images, ascending."""
-    found: list[str] = json.loads(bench.store.get(product.payload["manifest"]))
-    return found
 
 
 def _find(bench: Workbench) -> Found:

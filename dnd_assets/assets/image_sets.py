@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from dnd_assets.lineage.fingerprint import canonical, code_version, digest, prei
 from dnd_assets.lineage.records import Outcome, Product, artefact_row
 from dnd_assets.methods import images
 from dnd_assets.probing_set import Manifest, image_paths, image_rows, scan
-from dnd_assets.stage import record_of, record_run
+from dnd_assets.stage import record_run, record_whole
 from dnd_assets.workbench import Workbench
 
 
@@ -99,13 +100,7 @@ class Found:
         with bench.lineage.exclusive(bench.log):
             record_run(bench, run)
             product = self.product(bench)
-            bench.lineage.commit(
-                {
-                    **self._rows(bench, product),
-                    "products": [product.row()],
-                    "materializations": [record_of(bench, run, product).row()],
-                }
-            )
+            record_whole(bench, run, product, self._rows(bench, product))
         return product
 
     def look(self, bench: Workbench) -> Product:
@@ -119,6 +114,12 @@ class Found:
         size = bench.store.path(file).stat().st_size
         artefact = artefact_row(file.partition(".")[0], file, "manifest", size)
         return {"artefacts": [artefact], "images": _unknown(bench, self.manifest)}
+
+
+def images_of(bench: Workbench, product: Product) -> list[str]:
+    """Hashes of the images of a set, ascending."""
+    found: list[str] = json.loads(bench.store.get(product.payload["manifest"]))
+    return found
 
 
 def _unknown(bench: Workbench, manifest: Manifest) -> list[dict[str, Any]]:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from dnd_assets.assets import compositions_labels, masked_images
-from dnd_assets.assets.activations import silent
+from dnd_assets.assets.activations import on_images, passes_over, silent_or_none
 from dnd_assets.assets.compositions_labels import labels_of
 from dnd_assets.assets.concept_masks import ConceptMasks
+from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.map_passes import SHOWN, by_model
-from dnd_assets.assets.masked_images import masked_images as images_of
+from dnd_assets.assets.masked_images import masked_images as masked_images_of
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
 from dnd_assets.mask_sets import segmentation_of
 from dnd_assets.methods import compositions, exemplars, invert, pooling, regions, view
 from dnd_assets.methods.compositions import Packed, search
 from dnd_assets.methods.invert import AreaUnderCurve
-from dnd_assets.sharing import activations, layer_provider, passes_to_make
+from dnd_assets.sharing import layer_provider
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.study import Segmentation
-from dnd_assets.units import Unit, by_layer
+from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
 
@@ -58,13 +58,8 @@ class InvertLabels(Stage):
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Images that have to go through the networks."""
-        needs: dict[str, dict[str, list[str]]] = {}
-        hashes: list[str] = []
-        for one in work:
-            hashes = hashes or _hashes(bench, one)
-            needs.setdefault(one.unit.model, {})[one.unit.layer] = hashes
-        count = sum(passes_to_make(bench, model, layers) for model, layers in needs.items())
-        return {"forward passes": count}
+        passes, _ = passes_over(bench, work, _hashes)
+        return {"forward passes": passes}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels` and `images`."""
@@ -73,8 +68,7 @@ class InvertLabels(Stage):
 
 
 def _hashes(bench: Workbench, work: Work) -> list[str]:
-    found: list[str] = json.loads(bench.store.get(work.inputs[CONCEPT_MASKS].payload["manifest"]))
-    return found
+    return images_of(bench, work.inputs[CONCEPT_MASKS])
 
 
 def _beam(setting: Segmentation) -> int:
@@ -83,24 +77,20 @@ def _beam(setting: Segmentation) -> int:
 
 
 def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
-    images = images_of(bench, work[0])
+    images = masked_images_of(bench, work[0])
     lookup = {one.unit: one for one in work}
-    groups = by_layer(lookup)
-    needs = {layer: images.hashes for _, layer in groups}
-    found = activations(bench, model, needs, f"{model}: masked images")
     presence = images.survey(images.views(model)).presence
     packed = Packed(images.names, np.ascontiguousarray(presence.T))
-    for (_, layer), units in groups.items():
-        rows, values = found[layer]
-        ordered = values[[rows[name] for name in images.hashes]]
+    for units, values in on_images(bench, list(lookup), images.hashes, "masked images"):
         for unit in units:
-            yield lookup[unit], _outcome(bench, images.hashes, ordered[:, unit.neuron], packed)
+            yield lookup[unit], _outcome(bench, images.hashes, values[:, unit.neuron], packed)
 
 
 def _outcome(bench: Workbench, hashes: Sequence[str], values: Matrix, packed: Packed) -> Outcome:
     """A unit's outcome; `values` is its activations, float32 (images,)."""
-    if exemplars.not_finite(values[:, None])[0] or exemplars.is_dead(values[:, None])[0]:
-        return silent(values)
+    quiet = silent_or_none(values)
+    if quiet is not None:
+        return quiet
     setting = segmentation_of(bench.study)
     shares = setting.invert.model_dump(include={"min_share", "max_share"})
     objective = AreaUnderCurve(values, packed, **shares)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.assets.activations import silent
-from dnd_assets.assets.held_out_images import HeldOutImages, evaluation_of, images_of
+from dnd_assets.assets.held_out_images import HeldOutImages, evaluation_of
+from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.synthetic_images import ROUNDS, Images, paint
 from dnd_assets.assets.truths import truths_of
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome

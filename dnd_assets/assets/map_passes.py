@@ -28,7 +28,7 @@ from dnd_assets.assets.masked_images import MaskedImages
 from dnd_assets.errors import StudyError
 from dnd_assets.files import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest
-from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact_row
+from dnd_assets.lineage.records import CONCEPT_MASKS, Product, artefact_row
 from dnd_assets.mask_sets import segmentation_of
 from dnd_assets.methods import network_dissection, pooling
 from dnd_assets.methods import regions as of_regions
@@ -366,80 +366,6 @@ def map_provider(bench: Workbench, model: str, layer: str) -> str:
     )
 
 
-def split_by_maps(bench: Workbench, work: Iterable[Work]) -> tuple[list[Work], list[Work]]:
-    """Units whose layer has maps that masks can be laid over, and the others."""
-    known: dict[tuple[str, str], bool] = {}
-    found: tuple[list[Work], list[Work]] = ([], [])
-    for one in work:
-        layer = (one.unit.model, one.unit.layer)
-        if layer not in known:
-            known[layer] = bench.targets.check(*layer).has_map
-        found[0 if known[layer] else 1].append(one)
-    return found
-
-
-def mapless(unit: Unit) -> Outcome:
-    """The outcome of a unit whose layer has no maps."""
-    reason = f"layer {unit.layer!r} has no maps, so no part of an image can be told to activate it"
-    return Outcome("no_map", {}, reason)
-
-
-def pixel_outcome(
-    bench: Workbench,
-    images: MaskedImages,
-    first: Kept,
-    second: Kept,
-    row: int,
-    neuron: int,
-    labels: Sequence[Mapping[str, Any]],
-) -> Outcome:
-    """The outcome of a unit whose maps were compared with masks.
-
-    Args:
-        bench: the workbench.
-        images: the images.
-        first: the layer's thresholds.
-        second: what was counted above them, with the maps that are shown.
-        row: the unit's row there.
-        neuron: the unit's index.
-        labels: label and IoU of each, best first.
-    """
-    if not labels or labels[0]["score"] <= 0:
-        return Outcome("no_concepts", {}, "its maps above the threshold meet no concept's mask")
-    payload = {
-        **labels[0],
-        "labels": labels,
-        "threshold": float(first.arrays["threshold"][neuron]),
-        "interpretable": labels[0]["score"] > segmentation_of(bench.study).cutoff,
-        "images": best_images(first.arrays, neuron, images.hashes),
-    }
-    drawn = {"file": second.file, "row": row}
-    return Outcome("ok", payload, notes={"files": [first.file, second.file], "maps": drawn})
-
-
-def silent_maps(kept: Arrays, neuron: int, images: int) -> Outcome | None:
-    """The outcome of a unit that is not finite, or else dead; None for all others.
-
-    Args:
-        kept: the thresholds of its layer.
-        neuron: the unit's index.
-        images: how many there are.
-    """
-    if kept["broken"][neuron]:
-        bad = int(kept["broken"][neuron])
-        return Outcome("not_finite", {}, f"NaN or infinite on {bad:,} of {images:,} images")
-    low, high = float(kept["low"][neuron]), float(kept["high"][neuron])
-    if low == high:
-        return Outcome("dead", {}, f"its map is {low:g} everywhere on {images:,} images")
-    return None
-
-
-def best_images(kept: Arrays, neuron: int, hashes: Sequence[str]) -> list[dict[str, Any]]:
-    """The images on which a unit's map peaks highest: hash and peak."""
-    pairs = zip(kept["best"][neuron].tolist(), kept["peak"][neuron].tolist(), strict=True)
-    return [{"image": hashes[index], "activation": peak} for index, peak in pairs if index >= 0]
-
-
 @dataclass(frozen=True)
 class Kept:
     """A stored result of a pass.
@@ -639,14 +565,16 @@ class Passes:
         self, model: str, units: Sequence[Unit], first: Mapping[str, Kept]
     ) -> dict[Unit, tuple[Kept, Kept, int]]:
         found = {}
+        files: dict[str, Kept] = {}  # one holds what was counted of many units
         for path, some in _by_path(units).items():
             items = {unit: self._item(unit) for unit in some}
             provider = self._second(model, [path])[path]
             known = at_hand(self.bench, "map_regions", provider, list(items.values()))
             for unit, item in items.items():
                 file = str(known[item]["file"])
-                kept = Kept(file, self.bench.store.arrays(file))
-                found[unit] = (first[path], kept, int(known[item]["row"]))
+                if file not in files:
+                    files[file] = Kept(file, self.bench.store.arrays(file))
+                found[unit] = (first[path], files[file], int(known[item]["row"]))
         return found
 
 

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dnd_assets.assets.activations import on_probing_images, probing_images, probing_passes, silent
+from dnd_assets.assets.activations import (
+    on_probing_images,
+    probing_images,
+    probing_passes,
+    silent_or_none,
+)
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.caption_scores import (
     Pair,
@@ -166,8 +171,9 @@ def _exemplars(
     for units, values in on_probing_images(bench, [one.unit for one in work], images):
         for unit in units:
             column = values[:, unit.neuron]
-            if exemplars.is_dead(column[:, None])[0] or exemplars.not_finite(column[:, None])[0]:
-                silenced[unit] = silent(column)
+            quiet = silent_or_none(column)
+            if quiet is not None:
+                silenced[unit] = quiet
                 continue
             rows = exemplars.top_k(column, images, count)
             found[unit] = {images[row]: float(column[row]) for row in rows}

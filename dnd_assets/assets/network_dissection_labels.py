@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.assets import map_passes, masked_images
-from dnd_assets.assets.concept_masks import ConceptMasks
-from dnd_assets.assets.map_passes import (
-    Kept,
-    by_model,
-    map_provider,
-    mapless,
-    passes_of,
-    pixel_outcome,
-    silent_maps,
-    split_by_maps,
-)
+from dnd_assets.assets import map_labels, map_passes, masked_images
+from dnd_assets.assets.map_labels import MapLabels, pixel_outcome, silent_maps
+from dnd_assets.assets.map_passes import Kept, Passes, passes_of
 from dnd_assets.assets.masked_images import MaskedImages
 from dnd_assets.assets.masked_images import masked_images as images_of
-from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
+from dnd_assets.lineage.records import Outcome
 from dnd_assets.mask_sets import segmentation_of
 from dnd_assets.methods import network_dissection, pooling, view
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.stage import Results, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
 
-class NetworkDissectionLabels(Stage):
+class NetworkDissectionLabels(MapLabels):
     """Network Dissection: the concept whose masks a unit's thresholded maps fit best (IoU).
 
     A baseline beside Describe-and-Dissect, over the images of `concept_masks`. Thresholds and
@@ -39,42 +30,23 @@ class NetworkDissectionLabels(Stage):
     """
 
     name = "network_dissection_labels"
-    upstream = (CONCEPT_MASKS,)
-    wholes = (ConceptMasks(),)
-    group = "baselines"
-    kinds = frozenset({"pytorch"})
-    uses = ("targets", "compute")
-    sources = (network_dissection, pooling, view, map_passes, masked_images)
-    by_neuron = True
+    sources = (network_dissection, pooling, view, map_labels, map_passes, masked_images)
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Share of positions above the threshold, cutoff and number of labels."""
         return segmentation_of(bench.study).model_dump(include={"share", "cutoff", "top"})
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
-        """The layer of the target network; its pooling does not matter."""
-        return {"target": map_provider(bench, unit.model, unit.layer)}
+    def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
+        """Once for the overlaps of whole layers."""
+        return passes.dissections_to_make(model, [unit.layer for unit in units])
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
-        """Images to pass through the networks: once for thresholds, once for overlaps."""
-        count = 0
-        spatial, _ = split_by_maps(bench, work)
-        for model, some in by_model(spatial).items():
-            passes, layers = passes_of(bench, some[0]), [one.unit.layer for one in some]
-            count += passes.thresholds_to_make(model, layers)
-            count += passes.dissections_to_make(model, layers)
-        return {"forward passes": count}
-
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
-        """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
-        spatial, flat = split_by_maps(bench, work)
-        yield from ((one, mapless(one.unit)) for one in flat)
-        for model, some in by_model(spatial).items():
-            images = images_of(bench, some[0])
-            layers = list(dict.fromkeys(one.unit.layer for one in some))
-            found = passes_of(bench, some[0]).dissections(images, model, layers)
-            for one in some:
-                yield one, _outcome(bench, images, *found[one.unit.layer], one.unit.neuron)
+    def of_model(self, bench: Workbench, model: str, work: Sequence[Work]) -> Results:
+        """See `MapLabels`."""
+        images = images_of(bench, work[0])
+        layers = list(dict.fromkeys(one.unit.layer for one in work))
+        found = passes_of(bench, work[0]).dissections(images, model, layers)
+        for one in work:
+            yield one, _outcome(bench, images, *found[one.unit.layer], one.unit.neuron)
 
 
 def _outcome(

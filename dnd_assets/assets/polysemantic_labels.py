@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from dnd_assets.assets.activations import on_probing_images, probing_images, probing_passes, silent
+from dnd_assets.assets.activations import (
+    on_probing_images,
+    probing_images,
+    probing_passes,
+    silent_or_none,
+)
 from dnd_assets.assets.candidate_concepts import CandidateConcepts, summaries
 from dnd_assets.assets.labels import best_labels
 from dnd_assets.assets.probing_set import ProbingSet
@@ -25,7 +30,6 @@ from dnd_assets.methods import (
     seeds,
 )
 from dnd_assets.methods.activation_ranges import sample_reach
-from dnd_assets.methods.exemplars import is_dead, not_finite
 from dnd_assets.methods.polysemantic import concepts_of_unit
 from dnd_assets.methods.same_concept import OneConcept, one_concept_each, phrases_to_try
 from dnd_assets.sharing import (
@@ -209,8 +213,9 @@ def _samples(
     for units, values in on_probing_images(bench, [one.unit for one in work], images):
         for unit in units:
             column = values[:, unit.neuron]
-            if is_dead(column[:, None])[0] or not_finite(column[:, None])[0]:
-                silenced[unit] = silent(column)
+            quiet = silent_or_none(column)
+            if quiet is not None:
+                silenced[unit] = quiet
                 continue
             rows = sample_reach(
                 column, images, unit.key,

@@ -20,7 +20,7 @@ from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
 from dnd_assets.errors import StudyError, not_found
-from dnd_assets.lineage.records import HELD_OUT_IMAGES
+from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX, is_labels
 from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.study import Study
 
@@ -77,7 +77,7 @@ def _metrics(study: Study, stages: Mapping[str, Stage]) -> dict[str, Stage]:
     chosen = study.evaluation
     if chosen is None:
         return {}
-    answers = [name for name in stages if name.endswith("labels")]
+    answers = [name for name in stages if is_labels(name)]
     for name in chosen.methods or ():
         if name not in answers:
             advice = "evaluation.methods takes the study's assets of labels."
@@ -92,7 +92,7 @@ def _chosen(study: Study, stage: Stage) -> bool:
     """Whether the section that brings a product asks for it: one may list methods."""
     section = getattr(study, str(section_of(stage.name)))
     methods = getattr(section, "methods", None)
-    return methods is None or stage.name.removesuffix("_labels") in methods
+    return methods is None or stage.name.removesuffix(LABELS_SUFFIX) in methods
 
 
 def section_of(asset: str) -> str | None:

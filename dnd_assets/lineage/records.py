@@ -40,6 +40,15 @@ UNPARTITIONED: frozenset[str] = frozenset(
 """Assets that belong to the whole study, not to a unit."""
 
 
+LABELS_SUFFIX = "_labels"
+"""What the assets of other methods' labels end in."""
+
+
+def is_labels(asset: str) -> bool:
+    """Whether an asset is labels: the study's own, or those of another method."""
+    return asset == "labels" or asset.endswith(LABELS_SUFFIX)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a stage computed for one unit.

@@ -76,13 +76,13 @@ def test_a_concept_is_painted_by_the_pictures_nearest_to_it(folder, encoder):
 
 def test_embeddings_are_kept_and_made_again_when_damaged(folder, encoder, monkeypatch):
     kept = collection(folder, encoder, cache=str(folder / "cache"))
-    faces, captions = kept._read_or_embed("name")
+    faces, captions = kept._read_or_embed("name", kept.entries())
     (file,) = (folder / "cache").iterdir()
     # Read, not made again: what is in the file is what comes back.
     np.save(file, np.stack([captions, faces]), allow_pickle=False)
-    assert np.array_equal(kept._read_or_embed("name")[0], captions)
+    assert np.array_equal(kept._read_or_embed("name", kept.entries())[0], captions)
     file.write_bytes(file.read_bytes()[:40])
-    assert np.array_equal(kept._read_or_embed("name")[0], faces)
+    assert np.array_equal(kept._read_or_embed("name", kept.entries())[0], faces)
 
 
 def test_the_fingerprint_is_of_the_content(folder, encoder, tmp_path):
