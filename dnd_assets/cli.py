@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc as garbage
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Hashable
@@ -18,10 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dnd_assets import web_interface
 from dnd_assets.errors import DndError
 from dnd_assets.files import write_atomic
-from dnd_assets.home import dagster_home, state_folder
-from dnd_assets.study import Study, embedded_studies, load_study
+from dnd_assets.home import state_folder
+from dnd_assets.study import Study, load_study
 
 if TYPE_CHECKING:
     from dnd_assets.plan import StagePlan
@@ -712,20 +711,9 @@ def ui(
 ) -> None:
     """Open the Dagster web interface on the study, with all runs made so far."""
     home = state_folder()
-    folder = dagster_home(home)
     chosen = load_study(study)
-    environment = {**os.environ, "DND_HOME": str(home)}
-    if study is not None:
-        environment["DND_STUDY"] = (
-            study if study in embedded_studies() else str(Path(study).resolve())
-        )
-    out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}, instance {folder}")
-    command = [
-        sys.executable, "-m", "dagster", "dev", "-m", "dnd_assets.location",
-        "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning",
-    ]  # fmt: skip
-    done = subprocess.run(command, env=environment, check=False)  # noqa: S603 (our own command)
-    raise typer.Exit(done.returncode)
+    out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}")
+    raise typer.Exit(web_interface.serve(home, port, study))
 
 
 @app.command()

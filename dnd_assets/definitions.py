@@ -67,7 +67,7 @@ def build_definitions(
         assets=[*source_assets(bench), *whole, *assets],
         asset_checks=stage_checks(bench, stages, units),
         jobs=_jobs(study, partitions),
-        sensors=[_automation()],
+        sensors=[_automation(study)],
         resources=_resources(bench),
         executor=dg.in_process_executor,
         metadata={"study": study.name, "state folder": str(bench.home)},
@@ -137,11 +137,14 @@ def _description(product: Stage | Whole) -> str:
 def _when_out_of_date() -> dg.AutomationCondition[Any]:
     """When an input's content or the code has changed, or a unit was added; never twice at once.
 
+    What was never materialized is left to its user: nobody wants hours of work to begin by itself.
+
     A stage follows its inputs only when their *content* changed, so automation has the same early
     cutoff as a run from the command line.
     """
     content: dg.AutomationCondition[Any] = dg.AutomationCondition.data_version_changed()
-    changed: dg.AutomationCondition[Any] = dg.AutomationCondition.any_deps_match(content)
+    missing: dg.AutomationCondition[Any] = dg.AutomationCondition.missing()
+    changed: dg.AutomationCondition[Any] = dg.AutomationCondition.any_deps_match(content) & ~missing
     due: dg.AutomationCondition[Any] = (
         changed
         | dg.AutomationCondition.code_version_changed()
@@ -155,29 +158,34 @@ def _when_out_of_date() -> dg.AutomationCondition[Any]:
     ).with_label("out of date")
 
 
-def _automation() -> dg.AutomationConditionSensorDefinition:
+def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
+    """The sensor that reruns; running from the start, but for a study that may cost money."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster is pinned to one minor version
         everything = dg.AssetSelection.all(include_sources=True)
+    free = not study.servers()
+    status = dg.DefaultSensorStatus.RUNNING if free else dg.DefaultSensorStatus.STOPPED
+    money = "" if free else " Off until you switch it on: this study calls a server."
     return dg.AutomationConditionSensorDefinition(
         "rerun_what_is_out_of_date",
         target=everything,
+        default_status=status,
         description=(
-            "Looks at images, weights and prompts every ten minutes, and reruns the units whose "
-            "inputs have other content. Off until you switch it on: reruns may cost money."
+            "Looks at images, weights and prompts every ten minutes, and reruns what was made from "
+            f"other content. It starts nothing that was never materialized.{money}"
         ),
     )
 
 
 def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
-    """One job for everything that is partitioned, one for each step of the paper."""
+    """One job for everything that is partitioned, one for each step of the paper and each asset."""
     by_unit = stages_of(study)
     jobs = [
-        dg.define_asset_job(
+        _job(
             "label_units",
-            dg.AssetSelection.assets(*by_unit),
-            description="Everything from activations to labels, for the chosen units.",
-            partitions_def=partitions,
+            list(by_unit),
+            f"The study {study.name}: everything from activations to labels, for the chosen units.",
+            partitions,
         ),
         dg.define_asset_job(
             "scan_probing_set",
@@ -194,12 +202,14 @@ def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
         chosen = [name for name, stage in by_unit.items() if stage.group == group]
         if not chosen:
             continue
-        jobs.append(
-            dg.define_asset_job(
-                group,
-                dg.AssetSelection.assets(*chosen),
-                description=description,
-                partitions_def=partitions,
-            )
-        )
+        jobs.append(_job(group, chosen, description, partitions))
+    for name, stage in by_unit.items():
+        jobs.append(_job(f"only_{name}", [name], _description(stage).split("\n")[0], partitions))
     return jobs
+
+
+def _job(
+    name: str, assets: Sequence[str], description: str, partitions: dg.StaticPartitionsDefinition
+) -> Any:
+    chosen = dg.AssetSelection.assets(*assets)
+    return dg.define_asset_job(name, chosen, description=description, partitions_def=partitions)

@@ -14,9 +14,11 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dnd_assets.addresses import is_loopback
 from dnd_assets.concept_set import check_template
 from dnd_assets.errors import StudyError, nearest, not_found
 
@@ -645,6 +647,11 @@ class Study(Section):
             if model.name == name:
                 return model
         raise not_found("model", name, [model.name for model in self.models])
+
+    def servers(self) -> list[str]:
+        """Addresses outside this machine that a run may call, which may cost money."""
+        asked = [self.summariser.base_url] if self.summariser.kind == "chat" else []
+        return [url for url in asked if not is_loopback(urlsplit(url).hostname or "")]
 
     def path(self, name: str) -> Path:
         """A path written in the study, made absolute from the study file's folder."""

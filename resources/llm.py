@@ -8,7 +8,6 @@ answered from there, with no network and no key: a paid answer is never paid for
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ import httpx2
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
+from dnd_assets.addresses import is_loopback
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, canonical, digest
 from dnd_assets.lineage.records import Status
@@ -437,7 +437,7 @@ def check_base_url(base_url: str, allow_insecure_http: bool) -> None:
         raise StudyError(_url_advice(url.host, "carries a user name, a query or a fragment"))
     if url.scheme not in ("http", "https") or not url.host:
         problem = "is no http(s) address"
-    elif url.scheme == "http" and not (allow_insecure_http or _is_loopback(url.host)):
+    elif url.scheme == "http" and not (allow_insecure_http or is_loopback(url.host)):
         problem = (
             "would send the key and the captions in the clear; use https, or write "
             "allow_insecure_http = true if the network between is yours"
@@ -451,13 +451,6 @@ def _url_advice(what: str, problem: str) -> str:
         f"summariser.base_url: {what!r} {problem}. It should read like https://api.openai.com/v1 "
         "or http://127.0.0.1:11434/v1; the key goes into the variable named by `api_key_env`."
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _failed(

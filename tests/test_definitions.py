@@ -108,7 +108,53 @@ def test_fresh_products_carry_pictures_and_tables(colours, colour_folder, instan
     assert isinstance(table, dg.TableMetadataValue)
     concepts = [record.data["concept"] for record in table.records]
     assert found["labels"].metadata["label"].value == concepts[0]
-    assert isinstance(found["captions"].metadata["captions"], dg.JsonMetadataValue)
+    assert isinstance(found["captions"].metadata["captions"], dg.TableMetadataValue)
+    for asset, event in found.items():
+        assert list(event.metadata)[-1] == "key", f"{asset}: what it says comes first"
+    assert found["labels"].metadata["exemplars"] == found["activations"].metadata["exemplars"]
+    assert next(iter(found["labels"].metadata)) == "label"
+    assert _digits(table) <= 4
+
+
+def _digits(table):
+    """Significant digits of the longest number in a table."""
+    numbers = [v for row in table.records for v in row.data.values() if isinstance(v, float)]
+    return max(len(f"{v:.12g}".strip("-").replace(".", "").lstrip("0")) for v in numbers)
+
+
+def test_reused_products_show_pictures_in_small_runs(run, instance):
+    events, _ = _events(instance, "activations", run.run_id)
+    assert "exemplars" in events["net/colours/1"].metadata
+    assert events["net/colours/1"].metadata["reused"].value
+
+
+def test_many_reused_products_are_told_without_pictures(run, definitions, instance, monkeypatch):
+    monkeypatch.setattr("dnd_assets.assets.by_unit._FEW", 1)
+    done = _run(definitions, instance, UNITS[1], UNITS[2], ["activations", "labels"])
+    for asset in ("activations", "labels"):
+        events, _ = _events(instance, asset, done.run_id)
+        assert "exemplars" not in events["net/colours/1"].metadata, asset
+
+
+def test_there_is_a_job_for_the_study_each_step_and_each_asset(definitions):
+    jobs = {job.name for job in definitions.jobs}
+    assert jobs >= {"label_units", *(f"only_{name}" for name in ASSETS[1:])}
+    assert jobs >= {"step_1_probing", "step_2_candidates", "step_3_selection"}
+
+
+@pytest.mark.parametrize(
+    ("summariser", "status"),
+    [
+        ({"kind": "consensus"}, "RUNNING"),
+        ({"kind": "chat", "base_url": "http://127.0.0.1:1/v1"}, "RUNNING"),
+        ({"kind": "chat", "base_url": "https://llm.example/v1"}, "STOPPED"),
+    ],
+)
+def test_automation_is_on_unless_it_may_cost_money(colours, colour_folder, summariser, status):
+    study = parse_study(changed(colours, summariser=summariser), colour_folder)
+    (sensor,) = build_definitions(study, colour_folder / "state").sensors
+    assert sensor.default_status.value == status
+    assert ("Off until" in sensor.description) == (status == "STOPPED")
 
 
 def test_checks_are_run_and_pass(run, definitions):
@@ -248,6 +294,18 @@ def test_automation_reruns_what_follows_and_stops_where_the_content_is_equal(
         result, requested = _requested(definitions, instance, result.cursor)
         assert requested["crops"] == other
         assert other != set(keys), "the dead unit's exemplars cannot have changed"
+
+
+def test_automation_starts_nothing_that_was_never_materialized(colours, colour_folder):
+    study = parse_study(colours, colour_folder)
+    definitions = build_definitions(study, colour_folder / "state", ["net/colours"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        result, requested = _requested(definitions, instance, None)
+        assert _observe(definitions, instance).success
+        assert _run(definitions, instance, UNITS[0], UNITS[0], ["probing_set"]).success
+        for _ in range(2):
+            result, requested = _requested(definitions, instance, result.cursor)
+            assert not any(requested.values())
 
 
 def _versions(instance, asset):

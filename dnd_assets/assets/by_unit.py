@@ -8,13 +8,16 @@ last event has no public constructor; this is the only file that reaches for it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import dagster as dg
 from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
 
+from dnd_assets.assets.activations import Activations
 from dnd_assets.assets.metadata import unit_metadata
 from dnd_assets.assets.sources import sources_of
-from dnd_assets.lineage.records import UNPARTITIONED
+from dnd_assets.errors import UpstreamError
+from dnd_assets.lineage.records import UNPARTITIONED, is_labels
 from dnd_assets.stage import Announcement, Graph, Resolved, Stage, materialize
 from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workbench import Workbench
@@ -23,6 +26,8 @@ from resources.compute import GPU_POOL
 ALWAYS = ("lineage", "store")
 """Resources that every stage needs."""
 _VERSION = "dagster/data_version"
+_FEW = 100
+"""Units of a run up to which every event has pictures, those of reused products, too."""
 
 
 @dataclass
@@ -75,11 +80,40 @@ def unit_asset(
         seen = [source.observation(table) for source in sources_of(stage)]
         yield from seen
         given = {str(one.asset_key.to_user_string()): one.tags[_VERSION] for one in seen}
+        show = _Gallery(graph, stage, len(chosen))
         for announcement in materialize(graph, stage, chosen, context.run_id):
-            yield _event(table, stage, announcement, given, pointers)
+            yield _event(stage, announcement, given, pointers, show.metadata(announcement))
         yield _step_output(context, stage.name)
 
     return compute
+
+
+@dataclass(frozen=True)
+class _Gallery:
+    """What the events of one run show: of few units everything, of many what is new."""
+
+    graph: Graph
+    stage: Stage
+    units: int
+
+    def metadata(self, announcement: Announcement) -> dict[str, Any]:
+        few = self.units <= _FEW
+        beside = few and is_labels(self.stage.name)
+        return unit_metadata(
+            self.graph.bench,
+            self.stage.name,
+            announcement,
+            self._exemplars(announcement.unit) if beside else (),
+            pictures=few or not announcement.record.reused,
+        )
+
+    def _exemplars(self, unit: Unit) -> list[str]:
+        try:
+            at = self.graph.resolve(Activations.name, [unit])[unit]
+        except UpstreamError:  # labels made elsewhere need no activations
+            return []
+        found = self.graph.bench.lineage.products([at.key]).get(at.key)
+        return [one["image"] for one in found.payload["exemplars"]] if found and found.ok else []
 
 
 def at_work(context: dg.AssetExecutionContext, bench: Workbench, needed: set[str]) -> Workbench:
@@ -107,11 +141,11 @@ def _input_pointers(instance: dg.DagsterInstance, stage: Stage) -> dict[str, dic
 
 
 def _event(
-    bench: Workbench,
     stage: Stage,
     announcement: Announcement,
     sources: dict[str, str],
     pointers: dict[str, dict[str, int]],
+    shown: dict[str, Any],
 ) -> dg.AssetMaterialization:
     product, record, key = announcement.product, announcement.record, announcement.unit.key
     versions = {**product.preimage["inputs"], **sources}
@@ -125,7 +159,7 @@ def _event(
     return dg.AssetMaterialization(
         stage.name,
         partition=key,
-        metadata=unit_metadata(bench, stage.name, announcement),
+        metadata=shown,
         tags={
             _VERSION: record.data_version,
             "dagster/data_version_is_user_provided": "true",

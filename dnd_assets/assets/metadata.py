@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -30,30 +30,42 @@ _HEIGHT = 72
 _Metadata = dict[str, Any]
 
 
-def unit_metadata(bench: Workbench, asset: str, announcement: Announcement) -> _Metadata:
-    """Metadata of one product of one unit.
+def unit_metadata(
+    bench: Workbench,
+    asset: str,
+    announcement: Announcement,
+    exemplars: Sequence[str] = (),
+    *,
+    pictures: bool = True,
+) -> _Metadata:
+    """Metadata of one product of one unit: what it says first, how it came about last.
 
-    Reused products come without pictures: the run that computed them shows those.
+    Args:
+        bench: the study with its stores.
+        asset: what was materialized.
+        announcement: of which unit, with what result.
+        exemplars: pictures of the unit to show beside a label.
+        pictures: whether to draw pictures, which takes longer than all the rest.
     """
     product, record = announcement.product, announcement.record
-    shown: _Metadata = {
+    shown: _Metadata = {"reason": record.reason} if record.reason else {}
+    if product.ok:
+        describe = _metrics if asset.endswith(SUFFIX) else _DESCRIBED.get(asset, _imported)
+        shown |= describe(bench, product.payload, pictures)
+        if asset in _PIXEL_LABELS and pictures:
+            shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
+    if exemplars:
+        shown |= _pictures(bench, "exemplars", exemplars, pictures)
+    return shown | {
         "status": record.status,
+        "reused": record.reused,
+        "seconds": record.seconds,
+        "device": record.device,
         "model": record.model,
         "layer": record.layer,
         "neuron": record.neuron,
-        "reused": record.reused,
         "key": product.key,
-        "device": record.device,
-        "seconds": record.seconds,
     }
-    if record.reason:
-        shown["reason"] = record.reason
-    if product.ok:
-        describe = _metrics if asset.endswith(SUFFIX) else _DESCRIBED.get(asset, _imported)
-        shown |= describe(bench, product.payload, not record.reused)
-        if asset in _PIXEL_LABELS and not record.reused:
-            shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
-    return shown
 
 
 def whole_metadata(bench: Workbench, product: Product) -> _Metadata:
@@ -72,13 +84,9 @@ def _probing_set(bench: Workbench, product: Product) -> _Metadata:
 def _set_aside(product: Product) -> _Metadata:
     """What a scan did not use, with the reasons."""
     aside = product.outcome.notes["quarantined"]
-    set_aside = [
-        dg.TableRecord({"path": one["path"], "reason": one["reason"]}) for one in aside[:100]
-    ]
-    columns = dg.TableSchema([dg.TableColumn("path"), dg.TableColumn("reason")])
     return {
         "quarantined": len(aside),
-        "quarantine": dg.MetadataValue.table(set_aside, columns),
+        "quarantine": _table(aside[:100], ("path", "reason"), ("path", "reason")),
     }
 
 
@@ -92,7 +100,7 @@ def _concept_activations(bench: Workbench, product: Product) -> _Metadata:
         "concepts": product.payload["count"],
         "duplicates": product.outcome.notes["duplicates"],
         "blank lines": product.outcome.notes["blanks"],
-        "first texts": _list(texts_of(bench, product)[:_SHOWN]),
+        "first texts": _list("text", texts_of(bench, product)[:_SHOWN]),
         "encoder": product.payload["encoder"],
     }
 
@@ -111,11 +119,13 @@ def _crops(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Met
 
 
 def _captions(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
-    return {"captions": _list(entry["caption"] for entry in payload["captions"])}
+    names = [entry["image"] for entry in payload["captions"]]
+    shown = _pictures(bench, "captioned", names, pictures)
+    return shown | {"captions": _list("caption", (one["caption"] for one in payload["captions"]))}
 
 
 def _candidates(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
-    return {"candidate concepts": _list(payload["candidates"])}
+    return {"candidate concepts": _list("concept", payload["candidates"])}
 
 
 def _synthetic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
@@ -128,18 +138,15 @@ def _synthetic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> 
 
 def _scores(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
     columns = ["concept", "score", *_FUNCTIONS]
-    records = [
-        dg.TableRecord({name: entry[name] for name in columns}) for entry in payload["concepts"]
-    ]
-    schema = dg.TableSchema(
-        [dg.TableColumn(n, "string" if n == "concept" else "float") for n in columns]
-    )
-    return {"scores": dg.MetadataValue.table(records, schema)}
+    return {"scores": _table(payload["concepts"], columns, ("concept",))}
 
 
 def _labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
-    others = [f"{entry['label']} ({entry['score']:.3f})" for entry in payload["labels"]]
-    return {"label": payload["label"], "score": payload["score"], "labels": _list(others)}
+    return {
+        "label": payload["label"],
+        "score": payload["score"],
+        "labels": _table(payload["labels"], ("label", "score"), ("label",)),
+    }
 
 
 def _imported(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
@@ -147,48 +154,31 @@ def _imported(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _
 
 
 def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
-    records = [
-        dg.TableRecord({"concept": entry["label"], "similarity": entry["score"]})
-        for entry in payload["labels"]
-    ]
-    columns = [dg.TableColumn("concept", "string"), dg.TableColumn("similarity", "float")]
     return {
         "label": payload["label"],
         "score": payload["score"],
         "interpretable": payload["interpretable"],
-        "top concepts": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "top concepts": _table(payload["labels"], ("label", "score"), ("label",)),
     }
 
 
 def _milan(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
-    names = ("score", "log_given_images", "log_prior")
-    records = [
-        dg.TableRecord({"caption": entry["label"], **{name: entry[name] for name in names}})
-        for entry in payload["labels"]
-    ]
-    columns = [dg.TableColumn("caption", "string"), *(dg.TableColumn(n, "float") for n in names)]
+    names = ("label", "score", "log_given_images", "log_prior")
     seen = [(entry["masked"] or entry)["image"] for entry in payload["exemplars"]]
     return {
         "label": payload["label"],
         "score": payload["score"],
         "candidates": payload["candidates"],
-        "top captions": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "top captions": _table(payload["labels"], names, ("label",)),
         **_pictures(bench, "exemplars", seen, pictures),
     }
 
 
 def _polysemantic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
     shown: _Metadata = {"label": payload["label"], "concepts": payload["count"]}
-    names = ("label", "score", "response", "mass")
-    records = [
-        dg.TableRecord(
-            {**{name: entry[name] for name in names}, "exemplars": len(entry["exemplars"])}
-        )
-        for entry in payload["concepts"]
-    ]
-    kinds = {"label": "string", "exemplars": "int"}
-    columns = [dg.TableColumn(name, kinds.get(name, "float")) for name in (*names, "exemplars")]
-    shown["by concept"] = dg.MetadataValue.table(records, dg.TableSchema(columns))
+    found = [{**one, "exemplars": len(one["exemplars"])} for one in payload["concepts"]]
+    names = ("label", "score", "response", "mass", "exemplars")
+    shown["by concept"] = _table(found, names, ("label",))
     for number, entry in enumerate(payload["concepts"], 1):
         names_of = [image["image"] for image in entry["exemplars"]]
         shown |= _pictures(bench, f"{number}: {entry['label']}", names_of, pictures)
@@ -197,37 +187,28 @@ def _polysemantic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
 
 def _metrics(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
     found = payload["metrics"]
-    records = [
-        dg.TableRecord(
-            {"metric": name, "value": found[name], "why none": payload["reasons"].get(name, "")}
-        )
+    rows = [
+        {"metric": name, "value": found[name], "why none": payload["reasons"].get(name, "")}
         for name in METRICS
         if name in found
     ]
-    kinds = {"metric": "string", "value": "float", "why none": "string"}
-    columns = [dg.TableColumn(name, kind) for name, kind in kinds.items()]
     numbers = {name: value for name, value in found.items() if value is not None}
     names = [one["image"] for one in payload["pictures"] if not one["rejected"]]
     return {
         "label": payload["label"],
         **({} if payload["truth"] is None else {"truth": payload["truth"]}),
         **numbers,
-        "metrics": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "metrics": _table(rows, ("metric", "value", "why none"), ("metric", "why none")),
         "held-out images that show it": payload["shown"],
         **_pictures(bench, "fresh pictures", names, pictures and bool(names)),
     }
 
 
 def _pixel_labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
-    records = [
-        dg.TableRecord({"concept": entry["label"], "score": entry["score"]})
-        for entry in payload["labels"]
-    ]
-    columns = [dg.TableColumn("concept", "string"), dg.TableColumn("score", "float")]
     names = ("label", "score", "interpretable", "threshold")
     return {
         **{name: payload[name] for name in names if name in payload},
-        "top concepts": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "top concepts": _table(payload["labels"], ("label", "score"), ("label",)),
     }
 
 
@@ -266,8 +247,28 @@ _WHOLE = {
 }
 
 
-def _list(texts: Any) -> dg.MetadataValue[Any]:
-    return dg.MetadataValue.json(list(texts))
+def _list(name: str, texts: Iterable[str]) -> dg.MetadataValue[Any]:
+    """Texts below each other; a table shows them as they are, where Markdown would read them."""
+    return _table([{name: text} for text in texts], (name,), (name,))
+
+
+def _table(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], texts: Sequence[str]
+) -> dg.MetadataValue[Any]:
+    """Rows as a table with numbers of four digits.
+
+    Args:
+        rows: one mapping a row.
+        columns: what to show of it.
+        texts: those of the columns that hold text.
+    """
+    records = [dg.TableRecord({name: _short(row[name]) for name in columns}) for row in rows]
+    kinds = [dg.TableColumn(name, "string" if name in texts else "float") for name in columns]
+    return dg.MetadataValue.table(records, dg.TableSchema(kinds))
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _pictures(bench: Workbench, name: str, hashes: Sequence[str], wanted: bool) -> _Metadata:
