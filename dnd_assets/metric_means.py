@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from dnd_assets.assets.image_sets import images_of
-from dnd_assets.assets.label_metrics import METRICS, ON_IMAGES, SUFFIX, metrics_name
+from dnd_assets.assets.label_metrics import SUFFIX, in_order, metrics_name, on_images
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX
@@ -119,7 +119,7 @@ def metric_means(lineage: Lineage, study: str, groups: Mapping[str, str]) -> lis
     for group in dict.fromkeys(groups.values()):
         for labels, units in known.items():
             mine = [one.metrics for one in units if groups.get(one.unit.key) == group]
-            for metric in METRICS:
+            for metric in in_order(name for found in mine for name in found):
                 asked = [found[metric] for found in mine if metric in found]
                 mean = mean_of([value for value in asked if value is not None])
                 if mean is not None:
@@ -157,7 +157,7 @@ def soundness(bench: Workbench, units: Sequence[Unit], seed: int = 0) -> list[So
             texts = text_embeddings(bench, [one.label for one in mine])
             shown = np.stack([presence(faces, text) for text in texts])
             active = values[:, [one.unit.neuron for one in mine]].T
-            checks = sanity_checks(active, shown, ON_IMAGES, seed=seed)
+            checks = sanity_checks(active, shown, on_images(bench.study), seed=seed)
             key = some[0].key.rpartition("/")[0]
             found += [Soundness(key, method_name(labels), check) for check in checks]
     return found

@@ -118,7 +118,7 @@ class Stage(ABC):
     upstream: tuple[str, ...]
     wholes: ClassVar[tuple[Whole, ...]] = ()
     uses: tuple[str, ...] = ()
-    sources: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
+    sources: tuple[ModuleType | Callable[..., Any], ...] = ()
     by_neuron: ClassVar[bool] = False
     group: ClassVar[str]
     kinds: ClassVar[frozenset[str]]

@@ -40,6 +40,20 @@ class Section(BaseModel):
 _Section = TypeVar("_Section", bound=Section)
 
 
+def _checked_name(name: str, what: str) -> str:
+    """A name of the user's that becomes part of an asset's or a column's.
+
+    Raises:
+        ValueError: when it is no such name.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name.endswith("_labels"):
+        raise ValueError(
+            f"{name!r} names no {what}; write small letters, digits and underscores, without "
+            "`_labels` at the end, as in milan_published"
+        )
+    return name
+
+
 class Sample(Section):
     """A seeded random sample of a layer's neurons."""
 
@@ -449,6 +463,9 @@ class Evaluation(Images):
             or `categories`: the network's own class names, for the layer that gives its output.
         sentence_encoder: a folder or hub id, for the cosine and BERTScore of label and truth
             (paper: all-mpnet-base-v2).
+        own_metrics: metrics of your own on held-out images, as `name = "package.module:function"`;
+            the function takes a unit's activations and its label's presence (both (N,), float64)
+            and returns a number, NaN where there is none.
         seed: seed of the fresh pictures.
     """
 
@@ -456,7 +473,13 @@ class Evaluation(Images):
     images_per_label: Positive = 10
     truths: str | None = Field(default=None, min_length=1)
     sentence_encoder: str | None = Field(default=None, min_length=1)
+    own_metrics: dict[str, str] = {}
     seed: int = 0
+
+    @field_validator("own_metrics")
+    @classmethod
+    def _metrics_named(cls, value: dict[str, str]) -> dict[str, str]:
+        return {_checked_name(name, "metric"): source for name, source in value.items()}
 
 
 class MaskTable(Section):
@@ -590,6 +613,7 @@ class Study(Section):
     polysemantic: Polysemantic | None = None
     milan: Milan | None = None
     imported_labels: dict[str, LabelFile] = {}
+    own_methods: dict[str, str] = {}
     evaluation: Evaluation | None = None
     segmentation: Segmentation | None = None
     compute: Compute = Compute()
@@ -600,13 +624,13 @@ class Study(Section):
     def _files_named(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        for name in value:
-            if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", str(name)) or name.endswith("_labels"):
-                raise ValueError(
-                    f"{name!r} names no method; write small letters, digits and underscores, "
-                    "without `_labels` at the end, as in milan_published = 'milan.csv'"
-                )
-        return {n: {"file": one} if isinstance(one, str) else one for n, one in value.items()}
+        files = {n: {"file": one} if isinstance(one, str) else one for n, one in value.items()}
+        return {_checked_name(str(name), "method"): file for name, file in files.items()}
+
+    @field_validator("own_methods")
+    @classmethod
+    def _methods_named(cls, value: dict[str, str]) -> dict[str, str]:
+        return {_checked_name(name, "method"): source for name, source in value.items()}
 
     @model_validator(mode="after")
     def _names_unique(self) -> Self:

@@ -26,8 +26,8 @@ from dagster import Config
 from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, nearest, not_found
-from dnd_assets.lineage.fingerprint import source_version
 from resources.checkpoints import download_command, file_hash, quiet, resolve, resolve_file
+from resources.own_code import own, own_code, own_module
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -394,44 +394,19 @@ def _hf_prefix_tokens(module: Any) -> int:
 
 def _module(rest: str, base: str | None, weights: str | None) -> Source:
     """A factory in an importable module; the module is found here and imported when it is built."""
-    path, _, name = rest.partition(":")
-    try:
-        found = importlib.util.find_spec(path)
-    except (ImportError, ValueError) as error:
-        raise _not_importable(path, rest, error) from error
-    if found is None or not found.origin:
-        raise _not_importable(path, rest, "there is no such module")
-    file = Path(found.origin)
-    code = source_version(file.read_text(encoding="utf-8")) if file.suffix == ".py" else ""
+    path = rest.partition(":")[0]
+    source = f"module:{rest}"
+    code = own_code(path, source, base)
 
     def build() -> Network:
-        try:
-            module = importlib.import_module(path)
-        except ImportError as error:
-            raise _not_importable(path, rest, error) from error
-        network = _checked_module(_seeded(_factory(module, name)), rest)
+        factory = own(rest, base, "factory")
+        module = own_module(path, source, base)
+        network = _checked_module(_seeded(factory), rest)
         transform = module.transforms() if hasattr(module, "transforms") else _plain_transform()
         names = list(module.categories()) if hasattr(module, "categories") else None
         return Network(network, transform, names)
 
     return Source("", build, code=code)
-
-
-def _not_importable(path: str, rest: str, problem: object) -> StudyError:
-    return StudyError(
-        f"cannot import {path!r} of module:{rest} ({problem}). Install its package, or put its "
-        "folder on PYTHONPATH."
-    )
-
-
-def _factory(module: ModuleType, name: str) -> Callable[[], Any]:
-    factory = getattr(module, name, None) if name else None
-    if not callable(factory):
-        callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        advice = "A source reads module:package.module:factory."
-        raise not_found(f"factory in {module.__name__}", name, callables, advice)
-    found: Callable[[], Any] = factory
-    return found
 
 
 def _checked_module(value: Any, rest: str) -> "nn.Module":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from dnd_assets.assets.held_out_images import HeldOutImages, evaluation_of
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.synthetic_images import ROUNDS, Images, paint
 from dnd_assets.assets.truths import truths_of
+from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
 from dnd_assets.methods import (
     bertscore,
@@ -40,9 +41,11 @@ from dnd_assets.sharing import (
     texts_to_embed,
 )
 from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.study import Study
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
+from resources.own_code import own, own_code
 from resources.text_to_image import PaintRequest
 
 METRICS = (
@@ -60,6 +63,44 @@ def _simulation(activations: detection.Floats, present: detection.Floats) -> flo
 
 ON_IMAGES: Mapping[str, detection.Metric] = {**detection.DETECTION, "simulation": _simulation}
 """The metrics of a unit's activations and its label's presence on held-out images."""
+
+
+def on_images(study: Study) -> dict[str, detection.Metric]:
+    """`ON_IMAGES`, and the metrics of the user's own.
+
+    Raises:
+        StudyError: when one of these cannot be imported or has the name of another.
+    """
+    chosen = study.evaluation.own_metrics if study.evaluation else {}
+    for name in chosen:
+        if name in METRICS:
+            raise StudyError(f"evaluation.own_metrics.{name}: {name} is there already; rename it.")
+    mine = {
+        name: _of_their_own(name, own(source, study.folder, "metric"))
+        for name, source in chosen.items()
+    }
+    return {**ON_IMAGES, **mine}
+
+
+def _of_their_own(name: str, metric: Callable[..., Any]) -> detection.Metric:
+    def value(activations: detection.Floats, present: detection.Floats) -> float:
+        try:
+            return float(metric(activations, present))
+        except Exception as error:  # whatever a user's code raises
+            raise StudyError(
+                f"evaluation.own_metrics.{name} raised {type(error).__name__}: {error}. It has to "
+                "return a number, or NaN where there is none."
+            ) from error
+
+    return value
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Names of metrics in the order of tables; the user's own are the last, by name."""
+    found = set(metrics)
+    return [name for name in METRICS if name in found] + sorted(found - set(METRICS))
+
+
 _DIGITS = 6
 _NO_SCALE = "the unit's activation is the same on every held-out image"
 _NONE_SHOWN = "no held-out image counts as showing the label"
@@ -95,6 +136,7 @@ class _Case:
         clip: labels and truths in the image-text encoder's space.
         sentences: labels and truths in the sentence encoder's; None without one.
         truths: what units respond to.
+        metrics: of activations and presence, by name.
     """
 
     pictures: Mapping[str, Images]
@@ -103,6 +145,7 @@ class _Case:
     clip: _Texts
     sentences: _Texts | None
     truths: Mapping[Unit, str]
+    metrics: Mapping[str, detection.Metric]
 
 
 class LabelMetrics(Stage):
@@ -130,7 +173,13 @@ class LabelMetrics(Stage):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Q' and the seed of the fresh pictures."""
-        return evaluation_of(bench).model_dump(include={"images_per_label", "seed"})
+        chosen = evaluation_of(bench)
+        found = chosen.model_dump(include={"images_per_label", "seed"})
+        codes = {
+            name: [source, own_code(source.partition(":")[0], source, bench.study.folder)]
+            for name, source in sorted(chosen.own_metrics.items())
+        }
+        return found | ({"own_metrics": codes} if codes else {})
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer, the painter, the encoders, and the truths of the layer's units."""
@@ -266,7 +315,8 @@ def _case(bench: Workbench, labels: Mapping[Unit, str], images: Sequence[str]) -
     texts = list(dict.fromkeys([*distinct, *truths.values()]))
     clip = _Texts(dict(zip(texts, text_embeddings(bench, texts), strict=True)))
     sentences = _sentences(bench, _compared(labels, truths))
-    return _Case(pictures, images, faces[[rows[i] for i in images]], clip, sentences, truths)
+    shown = faces[[rows[i] for i in images]]
+    return _Case(pictures, images, shown, clip, sentences, truths, on_images(bench.study))
 
 
 def _sentences(bench: Workbench, texts: Sequence[str]) -> _Texts | None:
@@ -308,7 +358,7 @@ def _outcome(
     present = presence.presence(case.faces, case.clip.vectors[label])
     board = _Board()
     _on_pictures(board, case.pictures[label], fresh, natural)
-    _on_images(board, natural, present)
+    _on_images(board, natural, present, case.metrics)
     truth = case.truths.get(unit)
     if truth is not None:
         _against_truth(board, case, label, truth)
@@ -352,10 +402,15 @@ def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix
             board.put(name, metric(fresh, natural), _NO_SCALE)
 
 
-def _on_images(board: _Board, natural: Matrix, present: NDArray[np.float64]) -> None:
+def _on_images(
+    board: _Board,
+    natural: Matrix,
+    present: NDArray[np.float64],
+    metrics: Mapping[str, detection.Metric],
+) -> None:
     """Detection: does the unit fire where the label is."""
     reason = _NO_SCALE if natural.min() == natural.max() else _NONE_SHOWN
-    for name, metric in ON_IMAGES.items():
+    for name, metric in metrics.items():
         board.put(name, metric(natural, present), reason)
 
 

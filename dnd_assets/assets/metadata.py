@@ -11,7 +11,7 @@ import dagster as dg
 from PIL import Image
 
 from dnd_assets.assets.concept_activations import texts_of
-from dnd_assets.assets.label_metrics import METRICS, SUFFIX
+from dnd_assets.assets.label_metrics import SUFFIX, in_order
 from dnd_assets.assets.map_pictures import drawn_maps
 from dnd_assets.errors import StoreError
 from dnd_assets.lineage.records import (
@@ -150,7 +150,11 @@ def _labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Me
 
 
 def _imported(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
-    return {"label": payload["label"]}
+    top = payload.get("labels", [])
+    shown: _Metadata = {"label": payload["label"]}
+    if all("score" in entry for entry in top):
+        shown["labels"] = _table(top, ("label", "score"), ("label",))
+    return shown
 
 
 def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
@@ -189,8 +193,7 @@ def _metrics(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _M
     found = payload["metrics"]
     rows = [
         {"metric": name, "value": found[name], "why none": payload["reasons"].get(name, "")}
-        for name in METRICS
-        if name in found
+        for name in in_order(found)
     ]
     numbers = {name: value for name, value in found.items() if value is not None}
     names = [one["image"] for one in payload["pictures"] if not one["rejected"]]

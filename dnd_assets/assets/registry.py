@@ -23,6 +23,7 @@ from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX, is_labels
 from dnd_assets.stage import Stage, wholes_of
 from dnd_assets.study import Study
+from resources.own_code import own
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -51,7 +52,8 @@ def stages_of(study: Study) -> dict[str, Stage]:
     """The products of a study by unit: the seven, and those of its optional sections."""
     extra = [stage for name, some in OPTIONAL.items() if getattr(study, name) for stage in some]
     chosen = [stage for stage in extra if _chosen(study, stage)]
-    stages = STAGES | {stage.name: stage for stage in [*chosen, *_imported(study)]}
+    others = [*chosen, *_imported(study), *_own(study)]
+    stages = STAGES | {stage.name: stage for stage in others}
     return stages | _metrics(study, stages)
 
 
@@ -69,6 +71,30 @@ def _imported(study: Study) -> list[ImportedLabels]:
                 f"imported_labels.{stage.method}: {stage.name} is made by this project itself; "
                 f"call the file's method {stage.method}_published."
             )
+    return found
+
+
+def _own(study: Study) -> list[Stage]:
+    """The methods of the user's own that section `own_methods` names.
+
+    Raises:
+        StudyError: when one cannot be imported, is no method, or has another's name.
+    """
+    taken = {stage.name for some in OPTIONAL.values() for stage in some}
+    taken |= {f"{name}{LABELS_SUFFIX}" for name in study.imported_labels}
+    found = []
+    for name, source in study.own_methods.items():
+        kind = own(source, study.folder, "method")
+        if not (isinstance(kind, type) and issubclass(kind, Stage)):
+            raise StudyError(
+                f"own_methods.{name}: {source} is no method of labels; write a class derived from "
+                "OwnMethod, as docs/extend.md shows."
+            )
+        stage = kind()
+        stage.name = f"{name}{LABELS_SUFFIX}"
+        if stage.name in taken:
+            raise StudyError(f"own_methods.{name}: {stage.name} is there already; rename it.")
+        found.append(stage)
     return found
 
 

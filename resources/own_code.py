@@ -1,0 +1,106 @@
+"""Code of a user's own, named in a study as `package.module:name`.
+
+A study can name a network, a captioner, a method or a metric that no file of this project knows.
+Naming it in a study is the consent to run it: it is imported like any installed package, also from
+a file beside the study.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dnd_assets.errors import StudyError, not_found
+from dnd_assets.lineage.fingerprint import source_version
+
+
+def own(source: str, base: Path | str | None, what: str) -> Callable[..., Any]:
+    """The class or function that `source` names.
+
+    Args:
+        source: `package.module:name`.
+        base: folder of the study; modules there are found when no installed one has the name.
+        what: what it is wanted for, for messages.
+
+    Raises:
+        StudyError: when the module is not there or cannot be imported.
+        NotFoundError: when it has no such class or function; names the nearest.
+    """
+    path, _, name = source.partition(":")
+    module = own_module(path, source, base)
+    found = getattr(module, name, None) if name else None
+    if not callable(found):
+        callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        advice = "It is written package.module:name."
+        raise not_found(f"{what} in {path}", name, callables, advice)
+    chosen: Callable[..., Any] = found
+    return chosen
+
+
+def own_module(path: str, source: str, base: Path | str | None) -> ModuleType:
+    """Import a module.
+
+    Raises:
+        StudyError: when it is not there or its import fails; says why.
+    """
+    located(path, source, base)
+    try:
+        return importlib.import_module(path)
+    except Exception as error:  # whatever a user's code raises while it is imported
+        raise _not_importable(path, source, f"{type(error).__name__}: {error}") from error
+
+
+def own_code(path: str, source: str, base: Path | str | None) -> str:
+    """Version of a module's source, without importing it; empty where there is no source.
+
+    Raises:
+        StudyError: when there is no such module, or its source is no Python.
+    """
+    file = Path(str(located(path, source, base).origin))
+    if file.suffix != ".py":
+        return ""
+    try:
+        return source_version(file.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise _not_importable(path, source, error) from error
+
+
+def located(path: str, source: str, base: Path | str | None) -> ModuleSpec:
+    """Where a module lies; the study's folder joins the places that are looked at, as the last.
+
+    Raises:
+        StudyError: when it is nowhere.
+    """
+    try:
+        found = _spec(path)
+        if found is None and base is not None:
+            folder = str(Path(base).resolve())
+            if folder not in sys.path:
+                sys.path.append(folder)  # last, so that nothing installed is hidden by it
+                importlib.invalidate_caches()
+            found = _spec(path)
+    except (ImportError, ValueError) as error:
+        raise _not_importable(path, source, error) from error
+    if found is None or not found.origin:
+        raise _not_importable(path, source, "there is no such module")
+    return found
+
+
+def _spec(path: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(path)
+    except ModuleNotFoundError:  # of the package that the module is said to lie in
+        return None
+
+
+def _not_importable(path: str, source: str, problem: object) -> StudyError:
+    return StudyError(
+        f"cannot import {path!r} of {source} ({problem}). Install its package, put its folder on "
+        "PYTHONPATH, or its file beside the study."
+    )

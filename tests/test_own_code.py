@@ -1,0 +1,152 @@
+"""Methods and metrics of a user's own: those of docs/extend.md, run as they stand there."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnd_assets.assets.label_metrics import on_images
+from dnd_assets.assets.registry import stages_of
+from dnd_assets.bench import build_bench, find_units
+from dnd_assets.errors import NotFoundError, StudyError
+from dnd_assets.metric_means import metric_means
+from dnd_assets.plan import plan
+from dnd_assets.study import parse_study
+from tests.blocks import blocks
+from tests.studies import changed, label, write_images
+
+DOC = Path(__file__).parents[1] / "docs" / "extend.md"
+ASSET = "common_word_labels"
+METHODS = {"common_word": "my_methods:CommonWord"}
+
+
+@pytest.fixture
+def own_files(monkeypatch):
+    """Writes the files that the documentation shows, and forgets their modules afterwards."""
+    names = []
+
+    def write(folder, change=lambda text: text):
+        for block in blocks(DOC, "python"):
+            name = block.text.splitlines()[0].removeprefix("# ")
+            (folder / name).write_text(change(block.text))
+            names.append(name.removesuffix(".py"))
+            sys.modules.pop(names[-1], None)
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def labelled_copy(labelled, tmp_path):
+    shutil.copytree(labelled[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def _run(table, folder, run):
+    """Bring everything up to the own method up to date."""
+    found = label(table, folder, run=run, last=ASSET)
+    bench = build_bench(parse_study(table, folder), folder / "state")
+    return bench, {key: one for (name, key), one in found.items() if name == ASSET}
+
+
+def test_the_documented_method_labels_by_the_commonest_word(colours, labelled_copy, own_files):
+    own_files(labelled_copy)
+    table = changed(colours, own_methods=METHODS)
+    bench, found = _run(table, labelled_copy, "own")
+    for key, one in found.items():
+        if one.record.status != "ok":
+            continue
+        rows = bench.lineage.query("SELECT caption FROM captions WHERE unit = ?", [key])
+        captions = [row["caption"].split() for row in rows]
+        best = one.product.payload["labels"][0]
+        words = {word for text in captions for word in text}
+        counts = [sum(word in text for text in captions) for word in words]
+        assert best["score"] == max(counts) / len(captions)
+        assert one.product.payload["label"] == best["label"]
+    assert {one.record.status for one in found.values()} >= {"ok", "dead"}
+    _, again = _run(table, labelled_copy, "again")
+    assert all(one.record.reused for one in again.values())
+
+
+def test_changed_code_is_another_product(colours, labelled_copy, own_files):
+    own_files(labelled_copy)
+    table = changed(colours, own_methods=METHODS)
+    _run(table, labelled_copy, "own")
+    study = parse_study(table, labelled_copy)
+    own_files(labelled_copy, lambda text: text.replace("best[:3]", "best[:1]"))
+    bench = build_bench(study, labelled_copy / "state")
+    units = list(find_units(bench).values())
+    (planned,) = plan(bench, stages_of(study), units, [ASSET])
+    assert planned.reuse == 0
+    own_files(labelled_copy, lambda text: text.replace("The word that stands", "Another docstring"))
+    (planned,) = plan(bench, stages_of(study), units, [ASSET])
+    assert planned.compute == 0
+
+
+def test_the_documented_metric_is_measured_of_every_label(colours, labelled_copy, own_files):
+    own_files(labelled_copy)
+    write_images(labelled_copy / "held-out", 12, seed=7)
+    section = {"folders": ["held-out"], "own_metrics": {"auroc": "my_metrics:auroc"}}
+    table = changed(colours, evaluation=section)
+    found = label(table, labelled_copy, run="measured", last="labels_metrics")
+    ok = [one for (name, _), one in found.items() if name == "labels_metrics" and one.product.ok]
+    assert ok
+    for one in ok:
+        assert {"auroc", "pearson"} <= set(one.product.payload["metrics"])
+    study = parse_study(table, labelled_copy)
+    bench = build_bench(study, labelled_copy / "state")
+    means = metric_means(bench.lineage, study.name, {one.unit.key: "all" for one in ok})
+    assert [row.metric for row in means][-1] == "auroc", "the user's own come last"
+
+
+def test_the_documented_metric_by_hand(own_files, tmp_path, colours):
+    own_files(tmp_path)
+    section = {"folders": ["x"], "own_metrics": {"auroc": "my_metrics:auroc"}}
+    metric = on_images(parse_study(changed(colours, evaluation=section), tmp_path))["auroc"]
+    # Of six pairs 3 > 1, 3 > 2, 2 > 1 win, 2 = 2 is half, 3 < 4 and 2 < 4 lose.
+    value = metric(np.array([3.0, 2, 1, 2, 4]), np.array([1.0, 0.9, 0, 0.1, 0.5]))
+    assert value == pytest.approx(3.5 / 6)
+    assert np.isnan(metric(np.array([1.0, 2]), np.array([0.0, 0])))
+
+
+@pytest.mark.parametrize(
+    ("methods", "error", "said"),
+    [
+        ({"x": "no_such_file:X"}, StudyError, "cannot import 'no_such_file'.*beside the study"),
+        ({"x": "my_methods:CommonWordd"}, NotFoundError, "nearest: CommonWord"),
+        ({"x": "my_methods:Counter"}, StudyError, "no method of labels.*OwnMethod"),
+        ({"x": "broken:X"}, StudyError, "cannot import 'broken'.*SyntaxError"),
+        ({"milan": "my_methods:CommonWord"}, StudyError, "there already"),
+        ({"Bad Name": "my_methods:CommonWord"}, StudyError, "names no method"),
+    ],
+)
+def test_wrong_names_say_what_is_wrong(tmp_path, colours, own_files, methods, error, said):
+    own_files(tmp_path)
+    (tmp_path / "broken.py").write_text("def (:\n")
+    with pytest.raises(error, match=said):
+        stages_of(parse_study(changed(colours, own_methods=methods), tmp_path))
+
+
+def test_a_metric_that_fails_says_which(tmp_path, colours, own_files):
+    (tmp_path / "bad_metric.py").write_text("def bad(a, p):\n    return a['x']\n")
+    section = {"folders": ["x"], "own_metrics": {"bad": "bad_metric:bad"}}
+    metrics = on_images(parse_study(changed(colours, evaluation=section), tmp_path))
+    with pytest.raises(StudyError, match=r"own_metrics\.bad raised IndexError"):
+        metrics["bad"](np.zeros(2), np.zeros(2))
+    section["own_metrics"] = {"pearson": "bad_metric:bad"}
+    with pytest.raises(StudyError, match="there already"):
+        on_images(parse_study(changed(colours, evaluation=section), tmp_path))
+
+
+def test_installed_modules_are_not_hidden_by_files_beside_the_study(tmp_path, colours):
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('imported')\n")
+    (tmp_path / "fine.py").write_text(
+        "import numpy\n\ndef one(a, p):\n    return numpy.ones(1)[0]\n"
+    )
+    section = {"folders": ["x"], "own_metrics": {"one": "fine:one"}}
+    metrics = on_images(parse_study(changed(colours, evaluation=section), tmp_path))
+    assert metrics["one"](np.zeros(2), np.zeros(2)) == 1.0
