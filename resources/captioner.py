@@ -14,6 +14,11 @@ from resources.model import Model
 from resources.progress import Progress
 
 _NEEDS: Final = ("config.json", "*.safetensors")
+PROMPT: Final = (
+    "Describe this picture in one short factual sentence: what it shows, with the most notable "
+    "object, colour, texture or scene. Answer with the sentence alone."
+)
+"""What a model that takes questions is asked of each picture."""
 
 
 class Captioner(Model):
