@@ -11,6 +11,7 @@ from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
 from resources.artefacts import ArtefactStore
 from resources.captioner import BlipCaptioner, Captioner
+from resources.chat_captioner import ChatCaptioner
 from resources.clip import OpenClip
 from resources.collection import CaptionedCollection
 from resources.compute import Compute
@@ -61,6 +62,8 @@ def _captioner(study: Study, home: Path, compute: Compute, clip: ImageTextEncode
     match study.captioner.kind:
         case "retrieval":
             return RetrievalCaptioner(collection=_collection(study, home, clip))
+        case "chat":
+            return ChatCaptioner(**settings)
         case "vlm":
             return VlmCaptioner(**settings, base=base, compute=compute)
         case "blip2":
