@@ -11,6 +11,7 @@ from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
 from resources.artefacts import ArtefactStore
 from resources.captioner import BlipCaptioner, Captioner
+from resources.chat_captioner import ChatCaptioner
 from resources.clip import OpenClip
 from resources.collection import CaptionedCollection
 from resources.compute import Compute
@@ -26,6 +27,7 @@ from resources.summariser import (
     Summariser,
 )
 from resources.text_to_image import DiffusersTextToImage, TextToImage
+from resources.vlm import Blip2Captioner, VlmCaptioner
 from resources.world_painter import WorldPainter
 
 
@@ -56,10 +58,18 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
 
 
 def _captioner(study: Study, home: Path, compute: Compute, clip: ImageTextEncoder) -> Captioner:
-    if study.captioner.kind == "retrieval":
-        return RetrievalCaptioner(collection=_collection(study, home, clip))
-    settings = study.captioner.model_dump(exclude={"kind"})
-    return BlipCaptioner(**settings, base=str(study.folder), compute=compute)
+    settings, base = study.captioner.options, str(study.folder)
+    match study.captioner.kind:
+        case "retrieval":
+            return RetrievalCaptioner(collection=_collection(study, home, clip))
+        case "chat":
+            return ChatCaptioner(**settings)
+        case "vlm":
+            return VlmCaptioner(**settings, base=base, compute=compute)
+        case "blip2":
+            return Blip2Captioner(**settings, base=base, compute=compute)
+        case _:
+            return BlipCaptioner(**settings, base=base, compute=compute)
 
 
 def _collection(study: Study, home: Path, clip: ImageTextEncoder) -> CaptionedCollection:
@@ -95,7 +105,7 @@ def _painter(study: Study, home: Path, compute: Compute, clip: ImageTextEncoder)
         return WorldPainter()
     if study.text_to_image.kind == "retrieval":
         return RetrievalTextToImage(collection=_collection(study, home, clip))
-    settings = study.text_to_image.model_dump(exclude={"kind"})
+    settings = study.text_to_image.options
     return DiffusersTextToImage(**settings, base=str(study.folder), compute=compute)
 
 

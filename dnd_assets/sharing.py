@@ -14,10 +14,14 @@ from PIL import Image
 
 from dnd_assets.files import sha256
 from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import pooling
 from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
+from resources.llm import StoredCall
+from resources.llm_ledger import LineageLedger
+from resources.model import Failure
 from resources.text_to_image import PaintRequest
 
 BLOCK = 512
@@ -27,23 +31,52 @@ TEXTS = "text_embeddings"
 """Kind of the vectors of texts."""
 
 
-def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str]:
-    """The caption of each picture, by its hash (DnD, step 2: image captioning)."""
+def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure]:
+    """The caption of each picture, by its hash (DnD, step 2: image captioning).
+
+    A captioner behind a server may fail for some pictures; these have a failure instead, and are
+    asked for again by the next run.
+    """
     provider = bench.lineage.provider(bench.captioner.fingerprint())
     batch = bench.study.compute.batch.captioner
 
-    def work(part: Sequence[str]) -> dict[str, Any]:
-        found = bench.captioner.caption(bench.pictures.load(part), batch)
-        return dict(zip(part, found, strict=True))
+    def work(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
+        calls = call_ledger(bench)
+        bench.captioner.caption_named(missing, bench.pictures.load, batch, keep, calls)
 
-    return once(bench, "caption", provider, bench.pictures.in_order(images), batch, work)
+    return gathered(bench, "caption", provider, bench.pictures.in_order(images), work)
 
 
-def captions_to_make(bench: Workbench, images: Iterable[str]) -> int:
-    """How many of the pictures have no caption yet."""
+def first_failure(found: Mapping[str, Any], names: Iterable[str]) -> Outcome | None:
+    """What becomes of a unit that needs these items: the failure of the first that has one."""
+    failed = next((found[name] for name in names if isinstance(found[name], Failure)), None)
+    return None if failed is None else Outcome(failed.status, {}, failed.reason)
+
+
+def caption_cost(bench: Workbench, images: Iterable[str]) -> dict[str, int]:
+    """How many of the pictures have no caption yet, and the calls to a server that they take."""
     provider = bench.lineage.provider(bench.captioner.fingerprint())
     wanted = sorted(set(images))
-    return len(wanted) - len(at_hand(bench, "caption", provider, wanted))
+    known = at_hand(bench, "caption", provider, wanted)
+    missing = [name for name in wanted if name not in known]
+    with bench.lineage.connect():
+        calls = bench.captioner.calls_to_make(missing, LineageLedger(bench.lineage))
+    return {"captions": len(missing), **call_cost(calls)}
+
+
+def call_cost(calls: Mapping[str, int]) -> dict[str, int]:
+    """The cost of calls to a language model, by the tokens that each may take."""
+    return {"LLM calls": len(calls), "LLM tokens at most": sum(calls.values())}
+
+
+def call_ledger(bench: Workbench) -> LineageLedger:
+    """Calls to a language model, kept in the lineage, and counted as they are made."""
+
+    def count(call: StoredCall) -> None:
+        bench.count("LLM calls", 1)
+        bench.count("LLM tokens", call.prompt_tokens + call.completion_tokens)
+
+    return LineageLedger(bench.lineage, count)
 
 
 def paintings_to_make(bench: Workbench, requests: Iterable[PaintRequest]) -> int:
@@ -105,16 +138,39 @@ def once(
     work: Callable[[Sequence[str]], Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Known results, and `work` for the others in batches, each committed when it is done."""
+
+    def batches(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
+        for part in _parts(missing, batch):
+            keep(work(part))
+
+    return gathered(bench, kind, provider, items, batches)
+
+
+def gathered(
+    bench: Workbench,
+    kind: str,
+    provider: str,
+    items: Sequence[str],
+    work: Callable[[Sequence[str], Callable[[Mapping[str, Any]], None]], None],
+) -> dict[str, Any]:
+    """Known results, and those that `work` keeps of the others, committed as they come.
+
+    Failures are handed on, but neither committed nor counted.
+    """
     known = at_hand(bench, kind, provider, items)
     missing = [item for item in items if item not in known]
     progress = bench.progress(f"{kind}s", len(missing))
-    for part in _parts(missing, batch):
-        done = work(part)
-        rows = [shared_row(kind, provider, item, value) for item, value in done.items()]
+
+    def keep(done: Mapping[str, Any]) -> None:
+        made = {item: value for item, value in done.items() if not isinstance(value, Failure)}
+        rows = [shared_row(kind, provider, item, value) for item, value in made.items()]
         bench.lineage.commit({"shared": rows})
         known.update(done)
-        bench.count(f"{kind}s", len(part))
-        progress.advance(len(part))
+        bench.count(f"{kind}s", len(made))
+        progress.advance(len(done))
+
+    if missing:
+        work(missing, keep)
     return known
 
 

@@ -12,6 +12,7 @@ import importlib.resources
 import os
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ _VARIABLE = re.compile(r"\$\{(DND_\w+)\}")
 SegmentationMethod = Literal["network_dissection", "compositions", "invert"]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Money = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -52,6 +54,34 @@ def _checked_name(name: str, what: str) -> str:
             "`_labels` at the end, as in milan_published"
         )
     return name
+
+
+def _check_options(section: Any, options: Mapping[str, Sequence[str]]) -> None:
+    """Refuse settings that say nothing to the chosen kind of a section."""
+    usual = type(section).model_fields
+    given = {name for name in usual if getattr(section, name) != usual[name].default}
+    foreign = sorted(given - {*options[section.kind], "kind"})
+    if foreign:
+        owners = [kind for kind, names in options.items() if foreign[0] in names]
+        belongs = f" (it belongs to {', '.join(owners)})" if owners else ""
+        raise ValueError(
+            f"{foreign[0]} is no option of kind = {section.kind!r}{belongs}; leave it out"
+        )
+
+
+def _check_template(value: str) -> str:
+    try:
+        check_template(value)
+    except StudyError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _check_prices(section: Any, *prices: str) -> None:
+    """Refuse a limit of cost without the prices that it takes."""
+    missing = [name for name in prices if getattr(section, name) is None]
+    if section.max_cost is not None and missing:
+        raise ValueError(f"max_cost needs {' and '.join(missing)} too, as your server charges them")
 
 
 class Sample(Section):
@@ -249,14 +279,86 @@ class Collection(Section):
 class Captioner(Section):
     """The image-to-text model (paper: BLIP base).
 
-    `kind = "retrieval"` takes the caption of the nearest picture of the study's `[collection]`.
+    Attributes:
+        kind: `blip`; `blip2`; `vlm`, any image-text-to-text model of transformers, asked with
+            `prompt`; `chat`, any OpenAI-compatible server that sees pictures; `concepts`, the
+            nearest of a fixed set by the study's image-text encoder (the paper's ablation);
+            `retrieval`, the caption of the nearest picture of the study's `[collection]`.
+        checkpoint: folder, `package:…` or hub id of the model.
+        revision: branch, tag or commit of a hub checkpoint.
+        max_new_tokens: longest caption, in tokens.
+        min_length: shortest caption of `blip`, in tokens.
+        prompt: what `vlm`, `chat` and `blip2` are asked; of `concepts`, the text that stands for
+            a concept, with `{concept}`. None takes the kind's own.
+        concepts: a text file with one concept a line, or `package:module/path`.
+        top: concepts in a caption of `concepts`, nearest first.
+        base_url: as of the summariser, and so are the options of the server that follow it.
+        detail: how closely the server looks at a picture (`low`, `high`); None does not say.
+        max_side: pictures are sent with this many pixels at most along the longer side.
+        picture_tokens: tokens of a picture, by estimate, before the server has counted them.
     """
 
-    kind: Literal["blip", "retrieval"] = "blip"
+    kind: Literal["blip", "blip2", "vlm", "chat", "concepts", "retrieval"] = "blip"
     checkpoint: str = "Salesforce/blip-image-captioning-base"
     revision: str | None = None
     max_new_tokens: Positive = 32
     min_length: Positive = 5
+    prompt: str | None = None
+    concepts: str | None = None
+    top: Positive = 1
+    base_url: str = "https://api.openai.com/v1"
+    model: str = "gpt-4o-mini"
+    api_key_env: str = "OPENAI_API_KEY"
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    max_concurrency: Positive = 4
+    max_tokens: Positive | None = None
+    max_cost: Money | None = None
+    price_prompt: Money | None = None
+    price_completion: Money | None = None
+    allow_insecure_http: bool = False
+    detail: Literal["low", "high", "auto"] | None = None
+    max_side: Positive = 768
+    picture_tokens: Positive = 1_500
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        _check_options(self, _CAPTIONER_OPTIONS)
+        if self.kind == "concepts":
+            if not self.concepts:
+                raise ValueError("kind = 'concepts' needs a file: concepts = 'concepts.txt'")
+            _check_template(self.prompt or "{concept}")
+        examples = {"blip2": "Salesforce/blip2-opt-2.7b", "vlm": "HuggingFaceTB/SmolVLM-Instruct"}
+        if self.kind in examples and "blip-image-captioning" in self.checkpoint:
+            raise ValueError(
+                f"kind = {self.kind!r} needs a checkpoint of its own, such as "
+                f"{examples[self.kind]!r}; {self.checkpoint!r} is of kind = 'blip'"
+            )
+        _check_prices(self, "price_prompt", "price_completion")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings of the chosen kind."""
+        return self.model_dump(include=set(_CAPTIONER_OPTIONS[self.kind]))
+
+
+_SERVER = (
+    "base_url", "model", "api_key_env", "timeout_s", "max_retries", "max_concurrency", "max_cost",
+    "allow_insecure_http",
+)  # fmt: skip
+_CAPTIONER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "blip": ("checkpoint", "revision", "max_new_tokens", "min_length"),
+    "blip2": ("checkpoint", "revision", "max_new_tokens", "prompt"),
+    "vlm": ("checkpoint", "revision", "max_new_tokens", "prompt"),
+    "chat": (
+        *_SERVER, "temperature", "max_tokens", "price_prompt", "price_completion",
+        "max_new_tokens", "prompt", "detail", "max_side", "picture_tokens",
+    ),
+    "concepts": ("concepts", "prompt", "top"),
+    "retrieval": (),
+}  # fmt: skip
 
 
 class Summariser(Section):
@@ -265,6 +367,9 @@ class Summariser(Section):
     `consensus` needs no LLM; `chat` is any OpenAI-compatible server; `none` takes the captions
     themselves as candidates (the paper's ablation). The key is read from the environment variable
     `api_key_env` when a call is made and is stored nowhere.
+
+    A run stops before the call that would exceed `max_tokens`, or `max_cost` by the prices of a
+    million tokens that the study names.
     """
 
     kind: Literal["consensus", "chat", "none"] = "consensus"
@@ -276,7 +381,15 @@ class Summariser(Section):
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2
     max_concurrency: Positive = 4
     max_tokens: Positive | None = None
+    max_cost: Money | None = None
+    price_prompt: Money | None = None
+    price_completion: Money | None = None
     allow_insecure_http: bool = False
+
+    @model_validator(mode="after")
+    def _prices_known(self) -> Self:
+        _check_prices(self, "price_prompt", "price_completion")
+        return self
 
 
 class TextToImage(Section):
@@ -284,18 +397,44 @@ class TextToImage(Section):
 
     `kind = "world"` draws with the generated world's own renderer and needs no checkpoint;
     `kind = "retrieval"` takes the pictures of the study's `[collection]` whose captions are
-    nearest to the concept.
+    nearest to the concept; `kind = "images"` is any OpenAI-compatible server that makes pictures.
+
+    Attributes:
+        variant: precision of a checkpoint's files, such as `fp16`; None takes those without one.
+        base_url: as of the summariser, and so are the options of the server that follow it.
+        size: of a picture in pixels, as the server writes it (`1024x1024`); None does not say.
+        quality: as the server names it; None does not say.
+        response_format: how the server is asked to send pictures; empty for one that refuses to
+            be asked, such as OpenAI's gpt-image.
+        send_seed: whether the server takes a seed. Without, pictures differ by themselves.
+        max_pictures: pictures that may be paid for; a run stops before the next one.
+        max_cost: money that may be spent, by `price_per_picture`.
     """
 
-    kind: Literal["diffusers", "world", "retrieval"] = "diffusers"
+    kind: Literal["diffusers", "world", "retrieval", "images"] = "diffusers"
     checkpoint: str = "CompVis/stable-diffusion-v1-4"
     revision: str | None = None
+    variant: str | None = None
     scheduler: Literal["dpmsolver++", "checkpoint"] = "dpmsolver++"
     steps: Positive = 50
     guidance: Annotated[float, Field(ge=0.0)] = 7.5
     width: Positive | None = None
     height: Positive | None = None
     prompt: str = "One realistic image of {concept}"
+    base_url: str = "https://api.openai.com/v1"
+    model: str = "gpt-image-1-mini"
+    api_key_env: str = "OPENAI_API_KEY"
+    timeout_s: Annotated[float, Field(gt=0)] = 180.0
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    max_concurrency: Positive = 4
+    size: str | None = None
+    quality: str | None = None
+    response_format: Literal["b64_json", ""] = "b64_json"
+    send_seed: bool = False
+    max_pictures: Positive | None = None
+    max_cost: Money | None = None
+    price_per_picture: Money | None = None
+    allow_insecure_http: bool = False
 
     @field_validator("prompt")
     @classmethod
@@ -303,6 +442,31 @@ class TextToImage(Section):
         if value.count("{concept}") != 1 or "{" in value.replace("{concept}", ""):
             raise ValueError(f"{value!r} must contain {{concept}} once and no other braces")
         return value
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        _check_options(self, _PAINTER_OPTIONS)
+        _check_prices(self, "price_per_picture")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings of the chosen kind."""
+        return self.model_dump(include=set(_PAINTER_OPTIONS[self.kind]))
+
+
+_PAINTER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "diffusers": (
+        "checkpoint", "revision", "variant", "scheduler", "steps", "guidance", "width", "height",
+        "prompt",
+    ),
+    "images": (
+        *_SERVER, "prompt", "size", "quality", "response_format", "send_seed", "max_pictures",
+        "price_per_picture",
+    ),
+    "retrieval": (),
+    "world": (),
+}  # fmt: skip
 
 
 class Clip(Section):
@@ -329,11 +493,7 @@ class Clip(Section):
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
-        usual = type(self).model_fields
-        given = {name for name in usual if getattr(self, name) != usual[name].default}
-        foreign = sorted(given - {*self.options, "kind"})
-        if foreign:
-            raise ValueError(f"{foreign[0]} is no option of kind = {self.kind!r}; leave it out")
+        _check_options(self, _CLIP_OPTIONS)
         if self.kind == "conse" and not self.classifier:
             raise ValueError(
                 "kind = 'conse' needs a classifier, such as 'efficientnet-lite:efficientnet-lite2'"
@@ -343,10 +503,13 @@ class Clip(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The settings of the chosen kind."""
-        names = ["model", "pretrained"]
-        if self.kind == "conse":
-            names = ["classifier", "classifier_weights", "sentences", "top"]
-        return self.model_dump(include=set(names))
+        return self.model_dump(include=set(_CLIP_OPTIONS[self.kind]))
+
+
+_CLIP_OPTIONS: dict[str, tuple[str, ...]] = {
+    "open_clip": ("model", "pretrained"),
+    "conse": ("classifier", "classifier_weights", "sentences", "top"),
+}
 
 
 class ClipDissect(Section):
@@ -375,11 +538,7 @@ class ClipDissect(Section):
     @field_validator("prompt")
     @classmethod
     def _has_concept(cls, value: str) -> str:
-        try:
-            check_template(value)
-        except StudyError as error:
-            raise ValueError(str(error)) from error
-        return value
+        return _check_template(value)
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
@@ -674,7 +833,7 @@ class Study(Section):
 
     def servers(self) -> list[str]:
         """Addresses outside this machine that a run may call, which may cost money."""
-        asked = [self.summariser.base_url] if self.summariser.kind == "chat" else []
+        asked = [one.base_url for one in (self.summariser, self.captioner) if one.kind == "chat"]
         return [url for url in asked if not is_loopback(urlsplit(url).hostname or "")]
 
     def path(self, name: str) -> Path:

@@ -1,6 +1,6 @@
 """Image-to-text: what a picture shows, in a sentence (DnD, section 3.2; paper: BLIP base)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -10,10 +10,21 @@ from PIL.Image import Image
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
-from resources.model import Model
+from resources.llm import CallLedger
+from resources.model import Failure, Model
 from resources.progress import Progress
 
 _NEEDS: Final = ("config.json", "*.safetensors")
+PROMPT: Final = (
+    "Describe this picture in one short factual sentence: what it shows, with the most notable "
+    "object, colour, texture or scene. Answer with the sentence alone."
+)
+"""What a model that takes questions is asked of each picture."""
+
+Load = Callable[[Sequence[str]], Sequence[Image]]
+"""Reads pictures by name."""
+Keep = Callable[[Mapping[str, str | Failure]], None]
+"""Is told captions by name of the picture, as they come."""
 
 
 class Captioner(Model):
@@ -38,6 +49,39 @@ class Captioner(Model):
             StudyError: when something is missing or one picture exceeds the memory.
         """
         raise NotImplementedError
+
+    def caption_named(
+        self,
+        names: Sequence[str],
+        load: Load,
+        batch_size: int,
+        keep: Keep,
+        ledger: CallLedger,
+    ) -> None:
+        """Captions of pictures that have names, kept as they come.
+
+        Args:
+            names: distinct names of pictures, their hashes.
+            load: reads pictures, from the calling thread.
+            batch_size: pictures in a batch.
+            keep: told each finished batch, from the calling thread. A picture that could not be
+                captioned, though others may be, has a failure in the place of a caption.
+            ledger: keeps calls to a server, where the captioner makes any.
+
+        Raises:
+            StudyError: as `caption`.
+        """
+        for start in range(0, len(names), batch_size):
+            part = names[start : start + batch_size]
+            keep(dict(zip(part, self.caption(load(part), batch_size), strict=True)))
+
+    def calls_to_make(self, names: Sequence[str], ledger: CallLedger) -> dict[str, int]:
+        """Calls to a server that `caption_named` would have to make.
+
+        Returns:
+            The tokens that each call may use, by the hash of its request; empty without a server.
+        """
+        return {}
 
 
 class BlipCaptioner(Captioner):

@@ -1,7 +1,7 @@
 """Calls to a language model: the ledger of answers, the server, and many dialogues at once.
 
 A dialogue is a generator that yields requests and is sent the answers. One thread drives all the
-dialogues, and it alone touches the ledger and the token budget; other threads only wait for the
+dialogues, and it alone touches the ledger and the budget; other threads only wait for the
 server. Every answer is stored before a dialogue sees it, and a request that is stored already is
 answered from there, with no network and no key: a paid answer is never paid for twice.
 """
@@ -13,11 +13,11 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
@@ -38,6 +38,12 @@ _LASTING = frozenset({401, 403, 404})
 """HTTP statuses that every further call would meet too."""
 _PATIENCE = 12
 """Failures of the server in a row after which it is not asked again."""
+_WITHOUT_SERVER = {
+    "summariser": "summariser.kind = 'consensus'",
+    "captioner": "captioner.kind = 'blip'",
+    "text_to_image": "text_to_image.kind = 'diffusers'",
+}
+"""By section of the study, a choice that calls no one."""
 _LOGGERS = (
     "openai._base_client", "httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2",
     "httpcore2.proxy",
@@ -58,7 +64,8 @@ class StoredCall:
         prompt_tokens: tokens read by the model, as the server counted them.
         completion_tokens: tokens written by the model, as the server counted them.
         seconds: wall time of the call with its retries.
-        status: `ok` when the server answered with a chat completion, whatever it says.
+        status: `ok` when the server answered with what was asked for, whatever it says.
+        cost: of the call, by the study's prices; None where it names none.
     """
 
     request: str
@@ -68,6 +75,7 @@ class StoredCall:
     completion_tokens: int = 0
     seconds: float = 0.0
     status: Status = "ok"
+    cost: float | None = None
 
     @property
     def content(self) -> str:
@@ -82,14 +90,14 @@ class StoredCall:
         return "" if self.status == "ok" else str(self.response["error"])
 
     def row(self) -> dict[str, Any]:
-        """The row of table `llm_calls`. The cost is unknown here, as prices are not fixed."""
+        """The row of table `llm_calls`."""
         return {
             "request_hash": self.request,
             "request": canonical(self.body),
             "response": canonical(self.response),
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
-            "cost": None,
+            "cost": self.cost,
             "seconds": self.seconds,
             "status": self.status,
         }
@@ -105,6 +113,7 @@ class StoredCall:
             row["completion_tokens"],
             row["seconds"],
             row["status"],
+            row["cost"],
         )
 
 
@@ -172,37 +181,137 @@ class _Completion(BaseModel):
     usage: _Usage | None = None
 
 
+class Spending(Protocol):
+    """What calls may use. Asked from one thread at a time, before and after each call."""
+
+    def fits(self, body: Mapping[str, Json]) -> bool:
+        """Whether a call can be made, even if all those under way use their whole share."""
+        ...
+
+    def reserve(self, body: Mapping[str, Json]) -> None:
+        """Put aside what a call may use at most."""
+        ...
+
+    def cost(self, call: StoredCall) -> float | None:
+        """What a call that has ended cost; None when no price is known."""
+        ...
+
+    def settle(self, body: Mapping[str, Json], call: StoredCall) -> None:
+        """Count a call that has ended in place of what was put aside for it."""
+        ...
+
+    def refusal(self, body: Mapping[str, Json]) -> str:
+        """Why a call does not fit, and which setting to raise."""
+        ...
+
+
 @dataclass
 class Budget:
-    """Tokens that may be used, prompt and completion together.
+    """Tokens and money that may be used, prompt and completion together.
 
     A call's size is estimated before it is made: a token for every three bytes of the request,
-    and its token limit for the answer. Once it has ended the server's count replaces the estimate.
+    `picture_tokens` for each picture in it, and its token limit for the answer. Once it has ended
+    the server's count replaces the estimate.
 
     Attributes:
         limit: tokens that may be used; None for no limit.
         used: tokens of the calls that have ended.
         reserved: estimates of the calls under way.
+        max_cost: money that may be used, in the currency of the prices; None for no limit.
+        price_prompt: price of a million tokens read by the model; None when it is not known.
+        price_completion: price of a million tokens written by the model; None likewise.
+        picture_tokens: tokens of a picture in a request, by estimate.
+        section: the section of the study whose settings these are.
+        spent: money for the calls that have ended.
+        pledged: money for the calls under way, by estimate.
     """
 
     limit: int | None = None
     used: int = 0
     reserved: int = 0
+    max_cost: float | None = None
+    price_prompt: float | None = None
+    price_completion: float | None = None
+    picture_tokens: int = 0
+    section: str = "summariser"
+    spent: float = 0.0
+    pledged: float = 0.0
 
-    @staticmethod
-    def estimate(body: Mapping[str, Json]) -> int:
+    def estimate(self, body: Mapping[str, Json]) -> int:
         """Tokens that a request may use at most, by estimate."""
-        return -(-len(canonical(dict(body)).encode()) // 3) + int(body["max_tokens"])
+        return sum(self._sizes(body))
 
-    def fits(self, tokens: int) -> bool:
-        """Whether a call of this size can be made, even if all those under way use their share."""
-        return self.limit is None or self.used + self.reserved + tokens <= self.limit
+    def fits(self, body: Mapping[str, Json]) -> bool:
+        """Whether a call can be made, even if all those under way use their whole share."""
+        tokens, money = self.used + self.reserved + self.estimate(body), self._most(body)
+        return (self.limit is None or tokens <= self.limit) and (
+            self.max_cost is None or self.spent + self.pledged + money <= self.max_cost
+        )
 
-    def settle(self, estimated: int, call: StoredCall) -> None:
+    def reserve(self, body: Mapping[str, Json]) -> None:
+        """Put aside what a call may use at most."""
+        self.reserved += self.estimate(body)
+        self.pledged += self._most(body)
+
+    def cost(self, call: StoredCall) -> float | None:
+        """Price of the tokens of a call that has ended; None without prices."""
+        if self.price_prompt is None or self.price_completion is None:
+            return None
+        if call.status != "ok":
+            return None  # servers differ in what they charge for failures
+        if not call.prompt_tokens + call.completion_tokens:  # a server that does not count
+            return self._most(call.body)
+        return self._price(call.prompt_tokens, call.completion_tokens)
+
+    def settle(self, body: Mapping[str, Json], call: StoredCall) -> None:
         """Count a call that has ended; a server that does not count is taken at the estimate."""
+        estimated = self.estimate(body)
         counted = call.prompt_tokens + call.completion_tokens
         self.reserved -= estimated
         self.used += counted or (estimated if call.status == "ok" else 0)
+        self.pledged -= self._most(body)
+        self.spent += self.cost(call) or 0.0
+
+    def refusal(self, body: Mapping[str, Json]) -> str:
+        """Why a call does not fit, and which setting to raise."""
+        tokens = self.estimate(body)
+        if self.limit is not None and self.used + tokens > self.limit:
+            name, what = (
+                "max_tokens",
+                f"take {tokens:,} tokens, and {self.used:,} of {self.limit:,}",
+            )
+        else:
+            name, most = "max_cost", self.max_cost or 0.0
+            what = f"cost {self._most(body):.6f}, and {self.spent:.6f} of {most:.6f}"
+        return (
+            f"the next call may {what} are used. Raise {self.section}.{name} and run again; "
+            "answers so far are kept."
+        )
+
+    def close(self) -> None:
+        """Count calls that were under way when the work was left at their estimates."""
+        self.used, self.reserved = self.used + self.reserved, 0
+        self.spent, self.pledged = self.spent + self.pledged, 0.0
+
+    def _sizes(self, body: Mapping[str, Json]) -> tuple[int, int]:
+        """Tokens read and written at most, by estimate."""
+        text = -(-len(canonical(dict(body)).encode()) // 3)
+        return text + self.picture_tokens * _pictures_in(body), int(body["max_tokens"])
+
+    def _most(self, body: Mapping[str, Json]) -> float:
+        return self._price(*self._sizes(body))
+
+    def _price(self, prompt: int, completion: int) -> float:
+        return (
+            prompt * (self.price_prompt or 0.0) + completion * (self.price_completion or 0.0)
+        ) / 1e6
+
+
+def _pictures_in(body: Mapping[str, Json]) -> int:
+    """Pictures that a request shows to the model."""
+    turns = [turn for turn in body.get("messages", ()) if isinstance(turn, Mapping)]
+    lists = [turn["content"] for turn in turns if isinstance(turn["content"], list)]
+    return sum(part["type"] == "image_url" for parts in lists for part in parts)
 
 
 class Server(Protocol):
@@ -229,10 +338,25 @@ class ChatServer:
         timeout_s: seconds to wait for the connection, for the next bytes, and for a whole body.
         max_retries: further attempts after a timeout, a lost connection, HTTP 408, 409, 429 or
             5xx, with growing pauses or those the server asks for.
+        section: the section of the study that names the server.
+        wire: makes what is sent of what is kept, where the two differ.
     """
 
-    def __init__(self, base_url: str, api_key_env: str, timeout_s: float, max_retries: int) -> None:
+    asked: ClassVar[str] = "chat completion"
+    largest: ClassVar[int] = LARGEST_RESPONSE
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key_env: str,
+        timeout_s: float,
+        max_retries: int,
+        section: str = "summariser",
+        wire: Callable[[Mapping[str, Json]], Mapping[str, Json]] = dict,
+    ) -> None:
         self._base_url = base_url
+        self._section = section
+        self._wire = wire
         self._api_key_env = api_key_env
         self._timeout_s = timeout_s
         self._max_retries = max_retries
@@ -249,12 +373,12 @@ class ChatServer:
             return
         from openai import DefaultHttpxClient, OpenAI
 
-        read_key(self._api_key_env)
+        read_key(self._api_key_env, self._section)
         self._filter = _KeyFilter(self._api_key_env)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(self._filter)
         self._client = OpenAI(
-            api_key=read_key(self._api_key_env) or "none",
+            api_key=read_key(self._api_key_env, self._section) or "none",
             base_url=self._base_url,
             timeout=self._timeout_s,
             max_retries=self._max_retries,
@@ -283,23 +407,31 @@ class ChatServer:
         seconds = round(time.monotonic() - started, 3)
         if status != "ok":
             return _failed(body, status, response, seconds)
-        usage = _Completion.model_validate(response).usage or _Usage()  # type: ignore[call-arg]
         return StoredCall(
-            request_hash(body),
-            dict(body),
-            response,
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            seconds,
+            request_hash(body), dict(body), response, *self._tokens(response), seconds
         )
+
+    def _post(self, arguments: dict[str, Any]) -> bytes:
+        """Make one call, and return the body of the answer."""
+        create = self._client.chat.completions.with_raw_response.create
+        data: bytes = create(**arguments).http_response.content
+        return data
+
+    def _tokens(self, response: Json) -> tuple[int, int]:
+        """Tokens read and written, as the server counted them.
+
+        Raises:
+            ValidationError: when the answer is not what was asked for.
+        """
+        usage = _Completion.model_validate(response).usage or _Usage()  # type: ignore[call-arg]
+        return usage.prompt_tokens, usage.completion_tokens
 
     def _exchange(self, body: Mapping[str, Json]) -> tuple[Status, Json]:
         import openai
 
-        arguments = {name: value for name, value in body.items() if name != "base_url"}
-        create = self._client.chat.completions.with_raw_response.create
+        arguments = {name: value for name, value in self._wire(body).items() if name != "base_url"}
         try:
-            data = create(**arguments).http_response.content
+            data = self._post(arguments)
         except openai.APIStatusError as error:
             return "service_error", self._http_error(error)
         except openai.APITimeoutError:
@@ -308,16 +440,16 @@ class ChatServer:
             return "service_error", self._error(f"no connection: {error.__cause__ or error}")
         except _ResponseRefusedError as error:
             return "invalid_response", self._error(str(error))
-        return self._completion(data)
+        return self._read(data)
 
-    def _completion(self, data: bytes) -> tuple[Status, Json]:
+    def _read(self, data: bytes) -> tuple[Status, Json]:
         text = data.decode(errors="replace")
         try:
             response = from_json(self._without_key(text), allow_inf_nan=False)
-            _Completion.model_validate(response)
+            self._tokens(response)
         except (ValueError, ValidationError):
             what = " ".join(text[:200].split()) or "nothing"
-            return "service_error", self._error(f"the answer is no chat completion: {what}")
+            return "service_error", self._error(f"the answer is no {self.asked}: {what}")
         return "ok", response
 
     def _http_error(self, error: Any) -> dict[str, Json]:
@@ -344,7 +476,7 @@ class ChatServer:
         if coding != "identity":
             raise _ResponseRefusedError(f"the answer is compressed ({coding}), which was not asked")
         stream = cast("httpx2.SyncByteStream", response.stream)
-        response.stream = _BoundedStream(stream, self._timeout_s)
+        response.stream = _BoundedStream(stream, self._timeout_s, self.largest)
 
 
 class _ResponseRefusedError(Exception):
@@ -354,16 +486,17 @@ class _ResponseRefusedError(Exception):
 class _BoundedStream(httpx2.SyncByteStream):
     """A body that ends in an error when it is too large, or too slow as a whole."""
 
-    def __init__(self, stream: httpx2.SyncByteStream, timeout_s: float) -> None:
+    def __init__(self, stream: httpx2.SyncByteStream, timeout_s: float, largest: int) -> None:
         self._stream = stream
+        self._largest = largest
         self._deadline = time.monotonic() + timeout_s
 
     def __iter__(self) -> Iterator[bytes]:
         size = 0
         for chunk in self._stream:
             size += len(chunk)
-            if size > LARGEST_RESPONSE:
-                raise _ResponseRefusedError(f"the answer is larger than {LARGEST_RESPONSE:,} bytes")
+            if size > self._largest:
+                raise _ResponseRefusedError(f"the answer is larger than {self._largest:,} bytes")
             if time.monotonic() > self._deadline:
                 raise httpx2.ReadTimeout("the body takes too long")
             yield chunk
@@ -387,7 +520,7 @@ class _KeyFilter(logging.Filter):
         return True
 
 
-def read_key(api_key_env: str) -> str:
+def read_key(api_key_env: str, section: str = "summariser") -> str:
     """The key in the environment variable `api_key_env`; empty when no variable is named.
 
     Raises:
@@ -398,10 +531,10 @@ def read_key(api_key_env: str) -> str:
     # Frames that raise hold no key, as some error reports print local variables.
     if not os.environ.get(api_key_env, "").strip():
         raise StudyError(
-            f"the chat summariser reads its key from the environment variable {api_key_env}, "
+            f"the study's {section} reads its key from the environment variable {api_key_env}, "
             f"which is not set. Set it (export {api_key_env}=…), name another variable in "
-            "`summariser.api_key_env`, write api_key_env = '' for a server that needs no key, or "
-            "choose summariser.kind = 'consensus', which needs no server."
+            f"`{section}.api_key_env`, write api_key_env = '' for a server that needs no key, or "
+            f"choose {_WITHOUT_SERVER[section]}, which needs no server."
         )
     if re.fullmatch(r"[\x21-\x7e]+", os.environ[api_key_env].strip()) is None:
         raise StudyError(
@@ -421,7 +554,7 @@ def without_key(text: str, api_key_env: str) -> str:
     return text.replace(key, "<key>") if len(key) >= 8 else text
 
 
-def check_base_url(base_url: str, allow_insecure_http: bool) -> None:
+def check_base_url(base_url: str, allow_insecure_http: bool, section: str = "summariser") -> None:
     """Refuse an address that a key must not be sent to.
 
     Raises:
@@ -432,23 +565,25 @@ def check_base_url(base_url: str, allow_insecure_http: bool) -> None:
     try:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, ValueError):
-        raise StudyError(_url_advice("the address given", "cannot be read")) from None
+        what = _url_advice(section, "the address given", "cannot be read")
+        raise StudyError(what) from None
     if url.userinfo or url.query or url.fragment:
-        raise StudyError(_url_advice(url.host, "carries a user name, a query or a fragment"))
+        problem = "carries a user name, a query or a fragment"
+        raise StudyError(_url_advice(section, url.host, problem))
     if url.scheme not in ("http", "https") or not url.host:
         problem = "is no http(s) address"
     elif url.scheme == "http" and not (allow_insecure_http or is_loopback(url.host)):
         problem = (
-            "would send the key and the captions in the clear; use https, or write "
+            "would send the key and all that is asked in the clear; use https, or write "
             "allow_insecure_http = true if the network between is yours"
         )
     if problem:
-        raise StudyError(_url_advice(base_url, problem))
+        raise StudyError(_url_advice(section, base_url, problem))
 
 
-def _url_advice(what: str, problem: str) -> str:
+def _url_advice(section: str, what: str, problem: str) -> str:
     return (
-        f"summariser.base_url: {what!r} {problem}. It should read like https://api.openai.com/v1 "
+        f"{section}.base_url: {what!r} {problem}. It should read like https://api.openai.com/v1 "
         "or http://127.0.0.1:11434/v1; the key goes into the variable named by `api_key_env`."
     )
 
@@ -473,7 +608,7 @@ def converse(
     dialogues: Sequence[Dialogue[T]],
     server: Server,
     ledger: CallLedger,
-    budget: Budget,
+    budget: Spending,
     at_once: int,
 ) -> Generator[tuple[int, T], None, None]:
     """Hold dialogues with a server, a few at a time.
@@ -487,7 +622,7 @@ def converse(
         dialogues: the dialogues; each sees only its own answers, so none depends on the others.
         server: makes the calls, from up to `at_once` threads.
         ledger: keeps the calls; used from the calling thread alone.
-        budget: counts the tokens; used from the calling thread alone.
+        budget: counts what calls use; used from the calling thread alone.
         at_once: dialogues, and so calls, under way at a time.
 
     Yields:
@@ -507,7 +642,7 @@ class _Desk(Generic[T]):
     dialogues: Sequence[Dialogue[T]]
     server: Server
     ledger: CallLedger
-    budget: Budget
+    budget: Spending
     at_once: int
     pool: ThreadPoolExecutor = field(init=False)
     ready: deque[tuple[int, StoredCall | None]] = field(default_factory=deque)
@@ -540,7 +675,7 @@ class _Desk(Generic[T]):
             for future in done:
                 if future.exception() is None:
                     with suppress(Exception):  # something failed already, which is what is told
-                        self.ledger.put(future.result())
+                        self.ledger.put(self._priced(future.result()))
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     def _advance(self) -> Iterator[tuple[int, T]]:
@@ -565,16 +700,16 @@ class _Desk(Generic[T]):
             self.ready.append((index, stored))
         elif self.given_up:
             self.ready.append((index, _not_made(body, "service_error", self.given_up)))
-        elif self.budget.fits(self.budget.estimate(body)):
+        elif self.budget.fits(body):
             self._submit(index, name, body)
         elif self.flying:
             self.postponed.append((index, body))
         else:
-            self.ready.append((index, _not_made(body, "over_budget", self._over_budget(body))))
+            self.ready.append((index, _not_made(body, "over_budget", self.budget.refusal(body))))
 
     def _submit(self, index: int, name: str, body: dict[str, Json]) -> None:
         self.server.open()
-        self.budget.reserved += self.budget.estimate(body)
+        self.budget.reserve(body)
         self.flying[self.pool.submit(self.server.send, body)] = name
         self.listeners[name] = [index]
 
@@ -582,9 +717,9 @@ class _Desk(Generic[T]):
         """Wait for an answer, store it, and hand it to those who asked."""
         done, _ = wait(self.flying, return_when=FIRST_COMPLETED)
         for future in done:
-            call = future.result()
+            call = self._priced(future.result())
             self.ledger.put(call)
-            self.budget.settle(self.budget.estimate(call.body), call)
+            self.budget.settle(call.body, call)
             self._judge(call)
             for index in self.listeners.pop(self.flying.pop(future)):
                 self.ready.append((index, call))
@@ -600,9 +735,5 @@ class _Desk(Generic[T]):
         elif call.status == "service_error" and call.response.get("http_status") in _LASTING:
             self.given_up = call.error
 
-    def _over_budget(self, body: dict[str, Json]) -> str:
-        return (
-            f"the next call may take {self.budget.estimate(body):,} tokens, and "
-            f"{self.budget.used:,} of {self.budget.limit or 0:,} are used. Raise "
-            "summariser.max_tokens and run again; answers so far are kept."
-        )
+    def _priced(self, call: StoredCall) -> StoredCall:
+        return replace(call, cost=self.budget.cost(call))

@@ -1,8 +1,24 @@
 """What every model behind a stage offers, whatever it computes."""
 
+from dataclasses import dataclass
+
 from dagster import ConfigurableResource
 
 from dnd_assets.lineage.fingerprint import Json
+from dnd_assets.lineage.records import Status
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a model gave nothing for one item, when others may have gone well; never stored.
+
+    Attributes:
+        status: of the units that need the item.
+        reason: for people.
+    """
+
+    status: Status
+    reason: str
 
 
 class Model(ConfigurableResource):  # type: ignore[type-arg]

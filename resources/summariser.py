@@ -176,6 +176,10 @@ class ChatSummariser(Summariser):
         max_concurrency: calls under way at a time, at most.
         max_tokens: tokens that this resource may use in its life, prompts and answers; replayed
             calls use none. None for no limit.
+        max_cost: money that it may use in its life, in the currency of the prices. None for no
+            limit.
+        price_prompt: price of a million tokens of prompts at that server.
+        price_completion: price of a million tokens of answers.
         allow_insecure_http: whether key and captions may go to another machine in the clear.
     """
 
@@ -187,8 +191,11 @@ class ChatSummariser(Summariser):
     max_retries: int = 2
     max_concurrency: int = 4
     max_tokens: int | None = None
+    max_cost: float | None = None
+    price_prompt: float | None = None
+    price_completion: float | None = None
     allow_insecure_http: bool = False
-    _tokens_used: int = PrivateAttr(default=0)
+    _budget: Budget | None = PrivateAttr(default=None)
 
     def summarise_many(
         self,
@@ -201,7 +208,7 @@ class ChatSummariser(Summariser):
         """Candidate concepts of many units, several at a time; see `Summariser.summarise_many`."""
         check_base_url(self.base_url, self.allow_insecure_http)
         results: dict[int, Summary] = {}
-        budget = Budget(self.max_tokens, self._tokens_used)
+        budget = self._purse()
         server = ChatServer(self.base_url, self.api_key_env, self.timeout_s, self.max_retries)
         dialogues = [self._dialogue(_usable(unit), n, seed) for unit in captions]
         kept = MemoryLedger() if ledger is None else ledger
@@ -215,7 +222,7 @@ class ChatSummariser(Summariser):
                     if on_each is not None:
                         on_each(index, summary)
             finally:
-                self._tokens_used = budget.used + budget.reserved
+                budget.close()
         return [results[index] for index in range(len(captions))]
 
     def calls_to_make(
@@ -232,7 +239,7 @@ class ChatSummariser(Summariser):
                     name = request_hash(body)
                     answer = ledger.get(name)
                     if answer is None:
-                        calls[name] = Budget.estimate(body)
+                        calls[name] = self._purse().estimate(body)
                         answer = _supposed(name, body, unit)
         return calls
 
@@ -255,6 +262,17 @@ class ChatSummariser(Summariser):
         """
         check_base_url(self.base_url, self.allow_insecure_http)
         read_key(self.api_key_env)
+
+    def _purse(self) -> Budget:
+        """What is left to use, over all calls of this resource."""
+        if self._budget is None:
+            self._budget = Budget(
+                self.max_tokens,
+                max_cost=self.max_cost,
+                price_prompt=self.price_prompt,
+                price_completion=self.price_completion,
+            )
+        return self._budget
 
     def _dialogue(self, captions: list[str], n: int, seed: int) -> Dialogue[Summary]:
         settings = {

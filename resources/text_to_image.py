@@ -3,6 +3,7 @@
 The paper paints with Stable Diffusion v1-4 in 50 steps of DPM-Solver++.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +21,8 @@ from resources.progress import Progress
 
 _NEEDS: Final = ("model_index.json", "*/*.safetensors")
 _SCHEDULERS: Final = ("dpmsolver++", "checkpoint")
+_OTHER_NOISE: Final = ("FlowMatch", "TCD")
+"""Schedulers of models that do not denoise as diffusion models do."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class DiffusersTextToImage(TextToImage):
     Attributes:
         checkpoint: folder, `package:…` or hub id of a pipeline with safetensors.
         revision: branch, tag or commit of a hub checkpoint.
+        variant: precision of the files to load, such as `fp16`; None takes those without one.
         scheduler: `dpmsolver++` for DPM-Solver++ (multistep) with the checkpoint's noise
             schedule, `checkpoint` for the one saved with it.
         steps: denoising steps (paper: 50).
@@ -82,6 +86,7 @@ class DiffusersTextToImage(TextToImage):
 
     checkpoint: str
     revision: str | None = None
+    variant: str | None = None
     scheduler: str = "dpmsolver++"
     steps: int = 50
     guidance: float = 7.5
@@ -99,17 +104,28 @@ class DiffusersTextToImage(TextToImage):
         """Find the checkpoint without loading it.
 
         Raises:
-            StudyError: when it is not on this machine or the scheduler is unknown.
+            StudyError: when it is not on this machine, the scheduler is unknown, or DPM-Solver++
+                cannot take the place of the checkpoint's own.
         """
         if self.scheduler not in _SCHEDULERS:
             close = ", ".join(nearest(self.scheduler, _SCHEDULERS))
             raise StudyError(f"no scheduler {self.scheduler!r}; nearest: {close}. Correct it.")
-        return resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+        needs = _NEEDS if self.variant is None else (_NEEDS[0], f"*/*.{self.variant}.safetensors")
+        found = resolve(self.checkpoint, self.revision, self.base, needs)
+        own = _class_of_scheduler(found)
+        if self.scheduler == "dpmsolver++" and own.startswith(_OTHER_NOISE):
+            raise StudyError(
+                f"{self.checkpoint!r} was made for {own}, whose noise DPM-Solver++ does not know. "
+                "Write text_to_image.scheduler = 'checkpoint', with the steps and the guidance of "
+                "its model card."
+            )
+        return found
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the painter that may change a picture."""
         return {
             "checkpoint": self.check().fingerprint()["files"],
+            **({} if self.variant is None else {"variant": self.variant}),
             "scheduler": self.scheduler,
             "steps": self.steps,
             "guidance": self.guidance,
@@ -157,14 +173,14 @@ class DiffusersTextToImage(TextToImage):
     def _paintings(self, pipeline: Any, batch: Sequence[PaintRequest]) -> list[Painting]:
         import torch
 
+        sides = {"width": self.width, "height": self.height}
         with torch.inference_mode(), quiet("diffusers", "transformers"):
             output = pipeline(
                 prompt=[self.prompt.replace("{concept}", item.concept) for item in batch],
                 generator=[torch.Generator("cpu").manual_seed(item.seed) for item in batch],
                 num_inference_steps=self.steps,
                 guidance_scale=self.guidance,
-                width=self.width,
-                height=self.height,
+                **{name: side for name, side in sides.items() if side is not None},
             )
         flags = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
         return [
@@ -175,14 +191,19 @@ class DiffusersTextToImage(TextToImage):
         """The pipeline; loaded once for the same files, scheduler, device and precision."""
         found = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
-        key = (digest(found.fingerprint()), self.scheduler, str(device), str(dtype))
+        name = digest(found.fingerprint())
+        key = (name, self.variant, self.scheduler, str(device), str(dtype))
 
         def load() -> Any:
             from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
 
             with quiet("diffusers", "transformers"):
                 pipeline = AutoPipelineForText2Image.from_pretrained(
-                    found.folder, local_files_only=True, use_safetensors=True, torch_dtype=dtype
+                    found.folder,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    torch_dtype=dtype,
+                    variant=self.variant,
                 )
                 if self.scheduler == "dpmsolver++":
                     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
@@ -193,6 +214,14 @@ class DiffusersTextToImage(TextToImage):
             return _frozen(pipeline)
 
         return load_once(("text to image", *key), load)
+
+
+def _class_of_scheduler(found: Checkpoint) -> str:
+    """The scheduler saved with a checkpoint; empty where none is."""
+    path = found.folder / "scheduler" / "scheduler_config.json"
+    if not path.is_file():
+        return ""
+    return str(json.loads(path.read_text(encoding="utf-8")).get("_class_name", ""))
 
 
 def _frozen(pipeline: Any) -> Any:

@@ -239,7 +239,7 @@ def test_an_empty_file_says_what_is_missing(tmp_path):
         ({"probing_set__folder": ["x"]}, "probing_set.folder", "folders"),
         ({"probing_set": {"world": {"cuont": 3}}}, "probing_set.world.cuont", "count"),
         ({"dissection__exemplar": 10}, "dissection.exemplar", "exemplars"),
-        ({"captioner__max_tokens": 10}, "captioner.max_tokens", "max_new_tokens"),
+        ({"captioner__max_newtoken": 10}, "captioner.max_newtoken", "max_new_tokens"),
         ({"summariser__api_key": "x"}, "summariser.api_key", "api_key_env"),
         ({"text_to_image__step": 3}, "text_to_image.step", "steps"),
         ({"clip__modell": "x"}, "clip.modell", "model"),

@@ -7,10 +7,10 @@ from typing import Any
 
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import concepts
+from dnd_assets.sharing import call_cost, call_ledger
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
-from resources.llm import StoredCall
 from resources.llm_ledger import LineageLedger
 from resources.summariser import Summary
 
@@ -43,7 +43,7 @@ class CandidateConcepts(Stage):
             calls = bench.summariser.calls_to_make(
                 _texts(work), setting.candidates, setting.seed, LineageLedger(bench.lineage)
             )
-        return {"LLM calls": len(calls), "LLM tokens at most": sum(calls.values())}
+        return call_cost(calls)
 
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
         """One call to shorten the captions and N_c to label them, each repaired once or twice."""
@@ -75,7 +75,7 @@ def summaries(bench: Workbench, texts: Sequence[Sequence[str]], label: str) -> l
         setting.candidates,
         setting.seed,
         lambda *_: progress.advance(1),
-        LineageLedger(bench.lineage, lambda call: _count(bench, call)),
+        call_ledger(bench),
     )
 
 
@@ -84,8 +84,3 @@ def _texts(work: Iterable[Work]) -> list[list[str]]:
     return [
         [entry["caption"] for entry in one.inputs["captions"].payload["captions"]] for one in work
     ]
-
-
-def _count(bench: Workbench, call: StoredCall) -> None:
-    bench.count("LLM calls", 1)
-    bench.count("LLM tokens", call.prompt_tokens + call.completion_tokens)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.sharing import captions, captions_to_make
+from dnd_assets.sharing import caption_cost, captions, first_failure
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -30,29 +30,32 @@ class Captions(Stage):
         return {"captioner": bench.lineage.provider(bench.captioner.fingerprint())}
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
-        """Pictures that have no caption yet."""
-        return {"captions": captions_to_make(bench, [n for one in work for n in _activating(one)])}
+        """Pictures that have no caption yet, and calls to a server that they take."""
+        return caption_cost(bench, [name for one in work for name in _activating(one)])
 
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
         """A caption for each of K pictures."""
-        return {"captions": units * bench.study.dissection.exemplars}
+        most = units * bench.study.dissection.exemplars
+        calls = {"LLM calls": most} if bench.study.captioner.kind == "chat" else {}
+        return {"captions": most, **calls}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `captions` [{image, caption}], most activating image first."""
         chosen = {one.unit: _activating(one) for one in work}
         known = captions(bench, {name for names in chosen.values() for name in names})
         for one in work:
-            found = [{"image": name, "caption": known[name]} for name in chosen[one.unit]]
-            yield one, _outcome(found)
+            names = chosen[one.unit]
+            failed = first_failure(known, names)
+            yield one, failed or _outcome([(name, str(known[name])) for name in names])
 
 
 def _activating(work: Work) -> list[str]:
     return [entry["image"] for entry in work.inputs["crops"].payload["activating"]]
 
 
-def _outcome(found: Sequence[dict[str, str]]) -> Outcome:
-    payload = {"captions": list(found)}
-    if not any(entry["caption"].strip() for entry in found):
+def _outcome(found: Sequence[tuple[str, str]]) -> Outcome:
+    payload = {"captions": [{"image": name, "caption": said} for name, said in found]}
+    if not any(said.strip() for _, said in found):
         reason = f"the captioner returned nothing for all {len(found)} activating images"
         return Outcome("no_captions", payload, reason)
     return Outcome("ok", payload)

@@ -34,10 +34,11 @@ from dnd_assets.methods.polysemantic import concepts_of_unit
 from dnd_assets.methods.same_concept import OneConcept, one_concept_each, phrases_to_try
 from dnd_assets.sharing import (
     activations,
+    caption_cost,
     captions,
-    captions_to_make,
     embeddings,
     embeddings_to_make,
+    first_failure,
     layer_provider,
     most_paintings,
 )
@@ -162,7 +163,7 @@ class PolysemanticLabels(Stage):
         needed = {name for one in samples.values() for name in one.activation}
         return {
             "embeddings": embeddings_to_make(bench, needed.union(images[:_AVERAGE_OF])),
-            "captions": captions_to_make(bench, needed),
+            **caption_cost(bench, needed),
             **later,
         }
 
@@ -230,9 +231,26 @@ def _described(
     bench: Workbench, samples: Mapping[Unit, _Sample], images: Sequence[str]
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Outcomes of the units that have exemplars."""
+    found = captions(bench, {name for one in samples.values() for name in one.activation})
+    failed = {unit: first_failure(found, one.activation) for unit, one in samples.items()}
+    for unit, outcome in failed.items():
+        if outcome is not None:
+            yield unit, outcome
+    samples = {unit: one for unit, one in samples.items() if failed[unit] is None}
+    if samples:
+        said = {name: text for name, text in found.items() if isinstance(text, str)}
+        yield from _labelled(bench, samples, images, said)
+
+
+def _labelled(
+    bench: Workbench,
+    samples: Mapping[Unit, _Sample],
+    images: Sequence[str],
+    said: Mapping[str, str],
+) -> Iterator[tuple[Unit, Outcome]]:
+    """Outcomes of the units whose exemplars are all captioned."""
     groups = _grouped(bench, samples, images)
     every = [group for some in groups.values() for group in some]
-    said = captions(bench, {name for one in samples.values() for name in one.activation})
     texts = [[said[name] for name in group.images] for group in every]
     for group, summary in zip(every, summaries(bench, texts, "groups of exemplars"), strict=True):
         _take(group, summary)

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -446,7 +447,7 @@ def test_the_ledger_is_used_from_the_calling_thread_alone():
 
 def test_an_estimate_is_a_third_of_the_bytes_and_the_answers_limit():
     request = {"max_tokens": 100}  # {"max_tokens":100} has 18 bytes
-    assert Budget.estimate(request) == 18 // 3 + 100
+    assert Budget().estimate(request) == 18 // 3 + 100
 
 
 @pytest.mark.parametrize(
@@ -454,14 +455,17 @@ def test_an_estimate_is_a_third_of_the_bytes_and_the_answers_limit():
     [((30, 12), "ok", 42), ((0, 0), "ok", 100), ((0, 0), "service_error", 0)],
 )
 def test_a_call_counts_as_the_server_says_or_else_as_estimated(tokens, status, used):
-    budget = Budget(1_000, reserved=100)
-    budget.settle(100, StoredCall("hash", {}, {}, *tokens, status=status))
+    request = {"max_tokens": 94}  # 17 bytes and the answer: 100 tokens by estimate
+    budget = Budget(1_000)
+    budget.reserve(request)
+    assert budget.reserved == 100
+    budget.settle(request, StoredCall("hash", request, {}, *tokens, status=status))
     assert (budget.used, budget.reserved) == (used, 0)
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_the_budget_stops_before_the_call_that_would_exceed_it(at_once):
-    one = Budget.estimate({"messages": "a0", "max_tokens": 10})
+    one = Budget().estimate({"messages": "a0", "max_tokens": 10})
     server = Scripted(seconds=0.01)  # a call uses 8 tokens, fewer than estimated
     # Before call k, 8(k-1) tokens are used, so calls go on while 8(k-1) + one <= limit.
     limit = 16 + one
@@ -470,6 +474,45 @@ def test_the_budget_stops_before_the_call_that_would_exceed_it(at_once):
     assert results == [["A0"], ["A1"], ["A2"], *[["over_budget"]] * 5]  # in turn, however many
     assert budget.used == 24 <= limit
     assert budget.reserved == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_money_stops_before_the_call_that_would_exceed_it(at_once):
+    """Prices per million tokens: 2 for what is read, 8 for what is written."""
+    prices = {"price_prompt": 2.0, "price_completion": 8.0}
+    one = Budget().estimate({"messages": "a0", "max_tokens": 10}) - 10
+    most = (one * 2 + 10 * 8) / 1e6
+    each = (4 * 2 + 4 * 8) / 1e6  # a scripted call reads 4 tokens and writes 4
+    ledger, server = MemoryLedger(), Scripted(seconds=0.01)
+    budget = Budget(max_cost=2 * each + most * 1.000001, **prices)
+
+    dialogues = [chat(f"a{i}") for i in range(8)]
+    results = sorted(converse(dialogues, server, ledger, budget, at_once))
+
+    assert [said for _, (said,) in results] == ["A0", "A1", "A2", *["over_budget"] * 5]
+    assert server.asked.total() == 3, "no other request left"
+    assert budget.spent == pytest.approx(3 * each)
+    assert budget.pledged == pytest.approx(0.0, abs=1e-12)
+    assert [call.cost for call in ledger.calls.values()] == pytest.approx([each] * 3)
+    assert "summariser.max_cost" in budget.refusal({"messages": "a9", "max_tokens": 10})
+
+
+def test_what_a_call_cost_is_unknown_without_prices_and_after_a_failure():
+    sound = StoredCall("hash", {"max_tokens": 94}, {}, 1_000, 500)
+    priced = Budget(price_prompt=2.0, price_completion=8.0)
+    assert Budget().cost(sound) is None
+    assert priced.cost(sound) == pytest.approx(0.006)
+    assert priced.cost(replace(sound, status="service_error")) is None
+    uncounted = replace(sound, prompt_tokens=0, completion_tokens=0)
+    assert priced.cost(uncounted) == pytest.approx((6 * 2 + 94 * 8) / 1e6)
+
+
+def test_each_picture_counts_in_the_estimate():
+    picture = {"type": "image_url", "image_url": {"url": "x"}}
+    words = {"type": "text", "text": "hello"}
+    shown = {"messages": [{"role": "user", "content": [words, picture, picture]}], "max_tokens": 10}
+    plain = Budget().estimate(shown)
+    assert Budget(picture_tokens=700).estimate(shown) == plain + 1_400
 
 
 def test_a_call_that_was_not_made_is_not_stored():

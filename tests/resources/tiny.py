@@ -285,3 +285,168 @@ def sentences(folder: Path, kind: str = "mpnet") -> Path:
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 24}))
     return folder
+
+
+def blip2(folder: Path) -> Path:
+    """A BLIP-2 with an OPT of a few words."""
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2Processor,
+        Blip2QFormerConfig,
+        Blip2VisionConfig,
+        BlipImageProcessor,
+        OPTConfig,
+    )
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "initializer_range": 1.0}
+    tokenizer = _word_tokenizer(["<image>"])
+    image = BlipImageProcessor(size={"height": 32, "width": 32})
+    processor = Blip2Processor(image, tokenizer, num_query_tokens=4)
+    opt = OPTConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        word_embed_proj_dim=16,
+        ffn_dim=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        init_std=1.0,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(**sizes, **heads, image_size=32, patch_size=8).to_dict(),
+        qformer_config=Blip2QFormerConfig(
+            **sizes, **heads, vocab_size=8, encoder_hidden_size=16, cross_attention_frequency=1
+        ).to_dict(),
+        text_config=opt.to_dict(),
+        num_query_tokens=4,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    torch.manual_seed(7)
+    model = Blip2ForConditionalGeneration(config)
+    torch.nn.init.normal_(model.query_tokens)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+_CHAT = (
+    "{% for turn in messages %}user: {% for part in turn['content'] %}"
+    "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %} image{% endif %}"
+)
+
+
+def llava(folder: Path) -> Path:
+    """A LLaVA: a CLIP tower, a Llama of a few words, and a chat template."""
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    tokenizer = _word_tokenizer(["<image>"])
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "initializer_range": 1.0,
+    }
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            **sizes, image_size=32, patch_size=8, projection_dim=16
+        ).to_dict(),
+        text_config=LlamaConfig(
+            **sizes,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=128,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ).to_dict(),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    torch.manual_seed(8)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    image = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    LlavaProcessor(
+        image,
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_CHAT,
+    ).save_pretrained(folder)
+    return folder
+
+
+def idefics3(folder: Path) -> Path:
+    """An Idefics3 as SmolVLM-Instruct is one: large pictures are split, so prompts differ."""
+    from transformers import (
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
+        Idefics3ImageProcessor,
+        Idefics3Processor,
+        Idefics3VisionConfig,
+        LlamaConfig,
+    )
+
+    rows = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
+    marks = ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *rows]
+    tokenizer = _word_tokenizer(marks)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "initializer_range": 1.0,
+    }
+    config = Idefics3Config(
+        vision_config=Idefics3VisionConfig(**sizes, image_size=32, patch_size=8).to_dict(),
+        text_config=LlamaConfig(
+            **sizes,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=512,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ).to_dict(),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+    )
+    torch.manual_seed(21)
+    Idefics3ForConditionalGeneration(config).save_pretrained(folder)
+    image = Idefics3ImageProcessor(
+        size={"longest_edge": 64}, max_image_size={"longest_edge": 32}, do_image_splitting=True
+    )
+    Idefics3Processor(image, tokenizer, image_seq_len=4, chat_template=_CHAT).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def _word_tokenizer(marks: list[str]):
+    """A tokenizer of whole words, with the marks that a model needs."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<s>", "</s>", "<unk>", *marks]
+    vocab = {token: index for index, token in enumerate([*special, *WORDS])}
+    raw = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        additional_special_tokens=marks,
+    )
