@@ -74,6 +74,8 @@ def run(
 
 
 def _run(study: Study, units: list[str], assets: list[str]) -> None:
+    if not assets:
+        _check_models(study)
     _check_names(study, units)
     from dnd_assets.run import run as run_units
 
@@ -88,6 +90,14 @@ def _run(study: Study, units: list[str], assets: list[str]) -> None:
         f"Run {done.id[:8]}: {done.units:,} units, {computed:,} products computed, {reused:,} "
         f"reused{work}, {time.monotonic() - started:.1f} s."
     )
+
+
+def _check_models(study: Study) -> None:
+    """A model that is not here fails before anything heavy is imported."""
+    from dnd_assets.bench import build_bench
+    from dnd_assets.inventory import require_models
+
+    require_models(build_bench(study, state_folder()))
 
 
 def _check_names(study: Study, units: list[str]) -> None:
