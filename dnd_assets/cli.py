@@ -413,19 +413,31 @@ def layers(
 
 
 @app.command()
-def doctor(study: StudyOption = None) -> None:
-    """Check the study, its models and the state folder before anything runs."""
-    from dnd_assets.doctor import examine
+def doctor(
+    study: StudyOption = None,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Print the TOML lines that pin the models found here.")
+    ] = False,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """Check a study and list its models, with revision, size and licence, before anything runs.
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("check")
-    table.add_column("result")
-    findings = examine(load_study(study), state_folder())
-    for finding in findings:
-        style = "green" if finding.good else "red"
-        table.add_row(finding.what, finding.found, style=style)
-    out.print(table)
-    if not all(finding.good for finding in findings):
+    Nothing is downloaded: what is missing is listed with the command that gets it, and the exit
+    status is 1.
+
+    Example: dnd doctor --study paper-resnet50
+    """
+    from dnd_assets.doctor import examine, pins, show
+
+    unset: dict[str, str] = {}
+    report = examine(load_study(study, unset), state_folder(), unset)
+    if pin:
+        sys.stdout.write(pins(report))
+    elif form == "json":
+        sys.stdout.write(report.as_json() + "\n")
+    else:
+        show(report, out)
+    if not report.good:
         raise typer.Exit(1)
 
 

@@ -122,9 +122,11 @@ def server_part(source: str, server: str, find: Callable[[], object], role: str 
         find: looks at settings and key, without calling the server.
         role: what it is within its model.
     """
-    problem = ""
+    problem = command = ""
     try:
         find()
     except DndError as error:
         problem = str(error)
-    return ModelPart(source, role, licence=known_licence(source), problem=problem, server=server)
+        command = error.command if isinstance(error, MissingError) else ""
+    licence = known_licence(source)
+    return ModelPart(source, role, licence=licence, problem=problem, command=command, server=server)
