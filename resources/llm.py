@@ -24,7 +24,7 @@ import httpx2
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
-from dnd_assets.errors import MissingError, StudyError
+from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, canonical, digest
 from dnd_assets.lineage.records import Status
 
@@ -397,12 +397,11 @@ def read_key(api_key_env: str) -> str:
         return ""
     # Frames that raise hold no key, as some error reports print local variables.
     if not os.environ.get(api_key_env, "").strip():
-        raise MissingError(
+        raise StudyError(
             f"the chat summariser reads its key from the environment variable {api_key_env}, "
             f"which is not set. Set it (export {api_key_env}=…), name another variable in "
             "`summariser.api_key_env`, write api_key_env = '' for a server that needs no key, or "
-            "choose summariser.kind = 'consensus', which needs no server.",
-            f"export {api_key_env}=KEY",
+            "choose summariser.kind = 'consensus', which needs no server."
         )
     if re.fullmatch(r"[\x21-\x7e]+", os.environ[api_key_env].strip()) is None:
         raise StudyError(

@@ -1,5 +1,6 @@
 """What every model behind a stage offers, whatever it computes."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -113,7 +114,9 @@ def built_in(source: str, role: str = "") -> ModelPart:
     return ModelPart(source, role, licence=BUILT_IN)
 
 
-def server_part(source: str, server: str, find: Callable[[], object], role: str = "") -> ModelPart:
+def server_part(
+    source: str, server: str, find: Callable[[], object], role: str = "", key: str = ""
+) -> ModelPart:
     """A model that runs at a server, which alone knows its revision and size.
 
     Args:
@@ -121,12 +124,13 @@ def server_part(source: str, server: str, find: Callable[[], object], role: str 
         server: the server's address.
         find: looks at settings and key, without calling the server.
         role: what it is within its model.
+        key: environment variable that holds the key; empty when none is needed.
     """
     problem = command = ""
     try:
         find()
     except DndError as error:
         problem = str(error)
-        command = error.command if isinstance(error, MissingError) else ""
+        command = "" if not key or os.environ.get(key) else f"export {key}=KEY"
     licence = known_licence(source)
     return ModelPart(source, role, licence=licence, problem=problem, command=command, server=server)

@@ -254,7 +254,7 @@ class ChatSummariser(Summariser):
 
     def parts(self) -> list[ModelPart]:
         """The model, which runs at its server."""
-        return [server_part(self.model, self.base_url, self.check)]
+        return [server_part(self.model, self.base_url, self.check, key=self.api_key_env)]
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, temperature, and the code of prompts and dialogue."""
