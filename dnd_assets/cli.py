@@ -73,6 +73,8 @@ def run(
 
 
 def _run(study: Study, units: list[str], assets: list[str]) -> None:
+    if not assets:
+        _check_models(study)
     _check_names(study, units)
     from dnd_assets.run import run as run_units
 
@@ -87,6 +89,14 @@ def _run(study: Study, units: list[str], assets: list[str]) -> None:
         f"Run {done.id[:8]}: {done.units:,} units, {computed:,} products computed, {reused:,} "
         f"reused{work}, {time.monotonic() - started:.1f} s."
     )
+
+
+def _check_models(study: Study) -> None:
+    """A model that is not here fails before anything heavy is imported."""
+    from dnd_assets.bench import build_bench
+    from dnd_assets.inventory import require_models
+
+    require_models(build_bench(study, state_folder()))
 
 
 def _check_names(study: Study, units: list[str]) -> None:
@@ -402,19 +412,31 @@ def layers(
 
 
 @app.command()
-def doctor(study: StudyOption = None) -> None:
-    """Check the study, its models and the state folder before anything runs."""
-    from dnd_assets.doctor import examine
+def doctor(
+    study: StudyOption = None,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Print the TOML lines that pin the models found here.")
+    ] = False,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """Check a study and list its models, with revision, size and licence, before anything runs.
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("check")
-    table.add_column("result")
-    findings = examine(load_study(study), state_folder())
-    for finding in findings:
-        style = "green" if finding.good else "red"
-        table.add_row(finding.what, finding.found, style=style)
-    out.print(table)
-    if not all(finding.good for finding in findings):
+    Nothing is downloaded: what is missing is listed with the command that gets it, and the exit
+    status is 1.
+
+    Example: dnd doctor --study paper-resnet50
+    """
+    from dnd_assets.doctor import examine, pins, show
+
+    unset: dict[str, str] = {}
+    report = examine(load_study(study, unset), state_folder(), unset)
+    if pin:
+        sys.stdout.write(pins(report))
+    elif form == "json":
+        sys.stdout.write(report.as_json() + "\n")
+    else:
+        show(report, out)
+    if not report.good:
         raise typer.Exit(1)
 
 

@@ -1,24 +1,40 @@
-"""`dnd doctor`: what a study needs, and whether it is there."""
+"""`dnd doctor`: what a study needs, and whether it is there.
+
+Nothing is computed and nothing is downloaded. Of servers only those on this machine are asked, and
+no more than whether anything answers.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.concepts import study_concepts
 from dnd_assets.errors import DndError
+from dnd_assets.inventory import Listed, inventory
 from dnd_assets.mask_sets import read_masks
 from dnd_assets.probing_set import image_paths
 from dnd_assets.stage import LIBRARIES
-from dnd_assets.study import Study
+from dnd_assets.study import Images, Study
 from dnd_assets.units import by_layer
 from dnd_assets.workbench import Workbench
 
 _GIGABYTE = 1_000_000_000
+_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,26 +46,216 @@ class Finding:
     good: bool = True
 
 
-def examine(study: Study, home: Path) -> list[Finding]:
-    """Look at everything a run of the study needs; nothing is computed and nothing raised."""
+@dataclass(frozen=True)
+class Entry:
+    """One model of the study, or a part of it.
+
+    Attributes:
+        listed: the model.
+        state: whether it can be used, in a word or a sentence.
+        good: whether it can.
+    """
+
+    listed: Listed
+    state: str
+    good: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as JSON."""
+        part = asdict(self.listed.part)
+        part.pop("pin")
+        return {
+            "model": self.listed.name,
+            "section": self.listed.section,
+            **part,
+            "state": self.state,
+            "good": self.good,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        findings: study, images, units, state folder.
+        models: every model of the study.
+        variables: commands that set the environment variables which the study reads in vain.
+    """
+
+    findings: tuple[Finding, ...]
+    models: tuple[Entry, ...]
+    variables: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether a run can begin."""
+        return all(one.good for one in self.findings) and all(one.good for one in self.models)
+
+    @property
+    def commands(self) -> list[str]:
+        """What to run, once each, before the study can run."""
+        missing = (one.listed.part.command for one in self.models if not one.good)
+        return list(dict.fromkeys([*self.variables, *filter(None, missing)]))
+
+    def as_json(self) -> str:
+        """The report as a JSON document."""
+        told = {
+            "good": self.good,
+            "checks": [asdict(one) for one in self.findings],
+            "models": [one.as_json() for one in self.models],
+            "commands": self.commands,
+        }
+        return json.dumps(told, indent=1, ensure_ascii=False)
+
+
+def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) -> Report:
+    """Look at everything a run of the study needs; nothing is computed and nothing raised.
+
+    Args:
+        study: the study.
+        home: the state folder.
+        unset: environment variables that it reads in vain, with the key that reads each.
+    """
     bench = build_bench(study, home)
-    return [
+    models = tuple(_entry(one) for one in inventory(bench))
+    variables = {name: f"export {name}=FOLDER" for name in unset or {}}
+    findings = (
         Finding("study", f"{study.name}: {study.description}"),
         Finding("libraries", ", ".join(f"{name} {version(name)}" for name in LIBRARIES)),
-        _look("device", bench.compute.name),
-        _look("probing set", lambda: f"{len(image_paths(study, home)):,} image files"),
-        _look("units", lambda: _units(bench)),
-        _look("captioner", lambda: _there(bench.captioner.check, bench.captioner.title())),
-        _look("summariser", lambda: _there(bench.summariser.check, study.summariser.kind)),
-        _look(
-            "text to image", lambda: _there(bench.text_to_image.check, bench.text_to_image.title())
+        *(
+            Finding(f"variable {name}", f"{key} reads it, and it is not set", good=False)
+            for name, key in (unset or {}).items()
         ),
-        _look("image-text encoder", lambda: _there(bench.clip.check, bench.clip.title())),
+        _look("device", bench.compute.name),
+        _images("probing set", study.probing_set, lambda: image_paths(study, home)),
+        _units(bench, models),
         *_concepts(study),
         *_masks(study, home),
-        *_evaluation(bench),
+        *_held_out(study, home),
         _look("state folder", lambda: _state(bench)),
-    ]
+    )
+    return Report(findings, models, tuple(variables.values()))
+
+
+def show(report: Report, out: Console) -> None:
+    """Print the report for people, the commands that get what is missing last."""
+    checks = Table(box=None, pad_edge=False)
+    checks.add_column("check")
+    checks.add_column("result")
+    for finding in report.findings:
+        style = "green" if finding.good else "red"
+        checks.add_row(finding.what, escape(finding.found), style=style)
+    out.print(checks)
+    out.print()
+    models = Table(box=None, pad_edge=False)
+    for name in ("model", "source", "revision", "size", "licence", "state"):
+        models.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
+    for one in report.models:
+        part = one.listed.part
+        source = f"{part.source} at {part.server}" if part.server else part.source
+        cells = (one.listed.name, source, _short(part.revision), _size(part.size), part.licence)
+        state = "missing" if part.command and not one.good else one.state
+        models.add_row(*map(escape, (*cells, state)), style="green" if one.good else "red")
+    out.print(models)
+    if report.commands:
+        out.print("\nThis is missing. Run:")
+        for command in report.commands:
+            out.print(f"  {command}", markup=False)
+
+
+def pins(report: Report) -> str:
+    """The lines of a study that pin the models that are here, as TOML."""
+    lines: dict[str, list[str]] = {}
+    for one in report.models:
+        part, section = one.listed.part, one.listed.section
+        key, value = part.pin
+        if not key:
+            lines.setdefault(section, []).append(f"# {one.listed.name}: {_unpinned(one)}")
+            continue
+        place = (
+            f"# in [[models]] with name = {json.dumps(part.role)}" if section == "models" else ""
+        )
+        told = [place, f"{key} = {json.dumps(value)}  # {part.source}"]
+        lines.setdefault(section, []).extend(filter(None, told))
+    blocks = [[f"[{name}]" if name != "models" else "", *told] for name, told in lines.items()]
+    return "\n\n".join("\n".join(filter(None, block)) for block in blocks) + "\n"
+
+
+def _unpinned(one: Entry) -> str:
+    part = one.listed.part
+    if part.server:
+        return f"{part.source} runs at {part.server}, which alone knows its revision"
+    if not one.good:
+        return f"{part.source} is missing"
+    if part.revision:
+        return f"{part.source} is no hub model; its files are known by their bytes"
+    return f"{part.source} has no files"
+
+
+def _entry(one: Listed) -> Entry:
+    part = one.part
+    if not part.present and "${" in part.source:
+        return Entry(one, "waits for the variable", good=False)
+    if not part.present:
+        return Entry(one, part.problem, good=False)
+    if not part.server:
+        return Entry(one, "present", good=True)
+    local = _on_this_machine(part.server)
+    if local is None:
+        return Entry(one, "server, asked in a run", good=True)
+    answers = _answers(*local)
+    state = "server, answers" if answers else f"nothing answers at {part.server}; start the server"
+    return Entry(one, state, good=answers)
+
+
+def _on_this_machine(address: str) -> tuple[str, int] | None:
+    """Host and port of a server on this machine; None for any other."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    return (host, parts.port or (443 if parts.scheme == "https" else 80)) if loopback else None
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=_PATIENCE_S):
+            return True
+    except OSError:
+        return False
+
+
+def _short(revision: str) -> str:
+    kind, colon, content = revision.rpartition(":")
+    return f"{kind}{colon}{content[:12]}" or "-"
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "-"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _images(what: str, images: Images, find: Callable[[], Iterable[Path]]) -> Finding:
+    waiting = [name for name in images.folders if "${" in name]
+    if waiting:
+        return Finding(what, f"waits for {', '.join(waiting)}", good=False)
+    return _look(what, lambda: f"{len(list(find())):,} image files")
+
+
+def _units(bench: Workbench, models: Iterable[Entry]) -> Finding:
+    absent = [one.listed.name for one in models if one.listed.used_by == "targets" and not one.good]
+    if absent:
+        return Finding("units", f"waits for {', '.join(absent)}", good=False)
+    return _look("units", lambda: _layers(bench))
+
+
+def _layers(bench: Workbench) -> str:
+    groups = by_layer(find_units(bench).values())
+    return ", ".join(f"{model}/{layer}: {len(units):,}" for (model, layer), units in groups.items())
 
 
 def _concepts(study: Study) -> list[Finding]:
@@ -65,19 +271,11 @@ def _masks(study: Study, home: Path) -> list[Finding]:
     return [_look("masks", lambda: f"{len(read_masks(study, home).images):,} images with masks")]
 
 
-def _evaluation(bench: Workbench) -> list[Finding]:
-    study, encoder = bench.study, bench.sentences
+def _held_out(study: Study, home: Path) -> list[Finding]:
     if study.evaluation is None:
         return []
-    found = [
-        _look(
-            "held-out images",
-            lambda: f"{len(image_paths(study, bench.home, 'evaluation')):,} image files",
-        )
-    ]
-    if encoder is not None:
-        found.append(_look("sentence encoder", lambda: _there(encoder.check, encoder.model)))
-    return found
+    find = partial(image_paths, study, home, "evaluation")
+    return [_images("held-out images", study.evaluation, find)]
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:
@@ -85,16 +283,6 @@ def _look(what: str, find: Callable[[], str]) -> Finding:
         return Finding(what, find())
     except DndError as error:
         return Finding(what, str(error), good=False)
-
-
-def _there(check: Callable[[], object], name: str) -> str:
-    check()
-    return name
-
-
-def _units(bench: Workbench) -> str:
-    groups = by_layer(find_units(bench).values())
-    return ", ".join(f"{model}/{layer}: {len(units):,}" for (model, layer), units in groups.items())
 
 
 def _state(bench: Workbench) -> str:

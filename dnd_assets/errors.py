@@ -3,6 +3,7 @@
 ```
 DndError
 ├── StudyError        the study file asks for something that is not there or not allowed
+│   └── MissingError  a model is not on this machine; carries the command that gets it
 ├── NotFoundError     a name (model, layer, unit, asset, run, file) that does not exist
 ├── UpstreamError     a product whose inputs have not been materialized under this study
 ├── StoreError        an artefact is missing, torn or changed
@@ -25,6 +26,18 @@ class DndError(Exception):
 
 class StudyError(DndError):
     """The study file asks for something that is not there or not allowed."""
+
+
+class MissingError(StudyError):
+    """A model or package that a study names is not on this machine.
+
+    Attributes:
+        command: the one command that gets it, for a shell.
+    """
+
+    def __init__(self, message: str, command: str) -> None:
+        super().__init__(message)
+        self.command = command
 
 
 class NotFoundError(DndError):

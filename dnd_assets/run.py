@@ -13,9 +13,10 @@ from dnd_assets.bench import build_bench, find_units
 from dnd_assets.definitions import build_definitions
 from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
+from dnd_assets.inventory import require_models
 from dnd_assets.lineage.records import Product
 from dnd_assets.plan import newest_keys, out_of_date
-from dnd_assets.stage import Stage, leading_to, wholes_of
+from dnd_assets.stage import Stage, Whole, leading_to, wholes_of
 from dnd_assets.study import Study
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -65,6 +66,18 @@ def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
     return [name for name in every if name in chosen or not names]
 
 
+def check_models(bench: Workbench, assets: Sequence[str]) -> None:
+    """Refuse a run whose models are not all on this machine, before anything is computed.
+
+    Raises:
+        StudyError: naming the first that is missing and the command that gets it.
+    """
+    stages = stages_of(bench.study)
+    every: dict[str, Stage | Whole] = {**wholes_of(stages), **stages}
+    for name in assets:
+        require_models(bench, name, every[name].uses)
+
+
 def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
     direct = stages[name].upstream if name in stages else ()
     return set(direct).union(*(_upstream(stages, one) for one in direct))
@@ -106,6 +119,7 @@ def run(
     """
     names = chosen_assets(study, assets)
     bench = build_bench(study, home, log)
+    check_models(bench, names)
     chosen = find_units(bench).select(units)
     dagster_home(home)
     with dg.DagsterInstance.get() as instance:

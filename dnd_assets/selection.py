@@ -18,7 +18,7 @@ from resources.targets import LayerInfo, TargetNetworks
 def target_networks(study: Study, home: Path) -> TargetNetworks:
     """The study's networks, none loaded yet; their cards are kept in the state folder."""
     return TargetNetworks(
-        models=[TargetModel(name=m.name, source=m.source, weights=m.weights) for m in study.models],
+        models=[TargetModel(**one.model_dump(exclude={"layers"})) for one in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
         compute=Compute(device=study.compute.device, dtype=study.compute.dtype),

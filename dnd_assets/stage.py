@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from dnd_assets.errors import UpstreamError
+from dnd_assets.inventory import used_by
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
 from dnd_assets.lineage.records import (
     RETRYABLE,
@@ -332,6 +333,7 @@ def materialize(
             graph.forget(stage.name, units)
             resolved = graph.resolve(stage.name, units)
             kept = reusable(bench, resolved)
+            _record_models(bench, stage, run)
         missing = {unit: resolved[unit] for unit in units if unit not in kept}
         bench.log(f"{stage.name}: {len(missing):,} units to compute, {len(kept):,} to reuse")
         recorder = _Recorder(graph, stage, run)
@@ -547,6 +549,13 @@ def record_run(bench: Workbench, run: str) -> None:
         "versions": canonical({"python": platform.python_version(), **libraries}),
     }
     bench.lineage.commit({"runs": [row]})
+
+
+def _record_models(bench: Workbench, stage: Stage, run: str) -> None:
+    """Record the revisions of the models that a stage works with, as they lie there now."""
+    found = used_by(bench, stage.name, stage.uses)
+    rows = [one.row(run, bench.study.name, stage.name) for one in found if one.part.present]
+    bench.lineage.commit({"models": rows})
 
 
 def leading_to(stages: Mapping[str, Stage], names: Iterable[str]) -> dict[str, Stage]:

@@ -3,7 +3,8 @@
 Every parameter of Describe-and-Dissect stands here with the paper's value as its default
 (DnD, section 3 and appendix; K = 10, alpha = 4, eta = 0.5, N_c = 5, Q = 10, t = 10, beta = 5).
 Paths are relative to the study file; `package:module/path` names a file shipped in a package;
-`${DND_NAME}` in any text is read from the environment.
+`${DND_NAME}` in any text is read from the environment. Models of the Hugging Face hub may be pinned
+to a commit (`revision`, or `org/name@revision`); why defaults are not: `resources.checkpoints`.
 """
 
 from __future__ import annotations
@@ -158,14 +159,19 @@ class Model(Section):
     Attributes:
         name: what the study calls it; the first part of every unit's key.
         source: `torchvision:resnet50@IMAGENET1K_V2`, `timm:name`, `hf:repository-or-folder`,
-            `efficientnet-lite:efficientnet-lite0`, or `module:package.module:factory`.
-        weights: a safetensors file (or a checkpoint that loads with `weights_only=True`).
+            `efficientnet-lite:efficientnet-lite0`, or `module:package.module:factory`; a hub
+            model may be pinned, `hf:org/name@revision`.
+        weights: a safetensors file (or a checkpoint that loads with `weights_only=True`); it may
+            have another number of classes than the architecture has by default.
+        categories: a text file with the names of its classes, one a line in the order of the
+            outputs, or as `categories_places365.txt`; None takes those that the source knows.
         layers: what to label in it.
     """
 
     name: str = Field(min_length=1)
     source: str
     weights: str | None = None
+    categories: str | None = Field(default=None, min_length=1)
     layers: list[Layer] = Field(min_length=1)
 
     @field_validator("source")
@@ -477,6 +483,8 @@ class Clip(Section):
             and a sentence encoder (Norouzi et al. 2014).
         model: an architecture of open_clip, or a model's folder.
         pretrained: tag of the architecture's weights.
+        revision: branch, tag or commit of the hub model that open_clip's weights, or ConSE's
+            sentence encoder, come from.
         classifier: ConSE's source of networks, such as `efficientnet-lite:efficientnet-lite2`.
         classifier_weights: its weights file, where the source needs one.
         sentences: ConSE's sentence encoder, a folder or hub id.
@@ -486,6 +494,7 @@ class Clip(Section):
     kind: Literal["open_clip", "conse"] = "open_clip"
     model: str = "ViT-B-16"
     pretrained: str = "openai"
+    revision: str | None = None
     classifier: str | None = None
     classifier_weights: str | None = None
     sentences: str = "sentence-transformers/all-mpnet-base-v2"
@@ -507,8 +516,8 @@ class Clip(Section):
 
 
 _CLIP_OPTIONS: dict[str, tuple[str, ...]] = {
-    "open_clip": ("model", "pretrained"),
-    "conse": ("classifier", "classifier_weights", "sentences", "top"),
+    "open_clip": ("model", "pretrained", "revision"),
+    "conse": ("classifier", "classifier_weights", "sentences", "revision", "top"),
 }
 
 
@@ -620,8 +629,8 @@ class Evaluation(Images):
         images_per_label: Q', fresh pictures painted of each label (CoSy, section 3.3).
         truths: a CSV file with columns of units and truths, a text file whose line i is unit i's,
             or `categories`: the network's own class names, for the layer that gives its output.
-        sentence_encoder: a folder or hub id, for the cosine and BERTScore of label and truth
-            (paper: all-mpnet-base-v2).
+        sentence_encoder: a folder or hub id (`org/name@revision` pins it), for the cosine and
+            BERTScore of label and truth (paper: all-mpnet-base-v2).
         own_metrics: metrics of your own on held-out images, as `name = "package.module:function"`;
             the function takes a unit's activations and its label's presence (both (N,), float64)
             and returns a number, NaN where there is none.
@@ -865,12 +874,16 @@ def embedded_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load_study(name_or_path: str | Path | None = None) -> Study:
+def load_study(
+    name_or_path: str | Path | None = None, unset: dict[str, str] | None = None
+) -> Study:
     """Read and check a study.
 
     Args:
         name_or_path: the name of an embedded study, or a TOML file. None reads the environment
             variable `DND_STUDY`, and without one takes the embedded study `known-answers`.
+        unset: collects the variables `${DND_…}` that are not set, with the key that reads each;
+            they stay as they are written. None refuses a study that reads one.
 
     Raises:
         StudyError: naming every wrong key and value with the nearest valid ones.
@@ -888,22 +901,29 @@ def load_study(name_or_path: str | Path | None = None) -> Study:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not valid TOML: {error}. Correct that line.") from error
-    return parse_study(_expanded(table, str(path)), path.resolve().parent, str(path))
+    expanded = _expanded(table, str(path), unset)
+    return parse_study(expanded, path.resolve().parent, str(path))
 
 
-def _expanded(value: Any, origin: str) -> Any:
+def _expanded(value: Any, origin: str, unset: dict[str, str] | None, where: str = "") -> Any:
     """`${DND_…}` in any text of a study, by the environment.
 
     Other variables are left alone: the study is recorded with each run, and keys lie in some.
     """
     if isinstance(value, dict):
-        return {key: _expanded(inner, origin) for key, inner in value.items()}
+        within = f"{where}." if where else ""
+        return {
+            key: _expanded(inner, origin, unset, f"{within}{key}") for key, inner in value.items()
+        }
     if isinstance(value, list):
-        return [_expanded(inner, origin) for inner in value]
+        return [_expanded(inner, origin, unset, where) for inner in value]
     if not isinstance(value, str):
         return value
 
     def known(found: re.Match[str]) -> str:
+        if found[1] not in os.environ and unset is not None:
+            unset.setdefault(found[1], where)
+            return found[0]
         if found[1] not in os.environ:
             raise StudyError(
                 f"{origin} reads the environment variable {found[1]}, which is not set. Run "

@@ -48,6 +48,15 @@ def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
     for name, weights in step.weights.items():
         told = _flat(weights) if name != "truths" else f"of {len(weights.get('of', {})):,} units"
         branch.add(f"[dim]{name}: {escape(told)}[/dim]")
+    for model in step.models:
+        branch.add(f"[dim]model: {escape(_model(model))}[/dim]")
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    name = ": ".join(filter(None, (model["role"], model["part"])))
+    where = f" at {model['server']}" if model["server"] else ""
+    told = filter(None, (model["revision"], f"licence {model['licence']}"))
+    return f"{name}, {model['source']}{where} ({', '.join(told)})"
 
 
 def _labels(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:

@@ -1,13 +1,21 @@
 """Checkpoints: model files found by name, on this machine only.
 
 Nothing is downloaded while a study runs. A name is a folder or file, `package:module/rel/path`
-for a file inside an installed package, or `org/name` in the local Hugging Face cache.
+for a file inside an installed package, or `org/name` in the local Hugging Face cache, which lies
+where `HF_HOME` or `HF_HUB_CACHE` say. `org/name@revision` pins a branch, tag or commit.
+
+No default of a study is pinned to a commit, as a commit proves nothing until it was fetched from
+the hub and its files looked at. What counts is exact all the same: every product's key holds the
+hash of the bytes that were loaded, each run records the commit they came from, and `dnd doctor
+--pin` prints the lines that pin it.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dnd_assets.errors import StudyError, nearest
+from dnd_assets.errors import MissingError, StudyError, nearest
 from dnd_assets.files import sha256_file
 from dnd_assets.lineage.fingerprint import digest
 
@@ -32,11 +40,26 @@ class Checkpoint:
         folder: where they lie.
         source: the name they were asked for by.
         revision: commit in the Hugging Face cache; None for a folder.
+        only: the files of the folder that belong to the model; empty for all.
     """
 
     folder: Path
     source: str
     revision: str | None = None
+    only: tuple[str, ...] = ()
+
+    @classmethod
+    def of_file(cls, file: Path, source: str) -> Checkpoint:
+        """A model that is a single file; in the Hugging Face cache its commit is known."""
+        return cls(file.parent, source, _commit(file), (file.name,))
+
+    def size(self) -> int:
+        """Bytes of the files that are loaded: no second copies in another precision or format."""
+        whole = (self.folder / "model_index.json").is_file()
+        seen = {
+            name: path for name, path in self._files() if "/" in name or not _single(name, whole)
+        }
+        return sum(path.stat().st_size for name, path in seen.items() if _plain(name) not in seen)
 
     def fingerprint(self) -> dict[str, str]:
         """Hash of names and bytes of the weights, configurations and vocabularies.
@@ -46,13 +69,49 @@ class Checkpoint:
         """
         return {"files": digest(sorted([name, file_hash(path)] for name, path in self._files()))}
 
+    def content(self) -> str:
+        """SHA-256 of the one file, or else the hash of all files."""
+        if len(self.only) == 1:
+            return file_hash(self.folder / self.only[0])
+        return self.fingerprint()["files"]
+
     def _files(self) -> list[tuple[str, Path]]:
+        if self.only:
+            return [(name, self.folder / name) for name in self.only]
         paths = [path for path in self.folder.rglob("*") if path.is_file()]
         named = [(path.relative_to(self.folder).as_posix(), path) for path in paths]
         seen = [(name, path) for name, path in named if not f"/{name}".count("/.")]
         safe = any(path.suffix == ".safetensors" for _, path in seen)
         kept = _SUFFIXES if safe else _SUFFIXES | _OLD_SUFFIXES
         return [(name, path) for name, path in seen if path.suffix in kept]
+
+
+def _single(name: str, whole: bool) -> bool:
+    """Whether a file at the top of a pipeline is all of it again, for other programs."""
+    return whole and Path(name).suffix not in (".json", ".txt")
+
+
+def _plain(name: str) -> str:
+    """What a variant such as `model.fp16.safetensors` is a variant of; empty for no variant."""
+    stem, *middle, suffix = name.rsplit(".", 2)
+    return f"{stem}.{suffix}" if middle and suffix == "safetensors" else ""
+
+
+def _commit(file: Path) -> str | None:
+    """The commit of a file in the Hugging Face cache."""
+    places = [file, *file.parents]
+    found = [
+        one.name
+        for one, above in itertools.pairwise(places)
+        if above.name == "snapshots" and above.parent.name.startswith("models--")
+    ]
+    return found[0] if found else None
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """A hub id and the revision behind its `@`, if there is one."""
+    hub, _, revision = name.partition("@")
+    return hub, revision or None
 
 
 def resolve(
@@ -64,19 +123,26 @@ def resolve(
     """Find the folder of a model.
 
     Args:
-        name: a folder, absolute or relative to `base`; `package:module/path`; or `org/name`.
+        name: a folder, absolute or relative to `base`; `package:module/path`; or `org/name`,
+            `org/name@revision`.
         revision: branch, tag or commit in the Hugging Face cache; None is its `main`.
         base: folder that relative paths start from; None is the working directory.
         needs: file names or patterns (`*.safetensors`) that the folder must hold; the first is a
             plain name.
 
     Raises:
-        StudyError: when it is not on this machine; names the places looked at and the command
+        MissingError: when it is not on this machine; names the places looked at and the command
             that gets it.
+        StudyError: when a folder is not there or incomplete, or is asked for by a revision.
     """
     folder = local_path(name, base)
     if folder is None:
-        return _cached(name, revision, base, needs)
+        return _cached(*_one_revision(name, revision), base, needs)
+    if revision is not None:
+        raise StudyError(
+            f"{name!r} is a folder, {folder}, which has no revision {revision!r}; its files are "
+            "known by their bytes. Leave `revision` out, or name a model of the hub."
+        )
     if not folder.is_dir():
         raise StudyError(f"no model folder {name!r}; looked at {folder}. {_neighbours(folder)}")
     _require(folder, name, needs)
@@ -126,7 +192,7 @@ def _absolute(name: str, base: Path | str | None) -> Path:
 
 
 def _is_hub_id(name: str) -> bool:
-    parts = name.split("/")
+    parts = split_revision(name)[0].split("/")
     plain = all(part and part.strip("./~\\") == part for part in parts)
     return len(parts) == 2 and plain and Path(name).suffix != ".safetensors"
 
@@ -147,27 +213,69 @@ def _in_package(name: str) -> Path:
     return folder / rest
 
 
+def _one_revision(name: str, revision: str | None) -> tuple[str, str | None]:
+    hub, pinned = split_revision(name)
+    if pinned and revision and pinned != revision:
+        raise StudyError(
+            f"{name!r} pins a revision, and so does revision = {revision!r}. Keep one of them."
+        )
+    return hub, pinned or revision
+
+
 def _cached(
     name: str, revision: str | None, base: Path | str | None, needs: Sequence[str]
 ) -> Checkpoint:
+    cache, found = hub_file(name, needs[0], revision)
+    command = download_command(name, revision)
+    if found is None:
+        raise MissingError(
+            f"model {name!r}{f' at revision {revision!r}' if revision else ''} is not on this "
+            f"machine; looked for the folder {_absolute(name, base)} and in the Hugging Face cache "
+            f"{cache}{held_of(cache, name)}. Studies never download: run `{command}` once.",
+            command,
+        )
+    folder = found.parents[needs[0].count("/")]
+    missing = _missing(folder, needs)
+    if missing:
+        raise MissingError(
+            f"model {name!r} in {folder} is incomplete; missing: {', '.join(missing)}. "
+            f"Run `{command}` to complete it.",
+            command,
+        )
+    return Checkpoint(folder, name, folder.name)
+
+
+def hub_file(name: str, file: str, revision: str | None = None) -> tuple[Path, Path | None]:
+    """The Hugging Face cache, and one file of a model in it; None when it is not there.
+
+    Args:
+        name: id of the model.
+        file: path in its repository.
+        revision: branch, tag or commit; None is `main`.
+    """
     from huggingface_hub import constants, try_to_load_from_cache
 
     cache = Path(constants.HF_HUB_CACHE)
-    found = try_to_load_from_cache(name, needs[0], cache_dir=cache, revision=revision)
-    if not isinstance(found, str):
-        raise StudyError(
-            f"model {name!r}{f' at revision {revision!r}' if revision else ''} is not on this "
-            f"machine; looked for the folder {_absolute(name, base)} and in the Hugging Face cache "
-            f"{cache}. Studies never download: run `{download_command(name, revision)}` once."
-        )
-    folder = Path(found).parents[needs[0].count("/")]
-    missing = _missing(folder, needs)
-    if missing:
-        raise StudyError(
-            f"model {name!r} in {folder} is incomplete; missing: {', '.join(missing)}. "
-            f"Run `{download_command(name, revision)}` to complete it."
-        )
-    return Checkpoint(folder, name, folder.name)
+    found = try_to_load_from_cache(name, file, cache_dir=cache, revision=revision)
+    return cache, Path(found) if isinstance(found, str) else None
+
+
+def held_of(cache: Path, name: str) -> str:
+    """What the cache holds of a model: its revisions, or else models with a similar name.
+
+    Part of a sentence, with a comma before; empty when it holds neither.
+    """
+    folder = cache / f"models--{name.replace('/', '--')}"
+    commits = sorted(path.name for path in folder.glob("snapshots/*"))
+    refs = {path.read_text().strip(): path.name for path in sorted(folder.glob("refs/*"))}
+    if commits:
+        named = [f"{one} ({refs[one]})" if one in refs else one for one in commits]
+        return f", which holds of it: {', '.join(named)}"
+    ids = [
+        path.name.removeprefix("models--").replace("--", "/", 1) for path in cache.glob("models--*")
+    ]
+    close = difflib.get_close_matches(name, ids, n=3, cutoff=0.7)
+    return f", which holds: {', '.join(close)}" if close else ""
 
 
 def _missing(folder: Path, needs: Sequence[str]) -> list[str]:

@@ -10,12 +10,15 @@ import numpy as np
 from dagster import ResourceDependency
 from PIL.Image import Image
 
-from dnd_assets.errors import StudyError, not_found
+from dnd_assets.errors import MissingError, StudyError, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import (
     PACKAGE,
+    Checkpoint,
     download_command,
     file_hash,
+    held_of,
+    hub_file,
     local_path,
     quiet,
     resolve,
@@ -23,6 +26,7 @@ from resources.checkpoints import (
 )
 from resources.compute import Compute, load_once
 from resources.image_text import Embeddings, ImageTextEncoder
+from resources.model import ModelPart, find_part
 from resources.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,10 +49,12 @@ class _Weights:
         content: hash of all that decides an embedding, not of the place.
         file: weights of an architecture; a folder brings its own.
         tag: the preprocessing that belongs to these weights.
+        found: where they lie.
     """
 
     model: str
     content: str
+    found: Checkpoint
     file: Path | None = None
     tag: str = ""
 
@@ -61,12 +67,14 @@ class OpenClip(ImageTextEncoder):
             that holds `open_clip_config.json` and its weights.
         pretrained: tag of an architecture's weights (`openai`), or a weights file; not used
             for a folder.
+        revision: branch, tag or commit of the hub model that the weights come from.
         base: folder that relative paths start from.
         compute: device and precision.
     """
 
     model: str
     pretrained: str = ""
+    revision: str | None = None
     base: str | None = None
     compute: ResourceDependency[Compute]
 
@@ -74,14 +82,28 @@ class OpenClip(ImageTextEncoder):
         """Architecture and tag, or the folder."""
         return " ".join(filter(None, (self.model, self.pretrained)))
 
-    def check(self) -> None:
+    def check(self) -> Checkpoint:
         """Find the weights without loading them.
 
         Raises:
             StudyError: when they are not on this machine, naming the command that gets them, or
                 when the architecture or tag is unknown, naming the nearest.
         """
-        self._find()
+        found = self._find()
+        _tokenizer_files(found)
+        return found.found
+
+    def parts(self) -> list[ModelPart]:
+        """The weights, and the tokenizer where it is a hub model of its own."""
+        repository = _repository(self.model, self.pretrained)
+        weights = find_part(self.title(), lambda: self._find().found, "", "revision", repository)
+        if not weights.present:
+            return [weights]
+        found = self._find()
+        named = _tokenizer_name(found)
+        if not named or found.file is None:
+            return [weights]
+        return [weights, find_part(named, lambda: _tokenizer_files(found), "tokenizer")]
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the encoder that may change an embedding."""
@@ -140,15 +162,15 @@ class OpenClip(ImageTextEncoder):
 
         architecture = name.replace("/", "-")
         if architecture in open_clip.list_models():
-            return _named(architecture, self.pretrained, self.base)
+            return _named(architecture, self.pretrained, self.base, self.revision)
         if "/" in name:
             return self._folder(name)
         advice = "Give an architecture of open_clip, or the folder of a model."
         raise not_found("CLIP architecture", name, open_clip.list_models(), advice)
 
     def _folder(self, name: str) -> _Weights:
-        found = resolve(name, None, self.base, _NEEDS)
-        return _Weights(f"{_LOCAL}{found.folder}", found.fingerprint()["files"])
+        found = resolve(name, self.revision, self.base, _NEEDS)
+        return _Weights(f"{_LOCAL}{found.folder}", found.fingerprint()["files"], found)
 
     def _load(self) -> "_Encoder":
         found = self._find()
@@ -188,49 +210,85 @@ class _Encoder:
         return vectors
 
 
-def _named(architecture: str, pretrained: str, base: str | None) -> _Weights:
+def _named(architecture: str, pretrained: str, base: str | None, revision: str | None) -> _Weights:
     """Weights of a named architecture: a file, or a tag whose file is in the local cache."""
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained in tags:
-        file = _cached(architecture, pretrained)
+        found = _cached(architecture, pretrained, revision)
+        file = found.folder / found.only[0]
         content = digest([architecture, pretrained, file_hash(file)])
-        return _Weights(architecture, content, file, pretrained)
+        return _Weights(architecture, content, found, file, pretrained)
     path = local_path(pretrained, base) if pretrained else None
     if path is None or not (path.is_file() or path.suffix):
         raise not_found(f"weights of {architecture}", pretrained, tags, "Set clip.pretrained.")
     file = resolve_file(pretrained, base)
-    return _Weights(architecture, digest([architecture, "", file_hash(file)]), file)
+    if revision:
+        raise StudyError(
+            f"clip.revision = {revision!r} pins a hub model, but clip.pretrained names the file "
+            f"{file}, which is known by its bytes. Leave `revision` out."
+        )
+    found = Checkpoint.of_file(file, pretrained)
+    return _Weights(architecture, digest([architecture, "", file_hash(file)]), found, file)
 
 
-def _cached(architecture: str, tag: str) -> Path:
+def _cached(architecture: str, tag: str, revision: str | None) -> Checkpoint:
     """The weights file of a tag, from the cache of the Hugging Face hub or of open_clip.
 
     Raises:
-        StudyError: when it was never downloaded.
+        MissingError: when it was never downloaded.
     """
     import open_clip
-    from huggingface_hub import constants, try_to_load_from_cache
 
     config = open_clip.get_pretrained_cfg(architecture, tag)
     repository, _, name = str(config.get("hf_hub", "")).rpartition("/")
     names = [str(Path(name).with_suffix(".safetensors")), name] if name else _FILES
-    cache = Path(constants.HF_HUB_CACHE)
+    place = Path.home() / ".cache" / "clip" / str(config.get("url", "")).rpartition("/")[2]
     for file in names if repository else ():
-        found = try_to_load_from_cache(repository, file, cache_dir=cache)
-        if isinstance(found, str):
-            return Path(found)
-    url = str(config.get("url", ""))
-    old = Path.home() / ".cache" / "clip" / url.rpartition("/")[2]
-    if not repository and old.is_file():
-        return old
+        place, found = hub_file(repository, file, revision)
+        if found is not None:
+            return Checkpoint.of_file(found, repository)
+    if not repository and place.is_file():
+        return Checkpoint.of_file(place, place.name)
     command = f'python -c "import open_clip; open_clip.create_model({architecture!r}, {tag!r})"'
-    raise StudyError(
-        f"weights {tag!r} of {architecture} are not on this machine; looked in "
-        f"{cache if repository else old}. Studies never download: run "
-        f"`{download_command(repository, file=names[0]) if repository else command}` once."
+    if repository:
+        command = download_command(repository, revision, names[0])
+    at = f" at revision {revision!r}" if revision else ""
+    raise MissingError(
+        f"weights {tag!r} of {architecture}{at} are not on this machine; looked in {place}"
+        f"{held_of(place, repository) if repository else ''}. Studies never download: run "
+        f"`{command}` once.",
+        command,
     )
+
+
+def _repository(architecture: str, tag: str) -> str:
+    """The hub model that holds a tag's weights; the architecture's own name where there is none."""
+    import open_clip
+
+    if tag not in open_clip.list_pretrained_tags_by_model(architecture):
+        return architecture
+    config = open_clip.get_pretrained_cfg(architecture, tag)
+    return str(config.get("hf_hub", "")).rpartition("/")[0] or architecture
+
+
+def _tokenizer_name(found: _Weights) -> str | None:
+    """The hub model whose tokenizer an architecture takes; None for CLIP's own."""
+    import open_clip
+
+    name: str | None = open_clip.get_model_config(found.model)["text_cfg"].get("hf_tokenizer_name")
+    return name
+
+
+def _tokenizer_files(found: _Weights) -> Checkpoint | None:
+    """The tokenizer of a named architecture, where it is a hub model of its own.
+
+    Raises:
+        MissingError: when it is not on this machine.
+    """
+    name = _tokenizer_name(found) if found.file is not None else None
+    return resolve(name, needs=("tokenizer_config.json",)) if name else None
 
 
 def _preprocessing(found: _Weights) -> dict[str, Any]:
@@ -249,8 +307,8 @@ def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
     import open_clip
     from open_clip.tokenizer import HFTokenizer
 
+    named = _tokenizer_name(found)
     text = open_clip.get_model_config(found.model)["text_cfg"]
-    named = text.get("hf_tokenizer_name")
     folder = Path(found.model.removeprefix(_LOCAL))
     if found.file is None and not named and (folder / "tokenizer_config.json").is_file():
         own: Callable[[list[str]], torch.Tensor] = HFTokenizer(
@@ -258,7 +316,6 @@ def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
         )
         return own
     extra = {"local_files_only": True} if named else {}
-    if named and found.file is not None:
-        resolve(named, needs=("tokenizer_config.json",))
+    _tokenizer_files(found)
     tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(found.model, **extra)
     return tokenizer

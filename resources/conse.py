@@ -1,6 +1,7 @@
 """ConSE: an image-text space from a classifier and a sentence encoder (Norouzi et al. 2014)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from dagster import ResourceDependency
@@ -12,7 +13,8 @@ from dnd_assets.lineage.fingerprint import Json, code_version
 from dnd_assets.methods import conse
 from resources.compute import Compute, load_once
 from resources.image_text import Embeddings, ImageTextEncoder
-from resources.networks import TargetModel, find_source
+from resources.model import ModelPart
+from resources.networks import TargetModel, find_source, source_part
 from resources.progress import Progress
 from resources.sentence_encoder import SentenceEncoder
 from resources.targets import TargetNetworks
@@ -28,7 +30,7 @@ class Conse(ImageTextEncoder):
             knows the names of its classes.
         classifier_weights: a weights file, where the source needs one.
         sentences: folder or hub id of the sentence encoder.
-        revision: commit of a hub id.
+        revision: branch, tag or commit of that hub id.
         top: T, classes that stand for a picture.
         base: folder that relative paths start from.
         cards: folder that keeps what was learned of the classifier; None keeps it in memory.
@@ -56,6 +58,11 @@ class Conse(ImageTextEncoder):
         """
         find_source(self._spec(), self.base)
         self._sentences().check()
+
+    def parts(self) -> list[ModelPart]:
+        """The classifier, whose source pins it, and the sentence encoder."""
+        classifier = source_part(self._spec(), self.base, role="classifier", pin="classifier")
+        return [classifier, *(replace(one, role="sentences") for one in self._sentences().parts())]
 
     def fingerprint(self) -> dict[str, Json]:
         """Both models, and how many classes stand for a picture."""

@@ -5,24 +5,26 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
-from dagster import ConfigurableResource, ResourceDependency
+from dagster import ResourceDependency
 
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, code_version, digest
 from resources import teacher_forcing
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
+from resources.model import Model
 from resources.teacher_forcing import log_likelihood
 
 _NEEDS: Final = ("config.json", "*.safetensors", "tokenizer_config.json")
 
 
-class LanguageModel(ConfigurableResource):  # type: ignore[type-arg]
+class LanguageModel(Model):
     """A causal language model in the transformers format, with its tokenizer.
 
     Attributes:
-        model: a folder, `package:…` or hub id in the local cache.
-        revision: commit of a hub id.
+        model: a folder, `package:…` or hub id in the local cache, `org/name` or
+            `org/name@revision`.
+        revision: branch, tag or commit of a hub id.
         base: folder that relative paths start from.
         compute: device and precision.
     """
@@ -31,6 +33,10 @@ class LanguageModel(ConfigurableResource):  # type: ignore[type-arg]
     revision: str | None = None
     base: str | None = None
     compute: ResourceDependency[Compute]
+
+    def title(self) -> str:
+        """The model."""
+        return self.model
 
     def check(self) -> Checkpoint:
         """Find the checkpoint without loading it.

@@ -36,7 +36,7 @@ _SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
 _TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
-    "removed", "work",
+    "removed", "work", "models",
 )  # fmt: skip
 _KEYED = {
     "products": ("key",),
@@ -45,6 +45,7 @@ _KEYED = {
     "providers": ("provider",),
     "images": ("hash", "path"),
     "llm_calls": ("request_hash",),
+    "models": ("run", "study", "asset", "role", "part", "source"),
 }
 """Primary keys; a later row with the same key replaces the earlier one."""
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "160MB", "threads": 2}

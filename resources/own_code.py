@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dnd_assets.errors import StudyError, not_found
+from dnd_assets.errors import StudyError, nearest, not_found
 from dnd_assets.lineage.fingerprint import source_version
 
 
@@ -100,7 +101,21 @@ def _spec(path: str) -> ModuleSpec | None:
 
 
 def _not_importable(path: str, source: str, problem: object) -> StudyError:
+    close = ", ".join(nearest(path, beside)) if (beside := _modules_beside(path)) else ""
     return StudyError(
-        f"cannot import {path!r} of {source} ({problem}). Install its package, put its folder on "
-        "PYTHONPATH, or its file beside the study."
+        f"cannot import {path!r} of {source} ({problem}){close and f'; nearest: {close}'}. Install "
+        "its package, put its folder on PYTHONPATH, or its file beside the study."
     )
+
+
+def _modules_beside(path: str) -> list[str]:
+    """The modules of the innermost package of a dotted path that exists; no code of it is run."""
+    package, _, _ = path.rpartition(".")
+    if not package:
+        return [one.name for one in pkgutil.iter_modules() if not one.name.startswith("_")]
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
+    places = found.submodule_search_locations if found is not None else None
+    return [f"{package}.{one.name}" for one in pkgutil.iter_modules(places)] if places else []

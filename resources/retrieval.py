@@ -14,7 +14,7 @@ from dnd_assets.lineage.fingerprint import Json
 from resources.captioner import Captioner
 from resources.collection import CaptionedCollection
 from resources.compute import in_order
-from resources.model import Model
+from resources.model import Model, ModelPart, find_part
 from resources.progress import Progress
 from resources.text_to_image import Painting, PaintRequest, TextToImage
 
@@ -31,6 +31,10 @@ class _Retrieval(Model):
     def check(self) -> object:
         """Read the tables."""
         return self.collection.entries()
+
+    def parts(self) -> list[ModelPart]:
+        """The collection alone: its image-text encoder is listed by itself."""
+        return [find_part(self.title(), self.check)]
 
     def fingerprint(self) -> dict[str, Json]:
         """The collection, and the space in which its pictures and captions are near."""

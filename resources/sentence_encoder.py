@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from dagster import ConfigurableResource, ResourceDependency
+from dagster import ResourceDependency
 from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
@@ -18,6 +18,7 @@ from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.methods.bertscore import Tokens
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
+from resources.model import Model
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +29,13 @@ _LIMITS: Final = "sentence_bert_config.json"
 _MEAN: Final = "pooling_mode_mean_tokens"
 
 
-class SentenceEncoder(ConfigurableResource):  # type: ignore[type-arg]
+class SentenceEncoder(Model):
     """A BERT-like encoder in the transformers format, with its tokenizer.
 
     Attributes:
-        model: a folder, `package:…` or hub id in the local cache.
-        revision: commit of a hub id.
+        model: a folder, `package:…` or hub id in the local cache, `org/name` or
+            `org/name@revision`.
+        revision: branch, tag or commit of a hub id.
         base: folder that relative paths start from.
         batch_size: texts in a batch; it changes no vector by more than 1e-6.
         exact: on the CPU, encode each text by itself, so that no bit depends on the others; takes
@@ -50,14 +52,20 @@ class SentenceEncoder(ConfigurableResource):  # type: ignore[type-arg]
     layer: int | None = None
     compute: ResourceDependency[Compute]
 
-    def check(self) -> None:
+    def title(self) -> str:
+        """The model."""
+        return self.model
+
+    def check(self) -> Checkpoint:
         """Find the encoder without loading it.
 
         Raises:
             StudyError: when it is not on this machine, naming the command that gets it, or when
                 it does not take the mean over tokens.
         """
-        _check_pooling(self._find())
+        found = self._find()
+        _check_pooling(found)
+        return found
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the encoder that may change a vector."""
@@ -115,8 +123,7 @@ class SentenceEncoder(ConfigurableResource):  # type: ignore[type-arg]
         return resolve(self.model, self.revision, self.base, _NEEDS)
 
     def _load(self) -> "_Encoder":
-        found = self._find()
-        _check_pooling(found)
+        found = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
         key = ("sentences", found.fingerprint()["files"], str(device), str(dtype))
         return load_once(key, lambda: _Encoder(found, device, dtype))

@@ -12,7 +12,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Annotated, TypeVar, cast
 
-from dagster import ConfigurableResource
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from dnd_assets.lineage.fingerprint import Json, code_version
@@ -30,6 +29,7 @@ from resources.llm import (
     read_key,
     request_hash,
 )
+from resources.model import Model, ModelPart, built_in, server_part
 
 Answer = TypeVar("Answer")
 
@@ -63,7 +63,7 @@ OnEach = Callable[[int, Summary], None]
 """Told the position and summary of each unit as it ends, from the calling thread."""
 
 
-class Summariser(ConfigurableResource):  # type: ignore[type-arg]
+class Summariser(Model):
     """Base of all summarisers: captions in, candidate concepts out."""
 
     def summarise(
@@ -116,6 +116,10 @@ class Summariser(ConfigurableResource):  # type: ignore[type-arg]
         """
         return {}
 
+    def parts(self) -> list[ModelPart]:
+        """No file at all, unless a language model does the work."""
+        return [built_in(self.title())]
+
     def fingerprint(self) -> dict[str, Json]:
         """Everything that changes the answers, as JSON; no key."""
         raise NotImplementedError
@@ -134,6 +138,10 @@ class Summariser(ConfigurableResource):  # type: ignore[type-arg]
 class ConsensusSummariser(Summariser):
     """The words and short phrases that most captions share; no language model."""
 
+    def title(self) -> str:
+        """What it does."""
+        return "consensus of the captions"
+
     def fingerprint(self) -> dict[str, Json]:
         """The code that finds the consensus."""
         return {"kind": "consensus", "code": code_version(concepts)}
@@ -147,6 +155,10 @@ class CaptionsAsConcepts(Summariser):
 
     Gives as many candidates as there are distinct captions, whatever `n` is.
     """
+
+    def title(self) -> str:
+        """What it does."""
+        return "the captions themselves"
 
     def fingerprint(self) -> dict[str, Json]:
         """The code that cleans captions."""
@@ -242,6 +254,14 @@ class ChatSummariser(Summariser):
                         calls[name] = self._purse().estimate(body)
                         answer = _supposed(name, body, unit)
         return calls
+
+    def title(self) -> str:
+        """Model and server."""
+        return f"{self.model} at {self.base_url}"
+
+    def parts(self) -> list[ModelPart]:
+        """The model, which runs at its server."""
+        return [server_part(self.model, self.base_url, self.check, key=self.api_key_env)]
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, temperature, and the code of prompts and dialogue."""

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,10 @@ from PIL.Image import Image
 from dnd_assets.errors import StudyError, nearest, not_found
 from dnd_assets.files import write_atomic
 from dnd_assets.lineage.fingerprint import Json, canonical, code_version, digest
+from resources.checkpoints import split_revision
 from resources.compute import Compute, load_once
-from resources.networks import Network, Source, TargetModel, find_source
+from resources.model import ModelPart
+from resources.networks import Network, Source, TargetModel, find_source, source_part
 from resources.progress import Progress
 
 if TYPE_CHECKING:
@@ -296,6 +298,10 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         rows = self.compute.in_batches(images, run, batch_size, pad=True, exact=True)
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
+    def parts(self) -> list[ModelPart]:
+        """What each network is loaded from, in the order of `models`."""
+        return [replace(source_part(one, self.base), role=one.name) for one in self.models]
+
     def fingerprint(self, model: str) -> dict[str, Json]:
         """Everything about a network that may change an activation; its place on disk does not."""
         return self._card(model).fingerprint
@@ -391,7 +397,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         source = find_source(spec, self.base)
         kind, _, rest = spec.source.partition(":")
         identity = {
-            "source": kind if kind == "hf" else f"{kind}:{rest}",
+            "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
             "files": source.content,
             "code": [source.code, code_version(sys.modules[__name__])],
             "dtype": self.compute.dtype,
@@ -462,6 +468,11 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             "transforms": _description(net.transform),
         }
         return Card(fingerprint, tuple(layers))
+
+
+def _unpinned(kind: str, rest: str) -> str:
+    """A source without its revision: the bytes count, not the commit they came from."""
+    return split_revision(rest)[0] if kind == "timm" else rest
 
 
 def _blank(net: Network) -> "Tensor":

@@ -13,6 +13,7 @@ from PIL.Image import Image, fromarray
 from dnd_assets.known_answers import render, world
 from dnd_assets.lineage.fingerprint import Json, code_version
 from resources.compute import in_order
+from resources.model import ModelPart, built_in
 from resources.progress import Progress
 from resources.text_to_image import Painting, PaintRequest, TextToImage
 
@@ -26,6 +27,10 @@ class WorldPainter(TextToImage):
 
     def check(self) -> None:
         """Nothing can be missing."""
+
+    def parts(self) -> list[ModelPart]:
+        """No file at all."""
+        return [built_in(self.title())]
 
     def fingerprint(self) -> dict[str, Json]:
         """The code of the world and of its renderer."""

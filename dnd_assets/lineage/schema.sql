@@ -55,6 +55,13 @@ CREATE TABLE IF NOT EXISTS work (
 );
 COMMENT ON TABLE work IS 'What a run really did to compute an asset: forward passes, captions, calls, pictures.';
 
+CREATE TABLE IF NOT EXISTS models (
+  run VARCHAR, study VARCHAR, asset VARCHAR, role VARCHAR, part VARCHAR, source VARCHAR,
+  revision VARCHAR, bytes BIGINT, licence VARCHAR, server VARCHAR,
+  PRIMARY KEY (run, study, asset, role, part, source)
+);
+COMMENT ON TABLE models IS 'Models that an asset was made or reused with in a run: source as the study names it, commit of the hub (or sha256 of the files) that it was found at, size, licence, server.';
+
 CREATE TABLE IF NOT EXISTS llm_calls (
   request_hash VARCHAR PRIMARY KEY, request JSON, response JSON, prompt_tokens BIGINT,
   completion_tokens BIGINT, cost DOUBLE, seconds DOUBLE, status VARCHAR

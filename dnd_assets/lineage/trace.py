@@ -23,17 +23,32 @@ SELECT m.*, p.payload, p.preimage, p.notes FROM materializations m JOIN products
 WHERE m.study = ? AND m.asset = ? AND m.unit = ?
 ORDER BY m.recorded_at DESC, m.run DESC LIMIT 1
 """
+_MODELS = """
+SELECT role, part, source, revision, bytes, licence, server FROM models
+WHERE run = ? AND study = ? AND asset = ? AND (role <> 'target' OR part = ?)
+ORDER BY role, part, source
+"""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One product behind a label, as it was recorded."""
+    """One product behind a label, as it was recorded.
+
+    Attributes:
+        asset: its name.
+        record: its materialization.
+        payload: its content.
+        preimage: what its key is the hash of.
+        weights: fingerprints of its models, by name.
+        models: where these models came from in that run: source, revision, licence.
+    """
 
     asset: str
     record: Mapping[str, Any]
     payload: Mapping[str, Any]
     preimage: Mapping[str, Any]
     weights: Mapping[str, Any]
+    models: Sequence[Mapping[str, Any]] = ()
 
     def summary(self) -> dict[str, Any]:
         """What made it: key, versions, code, parameters, weights, run, device, seconds."""
@@ -46,6 +61,7 @@ class Step:
             "parameters": self.preimage["parameters"],
             "inputs": self.preimage["inputs"],
             "weights": self.weights,
+            "models": [dict(one) for one in self.models],
         }
 
 
@@ -128,7 +144,8 @@ def _step(query: Query, study: str, asset: str, unit: str, version: str) -> Step
     row = rows[0]
     preimage = json.loads(row.pop("preimage"))
     payload = json.loads(row.pop("payload"))
-    return Step(asset, row, payload, preimage, _weights(query, preimage["weights"]))
+    models = query(_MODELS, [row["run"], study, asset, row["model"]])
+    return Step(asset, row, payload, preimage, _weights(query, preimage["weights"]), models)
 
 
 def _weights(query: Query, providers: Mapping[str, str]) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""Under which licence a model was published, as far as this machine can tell.
+
+First its own word: the front matter of the model card beside its files, or the metadata of the
+package that ships it. A model that is not here yet, or whose card says nothing, is looked up in a
+small table. What neither knows is `unknown`; nothing is asked of any server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
+from pathlib import Path
+from typing import Any, Final
+
+from resources.checkpoints import PACKAGE, Checkpoint, split_revision
+
+UNKNOWN: Final = "unknown"
+
+KNOWN: Final[Mapping[str, str]] = {
+    # Model cards at https://huggingface.co/<id>, field `license` of the front matter.
+    "Salesforce/blip-image-captioning-base": "bsd-3-clause",
+    "CompVis/stable-diffusion-v1-4": "creativeml-openrail-m",
+    "Qwen/Qwen3-VL-8B-Instruct": "apache-2.0",
+    "stabilityai/sdxl-turbo": "sai-nc-community",
+    "sentence-transformers/all-mpnet-base-v2": "apache-2.0",
+    "openai-community/gpt2": "mit",
+    "facebook/dinov2-base": "apache-2.0",
+    "timm/vit_base_patch32_clip_224.openai": "apache-2.0",
+    # https://github.com/CSAILVision/places365, README, "Acknowledgements and License"
+    "resnet18_places365.pth.tar": "cc-by",
+    "resnet50_places365.pth.tar": "cc-by",
+    "alexnet_places365.pth.tar": "cc-by",
+    "densenet161_places365.pth.tar": "cc-by",
+    # torchvision names this address for its SWAG weights; its README, "Pre-trained Model License"
+    "https://github.com/facebookresearch/SWAG/blob/main/LICENSE": "cc-by-nc-4.0",
+}
+"""Licences by hub id, file name or address."""
+_LONGEST: Final = 60
+
+
+def licence_of(found: Checkpoint) -> str:
+    """The licence of model files that are here: their card's, their package's, or the table's."""
+    alone = found.only and found.revision is None  # what lies beside a file may be anything
+    card = "" if alone else _card(found.folder)
+    if card:
+        return card
+    if found.source.startswith(PACKAGE):
+        return package_licence(
+            found.source.removeprefix(PACKAGE).partition("/")[0].partition(".")[0]
+        )
+    return known_licence(found.source)
+
+
+def known_licence(name: str) -> str:
+    """The licence that the table has for a hub id, a path or an address."""
+    asked = split_revision(name)[0]
+    return KNOWN.get(asked) or KNOWN.get(asked.rpartition("/")[2]) or UNKNOWN
+
+
+def package_licence(module: str) -> str:
+    """The licence in the metadata of the package that provides a module."""
+    names = packages_distributions().get(module, [module])
+    try:
+        told = metadata(names[0])
+    except PackageNotFoundError:
+        return UNKNOWN
+    classified = [
+        line.rpartition(" :: ")[2]
+        for line in told.get_all("Classifier") or []
+        if line.startswith("License :: ")
+    ]
+    for text in (told["License-Expression"], told["License"], *classified):
+        if text and text.strip() and text.lower() != UNKNOWN and len(text) <= _LONGEST:
+            return str(text).strip()
+    return UNKNOWN
+
+
+def _card(folder: Path) -> str:
+    """What the front matter of a model card says; empty when there is none or it says nothing."""
+    file = folder / "README.md"
+    if not file.is_file():
+        return ""
+    from huggingface_hub.repocard import metadata_load
+    from yaml import YAMLError
+
+    try:
+        told: dict[str, Any] = metadata_load(file) or {}
+    except (OSError, ValueError, YAMLError):
+        return ""
+    name = told.get("license")
+    if name in ("other", None):
+        name = told.get("license_name") or name
+    text = ", ".join(map(str, name)) if isinstance(name, list) else str(name or "")
+    return re.sub(r"\s+", " ", text)[:_LONGEST]
