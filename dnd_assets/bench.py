@@ -15,6 +15,7 @@ from resources.chat_captioner import ChatCaptioner
 from resources.clip import OpenClip
 from resources.collection import CaptionedCollection
 from resources.compute import Compute
+from resources.concept_captioner import ConceptCaptioner
 from resources.conse import Conse
 from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
@@ -64,6 +65,8 @@ def _captioner(study: Study, home: Path, compute: Compute, clip: ImageTextEncode
             return RetrievalCaptioner(collection=_collection(study, home, clip))
         case "chat":
             return ChatCaptioner(**settings)
+        case "concepts":
+            return ConceptCaptioner(**settings, base=base, encoder=clip)
         case "vlm":
             return VlmCaptioner(**settings, base=base, compute=compute)
         case "blip2":

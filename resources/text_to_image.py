@@ -104,14 +104,18 @@ class DiffusersTextToImage(TextToImage):
         """Find the checkpoint without loading it.
 
         Raises:
-            StudyError: when it is not on this machine, the scheduler is unknown, or DPM-Solver++
-                cannot take the place of the checkpoint's own.
+            StudyError: when it is not on this machine, the scheduler is unknown, DPM-Solver++
+                cannot take the place of the checkpoint's own, or a variant must be chosen.
         """
         if self.scheduler not in _SCHEDULERS:
             close = ", ".join(nearest(self.scheduler, _SCHEDULERS))
             raise StudyError(f"no scheduler {self.scheduler!r}; nearest: {close}. Correct it.")
         needs = _NEEDS if self.variant is None else (_NEEDS[0], f"*/*.{self.variant}.safetensors")
         found = resolve(self.checkpoint, self.revision, self.base, needs)
+        self._fits(found)
+        return found
+
+    def _fits(self, found: Checkpoint) -> None:
         own = _class_of_scheduler(found)
         if self.scheduler == "dpmsolver++" and own.startswith(_OTHER_NOISE):
             raise StudyError(
@@ -119,7 +123,13 @@ class DiffusersTextToImage(TextToImage):
                 "Write text_to_image.scheduler = 'checkpoint', with the steps and the guidance of "
                 "its model card."
             )
-        return found
+        variants = {tuple(path.suffixes[:-1]) for path in found.folder.glob("*/*.safetensors")}
+        if self.variant is None and () not in variants:
+            held = min(variants)[-1].removeprefix(".")
+            raise StudyError(
+                f"{self.checkpoint!r} holds only files of variant {held!r}. Write "
+                f"text_to_image.variant = {held!r}."
+            )
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the painter that may change a picture."""

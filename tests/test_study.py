@@ -268,6 +268,9 @@ def test_an_unknown_key_names_the_nearest_at_every_level(changes, where, near):
         ({"compute__dtype": "float"}, "'float' is not known; nearest: float"),
         ({"summariser__kind": "consens"}, "'consens' is not known; nearest: consensus"),
         ({"dissection__select": "score"}, "'score' is not known; nearest: scores"),
+        ({"captioner__kind": "chatt"}, "captioner.kind: 'chatt' is not known; nearest: chat"),
+        ({"captioner__kind": "blip-2"}, "'blip-2' is not known; nearest: blip2"),
+        ({"text_to_image__kind": "image"}, "'image' is not known; nearest: images"),
         (
             {"models": [model(source="torchvison:resnet18")]},
             "models.0.source: 'torchvison:resnet18' names no source of networks; "
@@ -291,6 +294,33 @@ def test_an_unknown_value_names_the_nearest(changes, found):
         ({"summariser__max_retries": 11}, "summariser.max_retries: 11 is wrong: "),
         ({"text_to_image__guidance": -1.0}, "text_to_image.guidance: -1.0 is wrong: "),
         ({"name": "My study"}, "name: 'My study' is wrong: "),
+        ({"captioner": {"kind": "vlm"}}, "captioner: kind = 'vlm' needs a checkpoint of its own"),
+        (
+            {"captioner": {"kind": "chat", "min_length": 3}},
+            "captioner: min_length is no option of kind = 'chat' (it belongs to blip); leave it",
+        ),
+        (
+            {"captioner": {"model": "gpt-4o"}},
+            "captioner: model is no option of kind = 'blip' (it belongs to chat); leave it out",
+        ),
+        ({"captioner": {"kind": "concepts"}}, "captioner: kind = 'concepts' needs a file"),
+        (
+            {"captioner": {"kind": "concepts", "concepts": "a.txt", "prompt": "a thing"}},
+            "captioner: the prompt template 'a thing' has no {concept}",
+        ),
+        (
+            {"text_to_image": {"kind": "images", "steps": 4}},
+            "text_to_image: steps is no option of kind = 'images' (it belongs to diffusers)",
+        ),
+        (
+            {"text_to_image": {"kind": "images", "max_cost": 1.0}},
+            "text_to_image: max_cost needs price_per_picture too",
+        ),
+        (
+            {"summariser__max_cost": 1.0, "summariser__price_prompt": 0.1},
+            "summariser: max_cost needs price_completion too",
+        ),
+        ({"summariser__price_prompt": -1.0}, "summariser.price_prompt: -1.0 is wrong: "),
         ({"name": ""}, "name: '' is wrong: "),
         ({"models": []}, "models: [] is wrong: "),
         ({"models": [model(layers=[])]}, "models.0.layers: [] is wrong: "),

@@ -110,28 +110,15 @@ def stable_diffusion(folder: Path, safety_threshold: float | None = None) -> Pat
     The checker blanks a picture whose similarity with a fixed direction exceeds the threshold.
     """
     from diffusers import (
-        AutoencoderKL,
         PNDMScheduler,
         StableDiffusionPipeline,
         UNet2DConditionModel,
     )
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextModel
 
     torch.manual_seed(3)
     tokenizer = _clip_tokenizer()
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=48,
-        projection_dim=16,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_factor=20.0,
-    )
+    text = _clip_text(tokenizer, layers=1)
     unet = UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
@@ -144,14 +131,7 @@ def stable_diffusion(folder: Path, safety_threshold: float | None = None) -> Pat
         attention_head_dim=2,
         norm_num_groups=4,
     )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=16,
-    )
+    vae = _vae()
     scheduler = PNDMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -173,6 +153,162 @@ def stable_diffusion(folder: Path, safety_threshold: float | None = None) -> Pat
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def sdxl_turbo(folder: Path, variant: str | None = None) -> Path:
+    """A Stable Diffusion XL with the scheduler of SDXL-Turbo; two text encoders, 16x16 pictures.
+
+    With a variant, as the hub holds them, the files are of that precision only.
+    """
+    from diffusers import (
+        EulerAncestralDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(11)
+    tokenizer = _clip_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        attention_head_dim=(2, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        transformer_layers_per_block=(1, 1),
+        projection_class_embeddings_input_dim=16 + 6 * 4,
+        cross_attention_dim=32,
+        norm_num_groups=4,
+    )
+    pipeline = StableDiffusionXLPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_clip_text(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_text(tokenizer)),
+        tokenizer=tokenizer,
+        tokenizer_2=_clip_tokenizer(),
+        unet=unet,
+        scheduler=EulerAncestralDiscreteScheduler(
+            beta_schedule="scaled_linear",
+            beta_start=0.00085,
+            beta_end=0.012,
+            timestep_spacing="trailing",
+        ),
+        add_watermarker=False,
+    )
+    if variant == "fp16":
+        pipeline.to(torch.float16)
+    pipeline.save_pretrained(folder, variant=variant)
+    return folder
+
+
+def latent_consistency(folder: Path) -> Path:
+    """A latent consistency model: four steps, guidance as an input of its UNet."""
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    torch.manual_seed(12)
+    tokenizer = _clip_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        block_out_channels=(16,),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        norm_num_groups=4,
+        time_cond_proj_dim=8,
+    )
+    LatentConsistencyModelPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_clip_text(tokenizer)),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=LCMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def pixart(folder: Path) -> Path:
+    """A PixArt: a transformer for a UNet, a T5 for CLIP; its pictures are 256x256."""
+    from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+    torch.manual_seed(13)
+    letters = [(chr(code), -5.0) for code in range(33, 127)]
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0), *letters]
+    tokenizer = T5Tokenizer(vocab=vocab, extra_ids=0)
+    text = T5Config(
+        vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2
+    )
+    transformer = PixArtTransformer2DModel(
+        sample_size=32,
+        num_layers=1,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        caption_channels=16,
+        in_channels=4,
+        out_channels=8,
+        cross_attention_dim=16,
+        attention_bias=True,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        norm_eps=1e-6,
+        use_additional_conditions=False,
+    )
+    PixArtAlphaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=T5EncoderModel(text),
+        vae=_vae(4),
+        transformer=transformer,
+        scheduler=DPMSolverMultistepScheduler(),
+    ).save_pretrained(folder)
+    return folder
+
+
+def _vae(blocks: int = 2):
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8,) * blocks,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+
+
+def _clip_text(tokenizer, layers: int = 2):
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=48,
+        projection_dim=16,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_factor=20.0,
+    )
 
 
 def vit(folder: Path) -> Path:
