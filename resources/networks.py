@@ -84,6 +84,7 @@ class Network:
         categories: names of the outputs of its last layer, if they are known.
         call: runs the module on (B, 3, H, W).
         prefix_tokens: tokens before the patches of a transformer.
+        class_token: whether the first of them is a class token; registers alone are none.
         weights: hash of all parameters and buffers as built, before they change precision.
     """
 
@@ -92,6 +93,7 @@ class Network:
     categories: list[str] | None = None
     call: Callable[["nn.Module", "Tensor"], Any] = lambda module, pixels: module(pixels)
     prefix_tokens: int = 1
+    class_token: bool = True
     weights: str = ""
 
 
@@ -464,7 +466,8 @@ def _timm(rest: str, base: str | None, weights: str | None) -> Source:
         subset = timm.data.infer_imagenet_subset(module)
         names = timm.data.ImageNetInfo(subset).label_descriptions() if subset else None
         prefix = int(getattr(module, "num_prefix_tokens", 1))
-        return Network(module, transform, names, prefix_tokens=prefix)
+        has_class = getattr(module, "has_class_token", getattr(module, "cls_token", 1) is not None)
+        return Network(module, transform, names, prefix_tokens=prefix, class_token=bool(has_class))
 
     content = file_hash(Path(overlay["file"])) if overlay else ""
     sized = (lambda classes: build(num_classes=classes)) if weights else None

@@ -181,7 +181,9 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         counts = {path: self.units(model, path) for path in layers}
 
         def reader(how: str) -> "Read":
-            return lambda out: stabilise(pool(out, how, _prefix(out, net))).cpu().numpy()
+            return lambda out: (
+                stabilise(pool(out, _pooling(how, out, net), _prefix(out, net))).cpu().numpy()
+            )
 
         rows = self._run(
             net, {p: reader(how) for p, how in layers.items()}, images, batch_size, progress
@@ -554,6 +556,22 @@ def _info(path: str, module: "nn.Module", output: "Tensor | None", net: Network)
     has_map = maps is not None and maps.shape[2] * maps.shape[3] > 1
     units = shape[-1] if len(shape) < 3 else shape[0]
     return LayerInfo(path, kind, units, shape, has_map)
+
+
+def _pooling(how: str, output: "Tensor", net: Network) -> str:
+    """The pooling to use: where registers stand before the patches but no class token, the mean.
+
+    Raises:
+        StudyError: when the class token was asked for that is not there.
+    """
+    if output.ndim != 3 or net.class_token or how not in ("auto", "class_token"):
+        return how
+    if how == "class_token":
+        raise StudyError(
+            "pooling 'class_token' was asked for, but this network has registers and no class "
+            "token; valid here: auto, token_mean, token_max. Set `pooling` of that layer to one."
+        )
+    return "token_mean"
 
 
 def _prefix(output: "Tensor", net: Network) -> int:
