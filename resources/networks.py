@@ -63,6 +63,10 @@ class Network:
     prefix_tokens: int = 1
     weights: str = ""
 
+    def pixels(self, image: Image) -> "Tensor":
+        """A picture of any mode as the network takes it, (3, H, W)."""
+        return self.transform(image.convert("RGB"))
+
 
 @dataclass(frozen=True)
 class Source:

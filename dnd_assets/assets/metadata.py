@@ -46,6 +46,8 @@ def unit_metadata(bench: Workbench, asset: str, announcement: Announcement) -> _
         "device": record.device,
         "seconds": record.seconds,
     }
+    if announcement.peak_memory:
+        shown["peak memory (MB)"] = round(announcement.peak_memory / 1e6)
     if record.reason:
         shown["reason"] = record.reason
     if product.ok:
