@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from dnd_assets.selection import select_units, target_networks
+from dnd_assets.selection import compute_of, select_units, target_networks
 from dnd_assets.study import Study
 from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
@@ -40,8 +40,8 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         home: the state folder.
         log: where progress goes.
     """
-    compute = Compute(device=study.compute.device, dtype=study.compute.dtype)
-    clip = _encoder(study, home, compute)
+    compute = compute_of(study)
+    clip = _encoder(study, home, compute_of(study, "clip"))
     return Workbench(
         study=study,
         home=home,
@@ -49,9 +49,9 @@ def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _:
         store=ArtefactStore(root=str(home / "store")),
         compute=compute,
         targets=target_networks(study, home),
-        captioner=_captioner(study, home, compute, clip),
+        captioner=_captioner(study, home, compute_of(study, "captioner"), clip),
         summariser=_summariser(study),
-        text_to_image=_painter(study, home, compute, clip),
+        text_to_image=_painter(study, home, compute_of(study, "text_to_image"), clip),
         clip=clip,
         sentences=_sentences(study, str(study.folder), compute),
         log=log,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +16,18 @@ from dnd_assets.lineage.records import artefact_row
 from dnd_assets.methods.images import decode, encode_png
 from resources.artefacts import ArtefactStore
 from resources.lineage_db import Lineage
+from resources.prefetch import Lazy
+
+_ENCODERS = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Stored pictures: the pack's file name, SHA-256 and bytes of each picture's PNG."""
+
+    file: str
+    hashes: list[str]
+    sizes: list[int]
 
 
 @dataclass
@@ -47,6 +61,11 @@ class Pictures:
         self._find(hashes)
         return [decode(self._read(name), self.max_pixels) for name in hashes]
 
+    def lazy(self, hashes: Sequence[str]) -> Sequence[Image.Image]:
+        """As `load`, each picture read and decoded when it is asked for, in any thread."""
+        self._find(hashes)
+        return Lazy(hashes, lambda name: decode(self._read(name), self.max_pixels))
+
     def data(self, name: str) -> bytes:
         """The verified bytes of one picture file.
 
@@ -62,15 +81,28 @@ class Pictures:
         Returns:
             The pack's file name and the SHA-256 of each picture's PNG bytes.
         """
-        blobs = [encode_png(image) for image in images]
-        pack, hashes = self.store.put_pack(blobs)
+        packed = self.pack(images)
+        self.record(packed)
+        return packed.file, packed.hashes
+
+    def pack(self, images: Sequence[Image.Image]) -> Packed:
+        """Store pictures as PNG in one pack, in any thread, to be recorded by `record`.
+
+        Compressing takes about as long as painting on a fast card, so threads share it.
+        """
+        with ThreadPoolExecutor(max(1, min(_ENCODERS, len(images)))) as pool:
+            blobs = list(pool.map(encode_png, images))
+        file, hashes = self.store.put_pack(blobs)
+        return Packed(file, hashes, [len(blob) for blob in blobs])
+
+    def record(self, packed: Packed) -> None:
+        """Record a stored pack."""
         rows = [
-            artefact_row(name, pack, "png", len(blob))
-            for name, blob in zip(hashes, blobs, strict=True)
+            artefact_row(name, packed.file, "png", size)
+            for name, size in zip(packed.hashes, packed.sizes, strict=True)
         ]
         self.lineage.commit({"artefacts": rows})
-        self._packs.update(dict.fromkeys(hashes, pack))
-        return pack, hashes
+        self._packs.update(dict.fromkeys(packed.hashes, packed.file))
 
     def _find(self, hashes: Iterable[str]) -> None:
         unknown = [

@@ -8,11 +8,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnd_assets.errors import not_found
-from dnd_assets.study import Study
+from dnd_assets.study import Role, Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.compute import Compute
 from resources.networks import TargetModel
 from resources.targets import LayerInfo, TargetNetworks
+
+
+def compute_of(study: Study, role: Role | None = None) -> Compute:
+    """Where and how a model of the study runs; without a role, any other work."""
+    settings = study.compute
+    return Compute(
+        device=settings.device,
+        dtype=settings.dtype_of(role),
+        compile=settings.compile and role == "text_to_image",
+        workers=settings.workers,
+    )
 
 
 def target_networks(study: Study, home: Path) -> TargetNetworks:
@@ -21,7 +32,7 @@ def target_networks(study: Study, home: Path) -> TargetNetworks:
         models=[TargetModel(**one.model_dump(exclude={"layers"})) for one in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
-        compute=Compute(device=study.compute.device, dtype=study.compute.dtype),
+        compute=compute_of(study, "target"),
     )
 
 

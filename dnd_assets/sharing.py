@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from dnd_assets.files import sha256
 from dnd_assets.lineage.fingerprint import canonical, code_version
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import pooling
+from dnd_assets.pictures import Packed
 from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
 from resources.llm import StoredCall
 from resources.llm_ledger import LineageLedger
 from resources.model import Failure
-from resources.text_to_image import PaintRequest
+from resources.prefetch import behind
+from resources.progress import Progress
+from resources.text_to_image import Painting, PaintRequest
 
 BLOCK = 512
 """Pictures per stored block of vectors, about: whole batches up to this many."""
 _TEXT_BLOCK = 4096
+Pixels = Sequence[Image.Image]
 TEXTS = "text_embeddings"
 """Kind of the vectors of texts."""
 
@@ -111,22 +114,37 @@ def most_paintings(bench: Workbench, units: int) -> int:
 def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintRequest, Any]:
     """A synthetic picture for each (concept, seed): its hash, its pack, whether it was rejected.
 
-    DnD, step 3: the text-to-image model draws each candidate concept.
+    DnD, step 3: the text-to-image model draws each candidate concept. Beside an accelerator the
+    pictures of a batch are compressed and stored while the next batch is being painted.
     """
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
     batch = bench.study.compute.batch.text_to_image
     items = {painting_id(request): request for request in requests}
+    known = at_hand(bench, "painting", provider, sorted(items))
 
-    def work(part: Sequence[str]) -> dict[str, Any]:
-        done = bench.text_to_image.paint([items[item] for item in part], batch)
-        file, hashes = bench.pictures.keep([painting.image for painting in done])
-        return {
-            item: {"image": name, "file": file, "rejected": painting.rejected}
-            for item, name, painting in zip(part, hashes, done, strict=True)
+    def painted(part: Sequence[str]) -> tuple[Sequence[str], list[Painting]]:
+        return part, bench.text_to_image.paint([items[item] for item in part], batch)
+
+    def stored(made: tuple[Sequence[str], list[Painting]]) -> Stored:
+        part, done = made
+        return part, done, bench.pictures.pack([painting.image for painting in done])
+
+    missing = [item for item in sorted(items) if item not in known]
+    made = map(painted, _parts(missing, batch))
+    progress = bench.progress("paintings", len(missing))
+    for part, done, packed in behind(made, stored, threaded=bench.compute.accelerated):
+        bench.pictures.record(packed)
+        found = {
+            item: {"image": name, "file": packed.file, "rejected": painting.rejected}
+            for item, name, painting in zip(part, packed.hashes, done, strict=True)
         }
+        _commit(bench, "painting", provider, found)
+        known |= found
+        progress.advance(len(part))
+    return {items[item]: value for item, value in known.items()}
 
-    found = once(bench, "painting", provider, sorted(items), batch, work)
-    return {items[item]: value for item, value in found.items()}
+
+Stored = tuple[Sequence[str], list[Painting], Packed]
 
 
 def once(
@@ -163,15 +181,19 @@ def gathered(
 
     def keep(done: Mapping[str, Any]) -> None:
         made = {item: value for item, value in done.items() if not isinstance(value, Failure)}
-        rows = [shared_row(kind, provider, item, value) for item, value in made.items()]
-        bench.lineage.commit({"shared": rows})
+        _commit(bench, kind, provider, made)
         known.update(done)
-        bench.count(f"{kind}s", len(made))
         progress.advance(len(done))
 
     if missing:
         work(missing, keep)
     return known
+
+
+def _commit(bench: Workbench, kind: str, provider: str, done: Mapping[str, Any]) -> None:
+    rows = [shared_row(kind, provider, item, value) for item, value in done.items()]
+    bench.lineage.commit({"shared": rows})
+    bench.count(f"{kind}s", len(done))
 
 
 def shared_row(kind: str, provider: str, item: str, value: Any) -> dict[str, Any]:
@@ -236,9 +258,9 @@ def pooled(
     """As `activations`, of any layers of the network; `poolings` is by layer path."""
     providers = {path: _layer_provider(bench, model, path, poolings[path]) for path in needs}
 
-    def run(images: Sequence[Image.Image], names: Sequence[str]) -> Mapping[str, Matrix]:
+    def run(images: Pixels, names: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
         chosen = {path: poolings[path] for path in names}
-        return bench.targets.activations(model, chosen, images, batch)
+        return bench.targets.activations(model, chosen, images, batch, progress)
 
     batch = bench.study.compute.batch.target
     return _vectors(bench, "activations", providers, needs, batch, run, label, "forward passes")
@@ -265,8 +287,8 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
     provider = bench.lineage.provider(bench.clip.fingerprint())
     batch = bench.study.compute.batch.clip
 
-    def run(images: Sequence[Image.Image], _: Sequence[str]) -> Mapping[str, Matrix]:
-        return {"clip": bench.clip.embed_images(images, batch)}
+    def run(images: Pixels, _: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
+        return {"clip": bench.clip.embed_images(images, batch, progress=progress)}
 
     needs = {"clip": images}
     by_name = {"clip": provider}
@@ -309,7 +331,7 @@ def _vectors(
     providers: Mapping[str, str],
     needs: Mapping[str, Iterable[str]],
     batch: int,
-    run: Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, Matrix]],
+    run: Callable[[Pixels, Sequence[str], Progress], Mapping[str, Matrix]],
     label: str,
     work: str,
 ) -> dict[str, tuple[dict[str, int], Matrix]]:
@@ -323,16 +345,11 @@ def _vectors(
     progress = bench.progress(label, len(pending))
     for block in _parts(pending, max(batch, BLOCK // batch * batch)):
         names = [name for name, ids in missing.items() if not ids.isdisjoint(block)]
-        parts: dict[str, list[Matrix]] = {name: [] for name in names}
-        for part in _parts(block, batch):
-            images = bench.pictures.load(part)
-            for name, values in run(images, names).items():
-                parts[name].append(values)
-            bench.count(work, len(part))
-            progress.advance(len(part))
+        found = run(bench.pictures.lazy(block), names, progress)
+        bench.count(work, len(block))
         for name in names:
             rows = [row for row, one in enumerate(block) if one in missing[name]]
-            fresh, values = [block[row] for row in rows], np.concatenate(parts[name])[rows]
+            fresh, values = [block[row] for row in rows], found[name][rows]
             bench.vectors.add(kind, providers[name], fresh, values)
             tables[name].fill(fresh, values)
     return {name: (table.rows, table.values) for name, table in tables.items()}

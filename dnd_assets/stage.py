@@ -20,6 +20,7 @@ from itertools import chain
 from types import ModuleType
 from typing import Any, ClassVar
 
+from dnd_assets.batches import with_batch_sizes
 from dnd_assets.errors import UpstreamError
 from dnd_assets.inventory import used_by
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
@@ -34,6 +35,8 @@ from dnd_assets.lineage.records import (
 )
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.workbench import Workbench
+from resources.loaded import limit_models
+from resources.memory import PeakMemory, in_words
 
 _COMMIT = 256
 """Units recorded together when they are computed."""
@@ -59,11 +62,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Announcement:
-    """One product of one unit, recorded and ready to be shown."""
+    """One product of one unit, recorded and ready to be shown.
+
+    Attributes:
+        peak_memory: bytes that its stage had in use at most until then; 0 when it was reused.
+    """
 
     unit: Unit
     product: Product
     record: Materialization
+    peak_memory: int = 0
 
 
 Results = Iterator[tuple[Work, Outcome]]
@@ -341,8 +349,11 @@ def materialize(
             yield from recorder.reuse({unit: resolved[unit] for unit in part})
         if missing:
             before = Counter(bench.tally)
+            limit_models(bench.study.compute.models_gb)
+            recorder.watch()
             yield from _compute(graph, stage, missing, recorder)
             recorder.tally(bench.tally - before)
+            recorder.sum_up(len(missing))
             bench.lineage.settle()
             graph.forget(stage.name, missing)
 
@@ -369,7 +380,7 @@ def _compute(
     graph: Graph, stage: Stage, missing: Mapping[Unit, Resolved], recorder: _Recorder
 ) -> Iterator[Announcement]:
     """Compute each key once, pass failures of upstream on, record in groups."""
-    bench = graph.bench
+    bench = with_batch_sizes(graph.bench, stage.uses)
     sharers: dict[str, list[Unit]] = {}
     for unit, state in missing.items():
         sharers.setdefault(state.key, []).append(unit)
@@ -430,7 +441,37 @@ class _Recorder:
 
     def __init__(self, graph: Graph, stage: Stage, run: str) -> None:
         self._bench, self._stage, self._run = graph.bench, stage, run
-        self._since = time.monotonic()
+        self._since = self._begun = time.monotonic()
+        self._peak: PeakMemory | None = None
+
+    def watch(self) -> None:
+        """Begin to measure time and memory of the computation."""
+        self._since = self._begun = time.monotonic()
+        on_card = "compute" in self._stage.uses
+        cuda = on_card and self._bench.compute.torch_device().type == "cuda"
+        self._peak = PeakMemory(cuda=cuda)
+
+    def sum_up(self, units: int) -> None:
+        """Record and log time and peak memory of the computation of so many units."""
+        if self._peak is None:
+            return
+        seconds, peak = time.monotonic() - self._begun, self._peak.bytes
+        place = "on the card" if self._peak.cuda else "of the process"
+        self._bench.log(
+            f"{self._stage.name}: {units:,} units in {seconds:,.1f} s, {seconds / units:.3g} s "
+            f"each; peak memory {place} {in_words(peak)}"
+        )
+        row = {
+            "run": self._run,
+            "study": self._bench.study.name,
+            "asset": self._stage.name,
+            "units": units,
+            "seconds": round(seconds, 6),
+            "device": self._device(),
+            "peak_memory": peak,
+            "recorded_at": now(),
+        }
+        self._bench.lineage.commit({"stage_runs": [row]})
 
     def reuse(self, states: Mapping[Unit, Resolved]) -> Iterator[Announcement]:
         """Announce stored products again, in the name of this run."""
@@ -477,14 +518,21 @@ class _Recorder:
             }
         )
         self._since = time.monotonic()
-        return [Announcement(unit, product, records[unit]) for unit, product in products.items()]
+        peak = self._peak.bytes if self._peak is not None and not reused else 0
+        return [
+            Announcement(unit, product, records[unit], peak) for unit, product in products.items()
+        ]
 
     def _materialization(
         self, unit: Unit, product: Product, version: str, reused: bool, seconds: float
     ) -> Materialization:
-        device = self._bench.compute.name() if self._stage.uses else "cpu"
         seconds = 0.0 if reused else seconds
-        return record_of(self._bench, self._run, product, unit, reused, device, seconds, version)
+        return record_of(
+            self._bench, self._run, product, unit, reused, self._device(), seconds, version
+        )
+
+    def _device(self) -> str:
+        return self._bench.compute.name() if self._stage.uses else "cpu"
 
 
 def record_of(

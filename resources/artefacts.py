@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import RLock
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -31,6 +33,7 @@ class ArtefactStore(ConfigurableResource):  # type: ignore[type-arg]
 
     root: str
     _verified: dict[str, Arrays] = PrivateAttr(default_factory=dict)
+    _reading: Any = PrivateAttr(default_factory=RLock)
 
     def path(self, name: str) -> Path:
         """Where the file `name` (`<sha256>.<extension>`) lies."""
@@ -77,11 +80,12 @@ class ArtefactStore(ConfigurableResource):  # type: ignore[type-arg]
 
     def arrays(self, name: str) -> Arrays:
         """The named arrays of a safetensors file; the last few files stay in memory."""
-        if name not in self._verified:
-            while len(self._verified) >= 8:  # bounds memory; a file read again is only slower
-                self._verified.pop(next(iter(self._verified)))
-            self._verified[name] = safetensors.numpy.load(self.get(name))
-        return self._verified[name]
+        with self._reading:  # threads that read ahead often want the same pack
+            if name not in self._verified:
+                while len(self._verified) >= 8:  # bounds memory; a file read again is only slower
+                    self._verified.pop(next(iter(self._verified)))
+                self._verified[name] = safetensors.numpy.load(self.get(name))
+            return self._verified[name]
 
     def put_pack(self, blobs: Sequence[bytes]) -> tuple[str, list[str]]:
         """Store blobs together in one file; returns its name and each blob's SHA-256."""

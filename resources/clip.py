@@ -69,7 +69,7 @@ class OpenClip(ImageTextEncoder):
             for a folder.
         revision: branch, tag or commit of the hub model that the weights come from.
         base: folder that relative paths start from.
-        compute: device and precision.
+        compute: device and precision. Below float32 the towers run under autocast.
     """
 
     model: str
@@ -109,7 +109,7 @@ class OpenClip(ImageTextEncoder):
         """Everything about the encoder that may change an embedding."""
         return {
             "weights": self._find().content,
-            "dtype": self.compute.dtype,
+            "dtype": self.compute.mixed,
             "open_clip": version("open_clip_torch"),
             "torch": version("torch"),
         }
@@ -123,7 +123,9 @@ class OpenClip(ImageTextEncoder):
     ) -> Embeddings:
         """Unit vectors of pictures by the image tower, float32 (N, D)."""
         net = self._load()
-        return self._embed(net, net.pictures, images, batch_size, on_batch, progress)
+        return self._embed(
+            net, net.pictures, images, batch_size, on_batch, progress, prepare=net.pixels
+        )
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
         """Unit vectors of texts, float32 (N, D); texts beyond the context are cut off."""
@@ -138,18 +140,26 @@ class OpenClip(ImageTextEncoder):
         batch_size: int,
         on_batch: Callable[[Sequence[Any], Sequence[Embeddings]], None] | None,
         progress: Progress | None,
+        prepare: Callable[[Image], "torch.Tensor"] | None = None,
     ) -> Embeddings:
         import torch
 
         from dnd_assets.methods.pooling import stabilise
 
         def run(batch: Sequence[Any]) -> list[Embeddings]:
-            with torch.inference_mode():
+            with torch.inference_mode(), self.compute.autocast():
                 vectors = torch.nn.functional.normalize(encode(batch).float(), dim=-1)
             return list(stabilise(vectors).cpu().numpy())
 
         rows = self.compute.in_batches(
-            items, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
+            items,
+            run,
+            batch_size,
+            prepare=prepare,
+            pad=True,
+            exact=True,
+            on_batch=on_batch,
+            progress=progress,
         )
         return np.stack(rows) if rows else np.zeros((0, net.width), np.float32)
 
@@ -174,31 +184,41 @@ class OpenClip(ImageTextEncoder):
 
     def _load(self) -> "_Encoder":
         found = self._find()
-        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
-        key = ("clip", found.content, str(device), str(dtype))
-        return load_once(key, lambda: _Encoder(found, device, dtype))
+        key = ("clip", found.content, str(self.compute.torch_device()), self.compute.channels_last)
+        return load_once(key, lambda: _Encoder(found, self.compute))
 
 
 class _Encoder:
     """A loaded model: turns pictures or texts into vectors (B, D)."""
 
-    def __init__(self, found: _Weights, device: "torch.device", dtype: "torch.dtype") -> None:
+    def __init__(self, found: _Weights, compute: Compute) -> None:
         import open_clip
+        import torch
 
         with quiet("transformers"):
             model, _, self._transform = open_clip.create_model_and_transforms(
                 found.model, str(found.file) if found.file else None, **_preprocessing(found)
             )
             self._tokenize = _tokenizer(found)
-        self._model = model.to(device, dtype).eval().requires_grad_(requires_grad=False)
-        self._device, self._dtype = device, dtype
+        self._compute, self._device = compute, compute.torch_device()
+        self._model = model.to(self._device, torch.float32)
+        self._model.eval().requires_grad_(requires_grad=False)
+        if compute.channels_last:
+            self._model.to(memory_format=torch.channels_last)
         self.width = self.texts(["x"]).shape[1]
 
-    def pictures(self, images: Sequence[Image]) -> "torch.Tensor":
+    def pixels(self, image: Image) -> "torch.Tensor":
+        """A picture as the image tower takes it, (3, H, W)."""
+        found: torch.Tensor = self._transform(image.convert("RGB"))
+        return found
+
+    def pictures(self, batch: Sequence["torch.Tensor"]) -> "torch.Tensor":
+        """Vectors of pictures as `pixels` gives them."""
         import torch
 
-        pixels = torch.stack([self._transform(image.convert("RGB")) for image in images])
-        vectors: torch.Tensor = self._model.encode_image(pixels.to(self._device, self._dtype))
+        vectors: torch.Tensor = self._model.encode_image(
+            self._compute.place(torch.stack(list(batch)))
+        )
         return vectors
 
     def texts(self, texts: Sequence[str]) -> "torch.Tensor":

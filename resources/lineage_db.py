@@ -36,7 +36,7 @@ _SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
 _TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
-    "removed", "work", "models",
+    "removed", "work", "models", "stage_runs",
 )  # fmt: skip
 _KEYED = {
     "products": ("key",),

@@ -96,6 +96,10 @@ class Network:
     class_token: bool = True
     weights: str = ""
 
+    def pixels(self, image: Image) -> "Tensor":
+        """A picture of any mode as the network takes it, (3, H, W)."""
+        return self.transform(image.convert("RGB"))
+
 
 @dataclass(frozen=True)
 class Source:

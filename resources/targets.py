@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Neuron = tuple[str, int]
 """A layer's path and a neuron's index."""
+_CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         models: name, source and weights of each network.
         base: folder that relative paths start from.
         cards: folder that keeps what was learned of each network; None keeps it in memory.
-        compute: device and precision.
+        compute: device and precision. Below float32 networks run under autocast.
     """
 
     models: list[TargetModel]
@@ -181,9 +182,12 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         counts = {path: self.units(model, path) for path in layers}
 
         def reader(how: str) -> "Read":
-            return lambda out: (
-                stabilise(pool(out, _pooling(how, out, net), _prefix(out, net))).cpu().numpy()
-            )
+            def read(out: "Tensor") -> Any:
+                # In float32 first: the mean of a map would be rounded to 16 bits otherwise.
+                pooled = pool(out.float(), _pooling(how, out, net), _prefix(out, net))
+                return stabilise(pooled).cpu().numpy()
+
+            return read
 
         rows = self._run(
             net, {p: reader(how) for p, how in layers.items()}, images, batch_size, progress
@@ -285,10 +289,9 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         net = self._network(model)
 
-        def run(batch: Sequence[Image]) -> list[Array]:
-            pixels = torch.stack([net.transform(image.convert("RGB")) for image in batch])
-            pixels = pixels.to(self.compute.torch_device(), self.compute.torch_dtype())
-            with torch.inference_mode():
+        def run(batch: Sequence["Tensor"]) -> list[Array]:
+            pixels = self.compute.place(torch.stack(list(batch)))
+            with torch.inference_mode(), self.compute.autocast():
                 found = net.call(net.module, pixels)
             scores = getattr(found, "logits", found)
             if not isinstance(scores, torch.Tensor) or scores.ndim != 2:
@@ -297,7 +300,9 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
                 raise StudyError(f"{model!r} returns scores that are NaN or infinite.")
             return list(stabilise(scores.float()).cpu().numpy())
 
-        rows = self.compute.in_batches(images, run, batch_size, pad=True, exact=True)
+        rows = self.compute.in_batches(
+            images, run, batch_size, prepare=net.pixels, pad=True, exact=True
+        )
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
     def parts(self) -> list[ModelPart]:
@@ -352,7 +357,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         linear = {p: m for p, m in net.module.named_modules() if isinstance(m, nn.Linear)}
         handles = [module.register_forward_hook(keep(path)) for path, module in linear.items()]
-        pixels = torch.stack([net.transform(image.convert("RGB")) for image in images])
+        pixels = torch.stack([net.pixels(image) for image in images])
         try:
             self._forward(net, pixels, {})
         finally:
@@ -380,17 +385,25 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
     def _network(self, model: str) -> Network:
         return self._load(model, find_source(self._spec(model), self.base))
 
+    def _channels_last(self, spec: TargetModel) -> bool:
+        """Networks of well-kept libraries bear channels-last memory; others may call `view`."""
+        return self.compute.channels_last and spec.source.partition(":")[0] in _CHANNELS_LAST
+
     def _load(self, model: str, source: Source) -> Network:
+        import torch
+
         spec = self._spec(model)
-        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
+        device, last = self.compute.torch_device(), self._channels_last(spec)
 
         def load() -> Network:
             net = source.build()
             net.weights = _state_hash(net.module)
-            net.module.to(device, dtype).eval().requires_grad_(requires_grad=False)
+            net.module.to(device, torch.float32).eval().requires_grad_(requires_grad=False)
+            if last:
+                net.module.to(memory_format=torch.channels_last)
             return net
 
-        key = (spec.source, spec.weights, self.base, source.content, str(device), str(dtype))
+        key = (spec.source, spec.weights, self.base, source.content, str(device), last)
         return load_once(("target", *key), load)
 
     def _card(self, model: str) -> Card:
@@ -402,7 +415,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
             "files": source.content,
             "code": [source.code, code_version(sys.modules[__name__])],
-            "dtype": self.compute.dtype,
+            "dtype": self.compute.mixed,
             **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
         }
         name = digest(identity)
@@ -436,13 +449,12 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """What `readers` make of the layers' outputs, for each picture."""
         import torch
 
-        def run(batch: Sequence[Image]) -> list[dict[str, Any]]:
-            pixels = torch.stack([net.transform(image.convert("RGB")) for image in batch])
-            outputs = self._forward(net, pixels, readers)
+        def run(batch: Sequence["Tensor"]) -> list[dict[str, Any]]:
+            outputs = self._forward(net, torch.stack(list(batch)), readers)
             return [{p: out[i] for p, out in outputs.items()} for i in range(len(batch))]
 
         return self.compute.in_batches(
-            images, run, batch_size, pad=True, exact=True, progress=progress
+            images, run, batch_size, prepare=net.pixels, pad=True, exact=True, progress=progress
         )
 
     def _forward(
@@ -450,9 +462,13 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
     ) -> dict[str, Any]:
         import torch
 
-        pixels = pixels.to(self.compute.torch_device(), self.compute.torch_dtype())
+        pixels = self.compute.place(pixels)
         square = pixels.shape[-2] == pixels.shape[-1]
-        with torch.inference_mode(), captured(net.module, readers, square) as outputs:
+        with (
+            torch.inference_mode(),
+            self.compute.autocast(),
+            captured(net.module, readers, square) as outputs,
+        ):
             net.call(net.module, pixels)
         return outputs
 

@@ -16,6 +16,7 @@ from dnd_assets.errors import StudyError, nearest
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
+from resources.diffusion_speed import faster
 from resources.model import Model
 from resources.progress import Progress
 
@@ -143,6 +144,7 @@ class DiffusersTextToImage(TextToImage):
             "height": self.height,
             "prompt": self.prompt,
             "dtype": self.compute.dtype,
+            **({"compile": True} if self.compute.compile else {}),
             "diffusers": version("diffusers"),
             "transformers": version("transformers"),
             "torch": version("torch"),
@@ -201,8 +203,8 @@ class DiffusersTextToImage(TextToImage):
         """The pipeline; loaded once for the same files, scheduler, device and precision."""
         found = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
-        name = digest(found.fingerprint())
-        key = (name, self.variant, self.scheduler, str(device), str(dtype))
+        name, compiled = digest(found.fingerprint()), self.compute.compile
+        key = (name, self.variant, self.scheduler, str(device), str(dtype), compiled)
 
         def load() -> Any:
             from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
@@ -221,7 +223,7 @@ class DiffusersTextToImage(TextToImage):
                     )
                 pipeline.to(device)
             pipeline.set_progress_bar_config(disable=True)
-            return _frozen(pipeline)
+            return faster(_frozen(pipeline), self.compute)
 
         return load_once(("text to image", *key), load)
 

@@ -56,6 +56,8 @@ def unit_metadata(
             shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
     if exemplars:
         shown |= _pictures(bench, "exemplars", exemplars, pictures)
+    if announcement.peak_memory:
+        shown["peak memory (MB)"] = round(announcement.peak_memory / 1e6)
     return shown | {
         "status": record.status,
         "reused": record.reused,

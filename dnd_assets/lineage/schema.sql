@@ -62,6 +62,12 @@ CREATE TABLE IF NOT EXISTS models (
 );
 COMMENT ON TABLE models IS 'Models that an asset was made or reused with in a run: source as the study names it, commit of the hub (or sha256 of the files) that it was found at, size, licence, server.';
 
+CREATE TABLE IF NOT EXISTS stage_runs (
+  run VARCHAR, study VARCHAR, asset VARCHAR, units BIGINT, seconds DOUBLE, device VARCHAR,
+  peak_memory BIGINT, recorded_at VARCHAR
+);
+COMMENT ON TABLE stage_runs IS 'How long a run took to compute an asset, for how many units, and the most memory in use meanwhile, in bytes: on CUDA what torch allocated on the card, otherwise what the process held.';
+
 CREATE TABLE IF NOT EXISTS llm_calls (
   request_hash VARCHAR PRIMARY KEY, request JSON, response JSON, prompt_tokens BIGINT,
   completion_tokens BIGINT, cost DOUBLE, seconds DOUBLE, status VARCHAR

@@ -8,6 +8,7 @@ import torch
 
 from dnd_assets.errors import StudyError
 from resources.compute import Compute, load_once
+from resources.loaded import unload_all
 from resources.progress import Progress
 
 
@@ -63,6 +64,7 @@ def test_padded_batches_have_one_shape_and_no_surplus(cpu):
 @pytest.mark.parametrize("pad", [False, True])
 def test_out_of_memory_halves_the_batch_and_goes_on(cpu, error, pad):
     sizes, batches = [], []
+    unload_all()  # of other tests: they would go first
 
     results = cpu.in_batches(
         range(11),

@@ -25,7 +25,7 @@ from tests.processes import CONTEXT, started
 TABLES = {
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
-    "removed", "work", "models", "segments", "schema_version",
+    "removed", "work", "models", "stage_runs", "segments", "schema_version",
 }  # fmt: skip
 VIEWS = {
     "latest", "inputs", "exemplars", "crops", "activating_images", "captions",
