@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc as garbage
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -400,6 +401,36 @@ def layers(
         crops = "yes" if layer.has_map else "no map"
         table.add_row(path, layer.kind, f"{layer.units:,}", shape, crops)
     out.print(table)
+
+
+@app.command()
+def init(
+    network: Annotated[
+        str, typer.Option(help="Its source, such as torchvision:resnet50@IMAGENET1K_V2.")
+    ],
+    images: Annotated[Path, typer.Option(help="Folder of images to probe it with.")],
+    weights: Annotated[Path | None, typer.Option(help="A weights file for it.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
+        "study.toml"
+    ),
+) -> None:
+    """Look at a network and a folder of images, and write a commented study for them.
+
+    Example: dnd init --network efficientnet-lite:efficientnet-lite0 --images photos -o mine.toml
+    """
+    from dnd_assets.starter import init as write_study
+
+    made = write_study(network, images, weights, output, state_folder())
+    layers = ", ".join(f"{layer.path} ({layer.units:,} units)" for layer in made.chosen)
+    out.print(f"{output}: {made.images.files:,} images, {layers}", markup=False)
+    for name, choice in made.sections.items():
+        if choice.missing:
+            err.print(f"{name} is missing: {choice.missing}", style="yellow", markup=False)
+    if made.untrained:
+        err.print(f"network is missing: {made.untrained}", style="yellow", markup=False)
+    named = shlex.quote(str(output))
+    for command in ("doctor", "plan", "run", "labels"):
+        out.print(f"  dnd {command} --study {named}", markup=False)
 
 
 @app.command()
