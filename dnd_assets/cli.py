@@ -218,6 +218,60 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study) -> None:
 
 
 @app.command()
+def export(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; must not exist.")
+    ] = None,
+    study: StudyOption = None,
+    form: Annotated[Literal["csv", "parquet", "jsonl", "hf"], typer.Option("--format", "-f")] = (
+        "csv"
+    ),
+    pictures: Annotated[
+        bool | None,
+        typer.Option(
+            "--pictures/--no-pictures", help="Write pictures, too. Default: only for hf, inside."
+        ),
+    ] = None,
+    dictionary: Annotated[
+        bool, typer.Option("--dictionary", help="Print what every table and column means.")
+    ] = False,
+) -> None:
+    """Labels and every product as tables: CSV, Parquet, JSON lines or a Hugging Face data set.
+
+    `hf` is a folder for datasets.load_dataset("FOLDER", "labels"). Tables of lineage name paths of
+    this machine.
+
+    Example: dnd export --format parquet --output atlas --pictures
+    """
+    if dictionary:
+        from dnd_assets.product_tables import dictionary as describe
+
+        sys.stdout.write(describe())
+        return
+    if output is None:
+        raise typer.BadParameter("a folder is needed: --output atlas")
+    from dnd_assets.export import export as write_tables
+    from dnd_assets.pictures import Pictures
+    from dnd_assets.product_rows import Source
+    from resources.artefacts import ArtefactStore
+    from resources.lineage_db import Lineage
+
+    chosen, home = load_study(study), state_folder()
+    source = Source(Lineage(root=str(home)), chosen.name)
+    store = ArtefactStore(root=str(home / "store"))
+    known = Pictures(source.lineage, store, chosen.probing_set.max_pixels)
+    wanted = form == "hf" if pictures is None else pictures
+    log = partial(err.print, "  ", markup=False, sep="")
+    done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
+    told = f", {done.pictures:,} pictures" if wanted else ""
+    out.print(
+        f"{output}: {len(done.rows):,} tables, {sum(done.rows.values()):,} rows{told}", markup=False
+    )
+    if done.missing:
+        err.print(f"{done.missing:,} pictures are not where they were; see table pictures")
+
+
+@app.command()
 def trace(
     unit: Annotated[str, typer.Argument(help="A unit's key, such as worldnet/head/0.")],
     study: StudyOption = None,
