@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc as garbage
 import json
+import shlex
 import sys
 import time
 from collections.abc import Hashable
@@ -226,6 +227,60 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study) -> None:
 
 
 @app.command()
+def export(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; must not exist.")
+    ] = None,
+    study: StudyOption = None,
+    form: Annotated[Literal["csv", "parquet", "jsonl", "hf"], typer.Option("--format", "-f")] = (
+        "csv"
+    ),
+    pictures: Annotated[
+        bool | None,
+        typer.Option(
+            "--pictures/--no-pictures", help="Write pictures, too. Default: only for hf, inside."
+        ),
+    ] = None,
+    dictionary: Annotated[
+        bool, typer.Option("--dictionary", help="Print what every table and column means.")
+    ] = False,
+) -> None:
+    """Labels and every product as tables: CSV, Parquet, JSON lines or a Hugging Face data set.
+
+    `hf` is a folder for datasets.load_dataset("FOLDER", "labels"). Tables of lineage name paths of
+    this machine.
+
+    Example: dnd export --format parquet --output atlas --pictures
+    """
+    if dictionary:
+        from dnd_assets.product_tables import dictionary as describe
+
+        sys.stdout.write(describe())
+        return
+    if output is None:
+        raise typer.BadParameter("a folder is needed: --output atlas")
+    from dnd_assets.export import export as write_tables
+    from dnd_assets.pictures import Pictures
+    from dnd_assets.product_rows import Source
+    from resources.artefacts import ArtefactStore
+    from resources.lineage_db import Lineage
+
+    chosen, home = load_study(study), state_folder()
+    source = Source(Lineage(root=str(home)), chosen.name)
+    store = ArtefactStore(root=str(home / "store"))
+    known = Pictures(source.lineage, store, chosen.probing_set.max_pixels)
+    wanted = form == "hf" if pictures is None else pictures
+    log = partial(err.print, "  ", markup=False, sep="")
+    done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
+    told = f", {done.pictures:,} pictures" if wanted else ""
+    out.print(
+        f"{output}: {len(done.rows):,} tables, {sum(done.rows.values()):,} rows{told}", markup=False
+    )
+    if done.missing:
+        err.print(f"{done.missing:,} pictures are not where they were; see table pictures")
+
+
+@app.command()
 def trace(
     unit: Annotated[str, typer.Argument(help="A unit's key, such as worldnet/head/0.")],
     study: StudyOption = None,
@@ -409,6 +464,36 @@ def layers(
         crops = "yes" if layer.has_map else "no map"
         table.add_row(path, layer.kind, f"{layer.units:,}", shape, crops)
     out.print(table)
+
+
+@app.command()
+def init(
+    network: Annotated[
+        str, typer.Option(help="Its source, such as torchvision:resnet50@IMAGENET1K_V2.")
+    ],
+    images: Annotated[Path, typer.Option(help="Folder of images to probe it with.")],
+    weights: Annotated[Path | None, typer.Option(help="A weights file for it.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
+        "study.toml"
+    ),
+) -> None:
+    """Look at a network and a folder of images, and write a commented study for them.
+
+    Example: dnd init --network efficientnet-lite:efficientnet-lite0 --images photos -o mine.toml
+    """
+    from dnd_assets.starter import init as write_study
+
+    made = write_study(network, images, weights, output, state_folder())
+    layers = ", ".join(f"{layer.path} ({layer.units:,} units)" for layer in made.chosen)
+    out.print(f"{output}: {made.images.files:,} images, {layers}", markup=False)
+    for name, choice in made.sections.items():
+        if choice.missing:
+            err.print(f"{name} is missing: {choice.missing}", style="yellow", markup=False)
+    if made.untrained:
+        err.print(f"network is missing: {made.untrained}", style="yellow", markup=False)
+    named = shlex.quote(str(output))
+    for command in ("doctor", "plan", "run", "labels"):
+        out.print(f"  dnd {command} --study {named}", markup=False)
 
 
 @app.command()

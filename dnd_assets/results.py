@@ -10,10 +10,10 @@ from typing import Any, Literal
 import pandas as pd
 
 from dnd_assets.errors import not_found
+from dnd_assets.tables import guarded
 from resources.lineage_db import Lineage
 
 Format = Literal["csv", "json", "parquet"]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS = ("unit", "model", "layer", "neuron", "label", "score", "status", "reason", "run")
 
 
@@ -69,6 +69,6 @@ def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Text that a spreadsheet would run as a formula gets an apostrophe before it."""
 
     def plain(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        return guarded(value) if isinstance(value, str) else value
 
     return table.map(plain)

@@ -110,6 +110,17 @@ def read_csv(path: Path) -> CsvTable:
     return CsvTable(path, columns, tuple(lines[1:]))
 
 
+def guarded(text: str) -> str:
+    """Text that no spreadsheet runs: what starts like a formula gets an apostrophe before it.
+
+    So does what starts like a guarded formula, so that `unguarded` gives every text back.
+
+    >>> guarded("=1+1"), guarded("'=1+1"), guarded("it's")
+    ("'=1+1", "''=1+1", "it's")
+    """
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
 def unguarded(text: str) -> str:
     """Text without the apostrophe that keeps a spreadsheet from running it as a formula."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text

@@ -22,8 +22,8 @@ from resources.compute import load_once
 from resources.image_text import ImageTextEncoder
 
 Vectors = NDArray[np.float32]
-_FILE = ("file", "image", "path", "file name")
-_CAPTION = ("caption", "text", "description")
+FILE_COLUMNS = ("file", "image", "path", "file name")
+CAPTION_COLUMNS = ("caption", "text", "description")
 _BATCH = 16
 
 
@@ -119,7 +119,10 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
         path = place / Path(self.tables[number]).expanduser()
         folder = place / Path(self.folders[number]).expanduser() if self.folders else path.parent
         table = read_csv(path)
-        file, caption = table.column(_FILE, "files"), table.column(_CAPTION, "captions")
+        file, caption = (
+            table.column(FILE_COLUMNS, "files"),
+            table.column(CAPTION_COLUMNS, "captions"),
+        )
         found = []
         for line, row in table.rows:
             if not row[caption].strip():
