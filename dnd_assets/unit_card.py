@@ -288,9 +288,9 @@ class Made:
         key: hash of all that decided it.
         data_version: hash of its content.
         code: version of the code.
-        run: the run that recorded it last.
+        run: the run that brought it to the study.
         recorded_at: when.
-        reused: whether that run found it up to date.
+        reused: whether that run found it made already, by another unit or study.
         seconds: what it took.
         device: where it was computed.
         parameters: settings that decided it.
@@ -378,7 +378,7 @@ class UnitCard:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The newest materialization of one product, without its content."""
+    """The newest version of one product as it was first recorded, without its content."""
 
     asset: str
     unit: str
@@ -397,17 +397,24 @@ class Record:
 
 
 _COLUMNS: Final = ", ".join(f"m.{name}" for name in Record.__dataclass_fields__)
+# What a run only announced again is told in the name of the run that brought it.
+_FIRST: Final = (
+    "QUALIFY row_number() OVER (PARTITION BY m.asset, m.unit, m.data_version "
+    "ORDER BY m.recorded_at, m.run) = 1 "
+)
 _NEWEST: Final = (
-    f"SELECT {_COLUMNS} FROM materializations m WHERE study = ? AND unit <> '' "  # noqa: S608
-    "QUALIFY row_number() OVER (PARTITION BY asset, unit ORDER BY recorded_at DESC, run DESC) = 1 "
-    "ORDER BY model, layer, neuron, asset"
+    "WITH newest AS (SELECT asset, unit, key, data_version FROM materializations "  # noqa: S608
+    "WHERE study = ? AND unit <> '' QUALIFY row_number() OVER "
+    "(PARTITION BY asset, unit ORDER BY recorded_at DESC, run DESC) = 1) "
+    f"SELECT {_COLUMNS} FROM materializations m "
+    "JOIN newest n USING (asset, unit, key, data_version) WHERE m.study = ? "
+    f"{_FIRST} ORDER BY m.model, m.layer, m.neuron, m.asset"
 )
 _EARLIER: Final = (
     f"SELECT {_COLUMNS} FROM materializations m "  # noqa: S608 (columns are our own)
     "JOIN (SELECT unnest(?::VARCHAR[]) AS u, unnest(?::VARCHAR[]) AS a, "
     "unnest(?::VARCHAR[]) AS v) w ON m.unit = w.u AND m.asset = w.a AND m.data_version = w.v "
-    "WHERE m.study = ? QUALIFY row_number() OVER "
-    "(PARTITION BY m.asset, m.unit, m.data_version ORDER BY m.recorded_at DESC, m.run DESC) = 1"
+    f"WHERE m.study = ? {_FIRST}"
 )
 
 
@@ -430,7 +437,7 @@ class Cards:
     def records(self) -> dict[str, dict[str, Record]]:
         """The newest product of each unit and asset, by unit and asset, without contents."""
         found: dict[str, dict[str, Record]] = {}
-        for row in self.lineage.query(_NEWEST, [self.study]):
+        for row in self.lineage.query(_NEWEST, [self.study, self.study]):
             found.setdefault(row["unit"], {})[row["asset"]] = Record(**row)
         return found
 
