@@ -11,7 +11,7 @@
   const sides = table.dataset.kind === "sides";
   const names = Object.keys(data.methods);
   const count = data.unit.length;
-  const page = 40;
+  const page = 24;
   const order = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const text = (number) => (number < 0 ? "" : data.texts[number]);
   const layers = [...new Set(data.layer)];
