@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks import damage, edits, faults, repeats, scale, together
+from benchmarks import damage, edits, faults, repeats, report, scale, together
 from benchmarks.setting import Figure, Table, setting
 
 Benchmark = Callable[[Table, Path, float], list[Figure]]
@@ -41,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "repeats": lambda t, f, share: repeats.repeats(t, f),
     "rerun": lambda t, f, share: scale.no_op(t, f),
     "planning": lambda t, f, share: scale.planning(t, f),
+    "report": lambda t, f, share: report.atlas(t, f, 4 * _times(1_000, share)),
 }
 
 

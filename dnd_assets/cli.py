@@ -812,6 +812,47 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
 
 
 @app.command()
+def report(
+    units: Annotated[
+        list[str] | None, typer.Argument(help="Units: keys, prefixes or ranges. Default: all.")
+    ] = None,
+    study: StudyOption = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder: new, empty, or of an earlier report.")
+    ] = Path("atlas"),
+    against: Annotated[
+        str | None,
+        typer.Option(help="A run's id, or the folder of another report, to compare labels with."),
+    ] = None,
+    heat_maps: Annotated[
+        bool,
+        typer.Option(
+            "--heat-maps",
+            help="First compute heat maps of exemplars with the network; they are kept.",
+        ),
+    ] = False,
+) -> None:
+    """Write an atlas of the units: a folder of pages that opens without a server.
+
+    Only what changed since the folder's last report is written.
+
+    Example: dnd report --study known-answers --output atlas --heat-maps
+    """
+    from dnd_assets.bench import build_bench
+    from dnd_assets.report.build import build_report
+
+    bench = build_bench(load_study(study), state_folder(), lambda line: out.print(f"  {line}"))
+    made = build_report(bench, output, units or [], against, heat_maps, bench.log)
+    for line in made.told:
+        out.print(f"  {line}", markup=False)
+    out.print(
+        f"{made.units:,} units, {made.rendered:,} pages made anew, {made.pictures:,} pictures, "
+        f"{made.written:,} files written, {made.removed:,} removed, {made.seconds:.1f} s"
+    )
+    out.print(str(made.index.resolve()), markup=False)
+
+
+@app.command()
 def ui(
     study: StudyOption = None,
     port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,

@@ -1,0 +1,137 @@
+"""Many vectors on a plane, so that what is alike lies together: t-SNE, made deterministic.
+
+van der Maaten and Hinton 2008, started from the principal components instead of chance, on at most
+`landmarks` vectors; each other one goes between the landmarks that it is most like.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+_STEPS: Final = 300
+_EXAGGERATED: Final = 80
+_NEAREST: Final = 3
+_TINY: Final = 1e-12
+
+
+def plane(
+    vectors: Floats, *, landmarks: int = 600, perplexity: float = 20.0
+) -> NDArray[np.float64]:
+    """Places on a plane, (n, 2), in [0, 1]; equal vectors get one place.
+
+    Args:
+        vectors: (n, width), finite; only their direction counts.
+        landmarks: how many vectors t-SNE itself places; the first ones, so put what matters
+            first.
+        perplexity: how many neighbours a vector is held by.
+
+    Raises:
+        ValueError: when `vectors` is no matrix or holds NaN or infinite values.
+    """
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise ValueError(f"vectors of shape {vectors.shape} have to be a matrix of finite numbers")
+    unit = vectors.astype(np.float64)
+    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), _TINY)
+    distinct, where = np.unique(unit, axis=0, return_index=True)[0], _places(unit)
+    order = np.argsort(where[0], kind="stable")  # distinct vectors as they come, not by value
+    distinct, back = distinct[order], np.argsort(order, kind="stable")[where[1]]
+    chosen = distinct[:landmarks]
+    placed = _tsne(chosen, perplexity)
+    if len(distinct) > landmarks:
+        placed = np.concatenate([placed, _between(distinct[landmarks:], chosen, placed)])
+    return _scaled(placed)[back]
+
+
+def _places(unit: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First row of each distinct vector, and the distinct vector of each row."""
+    _, first, inverse = np.unique(unit, axis=0, return_index=True, return_inverse=True)
+    return first.astype(np.int64), inverse.reshape(-1).astype(np.int64)
+
+
+def _tsne(unit: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
+    count = len(unit)
+    places = _components(unit)
+    if count < 4:
+        return places
+    squared = np.maximum(2 - 2 * (unit @ unit.T), 0.0)
+    near = _affinities(squared, min(perplexity, (count - 1) / 3))
+    places = places / max(float(places.std(axis=0).max()), _TINY) * 1e-2
+    step, gain = np.zeros_like(places), np.ones_like(places)
+    rate = max(count / 12.0 / 4, 10.0)
+    for turn in range(_STEPS):
+        pull = near * 12.0 if turn < _EXAGGERATED else near
+        slope = _slope(places, pull)
+        gain = np.where(np.sign(slope) == np.sign(step), gain * 0.8, gain + 0.2).clip(0.01)
+        step = (0.5 if turn < _EXAGGERATED else 0.8) * step - rate * gain * slope
+        places = places + step
+        places = places - places.mean(axis=0)
+    return places
+
+
+def _slope(places: NDArray[np.float64], pull: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms = (places**2).sum(axis=1)
+    heavy = 1.0 / (1.0 + np.maximum(norms[:, None] + norms - 2 * places @ places.T, 0.0))
+    np.fill_diagonal(heavy, 0.0)
+    push = (pull - heavy / max(float(heavy.sum()), _TINY)) * heavy
+    found: NDArray[np.float64] = 4.0 * (push.sum(axis=1)[:, None] * places - push @ places)
+    return found
+
+
+def _affinities(squared: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
+    """Symmetric neighbour probabilities; each row's width is found by halving intervals."""
+    wanted = math.log(max(perplexity, 1.01))
+    count = len(squared)
+    low, high = np.zeros(count), np.full(count, np.inf)
+    sharp = np.ones(count)
+    away = squared.copy()
+    np.fill_diagonal(away, np.inf)
+    away = away - away.min(axis=1, keepdims=True)
+    for _ in range(50):
+        shares = np.exp(-away * sharp[:, None])
+        total = shares.sum(axis=1)
+        finite = np.where(np.isfinite(away), away, 0.0)
+        entropy = np.log(total) + sharp * (finite * shares).sum(axis=1) / total
+        wide = entropy > wanted
+        low, high = np.where(wide, sharp, low), np.where(wide, high, sharp)
+        sharp = np.where(np.isinf(high), sharp * 2, (low + np.minimum(high, 1e12)) / 2)
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    found: NDArray[np.float64] = np.maximum((shares + shares.T) / (2 * count), _TINY)
+    return found
+
+
+def _components(unit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The two first principal components, signs chosen so that the largest entry is positive."""
+    centred = unit - unit.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    found = np.zeros((len(unit), 2))
+    for place, axis in enumerate(axes[:2]):
+        sign = 1.0 if axis[np.abs(axis).argmax()] >= 0 else -1.0
+        found[:, place] = centred @ axis * sign
+    return found
+
+
+def _between(
+    others: NDArray[np.float64], landmarks: NDArray[np.float64], placed: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Places of the others: the mean of the landmarks they are most like, by likeness."""
+    like = others @ landmarks.T
+    nearest = np.argsort(-like, axis=1, kind="stable")[:, :_NEAREST]
+    weight = np.maximum(np.take_along_axis(like, nearest, axis=1), 1e-6) ** 4
+    weight = weight / weight.sum(axis=1, keepdims=True)
+    found: NDArray[np.float64] = (placed[nearest] * weight[..., None]).sum(axis=1)
+    return found
+
+
+def _scaled(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not len(places):
+        return places
+    low = places.min(axis=0)
+    span = np.maximum((places.max(axis=0) - low).max(), _TINY)
+    middle = (1 - (places.max(axis=0) - low) / span) / 2
+    found: NDArray[np.float64] = np.round((places - low) / span + middle, 4)
+    return found

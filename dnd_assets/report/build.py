@@ -1,0 +1,326 @@
+"""Builds a report: cards to pages, only where something changed, pictures once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.report import pages
+from dnd_assets.report.changes import Changes, changes_since
+from dnd_assets.report.comparison import compared
+from dnd_assets.report.connections import (
+    Connections,
+    LabelSpace,
+    connections,
+    connections_key,
+)
+from dnd_assets.report.entries import Entry, entry_of, index_data
+from dnd_assets.report.folder import Folder
+from dnd_assets.report.heat_maps import make_heat_maps
+from dnd_assets.report.names import picture_name, script
+from dnd_assets.report.overview import (
+    Map,
+    layer_summaries,
+    map_key,
+    ranking,
+    shared_concepts,
+    stored_embeddings,
+    unit_map,
+)
+from dnd_assets.report.thumbnails import Thumbnails
+from dnd_assets.unit_card import MAPS, Cards, Record, UnitCard
+from dnd_assets.units import Unit, UnitIndex
+from dnd_assets.workbench import Workbench
+from resources.progress import Progress
+
+_AT_ONCE: Final = 128
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a report took.
+
+    Attributes:
+        index: the page to open.
+        units: how many units it shows.
+        rendered: how many of their pages were made anew.
+        pictures: how many thumbnails it holds.
+        written: files written.
+        removed: files of an earlier report removed.
+        seconds: in all.
+        rate: units a second, of the pages made anew with their pictures.
+        told: what is missing and why, for people.
+    """
+
+    index: Path
+    units: int
+    rendered: int
+    pictures: int
+    written: int
+    removed: int
+    seconds: float
+    rate: float
+    told: tuple[str, ...]
+
+
+@dataclass
+class _Work:
+    """A report in the making."""
+
+    bench: Workbench
+    cards: Cards
+    folder: Folder
+    thumbs: Thumbnails
+    style: str
+    units: dict[str, dict[str, Any]] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+def build_report(
+    bench: Workbench,
+    output: Path,
+    units: Sequence[str] = (),
+    against: str | None = None,
+    heat_maps: bool = False,
+    log: Callable[[str], None] = lambda line: None,
+) -> Built:
+    """Write the atlas of a study's units to a folder, or bring the one there up to date.
+
+    Args:
+        bench: the workbench.
+        output: the folder; new, empty, or of an earlier report.
+        units: keys, prefixes or ranges; all units with results where empty.
+        against: a run's id or the folder of another report, to compare labels with.
+        heat_maps: first compute the heat maps of exemplars that have none; loads the networks.
+        log: takes lines of progress.
+
+    Raises:
+        StudyError: when the folder holds other files.
+        NotFoundError: when there are no results, or no such unit, run or report.
+    """
+    started = time.monotonic()
+    folder = Folder.open(output)
+    cards = Cards(bench.lineage, bench.store, bench.study.name)
+    order = _ordered(bench, cards, units)
+    changes = changes_since(bench, cards, against) if against else None
+    told = make_heat_maps(bench, cards, order) if heat_maps else []
+    thumbs = Thumbnails(bench.pictures, folder, {})
+    work = _Work(bench, cards, folder, thumbs, pages.style())
+    since = time.monotonic()
+    stale = _unit_pages(work, order, log)
+    rate = len(stale) / max(time.monotonic() - since, 1e-9)
+    entries = [work.entries[unit] for unit in order]
+    _other_pages(work, entries, changes)
+    folder.finish(work.units)
+    if thumbs.gone:
+        first = next(iter(thumbs.gone.values()))
+        told.append(f"{len(thumbs.gone):,} pictures cannot be shown; the first: {first}")
+    if not heat_maps and not any(one["heat"] for one in work.units.values()):
+        told.append("no heat maps are stored; --heat-maps computes them with the network itself")
+    pictures = sum(name.startswith("pictures/") for name in folder.files)
+    seconds = time.monotonic() - started
+    return Built(
+        output / "index.html", len(order), len(stale), pictures, folder.written, folder.removed,
+        seconds, rate, tuple(told),
+    )  # fmt: skip
+
+
+def _ordered(bench: Workbench, cards: Cards, patterns: Sequence[str]) -> list[str]:
+    """The units in the order of the study, then by neuron."""
+    if not cards.records:
+        next(cards.read())  # says that there are no results
+    layers = [(model.name, layer.path) for model in bench.study.models for layer in model.layers]
+    place = {layer: number for number, layer in enumerate(layers)}
+
+    def rank(unit: str) -> tuple[int, str, str, int]:
+        one = _first(cards.records[unit])
+        at = place.get((one.model, one.layer), len(place))
+        return at, one.model, one.layer, one.neuron
+
+    ordered = sorted(cards.records, key=rank)
+    if not patterns:
+        return ordered
+    known = [_unit(_first(cards.records[unit])) for unit in ordered]
+    chosen = {unit.key for unit in UnitIndex(known).select(patterns)}
+    return [unit for unit in ordered if unit in chosen]
+
+
+def _first(records: Mapping[str, Record]) -> Record:
+    return next(iter(records.values()))
+
+
+def _unit(record: Record) -> Unit:
+    return Unit(record.model, record.layer, record.neuron)
+
+
+def _unit_pages(work: _Work, order: Sequence[str], log: Callable[[str], None]) -> list[str]:
+    """Bring every unit's page up to date; returns the units whose pages were made anew."""
+    maps = _maps(work.cards)
+    stale: list[str] = []
+    digests: dict[str, str] = {}
+    for place, unit in enumerate(order):
+        beside = pages.neighbours_of(order, place)
+        records = work.cards.records[unit]
+        digests[unit] = _digest(work, records, beside, maps.get(_first(records).neuron, 0))
+        if not _kept(work, unit, digests[unit]):
+            stale.append(unit)
+    progress = Progress("unit pages", len(stale), log)
+    at = {unit: place for place, unit in enumerate(order)}
+    for start in range(0, len(stale), _AT_ONCE):
+        cards = list(work.cards.read(stale[start : start + _AT_ONCE]))
+        shown = {card.unit: _pictures(card) for card in cards}
+        work.thumbs.make(one for names in shown.values() for one in names)
+        names = _file_names(work.cards, cards)
+        for card in cards:
+            beside = pages.neighbours_of(order, at[card.unit])
+            _write(work, card, shown[card.unit], names, beside, digests[card.unit])
+        progress.advance(len(cards))
+    return stale
+
+
+def _maps(cards: Cards) -> dict[int, int]:
+    """How many heat maps are stored of each neuron, whatever its layer."""
+    sql = (
+        "SELECT (item ->> '$[1]')::INTEGER AS n, count(*) AS c FROM shared WHERE kind = ? "
+        "GROUP BY n"
+    )
+    return {row["n"]: row["c"] for row in cards.lineage.query(sql, [MAPS])}
+
+
+def _digest(
+    work: _Work, records: Mapping[str, Record], beside: tuple[str | None, str | None], maps: int
+) -> str:
+    """Hash of all that a unit's page is made from."""
+    made = [[one.asset, one.key, one.data_version, one.run] for one in records.values()]
+    return digest([work.style, work.cards.study, made, list(beside), maps])[:32]
+
+
+def _kept(work: _Work, unit: str, now: str) -> bool:
+    """Take over a unit's page as it is, if nothing changed and all its files are there."""
+    known = work.folder.units.get(unit)
+    if known is None or known.get("digest") != now or known.get("gone"):
+        return False
+    entry = Entry.from_json(known["entry"])
+    folder = work.folder
+    if not all(name in folder.files or folder.keep(name) for name in known["pictures"]):
+        return False
+    if not folder.keep(entry.page):
+        return False
+    work.units[unit], work.entries[unit] = known, entry
+    return True
+
+
+def _pictures(card: UnitCard) -> list[str]:
+    """What a unit's page shows; what the safety checker refused is told, not shown."""
+    refused = {
+        one.image
+        for some in (*(c.pictures for c in card.concepts), *(m.pictures for m in card.metrics))
+        for one in some
+        if one.rejected
+    }
+    return [one for one in dict.fromkeys(card.pictures()) if one and one not in refused]
+
+
+def _file_names(cards: Cards, some: Iterable[UnitCard]) -> dict[str, str]:
+    """Names of the files of probing images, without the folders they lie in."""
+    paths = cards.paths(one.image for card in some for one in card.exemplars)
+    return {image: Path(found[0]).name for image, found in paths.items()}
+
+
+def _write(
+    work: _Work,
+    card: UnitCard,
+    shown: Sequence[str],
+    names: Mapping[str, str],
+    beside: tuple[str | None, str | None],
+    now: str,
+) -> None:
+    entry = entry_of(card)
+    page = pages.unit_page(card, work.thumbs.of, names, beside, work.cards.study)
+    work.folder.put(entry.page, page)
+    work.entries[card.unit] = entry
+    work.units[card.unit] = {
+        "digest": now,
+        "entry": entry.as_json(),
+        "pictures": [n for one in shown if (n := picture_name(one)) in work.folder.files],
+        "gone": sum(one in work.thumbs.gone for one in shown),
+        "heat": sum(one.heat is not None for one in card.exemplars),
+    }
+
+
+def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None) -> None:
+    folder, study = work.folder, work.cards.study
+    for name in pages.STATIC:
+        folder.put(name, pages.static(name))
+    folder.put("data-units.js", script("ATLAS_UNITS", index_data(entries, folder.files)))
+    common = {"root": "", "study": study, "changes": changes is not None}
+    groups = list(dict.fromkeys(one.group for one in entries))
+    methods = list(dict.fromkeys(name for one in entries for name in one.methods))
+    description = work.bench.study.description
+    folder.put("index.html", pages.render(
+        "index.html", here="index", count=len(entries), groups=groups, methods=methods,
+        description=description, **common,
+    ))  # fmt: skip
+    texts = [s.label for one in entries for s in one.methods.values() if s.label]
+    embedded = stored_embeddings(work.bench.vectors, entries, texts)
+    folder.put("overview.html", _overview(work, entries, embedded, common))
+    found = compared(work.bench, entries, embedded)
+    folder.put("methods.html", pages.render("methods.html", here="methods", found=found, **common))
+    if changes is not None:
+        linked = {one.unit: one.page for one in entries}
+        page = pages.render("changes.html", here="changes", found=changes, linked=linked, **common)
+        folder.put("changes.html", page)
+    folder.put("sources.html", _sources(work, common))
+
+
+def _overview(
+    work: _Work, entries: Sequence[Entry], embedded: Mapping[str, Any], common: Mapping[str, Any]
+) -> bytes:
+    labels = {one.unit: one.main.label for one in entries if one.main.label}
+    space = LabelSpace(labels, embedded)
+    found = work.folder.once(
+        "weights", connections_key(work.bench, space),
+        lambda: asdict(connections(work.bench, work.cards, space)),
+    )  # fmt: skip
+    weights = Connections.from_json(found)
+    found = work.folder.once(
+        "map", map_key(entries, embedded), lambda: asdict(unit_map(entries, embedded))
+    )
+    shared, more = shared_concepts(entries)
+    by_unit = {one.unit: one for one in entries}
+    return pages.render(
+        "overview.html", here="overview", layers=layer_summaries(entries), rank=ranking(entries),
+        shared=shared, more=more, places=Map.from_json(found), weights=weights,
+        by_unit=by_unit, colours=pages.map_colours(entries), find=work.thumbs.of,
+        units=len(entries), **common,
+    )  # fmt: skip
+
+
+def _sources(work: _Work, common: Mapping[str, Any]) -> bytes:
+    """Runs, and the models and settings behind the study's products."""
+    sql = (
+        "SELECT DISTINCT w.value ->> '$' AS provider FROM latest l, "
+        "json_each(l.preimage, '$.weights') w WHERE l.study = ?"
+    )
+    rows = work.cards.lineage.query(sql, [work.cards.study])
+    found = work.cards.providers(row["provider"] for row in rows)
+    providers = [(name, _kind(one), one) for name, one in sorted(found.items())]
+    return pages.render(
+        "sources.html", here="sources", runs=work.cards.runs(), providers=providers, **common
+    )
+
+
+def _kind(fingerprint: Mapping[str, Any]) -> str:
+    """What a fingerprint is of, in a word or two."""
+    if "target" in fingerprint:
+        return f"layer {fingerprint.get('layer', '')}".strip()
+    if "of" in fingerprint:
+        return "truths"
+    for name in ("kind", "checkpoint", "model", "source"):
+        if isinstance(fingerprint.get(name), str):
+            return str(fingerprint[name])
+    return "settings"

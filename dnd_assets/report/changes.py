@@ -1,0 +1,120 @@
+"""What changed since another run, or between this report and another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnd_assets.diff import diff, find_run
+from dnd_assets.errors import NotFoundError
+from dnd_assets.metric_means import method_name
+from dnd_assets.report.folder import read_manifest
+from dnd_assets.unit_card import Cards, MethodLabel
+from dnd_assets.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Change:
+    """A unit whose label is not the same in both.
+
+    Attributes:
+        method: whose label.
+        unit: the unit's key.
+        before: label, or status in brackets.
+        after: the same now.
+        why: first causes, where the records of both are at hand.
+    """
+
+    method: str
+    unit: str
+    before: str
+    after: str
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Labels that differ.
+
+    Attributes:
+        before: what is compared with.
+        after: what it is compared with.
+        units: how many units both have.
+        found: the differences.
+        appeared: units that only the later one has.
+        gone: units that only the earlier one has.
+    """
+
+    before: str
+    after: str
+    units: int
+    found: tuple[Change, ...]
+    appeared: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+def changes_since(bench: Workbench, cards: Cards, against: str) -> Changes:
+    """Compare labels with an earlier run or with another report.
+
+    Args:
+        bench: the workbench.
+        cards: what is recorded now.
+        against: a run's id, or the start of it, or the folder of another report.
+
+    Raises:
+        NotFoundError: when there is no such run or report; names the nearest runs.
+    """
+    folder = Path(against).expanduser()
+    if folder.is_dir():
+        return _since_report(cards, folder)
+    before = find_run(bench, against)
+    sql = (
+        "SELECT run FROM materializations WHERE study = ? GROUP BY run "
+        "ORDER BY max(recorded_at) DESC LIMIT 1"
+    )
+    newest = str(bench.lineage.query(sql, [bench.study.name])[0]["run"])
+    with bench.lineage.connect():
+        found = [
+            Change(method_name(c.asset), c.unit, c.before, c.after, tuple(str(w) for w in c.why))
+            for c in diff(bench, before, newest)
+        ]
+    shared = "SELECT count(DISTINCT unit) AS n FROM materializations WHERE study = ? AND unit <> ''"
+    units = int(bench.lineage.query(shared, [bench.study.name])[0]["n"])
+    return Changes(f"run {before[:8]}", f"run {newest[:8]}", units, tuple(found))
+
+
+def _since_report(cards: Cards, folder: Path) -> Changes:
+    manifest = read_manifest(folder)
+    try:
+        old = {str(unit): _old(one) for unit, one in (manifest or {})["units"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise NotFoundError(
+            f"{folder} holds no report that can be read. Give a folder that `dnd report` wrote, "
+            "or a run's id."
+        ) from error
+    new = {card.unit: {one.asset: _said(one) for one in card.methods} for card in cards.read()}
+    both = [unit for unit in new if unit in old]
+    found = [
+        Change(method_name(asset), unit, old[unit][asset], now)
+        for unit in both
+        for asset, now in new[unit].items()
+        if asset in old[unit] and old[unit][asset] != now
+    ]
+    return Changes(
+        f"report {folder.name}", "this report", len(both), tuple(found),
+        tuple(unit for unit in new if unit not in old),
+        tuple(unit for unit in old if unit not in new),
+    )  # fmt: skip
+
+
+def _old(unit: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        str(asset): str(one["label"] or f"({one['status']})")
+        for asset, one in unit["entry"]["methods"].items()
+    }
+
+
+def _said(one: MethodLabel) -> str:
+    return one.label or f"({one.status})"

@@ -1,0 +1,80 @@
+"""Methods side by side: how many units each labels, how alike they are, what metrics say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.compare import Comparison, Method, Reference, compare, reference
+from dnd_assets.lineage.records import is_labels
+from dnd_assets.metric_means import MetricMean, method_name, metric_means
+from dnd_assets.report.entries import Entry
+from dnd_assets.report.overview import Embedded
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+_NO_MAP = "no_map"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Methods side by side.
+
+    Attributes:
+        methods: assets of labels.
+        table: what `dnd compare` tells.
+        metrics: mean of each metric by group, metric and method.
+        spaced: whether similarities are told: all labels have a stored embedding.
+    """
+
+    methods: tuple[str, ...]
+    table: Comparison
+    metrics: Mapping[str, Mapping[str, Mapping[str, MetricMean]]]
+    spaced: bool
+
+    @property
+    def judged(self) -> bool:
+        """Whether the truth of any unit is known."""
+        return any(row.right is not None for row in self.table.rows)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """An encoder of texts that knows stored embeddings and computes none."""
+
+    vectors: Embedded
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit-length embeddings, float32 (texts, width)."""
+        return np.stack([self.vectors[text] for text in texts])
+
+
+def compared(bench: Workbench, entries: Sequence[Entry], embedded: Embedded) -> Compared:
+    """Compare the methods of a study on the units of the report, from what is stored."""
+    assets = tuple(dict.fromkeys(name for one in entries for name in one.methods))
+    methods = [
+        Method(
+            method_name(asset),
+            {
+                one.unit: one.methods[asset].label
+                for one in entries
+                if asset in one.methods and one.methods[asset].status != _NO_MAP
+            },
+            asset,
+        )
+        for asset in assets
+        if is_labels(asset)
+    ]
+    known = reference(bench.study, [Unit(one.model, one.layer, one.neuron) for one in entries])
+    texts = {label for one in methods for label in one.by_unit.values() if label}
+    truths = {text for some in known.texts.values() for text in some}
+    spaced = bool(texts) and texts <= embedded.keys()
+    told = known if truths <= embedded.keys() else Reference(known.groups, {}, known.right)
+    table = compare(methods, told, _Stored(embedded) if spaced else None)
+    metrics: dict[str, dict[str, dict[str, MetricMean]]] = {}
+    for mean in metric_means(bench.lineage, bench.study.name, known.groups):
+        metrics.setdefault(mean.group, {}).setdefault(mean.metric, {})[mean.method] = mean
+    return Compared(tuple(one.name for one in methods), table, metrics, spaced)

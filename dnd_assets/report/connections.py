@@ -1,0 +1,275 @@
+"""How strongly weights connect units whose labels are alike, between adjacent layers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.files import sha256
+from dnd_assets.lineage.fingerprint import canonical, code_version, digest
+from dnd_assets.study import Study
+from dnd_assets.unit_card import Cards
+from dnd_assets.workbench import Workbench
+from resources.networks import find_source
+
+_SHOWN: Final = 12
+_ENOUGH: Final = 10
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One weight between two labelled units.
+
+    Attributes:
+        source: key of the unit in the lower layer.
+        target: key of the unit in the upper layer.
+        weight: signed, summed over the kernel.
+        similarity: cosine of the two labels.
+    """
+
+    source: str
+    target: str
+    weight: float
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Adjacent:
+    """Two adjacent layers of a network.
+
+    Attributes:
+        lower: `model/layer` of the lower one.
+        upper: `model/layer` of the upper one.
+        correlation: Spearman's, of a weight's size and the similarity of the two labels, over
+            all pairs of labelled units; None when it cannot be computed.
+        pairs: how many pairs.
+        strongest: the heaviest of them.
+        reason: why there is no correlation; empty when there is one.
+    """
+
+    lower: str
+    upper: str
+    correlation: float | None = None
+    pairs: int = 0
+    strongest: tuple[Connection, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Labels of units and their stored embeddings.
+
+    Attributes:
+        labels: text by unit.
+        vectors: unit-length embedding by text, float (width,).
+    """
+
+    labels: Mapping[str, str]
+    vectors: Mapping[str, NDArray[np.float32]]
+
+    def of(self, units: Mapping[int, str]) -> dict[int, NDArray[np.float32]]:
+        """The label's embedding of each neuron that has one."""
+        return {
+            neuron: self.vectors[self.labels[unit]]
+            for neuron, unit in units.items()
+            if self.labels.get(unit) in self.vectors
+        }
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Each two adjacent layers, and why there are none."""
+
+    adjacent: tuple[Adjacent, ...] = ()
+    why: str = ""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Connections:
+        """What `dataclasses.asdict` told."""
+        pairs = [
+            Adjacent(**{**one, "strongest": tuple(Connection(**c) for c in one["strongest"])})
+            for one in value["adjacent"]
+        ]
+        return cls(tuple(pairs), value["why"])
+
+
+def connections_key(bench: Workbench, space: LabelSpace) -> str:
+    """Hash of what decides the connections; the networks are not loaded."""
+    models: list[Any] = [
+        [one.name, [layer.path for layer in one.layers], _fingerprint(bench, one.name)]
+        for one in bench.study.models
+    ]
+    vectors = [[text, sha256(vector.tobytes())] for text, vector in sorted(space.vectors.items())]
+    return digest([models, dict(space.labels), vectors, code_version(sys.modules[__name__])])
+
+
+def _fingerprint(bench: Workbench, name: str) -> Any:
+    try:
+        return bench.targets.fingerprint(name)
+    except Exception as error:  # noqa: BLE001 (a network's own code may raise anything)
+        return str(type(error).__name__)
+
+
+def connections(bench: Workbench, cards: Cards, space: LabelSpace) -> Connections:
+    """Weights and labels of each two adjacent layers of the study, and why there are none.
+
+    Layers are adjacent when the upper one is a linear or convolutional layer that reads exactly
+    the lower one's units and no other layer with weights lies between them.
+    """
+    found: list[Adjacent] = []
+    units = _by_layer(cards)
+    pairs = [
+        (model, lower, upper)
+        for model in bench.study.models
+        for lower in model.layers
+        for upper in model.layers
+        if lower.path != upper.path
+    ]
+    if not pairs:
+        return Connections(
+            why="The study labels one layer of each network, so no two layers are adjacent."
+        )
+    networks: dict[str, Any] = {}
+    for model, lower, upper in pairs:
+        if model.name not in networks:
+            networks[model.name] = _network(bench.study, bench, model.name, units)
+        module = networks[model.name]
+        if isinstance(module, str):
+            return Connections(why=module)
+        weight = _between(module, lower.path, upper.path)
+        if weight is not None:
+            names = (f"{model.name}/{lower.path}", f"{model.name}/{upper.path}")
+            of = units.get((model.name, lower.path), {}), units.get((model.name, upper.path), {})
+            found.append(measured(*names, weight, space, *of))
+    if not found:
+        return Connections(
+            why="No layer of the study reads another one of it directly through the weights of a "
+            "linear or convolutional layer."
+        )
+    return Connections(tuple(found))
+
+
+def measured(
+    lower: str,
+    upper: str,
+    weight: NDArray[np.float64],
+    space: LabelSpace,
+    below: Mapping[int, str],
+    above: Mapping[int, str],
+) -> Adjacent:
+    """Compare weights with the similarity of labels.
+
+    Args:
+        lower: name of the lower layer.
+        upper: name of the upper layer.
+        weight: (units above, units below).
+        space: labels and their embeddings.
+        below: key of each labelled neuron of the lower layer.
+        above: the same of the upper layer.
+    """
+    low, high = space.of(below), space.of(above)
+    columns, rows = sorted(low), sorted(high)
+    if len(rows) * len(columns) < _ENOUGH:
+        reason = "too few of its labels have a stored embedding"
+        return Adjacent(lower, upper, reason=reason)
+    like = np.stack([high[n] for n in rows]) @ np.stack([low[n] for n in columns]).T
+    some = weight[np.ix_(rows, columns)]
+    heaviest = np.argsort(-np.abs(some), axis=None, kind="stable")[:_SHOWN]
+    strongest = tuple(
+        Connection(
+            below[columns[place % len(columns)]], above[rows[place // len(columns)]],
+            float(some.flat[place]), float(like.flat[place]),
+        )
+        for place in heaviest.tolist()
+    )  # fmt: skip
+    correlation = _spearman(np.abs(some).ravel(), like.ravel())
+    reason = "" if correlation is not None else "all weights or all labels are alike"
+    return Adjacent(lower, upper, correlation, some.size, strongest, reason)
+
+
+def _spearman(one: NDArray[Any], other: NDArray[Any]) -> float | None:
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values) for values in (one, other)]
+    if any(float(rank.std()) == 0.0 for rank in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _by_layer(cards: Cards) -> dict[tuple[str, str], dict[int, str]]:
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    for unit, records in cards.records.items():
+        one = next(iter(records.values()))
+        found.setdefault((one.model, one.layer), {})[one.neuron] = unit
+    return found
+
+
+def _network(
+    study: Study, bench: Workbench, name: str, units: Mapping[tuple[str, str], Mapping[int, str]]
+) -> Any:
+    """The network's module, or why it cannot be had."""
+    try:
+        if not _recorded(bench, name):
+            return f"The weights of {name!r} at hand are not those that were recorded."
+        spec = next(one for one in bench.targets.models if one.name == name)
+        return find_source(spec, bench.targets.base).build().module
+    except Exception as error:  # noqa: BLE001 (a network's own code may raise anything)
+        return f"The weights of {name!r} are not at hand ({type(error).__name__})."
+
+
+def _recorded(bench: Workbench, name: str) -> bool:
+    """Whether the newest activations were made by the network as it is now."""
+    sql = (
+        "SELECT layer, preimage ->> '$.weights.target' AS target FROM latest WHERE study = ? "
+        "AND asset = 'activations' AND model = ? ORDER BY recorded_at DESC LIMIT 1"
+    )
+    rows = bench.lineage.query(sql, [bench.study.name, name])
+    if not rows:
+        return False
+    known = bench.lineage.query(
+        "SELECT fingerprint ->> '$.target' AS target FROM providers WHERE provider = ?",
+        [rows[0]["target"]],
+    )
+    if not known or known[0]["target"] is None:
+        return False
+    present = json.loads(canonical(bench.targets.fingerprint(name)))
+    return bool(json.loads(known[0]["target"]) == present)
+
+
+def _between(module: Any, lower: str, upper: str) -> NDArray[np.float64] | None:
+    """The weights by which the upper layer reads the lower one, (above, below)."""
+    from torch import nn
+
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    modules = dict(module.named_modules())
+    names = list(modules)
+    if lower not in modules or upper not in modules or names.index(lower) > names.index(upper):
+        return None
+    target = modules[upper]
+    if not isinstance(target, kinds) or getattr(target, "groups", 1) != 1:
+        return None
+    passed = names[names.index(lower) + 1 : names.index(upper)]
+    weighted = [
+        n for n in passed if isinstance(modules[n], kinds) and not n.startswith(f"{lower}.")
+    ]
+    if weighted:
+        return None
+    weight = target.weight.detach().float().cpu().numpy().astype(np.float64)
+    flat = weight.reshape(*weight.shape[:2], -1).sum(axis=2)
+    return flat if flat.shape[1] == _width(modules[lower]) else None
+
+
+def _width(module: Any) -> int | None:
+    """Units of a layer as its own weights, or those of its last part, tell."""
+    names = ("out_features", "out_channels", "num_features")
+    found = None
+    for part in module.modules():
+        for name in names:
+            found = getattr(part, name, found)
+    return found

@@ -1,0 +1,150 @@
+"""What the report keeps of every unit: enough for the index and the overview, no pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from dnd_assets.report.names import page_name, picture_name, visible
+from dnd_assets.unit_card import UnitCard
+
+THUMBS: Final = 4
+_LONGEST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A method's label of a unit, as `MethodLabel` without its details."""
+
+    label: str | None
+    score: float | None
+    status: str
+    interpretable: bool | None = None
+    concepts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One unit in the index.
+
+    Attributes:
+        unit: its key.
+        model: name of the network.
+        layer: path of the layer.
+        neuron: index.
+        methods: what each method says, by asset, the main one first.
+        thumbs: SHA-256 of its first exemplars.
+        metrics: metrics of each method's label, by asset of labels.
+        exemplars: all exemplars and activations, for the map of overlaps.
+        texts: provider of the stored embeddings of texts; empty where none is recorded.
+    """
+
+    unit: str
+    model: str
+    layer: str
+    neuron: int
+    methods: Mapping[str, Said]
+    thumbs: tuple[str, ...] = ()
+    metrics: Mapping[str, Mapping[str, float | None]] | None = None
+    exemplars: tuple[str, ...] = ()
+    texts: str = ""
+
+    @property
+    def main(self) -> Said:
+        """What is shown of the unit unless another method is asked for."""
+        return next(iter(self.methods.values()), Said(None, None, "no_label"))
+
+    @property
+    def page(self) -> str:
+        """Path of the unit's page in the report."""
+        return f"units/{page_name(self.unit)}"
+
+    @property
+    def group(self) -> str:
+        """`model/layer`, for people."""
+        return f"{self.model}/{self.layer}"
+
+    @property
+    def interpretable(self) -> bool | None:
+        """Whether any method that judges it counts the unit as interpretable."""
+        said = [one.interpretable for one in self.methods.values()]
+        known = [one for one in said if one is not None]
+        return any(known) if known else None
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {**asdict(self), "methods": {name: asdict(s) for name, s in self.methods.items()}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Entry:
+        """The entry that `as_json` told."""
+        plain = dict(value)
+        plain["methods"] = {name: Said(**one) for name, one in value["methods"].items()}
+        plain["thumbs"], plain["exemplars"] = tuple(value["thumbs"]), tuple(value["exemplars"])
+        return cls(**plain)
+
+
+def entry_of(card: UnitCard) -> Entry:
+    """The entry of a card."""
+    texts = next((one.weights["clip"] for one in card.made if "clip" in one.weights), "")
+    return Entry(
+        card.unit, card.model, card.layer, card.neuron,
+        methods={
+            one.asset: Said(one.label, one.score, one.status, one.interpretable, one.concepts)
+            for one in card.methods
+        },
+        thumbs=tuple(one.image for one in card.exemplars[:THUMBS]),
+        metrics={one.asset: dict(one.values) for one in card.metrics},
+        exemplars=tuple(one.image for one in card.exemplars),
+        texts=texts,
+    )  # fmt: skip
+
+
+def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]:
+    """The index as the page's script reads it: columns, with every text once.
+
+    Args:
+        entries: the units in their order.
+        shown: file names of the thumbnails there are.
+    """
+    texts: dict[str, int] = {}
+    there = set(shown)
+
+    def number(text: str | None) -> int:
+        if text is None:
+            return -1
+        return texts.setdefault(visible(text)[:_LONGEST], len(texts))
+
+    methods = list(dict.fromkeys(name for entry in entries for name in entry.methods))
+    pictures: dict[str, int] = {}
+
+    def picture(content: str) -> int:
+        name = picture_name(content)
+        return pictures.setdefault(name[9:-4], len(pictures)) if name in there else -1
+
+    columns: dict[str, Any] = {
+        "unit": [visible(one.unit) for one in entries],
+        "page": [one.page[6:-5] for one in entries],
+        "layer": [number(one.group) for one in entries],
+        "thumbs": [[p for t in one.thumbs if (p := picture(t)) >= 0] for one in entries],
+        "methods": {
+            name: _column([one.methods.get(name) for one in entries], number) for name in methods
+        },
+    }
+    return {**columns, "texts": list(texts), "pictures": list(pictures)}
+
+
+def _column(said: Sequence[Said | None], number: Any) -> dict[str, list[Any]]:
+    flags = {True: 1, False: 0, None: -1}
+    return {
+        "label": [number(one.label if one else None) for one in said],
+        "score": [_short(one.score) if one else None for one in said],
+        "status": [number(one.status if one else None) for one in said],
+        "clear": [flags[one.interpretable] if one else -1 for one in said],
+        "count": [(one.concepts if one and one.concepts else 0) for one in said],
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None or value != value else float(f"{value:.4g}")

@@ -1,0 +1,62 @@
+"""Names and texts that are safe wherever the report is opened: files, pages and scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from dnd_assets.files import sha256
+
+_LONGEST_SLUG: Final = 60
+_LONGEST_TEXT: Final = 2_000
+_NOT_PLAIN: Final = re.compile(r"[^a-z0-9]+")
+_JOINER: Final = "\u200d"
+
+
+def page_name(unit: str) -> str:
+    """File name of a unit's page: letters, digits and dashes, with a hash of the whole key.
+
+    >>> page_name("net/layer4.2/17").rpartition("-")[0]
+    'net-layer4-2-17'
+    """
+    plain = _NOT_PLAIN.sub("-", unit.lower()).strip("-")[-_LONGEST_SLUG:].strip("-") or "unit"
+    return f"{plain}-{sha256(unit.encode('utf-8', 'surrogatepass'))[:10]}.html"
+
+
+def picture_name(content: str) -> str:
+    """File name of a thumbnail, by the SHA-256 of the picture that it shows."""
+    return f"pictures/{content[:2]}/{content[:24]}.jpg"
+
+
+def visible(text: str) -> str:
+    r"""A text without anything that acts instead of being seen.
+
+    Control characters, line and paragraph separators, marks that turn the direction of writing
+    and halves of surrogate pairs become their number; very long texts are cut.
+
+    >>> visible("a\u202eb\nc")
+    'a\\u202eb c'
+    """
+    if len(text) > _LONGEST_TEXT:
+        text = text[:_LONGEST_TEXT] + "…"
+    if text.isprintable():
+        return text
+    return "".join(_seen(character) for character in text)
+
+
+def _seen(character: str) -> str:
+    if character.isprintable() or character == _JOINER:
+        return character
+    return " " if character in "\t\n\r\u00a0\u3000" else f"\\u{ord(character):04x}"
+
+
+def script(name: str, value: Any) -> bytes:
+    """A script that gives the page a value: pages opened from a folder cannot fetch.
+
+    ASCII, without `<`, `>` and `&`, so that nothing in it can end the script or start another.
+    """
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f'"use strict";\nwindow.{name} = {text};\n'.encode("ascii")

@@ -1,0 +1,211 @@
+"""The pages of a report: what the templates are given, and the templates themselves."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import jinja2
+from markupsafe import Markup, escape
+
+from dnd_assets.files import sha256
+from dnd_assets.metric_means import method_name
+from dnd_assets.report.entries import Entry
+from dnd_assets.report.names import page_name, visible
+from dnd_assets.report.thumbnails import Thumbnail
+from dnd_assets.unit_card import Distribution, Made, UnitCard
+
+STATIC: Final = ("atlas.css", "atlas.js")
+_PARTS: Final = ("templates", "static")
+_HASH: Final = 12
+_ANCHOR: Final = 80
+Find = Callable[[str], Thumbnail | None]
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates with everything escaped, and every text made visible before."""
+    loader = jinja2.PackageLoader("dnd_assets.report")
+    made = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_plain,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {
+        "number": number, "share": _share, "short": _short, "pretty": pretty, "data": _data,
+        "method": method_name, "page": page_name,
+        "anchor": anchor, "query": _query,
+    }  # fmt: skip
+    return made
+
+
+def style() -> str:
+    """Hash of everything that decides what pages look like."""
+    own = files("dnd_assets.report")
+    parts = [own.joinpath(part) for part in _PARTS]
+    every = [one for folder in (own, *parts) for one in folder.iterdir() if one.is_file()]
+    every.append(files("dnd_assets").joinpath("unit_card.py"))
+    told = sorted((one.name, sha256(one.read_bytes())) for one in every)
+    return sha256(json.dumps(told).encode())
+
+
+def static(name: str) -> bytes:
+    """A style sheet or script that is the same for every report."""
+    return files("dnd_assets.report").joinpath("static", name).read_bytes()
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A page as UTF-8."""
+    return environment().get_template(template).render(**values).encode()
+
+
+def unit_page(
+    card: UnitCard,
+    find: Find,
+    names: Mapping[str, str],
+    neighbours: tuple[str | None, str | None],
+    title: str,
+) -> bytes:
+    """A unit's page.
+
+    Args:
+        card: the unit.
+        find: the thumbnail of a picture.
+        names: file names of probing images.
+        neighbours: keys of the units before and after.
+        title: name of the study.
+    """
+    top = card.exemplars[0].activation if card.exemplars else None
+    return render(
+        "unit.html", root="../", here="", study=title, changes=False, card=card, find=find,
+        names=names, neighbours=neighbours, histogram=histogram(card), steps=steps(card), top=top,
+        ranges=_ranges(card),
+    )  # fmt: skip
+
+
+def histogram(card: UnitCard) -> dict[str, Any] | None:
+    """A unit's activation histogram as shapes in a box of 400 x 100; None without activations.
+
+    Bars are as high as the logarithm of their counts: a few images in a tail of thousands have to
+    be seen.
+    """
+    spread = card.distribution
+    if spread is None or not spread.counts:
+        return None
+    import math
+
+    width, high = 400 / len(spread.counts), max(math.log1p(count) for count in spread.counts)
+    bars = "".join(
+        f"M{i * width:.1f} 100V{100 - 96 * math.log1p(count) / high:.1f}h{width - 1:.1f}V100z"
+        for i, count in enumerate(spread.counts)
+        if count
+    )
+    marks = [(_place(one.activation, spread), one.activation) for one in card.exemplars]
+    wide = [
+        {"share": span.share, "from": _place(min(s.activation for s in span.images), spread)}
+        for span in card.ranges
+        if span.images
+    ]
+    zero = _place(0.0, spread) if spread.low < 0 < spread.high else None
+    return {"bars": bars, "marks": marks, "ranges": wide, "zero": zero}
+
+
+def _place(value: float, spread: Distribution) -> float:
+    span = spread.high - spread.low
+    return round(400 * min(max((value - spread.low) / span, 0.0), 1.0), 1) if span else 200.0
+
+
+def _ranges(card: UnitCard) -> list[dict[str, Any]]:
+    """The wider ranges, without those that are as large as a narrower one."""
+    found = [{"span": card.ranges[0], "wider": False}] if card.ranges else []
+    return found + [
+        {"span": one, "wider": True}
+        for before, one in pairwise(card.ranges)
+        if one.size > before.size
+    ]
+
+
+def steps(card: UnitCard) -> list[dict[str, Any]]:
+    """The lineage as the page shows it: each product with links to what it was made from."""
+    known = {one.asset for one in card.made}
+    return [
+        {
+            "made": one,
+            "parameters": [(name, _setting(value)) for name, value in one.parameters.items()],
+            "inputs": [(name, version, name in known) for name, version in one.inputs.items()],
+            "weights": _weights(one),
+        }
+        for one in card.made
+    ]
+
+
+def _weights(made: Made) -> list[tuple[str, str]]:
+    return sorted(made.weights.items())
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=True)
+
+
+def _plain(value: Any) -> Any:
+    """What stands in a page: text made visible, nothing for None."""
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, str):
+        return visible(value)
+    return "" if value is None else value
+
+
+def number(value: float | None) -> str:
+    """A number with four digits that count; a dash for none."""
+    if value is None or value != value:
+        return "-"
+    if isinstance(value, int) or (abs(value) >= 1000 and float(value).is_integer()):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.3g} %"
+
+
+def _short(text: str) -> str:
+    return text[:_HASH]
+
+
+def _data(png: bytes) -> Markup:
+    """A small PNG inside the page; base64 holds nothing to escape."""
+    return Markup("data:image/png;base64," + base64.b64encode(png).decode("ascii"))  # noqa: S704
+
+
+def anchor(name: str) -> str:
+    """What a place in a page is called; hashes and run ids stay as they are."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:_ANCHOR]
+    return plain if plain == name else f"{plain}-{sha256(name.encode('utf-8', 'replace'))[:8]}"
+
+
+def _query(values: Mapping[str, str]) -> str:
+    """What follows the # of a link to a filtered index."""
+    return urlencode(values, errors="replace")
+
+
+def pretty(value: Any) -> Markup:
+    """A value as JSON of several lines, ASCII, escaped."""
+    return escape(json.dumps(value, indent=1, ensure_ascii=True, sort_keys=True))
+
+
+def neighbours_of(entries: Sequence[str], place: int) -> tuple[str | None, str | None]:
+    """The units before and after one."""
+    before = entries[place - 1] if place else None
+    return before, entries[place + 1] if place + 1 < len(entries) else None
+
+
+def map_colours(entries: Sequence[Entry]) -> dict[str, int]:
+    """A colour's number for each layer."""
+    return {group: i % 8 for i, group in enumerate(dict.fromkeys(one.group for one in entries))}

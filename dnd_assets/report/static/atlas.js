@@ -1,0 +1,194 @@
+"use strict";
+// The table of units: filtered, sorted and drawn a page at a time. Text only ever goes in as text.
+(() => {
+  const data = window.ATLAS_UNITS;
+  const table = document.getElementById("units");
+  if (!data || !table) return;
+  const body = table.tBodies[0];
+  const field = (id) => document.getElementById(id);
+  const query = field("query"), method = field("method"), layer = field("layer");
+  const state = field("state"), found = field("found"), more = field("more");
+  const sides = table.dataset.kind === "sides";
+  const names = Object.keys(data.methods);
+  const count = data.unit.length;
+  const page = 24;
+  const order = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+  const text = (number) => (number < 0 ? "" : data.texts[number]);
+  const layers = [...new Set(data.layer)];
+  const words = new Map();
+  let rows = [], drawn = 0, sort = "unit", down = false;
+
+  const said = (name, i) => {
+    const of = data.methods[name];
+    return { label: text(of.label[i]), score: of.score[i], status: text(of.status[i]),
+             clear: of.clear[i], count: of.count[i] };
+  };
+
+  // What a unit is found by: its key and its label, of one method or of all.
+  const haystack = (name) => {
+    if (!words.has(name)) {
+      const of = name ? [name] : names;
+      words.set(name, data.unit.map((unit, i) =>
+        (unit + " " + of.map((one) => text(data.methods[one].label[i])).join(" ")).toLowerCase()));
+    }
+    return words.get(name);
+  };
+
+  const passes = (i, name) => {
+    const wanted = state.value;
+    if (layer && layer.value !== "" && data.layer[i] !== layers[Number(layer.value)]) return false;
+    if (!wanted) return true;
+    if (wanted === "differ") {
+      const all = names.map((one) => text(data.methods[one].label[i])).filter((one) => one);
+      return new Set(all).size > 1;
+    }
+    const one = said(name, i);
+    if (wanted === "label") return one.label !== "";
+    if (wanted === "none") return one.label === "";
+    if (wanted === "clear") return one.clear === 1;
+    if (wanted === "unclear") return one.clear === 0;
+    return one.count > 1;
+  };
+
+  const compare = (name) => {
+    const of = data.methods[name];
+    if (sort === "score") {
+      const value = (i) => (of.score[i] === null ? -Infinity : of.score[i]);
+      return (a, b) => value(a) - value(b);
+    }
+    if (sort === "label" || sort === "state") {
+      const column = sort === "label" ? of.label : of.status;
+      const place = new Map(data.texts.map((one, i) => [i, one])
+        .sort((a, b) => order.compare(a[1], b[1])).map((pair, rank) => [pair[0], rank]));
+      const rank = (i) => (column[i] < 0 ? Infinity : place.get(column[i]));
+      return (a, b) => (rank(a) === rank(b) ? 0 : rank(a) - rank(b));
+    }
+    return (a, b) => a - b;
+  };
+
+  const element = (tag, kind, content) => {
+    const made = document.createElement(tag);
+    if (kind) made.className = kind;
+    if (content !== undefined) made.textContent = content;
+    return made;
+  };
+
+  const link = (i, label) => {
+    const made = element("a");
+    made.href = "units/" + data.page[i] + ".html";
+    made.append(element("bdi", "", label));
+    return made;
+  };
+
+  const row = (i, name) => {
+    const made = element("tr");
+    if (sides) {
+      const head = element("th");
+      head.scope = "row";
+      head.append(link(i, data.unit[i]));
+      made.append(head);
+      for (const each of names) {
+        const one = said(each, i);
+        const cell = element("td", one.label ? "" : "quiet");
+        cell.append(element("bdi", "", one.label || one.status || "-"));
+        made.append(cell);
+      }
+      return made;
+    }
+    const one = said(name, i);
+    const strip = element("span", "strip");
+    for (const number of data.thumbs[i]) {
+      const shown = element("img");
+      shown.loading = "lazy"; shown.decoding = "async"; shown.alt = "";
+      shown.width = 56; shown.height = 56;
+      const file = data.pictures[number];
+      shown.src = "pictures/" + file + ".jpg";
+      strip.append(shown);
+    }
+    const pictures = element("td"); pictures.append(strip);
+    const what = element("td", "what"); what.append(link(i, one.label || "no label"));
+    const score = element("td", "num", one.score === null ? "-" : String(one.score));
+    const unit = element("td", "quiet"); unit.append(element("bdi", "", data.unit[i]));
+    const how = element("td");
+    how.append(element("span", one.status === "ok" ? "chip" : "chip warn", one.status || "not asked"));
+    if (one.clear >= 0) {
+      how.append(" ", element("span", one.clear ? "chip" : "chip warn",
+                              one.clear ? "interpretable" : "not interpretable"));
+    }
+    if (one.count > 1) how.append(" ", element("span", "chip", one.count + " concepts"));
+    made.append(pictures, what, score, unit, how);
+    return made;
+  };
+
+  const draw = () => {
+    const name = method ? method.value : names[0];
+    const part = document.createDocumentFragment();
+    const end = Math.min(drawn + page, rows.length);
+    for (; drawn < end; drawn++) part.append(row(rows[drawn], name));
+    body.append(part);
+    more.hidden = drawn >= rows.length;
+  };
+
+  const refresh = () => {
+    const name = method ? method.value : names[0];
+    const asked = query.value.toLowerCase().split(/\s+/).filter((one) => one);
+    const where = haystack(sides ? "" : name);
+    rows = [];
+    for (let i = 0; i < count; i++) {
+      if (asked.every((word) => where[i].includes(word)) && passes(i, name)) rows.push(i);
+    }
+    const by = compare(name);
+    rows.sort((a, b) => (down ? by(b, a) : by(a, b)) || a - b);
+    body.replaceChildren();
+    drawn = 0;
+    draw();
+    found.textContent = rows.length.toLocaleString("en") + " of " + count.toLocaleString("en") + " units";
+  };
+
+  const remember = () => {
+    const kept = new URLSearchParams();
+    if (query.value) kept.set("q", query.value);
+    if (method && method.selectedIndex > 0) kept.set("method", method.value);
+    if (layer && layer.value) kept.set("layer", layer.value);
+    if (state.value) kept.set("show", state.value);
+    history.replaceState(null, "", "#" + kept.toString());
+  };
+
+  const recall = () => {
+    const kept = new URLSearchParams(location.hash.slice(1));
+    const choose = (select, value) => {
+      if (select && [...select.options].some((one) => one.value === value)) select.value = value;
+    };
+    query.value = kept.get("q") || "";
+    choose(method, kept.get("method") || names[0]);
+    choose(layer, kept.get("layer") || "");
+    choose(state, kept.get("show") || "");
+    refresh();
+  };
+
+  query.addEventListener("input", () => { refresh(); remember(); });
+  for (const one of [method, layer, state]) {
+    if (one) one.addEventListener("change", () => { refresh(); remember(); });
+  }
+  field("filters").addEventListener("submit", (event) => event.preventDefault());
+  for (const button of table.querySelectorAll("button[data-sort]")) {
+    button.addEventListener("click", () => {
+      const again = sort === button.dataset.sort;
+      sort = button.dataset.sort;
+      down = again ? !down : sort === "score";
+      for (const head of table.querySelectorAll("th[aria-sort]")) head.setAttribute("aria-sort", "none");
+      button.closest("th").setAttribute("aria-sort", down ? "descending" : "ascending");
+      refresh();
+    });
+  }
+  more.addEventListener("click", draw);
+  new IntersectionObserver((seen) => {
+    if (seen.some((one) => one.isIntersecting) && !more.hidden) draw();
+  }, { rootMargin: "600px" }).observe(more);
+  window.addEventListener("hashchange", recall);
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(input|select|textarea)$/i.test(event.target.tagName || "");
+    if (event.key === "/" && !typing) { event.preventDefault(); query.focus(); }
+  });
+  recall();
+})();
