@@ -19,6 +19,7 @@ from resources.concept_captioner import ConceptCaptioner
 from resources.conse import Conse
 from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
+from resources.own_captioner import OwnCaptioner
 from resources.retrieval import RetrievalCaptioner, RetrievalTextToImage
 from resources.sentence_encoder import SentenceEncoder
 from resources.summariser import (
@@ -65,6 +66,8 @@ def _captioner(study: Study, home: Path, compute: Compute, clip: ImageTextEncode
             return RetrievalCaptioner(collection=_collection(study, home, clip))
         case "chat":
             return ChatCaptioner(**settings)
+        case "own":
+            return OwnCaptioner(**settings, base=base)
         case "concepts":
             return ConceptCaptioner(**settings, base=base, encoder=clip)
         case "vlm":

@@ -289,7 +289,9 @@ class Captioner(Section):
         kind: `blip`; `blip2`; `vlm`, any image-text-to-text model of transformers, asked with
             `prompt`; `chat`, any OpenAI-compatible server that sees pictures; `concepts`, the
             nearest of a fixed set by the study's image-text encoder (the paper's ablation);
-            `retrieval`, the caption of the nearest picture of the study's `[collection]`.
+            `retrieval`, the caption of the nearest picture of the study's `[collection]`; `own`, a
+            function of yours (docs/extend.md).
+        source: that function, `package.module:function`.
         checkpoint: folder, `package:…` or hub id of the model.
         revision: branch, tag or commit of a hub checkpoint.
         max_new_tokens: longest caption, in tokens.
@@ -304,7 +306,8 @@ class Captioner(Section):
         picture_tokens: tokens of a picture, by estimate, before the server has counted them.
     """
 
-    kind: Literal["blip", "blip2", "vlm", "chat", "concepts", "retrieval"] = "blip"
+    kind: Literal["blip", "blip2", "vlm", "chat", "concepts", "retrieval", "own"] = "blip"
+    source: str | None = None
     checkpoint: str = "Salesforce/blip-image-captioning-base"
     revision: str | None = None
     max_new_tokens: Positive = 32
@@ -331,6 +334,8 @@ class Captioner(Section):
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         _check_options(self, _CAPTIONER_OPTIONS)
+        if self.kind == "own" and not self.source:
+            raise ValueError("kind = 'own' needs a function: source = 'my_captioner:caption'")
         if self.kind == "concepts":
             if not self.concepts:
                 raise ValueError("kind = 'concepts' needs a file: concepts = 'concepts.txt'")
@@ -364,6 +369,7 @@ _CAPTIONER_OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "concepts": ("concepts", "prompt", "top"),
     "retrieval": (),
+    "own": ("source",),
 }  # fmt: skip
 
 

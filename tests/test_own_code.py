@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dnd_assets.assets.label_metrics import on_images
 from dnd_assets.assets.registry import stages_of
@@ -111,6 +112,46 @@ def test_the_documented_metric_by_hand(own_files, tmp_path, colours):
     value = metric(np.array([3.0, 2, 1, 2, 4]), np.array([1.0, 0.9, 0, 0.1, 0.5]))
     assert value == pytest.approx(3.5 / 6)
     assert np.isnan(metric(np.array([1.0, 2]), np.array([0.0, 0])))
+
+
+def test_the_documented_captioner_goes_through_the_whole_pipeline(
+    colours, labelled_copy, own_files
+):
+    own_files(labelled_copy)
+    table = changed(colours, captioner={"kind": "own", "source": "my_captioner:caption"})
+    found = label(table, labelled_copy, run="own captions")
+    captions = found["captions", "net/colours/0"].product.payload["captions"]
+    assert {one["caption"] for one in captions} <= {"red", "green", "blue", "white"}
+    assert captions[0]["caption"] == "red", "what the unit likes best"
+    assert found["labels", "net/colours/0"].record.status == "ok"
+    bench = build_bench(parse_study(table, labelled_copy), labelled_copy / "state")
+    told = bench.captioner.fingerprint()
+    (labelled_copy / "weights.bin").write_bytes(b"1")
+    own_files(
+        labelled_copy, lambda text: text.replace("NAMES =", "FILES = ['weights.bin']\nNAMES =")
+    )
+    with_file = bench.captioner.fingerprint()
+    (labelled_copy / "weights.bin").write_bytes(b"2")
+    assert len({str(told), str(with_file), str(bench.captioner.fingerprint())}) == 3
+    (labelled_copy / "weights.bin").unlink()
+    with pytest.raises(StudyError, match=r"weights\.bin in FILES"):
+        bench.captioner.check()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def caption(p):\n    return 3\n", "returned int; it has to return text"),
+        ("def caption(p):\n    return p.nothing\n", "raised AttributeError"),
+    ],
+)
+def test_a_captioner_that_fails_says_which(tmp_path, colours, own_files, code, said):
+    own_files(tmp_path)
+    (tmp_path / "my_captioner.py").write_text(code)
+    table = changed(colours, captioner={"kind": "own", "source": "my_captioner:caption"})
+    bench = build_bench(parse_study(table, tmp_path), tmp_path / "state")
+    with pytest.raises(StudyError, match=f"captioner my_captioner:caption {said}"):
+        bench.captioner.caption([Image.new("L", (2, 2))], 1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""A captioner that is a function of the user's own: a picture in, a sentence out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL.Image import Image
+
+from dnd_assets.errors import StudyError
+from dnd_assets.files import sha256_file
+from dnd_assets.lineage.fingerprint import Json
+from resources.captioner import Captioner
+from resources.compute import in_order
+from resources.own_code import own, own_code, own_module
+from resources.progress import Progress
+
+
+class OwnCaptioner(Captioner):
+    """A function named in the study, as `package.module:function`.
+
+    Its module's code counts as part of every caption. If the module holds `FILES`, a list of paths
+    (relative ones start at the module), their content counts as well: name weights there.
+
+    Attributes:
+        source: the function; it takes an RGB picture and returns its caption.
+        base: folder of the study.
+    """
+
+    source: str
+    base: str | None = None
+
+    def title(self) -> str:
+        """The function."""
+        return self.source
+
+    def check(self) -> object:
+        """Import the function and look at its files.
+
+        Raises:
+            StudyError: when it cannot be imported or a file is not there.
+        """
+        found = own(self.source, self.base, "captioner")
+        for path in self._files():
+            if not path.is_file():
+                raise StudyError(
+                    f"captioner.source: {self.source} names {path} in FILES, which is no file."
+                )
+        return found
+
+    def fingerprint(self) -> dict[str, Json]:
+        """The function's name, its module's code and its files."""
+        self.check()
+        found: dict[str, Json] = {
+            "function": self.source,
+            "code": own_code(self._module(), self.source, self.base),
+        }
+        files = [[path.name, sha256_file(path)] for path in self._files()]
+        return found | ({"files": files} if files else {})
+
+    def caption(
+        self,
+        images: Sequence[Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image], Sequence[str]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """What the function says of each picture, in order.
+
+        Raises:
+            StudyError: when it fails or returns no text.
+        """
+        function = own(self.source, self.base, "captioner")
+
+        def run(batch: Sequence[Image]) -> list[str]:
+            return [self._one(function, image) for image in batch]
+
+        return in_order(images, run, batch_size, on_batch, progress)
+
+    def _one(self, function: Callable[..., object], image: Image) -> str:
+        try:
+            said = function(image.convert("RGB"))
+        except Exception as error:  # whatever a user's code raises
+            raise StudyError(
+                f"captioner {self.source} raised {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(said, str):
+            raise StudyError(
+                f"captioner {self.source} returned {type(said).__name__}; it has to return text, "
+                "empty where it can say nothing."
+            )
+        return said
+
+    def _module(self) -> str:
+        return self.source.partition(":")[0]
+
+    def _files(self) -> list[Path]:
+        module = own_module(self._module(), self.source, self.base)
+        folder = Path(str(module.__file__)).parent
+        return [folder / path for path in getattr(module, "FILES", [])]
