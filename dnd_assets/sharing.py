@@ -7,7 +7,7 @@ batch by batch, so that a run that dies loses one batch at most.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -16,14 +16,16 @@ from dnd_assets.files import sha256
 from dnd_assets.lineage.fingerprint import canonical, code_version
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import pooling
+from dnd_assets.paid_pictures import PictureLedger
 from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
 from resources.llm import StoredCall
 from resources.llm_ledger import LineageLedger
 from resources.model import Failure
-from resources.text_to_image import PaintRequest
+from resources.text_to_image import Painting, PaintRequest
 
+K = TypeVar("K")
 BLOCK = 512
 """Pictures per stored block of vectors, about: whole batches up to this many."""
 _TEXT_BLOCK = 4096
@@ -47,7 +49,7 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure
     return gathered(bench, "caption", provider, bench.pictures.in_order(images), work)
 
 
-def first_failure(found: Mapping[str, Any], names: Iterable[str]) -> Outcome | None:
+def first_failure(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
     """What becomes of a unit that needs these items: the failure of the first that has one."""
     failed = next((found[name] for name in names if isinstance(found[name], Failure)), None)
     return None if failed is None else Outcome(failed.status, {}, failed.reason)
@@ -79,12 +81,16 @@ def call_ledger(bench: Workbench) -> LineageLedger:
     return LineageLedger(bench.lineage, count)
 
 
-def paintings_to_make(bench: Workbench, requests: Iterable[PaintRequest]) -> int:
-    """How many of the synthetic pictures have not been painted yet."""
+def painting_cost(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[str, int]:
+    """How many of the synthetic pictures have not been painted yet, and the calls they take."""
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
-    items = {painting_id(request) for request in requests}
-    unknown = items - at_hand(bench, "painting", provider, sorted(items)).keys()
-    return len(bench.promise(provider, unknown))
+    items = {painting_id(request): request for request in requests}
+    known = at_hand(bench, "painting", provider, sorted(items))
+    unknown = sorted(bench.promise(provider, items.keys() - known.keys()))
+    with bench.lineage.connect():
+        ledger = PictureLedger(LineageLedger(bench.lineage), bench.pictures)
+        calls = bench.text_to_image.calls_to_make([items[item] for item in unknown], ledger)
+    return {"paintings": len(unknown), "picture calls": len(calls)}
 
 
 def painting_id(request: PaintRequest) -> str:
@@ -111,22 +117,43 @@ def most_paintings(bench: Workbench, units: int) -> int:
 def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintRequest, Any]:
     """A synthetic picture for each (concept, seed): its hash, its pack, whether it was rejected.
 
-    DnD, step 3: the text-to-image model draws each candidate concept.
+    DnD, step 3: the text-to-image model draws each candidate concept. A painter behind a server
+    may fail for some; these have a failure instead, and are asked for again by the next run.
     """
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
     batch = bench.study.compute.batch.text_to_image
     items = {painting_id(request): request for request in requests}
 
-    def work(part: Sequence[str]) -> dict[str, Any]:
-        done = bench.text_to_image.paint([items[item] for item in part], batch)
-        file, hashes = bench.pictures.keep([painting.image for painting in done])
-        return {
-            item: {"image": name, "file": file, "rejected": painting.rejected}
-            for item, name, painting in zip(part, hashes, done, strict=True)
-        }
+    def work(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
+        def keep_pictures(done: Mapping[PaintRequest, Painting | Failure]) -> None:
+            keep({painting_id(one): value for one, value in _stored(bench, done).items()})
 
-    found = once(bench, "painting", provider, sorted(items), batch, work)
+        wanted = [items[item] for item in missing]
+        bench.text_to_image.paint_each(wanted, batch, keep_pictures, _picture_ledger(bench))
+
+    found = gathered(bench, "painting", provider, sorted(items), work)
     return {items[item]: value for item, value in found.items()}
+
+
+def _stored(
+    bench: Workbench, done: Mapping[PaintRequest, Painting | Failure]
+) -> dict[PaintRequest, Any]:
+    """Pictures as they are known once they lie in the store; failures stay what they are."""
+    painted = {one: found for one, found in done.items() if isinstance(found, Painting)}
+    if not painted:
+        return dict(done)
+    file, hashes = bench.pictures.keep([painting.image for painting in painted.values()])
+    known = {
+        one: {"image": name, "file": file, "rejected": painting.rejected}
+        for name, (one, painting) in zip(hashes, painted.items(), strict=True)
+    }
+    return {**done, **known}
+
+
+def _picture_ledger(bench: Workbench) -> PictureLedger:
+    """Calls to an image server, kept with their pictures, and counted as they are made."""
+    calls = LineageLedger(bench.lineage, lambda _: bench.count("picture calls", 1))
+    return PictureLedger(calls, bench.pictures)
 
 
 def once(
