@@ -1,5 +1,6 @@
 """CLIP: pictures and texts in one space (DnD, section 3.3; paper: CLIP ViT-B/16), by open_clip."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import (
     PACKAGE,
+    Checkpoint,
     download_command,
     file_hash,
     local_path,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     Encode = Callable[[Sequence[Any]], "torch.Tensor"]
 
 _NEEDS: Final = ("open_clip_config.json", "*.safetensors")
+_TOKENIZER: Final = ("tokenizer_config.json",)
 _HUB: Final = "hf-hub:"
 _LOCAL: Final = "local-dir:"
 _FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -148,6 +151,8 @@ class OpenClip(ImageTextEncoder):
 
     def _folder(self, name: str) -> _Weights:
         found = resolve(name, None, self.base, _NEEDS)
+        if _own_tokenizer(found):  # its words are looked for beside its weights
+            found = resolve(name, None, self.base, (*_NEEDS, *_TOKENIZER))
         return _Weights(f"{_LOCAL}{found.folder}", found.fingerprint()["files"])
 
     def _load(self) -> "_Encoder":
@@ -188,10 +193,25 @@ class _Encoder:
         return vectors
 
 
+def _own_tokenizer(found: Checkpoint) -> bool:
+    """Whether a model's folder has to hold a tokenizer of transformers, as those of SigLIP do."""
+    path = found.folder / _NEEDS[0]
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return bool(config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StudyError(
+            f"{path} is no configuration of open_clip ({error!r}); copy {found.source!r} again."
+        ) from error
+
+
 def _named(architecture: str, pretrained: str, base: str | None) -> _Weights:
     """Weights of a named architecture: a file, or a tag whose file is in the local cache."""
     import open_clip
 
+    tokenizer = open_clip.get_model_config(architecture)["text_cfg"].get("hf_tokenizer_name")
+    if tokenizer:
+        resolve(tokenizer, needs=_TOKENIZER)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained in tags:
         file = _cached(architecture, pretrained)
@@ -258,7 +278,5 @@ def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
         )
         return own
     extra = {"local_files_only": True} if named else {}
-    if named and found.file is not None:
-        resolve(named, needs=("tokenizer_config.json",))
     tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(found.model, **extra)
     return tokenizer
