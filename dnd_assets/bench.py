@@ -17,6 +17,7 @@ from resources.collection import CaptionedCollection
 from resources.compute import Compute
 from resources.concept_captioner import ConceptCaptioner
 from resources.conse import Conse
+from resources.image_server import ServedTextToImage
 from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
 from resources.own_captioner import OwnCaptioner
@@ -109,6 +110,8 @@ def _encoder(study: Study, home: Path, compute: Compute) -> ImageTextEncoder:
 def _painter(study: Study, home: Path, compute: Compute, clip: ImageTextEncoder) -> TextToImage:
     if study.text_to_image.kind == "world":
         return WorldPainter()
+    if study.text_to_image.kind == "images":
+        return ServedTextToImage(**study.text_to_image.options)
     if study.text_to_image.kind == "retrieval":
         return RetrievalTextToImage(collection=_collection(study, home, clip))
     settings = study.text_to_image.options

@@ -7,7 +7,7 @@ batch by batch, so that a run that dies loses one batch at most.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -15,6 +15,7 @@ from dnd_assets.files import sha256
 from dnd_assets.lineage.fingerprint import canonical, code_version
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import pooling
+from dnd_assets.paid_pictures import PictureLedger
 from dnd_assets.pictures import Packed
 from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
@@ -22,10 +23,11 @@ from dnd_assets.workbench import Workbench
 from resources.llm import StoredCall
 from resources.llm_ledger import LineageLedger
 from resources.model import Failure
-from resources.prefetch import behind
+from resources.prefetch import Behind
 from resources.progress import Progress
 from resources.text_to_image import Painting, PaintRequest
 
+K = TypeVar("K")
 BLOCK = 512
 """Pictures per stored block of vectors, about: whole batches up to this many."""
 _TEXT_BLOCK = 4096
@@ -50,7 +52,7 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure
     return gathered(bench, "caption", provider, bench.pictures.in_order(images), work)
 
 
-def first_failure(found: Mapping[str, Any], names: Iterable[str]) -> Outcome | None:
+def first_failure(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
     """What becomes of a unit that needs these items: the failure of the first that has one."""
     failed = next((found[name] for name in names if isinstance(found[name], Failure)), None)
     return None if failed is None else Outcome(failed.status, {}, failed.reason)
@@ -82,12 +84,16 @@ def call_ledger(bench: Workbench) -> LineageLedger:
     return LineageLedger(bench.lineage, count)
 
 
-def paintings_to_make(bench: Workbench, requests: Iterable[PaintRequest]) -> int:
-    """How many of the synthetic pictures have not been painted yet."""
+def painting_cost(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[str, int]:
+    """How many of the synthetic pictures have not been painted yet, and the calls they take."""
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
-    items = {painting_id(request) for request in requests}
-    unknown = items - at_hand(bench, "painting", provider, sorted(items)).keys()
-    return len(bench.promise(provider, unknown))
+    items = {painting_id(request): request for request in requests}
+    known = at_hand(bench, "painting", provider, sorted(items))
+    unknown = sorted(bench.promise(provider, items.keys() - known.keys()))
+    with bench.lineage.connect():
+        ledger = PictureLedger(LineageLedger(bench.lineage), bench.pictures)
+        calls = bench.text_to_image.calls_to_make([items[item] for item in unknown], ledger)
+    return {"paintings": len(unknown), "picture calls": len(calls)}
 
 
 def painting_id(request: PaintRequest) -> str:
@@ -115,36 +121,49 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintR
     """A synthetic picture for each (concept, seed): its hash, its pack, whether it was rejected.
 
     DnD, step 3: the text-to-image model draws each candidate concept. Beside an accelerator the
-    pictures of a batch are compressed and stored while the next batch is being painted.
+    pictures of a batch are compressed and stored while the next batch is being painted. A painter behind a
+    server may fail for some; these have a failure instead, and are asked for again by the next run.
     """
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
     batch = bench.study.compute.batch.text_to_image
     items = {painting_id(request): request for request in requests}
-    known = at_hand(bench, "painting", provider, sorted(items))
 
-    def painted(part: Sequence[str]) -> tuple[Sequence[str], list[Painting]]:
-        return part, bench.text_to_image.paint([items[item] for item in part], batch)
+    def work(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
+        def pack(done: _Painted) -> tuple[_Painted, Packed | None]:
+            images = [one.image for one in done.values() if isinstance(one, Painting)]
+            return done, bench.pictures.pack(images) if images else None
 
-    def stored(made: tuple[Sequence[str], list[Painting]]) -> Stored:
-        part, done = made
-        return part, done, bench.pictures.pack([painting.image for painting in done])
+        def record(made: tuple[_Painted, Packed | None]) -> None:
+            keep({painting_id(one): value for one, value in _stored(bench, *made).items()})
 
-    missing = [item for item in sorted(items) if item not in known]
-    made = map(painted, _parts(missing, batch))
-    progress = bench.progress("paintings", len(missing))
-    for part, done, packed in behind(made, stored, threaded=bench.compute.accelerated):
-        bench.pictures.record(packed)
-        found = {
-            item: {"image": name, "file": packed.file, "rejected": painting.rejected}
-            for item, name, painting in zip(part, packed.hashes, done, strict=True)
-        }
-        _commit(bench, "painting", provider, found)
-        known |= found
-        progress.advance(len(part))
-    return {items[item]: value for item, value in known.items()}
+        wanted = [items[item] for item in missing]
+        with Behind(pack, record, threaded=bench.compute.accelerated) as keep_pictures:
+            bench.text_to_image.paint_each(wanted, batch, keep_pictures, _picture_ledger(bench))
+
+    found = gathered(bench, "painting", provider, sorted(items), work)
+    return {items[item]: value for item, value in found.items()}
 
 
-Stored = tuple[Sequence[str], list[Painting], Packed]
+_Painted = Mapping[PaintRequest, Painting | Failure]
+
+
+def _stored(bench: Workbench, done: _Painted, packed: Packed | None) -> dict[PaintRequest, Any]:
+    """Pictures as they are known once their pack is recorded; failures stay what they are."""
+    if packed is None:
+        return dict(done)
+    bench.pictures.record(packed)
+    painted = {one: found for one, found in done.items() if isinstance(found, Painting)}
+    known = {
+        one: {"image": name, "file": packed.file, "rejected": painting.rejected}
+        for name, (one, painting) in zip(packed.hashes, painted.items(), strict=True)
+    }
+    return {**done, **known}
+
+
+def _picture_ledger(bench: Workbench) -> PictureLedger:
+    """Calls to an image server, kept with their pictures, and counted as they are made."""
+    calls = LineageLedger(bench.lineage, lambda _: bench.count("picture calls", 1))
+    return PictureLedger(calls, bench.pictures)
 
 
 def once(

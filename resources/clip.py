@@ -1,5 +1,6 @@
 """CLIP: pictures and texts in one space (DnD, section 3.3; paper: CLIP ViT-B/16), by open_clip."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     Encode = Callable[[Sequence[Any]], "torch.Tensor"]
 
 _NEEDS: Final = ("open_clip_config.json", "*.safetensors")
+_TOKENIZER: Final = ("tokenizer_config.json",)
 _HUB: Final = "hf-hub:"
 _LOCAL: Final = "local-dir:"
 _FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -180,6 +182,8 @@ class OpenClip(ImageTextEncoder):
 
     def _folder(self, name: str) -> _Weights:
         found = resolve(name, self.revision, self.base, _NEEDS)
+        if _own_tokenizer(found):  # its words are looked for beside its weights
+            found = resolve(name, self.revision, self.base, (*_NEEDS, *_TOKENIZER))
         return _Weights(f"{_LOCAL}{found.folder}", found.fingerprint()["files"], found)
 
     def _load(self) -> "_Encoder":
@@ -228,6 +232,18 @@ class _Encoder:
             tokens = self._tokenize(list(texts)).to(self._device)
             vectors: torch.Tensor = self._model.encode_text(tokens)
         return vectors
+
+
+def _own_tokenizer(found: Checkpoint) -> bool:
+    """Whether a model's folder has to hold a tokenizer of transformers, as those of SigLIP do."""
+    path = found.folder / _NEEDS[0]
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return bool(config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StudyError(
+            f"{path} is no configuration of open_clip ({error!r}); copy {found.source!r} again."
+        ) from error
 
 
 def _named(architecture: str, pretrained: str, base: str | None, revision: str | None) -> _Weights:
@@ -308,7 +324,7 @@ def _tokenizer_files(found: _Weights) -> Checkpoint | None:
         MissingError: when it is not on this machine.
     """
     name = _tokenizer_name(found) if found.file is not None else None
-    return resolve(name, needs=("tokenizer_config.json",)) if name else None
+    return resolve(name, needs=_TOKENIZER) if name else None
 
 
 def _preprocessing(found: _Weights) -> dict[str, Any]:

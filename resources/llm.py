@@ -433,7 +433,7 @@ class ChatServer:
         try:
             data = self._post(arguments)
         except openai.APIStatusError as error:
-            return "service_error", self._http_error(error)
+            return self._failure(error), self._http_error(error)
         except openai.APITimeoutError:
             return "service_error", self._error(f"no answer within {self._timeout_s:g} s")
         except openai.APIConnectionError as error:
@@ -451,6 +451,10 @@ class ChatServer:
             what = " ".join(text[:200].split()) or "nothing"
             return "service_error", self._error(f"the answer is no {self.asked}: {what}")
         return "ok", response
+
+    def _failure(self, error: Any) -> Status:
+        """What an answer with an HTTP status of failure means."""
+        return "service_error"
 
     def _http_error(self, error: Any) -> dict[str, Json]:
         code = int(error.status_code)

@@ -30,5 +30,11 @@ class LineageLedger:
     def put(self, call: StoredCall) -> None:
         """Keep a call for good; one that is stored already stays as it is."""
         if self.get(call.request) is None:
-            self.lineage.commit({"llm_calls": [call.row()]})
+            self.replace(call)
+        else:
+            self.on_paid(call)
+
+    def replace(self, call: StoredCall) -> None:
+        """Keep a call for good, in the place of one that is stored already."""
+        self.lineage.commit({"llm_calls": [call.row()]})
         self.on_paid(call)

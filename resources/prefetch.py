@@ -6,7 +6,7 @@ those that are asked for, and what fails to be prepared raises its error when it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
@@ -67,28 +67,49 @@ class Ahead(Generic[T, P]):
         return self._prepare(self._items[index])
 
 
-def behind(made: Iterable[T], finish: Callable[[T], P], *, threaded: bool) -> Iterator[P]:
-    """What `finish` makes of each item, in order, by a thread while the next item is being made.
+class Behind(Generic[T, P]):
+    """Finishes what it is given by a thread while the next item is being made.
 
     Args:
-        made: makes the items; when it fails, those it made before are finished first.
         finish: runs in one thread, on one item at a time.
-        threaded: whether to; otherwise each item is finished before the next one is made.
+        then: told what `finish` made, in order and in the caller's thread.
+        threaded: whether to; otherwise each item is finished at once.
     """
-    if not threaded:
-        yield from map(finish, made)
-        return
-    waiting: Future[P] | None = None
-    with ThreadPoolExecutor(1, "finishing") as pool:
+
+    def __init__(self, finish: Callable[[T], P], then: Callable[[P], None], *, threaded: bool):
+        self._finish, self._then = finish, then
+        self._pool = ThreadPoolExecutor(1, "finishing") if threaded else None
+        self._waiting: Future[P] | None = None
+
+    def __call__(self, item: T) -> None:
+        """Take an item; what came before it is handed on first."""
+        if self._pool is None:
+            self._then(self._finish(item))
+            return
+        begun = self._pool.submit(self._finish, item)
+        self._hand_on()
+        self._waiting = begun
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Hand on what is being finished, also when the making of the next item has failed."""
         try:
-            for one in made:
-                begun = pool.submit(finish, one)
-                if waiting is not None:
-                    yield waiting.result()
-                waiting = begun
+            self._hand_on()
         finally:
-            if waiting is not None:
-                yield waiting.result()
+            if self._pool is not None:
+                self._pool.shutdown()
+
+    def _hand_on(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._then(waiting.result())
 
 
 class Lazy(Sequence[T]):

@@ -4,7 +4,7 @@ The paper paints with Stable Diffusion v1-4 in 50 steps of DPM-Solver++.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -17,7 +17,8 @@ from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
 from resources.diffusion_speed import faster
-from resources.model import Model
+from resources.llm import CallLedger
+from resources.model import Failure, Model
 from resources.progress import Progress
 
 _NEEDS: Final = ("model_index.json", "*/*.safetensors")
@@ -46,6 +47,10 @@ class Painting:
     rejected: bool
 
 
+KeepPaintings = Callable[[Mapping[PaintRequest, Painting | Failure]], None]
+"""Is told pictures by request, as they come."""
+
+
 class TextToImage(Model):
     """Base of all painters: concepts and seeds in, pictures out."""
 
@@ -65,6 +70,33 @@ class TextToImage(Model):
             progress: counts finished pictures.
         """
         raise NotImplementedError
+
+    def paint_each(
+        self,
+        requests: Sequence[PaintRequest],
+        batch_size: int,
+        keep: KeepPaintings,
+        ledger: CallLedger,
+    ) -> None:
+        """Pictures of distinct requests, kept as they come.
+
+        Args:
+            requests: concepts and seeds.
+            batch_size: pictures in a batch.
+            keep: told each finished batch, from the calling thread. A picture that could not be
+                had, though others may be, has a failure in its place.
+            ledger: keeps calls to a server, where the painter makes any.
+
+        Raises:
+            StudyError: as `paint`.
+        """
+        for start in range(0, len(requests), batch_size):
+            part = requests[start : start + batch_size]
+            keep(dict(zip(part, self.paint(part, batch_size), strict=True)))
+
+    def calls_to_make(self, requests: Sequence[PaintRequest], ledger: CallLedger) -> set[str]:
+        """Hashes of the calls to a server that `paint_each` would have to make, if any."""
+        return set()
 
 
 class DiffusersTextToImage(TextToImage):

@@ -34,8 +34,8 @@ from dnd_assets.sharing import (
     embeddings_to_make,
     known_paintings,
     layer_provider,
+    painting_cost,
     painting_id,
-    paintings_to_make,
     passes_to_make,
     text_embeddings,
     texts_to_embed,
@@ -131,6 +131,7 @@ class _Case:
 
     Attributes:
         pictures: those painted of each label, rejected ones too.
+        failed: why a label's pictures are lacking, where a service failed.
         images: hashes of the held-out images.
         faces: their embeddings, float32 (N, D).
         clip: labels and truths in the image-text encoder's space.
@@ -140,6 +141,7 @@ class _Case:
     """
 
     pictures: Mapping[str, Images]
+    failed: Mapping[str, Outcome]
     images: Sequence[str]
     faces: Matrix
     clip: _Texts
@@ -209,7 +211,7 @@ class LabelMetrics(Stage):
         needs = _expected_passes(labels, images, requests, known)
         truths = _truths(bench, labels)
         cost = {
-            "paintings": paintings_to_make(bench, _all(requests)),
+            **painting_cost(bench, _all(requests)),
             "forward passes": sum(passes_to_make(bench, *item) for item in needs.items()),
             "embeddings": embeddings_to_make(bench, images),
             "text embeddings": texts_to_embed(bench, [*labels.values(), *truths.values()]),
@@ -236,6 +238,13 @@ class LabelMetrics(Stage):
         labels = {one.unit: self._label(one) for one in work}
         case = _case(bench, labels, images)
         accepted = {label: _accepted(pictures) for label, pictures in case.pictures.items()}
+        failed = {one.unit: case.failed.get(labels[one.unit]) for one in work}
+        for one in work:
+            outcome = failed[one.unit]
+            if outcome is not None:
+                yield one, outcome
+                labels.pop(one.unit)
+        work = [one for one in work if one.unit in labels]
         for model in dict.fromkeys(one.unit.model for one in work):
             mine = {unit: label for unit, label in labels.items() if unit.model == model}
             needs = _needs(mine, images, accepted)
@@ -309,14 +318,15 @@ def _compared(labels: Mapping[Unit, str], truths: Mapping[Unit, str]) -> list[st
 def _case(bench: Workbench, labels: Mapping[Unit, str], images: Sequence[str]) -> _Case:
     distinct = sorted(set(labels.values()))
     wanted = evaluation_of(bench).images_per_label
-    pictures = paint(bench, distinct, wanted, lambda label, index: _request(bench, label, index))
+    made = paint(bench, distinct, wanted, lambda label, index: _request(bench, label, index))
     rows, faces = embeddings(bench, images)
     truths = _truths(bench, labels)
     texts = list(dict.fromkeys([*distinct, *truths.values()]))
     clip = _Texts(dict(zip(texts, text_embeddings(bench, texts), strict=True)))
     sentences = _sentences(bench, _compared(labels, truths))
     shown = faces[[rows[i] for i in images]]
-    return _Case(pictures, images, shown, clip, sentences, truths, on_images(bench.study))
+    metrics = on_images(bench.study)
+    return _Case(made.images, made.failed, images, shown, clip, sentences, truths, metrics)
 
 
 def _sentences(bench: Workbench, texts: Sequence[str]) -> _Texts | None:

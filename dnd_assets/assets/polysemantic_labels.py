@@ -91,12 +91,14 @@ class _Painted:
     Attributes:
         pictures: Q accepted hashes of each concept that has them.
         files: store files that hold them, by concept.
+        failed: why a concept has no pictures, where a service failed.
         active: activations by network and layer.
         embedded: embeddings of pictures and exemplars.
     """
 
     pictures: dict[str, list[str]]
     files: dict[str, set[str]]
+    failed: dict[str, Outcome]
     active: dict[tuple[str, str], Table]
     embedded: Table
 
@@ -258,13 +260,16 @@ def _labelled(
         unit: {c for group in some for c in group.candidates} for unit, some in groups.items()
     }
     painted = _paint(bench, wanted, samples)
+    lost = dict(painted.failed)
     for group in every:
         _label(bench, group, painted)
     for unit, some in groups.items():
         wanted[unit] |= phrases_to_try([one.labels[0]["label"] for one in some if one.labels])
     painted = _paint(bench, wanted, samples)
+    lost |= painted.failed
     for unit, some in groups.items():
-        yield unit, _outcome(bench, samples[unit], some, painted, said)
+        failed = next((lost[one] for one in sorted(wanted[unit]) if one in lost), None)
+        yield unit, failed or _outcome(bench, samples[unit], some, painted, said)
 
 
 def _grouped(
@@ -304,9 +309,11 @@ def _paint(
     """Pictures of each unit's concepts through its layer and the encoder."""
     made = painted_concepts(bench, {one for some in concepts.values() for one in some})
     wanted = bench.study.dissection.images_per_concept
-    kept = {concept: accepted(images, wanted) for concept, images in made.items()}
+    kept = {concept: accepted(images, wanted) for concept, images in made.images.items()}
     pictures = {concept: names for concept, names in kept.items() if names is not None}
-    files = {concept: {image["file"] for image in images} for concept, images in made.items()}
+    files = {
+        concept: {image["file"] for image in images} for concept, images in made.images.items()
+    }
     needs: dict[str, dict[str, set[str]]] = {}
     for unit, some in concepts.items():
         layer = needs.setdefault(unit.model, {}).setdefault(unit.layer, set())
@@ -317,7 +324,7 @@ def _paint(
         active |= {(model, path): table for path, table in found.items()}
     faces = {name for names in pictures.values() for name in names}
     exemplars = {name for one in samples.values() for name in one.activation}
-    return _Painted(pictures, files, active, embeddings(bench, faces | exemplars))
+    return _Painted(pictures, files, made.failed, active, embeddings(bench, faces | exemplars))
 
 
 def _label(bench: Workbench, group: _Group, painted: _Painted) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import seeds
-from dnd_assets.sharing import most_paintings, paintings, paintings_to_make
+from dnd_assets.sharing import first_failure, most_paintings, painting_cost, paintings
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -53,24 +54,45 @@ class SyntheticImages(Stage):
             for concept in concepts
             for index in range(setting.images_per_concept)
         ]
-        return {"paintings": paintings_to_make(bench, requests)}
+        return painting_cost(bench, requests)
 
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
         """Q pictures of each of N_c concepts, all rejected and painted again."""
-        return {"paintings": ROUNDS * most_paintings(bench, units)}
+        most = ROUNDS * most_paintings(bench, units)
+        calls = {"picture calls": most} if bench.study.text_to_image.kind == "images" else {}
+        return {"paintings": most, **calls}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, images [{index, seed, image, rejected}]}]."""
         proposals = {
             one.unit: one.inputs["candidate_concepts"].payload["candidates"] for one in work
         }
-        painted = painted_concepts(bench, {c for found in proposals.values() for c in found})
+        made = painted_concepts(bench, {c for found in proposals.values() for c in found})
         wanted = bench.study.dissection.images_per_concept
         for one in work:
-            yield one, _outcome({c: painted[c] for c in proposals[one.unit]}, wanted)
+            mine = proposals[one.unit]
+            failed = made.failure(mine)
+            yield one, failed or _outcome({c: made.images[c] for c in mine}, wanted)
 
 
-def painted_concepts(bench: Workbench, concepts: Iterable[str]) -> dict[str, Images]:
+@dataclass(frozen=True)
+class Painted:
+    """What came of painting some concepts.
+
+    Attributes:
+        images: pictures of each concept, rejected ones beside them.
+        failed: why pictures of a concept are lacking, where a service failed.
+    """
+
+    images: dict[str, Images]
+    failed: dict[str, Outcome]
+
+    def failure(self, concepts: Iterable[str]) -> Outcome | None:
+        """What becomes of a unit that needs these concepts, when one of them failed."""
+        return next((self.failed[one] for one in concepts if one in self.failed), None)
+
+
+def painted_concepts(bench: Workbench, concepts: Iterable[str]) -> Painted:
     """The study's Q pictures of each concept, rejected ones beside them."""
     wanted, seed = bench.study.dissection.images_per_concept, bench.study.dissection.seed
     every = sorted(set(concepts))
@@ -83,9 +105,7 @@ def accepted(images: Images, wanted: int) -> list[str] | None:
     return kept[:wanted] if len(kept) >= wanted else None
 
 
-def paint(
-    bench: Workbench, concepts: Sequence[str], wanted: int, request: Request
-) -> dict[str, Images]:
+def paint(bench: Workbench, concepts: Sequence[str], wanted: int, request: Request) -> Painted:
     """Pictures of each concept until so many are accepted or the rounds are used up.
 
     Args:
@@ -95,16 +115,23 @@ def paint(
         request: the request for a concept and the index of a picture.
     """
     painted: dict[str, Images] = {concept: [] for concept in concepts}
+    failed: dict[str, Outcome] = {}
     for _ in range(ROUNDS):
         requests = {}
         for concept, images in painted.items():
+            if concept in failed:
+                continue
             lacking = wanted - sum(not image["rejected"] for image in images)
             for index in range(len(images), len(images) + lacking):
                 requests[concept, index] = request(concept, index)
         found = paintings(bench, requests.values()) if requests else {}
         for (concept, index), one in requests.items():
-            painted[concept].append({"index": index, "seed": one.seed, **found[one]})
-    return painted
+            failure = first_failure(found, [one])
+            if failure is None:
+                painted[concept].append({"index": index, "seed": one.seed, **found[one]})
+            else:
+                failed.setdefault(concept, failure)
+    return Painted(painted, failed)
 
 
 def _request(concept: str, index: int, seed: int) -> PaintRequest:

@@ -7,7 +7,7 @@ import pytest
 
 from dnd_assets.errors import StoreError
 from resources.compute import Compute
-from resources.prefetch import Ahead, Lazy, behind
+from resources.prefetch import Ahead, Behind, Lazy
 
 WORKERS = [0, 1, 3]
 
@@ -111,8 +111,17 @@ def test_batches_of_prepared_items_are_those_of_the_plain_path(workers):
 
 @pytest.mark.parametrize("threaded", [False, True])
 def test_finishing_keeps_order(threaded):
-    assert list(behind(range(5), lambda item: -item, threaded=threaded)) == [0, -1, -2, -3, -4]
-    assert list(behind([], lambda item: item, threaded=threaded)) == []
+    kept = []
+    with Behind(lambda item: -item, kept.append, threaded=threaded) as push:
+        for item in range(5):
+            push(item)
+    assert kept == [0, -1, -2, -3, -4]
+
+
+def _push(items, finish, kept, threaded):
+    with Behind(finish, kept.append, threaded=threaded) as push:
+        for item in items:
+            push(item)
 
 
 @pytest.mark.parametrize("threaded", [False, True])
@@ -123,16 +132,34 @@ def test_what_was_made_before_a_failure_is_finished(threaded):
 
     kept = []
     with pytest.raises(RuntimeError, match="the painter broke"):
-        kept.extend(behind(made(), lambda item: kept.append(item) or item, threaded=threaded))
-    assert [item for item in kept if item in (1, 2)][-1] == 2
+        _push(made(), lambda item: item, kept, threaded)
+    assert kept == [1, 2]
 
 
-def test_finishing_that_fails_is_told():
+@pytest.mark.parametrize("threaded", [False, True])
+def test_finishing_that_fails_is_told(threaded):
     def finish(item):
         raise OSError("disk full")
 
+    kept = []
     with pytest.raises(OSError, match="disk full"):
-        list(behind(range(3), finish, threaded=True))
+        _push(range(3), finish, kept, threaded)
+    assert kept == []
+
+
+def test_the_next_item_is_made_while_one_is_finished():
+    begun = threading.Event()
+
+    def finish(item):
+        assert begun.wait(5) or item
+        return item
+
+    kept = []
+    with Behind(finish, kept.append, threaded=True) as push:
+        push(0)
+        begun.set()  # only the next item's maker says that the first may be finished
+        push(1)
+    assert kept == [0, 1]
 
 
 def test_a_lazy_sequence_makes_items_when_asked():

@@ -94,6 +94,61 @@ def clip(folder: Path) -> Path:
     return folder
 
 
+def siglip(folder: Path) -> Path:
+    """A SigLIP as the hub holds it for open_clip: a timm tower, its own tokenizer and resizing."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    model_cfg = {
+        "embed_dim": 64,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": 160,
+            "timm_model_name": "test_vit",
+            "timm_model_pretrained": False,
+            "timm_pool": "map",
+            "timm_proj": "none",
+        },
+        "text_cfg": {
+            "context_length": 16,
+            "vocab_size": 128,
+            "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+            "width": 64,
+            "heads": 2,
+            "layers": 1,
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+            "norm_kwargs": {"eps": 1e-6},
+        },
+    }
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    preprocess["resize_mode"] = "squash"
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    _letters_tokenizer().save_pretrained(folder)
+    torch.manual_seed(14)
+    built = {name: value for name, value in model_cfg.items() if name != "custom_text"}
+    model = open_clip.CustomTextCLIP(**built)
+    for weight in model.parameters():  # the usual start makes all texts alike
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.3)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+def _letters_tokenizer():
+    """A T5 tokenizer of single letters, as SentencePiece models come."""
+    from transformers import T5Tokenizer
+
+    letters = [(chr(code), -5.0) for code in range(33, 127)]
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0), *letters]
+    return T5Tokenizer(vocab=vocab, extra_ids=0)
+
+
 def words_tokenizer(folder: Path, words: list[str]) -> Path:
     """A BERT tokenizer, as a CLIP folder may hold one of its own."""
     from transformers import BertTokenizer
@@ -243,12 +298,10 @@ def latent_consistency(folder: Path) -> Path:
 def pixart(folder: Path) -> Path:
     """A PixArt: a transformer for a UNet, a T5 for CLIP; its pictures are 256x256."""
     from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
-    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+    from transformers import T5Config, T5EncoderModel
 
     torch.manual_seed(13)
-    letters = [(chr(code), -5.0) for code in range(33, 127)]
-    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0), *letters]
-    tokenizer = T5Tokenizer(vocab=vocab, extra_ids=0)
+    tokenizer = _letters_tokenizer()
     text = T5Config(
         vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2
     )
