@@ -55,7 +55,7 @@ neurons of ResNet-50's last layer, equal labels counted once, mean of 200 draws 
 UNITS: Final = (10, 100, 1000)
 _PAINTING = "synthetic_images"
 _PROBING = "activations"
-SMALL: Final = {"crop_size": 32, "images_per_concept": 2, "candidates": 2, "exemplars": 3}
+SMALL: Final = {"crop_size": 32, "images_per_concept": 1, "candidates": 2, "exemplars": 3}
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _measured(given: argparse.Namespace, compute: Compute) -> tuple[str, bool]:
     """The measurements as Markdown, and whether all targets are met."""
     size, small = (TINY, SMALL) if given.tiny else (PAPER, {})
-    neurons, images = (2, 10) if given.tiny else (given.neurons, given.images)
+    neurons, images = (1, 10) if given.tiny else (given.neurons, given.images)
     with torch.inference_mode():
         rate = peak_rate(compute.torch_device(), compute.torch_dtype())
     batch = dict.fromkeys(("target", "captioner", "text_to_image", "clip"), "auto")
