@@ -34,7 +34,6 @@ def fastest(
         MemoryError: when a single item does not fit.
     """
     with whole_batches():
-        trial(1)  # loads the model, and lets libraries choose their algorithms
         size, rate = _that_fits(trial, usual, clock)
         while size >= usual and 2 * size <= MOST and in_use() <= _ROOM:
             faster = _rate(trial, 2 * size, clock)
@@ -57,9 +56,13 @@ def _that_fits(
 
 
 def _rate(trial: Callable[[int], object], size: int, clock: Callable[[], float]) -> float:
-    """Items a second; 0 where the batch does not fit into memory."""
-    begun = clock()
+    """Items a second; 0 where the batch does not fit into memory.
+
+    The first batch of a size is not timed: it compiles, and lets libraries choose algorithms.
+    """
     try:
+        trial(size)
+        begun = clock()
         trial(size)
     except MemoryError:
         free_memory()

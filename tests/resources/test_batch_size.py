@@ -36,7 +36,19 @@ def test_it_grows_while_items_a_second_grow_by_a_tenth():
     """8: 8/18 = .44 a second, 16: .62, 32: .76, 64: .86 (+13 %), 128: .93 (+7 %, too little)."""
     device = Device(start=10, each=1)
     assert device.fastest(8) == 64
-    assert device.sizes == [1, 8, 16, 32, 64, 128]
+    assert device.sizes == [8, 8, 16, 16, 32, 32, 64, 64, 128, 128]
+
+
+def test_the_first_batch_of_a_size_is_not_timed():
+    """It compiles: at 100 s for each new size nothing would ever seem worth it."""
+    device = Device(start=10, each=1)
+
+    def trial(size):
+        if size not in device.sizes:
+            device.now += 100
+        device.trial(size)
+
+    assert fastest(trial, 8, clock=lambda: device.now) == 64
 
 
 def test_it_stays_where_size_gains_nothing():
