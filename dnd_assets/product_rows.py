@@ -80,15 +80,18 @@ class Source:
             raise not_found(f"table of {self.study!r}", name, known, advice)
         return known[name]
 
-    def batches(self, asset: str, tables: Sequence[Table]) -> Iterator[Rows]:
-        """Rows of one asset's products, some hundred products at a time, ordered by unit."""
+    def records(self, asset: str) -> Iterator[list[Record]]:
+        """One asset's products, some hundred at a time, ordered by unit."""
         mine = [row for row in self.newest if row["asset"] == asset]
         for start in range(0, len(mine), _AT_ONCE):
-            part = mine[start : start + _AT_ONCE]
-            records = self._records(part)
+            yield self._records(mine[start : start + _AT_ONCE])
+
+    def batches(self, asset: str, tables: Sequence[Table]) -> Iterator[Rows]:
+        """Rows of one asset's products, some hundred products at a time, ordered by unit."""
+        for part in self.records(asset):
             yield Rows(
                 len(part),
-                {table.name: [row for one in records for row in rows_of(table, one)]
+                {table.name: [row for one in part for row in rows_of(table, one)]
                  for table in tables},
             )  # fmt: skip
 

@@ -121,8 +121,9 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintR
     """A synthetic picture for each (concept, seed): its hash, its pack, whether it was rejected.
 
     DnD, step 3: the text-to-image model draws each candidate concept. Beside an accelerator the
-    pictures of a batch are compressed and stored while the next batch is being painted. A painter behind a
-    server may fail for some; these have a failure instead, and are asked for again by the next run.
+    pictures of a batch are compressed and stored while the next batch is being painted. A painter
+    behind a server may fail for some; these have a failure instead, and are asked for again by the
+    next run.
     """
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
     batch = bench.study.compute.batch.text_to_image

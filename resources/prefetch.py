@@ -76,7 +76,9 @@ class Behind(Generic[T, P]):
         threaded: whether to; otherwise each item is finished at once.
     """
 
-    def __init__(self, finish: Callable[[T], P], then: Callable[[P], None], *, threaded: bool):
+    def __init__(
+        self, finish: Callable[[T], P], then: Callable[[P], None], *, threaded: bool
+    ) -> None:
         self._finish, self._then = finish, then
         self._pool = ThreadPoolExecutor(1, "finishing") if threaded else None
         self._waiting: Future[P] | None = None
