@@ -16,6 +16,8 @@ from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError, StudyError
 from resources.lineage_db import Lineage
 from tests import studies
+from tests.command_line import dnd as _dnd
+from tests.command_line import toml as _toml
 
 UNIT = "net/colours/0"
 
@@ -29,31 +31,6 @@ def project(colours, tmp_path_factory):
     result = _dnd(folder, "run", "net/colours")
     assert result.exit_code == 0, result.output
     return folder, result.output
-
-
-def _toml(table: dict, path: str = "") -> str:
-    """A table of strings, numbers, lists and tables as TOML; JSON writes each value alike."""
-    lines, inner = [], []
-    for key, value in table.items():
-        name = f"{path}.{key}" if path else key
-        if isinstance(value, dict):
-            inner += [f"[{name}]", _toml(value, name)]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for item in value:
-                inner += [f"[[{name}]]", _toml(item, name)]
-        else:
-            lines.append(f"{key} = {json.dumps(value)}")
-    return "\n".join(lines + inner)
-
-
-def _dnd(folder, *arguments):
-    environment = {
-        "DND_HOME": str(folder / "state"),
-        "DND_STUDY": str(folder / "study.toml"),
-        "DAGSTER_HOME": str(folder / "state" / "dagster"),
-        "COLUMNS": "200",
-    }
-    return CliRunner().invoke(app, [str(a) for a in arguments], env=environment)
 
 
 def test_run_tells_what_it_did_and_what_comes_next(project):
