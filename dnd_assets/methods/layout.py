@@ -36,7 +36,8 @@ def plane(
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise ValueError(f"vectors of shape {vectors.shape} have to be a matrix of finite numbers")
     unit = vectors.astype(np.float64)
-    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), _TINY)
+    # Rounded, so that vectors of one direction are equal whatever their length.
+    unit = np.round(unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), _TINY), 9)
     distinct, where = np.unique(unit, axis=0, return_index=True)[0], _places(unit)
     order = np.argsort(where[0], kind="stable")  # distinct vectors as they come, not by value
     distinct, back = distinct[order], np.argsort(order, kind="stable")[where[1]]

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from dnd_assets.report.names import page_name, picture_name, visible
-from dnd_assets.unit_card import UnitCard
+from dnd_assets.unit_card import UnitCard, own_first
 
 THUMBS: Final = 4
-_LONGEST: Final = 200
+LONGEST: Final = 200
+"""Characters of a label in the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Entry:
     def from_json(cls, value: Mapping[str, Any]) -> Entry:
         """The entry that `as_json` told."""
         plain = dict(value)
-        plain["methods"] = {name: Said(**one) for name, one in value["methods"].items()}
+        said = sorted(value["methods"].items(), key=lambda item: own_first(item[0]))
+        plain["methods"] = {name: Said(**one) for name, one in said}
         plain["thumbs"], plain["exemplars"] = tuple(value["thumbs"]), tuple(value["exemplars"])
         return cls(**plain)
 
@@ -114,7 +116,7 @@ def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]
     def number(text: str | None) -> int:
         if text is None:
             return -1
-        return texts.setdefault(visible(text)[:_LONGEST], len(texts))
+        return texts.setdefault(visible(text)[:LONGEST], len(texts))
 
     methods = list(dict.fromkeys(name for entry in entries for name in entry.methods))
     pictures: dict[str, int] = {}

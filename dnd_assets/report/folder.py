@@ -128,7 +128,9 @@ class Folder:
             "units": units,
             "worked_out": self.worked_out,
         }
-        data = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()
+        data = json.dumps(
+            content, ensure_ascii=True, separators=(",", ":"), sort_keys=True
+        ).encode()
         write_atomic(self.root / MANIFEST, data)
 
 

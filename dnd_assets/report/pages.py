@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from dnd_assets.files import sha256
 from dnd_assets.metric_means import method_name
-from dnd_assets.report.entries import Entry
+from dnd_assets.report.entries import LONGEST, Entry
 from dnd_assets.report.names import page_name, visible
 from dnd_assets.report.thumbnails import Thumbnail
 from dnd_assets.unit_card import Distribution, Made, UnitCard
@@ -190,9 +190,9 @@ def anchor(name: str) -> str:
     return plain if plain == name else f"{plain}-{sha256(name.encode('utf-8', 'replace'))[:8]}"
 
 
-def _query(values: Mapping[str, str]) -> str:
-    """What follows the # of a link to a filtered index."""
-    return urlencode(values, errors="replace")
+def _query(label: str) -> str:
+    """What follows the # of a link to the units of one label."""
+    return urlencode({"q": f'"{visible(label)[:LONGEST]}"'}, errors="replace")
 
 
 def pretty(value: Any) -> Markup:

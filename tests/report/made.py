@@ -141,6 +141,13 @@ def record(
     rows["providers"] = [
         {"provider": digest(one), "fingerprint": canonical(one)} for one in (TARGET, CLIP, PAINTER)
     ]
+    if not bench.lineage.query("SELECT 1 FROM runs WHERE run = ?", [run]):
+        study = canonical(bench.study.model_dump(mode="json"))
+        when = f"2026-01-01T00:00:00 {run}"
+        rows["runs"] = [
+            {"run": run, "study": bench.study.name, "recorded_at": when, "definition": study,
+             "versions": '{"python":"3.11"}'}
+        ]  # fmt: skip
     bench.lineage.commit(rows)
 
 

