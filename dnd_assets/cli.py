@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets import web_interface
 from dnd_assets.errors import DndError
 from dnd_assets.files import write_atomic
 from dnd_assets.home import state_folder
@@ -937,8 +936,13 @@ def report(
     ] = None,
     study: StudyOption = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder: new, empty, or of an earlier report.")
-    ] = Path("atlas"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder: new, empty, or of an earlier report. Default: where `dnd ui` shows it.",
+        ),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(help="A run's id, or the folder of another report, to compare labels with."),
@@ -957,11 +961,13 @@ def report(
 
     Example: dnd report --study known-answers --output atlas --heat-maps
     """
+    from dnd_assets.atlas_address import atlas_folder
     from dnd_assets.bench import build_bench
     from dnd_assets.report.build import build_report
 
     bench = build_bench(load_study(study), state_folder(), lambda line: out.print(f"  {line}"))
-    made = build_report(bench, output, units or [], against, heat_maps, bench.log)
+    folder = output or atlas_folder(bench.home, bench.study.name)
+    made = build_report(bench, folder, units or [], against, heat_maps, bench.log)
     for line in made.told:
         out.print(f"  {line}", markup=False)
     out.print(
@@ -977,10 +983,12 @@ def ui(
     port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,
 ) -> None:
     """Open the Dagster web interface on the study, with all runs made so far."""
+    from dnd_assets.web_interface import serve
+
     home = state_folder()
     chosen = load_study(study)
     out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}")
-    raise typer.Exit(web_interface.serve(home, port, study))
+    raise typer.Exit(serve(home, port, study))
 
 
 @app.command()

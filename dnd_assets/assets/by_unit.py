@@ -16,6 +16,7 @@ from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandl
 from dnd_assets.assets.activations import Activations
 from dnd_assets.assets.metadata import unit_metadata
 from dnd_assets.assets.sources import sources_of
+from dnd_assets.atlas_address import page_address
 from dnd_assets.errors import UpstreamError
 from dnd_assets.lineage.records import UNPARTITIONED, is_labels
 from dnd_assets.stage import Announcement, Graph, Resolved, Stage, materialize
@@ -26,6 +27,7 @@ from resources.compute import GPU_POOL
 ALWAYS = ("lineage", "store")
 """Resources that every stage needs."""
 _VERSION = "dagster/data_version"
+_PAGE = "page in the atlas"
 _FEW = 100
 """Units of a run up to which every event has pictures, those of reused products, too."""
 
@@ -97,15 +99,18 @@ class _Gallery:
     units: int
 
     def metadata(self, announcement: Announcement) -> dict[str, Any]:
-        few = self.units <= _FEW
-        beside = few and is_labels(self.stage.name)
-        return unit_metadata(
-            self.graph.bench,
+        few, labels = self.units <= _FEW, is_labels(self.stage.name)
+        bench, unit = self.graph.bench, announcement.unit
+        shown = unit_metadata(
+            bench,
             self.stage.name,
             announcement,
-            self._exemplars(announcement.unit) if beside else (),
+            self._exemplars(unit) if few and labels else (),
             pictures=few or not announcement.record.reused,
         )
+        if not labels:
+            return shown
+        return {_PAGE: dg.MetadataValue.url(page_address(bench.study.name, unit.key)), **shown}
 
     def _exemplars(self, unit: Unit) -> list[str]:
         try:

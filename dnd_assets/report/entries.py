@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from dnd_assets.report.names import page_name, picture_name, visible
+from dnd_assets.atlas_address import page_name
+from dnd_assets.report.names import picture_name, visible
 from dnd_assets.unit_card import UnitCard, own_first
 
 THUMBS: Final = 4

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final
 
-from dnd_assets.files import sha256
-
-_LONGEST_SLUG: Final = 60
 _LONGEST_TEXT: Final = 2_000
-_NOT_PLAIN: Final = re.compile(r"[^a-z0-9]+")
 _JOINER: Final = "\u200d"
-
-
-def page_name(unit: str) -> str:
-    """File name of a unit's page: letters, digits and dashes, with a hash of the whole key.
-
-    >>> page_name("net/layer4.2/17").rpartition("-")[0]
-    'net-layer4-2-17'
-    """
-    plain = _NOT_PLAIN.sub("-", unit.lower()).strip("-")[-_LONGEST_SLUG:].strip("-") or "unit"
-    return f"{plain}-{sha256(unit.encode('utf-8', 'surrogatepass'))[:10]}.html"
 
 
 def picture_name(content: str) -> str:

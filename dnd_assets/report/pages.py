@@ -15,10 +15,11 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup, escape
 
+from dnd_assets.atlas_address import page_name
 from dnd_assets.files import sha256
 from dnd_assets.metric_means import method_name
 from dnd_assets.report.entries import LONGEST, Entry
-from dnd_assets.report.names import page_name, visible
+from dnd_assets.report.names import visible
 from dnd_assets.report.thumbnails import Thumbnail
 from dnd_assets.unit_card import Distribution, Made, UnitCard
 

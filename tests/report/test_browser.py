@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from dnd_assets.atlas_address import page_name
 from dnd_assets.report.build import build_report
-from dnd_assets.report.names import page_name, visible
+from dnd_assets.report.names import visible
 from dnd_assets.unit_card import Cards
 from dnd_assets.units import Unit
 from tests.report import hostile, made

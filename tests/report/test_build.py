@@ -7,9 +7,10 @@ import shutil
 import pytest
 from PIL import Image
 
+from dnd_assets.atlas_address import page_name
 from dnd_assets.errors import NotFoundError
 from dnd_assets.report.build import build_report
-from dnd_assets.report.names import page_name, picture_name
+from dnd_assets.report.names import picture_name
 from dnd_assets.unit_card import Cards
 from dnd_assets.units import Unit
 from tests.report import made
