@@ -84,8 +84,14 @@ class Model(ConfigurableResource):  # type: ignore[type-arg]
     def parts(self) -> list[ModelPart]:
         """What it is made from, for `dnd doctor` and for the record of a run; never raises.
 
-        By default one part: the checkpoint that `check` returns.
+        By default one part: the checkpoint that `check` returns, or the model at a server, where
+        there is a field `base_url`.
         """
+        server = str(getattr(self, "base_url", None) or "")
+        if server:
+            name = str(getattr(self, "model", None) or self.title())
+            key = str(getattr(self, "api_key_env", None) or "")
+            return [server_part(name, server, self.check, key=key)]
         pin = "revision" if "revision" in type(self).model_fields else ""
         return [find_part(self.title(), self.check, pin=pin)]
 

@@ -29,7 +29,7 @@ from resources.llm import (
     read_key,
     request_hash,
 )
-from resources.model import Model, ModelPart, built_in, server_part
+from resources.model import Model, ModelPart, built_in
 
 Answer = TypeVar("Answer")
 
@@ -261,7 +261,7 @@ class ChatSummariser(Summariser):
 
     def parts(self) -> list[ModelPart]:
         """The model, which runs at its server."""
-        return [server_part(self.model, self.base_url, self.check, key=self.api_key_env)]
+        return Model.parts(self)
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, temperature, and the code of prompts and dialogue."""

@@ -22,6 +22,7 @@ from resources.captioner import Captioner
 from resources.checkpoints import Checkpoint, resolve
 from resources.licences import licence_of
 from resources.lineage_db import Lineage
+from resources.llm import read_key
 from tests import studies
 from tests.resources import hub, tiny
 
@@ -173,6 +174,32 @@ def test_licences_come_from_card_package_or_table(tmp_path):
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
     alone = Checkpoint.of_file(tmp_path / "model.safetensors", "model.safetensors")
     assert licence_of(alone) == "unknown"  # a file among others: the README may be of anything
+
+
+def test_a_captioner_at_a_server_is_listed_with_it(monkeypatch):
+    class Own(Captioner):
+        base_url: str = "https://vision.example/v1"
+        model: str = "sees"
+        api_key_env: str = "OWN_KEY"
+
+        def title(self):
+            return "sees at a server"
+
+        def check(self):
+            read_key(self.api_key_env)
+
+    monkeypatch.delenv("OWN_KEY", raising=False)
+    (absent,) = Own().parts()
+    monkeypatch.setenv("OWN_KEY", "canary-of-a-key")
+    (there,) = Own().parts()
+
+    assert (absent.present, absent.command) == (False, "export OWN_KEY=KEY")
+    assert (there.present, there.source, there.server) == (
+        True,
+        "sees",
+        "https://vision.example/v1",
+    )
+    assert "canary" not in repr(there)
 
 
 def test_conse_lists_both_its_models(folders, cache, tmp_path):
