@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.compare import Comparison, Method, Reference, compare, reference
+from dnd_assets.compare import Comparison, Method, Pair, Reference, compare, reference
 from dnd_assets.lineage.records import is_labels
 from dnd_assets.metric_means import MetricMean, method_name, metric_means
 from dnd_assets.report.entries import Entry
@@ -34,6 +34,14 @@ class Compared:
     table: Comparison
     metrics: Mapping[str, Mapping[str, Mapping[str, MetricMean]]]
     spaced: bool
+
+    @property
+    def agreement(self) -> dict[str, dict[tuple[str, str], Pair]]:
+        """How alike each two methods are, by group and the two names."""
+        found: dict[str, dict[tuple[str, str], Pair]] = {}
+        for pair in self.table.pairs:
+            found.setdefault(pair.group, {})[pair.one, pair.other] = pair
+        return found
 
     @property
     def judged(self) -> bool:
