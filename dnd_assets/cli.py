@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dnd_assets.completion import INSTALL, Shell, model_names, study_names
 from dnd_assets.errors import DndError
 from dnd_assets.files import write_atomic
 from dnd_assets.home import dagster_home, state_folder
@@ -40,7 +41,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 StudyOption = Annotated[
     str | None,
-    typer.Option("--study", "-s", help="An embedded study or a TOML file; default: DND_STUDY."),
+    typer.Option(
+        "--study",
+        "-s",
+        help="An embedded study or a TOML file; default: DND_STUDY.",
+        autocompletion=study_names,
+    ),
 ]
 
 
@@ -439,7 +445,8 @@ def gc(
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="A model of the study.")], study: StudyOption = None
+    model: Annotated[str, typer.Argument(help="A model of the study.", autocompletion=model_names)],
+    study: StudyOption = None,
 ) -> None:
     """The layers of a model that can be labelled, with their units."""
     from dnd_assets.selection import layers_with_units, target_networks
@@ -907,6 +914,22 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
         made = f"{sum(done.computed.values()):,} products computed{work}"
         told = made if done.id else "up to date"
         err.print(f"{one.name}: {told} ({time.monotonic() - started:.1f} s)", markup=False)
+
+
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")],
+) -> None:
+    """The script that completes commands, options, studies and models in a shell.
+
+    Example: eval "$(dnd completion bash)"
+    """
+    from typer.testing import CliRunner
+
+    # With this variable the command line answers with its script and does nothing else.
+    script = CliRunner().invoke(app, [], prog_name="dnd", env={"_DND_COMPLETE": f"source_{shell}"})
+    out.print(script.stdout, markup=False)
+    err.print(f"# to keep it: {INSTALL[shell]}", markup=False)
 
 
 @app.command()
