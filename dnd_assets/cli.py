@@ -917,22 +917,6 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
 
 
 @app.command()
-def completion(
-    shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")],
-) -> None:
-    """The script that completes commands, options, studies and models in a shell.
-
-    Example: eval "$(dnd completion bash)"
-    """
-    from typer.testing import CliRunner
-
-    # With this variable the command line answers with its script and does nothing else.
-    script = CliRunner().invoke(app, [], prog_name="dnd", env={"_DND_COMPLETE": f"source_{shell}"})
-    out.print(script.stdout, markup=False)
-    err.print(f"# to keep it: {INSTALL[shell]}", markup=False)
-
-
-@app.command()
 def ui(
     study: StudyOption = None,
     port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,
@@ -953,6 +937,22 @@ def ui(
     ]  # fmt: skip
     done = subprocess.run(command, env=environment, check=False)  # noqa: S603 (our own command)
     raise typer.Exit(done.returncode)
+
+
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")],
+) -> None:
+    """The script that completes commands, options, studies and models in a shell.
+
+    Example: eval "$(dnd completion bash)"
+    """
+    from typer.testing import CliRunner
+
+    # With this variable the command line answers with its script and does nothing else.
+    script = CliRunner().invoke(app, [], prog_name="dnd", env={"_DND_COMPLETE": f"source_{shell}"})
+    out.print(script.stdout, markup=False)
+    err.print(f"# to keep it: {INSTALL[shell]}", markup=False)
 
 
 @app.command()

@@ -665,11 +665,12 @@ def _lacking(
 
 
 def _methods(one: _Source) -> tuple[MethodLabel, ...]:
-    names = sorted((name for name in one.records if is_labels(name)), key=_own_first)
+    names = sorted((name for name in one.records if is_labels(name)), key=own_first)
     return tuple(_method(one, name) for name in names)
 
 
-def _own_first(asset: str) -> tuple[bool, str]:
+def own_first(asset: str) -> tuple[bool, str]:
+    """What methods are sorted by: the study's own labels, then the others by name."""
     return asset != "labels", asset
 
 
@@ -802,7 +803,7 @@ def _painting(image: Mapping[str, Any], activation: float | None) -> Painting:
 def _metrics(one: _Source) -> tuple[MetricSet, ...]:
     names = [name for name in one.records if name.endswith(_METRICS)]
     found = []
-    for name in sorted(names, key=lambda n: _own_first(n.removesuffix(_METRICS))):
+    for name in sorted(names, key=lambda n: own_first(n.removesuffix(_METRICS))):
         content = one.content(name)
         if content:
             found.append(
