@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dnd_assets.completion import INSTALL, Shell, model_names, study_names
 from dnd_assets.errors import DndError
 from dnd_assets.files import write_atomic
 from dnd_assets.home import state_folder
@@ -38,7 +39,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 StudyOption = Annotated[
     str | None,
-    typer.Option("--study", "-s", help="An embedded study or a TOML file; default: DND_STUDY."),
+    typer.Option(
+        "--study",
+        "-s",
+        help="An embedded study or a TOML file; default: DND_STUDY.",
+        autocompletion=study_names,
+    ),
 ]
 
 
@@ -447,7 +453,8 @@ def gc(
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="A model of the study.")], study: StudyOption = None
+    model: Annotated[str, typer.Argument(help="A model of the study.", autocompletion=model_names)],
+    study: StudyOption = None,
 ) -> None:
     """The layers of a model that can be labelled, with their units."""
     from dnd_assets.selection import layers_with_units, target_networks
@@ -989,6 +996,22 @@ def ui(
     chosen = load_study(study)
     out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}")
     raise typer.Exit(serve(home, port, study))
+
+
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")],
+) -> None:
+    """The script that completes commands, options, studies and models in a shell.
+
+    Example: eval "$(dnd completion bash)"
+    """
+    from typer.testing import CliRunner
+
+    # With this variable the command line answers with its script and does nothing else.
+    script = CliRunner().invoke(app, [], prog_name="dnd", env={"_DND_COMPLETE": f"source_{shell}"})
+    out.print(script.stdout, markup=False)
+    err.print(f"# to keep it: {INSTALL[shell]}", markup=False)
 
 
 @app.command()

@@ -22,8 +22,16 @@ from dnd_assets.export_card import data_set_card
 from dnd_assets.files import rename, sync, write
 from dnd_assets.pictures import Pictures
 from dnd_assets.product_rows import Source
-from dnd_assets.product_tables import PICTURES, Column, Row, Table
-from dnd_assets.table_files import EMBEDDED, FORMATS, Format, TableWriter, read, writer
+from dnd_assets.product_tables import (
+    LLM_CALLS,
+    PICTURES,
+    PROVIDERS,
+    WHOLE_TABLES,
+    Column,
+    Row,
+    Table,
+)
+from dnd_assets.table_files import EMBEDDED, FORMATS, Format, TableWriter, as_frame, read, writer
 from resources.progress import Progress
 
 MANIFEST: Final = "export.json"
@@ -59,10 +67,12 @@ class _Seen:
 
     tables: dict[str, set[str]] = field(default_factory=dict)
 
-    def note(self, table: Table, row: Row) -> None:
-        for name in _IMAGE_COLUMNS:
-            if row.get(name):
-                self.tables.setdefault(row[name], set()).add(table.name)
+    def note_all(self, table: Table, rows: Iterable[Row]) -> None:
+        """Note the pictures of some rows of a table."""
+        for row in rows:
+            for name in _IMAGE_COLUMNS:
+                if row.get(name):
+                    self.tables.setdefault(row[name], set()).add(table.name)
 
 
 def export(
@@ -131,8 +141,7 @@ def _write_products(
         mine = [table for table in tables if table.reads(asset)]
         for rows in source.batches(asset, mine):
             for table in mine:
-                for row in rows.by_table[table.name]:
-                    seen.note(table, row)
+                seen.note_all(table, rows.by_table[table.name])
                 writers[table.name].write(rows.by_table[table.name])
             progress.advance(rows.products)
 
@@ -160,8 +169,7 @@ def _write_pictures(
     if wanted and kind != "hf":
         (place / "pictures").mkdir()
     for name in names:
-        row: Row = dict.fromkeys(column.name for column in PICTURES.columns)
-        row |= {"image": name, "tables": sorted(seen[name]), **known.get(name, {"paths": []})}
+        row = _picture_row(name, seen[name], known)
         if wanted:
             data, problem = _data(pictures, name)
             found, missing = found + (data is not None), missing + (data is None)
@@ -171,6 +179,11 @@ def _write_pictures(
         table.write([row])
         progress.advance()
     return found, missing
+
+
+def _picture_row(name: str, tables: Iterable[str], known: Mapping[str, Row]) -> Row:
+    row: Row = dict.fromkeys(column.name for column in PICTURES.columns)
+    return row | {"image": name, "tables": sorted(tables), **known.get(name, {"paths": []})}
 
 
 def _data(pictures: Pictures, name: str) -> tuple[bytes | None, str | None]:
@@ -267,13 +280,37 @@ def _read_table(place: Path, name: str, told: Mapping[str, Any], kind: Format) -
     return read(files, columns, kind)
 
 
-def frames(source: Source, tables: Iterable[Table]) -> dict[str, list[Row]]:
-    """Rows of tables that come of products, for `dnd_assets.open`."""
-    wanted = list(tables)
-    found: dict[str, list[Row]] = {table.name: [] for table in wanted}
-    for asset in source.assets:
-        mine = [table for table in wanted if table.reads(asset)]
-        for rows in source.batches(asset, mine) if mine else ():
-            for name, some in rows.by_table.items():
-                found[name] += some
-    return found
+def frame(source: Source, name: str) -> pd.DataFrame:
+    """One table of a study as a frame, as `read_export` gives it of an export without pictures.
+
+    Raises:
+        NotFoundError: when the study has no such table; names the nearest.
+    """
+    table = source.table(name)
+    values: dict[str, list[Any]] = {column.name: [] for column in table.columns}
+    for row in _rows(source, table):
+        for column in table.columns:
+            values[column.name].append(row[column.name])
+    return as_frame(values, table.columns)
+
+
+def _rows(source: Source, table: Table) -> Iterator[Row]:
+    if table not in WHOLE_TABLES:
+        for asset in filter(table.reads, source.assets):
+            for rows in source.batches(asset, [table]):
+                yield from rows.by_table[table.name]
+        return
+    seen = _Seen()
+    if table in (PICTURES, PROVIDERS, LLM_CALLS):  # what products name, so all of them are read
+        tables = [one for one in source.tables() if one not in WHOLE_TABLES]
+        for asset in source.assets:
+            mine = [one for one in tables if one.reads(asset)]
+            for rows in source.batches(asset, mine):
+                for one in mine:
+                    seen.note_all(one, rows.by_table[one.name])
+    if table == PICTURES:
+        known = source.probing_files(seen.tables)
+        for name in sorted(seen.tables):
+            yield _picture_row(name, seen.tables[name], known)
+        return
+    yield from dict(source.whole_tables())[table.name]

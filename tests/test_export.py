@@ -14,10 +14,12 @@ from dnd_assets.cli import app
 from dnd_assets.errors import StoreError, StudyError, TableError
 from dnd_assets.export import export, read_export
 from dnd_assets.files import sha256
+from dnd_assets.label_files import imported_labels
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.pictures import Pictures
 from dnd_assets.product_rows import Source
 from dnd_assets.product_tables import TABLES, WHOLE_TABLES, Column, dictionary, tables_for
+from dnd_assets.study import parse_study
 from dnd_assets.table_files import FORMATS, as_frame, read, writer
 from dnd_assets.tables import guarded, unguarded
 from dnd_assets.unit_texts import read_labels
@@ -193,6 +195,21 @@ def test_exported_labels_can_be_imported(exported):
 
     assert read.by_unit == kept
     assert f"net/fc/{len(TEXTS)}" in read.blank
+
+
+def test_an_exported_table_of_labels_is_a_method_of_another_study(labelled, colours, tmp_path):
+    folder, found = labelled
+    lineage = Lineage(root=str(folder / "state"))
+    source = Source(lineage, "colours")
+    export(source, _pictures(folder / "state", lineage), tmp_path / "out", "csv")
+    named = {"earlier": "out/labels.csv"}
+    study = parse_study({**colours, "imported_labels": named}, tmp_path)
+    units = [one.unit for (asset, _), one in found.items() if asset == "labels"]
+
+    given = imported_labels(study, "earlier", units)
+    for (asset, _), one in found.items():
+        if asset == "labels":
+            assert given[one.unit][0] == one.product.payload.get("label")
 
 
 def test_the_hub_opens_it(exported, tmp_path, monkeypatch):
