@@ -73,7 +73,7 @@ def test_a_taken_port_is_told(tmp_path, monkeypatch):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(StudyError, match="is taken.*--port 3010"):
+        with pytest.raises(StudyError, match=r"is taken.*--port 3010"):
             web_interface.serve(tmp_path, port - 1)
 
 
