@@ -901,7 +901,8 @@ class Study(Section):
 
     def servers(self) -> list[str]:
         """Addresses outside this machine that a run may call, which may cost money."""
-        asked = [one.base_url for one in (self.summariser, self.captioner) if one.kind == "chat"]
+        sections = (self.captioner, self.summariser, self.text_to_image)
+        asked = [one.base_url for one in sections if one.kind in ("chat", "images")]
         return [url for url in asked if not is_loopback(urlsplit(url).hostname or "")]
 
     def path(self, name: str) -> Path:

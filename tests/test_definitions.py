@@ -143,15 +143,19 @@ def test_there_is_a_job_for_the_study_each_step_and_each_asset(definitions):
 
 
 @pytest.mark.parametrize(
-    ("summariser", "status"),
+    ("section", "settings", "status"),
     [
-        ({"kind": "consensus"}, "RUNNING"),
-        ({"kind": "chat", "base_url": "http://127.0.0.1:1/v1"}, "RUNNING"),
-        ({"kind": "chat", "base_url": "https://llm.example/v1"}, "STOPPED"),
+        ("summariser", {"kind": "consensus"}, "RUNNING"),
+        ("summariser", {"kind": "chat", "base_url": "http://127.0.0.1:1/v1"}, "RUNNING"),
+        ("summariser", {"kind": "chat", "base_url": "https://llm.example/v1"}, "STOPPED"),
+        ("captioner", {"kind": "chat", "base_url": "https://llm.example/v1"}, "STOPPED"),
+        ("text_to_image", {"kind": "images"}, "STOPPED"),
     ],
 )
-def test_automation_is_on_unless_it_may_cost_money(colours, colour_folder, summariser, status):
-    study = parse_study(changed(colours, summariser=summariser), colour_folder)
+def test_automation_is_on_unless_it_may_cost_money(
+    colours, colour_folder, section, settings, status
+):
+    study = parse_study(changed(colours, **{section: settings}), colour_folder)
     (sensor,) = build_definitions(study, colour_folder / "state").sensors
     assert sensor.default_status.value == status
     assert ("Off until" in sensor.description) == (status == "STOPPED")
