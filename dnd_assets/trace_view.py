@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,10 @@ def _synthetic(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
         for image in entry["images"]:
             word = " rejected by the safety checker" if image["rejected"] else ""
             inner.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
+
+    notes = json.loads(trace.steps["synthetic_images"].record.get("notes") or "{}")
+    for concept in notes.get("dropped", []):
+        branch.add(f"dropped: too many pictures of {escape(concept)!r} were rejected")
 
 
 def _candidates(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ from dnd_assets.study import load_study, parse_study
 from dnd_assets.trace_view import tree
 from dnd_assets.units import Unit
 from dnd_assets.verify import rebuild, verify
-from resources.text_to_image import Painting
+from resources.text_to_image import Painting, TextToImage
 from tests import networks
 from tests.studies import changed, computed, label, statuses, versions, write_images
 
@@ -310,6 +310,8 @@ def test_equal_held_out_images_show_no_label(unmeasured, judged):
 
 class Strict:
     """A painter whose safety checker rejects pictures of some concepts, or their first."""
+
+    paint_each, calls_to_make = TextToImage.paint_each, TextToImage.calls_to_make
 
     def __init__(self, painter, rejects):
         self._painter, self._rejects = painter, rejects

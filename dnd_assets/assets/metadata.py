@@ -68,6 +68,20 @@ def unit_metadata(
         "neuron": record.neuron,
         "key": product.key,
     }
+<<<<<<< HEAD
+=======
+    if record.reason:
+        shown["reason"] = record.reason
+    if product.ok:
+        describe = _metrics if asset.endswith(SUFFIX) else _DESCRIBED.get(asset, _imported)
+        shown |= describe(bench, product.payload, not record.reused)
+        if product.outcome.notes.get("dropped"):
+            # Their pictures are no part of the product, as nothing was concluded from them.
+            shown["dropped for rejected pictures"] = _list(product.outcome.notes["dropped"])
+        if asset in _PIXEL_LABELS and not record.reused:
+            shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
+    return shown
+>>>>>>> models
 
 
 def whole_metadata(bench: Workbench, product: Product) -> _Metadata:
@@ -135,7 +149,9 @@ def _synthetic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> 
     for entry in payload["concepts"] if pictures else ():
         names = [image["image"] for image in entry["images"]]
         shown |= _pictures(bench, f"painted: {entry['concept']}", names, pictures)
-    return shown | {"concepts": len(payload["concepts"])}
+    every = [image for entry in payload["concepts"] for image in entry["images"]]
+    rejected = sum(image["rejected"] for image in every)
+    return shown | {"concepts": len(payload["concepts"]), "rejected pictures": rejected}
 
 
 def _scores(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
