@@ -7,10 +7,12 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from dnd_assets.cli import app
+from dnd_assets.human_study import read_key
 from dnd_assets.study import parse_study
 from resources.lineage_db import Lineage
 from tests.blocks import blocks
@@ -47,6 +49,14 @@ kind = "world"
 model = "{clip}"
 pretrained = ""
 
+[clip_dissect]
+concepts = "words.txt"
+top_images = 4
+
+[evaluation]
+folders = ["held-out"]
+images_per_label = 2
+
 [dissection]
 exemplars = 4
 crop_size = 64
@@ -67,7 +77,6 @@ def workshop(tmp_path_factory, clip_folder, module_monkeypatch):
     for units in ("lite0/_fc/0-1", ""):
         done = _dnd(f"run {units}")
         assert done.exit_code == 0, done.output
-    assert _dnd("labels --format csv --output labels.csv").exit_code == 0
     return folder
 
 
@@ -78,6 +87,14 @@ def _files(folder, clip_folder):
     texts = [block.text for block in blocks(ROOT / "docs" / "your-own-network.md", "toml")]
     shown = next(text for text in texts if text.startswith("name ="))
     (folder / "mine.toml").write_text(shown.replace("sample = 10", "sample = 2") + models)
+    (folder / "words.txt").write_text("red\ngreen\nblue\nsquare\n")
+    (folder / "imagenet_classes.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
+    numbers = "".join(f"{n},{word}\n" for n, word in enumerate(["red", "green", "blue"]))
+    (folder / "labels.csv").write_text(f"unit,label\n{numbers}")
+    keyed = "".join(f"lite0/_fc/{n},square\n" for n in range(10))
+    (folder / "milan.csv").write_text(f"unit,label\n{keyed}")
+    (folder / "truths.csv").write_text(f"unit,truth\n{keyed}")
+    tiny.sentences(folder / "models" / "all-mpnet-base-v2")
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +144,26 @@ def _run(line, folder, monkeypatch):
     assert line.startswith("dnd "), f"no test knows how to run: {line}"
     if line.startswith("dnd init"):
         (folder / "study.toml").unlink(missing_ok=True)
+    if line.startswith("dnd ratings"):
+        _rate(folder)
     result = _dnd(_filled(line.removeprefix("dnd "), folder))
     huge = any(re.search(rf"--study {name}\b", line) for name in HUGE)
     said = f"{line}: {result.exception!r}\n{result.output[-2000:]}"
     assert result.exit_code in ({1, 2} if huge else {0}), said
+
+
+def _rate(folder):
+    """What MTurk gives back when two people like every description as well."""
+    key = read_key(folder / "survey" / "key.json")
+    rows = [
+        {
+            "HITId": "x", "AssignmentStatus": "Approved", "WorkerId": worker, "Input.task": task,
+            **{f"Answer.rating_{i}": "3" for i, _ in enumerate(asked.methods)}, "Answer.none": "",
+        }
+        for task, asked in key.items()
+        for worker in "ab"
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
 
 
 def _filled(line, folder):

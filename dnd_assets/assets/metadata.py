@@ -52,6 +52,10 @@ def unit_metadata(
     if product.ok:
         describe = _metrics if asset.endswith(SUFFIX) else _DESCRIBED.get(asset, _imported)
         shown |= describe(bench, product.payload, pictures)
+        if product.outcome.notes.get("dropped"):
+            # Their pictures are no part of the product, as nothing was concluded from them.
+            dropped = _list("concept", product.outcome.notes["dropped"])
+            shown["dropped for rejected pictures"] = dropped
         if asset in _PIXEL_LABELS and pictures:
             shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
     if exemplars:
@@ -68,20 +72,6 @@ def unit_metadata(
         "neuron": record.neuron,
         "key": product.key,
     }
-<<<<<<< HEAD
-=======
-    if record.reason:
-        shown["reason"] = record.reason
-    if product.ok:
-        describe = _metrics if asset.endswith(SUFFIX) else _DESCRIBED.get(asset, _imported)
-        shown |= describe(bench, product.payload, not record.reused)
-        if product.outcome.notes.get("dropped"):
-            # Their pictures are no part of the product, as nothing was concluded from them.
-            shown["dropped for rejected pictures"] = _list(product.outcome.notes["dropped"])
-        if asset in _PIXEL_LABELS and not record.reused:
-            shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
-    return shown
->>>>>>> models
 
 
 def whole_metadata(bench: Workbench, product: Product) -> _Metadata:
