@@ -86,9 +86,14 @@ def behind(made: Iterable[T], finish: Callable[[T], P], *, threaded: bool) -> It
                 if waiting is not None:
                     yield waiting.result()
                 waiting = begun
-        finally:
+        except GeneratorExit:  # nobody wants the rest
+            raise
+        except BaseException:
             if waiting is not None:
                 yield waiting.result()
+            raise
+        if waiting is not None:
+            yield waiting.result()
 
 
 class Lazy(Sequence[T]):

@@ -135,6 +135,13 @@ def test_finishing_that_fails_is_told():
         list(behind(range(3), finish, threaded=True))
 
 
+def test_a_reader_may_stop_early():
+    results = behind(range(9), lambda item: item, threaded=True)
+    assert next(results) == 0
+    results.close()
+    assert list(results) == []
+
+
 def test_a_lazy_sequence_makes_items_when_asked():
     made = []
     lazy = Lazy(["a", "b", "c"], lambda name: made.append(name) or name.upper())
