@@ -780,6 +780,9 @@ class BatchSizes(Section):
         if not isinstance(value, dict):
             return value
         named = [name for name, size in value.items() if size == "auto"]
+        odd = [size for size in value.values() if isinstance(size, str) and size != "auto"]
+        if odd:
+            raise ValueError(f'{odd[0]!r} is no size of a batch; write a number, or "auto"')
         given = {name: size for name, size in value.items() if size != "auto"}
         auto = [*given.get("auto", []), *named]
         return {**given, "auto": list(dict.fromkeys(auto))} if named else given

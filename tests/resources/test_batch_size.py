@@ -131,3 +131,12 @@ def test_on_the_cpu_the_usual_sizes_stand(colours, colour_folder):
     assert bench.study.compute.batch.target == 64
     assert bench.study.compute.batch.auto == ["target", "captioner", "text_to_image", "clip"]
     assert parse_study(bench.study.model_dump(mode="json"), colour_folder) == bench.study
+
+
+def test_a_size_in_words_is_refused(colours, colour_folder):
+    from dnd_assets.errors import StudyError
+    from dnd_assets.study import parse_study
+
+    wrong = changed(colours, compute__batch__clip="large")
+    with pytest.raises(StudyError, match=r"'large' is no size of a batch; .* \"auto\""):
+        parse_study(wrong, colour_folder)
