@@ -1,5 +1,6 @@
 """Studies: the paper's defaults, what loads, and what a mistake is told."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -126,7 +127,8 @@ def test_variables_are_read_from_the_environment_and_others_are_not(monkeypatch,
 
 @pytest.mark.parametrize("name", sorted(embedded_studies()))
 def test_embedded_studies_load_by_name(name, monkeypatch, tmp_path):
-    monkeypatch.setenv("DND_PHOTOS", str(tmp_path))
+    for variable in re.findall(r"\$\{(DND_\w+)\}", embedded_studies()[name].read_text()):
+        monkeypatch.setenv(variable, str(tmp_path))
     study = load_study(name)
 
     assert study.name == name
