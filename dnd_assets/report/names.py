@@ -9,7 +9,7 @@ from typing import Any, Final
 from dnd_assets.files import sha256
 
 _LONGEST_SLUG: Final = 60
-_LONGEST_TEXT: Final = 2_000
+_LONGEST_TEXT: Final = 1_000
 _NOT_PLAIN: Final = re.compile(r"[^a-z0-9]+")
 _JOINER: Final = "\u200d"
 
