@@ -86,7 +86,9 @@ def _files(folder, clip_folder):
     models = _small_models(clip_folder, tiny.blip(folder / "captioner", seed=22))
     texts = [block.text for block in blocks(ROOT / "docs" / "your-own-network.md", "toml")]
     shown = next(text for text in texts if text.startswith("name ="))
-    (folder / "mine.toml").write_text(shown.replace("sample = 10", "sample = 2") + models)
+    here = shown.replace("sample = 10", "sample = 2")
+    here = here.replace("efficientnet-lite:efficientnet-lite0", "module:tests.networks:like_lite0")
+    (folder / "mine.toml").write_text(here + models)
     (folder / "words.txt").write_text("red\ngreen\nblue\nsquare\n")
     (folder / "imagenet_classes.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
     numbers = "".join(f"{n},{word}\n" for n, word in enumerate(["red", "green", "blue"]))

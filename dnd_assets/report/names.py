@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-_LONGEST_TEXT: Final = 2_000
+_LONGEST_TEXT: Final = 1_000
 _JOINER: Final = "\u200d"
 
 

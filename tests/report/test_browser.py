@@ -235,8 +235,10 @@ def test_fifty_hostile_texts_change_nothing(watched, reports):
         page = watched.open(folder / f"{name}.html")
         page.wait_for_load_state()
         assert page.evaluate("typeof window.pwned") == "undefined", name
+    page.set_viewport_size({"width": 360, "height": 740})
     for unit in units:
         page = watched.open(folder / "units" / page_name(unit.key))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, unit
         assert page.evaluate("typeof window.pwned") == "undefined", unit
         label = visible(cards[unit.key].label)
         assert page.evaluate("document.querySelector('h1 bdi').textContent") == label

@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from dnd_assets.atlas_address import page_name
+from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError
 from dnd_assets.report.build import build_report
 from dnd_assets.report.names import picture_name
@@ -239,3 +241,18 @@ def test_no_results_are_told(tmp_path):
     with pytest.raises(NotFoundError, match="no results yet"):
         build_report(workbench(tmp_path, UNITS), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_writes_a_report_and_says_where(state, tmp_path):
+    study = tmp_path / "atlas.toml"
+    layers = "\n".join(f'[[models.layers]]\npath = "{path}"' for path in ("conv.1", "conv/2"))
+    study.write_text(
+        'name = "atlas"\n[[models]]\nname = "net"\nsource = "module:gone.networks:net"\n'
+        f'{layers}\n[probing_set]\nfolders = ["."]\n'
+    )
+    asked = ["report", "-s", str(study), "-o", str(tmp_path / "out"), "net/conv.1/0-2"]
+    done = CliRunner().invoke(app, asked, env={"DND_HOME": str(tmp_path / "state")})
+    assert done.exit_code == 0, done.output
+    assert "3 units, 3 pages made anew" in done.output
+    assert done.output.strip().endswith(str(tmp_path / "out" / "index.html"))
+    assert "unit pages 3/3" in done.output

@@ -39,7 +39,7 @@ def test_marks_that_act_become_numbers():
         "a\\u202eb\\u2066c\\u0000d\\u001be\\u2028f\\ud800g"
     )
     assert visible("zwei\tWörter\n日本 🐕‍🦺") == "zwei Wörter 日本 🐕‍🦺"
-    assert len(visible("x" * 10_000)) == 2_001
+    assert len(visible("x" * 10_000)) == 1_001
 
 
 @pytest.mark.parametrize("text", hostile.TEXTS)

@@ -162,13 +162,6 @@ def test_the_next_item_is_made_while_one_is_finished():
     assert kept == [0, 1]
 
 
-def test_a_reader_may_stop_early():
-    results = behind(range(9), lambda item: item, threaded=True)
-    assert next(results) == 0
-    results.close()
-    assert list(results) == []
-
-
 def test_a_lazy_sequence_makes_items_when_asked():
     made = []
     lazy = Lazy(["a", "b", "c"], lambda name: made.append(name) or name.upper())
