@@ -23,6 +23,7 @@ from dnd_assets.files import rename, sync, write
 from dnd_assets.pictures import Pictures
 from dnd_assets.product_rows import Source
 from dnd_assets.product_tables import (
+    COLUMN_TYPES,
     LLM_CALLS,
     PICTURES,
     PROVIDERS,
@@ -272,12 +273,24 @@ def read_export(folder: Path | str) -> dict[str, pd.DataFrame]:
 
 
 def _read_table(place: Path, name: str, told: Mapping[str, Any], kind: Format) -> pd.DataFrame:
-    columns = [Column(**one) for one in told["columns"]]
-    files = [place / file for file in told["files"]]
+    try:
+        columns = [Column(**one) for one in told["columns"]]
+        files = [place / str(file) for file in told["files"]]
+    except (KeyError, TypeError) as error:
+        raise _foreign(place, name) from error
+    if not files or any(column.type not in COLUMN_TYPES for column in columns):
+        raise _foreign(place, name)
     for file in files:
         if not file.resolve().is_relative_to(place.resolve()) or not file.is_file():
             raise TableError(f"{place} lacks {file}, which holds {name}. Export the study again.")
     return read(files, columns, kind)
+
+
+def _foreign(place: Path, name: str) -> TableError:
+    return TableError(
+        f"{place / MANIFEST} describes {name} in a way this version does not know. Read it with "
+        "the version that wrote it, or export the study again."
+    )
 
 
 def frame(source: Source, name: str) -> pd.DataFrame:

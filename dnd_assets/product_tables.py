@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import LABELS_SUFFIX, Product, is_labels
@@ -17,6 +17,7 @@ Type = Literal[
     "text", "int", "uint", "number", "flag", "texts", "ints", "numbers", "scored", "json"
 ]
 """`scored` is a list of labels with scores; `json` is text that holds JSON."""
+COLUMN_TYPES: Final[tuple[Type, ...]] = get_args(Type)
 Row = dict[str, Any]
 METRICS_SUFFIX: Final = "_metrics"
 

@@ -84,7 +84,9 @@ def init(network: str, images: Path, weights: Path | None, output: Path, home: P
         raise StudyError(f"{network} has no layer with units for a picture; nothing to label.")
     sections = _choose_models(table, base, home, found)
     smaller = _smaller(found)
-    made = Plan(table["name"], model, untrained, layers, chosen, found, sections, smaller)
+    made = Plan(
+        output.name, table["name"], model, untrained, layers, chosen, found, sections, smaller
+    )
     write_atomic(output, study_text(made).encode())
     load_study(output)
     return made

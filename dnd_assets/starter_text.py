@@ -65,6 +65,7 @@ class Plan:
     """Everything the study is written from.
 
     Attributes:
+        file: name of the study's file.
         name: of the study.
         model: the section of the network, without layers.
         untrained: why the network was looked at without its weights; empty when it has them.
@@ -75,6 +76,7 @@ class Plan:
         dissection: settings that differ from the paper's.
     """
 
+    file: str
     name: str
     model: Mapping[str, str]
     untrained: str
@@ -173,7 +175,8 @@ def _other_layers(plan: Plan) -> list[str]:
     shown = worth_showing(plan.layers, plan.chosen, _SHOWN)
     head = f"Layers of {plan.model['name']} that can be labelled"
     if len(shown) < len(able):
-        head += f" ({len(shown)} of {len(able)}; `dnd layers {plan.model['name']}` lists all)"
+        command = f"dnd layers {plan.model['name']} --study {plan.file}"
+        head += f" ({len(shown)} of {len(able)}; `{command}` lists all)"
     lines = comment(f"{head}; copy a block as above to add one.")
     for one in shown:
         lines += comment(f"{one.path}  {one.kind}  {one.units:,} units{_size(one)}", "#   ")

@@ -1,6 +1,7 @@
 """Exports: every product in every format comes back as it was; nothing half written is left."""
 
 import json
+from collections import defaultdict
 from dataclasses import asdict
 
 import pandas as pd
@@ -88,6 +89,12 @@ def test_a_guard_is_taken_off_again_and_stops_every_formula(text):
 
 def _hostile(lineage, study="mine"):
     """A study whose labels, captions and concepts are hard texts, by two methods, with a metric."""
+    rows = defaultdict(list)
+
+    def keep(found):
+        for table, some in found.items():
+            rows[table] += some
+
     for neuron, text in enumerate(TEXTS):
         unit = Unit("net", "fc", neuron)
         scored = {"label": text, "score": -0.1 * neuron, "labels": [{"label": text, "score": 0.3}]}
@@ -100,14 +107,15 @@ def _hostile(lineage, study="mine"):
                 notes={"summary": {"images": 3, "mean": 0.1, "std": 1e-30, "positive": 1 / 3}},
             ),
         }  # fmt: skip
-        handmade.record(lineage, study, unit, changes=changes)
+        keep(handmade.unit_rows(study, unit, changes=changes)[0])
         label = Outcome("ok", {"label": text, "labels": [{"label": text}], "interpretable": True})
-        handmade.announce(lineage, study, unit, "published_labels", label, {})
+        keep(handmade.announced(study, unit, "published_labels", label, {})[0])
         measured = {
             "label": text, "truth": None, "metrics": {"f1": 0.25, "cosine": None},
             "reasons": {"cosine": "no truth"}, "pictures": [],
         }  # fmt: skip
-        handmade.announce(lineage, study, unit, "labels_metrics", Outcome("ok", measured), {})
+        keep(handmade.announced(study, unit, "labels_metrics", Outcome("ok", measured), {})[0])
+    lineage.commit(rows)
     dead = Unit("net", "fc", len(TEXTS))
     handmade.announce(lineage, study, dead, "labels", Outcome("dead", {}, "never fires"), {})
     other = Unit("net", "fc", 99)
@@ -348,6 +356,35 @@ def test_what_is_no_export_is_refused(exported, tmp_path):
     (tmp_path / "export.json").write_text(json.dumps({"format": "csv", "tables": {"x": told}}))
     with pytest.raises(TableError, match="lacks"):
         read_export(tmp_path)
+
+
+def test_an_export_of_another_version_is_refused(tmp_path):
+    for told in ({"files": ["x.csv"]}, {"files": [], "columns": []},
+                 {"files": ["x.csv"], "columns": [{"name": "a", "type": "colour", "meaning": ""}]},
+                 {"files": ["x.csv"], "columns": [{"colour": "a"}]}):  # fmt: skip
+        manifest = {"format": "csv", "tables": {"x": told}}
+        (tmp_path / "export.json").write_text(json.dumps(manifest))
+        with pytest.raises(TableError, match="this version does not know"):
+            read_export(tmp_path)
+
+
+def test_batches_hold_few_products_and_change_nothing(hostile, tmp_path, exported, monkeypatch):
+    home, lineage = hostile
+    sizes = []
+    whole = Lineage.products
+
+    def products(self, keys):
+        found = whole(self, keys)
+        sizes.append(len(found))
+        return found
+
+    monkeypatch.setattr(Lineage, "products", products)
+    monkeypatch.setattr("dnd_assets.product_rows._AT_ONCE", 9)
+    export(Source(lineage, "mine"), _pictures(home, lineage), tmp_path / "a", "csv")
+    assert max(sizes) == 9
+    found = read_export(tmp_path / "a")
+    for name, frame in read_export(exported / "csv").items():
+        pd.testing.assert_frame_equal(found[name], frame)
 
 
 def test_the_command_writes_a_folder_and_the_dictionary(labelled, colours, tmp_path):
