@@ -6,6 +6,7 @@ colours and of one that is dead.
 
 import copy
 import csv
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -198,7 +199,5 @@ def test_a_study_runs_from_checkpoints_to_labels(project, name):
     }, {unit: row["reason"] for unit, row in labels.items()}
     candidates = _rows(folder, "candidate_concepts")
     for unit in ALIVE:
-        import json
-
         label = json.loads(labels[unit]["payload"])["label"]
         assert label in json.loads(candidates[unit]["payload"])["candidates"]

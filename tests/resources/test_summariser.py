@@ -397,6 +397,23 @@ def test_the_budget_holds_across_calls_of_one_resource(model, chat):
     assert "Raise summariser.max_tokens" in found[-1].reason
 
 
+def test_the_limit_of_cost_stops_before_the_call_and_holds_across_calls(model, chat):
+    # A call reads 100 tokens and writes 10 by the server's count: 180 millionths at these prices.
+    prices = {"price_prompt": 1.0, "price_completion": 8.0}
+    nothing = chat(max_cost=1e-6, **prices).summarise(RED, 1, 0)
+    assert (nothing.status, model.requests) == ("over_budget", [])
+    assert "Raise summariser.max_cost" in nothing.reason
+    summariser, ledger = chat(max_cost=0.004, **prices), MemoryLedger()
+    units = [[f"a{i} b{i}"] for i in range(20)]
+    found = [summariser.summarise(unit, 1, 0, ledger=ledger).status for unit in units]
+    assert found == sorted(found, key=["ok", "over_budget"].index)
+    assert set(found) == {"ok", "over_budget"}
+    costs = [call.cost for call in ledger.calls.values()]
+    assert costs == pytest.approx([180e-6] * len(model.requests))
+    assert sum(costs) <= 0.004
+    assert chat(max_cost=1.0, **prices).fingerprint() == chat().fingerprint()
+
+
 # --- Chat: settings and the key -----------------------------------------------------------------
 
 
