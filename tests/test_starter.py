@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from dnd_assets.bench import build_bench
 from dnd_assets.cli import app
-from dnd_assets.doctor import examine
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.starter import init
 from dnd_assets.starter_layers import chosen_layers, last_block, worth_showing
@@ -68,20 +68,22 @@ def test_what_doctor_misses_is_what_the_study_says_is_missing(tmp_path, monkeypa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
     made = start(tmp_path)
     text = (tmp_path / "mine.toml").read_text(encoding="utf-8")
-    found = {one.what: one for one in examine(load_study(tmp_path / "mine.toml"), tmp_path)}
+    environment = {"DND_HOME": str(tmp_path), "COLUMNS": "1000"}
+    doctor = CliRunner().invoke(
+        app, ["doctor", "--study", str(tmp_path / "mine.toml")], env=environment
+    )
 
-    assert found["probing set"].good
-    assert found["units"].found == "colour_net/colours: 4, colour_net/spoilt: 4"
-    names = {
-        "captioner": "captioner",
-        "text_to_image": "text to image",
-        "clip": "image-text encoder",
-    }
-    for section, what in names.items():
-        assert not found[what].good
-        assert made.sections[section].missing == found[what].found
-        command = found[what].found.split("`")[1]
+    assert doctor.exit_code == 1
+    assert "12 image files" in doctor.output
+    assert "colour_net/colours: 4, colour_net/spoilt: 4" in doctor.output
+    bench = build_bench(load_study(tmp_path / "mine.toml"), tmp_path)
+    for section in ("captioner", "text_to_image", "clip"):
+        with pytest.raises(StudyError) as missing:
+            getattr(bench, section).check()
+        assert made.sections[section].missing == str(missing.value)
+        command = str(missing.value).split("`")[1]
         assert f"`{command}`" in text
+        assert command in doctor.output
 
 
 def test_models_that_are_here_are_taken(tmp_path, monkeypatch, clip_folder, blip_folder):
