@@ -1,5 +1,6 @@
 """Every command, study and program that the documentation shows is run or read."""
 
+import importlib.util
 import os
 import re
 import runpy
@@ -29,7 +30,7 @@ FRAME = {
 }
 HUGE = "paper-resnet50", "modern", "offline-photos"
 """Studies whose models are not here: of these the doctor is asked, and has to find what lacks."""
-SLOW = re.compile(r"^(make |\.venv/bin/python -m benchmarks|dnd (ui|demo)\b)")
+SLOW = re.compile(r"dnd (ui|demo)\b")
 """Commands that other tests or CI run, or that only end when they are stopped."""
 
 
@@ -48,6 +49,9 @@ kind = "world"
 [clip]
 model = "{clip}"
 pretrained = ""
+
+[own_methods]
+common_word = "my_methods:CommonWord"
 
 [clip_dissect]
 concepts = "words.txt"
@@ -74,10 +78,17 @@ def workshop(tmp_path_factory, clip_folder, module_monkeypatch):
         if name.startswith(("DND_", "DAGSTER_")) and name != "DND_SHARED":
             module_monkeypatch.delenv(name)
     module_monkeypatch.setenv("DND_STUDY", "mine.toml")
-    for units in ("lite0/_fc/0-1", ""):
-        done = _dnd(f"run {units}")
-        assert done.exit_code == 0, done.output
+    present = (folder / "mine.toml").read_text()
+    (folder / "mine.toml").write_text(present.replace("exemplars = 4", "exemplars = 4\nlabels = 2"))
+    _done("run lite0/_fc/0-1 --assets +labels")
+    (folder / "mine.toml").write_text(present)
+    _done("run")
     return folder
+
+
+def _done(line):
+    done = _dnd(line)
+    assert done.exit_code == 0, f"{line}: {done.exception!r}\n{done.output}"
 
 
 def _files(folder, clip_folder):
@@ -89,6 +100,8 @@ def _files(folder, clip_folder):
     here = shown.replace("sample = 10", "sample = 2")
     here = here.replace("efficientnet-lite:efficientnet-lite0", "module:tests.networks:like_lite0")
     (folder / "mine.toml").write_text(here + models)
+    for block in blocks(EXTEND, "python"):
+        (folder / block.text.splitlines()[0].removeprefix("# ")).write_text(block.text)
     (folder / "words.txt").write_text("red\ngreen\nblue\nsquare\n")
     (folder / "imagenet_classes.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
     numbers = "".join(f"{n},{word}\n" for n, word in enumerate(["red", "green", "blue"]))
@@ -140,6 +153,9 @@ def _run(line, folder, monkeypatch):
     if line.startswith("export "):
         name, _, value = line.removeprefix("export ").partition("=")
         monkeypatch.setenv(name, value)
+        return
+    if benchmark := re.match(r"(?:\.venv/bin/)?python -m (benchmarks[\w.]*)", line):
+        assert importlib.util.find_spec(benchmark[1]), line
         return
     if SLOW.match(line):
         line = " ".join([*line.split()[:2], "--help"])
