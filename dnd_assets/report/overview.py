@@ -211,7 +211,7 @@ def _by_overlap(entries: Sequence[Entry]) -> Map:
         _spot([one], one.main.label or one.unit, *place)
         for one, place in zip(some, places.tolist(), strict=True)
     ]
-    return Map(tuple(spots), "shared exemplars, since embeddings of the labels are not stored")
+    return Map(_named(spots), "shared exemplars, since embeddings of the labels are not stored")
 
 
 def _reduced(shown: Any) -> NDArray[np.float64]:

@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from torch import nn
+from torchvision.transforms import v2
 
-from dnd_assets.report.connections import LabelSpace, _between, measured
+from dnd_assets.bench import build_bench
+from dnd_assets.report.connections import LabelSpace, _between, connections, measured
+from dnd_assets.study import parse_study
+from dnd_assets.unit_card import Cards
+from tests import studies
 
 LABELS = {"a/0": "red", "a/1": "blue", "a/2": "red", "b/0": "red", "b/1": "blue"}
 VECTORS = {"red": np.array([1.0, 0.0], np.float32), "blue": np.array([0.0, 1.0], np.float32)}
@@ -52,3 +59,51 @@ def test_kernels_are_summed_and_groups_left_out():
     expected = net[1].weight.detach().numpy().astype(np.float64).sum(axis=(2, 3))
     assert _between(net, "0", "1") == pytest.approx(expected)
     assert _between(net, "1", "2") is None
+
+
+class Chain(nn.Module):
+    """Three units of a picture's colours, and two that read them."""
+
+    def __init__(self):
+        super().__init__()
+        self.low = nn.Conv2d(3, 3, 1)
+        self.high = nn.Conv2d(3, 2, 1)
+
+    def forward(self, images):
+        return self.high(self.low(images).relu())
+
+
+def transforms():
+    """Sixteen pixels a side."""
+    return v2.Compose([v2.Resize((16, 16)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+
+def chain():
+    """As a study's network."""
+    torch.manual_seed(0)
+    return Chain()
+
+
+def test_weights_are_read_from_the_recorded_network_alone(colours, colour_folder):
+    table = studies.changed(colours, name="chain")
+    source = "module:tests.report.test_connections:chain"
+    layers = [{"path": "low"}, {"path": "high"}]
+    table["models"] = [{"name": "net", "source": source, "layers": layers}]
+    studies.label(table, colour_folder, last="activations")
+    bench = build_bench(parse_study(table, colour_folder), colour_folder / "state")
+    cards = Cards(bench.lineage, bench.store, "chain")
+    labels = {unit: f"label {place}" for place, unit in enumerate(cards.records)}
+    vectors = {text: np.eye(5, dtype=np.float32)[i] for i, text in enumerate(labels.values())}
+    found = connections(bench, cards, LabelSpace(labels, vectors))
+    (pair,) = found.adjacent
+    assert (pair.lower, pair.upper, found.why) == ("net/low", "net/high", "")
+    assert "too few" in pair.reason  # 2 x 3 pairs
+    net = chain()
+    assert np.allclose(_between(net, "low", "high"), net.high.weight.detach()[:, :, 0, 0])
+    # The same source with other weights is another network than the recorded one.
+    other = colour_folder / "other.safetensors"
+    save_file({name: value + 1 for name, value in net.state_dict().items()}, other)
+    table["models"][0]["weights"] = str(other)
+    bench = build_bench(parse_study(table, colour_folder), colour_folder / "state")
+    found = connections(bench, cards, LabelSpace(labels, vectors))
+    assert "not those that were recorded" in found.why
