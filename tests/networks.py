@@ -57,24 +57,6 @@ def categories():
     return ["red", "green", "blue", "broken"]
 
 
-class LikeLite0(nn.Module):
-    """Layers named as those of EfficientNet-Lite0, seeded and small."""
-
-    def __init__(self):
-        super().__init__()
-        self._blocks = nn.ModuleList([nn.Conv2d(3 if i == 0 else 4, 4, 1) for i in range(16)])
-        self._fc = nn.Linear(4, 10)
-
-    def forward(self, images):
-        for block in self._blocks:
-            images = torch.relu(block(images)) + images.mean(dim=1, keepdim=True)
-        return self._fc(images.mean(dim=(2, 3)))
-
-
-def like_lite0():
-    return LikeLite0()
-
-
 class Chooser(nn.Module):
     """Colours, pooled, between one and two inputs of no meaning; a linear layer chooses."""
 

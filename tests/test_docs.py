@@ -62,7 +62,7 @@ folders = ["held-out"]
 images_per_label = 2
 
 [dissection]
-exemplars = 4
+exemplars = 10
 crop_size = 64
 images_per_concept = 2
 """
@@ -79,7 +79,9 @@ def workshop(tmp_path_factory, clip_folder, module_monkeypatch):
             module_monkeypatch.delenv(name)
     module_monkeypatch.setenv("DND_STUDY", "mine.toml")
     present = (folder / "mine.toml").read_text()
-    (folder / "mine.toml").write_text(present.replace("exemplars = 4", "exemplars = 4\nlabels = 2"))
+    (folder / "mine.toml").write_text(
+        present.replace("crop_size = 64", "crop_size = 64\nlabels = 2")
+    )
     _done("run lite0/_fc/0-1 --assets +labels")
     (folder / "mine.toml").write_text(present)
     _done("run")
@@ -98,7 +100,9 @@ def _files(folder, clip_folder):
     texts = [block.text for block in blocks(ROOT / "docs" / "your-own-network.md", "toml")]
     shown = next(text for text in texts if text.startswith("name ="))
     here = shown.replace("sample = 10", "sample = 2")
-    here = here.replace("efficientnet-lite:efficientnet-lite0", "module:tests.networks:like_lite0")
+    here = here.replace(
+        "efficientnet-lite:efficientnet-lite0", "module:tests.small_lite0:like_lite0"
+    )
     (folder / "mine.toml").write_text(here + models)
     for block in blocks(EXTEND, "python"):
         (folder / block.text.splitlines()[0].removeprefix("# ")).write_text(block.text)
@@ -189,7 +193,9 @@ def _filled(line, folder):
     if not line.startswith("init"):
         line = line.replace("--study study.toml", "--study mine.toml")
     if "RUN_A" in line:
-        rows = Lineage(root=str(folder / ".dnd")).query("SELECT DISTINCT run FROM materializations")
+        rows = Lineage(root=str(folder / ".dnd")).query(
+            "SELECT DISTINCT run FROM materializations WHERE study = 'mine' AND asset = 'labels'"
+        )
         first, second = sorted(row["run"] for row in rows)[:2]
         line = line.replace("RUN_A", first).replace("RUN_B", second)
     return line
