@@ -10,7 +10,7 @@ import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from PIL import Image
 from pydantic import PrivateAttr
@@ -25,75 +25,44 @@ from resources.llm import (
     Dialogue,
     MemoryLedger,
     StoredCall,
-    check_base_url,
-    converse,
-    read_key,
     request_hash,
 )
 from resources.model import Failure
 from resources.progress import Progress
+from resources.served import Served
 
-_SECTION: Final = "captioner"
 _HASH: Final = "sha256:"
 _LONGEST: Final = 2_000
 """Characters of a caption; a server that sends more took no notice of the token limit."""
 
 
-class ChatCaptioner(Captioner):
-    """A vision model that is sent one picture and one question a call.
+class ChatCaptioner(Served, Captioner):
+    """A vision model that is sent one picture and one question a call; see `Served`.
 
     Attributes:
-        base_url: address of the API. Plain http is for this machine only, unless allowed.
-        model: name of the model at that server.
-        api_key_env: environment variable that holds the key, read when a call is made and stored
-            nowhere; empty for a server that needs none.
         prompt: what is asked of each picture; None asks for one short factual sentence.
         temperature: sampling temperature.
         max_new_tokens: token limit of an answer.
         detail: how closely the server looks (`low`, `high`, `auto`); None does not say.
         max_side: a larger picture is sent with this many pixels along its longer side.
         picture_tokens: tokens of a picture, by estimate, until the server has counted them.
-        timeout_s: seconds that one attempt may take to connect, to answer, and to send its body.
-        max_retries: further attempts after a failure that may pass, with growing pauses.
-        max_concurrency: calls under way at a time, at most.
         max_tokens: tokens that this resource may use in its life; None for no limit.
-        max_cost: money that it may use in its life, in the currency of the prices.
         price_prompt: price of a million tokens of requests, pictures included.
         price_completion: price of a million tokens of answers.
-        allow_insecure_http: whether key and pictures may go to another machine in the clear.
     """
 
-    base_url: str = "https://api.openai.com/v1"
+    SECTION: ClassVar[str] = "captioner"
     model: str = "gpt-4o-mini"
-    api_key_env: str = "OPENAI_API_KEY"
     prompt: str | None = None
     temperature: float = 0.0
     max_new_tokens: int = 32
     detail: str | None = None
     max_side: int = 768
     picture_tokens: int = 1_500
-    timeout_s: float = 60.0
-    max_retries: int = 2
-    max_concurrency: int = 4
     max_tokens: int | None = None
-    max_cost: float | None = None
     price_prompt: float | None = None
     price_completion: float | None = None
-    allow_insecure_http: bool = False
     _budget: Budget | None = PrivateAttr(default=None)
-
-    def title(self) -> str:
-        """Model and server."""
-        return f"{self.model} at {self.base_url}"
-
-    def check(self) -> None:
-        """Look at the address and for the key, without calling the server.
-
-        Raises:
-            StudyError: naming the setting or the environment variable, never the key.
-        """
-        check_base_url(self.base_url, self.allow_insecure_http, _SECTION)
-        read_key(self.api_key_env, _SECTION)
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, question, and how a picture is sent; neither key nor budget."""
@@ -150,27 +119,19 @@ class ChatCaptioner(Captioner):
         Equal requests are asked once in the life of a ledger, and answered from there afterwards
         with no network and no key. Pictures are read only when they are about to be sent.
         """
-        check_base_url(self.base_url, self.allow_insecure_http, _SECTION)
         shown: dict[str, str] = {}
         server = ChatServer(
             self.base_url,
             self.api_key_env,
             self.timeout_s,
             self.max_retries,
-            _SECTION,
+            self.SECTION,
             lambda body: _with_picture(body, shown),
         )
-        budget = self._purse()
         dialogues = [self._dialogue(name, load, ledger, shown) for name in names]
-        with (
-            closing(server),
-            closing(converse(dialogues, server, ledger, budget, self.max_concurrency)) as ended,
-        ):
-            try:
-                for index, result in ended:
-                    keep({names[index]: result})
-            finally:
-                budget.close()
+        with closing(self._held(dialogues, server, ledger, self._purse())) as ended:
+            for index, result in ended:
+                keep({names[index]: result})
 
     def calls_to_make(self, names: Sequence[str], ledger: CallLedger) -> dict[str, int]:
         """Calls that the pictures would take, with their tokens by estimate."""
@@ -218,7 +179,7 @@ class ChatCaptioner(Captioner):
                 price_prompt=self.price_prompt,
                 price_completion=self.price_completion,
                 picture_tokens=self.picture_tokens,
-                section=_SECTION,
+                section=self.SECTION,
             )
         return self._budget
 

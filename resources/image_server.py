@@ -25,16 +25,13 @@ from resources.llm import (
     Dialogue,
     MemoryLedger,
     StoredCall,
-    check_base_url,
-    converse,
-    read_key,
     request_hash,
 )
 from resources.model import Failure
 from resources.progress import Progress
+from resources.served import Served
 from resources.text_to_image import KeepPaintings, Painting, PaintRequest, TextToImage
 
-_SECTION: Final = "text_to_image"
 _REFUSALS: Final = frozenset({"content_policy_violation", "moderation_blocked"})
 """What servers call it when their safety system refuses a prompt or a picture."""
 _BLANK: Final = (64, 64)
@@ -147,58 +144,31 @@ class PictureBudget:
         self.used, self.reserved = self.used + self.reserved, 0
 
 
-class ServedTextToImage(TextToImage):
-    """A text-to-image model behind a server, asked for one picture a call.
+class ServedTextToImage(Served, TextToImage):
+    """A text-to-image model behind a server, asked for one picture a call; see `Served`.
 
     Attributes:
-        base_url: address of the API. Plain http is for this machine only, unless allowed.
-        model: name of the model at that server.
-        api_key_env: environment variable that holds the key, read when a call is made and stored
-            nowhere; empty for a server that needs none.
         prompt: text with `{concept}` where the concept goes.
         size: of a picture as the server writes it; None does not say.
         quality: as the server names it; None does not say.
         response_format: how pictures are asked for; empty for servers that refuse to be asked.
         send_seed: whether the server takes a seed. Without, the request of a concept and an index
             is known by its seed all the same, so that a rerun replays its picture.
-        timeout_s: seconds that one attempt may take to connect, to answer, and to send its body.
-        max_retries: further attempts after a failure that may pass, with growing pauses.
-        max_concurrency: calls under way at a time, at most.
         max_pictures: pictures that this resource may pay for in its life; None for no limit.
-        max_cost: money that it may spend in its life, by `price_per_picture`.
         price_per_picture: price of a picture.
-        allow_insecure_http: whether the key may go to another machine in the clear.
     """
 
-    base_url: str = "https://api.openai.com/v1"
+    SECTION: ClassVar[str] = "text_to_image"
     model: str = "gpt-image-1-mini"
-    api_key_env: str = "OPENAI_API_KEY"
     prompt: str = "One realistic image of {concept}"
     size: str | None = None
     quality: str | None = None
     response_format: str = "b64_json"
     send_seed: bool = False
     timeout_s: float = 180.0
-    max_retries: int = 2
-    max_concurrency: int = 4
     max_pictures: int | None = None
-    max_cost: float | None = None
     price_per_picture: float | None = None
-    allow_insecure_http: bool = False
     _budget: PictureBudget | None = PrivateAttr(default=None)
-
-    def title(self) -> str:
-        """Model and server."""
-        return f"{self.model} at {self.base_url}"
-
-    def check(self) -> None:
-        """Look at the address and for the key, without calling the server.
-
-        Raises:
-            StudyError: naming the setting or the environment variable, never the key.
-        """
-        check_base_url(self.base_url, self.allow_insecure_http, _SECTION)
-        read_key(self.api_key_env, _SECTION)
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, prompt and what is asked of a picture; neither key nor budget."""
@@ -247,21 +217,13 @@ class ServedTextToImage(TextToImage):
         What the server's safety system refuses is a rejected picture, black as those that a
         safety checker blanks.
         """
-        check_base_url(self.base_url, self.allow_insecure_http, _SECTION)
         server = ImageServer(
-            self.base_url, self.api_key_env, self.timeout_s, self.max_retries, _SECTION, _wire
+            self.base_url, self.api_key_env, self.timeout_s, self.max_retries, self.SECTION, _wire
         )
-        budget = self._purse()
         dialogues = [_dialogue(self._body(request)) for request in requests]
-        with (
-            closing(server),
-            closing(converse(dialogues, server, ledger, budget, self.max_concurrency)) as ended,
-        ):
-            try:
-                for index, result in ended:
-                    keep({requests[index]: result})
-            finally:
-                budget.close()
+        with closing(self._held(dialogues, server, ledger, self._purse())) as ended:
+            for index, result in ended:
+                keep({requests[index]: result})
 
     def calls_to_make(self, requests: Sequence[PaintRequest], ledger: CallLedger) -> set[str]:
         """Hashes of the calls that the requests would take."""

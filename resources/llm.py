@@ -204,6 +204,10 @@ class Spending(Protocol):
         """Why a call does not fit, and which setting to raise."""
         ...
 
+    def close(self) -> None:
+        """Count calls that were under way when the work was left."""
+        ...
+
 
 @dataclass
 class Budget:

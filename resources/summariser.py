@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -24,12 +24,10 @@ from resources.llm import (
     Dialogue,
     MemoryLedger,
     StoredCall,
-    check_base_url,
-    converse,
-    read_key,
     request_hash,
 )
 from resources.model import Model, ModelPart, built_in
+from resources.served import Served
 
 Answer = TypeVar("Answer")
 
@@ -168,7 +166,7 @@ class CaptionsAsConcepts(Summariser):
         return concepts.clean_concepts(captions)
 
 
-class ChatSummariser(Summariser):
+class ChatSummariser(Served, Summariser):
     """A language model behind an OpenAI-compatible server (paper: GPT-3.5 Turbo, T = 0.3).
 
     One call shortens the captions to concepts of 1-5 words; then each of N_c calls is shown these
@@ -178,35 +176,19 @@ class ChatSummariser(Summariser):
     (`invalid_response`) when none is left.
 
     Attributes:
-        base_url: address of the API. Plain http is for this machine only, unless allowed.
-        model: name of the model at that server.
-        api_key_env: environment variable that holds the key, read when a call is made and stored
-            nowhere; empty for a server that needs none.
         temperature: sampling temperature.
-        timeout_s: seconds that one attempt may take to connect, to answer, and to send its body.
-        max_retries: further attempts after a failure that may pass, with growing pauses.
-        max_concurrency: calls under way at a time, at most.
         max_tokens: tokens that this resource may use in its life, prompts and answers; replayed
             calls use none. None for no limit.
-        max_cost: money that it may use in its life, in the currency of the prices. None for no
-            limit.
         price_prompt: price of a million tokens of prompts at that server.
         price_completion: price of a million tokens of answers.
-        allow_insecure_http: whether key and captions may go to another machine in the clear.
     """
 
-    base_url: str = "https://api.openai.com/v1"
+    SECTION: ClassVar[str] = "summariser"
     model: str = "gpt-4o-mini"
-    api_key_env: str = "OPENAI_API_KEY"
     temperature: float = 0.3
-    timeout_s: float = 60.0
-    max_retries: int = 2
-    max_concurrency: int = 4
     max_tokens: int | None = None
-    max_cost: float | None = None
     price_prompt: float | None = None
     price_completion: float | None = None
-    allow_insecure_http: bool = False
     _budget: Budget | None = PrivateAttr(default=None)
 
     def summarise_many(
@@ -218,23 +200,15 @@ class ChatSummariser(Summariser):
         ledger: CallLedger | None = None,
     ) -> list[Summary]:
         """Candidate concepts of many units, several at a time; see `Summariser.summarise_many`."""
-        check_base_url(self.base_url, self.allow_insecure_http)
         results: dict[int, Summary] = {}
-        budget = self._purse()
         server = ChatServer(self.base_url, self.api_key_env, self.timeout_s, self.max_retries)
         dialogues = [self._dialogue(_usable(unit), n, seed) for unit in captions]
         kept = MemoryLedger() if ledger is None else ledger
-        with (
-            closing(server),
-            closing(converse(dialogues, server, kept, budget, self.max_concurrency)) as ended,
-        ):
-            try:
-                for index, summary in ended:
-                    results[index] = summary
-                    if on_each is not None:
-                        on_each(index, summary)
-            finally:
-                budget.close()
+        with closing(self._held(dialogues, server, kept, self._purse())) as ended:
+            for index, summary in ended:
+                results[index] = summary
+                if on_each is not None:
+                    on_each(index, summary)
         return [results[index] for index in range(len(captions))]
 
     def calls_to_make(
@@ -255,10 +229,6 @@ class ChatSummariser(Summariser):
                         answer = _supposed(name, body, unit)
         return calls
 
-    def title(self) -> str:
-        """Model and server."""
-        return f"{self.model} at {self.base_url}"
-
     def parts(self) -> list[ModelPart]:
         """The model, which runs at its server."""
         return Model.parts(self)
@@ -273,15 +243,6 @@ class ChatSummariser(Summariser):
             "prompts": code_version(concepts),
             "dialogue": code_version(sys.modules[__name__]),
         }
-
-    def check(self) -> None:
-        """Look at the address and for the key, without calling the server.
-
-        Raises:
-            StudyError: naming the setting or the environment variable, never the key.
-        """
-        check_base_url(self.base_url, self.allow_insecure_http)
-        read_key(self.api_key_env)
 
     def _purse(self) -> Budget:
         """What is left to use, over all calls of this resource."""
