@@ -117,7 +117,8 @@ def test_a_real_study_has_the_activations_of_all_probing_images(cards):
 def test_cards_agree_with_traces(cards):
     found, _ = cards
     for card in found.read():
-        told = trace(found.lineage.query, "colours", card.unit)
+        with found.lineage.connect():
+            told = trace(found.lineage.query, "colours", card.unit)
         made = {one.asset: one.key for one in card.made}
         assert made == {
             name: step.record["key"] for name, step in told.steps.items() if name in made

@@ -1,10 +1,13 @@
 """A small study made by hand, and its report."""
 
+import shutil
+
 import pytest
 
 from dnd_assets.bench import build_bench
 from dnd_assets.report.build import build_report
 from dnd_assets.study import parse_study
+from dnd_assets.unit_card import Cards
 from dnd_assets.units import Unit
 from tests.report import browser, made
 
@@ -27,24 +30,31 @@ def workbench(folder, units, name="atlas"):
     return build_bench(parse_study(table, folder), folder / "state")
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """The study, filled once."""
+    folder = tmp_path_factory.mktemp("template")
+    return folder, made.fill(workbench(folder, UNITS), folder / "photos", UNITS, 24, 8, 48)
+
+
 @pytest.fixture
-def state(tmp_path):
-    bench = workbench(tmp_path, UNITS)
-    return made.fill(bench, tmp_path / "photos", UNITS, 24, 8, 48)
+def state(template, tmp_path):
+    """A copy of the study's state for one test; the photographs are shared."""
+    folder, filled = template
+    shutil.copytree(folder / "state", tmp_path / "state")
+    return made.State(workbench(tmp_path, UNITS), filled.images, filled.painted)
 
 
-@pytest.fixture(scope="module")
-def atlas(tmp_path_factory):
-    """A report that tests only look at: its folder, and the workbench."""
+@pytest.fixture(scope="session")
+def atlas(template, tmp_path_factory):
+    """A report that tests only look at: its folder, and the state."""
     folder = tmp_path_factory.mktemp("atlas")
+    shutil.copytree(template[0] / "state", folder / "state")
     bench = workbench(folder, UNITS)
-    state = made.fill(bench, folder / "photos", UNITS, 24, 8, 48)
-    from dnd_assets.unit_card import Cards
-
     first = Cards(bench.lineage, bench.store, "atlas").card(UNITS[0].key)
     made.heat_map(bench, UNITS[0], first.exemplars[0].image)
     build_report(bench, folder / "out")
-    return folder / "out", state
+    return folder / "out", made.State(bench, template[1].images, template[1].painted)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """A report holds what was recorded, and is brought up to date page by page."""
 
+import io
 import json
 import re
-import shutil
 
 import pytest
 from PIL import Image
@@ -13,6 +13,7 @@ from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError
 from dnd_assets.report.build import build_report
 from dnd_assets.report.names import picture_name
+from dnd_assets.report.thumbnails import small
 from dnd_assets.unit_card import Cards
 from dnd_assets.units import Unit
 from tests.report import made
@@ -103,24 +104,37 @@ def test_the_index_holds_every_unit_and_method(atlas):
     assert all(len(some) == 4 for some in found["thumbs"])
 
 
-def test_pictures_are_there_once_small_and_bare(state, tmp_path):
-    photos = sorted((tmp_path / "photos").iterdir())
-    picture = Image.new("RGB", (1600, 900), (9, 99, 199))
-    exif = Image.Exif()
-    exif[0x010E] = "where I live"
-    picture.save(photos[0], "JPEG", exif=exif)
-    row = state.bench.lineage.query("SELECT * FROM images WHERE path = ?", [str(photos[0])])[0]
-    shutil.copy(photos[1], tmp_path / "copy.jpg")
+def test_pictures_are_there_once_and_those_that_changed_are_told(tmp_path):
+    state = made.fill(workbench(tmp_path, UNITS), tmp_path / "photos", UNITS, 24, 8, 48)
+    photo = min((tmp_path / "photos").iterdir())
+    row = state.bench.lineage.query("SELECT * FROM images WHERE path = ?", [str(photo)])[0]
+    kept = photo.read_bytes()
+    photo.write_bytes(b"something else")
     built = build_report(state.bench, tmp_path / "out")
     shown = list((tmp_path / "out" / "pictures").rglob("*.jpg"))
-    assert len(shown) == built.pictures <= 24 + 8
-    for file in shown:
-        with Image.open(file) as opened:
-            assert max(opened.size) <= 256
-            assert not opened.getexif()
+    assert len(shown) == built.pictures == 23 + 8
     # The file no longer holds what was probed: it is told, not shown.
     assert not (tmp_path / "out" / picture_name(row["hash"])).exists()
     assert any("cannot be shown" in line for line in built.told)
+    photo.write_bytes(kept)
+    again = build_report(workbench(tmp_path, UNITS), tmp_path / "out")
+    assert (tmp_path / "out" / picture_name(row["hash"])).exists()
+    assert 0 < again.rendered < len(UNITS)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_thumbnails_are_small_upright_and_bare(mode):
+    data = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "where I live"
+    exif[0x0112] = 6  # the camera was turned
+    Image.new(mode, (1600, 900), 99).save(data, "JPEG", exif=exif)
+    made_small, size = small(data.getvalue(), 10**8)
+    with Image.open(io.BytesIO(made_small)) as opened:
+        assert opened.size == size == (144, 256)
+        assert not opened.getexif()
+    assert b"where I live" in data.getvalue()
+    assert b"where I live" not in made_small
 
 
 def test_a_second_report_writes_nothing(state, tmp_path):
@@ -226,7 +240,7 @@ def test_against_another_report_tells_labels_and_units(state, tmp_path):
     assert "<bdi>label 2</bdi></td><td><bdi>other 2</bdi>" in text
     assert "Units that are new" in text
     with pytest.raises(NotFoundError, match="holds no report"):
-        build_report(state.bench, tmp_path / "out", against=str(tmp_path / "photos"))
+        build_report(state.bench, tmp_path / "out", against=str(tmp_path / "state"))
     with pytest.raises(NotFoundError, match="run-1"):
         build_report(state.bench, tmp_path / "out", against="run-9")
 
