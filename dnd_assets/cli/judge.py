@@ -254,7 +254,7 @@ def human_study(
     from dnd_assets.human_study import export_study
     from dnd_assets.rating_tasks import named, rating_tasks
 
-    chosen, home = chosen, state_folder()
+    home = state_folder()
     bench = build_bench(chosen, home)
     ablations = stored_ablations(bench.lineage, chosen)
     asked = request(chosen, home, units or [], ablations, _named_files(labels or []))
