@@ -183,8 +183,8 @@ def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
     jobs = [
         _job(
             "label_units",
-            list(by_unit),
-            f"The study {study.name}: everything from activations to labels, for the chosen units.",
+            [*wholes_of(by_unit), *by_unit],
+            f"The study {study.name}: everything from the images to labels, for the chosen units.",
             partitions,
         ),
         dg.define_asset_job(

@@ -142,6 +142,17 @@ def test_there_is_a_job_for_the_study_each_step_and_each_asset(definitions):
     assert jobs >= {"step_1_probing", "step_2_candidates", "step_3_selection"}
 
 
+def test_the_study_s_job_works_from_nothing(colours, colour_folder):
+    study = parse_study(colours, colour_folder)
+    fresh = build_definitions(study, colour_folder / "state", ["net/colours/1"])
+    job = fresh.resolve_job_def("label_units")
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(instance=instance, partition_key="net/colours/1")
+        assert done.success
+        events, count = _events(instance, "labels", done.run_id)
+        assert (list(events), count) == (["net/colours/1"], 1)
+
+
 @pytest.mark.parametrize(
     ("section", "settings", "status"),
     [
