@@ -11,6 +11,7 @@ from pathlib import Path
 from dnd_assets.errors import StoreError
 from dnd_assets.lineage.trace import image_hashes
 from dnd_assets.sharing import TEXTS, text_id
+from dnd_assets.unit_card import MAPS, map_image
 from dnd_assets.workbench import Workbench
 
 _KEPT = """
@@ -43,14 +44,15 @@ class Garbage:
 def find_garbage(bench: Workbench, runs: int = 1) -> Garbage:
     """Store files that neither the newest products nor the newest runs of any study reach.
 
-    Blocks of activations and embeddings stay as long as one of their pictures is reached.
+    Blocks of activations and embeddings, and heat maps, stay as long as one of their pictures is
+    reached; pictures that a server was paid for always stay.
 
     Args:
         bench: the workbench.
         runs: how many of the newest runs of each study to keep, besides the newest products.
     """
     reached, pictures = _reached(bench, runs)
-    reached |= set(_blocks_of(bench, pictures))
+    reached |= {*_blocks_of(bench, pictures), *_maps_of(bench, pictures), *_paid_for(bench)}
     there = {path.name: path for path in Path(bench.store.root).rglob("*") if path.is_file()}
     garbage = sorted(there.keys() - reached)
     size = sum(there[name].stat().st_size for name in garbage)
@@ -99,3 +101,21 @@ def _blocks_of(bench: Workbench, pictures: set[str]) -> Iterator[str]:
             continue
         if any(one.tobytes() in wanted for one in ids):
             yield row["item"]
+
+
+def _maps_of(bench: Workbench, pictures: set[str]) -> Iterator[str]:
+    """Packs of heat maps of one of the pictures."""
+    sql = "SELECT item, value FROM shared WHERE kind = ?"
+    for row in bench.lineage.query(sql, [MAPS]):
+        if map_image(row["item"]) in pictures:
+            yield json.loads(row["value"])["file"]
+
+
+def _paid_for(bench: Workbench) -> set[str]:
+    """Packs that hold a picture of an image server."""
+    sql = (
+        "SELECT response ->> '$.data[0].b64_json' AS picture FROM llm_calls "
+        "WHERE status = 'ok' AND response ->> '$.data[0].b64_json' IS NOT NULL"
+    )
+    names = [row["picture"].removeprefix("sha256:") for row in bench.lineage.query(sql)]
+    return set(bench.lineage.locate(names).values())

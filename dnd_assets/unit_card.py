@@ -615,6 +615,11 @@ def map_item(image: str, neuron: int) -> str:
     return canonical([image, neuron])
 
 
+def map_image(item: str) -> str:
+    """The picture that a stored heat map lies over."""
+    return str(json.loads(item)[0])
+
+
 @dataclass(frozen=True)
 class _Layer:
     """Activations of a layer, float32 (images, neurons), and the images' hashes."""

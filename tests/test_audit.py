@@ -3,13 +3,17 @@
 import shutil
 
 import pytest
+from PIL import Image
 
 from dnd_assets import diff, gc, verify
 from dnd_assets.assets.registry import STAGES
 from dnd_assets.bench import build_bench
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.explain import pair
+from dnd_assets.sharing import shared_row
 from dnd_assets.study import parse_study
+from dnd_assets.unit_card import MAPS, map_item
+from resources.llm import StoredCall
 from tests.studies import changed, computed, label, versions, write_images
 
 UNIT = "net/colours/0"
@@ -153,6 +157,27 @@ def test_gc_removes_what_no_kept_run_reaches_and_nothing_else(again, colours):
     assert versions(after) == versions(kept)
     back = label(colours, again, run="fifth")
     assert {asset for asset, _ in computed(back)} <= {"crops", "synthetic_images"}
+
+
+def test_gc_keeps_heat_maps_of_kept_pictures_and_paid_pictures(again, colours):
+    table = changed(colours)
+    label(table, again, run="second")
+    bench = _bench(table, again)
+    (row, *_) = bench.lineage.query(
+        "SELECT image FROM exemplars WHERE unit = 'net/colours/0' ORDER BY image LIMIT 1"
+    )
+    files = {}
+    for name, image in (("kept", row["image"]), ("gone", "ab" * 32)):
+        files[name], hashes = bench.store.put_pack([f"map {name}".encode()])
+        value = {"file": files[name], "map": hashes[0]}
+        bench.lineage.commit({"shared": [shared_row(MAPS, "p", map_item(image, 0), value)]})
+    paid, (picture,) = bench.pictures.keep([Image.new("RGB", (3, 3), "teal")])
+    lost, _ = bench.pictures.keep([Image.new("RGB", (3, 3), "pink")])
+    call = StoredCall("r", {"prompt": "x"}, {"data": [{"b64_json": f"sha256:{picture}"}]})
+    bench.lineage.commit({"llm_calls": [call.row()]})
+    found = set(gc.find_garbage(bench, runs=9).files)
+    assert {files["gone"], lost} <= found
+    assert not {files["kept"], paid} & found
 
 
 def _pack_of(bench, run):
