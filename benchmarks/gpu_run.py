@@ -90,9 +90,13 @@ class OwnConcepts(Summariser):
 
     _numbers: Any = PrivateAttr(default_factory=itertools.count)
 
+    def title(self) -> str:
+        """What it is called."""
+        return "concepts of its own for each unit"
+
     def fingerprint(self) -> dict[str, Any]:
         """A name: it stands for any summariser."""
-        return {"kind": "concepts of its own for each unit"}
+        return {"kind": self.title()}
 
     def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
         return [f"thing number {next(self._numbers)}" for _ in range(n)]

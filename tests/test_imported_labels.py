@@ -203,7 +203,7 @@ def test_the_command_line_refuses_early_and_reads_the_labels(colours, colour_fol
     shown = CliRunner().invoke(app, ["labels", *asked, "--asset", ASSET])
     assert "green" in shown.output
     (colour_folder / "published.csv").write_text("unit,text\n0,x\n")
-    refused = CliRunner().invoke(app, ["run", *asked])
+    refused = CliRunner().invoke(app, ["run", *asked, "--assets", ASSET])
     assert "no column for the label" in str(refused.exception)
 
 

@@ -170,7 +170,7 @@ def _clip_dissect(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
         "label": payload["label"],
         "score": payload["score"],
         "interpretable": payload["interpretable"],
-        "top concepts": _table(payload["labels"], ("label", "score"), ("label",)),
+        "top concepts": _concepts(payload["labels"], "similarity"),
     }
 
 
@@ -219,7 +219,7 @@ def _pixel_labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
     names = ("label", "score", "interpretable", "threshold")
     return {
         **{name: payload[name] for name in names if name in payload},
-        "top concepts": _table(payload["labels"], ("label", "score"), ("label",)),
+        "top concepts": _concepts(payload["labels"], "score"),
     }
 
 
@@ -276,6 +276,12 @@ def _table(
     records = [dg.TableRecord({name: _short(row[name]) for name in columns}) for row in rows]
     kinds = [dg.TableColumn(name, "string" if name in texts else "float") for name in columns]
     return dg.MetadataValue.table(records, dg.TableSchema(kinds))
+
+
+def _concepts(labels: Iterable[Mapping[str, Any]], score: str) -> dg.MetadataValue[Any]:
+    """Labels that were chosen from a fixed set of concepts, with what their score is called."""
+    rows = [{"concept": entry["label"], score: entry["score"]} for entry in labels]
+    return _table(rows, ("concept", score), ("concept",))
 
 
 def _short(value: Any) -> Any:
