@@ -11,8 +11,10 @@ from dnd_assets.errors import not_found
 from dnd_assets.product_tables import (
     LLM_CALLS,
     MATERIALIZATIONS,
+    MODELS,
     PROVIDERS,
     RUNS,
+    STAGE_RUNS,
     UNITS,
     WORK,
     Record,
@@ -132,6 +134,12 @@ class Source:
         )  # fmt: skip
         yield MATERIALIZATIONS.name, [{**row, "unit": row["unit"] or None} for row in announced]
         yield WORK.name, self._query(WORK, "work", "study = ? ORDER BY run, asset, what")
+        order = "study = ? ORDER BY run, asset, role, part, source"
+        yield MODELS.name, self._query(MODELS, "models", order)
+        yield (
+            STAGE_RUNS.name,
+            self._query(STAGE_RUNS, "stage_runs", "study = ? ORDER BY recorded_at"),
+        )
         yield PROVIDERS.name, self._among(PROVIDERS, "provider", self._providers)
         yield LLM_CALLS.name, self._among(LLM_CALLS, "request_hash", self._calls)
 

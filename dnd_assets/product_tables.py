@@ -513,6 +513,39 @@ WORK: Final = Table(
     lambda asset: False,
     lambda record: (),
 )
+MODELS: Final = Table(
+    "models",
+    "A model that an asset was made or reused with in a run, and where its files came from.",
+    "every run",
+    (
+        Column("run", "text", "the run's id"),
+        _ASSET,
+        Column("role", "text", "what the model does: captioner, image-text encoder, …"),
+        Column("part", "text", "what the files are within the model, where there are several"),
+        Column("source", "text", "its name in the study"),
+        Column("revision", "text", "commit of the hub, or `sha256:` and the hash of the files"),
+        Column("bytes", "int", "size of the files", "bytes"),
+        Column("licence", "text", "as its card or package says"),
+        Column("server", "text", "address of the server that it runs at"),
+    ),
+    lambda asset: False,
+    lambda record: (),
+)
+STAGE_RUNS: Final = Table(
+    "stage_runs",
+    "How long a run took to compute an asset, and the most memory in use meanwhile.",
+    "every run that computed something",
+    (
+        Column("run", "text", "the run's id"),
+        _ASSET,
+        Column("units", "int", "units that were computed"),
+        Column("seconds", "number", "for all of them", "seconds"),
+        Column("device", "text", "what it ran on"),
+        Column("peak_memory", "int", "of the card, or of the process on a CPU", "bytes"),
+    ),
+    lambda asset: False,
+    lambda record: (),
+)
 LLM_CALLS: Final = Table(
     "llm_calls",
     "A request to a language model that a product of the study rests on, and its answer.",
@@ -530,7 +563,9 @@ LLM_CALLS: Final = Table(
     lambda asset: False,
     lambda record: (),
 )
-WHOLE_TABLES: Final = (UNITS, PICTURES, RUNS, MATERIALIZATIONS, PROVIDERS, WORK, LLM_CALLS)
+WHOLE_TABLES: Final = (
+    UNITS, PICTURES, RUNS, MATERIALIZATIONS, PROVIDERS, WORK, MODELS, STAGE_RUNS, LLM_CALLS,
+)  # fmt: skip
 """Tables that come of the lineage as a whole."""
 
 
