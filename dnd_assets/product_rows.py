@@ -138,7 +138,7 @@ class Source:
         yield MODELS.name, self._query(MODELS, "models", order)
         yield (
             STAGE_RUNS.name,
-            self._query(STAGE_RUNS, "stage_runs", "study = ? ORDER BY recorded_at"),
+            self._query(STAGE_RUNS, "stage_runs", "study = ? ORDER BY recorded_at, run, asset"),
         )
         yield PROVIDERS.name, self._among(PROVIDERS, "provider", self._providers)
         yield LLM_CALLS.name, self._among(LLM_CALLS, "request_hash", self._calls)
