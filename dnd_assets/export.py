@@ -102,9 +102,7 @@ def export(
     if kind not in FORMATS:
         raise not_found("format", kind, FORMATS)
     if not source.newest:
-        raise StudyError(
-            f"study {source.study!r} has no products yet. Run `dnd run --study {source.study}`."
-        )
+        raise StudyError(f"study {source.study!r} has no products yet. Run `dnd run` on it.")
     with _new_folder(folder) as place:
         seen, rows, files = _Seen(), {}, {}
         tables = source.tables()

@@ -175,7 +175,7 @@ def _not_recorded(bench: Workbench) -> UpstreamError:
     name = bench.study.name
     return UpstreamError(
         f"what study {name!r} knows of its units on the probing set is not stored, so an image has "
-        f"nothing to be compared with. Run `dnd run --study {name} --assets +activations` first."
+        f"nothing to be compared with. Run `dnd run --assets +activations` on it first."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from dnd_assets.starter_layers import worth_showing
 from resources.targets import LayerInfo
 
-_SHOWN: Final = 60
+_SHOWN: Final = 24
 _SAMPLE: Final = 20
 _WIDTH: Final = 96
 _WORD: Final = re.compile(r"`[^`]*`\S*|\S+")

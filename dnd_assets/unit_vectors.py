@@ -46,9 +46,7 @@ def recorded_units(source: Source) -> UnitIndex:
     """
     rows = source.units()
     if not rows:
-        raise UpstreamError(
-            f"study {source.study!r} has no products yet. Run `dnd run --study {source.study}`."
-        )
+        raise UpstreamError(f"study {source.study!r} has no products yet. Run `dnd run` on it.")
     return UnitIndex([Unit(row["model"], row["layer"], row["neuron"]) for row in rows])
 
 
@@ -85,7 +83,7 @@ def faces_of(source: Source, units: Iterable[Unit]) -> dict[Unit, list[str]]:
     if not found:
         raise UpstreamError(
             f"study {source.study!r} has no exemplars of these units. Run "
-            f"`dnd run --study {source.study} --assets +activations`."
+            "`dnd run --assets +activations` on it."
         )
     return {unit: found[unit] for unit in sorted(found)}
 

@@ -43,7 +43,7 @@ def init(
     if made.untrained:
         err.print(f"network is missing: {made.untrained}", style="yellow", markup=False)
     named = shlex.quote(str(output))
-    for command in ("doctor", "plan", "run", "labels"):
+    for command in ("doctor", "plan", "run", "labels", "report"):
         out.print(f"  dnd {command} --study {named}", markup=False)
 
 

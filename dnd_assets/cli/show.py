@@ -41,7 +41,7 @@ def labels(
 
     table = read(Lineage(root=str(state_folder())), chosen.name, asset)
     if form == "table":
-        _print_labels(table.to_dict("records"), chosen)
+        _print_labels(table.to_dict("records"), chosen, study)
         return
     data = export(table, form)
     if output is not None:
@@ -53,9 +53,10 @@ def labels(
         sys.stdout.write(data.decode())
 
 
-def _print_labels(rows: list[dict[Hashable, Any]], study: Study) -> None:
+def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | None) -> None:
     if not rows:
-        out.print(f"Study {study.name!r} has no labels yet. Run: dnd run --study {study.name}")
+        named = f" --study {asked}" if asked else ""
+        out.print(f"Study {study.name!r} has no labels yet. Run: dnd run{named}", markup=False)
         return
     table = Table(box=None, pad_edge=False)
     counted = "concepts" in rows[0]
