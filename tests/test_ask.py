@@ -107,7 +107,7 @@ def test_top_and_wrong_questions(named, tmp_path, colours):
     with pytest.raises(NotFoundError, match="nearest: net/fc/"):
         search_text(named, "red", ["net/fcc"])
     empty = build_bench(parse_study(colours, tmp_path), tmp_path / "state")
-    with pytest.raises(UpstreamError, match="dnd run --study colours"):
+    with pytest.raises(UpstreamError, match="Run `dnd run` on it"):
         search_text(empty, "red")
 
 
