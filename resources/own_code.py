@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.files import sha256
 from dnd_assets.lineage.fingerprint import source_version
 
 
@@ -45,16 +46,34 @@ def own(source: str, base: Path | str | None, what: str) -> Callable[..., Any]:
 
 
 def own_module(path: str, source: str, base: Path | str | None) -> ModuleType:
-    """Import a module.
+    """Import a module; one beside the study is a module of its own for each state of its file.
 
     Raises:
         StudyError: when it is not there or its import fails; says why.
     """
-    located(path, source, base)
+    spec = located(path, source, base)
     try:
-        return importlib.import_module(path)
+        return importlib.import_module(path) if spec.name == path else _from_file(spec)
     except Exception as error:  # whatever a user's code raises while it is imported
         raise _not_importable(path, source, f"{type(error).__name__}: {error}") from error
+
+
+def _from_file(spec: ModuleSpec) -> ModuleType:
+    """The module of a file beside a study; its folder may be imported from meanwhile."""
+    if spec.name in sys.modules:
+        return sys.modules[spec.name]
+    module = importlib.util.module_from_spec(spec)
+    folder = str(Path(str(spec.origin)).parent)
+    sys.modules[spec.name] = module  # as the import system does, for classes that look for it
+    sys.path.append(folder)
+    try:
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    finally:
+        sys.path.remove(folder)
+    return module
 
 
 def own_code(path: str, source: str, base: Path | str | None) -> str:
@@ -73,7 +92,10 @@ def own_code(path: str, source: str, base: Path | str | None) -> str:
 
 
 def located(path: str, source: str, base: Path | str | None) -> ModuleSpec:
-    """Where a module lies; the study's folder joins the places that are looked at, as the last.
+    """Where a module lies: an installed one, else a file beside the study.
+
+    A file's module is called after its place and content, so that two studies may have files of
+    one name, and an edited file is imported anew.
 
     Raises:
         StudyError: when it is nowhere.
@@ -81,16 +103,20 @@ def located(path: str, source: str, base: Path | str | None) -> ModuleSpec:
     try:
         found = _spec(path)
         if found is None and base is not None:
-            folder = str(Path(base).resolve())
-            if folder not in sys.path:
-                sys.path.append(folder)  # last, so that nothing installed is hidden by it
-                importlib.invalidate_caches()
-            found = _spec(path)
-    except (ImportError, ValueError) as error:
+            found = _beside(Path(base).resolve(), path)
+    except (ImportError, ValueError, OSError) as error:
         raise _not_importable(path, source, error) from error
     if found is None or not found.origin:
         raise _not_importable(path, source, "there is no such module")
     return found
+
+
+def _beside(folder: Path, path: str) -> ModuleSpec | None:
+    file = folder / f"{path.replace('.', '/')}.py"
+    if not file.is_file():
+        return None
+    state = sha256(str(file).encode() + b"\0" + file.read_bytes())[:12]
+    return importlib.util.spec_from_file_location(f"{path.replace('.', '_')}_{state}", file)
 
 
 def _spec(path: str) -> ModuleSpec | None:

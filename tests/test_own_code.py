@@ -24,21 +24,15 @@ METHODS = {"common_word": "my_methods:CommonWord"}
 
 
 @pytest.fixture
-def own_files(monkeypatch):
-    """Writes the files that the documentation shows, and forgets their modules afterwards."""
-    names = []
+def own_files():
+    """Writes the files that the documentation shows."""
 
     def write(folder, change=lambda text: text):
         for block in blocks(DOC, "python"):
             name = block.text.splitlines()[0].removeprefix("# ")
             (folder / name).write_text(change(block.text))
-            names.append(name.removesuffix(".py"))
-            sys.modules.pop(names[-1], None)
 
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield write
-    for name in names:
-        sys.modules.pop(name, None)
+    return write
 
 
 @pytest.fixture
@@ -191,3 +185,17 @@ def test_installed_modules_are_not_hidden_by_files_beside_the_study(tmp_path, co
     section = {"folders": ["x"], "own_metrics": {"one": "fine:one"}}
     metrics = on_images(parse_study(changed(colours, evaluation=section), tmp_path))
     assert metrics["one"](np.zeros(2), np.zeros(2)) == 1.0
+
+
+def test_two_studies_may_have_files_of_one_name_and_edited_files_count(tmp_path, colours):
+    found = []
+    for folder, value in (("a", 1), ("b", 2), ("a", 3)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "helping.py").write_text(f"HELP = {folder!r}\n")
+        code = f"import helping\n\ndef one(a, p):\n    return {value}.0\n"
+        (tmp_path / folder / "same_name.py").write_text(code)
+        section = {"folders": ["x"], "own_metrics": {"one": "same_name:one"}}
+        study = parse_study(changed(colours, evaluation=section), tmp_path / folder)
+        found.append(on_images(study)["one"](np.zeros(2), np.zeros(2)))
+    assert found == [1.0, 2.0, 3.0]
+    assert str(tmp_path / "a") not in sys.path
