@@ -31,6 +31,7 @@ from dnd_assets.report.overview import (
     stored_embeddings,
     unit_map,
 )
+from dnd_assets.report.pictures import pictures_of
 from dnd_assets.report.thumbnails import Thumbnails
 from dnd_assets.unit_card import MAPS, Cards, Record, UnitCard
 from dnd_assets.units import Unit, UnitIndex
@@ -268,6 +269,10 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     texts = [s.label for one in entries for s in one.methods.values() if s.label]
     embedded = stored_embeddings(work.bench.vectors, entries, texts)
     folder.put("overview.html", _overview(work, entries, embedded, common))
+    shown, more = pictures_of(entries)
+    folder.put("pictures.html", pages.render(
+        "pictures.html", here="pictures", shown=shown, more=more, find=work.thumbs.of, **common,
+    ))  # fmt: skip
     found = compared(work.bench, entries, embedded)
     folder.put("methods.html", pages.render("methods.html", here="methods", found=found, **common))
     if changes is not None:

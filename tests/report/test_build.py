@@ -12,7 +12,9 @@ from dnd_assets.atlas_address import page_name
 from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError
 from dnd_assets.report.build import build_report
+from dnd_assets.report.entries import entry_of
 from dnd_assets.report.names import picture_name
+from dnd_assets.report.pictures import pictures_of
 from dnd_assets.report.thumbnails import small
 from dnd_assets.unit_card import Cards
 from dnd_assets.units import Unit
@@ -102,6 +104,30 @@ def test_the_index_holds_every_unit_and_method(atlas):
     assert labels == [f"label {n}" for n in range(12)]
     assert found["methods"]["clip_dissect_labels"]["clear"] == [1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0]
     assert all(len(some) == 4 for some in found["thumbs"])
+
+
+def test_each_picture_names_the_units_that_it_activates_most(atlas):
+    folder, state = atlas
+    entries = [
+        entry_of(card) for card in Cards(state.bench.lineage, state.bench.store, "atlas").read()
+    ]
+    shown, more = pictures_of(entries)
+    assert more == 0
+    for picture in shown:
+        mine = [
+            (one.exemplars.index(picture.image) + 1, one.unit)
+            for one in entries
+            if picture.image in one.exemplars
+        ]
+        assert picture.units == len(mine)
+        places = [one.place for one in picture.firings]
+        assert places == sorted(place for place, _ in mine)[: len(places)]
+    counts = [one.units for one in shown]
+    assert counts == sorted(counts, reverse=True)
+    text = (folder / "pictures.html").read_text()
+    for firing in shown[0].firings:
+        assert firing.unit.page in text
+    assert pictures_of(entries, most=2) == (shown[:2], len(shown) - 2)
 
 
 def test_pictures_are_there_once_and_those_that_changed_are_told(tmp_path):
