@@ -1,6 +1,7 @@
 """Ask the network: by text, by picture, by an image; on a network whose units are known by hand."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -23,6 +24,14 @@ from tests.studies import changed
 from tests.test_cli import _toml
 
 RED, GREEN, BLUE = ("net/colours/0", "net/colours/1", "net/colours/2")
+
+
+@pytest.fixture(scope="module")
+def labelled(labelled, tmp_path_factory):
+    """A copy: questions leave embeddings of texts in the state, which other tests count."""
+    copy = tmp_path_factory.mktemp("asked") / "copy"
+    shutil.copytree(labelled[0], copy)
+    return copy, labelled[1]
 
 
 @pytest.fixture(scope="module")
