@@ -22,8 +22,9 @@ Results lie in {home} (DuckDB: {home}/lineage.duckdb).
 Next:{activate}
   dnd ui                             the graph, every materialization, pictures and tables
   dnd trace worldnet/planted/0       why this label? down to prompts, seeds and pixels
+  dnd report --study known-answers   the atlas: a page for each unit, opens without a server
   dnd labels --format csv            the labels as a file
-  Your own network: copy dnd_assets/studies/known-answers.toml, then dnd run --study FILE
+  dnd init --help                    a study for your own network and images
 """
 
 
