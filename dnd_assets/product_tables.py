@@ -73,7 +73,7 @@ class Table:
         meaning: what a row is.
         source: the assets that it comes from, as the data dictionary names them.
         columns: its columns.
-        reads: whether it takes rows from an asset, by name.
+        reads: whether it takes rows from an asset, by name; those of the whole lineage take none.
         rows: rows of one product.
     """
 
@@ -81,8 +81,8 @@ class Table:
     meaning: str
     source: str
     columns: tuple[Column, ...]
-    reads: Callable[[str], bool]
-    rows: Callable[[Record], Iterable[Row]]
+    reads: Callable[[str], bool] = lambda asset: False
+    rows: Callable[[Record], Iterable[Row]] = lambda record: ()
 
 
 _UNIT: Final = Column("unit", "text", "the unit's key, model/layer/neuron")
@@ -434,8 +434,6 @@ UNITS: Final = Table(
     "A unit of the study for which anything was recorded.",
     "every asset",
     (*_LABEL_COLUMNS[:4], Column("assets", "texts", "the assets that have a product of it")),
-    lambda asset: False,
-    lambda record: (),
 )
 PICTURES: Final = Table(
     "pictures",
@@ -453,8 +451,6 @@ PICTURES: Final = Table(
         Column("file", "text", "the file in this export; missing where pictures are left out"),
         Column("missing", "text", "why it could not be exported"),
     ),
-    lambda asset: False,
-    lambda record: (),
 )
 RUNS: Final = Table(
     "runs",
@@ -466,8 +462,6 @@ RUNS: Final = Table(
         Column("definition", "json", "the study as it was"),
         Column("versions", "json", "versions of the libraries"),
     ),
-    lambda asset: False,
-    lambda record: (),
 )
 MATERIALIZATIONS: Final = Table(
     "materializations",
@@ -486,8 +480,6 @@ MATERIALIZATIONS: Final = Table(
         Column("seconds", "number", "share of the computing time", "seconds"),
         Column("recorded_at", "text", "when, ISO 8601 in UTC"),
     ),
-    lambda asset: False,
-    lambda record: (),
 )
 PROVIDERS: Final = Table(
     "providers",
@@ -497,8 +489,6 @@ PROVIDERS: Final = Table(
         Column("provider", "text", "hash of the fingerprint"),
         Column("fingerprint", "json", "everything that may change a result"),
     ),
-    lambda asset: False,
-    lambda record: (),
 )
 WORK: Final = Table(
     "work",
@@ -510,8 +500,6 @@ WORK: Final = Table(
         Column("what", "text", "forward passes, captions, LLM calls, paintings, …"),
         Column("count", "int", "how many", "as `what` says"),
     ),
-    lambda asset: False,
-    lambda record: (),
 )
 MODELS: Final = Table(
     "models",
@@ -528,8 +516,6 @@ MODELS: Final = Table(
         Column("licence", "text", "as its card or package says"),
         Column("server", "text", "address of the server that it runs at"),
     ),
-    lambda asset: False,
-    lambda record: (),
 )
 STAGE_RUNS: Final = Table(
     "stage_runs",
@@ -543,8 +529,6 @@ STAGE_RUNS: Final = Table(
         Column("device", "text", "what it ran on"),
         Column("peak_memory", "int", "of the card, or of the process on a CPU", "bytes"),
     ),
-    lambda asset: False,
-    lambda record: (),
 )
 LLM_CALLS: Final = Table(
     "llm_calls",
@@ -560,8 +544,6 @@ LLM_CALLS: Final = Table(
         Column("seconds", "number", "until the answer", "seconds"),
         Column("status", "text", "how it ended"),
     ),
-    lambda asset: False,
-    lambda record: (),
 )
 WHOLE_TABLES: Final = (
     UNITS, PICTURES, RUNS, MATERIALIZATIONS, PROVIDERS, WORK, MODELS, STAGE_RUNS, LLM_CALLS,

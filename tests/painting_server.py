@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from pytest_httpserver import HTTPServer
-from werkzeug import Request, Response
+from werkzeug import Response
+
+from tests.counting_server import CountingServer
 
 PATH = "/v1/images/generations"
 
@@ -38,26 +36,11 @@ def refusal(code: str = "moderation_blocked") -> Response:
     return Response(json.dumps({"error": error}), 400, content_type="application/json")
 
 
-class Painter:
+class Painter(CountingServer):
     """Paints one picture a call, unless `rule` answers for it."""
 
-    def __init__(self, web: HTTPServer) -> None:
-        self.rule: Callable[[dict[str, Any]], Response | None] = lambda _: None
-        self.requests: list[dict[str, Any]] = []
-        self.seconds = 0.0
-        self.at_once = self.most = 0
-        self._lock = threading.Lock()
-        web.expect_request(PATH).respond_with_handler(self._answer)
+    path = PATH
 
-    def _answer(self, request: Request) -> Response:
-        body = request.get_json()
-        with self._lock:
-            self.requests.append(body)
-            number = len(self.requests)
-            self.at_once += 1
-            self.most = max(self.most, self.at_once)
-        time.sleep(self.seconds)
-        found = self.rule(body)
-        with self._lock:
-            self.at_once -= 1
-        return found or answer(png(number))
+    def usual(self, body: dict[str, Any], number: int) -> Response:
+        """Noise of the request's number."""
+        return answer(png(number))
