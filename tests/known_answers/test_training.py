@@ -11,7 +11,14 @@ from transformers import AutoTokenizer
 
 from dnd_assets.known_answers.render import object_boxes, render_with_mask
 from dnd_assets.known_answers.train.clip import ClipSettings, matches, train_clip
-from dnd_assets.known_answers.train.common import Average, batches, draw, learning_rate
+from dnd_assets.known_answers.train.common import (
+    Average,
+    Snapshots,
+    batches,
+    draw,
+    learning_rate,
+    seed_step,
+)
 from dnd_assets.known_answers.train.phrases import PREFIX, random_phrase, vocabulary
 from dnd_assets.known_answers.train.recogniser import recognised
 from dnd_assets.known_answers.train.tokens import bert_tokenizer, clip_tokenizer
@@ -152,3 +159,33 @@ def test_average_of_one_step_by_hand():
     torch.nn.init.constant_(layer.weight, 11.0)
     average.update(layer)  # decay of the first step: 2 / 11
     assert average.state["weight"].item() == pytest.approx(9.0)
+
+
+def trained(path, upto: int) -> tuple[dict, dict, int]:
+    """A training that goes on from its snapshot: weights, their average, steps done before."""
+    torch.manual_seed(0)
+    module = torch.nn.Linear(3, 2)
+    average = Average(module, 0.9)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=0.1)
+    snapshots = Snapshots(path, module, average, optimiser)
+    done = snapshots.resume()
+    for step in range(done, upto):
+        rng = seed_step(7, step)
+        inputs = torch.randn(4, 3) + float(rng.random())
+        optimiser.zero_grad()
+        module(inputs).square().mean().backward()
+        optimiser.step()
+        average.update(module)
+        assert snapshots(step + 1, minutes=0)
+    return module.state_dict(), average.state, done
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_end(tmp_path):
+    weights, average, done = trained(tmp_path / "whole.snapshot", 6)
+    assert done == 0
+    trained(tmp_path / "parts.snapshot", 3)
+    again, average_again, done = trained(tmp_path / "parts.snapshot", 6)
+    assert done == 3
+    for name in weights:
+        assert torch.equal(weights[name], again[name])
+        assert torch.equal(average[name], average_again[name])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -77,6 +78,10 @@ class Average:
         self._steps = 0
         self.state = {name: value.clone() for name, value in module.state_dict().items()}
 
+    def resume(self, state: dict[str, Tensor], steps: int) -> None:
+        """Go on from an average of so many steps."""
+        self.state, self._steps = state, steps
+
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Move towards the module's present state; early steps move faster."""
@@ -87,6 +92,63 @@ class Average:
                 self.state[name].lerp_(value, 1 - decay)
             else:
                 self.state[name].copy_(value)
+
+
+class Snapshots:
+    """The state of a training on disk, written every ten minutes, from which it goes on.
+
+    A step's randomness must follow from the step's number (`seed_step`), so that a training that
+    was stopped and went on ends as one that was not.
+    """
+
+    def __init__(
+        self, path: Path, module: nn.Module, average: Average, optimiser: torch.optim.Optimizer
+    ) -> None:
+        self._path, self._module, self._average = path, module, average
+        self._optimiser = optimiser
+        self._written = time.monotonic()
+
+    def resume(self) -> int:
+        """Take the state from disk where there is one; the number of steps that are done."""
+        if not self._path.is_file():
+            return 0
+        tensors = load_file(self._path)
+        with safe_open(self._path, "pt") as stream:
+            steps = int(stream.metadata()["steps"])
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = value
+        self._module.load_state_dict(parts["module"])
+        self._average.resume(parts["average"], steps)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimiser"].items():
+            index, _, key = name.partition("/")
+            state.setdefault(int(index), {})[key] = value
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": state, "param_groups": groups})
+        return steps
+
+    def __call__(self, steps: int, minutes: float = 10) -> bool:
+        """Write the state after so many steps, if the last time is long ago; whether it was."""
+        if time.monotonic() - self._written < 60 * minutes:
+            return False
+        tensors = {f"module/{name}": value for name, value in self._module.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in self._average.state.items()}
+        for index, state in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{index}/{key}": value for key, value in state.items()}
+        partial = self._path.with_suffix(".partial")
+        copies = {name: value.detach().clone() for name, value in tensors.items()}
+        save_file(copies, fresh(partial.parent) / partial.name, {"steps": str(steps)})
+        partial.replace(self._path)
+        self._written = time.monotonic()
+        return True
+
+
+def seed_step(seed: int, step: int) -> np.random.Generator:
+    """Make a step's randomness follow from its number: torch's, and the returned generator's."""
+    torch.manual_seed((seed << 32) + step)
+    return np.random.default_rng([seed, step])
 
 
 class Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,17 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from dnd_assets.known_answers.train.common import (
     Average,
     Progress,
+    Snapshots,
     batches,
     draw,
     learning_rate,
     log,
+    seed_step,
     set_learning_rate,
 )
 from dnd_assets.known_answers.train.phrases import random_prompt
 from dnd_assets.known_answers.train.tokens import clip_tokenizer
-from dnd_assets.known_answers.train.vae import encode
+from dnd_assets.known_answers.train.vae import CHANNELS, encode
 from dnd_assets.known_answers.world import TRAINING_SEEDS, Scene
 
 TOKENS = 24
@@ -41,15 +44,13 @@ class PainterSettings:
 
     Attributes:
         floor: Share of the peak learning rate that is kept until the end; 0 for a full decay.
-        save_every: Steps between intermediate pipelines.
     """
 
-    images: int = 16_000
-    steps: int = 9_000
+    images: int = 32_000
+    steps: int = 12_000
     batch: int = 64
-    rate: float = 1.2e-3
+    rate: float = 1e-3
     floor: float = 0.0
-    save_every: int = 500
     seed: int = 31
 
 
@@ -73,19 +74,19 @@ class Painter(nn.Module):
             )
         )
         self.unet = UNet2DConditionModel(
-            sample_size=16,
-            in_channels=6,
-            out_channels=6,
+            sample_size=8,
+            in_channels=CHANNELS,
+            out_channels=CHANNELS,
             # All objects of a picture share their attributes, so the pooled text, added to the
-            # time embedding, tells all blocks most of it; attention at 8x8 or finer would nearly
-            # double the cost of a step.
+            # time embedding, tells all blocks most of it; attention at 8x8 would nearly double
+            # the cost of a step.
             addition_embed_type="text",
             addition_embed_type_num_heads=8,
             time_embedding_dim=192,
             resnet_time_scale_shift="scale_shift",
-            down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-            block_out_channels=(48, 96, 128),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(128, 128),
             layers_per_block=1,
             cross_attention_dim=WIDTH,
             attention_head_dim=4,
@@ -93,7 +94,7 @@ class Painter(nn.Module):
         )
 
     def forward(self, latents: Tensor, steps: Tensor, tokens: Tensor) -> Tensor:
-        """Predicted velocity (B, 6, 16, 16) of noisy latents at steps (B,) given token ids."""
+        """Predicted velocity (B, 16, 8, 8) of noisy latents at steps (B,) given token ids."""
         states = self.text(input_ids=tokens).last_hidden_state
         velocity: Tensor = self.unet(latents, steps, states).sample
         return velocity
@@ -103,9 +104,7 @@ def new_scheduler() -> DPMSolverMultistepScheduler:
     """The noise schedule of training and painting."""
     return DPMSolverMultistepScheduler(
         num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
+        beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
         timestep_spacing="trailing",
         steps_offset=1,
@@ -125,7 +124,6 @@ def train_text_to_image(
     """
     settings = settings or PainterSettings()
     torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
     tokenizer = clip_tokenizer(out / "tokenizer", TOKENS)
     data = draw(TRAINING_SEEDS[3_000_000 : 3_000_000 + settings.images])
@@ -135,9 +133,12 @@ def train_text_to_image(
     average = Average(painter, 0.999)
     optimiser = torch.optim.AdamW(painter.parameters(), lr=settings.rate, weight_decay=1e-3)
     scales = new_scheduler().alphas_cumprod
+    snapshots = Snapshots(out.with_suffix(".snapshot"), painter, average, optimiser)
+    done = snapshots.resume()
     progress = Progress("text to image", settings.steps, every=100)
     order = batches(len(latents), settings.batch, settings.steps, settings.seed)
-    for step, chosen in enumerate(order):
+    for step, chosen in islice(enumerate(order), done, None):
+        rng = seed_step(settings.seed, step)
         rate = learning_rate(step, settings.steps, settings.rate * (1 - settings.floor), 0.02)
         set_learning_rate(optimiser, rate + settings.rate * settings.floor)
         tokens = _tokens(tokenizer, [data.scenes[index] for index in chosen.tolist()], rng)
@@ -148,7 +149,7 @@ def train_text_to_image(
         optimiser.step()
         average.update(painter)
         progress(step, loss.item())
-        if (step + 1) % settings.save_every == 0:
+        if snapshots(step + 1):
             _save(out, vae, tokenizer, average)
     return _save(out, vae, tokenizer, average)
 
