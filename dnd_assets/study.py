@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dnd_assets.addresses import is_loopback
 from dnd_assets.concept_set import check_template
@@ -32,6 +40,11 @@ SegmentationMethod = Literal["network_dissection", "compositions", "invert"]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Money = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+_LeftOut = BeforeValidator(lambda value: None if value == "none" else value)
+"""Of an option of a request to a server: "none" leaves it out."""
+Temperature = Annotated[float | None, _LeftOut, Field(ge=0.0, le=2.0)]
+TopP = Annotated[float | None, _LeftOut, Field(gt=0.0, le=1.0)]
+Api = Literal["chat", "responses"]
 
 
 class Section(BaseModel):
@@ -301,6 +314,7 @@ class Captioner(Section):
         concepts: a text file with one concept a line, or `package:module/path`.
         top: concepts in a caption of `concepts`, nearest first.
         base_url: as of the summariser, and so are the options of the server that follow it.
+        max_tokens: tokens that a run may use, pictures included.
         detail: how closely the server looks at a picture (`low`, `high`); None does not say.
         max_side: pictures are sent with this many pixels at most along the longer side.
         picture_tokens: tokens of a picture, by estimate, before the server has counted them.
@@ -316,9 +330,15 @@ class Captioner(Section):
     concepts: str | None = None
     top: Positive = 1
     base_url: str = "https://api.openai.com/v1"
-    model: str = "gpt-4o-mini"
+    model: str = "gpt-5.4-mini"
     api_key_env: str = "OPENAI_API_KEY"
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    api: Api = "chat"
+    temperature: Temperature = 0.0
+    top_p: TopP = None
+    send_seed: bool = True
+    send_limit: bool = True
+    reasoning_effort: str | None = None
+    extra: dict[str, Any] = {}
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2
     max_concurrency: Positive = 4
@@ -359,13 +379,16 @@ _SERVER = (
     "base_url", "model", "api_key_env", "timeout_s", "max_retries", "max_concurrency", "max_cost",
     "allow_insecure_http",
 )  # fmt: skip
+_CHAT = (
+    *_SERVER, "api", "temperature", "top_p", "send_seed", "send_limit", "reasoning_effort",
+    "extra", "max_tokens", "price_prompt", "price_completion",
+)  # fmt: skip
 _CAPTIONER_OPTIONS: dict[str, tuple[str, ...]] = {
     "blip": ("checkpoint", "revision", "max_new_tokens", "min_length"),
     "blip2": ("checkpoint", "revision", "max_new_tokens", "prompt"),
     "vlm": ("checkpoint", "revision", "max_new_tokens", "prompt"),
     "chat": (
-        *_SERVER, "temperature", "max_tokens", "price_prompt", "price_completion",
-        "max_new_tokens", "prompt", "detail", "max_side", "picture_tokens",
+        *_CHAT, "max_new_tokens", "prompt", "detail", "max_side", "picture_tokens",
     ),
     "concepts": ("concepts", "prompt", "top"),
     "retrieval": (),
@@ -381,14 +404,35 @@ class Summariser(Section):
     `api_key_env` when a call is made and is stored nowhere.
 
     A run stops before the call that would exceed `max_tokens`, or `max_cost` by the prices of a
-    million tokens that the study names.
+    million tokens that the study names. What a server refuses of a request is left out or renamed
+    for the rest of the run.
+
+    Attributes:
+        api: `chat` for `/chat/completions`, `responses` for OpenAI's `/responses`.
+        temperature: sampling temperature; "none" leaves it to the server.
+        top_p: share of the likeliest tokens that are drawn from; left to the server unless given.
+        send_seed: whether a seed is sent.
+        send_limit: whether a token limit is sent.
+        max_new_tokens: token limit of an answer, reasoning included; None takes what short answers
+            need.
+        response_format: how JSON is asked for first; a server that refuses is asked less strictly.
+        reasoning_effort: how much a reasoning model thinks, as the server names it.
+        extra: further options of a request, sent as they are.
     """
 
     kind: Literal["consensus", "chat", "none"] = "consensus"
     base_url: str = "https://api.openai.com/v1"
-    model: str = "gpt-4o-mini"
+    model: str = "gpt-5.4-mini"
     api_key_env: str = "OPENAI_API_KEY"
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.3
+    api: Api = "chat"
+    temperature: Temperature = 0.3
+    top_p: TopP = None
+    send_seed: bool = True
+    send_limit: bool = True
+    max_new_tokens: Positive | None = None
+    response_format: Literal["json_schema", "json_object", "text"] = "json_schema"
+    reasoning_effort: str | None = None
+    extra: dict[str, Any] = {}
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2
     max_concurrency: Positive = 4
@@ -416,8 +460,8 @@ class TextToImage(Section):
         base_url: as of the summariser, and so are the options of the server that follow it.
         size: of a picture in pixels, as the server writes it (`1024x1024`); None does not say.
         quality: as the server names it; None does not say.
-        response_format: how the server is asked to send pictures; empty for one that refuses to
-            be asked, such as OpenAI's gpt-image.
+        response_format: how the server is asked to send pictures; `auto` asks all models but
+            OpenAI's GPT image models, which refuse to be asked; empty asks none.
         send_seed: whether the server takes a seed. Without, pictures differ by themselves.
         max_pictures: pictures that may be paid for; a run stops before the next one.
         max_cost: money that may be spent, by `price_per_picture`.
@@ -441,7 +485,7 @@ class TextToImage(Section):
     max_concurrency: Positive = 4
     size: str | None = None
     quality: str | None = None
-    response_format: Literal["b64_json", ""] = "b64_json"
+    response_format: Literal["auto", "b64_json", ""] = "auto"
     send_seed: bool = False
     max_pictures: Positive | None = None
     max_cost: Money | None = None

@@ -147,7 +147,11 @@ def _candidates(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
 
 def _captions(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("captions", []):
-        branch.add(f"{entry['image'][:16]}…  {escape(entry['caption'])}")
+        told = entry["caption"] or entry.get("raw", "")
+        read = f"  (read as: {entry['read']})" if "read" in entry else ""
+        if "status" in entry:
+            read = f"  ({entry['status']}: {entry['reason']})"
+        branch.add(f"{entry['image'][:16]}…  {escape(f'{told}{read}')}")
 
 
 def _crops(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:

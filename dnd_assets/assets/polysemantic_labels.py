@@ -15,6 +15,7 @@ from dnd_assets.assets.activations import (
     silent_or_none,
 )
 from dnd_assets.assets.candidate_concepts import CandidateConcepts, summaries
+from dnd_assets.assets.captions import caption_entry
 from dnd_assets.assets.labels import best_labels
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.scores import Table, scored
@@ -38,7 +39,7 @@ from dnd_assets.sharing import (
     captions,
     embeddings,
     embeddings_to_make,
-    first_failure,
+    first_unanswered,
     layer_provider,
     most_paintings,
 )
@@ -234,13 +235,13 @@ def _described(
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Outcomes of the units that have exemplars."""
     found = captions(bench, {name for one in samples.values() for name in one.activation})
-    failed = {unit: first_failure(found, one.activation) for unit, one in samples.items()}
+    failed = {unit: first_unanswered(found, one.activation) for unit, one in samples.items()}
     for unit, outcome in failed.items():
         if outcome is not None:
             yield unit, outcome
     samples = {unit: one for unit, one in samples.items() if failed[unit] is None}
     if samples:
-        said = {name: text for name, text in found.items() if isinstance(text, str)}
+        said = {name: caption_entry(name, text)["caption"] for name, text in found.items()}
         yield from _labelled(bench, samples, images, said)
 
 
