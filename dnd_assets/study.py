@@ -42,8 +42,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Money = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 _LeftOut = BeforeValidator(lambda value: None if value == "none" else value)
 """Of an option of a request to a server: "none" leaves it out."""
-Temperature = Annotated[float | None, _LeftOut, Field(ge=0.0, le=2.0)]
-TopP = Annotated[float | None, _LeftOut, Field(gt=0.0, le=1.0)]
+Temperature = Annotated[Annotated[float, Field(ge=0.0, le=2.0)] | None, _LeftOut]
+TopP = Annotated[Annotated[float, Field(gt=0.0, le=1.0)] | None, _LeftOut]
 Api = Literal["chat", "responses"]
 
 

@@ -28,7 +28,8 @@ _THINGS: Final = (
 _ENGLISH: Final = (
     r"(?:i'?m|i am|we'?re|we are)(?: \w+ly| so| very| truly)? sorry"
     r"(?=\s*(?:[,.!;:\u2014-]|$|but\b|that\b|for\b|i\b|to\b))",
-    r"sorry[,.!;:]?(?: but| however)?,? (?:i|we)(?:'| (?:can|am|do|don|will|won|could|was)\b)",
+    r"sorry[,.!;:]?(?: but| however)?,? (?:i(?:'m\b| (?:can|am|do|don|will|won|could|was)\b)"
+    r"|we (?:can'?t|cannot|can not|are unable)\b)",
     r"(?:unfortunately|regrettably|(?:my )?apologies|(?:i|we)(?: \w+ly)? apologi[sz]e)\b[,.!;:]?"
     r"(?:.{0,40}\b(?:i|we)\b|\s*(?:for|there)\b|\s*$)",
     r"as an? (?:ai|language model|large language|artificial intelligence|text-based)\b",
