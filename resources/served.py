@@ -150,7 +150,9 @@ class ServedChat(Served):
 
     def _options(self) -> dict[str, Json]:
         """What of the options changes an answer."""
-        return self._asked(0, 1) | {"send_seed": self.send_seed, "send_limit": self.send_limit}
+        asked = self._asked(0, 1)
+        named = {name: value for name, value in asked.items() if name not in ("seed", "max_tokens")}
+        return named | {"send_seed": self.send_seed, "send_limit": self.send_limit}
 
     def _server(
         self, wire: Callable[[Mapping[str, Json]], Mapping[str, Json]] = dict
