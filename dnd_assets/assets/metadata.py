@@ -22,6 +22,7 @@ from dnd_assets.lineage.records import (
     Product,
 )
 from dnd_assets.methods.images import strip
+from dnd_assets.remarks import remarks_of
 from dnd_assets.stage import Announcement
 from dnd_assets.workbench import Workbench
 
@@ -56,6 +57,9 @@ def unit_metadata(
             # Their pictures are no part of the product, as nothing was concluded from them.
             dropped = _list("concept", product.outcome.notes["dropped"])
             shown["dropped for rejected pictures"] = dropped
+        remarks = list(remarks_of(product.outcome.notes))
+        if remarks:
+            shown["remarks"] = "; ".join(remarks)
         if asset in _PIXEL_LABELS and pictures:
             shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
     if exemplars:
