@@ -24,7 +24,7 @@ CONCEPTS = "red\ngreen\nblue\nsky\n"
 
 def _table(colours, net="firing_net"):
     model = {"name": "net", "source": f"module:tests.firing:{net}", "layers": [{"path": "units"}]}
-    concepts = {"concepts": "concepts.txt", "similarity": "soft_wpmi"}
+    concepts = {"concepts": "concepts.txt", "similarity": "soft_wpmi", "top_images": 14}
     return changed(colours, models=[model], dissection__exemplars=10, clip_dissect=concepts)
 
 

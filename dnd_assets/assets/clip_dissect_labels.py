@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,16 @@ def _options(setting: ClipDissect) -> dict[str, Any]:
     return {} if setting.top_images is None else {"top_images": setting.top_images}
 
 
+def _options_for(setting: ClipDissect, compared: _Compared) -> dict[str, Any]:
+    """The options, for no more top images than are left after some were set aside."""
+    options, left = _options(setting), len(compared.values)
+    known = signature(SIMILARITY[setting.similarity]).parameters
+    if compared.lost and "top_images" in known:
+        asked = options.get("top_images", known["top_images"].default)
+        options["top_images"] = min(asked, left)
+    return options
+
+
 def _check_enough(setting: ClipDissect, images: int) -> None:
     """Refuse too few images before any pass, in the words of the similarity function itself."""
     nothing = torch.zeros(images, 1)
@@ -200,7 +211,7 @@ def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
     units = [unit for unit in of_layer.units if alive[unit.neuron]]
     if not units:
         return
-    setting, options = case.setting, _options(case.setting)
+    setting, options = case.setting, _options_for(case.setting, compared)
     prior = _prior(case, units[0], compared)
     neurons = [unit.neuron for unit in units]
     found = clip_dissect.similarities(
@@ -248,7 +259,7 @@ def _prior(case: _Case, unit: Unit, compared: _Compared) -> Tensor | None:
         stored = bench.store.arrays(known[item]["file"])["values"].astype(np.float32)
         return torch.from_numpy(stored).to(case.texts.device)
     prior = clip_dissect.layer_prior(
-        setting.similarity, compared.products, compared.values, _options(setting)
+        setting.similarity, compared.products, compared.values, _options_for(setting, compared)
     )
     if prior is not None:
         file = bench.store.put_arrays({"values": prior.cpu().numpy()})

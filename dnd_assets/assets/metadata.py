@@ -84,7 +84,11 @@ def whole_metadata(bench: Workbench, product: Product) -> _Metadata:
 
 
 def _probing_set(bench: Workbench, product: Product) -> _Metadata:
+    notes = product.outcome.notes
+    skipped = [{"kind": kind, "files": count} for kind, count in notes.get("skipped", {}).items()]
     return _set_aside(product) | {
+        "skipped": _table(skipped, ("kind", "files"), ("kind", "files")),
+        "first skipped": ", ".join(notes.get("skipped_first", ())[:_SHOWN]),
         "images": product.payload["images"],
         "files": product.outcome.notes["found"],
         "manifest": product.payload["manifest"],
@@ -228,7 +232,11 @@ def _pixel_labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
 
 
 def _concept_masks(bench: Workbench, product: Product) -> _Metadata:
+    notes = product.outcome.notes
+    skipped = [{"kind": kind, "files": count} for kind, count in notes.get("skipped", {}).items()]
     return _set_aside(product) | {
+        "skipped": _table(skipped, ("kind", "files"), ("kind", "files")),
+        "first skipped": ", ".join(notes.get("skipped_first", ())[:_SHOWN]),
         "images": product.payload["images"],
         "concepts": product.payload["concepts"],
         "manifest": product.payload["masks"],

@@ -108,7 +108,8 @@ def plan(
     bench = build_bench(chosen, state_folder())
     named = chosen_assets(bench.study, [name for name in assets.split(",") if name])
     wanted = find_units(bench).select(units or [])
-    found = make(bench, stages_of(bench.study), wanted, named, *look(bench, named))
+    seen = look(bench, named)
+    found = make(bench, stages_of(bench.study), wanted, named, *seen)
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         numbers = name in ("compute", "reuse")
@@ -118,6 +119,9 @@ def plan(
         shown = (f"{one.compute:,}", f"{one.reuse:,}", may, _work(one), _time(one))
         table.add_row(one.asset, *shown)
     out.print(table)
+    for product in seen:
+        for line in product.outcome.notes.get("told", ()):
+            out.print(f"  {line}", markup=False, soft_wrap=True)
     for one in found:
         for reason, count in list(one.why.items())[:5]:
             out.print(f"  {count:,} x {reason if ':' in reason else f'{one.asset}: {reason}'}")
