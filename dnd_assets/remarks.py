@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-Kind = Literal["few_exemplars", "images_set_aside"]
+Kind = Literal["few_exemplars", "images_set_aside", "units_counted"]
 NAMED: Final = 3
 """Files that are named where there may be many."""
 _KEPT: Final = 100

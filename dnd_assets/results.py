@@ -45,7 +45,7 @@ def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
     counted = any(row["concepts"] is not None for row in rows)
     table = pd.DataFrame(rows, columns=[*COLUMNS, *(["concepts"] if counted else [])])
     if any(texts):
-        table["remarks"] = texts
+        table["remarks"] = pd.Series(texts, dtype=object)
     return table.astype({"concepts": "Int64"}) if counted else table
 
 

@@ -29,7 +29,8 @@ def _write(path, colour):
 
 
 class Firing(nn.Module):
-    """A ReLU of red above a third; the same less a half; green with its sign; nothing.
+    """A ReLU of red above a third; the same less a half; green less red, with its sign;
+    nothing.
 
     Where the picture is marked by its blue, `failing` of the units are not a number.
     """
@@ -41,7 +42,7 @@ class Firing(nn.Module):
     def forward(self, images):
         red, green, blue = images.mean(dim=(2, 3)).T
         few = torch.relu(red - 1 / 3)
-        found = torch.stack([few, few - 0.5, green - 0.4, torch.zeros_like(red)], dim=1)
+        found = torch.stack([few, few - 0.5, green - red / 9 - 0.4, torch.zeros_like(red)], dim=1)
         marked = (blue - _MARK / 255).abs() < 1e-4
         columns = torch.arange(found.shape[1]) < self.failing
         return found.masked_fill(marked[:, None] & columns, float("nan"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, out
+from dnd_assets.cli.app import StudyOption, app, err, out
 from dnd_assets.home import state_folder
 from dnd_assets.study import Study, load_study
 
@@ -75,16 +75,21 @@ def check_names(study: Study, units: list[str]) -> None:
     check_masks(study)
     if study.evaluation is not None:
         check_paths(study, "evaluation")
-    from dnd_assets.label_files import check_imported
+    from dnd_assets.label_files import check_imported, sizes_of
     from dnd_assets.selection import select_units, target_networks
 
-    known = select_units(study, target_networks(study, state_folder()))
+    targets = target_networks(study, state_folder())
+    known = select_units(study, targets)
     known.select(units)
-    check_imported(study, list(known.values()))
+    evaluated = study.evaluation is not None and study.evaluation.truths is not None
+    sizes = sizes_of(study, targets.units) if study.imported_labels or evaluated else {}
+    told = check_imported(study, list(known.values()), sizes)
     if study.evaluation is not None:
         from dnd_assets.assets.truths import check_truths
 
-        check_truths(study, list(known.values()))
+        told.append(check_truths(study, list(known.values()), sizes))
+    for line in filter(None, told):
+        err.print(line, markup=False, soft_wrap=True)
 
 
 @app.command()
