@@ -27,6 +27,7 @@ from dnd_assets.concepts import study_concepts
 from dnd_assets.errors import DndError
 from dnd_assets.image_folders import Listing
 from dnd_assets.inventory import Listed, inventory
+from dnd_assets.label_files import check_imported, sizes_of
 from dnd_assets.mask_sets import read_masks
 from dnd_assets.probing_set import image_files
 from dnd_assets.stage import LIBRARIES
@@ -134,6 +135,7 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
         *_concepts(study),
         *_masks(study, home),
         *_held_out(study, home),
+        *_label_files(bench, models),
         _look("state folder", lambda: _state(bench)),
     )
     return Report(findings, models, tuple(variables.values()))
@@ -289,6 +291,23 @@ def _held_out(study: Study, home: Path) -> list[Finding]:
         return []
     find = partial(image_files, study, home, "evaluation")
     return [_images("held-out images", study.evaluation, find)]
+
+
+def _label_files(bench: Workbench, models: Iterable[Entry]) -> list[Finding]:
+    study = bench.study
+    if not study.imported_labels or not _networks_there(models):
+        return []
+
+    def told() -> str:
+        sizes = sizes_of(study, bench.targets.units)
+        said = check_imported(study, list(find_units(bench).values()), sizes)
+        return "; ".join([f"{len(study.imported_labels):,} files", *said])
+
+    return [_look("imported labels", told)]
+
+
+def _networks_there(models: Iterable[Entry]) -> bool:
+    return all(one.good for one in models if one.listed.used_by == "targets")
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:

@@ -7,14 +7,21 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from dnd_assets.bench import build_bench
+from dnd_assets.assets import clip_dissect_labels, concept_activations, probing_set
+from dnd_assets.assets.registry import stages_of
+from dnd_assets.assets.scores import scored
+from dnd_assets.bench import build_bench, find_units
+from dnd_assets.files import sha256
 from dnd_assets.lineage.trace import trace
 from dnd_assets.product_rows import Source
 from dnd_assets.product_tables import TABLES, rows_of
 from dnd_assets.results import labels as read_labels
+from dnd_assets.sharing import embeddings
+from dnd_assets.stage import Graph, materialize
 from dnd_assets.study import parse_study
 from dnd_assets.trace_view import tree
 from dnd_assets.unit_card import Cards
+from dnd_assets.units import Unit
 from tests import firing
 from tests.studies import changed, label, statuses
 
@@ -141,3 +148,50 @@ def test_a_network_that_fails_on_most_pictures_is_not_finite(colours, tmp_path):
     assert set(statuses(found, "activations").values()) == {"not_finite"}
     reasons = {one.record.reason for one in found.values()}
     assert reasons == {"NaN or infinite on 20 of 34 images"}
+
+
+def test_a_picture_on_which_the_encoder_fails_changes_no_label(
+    fired, colours, tmp_path, monkeypatch
+):
+    folder = _folder(tmp_path)
+    extra = folder / "images" / "extra.png"
+    Image.new("RGB", (16, 16), (5, 90, 200)).save(extra)
+    lost = sha256(extra.read_bytes())
+
+    def failing(bench, images):
+        rows, values = embeddings(bench, images)
+        values = values.copy()
+        values[rows[lost]] = np.nan
+        return rows, values
+
+    monkeypatch.setattr(clip_dissect_labels, "embeddings", failing)
+    study = parse_study(_table(colours), folder)
+    bench = build_bench(study, folder / "state")
+    probing_set.materialize(bench, "run")
+    concept_activations.materialize(bench, "run")
+    stages = stages_of(study)
+    units = find_units(bench).select([])
+    found = materialize(Graph(bench, stages), stages["clip_dissect_labels"], units, "run")
+    for one in found:
+        before = fired[1]["clip_dissect_labels", one.unit.key].product
+        assert one.product.payload == before.payload
+        if before.ok:
+            (remark,) = one.product.outcome.notes["remarks"]
+            assert remark["images"] == [lost]
+
+
+def test_exemplars_on_which_the_encoder_fails_do_not_count_in_scores(fired, colours):
+    folder, _ = fired
+    bench = build_bench(parse_study(_table(colours), folder), folder / "state")
+    unit, pictures = Unit("net", "units", 0), {"red": ["p", "q"], "sky": ["p", "q"]}
+    active = ({"p": 0, "q": 1}, np.array([[1, 0, 0, 0], [2, 0, 0, 0]], np.float32))
+    rows = {"a": 0, "b": 1, "p": 2, "q": 3}
+    vectors = np.array([[1, 0], [np.nan, 0], [0.6, 0.8], [0, 1]], np.float32)
+    both = scored(bench, unit, pictures, ["a", "b"], active, (rows, vectors))
+    alone = scored(bench, unit, pictures, ["a"], active, (rows, vectors))
+
+    assert both.status == "ok"
+    assert both.payload == alone.payload
+    assert scored(bench, unit, pictures, ["b"], active, (rows, vectors)).status == "not_finite"
+    lost = (rows | {"q": 1}, vectors)
+    assert scored(bench, unit, pictures, ["a"], active, lost).status == "not_finite"
