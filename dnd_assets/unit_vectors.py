@@ -94,7 +94,7 @@ def face_vectors(bench: Workbench, faces: Mapping[Unit, Sequence[str]]) -> dict[
     """Embeddings of each unit's pictures by the image-text encoder, float32 (pictures, width)."""
     rows, values = embeddings(bench, {name for names in faces.values() for name in names})
     # An image that the encoder fails on says nothing; a unit of such images alone has no vectors.
-    usable = np.isfinite(values).all(axis=1)
+    usable = np.asarray(np.isfinite(values).all(axis=1))
     kept = {unit: [rows[n] for n in names if usable[rows[n]]] for unit, names in faces.items()}
     return {unit: values[some] for unit, some in kept.items() if some}
 

@@ -147,7 +147,7 @@ def test_files_of_a_comparison_are_counted_alike(write):
     path = write("labels.csv", table(1, range(1, 5)))
     found = imported("theirs", path, UNITS, SIZES, told)
 
-    assert [found.labels[unit.key] for unit in UNITS] == WORDS[:4]
+    assert [found.by_unit[unit.key] for unit in UNITS] == WORDS[:4]
     assert len(told) == 1
 
 
