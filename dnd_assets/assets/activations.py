@@ -220,7 +220,8 @@ def silent(values: Matrix) -> Outcome:
     finite = values[np.isfinite(values)]
     bad = len(values) - len(finite)
     if bad:
-        rest = f", and {float(finite[0]):g} on all others" if 2 * bad <= len(values) else ""
+        same = 2 * bad <= len(values) and finite.min() == finite.max()
+        rest = f", and {float(finite[0]):g} on all others" if same else ""
         reason = f"NaN or infinite on {bad:,} of {len(values):,} images{rest}"
         return Outcome("not_finite", {}, reason)
     reason = f"its activation is {float(values[0]):g} on every one of {len(values):,} images"

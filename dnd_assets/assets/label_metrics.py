@@ -380,7 +380,7 @@ def _outcome(
     fresh = column[[rows[name] for name in _accepted(case.pictures[label])]]
     kept = usable & np.isfinite(natural)
     if is_lost(natural[usable]) or kept.sum() < LEAST:
-        return silent(natural)
+        return silent(natural[usable] if usable.any() else natural)
     natural = natural[kept]
     if not np.isfinite(fresh).all():
         return Outcome("not_finite", {}, "NaN or infinite activation on a picture of the label")
