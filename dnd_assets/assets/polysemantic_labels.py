@@ -282,7 +282,7 @@ def _grouped(
     average = images[:_AVERAGE_OF]
     names = {name for one in samples.values() for name in one.activation}
     rows, vectors = embeddings(bench, names.union(average))
-    usable = np.isfinite(vectors).all(axis=1)  # the encoder may fail on an image
+    usable = np.asarray(np.isfinite(vectors).all(axis=1))  # the encoder may fail on an image
     seen = [rows[name] for name in average if usable[rows[name]]]
     centre = vectors[seen or [0]].mean(axis=0, dtype=np.float64)
     found: dict[Unit, list[_Group]] = {}
