@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import LABELS_SUFFIX, Product, is_labels
+from dnd_assets.remarks import remarks_of
 
 Type = Literal[
     "text", "int", "uint", "number", "flag", "texts", "ints", "numbers", "scored", "json"
@@ -118,9 +119,10 @@ def _activation_summary(record: Record) -> Iterator[Row]:
     product = record.product
     largest = next((one["activation"] for one in product.payload.get("exemplars", ())), None)
     summary = product.outcome.notes.get("summary", {})
-    said = {name: summary.get(name) for name in ("images", "mean", "std", "positive")}
+    said = {name: summary.get(name) for name in ("images", "mean", "std", "positive", "fires")}
     yield {"status": product.outcome.status, "reason": product.outcome.reason, **said,
-           "largest": largest}  # fmt: skip
+           "largest": largest, "off": product.payload.get("off"),
+           "remarks": list(remarks_of(product.outcome.notes))}  # fmt: skip
 
 
 def _candidates(record: Record) -> Iterator[Row]:
@@ -256,18 +258,24 @@ TABLES: Final[tuple[Table, ...]] = (
         (
             _UNIT,
             *_STATUS,
-            Column("images", "int", "probing images", "images"),
+            Column("images", "int", "probing images with a finite activation", "images"),
             Column("mean", "number", "mean activation over them", "as the layer gives it"),
             Column("std", "number", "standard deviation over them", "as the layer gives it"),
             Column("positive", "number", "share of images with an activation above 0", "share"),
+            Column("fires", "number", "share of images on which the unit fires; missing where "
+                   "nothing tells, as of logits", "share"),
             Column("largest", "number", "largest activation", "as the layer gives it"),
+            Column("off", "number", "activation at or below which the unit is silent",
+                   "as the layer gives it"),
+            Column("remarks", "texts", "fewer exemplars than asked for; images set aside"),
         ),
         _is("activations"),
         _activation_summary,
     ),
     Table(
         "exemplars",
-        "One of the most activating probing images of a unit, largest activation first.",
+        "One of the most activating probing images of a unit on which it fires, largest activation "
+        "first.",
         "`activations`",
         (_UNIT, _POSITION, _IMAGE, _ACTIVATION),
         _is("activations"),

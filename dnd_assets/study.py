@@ -663,10 +663,13 @@ class LabelFile(Section):
     Attributes:
         file: path; columns as for `dnd evaluate`.
         layer: `model/layer` as in units' keys, of a file that numbers the units of one layer.
+        first_unit: the number that the file gives the first unit of a layer, 0 or 1; None finds it
+            out where it can be told, and says where it cannot.
     """
 
     file: str = Field(min_length=1)
     layer: str | None = None
+    first_unit: Literal[0, 1] | None = None
 
 
 class Evaluation(Images):
@@ -679,6 +682,8 @@ class Evaluation(Images):
         images_per_label: Q', fresh pictures painted of each label (CoSy, section 3.3).
         truths: a CSV file with columns of units and truths, a text file whose line i is unit i's,
             or `categories`: the network's own class names, for the layer that gives its output.
+        first_unit: the number that a table of truths gives the first unit of a layer, 0 or 1; None
+            finds it out where it can be told.
         sentence_encoder: a folder or hub id (`org/name@revision` pins it), for the cosine and
             BERTScore of label and truth (paper: all-mpnet-base-v2).
         own_metrics: metrics of your own on held-out images, as `name = "package.module:function"`;
@@ -690,6 +695,7 @@ class Evaluation(Images):
     methods: list[str] | None = Field(default=None, min_length=1)
     images_per_label: Positive = 10
     truths: str | None = Field(default=None, min_length=1)
+    first_unit: Literal[0, 1] | None = None
     sentence_encoder: str | None = Field(default=None, min_length=1)
     own_metrics: dict[str, str] = {}
     seed: int = 0

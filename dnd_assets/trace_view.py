@@ -14,6 +14,7 @@ from dnd_assets.files import write_atomic
 from dnd_assets.lineage.records import UNPARTITIONED
 from dnd_assets.lineage.trace import Step, Trace, image_hashes
 from dnd_assets.pictures import Pictures
+from dnd_assets.remarks import remarks_of
 
 
 def tree(trace: Trace) -> Tree:
@@ -42,6 +43,8 @@ def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
     if record["reason"]:
         branch.add(f"reason: {escape(record['reason'])}")
     describe(branch, trace, step.payload)
+    for remark in remarks_of(_notes(step)):
+        branch.add(f"remark: {escape(remark)}")
     parameters = ", ".join(f"{name}={value}" for name, value in step.preimage["parameters"].items())
     branch.add(
         f"[dim]parameters: {escape(parameters or 'none')}; code {step.preimage['code']}[/dim]"
@@ -51,6 +54,11 @@ def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
         branch.add(f"[dim]{name}: {escape(told)}[/dim]")
     for model in step.models:
         branch.add(f"[dim]model: {escape(_model(model))}[/dim]")
+
+
+def _notes(step: Step) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(step.record.get("notes") or "{}")
+    return found
 
 
 def _model(model: Mapping[str, Any]) -> str:
@@ -135,7 +143,7 @@ def _synthetic(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
             word = " rejected by the safety checker" if image["rejected"] else ""
             inner.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
 
-    notes = json.loads(trace.steps["synthetic_images"].record.get("notes") or "{}")
+    notes = _notes(trace.steps["synthetic_images"])
     for concept in notes.get("dropped", []):
         branch.add(f"dropped: too many pictures of {escape(concept)!r} were rejected")
 
@@ -167,6 +175,10 @@ def _crops(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
 def _activations(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("exemplars", []):
         branch.add(f"{entry['activation']:10.4f}  {entry['image'][:16]}…")
+    summary = _notes(trace.steps["activations"]).get("summary", {})
+    if summary.get("fires") is not None:
+        told = f"fires on {summary['fires']:.1%} of {summary['images']:,} images"
+        branch.add(f"{told}: activation above {payload['off']:.4g}")
 
 
 def _concept_set(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:

@@ -214,19 +214,21 @@ def _samples(
     setting = polysemantic_of(bench)
     found: dict[Unit, _Sample] = {}
     silenced: dict[Unit, Outcome] = {}
-    for units, values in on_probing_images(bench, [one.unit for one in work], images):
-        for unit in units:
-            column = values[:, unit.neuron]
+    for layer in on_probing_images(bench, [one.unit for one in work], images):
+        for unit in layer.units:
+            column = layer.values[:, unit.neuron]
             quiet = silent_or_none(column)
             if quiet is not None:
                 silenced[unit] = quiet
                 continue
+            usable = np.flatnonzero(np.isfinite(column))
+            names, values = [layer.images[row] for row in usable], column[usable]
             rows = sample_reach(
-                column, images, unit.key,
+                values, names, unit.key,
                 n=setting.exemplars, reach=setting.reach, seed=setting.seed,
             )  # fmt: skip
-            active = {images[row]: float(column[row]) for row in rows}
-            found[unit] = _Sample(active, float(column.mean(dtype=np.float64)))
+            active = {names[row]: float(values[row]) for row in rows}
+            found[unit] = _Sample(active, float(values.mean(dtype=np.float64)))
     return found, silenced
 
 
@@ -281,11 +283,17 @@ def _grouped(
     average = images[:_AVERAGE_OF]
     names = {name for one in samples.values() for name in one.activation}
     rows, vectors = embeddings(bench, names.union(average))
-    centre = vectors[[rows[name] for name in average]].mean(axis=0, dtype=np.float64)
+    usable = np.asarray(np.isfinite(vectors).all(axis=1))  # the encoder may fail on an image
+    seen = [rows[name] for name in average if usable[rows[name]]]
+    centre = vectors[seen or [0]].mean(axis=0, dtype=np.float64)
     found: dict[Unit, list[_Group]] = {}
     for unit, sample in samples.items():
         # The average picture itself has no direction, so it is in no group.
-        mine = [n for n in sample.activation if np.abs(vectors[rows[n]] - centre).max() > 0]
+        mine = [
+            n
+            for n in sample.activation
+            if usable[rows[n]] and np.abs(vectors[rows[n]] - centre).max() > 0
+        ]
         groups: Sequence[polysemantic.Cluster] = ()
         if mine:
             groups = concepts_of_unit(

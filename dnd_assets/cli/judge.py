@@ -7,7 +7,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 from rich.table import Table
@@ -42,6 +42,12 @@ def evaluate(
     classes: Annotated[
         bool, typer.Option("--classes", help="With --study: classes read off unit labels, too.")
     ] = False,
+    first_unit: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1, help="Number of the first unit in --labels; default: found out."
+        ),
+    ] = None,
     form: Annotated[Literal["table", "json", "csv"], typer.Option("--format", "-f")] = "table",
 ) -> None:
     """How good labels are: a file's against the truth, or a study's by its metrics.
@@ -61,7 +67,8 @@ def evaluate(
     from dnd_assets.evaluate import evaluate as compare
 
     space = _text_space(encoder)
-    found = compare(labels, truths, space)
+    first = cast("Literal[0, 1] | None", first_unit)
+    found = compare(labels, truths, space, first_unit=first)
     if form == "json":
         report = {**found.as_json(), "encoder": space.fingerprint()}
         sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -158,6 +165,8 @@ def compare(
     for document in filter(None, (update, check)):
         require_place(document)
     asked = request(chosen, state_folder(), units or [], names, files, truths)
+    for line in asked.told:
+        err.print(line, markup=False, soft_wrap=True)
     if materialize:
         _run_ablations(chosen, names, units or [])
     found = asked.answer(_text_space(encoder) if encoder else None)

@@ -60,14 +60,17 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | No
         return
     table = Table(box=None, pad_edge=False)
     counted = "concepts" in rows[0]
-    for name in ("unit", "label", "score", "status", *(["concepts"] if counted else [])):
+    remarked = "remarks" in rows[0]
+    more = [*(["concepts"] if counted else []), *(["remarks"] if remarked else [])]
+    for name in ("unit", "label", "score", "status", *more):
         table.add_column(name, justify="right" if name in ("score", "concepts") else "left")
     for row in rows:
         score = row["score"]
         shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
         label = row["label"] if isinstance(row["label"], str) else "-"  # pandas has NaN for none
         count = [str(row["concepts"]) if row["status"] == "ok" else "-"] if counted else []
-        table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count)
+        said = [escape(str(row["remarks"] or ""))] if remarked else []
+        table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count, *said)
     out.print(table)
 
 
