@@ -488,7 +488,8 @@ class Clip(Section):
         kind: `open_clip`; or `conse`, a space of pictures and texts that is made of a classifier
             and a sentence encoder (Norouzi et al. 2014).
         model: an architecture of open_clip, or a model's folder.
-        pretrained: tag of the architecture's weights.
+        pretrained: tag of the architecture's weights, or a weights file.
+        weights: a weights file in place of the tag's own, trained with the tag's settings.
         revision: branch, tag or commit of the hub model that open_clip's weights, or ConSE's
             sentence encoder, come from.
         classifier: ConSE's source of networks, such as `efficientnet-lite:efficientnet-lite2`.
@@ -500,6 +501,7 @@ class Clip(Section):
     kind: Literal["open_clip", "conse"] = "open_clip"
     model: str = "ViT-B-16"
     pretrained: str = "openai"
+    weights: str | None = None
     revision: str | None = None
     classifier: str | None = None
     classifier_weights: str | None = None
@@ -522,7 +524,7 @@ class Clip(Section):
 
 
 _CLIP_OPTIONS: dict[str, tuple[str, ...]] = {
-    "open_clip": ("model", "pretrained", "revision"),
+    "open_clip": ("model", "pretrained", "weights", "revision"),
     "conse": ("classifier", "classifier_weights", "sentences", "revision", "top"),
 }
 
