@@ -413,6 +413,8 @@ class TextToImage(Section):
 
     Attributes:
         variant: precision of a checkpoint's files, such as `fp16`; None takes those without one.
+        few_step: whether the checkpoint was distilled to few steps (LCM, Turbo, Lightning), and so
+            refuses DPM-Solver++, many steps and guidance; None looks at the checkpoint.
         base_url: as of the summariser, and so are the options of the server that follow it.
         size: of a picture in pixels, as the server writes it (`1024x1024`); None does not say.
         quality: as the server names it; None does not say.
@@ -433,6 +435,7 @@ class TextToImage(Section):
     width: Positive | None = None
     height: Positive | None = None
     prompt: str = "One realistic image of {concept}"
+    few_step: bool | None = None
     base_url: str = "https://api.openai.com/v1"
     model: str = "gpt-image-1-mini"
     api_key_env: str = "OPENAI_API_KEY"
@@ -470,7 +473,7 @@ class TextToImage(Section):
 _PAINTER_OPTIONS: dict[str, tuple[str, ...]] = {
     "diffusers": (
         "checkpoint", "revision", "variant", "scheduler", "steps", "guidance", "width", "height",
-        "prompt",
+        "prompt", "few_step",
     ),
     "images": (
         *_SERVER, "prompt", "size", "quality", "response_format", "send_seed", "max_pictures",
