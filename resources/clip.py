@@ -117,10 +117,10 @@ class OpenClip(ImageTextEncoder):
         """What a weights file was trained with, and how words are cut, where nothing says it."""
         try:
             found = self._find()
+            told = found.settings.assumed if found.settings else _assumed_tokenizer(found)
         except DndError:
             return []  # `check` tells
-        told = [found.settings.assumed] if found.settings else [_assumed_tokenizer(found)]
-        return [one for one in told if one]
+        return [told] if told else []
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the encoder that may change an embedding."""
@@ -409,7 +409,11 @@ def _unnamed_tokenizer(found: _Weights) -> str:
     path = found.found.folder / _TOKENIZER[0]
     if not path.is_file():
         return ""
-    kind = str(json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class", "a tokenizer"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"{path} is no JSON ({error}); copy the model again.") from error
+    kind = str(content.get("tokenizer_class", "tokenizer"))
     return "" if kind.startswith("CLIPTokenizer") else kind
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from dnd_assets.errors import StudyError
 from resources.checkpoints import Checkpoint
 
 MOST_STEPS: Final = 8
@@ -85,5 +86,8 @@ def _words(name: str) -> set[str]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"{path} is no JSON ({error}); copy the checkpoint again.") from error
     return content if isinstance(content, dict) else {}
