@@ -121,7 +121,7 @@ def published_tag(architecture: str, file: Path) -> str:
         repository = str(config.get("hf_hub") or "").rpartition("/")[0]
         known = _known_hash(str(config.get("url") or ""))
         if repository in place or (known and file_hash(file).startswith(known)):
-            return tag
+            return str(tag)
     return ""
 
 
