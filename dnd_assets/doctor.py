@@ -26,7 +26,7 @@ from dnd_assets.bench import build_bench, find_units
 from dnd_assets.concepts import study_concepts
 from dnd_assets.errors import DndError
 from dnd_assets.image_folders import Listing
-from dnd_assets.inventory import Listed, inventory
+from dnd_assets.inventory import Listed, assumptions, inventory
 from dnd_assets.label_files import check_imported, sizes_of
 from dnd_assets.mask_sets import read_masks
 from dnd_assets.probing_set import image_files
@@ -83,11 +83,14 @@ class Report:
         findings: study, images, units, state folder.
         models: every model of the study.
         variables: commands that set the environment variables which the study reads in vain.
+        assumed: what the study relies on that nothing proves, each with whose it is; a run can
+            begin all the same.
     """
 
     findings: tuple[Finding, ...]
     models: tuple[Entry, ...]
     variables: tuple[str, ...] = ()
+    assumed: tuple[tuple[str, str], ...] = ()
 
     @property
     def good(self) -> bool:
@@ -106,6 +109,7 @@ class Report:
             "good": self.good,
             "checks": [asdict(one) for one in self.findings],
             "models": [one.as_json() for one in self.models],
+            "assumptions": [{"of": name, "assumed": text} for name, text in self.assumed],
             "commands": self.commands,
         }
         return json.dumps(told, indent=1, ensure_ascii=False)
@@ -138,7 +142,7 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
         *_label_files(bench, models),
         _look("state folder", lambda: _state(bench)),
     )
-    return Report(findings, models, tuple(variables.values()))
+    return Report(findings, models, tuple(variables.values()), tuple(assumptions(bench)))
 
 
 _WIDE = 150
@@ -167,6 +171,10 @@ def show(report: Report, out: Console) -> None:
     # The terminal may break the lines; a width given to `print` would only make them shorter.
     wide = Console(file=out.file, width=max(out.width, _WIDE), highlight=False, soft_wrap=True)
     wide.print(models)
+    if report.assumed:
+        wide.print("\nThis is assumed, as nothing says it:")
+        for name, text in report.assumed:
+            wide.print(f"  {escape(name)}: {escape(text)}", style="yellow")
     if report.commands:
         out.print("\nThis is missing. Run:")
         for command in report.commands:

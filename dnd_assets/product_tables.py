@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import LABELS_SUFFIX, Product, is_labels
+from dnd_assets.methods.painted import cause_of
 from dnd_assets.remarks import remarks_of
 
 Type = Literal[
@@ -97,7 +98,8 @@ _PAINTED: Final = (
     Column("index", "int", "number of the picture among those of its concept, from 0"),
     Column("seed", "uint", "seed of the painter, from the concept and the index"),
     _IMAGE,
-    Column("rejected", "flag", "whether the safety checker refused it"),
+    Column("rejected", "flag", "whether it is no evidence: refused by the safety checker, or none"),
+    Column("cause", "text", "why: safety, not_finite (NaN) or constant; empty for a sound picture"),
 )
 
 
@@ -133,7 +135,7 @@ def _candidates(record: Record) -> Iterator[Row]:
 def _painted(record: Record) -> Iterator[Row]:
     for entry in record.product.payload.get("concepts", ()):
         for image in entry["images"]:
-            yield {"concept": entry["concept"], **image}
+            yield {"concept": entry["concept"], **image, "cause": cause_of(image)}
 
 
 def _labels(record: Record) -> Iterator[Row]:
@@ -192,7 +194,8 @@ def _metrics(record: Record) -> Iterator[Row]:
 
 def _fresh(record: Record) -> Iterator[Row]:
     for image in record.product.payload.get("pictures", ()):
-        yield {"asset": record.asset, "label": record.product.payload["label"], **image}
+        told = {**image, "cause": cause_of(image)}
+        yield {"asset": record.asset, "label": record.product.payload["label"], **told}
 
 
 def _lineage(record: Record) -> Iterator[Row]:

@@ -13,7 +13,7 @@ from dnd_assets.bench import build_bench, find_units
 from dnd_assets.definitions import build_definitions
 from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
-from dnd_assets.inventory import require_models
+from dnd_assets.inventory import assumptions, require_models
 from dnd_assets.lineage.records import Product
 from dnd_assets.plan import newest_keys, out_of_date
 from dnd_assets.stage import Stage, Whole, leading_to, wholes_of
@@ -126,6 +126,8 @@ def run(
         due, names = _due(bench, instance, chosen, names)
         if not names:
             return Run("", len(chosen), {}, {})
+        for name, text in assumptions(bench):
+            log(f"assumed, {name}: {text}")
         definitions = build_definitions(study, home, due or units, log=log)
         keys = _partition_keys(definitions)
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(

@@ -166,10 +166,15 @@ def _stored(bench: Workbench, done: _Painted, packed: Packed | None) -> dict[Pai
     bench.pictures.record(packed)
     painted = {one: found for one, found in done.items() if isinstance(found, Painting)}
     known = {
-        one: {"image": name, "file": packed.file, "rejected": painting.rejected}
+        one: {"image": name, "file": packed.file, "rejected": painting.rejected, **_cause(painting)}
         for name, (one, painting) in zip(packed.hashes, painted.items(), strict=True)
     }
     return {**done, **known}
+
+
+def _cause(painting: Painting) -> dict[str, str]:
+    """Why a picture was rejected, unless by a safety checker, as most are."""
+    return {} if painting.cause in (None, "safety") else {"cause": str(painting.cause)}
 
 
 def _picture_ledger(bench: Workbench) -> PictureLedger:

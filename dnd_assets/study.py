@@ -457,6 +457,8 @@ class TextToImage(Section):
 
     Attributes:
         variant: precision of a checkpoint's files, such as `fp16`; None takes those without one.
+        few_step: whether the checkpoint was distilled to few steps (LCM, Turbo, Lightning), and so
+            refuses DPM-Solver++, many steps and guidance; None looks at the checkpoint.
         base_url: as of the summariser, and so are the options of the server that follow it.
         size: of a picture in pixels, as the server writes it (`1024x1024`); None does not say.
         quality: as the server names it; None does not say.
@@ -477,6 +479,7 @@ class TextToImage(Section):
     width: Positive | None = None
     height: Positive | None = None
     prompt: str = "One realistic image of {concept}"
+    few_step: bool | None = None
     base_url: str = "https://api.openai.com/v1"
     model: str = "gpt-image-1-mini"
     api_key_env: str = "OPENAI_API_KEY"
@@ -514,7 +517,7 @@ class TextToImage(Section):
 _PAINTER_OPTIONS: dict[str, tuple[str, ...]] = {
     "diffusers": (
         "checkpoint", "revision", "variant", "scheduler", "steps", "guidance", "width", "height",
-        "prompt",
+        "prompt", "few_step",
     ),
     "images": (
         *_SERVER, "prompt", "size", "quality", "response_format", "send_seed", "max_pictures",
@@ -532,7 +535,8 @@ class Clip(Section):
         kind: `open_clip`; or `conse`, a space of pictures and texts that is made of a classifier
             and a sentence encoder (Norouzi et al. 2014).
         model: an architecture of open_clip, or a model's folder.
-        pretrained: tag of the architecture's weights.
+        pretrained: tag of the architecture's weights, or a weights file.
+        weights: a weights file in place of the tag's own, trained with the tag's settings.
         revision: branch, tag or commit of the hub model that open_clip's weights, or ConSE's
             sentence encoder, come from.
         classifier: ConSE's source of networks, such as `efficientnet-lite:efficientnet-lite2`.
@@ -544,6 +548,7 @@ class Clip(Section):
     kind: Literal["open_clip", "conse"] = "open_clip"
     model: str = "ViT-B-16"
     pretrained: str = "openai"
+    weights: str | None = None
     revision: str | None = None
     classifier: str | None = None
     classifier_weights: str | None = None
@@ -566,7 +571,7 @@ class Clip(Section):
 
 
 _CLIP_OPTIONS: dict[str, tuple[str, ...]] = {
-    "open_clip": ("model", "pretrained", "revision"),
+    "open_clip": ("model", "pretrained", "weights", "revision"),
     "conse": ("classifier", "classifier_weights", "sentences", "revision", "top"),
 }
 

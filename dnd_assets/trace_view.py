@@ -13,6 +13,7 @@ from rich.tree import Tree
 from dnd_assets.files import write_atomic
 from dnd_assets.lineage.records import UNPARTITIONED
 from dnd_assets.lineage.trace import Step, Trace, image_hashes
+from dnd_assets.methods.painted import told
 from dnd_assets.pictures import Pictures
 from dnd_assets.remarks import remarks_of
 
@@ -115,7 +116,7 @@ def _metrics(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
         reason = payload["reasons"].get(name, "")
         branch.add(escape(f"{shown}  {name}{': ' * bool(reason)}{reason}"))
     for image in payload["pictures"]:
-        word = " rejected by the safety checker" if image["rejected"] else ""
+        word = f" {told(image)}".rstrip()
         branch.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
 
 
@@ -140,7 +141,7 @@ def _synthetic(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("concepts", []):
         inner = branch.add(f"prompt: {escape(trace.prompt(entry['concept']))!r}")
         for image in entry["images"]:
-            word = " rejected by the safety checker" if image["rejected"] else ""
+            word = f" {told(image)}".rstrip()
             inner.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
 
     notes = _notes(trace.steps["synthetic_images"])

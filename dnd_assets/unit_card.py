@@ -184,7 +184,7 @@ class Painting:
         image: SHA-256 of the picture.
         index: its number.
         seed: what it was painted from, with the prompt.
-        rejected: whether the safety checker refused it.
+        rejected: whether the safety checker refused it, or it is no picture.
         activation: the unit's activation; None where it was not measured.
     """
 

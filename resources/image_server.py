@@ -12,12 +12,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field, PrivateAttr
 
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, code_version
 from dnd_assets.lineage.records import Status
+from dnd_assets.methods import painted
 from dnd_assets.methods.images import UnreadableImage, decode
 from resources import image_options
 from resources.image_options import check_options, sends_format
@@ -179,7 +181,7 @@ class ServedTextToImage(Served, TextToImage):
             "size": self.size,
             "quality": self.quality,
             "send_seed": self.send_seed,
-            "code": code_version(sys.modules[__name__], image_options),
+            "code": code_version(sys.modules[__name__], image_options, painted),
         }
 
     def paint(
@@ -269,9 +271,11 @@ class ServedTextToImage(Served, TextToImage):
 def _dialogue(body: dict[str, Json]) -> Dialogue[Painting | Failure]:
     call = yield body
     if call.status == "ok":
-        return Painting(decode(picture_bytes(call.response), _MAX_PIXELS), rejected=False)
+        image = decode(picture_bytes(call.response), _MAX_PIXELS)
+        cause = painted.broken(np.asarray(image))
+        return Painting(image, cause is not None, cause)
     if call.status == "rejected":
-        return Painting(Image.new("RGB", _BLANK), rejected=True)
+        return Painting(Image.new("RGB", _BLANK), rejected=True, cause="safety")
     return Failure(call.status, call.error)
 
 

@@ -21,6 +21,7 @@ from dnd_assets.methods import (
     bertscore,
     detection,
     label_metrics,
+    painted,
     pooling,
     presence,
     seeds,
@@ -28,6 +29,7 @@ from dnd_assets.methods import (
 )
 from dnd_assets.methods.bertscore import Tokens, bert_scores
 from dnd_assets.methods.exemplars import failed_images, is_lost
+from dnd_assets.methods.painted import why
 from dnd_assets.probing_set import image_paths
 from dnd_assets.sharing import (
     activations,
@@ -163,7 +165,7 @@ class LabelMetrics(Stage):
     wholes = (HeldOutImages(),)
     group = "evaluation"
     kinds = frozenset({"pytorch"})
-    sources = (bertscore, detection, label_metrics, pooling, presence, seeds, synthetic)
+    sources = (bertscore, detection, label_metrics, painted, pooling, presence, seeds, synthetic)
     by_neuron = True
 
     def __init__(self, labels: str, *, sentences: bool = False) -> None:
@@ -425,7 +427,7 @@ def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix
     """CoSy's AUC and MAD (Kopf et al., NeurIPS 2024, section 3.3)."""
     for name, metric in (("cosy_auc", synthetic.cosy_auc), ("cosy_mad", synthetic.cosy_mad)):
         if not len(fresh):
-            told = f"the safety checker rejected all {len(pictures):,} pictures of the label"
+            told = why(pictures, f"all {len(pictures):,} pictures of the label")
             board.put(name, math.nan, told)
         else:
             board.put(name, metric(fresh, natural), _NO_SCALE)

@@ -19,11 +19,18 @@ from dnd_assets.assets.captions import caption_entry
 from dnd_assets.assets.labels import best_labels
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.scores import Table, scored
-from dnd_assets.assets.synthetic_images import ROUNDS, accepted, painted_concepts
+from dnd_assets.assets.synthetic_images import (
+    ROUNDS,
+    Images,
+    accepted,
+    painted_concepts,
+    rejection,
+)
 from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
 from dnd_assets.methods import (
     activation_ranges,
     concepts,
+    painted,
     polysemantic,
     pooling,
     same_concept,
@@ -95,6 +102,8 @@ class _Painted:
         failed: why a concept has no pictures, where a service failed.
         active: activations by network and layer.
         embedded: embeddings of pictures and exemplars.
+        made: every picture of each concept, rejected ones too.
+        remedy: what to do when the painter gives pictures that are none.
     """
 
     pictures: dict[str, list[str]]
@@ -102,6 +111,8 @@ class _Painted:
     failed: dict[str, Outcome]
     active: dict[tuple[str, str], Table]
     embedded: Table
+    made: dict[str, Images]
+    remedy: str
 
     def response(self, unit: Unit, concept: str) -> float:
         """Mean activation of a unit on a concept's pictures."""
@@ -126,7 +137,7 @@ class PolysemanticLabels(Stage):
     uses = ("targets", "captioner", "summariser", "text_to_image", "clip", "compute")
     sources = (
         activation_ranges, polysemantic, same_concept, concepts, scoring, pooling, seeds,
-        sample_reach, best_labels, scored,
+        sample_reach, best_labels, scored, rejection, painted,
     )  # fmt: skip
     by_neuron = True
 
@@ -333,7 +344,8 @@ def _paint(
         active |= {(model, path): table for path, table in found.items()}
     faces = {name for names in pictures.values() for name in names}
     exemplars = {name for one in samples.values() for name in one.activation}
-    return _Painted(pictures, files, made.failed, active, embeddings(bench, faces | exemplars))
+    embedded, remedy = embeddings(bench, faces | exemplars), bench.text_to_image.remedy()
+    return _Painted(pictures, files, made.failed, active, embedded, made.images, remedy)
 
 
 def _label(bench: Workbench, group: _Group, painted: _Painted) -> None:
@@ -343,8 +355,8 @@ def _label(bench: Workbench, group: _Group, painted: _Painted) -> None:
     asked = group.candidates
     group.candidates = [concept for concept in asked if concept in painted.pictures]
     if not group.candidates:
-        names = ", ".join(asked)
-        reason = f"the safety checker rejected the pictures of every candidate concept ({names})"
+        every = [image for concept in asked for image in painted.made.get(concept, ())]
+        reason = rejection(every, asked, painted.remedy)
         group.failure = Outcome("rejected", {}, reason)
         return
     found = _scores(bench, group.unit, group.candidates, group.images, painted)
