@@ -278,7 +278,7 @@ def request(
     """
     asked = tuple(variants(study, names))
     _require_distinct([DND, *asked, *files])
-    bench = build_bench(study, home)
+    bench = build_bench(study, home, reading=True)
     chosen = tuple(find_units(bench).select(units))
     known = reference(study, chosen, truths)
     given = tuple(imported(name, path, chosen) for name, path in files.items())

@@ -14,7 +14,7 @@ import pytest
 from dnd_assets.errors import LineageError, StoreError
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.units import Unit
-from resources import lineage_db
+from resources import lineage_index
 from resources.lineage_db import Lineage
 from resources.llm import StoredCall
 from resources.llm_ledger import LineageLedger
@@ -216,7 +216,7 @@ def test_what_was_journaled_before_a_crash_is_taken_in_at_the_next_opening(linea
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(lineage_db, "insert", crash)
+        patch.setattr(lineage_index, "insert", crash)
         lineage.commit({"artefacts": [artefact("b")]})
         with pytest.raises(KeyboardInterrupt):
             lineage.settle()
@@ -296,9 +296,9 @@ def test_a_clock_that_is_set_back_does_not_reorder_commits(lineage, monkeypatch)
 def test_a_new_schema_is_applied_to_an_old_database(lineage, monkeypatch, tmp_path):
     lineage.commit({"artefacts": [artefact("a")]})
     newer = tmp_path / "schema.sql"
-    script = lineage_db._SCHEMA.read_text(encoding="utf-8")
+    script = lineage_index._SCHEMA.read_text(encoding="utf-8")
     newer.write_text(script + "CREATE OR REPLACE VIEW files AS SELECT file FROM artefacts;")
-    monkeypatch.setattr(lineage_db, "_SCHEMA", newer)
+    monkeypatch.setattr(lineage_index, "_SCHEMA", newer)
 
     assert lineage.query("SELECT * FROM files") == [{"file": "f"}]
 
@@ -359,14 +359,14 @@ def test_a_database_open_in_another_program_is_waited_for_and_then_told(lineage,
     ready, stop = CONTEXT.Event(), CONTEXT.Event()
     holder = started(keep_open, lineage.root, ready, stop)
     assert ready.wait(60)
-    monkeypatch.setattr(lineage_db, "_OPEN_PATIENCE_S", 0.3)
+    monkeypatch.setattr(lineage_index, "_OPEN_PATIENCE_S", 0.3)
     lineage.commit({"artefacts": [artefact("a")]})
     with pytest.raises(LineageError) as caught:
         lineage.settle()
     assert str(lineage.database) in str(caught.value)
     assert "close it there" in str(caught.value)
 
-    monkeypatch.setattr(lineage_db, "_OPEN_PATIENCE_S", 60.0)
+    monkeypatch.setattr(lineage_index, "_OPEN_PATIENCE_S", 60.0)
     threading.Timer(0.3, stop.set).start()
     assert lineage.locate(["a"]) == {"a": "f"}  # it was journaled all the same
     holder.join(20)
@@ -554,9 +554,9 @@ def test_all_images_are_recorded_whatever_they_are_used_for(filled):
 def test_a_changed_schema_is_filled_again_from_the_journal(tmp_path, monkeypatch):
     lineage = Lineage(root=str(tmp_path))
     lineage.commit({"providers": [{"provider": "p", "fingerprint": "{}"}]})
-    script = lineage_db._SCHEMA.read_text(encoding="utf-8")
+    script = lineage_index._SCHEMA.read_text(encoding="utf-8")
     newer = tmp_path / "schema.sql"
     newer.write_text(script + "\nCREATE TABLE extra (a INT);\n", encoding="utf-8")
-    monkeypatch.setattr(lineage_db, "_SCHEMA", newer)
+    monkeypatch.setattr(lineage_index, "_SCHEMA", newer)
     assert lineage.query("SELECT count(*) AS n FROM extra") == [{"n": 0}]
     assert lineage.query("SELECT provider FROM providers") == [{"provider": "p"}]
