@@ -155,16 +155,24 @@ class LineageReader(Lineage):
     def _folder(self) -> Path:
         """Where the reader's own index lies: in the user's cache, or for this process alone."""
         name = sha256(f"{Path(self.root).resolve()} {schema_version()}".encode())[:16]
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dnd" / "lineage"
+        base = _cache() / "lineage"
         try:
             (base / name).mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryFile(dir=base / name):
                 pass
-        except OSError:
+        except (OSError, RuntimeError):  # no room, no right, or no home folder
             return _temporary()
         os.utime(base / name)
         _forget_old(base)
         return base / name
+
+
+def _cache() -> Path:
+    """The user's cache folder of this project: `DND_CACHE`, or `dnd` in the usual place."""
+    named = os.environ.get("DND_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dnd"
 
 
 def _temporary() -> Path:

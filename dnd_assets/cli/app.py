@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from dnd_assets.cli.console import Console
 from dnd_assets.completion import study_names
 from dnd_assets.errors import DndError
 from dnd_assets.home import results_folder
@@ -26,8 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console()
+err = Console(stderr=True)
 
 StudyOption = Annotated[
     str | None,

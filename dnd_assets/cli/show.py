@@ -52,7 +52,7 @@ def labels(
     data = export(table, form)
     if output is not None:
         write_atomic(output, data)
-        out.print(f"{len(table):,} labels written to {output}")
+        out.print(f"{len(table):,} labels written to {output}", markup=False)
     elif form == "parquet":
         raise typer.BadParameter("a Parquet file needs a name: --output labels.parquet")
     else:
@@ -111,7 +111,7 @@ def trace(
             sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         if pictures is not None:
             written = write_pictures(found, bench.pictures, pictures)
-            err.print(f"{written:,} pictures written to {pictures}")
+            err.print(f"{written:,} pictures written to {pictures}", markup=False)
 
 
 @app.command()
@@ -270,7 +270,7 @@ def report(
         return build_report(bench, folder, units or [], against, heat_maps, bench.log)
 
     def log(line: str) -> None:
-        out.print(f"  {line}")
+        out.print(f"  {line}", markup=False)
 
     if heat_maps:  # they are kept in the state folder
         made = write(asking(chosen, log))
