@@ -16,6 +16,7 @@ from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.sources import source_assets, sources_for, sources_of
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.errors import DndError
+from dnd_assets.freshness import CHECK, freshness_checks
 from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import PROBING_SET
 from dnd_assets.stage import Stage, Whole, leading_to, stage_version, whole_version, wholes_of
@@ -67,7 +68,10 @@ def build_definitions(
     whole = [_whole_asset(one, bench) for one in wholes_of(stages).values()]
     return dg.Definitions(
         assets=[*source_assets(bench), *whole, *assets],
-        asset_checks=stage_checks(bench, stages, units),
+        asset_checks=[
+            *stage_checks(bench, stages, units),
+            freshness_checks(bench, stages, units),
+        ],
         jobs=_jobs(study, partitions),
         sensors=[_automation(study)],
         resources=_resources(bench),
@@ -222,7 +226,10 @@ def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
         ),
         dg.define_asset_job(
             "observe_sources",
-            dg.AssetSelection.assets(*(source.name for source in sources_for(study))),
+            dg.AssetSelection.assets(*(source.name for source in sources_for(study)))
+            | dg.AssetSelection.checks(
+                *(dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in by_unit)
+            ),
             description="Look at images, weights and prompts, and mark what is out of date.",
         ),
     ]

@@ -448,3 +448,34 @@ def test_automation_follows_changed_settings_stage_by_stage(colours, colour_fold
         assert len(order) == len(set(order)), order
         for key in keys:
             assert _stale(second, instance, key) == {}
+
+
+def _checked(definitions, instance):
+    """What the check says of each asset, by the job that looks at the sources."""
+    done = definitions.resolve_job_def("observe_sources").execute_in_process(instance=instance)
+    assert done.success
+    return {
+        found.asset_key.to_user_string(): (
+            found.passed, found.metadata["to compute"].value, found.metadata["may follow"].value
+        )
+        for found in done.get_asset_check_evaluations()
+        if found.check_name == "up_to_date"
+    }  # fmt: skip
+
+
+def test_the_check_says_of_whole_assets_what_the_plan_says(run, instance, colours, study):
+    """Units that were never made do not count: nothing of theirs is out of date."""
+    home = study.folder / "state"
+    found = _checked(build_definitions(study, home), instance)
+    assert found == dict.fromkeys(STAGES, (True, 0, 0))
+
+    scored = parse_study(changed(colours, dissection__scoring="mean_rank"), study.folder)
+    found = _checked(build_definitions(scored, home), instance)
+    assert {name for name, (passed, *_) in found.items() if not passed} == {"labels"}
+    assert found["labels"][1] > 0
+
+    fewer = parse_study(changed(colours, dissection__exemplars=4), study.folder)
+    found = _checked(build_definitions(fewer, home), instance)
+    assert not any(passed for passed, *_ in found.values())
+    assert {name for name, (_, compute, _) in found.items() if compute} == {"activations"}
+    assert all(may for name, (*_, may) in found.items() if name != "activations")
