@@ -4,8 +4,6 @@ Dagster works out for one partition whether it is stale, but shows it of no asse
 a whole. So this check asks the fingerprints of all units that were made before.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 

