@@ -396,10 +396,14 @@ def test_a_rerun_makes_everything_fresh_also_what_is_reused(colours, colour_fold
     first = parse_study(colours, colour_folder)
     second = parse_study(changed(colours, dissection__scoring="mean_rank"), colour_folder)
     with dg.DagsterInstance.ephemeral() as instance:
-        for study, assets in ((first, ASSETS), (second, ["labels"]), (first, ["labels"])):
+        for study, assets in (
+            (first, ASSETS),
+            (second, ["scores", "labels"]),
+            (first, ["scores", "labels"]),
+        ):
             now = build_definitions(study, home, keys)
             if assets != ASSETS:
-                assert _stale(now, instance, keys[0]) == {"labels": ["has a new code version"]}
+                assert _stale(now, instance, keys[0]) == {"scores": ["has a new code version"]}
             assert _run(now, instance, keys[0], keys[-1], assets).success
             for key in keys:
                 assert _stale(now, instance, key) == {}
@@ -444,7 +448,7 @@ def test_automation_follows_changed_settings_stage_by_stage(colours, colour_fold
             for name in due:
                 assert _run(second, instance, keys[0], keys[-1], [name]).success, order
         assert order[0] == "activations"
-        assert order[-1] == "labels"
+        assert order.index("activations") < order.index("scores")
         assert len(order) == len(set(order)), order
         for key in keys:
             assert _stale(second, instance, key) == {}
@@ -471,8 +475,8 @@ def test_the_check_says_of_whole_assets_what_the_plan_says(run, instance, colour
 
     scored = parse_study(changed(colours, dissection__scoring="mean_rank"), study.folder)
     found = _checked(build_definitions(scored, home), instance)
-    assert {name for name, (passed, *_) in found.items() if not passed} == {"labels"}
-    assert found["labels"][1] > 0
+    assert {name for name, (passed, *_) in found.items() if not passed} == {"scores", "labels"}
+    assert found["scores"][1] == found["labels"][2] > 0
 
     fewer = parse_study(changed(colours, dissection__exemplars=4), study.folder)
     found = _checked(build_definitions(fewer, home), instance)
