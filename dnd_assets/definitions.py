@@ -177,16 +177,18 @@ def _when_out_of_date(before: Sequence[str]) -> dg.AutomationCondition[Any]:
         dg.AutomationCondition.any_deps_match(content)
         | dg.AutomationCondition.code_version_changed()
     )
-    due = (other & ~missing) | dg.AutomationCondition.newly_missing()
-    condition = (
+    new: dg.AutomationCondition[Any] = dg.AutomationCondition.newly_missing()
+    due: dg.AutomationCondition[Any] = (other & ~missing) | new
+    busy: dg.AutomationCondition[Any] = dg.AutomationCondition.in_progress()
+    condition: dg.AutomationCondition[Any] = (
         due.since_last_handled()
         & ~dg.AutomationCondition.any_deps_missing()
         & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~dg.AutomationCondition.in_progress()
+        & ~busy
     )
     for name in before:
-        unsettled = due.since_last_handled() | dg.AutomationCondition.in_progress()
-        condition &= ~dg.AutomationCondition.asset_matches(name, unsettled)
+        unsettled: dg.AutomationCondition[Any] = due.since_last_handled() | busy
+        condition = condition & ~dg.AutomationCondition.asset_matches(name, unsettled)
     return condition.with_label("out of date")
 
 

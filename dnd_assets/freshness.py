@@ -6,6 +6,7 @@ a whole. So this check asks the fingerprints of all units that were made before.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import dagster as dg
 
@@ -60,12 +61,13 @@ def freshness_checks(
     bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
 ) -> dg.AssetChecksDefinition:
     """One check for every asset by unit; run with it, with the sources, and every ten minutes."""
+    often: dg.AutomationCondition[Any] = dg.AutomationCondition.cron_tick_passed(_EVERY)
     specs = [
         dg.AssetCheckSpec(
             CHECK,
             asset=name,
             description="`dnd plan` has nothing to do for units that were made before.",
-            automation_condition=dg.AutomationCondition.cron_tick_passed(_EVERY),
+            automation_condition=often,
         )
         for name in stages
     ]

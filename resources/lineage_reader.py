@@ -46,11 +46,9 @@ class LineageReader(Lineage):
         root: the state folder.
     """
 
-    @contextmanager
-    def exclusive(self, log: Callable[[str], None]) -> Iterator[None]:
+    def exclusive(self, log: Callable[[str], None]) -> Any:
         """Refused: who only reads has nothing to compute."""
         raise self._refusal("computed")
-        yield
 
     def commit(self, rows: Rows) -> None:
         """Refused, unless there is nothing to record."""
