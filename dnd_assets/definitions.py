@@ -185,11 +185,11 @@ def _when_out_of_date(before: Sequence[str]) -> dg.AutomationCondition[Any]:
         & ~dg.AutomationCondition.any_deps_missing()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~busy
-    )
+    ).with_label("out of date")
     for name in before:
         unsettled: dg.AutomationCondition[Any] = due.since_last_handled() | busy
         condition = condition & ~dg.AutomationCondition.asset_matches(name, unsettled)
-    return condition.with_label("out of date")
+    return condition
 
 
 def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
