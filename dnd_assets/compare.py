@@ -283,7 +283,7 @@ def request(
     """
     asked = tuple(variants(study, names))
     _require_distinct([DND, *asked, *files])
-    bench = build_bench(study, home)
+    bench = build_bench(study, home, reading=True)
     chosen = tuple(find_units(bench).select(units))
     sizes = sizes_of(study, bench.targets.units) if files or truths else {}
     told: list[str] = []

@@ -145,10 +145,6 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
     return Report(findings, models, tuple(variables.values()), tuple(assumptions(bench)))
 
 
-_WIDE = 150
-"""Columns that the table of models takes at least: names that are cut in two cannot be copied."""
-
-
 def show(report: Report, out: Console) -> None:
     """Print the report for people, the commands that get what is missing last."""
     checks = Table(box=None, pad_edge=False)
@@ -168,13 +164,11 @@ def show(report: Report, out: Console) -> None:
         cells = (one.listed.name, source, _short(part.revision), _size(part.size), part.licence)
         state = "missing" if part.command and not one.good else one.state
         models.add_row(*map(escape, (*cells, state)), style="green" if one.good else "red")
-    # The terminal may break the lines; a width given to `print` would only make them shorter.
-    wide = Console(file=out.file, width=max(out.width, _WIDE), highlight=False, soft_wrap=True)
-    wide.print(models)
+    out.print(models)
     if report.assumed:
-        wide.print("\nThis is assumed, as nothing says it:")
+        out.print("\nThis is assumed, as nothing says it:")
         for name, text in report.assumed:
-            wide.print(f"  {escape(name)}: {escape(text)}", style="yellow")
+            out.print(f"  {escape(name)}: {escape(text)}", style="yellow")
     if report.commands:
         out.print("\nThis is missing. Run:")
         for command in report.commands:

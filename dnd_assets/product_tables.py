@@ -484,7 +484,7 @@ MATERIALIZATIONS: Final = Table(
         Column("unit", "text", "the unit's key; missing for products of the whole study"),
         Column("key", "text", "the product's key"),
         Column("data_version", "text", "SHA-256 of its content"),
-        Column("code_version", "text", "version of the code"),
+        Column("code_version", "text", "version of the stage's code, settings and models"),
         *_STATUS,
         Column("reused", "flag", "whether it was taken from the store"),
         Column("device", "text", "where it was computed"),

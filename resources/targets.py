@@ -109,12 +109,14 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         models: name, source and weights of each network.
         base: folder that relative paths start from.
         cards: folder that keeps what was learned of each network; None keeps it in memory.
+        reading: whether that folder is only read.
         compute: device and precision. Below float32 networks run under autocast.
     """
 
     models: list[TargetModel]
     base: str | None = None
     cards: str | None = None
+    reading: bool = False
     compute: ResourceDependency[Compute]
 
     def layers(self, model: str) -> list[LayerInfo]:
@@ -443,7 +445,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             card = Card.read(file) if file else None
             if card is None:
                 card = self._survey(self._load(model, source), identity, source)
-                if file:
+                if file and not self.reading:
                     write_atomic(file, canonical(asdict(card)).encode())
             return card
 

@@ -44,7 +44,9 @@ def run_study(study: Study, units: list[str], assets: list[str]) -> None:
     from dnd_assets.run import run as run_units
 
     started = time.monotonic()
-    done = run_units(study, state_folder(), units, assets, lambda line: out.print(f"  {line}"))
+    done = run_units(
+        study, state_folder(), units, assets, lambda line: out.print(f"  {line}", markup=False)
+    )
     computed, reused = sum(done.computed.values()), sum(done.reused.values())
     if not done.id:
         out.print(f"All {done.units:,} units are up to date ({time.monotonic() - started:.1f} s).")
@@ -129,7 +131,8 @@ def plan(
             out.print(f"  {line}", markup=False, soft_wrap=True)
     for one in found:
         for reason, count in list(one.why.items())[:5]:
-            out.print(f"  {count:,} x {reason if ':' in reason else f'{one.asset}: {reason}'}")
+            told = reason if ":" in reason else f"{one.asset}: {reason}"
+            out.print(f"  {count:,} x {told}", markup=False)
     if not any(one.compute or one.may for one in found):
         out.print("everything is up to date")
 
@@ -165,7 +168,7 @@ def verify(
     from dnd_assets.verify import set_aside
     from dnd_assets.verify import verify as check
 
-    bench = build_bench(chosen, state_folder(), lambda line: out.print(f"  {line}"))
+    bench = build_bench(chosen, state_folder(), lambda line: out.print(f"  {line}", markup=False))
     report = check(bench)
     out.print(f"{report.files:,} files known to the lineage")
     for word in ("missing", "changed", "segments", "orphaned"):
