@@ -9,7 +9,6 @@ journal and DuckDB, then an announcement that becomes a Dagster event.
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -23,7 +22,8 @@ from typing import Any, ClassVar
 from dnd_assets.batches import with_batch_sizes
 from dnd_assets.errors import UpstreamError
 from dnd_assets.inventory import used_by
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import (
     RETRYABLE,
     UNPARTITIONED,
@@ -117,7 +117,8 @@ class Stage(ABC):
         upstream: assets it reads, of the same unit or unpartitioned.
         wholes: the unpartitioned ones among them.
         uses: resources that compute it, for the interface and for `device`.
-        sources: modules and functions whose code decides the result, besides its own module.
+        sources: of a stage outside this project: what else of its code decides the result; all of
+            its module, and what it uses of this project, counts anyway.
         by_neuron: whether the neuron's index decides the result, besides what the inputs say.
         group: the step that the interface shows it in.
         kinds: tags of the interface: what it is made with.
@@ -160,8 +161,8 @@ class Stage(ABC):
         return {}
 
     def code(self) -> str:
-        """Code version of everything that the stage runs."""
-        return code_version(*self.sources, sys.modules[type(self).__module__])
+        """Code version of everything that `compute` leads to; see `dnd_assets.lineage.code`."""
+        return method_version(type(self), "compute", sources=self.sources)
 
 
 def wholes_of(stages: Mapping[str, Stage]) -> dict[str, Whole]:

@@ -121,6 +121,7 @@ class BlipCaptioner(Captioner):
             "checkpoint": self.check().fingerprint()["files"],
             "max_new_tokens": self.max_new_tokens,
             "min_length": self.min_length,
+            "code": self.code(),
             "dtype": self.compute.dtype,
             "transformers": version("transformers"),
             "torch": version("torch"),

@@ -7,7 +7,6 @@ the ledger keeps what was asked without keeping every picture again.
 import base64
 import hashlib
 import io
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, ClassVar, Final
@@ -16,7 +15,7 @@ from PIL import Image
 from pydantic import PrivateAttr
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.lineage.fingerprint import Json
 from resources.captioner import PROMPT, Captioner, Keep, Load
 from resources.llm import (
     Budget,
@@ -75,7 +74,7 @@ class ChatCaptioner(Served, Captioner):
             "max_new_tokens": self.max_new_tokens,
             "detail": self.detail,
             "max_side": self.max_side,
-            "code": code_version(sys.modules[__name__]),
+            "code": self.code(),
         }
 
     def caption(

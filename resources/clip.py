@@ -111,6 +111,7 @@ class OpenClip(ImageTextEncoder):
         """Everything about the encoder that may change an embedding."""
         return {
             "weights": self._find().content,
+            "code": self.code(),
             "dtype": self.compute.mixed,
             "open_clip": version("open_clip_torch"),
             "torch": version("torch"),

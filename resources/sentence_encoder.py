@@ -72,6 +72,7 @@ class SentenceEncoder(Model):
         return {
             "weights": self._find().fingerprint()["files"],
             "layer": self.layer,
+            "code": self.code(),
             "dtype": self.compute.dtype,
             "transformers": version("transformers"),
             "torch": version("torch"),

@@ -6,7 +6,6 @@ captions themselves (the paper's ablation), and any server that speaks the OpenA
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Annotated, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import Status
 from dnd_assets.methods import concepts
 from resources.llm import (
@@ -142,7 +141,7 @@ class ConsensusSummariser(Summariser):
 
     def fingerprint(self) -> dict[str, Json]:
         """The code that finds the consensus."""
-        return {"kind": "consensus", "code": code_version(concepts)}
+        return {"kind": "consensus", "code": self.code()}
 
     def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
         return concepts.consensus_concepts(captions, n, seed)
@@ -160,7 +159,7 @@ class CaptionsAsConcepts(Summariser):
 
     def fingerprint(self) -> dict[str, Json]:
         """The code that cleans captions."""
-        return {"kind": "none", "code": code_version(concepts)}
+        return {"kind": "none", "code": self.code()}
 
     def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
         return concepts.clean_concepts(captions)
@@ -240,8 +239,7 @@ class ChatSummariser(Served, Summariser):
             "base_url": self.base_url.rstrip("/"),
             "model": self.model,
             "temperature": self.temperature,
-            "prompts": code_version(concepts),
-            "dialogue": code_version(sys.modules[__name__]),
+            "code": self.code(),
         }
 
     def _purse(self) -> Budget:

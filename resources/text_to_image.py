@@ -175,6 +175,7 @@ class DiffusersTextToImage(TextToImage):
             "width": self.width,
             "height": self.height,
             "prompt": self.prompt,
+            "code": self.code(),
             "dtype": self.compute.dtype,
             **({"compile": True} if self.compute.compile else {}),
             "diffusers": version("diffusers"),

@@ -12,7 +12,7 @@ from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import PROBING_SET, Outcome
-from dnd_assets.methods import exemplars, pooling
+from dnd_assets.methods import exemplars
 from dnd_assets.sharing import activations as activations_of
 from dnd_assets.sharing import layer_provider, passes_to_make
 from dnd_assets.stage import Results, Stage, Work
@@ -34,7 +34,6 @@ class Activations(Stage):
     group = "step_1_probing"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "compute")
-    sources = (exemplars, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import concepts
 from dnd_assets.sharing import call_cost, call_ledger
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
@@ -23,7 +22,6 @@ class CandidateConcepts(Stage):
     group = "step_2_candidates"
     kinds = frozenset({"openai"})
     uses = ("summariser",)
-    sources = (concepts,)
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """N_c and the seed of the caption orders."""

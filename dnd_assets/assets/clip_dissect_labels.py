@@ -22,14 +22,15 @@ from dnd_assets.assets.concept_activations import clip_dissect_of, concepts_of, 
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.concept_set import prompts
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
     PROBING_SET,
     Outcome,
     artefact_row,
 )
-from dnd_assets.methods import clip_dissect, concept_activations, concept_pairs, pooling, similarity
+from dnd_assets.methods import clip_dissect
 from dnd_assets.methods.concept_activations import ConceptActivations
 from dnd_assets.methods.concept_pairs import Label
 from dnd_assets.methods.similarity import SIMILARITY, describable
@@ -46,8 +47,6 @@ from dnd_assets.study import ClipDissect
 from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
-
-_METHODS = (clip_dissect, similarity, concept_activations, concept_pairs)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,6 @@ class ClipDissectLabels(Stage):
     group = "baselines"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "clip", "compute")
-    sources = (*_METHODS, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
@@ -184,7 +182,7 @@ def _prior(case: _Case, unit: Unit, layer: Tensor) -> Tensor | None:
         "clip": bench.lineage.provider(bench.clip.fingerprint()),
         "similarity": setting.similarity,
         "options": _options(setting),
-        "code": code_version(*_METHODS),
+        "code": code_version(clip_dissect.layer_prior),
     }
     provider, item = bench.lineage.provider(made_by), canonical(case.versions)
     known = at_hand(bench, "concept_prior", provider, [item])

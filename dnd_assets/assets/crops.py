@@ -7,9 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import crops, exemplars, images, pooling
+from dnd_assets.methods import crops, exemplars
 from dnd_assets.sharing import activations, at_hand, layer_provider, shared_row
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit, by_layer
@@ -33,7 +34,6 @@ class Crops(Stage):
     group = "step_1_probing"
     kinds = frozenset({"pytorch", "scikitlearn"})
     uses = ("targets", "compute")
-    sources = (crops, exemplars, images, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def provider(bench: Workbench, unit: Unit) -> str:
         {
             "layer": layer_provider(bench, unit),
             "settings": bench.study.dissection.model_dump(include=names),
-            "code": code_version(crops, images),
+            "code": code_version(_cut_batch),
         }
     )
 

@@ -18,10 +18,8 @@ from dnd_assets.assets.truths import truths_of
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
 from dnd_assets.methods import (
-    bertscore,
     detection,
     label_metrics,
-    pooling,
     presence,
     seeds,
     synthetic,
@@ -162,7 +160,6 @@ class LabelMetrics(Stage):
     wholes = (HeldOutImages(),)
     group = "evaluation"
     kinds = frozenset({"pytorch"})
-    sources = (bertscore, detection, label_metrics, pooling, presence, seeds, synthetic)
     by_neuron = True
 
     def __init__(self, labels: str, *, sentences: bool = False) -> None:

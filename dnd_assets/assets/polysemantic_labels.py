@@ -21,13 +21,7 @@ from dnd_assets.assets.scores import Table, scored
 from dnd_assets.assets.synthetic_images import ROUNDS, accepted, painted_concepts
 from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
 from dnd_assets.methods import (
-    activation_ranges,
-    concepts,
     polysemantic,
-    pooling,
-    same_concept,
-    scoring,
-    seeds,
 )
 from dnd_assets.methods.activation_ranges import sample_reach
 from dnd_assets.methods.polysemantic import concepts_of_unit
@@ -123,10 +117,6 @@ class PolysemanticLabels(Stage):
     group = "polysemantic"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "captioner", "summariser", "text_to_image", "clip", "compute")
-    sources = (
-        activation_ranges, polysemantic, same_concept, concepts, scoring, pooling, seeds,
-        sample_reach, best_labels, scored,
-    )  # fmt: skip
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import pooling, scoring
+from dnd_assets.methods import scoring
 from dnd_assets.sharing import (
     activations,
     embeddings,
@@ -34,7 +34,6 @@ class Scores(Stage):
     group = "step_3_selection"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "clip", "compute")
-    sources = (scoring, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:

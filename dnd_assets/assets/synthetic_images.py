@@ -33,7 +33,6 @@ class SyntheticImages(Stage):
     group = "step_3_selection"
     kinds = frozenset({"huggingface"})
     uses = ("text_to_image", "compute")
-    sources = (seeds,)
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Q and the base seed."""
