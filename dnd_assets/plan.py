@@ -202,6 +202,9 @@ def out_of_date(
 
 def newest_keys(bench: Workbench, asset: str) -> dict[str, str]:
     """Key of the product that the study announced last, by unit."""
-    sql = "SELECT unit, key FROM latest WHERE study = ? AND asset = ?"
+    sql = (
+        "SELECT unit, key FROM materializations WHERE study = ? AND asset = ? QUALIFY "
+        "row_number() OVER (PARTITION BY unit ORDER BY recorded_at DESC, run DESC) = 1"
+    )
     rows = bench.lineage.query(sql, [bench.study.name, asset])
     return {row["unit"]: row["key"] for row in rows}

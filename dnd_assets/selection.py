@@ -29,7 +29,7 @@ def compute_of(study: Study, role: Role | None = None) -> Compute:
 def target_networks(study: Study, home: Path) -> TargetNetworks:
     """The study's networks, none loaded yet; their cards are kept in the state folder."""
     return TargetNetworks(
-        models=[TargetModel(**one.model_dump(exclude={"layers"})) for one in study.models],
+        models=[TargetModel(**one.all_but("layers")) for one in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
         compute=compute_of(study, "target"),

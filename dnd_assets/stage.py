@@ -293,11 +293,14 @@ class Graph:
         if name in self.seen:
             return self.seen[name]
         study = self.bench.study
-        sql = "SELECT key FROM latest WHERE study = ? AND asset = ?"
-        rows = self.bench.lineage.query(sql, [study.name, name])
-        product = self.bench.lineage.products(row["key"] for row in rows)
+        sql = (
+            "SELECT key, max(recorded_at) AS newest FROM materializations "
+            "WHERE study = ? AND asset = ? GROUP BY key ORDER BY newest DESC, key"
+        )
+        keys = [row["key"] for row in self.bench.lineage.query(sql, [study.name, name])]
+        products = self.bench.lineage.products(keys)
         parameters, weights = wholes_of(self.stages)[name].settings(self.bench)
-        for found in product.values():
+        for found in (products[key] for key in keys if key in products):
             image = found.preimage
             if (image["parameters"], image["weights"]) == (parameters, weights):
                 return found
@@ -594,7 +597,9 @@ def record_run(bench: Workbench, run: str) -> None:
         "run": run,
         "study": name,
         "recorded_at": now(),
-        "definition": canonical(bench.study.model_dump(mode="json")),
+        "definition": canonical(
+            {**bench.study.model_dump(mode="json"), "folder": str(bench.study.folder)}
+        ),
         "versions": canonical({"python": platform.python_version(), **libraries}),
     }
     bench.lineage.commit({"runs": [row]})

@@ -122,7 +122,7 @@ class BlipCaptioner(Captioner):
             "max_new_tokens": self.max_new_tokens,
             "min_length": self.min_length,
             "code": self.code(),
-            "dtype": self.compute.dtype,
+            **self.compute.fingerprint(),
             "transformers": version("transformers"),
             "torch": version("torch"),
         }

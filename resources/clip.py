@@ -112,6 +112,7 @@ class OpenClip(ImageTextEncoder):
         return {
             "weights": self._find().content,
             "code": self.code(),
+            **self.compute.fingerprint(),
             "dtype": self.compute.mixed,
             "open_clip": version("open_clip_torch"),
             "torch": version("torch"),

@@ -49,7 +49,7 @@ class LanguageModel(Model):
         return {
             "checkpoint": self.check().fingerprint()["files"],
             "code": self.code(),
-            "dtype": self.compute.dtype,
+            **self.compute.fingerprint(),
             "transformers": version("transformers"),
             "torch": version("torch"),
         }

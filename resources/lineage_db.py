@@ -64,6 +64,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     root: str
     _known: set[str] = PrivateAttr(default_factory=set)
+    _preferred: list[str] | None = PrivateAttr(default=None)
     _held: dict[int, duckdb.DuckDBPyConnection] = PrivateAttr(default_factory=dict)
 
     @property
@@ -243,11 +244,21 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         with FileLock(Path(self.root) / "lineage.lock"):
             yield
 
+    def prefer(self, announced: Sequence[str]) -> None:
+        """Have the view `latest` take products that some runs announced before newer ones.
+
+        Args:
+            announced: what they announced, see `announced_as`.
+        """
+        self._preferred = list(announced)
+
     @contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
         connection = self._open()
         try:
             self._take_in(connection)
+            if self._preferred is not None:
+                connection.execute("SET VARIABLE preferred = ?", [self._preferred])
             yield connection
         finally:
             connection.close()
@@ -306,6 +317,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
                 f"{self.database} did not take in {name}: {error}. The journal has kept it: free "
                 "some space or mend the permissions, then run again."
             ) from error
+
+
+def announced_as(run: str, asset: str, model: str, layer: str) -> str:
+    """What a run announced of an asset and a layer, as the view `latest` knows it."""
+    return "\x1f".join((run, asset, model, layer))
 
 
 def _sound(name: str, data: bytes) -> bool:

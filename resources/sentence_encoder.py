@@ -73,7 +73,7 @@ class SentenceEncoder(Model):
             "weights": self._find().fingerprint()["files"],
             "layer": self.layer,
             "code": self.code(),
-            "dtype": self.compute.dtype,
+            **self.compute.fingerprint(),
             "transformers": version("transformers"),
             "torch": version("torch"),
         }

@@ -417,6 +417,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
             "files": source.content,
             "code": [source.code, method_version(type(self), *_READING, "_survey")],
+            **self.compute.fingerprint(),
             "dtype": self.compute.mixed,
             **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
         }

@@ -176,7 +176,7 @@ class DiffusersTextToImage(TextToImage):
             "height": self.height,
             "prompt": self.prompt,
             "code": self.code(),
-            "dtype": self.compute.dtype,
+            **self.compute.fingerprint(),
             **({"compile": True} if self.compute.compile else {}),
             "diffusers": version("diffusers"),
             "transformers": version("transformers"),

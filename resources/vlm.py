@@ -73,7 +73,7 @@ class VlmCaptioner(Captioner):
             "prompt": self._prompt(),
             "max_new_tokens": self.max_new_tokens,
             "code": self.code(),
-            "dtype": self.compute.dtype,
+            **self.compute.fingerprint(),
             "transformers": version("transformers"),
             "torch": version("torch"),
         }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.errors import StudyError
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods import exemplars
 from dnd_assets.sharing import activations as activations_of
@@ -38,7 +39,7 @@ class Activations(Stage):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """K."""
-        return {"exemplars": bench.study.dissection.exemplars}
+        return parameters_of_dissection(self.name, bench.study)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""

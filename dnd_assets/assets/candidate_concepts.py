@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.sharing import call_cost, call_ledger
 from dnd_assets.stage import Results, Stage, Work
@@ -25,7 +26,7 @@ class CandidateConcepts(Stage):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """N_c and the seed of the caption orders."""
-        return bench.study.dissection.model_dump(include={"candidates", "seed"})
+        return parameters_of_dissection(self.name, bench.study)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The summariser with its model and prompts."""

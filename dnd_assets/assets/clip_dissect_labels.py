@@ -87,9 +87,8 @@ class ClipDissectLabels(Stage):
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Similarity function and its options, cutoff and number of labels."""
         setting = clip_dissect_of(bench)
-        names = {"similarity", "top", "cutoff", "pairs", "top_images"}
-        names |= {"prompt"} if setting.pairs else set()
-        return setting.model_dump(include=names)
+        more = ("prompt",) if setting.pairs else ()
+        return setting.chosen("similarity", "top", "cutoff", "pairs", "top_images", *more)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""

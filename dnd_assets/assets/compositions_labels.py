@@ -33,8 +33,7 @@ class CompositionsLabels(MapLabels):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Share of positions above the threshold, cutoff, beam, length and number of labels."""
-        names = {"share", "cutoff", "beam", "length", "top"}
-        return segmentation_of(bench.study).model_dump(include=names)
+        return segmentation_of(bench.study).chosen("share", "cutoff", "beam", "length", "top")
 
     def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
         """Once for the units' regions."""

@@ -87,7 +87,7 @@ def _outcome(bench: Workbench, hashes: Sequence[str], values: Matrix, packed: Pa
     if quiet is not None:
         return quiet
     setting = segmentation_of(bench.study)
-    shares = setting.invert.model_dump(include={"min_share", "max_share"})
+    shares = setting.invert.chosen("min_share", "max_share")
     objective = AreaUnderCurve(values, packed, **shares)
     found = search(objective, beam=_beam(setting), length=setting.invert.length)
     if not found:

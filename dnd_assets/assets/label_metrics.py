@@ -173,7 +173,7 @@ class LabelMetrics(Stage):
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Q' and the seed of the fresh pictures."""
         chosen = evaluation_of(bench)
-        found = chosen.model_dump(include={"images_per_label", "seed"})
+        found = chosen.chosen("images_per_label", "seed")
         codes = {
             name: [source, own_code(source.partition(":")[0], source, bench.study.folder)]
             for name, source in sorted(chosen.own_metrics.items())

@@ -76,7 +76,7 @@ class MilanLabels(Stage):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """The section's settings; the language model is known by its content."""
-        found = milan_of(bench).model_dump(exclude={"language_model"})
+        found = milan_of(bench).all_but("language_model")
         return found | ({"mask_size": bench.study.dissection.crop_size} if found["masked"] else {})
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:

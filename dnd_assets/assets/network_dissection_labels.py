@@ -31,7 +31,7 @@ class NetworkDissectionLabels(MapLabels):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Share of positions above the threshold, cutoff and number of labels."""
-        return segmentation_of(bench.study).model_dump(include={"share", "cutoff", "top"})
+        return segmentation_of(bench.study).chosen("share", "cutoff", "top")
 
     def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
         """Once for the overlaps of whole layers."""

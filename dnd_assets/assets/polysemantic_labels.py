@@ -19,6 +19,7 @@ from dnd_assets.assets.labels import best_labels
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.scores import Table, scored
 from dnd_assets.assets.synthetic_images import ROUNDS, accepted, painted_concepts
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
 from dnd_assets.methods import (
     polysemantic,
@@ -121,11 +122,7 @@ class PolysemanticLabels(Stage):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """The section's settings, and those of the steps of Describe-and-Dissect."""
-        names = {
-            "candidates", "images_per_concept", "seed", "beta", "top_images", "scoring", "select",
-            "labels",
-        }  # fmt: skip
-        steps = bench.study.dissection.model_dump(include=names)
+        steps = parameters_of_dissection(self.name, bench.study)
         return {**polysemantic_of(bench).model_dump(), "dissection": steps}
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:

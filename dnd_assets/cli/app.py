@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gc as garbage
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from dnd_assets.completion import study_names
 from dnd_assets.errors import DndError
+from dnd_assets.study import Study
+
+if TYPE_CHECKING:
+    from resources.lineage_db import Lineage
 
 app = typer.Typer(
     help="Plain-language labels for the neurons of vision networks, after Describe-and-Dissect.",
@@ -30,6 +35,21 @@ StudyOption = Annotated[
         autocompletion=study_names,
     ),
 ]
+
+
+def show_what_stands(lineage: Lineage, study: Study, assets: Sequence[str] | None = None) -> None:
+    """Have a lineage give what the present settings lead to, and say what was made under others.
+
+    Args:
+        lineage: what is read from.
+        study: the study as it is now.
+        assets: those that are shown; None for all.
+    """
+    from dnd_assets.standing import stand_by
+
+    notice = stand_by(lineage, study).notice(assets)
+    if notice:
+        err.print(notice, style="yellow", markup=False)
 
 
 def main() -> None:

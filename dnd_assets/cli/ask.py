@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.cli.app import StudyOption, app, err, out, show_what_stands
 from dnd_assets.files import write_atomic
 from dnd_assets.home import state_folder
 from dnd_assets.study import load_study
@@ -46,6 +46,7 @@ def search(
 
     log = partial(err.print, "  ", markup=False, sep="")
     bench = build_bench(load_study(study), state_folder(), log)
+    show_what_stands(bench.lineage, bench.study)
     if image is not None:
         found = search_image(bench, image, units or [], top)
     else:
@@ -89,6 +90,7 @@ def look(
     from dnd_assets.methods.images import encode_png
 
     bench = build_bench(chosen, state_folder())
+    show_what_stands(bench.lineage, chosen)
     found = look_at(bench, image, layer, top)
     if output is not None:
         write_atomic(output, encode_png(sheet(found)))
@@ -132,7 +134,9 @@ def clarity(
     from dnd_assets.clarity_view import show
 
     log = partial(err.print, "  ", markup=False, sep="")
-    found = measure(build_bench(chosen, state_folder(), log), units or [])
+    bench = build_bench(chosen, state_folder(), log)
+    show_what_stands(bench.lineage, chosen)
+    found = measure(bench, units or [])
     if form == "json":
         sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
     else:

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.cli.app import StudyOption, app, err, out, show_what_stands
 from dnd_assets.files import write_atomic
 from dnd_assets.home import state_folder
 from dnd_assets.study import Study, load_study
@@ -39,7 +39,9 @@ def labels(
     from dnd_assets.results import labels as read
     from resources.lineage_db import Lineage
 
-    table = read(Lineage(root=str(state_folder())), chosen.name, asset)
+    lineage = Lineage(root=str(state_folder()))
+    show_what_stands(lineage, chosen, [asset])
+    table = read(lineage, chosen.name, asset)
     if form == "table":
         _print_labels(table.to_dict("records"), chosen, study)
         return
@@ -97,6 +99,7 @@ def trace(
     (name,) = chosen_assets(chosen, [asset])
     bench = build_bench(chosen, state_folder())
     key = find_units(bench)[unit].key
+    show_what_stands(bench.lineage, chosen, [name])
     found = follow(bench.lineage.query, chosen.name, key, name)
     if form == "text":
         out.print(tree(found))
@@ -130,6 +133,7 @@ def explain(
     bench = build_bench(chosen, state_folder())
     (name,) = chosen_assets(bench.study, [asset])
     key = find_units(bench)[unit].key
+    show_what_stands(bench.lineage, chosen, [name])
     old, new = pair(bench.lineage.query, bench.study.name, name, key, against)
     out.print(f"{name} of {key}: run {old.run[:8]} → run {new.run[:8]}")
     found = changes(bench, name, key, old, new)
@@ -209,7 +213,9 @@ def export(
     from resources.lineage_db import Lineage
 
     chosen, home = load_study(study), state_folder()
-    source = Source(Lineage(root=str(home)), chosen.name)
+    lineage = Lineage(root=str(home))
+    show_what_stands(lineage, chosen)
+    source = Source(lineage, chosen.name)
     store = ArtefactStore(root=str(home / "store"))
     known = Pictures(source.lineage, store, chosen.probing_set.max_pixels)
     wanted = form == "hf" if pictures is None else pictures

@@ -99,15 +99,13 @@ class _Reader:
             return node.id
         if isinstance(node, ast.Name | ast.Attribute):
             return self._chain(node)
-        if isinstance(node, ast.AnnAssign) and not (self._head and len(self._scopes) == 1):
-            return self._plain(node, leave={"annotation"})
-        if isinstance(node, ast.AnnAssign):
-            return ast.dump(node.annotation) + self._plain(node, leave={"annotation"})
-        if isinstance(node, ast.arg):
-            return f"arg({node.arg})"
-        return self._plain(node)
+        return f"arg({node.arg})" if isinstance(node, ast.arg) else self._plain(node)
 
     def _plain(self, node: ast.AST, leave: Iterable[str] = ("ctx", "type_comment")) -> str:
+        if isinstance(node, ast.AnnAssign):  # in the head of a class they say what its fields are
+            said = self._head and len(self._scopes) == 1
+            target, value = self.text(node.target), self.text(node.value)
+            return f"{ast.dump(node.annotation) if said else ''}AnnAssign({target},{value})"
         fields = [self.text(value) for name, value in ast.iter_fields(node) if name not in leave]
         return f"{type(node).__name__}({','.join(fields)})"
 
