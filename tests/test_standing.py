@@ -25,6 +25,7 @@ def two(labelled, colours, tmp_path):
     """Two studies of one name in one state folder: the first labels three times, then one label."""
     shutil.copytree(labelled[0], tmp_path / "copy")
     folder = tmp_path / "copy"
+    label(colours, folder, run="first")
     other = changed(colours, dissection__labels=1, dissection__scoring="mean_rank")
     label(other, folder, run="other")
     return folder, parse_study(colours, folder), parse_study(other, folder)
@@ -47,15 +48,15 @@ def _kept(lineage, study):
         "labels": table.loc[UNIT, "run"],
         "explain": pair(lineage.query, study.name, "labels", UNIT)[1].run,
         "views": lineage.query("SELECT run FROM labels WHERE unit = ?", [UNIT])[0]["run"],
-        "card": lineage.products([card.records[UNIT]["labels"].key]).popitem()[1].preimage[
-            "parameters"
-        ]["labels"],
+        "card": lineage.products([card.records[UNIT]["labels"].key])
+        .popitem()[1]
+        .preimage["parameters"]["labels"],
     }
 
 
 def test_readers_give_what_the_present_settings_lead_to(two):
     folder, first, other = two
-    for study, run, kept in ((first, "run", 3), (other, "other", 1)):
+    for study, run, kept in ((first, "first", 3), (other, "other", 1)):
         lineage, standing = _lineage(folder, study)
         assert standing.notice() == ""
         found = _kept(lineage, study)
@@ -95,9 +96,12 @@ def test_without_anything_of_the_present_settings_the_newest_is_shown_and_said_t
 def test_only_settings_that_decide_the_labels_count(labelled, colours, change, value, stands):
     folder, _ = labelled
     study = parse_study(changed(colours, **{change: value}), folder)
-    assert Standing(Lineage(root=str(folder / "state")), study).stands(
-        "run", "labels", "net", "colours"
-    ) == stands
+    assert (
+        Standing(Lineage(root=str(folder / "state")), study).stands(
+            "run", "labels", "net", "colours"
+        )
+        == stands
+    )
 
 
 def test_another_layer_or_model_more_changes_nothing_for_the_others(labelled, colours):
@@ -120,8 +124,8 @@ def test_studies_of_one_text_in_two_folders_are_two(labelled, colours, tmp_path)
     assert "probing_set.folders" in Standing(lineage, there).notice(["labels"])
 
 
-def test_the_notebook_warns(two, colours, monkeypatch, tmp_path):
-    folder, first, _ = two
+def test_the_notebook_gives_what_the_newest_run_led_to_for_a_bare_name(two, monkeypatch):
+    folder, _, _ = two
     monkeypatch.setenv("DND_HOME", str(folder / "state"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -423,7 +423,6 @@ def project() -> Project:
     return Project(_ROOT)
 
 
-@cache
 def code_version(*sources: Source) -> str:
     """Twelve hexadecimal digits that change when what `sources` compute may change.
 
@@ -431,6 +430,11 @@ def code_version(*sources: Source) -> str:
         sources: modules, classes, functions or methods, of this project or not. Of another one the
             source of the module counts as far as `sources` lead to, and what it uses of this one.
     """
+    return _version(sources)
+
+
+@cache
+def _version(sources: tuple[Source, ...]) -> str:
     nodes = [_node(source) for source in sources]
     inner = [one for one in nodes if isinstance(one, Node)]
     plain = [one for one in nodes if isinstance(one, str)]

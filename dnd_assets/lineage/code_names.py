@@ -111,19 +111,19 @@ class _Reader:
 
     def _scope(self, node: ast.AST) -> str:
         """A function, a lambda or a class; what decorates it belongs to the scope around."""
-        outer = {"decorator_list", "bases", "keywords"}
-        said = [self.text(getattr(node, name)) for name in outer & set(node._fields) or ()]
+        outer = ("decorator_list", "bases", "keywords")
+        said = [self.text(getattr(node, name)) for name in outer if name in node._fields]
         if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
             said += [self.text(node.args.defaults), self.text(node.args.kw_defaults)]
         names = _bound(node)
         if isinstance(node, _FUNCTIONS) and self._method and not self._scopes:
             names |= _instance(node)
         self._scopes.append(names)
-        inner = outer | {"returns", "type_comment", "type_params"}
+        left = (*outer, "returns", "type_comment", "type_params")
         said += [
             self._part(node, name, value)
             for name, value in ast.iter_fields(node)
-            if name not in inner
+            if name not in left
         ]
         self._scopes.pop()
         return f"{type(node).__name__}({','.join(said)})"
