@@ -51,7 +51,6 @@ NO_RESULT: Final[Mapping[str, str]] = {
     "text_to_image.price_per_picture": "what a budget is reckoned with",
     "clip.revision": _REVISION,
     "evaluation.methods": "which products there are",
-    "evaluation.max_quarantined": "when a check of the interface warns",
     "segmentation.methods": "which products there are",
     "compute.models_gb": "which models stay in memory between stages",
     "compute.workers": "threads that prepare pictures; no result depends on their number",
