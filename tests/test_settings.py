@@ -64,7 +64,7 @@ def place(tmp_path_factory):
         ("my_captioner.py", "def caption(image):\n    return 'a picture'\n\ndef other(image):\n    return ''\n"),
         ("my_metric.py", "def metric(values, present):\n    return 1.0\n"),
         ("my_methods.py",
-         "from dnd_assets import OwnMethod\n\nclass First(OwnMethod):\n    upstream = ('captions',)\n"
+         "from dnd_assets.assets.own_methods import OwnMethod\n\nclass First(OwnMethod):\n    upstream = ('captions',)\n"
          "    def labels(self, inputs):\n        return []\n\nclass Second(First):\n    name = 'x'\n"),
     ):  # fmt: skip
         (folder / name).write_text(lines)
@@ -122,7 +122,7 @@ def _server(section, base):
 
 CASES = {
     "name": ({}, "another"), "description": ({}, "words"),
-    "models[].name": ({}, "other"), "models[].source": ({}, "module:tests.networks:other_net"),
+    "models[].name": ({}, "other"), "models[].source": ({}, "module:tests.networks:chooser_net"),
     "models[].weights": ({}, "weights.safetensors"),
     "models[].layers[].path": ({}, "spoilt"), "models[].layers[].neurons": ({}, [0]),
     "models[].layers[].neurons.sample": ({}, {"sample": 2}),
@@ -163,7 +163,7 @@ CASES = {
     **_server("text_to_image", IMAGES),
     "clip.kind": (NAMED, "conse"), "clip.model": (NAMED, "ViT-B-16"),
     "clip.pretrained": (NAMED, "weights2.safetensors"), "clip.revision": (None, "main"),
-    "clip.classifier": (CONSE, "module:tests.networks:other_net"),
+    "clip.classifier": (CONSE, "module:tests.networks:chooser_net"),
     "clip.classifier_weights": (CONSE, "weights.safetensors"),
     "clip.sentences": (CONSE, "SENTENCES2"), "clip.top": (CONSE, 2),
     "collection.tables": (NEAR, ["fewer.csv"]), "collection.folders": (NEAR, ["others"]),
