@@ -1,4 +1,4 @@
-"""Every setting of a study reaches the key of some product, or stands in the list of those that do not.
+"""Every setting of a study reaches some product's key, or stands in the list of those that do not.
 
 A setting added without either fails here.
 """
@@ -24,7 +24,7 @@ HERE = "http://127.0.0.1:9/v1"
 
 
 def fields(section=Study, at=""):
-    """Every setting by dotted name; `[]` stands for a list of sections, `.*` for names of one's own."""
+    """Every setting by dotted name; `[]` stands for a list of sections, `.*` for own names."""
     for name, info in section.model_fields.items():
         inner, mark = [], ""
         todo = [info.annotation]
@@ -40,7 +40,7 @@ def fields(section=Study, at=""):
             else:
                 todo += typing.get_args(one)
         plain = [a for a in typing.get_args(info.annotation) if a is not type(None)]
-        if not inner or len(plain) > len(inner):
+        if not inner or (len(plain) > len(inner) and mark != ".*"):
             yield f"{at}{name}"
         for one in inner:
             yield from fields(one, f"{at}{name}{mark}.")
@@ -55,17 +55,21 @@ def place(tmp_path_factory):
     for name, lines in (
         ("concepts.txt", "red\ngreen\n"), ("more.txt", "red\nblue\n"),
         ("list.txt", "others/000.png\n"), ("classes.txt", "one\ntwo\nthree\nfour\n"),
+        ("kinds.txt", "five\nsix\nseven\neight\n"),
         ("labels.csv", "unit,label\nnet/colours/0,red\n"),
         ("other.csv", "unit,label\nnet/colours/0,blue\n"),
         ("numbers.csv", "unit,label\n0,red\n1,green\n"),
         ("truths.csv", "unit,truth\nnet/colours/0,red\n"),
         ("pictures.csv", "file,caption\n000.png,a red square\n"),
         ("fewer.csv", "file,caption\n001.png,a green square\n"),
-        ("my_captioner.py", "def caption(image):\n    return 'a picture'\n\ndef other(image):\n    return ''\n"),
+        ("my_captioner.py",
+         "def caption(image):\n    return 'a'\n\ndef other(image):\n    return ''\n"),
         ("my_metric.py", "def metric(values, present):\n    return 1.0\n"),
         ("my_methods.py",
-         "from dnd_assets.assets.own_methods import OwnMethod\n\nclass First(OwnMethod):\n    upstream = ('captions',)\n"
-         "    def labels(self, inputs):\n        return []\n\nclass Second(First):\n    name = 'x'\n"),
+         "from dnd_assets.assets.own_methods import OwnMethod\n\n\n"
+         "class First(OwnMethod):\n    upstream = ('captions',)\n"
+         "    def labels(self, inputs):\n        return []\n\n"
+         "class Second(First):\n    name = 'x'\n"),
     ):  # fmt: skip
         (folder / name).write_text(lines)
     for number, name in enumerate(("weights.safetensors", "weights2.safetensors")):
@@ -78,11 +82,11 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
+    painter = tiny.stable_diffusion(folder / "painter", safety_threshold=0.5)
     return {
+        "painter2": str(painter),
         "sentences": str(tiny.sentences(folder / "sentences")),
-        "sentences2": str(tiny.sentences(folder / "sentences2", "minilm"))
-        if False
-        else str(_altered(tiny.sentences(folder / "sentences2"))),
+        "sentences2": str(_altered(tiny.sentences(folder / "sentences2"))),
     }
 
 
@@ -137,7 +141,8 @@ CASES = {
         "whole_image": 0.5, "crop_size": 20, "candidates": 3, "images_per_concept": 2,
         "top_images": 2, "beta": 2, "scoring": "mean_rank", "select": "first", "labels": 1,
         "seed": 9}.items()},
-    "captioner.kind": (CHAT, "concepts:concepts.txt"), "captioner.source": (OWN, "my_captioner:other"),
+    "captioner.kind": (CHAT, "concepts:concepts.txt"),
+    "captioner.source": (OWN, "my_captioner:other"),
     "captioner.checkpoint": ({}, "BLIP2"), "captioner.revision": (None, "main"),
     "captioner.max_new_tokens": ({}, 4), "captioner.min_length": ({}, 2),
     "captioner.prompt": (CHAT, "What is it?"), "captioner.concepts": (WORDS, "more.txt"),
@@ -175,7 +180,7 @@ CASES = {
         "seed": 4}.items()},
     **{f"milan.{name}": ({}, value) for name, value in {
         "exemplars": 3, "candidates": 2, "lam": 0.5, "how": "mixture", "masked": True,
-        "language_model": "LM", "top": 2}.items()},
+        "top": 2}.items()},
     "imported_labels.*.file": ({}, "other.csv"), "imported_labels.*.layer": (
         {"imported_labels": {"theirs": {"file": "numbers.csv", "layer": "net/colours"}}},
         "net/spoilt"),
@@ -189,7 +194,8 @@ CASES = {
                                     "SENTENCES2"),
     "evaluation.own_metrics": ({}, {"mine": "my_metric:metric"}), "evaluation.seed": ({}, 4),
     "segmentation.table.file": (TABLE, "other.csv"), "segmentation.table.images": (TABLE, "others"),
-    "segmentation.table.masks": (TABLE, "others"), "segmentation.table.concepts": (TABLE, ["label"]),
+    "segmentation.table.masks": (TABLE, "others"),
+    "segmentation.table.concepts": (TABLE, ["label"]),
     "segmentation.broden.folder": (BRODEN, "others"), "segmentation.broden.split": (BRODEN, "val"),
     "segmentation.index.images": (INDEX, "others"), "segmentation.index.masks": (INDEX, "others"),
     "segmentation.index.names": (INDEX, "more.txt"), "segmentation.index.category": (INDEX, "part"),
@@ -208,11 +214,12 @@ CASES = {
 }  # fmt: skip
 """By setting: what the study has besides, and another value. `None`: see the tests below."""
 BY_CONTENT = {"captioner.revision", "text_to_image.revision", "clip.revision"}
-TESTED_ELSEWHERE = {"folder", "models[].categories", "text_to_image.variant", "compute.device"}
+TESTED_ELSEWHERE = {"models[].categories", "milan.language_model"}
 
 
 def test_every_setting_has_a_case_or_a_reason():
     every = set(fields())
+    # A language model runs in tests/test_milan_labels.py; names of classes are tested below.
     assert set(NO_RESULT) <= every, "the list names what there is"
     assert every - set(CASES) - set(NO_RESULT) == TESTED_ELSEWHERE - set(CASES) - set(NO_RESULT)
     assert all(len(reason) > 5 for reason in NO_RESULT.values())
@@ -276,10 +283,10 @@ def test_a_setting_reaches_the_key_of_a_product_unless_it_is_listed(
     context, value = CASES[name]
     before = _table(colours, models, context)
     after = copy.deepcopy(before)
-    if value in ("BLIP2", "PAINTER2", "LM"):
-        fixture = {"BLIP2": "blip_folder", "PAINTER2": "diffusion_folder"}
-        pytest.importorskip("torch")
-        value = str(request.getfixturevalue(fixture.get(value, "language_folder")))
+    if value == "BLIP2":
+        value = str(request.getfixturevalue("blip_folder"))
+    if value == "PAINTER2":
+        value = str(models["painter2"])
     value = models["sentences2"] if value == "SENTENCES2" else value
     if name == "captioner.kind":
         after["captioner"] = {"kind": "concepts", "concepts": "concepts.txt"}
@@ -311,11 +318,16 @@ def _compare(name, before, after, place):
         assert then != now, f"{name} decides {asset}, which readers do not know"
 
 
-@pytest.fixture(scope="module")
-def language_folder(tmp_path_factory):
-    from tests.resources.test_caption_likelihood import tiny as _  # noqa: F401
-
-    pytest.skip("see tests/test_milan_labels.py, which runs with a language model")
+def test_the_names_of_classes_count_where_they_are_the_truth(colours, place, models):
+    before = _table(
+        colours, models, {"evaluation": {"folders": ["others"], "truths": "categories"}}
+    )
+    before["models"] = [{**before["models"][0], "layers": [{"path": "spoilt"}]}]
+    before["imported_labels"] = {}
+    before["models"][0]["categories"] = "classes.txt"
+    after = copy.deepcopy(before)
+    after["models"][0]["categories"] = "kinds.txt"
+    _compare("models[].categories", before, after, place)
 
 
 def test_a_painters_variant_counts(colours, place, models, monkeypatch):
