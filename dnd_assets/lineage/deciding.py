@@ -11,7 +11,7 @@ from dnd_assets.lineage.records import (
     HELD_OUT_IMAGES,
     PROBING_SET,
 )
-from dnd_assets.study import Images, Role, Section, Study
+from dnd_assets.study import Role, Section, Study
 
 Deciding = Mapping[str, Any]
 """Settings by section and name."""
@@ -250,7 +250,8 @@ def _add(found: dict[str, Any], study: Study, section: str) -> None:
     chosen = getattr(study, section)
     if isinstance(chosen, Section):
         found[section] = _plain(study, chosen, section)
-    if isinstance(chosen, Images):  # how large pictures may be counts for all of them
+    if section in ("evaluation", "segmentation") and chosen is not None:
+        # How large pictures may be counts for them as for the probing set.
         found[section]["max_pixels"] = study.probing_set.max_pixels
 
 
