@@ -31,7 +31,8 @@ FROM materializations m LEFT JOIN runs r ON r.run = m.run AND r.study = m.study
 WHERE m.study = ?
 """
 _NEWEST = """
-SELECT run, asset, model, layer, min(recorded_at) AS since, count(*) AS n FROM latest WHERE study = ?
+SELECT run, asset, model, layer, min(recorded_at) AS since, count(*) AS n
+FROM latest WHERE study = ?
 GROUP BY run, asset, model, layer ORDER BY since DESC, run, asset, model, layer
 """
 

@@ -4,6 +4,7 @@ A setting added without either fails here.
 """
 
 import copy
+import json
 import typing
 
 import pytest
@@ -260,8 +261,18 @@ def _set(table, name, value):
     place[keys[-1]] = value
 
 
+_KNOWN = {}
+
+
 def _keys(table, folder):
     """What of each product's key the settings decide, by product."""
+    text = str(folder) + json.dumps(table, sort_keys=True)
+    if text not in _KNOWN:
+        _KNOWN[text] = _worked_out(table, folder)
+    return _KNOWN[text]
+
+
+def _worked_out(table, folder):
     study = parse_study(table, folder)
     bench = build_bench(study, folder / "state")
     unit = next(iter(find_units(bench).values()))
