@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 
@@ -14,13 +15,20 @@ from dnd_assets.definitions import build_definitions
 from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
 from dnd_assets.inventory import assumptions, require_models
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Product, now
 from dnd_assets.plan import newest_announced, out_of_date
-from dnd_assets.stage import Stage, Whole, leading_to, whole_version, wholes_of
+from dnd_assets.stage import Stage, Whole, leading_to, record_run, whole_version, wholes_of
+from dnd_assets.standing import Standing
 from dnd_assets.study import Study
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 from resources.lineage_db import Lineage
+
+_NEWEST = """
+SELECT run, study, asset, unit, model, layer, neuron, key, data_version, code_version, status,
+       reason, device
+FROM latest WHERE study = ? AND asset IN (SELECT unnest(?::VARCHAR[]))
+"""
 
 
 class RunFailedError(DndError):
@@ -125,6 +133,7 @@ def run(
     with dg.DagsterInstance.get() as instance:
         due, names = _due(bench, instance, chosen, names)
         if not names:
+            _confirm(bench, chosen, chosen_assets(study, assets), uuid4().hex)
             return Run("", len(chosen), {}, {})
         for name, text in assumptions(bench):
             log(f"assumed, {name}: {text}")
@@ -144,6 +153,7 @@ def run(
     if not result.success:
         raise RunFailedError(_first_cause(result))
     counts = _counts(home, result.run_id)
+    _confirm(bench, chosen, chosen_assets(study, assets), result.run_id)
     return Run(result.run_id, len(keys), counts[False], counts[True], _work(home, result.run_id))
 
 
@@ -171,6 +181,29 @@ def _due(
                 due[name] = due.get(name, set()) | absent
     concerned = {key for keys in due.values() for key in keys}
     return [key for key in everything if key in concerned], [n for n in assets if n in due]
+
+
+def _confirm(bench: Workbench, units: Sequence[Unit], assets: Sequence[str], run: str) -> None:
+    """Record for readers that products stand, which a run found up to date by their keys.
+
+    They see it from the settings that are recorded with runs, which may differ in what decides
+    nothing in the case at hand, such as where the study's folder lies.
+    """
+    other = {
+        (row["run"], row["asset"], row["model"], row["layer"])
+        for row in Standing(bench.lineage, bench.study).others(assets)
+    }
+    if not other:
+        return
+    keys = {"", *(unit.key for unit in units)}
+    rows = bench.lineage.query(_NEWEST, [bench.study.name, sorted({one[1] for one in other})])
+    again = [
+        {**row, "run": run, "reused": True, "seconds": 0.0, "recorded_at": now()}
+        for row in rows
+        if row["unit"] in keys and (row["run"], row["asset"], row["model"], row["layer"]) in other
+    ]
+    record_run(bench, run)
+    bench.lineage.commit({"materializations": again})
 
 
 def _is_news(bench: Workbench, instance: dg.DagsterInstance, product: Product) -> bool:

@@ -32,7 +32,7 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
     Who only reads takes cards from there and adds none.
     """
     return TargetNetworks(
-        models=[TargetModel(**one.model_dump(exclude={"layers"})) for one in study.models],
+        models=[TargetModel(**one.all_but("layers")) for one in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
         reading=reading,

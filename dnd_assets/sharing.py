@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from dnd_assets.files import sha256
-from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import RETRYABLE, Outcome
-from dnd_assets.methods import pooling
 from dnd_assets.paid_pictures import PictureLedger
 from dnd_assets.pictures import Packed
 from dnd_assets.units import Unit
@@ -261,7 +260,6 @@ def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
             "target": bench.targets.fingerprint(model),
             "layer": path,
             "pooling": how,
-            "code": code_version(pooling),
         }
     )
 

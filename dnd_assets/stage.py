@@ -9,7 +9,6 @@ journal and DuckDB, then an announcement that becomes a Dagster event.
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -23,7 +22,8 @@ from typing import Any, ClassVar
 from dnd_assets.batches import with_batch_sizes
 from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.inventory import used_by
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import (
     RETRYABLE,
     UNPARTITIONED,
@@ -119,7 +119,8 @@ class Stage(ABC):
         upstream: assets it reads, of the same unit or unpartitioned.
         wholes: the unpartitioned ones among them.
         uses: resources that compute it, for the interface and for `device`.
-        sources: modules and functions whose code decides the result, besides its own module.
+        sources: of a stage outside this project: what else of its code decides the result; all of
+            its module, and what it uses of this project, counts anyway.
         by_neuron: whether the neuron's index decides the result, besides what the inputs say.
         group: the step that the interface shows it in.
         kinds: tags of the interface: what it is made with.
@@ -162,8 +163,8 @@ class Stage(ABC):
         return {}
 
     def code(self) -> str:
-        """Code version of everything that the stage runs."""
-        return code_version(*self.sources, sys.modules[type(self).__module__])
+        """Code version of everything that `compute` leads to; see `dnd_assets.lineage.code`."""
+        return method_version(type(self), "compute", sources=self.sources)
 
 
 _OF_ONE_LAYER = ("target", "truths")
@@ -336,11 +337,14 @@ class Graph:
         if name in self.seen:
             return self.seen[name]
         study = self.bench.study
-        sql = "SELECT key FROM latest WHERE study = ? AND asset = ?"
-        rows = self.bench.lineage.query(sql, [study.name, name])
-        product = self.bench.lineage.products(row["key"] for row in rows)
+        sql = (
+            "SELECT key, max(recorded_at) AS newest FROM materializations "
+            "WHERE study = ? AND asset = ? GROUP BY key ORDER BY newest DESC, key"
+        )
+        keys = [row["key"] for row in self.bench.lineage.query(sql, [study.name, name])]
+        products = self.bench.lineage.products(keys)
         parameters, weights = wholes_of(self.stages)[name].settings(self.bench)
-        for found in product.values():
+        for found in (products[key] for key in keys if key in products):
             image = found.preimage
             if (image["parameters"], image["weights"]) == (parameters, weights):
                 return found
@@ -648,7 +652,9 @@ def record_run(bench: Workbench, run: str) -> None:
         "run": run,
         "study": name,
         "recorded_at": now(),
-        "definition": canonical(bench.study.model_dump(mode="json")),
+        "definition": canonical(
+            {**bench.study.model_dump(mode="json"), "folder": str(bench.study.folder)}
+        ),
         "versions": canonical({"python": platform.python_version(), **libraries}),
     }
     bench.lineage.commit({"runs": [row]})

@@ -52,6 +52,28 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def chosen(self, *names: str) -> dict[str, Any]:
+        """Some settings by name.
+
+        Raises:
+            ValueError: when there is no such setting; pydantic would leave it out in silence.
+        """
+        for name in names:
+            if name not in type(self).model_fields:
+                close = ", ".join(nearest(name, list(type(self).model_fields)))
+                what = type(self).__name__
+                raise ValueError(f"{what} has no setting {name!r}; nearest: {close}")
+        return self.model_dump(include=set(names))
+
+    def all_but(self, *names: str) -> dict[str, Any]:
+        """All settings without some.
+
+        Raises:
+            ValueError: when there is no such setting.
+        """
+        left = self.chosen(*names).keys()
+        return self.model_dump(exclude=set(left))
+
 
 _Section = TypeVar("_Section", bound=Section)
 
@@ -372,7 +394,7 @@ class Captioner(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The settings of the chosen kind."""
-        return self.model_dump(include=set(_CAPTIONER_OPTIONS[self.kind]))
+        return self.chosen(*_CAPTIONER_OPTIONS[self.kind])
 
 
 _SERVER = (
@@ -511,7 +533,7 @@ class TextToImage(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The settings of the chosen kind."""
-        return self.model_dump(include=set(_PAINTER_OPTIONS[self.kind]))
+        return self.chosen(*_PAINTER_OPTIONS[self.kind])
 
 
 _PAINTER_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -567,7 +589,7 @@ class Clip(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The settings of the chosen kind."""
-        return self.model_dump(include=set(_CLIP_OPTIONS[self.kind]))
+        return self.chosen(*_CLIP_OPTIONS[self.kind])
 
 
 _CLIP_OPTIONS: dict[str, tuple[str, ...]] = {

@@ -152,8 +152,16 @@ class Compute(ConfigurableResource):  # type: ignore[type-arg]
         return f"{kind} ({_processor()})"
 
     def fingerprint(self) -> dict[str, str]:
-        """What may change the last bits of a result: kind of device and precision."""
-        return {"device": self.torch_device().type, "dtype": self.dtype}
+        """What may change the last bits of a result: kind of device and precision.
+
+        A device that is named counts whether this machine has it or not, so that what was made on
+        an accelerator can be planned and read elsewhere.
+        """
+        named = self.device in _DEVICES and self.device != "auto"
+        return {
+            "device": self.device if named else self.torch_device().type,
+            "dtype": self.dtype,
+        }
 
     def in_batches(
         self,

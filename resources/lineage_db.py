@@ -42,6 +42,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     root: str
     _known: set[str] = PrivateAttr(default_factory=set)
+    _preferred: list[str] | None = PrivateAttr(default=None)
     _held: dict[int, duckdb.DuckDBPyConnection] = PrivateAttr(default_factory=dict)
 
     @property
@@ -98,6 +99,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             yield self._held[thread]
             return
         with self._opened() as connection:
+            self._set_preferred(connection)
             self._held[thread] = connection
             try:
                 yield connection
@@ -238,6 +240,21 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         finally:
             lock.release()
 
+    def prefer(self, announced: Sequence[str]) -> None:
+        """Have the view `latest` take products that some runs announced before newer ones.
+
+        Args:
+            announced: what they announced, see `announced_as`.
+        """
+        self._preferred = list(announced)
+        held = self._held.get(threading.get_ident())
+        if held is not None:
+            self._set_preferred(held)
+
+    def _set_preferred(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self._preferred is not None:
+            connection.execute("SET VARIABLE preferred = ?", [self._preferred])
+
     @contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The database for one block, with everything that was journaled before."""
@@ -253,6 +270,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """Nanoseconds, later than every segment: a rebuild repeats commits in their order."""
         latest = max(self._index.segments(), default="0-")  # their numbers have leading zeros
         return max(time.time_ns(), int(latest.partition("-")[0]) + 1)
+
+
+def announced_as(run: str, asset: str, model: str, layer: str) -> str:
+    """What a run announced of an asset and a layer, as the view `latest` knows it."""
+    return "\x1f".join((run, asset, model, layer))
 
 
 def unwritable(root: str, error: OSError) -> LineageError:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,8 +22,8 @@ from PIL.Image import Image
 
 from dnd_assets.errors import DndError, StudyError, nearest, not_found
 from dnd_assets.files import write_atomic
-from dnd_assets.lineage.fingerprint import Json, canonical, code_version, digest
-from resources import networks, published
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import Json, canonical, digest
 from resources.checkpoints import split_revision
 from resources.compute import Compute, load_once
 from resources.model import ModelPart
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Neuron = tuple[str, int]
 """A layer's path and a neuron's index."""
+_READING = ("activations", "maps", "layer_maps", "outputs")
+"""Methods whose code decides what is read from a network."""
 _CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
 
 
@@ -434,7 +435,8 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         identity = {
             "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
             "files": source.content,
-            "code": [source.code, code_version(sys.modules[__name__], networks, published)],
+            "code": [source.code, method_version(type(self), *_READING, "_survey")],
+            **self.compute.fingerprint(),
             "dtype": self.compute.mixed,
             **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
         }
@@ -502,6 +504,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         fingerprint = {
             **known,
             "code": source.code,
+            "reading": method_version(type(self), *_READING),
             "weights": net.weights,
             "transforms": _description(net.transform),
         }

@@ -18,11 +18,8 @@ from dnd_assets.assets.truths import truths_of
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
 from dnd_assets.methods import (
-    bertscore,
     detection,
     label_metrics,
-    painted,
-    pooling,
     presence,
     seeds,
     synthetic,
@@ -165,7 +162,6 @@ class LabelMetrics(Stage):
     wholes = (HeldOutImages(),)
     group = "evaluation"
     kinds = frozenset({"pytorch"})
-    sources = (bertscore, detection, label_metrics, painted, pooling, presence, seeds, synthetic)
     by_neuron = True
 
     def __init__(self, labels: str, *, sentences: bool = False) -> None:
@@ -179,7 +175,7 @@ class LabelMetrics(Stage):
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Q' and the seed of the fresh pictures."""
         chosen = evaluation_of(bench)
-        found = chosen.model_dump(include={"images_per_label", "seed"})
+        found = chosen.chosen("images_per_label", "seed")
         codes = {
             name: [source, own_code(source.partition(":")[0], source, bench.study.folder)]
             for name, source in sorted(chosen.own_metrics.items())
