@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar
 
 from dnd_assets.batches import with_batch_sizes
@@ -119,6 +119,7 @@ class Stage(ABC):
         uses: resources that compute it, for the interface and for `device`.
         sources: modules and functions whose code decides the result, besides its own module.
         by_neuron: whether the neuron's index decides the result, besides what the inputs say.
+        own: what counts of a user's own code that it runs; see `resources.own_code`.
         group: the step that the interface shows it in.
         kinds: tags of the interface: what it is made with.
     """
@@ -129,6 +130,7 @@ class Stage(ABC):
     uses: tuple[str, ...] = ()
     sources: tuple[ModuleType | Callable[..., Any], ...] = ()
     by_neuron: ClassVar[bool] = False
+    own: Mapping[str, Any] = MappingProxyType({})
     group: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
 
@@ -256,9 +258,8 @@ class Graph:
         """What is hashed of each layer's products besides inputs and neuron."""
         if not units:
             return {}
-        common = {
-            "asset": stage.name, "code": stage.code(), "parameters": stage.parameters(self.bench)
-        }  # fmt: skip
+        parameters = stage.parameters(self.bench) | ({"own": dict(stage.own)} if stage.own else {})
+        common = {"asset": stage.name, "code": stage.code(), "parameters": parameters}
         return {
             layer: {**common, "weights": stage.weights(self.bench, of[0])}
             for layer, of in by_layer(units).items()
