@@ -235,7 +235,7 @@ class Graph:
         stage = self.stages[asset]
         asked = [unit for unit in units if (asset, unit) not in self.known]
         inputs = self._versions(stage, asked)
-        recipes = self._recipes(stage, asked)
+        recipes = self.recipes(stage, asked)
         given = stage.given(self.bench, asked) if asked else {}
         keys = {}
         for unit in asked:
@@ -252,9 +252,7 @@ class Graph:
             )
         return {unit: self.known[asset, unit] for unit in units}
 
-    def _recipes(
-        self, stage: Stage, units: Sequence[Unit]
-    ) -> dict[tuple[str, str], dict[str, Any]]:
+    def recipes(self, stage: Stage, units: Sequence[Unit]) -> dict[tuple[str, str], dict[str, Any]]:
         """What is hashed of each layer's products besides inputs and neuron."""
         if not units:
             return {}
@@ -393,9 +391,31 @@ def _compute(
     for unit, outcome in chain(failed.items(), ((one.unit, made) for one, made in computed)):
         group.update(dict.fromkeys(sharers[missing[unit].key], outcome))
         if len(group) >= _COMMIT:
+            _require_same(graph, stage, group, missing)
             yield from recorder.record(group, missing)
             group = {}
+    _require_same(graph, stage, group, missing)
     yield from recorder.record(group, missing)
+
+
+def _require_same(
+    graph: Graph, stage: Stage, units: Iterable[Unit], resolved: Mapping[Unit, Resolved]
+) -> None:
+    """Check that models, own code and settings are those that the products' keys were made of.
+
+    Raises:
+        UpstreamError: when something was changed while the products were computed.
+    """
+    firsts = {(unit.model, unit.layer): unit for unit in units}
+    for layer, recipe in graph.recipes(stage, list(firsts.values())).items():
+        known = resolved[firsts[layer]].recipe
+        other = [name for name in recipe if recipe[name] != known[name]]
+        if other:
+            raise UpstreamError(
+                f"the {' and '.join(other)} of {stage.name} changed while it was computed, so the "
+                "results are not kept: they may be of the old or of the new. Run again; finished "
+                "work is kept."
+            )
 
 
 def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]:

@@ -105,6 +105,8 @@ def on_images(
     Each network sees the images once for all its layers; `what` is what progress calls them.
     """
     for model in dict.fromkeys(unit.model for unit in units):
+        if told := bench.targets.told(model):
+            bench.log(f"{model}: {told}")
         groups = by_layer(unit for unit in units if unit.model == model)
         needs = {layer: images for _, layer in groups}
         found = activations_of(bench, model, needs, f"{model}: {what}")

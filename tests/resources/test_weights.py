@@ -147,7 +147,7 @@ WRAPPED = {
     ),
     "equal twice": (lambda s: {"a": s, "b": copy.deepcopy(s)}, "(equal numbers)"),
     "numpy numbers": (
-        lambda s: {"model": s, "best": np.float64(0.5), "at": np.int64(3), "where": pathlib.Path("x")},
+        lambda s: {"model": s, "best": np.float64(0.5), "at": np.int64(3), "in": pathlib.Path("x")},
         "'model'",
     ),
 }  # fmt: skip
@@ -445,3 +445,38 @@ def test_every_kind_of_tensor_counts_by_its_content(one, other):
 
     assert state_hash(Holder(one)) != state_hash(Holder(other))
     assert state_hash(Holder(one)) == state_hash(Holder(one.clone()))
+
+
+def _classifier(kind, folder):
+    """A classifier around the vision tower of CLIP or SigLIP, and its own last weights."""
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "intermediate_size": 32, "vocab_size": 99}
+    vision = {**sizes, "intermediate_size": 32, "image_size": 32, "patch_size": 8}
+    config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=vision)
+    config.num_labels = 3
+    torch.manual_seed(21)
+    model = getattr(transformers, f"{kind}ForImageClassification")(config).eval()
+    nn.init.normal_(model.classifier.weight)
+    model.save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    transformers.ViTImageProcessor(size=size).save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["Siglip", "CLIP"])
+def test_classifiers_keep_their_head(kind, cpu, tmp_path, photos):
+    model = _classifier(kind, tmp_path)
+    spec = {"name": "net", "source": f"hf:{tmp_path}"}
+    found = TargetNetworks(models=[spec], compute=cpu)
+
+    assert found.units("net", "classifier") == 3
+    rows = found.activations("net", {"classifier": "auto"}, photos[:2])["classifier"]
+
+    net = found._network("net")
+    pixels = torch.stack([net.pixels(photo) for photo in photos[:2]])
+    with torch.inference_mode():
+        expected = model(pixel_values=pixels).logits.numpy()
+    assert np.allclose(rows, expected, rtol=1e-3, atol=1e-4)
+    assert "classifier" in found.final_layers("net")
