@@ -206,4 +206,4 @@ class _Finder:
         return space.spec(fullname) if space is not None and "." in fullname else None
 
 
-sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+sys.meta_path.insert(0, _Finder)

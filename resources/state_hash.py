@@ -88,7 +88,7 @@ def _tensor(name: str, value: Tensor) -> Iterator[bytes | memoryview]:
         yield from _scales(name, value)
     elif value.layout != torch.strided:
         yield f"{value.layout}\n".encode()
-        whole = value.to_sparse_coo().coalesce()
+        whole = value.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
         yield from _tensor(f"{name} indices", whole.indices())
         yield from _tensor(f"{name} values", whole.values())
     else:

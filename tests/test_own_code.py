@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -328,3 +329,17 @@ def test_code_that_changes_while_it_runs_leaves_nothing_behind(colours, labelled
     bench = build_bench(parse_study(table, labelled_copy), labelled_copy / "state")
     rows = bench.lineage.query("SELECT 1 FROM products WHERE asset = 'labels_metrics'")
     assert not list(rows)
+
+
+def test_a_folder_on_the_path_does_not_hide_this_project(tmp_path):
+    (tmp_path / "resources.py").write_text("raise RuntimeError('imported')\n")
+    code = "import dnd_assets, resources.own_places as found; print(found.PROJECT)"
+    path = f"{tmp_path}{os.pathsep}{DOC.parents[1]}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.returncode) == (str(DOC.parents[1]), 0), done.stderr

@@ -96,7 +96,7 @@ def _own(study: Study) -> list[Stage]:
             stage = kind()
         stage.name = f"{name}{LABELS_SUFFIX}"
         stage.own = method.version()
-        stage.compute = _watched(stage.compute, method)  # type: ignore[method-assign]
+        stage.compute = _watched(stage.compute, method)  # type: ignore[assignment, method-assign]
         if stage.name in taken:
             raise StudyError(f"own_methods.{name}: {stage.name} is there already; rename it.")
         found.append(stage)
