@@ -113,15 +113,26 @@ def _folder(spec: ModuleSpec) -> Path | None:
 
 def distributions(top: str) -> list[str]:
     """The installed distributions that bring a top-level module."""
-    key = tuple((place, _changed(place)) for place in sys.path)
-    if key not in _known:
-        _known.clear()
-        _known[key] = {k: sorted(set(v)) for k, v in packages_distributions().items()}
-    return _known[key].get(top, [])
+    _look_again()
+    if not _known:
+        found = packages_distributions()
+        _known.update({name: sorted(set(some)) for name, some in found.items()})
+    return _known.get(top, [])
 
 
 packages_distributions = importlib.metadata.packages_distributions
-_known: dict[tuple[tuple[str, int], ...], dict[str, list[str]]] = {}
+_known: dict[str, list[str]] = {}
+_releases: dict[str, tuple[str, bool, str]] = {}
+_looked_at: list[tuple[tuple[str, int], ...]] = [()]
+
+
+def _look_again() -> None:
+    """Forget what is installed when a folder of packages has changed."""
+    now = tuple((place, _changed(place)) for place in sys.path)
+    if _looked_at[0] != now:
+        _looked_at[0] = now
+        _known.clear()
+        _releases.clear()
 
 
 def _changed(place: str) -> int:
@@ -139,7 +150,7 @@ def package_versions(tops: Iterable[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for top in sorted(set(tops) - set(sys.stdlib_module_names) - set(OURS)):
-        names = distributions(top) or _by_name(top)
+        names = _by_name(top) or distributions(top)
         for name in names:
             found[name] = _version(name, top)
         if not names and (content := _content(top)):
@@ -148,23 +159,35 @@ def package_versions(tops: Iterable[str]) -> dict[str, str]:
 
 
 def _by_name(top: str) -> list[str]:
-    """The distribution called after a module, where no list of files tells."""
-    try:
-        return [importlib.metadata.distribution(top).metadata["Name"] or top]
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return []
+    """The distribution that is called as its module is, as most are; looking in all takes long."""
+    _look_again()
+    if top not in _releases:
+        try:
+            _releases[top] = _release(top)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            return []
+    return [top]
 
 
 def _version(name: str, top: str) -> str:
-    one = importlib.metadata.distribution(name)
-    if one.read_text("direct_url.json") is None:
-        return one.version
+    _look_again()
+    if name not in _releases:
+        _releases[name] = _release(name)
+    number, published, files = _releases[name]
+    if published:
+        return number
     spec = _spec(top)
     if spec is not None and spec.origin and not is_system(str(Path(spec.origin).resolve())):
-        return f"{one.version} {_content(top)}"
+        return f"{number} {_content(top)}"
+    return f"{number} {files}"
+
+
+def _release(name: str) -> tuple[str, bool, str]:
+    """Version of a distribution, whether it is a published one, and what its files are."""
+    one = importlib.metadata.distribution(name)
     lines = (one.read_text("RECORD") or "").splitlines()
-    kept = sorted(line for line in lines if ".dist-info/" not in line and "__pycache__" not in line)
-    return f"{one.version} {digest(kept)[:12]}"
+    kept = [one for one in lines if ".dist-info/" not in one and "__pycache__" not in one]
+    return one.version, one.read_text("direct_url.json") is None, digest(sorted(kept))[:12]
 
 
 def _content(top: str) -> str:
