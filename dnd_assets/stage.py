@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar
 
 from dnd_assets.batches import with_batch_sizes
@@ -122,6 +122,7 @@ class Stage(ABC):
         sources: of a stage outside this project: what else of its code decides the result; all of
             its module, and what it uses of this project, counts anyway.
         by_neuron: whether the neuron's index decides the result, besides what the inputs say.
+        own: what counts of a user's own code that it runs; see `resources.own_code`.
         group: the step that the interface shows it in.
         kinds: tags of the interface: what it is made with.
     """
@@ -132,6 +133,7 @@ class Stage(ABC):
     uses: tuple[str, ...] = ()
     sources: tuple[ModuleType | Callable[..., Any], ...] = ()
     by_neuron: ClassVar[bool] = False
+    own: Mapping[str, Any] = MappingProxyType({})
     group: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
 
@@ -278,7 +280,7 @@ class Graph:
         stage = self.stages[asset]
         asked = [unit for unit in units if (asset, unit) not in self.known]
         inputs = self._versions(stage, asked)
-        recipes = self._recipes(stage, asked)
+        recipes = self.recipes(stage, asked)
         given = stage.given(self.bench, asked) if asked else {}
         keys = {}
         for unit in asked:
@@ -295,15 +297,12 @@ class Graph:
             )
         return {unit: self.known[asset, unit] for unit in units}
 
-    def _recipes(
-        self, stage: Stage, units: Sequence[Unit]
-    ) -> dict[tuple[str, str], dict[str, Any]]:
+    def recipes(self, stage: Stage, units: Sequence[Unit]) -> dict[tuple[str, str], dict[str, Any]]:
         """What is hashed of each layer's products besides inputs and neuron."""
         if not units:
             return {}
-        common = {
-            "asset": stage.name, "code": stage.code(), "parameters": stage.parameters(self.bench)
-        }  # fmt: skip
+        parameters = stage.parameters(self.bench) | ({"own": dict(stage.own)} if stage.own else {})
+        common = {"asset": stage.name, "code": stage.code(), "parameters": parameters}
         return {
             layer: {**common, "weights": stage.weights(self.bench, of[0])}
             for layer, of in by_layer(units).items()
@@ -440,9 +439,31 @@ def _compute(
     for unit, outcome in chain(failed.items(), ((one.unit, made) for one, made in computed)):
         group.update(dict.fromkeys(sharers[missing[unit].key], outcome))
         if len(group) >= _COMMIT:
+            _require_same(graph, stage, group, missing)
             yield from recorder.record(group, missing)
             group = {}
+    _require_same(graph, stage, group, missing)
     yield from recorder.record(group, missing)
+
+
+def _require_same(
+    graph: Graph, stage: Stage, units: Iterable[Unit], resolved: Mapping[Unit, Resolved]
+) -> None:
+    """Check that models, own code and settings are those that the products' keys were made of.
+
+    Raises:
+        UpstreamError: when something was changed while the products were computed.
+    """
+    firsts = {(unit.model, unit.layer): unit for unit in units}
+    for layer, recipe in graph.recipes(stage, list(firsts.values())).items():
+        known = resolved[firsts[layer]].recipe
+        other = [name for name in recipe if recipe[name] != known[name]]
+        if other:
+            raise UpstreamError(
+                f"the {' and '.join(other)} of {stage.name} changed while it was computed, so the "
+                "results are not kept: they may be of the old or of the new. Run again; finished "
+                "work is kept."
+            )
 
 
 def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]:

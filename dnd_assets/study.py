@@ -198,6 +198,8 @@ class Model(Section):
             model may be pinned, `hf:org/name@revision`.
         weights: a safetensors file (or a checkpoint that loads with `weights_only=True`); it may
             have another number of classes than the architecture has by default.
+        weights_key: where in that file they stand (`state_dict_ema`, `student`), where a training
+            checkpoint holds several sets that fit.
         categories: a text file with the names of its classes, one a line in the order of the
             outputs, or as `categories_places365.txt`; None takes those that the source knows.
         layers: what to label in it.
@@ -206,6 +208,7 @@ class Model(Section):
     name: str = Field(min_length=1)
     source: str
     weights: str | None = None
+    weights_key: str | None = Field(default=None, min_length=1)
     categories: str | None = Field(default=None, min_length=1)
     layers: list[Layer] = Field(min_length=1)
 

@@ -49,6 +49,14 @@ def load_once(key: Hashable, load: Callable[[], T]) -> T:
         return made
 
 
+def rename_loaded(key: Hashable, name: Hashable) -> None:
+    """Keep under another key from now on what was loaded under one."""
+    with _loading:
+        if key in _loaded and key != name:
+            _loaded[name] = _loaded.pop(key)
+            _sizes[name] = _sizes.get(key, 0)
+
+
 def limit_models(gigabytes: float | None) -> None:
     """How much memory models may take from now on; what exceeds it leaves at once.
 

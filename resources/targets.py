@@ -4,11 +4,10 @@
 fingerprint and its layers, is kept as a card, so that a later run need not load it to know.
 """
 
-import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -19,6 +18,7 @@ import numpy as np
 from dagster import ConfigurableResource, ResourceDependency
 from numpy.typing import NDArray
 from PIL.Image import Image
+from pydantic import PrivateAttr
 
 from dnd_assets.errors import DndError, StudyError, nearest, not_found
 from dnd_assets.files import write_atomic
@@ -26,9 +26,20 @@ from dnd_assets.lineage.code import method_version
 from dnd_assets.lineage.fingerprint import Json, canonical, digest
 from resources.checkpoints import split_revision
 from resources.compute import Compute, load_once
+from resources.loaded import rename_loaded
 from resources.model import ModelPart
-from resources.networks import Network, Source, TargetModel, find_source, source_part
+from resources.networks import (
+    Network,
+    Source,
+    TargetModel,
+    find_source,
+    in_float32,
+    source_part,
+)
+from resources.own_notes import check_repeatable, read_note, write_note
+from resources.own_places import plain_name
 from resources.progress import Progress
+from resources.state_hash import behaviour_hash, state_hash
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -84,10 +95,12 @@ class Card:
     Attributes:
         fingerprint: everything about it that may change an activation.
         layers: its modules, as a forward pass shows them.
+        told: what was done to the weights of a file before they were put in.
     """
 
     fingerprint: dict[str, Json]
     layers: tuple[LayerInfo, ...]
+    told: str = ""
 
     @classmethod
     def read(cls, file: Path) -> "Card | None":
@@ -98,7 +111,8 @@ class Card:
                 {**one, "shape": None if one["shape"] is None else tuple(one["shape"])}
                 for one in table["layers"]
             )
-            return cls(table["fingerprint"], tuple(LayerInfo(**one) for one in layers))
+            infos = tuple(LayerInfo(**one) for one in layers)
+            return cls(table["fingerprint"], infos, str(table.get("told", "")))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -119,6 +133,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
     cards: str | None = None
     reading: bool = False
     compute: ResourceDependency[Compute]
+    _given: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def layers(self, model: str) -> list[LayerInfo]:
         """Every module of a network with its number of units, from one pass of a blank picture.
@@ -332,7 +347,13 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
     def fingerprint(self, model: str) -> dict[str, Json]:
         """Everything about a network that may change an activation; its place on disk does not."""
-        return self._card(model).fingerprint
+        found = self._card(model).fingerprint
+        self._given[model] = digest(found)
+        return found
+
+    def told(self, model: str) -> str:
+        """What was done to the weights of a file before they were put in; empty for nothing."""
+        return self._card(model).told
 
     def categories(self, model: str) -> list[str] | None:
         """Names of the outputs of the last layer, in order; None if they are not known."""
@@ -404,7 +425,19 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         raise not_found("model", model, [spec.name for spec in self.models])
 
     def _network(self, model: str) -> Network:
-        return self._load(model, find_source(self._spec(model), self.base))
+        """The network, which is the one that its fingerprint was made from.
+
+        Raises:
+            StudyError: when it is another one than was met before, or than a result is made for.
+        """
+        card = self._card(model)
+        net = self._load(model, find_source(self._spec(model), self.base))
+        found = {"weights": net.weights, "behaviour": net.behaviour}
+        known = {name: card.fingerprint.get(name, "") for name in found}
+        other = [name for name in found if found[name] != known[name]]
+        if other or self._given.get(model, digest(card.fingerprint)) != digest(card.fingerprint):
+            raise _another_network(model, other)
+        return net
 
     def _channels_last(self, spec: TargetModel) -> bool:
         """Networks of well-kept libraries bear channels-last memory; others may call `view`."""
@@ -418,40 +451,68 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         def load() -> Network:
             net = source.build()
-            net.weights = _state_hash(net.module)
-            net.module.to(device, torch.float32).eval().requires_grad_(requires_grad=False)
+            net.weights = state_hash(net.module)
+            net.behaviour = behaviour_hash(net.module) if source.own else ""
+            net.module.to(device).eval().requires_grad_(requires_grad=False)
+            net = in_float32(net, _blank(net).to(device))
             if last:
                 net.module.to(memory_format=torch.channels_last)
             return net
 
-        key = (spec.source, spec.weights, self.base, source.content, str(device), last)
-        return load_once(("target", *key), load)
+        return load_once(self._key(spec, source), load)
+
+    def _key(self, spec: TargetModel, source: Source) -> Hashable:
+        """What a loaded network is known by in this process."""
+        own = source.own and digest(source.own.version(read_note(self.cards, source)))
+        key = (spec.source, spec.weights, spec.weights_key, self.base, source.content, own)
+        return "target", *key, str(self.compute.torch_device()), self._channels_last(spec)
 
     def _card(self, model: str) -> Card:
         """What is known of a network; it is loaded only when nobody has met it before."""
         spec = self._spec(model)
         source = find_source(spec, self.base)
+
+        def learn() -> Card:
+            identity = self._identity(spec, source)
+            card = self._kept(digest(identity))
+            if card is None:
+                net = self._load(model, source)
+                if source.own is not None:
+                    self._note(spec, source, net)
+                    identity = self._identity(spec, source)
+                card = self._survey(net, identity, source)
+                if self.cards and not self.reading:
+                    file = Path(self.cards) / f"{digest(identity)}.json"
+                    write_atomic(file, canonical(asdict(card)).encode())
+            return load_once(("card", digest(identity)), lambda: card)
+
+        return load_once(("card", digest(self._identity(spec, source))), learn)
+
+    def _note(self, spec: TargetModel, source: Source, net: Network) -> None:
+        """Keep what a network's own code was seen to use, which is part of what it is known by."""
+        if spec.weights is None:
+            check_repeatable(net, source)
+        before = self._key(spec, source)
+        if not self.reading:
+            write_note(self.cards, source, net.seen)
+        rename_loaded(before, self._key(spec, source))
+
+    def _kept(self, name: str) -> Card | None:
+        return Card.read(Path(self.cards) / f"{name}.json") if self.cards else None
+
+    def _identity(self, spec: TargetModel, source: Source) -> dict[str, Json]:
+        """What a network is known by without loading it."""
         kind, _, rest = spec.source.partition(":")
-        identity = {
+        own = source.own and source.own.version(read_note(self.cards, source))
+        return {
             "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
             "files": source.content,
-            "code": [source.code, method_version(type(self), *_READING, "_survey")],
+            "code": method_version(type(self), *_READING, "_survey"),
             **self.compute.fingerprint(),
             "dtype": self.compute.mixed,
             **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
+            **({"own": own} if own else {}),
         }
-        name = digest(identity)
-
-        def learn() -> Card:
-            file = Path(self.cards) / f"{name}.json" if self.cards else None
-            card = Card.read(file) if file else None
-            if card is None:
-                card = self._survey(self._load(model, source), identity, source)
-                if file and not self.reading:
-                    write_atomic(file, canonical(asdict(card)).encode())
-            return card
-
-        return load_once(("card", name), learn)
 
     def _check_neurons(self, model: str, wanted: Mapping[str, Sequence[int]]) -> None:
         for path, neurons in wanted.items():
@@ -500,17 +561,17 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         modules = {path: module for path, module in net.module.named_modules() if path}
         shapes = self._forward(net, blank, dict.fromkeys(modules, lambda out: out))
         layers = [_info(path, module, shapes.get(path), net) for path, module in modules.items()]
-        known = {name: value for name, value in identity.items() if name != "files"}
+        known = {name: identity[name] for name in identity if name not in ("files", "code")}
         fingerprint = {
             **known,
-            "code": source.code,
             "reading": method_version(type(self), *_READING),
             "weights": net.weights,
+            **({"behaviour": net.behaviour} if source.own else {}),
             "transforms": _description(net.transform),
         }
         if getattr(net.module, "transform_input", False):
             fingerprint["transform_input"] = True  # no parameter tells it
-        return Card(fingerprint, tuple(layers))
+        return Card(fingerprint, tuple(layers), net.told)
 
 
 def _unpinned(kind: str, rest: str) -> str:
@@ -561,6 +622,7 @@ def captured(
                 values = tensor_of(output)
             except StudyError:
                 return
+            values = values.dequantize() if values.is_quantized else values
             found[path] = readers[path](_channels_first(values, square))
 
         return read
@@ -629,21 +691,17 @@ def _is_square(number: int) -> bool:
     return number >= 0 and math.isqrt(number) ** 2 == number
 
 
-def _state_hash(module: "nn.Module") -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
-    import torch
-
-    hashed = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            hashed.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            hashed.update(
-                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-            )
-    return hashed.hexdigest()
+def _another_network(model: str, other: Sequence[str]) -> StudyError:
+    what = f" (its {' and its '.join(other)} differ)" if other else " (its files or code changed)"
+    return StudyError(
+        f"network {model!r} is not the one that its results are made for{what}, so nothing of it "
+        "is kept. Where you have just changed it, run again; where you have not, its factory gives "
+        "another network each time: seed it, or save its state_dict() and name it in `weights`."
+    )
 
 
 def _description(transform: Any) -> str:
     """A transform in words, without addresses in memory."""
     config = getattr(transform, "config", None)
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(config if config is not None else transform))
+    told = str(config if config is not None else transform)
+    return plain_name(re.sub(r" at 0x[0-9a-fA-F]+", "", told))

@@ -130,6 +130,8 @@ def on_images(
     log, unless that is so of most images.
     """
     for model in dict.fromkeys(unit.model for unit in units):
+        if told := bench.targets.told(model):
+            bench.log(f"{model}: {told}")
         groups = by_layer(unit for unit in units if unit.model == model)
         needs = {layer: images for _, layer in groups}
         found = activations_of(bench, model, needs, f"{model}: {what}")
