@@ -258,9 +258,10 @@ def scan_listing(
     max_pixels: int,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    code: str = "",
 ) -> Manifest:
     """As `scan`, of a listing: folders and special files that cannot be read are set aside, too."""
-    manifest = scan(found.files, max_pixels, cache, advance)
+    manifest = scan(found.files, max_pixels, cache, advance, code)
     folders = [
         ImageFile(shown_name(one.path), quarantined=f"folder cannot be read: {one.detail}")
         for one in found.skipped

@@ -562,7 +562,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         shapes = self._forward(net, blank, dict.fromkeys(modules, lambda out: out))
         layers = [_info(path, module, shapes.get(path), net) for path, module in modules.items()]
         known = {name: identity[name] for name in identity if name not in ("files", "code")}
-        fingerprint = {
+        fingerprint: dict[str, Json] = {
             **known,
             "reading": method_version(type(self), *_READING),
             "weights": net.weights,
@@ -570,7 +570,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             "transforms": _description(net.transform),
         }
         if getattr(net.module, "transform_input", False):
-            fingerprint["transform_input"] = True  # no parameter tells it
+            fingerprint |= {"transform_input": True}  # no parameter tells it
         return Card(fingerprint, tuple(layers), net.told)
 
 

@@ -281,7 +281,7 @@ def report(
     if heat_maps:  # they are kept in the state folder
         made = write(asking(chosen, log))
     else:
-        with reading(chosen, log) as bench:
+        with reading(chosen, log=log) as bench:
             made = write(bench)
     for line in made.told:
         out.print(f"  {line}", markup=False)
