@@ -21,7 +21,7 @@ from dnd_assets.home import dagster_home
 from dnd_assets.study import embedded_studies
 
 _PYTHON = sys.executable
-_ORDERLY_S = 0.5
+_ORDERLY_S = 0.3
 """Seconds that the servers and their runs have to end in order."""
 _NOT_FOR_USERS = "ignore:Function `dev_command` is superseded"
 
@@ -71,10 +71,13 @@ def serve(
     ]  # fmt: skip
     _mark(log)
     try:
-        status = _until_it_ends(command, environment, home)
+        with stopping.noting(lambda: None, lambda: _mark(log)):
+            try:
+                status = _until_it_ends(command, environment, home)
+            finally:
+                _mark(log)
     finally:
         atlases.shutdown()
-        _mark(log)
     if not stopping.requested():
         log(
             f"the web interface ended by itself (status {status}): one of its processes failed or "

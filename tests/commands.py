@@ -14,6 +14,8 @@ from resources.lineage_db import Lineage
 
 OPEN = {"NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"}
 """Statuses of runs that go on."""
+HELD = OPEN - {"QUEUED"}
+"""Statuses of runs that a process makes; the daemon begins the others when it is there again."""
 _LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
 } }"""

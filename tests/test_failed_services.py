@@ -1,5 +1,6 @@
 """A service that fails fails the run; nothing good is displaced; nothing is begun without it."""
 
+import shutil
 import socket
 
 import dagster as dg
@@ -30,10 +31,10 @@ def web():
     server.stop()
 
 
-@pytest.fixture
-def project(tmp_path, clip_folder, web, one_thread):
-    """A project whose summariser is a server, labelled, and how to write its study anew."""
-    web.clear()
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, clip_folder, web, one_thread):
+    """A project whose summariser is a server, labelled once, and how to write its study anew."""
+    place = tmp_path_factory.mktemp("served")
     web.expect_request("/v1/chat/completions").respond_with_handler(_answer)
 
     def write(url="", **settings):
@@ -44,12 +45,25 @@ def project(tmp_path, clip_folder, web, one_thread):
             "api_key_env": "",
         }
         summariser = {**server, "max_retries": 0, **settings}
-        return light.project(tmp_path, clip_folder, summariser=summariser)
+        return light.project(place, clip_folder, summariser=summariser)
 
     folder = write()
     result = dnd(folder, "run")
     assert result.exit_code == 0, (result.output, result.exception)
+    shutil.copytree(folder / "state", folder / "saved")
     return folder, write
+
+
+@pytest.fixture
+def project(labelled, web):
+    """The same, as it was when it had just been labelled."""
+    folder, write = labelled
+    shutil.rmtree(folder / "state")
+    shutil.copytree(folder / "saved", folder / "state")
+    web.clear()
+    web.expect_request("/v1/chat/completions").respond_with_handler(_answer)
+    write()
+    return labelled
 
 
 def _closed():
