@@ -65,7 +65,10 @@ def claim(instance: dg.DagsterInstance, run_id: str) -> None:
 
 @contextmanager
 def cancelled_when_stopped(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Within the block, a run of this process is recorded as cancelled when it is stopped."""
+    """Within the block, a run of this process is recorded as cancelled when it is stopped.
+
+    Whether signals are watched for is for the process to decide: a notebook's are its own.
+    """
 
     def run() -> DagsterRun | None:
         found = instance.get_run_by_id(run_id)
@@ -81,7 +84,6 @@ def cancelled_when_stopped(instance: dg.DagsterInstance, run_id: str) -> Iterato
         if found is not None:
             instance.report_run_canceled(found, f"Process {os.getpid()} was stopped.")
 
-    stopping.watch()
     with stopping.noting(canceling, cancelled):
         try:
             yield

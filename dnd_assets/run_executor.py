@@ -7,6 +7,7 @@ when it is told to.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import dagster as dg
@@ -15,6 +16,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 
+from dnd_assets import stopping
 from dnd_assets.dead_runs import cancelled_when_stopped, claim, fail_dead_runs
 
 Preflight = Callable[[Sequence[str], Mapping[str, str]], None]
@@ -35,6 +37,8 @@ class StoppableExecutor(InProcessExecutor):
         instance, run = plan_context.instance, plan_context.dagster_run
         claim(instance, run.run_id)
         fail_dead_runs(instance, plan_context.log.warning)
+        if multiprocessing.parent_process() is not None:  # a process made for this run alone
+            stopping.watch()
         with cancelled_when_stopped(instance, run.run_id):
             layer = plan_context.job.get_definition().asset_layer
             asked = run.asset_selection or layer.selected_asset_keys
