@@ -83,7 +83,7 @@ def serve(
             f"the web interface ended by itself (status {status}): one of its processes failed or "
             "was killed. Start it again: finished work is kept."
         )
-    return status
+    return status or 1
 
 
 def _mark(log: Callable[[str], None]) -> None:

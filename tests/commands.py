@@ -135,7 +135,7 @@ class Interface:
         self.process = start(folder, "ui", "--port", port)
         self.group = 0
 
-    def ready(self, seconds: float = 300.0) -> bool:
+    def ready(self, seconds: float = 900.0) -> bool:
         """Whether it answers, with the study's jobs, in time."""
         if not wait_for(self._has_jobs, seconds, self.process):
             return False

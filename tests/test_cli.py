@@ -283,5 +283,6 @@ def test_the_interface_serves_the_active_study(
     environment = {
         "DND_HOME": str(tmp_path), "DND_STUDY": inherited, "DAGSTER_HOME": str(tmp_path / "dagster")
     }  # fmt: skip
-    assert CliRunner().invoke(app, ["ui", *given], env=environment).exit_code == 0
+    told = CliRunner().invoke(app, ["ui", *given], env=environment)
+    assert told.exit_code == 1, "it ended, and nobody had asked for that"
     assert Path(started["DND_STUDY"]).name == served
