@@ -91,7 +91,7 @@ def _preflight(
     tags: Mapping[str, str],
 ) -> None:
     """Refuse a run from the interface that could not end well; `tags` name its partitions."""
-    one = tags.get("dagster/partition")
+    one = tags.get("dagster/partition", "")
     first = tags.get("dagster/asset_partition_range_start", one)
     last = tags.get("dagster/asset_partition_range_end", one)
     keys = list(partitions.get_partition_keys())
