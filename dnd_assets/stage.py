@@ -382,7 +382,8 @@ def materialize(
         UpstreamError: when inputs have not been materialized.
     """
     bench = graph.bench
-    with bench.lineage.exclusive(bench.log):
+    doing = f"run {run[:8]} of {bench.study.name}: {stage.name}"
+    with bench.lineage.exclusive(bench.log, doing):
         with bench.lineage.connect():
             record_run(bench, run)
             graph.forget(stage.name, units)
@@ -581,10 +582,15 @@ class _Recorder:
             unit: self._materialization(unit, product, versions[unit], reused, share)
             for unit, product in products.items()
         }
+        failed = [unit for unit, record in records.items() if record.status in RETRYABLE]
+        kept = self._settled(failed)
         self._bench.lineage.commit(
             {
                 "products": [] if reused else [one.row() for one in products.values()],
-                "materializations": [record.row() for record in records.values()],
+                "materializations": [
+                    record.row() for unit, record in records.items() if unit.key not in kept
+                ],
+                "failures": [records[unit].failure_row() for unit in failed],
             }
         )
         self._since = time.monotonic()
@@ -592,6 +598,22 @@ class _Recorder:
         return [
             Announcement(unit, product, records[unit], peak) for unit, product in products.items()
         ]
+
+    def _settled(self, units: Sequence[Unit]) -> set[str]:
+        """Keys of those units that have a product already which is no failure of a service.
+
+        It stays the newest: what a service could not give displaces nothing.
+        """
+        if not units:
+            return set()
+        sql = (
+            "SELECT DISTINCT unit FROM materializations WHERE study = ? AND asset = ? "
+            "AND unit IN (SELECT unnest(?::VARCHAR[])) "
+            "AND status NOT IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        keys = [unit.key for unit in units]
+        asked = [self._bench.study.name, self._stage.name, keys, sorted(RETRYABLE)]
+        return {row["unit"] for row in self._bench.lineage.query(sql, asked)}
 
     def _materialization(
         self, unit: Unit, product: Product, version: str, reused: bool, seconds: float

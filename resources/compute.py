@@ -22,13 +22,10 @@ from resources.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["GPU_POOL", "Compute", "_loaded", "in_order", "load_once", "whole_batches"]
+__all__ = ["Compute", "_loaded", "in_order", "load_once", "whole_batches"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-GPU_POOL: Final = "gpu"
-"""Dagster pool of the stages that run models; its limit keeps them from sharing one card."""
 
 _DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 _DTYPES: Final = ("float32", "bfloat16", "float16")

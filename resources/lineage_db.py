@@ -61,10 +61,14 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         return Path(self.root) / "journal"
 
     @contextmanager
-    def exclusive(self, log: Callable[[str], None]) -> Iterator[None]:
+    def exclusive(self, log: Callable[[str], None], who: str = "") -> Iterator[None]:
         """Hold the right to compute: two runs on one state folder wait for one another.
 
         The kernel frees the lock when its owner ends in any way, so a dead run never blocks.
+
+        Args:
+            log: told whom this process waits for, if it has to.
+            who: what the owner does, for those who wait.
         """
         lock = FileLock(Path(self.root) / "compute.lock")
         owner = Path(self.root) / "compute.owner"
@@ -74,12 +78,12 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         except OSError as error:
             if not isinstance(error, Timeout):
                 raise unwritable(self.root, error) from error
-            who = owner.read_text() if owner.is_file() else "another run"
-            log(f"waiting for {who}, which is computing on {self.root}")
+            other = owner.read_text() if owner.is_file() else "another run"
+            log(f"waiting for {other}, which is computing on {self.root}")
             lock.acquire()
         try:
             with suppress(OSError):  # it only helps others to say whom they wait for
-                owner.write_text(f"process {os.getpid()}")
+                owner.write_text(f"process {os.getpid()}" + (f" ({who})" if who else ""))
             yield
         finally:
             lock.release()

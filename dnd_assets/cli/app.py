@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dnd_assets import stopping
 from dnd_assets.cli.console import Console
 from dnd_assets.completion import study_names
 from dnd_assets.errors import DndError
@@ -96,10 +97,28 @@ def show_what_stands(lineage: Lineage, study: Study, assets: Sequence[str] | Non
 
 
 def main() -> None:
-    """Entry point: errors raised on purpose become a message and exit status 2."""
+    """Entry point: errors raised on purpose become a message and exit status 2 or 3.
+
+    Ctrl-C, SIGTERM and a closed terminal end any command with exit status 130.
+    """
+    stopping.install()
     garbage.set_threshold(50_000)  # imports leave none; looking for it costs a tenth
     try:
         app(standalone_mode=True)
     except DndError as error:
+        _end_if_stopped()
         err.print(f"dnd: {error}", style="red", markup=False)
-        sys.exit(2)
+        sys.exit(error.exit_status)
+    except SystemExit as error:
+        if error.code:
+            _end_if_stopped()
+        raise
+    except BaseException:
+        _end_if_stopped()
+        raise
+
+
+def _end_if_stopped() -> None:
+    """What ends in any wrong way after a signal ends because of it."""
+    if stopping.was_stopped():
+        stopping.finish()

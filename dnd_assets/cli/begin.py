@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -111,7 +112,7 @@ def ui(
 
     home = state_folder()
     out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}")
-    raise typer.Exit(serve(home, port, study))
+    raise typer.Exit(serve(home, port, study, partial(err.print, markup=False)))
 
 
 @app.command()

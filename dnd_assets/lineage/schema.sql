@@ -25,6 +25,12 @@ CREATE TABLE IF NOT EXISTS materializations (
 );
 COMMENT ON TABLE materializations IS 'Each product announced for a unit by a run; reused tells whether it was computed there.';
 
+CREATE TABLE IF NOT EXISTS failures (
+  run VARCHAR, study VARCHAR, asset VARCHAR, unit VARCHAR, key VARCHAR, status VARCHAR,
+  reason VARCHAR, recorded_at VARCHAR
+);
+COMMENT ON TABLE failures IS 'Units for which a run got nothing from a service, or had no budget left: asked for again by the next run. They are no materialization of a unit that has a product already, so that this one stays the newest.';
+
 CREATE TABLE IF NOT EXISTS artefacts (
   hash VARCHAR PRIMARY KEY, file VARCHAR, kind VARCHAR, bytes BIGINT, recorded_at VARCHAR
 );
