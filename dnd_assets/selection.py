@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnd_assets.errors import not_found
-from dnd_assets.study import Role, Study
+from dnd_assets.study import Model, Role, Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.compute import Compute
+from resources.declared_layout import DeclaredLayout
 from resources.networks import TargetModel
 from resources.targets import LayerInfo, TargetNetworks
 
@@ -29,11 +30,16 @@ def compute_of(study: Study, role: Role | None = None) -> Compute:
 def target_networks(study: Study, home: Path) -> TargetNetworks:
     """The study's networks, none loaded yet; their cards are kept in the state folder."""
     return TargetNetworks(
-        models=[TargetModel(**one.model_dump(exclude={"layers"})) for one in study.models],
+        models=[_target(one) for one in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
         compute=compute_of(study, "target"),
     )
+
+
+def _target(model: Model) -> TargetModel:
+    said = [DeclaredLayout(path=one.path, **one.declared) for one in model.layers if one.declared]
+    return TargetModel(**model.model_dump(exclude={"layers"}), layouts=said)
 
 
 def layers_with_units(targets: TargetNetworks, model: str) -> dict[str, LayerInfo]:
@@ -53,6 +59,8 @@ def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
         known = layers_with_units(targets, model.name)
         for layer in model.layers:
             if layer.path not in known:
+                if layer.path in {one.path for one in targets.layers(model.name)}:
+                    targets.units(model.name, layer.path)  # raises, and says why it has none
                 advice = f"`dnd layers {model.name}` lists them."
                 raise not_found(f"layer of {model.name!r}", layer.path, known, advice)
             count = known[layer.path].units or 0

@@ -30,7 +30,7 @@ from dnd_assets.files import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest
 from dnd_assets.lineage.records import CONCEPT_MASKS, Product, artefact_row
 from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods import network_dissection, pooling
+from dnd_assets.methods import layer_axes, network_dissection, pooling
 from dnd_assets.methods import regions as of_regions
 from dnd_assets.methods import view as of_view
 from dnd_assets.methods.compositions import Booleans
@@ -356,12 +356,13 @@ def _usable(thresholds: Arrays) -> NDArray[np.float32]:
 
 
 def map_provider(bench: Workbench, model: str, layer: str) -> str:
-    """Hash of what decides the maps of a layer: network and layer; how it is pooled does not."""
+    """Hash of what decides the maps of a layer: network, layer and layout; how it is pooled does not."""
     return bench.lineage.provider(
         {
             "target": bench.targets.fingerprint(model),
             "layer": layer,
-            "code": code_version(pooling),
+            "layout": bench.targets.layout(model, layer),
+            "code": code_version(pooling, layer_axes),
         }
     )
 

@@ -1,0 +1,451 @@
+"""Which axes of each layer's output are channels, rows, columns and tokens: known or tested.
+
+Channels are known from the type and width of the module that gives or takes a tensor. Places are
+tested by moving a bright patch over the picture (`dnd_assets.methods.moving_patch`); a layer whose
+change tells nothing, such as an attention that mixes all places, takes them from the layer that it
+reads from, lies in, or is a copy of. Where neither settles it there is no map, and where the
+channels are not known there are no units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from torch import nn
+
+from dnd_assets.methods.layer_axes import Layout
+from dnd_assets.methods.moving_patch import Followed, Verdict, followed
+from resources.layer_types import (
+    Prefix,
+    channel_axis,
+    input_axis,
+    keeps_layout,
+    keeps_places,
+    prefix_of,
+)
+from resources.survey import Change, Seen, Survey
+
+Grid = tuple[int, int]
+_MOST_UNKNOWN: Final = 8
+_DECLARE: Final = "say in [[models.layers]] what its axes are: layout, grid, prefix_tokens"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of one layer.
+
+    Attributes:
+        layout: how its output is read; None where it has no units.
+        known: how that is known, in a few words.
+        reason: why there are no units, or no map.
+        verdict: what moving the patch showed.
+    """
+
+    layout: Layout | None
+    known: str = ""
+    reason: str = ""
+    verdict: Verdict = Verdict.OPEN
+
+
+class Layouts:
+    """The layouts of a network's layers, from a survey."""
+
+    def __init__(self, module: nn.Module, survey: Survey) -> None:
+        self.modules = dict(module.named_modules())
+        self.seen = survey.seen
+        self.pixels = survey.pixels[1:]
+        self._groups = self._tensors()
+        self._channels = self._known_channels()
+        self._maps = self._map_sizes()
+
+    def all(self) -> dict[str, Found]:
+        """By path, every layer that ran; first those that tell themselves, then the others."""
+        found = {path: self._own(path, one) for path, one in self.seen.items()}
+        for path in sorted(found, key=lambda path: self.seen[path].order):
+            if _open(found[path]):
+                found[path] = self._taken_over(path, found) or found[path]
+        sizes = {
+            f.layout.arranged_shape(self.seen[p].shape)[1:]
+            for p, f in found.items()
+            if f.layout is not None and f.layout.kind == "maps" and f.verdict is Verdict.PROVEN
+        }
+        found = {path: self._by_size(path, one, sizes) for path, one in found.items()}
+        return {path: self._checked(path, one, found) for path, one in found.items()}
+
+    def grid_verdict(self, path: str, axis: int, grid: Grid, prefix: int) -> Verdict:
+        """What moving the patch shows of an order of tokens; `axis` is that of the tokens."""
+        one = self.seen[path]
+        change = one.change.get((_left(one, axis),))
+        return (
+            Verdict.OPEN if change is None else followed(_gridded(change, grid, prefix)).verdict()
+        )
+
+    # --- one layer by itself
+
+    def _own(self, path: str, one: Seen) -> Found:
+        if not one.floating:
+            return Found(None, reason="gives whole numbers")
+        if one.batch is None:
+            return Found(None, reason=f"{_sizes(one.shape)} has no axis with an entry per picture")
+        if 0 in one.shape or len(one.shape) < 2:
+            return Found(None, reason=f"{_sizes(one.shape)} holds no units for a picture")
+        channel = self._channels.get(path)
+        if len(one.shape) == 2:
+            return Found(Layout(_letters(one, 1 - one.batch, {})), "one number for each unit")
+        if len(one.shape) == 3:
+            return self._tokens(path, one, channel)
+        if len(one.shape) == 4:
+            return self._four(path, one, channel)
+        if channel is None:
+            return Found(None, reason=f"{len(one.shape)} axes, {_sizes(one.shape)}; {_DECLARE}")
+        return Found(
+            Layout(_letters(one, channel, {})), self._said(path),
+            f"{len(one.shape)} axes, of which no two are known as rows and columns",
+        )  # fmt: skip
+
+    def _said(self, path: str) -> str:
+        return f"type {type(self.modules[path]).__name__}" if self._typed(path) else "neighbours"
+
+    def _typed(self, path: str) -> bool:
+        return channel_axis(self.modules[path], self.seen[path].shape) is not None
+
+    def _four(self, path: str, one: Seen, channel: int | None) -> Found:
+        """A layer with four axes: maps, if two of its axes follow the patch."""
+        others = [axis for axis in range(4) if axis != one.batch]
+        fits = []
+        for rows, columns in _pairs([axis for axis in others if axis != channel]):
+            shown = self._follow(one, rows, columns)
+            if shown is not None and shown.verdict() is Verdict.PROVEN:
+                left = next(axis for axis in others if axis not in (rows, columns))
+                fits.append((rows, columns, left if channel is None else channel))
+        upright = [fit for fit in fits if fit[0] < fit[1]]
+        if len(upright) == 1 and (len(fits) == 1 or channel is not None):
+            rows, columns, left = upright[0]
+            if channel is None and _grows(one, left):
+                return Found(None, reason=_unknown(one))
+            letters = _letters(one, left, {rows: "h", columns: "w"})
+            known = "tested" if channel is None else f"{self._said(path)}, tested"
+            return Found(Layout(letters), known, verdict=Verdict.PROVEN)
+        if channel is None:
+            return Found(None, reason=_unknown(one))
+        verdict = Verdict.WRONG if fits and not upright else Verdict.OPEN
+        places = [axis for axis in others if axis != channel]
+        if all(one.shape[axis] == 1 for axis in places):
+            letters = _letters(one, channel, dict(zip(places, "hw", strict=True)))
+            return Found(Layout(letters), self._said(path), "a single place", Verdict.WRONG)
+        return Found(
+            Layout(_letters(one, channel, {})), self._said(path),
+            f"axes of {' and '.join(str(one.shape[a]) for a in places)} do not follow a patch that "
+            "is moved over the picture as rows and columns do", verdict,
+        )  # fmt: skip
+
+    def _tokens(self, path: str, one: Seen, channel: int | None) -> Found:
+        """A layer with three axes: tokens, if their order follows the patch."""
+        axes = [axis for axis in range(3) if axis != one.batch]
+        tried = []
+        for axis in axes:
+            other = next(a for a in axes if a != axis)
+            best = self._best_grid(path, one, axis)
+            tried.append((axis, other, best))
+        proven = [(a, c, b) for a, c, b in tried if b is not None and b[2] is Verdict.PROVEN]
+        if len(proven) == 1:
+            axis, other, best = proven[0]
+            if not (_grows(one, other) and self._channels.get(path) != other):
+                return self._proven_tokens(path, one, axis, other, best)
+        if channel is None:
+            return Found(None, reason=_unknown(one))
+        axis = next(a for a in axes if a != channel)
+        best = next(b for a, _, b in tried if a == axis)
+        return self._unproven_tokens(path, one, axis, channel, best)
+
+    def _proven_tokens(
+        self, path: str, one: Seen, axis: int, channel: int, best: tuple[Grid, int, Verdict]
+    ) -> Found:
+        grid, prefix, verdict = best
+        known = prefix_of(self.modules, path)
+        named = known is not None and known.tokens == prefix
+        layout = Layout(
+            _letters(one, channel, {axis: "t"}), grid, prefix,
+            bool(prefix and named and known is not None and known.class_token),
+        )  # fmt: skip
+        said = self._said(path) if self._channels.get(path) == channel else "tested"
+        how = "network's attributes, tested" if named else "tested"
+        return Found(layout, f"{said}; tokens: {how}", verdict=verdict)
+
+    def _unproven_tokens(
+        self,
+        path: str,
+        one: Seen,
+        axis: int,
+        channel: int,
+        best: tuple[Grid, int, Verdict] | None,
+    ) -> Found:
+        count = one.shape[axis]
+        known = prefix_of(self.modules, path) or Prefix(0, class_token=False)
+        said = self._said(path)
+        if count == 1:
+            alone = Layout(
+                _letters(one, channel, {axis: "t"}), None, int(known.class_token), known.class_token
+            )
+            return Found(alone, said, "a single token", Verdict.WRONG)
+        verdict = best[2] if best is not None else Verdict.WRONG
+        if known.tokens == 0:
+            return Found(
+                Layout(_letters(one, channel, {})), said,
+                f"its {count} tokens do not follow a patch that is moved over the picture row by "
+                "row", verdict,
+            )  # fmt: skip
+        if best is None or verdict is Verdict.WRONG:
+            return Found(
+                None, reason=f"its {count} tokens are not the patches row by row, with or without "
+                f"the {known.tokens} tokens that this network puts before them; {_DECLARE}",
+            )  # fmt: skip
+        _, prefix, _ = best
+        layout = Layout(
+            _letters(one, channel, {axis: "t"}), None, prefix, bool(prefix and known.class_token)
+        )
+        return Found(
+            layout, f"{said}; tokens: network's attributes",
+            "its tokens do not show where the patch is", verdict,
+        )  # fmt: skip
+
+    def _best_grid(self, path: str, one: Seen, axis: int) -> tuple[Grid, int, Verdict] | None:
+        """The grid, and the tokens before it, that fit a number of tokens best; None for none."""
+        known = prefix_of(self.modules, path)
+        change = one.change.get((_left(one, axis),))
+        found: list[tuple[int, Grid, int, Verdict]] = []
+        for grid, prefix in self._grids(one.shape[axis], known):
+            shown = None if change is None else followed(_gridded(change, grid, prefix))
+            told = known is not None and prefix in (0, known.tokens)
+            exact = not told and not (known is None and prefix == 0)
+            verdict = Verdict.OPEN if shown is None else shown.verdict(exact=exact)
+            if verdict is Verdict.PROVEN or not exact:
+                found.append((shown.hits if shown else 0, grid, prefix, verdict))
+        proven = [one for one in found if one[3] is Verdict.PROVEN]
+        if proven:
+            best = max(proven, key=lambda fit: (fit[0], -fit[2], _square(fit[1], self.pixels)))
+            return best[1:]
+        opened = [one for one in found if one[3] is Verdict.OPEN] or found
+        return max(opened)[1:] if opened else None
+
+    def _grids(self, count: int, known: Prefix | None) -> Iterator[tuple[Grid, int]]:
+        """Grids that some tokens may make with some before them."""
+        most = max(known.tokens if known else 0, _MOST_UNKNOWN)
+        for prefix in range(min(most, count - 1) + 1):
+            area = count - prefix
+            shapes = {size for size in self._maps if math.prod(size) == area}
+            shapes |= {grid for grid in _factors(area) if _square(grid, self.pixels) > -1.0}
+            for grid in sorted(shapes):
+                if area > 1:
+                    yield grid, prefix
+
+    def _follow(self, one: Seen, rows: int, columns: int) -> Followed | None:
+        low, high = sorted((_left(one, rows), _left(one, columns)))
+        change = one.change.get((low, high))
+        if change is None or 1 in change.shape[1:]:
+            return None
+        return followed(change if rows < columns else change.transpose(0, 2, 1))
+
+    # --- from other layers
+
+    def _taken_over(self, path: str, found: Mapping[str, Found]) -> Found | None:
+        """The layout of a layer that this one has its places from."""
+        one, mine = self.seen[path], found[path]
+        for other, how in self._relatives(path):
+            theirs = found.get(other)
+            if theirs is None or theirs.layout is None or not theirs.layout.places:
+                continue
+            if not _same_places(one, self.seen[other], theirs.layout):
+                continue
+            channel = self._channels.get(path)
+            alike = one.shape == self.seen[other].shape
+            if channel is None and not alike:
+                continue
+            axis = theirs.layout.axes.index("c")
+            if channel not in (None, axis):
+                continue
+            known = f"{self._said(path) if channel is not None else 'channels'}, as {how} {other}"
+            return replace(mine, layout=theirs.layout, known=known, reason="")
+        return None
+
+    def _relatives(self, path: str) -> Iterator[tuple[str, str]]:
+        one, module = self.seen[path], self.modules[path]
+        if keeps_places(module) and one.inputs is not None:
+            for other in self._groups.get(one.inputs, ()):
+                if other != path and self.seen[other].order < one.order:
+                    yield other, "its input"
+        above = path
+        while "." in above:
+            above = above.rpartition(".")[0]
+            if above in self.seen:
+                yield above, "the module around it,"
+        parent, _, name = path.rpartition(".")
+        if name.isdigit():
+            for number in range(int(name)):
+                other = f"{parent}.{number}" if parent else str(number)
+                alike = type(self.modules.get(other)) is type(module)
+                if alike and other in self.seen and self.seen[other].shape == one.shape:
+                    yield other, "its like,"
+
+    def _by_size(self, path: str, one: Found, sizes: set[tuple[int, ...]]) -> Found:
+        """Maps of convolutions too small or too mixed to test: as others of their size."""
+        if one.layout is None or not _open(one) or len(self.seen[path].shape) != 4:
+            return one
+        seen = self.seen[path]
+        if self._channels.get(path) != 1 or seen.batch != 0 or seen.shape[2:] not in sizes:
+            return one
+        return replace(one, layout=Layout("nchw"), known=f"{one.known}", reason="")
+
+    def _checked(self, path: str, one: Found, found: Mapping[str, Found]) -> Found:
+        """Without units where an axis is one of heads, or channels are mixed as places."""
+        if one.layout is None or one.layout.places:
+            return one
+        seen, above = self.seen[path], path
+        while "." in above:
+            above = above.rpartition(".")[0]
+            outer, theirs = found.get(above), self.seen.get(above)
+            if outer is None or outer.layout is None or theirs is None:
+                continue
+            if len(seen.shape) == 4 and _heads(seen.shape, theirs.shape):
+                return Found(
+                    None, reason=f"{_sizes(seen.shape)} are heads of attention; {_DECLARE}"
+                )
+            swapped = outer.layout.axes == "nct" and one.layout.axes == "nxc"
+            if swapped and seen.shape[1] == theirs.shape[1]:
+                return Found(
+                    None, reason=f"it mixes the places of each of {seen.shape[1]} channels; "
+                    f"{_DECLARE}",
+                )  # fmt: skip
+        tokens = {s.shape[1] for s in self.seen.values() if len(s.shape) == 3}
+        if len(seen.shape) == 4 and seen.shape[2] == seen.shape[3] and seen.shape[2] in tokens:
+            if one.verdict is not Verdict.PROVEN and seen.shape[2] > 1:
+                return Found(
+                    None, reason=f"{_sizes(seen.shape)} is an attention of tokens by tokens"
+                )
+        known = prefix_of(self.modules, path)
+        if len(seen.shape) == 4 and known is not None and known.tokens and "xx" in one.layout.axes:
+            if self._channels.get(path) == 3:
+                return Found(None, reason=f"{_unknown(seen)}")
+        return one
+
+    # --- what the whole network tells
+
+    def _tensors(self) -> dict[int, list[str]]:
+        """Layers by the tensor that they gave."""
+        groups: dict[int, list[str]] = {}
+        for path, one in self.seen.items():
+            groups.setdefault(one.output, []).append(path)
+        return groups
+
+    def _known_channels(self) -> dict[str, int]:
+        """By path the axis of channels, from the types of what gives or takes the tensor."""
+        root: dict[int, int] = {}
+
+        def top(tensor: int) -> int:
+            while root.get(tensor, tensor) != tensor:
+                tensor = root[tensor]
+            return tensor
+
+        for path, one in self.seen.items():
+            if keeps_layout(self.modules[path]) and one.inputs is not None:
+                root[top(one.output)] = top(one.inputs)
+        told: dict[int, set[tuple[int, int]]] = {}
+        for path, one in self.seen.items():
+            module, length = self.modules[path], len(one.shape)
+            axis = channel_axis(module, one.shape)
+            if axis is not None:
+                told.setdefault(top(one.output), set()).add((length, axis))
+            if one.inputs is not None and one.input_shape is not None:
+                taken = input_axis(module, one.input_shape)
+                if taken is not None:
+                    told.setdefault(top(one.inputs), set()).add((len(one.input_shape), taken))
+        found: dict[str, int] = {}
+        for path, one in self.seen.items():
+            own = channel_axis(self.modules[path], one.shape)
+            axes = {a for n, a in told.get(top(one.output), set()) if n == len(one.shape)}
+            if own is not None:
+                found[path] = own
+            elif len(axes) == 1:
+                found[path] = axes.pop()
+        return {path: axis for path, axis in found.items() if axis != self.seen[path].batch}
+
+    def _map_sizes(self) -> set[Grid]:
+        """Rows and columns of all maps that convolutions and their like gave."""
+        return {
+            (one.shape[2], one.shape[3])
+            for path, one in self.seen.items()
+            if len(one.shape) == 4 and self._channels.get(path) == 1
+        }
+
+
+def _open(one: Found) -> bool:
+    return one.verdict is Verdict.OPEN and (one.layout is None or not one.layout.places)
+
+
+def _letters(one: Seen, channel: int, places: Mapping[int, str]) -> str:
+    """The axes of an output, given where its channels and its places are."""
+    named = {**places, channel: "c", one.batch: "n"}
+    return "".join(named.get(axis, "x") for axis in range(len(one.shape)))
+
+
+def _left(one: Seen, axis: int) -> int:
+    """An axis, counted without that of the pictures."""
+    return axis - (one.batch is not None and one.batch < axis)
+
+
+def _pairs(axes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    return ((a, b) for a in axes for b in axes if a != b)
+
+
+def _gridded(change: Change, grid: Grid, prefix: int) -> Change:
+    return np.ascontiguousarray(change[:, prefix:].reshape(len(change), *grid))
+
+
+def _factors(area: int) -> Iterator[Grid]:
+    return ((rows, area // rows) for rows in range(1, area + 1) if area % rows == 0)
+
+
+def _square(grid: Grid, pixels: Sequence[int]) -> float:
+    """How near a grid's cells are to squares, 0 for squares; -1 for more than a cell's rounding."""
+    rows, columns = grid
+    stretch = (rows / columns) / (pixels[0] / pixels[1])
+    slack = 1 / min(rows, columns)
+    return -1.0 if abs(stretch - 1) > slack + 1e-9 else -abs(stretch - 1)
+
+
+def _grows(one: Seen, axis: int) -> bool:
+    """Whether an axis changes with the size of the picture, as no channels do."""
+    larger = one.larger
+    return larger is not None and len(larger) == len(one.shape) and larger[axis] != one.shape[axis]
+
+
+def _same_places(one: Seen, other: Seen, layout: Layout) -> bool:
+    """Whether two outputs differ in their channels at most."""
+    channel = layout.axes.index("c")
+    return len(one.shape) == len(other.shape) and all(
+        a == b
+        for axis, (a, b) in enumerate(zip(one.shape, other.shape, strict=True))
+        if axis != channel
+    )
+
+
+def _heads(shape: Sequence[int], outer: Sequence[int]) -> bool:
+    """Whether (B, heads, T, width) or (B, T, heads, width) are the parts of (B, T, D)."""
+    if len(outer) != 3:
+        return False
+    _, tokens, width = outer
+    return (shape[2] == tokens and shape[1] * shape[3] == width) or (
+        shape[1] == tokens and shape[2] * shape[3] == width
+    )
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _unknown(one: Seen) -> str:
+    return f"which axis of {_sizes(one.shape)} holds units is neither known nor shown; {_DECLARE}"
