@@ -5,6 +5,7 @@ This file stays light, so that a wrong name fails before anything heavy is impor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnd_assets.errors import not_found
@@ -45,6 +46,15 @@ def _target(model: Model) -> TargetModel:
 def layers_with_units(targets: TargetNetworks, model: str) -> dict[str, LayerInfo]:
     """The layers of a network that have units, by path."""
     return {layer.path: layer for layer in targets.layers(model) if layer.units}
+
+
+def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
+    """Paths of layers that run and have no units, by the reason."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        if not layer.units and layer.raw is not None:
+            found.setdefault(layer.reason, []).append(layer.path)
+    return found
 
 
 def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:

@@ -31,6 +31,9 @@ from resources.survey import Change, Seen, Survey
 
 Grid = tuple[int, int]
 _MOST_UNKNOWN: Final = 8
+_LEAST_UNKNOWN: Final = 9
+_LEAST_PLACES: Final = 4
+_ROUNDS: Final = 3
 _DECLARE: Final = "say in [[models.layers]] what its axes are: layout, grid, prefix_tokens"
 
 
@@ -43,12 +46,16 @@ class Found:
         known: how that is known, in a few words.
         reason: why there are no units, or no map.
         verdict: what moving the patch showed.
+        channelless: whether it has no units only because its channels are not known.
+        displaced: whether its tokens do not stand where the network's attributes say.
     """
 
     layout: Layout | None
     known: str = ""
     reason: str = ""
     verdict: Verdict = Verdict.OPEN
+    channelless: bool = False
+    displaced: bool = False
 
 
 class Layouts:
@@ -65,9 +72,13 @@ class Layouts:
     def all(self) -> dict[str, Found]:
         """By path, every layer that ran; first those that tell themselves, then the others."""
         found = {path: self._own(path, one) for path, one in self.seen.items()}
-        for path in sorted(found, key=lambda path: self.seen[path].order):
-            if _open(found[path]):
-                found[path] = self._taken_over(path, found) or found[path]
+        for _ in range(_ROUNDS):
+            for path in sorted(found, key=lambda path: self.seen[path].order):
+                if _open(found[path]):
+                    found[path] = self._taken_over(path, found) or found[path]
+        for path in self.seen:
+            if found[path].layout is None and found[path].channelless:
+                found[path] = self._alike(path, found) or found[path]
         sizes = {
             f.layout.arranged_shape(self.seen[p].shape)[1:]
             for p, f in found.items()
@@ -88,11 +99,10 @@ class Layouts:
 
     def _own(self, path: str, one: Seen) -> Found:
         if not one.floating:
-            return Found(None, reason="gives whole numbers")
-        if one.batch is None:
-            return Found(None, reason=f"{_sizes(one.shape)} has no axis with an entry per picture")
-        if 0 in one.shape or len(one.shape) < 2:
-            return Found(None, reason=f"{_sizes(one.shape)} holds no units for a picture")
+            return Found(None, reason="gives whole numbers", verdict=Verdict.WRONG)
+        if one.batch is None or 0 in one.shape or len(one.shape) < 2:
+            why = f"{_sizes(one.shape)} has no axis with an entry per picture"
+            return Found(None, reason=why, verdict=Verdict.WRONG)
         channel = self._channels.get(path)
         if len(one.shape) == 2:
             return Found(Layout(_letters(one, 1 - one.batch, {})), "one number for each unit")
@@ -117,21 +127,27 @@ class Layouts:
         """A layer with four axes: maps, if two of its axes follow the patch."""
         others = [axis for axis in range(4) if axis != one.batch]
         fits = []
-        for rows, columns in _pairs([axis for axis in others if axis != channel]):
+        for rows, columns in _pairs(others):
             shown = self._follow(one, rows, columns)
             if shown is not None and shown.verdict() is Verdict.PROVEN:
                 left = next(axis for axis in others if axis not in (rows, columns))
-                fits.append((rows, columns, left if channel is None else channel))
+                fits.append((rows, columns, left))
+        if channel is not None and fits and all(fit[2] != channel for fit in fits):
+            if self._typed(path):
+                why = f"axis {channel} of {_sizes(one.shape)} follows a patch over the picture"
+                return Found(None, reason=f"{why}, so it holds places, not units; {_DECLARE}")
+            channel = None  # what takes the tensor may take its columns for channels
+        fits = [fit for fit in fits if channel in (None, fit[2])]
         upright = [fit for fit in fits if fit[0] < fit[1]]
         if len(upright) == 1 and (len(fits) == 1 or channel is not None):
             rows, columns, left = upright[0]
             if channel is None and _grows(one, left):
-                return Found(None, reason=_unknown(one))
+                return Found(None, reason=_unknown(one), channelless=True)
             letters = _letters(one, left, {rows: "h", columns: "w"})
             known = "tested" if channel is None else f"{self._said(path)}, tested"
             return Found(Layout(letters), known, verdict=Verdict.PROVEN)
         if channel is None:
-            return Found(None, reason=_unknown(one))
+            return Found(None, reason=_unknown(one), channelless=True)
         verdict = Verdict.WRONG if fits and not upright else Verdict.OPEN
         places = [axis for axis in others if axis != channel]
         if all(one.shape[axis] == 1 for axis in places):
@@ -150,6 +166,8 @@ class Layouts:
         for axis in axes:
             other = next(a for a in axes if a != axis)
             best = self._best_grid(path, one, axis)
+            if axis == channel and best is not None and not self._surely(best):
+                best = None
             tried.append((axis, other, best))
         proven = [(a, c, b) for a, c, b in tried if b is not None and b[2] is Verdict.PROVEN]
         if len(proven) == 1:
@@ -157,10 +175,14 @@ class Layouts:
             if not (_grows(one, other) and self._channels.get(path) != other):
                 return self._proven_tokens(path, one, axis, other, best)
         if channel is None:
-            return Found(None, reason=_unknown(one))
+            return Found(None, reason=_unknown(one), channelless=True)
         axis = next(a for a in axes if a != channel)
         best = next(b for a, _, b in tried if a == axis)
         return self._unproven_tokens(path, one, axis, channel, best)
+
+    def _surely(self, best: tuple[Grid, int, Verdict]) -> bool:
+        """Whether an axis that a type says holds channels may hold places all the same."""
+        return best[0] in self._maps and best[1] == 0 and math.prod(best[0]) >= _LEAST_UNKNOWN
 
     def _proven_tokens(
         self, path: str, one: Seen, axis: int, channel: int, best: tuple[Grid, int, Verdict]
@@ -193,6 +215,12 @@ class Layouts:
             )
             return Found(alone, said, "a single token", Verdict.WRONG)
         verdict = best[2] if best is not None else Verdict.WRONG
+        more = self._more_than_patches(count) if known.tokens == 0 else 0
+        if more:
+            return Found(
+                None, reason=f"its {count} tokens are {more} more than the patches, and what those "
+                f"are and where they stand is not known; {_DECLARE}",
+            )  # fmt: skip
         if known.tokens == 0:
             return Found(
                 Layout(_letters(one, channel, {})), said,
@@ -201,7 +229,8 @@ class Layouts:
             )  # fmt: skip
         if best is None or verdict is Verdict.WRONG:
             return Found(
-                None, reason=f"its {count} tokens are not the patches row by row, with or without "
+                None, displaced=True,
+                reason=f"its {count} tokens are not the patches row by row, with or without "
                 f"the {known.tokens} tokens that this network puts before them; {_DECLARE}",
             )  # fmt: skip
         _, prefix, _ = best
@@ -213,6 +242,12 @@ class Layouts:
             "its tokens do not show where the patch is", verdict,
         )  # fmt: skip
 
+    def _more_than_patches(self, count: int) -> int:
+        """How many tokens there are besides those of a convolution's map; 0 where none fits."""
+        areas = {math.prod(size) for size in self._maps} - {1}
+        more = [count - area for area in areas if 0 <= count - area <= min(_MOST_UNKNOWN, area)]
+        return min(more, default=0)
+
     def _best_grid(self, path: str, one: Seen, axis: int) -> tuple[Grid, int, Verdict] | None:
         """The grid, and the tokens before it, that fit a number of tokens best; None for none."""
         known = prefix_of(self.modules, path)
@@ -221,9 +256,8 @@ class Layouts:
         for grid, prefix in self._grids(one.shape[axis], known):
             shown = None if change is None else followed(_gridded(change, grid, prefix))
             told = known is not None and prefix in (0, known.tokens)
-            exact = not told and not (known is None and prefix == 0)
-            verdict = Verdict.OPEN if shown is None else shown.verdict(exact=exact)
-            if verdict is Verdict.PROVEN or not exact:
+            verdict = Verdict.OPEN if shown is None else shown.verdict(exact=True)
+            if verdict is Verdict.PROVEN or told or (known is None and prefix == 0):
                 found.append((shown.hits if shown else 0, grid, prefix, verdict))
         proven = [one for one in found if one[3] is Verdict.PROVEN]
         if proven:
@@ -233,15 +267,20 @@ class Layouts:
         return max(opened)[1:] if opened else None
 
     def _grids(self, count: int, known: Prefix | None) -> Iterator[tuple[Grid, int]]:
-        """Grids that some tokens may make with some before them."""
-        most = max(known.tokens if known else 0, _MOST_UNKNOWN)
+        """Grids that some tokens may make with some before them.
+
+        Of tokens before the others that nothing tells of, only with a grid that a convolution of
+        the network has: among many grids one may fit by chance.
+        """
+        told = {0, known.tokens if known else 0}
+        most = max(*told, _MOST_UNKNOWN)
         for prefix in range(min(most, count - 1) + 1):
             area = count - prefix
             shapes = {size for size in self._maps if math.prod(size) == area}
-            shapes |= {grid for grid in _factors(area) if _square(grid, self.pixels) > -1.0}
-            for grid in sorted(shapes):
-                if area > 1:
-                    yield grid, prefix
+            if prefix in told:
+                shapes |= {grid for grid in _factors(area) if _square(grid, self.pixels) > -1.0}
+            least = _LEAST_PLACES if prefix in told else _LEAST_UNKNOWN
+            yield from ((grid, prefix) for grid in sorted(shapes) if area >= least)
 
     def _follow(self, one: Seen, rows: int, columns: int) -> Followed | None:
         low, high = sorted((_left(one, rows), _left(one, columns)))
@@ -272,11 +311,23 @@ class Layouts:
             return replace(mine, layout=theirs.layout, known=known, reason="")
         return None
 
+    def _alike(self, path: str, found: Mapping[str, Found]) -> Found | None:
+        """The channels of a layer that hands on another's output, or is a copy of another."""
+        one = self.seen[path]
+        copies = [other for other, how in self._relatives(path) if how == "its like,"]
+        for other in [*self._groups.get(one.output, ()), *copies]:
+            theirs = found[other]
+            if other != path and theirs.layout is not None and one.shape == self.seen[other].shape:
+                return replace(theirs, known=f"channels, as {other}")
+        return None
+
     def _relatives(self, path: str) -> Iterator[tuple[str, str]]:
         one, module = self.seen[path], self.modules[path]
-        if keeps_places(module) and one.inputs is not None:
+        if one.inputs is not None:
+            # What adds to its input, as a block of a transformer does, keeps its places, too.
             for other in self._groups.get(one.inputs, ()):
-                if other != path and self.seen[other].order < one.order:
+                earlier = other != path and self.seen[other].order < one.order
+                if earlier and (keeps_places(module) or self.seen[other].shape == one.shape):
                     yield other, "its input"
         above = path
         while "." in above:
@@ -304,33 +355,56 @@ class Layouts:
         """Without units where an axis is one of heads, or channels are mixed as places."""
         if one.layout is None or one.layout.places:
             return one
-        seen, above = self.seen[path], path
-        while "." in above:
-            above = above.rpartition(".")[0]
-            outer, theirs = found.get(above), self.seen.get(above)
-            if outer is None or outer.layout is None or theirs is None:
-                continue
-            if len(seen.shape) == 4 and _heads(seen.shape, theirs.shape):
-                return Found(
-                    None, reason=f"{_sizes(seen.shape)} are heads of attention; {_DECLARE}"
-                )
-            swapped = outer.layout.axes == "nct" and one.layout.axes == "nxc"
-            if swapped and seen.shape[1] == theirs.shape[1]:
-                return Found(
-                    None, reason=f"it mixes the places of each of {seen.shape[1]} channels; "
-                    f"{_DECLARE}",
-                )  # fmt: skip
-        tokens = {s.shape[1] for s in self.seen.values() if len(s.shape) == 3}
-        if len(seen.shape) == 4 and seen.shape[2] == seen.shape[3] and seen.shape[2] in tokens:
-            if one.verdict is not Verdict.PROVEN and seen.shape[2] > 1:
-                return Found(
-                    None, reason=f"{_sizes(seen.shape)} is an attention of tokens by tokens"
-                )
+        seen = self.seen[path]
+        four = len(seen.shape) == 4 and one.layout.kind != "maps"
+        if four and any(_heads(seen.shape, other.shape) for other in self.seen.values()):
+            return Found(None, reason=f"{_sizes(seen.shape)} are heads of attention; {_DECLARE}")
+        mixed = self._mixes_places(path, one.layout, found)
+        if mixed:
+            return Found(None, reason=f"{mixed}; {_DECLARE}")
+        if not four:
+            return one
+        tokens = {other.shape[1] for other in self.seen.values() if len(other.shape) == 3}
+        if seen.shape[2] == seen.shape[3] and seen.shape[2] in tokens - {1}:
+            return Found(None, reason=f"{_sizes(seen.shape)} is an attention of tokens by tokens")
         known = prefix_of(self.modules, path)
-        if len(seen.shape) == 4 and known is not None and known.tokens and "xx" in one.layout.axes:
-            if self._channels.get(path) == 3:
-                return Found(None, reason=f"{_unknown(seen)}")
+        if known is not None and known.tokens and self._channels.get(path) == 3:
+            return Found(None, reason=f"{_sizes(seen.shape)} may hold other tokens than patches; "
+                f"{_DECLARE}")  # fmt: skip
         return one
+
+    def _mixes_places(self, path: str, layout: Layout, found: Mapping[str, Found]) -> str:
+        """Why its channels are no units: it works along places, or its tokens are displaced."""
+        seen, axis = self.seen[path], layout.axes.index("c")
+        for other in self._groups.get(seen.inputs or 0, ()):
+            theirs = found[other].layout
+            if theirs is None or not theirs.places or len(theirs.axes) != len(layout.axes):
+                continue
+            if theirs.axes.index("c") != axis:
+                return f"it works along the places of {other}, not along its channels"
+        if len(seen.shape) != 3:
+            return ""
+        tokens = seen.shape[next(a for a in range(3) if a not in (axis, seen.batch))]
+        proven = [
+            self.seen[p].shape[f.layout.axes.index(letter)]
+            for letter in "tc"
+            for p, f in found.items()
+            if f.layout is not None and "t" in f.layout.axes and f.verdict is Verdict.PROVEN
+        ]
+        counts, widths = set(proven[: len(proven) // 2]), set(proven[len(proven) // 2 :])
+        if tokens in widths - counts:
+            return f"its {tokens} rows are channels of other layers, whose places it mixes"
+        if layout.prefix_tokens and tokens > 1 and tokens in self._displaced(found) - counts:
+            return f"its {tokens} tokens are not first those before the patches, then the patches"
+        return ""
+
+    def _displaced(self, found: Mapping[str, Found]) -> set[int]:
+        """Numbers of tokens of layers that are known not to be in the order they should have."""
+        return {
+            self.seen[path].shape[1]
+            for path, one in found.items()
+            if one.layout is None and len(self.seen[path].shape) == 3 and one.displaced
+        }
 
     # --- what the whole network tells
 
@@ -343,35 +417,32 @@ class Layouts:
 
     def _known_channels(self) -> dict[str, int]:
         """By path the axis of channels, from the types of what gives or takes the tensor."""
-        root: dict[int, int] = {}
-
-        def top(tensor: int) -> int:
-            while root.get(tensor, tensor) != tensor:
-                tensor = root[tensor]
-            return tensor
-
+        same = _Same()
         for path, one in self.seen.items():
             if keeps_layout(self.modules[path]) and one.inputs is not None:
-                root[top(one.output)] = top(one.inputs)
+                same.join(one.output, one.inputs)
         told: dict[int, set[tuple[int, int]]] = {}
-        for path, one in self.seen.items():
-            module, length = self.modules[path], len(one.shape)
-            axis = channel_axis(module, one.shape)
-            if axis is not None:
-                told.setdefault(top(one.output), set()).add((length, axis))
-            if one.inputs is not None and one.input_shape is not None:
-                taken = input_axis(module, one.input_shape)
-                if taken is not None:
-                    told.setdefault(top(one.inputs), set()).add((len(one.input_shape), taken))
+        for tensor, length, axis in self._told():
+            told.setdefault(same.top(tensor), set()).add((length, axis))
         found: dict[str, int] = {}
         for path, one in self.seen.items():
             own = channel_axis(self.modules[path], one.shape)
-            axes = {a for n, a in told.get(top(one.output), set()) if n == len(one.shape)}
-            if own is not None:
-                found[path] = own
-            elif len(axes) == 1:
-                found[path] = axes.pop()
+            axes = {a for n, a in told.get(same.top(one.output), set()) if n == len(one.shape)}
+            if own is not None or len(axes) == 1:
+                found[path] = axes.pop() if own is None else own
         return {path: axis for path, axis in found.items() if axis != self.seen[path].batch}
+
+    def _told(self) -> Iterator[tuple[int, int, int]]:
+        """Tensor, number of axes and axis of channels, wherever a type tells it."""
+        for path, one in self.seen.items():
+            module = self.modules[path]
+            axis = channel_axis(module, one.shape)
+            if axis is not None:
+                yield one.output, len(one.shape), axis
+            if one.inputs is not None and one.input_shape is not None:
+                axis = input_axis(module, one.input_shape)
+                if axis is not None:
+                    yield one.inputs, len(one.input_shape), axis
 
     def _map_sizes(self) -> set[Grid]:
         """Rows and columns of all maps that convolutions and their like gave."""
@@ -380,6 +451,23 @@ class Layouts:
             for path, one in self.seen.items()
             if len(one.shape) == 4 and self._channels.get(path) == 1
         }
+
+
+class _Same:
+    """Tensors that are laid out alike, joined one pair after the other."""
+
+    def __init__(self) -> None:
+        self._root: dict[int, int] = {}
+
+    def top(self, tensor: int) -> int:
+        """The tensor that stands for all that are joined with it."""
+        while self._root.get(tensor, tensor) != tensor:
+            tensor = self._root[tensor]
+        return tensor
+
+    def join(self, one: int, other: int) -> None:
+        """From now on both have one top."""
+        self._root[self.top(one)] = self.top(other)
 
 
 def _open(one: Found) -> bool:
@@ -406,7 +494,7 @@ def _gridded(change: Change, grid: Grid, prefix: int) -> Change:
 
 
 def _factors(area: int) -> Iterator[Grid]:
-    return ((rows, area // rows) for rows in range(1, area + 1) if area % rows == 0)
+    return ((rows, area // rows) for rows in range(2, area // 2 + 1) if area % rows == 0)
 
 
 def _square(grid: Grid, pixels: Sequence[int]) -> float:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagster import Config
 from PIL.Image import Image
+from pydantic import Field
 
 from dnd_assets.errors import MissingError, StudyError, TableError, nearest, not_found
 from dnd_assets.lineage.fingerprint import digest
@@ -75,7 +76,7 @@ class TargetModel(Config):
     source: str
     weights: str | None = None
     categories: str | None = None
-    layouts: list[DeclaredLayout] = []
+    layouts: list[DeclaredLayout] = Field(default=[])
 
 
 @dataclass

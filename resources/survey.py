@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.moving_patch import boxes
 from dnd_assets.methods.pooling import tensor_of
+from resources.layer_types import channel_axis
 from resources.memory import is_out_of_memory
 
 Change = NDArray[np.float32]
@@ -115,12 +116,13 @@ def look(
             path: Seen(
                 tuple(value.shape),
                 value.is_floating_point(),
-                _batch_axis(tuple(value.shape), pairs.get(path) if pairs else None, bool(pairs)),
+                _batch_axis(tuple(value.shape), pairs.get(path), paired=bool(pairs)),
                 base.outputs[path],
                 *(base.inputs[path] or (None, None)),
                 order,
             )
             for order, (path, value) in enumerate(base.values.items())
+            if path
         }
         _move_patch(module, run, pixels, base, seen)
         _check_memory(module, run, pixels, base)
@@ -151,7 +153,6 @@ def _hooked(
     handles = [
         one.register_forward_hook(hook(path), with_kwargs=True)
         for path, one in module.named_modules()
-        if path
     ]
     try:
         yield
@@ -249,15 +250,28 @@ def _check_repeats(
         raise _random_network(module, run, pixels, differ)
 
 
+def _refuse_random(
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differ: Sequence[str]
+) -> None:
+    """Say that random numbers are the cause, if some are drawn: some seldom change anything."""
+    if _random_layers(module, run, pixels):
+        raise _random_network(module, run, pixels, differ)
+
+
 def _random_network(
     module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differ: Sequence[str]
 ) -> StudyError:
     cause, remedy = _cause(module, _random_layers(module, run, pixels))
     return StudyError(
-        f"the network gives other activations for the same picture each time, first in layer "
-        f"{differ[0]!r} ({type(module.get_submodule(differ[0])).__name__}), so no label could be "
-        f"made again. {cause} {remedy}"
+        f"the network gives other activations for the same picture each time, first in "
+        f"{_layer(module, differ[0])}, so no label could be made again. {cause} {remedy}"
     )
+
+
+def _layer(module: nn.Module, path: str) -> str:
+    """A layer in words."""
+    kind = type(module.get_submodule(path)).__name__
+    return f"layer {path!r} ({kind})" if path else f"its output ({kind})"
 
 
 def _cause(module: nn.Module, drawn: Sequence[tuple[str, str]]) -> tuple[str, str]:
@@ -282,10 +296,10 @@ def _cause(module: nn.Module, drawn: Sequence[tuple[str, str]]) -> tuple[str, st
         )
     if drawn:
         path, operation = drawn[0]
-        kind = "dropout" if "dropout" in operation or "bernoulli" in operation else "random numbers"
+        kind = "dropout" if "dropout" in operation else "a random number"
         where = f"layer {path!r}" if path else "the network itself"
         return (
-            f"In {where}, {kind} ({operation}) is drawn in every pass.",
+            f"In {where}, {kind} ({operation}) is drawn although it is in eval mode.",
             "Let it depend on `self.training`: F.dropout(x, p, training=self.training).",
         )
     return "It may draw random numbers, or keep something from pass to pass.", "Look for that."
@@ -300,9 +314,17 @@ class _RandomOperations(TorchDispatchMode):
         self.found: list[tuple[str, str]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()):
+        if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()) and _draws(func, args):
             self.found.append((self.inside[-1], str(func).removesuffix(".default")))
         return func(*args, **(kwargs or {}))
+
+
+def _draws(func: Any, args: Any) -> bool:
+    """Whether an operation that may draw random numbers does: dropout only in training."""
+    name = str(func)
+    if "dropout" in name:
+        return len(args) < 3 or bool(args[2])
+    return "scaled_dot_product" not in name
 
 
 def _random_layers(
@@ -344,7 +366,11 @@ def _pair(
     def read(path: str, values: Tensor) -> None:
         shapes[path] = tuple(values.shape)
         before = base.values.get(path)
-        axis = _batch_axis(tuple(before.shape), shapes[path], True) if before is not None else None
+        axis = (
+            _batch_axis(tuple(before.shape), shapes[path], paired=True)
+            if before is not None
+            else None
+        )
         apart.pop(path, None)
         if before is not None and axis is not None and values.is_floating_point():
             apart[path] = _apart(values.narrow(axis, 0, 1), before)
@@ -358,8 +384,9 @@ def _pair(
         return {}
     differ = [path for path, distance in apart.items() if distance > most]
     if differ:
+        _refuse_random(module, run, pixels, differ)
         raise StudyError(
-            f"layer {differ[0]!r} ({type(module.get_submodule(differ[0])).__name__}) gives other "
+            f"{_layer(module, differ[0])} gives other "
             "activations for a picture when another is in its batch, so they would depend on the "
             "company. Let the network normalise with stored means (eval mode), or each picture by "
             "itself."
@@ -367,7 +394,9 @@ def _pair(
     return shapes
 
 
-def _batch_axis(shape: tuple[int, ...], pair: tuple[int, ...] | None, paired: bool) -> int | None:
+def _batch_axis(
+    shape: tuple[int, ...], pair: tuple[int, ...] | None, *, paired: bool
+) -> int | None:
     """The axis that has one entry for each picture: 1 for one, 2 for two."""
     if not paired:
         return 0 if shape and shape[0] == 1 else None
@@ -389,6 +418,7 @@ def _move_patch(
     """How each layer changes when a patch of strong contrast is laid on nine places."""
     found: dict[str, dict[tuple[int, ...], list[Change]]] = {}
     current: dict[str, dict[tuple[int, ...], Change]] = {}
+    modules = dict(module.named_modules())
 
     def read(path: str, values: Tensor) -> None:
         one = seen.get(path)
@@ -398,7 +428,10 @@ def _move_patch(
             return
         change = (values - base.values[path]).abs().float().squeeze(one.batch)
         axes = range(change.ndim)
-        kept = [tuple(a for a in axes if a != away) for away in axes]
+        # Where only the last axis is known by a width, places may lie on it all the same.
+        first = change.ndim == 3 and channel_axis(modules[path], one.shape) == 1
+        left = 1 - (one.batch < 1) if first else None
+        kept = [tuple(a for a in axes if a != away) for away in axes if left in (None, away)]
         current[path] = {
             some: change.sum(dim=next(a for a in axes if a not in some)).cpu().numpy()
             for some in kept
@@ -434,8 +467,9 @@ def _check_memory(
 ) -> None:
     differ = _compare(module, run, pixels, base)
     if differ:
+        _refuse_random(module, run, pixels, differ)
         raise StudyError(
-            f"layer {differ[0]!r} ({type(module.get_submodule(differ[0])).__name__}) gives other "
+            f"{_layer(module, differ[0])} gives other "
             "activations for a picture after other pictures have passed: the network keeps "
             "something from pass to pass, so its activations would depend on their order. Let it "
             "keep nothing in eval mode."

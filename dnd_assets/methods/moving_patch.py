@@ -28,6 +28,7 @@ _MARGIN_CELLS: Final = 0.25
 _AREA: Final = 1 / 12
 _CONCENTRATED: Final = 0.6
 _MOST_SHIFT: Final = 0.45
+_WRONG_SHIFT: Final = 0.75
 _NEAR: Final = 1.5
 
 
@@ -55,9 +56,11 @@ class Followed:
     shift: float
 
     def verdict(self, exact: bool = False) -> Verdict:
-        """The verdict; `exact` besides refuses an order that is off by half a cell or more."""
+        """The verdict; `exact` besides refuses an order that is off by most of a cell."""
         if self.hits >= _NEEDED:
-            return Verdict.WRONG if exact and self.shift >= _MOST_SHIFT else Verdict.PROVEN
+            if not exact or self.shift < _MOST_SHIFT:
+                return Verdict.PROVEN
+            return Verdict.WRONG if self.shift >= _WRONG_SHIFT else Verdict.OPEN
         if self.hits <= _LOST and self.gathered >= _CONCENTRATED:
             return Verdict.WRONG
         return Verdict.OPEN
@@ -92,7 +95,7 @@ def followed(change: Floats) -> Followed:
 
 
 def _span(centre: float, length: int) -> slice:
-    start = round((centre - HALF) * length)
+    start = min(round((centre - HALF) * length), length - 1)
     return slice(start, max(start + 1, round((centre + HALF) * length)))
 
 
