@@ -378,7 +378,8 @@ def small_configuration(config: Any) -> Any:
     """The configuration with few layers."""
     for one in (config, getattr(config, "vision_config", config)):
         for name in ("num_hidden_layers", "num_layers"):
-            if isinstance(getattr(one, name, None), int) and getattr(one, name) > 2:
+            staged = hasattr(one, "depths") or hasattr(one, "layer_depths")
+            if not staged and isinstance(getattr(one, name, None), int) and getattr(one, name) > 2:
                 setattr(one, name, 2)
         for name in ("depths", "layer_depths"):
             depths = getattr(one, name, None)

@@ -225,7 +225,7 @@ def test_families_of_timm_by_their_own_account(name, size, more):
 
 
 def test_hiera_orders_its_tokens_otherwise():
-    """Its own account puts them back in rows; as they come they have no map until the last stage."""
+    """Its own account puts them back in rows; as they come they have no map."""
     module, size = timm_case("hiera_tiny_224", (224, 224), stages=(1, 1, 1, 1))
 
     known = found(module, *size)

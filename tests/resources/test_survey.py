@@ -229,3 +229,21 @@ def test_what_is_declared_is_no_part_of_the_network(cpu):
     assert plain.layout("net", "norm") != said.layout("net", "norm")
     assert said.check("net", "norm").has_map
     assert not plain.check("net", "norm").has_map
+
+
+class Sticky(nn.Module):
+    """Remembers the size of the last picture of another size."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 8, 8)
+        self.last = 64
+
+    def forward(self, images):
+        if images.shape[2] != 64:
+            self.last = images.shape[2]
+        return self.patches(images) * self.last
+
+
+def test_a_network_that_keeps_another_size_is_loaded_anew():
+    assert survey(Sticky()).spoiled
