@@ -10,15 +10,28 @@ channels are not known there are no units.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
 from torch import nn
 
 from dnd_assets.methods.layer_axes import Layout
 from dnd_assets.methods.moving_patch import Followed, Verdict, followed
+from resources.layer_shapes import (
+    Alike,
+    Grid,
+    are_heads,
+    factors,
+    gridded,
+    grows,
+    left_axis,
+    letters,
+    pairs,
+    same_places,
+    sizes_of,
+    squareness,
+)
 from resources.layer_types import (
     Prefix,
     channel_axis,
@@ -27,9 +40,8 @@ from resources.layer_types import (
     keeps_places,
     prefix_of,
 )
-from resources.survey import Change, Seen, Survey
+from resources.survey import Seen, Survey
 
-Grid = tuple[int, int]
 _MOST_UNKNOWN: Final = 8
 _LEAST_UNKNOWN: Final = 9
 _LEAST_PLACES: Final = 4
@@ -90,10 +102,8 @@ class Layouts:
     def grid_verdict(self, path: str, axis: int, grid: Grid, prefix: int) -> Verdict:
         """What moving the patch shows of an order of tokens; `axis` is that of the tokens."""
         one = self.seen[path]
-        change = one.change.get((_left(one, axis),))
-        return (
-            Verdict.OPEN if change is None else followed(_gridded(change, grid, prefix)).verdict()
-        )
+        change = one.change.get((left_axis(one, axis),))
+        return Verdict.OPEN if change is None else followed(gridded(change, grid, prefix)).verdict()
 
     # --- one layer by itself
 
@@ -101,19 +111,19 @@ class Layouts:
         if not one.floating:
             return Found(None, reason="gives whole numbers", verdict=Verdict.WRONG)
         if one.batch is None or 0 in one.shape or len(one.shape) < 2:
-            why = f"{_sizes(one.shape)} has no axis with an entry per picture"
+            why = f"{sizes_of(one.shape)} has no axis with an entry per picture"
             return Found(None, reason=why, verdict=Verdict.WRONG)
         channel = self._channels.get(path)
         if len(one.shape) == 2:
-            return Found(Layout(_letters(one, 1 - one.batch, {})), "one number for each unit")
+            return Found(Layout(letters(one, 1 - one.batch, {})), "one number for each unit")
         if len(one.shape) == 3:
             return self._tokens(path, one, channel)
         if len(one.shape) == 4:
             return self._four(path, one, channel)
         if channel is None:
-            return Found(None, reason=f"{len(one.shape)} axes, {_sizes(one.shape)}; {_DECLARE}")
+            return Found(None, reason=f"{len(one.shape)} axes, {sizes_of(one.shape)}; {_DECLARE}")
         return Found(
-            Layout(_letters(one, channel, {})), self._said(path),
+            Layout(letters(one, channel, {})), self._said(path),
             f"{len(one.shape)} axes, of which no two are known as rows and columns",
         )  # fmt: skip
 
@@ -127,34 +137,34 @@ class Layouts:
         """A layer with four axes: maps, if two of its axes follow the patch."""
         others = [axis for axis in range(4) if axis != one.batch]
         fits = []
-        for rows, columns in _pairs(others):
+        for rows, columns in pairs(others):
             shown = self._follow(one, rows, columns)
             if shown is not None and shown.verdict() is Verdict.PROVEN:
                 left = next(axis for axis in others if axis not in (rows, columns))
                 fits.append((rows, columns, left))
         if channel is not None and fits and all(fit[2] != channel for fit in fits):
             if self._typed(path):
-                why = f"axis {channel} of {_sizes(one.shape)} follows a patch over the picture"
+                why = f"axis {channel} of {sizes_of(one.shape)} follows a patch over the picture"
                 return Found(None, reason=f"{why}, so it holds places, not units; {_DECLARE}")
             channel = None  # what takes the tensor may take its columns for channels
         fits = [fit for fit in fits if channel in (None, fit[2])]
         upright = [fit for fit in fits if fit[0] < fit[1]]
         if len(upright) == 1 and (len(fits) == 1 or channel is not None):
             rows, columns, left = upright[0]
-            if channel is None and _grows(one, left):
+            if channel is None and grows(one, left):
                 return Found(None, reason=_unknown(one), channelless=True)
-            letters = _letters(one, left, {rows: "h", columns: "w"})
+            spelled = letters(one, left, {rows: "h", columns: "w"})
             known = "tested" if channel is None else f"{self._said(path)}, tested"
-            return Found(Layout(letters), known, verdict=Verdict.PROVEN)
+            return Found(Layout(spelled), known, verdict=Verdict.PROVEN)
         if channel is None:
             return Found(None, reason=_unknown(one), channelless=True)
         verdict = Verdict.WRONG if fits and not upright else Verdict.OPEN
         places = [axis for axis in others if axis != channel]
         if all(one.shape[axis] == 1 for axis in places):
-            letters = _letters(one, channel, dict(zip(places, "hw", strict=True)))
-            return Found(Layout(letters), self._said(path), "a single place", Verdict.WRONG)
+            spelled = letters(one, channel, dict(zip(places, "hw", strict=True)))
+            return Found(Layout(spelled), self._said(path), "a single place", Verdict.WRONG)
         return Found(
-            Layout(_letters(one, channel, {})), self._said(path),
+            Layout(letters(one, channel, {})), self._said(path),
             f"axes of {' and '.join(str(one.shape[a]) for a in places)} do not follow a patch that "
             "is moved over the picture as rows and columns do", verdict,
         )  # fmt: skip
@@ -172,7 +182,7 @@ class Layouts:
         proven = [(a, c, b) for a, c, b in tried if b is not None and b[2] is Verdict.PROVEN]
         if len(proven) == 1:
             axis, other, best = proven[0]
-            if not (_grows(one, other) and self._channels.get(path) != other):
+            if not (grows(one, other) and self._channels.get(path) != other):
                 return self._proven_tokens(path, one, axis, other, best)
         if channel is None:
             return Found(None, reason=_unknown(one), channelless=True)
@@ -191,7 +201,7 @@ class Layouts:
         known = prefix_of(self.modules, path)
         named = known is not None and known.tokens == prefix
         layout = Layout(
-            _letters(one, channel, {axis: "t"}), grid, prefix,
+            letters(one, channel, {axis: "t"}), grid, prefix,
             bool(prefix and named and known is not None and known.class_token),
         )  # fmt: skip
         said = self._said(path) if self._channels.get(path) == channel else "tested"
@@ -211,7 +221,7 @@ class Layouts:
         said = self._said(path)
         if count == 1:
             alone = Layout(
-                _letters(one, channel, {axis: "t"}), None, int(known.class_token), known.class_token
+                letters(one, channel, {axis: "t"}), None, int(known.class_token), known.class_token
             )
             return Found(alone, said, "a single token", Verdict.WRONG)
         verdict = best[2] if best is not None else Verdict.WRONG
@@ -223,7 +233,7 @@ class Layouts:
             )  # fmt: skip
         if known.tokens == 0:
             return Found(
-                Layout(_letters(one, channel, {})), said,
+                Layout(letters(one, channel, {})), said,
                 f"its {count} tokens do not follow a patch that is moved over the picture row by "
                 "row", verdict,
             )  # fmt: skip
@@ -235,7 +245,7 @@ class Layouts:
             )  # fmt: skip
         _, prefix, _ = best
         layout = Layout(
-            _letters(one, channel, {axis: "t"}), None, prefix, bool(prefix and known.class_token)
+            letters(one, channel, {axis: "t"}), None, prefix, bool(prefix and known.class_token)
         )
         return Found(
             layout, f"{said}; tokens: network's attributes",
@@ -251,17 +261,17 @@ class Layouts:
     def _best_grid(self, path: str, one: Seen, axis: int) -> tuple[Grid, int, Verdict] | None:
         """The grid, and the tokens before it, that fit a number of tokens best; None for none."""
         known = prefix_of(self.modules, path)
-        change = one.change.get((_left(one, axis),))
+        change = one.change.get((left_axis(one, axis),))
         found: list[tuple[int, Grid, int, Verdict]] = []
         for grid, prefix in self._grids(one.shape[axis], known):
-            shown = None if change is None else followed(_gridded(change, grid, prefix))
+            shown = None if change is None else followed(gridded(change, grid, prefix))
             told = known is not None and prefix in (0, known.tokens)
             verdict = Verdict.OPEN if shown is None else shown.verdict(exact=True)
             if verdict is Verdict.PROVEN or told or (known is None and prefix == 0):
                 found.append((shown.hits if shown else 0, grid, prefix, verdict))
         proven = [one for one in found if one[3] is Verdict.PROVEN]
         if proven:
-            best = max(proven, key=lambda fit: (fit[0], -fit[2], _square(fit[1], self.pixels)))
+            best = max(proven, key=lambda fit: (fit[0], -fit[2], squareness(fit[1], self.pixels)))
             return best[1:]
         opened = [one for one in found if one[3] is Verdict.OPEN] or found
         return max(opened)[1:] if opened else None
@@ -278,12 +288,12 @@ class Layouts:
             area = count - prefix
             shapes = {size for size in self._maps if math.prod(size) == area}
             if prefix in told:
-                shapes |= {grid for grid in _factors(area) if _square(grid, self.pixels) > -1.0}
+                shapes |= {grid for grid in factors(area) if squareness(grid, self.pixels) > -1.0}
             least = _LEAST_PLACES if prefix in told else _LEAST_UNKNOWN
             yield from ((grid, prefix) for grid in sorted(shapes) if area >= least)
 
     def _follow(self, one: Seen, rows: int, columns: int) -> Followed | None:
-        low, high = sorted((_left(one, rows), _left(one, columns)))
+        low, high = sorted((left_axis(one, rows), left_axis(one, columns)))
         change = one.change.get((low, high))
         if change is None or 1 in change.shape[1:]:
             return None
@@ -298,7 +308,7 @@ class Layouts:
             theirs = found.get(other)
             if theirs is None or theirs.layout is None or not theirs.layout.places:
                 continue
-            if not _same_places(one, self.seen[other], theirs.layout):
+            if not same_places(one, self.seen[other], theirs.layout):
                 continue
             channel = self._channels.get(path)
             alike = one.shape == self.seen[other].shape
@@ -357,8 +367,8 @@ class Layouts:
             return one
         seen = self.seen[path]
         four = len(seen.shape) == 4 and one.layout.kind != "maps"
-        if four and any(_heads(seen.shape, other.shape) for other in self.seen.values()):
-            return Found(None, reason=f"{_sizes(seen.shape)} are heads of attention; {_DECLARE}")
+        if four and any(are_heads(seen.shape, other.shape) for other in self.seen.values()):
+            return Found(None, reason=f"{sizes_of(seen.shape)} are heads of attention; {_DECLARE}")
         mixed = self._mixes_places(path, one.layout, found)
         if mixed:
             return Found(None, reason=f"{mixed}; {_DECLARE}")
@@ -366,10 +376,10 @@ class Layouts:
             return one
         tokens = {other.shape[1] for other in self.seen.values() if len(other.shape) == 3}
         if seen.shape[2] == seen.shape[3] and seen.shape[2] in tokens - {1}:
-            return Found(None, reason=f"{_sizes(seen.shape)} is an attention of tokens by tokens")
+            return Found(None, reason=f"{sizes_of(seen.shape)} is an attention of tokens by tokens")
         known = prefix_of(self.modules, path)
         if known is not None and known.tokens and self._channels.get(path) == 3:
-            return Found(None, reason=f"{_sizes(seen.shape)} may hold other tokens than patches; "
+            return Found(None, reason=f"{sizes_of(seen.shape)} may hold other tokens than patches; "
                 f"{_DECLARE}")  # fmt: skip
         return one
 
@@ -417,7 +427,7 @@ class Layouts:
 
     def _known_channels(self) -> dict[str, int]:
         """By path the axis of channels, from the types of what gives or takes the tensor."""
-        same = _Same()
+        same = Alike()
         for path, one in self.seen.items():
             if keeps_layout(self.modules[path]) and one.inputs is not None:
                 same.join(one.output, one.inputs)
@@ -453,87 +463,9 @@ class Layouts:
         }
 
 
-class _Same:
-    """Tensors that are laid out alike, joined one pair after the other."""
-
-    def __init__(self) -> None:
-        self._root: dict[int, int] = {}
-
-    def top(self, tensor: int) -> int:
-        """The tensor that stands for all that are joined with it."""
-        while self._root.get(tensor, tensor) != tensor:
-            tensor = self._root[tensor]
-        return tensor
-
-    def join(self, one: int, other: int) -> None:
-        """From now on both have one top."""
-        self._root[self.top(one)] = self.top(other)
-
-
 def _open(one: Found) -> bool:
     return one.verdict is Verdict.OPEN and (one.layout is None or not one.layout.places)
 
 
-def _letters(one: Seen, channel: int, places: Mapping[int, str]) -> str:
-    """The axes of an output, given where its channels and its places are."""
-    named = {**places, channel: "c", one.batch: "n"}
-    return "".join(named.get(axis, "x") for axis in range(len(one.shape)))
-
-
-def _left(one: Seen, axis: int) -> int:
-    """An axis, counted without that of the pictures."""
-    return axis - (one.batch is not None and one.batch < axis)
-
-
-def _pairs(axes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    return ((a, b) for a in axes for b in axes if a != b)
-
-
-def _gridded(change: Change, grid: Grid, prefix: int) -> Change:
-    return np.ascontiguousarray(change[:, prefix:].reshape(len(change), *grid))
-
-
-def _factors(area: int) -> Iterator[Grid]:
-    return ((rows, area // rows) for rows in range(2, area // 2 + 1) if area % rows == 0)
-
-
-def _square(grid: Grid, pixels: Sequence[int]) -> float:
-    """How near a grid's cells are to squares, 0 for squares; -1 for more than a cell's rounding."""
-    rows, columns = grid
-    stretch = (rows / columns) / (pixels[0] / pixels[1])
-    slack = 1 / min(rows, columns)
-    return -1.0 if abs(stretch - 1) > slack + 1e-9 else -abs(stretch - 1)
-
-
-def _grows(one: Seen, axis: int) -> bool:
-    """Whether an axis changes with the size of the picture, as no channels do."""
-    larger = one.larger
-    return larger is not None and len(larger) == len(one.shape) and larger[axis] != one.shape[axis]
-
-
-def _same_places(one: Seen, other: Seen, layout: Layout) -> bool:
-    """Whether two outputs differ in their channels at most."""
-    channel = layout.axes.index("c")
-    return len(one.shape) == len(other.shape) and all(
-        a == b
-        for axis, (a, b) in enumerate(zip(one.shape, other.shape, strict=True))
-        if axis != channel
-    )
-
-
-def _heads(shape: Sequence[int], outer: Sequence[int]) -> bool:
-    """Whether (B, heads, T, width) or (B, T, heads, width) are the parts of (B, T, D)."""
-    if len(outer) != 3:
-        return False
-    _, tokens, width = outer
-    return (shape[2] == tokens and shape[1] * shape[3] == width) or (
-        shape[1] == tokens and shape[2] * shape[3] == width
-    )
-
-
-def _sizes(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
-
-
 def _unknown(one: Seen) -> str:
-    return f"which axis of {_sizes(one.shape)} holds units is neither known nor shown; {_DECLARE}"
+    return f"which axis of {sizes_of(one.shape)} holds units is neither known nor shown; {_DECLARE}"

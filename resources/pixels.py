@@ -8,6 +8,7 @@ see pictures that it was not made for.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -139,8 +140,6 @@ def check_repeats(transform: Callable[[PIL.Image.Image], Any]) -> None:
 
 def _random_transform(transform: Any, differs: bool) -> StudyError:
     text = str(getattr(transform, "transforms", transform))
-    import re
-
     steps = sorted({*re.findall(r"\b(Random\w+|ColorJitter|\w*Aug\w+|GaussianNoise)\b", text)})
     named = f" ({', '.join(steps)})" if steps else ""
     how = "gives one picture in different ways" if differs else "draws random numbers"
@@ -154,10 +153,10 @@ def _random_transform(transform: Any, differs: bool) -> StudyError:
 def _random_states() -> tuple[Any, ...]:
     import torch
 
-    kind, keys, *rest = np.random.get_state()
-    return (
-        bytes(torch.get_rng_state().numpy()), random.getstate(), kind, bytes(keys), tuple(rest)
-    )  # fmt: skip
+    numpy_state: Any = np.random.get_state(legacy=False)
+    inner = numpy_state["state"]
+    ours = bytes(torch.get_rng_state().numpy())
+    return ours, random.getstate(), inner["key"].tobytes(), inner["pos"], numpy_state["has_gauss"]
 
 
 def _named(value: Any) -> str:

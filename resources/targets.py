@@ -51,6 +51,7 @@ _SURVEYED = (
     "resources.survey",
     "resources.layer_types",
     "resources.layer_layout",
+    "resources.layer_shapes",
     "resources.layer_declared",
     "dnd_assets.methods.layer_axes",
     "dnd_assets.methods.moving_patch",
