@@ -161,7 +161,7 @@ class Layouts:
         verdict = Verdict.WRONG if fits and not upright else Verdict.OPEN
         places = [axis for axis in others if axis != channel]
         if all(one.shape[axis] == 1 for axis in places):
-            spelled = letters(one, channel, dict(zip(places, "hw", strict=True)))
+            spelled = letters(one, channel, {places[0]: "h", places[1]: "w"})
             return Found(Layout(spelled), self._said(path), "a single place", Verdict.WRONG)
         return Found(
             Layout(letters(one, channel, {})), self._said(path),

@@ -31,7 +31,7 @@ class Alike:
 
 def letters(one: Seen, channel: int, places: Mapping[int, str]) -> str:
     """The axes of an output, given where its channels and its places are."""
-    named = {**places, channel: "c", one.batch: "n"}
+    named: dict[int | None, str] = {**places, channel: "c", one.batch: "n"}
     return "".join(named.get(axis, "x") for axis in range(len(one.shape)))
 
 

@@ -88,7 +88,7 @@ class _Base:
     """The first pass: values and shapes by path, and tensors kept so that no number is reused."""
 
     values: dict[str, Tensor] = field(default_factory=dict)
-    inputs: dict[str, tuple[int, tuple[int, ...]] | None] = field(default_factory=dict)
+    inputs: dict[str, tuple[int | None, tuple[int, ...] | None]] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
     kept: list[Tensor] = field(default_factory=list)
 
@@ -118,7 +118,8 @@ def look(
                 value.is_floating_point(),
                 _batch_axis(tuple(value.shape), pairs.get(path), paired=bool(pairs)),
                 base.outputs[path],
-                *(base.inputs[path] or (None, None)),
+                base.inputs[path][0],
+                base.inputs[path][1],
                 order,
             )
             for order, (path, value) in enumerate(base.values.items())
@@ -172,9 +173,10 @@ def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tens
 
     def inputs(path: str, args: Sequence[Any], named: Mapping[str, Any]) -> None:
         given = next((v for v in [*args, *named.values()] if isinstance(v, Tensor)), None)
-        base.inputs[path] = None if given is None else (id(given), tuple(given.shape))
+        base.inputs[path] = (None, None)
         if given is not None:
             base.kept.append(given)
+            base.inputs[path] = (id(given), tuple(given.shape))
 
     try:
         with _hooked(module, read, inputs):
@@ -305,11 +307,11 @@ def _cause(module: nn.Module, drawn: Sequence[tuple[str, str]]) -> tuple[str, st
     return "It may draw random numbers, or keep something from pass to pass.", "Look for that."
 
 
-class _RandomOperations(TorchDispatchMode):
+class _RandomOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down which operations draw random numbers, and in which layer."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.inside: list[str] = [""]
         self.found: list[tuple[str, str]] = []
 
