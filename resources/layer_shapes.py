@@ -31,8 +31,10 @@ class Alike:
 
 def letters(one: Seen, channel: int, places: Mapping[int, str]) -> str:
     """The axes of an output, given where its channels and its places are."""
-    named: dict[int | None, str] = {**places, channel: "c", one.batch: "n"}
-    return "".join(named.get(axis, "x") for axis in range(len(one.shape)))
+    named = {**places, channel: "c"}
+    return "".join(
+        "n" if axis == one.batch else named.get(axis, "x") for axis in range(len(one.shape))
+    )
 
 
 def left_axis(one: Seen, axis: int) -> int:
