@@ -110,7 +110,8 @@ def read(found: Found, values: Tensor) -> tuple[Tensor | None, Tensor | None, Te
     arranged = layout.arranged(values.float())
     maps = spatial_maps(arranged, layout.prefix_tokens, layout.grid) if layout.places else None
     if layout.kind == "tokens":
-        mean = pool(arranged, "token_mean", layout.prefix_tokens, layout.class_token)
+        how = "token_mean" if arranged.shape[1] > layout.prefix_tokens else "class_token"
+        mean = pool(arranged, how, layout.prefix_tokens, layout.class_token)
         token = arranged[:, 0] if layout.class_token else None
         return maps, token, mean
     return maps, None, pool(arranged, "auto")
