@@ -250,7 +250,7 @@ def at_hand(bench: Workbench, kind: str, provider: str, items: Sequence[str]) ->
 
 
 def layer_provider(bench: Workbench, unit: Unit) -> str:
-    """Hash of what decides the activations of a unit's layer: network, layer, pooling."""
+    """Hash of what decides the activations of a unit's layer: network, layer, layout, pooling."""
     return _layer_provider(bench, unit.model, unit.layer, bench.layer(unit).pooling)
 
 
@@ -260,6 +260,7 @@ def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
             "target": bench.targets.fingerprint(model),
             "layer": path,
             "pooling": how,
+            "layout": bench.targets.layout(model, path),
         }
     )
 

@@ -31,6 +31,7 @@ from pydantic import (
 from dnd_assets.addresses import is_loopback
 from dnd_assets.concept_set import check_template
 from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.methods.layer_axes import axes_of
 
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
 Scoring = Literal["mean_rank", "topk_squared", "image_products", "topk_squared_image_products"]
@@ -135,12 +136,34 @@ class Layer(Section):
         neurons: `"all"`, a list of indices and ranges (`[3, "10-19"]`), or
             `{sample = 20, seed = 0}`.
         pooling: how a map or token grid becomes one number; `auto` is the mean over space for
-            maps, the class token for tokens, the value itself for vectors.
+            maps, the class token for tokens (their mean where there is none), the value itself for
+            vectors.
+        layout: what the axes of the layer's output are, where that is not known or not found:
+            `vectors`, `maps`, `channels_last`, `tokens`, or a letter for each axis, such as
+            `nxtc`; see `dnd_assets.methods.layer_axes`.
+        grid: rows and columns that its tokens make, row by row.
+        prefix_tokens: tokens before those: class, distillation and register tokens.
     """
 
     path: str
     neurons: Literal["all"] | list[int | str] | Sample = "all"
     pooling: Pooling = "auto"
+    layout: str | None = None
+    grid: tuple[Positive, Positive] | None = None
+    prefix_tokens: Annotated[int, Field(ge=0)] | None = None
+
+    @field_validator("layout")
+    @classmethod
+    def _layout_read(cls, value: str | None) -> str | None:
+        if value is not None:
+            axes_of(value)
+        return value
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What it says of its axes, without what it leaves open."""
+        names = {"layout", "grid", "prefix_tokens"}
+        return self.model_dump(mode="json", include=names, exclude_none=True)
 
     @field_validator("neurons")
     @classmethod

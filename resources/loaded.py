@@ -77,6 +77,12 @@ def unload_others() -> int:
         return len(others)
 
 
+def forget(key: Hashable) -> None:
+    """Let go of one model, so that it is loaded anew when it is asked for."""
+    with _loading:
+        _unload([one for one in _loaded if one == key])
+
+
 def unload_all() -> None:
     """Let go of all models."""
     with _loading:

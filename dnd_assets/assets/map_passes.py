@@ -352,11 +352,12 @@ def _usable(thresholds: Arrays) -> NDArray[np.float32]:
 
 
 def map_provider(bench: Workbench, model: str, layer: str) -> str:
-    """Hash of what decides the maps of a layer: network and layer; how it is pooled does not."""
+    """Hash of what decides the maps of a layer: network, layer, layout; its pooling does not."""
     return bench.lineage.provider(
         {
             "target": bench.targets.fingerprint(model),
             "layer": layer,
+            "layout": bench.targets.layout(model, layer),
         }
     )
 

@@ -249,7 +249,8 @@ def test_registers_alone_are_no_class_token(cpu, photos, tmp_path):
     save_file(timm.create_model("test_vit2").state_dict(), tmp_path / "vit2.safetensors")
     target = networks(cpu, "timm:test_vit2", tmp_path, weights="vit2.safetensors")
     net = target._network("net")
-    assert (net.prefix_tokens, net.module.num_reg_tokens) == (1, 1)
+    layout = target.check("net", "blocks.0").layout
+    assert (layout.prefix_tokens, net.module.num_reg_tokens) == (1, 1)
     pixels = torch.stack([net.transform(photo.convert("RGB")) for photo in photos[:2]])
     with torch.inference_mode():
         tokens = net.module.blocks[0](net.module._pos_embed(net.module.patch_embed(pixels)))
