@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import answer_text, caption_text, refusals, words
+from dnd_assets.methods import caption_text
 from dnd_assets.sharing import caption_cost, captions, first_unanswered
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
@@ -23,7 +23,6 @@ class Captions(Stage):
     group = "step_2_candidates"
     kinds = frozenset({"huggingface"})
     uses = ("captioner", "compute")
-    sources = (answer_text, caption_text, refusals, words)
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Nothing but the model, whose settings are part of its fingerprint."""
