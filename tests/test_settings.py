@@ -4,8 +4,12 @@ A setting added without either fails here.
 """
 
 import copy
+import importlib.metadata
 import json
+import sys
 import typing
+from dataclasses import replace
+from functools import cache
 
 import pytest
 import safetensors.torch
@@ -16,6 +20,7 @@ from dnd_assets.bench import build_bench, find_units
 from dnd_assets.lineage.deciding import _DISSECTION, NO_RESULT, UPSTREAM, deciding
 from dnd_assets.stage import wholes_of
 from dnd_assets.study import Dissection, Section, Study, parse_study
+from resources.lineage_reader import LineageReader
 from resources.text_to_image import DiffusersTextToImage
 from tests import networks
 from tests.resources import tiny
@@ -47,6 +52,18 @@ def fields(section=Study, at=""):
             yield from fields(one, f"{at}{name}{mark}.")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _versions_of_packages_read_once():
+    """They are asked for hundreds of times here, and each time read from a file."""
+    plain, once = importlib.metadata.version, cache(importlib.metadata.version)
+    asking = [one for name, one in sys.modules.items() if name.startswith("resources.")]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in asking:
+            if getattr(module, "version", None) is plain:
+                patch.setattr(module, "version", once)
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with all that the studies below name."""
@@ -60,6 +77,8 @@ def place(tmp_path_factory):
         ("labels.csv", "unit,label\nnet/colours/0,red\n"),
         ("other.csv", "unit,label\nnet/colours/0,blue\n"),
         ("numbers.csv", "unit,label\n0,red\n1,green\n"),
+        ("from_one.csv", "unit,label\n1,red\n2,green\n"),
+        ("truths_from_one.csv", "unit,truth\n1,red\n2,green\n"),
         ("truths.csv", "unit,truth\nnet/colours/0,red\n"),
         ("pictures.csv", "file,caption\n000.png,a red square\n"),
         ("fewer.csv", "file,caption\n001.png,a green square\n"),
@@ -70,7 +89,7 @@ def place(tmp_path_factory):
          "from dnd_assets.assets.own_methods import OwnMethod\n\n\n"
          "class First(OwnMethod):\n    upstream = ('captions',)\n"
          "    def labels(self, inputs):\n        return []\n\n"
-         "class Second(First):\n    name = 'x'\n"),
+         "class Second(First):\n    def labels(self, inputs):\n        return [('red', 1.0)]\n"),
     ):  # fmt: skip
         (folder / name).write_text(lines)
     for number, name in enumerate(("weights.safetensors", "weights2.safetensors")):
@@ -108,7 +127,14 @@ NEAR = {
     "captioner": {"kind": "retrieval"}, "milan": None,
     "collection": {"tables": ["pictures.csv"], "folders": ["images"]},
 }  # fmt: skip
-NAMED = {"clip": {"model": "ViT-B-32", "pretrained": "weights.safetensors"}}
+NAMED = {"clip": {"model": "ViT-B-32", "weights": "weights.safetensors"}}
+FROM_ONE = {"file": "from_one.csv", "layer": "net/colours", "first_unit": 0}
+ONE_LAYER = {
+    "models": [{"name": "net", "source": "module:tests.networks:colour_net",
+                "layers": [{"path": "colours"}]}],
+    "imported_labels": None,
+    "evaluation": {"folders": ["others"], "truths": "truths_from_one.csv", "first_unit": 0},
+}  # fmt: skip
 CONSE = {"clip": {"kind": "conse", "classifier": "module:tests.networks:colour_net"}}
 TABLE = {"table": {"file": "labels.csv", "images": "images", "masks": "images"}}
 BRODEN = {"broden": {"folder": "images"}}
@@ -121,6 +147,14 @@ def _server(section, base):
     changes = {
         "api_key_env": "OTHER_KEY", "timeout_s": 5.0, "max_retries": 1, "max_concurrency": 1,
         "max_cost": 1.0, "allow_insecure_http": True,
+    }  # fmt: skip
+    return {f"{section}.{name}": (base, value) for name, value in changes.items()}
+
+
+def _chat(section, base):
+    changes = {
+        "api": "responses", "top_p": 0.5, "send_seed": False, "send_limit": False,
+        "reasoning_effort": "low", "extra": {"repetition_penalty": 1.1},
     }  # fmt: skip
     return {f"{section}.{name}": (base, value) for name, value in changes.items()}
 
@@ -152,23 +186,27 @@ CASES = {
     "captioner.detail": (CHAT, "low"), "captioner.max_side": (CHAT, 100),
     "captioner.picture_tokens": (CHAT, 9), "captioner.max_tokens": (CHAT, 900),
     "captioner.price_prompt": (CHAT, 1.0), "captioner.price_completion": (CHAT, 1.0),
-    **_server("captioner", CHAT),
+    **_server("captioner", CHAT), **_chat("captioner", CHAT),
     "summariser.kind": ({}, "none"), "summariser.base_url": (SUMMARY, f"{HERE}/2"),
     "summariser.model": (SUMMARY, "n"), "summariser.temperature": (SUMMARY, 1.0),
     "summariser.max_tokens": (SUMMARY, 900), "summariser.price_prompt": (SUMMARY, 1.0),
     "summariser.price_completion": (SUMMARY, 1.0), **_server("summariser", SUMMARY),
+    **_chat("summariser", SUMMARY), "summariser.max_new_tokens": (SUMMARY, 900),
+    "summariser.response_format": (SUMMARY, "json_object"),
     "text_to_image.kind": (IMAGES, "world"), "text_to_image.checkpoint": ({}, "PAINTER2"),
     "text_to_image.revision": (None, "main"), "text_to_image.variant": (None, "fp16"),
     "text_to_image.scheduler": ({}, "checkpoint"), "text_to_image.steps": ({}, 2),
     "text_to_image.guidance": ({}, 3.0), "text_to_image.width": ({}, 32),
     "text_to_image.height": ({}, 32), "text_to_image.prompt": ({}, "A {concept}"),
+    "text_to_image.few_step": ({}, False),
     "text_to_image.base_url": (IMAGES, f"{HERE}/2"), "text_to_image.model": (IMAGES, "n"),
     "text_to_image.size": (IMAGES, "256x256"), "text_to_image.quality": (IMAGES, "low"),
     "text_to_image.response_format": (IMAGES, ""), "text_to_image.send_seed": (IMAGES, True),
     "text_to_image.max_pictures": (IMAGES, 9), "text_to_image.price_per_picture": (IMAGES, 1.0),
     **_server("text_to_image", IMAGES),
     "clip.kind": (NAMED, "conse"), "clip.model": (NAMED, "ViT-B-16"),
-    "clip.pretrained": (NAMED, "weights2.safetensors"), "clip.revision": (None, "main"),
+    "clip.pretrained": (NAMED, "laion2b_e16"), "clip.revision": (None, "main"),
+    "clip.weights": (NAMED, "weights2.safetensors"),
     "clip.classifier": (CONSE, "module:tests.networks:ColourNet"),
     "clip.classifier_weights": (CONSE, "weights.safetensors"),
     "clip.sentences": (CONSE, "SENTENCES2"), "clip.top": (CONSE, 2),
@@ -185,6 +223,8 @@ CASES = {
     "imported_labels.*.file": ({}, "other.csv"), "imported_labels.*.layer": (
         {"imported_labels": {"theirs": {"file": "numbers.csv", "layer": "net/colours"}}},
         "net/spoilt"),
+    "imported_labels.*.first_unit": ({"imported_labels": {"theirs": FROM_ONE}}, 1),
+    "evaluation.first_unit": (ONE_LAYER, 1),
     "own_methods": ({}, {"mine": "my_methods:Second"}),
     "evaluation.folders": ({}, ["images"]), "evaluation.image_list": ({}, "list.txt"),
     "evaluation.world.count": ({"evaluation": {"world": {"count": 2}}}, 3),
@@ -275,6 +315,7 @@ def _keys(table, folder):
 def _worked_out(table, folder):
     study = parse_study(table, folder)
     bench = build_bench(study, folder / "state")
+    bench = replace(bench, lineage=LineageReader(root=bench.lineage.root))  # records nothing
     unit = next(iter(find_units(bench).values()))
     stages = stages_of(study)
     found = {
