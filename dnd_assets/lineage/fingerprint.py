@@ -12,6 +12,7 @@ import hashlib
 import json
 import textwrap
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from dnd_assets.lineage.code_names import without_docstrings
@@ -42,6 +43,7 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+@lru_cache(maxsize=256)  # a plan asks for it once for every unit
 def source_version(source: str) -> str:
     """Twelve hexadecimal digits of Python source text by itself, docstrings and layout left out."""
     tree = ast.parse(textwrap.dedent(source))
