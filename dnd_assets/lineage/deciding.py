@@ -36,6 +36,7 @@ NO_RESULT: Final[Mapping[str, str]] = {
     "description": "for people",
     "folder": "where relative paths start; the files count by their content",
     "models[].name": "the start of units' keys; the same network has the same products",
+    "models[].weights_key": "where weights stand in their file; those that were loaded are in keys",
     "models[].layers[].neurons": "which units there are; each has a key of its own",
     "models[].layers[].neurons.sample": "which units there are",
     "models[].layers[].neurons.seed": "which units there are",
@@ -196,9 +197,10 @@ def _named(found: dict[str, Any], study: Study, method: str, model: str, layer: 
 
 def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
     known = next((one for one in study.models if one.name == model), None)
-    layers = {one.path: one.pooling for one in known.layers} if known else {}
+    layers = {one.path: one for one in known.layers} if known else {}
     chosen = {} if known is None else _plain(study, known, leave=("layers",))
-    found["models"] = chosen | {"pooling": layers.get(layer)}
+    one = layers.get(layer)
+    found["models"] = chosen | ({"pooling": one.pooling, **one.declared} if one else {})
     _compute(found, study, "target")
 
 
