@@ -237,8 +237,49 @@ def timm_model(name: str, **more: Any) -> nn.Module:
     raise failed
 
 
+def _of_crossvit(module: Any) -> dict[str, tuple[int, int]]:
+    """Blocks of both branches, each with the grid of the branch's patches."""
+    grids = [
+        (one.img_size[0] // one.patch_size[0], one.img_size[1] // one.patch_size[1])
+        for one in module.patch_embed
+    ]
+    return {f"blocks.0.blocks.{branch}": grid for branch, grid in enumerate(grids)}
+
+
+def _of_coat(module: Any) -> dict[str, tuple[int, int]]:
+    """The last block of each scale, with the grid of its patches."""
+    grids = {scale: getattr(module, f"patch_embed{scale}").grid_size for scale in (1, 4)}
+    last = {scale: len(getattr(module, f"serial_blocks{scale}")) - 1 for scale in grids}
+    return {f"serial_blocks{s}.{last[s]}": grid for s, grid in grids.items()}
+
+
+_CLASS_FIRST: Final[dict[str, Callable[[Any], dict[str, tuple[int, int]]]]] = {
+    "CrossVit": _of_crossvit,
+    "CoaT": _of_coat,
+}
+"""Layers that give a class token and then the patches row by row, by class of network.
+
+Their `forward_intermediates` give maps of several scales without their class tokens.
+"""
+
+
+def _class_first(module: Any, pixels: Tensor) -> list[Expected]:
+    """By the network's definition: the class token, then the patches row by row."""
+    values = outputs(module, lambda m, x: m(x), pixels)
+    layers = _CLASS_FIRST[type(module).__name__](module)
+    return [
+        Expected(
+            values[layer][:, 1:].transpose(1, 2).unflatten(2, grid),
+            values[layer][:, :1], class_token=True, layer=layer,
+        )
+        for layer, grid in layers.items()
+    ]  # fmt: skip
+
+
 def timm_told(module: Any, pixels: Tensor) -> list[Expected]:
     """The own account of timm of its blocks, by `forward_intermediates`."""
+    if type(module).__name__ in _CLASS_FIRST:
+        return _class_first(module, pixels)
     if not hasattr(module, "forward_intermediates"):
         return _by_hooks(module, pixels)
     more: dict[str, Any] = {"intermediates_only": True, "output_fmt": "NCHW"}
