@@ -46,11 +46,6 @@ def _target(model: Model) -> TargetModel:
     return TargetModel(**model.all_but("layers"), layouts=said)
 
 
-def layers_with_units(targets: TargetNetworks, model: str) -> dict[str, LayerInfo]:
-    """The layers of a network that have units, by path."""
-    return {layer.path: layer for layer in targets.layers(model) if layer.units}
-
-
 def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
     """Paths of layers that run and have no units, by the reason."""
     found: dict[str, list[str]] = {}
@@ -69,8 +64,9 @@ def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
     """
     units = []
     for model in study.models:
-        targets.check_names(model.name, [layer.path for layer in model.layers])
+        known = targets.described(model.name, [layer.path for layer in model.layers])
         for layer in model.layers:
-            count = targets.units(model.name, layer.path)
+            # Of a layer without units it raises, and says why it has none.
+            count = known[layer.path].units or targets.units(model.name, layer.path)
             units += [Unit(model.name, layer.path, i) for i in layer.indices(count)]
     return UnitIndex(units)

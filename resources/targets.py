@@ -220,27 +220,23 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """
         return list(self._card(model).layers)
 
-    def check_names(self, model: str, layers: Collection[str]) -> None:
-        """Refuse paths of layers that a network lacks, before any pass of it where none was made.
-
-        Raises:
-            NotFoundError: when there is no such model or layer; names the nearest.
-        """
-        self._card(model, layers)
-        for layer in layers:
-            self.check(model, layer)
-
     def check(self, model: str, layer: str) -> LayerInfo:
         """The layer's description.
 
         Raises:
-            NotFoundError: when there is no such model or layer; names the nearest.
+            NotFoundError: when there is no such model or layer; names the nearest. A name that no
+                module has is refused before any pass of a network that was never looked at.
         """
-        infos = {info.path: info for info in self._card(model, (layer,)).layers}
-        if layer not in infos:
-            useful = [path for path, info in infos.items() if info.units is not None]
-            raise _no_layer(model, layer, useful)
-        return infos[layer]
+        return self.described(model, [layer])[layer]
+
+    def described(self, model: str, layers: Collection[str]) -> dict[str, LayerInfo]:
+        """The descriptions of some layers by path; see `check`."""
+        infos = {info.path: info for info in self._card(model, layers).layers}
+        for layer in layers:
+            if layer not in infos:
+                useful = [path for path, info in infos.items() if info.units is not None]
+                raise _no_layer(model, layer, useful)
+        return {layer: infos[layer] for layer in layers}
 
     def units(self, model: str, layer: str) -> int:
         """How many neurons a layer has.
@@ -438,7 +434,8 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             NotFoundError: when there is no such model or layer.
             StudyError: when the network cannot be loaded.
         """
-        return [text for text in (self.check(model, path).doubt for path in layers) if text]
+        infos = self.described(model, layers).values()
+        return [info.doubt for info in infos if info.doubt]
 
     def every_assumption(self) -> list[tuple[str, str]]:
         """The assumptions of all networks by name, without those that cannot be found."""
