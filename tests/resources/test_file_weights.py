@@ -12,7 +12,7 @@ from torchvision import models
 from dnd_assets.errors import StudyError
 from resources import loaded
 from resources.checkpoints import file_hash
-from resources.networks import TargetModel, _torchvision_shape, find_source
+from resources.networks import TargetModel, _torchvision_shape
 from resources.published import Training, of_timm, of_torchvision, torchvision_shape
 from resources.targets import TargetNetworks
 from tests.resources import tiny
