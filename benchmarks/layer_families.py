@@ -3,8 +3,8 @@
     python -m benchmarks.layer_families --source timm --output table.md
 
 One network of each family of timm and torchvision, and of the vision models of transformers, with
-random weights and few layers, at its published size and at another one. Units, maps and pooled
-values of representative layers, as `resources.layer_layout` reads them, are compared with an
+random weights and few, narrow layers, at its published size and at another one. Units, maps and
+pooled values of representative layers, as `resources.layer_layout` reads them, are compared with an
 independent account of the same activations: timm's `forward_intermediates` (maps and prefix
 tokens), transformers' hidden states placed by its configuration, and for torchvision the layouts
 that its documentation names.
@@ -40,6 +40,7 @@ _SMALL: Final = (
 )  # fmt: skip
 """Parts of the names of small variants, smallest first."""
 _SHALLOW: Final[Sequence[dict[str, Any]]] = (
+    {"depth": 2, "embed_dim": 96, "num_heads": 3},
     {"depth": 2},
     {"depths": (1, 1, 1, 1)},
     {"depths": (1, 1, 1)},
@@ -207,11 +208,11 @@ def best_match(
 # --- timm
 
 
-def timm_networks() -> Iterator[tuple[str, str]]:
+def timm_networks(only: str) -> Iterator[tuple[str, str]]:
     """Family and the name of its smallest network, as far as names tell."""
     import timm
 
-    for family in timm.list_modules():
+    for family in (one for one in timm.list_modules() if re.search(only, one)):
         names = [n for n in timm.list_models(module=family) if "384" not in n and "512" not in n]
         if names:
             yield family, min(names, key=_rank)
@@ -223,7 +224,7 @@ def _rank(name: str) -> tuple[int, int, str]:
 
 
 def timm_model(name: str, **more: Any) -> nn.Module:
-    """The network with few layers, where it lets itself be made so."""
+    """The network with few and narrow layers, where it lets itself be made so."""
     import timm
 
     for shallow in _SHALLOW:
@@ -237,8 +238,49 @@ def timm_model(name: str, **more: Any) -> nn.Module:
     raise failed
 
 
+def _of_crossvit(module: Any) -> dict[str, tuple[int, int]]:
+    """Blocks of both branches, each with the grid of the branch's patches."""
+    grids = [
+        (one.img_size[0] // one.patch_size[0], one.img_size[1] // one.patch_size[1])
+        for one in module.patch_embed
+    ]
+    return {f"blocks.0.blocks.{branch}": grid for branch, grid in enumerate(grids)}
+
+
+def _of_coat(module: Any) -> dict[str, tuple[int, int]]:
+    """The last block of each scale, with the grid of its patches."""
+    grids = {scale: getattr(module, f"patch_embed{scale}").grid_size for scale in (1, 4)}
+    last = {scale: len(getattr(module, f"serial_blocks{scale}")) - 1 for scale in grids}
+    return {f"serial_blocks{s}.{last[s]}": grid for s, grid in grids.items()}
+
+
+_CLASS_FIRST: Final[dict[str, Callable[[Any], dict[str, tuple[int, int]]]]] = {
+    "CrossVit": _of_crossvit,
+    "CoaT": _of_coat,
+}
+"""Layers that give a class token and then the patches row by row, by class of network.
+
+Their `forward_intermediates` give maps of several scales without their class tokens.
+"""
+
+
+def _class_first(module: Any, pixels: Tensor) -> list[Expected]:
+    """By the network's definition: the class token, then the patches row by row."""
+    values = outputs(module, lambda m, x: m(x), pixels)
+    layers = _CLASS_FIRST[type(module).__name__](module)
+    return [
+        Expected(
+            values[layer][:, 1:].transpose(1, 2).unflatten(2, grid),
+            values[layer][:, :1], class_token=True, layer=layer,
+        )
+        for layer, grid in layers.items()
+    ]  # fmt: skip
+
+
 def timm_told(module: Any, pixels: Tensor) -> list[Expected]:
     """The own account of timm of its blocks, by `forward_intermediates`."""
+    if type(module).__name__ in _CLASS_FIRST:
+        return _class_first(module, pixels)
     if not hasattr(module, "forward_intermediates"):
         return _by_hooks(module, pixels)
     more: dict[str, Any] = {"intermediates_only": True, "output_fmt": "NCHW"}
@@ -375,9 +417,15 @@ def _by_configuration(config: Any, state: Tensor, kind: str, pixels: Tensor) -> 
     return Expected(maps, state[:, :before] if before else None, has_class)
 
 
+_NARROW: Final = {"hidden_size": 96, "num_attention_heads": 3, "intermediate_size": 192}
+
+
 def small_configuration(config: Any) -> Any:
-    """The configuration with few layers."""
+    """The configuration with few and narrow layers."""
     for one in (config, getattr(config, "vision_config", config)):
+        if all(isinstance(getattr(one, name, None), int) for name in _NARROW):
+            for name, value in _NARROW.items():
+                setattr(one, name, value)
         for name in ("num_hidden_layers", "num_layers"):
             staged = hasattr(one, "depths") or hasattr(one, "layer_depths")
             if not staged and isinstance(getattr(one, name, None), int) and getattr(one, name) > 2:
@@ -427,18 +475,26 @@ def _chosen(sizes: Sequence[tuple[int, int]], places: Sequence[int]) -> list[tup
 
 def timm_rows(only: str, places: Sequence[int]) -> Iterator[Row]:
     """Every family of timm."""
-    for family, name in timm_networks():
-        if not re.search(only, family):
-            continue
+    for family, name in timm_networks(only):
         try:
             module = timm_model(name)
         except Exception as error:  # noqa: BLE001 - whatever a family's constructor raises
             yield Row("timm", family, name, "", "", "", "", "", f"left out: {str(error)[:120]}")
             continue
-        for size in _chosen(timm_sizes(module), places):
-            yield from attempt("timm", family, name, module, _plain, size, timm_told)
-        del module
+        published, other = timm_sizes(module)
+        for size in _chosen((published, other), places):
+            made = module if size == published else timm_sized(name, size, module)
+            yield from attempt("timm", family, name, made, _plain, size, timm_told)
+        del module, made
         gc.collect()
+
+
+def timm_sized(name: str, size: tuple[int, int], published: nn.Module) -> nn.Module:
+    """The network made for a size of picture; the published one where none can be so made."""
+    try:
+        return timm_model(name, img_size=size)
+    except Exception:  # noqa: BLE001 - whatever a family's constructor raises
+        return published
 
 
 def _plain(module: nn.Module, pixels: Tensor) -> Any:

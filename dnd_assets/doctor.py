@@ -164,7 +164,7 @@ def show(report: Report, out: Console) -> None:
     if report.assumed:
         out.print("\nThis is assumed, as nothing says it:")
         for name, text in report.assumed:
-            out.print(f"  {escape(name)}: {escape(text)}", style="yellow")
+            out.print(f"  {escape(name)}: {escape(text)}", style="yellow", soft_wrap=True)
     if report.commands:
         out.print("\nThis is missing. Run:")
         for command in report.commands:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from dnd_assets.errors import StudyError
+from dnd_assets.errors import DndError, StudyError
 from dnd_assets.workbench import Workbench
 from resources.language_model import LanguageModel
 from resources.model import Model, ModelPart
@@ -72,6 +73,10 @@ def inventory(bench: Workbench) -> list[Listed]:
 def assumptions(bench: Workbench) -> list[tuple[str, str]]:
     """What the study's models take for granted, by what each of them does; never raises."""
     told = [(f"target: {one}", text) for one, text in bench.targets.every_assumption()]
+    for model in bench.study.models:
+        with suppress(DndError):  # of a network that is not here nothing is known
+            found = bench.targets.doubts(model.name, [layer.path for layer in model.layers])
+            told += [(f"target: {model.name}", text) for text in found]
     for field, (role, _) in _ROLES.items():
         told += [(role, text) for text in getattr(bench, field).assumptions()]
     if bench.sentences is not None:

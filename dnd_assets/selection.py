@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnd_assets.errors import not_found
 from dnd_assets.study import Model, Role, Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.compute import Compute
@@ -47,11 +46,6 @@ def _target(model: Model) -> TargetModel:
     return TargetModel(**model.all_but("layers"), layouts=said)
 
 
-def layers_with_units(targets: TargetNetworks, model: str) -> dict[str, LayerInfo]:
-    """The layers of a network that have units, by path."""
-    return {layer.path: layer for layer in targets.layers(model) if layer.units}
-
-
 def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
     """Paths of layers that run and have no units, by the reason."""
     found: dict[str, list[str]] = {}
@@ -70,13 +64,9 @@ def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
     """
     units = []
     for model in study.models:
-        known = layers_with_units(targets, model.name)
+        known = targets.described(model.name, [layer.path for layer in model.layers])
         for layer in model.layers:
-            if layer.path not in known:
-                if layer.path in {one.path for one in targets.layers(model.name)}:
-                    targets.units(model.name, layer.path)  # raises, and says why it has none
-                advice = f"`dnd layers {model.name}` lists them."
-                raise not_found(f"layer of {model.name!r}", layer.path, known, advice)
-            count = known[layer.path].units or 0
+            # Of a layer without units it raises, and says why it has none.
+            count = known[layer.path].units or targets.units(model.name, layer.path)
             units += [Unit(model.name, layer.path, i) for i in layer.indices(count)]
     return UnitIndex(units)

@@ -49,10 +49,25 @@ def declared(layouts: Layouts, found: Found | None, said: DeclaredLayout) -> Fou
     _check_axes(layouts, said, axes)
     if "t" not in axes:
         _check_map(said, axes, shape)
-        return Found(Layout(axes), _KNOWN, "" if "h" in axes else "declared without places")
+        if "h" not in axes:
+            return Found(Layout(axes), _KNOWN, "declared without places")
+        return Found(Layout(axes), _KNOWN, verdict=_followed(layouts, said, axes))
     layout = _tokens(layouts, found, said, axes)
-    reason = "" if layout.grid else "declared without a grid, and none is known"
-    return Found(layout, _KNOWN, reason)
+    if layout.grid is None:
+        return Found(layout, _KNOWN, "declared without a grid, and none is known")
+    shown = layouts.grid_verdict(path, axes.index("t"), layout.grid, layout.prefix_tokens)
+    return Found(layout, _KNOWN, verdict=shown)
+
+
+def _followed(layouts: Layouts, said: DeclaredLayout, axes: str) -> Verdict:
+    """What moving a patch shows of the declared rows and columns, unless it refutes them."""
+    shown = layouts.map_verdict(said.path, axes.index("h"), axes.index("w"))
+    if shown is Verdict.WRONG:
+        raise _refused(
+            layouts, said, "a bright patch moved over the picture changes other places of it: "
+            "these are not its rows and columns",
+        )  # fmt: skip
+    return shown
 
 
 def _axes(layouts: Layouts, found: Found | None, said: DeclaredLayout) -> str:

@@ -105,6 +105,11 @@ class Layouts:
         change = one.change.get((left_axis(one, axis),))
         return Verdict.OPEN if change is None else followed(gridded(change, grid, prefix)).verdict()
 
+    def map_verdict(self, path: str, rows: int, columns: int) -> Verdict:
+        """What moving the patch shows of two axes as rows and columns."""
+        shown = self._follow(self.seen[path], rows, columns)
+        return Verdict.OPEN if shown is None else shown.verdict()
+
     # --- one layer by itself
 
     def _own(self, path: str, one: Seen) -> Found:

@@ -228,10 +228,12 @@ def _apart(values: Tensor, before: Tensor | None) -> float:
     """The largest difference as a share of the largest value; NaN is equal to NaN."""
     if before is None or values.shape != before.shape:
         return float("inf")
-    if not values.numel():
+    if values.dtype == before.dtype and torch.equal(
+        values, before
+    ):  # most often; False where there is NaN
         return 0.0
     if not values.is_floating_point():
-        return 0.0 if torch.equal(values, before) else float("inf")
+        return float("inf")
     now, then = values.float(), before.float()
     if not torch.equal(now.isfinite(), then.isfinite()):
         return float("inf")

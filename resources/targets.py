@@ -27,6 +27,7 @@ from dnd_assets.files import write_atomic
 from dnd_assets.lineage.code import method_version
 from dnd_assets.lineage.fingerprint import Json, canonical, digest, source_version
 from dnd_assets.methods.layer_axes import Layout, check_shape
+from dnd_assets.methods.moving_patch import Verdict
 from resources.checkpoints import split_revision
 from resources.compute import Compute, load_once
 from resources.loaded import forget, rename_loaded
@@ -89,6 +90,7 @@ class LayerInfo:
         reason: why there are no units or no map.
         layout: how the output is read; None without units.
         raw: shape of the output as it comes for one picture, pictures included.
+        proven: whether its own activations show where its places lie, or it has none.
     """
 
     path: str
@@ -100,6 +102,24 @@ class LayerInfo:
     reason: str = ""
     layout: Layout | None = None
     raw: tuple[int, ...] | None = None
+    proven: bool = True
+
+    @property
+    def doubt(self) -> str:
+        """What nothing proves of how it is read, in a sentence; empty where all is proven."""
+        if self.units is None or self.layout is None or self.proven:
+            return ""
+        if not self.layout.places:
+            return f"layer {self.path} has no map, so no crops: {self.reason}"
+        whence = (
+            f"as the study declares them ({self.layout.axes})"
+            if self.known == "declared"
+            else f"known from elsewhere ({self.known})"
+        )
+        return (
+            f"the places of layer {self.path} are {whence}; a bright patch that is moved over the "
+            "picture does not show them"
+        )
 
     def as_json(self) -> dict[str, Json]:
         """The description as plain values."""
@@ -204,15 +224,19 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """The layer's description.
 
         Raises:
-            NotFoundError: when there is no such model or layer; names the nearest.
+            NotFoundError: when there is no such model or layer; names the nearest. A name that no
+                module has is refused before any pass of a network that was never looked at.
         """
-        infos = {info.path: info for info in self.layers(model)}
-        if layer not in infos:
-            useful = [path for path, info in infos.items() if info.units is not None]
-            raise not_found(
-                f"layer of {model!r}", layer, useful, f"`dnd layers {model}` lists them."
-            )
-        return infos[layer]
+        return self.described(model, [layer])[layer]
+
+    def described(self, model: str, layers: Collection[str]) -> dict[str, LayerInfo]:
+        """The descriptions of some layers by path; see `check`."""
+        infos = {info.path: info for info in self._card(model, layers).layers}
+        for layer in layers:
+            if layer not in infos:
+                useful = [path for path, info in infos.items() if info.units is not None]
+                raise _no_layer(model, layer, useful)
+        return {layer: infos[layer] for layer in layers}
 
     def units(self, model: str, layer: str) -> int:
         """How many neurons a layer has.
@@ -403,6 +427,16 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """
         return list(find_source(self._spec(model), self.base).assumed())
 
+    def doubts(self, model: str, layers: Collection[str]) -> list[str]:
+        """What nothing proves of how some layers are read, one sentence each.
+
+        Raises:
+            NotFoundError: when there is no such model or layer.
+            StudyError: when the network cannot be loaded.
+        """
+        infos = self.described(model, layers).values()
+        return [info.doubt for info in infos if info.doubt]
+
     def every_assumption(self) -> list[tuple[str, str]]:
         """The assumptions of all networks by name, without those that cannot be found."""
         told = []
@@ -534,8 +568,14 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         key = (spec.source, spec.weights, spec.weights_key, self.base, source.content, own)
         return "target", *key, str(self.compute.torch_device()), self._channels_last(spec)
 
-    def _card(self, model: str) -> Card:
-        """What is known of a network; it is loaded only when nobody has met it before."""
+    def _card(self, model: str, wanted: Collection[str] = ()) -> Card:
+        """What is known of a network; it is loaded only when nobody has met it before.
+
+        Args:
+            model: name in the study.
+            wanted: paths of layers. Where the network has to be looked at first, and has no module
+                of such a name, that is said before.
+        """
         spec = self._spec(model)
         source = find_source(spec, self.base)
 
@@ -543,6 +583,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             card = self._kept(self._name(spec, source))
             if card is None:
                 net = self._load(model, source)
+                _check_paths(model, net, wanted)
                 if source.own is not None:
                     self._note(spec, source, net)
                 card = self._survey(model, source)
@@ -735,6 +776,19 @@ def _about(model: str) -> Iterator[None]:
         raise StudyError(f"network {model!r}: {error}") from error
 
 
+def _check_paths(model: str, net: Network, wanted: Collection[str]) -> None:
+    """Refuse layers that no module of a network is named as."""
+    paths = [path for path, _ in net.module.named_modules() if path]
+    for layer in wanted:
+        if layer not in paths:
+            raise _no_layer(model, layer, paths)
+
+
+def _no_layer(model: str, layer: str, paths: Sequence[str]) -> DndError:
+    advice = f"`dnd layers {model}` lists them."
+    return not_found(f"layer of {model!r}", layer, paths, advice)
+
+
 def _unpinned(kind: str, rest: str) -> str:
     """A source without its revision: the bytes count, not the commit they came from."""
     return split_revision(rest)[0] if kind == "timm" else rest
@@ -793,8 +847,10 @@ def _info(path: str, module: "nn.Module", found: "Found | None", surveyed: "Surv
     shape = layout.arranged_shape(raw)
     has_map = layout.places and (layout.kind == "tokens" or math.prod(shape[1:]) > 1)
     reason = "" if has_map else found.reason
+    alone = math.prod(shape[1:] if layout.kind == "maps" else shape[:-1]) <= 1
+    proven = alone or found.verdict is Verdict.PROVEN
     return LayerInfo(
-        path, kind, layout.units(raw), shape, has_map, found.known, reason, layout, raw
+        path, kind, layout.units(raw), shape, has_map, found.known, reason, layout, raw, proven
     )
 
 

@@ -425,6 +425,36 @@ def test_the_layers_of_a_network_come_with_what_is_assumed_of_it(tmp_path):
     assert "assumed: plain_network has no function transforms(), so ImageNet's" in result.output
 
 
+MIXED = """
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+
+class Turned(nn.Module):
+    def forward(self, maps):
+        return maps.transpose(2, 3)
+
+
+def transforms():
+    return v2.Compose([v2.Resize((24, 24)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+
+def make():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Turned(), nn.Flatten(), nn.Linear(2304, 2))
+"""
+
+
+def test_layers_whose_layout_nothing_proves_are_told(folders, tmp_path):
+    (folders / "mixed.py").write_text(MIXED)
+    layers = [{"path": "0"}, {"path": "1", "layout": "ncxx"}, {"path": "3"}]
+    models = [{"name": "net", "source": "module:mixed:make", "layers": layers}]
+    report = examine(bench_of(folders, tmp_path, models=models).study, tmp_path)
+
+    told = [text for name, text in report.assumed if "layer" in text]
+    assert told == ["layer 1 has no map, so no crops: declared without places"]
+
+
 def test_a_server_on_this_machine_is_asked_whether_it_is_there(folders, cache, tmp_path):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -10,8 +10,9 @@ from torch import nn
 from torchvision import models
 
 from dnd_assets.errors import StudyError
+from resources import loaded
 from resources.checkpoints import file_hash
-from resources.networks import TargetModel, _torchvision_shape, find_source
+from resources.networks import TargetModel, _torchvision_shape
 from resources.published import Training, of_timm, of_torchvision, torchvision_shape
 from resources.targets import TargetNetworks
 from tests.resources import tiny
@@ -136,32 +137,43 @@ def test_a_published_file_a_declared_one_and_an_unknown_one(cpu, monkeypatch, we
             _targets(cpu, weights, "torchvision:mobilenet_v2@IMAGENET1K_V1").assumptions("net")
 
 
-def test_inceptions_own_normalisation_is_in_the_key(cpu, monkeypatch):
+TURNING = """
+import builtins
+
+from torch import nn
+
+
+class Turning(nn.Module):
+    def __init__(self, transform_input):
+        super().__init__()
+        self.transform_input = transform_input
+        self.conv = nn.Conv2d(3, 2, 8, 8)
+        nn.init.ones_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, pixels):
+        return self.conv(pixels)
+
+
+def turning():
+    return Turning(builtins.dnd_test_turned)
+"""
+
+
+def test_inceptions_own_normalisation_is_in_the_key(cpu, tmp_path, monkeypatch):
     """Two networks of equal parameters, one of which turns its input into its own scale."""
-
-    class Turning(nn.Module):
-        def __init__(self, transform_input):
-            super().__init__()
-            self.transform_input = transform_input
-            self.conv = nn.Conv2d(3, 2, 8, 8)
-            nn.init.ones_(self.conv.weight)
-            nn.init.zeros_(self.conv.bias)
-
-        def forward(self, pixels):
-            return self.conv(pixels)
-
+    (tmp_path / "turning_network.py").write_text(TURNING)
+    model = TargetModel(name="net", source="module:turning_network:turning")
     found = []
     for turned in (False, True):
-        monkeypatch.setattr("tests.networks.turning", lambda t=turned: Turning(t), raising=False)
-        targets = TargetNetworks(
-            models=[TargetModel(name="net", source="module:tests.networks:turning")],
-            cards=None,
-            compute=cpu,
-        )
-        source = find_source(targets.models[0])
-        found.append(targets._survey(source.build(), {}, source).fingerprint)
+        monkeypatch.setattr("builtins.dnd_test_turned", turned, raising=False)
+        loaded._loaded.clear()  # as in a new process
+        targets = TargetNetworks(models=[model], base=str(tmp_path), cards=None, compute=cpu)
+        found.append(targets.fingerprint("net"))
 
-    assert found[0] != found[1]
+    assert found[0]["weights"] == found[1]["weights"]
+    assert "transform_input" not in found[0]
+    assert found[1]["transform_input"] is True
 
 
 def test_a_timm_file_is_known_by_its_tag_its_bytes_or_its_place(tmp_path):

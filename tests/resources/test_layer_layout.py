@@ -7,6 +7,7 @@ from torch import nn
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.layer_axes import Layout
+from dnd_assets.methods.moving_patch import Verdict
 from resources.declared_layout import DeclaredLayout
 from resources.layer_declared import layouts_of
 from resources.survey import look
@@ -139,6 +140,11 @@ def test_grey_pictures_are_taken():
     assert known["1"].layout == Layout("nchw")
 
 
+def turned():
+    """Columns before rows, channels last."""
+    return nets.Turned(0, 3, 2, 1)
+
+
 def declared(module, path, **more):
     said = [DeclaredLayout(path=path, **more)]
     torch.manual_seed(0)
@@ -155,6 +161,21 @@ def test_a_study_may_declare_what_is_not_known():
         "ntc", (8, 8), 1
     )
     assert declared(nets.Queries, "norm", grid=[10, 10]).grid == (10, 10)
+    assert declared(turned, "line", layout="nwhc") == Layout("nwhc")
+
+
+def test_a_declaration_is_proven_where_the_patch_shows_it():
+    grid = {"layout": "tokens", "grid": [8, 8], "prefix_tokens": 1}
+    cases = [
+        (turned, "line", {"layout": "nwhc"}, Verdict.PROVEN),
+        (nets.Tokens, "norm", grid, Verdict.PROVEN),
+        (nets.Queries, "norm", {"grid": [10, 10]}, Verdict.OPEN),
+        (nets.Frames, "turned", {"layout": "nxchw"}, Verdict.OPEN),
+    ]
+    for make, path, said, verdict in cases:
+        torch.manual_seed(0)
+        known = found(make(), said=[DeclaredLayout(path=path, **said)])
+        assert known[path].verdict is verdict, path
 
 
 @pytest.mark.parametrize(
@@ -172,6 +193,7 @@ def test_a_study_may_declare_what_is_not_known():
         (nets.Tokens, "nowhere", {"layout": "nchw"}, "gives no tensor"),
         (nets.Frames, "turned", {"grid": [8, 8]}, "`layout` has to be said too"),
         (nets.ordered, "block", {"layout": "tokens", "grid": [8, 8]}, "not in this order"),
+        (turned, "line", {"layout": "nhwc"}, "not its rows and columns"),
     ],
 )
 def test_a_declaration_that_contradicts_what_comes_out_is_refused(module, path, said, why):

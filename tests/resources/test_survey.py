@@ -10,9 +10,10 @@ from torch import nn
 from torchvision.transforms import v2
 
 from dnd_assets.errors import StudyError
+from resources import loaded
 from resources.pixels import check_range, check_repeats, checked
 from resources.survey import look, other_size
-from resources.targets import TargetNetworks
+from resources.targets import Card, TargetNetworks
 from tests.resources import layer_nets as nets
 
 OWN = "module:tests.resources.layer_nets"
@@ -166,10 +167,23 @@ def test_each_pass_is_compared_with_the_survey(cpu):
         target.maps("net", [("norm", 0)], [white])
 
 
-def test_a_transform_of_another_size_is_refused(cpu, monkeypatch):
+RESIZED_ONLY = """
+import torch
+from torchvision.transforms import v2
+
+from tests.resources.layer_nets import any_size
+
+
+def transforms():
     to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
-    monkeypatch.setattr(nets, "transforms", lambda: v2.Compose([v2.Resize(64), *to_tensor]))
-    target = networks(cpu, "any_size")
+    return v2.Compose([v2.Resize(64), *to_tensor])
+"""
+
+
+def test_a_transform_of_another_size_is_refused(cpu, tmp_path):
+    (tmp_path / "resized_only.py").write_text(RESIZED_ONLY)
+    model = {"name": "net", "source": "module:resized_only:any_size"}
+    target = TargetNetworks(models=[model], base=str(tmp_path), compute=cpu)
 
     with pytest.raises(StudyError, match=r"\(3, 64, 80\) for a picture of 50 x 40 pixels"):
         target.activations("net", {"patches": "auto"}, [picture()])
@@ -192,33 +206,34 @@ def test_maps_and_means_of_tokens_against_the_convolution(cpu):
     assert np.allclose(token, tokens[:, 0], rtol=1e-3, atol=1e-4)
 
 
+def cards_in(folder):
+    """Cards of networks, without the notes of what own code used."""
+    return [file for file in folder.glob("*.json") if not file.name.endswith(".seen.json")]
+
+
 def test_a_card_of_an_earlier_version_is_made_anew(cpu, tmp_path):
+    loaded._loaded.clear()  # as in a new process
     target = networks(cpu, "ordered", tmp_path)
     first = target.layers("net")
-    (file,) = tmp_path.glob("*.json")
+    (file,) = cards_in(tmp_path)
     card = json.loads(file.read_text())
     for layer in card["layers"]:
-        for name in ("layout", "raw", "known", "reason"):
+        for name in ("layout", "raw", "known", "reason", "proven"):
             del layer[name]
     del card["pixels"]
     file.write_text(json.dumps(card))
 
-    from resources.loaded import unload_all
-    from resources.targets import Card
-
     assert Card.read(file) is None
-    unload_all()
+    loaded._loaded.clear()  # as in a new process
     assert networks(cpu, "ordered", tmp_path).layers("net") == first
 
 
 def test_a_card_keeps_everything(cpu, tmp_path):
-    from resources.targets import Card
+    loaded._loaded.clear()  # as in a new process
+    layers = networks(cpu, "tokens", tmp_path).layers("net")
+    (file,) = cards_in(tmp_path)
 
-    target = networks(cpu, "tokens", tmp_path)
-    layers = target.layers("net")
-    cards = [Card.read(file) for file in tmp_path.glob("*.json")]
-
-    assert not cards or list(cards[0].layers) == layers
+    assert list(Card.read(file).layers) == layers
 
 
 def test_what_is_declared_is_no_part_of_the_network(cpu):

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.methods.layer_axes import Layout
+from resources import loaded
 from resources.compute import Compute
 from resources.targets import LayerInfo, TargetNetworks
 from tests.resources import tiny
@@ -291,6 +292,16 @@ def test_wrong_names_list_the_nearest_at_once(counter, resnet, cpu):
         with pytest.raises(NotFoundError, match=said):
             call()
         assert time.perf_counter() - start < 2.0
+
+
+def test_a_wrong_layer_is_refused_before_any_pass(cpu, monkeypatch):
+    loaded._loaded.clear()  # as in a new process
+    monkeypatch.setattr("resources.survey.look", lambda *_: pytest.fail("looked at the network"))
+    target = networks(cpu, f"{OWN}:small_net")
+
+    for ask in (target.check, target.units, lambda net, path: target.described(net, [path])):
+        with pytest.raises(NotFoundError, match="no layer of 'net' 'convv'; nearest: conv"):
+            ask("net", "convv")
 
 
 def test_other_wrong_sources_say_what_is_wrong(counter, cpu, vit_folder):
