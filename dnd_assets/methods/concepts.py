@@ -298,23 +298,32 @@ def _novel(phrase: _Phrase, chosen: list[_Phrase]) -> float:
 
 def _phrases(captions: Sequence[str]) -> list[_Phrase]:
     """All phrases of the captions, ordered by key."""
-    found = [spans for spans in map(_spans, captions) if spans]
-    forms: dict[Key, Counter[str]] = {}
-    for spans in found:
-        for key, text in spans.items():
-            forms.setdefault(key, Counter())[text] += 1
+    found = [spans for spans in map(phrases_of, captions) if spans]
     return [
-        _Phrase(key, _commonest(texts), texts.total() / len(found))
-        for key, texts in sorted(forms.items())
+        _Phrase(key, commonest(texts), texts.total() / len(found))
+        for key, texts in sorted(_forms(found).items())
     ]
 
 
-def _commonest(texts: Counter[str]) -> str:
+def phrase_forms(captions: Iterable[str]) -> dict[Key, Counter[str]]:
+    """In how many captions each phrase stands, by its words in singular, and how it is written."""
+    return _forms(map(phrases_of, captions))
+
+
+def _forms(found: Iterable[Mapping[Key, str]]) -> dict[Key, Counter[str]]:
+    forms: dict[Key, Counter[str]] = {}
+    for phrases in found:
+        for key, text in phrases.items():
+            forms.setdefault(key, Counter())[text] += 1
+    return forms
+
+
+def commonest(texts: Counter[str]) -> str:
     """The most frequent text; ties go to the shortest, then to the first in the alphabet."""
     return min(texts, key=lambda text: (-texts[text], len(text), text))
 
 
-def _spans(caption: str) -> dict[Key, str]:
+def phrases_of(caption: str) -> dict[Key, str]:
     """The phrases of one caption by key, each with the words as they stand in it."""
     lowered = _BOILERPLATE.sub("", unicodedata.normalize("NFC", caption).lower())
     spans: dict[Key, str] = {}
@@ -331,6 +340,30 @@ def _spans(caption: str) -> dict[Key, str]:
                 if _is_phrase(key, text):
                     spans.setdefault(key, text)
     return spans
+
+
+def content_words(text: str) -> list[tuple[str, str]]:
+    """The content words of a text, each once: in singular, and as it is written there.
+
+    >>> content_words("two red circles on grass")
+    [('two', 'two'), ('red', 'red'), ('circle', 'circles'), ('grass', 'grass')]
+    """
+    lowered = _BOILERPLATE.sub("", unicodedata.normalize("NFC", text).lower())
+    words = re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", lowered)[:_MAX_CAPTION_WORDS]
+    found: dict[str, str] = {}
+    for word in words:
+        if word not in _STOP_WORDS:
+            found.setdefault(_singular(word), word)
+    return list(found.items())
+
+
+def names_something(word: str) -> bool:
+    """Whether a word in singular says something at the end of a phrase, without a noun behind it.
+
+    >>> names_something("circle"), names_something("horizontal")
+    (True, False)
+    """
+    return word not in _NEEDS_NOUN
 
 
 def _is_phrase(key: Key, text: str) -> bool:
