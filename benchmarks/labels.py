@@ -62,7 +62,7 @@ KINDS: Final = (
 NOISE: Final = (0.0, 0.1, 0.3, 0.6, 1.0)
 """Standard deviation of the noise on activations whose concept adds 1."""
 _SWAPPED: Final = (*COLOURS, *SHAPES, *BACKGROUNDS, *SIZES, "two", "three", *TEXTURES[3:])
-_FUNCTION_WORDS: Final = frozenset({"a", "an", "on", "in", "the", "at", "with", "or"})
+_FUNCTION_WORDS: Final = frozenset({"a", "an", "on", "in", "the", "at", "with", "or", "and"})
 
 Fact = tuple[str, int | str]
 
@@ -193,7 +193,10 @@ def labelled(unit: KnownUnit, world: World, seed: int) -> DetectionLabel | None:
 def judged(unit: KnownUnit, found: DetectionLabel | None) -> Outcome:
     """A label held against the truth, word for word."""
     if found is None:
-        return Outcome(unit.kind, "", False, 0.0, 0.0, False, 0.0, 0.0, 0.0)
+        return Outcome(
+            unit.kind, "", exact=False, precision=0.0, recall=0.0, covered=False, confidence=0.0,
+            held_out=0.0, stability=0.0,
+        )  # fmt: skip
     truth, text = unit.truth(), found.best.candidate.text
     said = said_words(text)
     common = len(said & truth)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +26,11 @@ Words = frozenset[str]
 """Content words in singular."""
 
 OR: Final = " or "
+AND: Final = " and "
 LONGEST: Final = 4
 """Content words of a single phrase at most; what needs more is told by its parts."""
 PAIRED: Final = 24
-"""So many of the best single phrases are tried in pairs."""
+"""So many of the best single phrases are tried in pairs, joined by "or" and by "and"."""
 MARGIN: Final = 0.05
 """A shorter concept is taken if its coefficient is less than this below the best."""
 
@@ -90,7 +91,7 @@ def candidates_of(phrases: Iterable[str], forms: Mapping[Words, str]) -> list[Ca
         for size in range(1, min(len(words), LONGEST) + 1):
             for some in combinations(words, size):
                 key = frozenset(singular for singular, _ in some)
-                if names_something(some[-1][0]):
+                if _stands_alone(key, words):
                     joined = " ".join(written for _, written in some)
                     found.setdefault(key, forms.get(key) or joined)
     every = sorted(found.items(), key=lambda item: (len(item[0]), item[1], sorted(item[0])))
@@ -113,6 +114,13 @@ def narrower(candidate: Candidate, forms: Mapping[Words, str]) -> list[Candidate
         ]
     shorter = candidates_of([candidate.text], forms)
     return [one for one in shorter if one.length == candidate.length - 1]
+
+
+def _stands_alone(kept: Words, words: Sequence[tuple[str, str]]) -> bool:
+    """Whether each kept word that says nothing without its noun still has it."""
+    singular = [word for word, _ in words]
+    behind = dict(pairwise([*singular, ""]))
+    return all(names_something(word) or behind[word] in kept for word in kept)
 
 
 @dataclass(frozen=True)
@@ -157,13 +165,22 @@ class Trial:
                           self.shown[row] @ weights, weights.sum())[0])  # fmt: skip
 
 
-def trial(candidates: Sequence[Candidate], captions: Sequence[Words], activations: Floats) -> Trial:
-    """Single phrases, and pairs of the best of them joined by "or", ready to be compared.
+def trial(
+    candidates: Sequence[Candidate],
+    captions: Sequence[Words],
+    activations: Floats,
+    forms: Mapping[Words, str],
+) -> Trial:
+    """Single phrases, and pairs of the best of them, ready to be compared.
+
+    Two phrases that the captions hardly ever have side by side, such as the size of an object and
+    its background, become one concept by "and"; two unrelated ones by "or".
 
     Args:
         candidates: single phrases.
         captions: content words of the captions of N images, singular.
         activations: of the unit on these, (N,).
+        forms: as for `candidates_of`.
 
     Raises:
         ValueError: for lengths that differ, or an activation that is not finite.
@@ -180,9 +197,19 @@ def trial(candidates: Sequence[Candidate], captions: Sequence[Words], activation
         for one, other in combinations(sorted(best), 2)
         if not _related(candidates[one].parts[0], candidates[other].parts[0])
     ]
-    joined = [_either(candidates[one], candidates[other]) for one, other in pairs]
-    both = [shown[one] | shown[other] for one, other in pairs]
-    return Trial((*candidates, *joined), np.vstack([shown, *both]), activations)
+    either = [_either(candidates[one], candidates[other]) for one, other in pairs]
+    rows_of_either = [shown[one] | shown[other] for one, other in pairs]
+    known = {one.parts[0] for one in candidates}
+    both: dict[Words, tuple[Candidate, Bools]] = {}
+    for one, other in pairs:
+        together = candidates[one].parts[0] | candidates[other].parts[0]
+        if len(together) <= LONGEST and together not in known:
+            text = forms.get(together) or _joined(AND, candidates[one], candidates[other])
+            both.setdefault(together, (Candidate(text, (together,)), shown[one] & shown[other]))
+    every = (*candidates, *either, *(candidate for candidate, _ in both.values()))
+    return Trial(
+        every, np.vstack([shown, *rows_of_either, *(row for _, row in both.values())]), activations
+    )
 
 
 def _related(one: Words, other: Words) -> bool:
@@ -192,7 +219,11 @@ def _related(one: Words, other: Words) -> bool:
 
 def _either(one: Candidate, other: Candidate) -> Candidate:
     first, second = sorted((one, other), key=lambda candidate: candidate.text)
-    return Candidate(first.text + OR + second.text, (first.parts[0], second.parts[0]))
+    return Candidate(_joined(OR, first, second), (first.parts[0], second.parts[0]))
+
+
+def _joined(word: str, one: Candidate, other: Candidate) -> str:
+    return word.join(sorted((one.text, other.text)))
 
 
 def ranked(found: Iterable[Detected]) -> list[Detected]:

@@ -129,7 +129,7 @@ def label_by_detection(
     known |= {name: caption_words(text) for name, text in exemplars.items() if name in finite}
     values = np.array([finite[name] for name in known])
     candidates = candidates_of([*summary, *proposed], reference.forms)
-    tried = trial(candidates, list(known.values()), values)
+    tried = trial(candidates, list(known.values()), values, reference.forms)
     best = choose(tried.whole, setting.margin)
     if best is None:
         return None
