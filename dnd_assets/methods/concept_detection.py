@@ -254,14 +254,14 @@ def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
         activations: of the unit on each image, (N,).
 
     Returns:
-        The coefficient, and the least activation that counts as active. (0, inf) where the
-        concept is shown by all images or none, or the activations are all equal.
+        The coefficient, and the activation from which on the unit counts as active, half-way
+        between two that were seen. (0, inf) where the concept is shown by all images or none, or the activations are all equal.
 
     Raises:
         ValueError: as `best_mccs`.
 
     >>> best_mcc(np.array([True, True, False, False]), np.array([3.0, 2.0, 1.0, 0.0]))
-    (1.0, 2.0)
+    (1.0, 1.5)
     """
     found = best_mccs(shown[None], activations)
     return float(found[0][0]), float(found[1][0])
@@ -302,7 +302,14 @@ def best_mccs(
     mcc = _mcc(hits[:, ends], active[ends], hits[:, -1:], active[-1])
     best = mcc.argmax(axis=1)
     values = mcc[np.arange(len(shown)), best]
-    return values, np.where(values > 0, strongest_first[ends[best]], np.inf)
+    limits = _between(strongest_first[ends[best]], strongest_first[ends[best] + 1])
+    return values, np.where(values > 0, limits, np.inf)
+
+
+def _between(above: Floats, below: Floats) -> Floats:
+    """Half-way between two activations, which other images meet better than the upper one."""
+    middle = below + (above - below) / 2
+    return np.where(middle > below, middle, above)  # neighbours have no number between them
 
 
 def _mcc(hits: Any, active: Any, positives: Any, count: Any) -> Floats:
