@@ -292,7 +292,8 @@ def best_mccs(
     if not np.isfinite(activations).all():
         raise ValueError("an activation is not finite")
     weights = np.ones(len(activations)) if weights is None else weights
-    order = np.argsort(-activations, kind="stable")
+    counted = np.flatnonzero(weights > 0)  # what does not count sets no threshold either
+    order = counted[np.argsort(-activations[counted], kind="stable")]
     strongest_first = activations[order]
     ends = np.flatnonzero(strongest_first[:-1] > strongest_first[1:])
     if not len(ends):
