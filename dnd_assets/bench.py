@@ -20,6 +20,7 @@ from resources.conse import Conse
 from resources.image_server import ServedTextToImage
 from resources.image_text import ImageTextEncoder
 from resources.lineage_db import Lineage
+from resources.lineage_reader import LineageReader
 from resources.own_captioner import OwnCaptioner
 from resources.retrieval import RetrievalCaptioner, RetrievalTextToImage
 from resources.sentence_encoder import SentenceEncoder
@@ -34,23 +35,30 @@ from resources.vlm import Blip2Captioner, VlmCaptioner
 from resources.world_painter import WorldPainter
 
 
-def build_bench(study: Study, home: Path, log: Callable[[str], None] = lambda _: None) -> Workbench:
+def build_bench(
+    study: Study,
+    home: Path,
+    log: Callable[[str], None] = lambda _: None,
+    *,
+    reading: bool = False,
+) -> Workbench:
     """The resources of a study, nothing loaded yet.
 
     Args:
         study: the study.
         home: the state folder.
         log: where progress goes.
+        reading: only read: nothing in the state folder is touched, and nothing can be recorded.
     """
     compute = compute_of(study)
     clip = _encoder(study, home, compute_of(study, "clip"))
     return Workbench(
         study=study,
         home=home,
-        lineage=Lineage(root=str(home)),
-        store=ArtefactStore(root=str(home / "store")),
+        lineage=(LineageReader if reading else Lineage)(root=str(home)),
+        store=ArtefactStore(root=str(home / "store"), reading=reading),
         compute=compute,
-        targets=target_networks(study, home),
+        targets=target_networks(study, home, reading=reading),
         captioner=_captioner(study, home, compute_of(study, "captioner"), clip),
         summariser=_summariser(study),
         text_to_image=_painter(study, home, compute_of(study, "text_to_image"), clip),

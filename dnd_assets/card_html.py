@@ -36,6 +36,7 @@ def card_html(card: UnitCard, pictures: Pictures) -> str:
         _title(card),
         _methods(card),
         _exemplars(card.exemplars[:_EXEMPLARS], drawn),
+        "".join(f"<p>{escape(one)}</p>" for one in card.remarks),
         _concepts(card.concepts[:_CONCEPTS], drawn),
         _histogram(card.distribution),
         _metrics(card),
@@ -138,6 +139,7 @@ def _histogram(found: Distribution | None) -> str:
     told = (
         f"activation on {found.images:,} images: mean {found.mean:.4g}, largest {found.high:.4g}, "
         f"positive on {found.positive:.1%}"
+        + (f", fires on {found.fires:.1%}" if found.fires is not None else "")
     )
     highest = max(found.counts, default=0)
     if not highest:

@@ -91,7 +91,7 @@ def measure(bench: Workbench, units: Sequence[str] = ()) -> Clarity:
     }
     found: list[UnitClarity] = []
     layers = []
-    for some in by_layer(faces).values():
+    for some in by_layer(vectors).values():
         mine = _layer(some, vectors, labels)
         found += mine
         name = some[0].key.rpartition("/")[0]

@@ -19,14 +19,17 @@ from dnd_assets.bench import build_bench, find_units
 from dnd_assets.errors import NotFoundError, TableError
 from dnd_assets.known_answers.target import is_correct
 from dnd_assets.known_answers.target import truths as known_truths
+from dnd_assets.label_files import EMPTY, sizes_of
 from dnd_assets.means import Mean, mean_of
 from dnd_assets.methods.metrics import TextEncoder, similarities
 from dnd_assets.metric_means import DND, MetricMean, method_name, metric_means
 from dnd_assets.study import Study
-from dnd_assets.unit_texts import by_key, read_labels, read_truths
+from dnd_assets.unit_texts import Texts, by_key, numbering, read_labels, read_truths
 from dnd_assets.units import Unit
 from resources.lineage_db import Lineage
 
+Sizes = Mapping[str, int]
+"""Units of each layer, by `model/layer`."""
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
 
 
@@ -230,6 +233,7 @@ class Request:
         units: the units.
         given: methods from files.
         known: groups and truths of the units.
+        told: how files count units, where that is not plain.
     """
 
     study: Study
@@ -238,6 +242,7 @@ class Request:
     units: tuple[Unit, ...]
     given: tuple[Method, ...]
     known: Reference
+    told: tuple[str, ...] = ()
 
     def answer(self, encoder: TextEncoder | None = None) -> Comparison:
         """Compare the labels that there are by now.
@@ -278,11 +283,13 @@ def request(
     """
     asked = tuple(variants(study, names))
     _require_distinct([DND, *asked, *files])
-    bench = build_bench(study, home)
+    bench = build_bench(study, home, reading=True)
     chosen = tuple(find_units(bench).select(units))
-    known = reference(study, chosen, truths)
-    given = tuple(imported(name, path, chosen) for name, path in files.items())
-    return Request(study, bench.lineage, asked, chosen, given, known)
+    sizes = sizes_of(study, bench.targets.units) if files or truths else {}
+    told: list[str] = []
+    known = reference(study, chosen, truths, sizes, told)
+    given = tuple(imported(name, path, chosen, sizes, told) for name, path in files.items())
+    return Request(study, bench.lineage, asked, chosen, given, known, tuple(told))
 
 
 def stored_methods(
@@ -351,27 +358,52 @@ def stored_ablations(lineage: Lineage, study: Study) -> list[str]:
     return [row["study"].removeprefix(start) for row in lineage.query(sql, [start])]
 
 
-def imported(name: str, path: Path, units: Sequence[Unit]) -> Method:
+def _counted(texts: Texts, units: Sequence[Unit], sizes: Sizes, told: list[str] | None) -> Texts:
+    """A file with units counted from 0; what there is to be said of that goes to `told`."""
+    layers = {unit.key.rpartition("/")[0] for unit in units}
+    size = sizes.get(next(iter(layers))) if len(layers) == 1 else None
+    found = numbering(texts, size, ask="renumber it")
+    if found.told and told is not None:
+        told.append(found.told)
+    return texts.shifted(found.first)
+
+
+def imported(
+    name: str,
+    path: Path,
+    units: Sequence[Unit],
+    sizes: Sizes = EMPTY,
+    told: list[str] | None = None,
+) -> Method:
     """A method whose labels lie in a CSV file, as `dnd evaluate` reads them.
 
     Args:
         name: what to call it.
         path: the file; its units are keys, or numbers when one layer is compared.
         units: the units that are compared.
+        sizes: units of each layer by `model/layer`, which tell whether numbers count from 0.
+        told: takes what there is to be said of how the file counts.
 
     Raises:
         NotFoundError: when there is no such file.
         TableError: when it cannot be understood or holds none of the units.
     """
-    texts = read_labels(path)
+    texts = _counted(read_labels(path), units, sizes, told)
     blank: dict[str, str | None] = dict.fromkeys(texts.blank)
     return Method(name, by_key(texts, {**blank, **texts.by_unit}, units), path.name)
 
 
-def reference(study: Study, units: Sequence[Unit], truths: Path | None = None) -> Reference:
+def reference(
+    study: Study,
+    units: Sequence[Unit],
+    truths: Path | None = None,
+    sizes: Sizes = EMPTY,
+    told: list[str] | None = None,
+) -> Reference:
     """Groups and truths of units: from a file, else those of the generated world's network.
 
-    Without either the units are grouped by layer and no truth is known.
+    Without either the units are grouped by layer and no truth is known. `sizes` and `told` are as
+    for `imported`.
 
     Raises:
         NotFoundError: when there is no such file.
@@ -379,7 +411,7 @@ def reference(study: Study, units: Sequence[Unit], truths: Path | None = None) -
     """
     groups = {unit.key: unit.key.rpartition("/")[0] for unit in units}
     if truths is not None:
-        read = read_truths(truths)
+        read = _counted(read_truths(truths), units, sizes, told)
         true = by_key(read, read.by_unit, units)
         texts = {unit: (text,) for unit, text in true.items()}
         return Reference(groups, texts, lambda u, said: said == true[u] if u in true else None)

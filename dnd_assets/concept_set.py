@@ -128,6 +128,8 @@ def check_template(template: str) -> None:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # opening a FIFO would wait for ever
+            raise OSError("it is no file")
         return path.read_bytes()
     except FileNotFoundError:
         beside = path.parent.iterdir() if path.parent.is_dir() else ()

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from dnd_assets.assets.metadata import whole_metadata
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.sources import source_assets, sources_for, sources_of
 from dnd_assets.bench import build_bench, find_units
+from dnd_assets.errors import DndError
+from dnd_assets.freshness import CHECK, freshness_checks
 from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import PROBING_SET
-from dnd_assets.stage import Stage, Whole, wholes_of
+from dnd_assets.stage import Stage, Whole, leading_to, stage_version, whole_version, wholes_of
 from dnd_assets.study import Study
 from dnd_assets.workbench import Workbench
 from resources.compute import GPU_POOL
+from resources.lineage_reader import LineageReader
 
 OWNERS = ["team:interpretability"]
 _STEPS = {
@@ -59,13 +62,16 @@ def build_definitions(
     memory = RunMemory()
     stages = stages_of(study)
     assets = [
-        unit_asset(stage, stages, bench, units, _spec(stage, bench, partitions), memory)
+        unit_asset(stage, stages, bench, units, _spec(stage, stages, bench, partitions), memory)
         for stage in stages.values()
     ]
     whole = [_whole_asset(one, bench) for one in wholes_of(stages).values()]
     return dg.Definitions(
         assets=[*source_assets(bench), *whole, *assets],
-        asset_checks=stage_checks(bench, stages, units),
+        asset_checks=[
+            *stage_checks(bench, stages, units),
+            freshness_checks(bench, stages, units),
+        ],
         jobs=_jobs(study, partitions),
         sensors=[_automation(study)],
         resources=_resources(bench),
@@ -81,18 +87,21 @@ def _resources(bench: Workbench) -> dict[str, Any]:
 
 
 def _spec(
-    stage: Stage, bench: Workbench, partitions: dg.StaticPartitionsDefinition
+    stage: Stage,
+    stages: Mapping[str, Stage],
+    bench: Workbench,
+    partitions: dg.StaticPartitionsDefinition,
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
         stage.name,
         deps=[*stage.upstream, *(source.name for source in sources_of(stage))],
-        automation_condition=_when_out_of_date(),
+        automation_condition=_when_out_of_date(_before(stage, stages)),
         skippable=True,
         description=_description(stage),
         group_name=stage.group,
         owners=OWNERS,
         kinds=set(stage.kinds),
-        code_version=stage.code(),
+        code_version=stage_version(bench, stage),
         partitions_def=partitions,
         metadata={"study": bench.study.name, "uses": ", ".join(stage.uses) or "nothing"},
     )
@@ -109,8 +118,9 @@ def _whole_asset(whole: Whole, bench: Workbench) -> dg.AssetsDefinition:
         kinds=set(whole.kinds),
         required_resource_keys=needed,
         deps=[source.name for source in sources_of(whole)],
-        automation_condition=_when_out_of_date(),
+        automation_condition=_when_out_of_date(()),
         pool=GPU_POOL if "compute" in whole.uses else None,
+        code_version=_version_of_whole(whole, bench),
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         table = at_work(context, bench, needed)
@@ -130,32 +140,56 @@ def _whole_asset(whole: Whole, bench: Workbench) -> dg.AssetsDefinition:
     return asset
 
 
+def _version_of_whole(whole: Whole, bench: Workbench) -> str | None:
+    """Its version; None where its file or model is not here, which is told when it is needed."""
+    try:
+        return whole_version(
+            whole.settings(replace(bench, lineage=LineageReader(root=bench.lineage.root)))
+        )
+    except DndError:
+        return None
+
+
 def _description(product: Stage | Whole) -> str:
     return inspect.cleandoc(type(product).__doc__ or "")
 
 
-def _when_out_of_date() -> dg.AutomationCondition[Any]:
+def _before(stage: Stage, stages: Mapping[str, Stage]) -> list[str]:
+    """The assets that lead to a stage, by unit."""
+    return [name for name in leading_to(stages, [stage.name]) if name != stage.name]
+
+
+def _when_out_of_date(before: Sequence[str]) -> dg.AutomationCondition[Any]:
     """When an input's content or the code has changed, or a unit was added; never twice at once.
 
     What was never materialized is left to its user: nobody wants hours of work to begin by itself.
 
     A stage follows its inputs only when their *content* changed, so automation has the same early
-    cutoff as a run from the command line.
+    cutoff as a run from the command line. It waits while anything that leads to it is out of date
+    or at work, since a product of other settings is no input.
+
+    Args:
+        before: the partitioned assets that lead to it.
     """
     content: dg.AutomationCondition[Any] = dg.AutomationCondition.data_version_changed()
     missing: dg.AutomationCondition[Any] = dg.AutomationCondition.missing()
-    changed: dg.AutomationCondition[Any] = dg.AutomationCondition.any_deps_match(content) & ~missing
-    due: dg.AutomationCondition[Any] = (
-        changed
+    other: dg.AutomationCondition[Any] = (
+        dg.AutomationCondition.any_deps_match(content)
         | dg.AutomationCondition.code_version_changed()
-        | dg.AutomationCondition.newly_missing()
     )
-    return (
+    new: dg.AutomationCondition[Any] = dg.AutomationCondition.newly_missing()
+    due: dg.AutomationCondition[Any] = (other & ~missing) | new
+    busy: dg.AutomationCondition[Any] = dg.AutomationCondition.in_progress()
+    condition: dg.AutomationCondition[Any] = (
         due.since_last_handled()
         & ~dg.AutomationCondition.any_deps_missing()
         & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~dg.AutomationCondition.in_progress()
+        & ~busy
     ).with_label("out of date")
+    for name in before:
+        unsettled: dg.AutomationCondition[Any] = due.since_last_handled() | busy
+        condition = condition & ~dg.AutomationCondition.asset_matches(name, unsettled)
+    return condition
 
 
 def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
@@ -194,7 +228,10 @@ def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
         ),
         dg.define_asset_job(
             "observe_sources",
-            dg.AssetSelection.assets(*(source.name for source in sources_for(study))),
+            dg.AssetSelection.assets(*(source.name for source in sources_for(study)))
+            | dg.AssetSelection.checks(
+                *(dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in by_unit)
+            ),
             description="Look at images, weights and prompts, and mark what is out of date.",
         ),
     ]

@@ -25,9 +25,11 @@ from rich.table import Table
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.concepts import study_concepts
 from dnd_assets.errors import DndError
-from dnd_assets.inventory import Listed, inventory
+from dnd_assets.image_folders import Listing
+from dnd_assets.inventory import Listed, assumptions, inventory
+from dnd_assets.label_files import check_imported, sizes_of
 from dnd_assets.mask_sets import read_masks
-from dnd_assets.probing_set import image_paths
+from dnd_assets.probing_set import image_files
 from dnd_assets.stage import LIBRARIES
 from dnd_assets.study import Images, Study
 from dnd_assets.units import by_layer
@@ -81,11 +83,14 @@ class Report:
         findings: study, images, units, state folder.
         models: every model of the study.
         variables: commands that set the environment variables which the study reads in vain.
+        assumed: what the study relies on that nothing proves, each with whose it is; a run can
+            begin all the same.
     """
 
     findings: tuple[Finding, ...]
     models: tuple[Entry, ...]
     variables: tuple[str, ...] = ()
+    assumed: tuple[tuple[str, str], ...] = ()
 
     @property
     def good(self) -> bool:
@@ -104,6 +109,7 @@ class Report:
             "good": self.good,
             "checks": [asdict(one) for one in self.findings],
             "models": [one.as_json() for one in self.models],
+            "assumptions": [{"of": name, "assumed": text} for name, text in self.assumed],
             "commands": self.commands,
         }
         return json.dumps(told, indent=1, ensure_ascii=False)
@@ -128,18 +134,15 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
             for name, key in (unset or {}).items()
         ),
         _look("device", bench.compute.name),
-        _images("probing set", study.probing_set, lambda: image_paths(study, home)),
+        _images("probing set", study.probing_set, lambda: image_files(study, home)),
         _units(bench, models),
         *_concepts(study),
         *_masks(study, home),
         *_held_out(study, home),
+        *_label_files(bench, models),
         _look("state folder", lambda: _state(bench)),
     )
-    return Report(findings, models, tuple(variables.values()))
-
-
-_WIDE = 150
-"""Columns that the table of models takes at least: names that are cut in two cannot be copied."""
+    return Report(findings, models, tuple(variables.values()), tuple(assumptions(bench)))
 
 
 def show(report: Report, out: Console) -> None:
@@ -161,9 +164,11 @@ def show(report: Report, out: Console) -> None:
         cells = (one.listed.name, source, _short(part.revision), _size(part.size), part.licence)
         state = "missing" if part.command and not one.good else one.state
         models.add_row(*map(escape, (*cells, state)), style="green" if one.good else "red")
-    # The terminal may break the lines; a width given to `print` would only make them shorter.
-    wide = Console(file=out.file, width=max(out.width, _WIDE), highlight=False, soft_wrap=True)
-    wide.print(models)
+    out.print(models)
+    if report.assumed:
+        out.print("\nThis is assumed, as nothing says it:")
+        for name, text in report.assumed:
+            out.print(f"  {escape(name)}: {escape(text)}", style="yellow")
     if report.commands:
         out.print("\nThis is missing. Run:")
         for command in report.commands:
@@ -245,11 +250,17 @@ def _size(size: int | None) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _images(what: str, images: Images, find: Callable[[], Iterable[Path]]) -> Finding:
+def _images(what: str, images: Images, find: Callable[[], Listing]) -> Finding:
     waiting = [name for name in images.folders if "${" in name]
     if waiting:
         return Finding(what, f"waits for {', '.join(waiting)}", good=False)
-    return _look(what, lambda: f"{len(list(find())):,} image files")
+
+    def told() -> str:
+        found = find()
+        parts = [f"{len(found.files):,} image files", found.undecodable(), found.told()]
+        return "; ".join(part for part in parts if part)
+
+    return _look(what, told)
 
 
 def _units(bench: Workbench, models: Iterable[Entry]) -> Finding:
@@ -280,8 +291,25 @@ def _masks(study: Study, home: Path) -> list[Finding]:
 def _held_out(study: Study, home: Path) -> list[Finding]:
     if study.evaluation is None:
         return []
-    find = partial(image_paths, study, home, "evaluation")
+    find = partial(image_files, study, home, "evaluation")
     return [_images("held-out images", study.evaluation, find)]
+
+
+def _label_files(bench: Workbench, models: Iterable[Entry]) -> list[Finding]:
+    study = bench.study
+    if not study.imported_labels or not _networks_there(models):
+        return []
+
+    def told() -> str:
+        sizes = sizes_of(study, bench.targets.units)
+        said = check_imported(study, list(find_units(bench).values()), sizes)
+        return "; ".join([f"{len(study.imported_labels):,} files", *said])
+
+    return [_look("imported labels", told)]
+
+
+def _networks_there(models: Iterable[Entry]) -> bool:
+    return all(one.good for one in models if one.listed.used_by == "targets")
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:

@@ -15,7 +15,7 @@ from dnd_assets.methods.metrics import (
     mean_interval,
     similarities,
 )
-from dnd_assets.unit_texts import Texts, read_labels, read_truths
+from dnd_assets.unit_texts import First, Numbering, Texts, numbering, read_labels, read_truths
 
 _SHOWN: Final = 5
 
@@ -44,6 +44,7 @@ class Evaluation:
         without_truth: labelled units that no truth is known for.
         without_label: known truths whose unit has no label.
         scored: every unit, worst first.
+        told: how the files count units, where that is not plain.
     """
 
     units: int
@@ -55,6 +56,7 @@ class Evaluation:
     without_truth: int
     without_label: int
     scored: tuple[Scored, ...]
+    told: tuple[str, ...] = ()
 
     @property
     def worst(self) -> tuple[Scored, ...]:
@@ -81,6 +83,7 @@ class Evaluation:
             f"units            {self.units:,}",
             f"exact matches    {self.exact:,}",
             *(f"{count:,} {what}" for what, count in told.items() if count),
+            *self.told,
         ]
         for name, rows in (("worst", self.worst), ("best", self.best)):
             lines.append(f"{name}:")
@@ -95,7 +98,12 @@ class Evaluation:
 
 
 def evaluate(
-    labels: Path, truths: Path | None, encoder: TextEncoder, *, seed: int = 0
+    labels: Path,
+    truths: Path | None,
+    encoder: TextEncoder,
+    *,
+    seed: int = 0,
+    first_unit: First | None = None,
 ) -> Evaluation:
     """Compare a file of labels with the truths of a second file, or of a column beside them.
 
@@ -105,6 +113,7 @@ def evaluate(
             0, is the truth of unit i; None takes the truths from a column of `labels`.
         encoder: the space in which they are compared.
         seed: of the bootstrap.
+        first_unit: the number that the file of labels gives the first unit; None finds it out.
 
     Raises:
         NotFoundError: when a file does not exist.
@@ -112,6 +121,9 @@ def evaluate(
     """
     asked = read_labels(labels)
     known = read_truths(labels if truths is None else truths, beside=truths is None)
+    counts = _counted(asked, known, first_unit) if truths is not None else ()
+    if counts:
+        asked, known = asked.shifted(counts[0].first), known.shifted(counts[1].first)
     true = _truth_of(asked, known)
     said = [asked.by_unit[unit] for unit in true]
     values = similarities(said, list(true.values()), encoder)
@@ -127,7 +139,25 @@ def evaluate(
         without_truth=len(asked.by_unit) - len(rows),
         without_label=len(known.by_unit) - len(rows),
         scored=tuple(sorted(rows, key=lambda row: row.similarity)),
+        told=tuple(one.told for one in counts if one.told),
     )
+
+
+def _counted(labels: Texts, truths: Texts, first: First | None) -> tuple[Numbering, Numbering]:
+    """How two files count units: each is told by the other, which has the layer's last unit."""
+    of_labels = numbering(labels, _size(truths), first, "say --first-unit 1")
+    size = _size(labels.shifted(of_labels.first))
+    of_truths = numbering(truths, size, None, "renumber it")
+    keyed = any("/" in unit for unit in (*labels.by_unit, *truths.by_unit))
+    if first is None and not keyed and not {0} & {*labels.numbers, *truths.numbers}:
+        return Numbering(0), Numbering(0)  # both count alike, it does not matter from where
+    return of_labels, of_truths
+
+
+def _size(texts: Texts) -> int | None:
+    """How many units a layer has, from a file that holds its first; None for any other."""
+    held = [int(unit.rpartition("/")[2]) for unit in texts.by_unit] if texts.numbers else []
+    return max(held) + 1 if 0 in held else None
 
 
 def _truth_of(labels: Texts, truths: Texts) -> dict[str, str]:

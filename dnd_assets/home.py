@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dnd_assets.errors import NotFoundError
 from dnd_assets.files import write_atomic
 
 _DAGSTER_YAML = """\
@@ -23,6 +24,22 @@ def state_folder() -> Path:
     """The folder named by `DND_HOME`, or `.dnd` in the working folder; made when missing."""
     folder = Path(os.environ.get("DND_HOME") or ".dnd").expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def results_folder() -> Path:
+    """The same folder for those who only read: it is not made, and must hold results.
+
+    Raises:
+        NotFoundError: when it is not there or nothing was recorded in it.
+    """
+    folder = Path(os.environ.get("DND_HOME") or ".dnd").expanduser().resolve()
+    if not (folder / "journal").is_dir():
+        what = "holds no results" if folder.is_dir() else "is not there"
+        raise NotFoundError(
+            f"state folder {folder} {what}. Run `dnd run` first, or name the folder that holds "
+            "results by DND_HOME."
+        )
     return folder
 
 

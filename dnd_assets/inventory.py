@@ -69,6 +69,16 @@ def inventory(bench: Workbench) -> list[Listed]:
     return list(_each(bench, _EVERY))
 
 
+def assumptions(bench: Workbench) -> list[tuple[str, str]]:
+    """What the study's models take for granted, by what each of them does; never raises."""
+    told = [(f"target: {one}", text) for one, text in bench.targets.every_assumption()]
+    for field, (role, _) in _ROLES.items():
+        told += [(role, text) for text in getattr(bench, field).assumptions()]
+    if bench.sentences is not None:
+        told += [("sentence encoder", text) for text in bench.sentences.assumptions()]
+    return told
+
+
 def used_by(bench: Workbench, name: str, uses: Iterable[str]) -> list[Listed]:
     """The models that an asset works with.
 

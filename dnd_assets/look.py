@@ -19,6 +19,7 @@ from dnd_assets.assets.image_sets import images_of
 from dnd_assets.errors import StudyError, UpstreamError, not_found
 from dnd_assets.lineage.records import PROBING_SET
 from dnd_assets.methods import crops
+from dnd_assets.methods.exemplars import failed_images
 from dnd_assets.methods.overlay import overlay
 from dnd_assets.methods.view import View, view
 from dnd_assets.product_rows import Source
@@ -168,7 +169,8 @@ def _recorded(bench: Workbench, unit: Unit, probing: Sequence[str]) -> Matrix:
     values, found = bench.vectors.read("activations", provider, probing)
     if not found.any():
         raise _not_recorded(bench)
-    return values[found]
+    known = values[found]
+    return known[~failed_images(known)]
 
 
 def _not_recorded(bench: Workbench) -> UpstreamError:

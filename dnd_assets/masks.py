@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dnd_assets.errors import DndError, StudyError, nearest, not_found
+from dnd_assets.image_folders import listing, shown_name
 from dnd_assets.methods.images import FORMATS
 
 Encoding = Literal["binary", "broden", "index"]
@@ -33,7 +34,6 @@ _MODES: Final[Mapping[Encoding, tuple[str, ...]]] = {
 _ORIENTATION: Final = 274
 _QUARTER_TURNS: Final = (5, 6, 7, 8)
 _BRODEN_COLUMNS: Final = ("image", "split", "ih", "iw", "sh", "sw")
-_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -243,10 +243,10 @@ def index_masks(images: Path, masks: Path, names: Path, category: str = "object"
     concepts = _Concepts()
     codes = {n: concepts.positions([Concept(name, category)]) for n, name in _names(names).items()}
     found, aside = [], []
-    for file in sorted(images.iterdir()):
-        if file.suffix.lower() not in _SUFFIXES:
-            continue
-        mask = masks / f"{file.stem}.png"
+    seen = listing(images)
+    aside += [SetAside(shown_name(one.path), one.why) for one in seen.skipped if one.loud]
+    for file in seen.files:
+        mask = masks / file.relative_to(images).with_suffix(".png")
         try:
             size = _image_size(file)
             _check_mask(mask, size, "index")

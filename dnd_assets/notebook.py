@@ -22,6 +22,7 @@ from dnd_assets.table_files import Format
 from dnd_assets.unit_card import Cards, UnitCard
 from resources.artefacts import ArtefactStore
 from resources.lineage_db import Lineage
+from resources.lineage_reader import LineageReader
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -71,11 +72,11 @@ class Results:
 
     @cached_property
     def _lineage(self) -> Lineage:
-        return Lineage(root=str(self.home))
+        return LineageReader(root=str(self.home))
 
     @cached_property
     def _store(self) -> ArtefactStore:
-        return ArtefactStore(root=str(self.home / "store"))
+        return ArtefactStore(root=str(self.home / "store"), reading=True)
 
     @cached_property
     def _pictures(self) -> Pictures:
@@ -206,7 +207,7 @@ def open(  # noqa: A001 (`dnd.open` is what it does)
 
 
 def _recorded(home: Path) -> list[str]:
-    rows: list[dict[str, Any]] = Lineage(root=str(home)).query(
+    rows: list[dict[str, Any]] = LineageReader(root=str(home)).query(
         "SELECT DISTINCT study FROM materializations ORDER BY study"
     )
     return [row["study"] for row in rows]

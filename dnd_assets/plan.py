@@ -21,6 +21,7 @@ from dnd_assets.stage import (
     leading_to,
     parts,
     reusable,
+    stage_version,
     stream_inputs,
 )
 from dnd_assets.units import Unit
@@ -183,8 +184,8 @@ def out_of_date(
 ) -> dict[str, set[Unit]]:
     """Units, by asset, for which a run would compute anything, or would announce another product.
 
-    A stored product that is not the newest of its study has to be announced again. Assets without
-    any such unit are left out.
+    A stored product that is not the newest of its study, or was announced under other settings that
+    came to the same, has to be announced again. Assets without any such unit are left out.
 
     Raises:
         UpstreamError: when the probing set has not been materialized under the present study.
@@ -194,14 +195,24 @@ def out_of_date(
         now = {one.asset: one for one in seen}
         for one in outlook(Graph(bench, leading_to(stages, assets), seen=now), units):
             if one.stage.name in assets:
-                newest = newest_keys(bench, one.stage.name)
-                other = {u for u, state in one.resolved.items() if newest.get(u.key) != state.key}
+                newest = newest_announced(bench, one.stage.name)
+                version = stage_version(bench, one.stage)
+                other = {
+                    unit
+                    for unit, state in one.resolved.items()
+                    if newest.get(unit.key) != (state.key, version)
+                }
                 due[one.stage.name] = {*one.missing, *one.waiting, *other}
     return {name: found for name, found in due.items() if found}
 
 
 def newest_keys(bench: Workbench, asset: str) -> dict[str, str]:
     """Key of the product that the study announced last, by unit."""
-    sql = "SELECT unit, key FROM latest WHERE study = ? AND asset = ?"
+    return {unit: key for unit, (key, _) in newest_announced(bench, asset).items()}
+
+
+def newest_announced(bench: Workbench, asset: str) -> dict[str, tuple[str, str]]:
+    """Key of the product that the study announced last, and under which version, by unit."""
+    sql = "SELECT unit, key, code_version FROM latest WHERE study = ? AND asset = ?"
     rows = bench.lineage.query(sql, [bench.study.name, asset])
-    return {row["unit"]: row["key"] for row in rows}
+    return {row["unit"]: (row["key"], row["code_version"]) for row in rows}

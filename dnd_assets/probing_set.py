@@ -1,13 +1,14 @@
 """The probing set: which images units are probed with, known by the SHA-256 of their bytes.
 
 Names and folders do not matter: a renamed image is the same image. What cannot be read is set
-aside with its path and the reason, and the rest goes on.
+aside with its path and the reason, and the rest goes on. What lies beside the images is counted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,19 +16,30 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import PIL
 from PIL import Image
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files import sha256, write_atomic
-from dnd_assets.methods.images import UnreadableImage, decode
-from dnd_assets.study import Images, Study, World, needed
-
-SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+from dnd_assets.image_folders import (
+    Listing,
+    Skipped,
+    how_to_read,
+    listing,
+    merged,
+    readable_suffixes,
+    shown_name,
+    special_kind,
+    told_skipped,
 )
+from dnd_assets.methods.images import FORMATS, UnreadableImage, decode
+from dnd_assets.study import Images, Study, World, needed
 
 PROBING = "probing_set"
 """The section that names the images units are probed with."""
+_NAMED = 3
+_DECODER = sha256(f"{PIL.__version__} {FORMATS}".encode())[:12]
+"""What a remembered verdict on a file rests on, besides the file."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class ImageFile:
         format: file format (PNG, JPEG, …).
         bytes: size of the file.
         quarantined: why the image is set aside; empty for a sound image.
+        animated: whether it has further frames or pages, of which the first alone counts.
     """
 
     path: str
@@ -53,6 +66,7 @@ class ImageFile:
     format: str = ""
     bytes: int = 0
     quarantined: str = ""
+    animated: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,9 +75,11 @@ class Manifest:
 
     Attributes:
         files: every file, sound or quarantined, ordered by path.
+        skipped: what lies beside them and is not read.
     """
 
     files: tuple[ImageFile, ...]
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -75,9 +91,36 @@ class Manifest:
         """The files set aside."""
         return tuple(file for file in self.files if file.quarantined)
 
+    def told(self) -> list[str]:
+        """What a reader has to know of the files: those set aside, skipped, read in part."""
+        lines = []
+        aside = self.quarantined
+        if aside:
+            names = "; ".join(f"{file.path}: {file.quarantined}" for file in aside[:_NAMED])
+            more = "; …" if len(aside) > _NAMED else ""
+            lines.append(f"set aside {len(aside):,} of {len(self.files):,} files: {names}{more}")
+        if self.skipped:
+            lines.append(told_skipped(self.skipped))
+        animated = sum(file.animated and not file.quarantined for file in self.files)
+        if animated:
+            lines.append(f"of {animated:,} files with several frames or pages the first is taken")
+        return lines
+
+    def reasons(self) -> str:
+        """Why files are set aside, counted, the most frequent first."""
+        counts = Counter(file.quarantined for file in self.quarantined)
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        more = f", and {len(ordered) - _NAMED:,} other reasons" if len(ordered) > _NAMED else ""
+        return "; ".join(f"{n:,} x {reason}" for reason, n in ordered[:_NAMED]) + more
+
 
 def image_paths(study: Study, home: Path, section: str = PROBING) -> list[Path]:
-    """The files that a section of the study names, ordered by path, each once.
+    """The files of `image_files` alone."""
+    return list(image_files(study, home, section).files)
+
+
+def image_files(study: Study, home: Path, section: str = PROBING) -> Listing:
+    """The files that a section of the study names, and what lies beside them.
 
     Args:
         study: the study.
@@ -89,16 +132,16 @@ def image_paths(study: Study, home: Path, section: str = PROBING) -> list[Path]:
             image file.
     """
     images = _images(study, section)
-    found: set[Path] = set()
-    for name in images.folders:
-        found.update(_in_folder(study.path(name), name, section))
+    found = [_in_folder(study.path(name), name, section) for name in images.folders]
     if images.image_list is not None:
-        found.update(_in_list(study.path(images.image_list), images.image_list, section))
+        listed = _in_list(study.path(images.image_list), images.image_list, section)
+        found.append(Listing(tuple(listed)))
     if images.world is not None:
-        found.update(_world(images.world, home))
-    if not found:
+        found.append(Listing(tuple(_world(images.world, home))))
+    every = merged(found)
+    if not every.files:
         raise StudyError(f"the image list {images.image_list!r} names no image; add paths to it.")
-    return sorted(found)
+    return every
 
 
 def check_paths(study: Study, section: str = PROBING) -> None:
@@ -129,16 +172,21 @@ def _check_list(path: Path, name: str, section: str) -> None:
         raise StudyError(f"{section}.image_list names {name!r}, but {_missing(path, 'file')}")
 
 
-def _in_folder(folder: Path, name: str, section: str) -> list[Path]:
+def _in_folder(folder: Path, name: str, section: str) -> Listing:
     _check_folder(folder, name, section)
-    walk = (Path(root) / file for root, _, files in os.walk(folder) for file in files)
-    paths = [path for path in walk if path.suffix.lower() in SUFFIXES]
-    if not paths:
+    found = listing(folder)
+    if not found.files:
         raise StudyError(
-            f"folder {folder} holds no image file ({', '.join(sorted(SUFFIXES))}). Put images "
-            f"there or name another folder under {section}.folders."
+            f"folder {folder} {no_images(found)}. Put images there or name another folder under "
+            f"{section}.folders."
         )
-    return paths
+    return found
+
+
+def no_images(found: Listing) -> str:
+    """What to say of a folder without images: which files would count, and what lies there."""
+    held = found.told() or "it is empty"
+    return f"holds no image file ({', '.join(sorted(readable_suffixes()))}); {held}"
 
 
 def _in_list(path: Path, name: str, section: str) -> list[Path]:
@@ -203,6 +251,23 @@ def scan(
     return Manifest(tuple(file for _, file in (found[name] for name in sorted(found))))
 
 
+def scan_listing(
+    found: Listing,
+    max_pixels: int,
+    cache: Path | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Manifest:
+    """As `scan`, of a listing: folders and special files that cannot be read are set aside, too."""
+    manifest = scan(found.files, max_pixels, cache, advance)
+    folders = [
+        ImageFile(shown_name(one.path), quarantined=f"folder cannot be read: {one.detail}")
+        for one in found.skipped
+        if one.why == "unreadable folder"
+    ]
+    files = tuple(sorted([*manifest.files, *folders], key=lambda file: file.path))
+    return Manifest(files, tuple(one for one in found.skipped if one.why != "unreadable folder"))
+
+
 def inspect(path: Path, max_pixels: int) -> ImageFile:
     """Read and decode one file; whatever is wrong with it ends in `quarantined`."""
     try:
@@ -211,28 +276,42 @@ def inspect(path: Path, max_pixels: int) -> ImageFile:
         name = os.fsencode(path).decode("utf-8", "backslashreplace")
         return ImageFile(name, quarantined="its name is no UTF-8 text; rename it")
     try:
+        special = special_kind(path.stat().st_mode)  # asked first: opening a FIFO would wait
+        if special:
+            return ImageFile(str(path), quarantined=f"cannot be read: it is a {special}, no file")
         data = path.read_bytes()
-    except OSError as error:
-        return ImageFile(str(path), quarantined=f"cannot be read: {error.strerror or error}")
+    except (OSError, ValueError) as error:  # a name may hold a zero
+        reason = getattr(error, "strerror", None) or str(error)
+        return ImageFile(str(path), quarantined=f"cannot be read: {reason}")
     file = ImageFile(str(path), sha256(data), bytes=len(data))
     try:
         decode(data, max_pixels)
     except UnreadableImage as error:
-        return ImageFile(**{**asdict(file), "quarantined": error.reason})
-    with Image.open(BytesIO(data)) as header:
+        reason = how_to_read(path, data) or error.reason
+        return ImageFile(**{**asdict(file), "quarantined": reason})
+    with Image.open(BytesIO(data), formats=FORMATS) as header:
         return ImageFile(
             file.path, file.hash, header.width, header.height, header.mode, header.format or "",
-            file.bytes,
+            file.bytes, animated=_animated(header),
         )  # fmt: skip
+
+
+def _animated(image: Image.Image) -> bool:
+    """Whether there are further frames; those of MPO, a JPEG with extras, are no pages."""
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except (OSError, ValueError, SyntaxError, EOFError):  # the first is sound, what follows is not
+        return True
 
 
 def _stamp(path: Path, max_pixels: int) -> str:
     """Changes whenever the file may have; empty when the file cannot be looked at."""
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return ""
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {max_pixels}"
+    times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+    return f"{stat.st_size} {times} {stat.st_ino} {max_pixels} {_DECODER}"
 
 
 def _read_cache(cache: Path | None) -> dict[str, tuple[str, ImageFile]]:
@@ -250,4 +329,4 @@ def _write_cache(cache: Path, found: dict[str, tuple[str, ImageFile]]) -> None:
 
 def image_rows(files: Iterable[ImageFile]) -> list[dict[str, Any]]:
     """Rows of the lineage table `images`."""
-    return [asdict(file) for file in files]
+    return [{k: v for k, v in asdict(file).items() if k != "animated"} for file in files]

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, get_args
 
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import LABELS_SUFFIX, Product, is_labels
+from dnd_assets.methods.painted import cause_of
+from dnd_assets.remarks import remarks_of
 
 Type = Literal[
     "text", "int", "uint", "number", "flag", "texts", "ints", "numbers", "scored", "json"
@@ -96,7 +98,8 @@ _PAINTED: Final = (
     Column("index", "int", "number of the picture among those of its concept, from 0"),
     Column("seed", "uint", "seed of the painter, from the concept and the index"),
     _IMAGE,
-    Column("rejected", "flag", "whether the safety checker refused it"),
+    Column("rejected", "flag", "whether it is no evidence: refused by the safety checker, or none"),
+    Column("cause", "text", "why: safety, not_finite (NaN) or constant; empty for a sound picture"),
 )
 
 
@@ -118,9 +121,10 @@ def _activation_summary(record: Record) -> Iterator[Row]:
     product = record.product
     largest = next((one["activation"] for one in product.payload.get("exemplars", ())), None)
     summary = product.outcome.notes.get("summary", {})
-    said = {name: summary.get(name) for name in ("images", "mean", "std", "positive")}
+    said = {name: summary.get(name) for name in ("images", "mean", "std", "positive", "fires")}
     yield {"status": product.outcome.status, "reason": product.outcome.reason, **said,
-           "largest": largest}  # fmt: skip
+           "largest": largest, "off": product.payload.get("off"),
+           "remarks": list(remarks_of(product.outcome.notes))}  # fmt: skip
 
 
 def _candidates(record: Record) -> Iterator[Row]:
@@ -131,7 +135,7 @@ def _candidates(record: Record) -> Iterator[Row]:
 def _painted(record: Record) -> Iterator[Row]:
     for entry in record.product.payload.get("concepts", ()):
         for image in entry["images"]:
-            yield {"concept": entry["concept"], **image}
+            yield {"concept": entry["concept"], **image, "cause": cause_of(image)}
 
 
 def _labels(record: Record) -> Iterator[Row]:
@@ -190,7 +194,8 @@ def _metrics(record: Record) -> Iterator[Row]:
 
 def _fresh(record: Record) -> Iterator[Row]:
     for image in record.product.payload.get("pictures", ()):
-        yield {"asset": record.asset, "label": record.product.payload["label"], **image}
+        told = {**image, "cause": cause_of(image)}
+        yield {"asset": record.asset, "label": record.product.payload["label"], **told}
 
 
 def _lineage(record: Record) -> Iterator[Row]:
@@ -256,18 +261,24 @@ TABLES: Final[tuple[Table, ...]] = (
         (
             _UNIT,
             *_STATUS,
-            Column("images", "int", "probing images", "images"),
+            Column("images", "int", "probing images with a finite activation", "images"),
             Column("mean", "number", "mean activation over them", "as the layer gives it"),
             Column("std", "number", "standard deviation over them", "as the layer gives it"),
             Column("positive", "number", "share of images with an activation above 0", "share"),
+            Column("fires", "number", "share of images on which the unit fires; missing where "
+                   "nothing tells, as of logits", "share"),
             Column("largest", "number", "largest activation", "as the layer gives it"),
+            Column("off", "number", "activation at or below which the unit is silent",
+                   "as the layer gives it"),
+            Column("remarks", "texts", "fewer exemplars than asked for; images set aside"),
         ),
         _is("activations"),
         _activation_summary,
     ),
     Table(
         "exemplars",
-        "One of the most activating probing images of a unit, largest activation first.",
+        "One of the most activating probing images of a unit on which it fires, largest activation "
+        "first.",
         "`activations`",
         (_UNIT, _POSITION, _IMAGE, _ACTIVATION),
         _is("activations"),
@@ -473,7 +484,7 @@ MATERIALIZATIONS: Final = Table(
         Column("unit", "text", "the unit's key; missing for products of the whole study"),
         Column("key", "text", "the product's key"),
         Column("data_version", "text", "SHA-256 of its content"),
-        Column("code_version", "text", "version of the code"),
+        Column("code_version", "text", "version of the stage's code, settings and models"),
         *_STATUS,
         Column("reused", "flag", "whether it was taken from the store"),
         Column("device", "text", "where it was computed"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -29,7 +29,9 @@ def label_assets(lineage: Lineage, study: str) -> list[str]:
 def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
     """The newest label of every unit of a study, ordered by model, layer and neuron.
 
-    Labels that say how many concepts a unit answers to have a column `concepts` beside them.
+    Labels that say how many concepts a unit answers to have a column `concepts` beside them. Where
+    there is something to be known of the exemplars behind a label, such as that they are fewer than
+    asked for, there is a column `remarks`.
 
     Raises:
         NotFoundError: when the study has no such labels; names the nearest.
@@ -38,16 +40,32 @@ def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
     if asset != "labels" and asset not in known:
         choices = dict.fromkeys(["labels", *known])
         raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
-    sql = (
-        "SELECT unit, model, layer, neuron, payload ->> 'label' AS label, "
-        "(payload ->> 'score')::DOUBLE AS score, (payload ->> 'count')::INTEGER AS concepts, "
-        "status, reason, run FROM latest WHERE study = ? AND asset = ? "
-        "ORDER BY model, layer, neuron"
-    )
-    rows = lineage.query(sql, [study, asset])
+    rows = lineage.query(_LABELS, [study, asset])
+    texts = [_remarks(row.pop("noted"), row.pop("behind")) for row in rows]
     counted = any(row["concepts"] is not None for row in rows)
     table = pd.DataFrame(rows, columns=[*COLUMNS, *(["concepts"] if counted else [])])
+    if any(texts):
+        table["remarks"] = pd.Series(texts, dtype=object)
     return table.astype({"concepts": "Int64"}) if counted else table
+
+
+# Own labels rest on the exemplars of `activations`; other methods note what they chose themselves.
+_LABELS: Final = """
+SELECT l.unit, l.model, l.layer, l.neuron, l.payload ->> 'label' AS label,
+    (l.payload ->> 'score')::DOUBLE AS score, (l.payload ->> 'count')::INTEGER AS concepts,
+    l.status, l.reason, l.run, p.notes -> '$.remarks' AS noted, q.notes -> '$.remarks' AS behind
+FROM latest l LEFT JOIN products p ON p.key = l.key
+LEFT JOIN latest a ON l.asset = 'labels' AND a.study = l.study AND a.unit = l.unit
+    AND a.asset = 'activations'
+LEFT JOIN products q ON q.key = a.key
+WHERE l.study = ? AND l.asset = ? ORDER BY l.model, l.layer, l.neuron
+"""
+
+
+def _remarks(*noted: str | None) -> str | None:
+    """The texts of remarks, from JSON lists of them; None where there is none."""
+    every = (one for text in noted if text for one in json.loads(text))
+    return "; ".join(dict.fromkeys(str(one["text"]) for one in every)) or None
 
 
 def export(table: pd.DataFrame, kind: Format) -> bytes:

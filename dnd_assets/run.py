@@ -13,10 +13,10 @@ from dnd_assets.bench import build_bench, find_units
 from dnd_assets.definitions import build_definitions
 from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
-from dnd_assets.inventory import require_models
+from dnd_assets.inventory import assumptions, require_models
 from dnd_assets.lineage.records import Product
-from dnd_assets.plan import newest_keys, out_of_date
-from dnd_assets.stage import Stage, Whole, leading_to, wholes_of
+from dnd_assets.plan import newest_announced, out_of_date
+from dnd_assets.stage import Stage, Whole, leading_to, whole_version, wholes_of
 from dnd_assets.study import Study
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -126,6 +126,8 @@ def run(
         due, names = _due(bench, instance, chosen, names)
         if not names:
             return Run("", len(chosen), {}, {})
+        for name, text in assumptions(bench):
+            log(f"assumed, {name}: {text}")
         definitions = build_definitions(study, home, due or units, log=log)
         keys = _partition_keys(definitions)
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
@@ -173,7 +175,8 @@ def _due(
 
 def _is_news(bench: Workbench, instance: dg.DagsterInstance, product: Product) -> bool:
     """Whether a product of the whole study is not the one that was announced last."""
-    if newest_keys(bench, product.asset).get("") != product.key:
+    version = whole_version((product.preimage["parameters"], product.preimage["weights"]))
+    if newest_announced(bench, product.asset).get("") != (product.key, version):
         return True
     return instance.get_latest_materialization_event(dg.AssetKey(product.asset)) is None
 

@@ -26,12 +26,16 @@ def compute_of(study: Study, role: Role | None = None) -> Compute:
     )
 
 
-def target_networks(study: Study, home: Path) -> TargetNetworks:
-    """The study's networks, none loaded yet; their cards are kept in the state folder."""
+def target_networks(study: Study, home: Path, *, reading: bool = False) -> TargetNetworks:
+    """The study's networks, none loaded yet; their cards are kept in the state folder.
+
+    Who only reads takes cards from there and adds none.
+    """
     return TargetNetworks(
         models=[TargetModel(**one.model_dump(exclude={"layers"})) for one in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
+        reading=reading,
         compute=compute_of(study, "target"),
     )
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dnd_assets.files import sha256
 from dnd_assets.lineage.fingerprint import canonical, code_version
-from dnd_assets.lineage.records import Outcome
+from dnd_assets.lineage.records import RETRYABLE, Outcome
 from dnd_assets.methods import pooling
 from dnd_assets.paid_pictures import PictureLedger
 from dnd_assets.pictures import Packed
@@ -39,8 +39,9 @@ TEXTS = "text_embeddings"
 def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure]:
     """The caption of each picture, by its hash (DnD, step 2: image captioning).
 
-    A captioner behind a server may fail for some pictures; these have a failure instead, and are
-    asked for again by the next run.
+    A captioner behind a server may fail for some pictures; these have a failure instead. Those that
+    the server did not answer are asked for again by the next run; what it did answer, it is not
+    asked again.
     """
     provider = bench.lineage.provider(bench.captioner.fingerprint())
     batch = bench.study.compute.batch.captioner
@@ -56,6 +57,16 @@ def first_failure(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
     """What becomes of a unit that needs these items: the failure of the first that has one."""
     failed = next((found[name] for name in names if isinstance(found[name], Failure)), None)
     return None if failed is None else Outcome(failed.status, {}, failed.reason)
+
+
+def first_unanswered(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
+    """As `first_failure`, of what is asked again in the next run alone.
+
+    Other failures are the items' own, such as a picture that a model refuses to describe: the unit
+    does without them.
+    """
+    lasting = (one for one in names if getattr(found[one], "status", "") in RETRYABLE)
+    return first_failure(found, lasting)
 
 
 def caption_cost(bench: Workbench, images: Iterable[str]) -> dict[str, int]:
@@ -155,10 +166,15 @@ def _stored(bench: Workbench, done: _Painted, packed: Packed | None) -> dict[Pai
     bench.pictures.record(packed)
     painted = {one: found for one, found in done.items() if isinstance(found, Painting)}
     known = {
-        one: {"image": name, "file": packed.file, "rejected": painting.rejected}
+        one: {"image": name, "file": packed.file, "rejected": painting.rejected, **_cause(painting)}
         for name, (one, painting) in zip(packed.hashes, painted.items(), strict=True)
     }
     return {**done, **known}
+
+
+def _cause(painting: Painting) -> dict[str, str]:
+    """Why a picture was rejected, unless by a safety checker, as most are."""
+    return {} if painting.cause in (None, "safety") else {"cause": str(painting.cause)}
 
 
 def _picture_ledger(bench: Workbench) -> PictureLedger:

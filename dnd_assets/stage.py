@@ -14,14 +14,14 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain
 from types import ModuleType
 from typing import Any, ClassVar
 
 from dnd_assets.batches import with_batch_sizes
-from dnd_assets.errors import UpstreamError
+from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.inventory import used_by
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
 from dnd_assets.lineage.records import (
@@ -33,8 +33,10 @@ from dnd_assets.lineage.records import (
     Product,
     now,
 )
+from dnd_assets.study import Study
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.workbench import Workbench
+from resources.lineage_reader import LineageReader
 from resources.loaded import limit_models
 from resources.memory import PeakMemory, in_words
 
@@ -162,6 +164,48 @@ class Stage(ABC):
     def code(self) -> str:
         """Code version of everything that the stage runs."""
         return code_version(*self.sources, sys.modules[type(self).__module__])
+
+
+_OF_ONE_LAYER = ("target", "truths")
+"""Weights that differ between layers; what of a layer's settings matters stands for them."""
+
+
+def stage_version(bench: Workbench, stage: Stage) -> str:
+    """What Dagster calls a stage's code version: a hash of its code, parameters and models.
+
+    It changes when the keys of all units do for a reason of the stage's own, so that the interface
+    and automation see what `dnd plan` sees. A network's files are told by their source asset.
+    """
+    first = bench.study.models[0]
+    # Asking for the hash of a model's fingerprint records it otherwise.
+    asking = replace(bench, lineage=LineageReader(root=bench.lineage.root))
+    try:
+        weights = stage.weights(asking, Unit(first.name, first.layers[0].path, 0))
+    except DndError:  # a model that is not here is told when it is needed
+        weights = {}
+    own = {name: value for name, value in weights.items() if name not in _OF_ONE_LAYER}
+    layers = _unusual_layers(bench.study) if "target" in weights else {}
+    made_by = {"parameters": stage.parameters(bench), "weights": own, "layers": layers}
+    return digest({"code": stage.code(), **made_by})[:12]
+
+
+def whole_version(settings: Settings) -> str:
+    """The same of an unpartitioned product."""
+    parameters, weights = settings
+    return digest({"parameters": parameters, "weights": weights})[:12]
+
+
+def _unusual_layers(study: Study) -> dict[str, Any]:
+    """Settings of layers that are not the default, so that one more layer changes nothing."""
+    ours = {"path", "neurons"}
+    found = {
+        f"{model.name}/{layer.path}": layer.model_dump(
+            mode="json", exclude=ours, exclude_defaults=True
+        )
+        for model in study.models
+        for layer in model.layers
+    }
+    return {name: settings for name, settings in found.items() if settings}
 
 
 def wholes_of(stages: Mapping[str, Stage]) -> dict[str, Whole]:
@@ -441,6 +485,7 @@ class _Recorder:
 
     def __init__(self, graph: Graph, stage: Stage, run: str) -> None:
         self._bench, self._stage, self._run = graph.bench, stage, run
+        self._version = stage_version(graph.bench, stage)
         self._since = self._begun = time.monotonic()
         self._peak: PeakMemory | None = None
 
@@ -528,7 +573,15 @@ class _Recorder:
     ) -> Materialization:
         seconds = 0.0 if reused else seconds
         return record_of(
-            self._bench, self._run, product, unit, reused, self._device(), seconds, version
+            self._bench,
+            self._run,
+            product,
+            self._version,
+            unit,
+            reused,
+            self._device(),
+            seconds,
+            version,
         )
 
     def _device(self) -> str:
@@ -539,6 +592,7 @@ def record_of(
     bench: Workbench,
     run: str,
     product: Product,
+    code_version: str,
     unit: Unit | None = None,
     reused: bool = False,
     device: str = "cpu",
@@ -559,7 +613,7 @@ def record_of(
         neuron=unit.neuron if unit else None,
         key=product.key,
         data_version=data_version or product.data_version,
-        code_version=str(product.preimage["code"]),
+        code_version=code_version,
         status=product.outcome.status,
         reason=product.outcome.reason,
         reused=reused,
@@ -577,7 +631,8 @@ def record_whole(
     device: str = "cpu",
 ) -> None:
     """Record a product of the whole study in the name of a run, with what it was read from."""
-    record = record_of(bench, run, product, device=device)
+    settings = product.preimage["parameters"], product.preimage["weights"]
+    record = record_of(bench, run, product, whole_version(settings), device=device)
     own = {"products": [product.row()], "materializations": [record.row()]}
     bench.lineage.commit({**rows, **own})
 

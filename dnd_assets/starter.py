@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from dnd_assets.errors import DndError, NotFoundError, StudyError, nearest
 from dnd_assets.files import sha256, write_atomic
-from dnd_assets.probing_set import SUFFIXES, scan
+from dnd_assets.image_folders import listing
+from dnd_assets.probing_set import no_images, scan
 from dnd_assets.selection import target_networks
 from dnd_assets.starter_layers import chosen_layers
 from dnd_assets.starter_text import Choice, Pictures, Plan, study_text
@@ -117,13 +118,10 @@ def _look_at_folder(images: Path, base: Path) -> Pictures:
     folder = images.expanduser().absolute()
     if not folder.is_dir():
         raise _no_folder(folder)
-    walk = (Path(root) / file for root, _, files in os.walk(folder) for file in files)
-    paths = sorted(path for path in walk if path.suffix.lower() in SUFFIXES)
+    found = listing(folder)
+    paths = list(found.files)
     if not paths:
-        raise StudyError(
-            f"folder {folder} holds no image file ({', '.join(sorted(SUFFIXES))}). Name another "
-            "with --images."
-        )
+        raise StudyError(f"folder {folder} {no_images(found)}. Name another with --images.")
     # Spread over the folder, the same ones every time.
     some = sorted(paths, key=lambda path: sha256(os.fsencode(path.name)))
     opened = sorted(some[:LOOKED_AT])

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dnd_assets.addresses import is_loopback
 from dnd_assets.concept_set import check_template
@@ -32,6 +40,11 @@ SegmentationMethod = Literal["network_dissection", "compositions", "invert"]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Money = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+_LeftOut = BeforeValidator(lambda value: None if value == "none" else value)
+"""Of an option of a request to a server: "none" leaves it out."""
+Temperature = Annotated[Annotated[float, Field(ge=0.0, le=2.0)] | None, _LeftOut]
+TopP = Annotated[Annotated[float, Field(gt=0.0, le=1.0)] | None, _LeftOut]
+Api = Literal["chat", "responses"]
 
 
 class Section(BaseModel):
@@ -311,6 +324,7 @@ class Captioner(Section):
         concepts: a text file with one concept a line, or `package:module/path`.
         top: concepts in a caption of `concepts`, nearest first.
         base_url: as of the summariser, and so are the options of the server that follow it.
+        max_tokens: tokens that a run may use, pictures included.
         detail: how closely the server looks at a picture (`low`, `high`); None does not say.
         max_side: pictures are sent with this many pixels at most along the longer side.
         picture_tokens: tokens of a picture, by estimate, before the server has counted them.
@@ -326,9 +340,15 @@ class Captioner(Section):
     concepts: str | None = None
     top: Positive = 1
     base_url: str = "https://api.openai.com/v1"
-    model: str = "gpt-4o-mini"
+    model: str = "gpt-5.4-mini"
     api_key_env: str = "OPENAI_API_KEY"
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    api: Api = "chat"
+    temperature: Temperature = 0.0
+    top_p: TopP = None
+    send_seed: bool = True
+    send_limit: bool = True
+    reasoning_effort: str | None = None
+    extra: dict[str, Any] = {}
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2
     max_concurrency: Positive = 4
@@ -369,13 +389,16 @@ _SERVER = (
     "base_url", "model", "api_key_env", "timeout_s", "max_retries", "max_concurrency", "max_cost",
     "allow_insecure_http",
 )  # fmt: skip
+_CHAT = (
+    *_SERVER, "api", "temperature", "top_p", "send_seed", "send_limit", "reasoning_effort",
+    "extra", "max_tokens", "price_prompt", "price_completion",
+)  # fmt: skip
 _CAPTIONER_OPTIONS: dict[str, tuple[str, ...]] = {
     "blip": ("checkpoint", "revision", "max_new_tokens", "min_length"),
     "blip2": ("checkpoint", "revision", "max_new_tokens", "prompt"),
     "vlm": ("checkpoint", "revision", "max_new_tokens", "prompt"),
     "chat": (
-        *_SERVER, "temperature", "max_tokens", "price_prompt", "price_completion",
-        "max_new_tokens", "prompt", "detail", "max_side", "picture_tokens",
+        *_CHAT, "max_new_tokens", "prompt", "detail", "max_side", "picture_tokens",
     ),
     "concepts": ("concepts", "prompt", "top"),
     "retrieval": (),
@@ -391,14 +414,35 @@ class Summariser(Section):
     `api_key_env` when a call is made and is stored nowhere.
 
     A run stops before the call that would exceed `max_tokens`, or `max_cost` by the prices of a
-    million tokens that the study names.
+    million tokens that the study names. What a server refuses of a request is left out or renamed
+    for the rest of the run.
+
+    Attributes:
+        api: `chat` for `/chat/completions`, `responses` for OpenAI's `/responses`.
+        temperature: sampling temperature; "none" leaves it to the server.
+        top_p: share of the likeliest tokens that are drawn from; left to the server unless given.
+        send_seed: whether a seed is sent.
+        send_limit: whether a token limit is sent.
+        max_new_tokens: token limit of an answer, reasoning included; None takes what short answers
+            need.
+        response_format: how JSON is asked for first; a server that refuses is asked less strictly.
+        reasoning_effort: how much a reasoning model thinks, as the server names it.
+        extra: further options of a request, sent as they are.
     """
 
     kind: Literal["consensus", "chat", "none"] = "consensus"
     base_url: str = "https://api.openai.com/v1"
-    model: str = "gpt-4o-mini"
+    model: str = "gpt-5.4-mini"
     api_key_env: str = "OPENAI_API_KEY"
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.3
+    api: Api = "chat"
+    temperature: Temperature = 0.3
+    top_p: TopP = None
+    send_seed: bool = True
+    send_limit: bool = True
+    max_new_tokens: Positive | None = None
+    response_format: Literal["json_schema", "json_object", "text"] = "json_schema"
+    reasoning_effort: str | None = None
+    extra: dict[str, Any] = {}
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2
     max_concurrency: Positive = 4
@@ -423,11 +467,13 @@ class TextToImage(Section):
 
     Attributes:
         variant: precision of a checkpoint's files, such as `fp16`; None takes those without one.
+        few_step: whether the checkpoint was distilled to few steps (LCM, Turbo, Lightning), and so
+            refuses DPM-Solver++, many steps and guidance; None looks at the checkpoint.
         base_url: as of the summariser, and so are the options of the server that follow it.
         size: of a picture in pixels, as the server writes it (`1024x1024`); None does not say.
         quality: as the server names it; None does not say.
-        response_format: how the server is asked to send pictures; empty for one that refuses to
-            be asked, such as OpenAI's gpt-image.
+        response_format: how the server is asked to send pictures; `auto` asks all models but
+            OpenAI's GPT image models, which refuse to be asked; empty asks none.
         send_seed: whether the server takes a seed. Without, pictures differ by themselves.
         max_pictures: pictures that may be paid for; a run stops before the next one.
         max_cost: money that may be spent, by `price_per_picture`.
@@ -443,6 +489,7 @@ class TextToImage(Section):
     width: Positive | None = None
     height: Positive | None = None
     prompt: str = "One realistic image of {concept}"
+    few_step: bool | None = None
     base_url: str = "https://api.openai.com/v1"
     model: str = "gpt-image-1-mini"
     api_key_env: str = "OPENAI_API_KEY"
@@ -451,7 +498,7 @@ class TextToImage(Section):
     max_concurrency: Positive = 4
     size: str | None = None
     quality: str | None = None
-    response_format: Literal["b64_json", ""] = "b64_json"
+    response_format: Literal["auto", "b64_json", ""] = "auto"
     send_seed: bool = False
     max_pictures: Positive | None = None
     max_cost: Money | None = None
@@ -480,7 +527,7 @@ class TextToImage(Section):
 _PAINTER_OPTIONS: dict[str, tuple[str, ...]] = {
     "diffusers": (
         "checkpoint", "revision", "variant", "scheduler", "steps", "guidance", "width", "height",
-        "prompt",
+        "prompt", "few_step",
     ),
     "images": (
         *_SERVER, "prompt", "size", "quality", "response_format", "send_seed", "max_pictures",
@@ -498,7 +545,8 @@ class Clip(Section):
         kind: `open_clip`; or `conse`, a space of pictures and texts that is made of a classifier
             and a sentence encoder (Norouzi et al. 2014).
         model: an architecture of open_clip, or a model's folder.
-        pretrained: tag of the architecture's weights.
+        pretrained: tag of the architecture's weights, or a weights file.
+        weights: a weights file in place of the tag's own, trained with the tag's settings.
         revision: branch, tag or commit of the hub model that open_clip's weights, or ConSE's
             sentence encoder, come from.
         classifier: ConSE's source of networks, such as `efficientnet-lite:efficientnet-lite2`.
@@ -510,6 +558,7 @@ class Clip(Section):
     kind: Literal["open_clip", "conse"] = "open_clip"
     model: str = "ViT-B-16"
     pretrained: str = "openai"
+    weights: str | None = None
     revision: str | None = None
     classifier: str | None = None
     classifier_weights: str | None = None
@@ -532,7 +581,7 @@ class Clip(Section):
 
 
 _CLIP_OPTIONS: dict[str, tuple[str, ...]] = {
-    "open_clip": ("model", "pretrained", "revision"),
+    "open_clip": ("model", "pretrained", "weights", "revision"),
     "conse": ("classifier", "classifier_weights", "sentences", "revision", "top"),
 }
 
@@ -629,10 +678,13 @@ class LabelFile(Section):
     Attributes:
         file: path; columns as for `dnd evaluate`.
         layer: `model/layer` as in units' keys, of a file that numbers the units of one layer.
+        first_unit: the number that the file gives the first unit of a layer, 0 or 1; None finds it
+            out where it can be told, and says where it cannot.
     """
 
     file: str = Field(min_length=1)
     layer: str | None = None
+    first_unit: Literal[0, 1] | None = None
 
 
 class Evaluation(Images):
@@ -645,6 +697,8 @@ class Evaluation(Images):
         images_per_label: Q', fresh pictures painted of each label (CoSy, section 3.3).
         truths: a CSV file with columns of units and truths, a text file whose line i is unit i's,
             or `categories`: the network's own class names, for the layer that gives its output.
+        first_unit: the number that a table of truths gives the first unit of a layer, 0 or 1; None
+            finds it out where it can be told.
         sentence_encoder: a folder or hub id (`org/name@revision` pins it), for the cosine and
             BERTScore of label and truth (paper: all-mpnet-base-v2).
         own_metrics: metrics of your own on held-out images, as `name = "package.module:function"`;
@@ -656,6 +710,7 @@ class Evaluation(Images):
     methods: list[str] | None = Field(default=None, min_length=1)
     images_per_label: Positive = 10
     truths: str | None = Field(default=None, min_length=1)
+    first_unit: Literal[0, 1] | None = None
     sentence_encoder: str | None = Field(default=None, min_length=1)
     own_metrics: dict[str, str] = {}
     seed: int = 0

@@ -60,6 +60,8 @@ def read_text(path: Path) -> str:
         TableError: when it cannot be read or is not UTF-8.
     """
     try:
+        if path.exists() and not path.is_file():  # opening a FIFO would wait for ever
+            raise TableError(f"cannot read {path}: it is no file.")
         return path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

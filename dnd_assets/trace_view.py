@@ -13,7 +13,9 @@ from rich.tree import Tree
 from dnd_assets.files import write_atomic
 from dnd_assets.lineage.records import UNPARTITIONED
 from dnd_assets.lineage.trace import Step, Trace, image_hashes
+from dnd_assets.methods.painted import told
 from dnd_assets.pictures import Pictures
+from dnd_assets.remarks import remarks_of
 
 
 def tree(trace: Trace) -> Tree:
@@ -42,6 +44,8 @@ def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
     if record["reason"]:
         branch.add(f"reason: {escape(record['reason'])}")
     describe(branch, trace, step.payload)
+    for remark in remarks_of(_notes(step)):
+        branch.add(f"remark: {escape(remark)}")
     parameters = ", ".join(f"{name}={value}" for name, value in step.preimage["parameters"].items())
     branch.add(
         f"[dim]parameters: {escape(parameters or 'none')}; code {step.preimage['code']}[/dim]"
@@ -51,6 +55,11 @@ def _branch(root: Tree, trace: Trace, step: Step, describe: Any) -> None:
         branch.add(f"[dim]{name}: {escape(told)}[/dim]")
     for model in step.models:
         branch.add(f"[dim]model: {escape(_model(model))}[/dim]")
+
+
+def _notes(step: Step) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(step.record.get("notes") or "{}")
+    return found
 
 
 def _model(model: Mapping[str, Any]) -> str:
@@ -107,7 +116,7 @@ def _metrics(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
         reason = payload["reasons"].get(name, "")
         branch.add(escape(f"{shown}  {name}{': ' * bool(reason)}{reason}"))
     for image in payload["pictures"]:
-        word = " rejected by the safety checker" if image["rejected"] else ""
+        word = f" {told(image)}".rstrip()
         branch.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
 
 
@@ -132,10 +141,10 @@ def _synthetic(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("concepts", []):
         inner = branch.add(f"prompt: {escape(trace.prompt(entry['concept']))!r}")
         for image in entry["images"]:
-            word = " rejected by the safety checker" if image["rejected"] else ""
+            word = f" {told(image)}".rstrip()
             inner.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
 
-    notes = json.loads(trace.steps["synthetic_images"].record.get("notes") or "{}")
+    notes = _notes(trace.steps["synthetic_images"])
     for concept in notes.get("dropped", []):
         branch.add(f"dropped: too many pictures of {escape(concept)!r} were rejected")
 
@@ -147,7 +156,11 @@ def _candidates(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
 
 def _captions(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("captions", []):
-        branch.add(f"{entry['image'][:16]}…  {escape(entry['caption'])}")
+        told = entry["caption"] or entry.get("raw", "")
+        read = f"  (read as: {entry['read']})" if "read" in entry else ""
+        if "status" in entry:
+            read = f"  ({entry['status']}: {entry['reason']})"
+        branch.add(f"{entry['image'][:16]}…  {escape(f'{told}{read}')}")
 
 
 def _crops(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
@@ -163,6 +176,10 @@ def _crops(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
 def _activations(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
     for entry in payload.get("exemplars", []):
         branch.add(f"{entry['activation']:10.4f}  {entry['image'][:16]}…")
+    summary = _notes(trace.steps["activations"]).get("summary", {})
+    if summary.get("fires") is not None:
+        told = f"fires on {summary['fires']:.1%} of {summary['images']:,} images"
+        branch.add(f"{told}: activation above {payload['off']:.4g}")
 
 
 def _concept_set(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from dnd_assets.errors import NotFoundError, StoreError, not_found
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import PROBING_SET, UNPARTITIONED, Product, is_labels
 from dnd_assets.methods.activation_ranges import sample_ranges
+from dnd_assets.remarks import remarks_of
 from dnd_assets.vectors import Matrix, Vectors
 from resources.artefacts import ArtefactStore
 from resources.lineage_db import Lineage
@@ -183,7 +184,7 @@ class Painting:
         image: SHA-256 of the picture.
         index: its number.
         seed: what it was painted from, with the prompt.
-        rejected: whether the safety checker refused it.
+        rejected: whether the safety checker refused it, or it is no picture.
         activation: the unit's activation; None where it was not measured.
     """
 
@@ -226,6 +227,7 @@ class Distribution:
         positive: share above 0.
         counts: images in each of equal bins from `low` to `high`; empty where the activations
             themselves are no longer stored.
+        fires: share on which the unit fires; None where nothing tells.
     """
 
     images: int
@@ -235,6 +237,7 @@ class Distribution:
     std: float
     positive: float
     counts: tuple[int, ...] = ()
+    fires: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +334,7 @@ class UnitCard:
         ranges: samples of wider ranges of activations.
         metrics: metrics of each method's label.
         made: lineage, one entry for each product, upstream first.
+        remarks: what is to be known of its exemplars beside them.
     """
 
     unit: str
@@ -345,6 +349,7 @@ class UnitCard:
     ranges: tuple[ActivationRange, ...] = ()
     metrics: tuple[MetricSet, ...] = ()
     made: tuple[Made, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def main(self) -> MethodLabel | None:
@@ -563,6 +568,7 @@ class Cards:
             ranges=ranges,
             metrics=_metrics(one),
             made=_lineage(one),
+            remarks=_remarks(one),
         )  # fmt: skip
 
     def _activity(self, one: _Source) -> tuple[Distribution | None, tuple[ActivationRange, ...]]:
@@ -574,18 +580,20 @@ class Cards:
         neuron = one.record.neuron
         if layer is None or neuron >= layer.values.shape[1]:
             return _summary(product), ()
-        column = layer.values[:, neuron]
-        if not np.isfinite(column).all():
+        finite = np.flatnonzero(np.isfinite(layer.values[:, neuron]))
+        if (not product.ok and len(finite) < len(layer.images)) or not len(finite):
             return None, ()
-        spans = sample_ranges(column, layer.images, one.unit, n=_RANGE_SAMPLE)
+        column, images = layer.values[finite, neuron], [layer.images[row] for row in finite]
+        spans = sample_ranges(column, images, one.unit, n=_RANGE_SAMPLE)
         ranges = tuple(
             ActivationRange(
                 span.share, span.size,
-                tuple(Shown(layer.images[i], float(column[i])) for i in span.images),
+                tuple(Shown(images[i], float(column[i])) for i in span.images),
             )
             for span in spans
         )  # fmt: skip
-        return _distribution(column), ranges if product.ok else ()
+        fires = product.outcome.notes.get("summary", {}).get("fires")
+        return _distribution(column, fires), ranges if product.ok else ()
 
     def _layer(self, product: Product) -> _Layer | None:
         """A layer's stored activations; None where they are not all stored any more."""
@@ -822,21 +830,30 @@ def _metrics(one: _Source) -> tuple[MetricSet, ...]:
     return tuple(found)
 
 
+def _remarks(one: _Source) -> tuple[str, ...]:
+    product = one.product("activations")
+    return tuple(remarks_of(product.outcome.notes)) if product else ()
+
+
 def _summary(product: Product) -> Distribution | None:
     """What was noted of the activations when they were computed."""
     noted, exemplars = product.outcome.notes.get("summary"), product.payload.get("exemplars")
     if not noted or not exemplars:
         return None
     high = float(exemplars[0]["activation"])
-    return Distribution(noted["images"], high, high, noted["mean"], noted["std"], noted["positive"])
+    return Distribution(
+        noted["images"], high, high, noted["mean"], noted["std"], noted["positive"],
+        fires=noted.get("fires"),
+    )  # fmt: skip
 
 
-def _distribution(column: NDArray[np.float32]) -> Distribution:
+def _distribution(column: NDArray[np.float32], fires: float | None) -> Distribution:
     wide = column.astype(np.float64)
     counts, _ = np.histogram(wide, bins=BINS)
     return Distribution(
         len(wide), float(wide.min()), float(wide.max()), float(wide.mean()), float(wide.std()),
         float((wide > 0).mean()), tuple(int(count) for count in counts),
+        fires,
     )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import is_labels
@@ -91,7 +93,10 @@ def faces_of(source: Source, units: Iterable[Unit]) -> dict[Unit, list[str]]:
 def face_vectors(bench: Workbench, faces: Mapping[Unit, Sequence[str]]) -> dict[Unit, Matrix]:
     """Embeddings of each unit's pictures by the image-text encoder, float32 (pictures, width)."""
     rows, values = embeddings(bench, {name for names in faces.values() for name in names})
-    return {unit: values[[rows[name] for name in names]] for unit, names in faces.items()}
+    # An image that the encoder fails on says nothing; a unit of such images alone has no vectors.
+    usable = np.asarray(np.isfinite(values).all(axis=1))
+    kept = {unit: [rows[n] for n in names if usable[rows[n]]] for unit, names in faces.items()}
+    return {unit: values[some] for unit, some in kept.items() if some}
 
 
 def text_encoder(bench: Workbench) -> tuple[ImageTextEncoder | SentenceEncoder | None, str]:

@@ -97,8 +97,8 @@ class Vectors:
         return Table({name: row for row, name in enumerate(ids)}, values, found)
 
     def add(self, kind: str, provider: str, ids: Sequence[str], values: Matrix) -> None:
-        """Store and record rows; `values` is float32 (len(ids), width)."""
-        if not ids:
+        """Store and record rows; `values` is float32 (len(ids), width). A reader keeps none."""
+        if not ids or not self.lineage.keeps:
             return
         keys = np.frombuffer(b"".join(bytes.fromhex(name) for name in ids), np.uint8)
         arrays: dict[str, NDArray[np.generic]] = {

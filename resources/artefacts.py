@@ -29,9 +29,11 @@ class ArtefactStore(ConfigurableResource):  # type: ignore[type-arg]
 
     Attributes:
         root: folder of the store.
+        reading: whether it is only read: a damaged file is left where it is.
     """
 
     root: str
+    reading: bool = False
     _verified: dict[str, Arrays] = PrivateAttr(default_factory=dict)
     _reading: Any = PrivateAttr(default_factory=RLock)
 
@@ -61,8 +63,9 @@ class ArtefactStore(ConfigurableResource):  # type: ignore[type-arg]
         except OSError as error:
             raise StoreError(_advice(name, f"cannot be read ({error.strerror})")) from error
         if sha256(data) != name.partition(".")[0]:
-            with suppress(OSError):  # another process may have done so, or the disk is read-only
-                self.path(name).replace(self.path(name).with_suffix(".damaged"))
+            if not self.reading:
+                with suppress(OSError):  # another process may have done so
+                    self.path(name).replace(self.path(name).with_suffix(".damaged"))
             raise StoreError(_advice(name, "has changed since it was written"))
         return data
 

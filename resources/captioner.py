@@ -7,6 +7,7 @@ from typing import Any, Final
 from dagster import ResourceDependency
 from PIL.Image import Image
 
+from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
@@ -15,6 +16,7 @@ from resources.model import Failure, Model
 from resources.progress import Progress
 
 _NEEDS: Final = ("config.json", "*.safetensors")
+_PROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
 PROMPT: Final = (
     "Describe this picture in one short factual sentence: what it shows, with the most notable "
     "object, colour, texture or scene. Answer with the sentence alone."
@@ -84,6 +86,19 @@ class Captioner(Model):
         return {}
 
 
+def require_processor(found: Checkpoint) -> None:
+    """Refuse a checkpoint that does not say how pictures are prepared for it.
+
+    Raises:
+        StudyError: when it has no image processor.
+    """
+    if not any((found.folder / name).is_file() for name in _PROCESSORS):
+        raise StudyError(
+            f"{found.source!r} in {found.folder} lacks {' and '.join(_PROCESSORS)}, so nothing "
+            "says how pictures are prepared for it. Copy the whole checkpoint."
+        )
+
+
 class BlipCaptioner(Captioner):
     """BLIP with greedy decoding: one caption for one picture, always the same.
 
@@ -111,9 +126,12 @@ class BlipCaptioner(Captioner):
         """Find the checkpoint without loading it.
 
         Raises:
-            StudyError: when it is not on this machine; names the command that gets it.
+            StudyError: when it is not on this machine, naming the command that gets it, or when it
+                does not say how pictures are prepared.
         """
-        return resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+        found = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+        require_processor(found)
+        return found
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the captioner that may change a caption."""

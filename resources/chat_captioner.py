@@ -8,74 +8,63 @@ import base64
 import hashlib
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, suppress
+from typing import Any, ClassVar, Final, cast
 
 from PIL import Image
-from pydantic import PrivateAttr
 
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.methods import answer_text, caption_text, refusals
+from resources import llm_answer
 from resources.captioner import PROMPT, Captioner, Keep, Load
-from resources.llm import (
-    Budget,
-    CallLedger,
-    ChatServer,
-    Dialogue,
-    MemoryLedger,
-    StoredCall,
-    request_hash,
-)
+from resources.llm_answer import Said, asked_again, said_in
+from resources.llm_calls import CallLedger, MemoryLedger, StoredCall, request_hash
+from resources.llm_converse import Dialogue
 from resources.model import Failure
 from resources.progress import Progress
-from resources.served import Served
+from resources.served import ServedChat
 
 _HASH: Final = "sha256:"
+_TEXT: Final = (answer_text, caption_text, refusals)
+"""Modules that decide what an answer is."""
 _LONGEST: Final = 2_000
 """Characters of a caption; a server that sends more took no notice of the token limit."""
 
 
-class ChatCaptioner(Served, Captioner):
-    """A vision model that is sent one picture and one question a call; see `Served`.
+class ChatCaptioner(ServedChat, Captioner):
+    """A vision model that is sent one picture and one question a call; see `ServedChat`.
+
+    A picture that the model or a filter refuses, or whose answer stays cut off, empty or mere
+    reasoning when it is asked for again with more room, has that as its failure.
 
     Attributes:
         prompt: what is asked of each picture; None asks for one short factual sentence.
-        temperature: sampling temperature.
         max_new_tokens: token limit of an answer.
         detail: how closely the server looks (`low`, `high`, `auto`); None does not say.
         max_side: a larger picture is sent with this many pixels along its longer side.
         picture_tokens: tokens of a picture, by estimate, until the server has counted them.
-        max_tokens: tokens that this resource may use in its life; None for no limit.
-        price_prompt: price of a million tokens of requests, pictures included.
-        price_completion: price of a million tokens of answers.
     """
 
     SECTION: ClassVar[str] = "captioner"
-    model: str = "gpt-4o-mini"
     prompt: str | None = None
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     max_new_tokens: int = 32
     detail: str | None = None
     max_side: int = 768
     picture_tokens: int = 1_500
-    max_tokens: int | None = None
-    price_prompt: float | None = None
-    price_completion: float | None = None
-    _budget: Budget | None = PrivateAttr(default=None)
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, question, and how a picture is sent; neither key nor budget."""
         return {
             "kind": "chat",
-            "base_url": self.base_url.rstrip("/"),
-            "model": self.model,
+            **self._options(),
             "prompt": self._prompt(),
-            "temperature": self.temperature,
             "max_new_tokens": self.max_new_tokens,
             "detail": self.detail,
             "max_side": self.max_side,
-            "code": code_version(sys.modules[__name__]),
+            "code": code_version(sys.modules[__name__], llm_answer, *_TEXT),
         }
 
     def caption(
@@ -120,37 +109,44 @@ class ChatCaptioner(Served, Captioner):
         with no network and no key. Pictures are read only when they are about to be sent.
         """
         shown: dict[str, str] = {}
-        server = ChatServer(
-            self.base_url,
-            self.api_key_env,
-            self.timeout_s,
-            self.max_retries,
-            self.SECTION,
-            lambda body: _with_picture(body, shown),
-        )
+        server = self._server(lambda body: _with_picture(body, shown))
         dialogues = [self._dialogue(name, load, ledger, shown) for name in names]
-        with closing(self._held(dialogues, server, ledger, self._purse())) as ended:
+        purse = self._purse(self.picture_tokens)
+        with closing(self._held(dialogues, server, ledger, purse)) as ended:
             for index, result in ended:
                 keep({names[index]: result})
 
     def calls_to_make(self, names: Sequence[str], ledger: CallLedger) -> dict[str, int]:
         """Calls that the pictures would take, with their tokens by estimate."""
-        bodies = {request_hash(body): body for body in map(self._request, names)}
-        return {
-            name: self._purse().estimate(body)
-            for name, body in bodies.items()
-            if ledger.get(name) is None
-        }
+        calls: dict[str, int] = {}
+        for name in names:
+            dialogue = _ask(self._request(name))
+            answer: StoredCall | None = None
+            with suppress(StopIteration):
+                while True:
+                    body = dialogue.send(cast("StoredCall", answer))
+                    answer = ledger.get(request_hash(body))
+                    if answer is None:
+                        estimate = self._purse(self.picture_tokens).estimate(body)
+                        calls[request_hash(body)] = estimate
+                        break
+        return calls
 
     def _dialogue(
         self, name: str, load: Load, ledger: CallLedger, shown: dict[str, str]
     ) -> Dialogue[str | Failure]:
-        body = self._request(name)
-        if ledger.get(request_hash(body)) is None:
-            shown[name] = _data_url(load([name])[0], self.max_side)
-        call = yield body
-        shown.pop(name, None)
-        return _caption(call)
+        """Ask about a picture, which is read when a request is about to be sent."""
+        dialogue = _ask(self._request(name))
+        answer: StoredCall | None = None
+        while True:
+            try:
+                body = dialogue.send(cast("StoredCall", answer))
+            except StopIteration as end:
+                return _caption(end.value)
+            if ledger.get(request_hash(body)) is None:
+                shown[name] = _data_url(load([name])[0], self.max_side)
+            answer = yield body
+            shown.pop(name, None)
 
     def _request(self, name: str) -> dict[str, Json]:
         """The request about a picture, as it is kept."""
@@ -158,42 +154,37 @@ class ChatCaptioner(Served, Captioner):
         picture = {"type": "image_url", "image_url": {"url": f"{_HASH}{name}", **detail}}
         words = {"type": "text", "text": self._prompt()}
         return {
-            "base_url": self.base_url.rstrip("/"),
-            "model": self.model,
+            **self._asked(0, self.max_new_tokens),
             "messages": [{"role": "user", "content": [words, picture]}],
-            "temperature": self.temperature,
-            "seed": 0,
-            "max_tokens": self.max_new_tokens,
             "max_side": self.max_side,
         }
 
     def _prompt(self) -> str:
         return PROMPT if self.prompt is None else self.prompt
 
-    def _purse(self) -> Budget:
-        """What is left to use, over all calls of this resource."""
-        if self._budget is None:
-            self._budget = Budget(
-                self.max_tokens,
-                max_cost=self.max_cost,
-                price_prompt=self.price_prompt,
-                price_completion=self.price_completion,
-                picture_tokens=self.picture_tokens,
-                section=self.SECTION,
-            )
-        return self._budget
+
+def _ask(body: dict[str, Json]) -> Generator[dict[str, Json], StoredCall, Said]:
+    """What is said of a picture, asked for once more with more room where that may help."""
+    said = _read((yield body))
+    call = yield from asked_again(body, said)
+    return said if call is None else _read(call)
 
 
-def _caption(call: StoredCall) -> str | Failure:
-    """What an answer says, in one line; empty when the model refuses."""
-    if call.status != "ok":
-        return Failure(call.status, call.error)
-    said = " ".join(call.content.split())
-    if len(said) > _LONGEST:
-        return Failure(
-            "invalid_response", f"the caption has {len(said):,} characters: {said[:80]}…"
-        )
-    return said
+def _read(call: StoredCall) -> Said:
+    said = said_in(call)
+    problem = caption_text.caption_problem(said.text) if said.status == "ok" else None
+    return said if problem is None else Said(problem[0], reason=problem[1])
+
+
+def _caption(said: Said) -> str | Failure:
+    """The caption, in one line."""
+    if said.status != "ok":
+        return Failure(said.status, said.reason)
+    caption = " ".join(said.text.split())
+    if len(caption) > _LONGEST:
+        what = f"the caption has {len(caption):,} characters: {caption[:80]}…"
+        return Failure("invalid_response", what)
+    return caption
 
 
 def _sound(found: str | Failure) -> str:

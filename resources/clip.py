@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,8 +11,9 @@ import numpy as np
 from dagster import ResourceDependency
 from PIL.Image import Image
 
-from dnd_assets.errors import MissingError, StudyError, not_found
+from dnd_assets.errors import DndError, MissingError, StudyError, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
+from resources import clip_settings
 from resources.checkpoints import (
     PACKAGE,
     Checkpoint,
@@ -25,6 +26,7 @@ from resources.checkpoints import (
     resolve,
     resolve_file,
 )
+from resources.clip_settings import Settings
 from resources.compute import Compute, load_once
 from resources.image_text import Embeddings, ImageTextEncoder
 from resources.model import ModelPart, find_part
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
 
     Encode = Callable[[Sequence[Any]], "torch.Tensor"]
 
-_NEEDS: Final = ("open_clip_config.json", "*.safetensors")
+_NEEDS: Final = (clip_settings.CONFIG, "*.safetensors")
 _TOKENIZER: Final = ("tokenizer_config.json",)
+_WORDS: Final = ("token", "vocab", "merges", "special", "added", "spiece", "sentencepiece")
+"""How names of the files begin that make a tokenizer."""
 _HUB: Final = "hf-hub:"
 _LOCAL: Final = "local-dir:"
 _FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -49,16 +53,16 @@ class _Weights:
     Attributes:
         model: architecture, or `local-dir:` and a folder.
         content: hash of all that decides an embedding, not of the place.
-        file: weights of an architecture; a folder brings its own.
-        tag: the preprocessing that belongs to these weights.
         found: where they lie.
+        file: weights of an architecture; a folder brings its own.
+        settings: what the weights of an architecture were trained with; a folder brings its own.
     """
 
     model: str
     content: str
     found: Checkpoint
     file: Path | None = None
-    tag: str = ""
+    settings: Settings | None = None
 
 
 class OpenClip(ImageTextEncoder):
@@ -67,8 +71,9 @@ class OpenClip(ImageTextEncoder):
     Attributes:
         model: an architecture of open_clip (`ViT-B-16`), or a folder, `package:…` or hub id
             that holds `open_clip_config.json` and its weights.
-        pretrained: tag of an architecture's weights (`openai`), or a weights file; not used
-            for a folder.
+        pretrained: tag of an architecture's weights (`openai`), which also says what they were
+            trained with; or a weights file, see `clip_settings.of_file`; not used for a folder.
+        weights: a file that holds weights trained like those of the tag, instead of its own.
         revision: branch, tag or commit of the hub model that the weights come from.
         base: folder that relative paths start from.
         compute: device and precision. Below float32 the towers run under autocast.
@@ -76,13 +81,14 @@ class OpenClip(ImageTextEncoder):
 
     model: str
     pretrained: str = ""
+    weights: str | None = None
     revision: str | None = None
     base: str | None = None
     compute: ResourceDependency[Compute]
 
     def title(self) -> str:
-        """Architecture and tag, or the folder."""
-        return " ".join(filter(None, (self.model, self.pretrained)))
+        """Architecture, tag and file, or the folder."""
+        return " ".join(filter(None, (self.model, self.pretrained, self.weights)))
 
     def check(self) -> Checkpoint:
         """Find the weights without loading them.
@@ -107,13 +113,24 @@ class OpenClip(ImageTextEncoder):
             return [weights]
         return [weights, find_part(named, lambda: _tokenizer_files(found), "tokenizer")]
 
+    def assumptions(self) -> list[str]:
+        """What a weights file was trained with, and how words are cut, where nothing says it."""
+        try:
+            found = self._find()
+            told = found.settings.assumed if found.settings else _assumed_tokenizer(found)
+        except DndError:
+            return []  # `check` tells
+        return [told] if told else []
+
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the encoder that may change an embedding."""
+        found = self._find()
         return {
-            "weights": self._find().content,
+            "weights": found.content,
+            "settings": found.settings.as_json() if found.settings else {},
+            "tokenizer": _tokenizer_content(found),
             "dtype": self.compute.mixed,
-            "open_clip": version("open_clip_torch"),
-            "torch": version("torch"),
+            **{name: version(name) for name in _libraries(found)},
         }
 
     def embed_images(
@@ -174,17 +191,51 @@ class OpenClip(ImageTextEncoder):
 
         architecture = name.replace("/", "-")
         if architecture in open_clip.list_models():
-            return _named(architecture, self.pretrained, self.base, self.revision)
+            return self._named(architecture)
         if "/" in name:
             return self._folder(name)
         advice = "Give an architecture of open_clip, or the folder of a model."
         raise not_found("CLIP architecture", name, open_clip.list_models(), advice)
 
+    def _named(self, architecture: str) -> _Weights:
+        """Weights of a named architecture: those of a tag, or a file."""
+        import open_clip
+
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        tag = _tag(self.pretrained)
+        if tag in tags and self.weights is None:
+            found = _cached(architecture, tag, self.revision)
+            return _of_architecture(architecture, found, clip_settings.of_tag(architecture, tag))
+        path = local_path(self.pretrained, self.base) if self.pretrained else None
+        named = path is not None and (path.is_file() or path.suffix != "")
+        if tag not in tags and (self.weights is not None or not named):
+            advice = "Set clip.pretrained to the tag that the weights were trained like."
+            raise not_found(f"weights of {architecture}", self.pretrained, tags, advice)
+        name = self.weights or self.pretrained
+        file = resolve_file(name, self.base)
+        if self.revision:
+            raise StudyError(
+                f"clip.revision = {self.revision!r} pins a hub model, but the study names the file "
+                f"{file}, which is known by its bytes. Leave `revision` out."
+            )
+        if self.weights is None:
+            settings = clip_settings.of_file(architecture, file, name)
+        else:
+            clip_settings.check_declared(architecture, tag, file)
+            settings = clip_settings.of_tag(architecture, tag)
+        return _of_architecture(architecture, Checkpoint.of_file(file, name), settings)
+
     def _folder(self, name: str) -> _Weights:
+        if self.weights is not None:
+            raise StudyError(
+                f"clip.model = {self.model!r} is a folder, which brings its own weights. Leave "
+                "clip.weights out, or name an architecture and a tag."
+            )
         found = resolve(name, self.revision, self.base, _NEEDS)
         if _own_tokenizer(found):  # its words are looked for beside its weights
             found = resolve(name, self.revision, self.base, (*_NEEDS, *_TOKENIZER))
-        return _Weights(f"{_LOCAL}{found.folder}", found.fingerprint()["files"], found)
+        content = digest([found.fingerprint()["files"], file_hash(_weights_of(found))])
+        return _Weights(f"{_LOCAL}{found.folder}", content, found)
 
     def _load(self) -> "_Encoder":
         found = self._find()
@@ -196,13 +247,10 @@ class _Encoder:
     """A loaded model: turns pictures or texts into vectors (B, D)."""
 
     def __init__(self, found: _Weights, compute: Compute) -> None:
-        import open_clip
         import torch
 
         with quiet("transformers"):
-            model, _, self._transform = open_clip.create_model_and_transforms(
-                found.model, str(found.file) if found.file else None, **_preprocessing(found)
-            )
+            model, self._transform = _built(found)
             self._tokenize = _tokenizer(found)
         self._compute, self._device = compute, compute.torch_device()
         self._model = model.to(self._device, torch.float32)
@@ -246,27 +294,37 @@ def _own_tokenizer(found: Checkpoint) -> bool:
         ) from error
 
 
-def _named(architecture: str, pretrained: str, base: str | None, revision: str | None) -> _Weights:
-    """Weights of a named architecture: a file, or a tag whose file is in the local cache."""
+def _tag(name: str) -> str:
+    """A tag as open_clip reads it: `laion2B-s34B-b88K` is `laion2b_s34b_b88k`."""
+    return name.lower().replace("-", "_")
+
+
+def _weights_of(found: Checkpoint) -> Path:
+    """The file of a folder that open_clip loads, among several."""
+    from open_clip.factory import _find_checkpoint_in_dir
+
+    return Path(str(_find_checkpoint_in_dir(found.folder)))
+
+
+def _of_architecture(architecture: str, found: Checkpoint, settings: Settings) -> _Weights:
+    """A weights file of a named architecture: known by its bytes, the shape and the settings."""
     import open_clip
 
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if pretrained in tags:
-        found = _cached(architecture, pretrained, revision)
-        file = found.folder / found.only[0]
-        content = digest([architecture, pretrained, file_hash(file)])
-        return _Weights(architecture, content, found, file, pretrained)
-    path = local_path(pretrained, base) if pretrained else None
-    if path is None or not (path.is_file() or path.suffix):
-        raise not_found(f"weights of {architecture}", pretrained, tags, "Set clip.pretrained.")
-    file = resolve_file(pretrained, base)
-    if revision:
-        raise StudyError(
-            f"clip.revision = {revision!r} pins a hub model, but clip.pretrained names the file "
-            f"{file}, which is known by its bytes. Leave `revision` out."
-        )
-    found = Checkpoint.of_file(file, pretrained)
-    return _Weights(architecture, digest([architecture, "", file_hash(file)]), found, file)
+    file = found.folder / found.only[0]
+    shape = open_clip.get_model_config(architecture)
+    content = digest([architecture, shape, settings.as_json(), file_hash(file)])
+    return _Weights(architecture, content, found, file, settings)
+
+
+def _libraries(found: _Weights) -> list[str]:
+    """What builds the model, prepares its pictures and cuts its texts."""
+    import open_clip
+
+    config = open_clip.get_model_config(found.model)
+    timm = ["timm"] if config["vision_cfg"].get("timm_model_name") else []
+    names = ("hf_model_name", "hf_tokenizer_name")
+    hugging = any(config["text_cfg"].get(one) for one in names) or _unnamed_tokenizer(found)
+    return ["open_clip_torch", "torch", "torchvision", *timm, *["transformers"] * bool(hugging)]
 
 
 def _cached(architecture: str, tag: str, revision: str | None) -> Checkpoint:
@@ -303,7 +361,7 @@ def _repository(architecture: str, tag: str) -> str:
     """The hub model that holds a tag's weights; the architecture's own name where there is none."""
     import open_clip
 
-    if tag not in open_clip.list_pretrained_tags_by_model(architecture):
+    if _tag(tag) not in open_clip.list_pretrained_tags_by_model(architecture):
         return architecture
     config = open_clip.get_pretrained_cfg(architecture, tag)
     return str(config.get("hf_hub", "")).rpartition("/")[0] or architecture
@@ -327,15 +385,62 @@ def _tokenizer_files(found: _Weights) -> Checkpoint | None:
     return resolve(name, needs=_TOKENIZER) if name else None
 
 
-def _preprocessing(found: _Weights) -> dict[str, Any]:
-    """Mean, deviation and resizing that belong to a tag's weights; a folder brings its own."""
-    if not found.tag:
-        return {}
-    import open_clip
+def _tokenizer_content(found: _Weights) -> str:
+    """Hash of the files of a tokenizer that is a hub model of its own; empty for any other.
 
-    config = open_clip.get_pretrained_cfg(found.model, found.tag)
-    names = ("mean", "std", "interpolation", "resize_mode")
-    return {f"image_{name}": config[name] for name in names if config.get(name) is not None}
+    Raises:
+        MissingError: when it is not on this machine.
+    """
+    place = _tokenizer_files(found)
+    if place is None:
+        return ""
+    names = sorted(path.name for path in place.folder.iterdir() if path.name.startswith(_WORDS))
+    return replace(place, only=tuple(names)).fingerprint()["files"]
+
+
+def _unnamed_tokenizer(found: _Weights) -> str:
+    """The class of a tokenizer that lies in a folder whose configuration does not name it.
+
+    Empty where there is none, and for CLIP's own, which open_clip takes from itself: a folder of
+    the hub often holds it for transformers.
+    """
+    if found.file is not None or _tokenizer_name(found):
+        return ""
+    path = found.found.folder / _TOKENIZER[0]
+    if not path.is_file():
+        return ""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"{path} is no JSON ({error}); copy the model again.") from error
+    kind = str(content.get("tokenizer_class", "tokenizer"))
+    return "" if kind.startswith("CLIPTokenizer") else kind
+
+
+def _assumed_tokenizer(found: _Weights) -> str:
+    kind = _unnamed_tokenizer(found)
+    if not kind:
+        return ""
+    return (
+        f"{found.found.source} holds a {kind}, which its {_NEEDS[0]} does not name "
+        "(text_cfg.hf_tokenizer_name); texts are taken to be cut by it, and not by CLIP's own."
+    )
+
+
+def _built(found: _Weights) -> tuple[Any, Any]:
+    """The model with its weights, and its transform of pictures, both made by open_clip."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    extra: dict[str, Any] = {}
+    if found.settings is not None:
+        extra = {
+            "quick_gelu": found.settings.quick_gelu,
+            "force_preprocess_cfg": dict(found.settings.preprocess),
+        }
+    model = open_clip.create_model(found.model, str(found.file) if found.file else None, **extra)
+    config = PreprocessCfg(**model.visual.preprocess_cfg)
+    return model, image_transform_v2(config, is_train=False)
 
 
 def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
@@ -345,10 +450,11 @@ def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
 
     named = _tokenizer_name(found)
     text = open_clip.get_model_config(found.model)["text_cfg"]
-    folder = Path(found.model.removeprefix(_LOCAL))
-    if found.file is None and not named and (folder / "tokenizer_config.json").is_file():
+    if _unnamed_tokenizer(found):
         own: Callable[[list[str]], torch.Tensor] = HFTokenizer(
-            str(folder), context_length=text.get("context_length", 77), local_files_only=True
+            str(found.found.folder),
+            context_length=text.get("context_length", 77),
+            local_files_only=True,
         )
         return own
     extra = {"local_files_only": True} if named else {}

@@ -64,6 +64,11 @@ class Conse(ImageTextEncoder):
         classifier = source_part(self._spec(), self.base, role="classifier", pin="classifier")
         return [classifier, *(replace(one, role="sentences") for one in self._sentences().parts())]
 
+    def assumptions(self) -> list[str]:
+        """Those of the classifier and of the sentence encoder."""
+        told = [text for _, text in self._networks().every_assumption()]
+        return [*told, *self._sentences().assumptions()]
+
     def fingerprint(self) -> dict[str, Json]:
         """Both models, and how many classes stand for a picture."""
         return {

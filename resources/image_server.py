@@ -10,30 +10,27 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
+import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field, PrivateAttr
 
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, code_version
 from dnd_assets.lineage.records import Status
+from dnd_assets.methods import painted
 from dnd_assets.methods.images import UnreadableImage, decode
-from resources.llm import (
-    CallLedger,
-    ChatServer,
-    Dialogue,
-    MemoryLedger,
-    StoredCall,
-    request_hash,
-)
+from resources import image_options
+from resources.image_options import check_options, sends_format
+from resources.llm_calls import CallLedger, MemoryLedger, StoredCall, request_hash
+from resources.llm_converse import Dialogue
+from resources.llm_server import ChatServer
 from resources.model import Failure
 from resources.progress import Progress
 from resources.served import Served
 from resources.text_to_image import KeepPaintings, Painting, PaintRequest, TextToImage
 
-_REFUSALS: Final = frozenset({"content_policy_violation", "moderation_blocked"})
-"""What servers call it when their safety system refuses a prompt or a picture."""
 _BLANK: Final = (64, 64)
 _MAX_PIXELS: Final = 50_000_000
 
@@ -58,20 +55,14 @@ class ImageServer(ChatServer):
     """A server that speaks the OpenAI images API; see `ChatServer`."""
 
     asked: ClassVar[str] = "picture in base64"
+    path: ClassVar[str] = "/images/generations"
+    refused: ClassVar[Status] = "rejected"
     largest: ClassVar[int] = 100_000_000
-
-    def _post(self, arguments: dict[str, Any]) -> bytes:
-        create = self._client.images.with_raw_response.generate
-        data: bytes = create(**arguments).http_response.content
-        return data
 
     def _tokens(self, response: Json) -> tuple[int, int]:
         picture_bytes(response)
         usage = _Answer.model_validate(response).usage or _Usage()  # type: ignore[call-arg]
         return usage.input_tokens, usage.output_tokens
-
-    def _failure(self, error: Any) -> Status:
-        return "rejected" if getattr(error, "code", None) in _REFUSALS else "service_error"
 
 
 def picture_bytes(response: Json) -> bytes:
@@ -151,7 +142,8 @@ class ServedTextToImage(Served, TextToImage):
         prompt: text with `{concept}` where the concept goes.
         size: of a picture as the server writes it; None does not say.
         quality: as the server names it; None does not say.
-        response_format: how pictures are asked for; empty for servers that refuse to be asked.
+        response_format: how pictures are asked for; `auto` asks for base64 all models but those
+            that send nothing else and refuse to be asked, empty asks none.
         send_seed: whether the server takes a seed. Without, the request of a concept and an index
             is known by its seed all the same, so that a rerun replays its picture.
         max_pictures: pictures that this resource may pay for in its life; None for no limit.
@@ -163,12 +155,21 @@ class ServedTextToImage(Served, TextToImage):
     prompt: str = "One realistic image of {concept}"
     size: str | None = None
     quality: str | None = None
-    response_format: str = "b64_json"
+    response_format: str = "auto"
     send_seed: bool = False
     timeout_s: float = 180.0
     max_pictures: int | None = None
     price_per_picture: float | None = None
     _budget: PictureBudget | None = PrivateAttr(default=None)
+
+    def check(self) -> None:
+        """Look at the address, the key, and whether model, size and quality fit one another.
+
+        Raises:
+            StudyError: naming the setting or the environment variable, never the key.
+        """
+        super().check()
+        check_options(self.base_url, self.model, self.size, self.quality, self.response_format)
 
     def fingerprint(self) -> dict[str, Json]:
         """Server, model, prompt and what is asked of a picture; neither key nor budget."""
@@ -180,7 +181,7 @@ class ServedTextToImage(Served, TextToImage):
             "size": self.size,
             "quality": self.quality,
             "send_seed": self.send_seed,
-            "code": code_version(sys.modules[__name__]),
+            "code": code_version(sys.modules[__name__], image_options, painted),
         }
 
     def paint(
@@ -217,8 +218,15 @@ class ServedTextToImage(Served, TextToImage):
         What the server's safety system refuses is a rejected picture, black as those that a
         safety checker blanks.
         """
+        check_options(self.base_url, self.model, self.size, self.quality, self.response_format)
         server = ImageServer(
-            self.base_url, self.api_key_env, self.timeout_s, self.max_retries, self.SECTION, _wire
+            self.base_url,
+            self.api_key_env,
+            self.timeout_s,
+            self.max_retries,
+            self.SECTION,
+            _wire,
+            self._memory,
         )
         dialogues = [_dialogue(self._body(request)) for request in requests]
         with closing(self._held(dialogues, server, ledger, self._purse())) as ended:
@@ -235,7 +243,7 @@ class ServedTextToImage(Served, TextToImage):
         asked = {
             "size": self.size,
             "quality": self.quality,
-            "response_format": self.response_format or None,
+            "response_format": self._format(),
         }
         return {
             "base_url": self.base_url.rstrip("/"),
@@ -248,6 +256,11 @@ class ServedTextToImage(Served, TextToImage):
             "send_seed": self.send_seed,
         }
 
+    def _format(self) -> str | None:
+        if self.response_format == "auto":
+            return "b64_json" if sends_format(self.model) else None
+        return self.response_format or None
+
     def _purse(self) -> PictureBudget:
         """What is left to use, over all calls of this resource."""
         if self._budget is None:
@@ -258,16 +271,18 @@ class ServedTextToImage(Served, TextToImage):
 def _dialogue(body: dict[str, Json]) -> Dialogue[Painting | Failure]:
     call = yield body
     if call.status == "ok":
-        return Painting(decode(picture_bytes(call.response), _MAX_PIXELS), rejected=False)
+        image = decode(picture_bytes(call.response), _MAX_PIXELS)
+        cause = painted.broken(np.asarray(image))
+        return Painting(image, cause is not None, cause)
     if call.status == "rejected":
-        return Painting(Image.new("RGB", _BLANK), rejected=True)
+        return Painting(Image.new("RGB", _BLANK), rejected=True, cause="safety")
     return Failure(call.status, call.error)
 
 
 def _wire(body: Mapping[str, Json]) -> dict[str, Json]:
-    """A request as it is sent; a seed is no argument that the client library knows."""
-    own = {k: v for k, v in body.items() if k not in ("index", "seed", "send_seed")}
-    return own | ({"extra_body": {"seed": body["seed"]}} if body["send_seed"] else {})
+    """A request as it is sent."""
+    kept = ("index", "send_seed") if body["send_seed"] else ("index", "send_seed", "seed")
+    return {name: value for name, value in body.items() if name not in kept}
 
 
 def _sound(found: Painting | Failure) -> Painting:

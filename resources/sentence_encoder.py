@@ -1,10 +1,13 @@
 """Sentence encoder: texts as unit vectors (paper: all-mpnet-base-v2), by transformers alone.
 
 The vector of a text is the mean of its tokens' last hidden states, of length 1, as the model card
-of all-mpnet-base-v2 says. The tokens themselves serve BERTScore.
+of all-mpnet-base-v2 says. The tokens themselves serve BERTScore. What a checkpoint's files for
+sentence-transformers say is followed (longest text, lower case, a default prompt), and what they
+ask for beyond it is refused: another pooling, a layer after it.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +16,8 @@ import numpy as np
 from dagster import ResourceDependency
 from numpy.typing import NDArray
 
-from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json
+from dnd_assets.errors import DndError, StudyError
+from dnd_assets.lineage.fingerprint import Json, code_version
 from dnd_assets.methods.bertscore import Tokens
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
@@ -24,9 +27,17 @@ if TYPE_CHECKING:
     import torch
 
 _NEEDS: Final = ("config.json", "*.safetensors", "tokenizer_config.json")
-_POOLING: Final = "1_Pooling/config.json"
-_LIMITS: Final = "sentence_bert_config.json"
-_MEAN: Final = "pooling_mode_mean_tokens"
+_POOLING: Final = "1_Pooling"
+_MODULES: Final = "modules.json"
+_PROMPTS: Final = "config_sentence_transformers.json"
+_LIMITS: Final = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""Settings of the transformer, as sentence-transformers looks for them: the first that is there."""
+_MEAN: Final = frozenset({"mean", "pooling_mode_mean_tokens"})
+_KNOWN: Final = ("Transformer", "Pooling", "Normalize", "Dropout")
+"""Modules of sentence-transformers that this encoder is made of; the length is 1 in any case."""
 
 
 class SentenceEncoder(Model):
@@ -61,17 +72,31 @@ class SentenceEncoder(Model):
 
         Raises:
             StudyError: when it is not on this machine, naming the command that gets it, or when
-                it does not take the mean over tokens.
+                it does not take the mean over tokens and no more.
         """
         found = self._find()
-        _check_pooling(found)
+        _check_modules(found)
         return found
+
+    def assumptions(self) -> list[str]:
+        """How tokens are pooled, where the checkpoint does not say."""
+        try:
+            found = self.check()
+        except DndError:
+            return []  # `check` tells
+        if _read(found, f"{_pooling_folder(found)}/config.json"):
+            return []
+        return [
+            f"{self.model} has no {_POOLING}/config.json, so a text is taken to be the mean of its "
+            "tokens, as sentence-transformers takes it."
+        ]
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the encoder that may change a vector."""
         return {
             "weights": self._find().fingerprint()["files"],
             "layer": self.layer,
+            "code": code_version(sys.modules[__name__]),
             "dtype": self.compute.dtype,
             "transformers": version("transformers"),
             "torch": version("torch"),
@@ -80,6 +105,8 @@ class SentenceEncoder(Model):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of texts; what exceeds the encoder's context is cut off.
 
+        The checkpoint's default prompt, where it has one, comes before each of them.
+
         Args:
             texts: any number, in any order; neither changes a vector by more than 1e-6.
 
@@ -87,7 +114,7 @@ class SentenceEncoder(Model):
             float32 (N, D), rows of Euclidean norm 1.
         """
         net = self._load()
-        rows = self._by_length(net, texts, net.sentences)
+        rows = self._by_length(net, [net.prompt + text for text in texts], net.sentences)
         return np.stack(rows) if rows else np.zeros((0, net.width), np.float32)
 
     def encode_tokens(self, texts: Sequence[str]) -> list[Tokens]:
@@ -145,11 +172,14 @@ class _Encoder:
         self._device = device
         self.width: int = model.config.hidden_size
         self.layers: int = model.config.num_hidden_layers
+        self.prompt = _default_prompt(found)
+        self._lower = bool(_limits(found).get("do_lower_case"))
         self._context = _context(found, model.config.max_position_embeddings, self._tokenizer)
         self._marks = frozenset(self._tokenizer.all_special_ids) - {self._tokenizer.unk_token_id}
 
     def tokenize(self, text: str) -> list[int]:
         """Token numbers of one text, with start and end marks, within the context."""
+        text = text.lower() if self._lower else text
         numbers: list[int] = self._tokenizer(text, truncation=True, max_length=self._context)[
             "input_ids"
         ]
@@ -194,21 +224,79 @@ class _Encoder:
 
 def _context(found: Checkpoint, positions: int, tokenizer: Any) -> int:
     """How many tokens the encoder takes: its sentence limit, its tokenizer's, its positions."""
-    limits = _read(found, _LIMITS).get("max_seq_length")
+    limits = _limits(found).get("max_seq_length")
     # Position numbers of MPNet and RoBERTa start after that of the padding.
     offset = 2 if (tokenizer.pad_token_id or 0) == 1 else 0
     return min(int(limits or positions), int(tokenizer.model_max_length), positions - offset)
 
 
-def _check_pooling(found: Checkpoint) -> None:
-    modes = {name for name, on in _read(found, _POOLING).items() if on is True}
-    modes = {name for name in modes if name.startswith("pooling_mode")}
-    if modes and modes != {_MEAN}:
+def _limits(found: Checkpoint) -> dict[str, Any]:
+    return next(filter(None, (_read(found, name) for name in _LIMITS)), {})
+
+
+def _modules(found: Checkpoint) -> list[tuple[str, str]]:
+    """Class and folder of the modules that sentence-transformers runs; empty when it is not said.
+
+    Raises:
+        StudyError: when the file cannot be read.
+    """
+    path = found.folder / _MODULES
+    if not path.is_file():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [(str(one["type"]).rpartition(".")[2], str(one["path"])) for one in content]
+    except (ValueError, KeyError, TypeError) as error:
         raise StudyError(
-            f"{found.source!r} pools by {', '.join(sorted(modes))} ({_POOLING}); only the mean "
-            "over tokens is built in. Choose an encoder that takes it, such as "
-            "sentence-transformers/all-mpnet-base-v2."
+            f"{path} is no list of modules ({error!r}); copy the checkpoint {found.source!r} again."
+        ) from error
+
+
+def _pooling_folder(found: Checkpoint) -> str:
+    return next((path for kind, path in _modules(found) if kind == "Pooling"), _POOLING)
+
+
+def _default_prompt(found: Checkpoint) -> str:
+    """What sentence-transformers puts before every text; empty for most encoders."""
+    content = _read(found, _PROMPTS)
+    return str((content.get("prompts") or {}).get(content.get("default_prompt_name")) or "")
+
+
+def _check_modules(found: Checkpoint) -> None:
+    """Refuse what this encoder would leave out.
+
+    Raises:
+        StudyError: naming it.
+    """
+    choose = "Choose an encoder such as sentence-transformers/all-mpnet-base-v2."
+    for kind, path in _modules(found):
+        if kind not in _KNOWN:
+            raise StudyError(
+                f"{found.source!r} has a module {kind} ({path}) beside its transformer, which is "
+                f"not built in; without it the vectors would be others. {choose}"
+            )
+    place = f"{_pooling_folder(found)}/config.json"
+    pooling = _read(found, place)
+    modes = _modes(pooling)
+    if not modes <= _MEAN:
+        raise StudyError(
+            f"{found.source!r} pools by {', '.join(sorted(modes))} ({place}); only the mean "
+            f"over tokens is built in. {choose}"
         )
+    if pooling.get("include_prompt") is False and _default_prompt(found):
+        raise StudyError(
+            f"{found.source!r} leaves its prompt out of the mean (include_prompt, {place}), which "
+            f"is not built in. {choose}"
+        )
+
+
+def _modes(pooling: dict[str, Any]) -> set[str]:
+    """How tokens are pooled, by old settings (one flag for each way) or new (one name or more)."""
+    named = pooling.get("pooling_mode") or []
+    flags = [
+        name for name, on in pooling.items() if name.startswith("pooling_mode_") and on is True
+    ]
+    return set(flags if not named else [named] if isinstance(named, str) else named)
 
 
 def _read(found: Checkpoint, name: str) -> dict[str, Any]:

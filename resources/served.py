@@ -1,21 +1,28 @@
 """What models behind an OpenAI-compatible server have in common: address, key, limits, calls."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from resources.llm import (
-    CallLedger,
-    ChatServer,
-    Dialogue,
-    Spending,
-    check_base_url,
-    converse,
-    read_key,
-)
+from pydantic import Field, PrivateAttr
+
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.fingerprint import Json
+from resources.llm_budget import Budget, Spending
+from resources.llm_calls import CallLedger
+from resources.llm_converse import Dialogue, converse
+from resources.llm_key import check_base_url, read_key
+from resources.llm_options import KEPT_ONLY, Memory
+from resources.llm_server import ChatServer
 from resources.model import Model
 
 T = TypeVar("T")
+_OWN = KEPT_ONLY | {
+    "model", "messages", "input", "stream", "seed", "max_tokens", "max_completion_tokens",
+    "max_output_tokens", "temperature", "top_p", "response_format", "text", "reasoning_effort",
+    "reasoning", "n", "tools", "user", "store",
+}  # fmt: skip
+"""Options that have settings of their own, or that would change what an answer is."""
 
 
 class Served(Model):
@@ -43,6 +50,7 @@ class Served(Model):
     max_concurrency: int = 4
     max_cost: float | None = None
     allow_insecure_http: bool = False
+    _memory: Memory = PrivateAttr(default_factory=Memory)
 
     def title(self) -> str:
         """Model and server."""
@@ -76,3 +84,99 @@ class Served(Model):
                 yield from ended
             finally:
                 budget.close()
+
+
+class ServedChat(Served):
+    """Base of models that are asked in a chat.
+
+    Options that the server refuses are left out or renamed for as long as this resource lives; see
+    `llm_options`.
+
+    Attributes:
+        api: `chat` for `/chat/completions`, `responses` for OpenAI's `/responses`.
+        temperature: sampling temperature; None leaves it to the server.
+        top_p: share of the likeliest tokens that are drawn from; None leaves it to the server.
+        send_seed: whether a seed is sent.
+        send_limit: whether a token limit is sent.
+        reasoning_effort: how much a reasoning model thinks, as the server names it; None does not
+            say.
+        extra: further options of a request, sent as they are.
+        max_tokens: tokens that this resource may use in its life, prompts and answers; replayed
+            calls use none. None for no limit.
+        price_prompt: price of a million tokens of prompts at that server, pictures included.
+        price_completion: price of a million tokens of answers.
+    """
+
+    model: str = "gpt-5.4-mini"
+    api: str = "chat"
+    temperature: float | None = None
+    top_p: float | None = None
+    send_seed: bool = True
+    send_limit: bool = True
+    reasoning_effort: str | None = None
+    extra: dict[str, Any] = Field(default={})
+    max_tokens: int | None = None
+    price_prompt: float | None = None
+    price_completion: float | None = None
+    _budget: Budget | None = PrivateAttr(default=None)
+
+    def check(self) -> None:
+        """Look at the address, the key and the options, without calling the server.
+
+        Raises:
+            StudyError: naming the setting or the environment variable, never the key.
+        """
+        super().check()
+        taken = sorted(_OWN & self.extra.keys())
+        if taken:
+            raise StudyError(
+                f"{self.SECTION}.extra holds {taken[0]!r}, which has a setting of its own or may "
+                "not be changed. Take it out."
+            )
+
+    def _asked(self, seed: int, limit: int) -> dict[str, Json]:
+        """A request without its messages, as it is kept."""
+        options = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": seed % 2**31 if self.send_seed else None,  # what servers commonly take
+            "max_tokens": limit if self.send_limit else None,
+            "reasoning_effort": self.reasoning_effort,
+            "api": None if self.api == "chat" else self.api,
+            "extra": dict(self.extra) or None,
+        }
+        said = {name: value for name, value in options.items() if value is not None}
+        return {"base_url": self.base_url.rstrip("/"), "model": self.model, **said}
+
+    def _options(self) -> dict[str, Json]:
+        """What of the options changes an answer."""
+        asked = self._asked(0, 1)
+        named = {name: value for name, value in asked.items() if name not in ("seed", "max_tokens")}
+        return named | {"send_seed": self.send_seed, "send_limit": self.send_limit}
+
+    def _server(
+        self, wire: Callable[[Mapping[str, Json]], Mapping[str, Json]] = dict
+    ) -> ChatServer:
+        """The server, which remembers what it refused."""
+        return ChatServer(
+            self.base_url,
+            self.api_key_env,
+            self.timeout_s,
+            self.max_retries,
+            self.SECTION,
+            wire,
+            self._memory,
+        )
+
+    def _purse(self, picture_tokens: int = 0) -> Budget:
+        """What is left to use, over all calls of this resource."""
+        if self._budget is None:
+            self._budget = Budget(
+                self.max_tokens,
+                max_cost=self.max_cost,
+                price_prompt=self.price_prompt,
+                price_completion=self.price_completion,
+                picture_tokens=picture_tokens,
+                section=self.SECTION,
+            )
+        return self._budget

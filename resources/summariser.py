@@ -12,29 +12,34 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dnd_assets.lineage.fingerprint import Json, code_version
 from dnd_assets.lineage.records import Status
-from dnd_assets.methods import concepts
-from resources.llm import (
-    Budget,
-    CallLedger,
-    ChatServer,
-    Dialogue,
-    MemoryLedger,
-    StoredCall,
-    request_hash,
+from dnd_assets.methods import (
+    answer_text,
+    caption_text,
+    concepts,
+    refusals,
+    spaceless,
+    words,
 )
+from resources import llm_answer
+from resources.llm_answer import asked_again, said_in
+from resources.llm_calls import CallLedger, MemoryLedger, StoredCall, request_hash
+from resources.llm_converse import Dialogue
 from resources.model import Model, ModelPart, built_in
-from resources.served import Served
+from resources.served import ServedChat
 
 Answer = TypeVar("Answer")
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 _LABEL_TOKENS = 128
 """Token limit of an answer with one concept; JSON and up to twelve words fit."""
 _SHORTENED_TOKENS = 32
 """Further tokens for each caption that is shortened."""
+_READING = (answer_text, caption_text, concepts, refusals, spaceless, words)
+"""Modules that decide what is read of captions and answers."""
 _QUOTED = 2_000
 """Characters of a wrong answer that are shown to the model again."""
 
@@ -81,7 +86,8 @@ class Summariser(Model):
         """Candidate concepts of many units; none depends on which others are there.
 
         Args:
-            captions: the captions of each unit's activating images; blank ones are ignored.
+            captions: the captions of each unit's activating images as their model wrote them; they
+                are read by `caption_text.read_caption`, and those that say nothing are ignored.
             n: N_c, the number of concepts to ask for.
             seed: seed of the caption orders and of the language model.
             on_each: called as each unit ends; what it raises ends the work.
@@ -142,7 +148,7 @@ class ConsensusSummariser(Summariser):
 
     def fingerprint(self) -> dict[str, Json]:
         """The code that finds the consensus."""
-        return {"kind": "consensus", "code": code_version(concepts)}
+        return {"kind": "consensus", "code": code_version(*_READING)}
 
     def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
         return concepts.consensus_concepts(captions, n, seed)
@@ -160,36 +166,34 @@ class CaptionsAsConcepts(Summariser):
 
     def fingerprint(self) -> dict[str, Json]:
         """The code that cleans captions."""
-        return {"kind": "none", "code": code_version(concepts)}
+        return {"kind": "none", "code": code_version(*_READING)}
 
     def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
         return concepts.clean_concepts(captions)
 
 
-class ChatSummariser(Served, Summariser):
+class ChatSummariser(ServedChat, Summariser):
     """A language model behind an OpenAI-compatible server (paper: GPT-3.5 Turbo, T = 0.3).
 
     One call shortens the captions to concepts of 1-5 words; then each of N_c calls is shown these
     concepts in another seeded order and asked for one label for most of them. Answers follow a
-    JSON schema; a wrong one is sent back once with what is wrong, and a label that is a comma list
-    is sent back once for a single label. Labels that stay wrong are left out, and the unit fails
-    (`invalid_response`) when none is left.
+    JSON schema, where the server takes one; JSON is found behind reasoning and in fences. An answer
+    that is cut off or empty is asked for once more with more room; a wrong one is sent back once
+    with what is wrong, and a label that is a comma list is sent back once for a single label.
+    Labels that stay wrong or are refused are left out, and the unit fails by the first of these
+    when none is left.
 
     Attributes:
-        temperature: sampling temperature.
-        max_tokens: tokens that this resource may use in its life, prompts and answers; replayed
-            calls use none. None for no limit.
-        price_prompt: price of a million tokens of prompts at that server.
-        price_completion: price of a million tokens of answers.
+        max_new_tokens: token limit of an answer; None takes what short answers need. Reasoning
+            counts, so that a model that reasons needs thousands.
+        response_format: how JSON is asked for first; a server that refuses it is asked in a less
+            strict way.
     """
 
     SECTION: ClassVar[str] = "summariser"
-    model: str = "gpt-4o-mini"
-    temperature: float = 0.3
-    max_tokens: int | None = None
-    price_prompt: float | None = None
-    price_completion: float | None = None
-    _budget: Budget | None = PrivateAttr(default=None)
+    temperature: float | None = 0.3
+    max_new_tokens: int | None = None
+    response_format: str = "json_schema"
 
     def summarise_many(
         self,
@@ -201,7 +205,7 @@ class ChatSummariser(Served, Summariser):
     ) -> list[Summary]:
         """Candidate concepts of many units, several at a time; see `Summariser.summarise_many`."""
         results: dict[int, Summary] = {}
-        server = ChatServer(self.base_url, self.api_key_env, self.timeout_s, self.max_retries)
+        server = self._server()
         dialogues = [self._dialogue(_usable(unit), n, seed) for unit in captions]
         kept = MemoryLedger() if ledger is None else ledger
         with closing(self._held(dialogues, server, kept, self._purse())) as ended:
@@ -234,34 +238,34 @@ class ChatSummariser(Served, Summariser):
         return Model.parts(self)
 
     def fingerprint(self) -> dict[str, Json]:
-        """Server, model, temperature, and the code of prompts and dialogue."""
+        """Server, model, options, and the code of prompts, dialogue and reading."""
         return {
             "kind": "chat",
-            "base_url": self.base_url.rstrip("/"),
-            "model": self.model,
-            "temperature": self.temperature,
-            "prompts": code_version(concepts),
-            "dialogue": code_version(sys.modules[__name__]),
+            **self._options(),
+            "max_new_tokens": self.max_new_tokens,
+            "response_format": self.response_format,
+            "prompts": code_version(*_READING),
+            "dialogue": code_version(sys.modules[__name__], llm_answer),
         }
-
-    def _purse(self) -> Budget:
-        """What is left to use, over all calls of this resource."""
-        if self._budget is None:
-            self._budget = Budget(
-                self.max_tokens,
-                max_cost=self.max_cost,
-                price_prompt=self.price_prompt,
-                price_completion=self.price_completion,
-            )
-        return self._budget
 
     def _dialogue(self, captions: list[str], n: int, seed: int) -> Dialogue[Summary]:
-        settings = {
-            "base_url": self.base_url.rstrip("/"),
-            "model": self.model,
-            "temperature": self.temperature,
+        return _unit_dialogue(self._request, captions, n, seed)
+
+    def _request(
+        self, messages: list[dict[str, str]], answer: type[BaseModel], limit: int, seed: int
+    ) -> dict[str, Json]:
+        """A request for an answer of a kind, as it is kept."""
+        schema = {"name": _schema_name(answer), "strict": True}
+        first = {} if self.response_format == "json_schema" else {"answers": self.response_format}
+        return {
+            **self._asked(seed, self.max_new_tokens or limit),
+            **first,
+            "messages": messages,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {**schema, "schema": answer.model_json_schema()},
+            },
         }
-        return _unit_dialogue(settings, captions, n, seed)
 
 
 class _Concepts(BaseModel):
@@ -281,6 +285,16 @@ class _Concept(BaseModel):
 class _WrongAnswerError(Exception):
     """An answer that cannot be used; the text tells the model why."""
 
+    status: Status = "invalid_response"
+
+
+class _NoAnswerError(_WrongAnswerError):
+    """No answer, which no repair mends: refused, cut off, or empty."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
 
 class _EndedError(Exception):
     """The end of a unit's dialogue without candidates."""
@@ -290,14 +304,22 @@ class _EndedError(Exception):
         self.status: Status = status
 
 
-_NO_CAPTIONS = Summary((), "no_captions", "none of the unit's images has a caption")
+_NO_CAPTIONS = Summary((), "no_captions", "none of the unit's images has a caption of use")
+Request = Callable[[list[dict[str, str]], type[BaseModel], int, int], dict[str, Json]]
+"""Makes a request of messages, the kind of answer, its token limit and a seed."""
 
 Step = Generator[dict[str, Json], StoredCall, Answer]
 """A part of a dialogue."""
 
 
 def _usable(captions: Sequence[str]) -> list[str]:
-    return [caption.strip() for caption in captions if caption.strip()]
+    """What is read of captions; those that need no cleaning stay as they are, line ends too."""
+    found = []
+    for caption in captions:
+        read = caption_text.read_caption(caption)
+        same = read == " ".join(caption.split())
+        found += [caption.strip() if same else read] if read else []
+    return found
 
 
 def _summary(candidates: Sequence[str], reason: str = "", calls: Sequence[str] = ()) -> Summary:
@@ -307,34 +329,30 @@ def _summary(candidates: Sequence[str], reason: str = "", calls: Sequence[str] =
     return Summary(tuple(candidates), "ok", reason, tuple(calls))
 
 
-def _unit_dialogue(
-    settings: Mapping[str, Json], captions: list[str], n: int, seed: int
-) -> Dialogue[Summary]:
+def _unit_dialogue(request: Request, captions: list[str], n: int, seed: int) -> Dialogue[Summary]:
     """The whole dialogue about one unit: shorten its captions, then ask N_c times for a label."""
     if not captions:
         return _NO_CAPTIONS
     calls: list[str] = []
     labels: list[str] = []
-    left_out: list[str] = []
+    left_out: list[_WrongAnswerError] = []
     try:
         limit = _LABEL_TOKENS + _SHORTENED_TOKENS * len(captions)
-        messages = concepts.shorten_messages(captions)
-        request = _request(settings, messages, _Concepts, limit, seed)
-        short = yield from _ask(request, lambda text: _read_concepts(text, len(captions)), calls)
+        asked = request(concepts.shorten_messages(captions), _Concepts, limit, seed)
+        short = yield from _ask(asked, lambda text: _read_concepts(text, len(captions)), calls)
         for index in range(n):
-            ordered = concepts.caption_order(short, index, seed)
-            messages = concepts.concept_messages(ordered)
-            request = _request(settings, messages, _Concept, _LABEL_TOKENS, seed + index)
+            messages = concepts.concept_messages(concepts.caption_order(short, index, seed))
+            asked = request(messages, _Concept, _LABEL_TOKENS, seed + index)
             try:
-                labels.append((yield from _label(request, calls)))
+                labels.append((yield from _label(asked, calls)))
             except _WrongAnswerError as problem:
-                left_out.append(str(problem))
+                left_out.append(problem)
     except _WrongAnswerError as problem:
-        return Summary((), "invalid_response", str(problem), tuple(calls))
+        return Summary((), problem.status, str(problem), tuple(calls))
     except _EndedError as end:
         return Summary((), end.status, str(end), tuple(calls))
     if not labels:
-        return Summary((), "invalid_response", left_out[0], tuple(calls))
+        return Summary((), left_out[0].status, str(left_out[0]), tuple(calls))
     reason = f"{len(left_out)} of {n} answers left out: {left_out[0]}" if left_out else ""
     return _summary(concepts.clean_concepts(labels), reason, calls)
 
@@ -342,96 +360,123 @@ def _unit_dialogue(
 def _label(request: dict[str, Json], calls: list[str]) -> Step[str]:
     """One label; a comma list is sent back once."""
     label = yield from _ask(request, _read_label, calls)
-    if "," not in label:
+    if not concepts.is_list(label):
         return label
     problem = f"{label!r} is a list; one single label of 1-5 words for most of it was asked for"
-    call = yield _again(request, _Concept(concept=label).model_dump_json(), problem)
-    label = _read_label(_content(call, calls))
-    if "," in label:
+    again = _again(request, _Concept(concept=label).model_dump_json(), problem)
+    label = _read_label((yield from _said(again, calls)))
+    if concepts.is_list(label):
         raise _WrongAnswerError(f"the answer stays a list of labels: {label!r}")
     return label
 
 
 def _ask(request: dict[str, Json], read: Callable[[str], Answer], calls: list[str]) -> Step[Answer]:
     """The answer to a request, with one turn to repair it."""
-    call = yield request
-    content = _content(call, calls)
+    content = yield from _said(request, calls)
     try:
         return read(content)
+    except _NoAnswerError:
+        raise
     except _WrongAnswerError as problem:
-        call = yield _again(request, content, str(problem))
-    return read(_content(call, calls))
+        again = _again(request, content, str(problem))
+    return read((yield from _said(again, calls)))
+
+
+def _said(request: dict[str, Json], calls: list[str]) -> Step[str]:
+    """What the model answers, asked once more with more room where that may help.
+
+    Raises:
+        _NoAnswerError: when it answers nothing.
+        _EndedError: when the call failed.
+    """
+    call = yield request
+    said = said_in(call, as_json=True)
+    _note(call, calls)
+    if said.status == "no_answer" and not said.reasoned:
+        return ""  # told to the model, as any wrong answer
+    again = yield from asked_again(request, said)
+    if again is not None:
+        said = said_in(again, as_json=True)
+        _note(again, calls)
+    if said.status == "ok":
+        return said.text
+    raise _NoAnswerError(said.status, said.reason)
 
 
 def _supposed(name: str, body: Mapping[str, Json], captions: Sequence[str]) -> StoredCall:
     """A sound answer to a request that was never made: what is asked next depends on it."""
     shortening = body["response_format"]["json_schema"]["name"] == _schema_name(_Concepts)
-    words = [f"supposed {name[:16]} {index}" for index in range(len(captions))]
-    answer = _Concepts(concepts=words) if shortening else _Concept(concept=words[0])
+    labels = [f"supposed {name[:16]} {index}" for index in range(len(captions))]
+    answer = _Concepts(concepts=labels) if shortening else _Concept(concept=labels[0])
     message = {"role": "assistant", "content": answer.model_dump_json()}
     return StoredCall(name, body, {"choices": [{"message": message}]})
 
 
-def _content(call: StoredCall, calls: list[str]) -> str:
-    """What the model wrote; ends the dialogue when the call failed."""
+def _note(call: StoredCall, calls: list[str]) -> None:
+    """Remember a call; ends the dialogue when it failed."""
     if call.request:
         calls.append(call.request)
-    if call.status != "ok":
+    if call.status not in ("ok", "refused"):
         raise _EndedError(call.status, call.error)
-    return call.content
 
 
 def _read_concepts(content: str, count: int) -> list[str]:
     """The concepts of an answer to the first request."""
     try:
-        found = [text.strip() for text in _Concepts.model_validate_json(content).concepts]
+        found = [text.strip() for text in _parsed(content, _Concepts).concepts]
     except ValidationError as error:
-        raise _WrongAnswerError(_not_valid(error, content)) from None
+        raise _not_valid(error, content) from None
     if not found:
         raise _EndedError("no_concepts", "the model found no concept in the captions")
     if len(found) != count:
         raise _WrongAnswerError(f"there are {len(found)} concepts for {count} descriptions")
-    for text in found:
-        if not concepts.is_valid_concept(text):
-            raise _WrongAnswerError(f"{text[:80]!r} is no short plain concept of 1-5 words")
-    return found
+    return [_sound(text) for text in found]
 
 
 def _read_label(content: str) -> str:
     """The label of an answer to a later request."""
     try:
-        label = _Concept.model_validate_json(content).concept.strip()
+        label = _parsed(content, _Concept).concept.strip()
     except ValidationError as error:
-        raise _WrongAnswerError(_not_valid(error, content)) from None
-    if not concepts.is_valid_concept(label) or not concepts.clean_concept(label):
+        raise _not_valid(error, content) from None
+    return _sound(label)
+
+
+def _sound(label: str) -> str:
+    """A concept that is one, without special tokens and markup."""
+    plain = answer_text.without_special_tokens(words.visible(label)).strip()
+    problem = refusals.problem_of(plain)
+    if problem is not None and problem[0] == "refused":
+        raise _NoAnswerError(*problem)
+    if problem or not concepts.is_valid_concept(label) or not concepts.clean_concept(plain):
         raise _WrongAnswerError(f"{label[:80]!r} is no short plain concept of 1-5 words")
-    return label
+    return plain
 
 
-def _not_valid(error: ValidationError, content: str) -> str:
+def _parsed(content: str, answer: type[Parsed]) -> Parsed:
+    """The answer in a text: the text itself, or the one object in it that is of this kind.
+
+    Raises:
+        ValidationError: when there is none.
+        _WrongAnswerError: when there are several.
+    """
+    found = []
+    for value in answer_text.json_objects(content):
+        with suppress(ValidationError):
+            found.append(answer.model_validate(value))
+    if len(found) > 1:
+        raise _WrongAnswerError(f"there are {len(found)} different answers; one was asked for")
+    return found[0] if found else answer.model_validate_json(content)
+
+
+def _not_valid(error: ValidationError, content: str) -> _WrongAnswerError:
+    """What to say of an answer that is not the JSON asked for."""
+    problem = refusals.problem_of(content)
+    if problem is not None and problem[0] == "refused":
+        return _NoAnswerError(*problem)
     what = str(error.errors(include_url=False, include_input=False)[0]["msg"])
     shown = " ".join(content[:80].split()) or "nothing"
-    return f"the answer is not the JSON asked for ({what}): {shown}"
-
-
-def _request(
-    settings: Mapping[str, Json],
-    messages: list[dict[str, str]],
-    answer: type[BaseModel],
-    limit: int,
-    seed: int,
-) -> dict[str, Json]:
-    schema = {"name": _schema_name(answer), "strict": True}
-    return {
-        **settings,
-        "messages": messages,
-        "seed": seed % 2**31,  # what servers commonly take
-        "max_tokens": limit,
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {**schema, "schema": answer.model_json_schema()},
-        },
-    }
+    return _WrongAnswerError(f"the answer is not the JSON asked for ({what}): {shown}")
 
 
 def _schema_name(answer: type[BaseModel]) -> str:

@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,9 +21,10 @@ from dagster import ConfigurableResource, ResourceDependency
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.errors import DndError, StudyError, nearest, not_found
 from dnd_assets.files import write_atomic
 from dnd_assets.lineage.fingerprint import Json, canonical, code_version, digest
+from resources import networks, published
 from resources.checkpoints import split_revision
 from resources.compute import Compute, load_once
 from resources.model import ModelPart
@@ -108,12 +109,14 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         models: name, source and weights of each network.
         base: folder that relative paths start from.
         cards: folder that keeps what was learned of each network; None keeps it in memory.
+        reading: whether that folder is only read.
         compute: device and precision. Below float32 networks run under autocast.
     """
 
     models: list[TargetModel]
     base: str | None = None
     cards: str | None = None
+    reading: bool = False
     compute: ResourceDependency[Compute]
 
     def layers(self, model: str) -> list[LayerInfo]:
@@ -309,6 +312,23 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """What each network is loaded from, in the order of `models`."""
         return [replace(source_part(one, self.base), role=one.name) for one in self.models]
 
+    def assumptions(self, model: str) -> list[str]:
+        """What the results of a network rest on that neither its files nor the study say.
+
+        Raises:
+            NotFoundError: when the study has no such model.
+            StudyError: when its source or its files are wrong or not on this machine.
+        """
+        return list(find_source(self._spec(model), self.base).assumed())
+
+    def every_assumption(self) -> list[tuple[str, str]]:
+        """The assumptions of all networks by name, without those that cannot be found."""
+        told = []
+        for one in self.models:
+            with suppress(DndError):
+                told += [(one.name, text) for text in self.assumptions(one.name)]
+        return told
+
     def fingerprint(self, model: str) -> dict[str, Json]:
         """Everything about a network that may change an activation; its place on disk does not."""
         return self._card(model).fingerprint
@@ -414,7 +434,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         identity = {
             "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
             "files": source.content,
-            "code": [source.code, code_version(sys.modules[__name__])],
+            "code": [source.code, code_version(sys.modules[__name__], networks, published)],
             "dtype": self.compute.mixed,
             **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
         }
@@ -425,7 +445,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             card = Card.read(file) if file else None
             if card is None:
                 card = self._survey(self._load(model, source), identity, source)
-                if file:
+                if file and not self.reading:
                     write_atomic(file, canonical(asdict(card)).encode())
             return card
 
@@ -485,6 +505,8 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             "weights": net.weights,
             "transforms": _description(net.transform),
         }
+        if getattr(net.module, "transform_input", False):
+            fingerprint["transform_input"] = True  # no parameter tells it
         return Card(fingerprint, tuple(layers))
 
 

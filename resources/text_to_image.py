@@ -7,24 +7,29 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dagster import ResourceDependency
 from PIL.Image import Image
 
-from dnd_assets.errors import StudyError, nearest
-from dnd_assets.lineage.fingerprint import Json, digest
+from dnd_assets.errors import DndError, StudyError, nearest
+from dnd_assets.lineage.fingerprint import Json, code_version, digest
+from dnd_assets.methods import painted
+from dnd_assets.methods.painted import Cause
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
 from resources.diffusion_speed import faster
+from resources.few_step import SAME_NOISE, contradictions, why_few_steps
 from resources.llm import CallLedger
 from resources.model import Failure, Model
 from resources.progress import Progress
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _NEEDS: Final = ("model_index.json", "*/*.safetensors")
 _SCHEDULERS: Final = ("dpmsolver++", "checkpoint")
-_OTHER_NOISE: Final = ("FlowMatch", "TCD")
-"""Schedulers of models that do not denoise as diffusion models do."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,17 @@ class PaintRequest:
 
 @dataclass(frozen=True)
 class Painting:
-    """A painted picture; `rejected` when the checkpoint's safety checker blanked it."""
+    """A painted picture.
+
+    Attributes:
+        image: the picture.
+        rejected: whether it is no evidence for its concept.
+        cause: why not.
+    """
 
     image: Image
     rejected: bool
+    cause: Cause | None = None
 
 
 KeepPaintings = Callable[[Mapping[PaintRequest, Painting | Failure]], None]
@@ -94,6 +106,10 @@ class TextToImage(Model):
             part = requests[start : start + batch_size]
             keep(dict(zip(part, self.paint(part, batch_size), strict=True)))
 
+    def remedy(self) -> str:
+        """What to do when it gives pictures that are none."""
+        return "Look at what the painter sends, and at its settings."
+
     def calls_to_make(self, requests: Sequence[PaintRequest], ledger: CallLedger) -> set[str]:
         """Hashes of the calls to a server that `paint_each` would have to make, if any."""
         return set()
@@ -113,6 +129,8 @@ class DiffusersTextToImage(TextToImage):
         width: of the picture in pixels; None is the checkpoint's own.
         height: of the picture in pixels; None is the checkpoint's own.
         prompt: text with `{concept}` where the concept goes.
+        few_step: whether the checkpoint was distilled to few steps, and so needs its own scheduler,
+            few steps and no guidance; None looks at the checkpoint.
         base: folder that a relative checkpoint starts from.
         compute: device and precision.
     """
@@ -126,6 +144,7 @@ class DiffusersTextToImage(TextToImage):
     width: int | None = None
     height: int | None = None
     prompt: str = "One realistic image of {concept}"
+    few_step: bool | None = None
     base: str | None = None
     compute: ResourceDependency[Compute]
 
@@ -150,12 +169,13 @@ class DiffusersTextToImage(TextToImage):
 
     def _fits(self, found: Checkpoint) -> None:
         own = _class_of_scheduler(found)
-        if self.scheduler == "dpmsolver++" and own.startswith(_OTHER_NOISE):
+        if self.scheduler == "dpmsolver++" and own and own not in SAME_NOISE:
             raise StudyError(
                 f"{self.checkpoint!r} was made for {own}, whose noise DPM-Solver++ does not know. "
                 "Write text_to_image.scheduler = 'checkpoint', with the steps and the guidance of "
                 "its model card."
             )
+        self._fits_few_steps(found)
         variants = {tuple(path.suffixes[:-1]) for path in found.folder.glob("*/*.safetensors")}
         if self.variant is None and () not in variants:
             held = min(variants)[-1].removeprefix(".")
@@ -164,8 +184,50 @@ class DiffusersTextToImage(TextToImage):
                 f"text_to_image.variant = {held!r}."
             )
 
+    def _fits_few_steps(self, found: Checkpoint) -> None:
+        """Refuse settings of many steps for a checkpoint of few."""
+        why = "few_step = true" if self.few_step else why_few_steps(found)
+        if self.few_step is False or not why:
+            return
+        told = contradictions(found, self.steps, self.guidance)
+        if self.scheduler == "dpmsolver++":
+            told.insert(0, "scheduler = 'dpmsolver++' ('checkpoint', its own)")
+        if told:
+            raise StudyError(
+                f"{self.checkpoint!r} paints in few steps ({why}), which does not bear "
+                f"{', '.join(told)}. Write text_to_image.scheduler = 'checkpoint', with the steps "
+                "and the guidance of its model card; or text_to_image.few_step = false, if it is "
+                "no such model."
+            )
+
+    def assumptions(self) -> list[str]:
+        """Whether the checkpoint paints in few steps, where that is guessed."""
+        try:
+            why = why_few_steps(self.check())
+        except DndError:
+            return []  # `check` tells
+        if self.few_step is not None or not why.startswith(("its name", "its scheduler is the E")):
+            return []
+        return [
+            f"{self.checkpoint} is taken for a model of few steps, since {why}. "
+            "text_to_image.few_step says whether it is."
+        ]
+
+    def remedy(self) -> str:
+        """What to do when it gives NaN or pictures of one colour."""
+        if self.compute.dtype == "float16":
+            return (
+                "Half precision (float16) overflows in some pipelines: write "
+                "compute.precision.text_to_image = 'bfloat16' or 'float32', or take a checkpoint "
+                "whose VAE was made for float16."
+            )
+        return (
+            "Look at the checkpoint's files, and at text_to_image.scheduler, steps and guidance; "
+            "compute.precision.text_to_image = 'float32' rules out an overflow."
+        )
+
     def fingerprint(self) -> dict[str, Json]:
-        """Everything about the painter that may change a picture."""
+        """Everything about the painter that may change a picture, or whether it is one."""
         return {
             "checkpoint": self.check().fingerprint()["files"],
             **({} if self.variant is None else {"variant": self.variant}),
@@ -175,6 +237,8 @@ class DiffusersTextToImage(TextToImage):
             "width": self.width,
             "height": self.height,
             "prompt": self.prompt,
+            **({} if self.few_step is None else {"few_step": self.few_step}),
+            "broken": code_version(painted),
             "dtype": self.compute.dtype,
             **({"compile": True} if self.compute.compile else {}),
             "diffusers": version("diffusers"),
@@ -224,12 +288,11 @@ class DiffusersTextToImage(TextToImage):
                 generator=[torch.Generator("cpu").manual_seed(item.seed) for item in batch],
                 num_inference_steps=self.steps,
                 guidance_scale=self.guidance,
+                output_type="np",  # NaN does not outlive the cast to bytes
                 **{name: side for name, side in sides.items() if side is not None},
             )
         flags = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
-        return [
-            Painting(image, bool(flag)) for image, flag in zip(output.images, flags, strict=True)
-        ]
+        return [_painting(one, bool(flag)) for one, flag in zip(output.images, flags, strict=True)]
 
     def _load(self) -> Any:
         """The pipeline; loaded once for the same files, scheduler, device and precision."""
@@ -258,6 +321,17 @@ class DiffusersTextToImage(TextToImage):
             return faster(_frozen(pipeline), self.compute)
 
         return load_once(("text to image", *key), load)
+
+
+def _painting(pixels: "NDArray[np.float32]", unsafe: bool) -> Painting:
+    """The picture of decoded pixels (H, W, 3) in [0, 1], as diffusers casts them."""
+    import numpy as np
+    from diffusers.image_processor import VaeImageProcessor
+
+    (image,) = VaeImageProcessor.numpy_to_pil(np.nan_to_num(pixels))
+    cause: Cause | None = "safety" if unsafe else painted.broken(pixels)
+    cause = cause or painted.broken(np.asarray(image))
+    return Painting(image, cause is not None, cause)
 
 
 def _class_of_scheduler(found: Checkpoint) -> str:

@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.lineage.fingerprint import Json, code_version, digest
-from resources.captioner import PROMPT, Captioner
+from resources.captioner import PROMPT, Captioner, require_processor
 from resources.checkpoints import Checkpoint, file_hash, quiet, resolve
 from resources.compute import Compute, load_once
 from resources.progress import Progress
@@ -62,6 +62,7 @@ class VlmCaptioner(Captioner):
         """
         found = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
         self._fits(found)
+        require_processor(found)
         return found
 
     def fingerprint(self) -> dict[str, Json]:

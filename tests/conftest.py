@@ -18,6 +18,14 @@ settings.register_profile("project", derandomize=True, deadline=None, max_exampl
 settings.load_profile("project")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """What readers keep for themselves stays out of the home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DND_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of reference cases: `DND_SHARED`, or `shared` beside the repository."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from dnd_assets import files
-from resources import lineage_db
+from resources import lineage_index
 
 FILE_STEPS = ("write", "half written", "sync", "rename", "sync of the folder")
 DATABASE_STEPS = ("take in", "half taken in", "taken in")
@@ -28,7 +28,7 @@ def kind(path: Path) -> str:
 def watched(on_step: Callable[[str], None]) -> Iterator[None]:
     """Call `on_step` before each step of each write, named like `journal: rename`."""
     write, sync, rename = files.write, files.sync, files.rename
-    ingest, insert = lineage_db.Lineage._ingest, lineage_db.insert
+    ingest, insert = lineage_index.Index.ingest, lineage_index.insert
 
     def watched_write(path: Path, data: bytes) -> None:
         path.write_bytes(data[: len(data) // 2])
@@ -44,9 +44,9 @@ def watched(on_step: Callable[[str], None]) -> Iterator[None]:
         on_step(f"{kind(path)}: rename")
         rename(path, target)
 
-    def watched_ingest(self, connection, name):
+    def watched_ingest(self, connection, part):
         on_step("database: take in")
-        ingest(self, connection, name)
+        ingest(self, connection, part)
         on_step("database: taken in")
 
     def watched_insert(connection, table, rows):
@@ -57,8 +57,8 @@ def watched(on_step: Callable[[str], None]) -> Iterator[None]:
         patch.object(files, "write", watched_write),
         patch.object(files, "sync", watched_sync),
         patch.object(files, "rename", watched_rename),
-        patch.object(lineage_db.Lineage, "_ingest", watched_ingest),
-        patch.object(lineage_db, "insert", watched_insert),
+        patch.object(lineage_index.Index, "ingest", watched_ingest),
+        patch.object(lineage_index, "insert", watched_insert),
     ):
         yield
 

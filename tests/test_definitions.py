@@ -5,7 +5,11 @@ import pytest
 
 from dnd_assets.assets.registry import STAGES
 from dnd_assets.assets.sources import SOURCES, sources_of
+from dnd_assets.bench import build_bench, find_units
 from dnd_assets.definitions import build_definitions
+from dnd_assets.plan import plan
+from dnd_assets.run import look
+from dnd_assets.stage import stage_version
 from dnd_assets.study import parse_study
 from tests.studies import changed, write_images
 
@@ -22,6 +26,11 @@ def study(colours, labelled):
 @pytest.fixture(scope="module")
 def definitions(study):
     return build_definitions(study, study.folder / "state")
+
+
+@pytest.fixture(scope="module")
+def bench(study):
+    return build_bench(study, study.folder / "state")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +66,7 @@ def run(definitions, instance):
     return _run(definitions, instance, "net/colours/1", "net/spoilt/1")
 
 
-def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions):
+def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions, bench):
     graph = definitions.resolve_asset_graph()
     names = {key.to_user_string() for key in graph.get_all_asset_keys()}
     assert names == {*ASSETS, *(source.name for source in SOURCES)}
@@ -68,7 +77,7 @@ def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions):
         assert node.owners
         assert node.kinds
         if name != "probing_set":
-            assert node.code_version == STAGES[name].code()
+            assert node.code_version == stage_version(bench, STAGES[name])
             assert node.partitions_def.get_partition_keys() == UNITS
             assert node.backfill_policy == dg.BackfillPolicy.single_run()
             above = {*STAGES[name].upstream, *(one.name for one in sources_of(STAGES[name]))}
@@ -76,7 +85,7 @@ def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions):
     assert graph.get(dg.AssetKey("probing_set")).partitions_def is None
 
 
-def test_each_unit_gets_one_event_with_its_own_data_version(run, instance, labelled):
+def test_each_unit_gets_one_event_with_its_own_data_version(run, instance, labelled, bench):
     assert run.success
     _, first = labelled
     chosen = UNITS[1:6]
@@ -86,7 +95,7 @@ def test_each_unit_gets_one_event_with_its_own_data_version(run, instance, label
         assert count == len(chosen), name
         for key, event in events.items():
             assert event.tags["dagster/data_version"] == first[name, key].product.data_version
-            assert event.tags["dagster/code_version"] == STAGES[name].code()
+            assert event.tags["dagster/code_version"] == stage_version(bench, STAGES[name])
             assert event.metadata["status"].value == first[name, key].record.status
     labels, _ = _events(instance, "labels", run.run_id)
     versions = {event.tags["dagster/data_version"] for event in labels.values()}
@@ -267,7 +276,7 @@ def test_an_observed_change_marks_what_depends_on_it(
         after = list(STAGES)[list(STAGES).index(asset) :]
         assert asset in found
         assert set(found) <= set(after), "nothing before it is out of date"
-        assert found[asset] == ["has a new data version"]
+        assert found[asset] == ["has a new code version", "has a new data version"]
         records = instance.fetch_observations(dg.AssetKey(source), limit=10).records
         assert (
             len({record.asset_observation.tags["dagster/data_version"] for record in records}) == 2
@@ -328,3 +337,149 @@ def _versions(instance, asset):
     return {
         one.partition_key: one.asset_materialization.tags["dagster/data_version"] for one in events
     }
+
+
+# The graph agrees with the plan
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dissection__exemplars": 4},
+        {"dissection__scoring": "mean_rank"},
+        {"dissection__crop_size": 24},
+        {"dissection__candidates": 1},
+        {"captioner__max_new_tokens": 5},
+        {"text_to_image__steps": 2},
+        {"compute__batch__clip": 2},
+        {"dissection__exemplars": 4, "dissection__scoring": "mean_rank"},
+    ],
+    ids=lambda changes: " ".join(changes) or "nothing",
+)
+def test_after_a_reload_the_graph_calls_stale_what_the_plan_would_compute(
+    run, instance, colours, study, changes
+):
+    key = "net/colours/1"
+    after = parse_study(changed(colours, **changes), study.folder)
+    bench = build_bench(after, study.folder / "state")
+    planned = plan(bench, STAGES, find_units(bench).select([key]), list(STAGES), *look(bench))
+    certain = {one.asset for one in planned if one.compute}
+
+    stale = _stale(build_definitions(after, study.folder / "state"), instance, key)
+    waiting = {one.asset for one in planned if one.may}
+    assert certain <= set(stale) <= certain | waiting
+    assert bool(stale) == bool(changes.keys() - {"compute__batch__clip"})
+    own = {name for name in STAGES if stage_version(bench, STAGES[name])
+           != stage_version(build_bench(study, study.folder / "state"), STAGES[name])}  # fmt: skip
+    assert set(stale) == own, "what only may follow is not called stale before its input changes"
+
+
+def test_another_pooling_is_seen_and_another_layer_changes_nothing(colours, study):
+    def version(layers, name):
+        table = changed(colours)
+        table["models"][0]["layers"] = layers
+        bench = build_bench(parse_study(table, study.folder), study.folder / "state")
+        return stage_version(bench, STAGES[name])
+
+    one, two = [{"path": "colours"}], [{"path": "colours"}, {"path": "spoilt"}]
+    pooled = [{"path": "colours", "pooling": "max"}]
+    for name in STAGES:
+        assert version(one, name) == version(two, name)
+    changed_by = {name for name in STAGES if version(one, name) != version(pooled, name)}
+    assert changed_by == {"activations", "crops", "scores"}
+
+
+def test_a_rerun_makes_everything_fresh_also_what_is_reused(colours, colour_folder):
+    """Settings there and back again: products are reused, and announced under their version."""
+    home, keys = colour_folder / "state", ["net/colours/0", "net/colours/1"]
+    first = parse_study(colours, colour_folder)
+    second = parse_study(changed(colours, dissection__scoring="mean_rank"), colour_folder)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for study, assets in (
+            (first, ASSETS),
+            (second, ["scores", "labels"]),
+            (first, ["scores", "labels"]),
+        ):
+            now = build_definitions(study, home, keys)
+            if assets != ASSETS:
+                assert _stale(now, instance, keys[0]) == {"scores": ["has a new code version"]}
+            assert _run(now, instance, keys[0], keys[-1], assets).success
+            for key in keys:
+                assert _stale(now, instance, key) == {}
+
+
+def test_a_product_that_was_announced_under_another_version_is_announced_again(
+    colours, colour_folder, monkeypatch
+):
+    """As after an update that names versions otherwise: nothing is computed, all is fresh."""
+    from dnd_assets.run import run as run_study
+
+    home = colour_folder / "state"
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    study = parse_study(colours, colour_folder)
+    with monkeypatch.context() as patch:
+        for module in ("stage", "plan", "definitions"):
+            patch.setattr(f"dnd_assets.{module}.stage_version", lambda *_: "earlier")
+        run_study(study, home, ["net/colours/1"], ["+activations"], log=lambda _: None)
+    again = run_study(study, home, ["net/colours/1"], ["+activations"], log=lambda _: None)
+    assert (again.computed.get("activations"), again.reused) == (None, {"activations": 1})
+    with dg.DagsterInstance.get() as instance:
+        assert _stale(build_definitions(study, home), instance) == {}
+    done = run_study(study, home, ["net/colours/1"], ["+activations"], log=lambda _: None)
+    assert done.id == ""
+
+
+def test_automation_follows_changed_settings_stage_by_stage(colours, colour_folder):
+    """Two settings far apart: what lies between them is brought up to date before the second."""
+    home, keys = colour_folder / "state", UNITS[:2]
+    first = build_definitions(parse_study(colours, colour_folder), home, keys)
+    table = changed(colours, dissection__exemplars=4, dissection__scoring="mean_rank")
+    second = build_definitions(parse_study(table, colour_folder), home, keys)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert _run(first, instance, keys[0], keys[-1]).success
+        result, requested = _requested(first, instance, None)
+        assert not any(requested.values())
+        order = []
+        for _ in range(12):
+            result, requested = _requested(second, instance, result.cursor)
+            due = [name for name, found in requested.items() if found]
+            order += due
+            for name in due:
+                assert _run(second, instance, keys[0], keys[-1], [name]).success, order
+        assert order[0] == "activations"
+        assert order.index("activations") < order.index("scores")
+        assert len(order) == len(set(order)), order
+        for key in keys:
+            assert _stale(second, instance, key) == {}
+
+
+def _checked(definitions, instance):
+    """What the check says of each asset, by the job that looks at the sources."""
+    done = definitions.resolve_job_def("observe_sources").execute_in_process(instance=instance)
+    assert done.success
+    return {
+        found.asset_key.to_user_string(): (
+            found.passed, found.metadata["to compute"].value, found.metadata["may follow"].value
+        )
+        for found in done.get_asset_check_evaluations()
+        if found.check_name == "up_to_date"
+    }  # fmt: skip
+
+
+def test_the_check_says_of_whole_assets_what_the_plan_says(run, instance, colours, study):
+    """Units that were never made do not count: nothing of theirs is out of date."""
+    home = study.folder / "state"
+    found = _checked(build_definitions(study, home), instance)
+    assert found == dict.fromkeys(STAGES, (True, 0, 0))
+
+    scored = parse_study(changed(colours, dissection__scoring="mean_rank"), study.folder)
+    found = _checked(build_definitions(scored, home), instance)
+    assert {name for name, (passed, *_) in found.items() if not passed} == {"scores", "labels"}
+    assert found["scores"][1] == found["labels"][2] > 0
+
+    fewer = parse_study(changed(colours, dissection__exemplars=4), study.folder)
+    found = _checked(build_definitions(fewer, home), instance)
+    assert not any(passed for passed, *_ in found.values())
+    assert {name for name, (_, compute, _) in found.items() if compute} == {"activations"}
+    assert all(may for name, (*_, may) in found.items() if name != "activations")

@@ -2,16 +2,18 @@
 
 import io
 import json
+import shutil
 import socket
 import time
 import tomllib
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from dnd_assets.bench import build_bench
 from dnd_assets.cli import app
-from dnd_assets.doctor import examine, pins
+from dnd_assets.doctor import examine, pins, show
 from dnd_assets.errors import StudyError
 from dnd_assets.inventory import inventory, require_models
 from dnd_assets.lineage.trace import trace
@@ -289,8 +291,6 @@ def test_a_run_records_the_revision_of_each_model(labelled):
 
 
 def test_a_trace_tells_the_revision(labelled):
-    from rich.console import Console
-
     study, home = labelled
     found = trace(Lineage(root=str(home)).query, study.name, UNIT)
 
@@ -387,6 +387,42 @@ def test_the_doctor_shows_a_table_and_the_commands(nowhere):
     assert row.split() == [*words, "missing"]
     after = text.partition("This is missing. Run:")[2]
     assert "  hf download CompVis/stable-diffusion-v1-4\n" in after
+
+
+def test_what_is_assumed_is_told_and_keeps_no_run_from_beginning(
+    folders, cache, tmp_path, sentences_folder
+):
+    bare = shutil.copytree(sentences_folder, tmp_path / "bare")
+    shutil.rmtree(bare / "1_Pooling")
+    sure = examine(bench_of(folders, tmp_path).study, tmp_path)
+    assert sure.assumed == ()
+    evaluation = {"folders": ["fresh"], "sentence_encoder": str(bare)}
+    report = examine(bench_of(folders, tmp_path, evaluation=evaluation).study, tmp_path)
+
+    assert report.good
+    ((name, text),) = report.assumed
+    assert (name, "the mean of its tokens" in text) == ("sentence encoder", True)
+    assert json.loads(report.as_json())["assumptions"] == [{"of": name, "assumed": text}]
+    out = Console(file=io.StringIO(), width=80)
+    show(report, out)
+    shown = out.file.getvalue()
+    assert f"This is assumed, as nothing says it:\n  {name}: {text}\n" in shown
+
+
+def test_the_layers_of_a_network_come_with_what_is_assumed_of_it(tmp_path):
+    (tmp_path / "plain_network.py").write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Conv2d(3, 4, 8, 8))\n"
+    )
+    study = tmp_path / "study.toml"
+    study.write_text(
+        'name = "plain"\n[probing_set]\nfolders = ["images"]\n[compute]\ndevice = "cpu"\n'
+        '[[models]]\nname = "net"\nsource = "module:plain_network:make"\n'
+        'layers = [{path = "0"}]\n'
+    )
+    result = _dnd(tmp_path / "state", "layers", "net", "--study", study)
+
+    assert result.exit_code == 0, result.output
+    assert "assumed: plain_network has no function transforms(), so ImageNet's" in result.output
 
 
 def test_a_server_on_this_machine_is_asked_whether_it_is_there(folders, cache, tmp_path):

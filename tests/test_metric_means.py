@@ -68,7 +68,7 @@ def _store(bench, asset, said, metrics=None):
         product = Product(f"{asset} of {key}", asset, image, done)
         unit = find_units(bench)[key]
         products.append(product.row())
-        records.append(record_of(bench, "by hand", product, unit).row())
+        records.append(record_of(bench, "by hand", product, "1", unit).row())
     bench.lineage.commit({"products": products, "materializations": records})
 
 

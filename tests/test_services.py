@@ -76,6 +76,35 @@ def test_a_failed_caption_fails_its_units_alone_and_is_asked_again(table, server
     assert studies.computed(again) == {(asset, ALIVE[0]) for asset in list(STAGES)[2:]}
 
 
+def test_a_refused_picture_is_no_caption_and_its_unit_does_without_it(
+    table, servers, colour_folder
+):
+    vision, _ = servers
+    refused = []
+
+    def rule(body):
+        shown = picture_of(body).tobytes()
+        if colour(picture_of(body)) != "red" or (refused and refused[0] != shown):
+            return None
+        refused[:] = [shown]
+        error = {"message": "filtered", "code": "content_filter", "param": "prompt"}
+        return Response(json.dumps({"error": error}), 400, content_type="application/json")
+
+    vision.rule = rule
+    found = studies.label(table, colour_folder)
+    assert set(_statuses(found, "labels").values()) == {"ok"}
+    entries = found["captions", ALIVE[0]].product.payload["captions"]
+    assert sorted(entry.get("status", "ok") for entry in entries) == ["ok", "ok", "refused"]
+    assert [entry["caption"] for entry in entries if "status" in entry] == [""]
+    (colour_folder / "study.toml").write_text(toml(table), encoding="utf-8")
+    shown = dnd(colour_folder, "trace", ALIVE[0]).output
+    assert "refused" in shown
+    asked = len(vision.requests)
+    again = studies.label(table, colour_folder, run="again")
+    assert studies.versions(again) == studies.versions(found)
+    assert len(vision.requests) == asked, "an answer is an answer"
+
+
 def test_pictures_are_planned_paid_once_and_stop_at_the_budget(table, servers, colour_folder):
     _, painter = servers
     study = studies.changed(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods import exemplars, pooling
+from dnd_assets.remarks import NAMED, Remark, few_exemplars, set_aside
 from dnd_assets.sharing import activations as activations_of
 from dnd_assets.sharing import layer_provider, passes_to_make
 from dnd_assets.stage import Results, Stage, Work
@@ -24,8 +25,10 @@ from dnd_assets.workbench import Workbench
 class Activations(Stage):
     """Pooled activations of every unit on every probing image; keeps the K largest.
 
-    One pass of the network over the images serves all layers and units. A unit whose activation
-    is the same on every image is `dead`; one with NaN or infinity anywhere is `not_finite`.
+    One pass of the network over the images serves all layers and units. Only images on which the
+    unit fires are kept (see `methods.exemplars`); fewer than K of them are a remark of the product.
+    A unit whose activation is the same on every image is `dead`; one with NaN or infinity on most
+    images is `not_finite`, and where it is so on a few, these are set aside and named in a remark.
     """
 
     name = "activations"
@@ -51,7 +54,10 @@ class Activations(Stage):
         return {"forward passes": passes}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
-        """Outcomes with `exemplars` [{image, activation}] and a summary of the distribution."""
+        """Outcomes with `exemplars` [{image, activation}], `off`, and a summary of the rest.
+
+        `off` is the activation at or below which the unit is silent; None where nothing tells.
+        """
         images = probing_images(bench, work[0])
         count = bench.study.dissection.exemplars
         if count > len(images):
@@ -60,9 +66,9 @@ class Activations(Stage):
                 f"set holds {len(images)}. Add images, or lower dissection.exemplars."
             )
         lookup = {one.unit: one for one in work}
-        for units, values in on_probing_images(bench, list(lookup), images):
-            for unit, outcome in _summarise(units, images, values, count):
-                yield lookup[unit], outcome
+        for layer in on_probing_images(bench, list(lookup), images):
+            for unit in layer.units:
+                yield lookup[unit], _outcome(layer, unit, count)
 
 
 def probing_images(bench: Workbench, work: Work) -> list[str]:
@@ -90,19 +96,38 @@ def passes_over(
     return sum(passes_to_make(bench, model, needs) for model, needs in layers.items()), images
 
 
+@dataclass(frozen=True)
+class OfLayer:
+    """Units of one layer, and how the layer answers to images.
+
+    Attributes:
+        units: the units that were asked for.
+        images: hashes of the images, in the order asked for, without those that are set aside.
+        values: activations of the whole layer, float32 (images, neurons).
+        failed: hashes of the images on which the layer is NaN or infinite, set aside.
+    """
+
+    units: list[Unit]
+    images: list[str]
+    values: Matrix
+    failed: list[str]
+
+
 def on_probing_images(
     bench: Workbench, units: Sequence[Unit], images: Sequence[str]
-) -> Iterator[tuple[list[Unit], Matrix]]:
+) -> Iterator[OfLayer]:
     """See `on_images`."""
     return on_images(bench, units, images, "probing images")
 
 
 def on_images(
     bench: Workbench, units: Sequence[Unit], images: Sequence[str], what: str
-) -> Iterator[tuple[list[Unit], Matrix]]:
-    """Layer by layer: the units of it, and the layer's activations, float32 (images, neurons).
+) -> Iterator[OfLayer]:
+    """Layer by layer: the units of it, and the layer's activations.
 
-    Each network sees the images once for all its layers; `what` is what progress calls them.
+    Each network sees the images once for all its layers; `what` is what progress calls them. An
+    image on which most units of a layer are NaN or infinite is set aside for it, and named in the
+    log, unless that is so of most images.
     """
     for model in dict.fromkeys(unit.model for unit in units):
         groups = by_layer(unit for unit in units if unit.model == model)
@@ -110,47 +135,94 @@ def on_images(
         found = activations_of(bench, model, needs, f"{model}: {what}")
         for (_, layer), some in groups.items():
             rows, values = found[layer]
-            yield some, values[[rows[name] for name in images]]
+            ordered = values[[rows[name] for name in images]]
+            bad = exemplars.failed_images(ordered)
+            failed = [name for name, one in zip(images, bad, strict=True) if one]
+            if not failed:
+                yield OfLayer(some, list(images), ordered, [])
+                continue
+            _tell_failed(bench, f"{model}/{layer}", failed, len(images))
+            kept = [name for name, one in zip(images, bad, strict=True) if not one]
+            yield OfLayer(some, kept, ordered[~bad], failed)
 
 
-def _summarise(
-    units: Sequence[Unit], images: Sequence[str], values: Matrix, count: int
-) -> list[tuple[Unit, Outcome]]:
-    columns = values[:, [unit.neuron for unit in units]]
-    broken, dead = exemplars.not_finite(columns), exemplars.is_dead(columns)
-    top = exemplars.top_k_columns(np.nan_to_num(columns, nan=-np.inf), images, count)
-    return [
-        (unit, _outcome(columns[:, i], images, top[:, i], bool(broken[i]), bool(dead[i])))
-        for i, unit in enumerate(units)
-    ]
+def _tell_failed(bench: Workbench, layer: str, failed: Sequence[str], images: int) -> None:
+    """Say in the log on which images a layer fails."""
+    named = ", ".join(_paths(bench, failed[:NAMED]))
+    more = f" and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
+    bench.log(
+        f"{layer} gives NaN or infinity on {len(failed):,} of {images:,} images, which are set "
+        f"aside for it: {named}{more}"
+    )
 
 
-def _outcome(
-    values: Matrix, images: Sequence[str], top: NDArray[np.int64], broken: bool, dead: bool
-) -> Outcome:
-    if broken or dead:
-        return silent(values)
-    kept = [{"image": images[i], "activation": float(values[i])} for i in top]
+def _paths(bench: Workbench, images: Sequence[str]) -> list[str]:
+    """Where images lie; their hashes where that is not known."""
+    sql = (
+        "SELECT hash, min(path) AS path FROM images "
+        "WHERE hash IN (SELECT unnest(?::VARCHAR[])) GROUP BY hash"
+    )
+    known = {row["hash"]: str(row["path"]) for row in bench.lineage.query(sql, [list(images)])}
+    return [known.get(name, name) for name in images]
+
+
+def _outcome(layer: OfLayer, unit: Unit, count: int) -> Outcome:
+    values = layer.values[:, unit.neuron]
+    quiet = silent_or_none(values)
+    if quiet is not None:
+        return quiet
+    found = exemplars.exemplars_of(values, layer.images, count)
+    kept = [{"image": layer.images[i], "activation": float(values[i])} for i in found.rows]
+    finite = values[np.isfinite(values)]
     summary = {
-        "images": len(values),
-        "mean": float(values.mean(dtype=np.float64)),
-        "std": float(values.std(dtype=np.float64)),
-        "positive": float((values > 0).mean()),
+        "images": found.images,
+        "mean": float(finite.mean(dtype=np.float64)),
+        "std": float(finite.std(dtype=np.float64)),
+        "positive": float((finite > 0).mean()),
+        "fires": None if found.fires_on is None else found.fires_on / found.images,
     }
-    return Outcome("ok", {"exemplars": kept}, notes={"summary": summary})
+    remarks = [one.as_json() for one in remarks_on(found, layer, count)]
+    return Outcome(
+        "ok", {"exemplars": kept, "off": found.off}, notes={"summary": summary, "remarks": remarks}
+    )
+
+
+def remarks_on(found: exemplars.Exemplars, layer: OfLayer, count: int) -> list[Remark]:
+    """What is to be said of a unit's exemplars: too few of them, images set aside.
+
+    Args:
+        found: the exemplars.
+        layer: what they were chosen from.
+        count: how many exemplars were asked for.
+    """
+    said = []
+    if len(found.rows) < count:
+        said.append(few_exemplars(len(found.rows), count, found.fires_on, found.images))
+    lost = sorted([*layer.failed, *(layer.images[row] for row in found.set_aside)])
+    if lost:
+        said.append(set_aside(lost, len(layer.images) + len(layer.failed)))
+    return said
 
 
 def silent_or_none(values: Matrix) -> Outcome | None:
-    """The outcome of a unit that tells no image from another; None for the others."""
-    column = values[:, None]
-    broken = exemplars.not_finite(column)[0] or exemplars.is_dead(column)[0]
-    return silent(values) if broken else None
+    """The outcome of a unit that tells no image from another; None for the others.
+
+    `values` is its activations, float32 (images,). NaN and infinities on a few images do not
+    count: these images are set aside.
+    """
+    lost = exemplars.is_lost(values)
+    dead = not lost and bool(exemplars.is_dead(values[np.isfinite(values)][:, None])[0])
+    return silent(values) if lost or dead else None
 
 
 def silent(values: Matrix) -> Outcome:
     """The outcome of a unit that is not finite, or else dead; `values` is float32 (images,)."""
-    bad = int((~np.isfinite(values)).sum())
+    finite = values[np.isfinite(values)]
+    bad = len(values) - len(finite)
     if bad:
-        return Outcome("not_finite", {}, f"NaN or infinite on {bad:,} of {len(values):,} images")
+        same = 2 * bad <= len(values) and finite.min() == finite.max()
+        rest = f", and {float(finite[0]):g} on all others" if same else ""
+        reason = f"NaN or infinite on {bad:,} of {len(values):,} images{rest}"
+        return Outcome("not_finite", {}, reason)
     reason = f"its activation is {float(values[0]):g} on every one of {len(values):,} images"
     return Outcome("dead", {}, reason)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.sharing import caption_cost, captions, first_failure
+from dnd_assets.methods import answer_text, caption_text, refusals, words
+from dnd_assets.sharing import caption_cost, captions, first_unanswered
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
+from resources.model import Failure
 
 
 class Captions(Stage):
@@ -20,6 +23,7 @@ class Captions(Stage):
     group = "step_2_candidates"
     kinds = frozenset({"huggingface"})
     uses = ("captioner", "compute")
+    sources = (answer_text, caption_text, refusals, words)
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Nothing but the model, whose settings are part of its fingerprint."""
@@ -40,22 +44,45 @@ class Captions(Stage):
         return {"captions": most, **calls}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
-        """Outcomes with `captions` [{image, caption}], most activating image first."""
+        """Outcomes with `captions` [{image, caption}], most activating image first.
+
+        A caption that a summariser reads otherwise than it is written has that as `read`. One that
+        says nothing is empty, with `status`, `reason` and, where its model wrote anything, `raw`.
+        """
         chosen = {one.unit: _activating(one) for one in work}
         known = captions(bench, {name for names in chosen.values() for name in names})
         for one in work:
             names = chosen[one.unit]
-            failed = first_failure(known, names)
-            yield one, failed or _outcome([(name, str(known[name])) for name in names])
+            failed = first_unanswered(known, names)
+            yield one, failed or _outcome([caption_entry(name, known[name]) for name in names])
 
 
 def _activating(work: Work) -> list[str]:
     return [entry["image"] for entry in work.inputs["crops"].payload["activating"]]
 
 
-def _outcome(found: Sequence[tuple[str, str]]) -> Outcome:
-    payload = {"captions": [{"image": name, "caption": said} for name, said in found]}
-    if not any(said.strip() for _, said in found):
-        reason = f"the captioner returned nothing for all {len(found)} activating images"
-        return Outcome("no_captions", payload, reason)
-    return Outcome("ok", payload)
+def caption_entry(image: str, said: str | Failure) -> dict[str, str]:
+    """What is kept of a picture's caption: the text as it was written, and what is made of it."""
+    if isinstance(said, Failure):
+        return {"image": image, "caption": "", "status": said.status, "reason": said.reason}
+    problem = caption_text.caption_problem(said)
+    if problem is not None:
+        told = {"status": problem[0], "reason": problem[1]} if said.strip() else {}
+        raw = {"raw": said} if said.strip() else {}
+        return {"image": image, "caption": "", **told, **raw}
+    read = caption_text.read_caption(said)
+    differs = read != " ".join(said.split())
+    return {"image": image, "caption": said, **({"read": read} if differs else {})}
+
+
+def _outcome(entries: Sequence[dict[str, str]]) -> Outcome:
+    payload = {"captions": list(entries)}
+    if any(entry["caption"] for entry in entries):
+        return Outcome("ok", payload)
+    reason = f"the captioner returned nothing for all {len(entries)} activating images"
+    kinds = Counter(entry["status"] for entry in entries if "status" in entry)
+    if kinds:
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        first = next(entry["reason"] for entry in entries if "reason" in entry)
+        reason = f"no caption of {len(entries)} activating images is of use ({counts}): {first}"
+    return Outcome("no_captions", payload, reason)

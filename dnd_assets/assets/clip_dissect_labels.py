@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dnd_assets.assets.activations import (
+    OfLayer,
     on_probing_images,
     probing_images,
     probing_passes,
@@ -29,10 +31,19 @@ from dnd_assets.lineage.records import (
     Outcome,
     artefact_row,
 )
-from dnd_assets.methods import clip_dissect, concept_activations, concept_pairs, pooling, similarity
+from dnd_assets.methods import (
+    clip_dissect,
+    concept_activations,
+    concept_pairs,
+    exemplars,
+    pooling,
+    similarity,
+)
 from dnd_assets.methods.concept_activations import ConceptActivations
 from dnd_assets.methods.concept_pairs import Label
+from dnd_assets.methods.exemplars import is_lost
 from dnd_assets.methods.similarity import SIMILARITY, describable
+from dnd_assets.remarks import set_aside
 from dnd_assets.sharing import (
     at_hand,
     embeddings,
@@ -47,7 +58,7 @@ from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
 
-_METHODS = (clip_dissect, similarity, concept_activations, concept_pairs)
+_METHODS = (clip_dissect, similarity, concept_activations, concept_pairs, exemplars)
 
 
 @dataclass(frozen=True)
@@ -57,14 +68,16 @@ class _Case:
     Attributes:
         bench: the workbench.
         setting: the study's section.
-        products: the factors of P, images and texts in their orders.
+        faces: embeddings of the probing images by hash, for those that have one.
+        texts: embeddings of the concepts, on the device.
         concepts: the concepts.
         versions: data versions of the probing set and the concepts.
     """
 
     bench: Workbench
     setting: ClipDissect
-    products: ConceptActivations
+    faces: dict[str, Matrix]
+    texts: Tensor
     concepts: list[str]
     versions: tuple[str, str]
 
@@ -109,13 +122,23 @@ class ClipDissectLabels(Stage):
         _check_enough(clip_dissect_of(bench), len(images))
         case = _case(bench, work[0], images)
         lookup = {one.unit: one for one in work}
-        for units, values in on_probing_images(bench, list(lookup), images):
-            for unit, outcome in _labelled(case, units, values):
+        for layer in on_probing_images(bench, list(lookup), images):
+            for unit, outcome in _labelled(case, layer):
                 yield lookup[unit], outcome
 
 
 def _options(setting: ClipDissect) -> dict[str, Any]:
     return {} if setting.top_images is None else {"top_images": setting.top_images}
+
+
+def _options_for(setting: ClipDissect, compared: _Compared) -> dict[str, Any]:
+    """The options, for no more top images than are left after some were set aside."""
+    options, left = _options(setting), len(compared.values)
+    known = signature(SIMILARITY[setting.similarity]).parameters
+    if compared.lost and "top_images" in known:
+        asked = options.get("top_images", known["top_images"].default)
+        options["top_images"] = min(asked, left)
+    return options
 
 
 def _check_enough(setting: ClipDissect, images: int) -> None:
@@ -130,37 +153,81 @@ def _check_enough(setting: ClipDissect, images: int) -> None:
 def _case(bench: Workbench, work: Work, images: Sequence[str]) -> _Case:
     """The concepts and the factors of P (CLIP-Dissect, section 3.1, step 1)."""
     concepts = work.inputs[CONCEPT_ACTIVATIONS]
-    rows, faces = embeddings(bench, images)
-    device = bench.compute.torch_device()
-    texts = text_embeddings(bench, texts_of(bench, concepts))
-    factors = (faces[[rows[name] for name in images]], texts)
-    products = ConceptActivations(*(torch.from_numpy(one).to(device) for one in factors))
+    rows, vectors = embeddings(bench, images)
+    faces = {name: vectors[rows[name]] for name in images if np.isfinite(vectors[rows[name]]).all()}
+    if 2 * len(faces) < len(images):
+        lost = len(images) - len(faces)
+        raise StudyError(
+            f"the image-text encoder gives NaN or infinite embeddings of {lost:,} of "
+            f"{len(images):,} probing images. Set compute.precision to float32, or name another "
+            "encoder under [clip]."
+        )
+    texts = torch.from_numpy(text_embeddings(bench, texts_of(bench, concepts)))
     versions = (work.inputs[PROBING_SET].data_version, concepts.data_version)
-    return _Case(bench, clip_dissect_of(bench), products, concepts_of(bench, concepts), versions)
+    return _Case(
+        bench, clip_dissect_of(bench), faces, texts.to(bench.compute.torch_device()),
+        concepts_of(bench, concepts), versions,
+    )  # fmt: skip
 
 
-def _labelled(case: _Case, units: Sequence[Unit], values: Matrix) -> Iterator[tuple[Unit, Outcome]]:
-    """Outcomes of some units of a layer; `values` is its activations, float32 (images, U)."""
-    layer = torch.from_numpy(values)
-    alive = describable(layer)
-    for unit in units:
+@dataclass(frozen=True)
+class _Compared:
+    """What the units of a layer are compared on: the images that network and encoder can read.
+
+    Attributes:
+        products: the factors of P, images and texts in their orders.
+        values: activations of the layer, float32 (images, U); where a unit alone is NaN or infinite
+            it has its smallest activation, so that the image is its least activating one.
+        lost: hashes of the images left out.
+    """
+
+    products: ConceptActivations
+    values: Tensor
+    lost: list[str]
+
+
+def _compared(case: _Case, layer: OfLayer) -> _Compared:
+    rows = [row for row, name in enumerate(layer.images) if name in case.faces]
+    values = layer.values[rows]
+    finite = np.isfinite(values)
+    if not finite.all():
+        lost = np.array([is_lost(column) for column in values.T])
+        low = np.where(finite, values, np.inf).min(axis=0)
+        values = np.where(finite | lost, values, low).astype(np.float32)
+    kept = [layer.images[row] for row in rows]
+    faces = torch.from_numpy(np.stack([case.faces[name] for name in kept]))
+    absent = sorted({*layer.images, *layer.failed}.difference(kept))
+    products = ConceptActivations(faces.to(case.texts.device), case.texts)
+    return _Compared(products, torch.from_numpy(values), absent)
+
+
+def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
+    """Outcomes of some units of a layer."""
+    compared = _compared(case, of_layer)
+    layer, alive = compared.values, describable(compared.values)
+    for unit in of_layer.units:
         if not alive[unit.neuron]:
-            yield unit, silent(values[:, unit.neuron])
-    units = [unit for unit in units if alive[unit.neuron]]
+            yield unit, silent(of_layer.values[:, unit.neuron])
+    units = [unit for unit in of_layer.units if alive[unit.neuron]]
     if not units:
         return
-    setting, options = case.setting, _options(case.setting)
-    prior = _prior(case, units[0], layer)
+    setting, options = case.setting, _options_for(case.setting, compared)
+    prior = _prior(case, units[0], compared)
     neurons = [unit.neuron for unit in units]
     found = clip_dissect.similarities(
-        setting.similarity, case.products, layer, neurons, prior, options
+        setting.similarity, compared.products, layer, neurons, prior, options
     )
     for unit, singles in zip(units, found, strict=True):
         labels = clip_dissect.best_labels(
-            setting.similarity, case.products, case.concepts, layer, unit.neuron, singles,
+            setting.similarity, compared.products, case.concepts, layer, unit.neuron, singles,
             lambda texts: _embedded(case, texts), options, setting.top, setting.pairs,
         )  # fmt: skip
-        yield unit, _outcome(setting, labels)
+        made = _outcome(setting, labels)
+        lost = compared.lost
+        if lost:
+            remark = set_aside(lost, len(of_layer.images) + len(of_layer.failed)).as_json()
+            made = replace(made, notes={**made.notes, "remarks": [remark]})
+        yield unit, made
 
 
 def _embedded(case: _Case, texts: Sequence[str]) -> Tensor:
@@ -176,7 +243,7 @@ def _outcome(setting: ClipDissect, labels: Sequence[Label]) -> Outcome:
     return Outcome("ok", {**kept[0], "labels": kept, "interpretable": interpretable})
 
 
-def _prior(case: _Case, unit: Unit, layer: Tensor) -> Tensor | None:
+def _prior(case: _Case, unit: Unit, compared: _Compared) -> Tensor | None:
     """Log p(t_m) over all units of the layer, (M,), computed once and stored by content."""
     bench, setting = case.bench, case.setting
     made_by = {
@@ -190,8 +257,10 @@ def _prior(case: _Case, unit: Unit, layer: Tensor) -> Tensor | None:
     known = at_hand(bench, "concept_prior", provider, [item])
     if item in known:
         stored = bench.store.arrays(known[item]["file"])["values"].astype(np.float32)
-        return torch.from_numpy(stored).to(case.products.device)
-    prior = clip_dissect.layer_prior(setting.similarity, case.products, layer, _options(setting))
+        return torch.from_numpy(stored).to(case.texts.device)
+    prior = clip_dissect.layer_prior(
+        setting.similarity, compared.products, compared.values, _options_for(setting, compared)
+    )
     if prior is not None:
         file = bench.store.put_arrays({"values": prior.cpu().numpy()})
         size = bench.store.path(file).stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,8 @@ class Crops(Stage):
     """Attention crops of each unit's exemplars, and the K most activating of both together.
 
     The activation map of an exemplar, binarised by Otsu's threshold, gives boxes; each box is cut
-    out and goes through the network. Units without a spatial map have no crops.
+    out and goes through the network. Units without a spatial map have no crops. A crop on which the
+    unit is silent, or not finite, does not enter the activating set.
     """
 
     name = "crops"
@@ -200,12 +202,18 @@ def _pieces(
 
 
 def _outcome(work: Work, made: Sequence[dict[str, Any]], count: int) -> Outcome:
-    whole = [(e["image"], e["activation"]) for e in work.inputs["activations"].payload["exemplars"]]
-    parts = list({crop["crop"]: crop["activation"] for crop in made}.items())
-    chosen = exemplars.activating_set(whole, parts, count)
+    found = work.inputs["activations"].payload
+    whole = [(e["image"], e["activation"]) for e in found["exemplars"]]
+    active = {crop["crop"]: crop["activation"] for crop in made}
+    parts = [(name, value) for name, value in active.items() if math.isfinite(value)]
+    chosen = exemplars.activating_set(whole, parts, count, found["off"])
     payload = {
         "crops": [
-            {key: crop[key] for key in ("image", "crop", "box", "threshold", "activation")}
+            {
+                **{key: crop[key] for key in ("image", "crop", "box", "threshold")},
+                # JSON has no word for NaN.
+                "activation": crop["activation"] if math.isfinite(crop["activation"]) else None,
+            }
             for crop in made
         ],
         "activating": [

@@ -61,7 +61,7 @@ def evaluation_of(bench: Workbench) -> Evaluation:
 def _find(bench: Workbench) -> Found:
     evaluation_of(bench)
     manifest = _IMAGES.scan(bench)
-    probing = PROBING_IMAGES.scan(bench).images
+    probing = PROBING_IMAGES.scan(bench, tell=False).images
     both = set(probing).intersection(manifest.images)
     left = len(manifest.images) - len(both)
     if left < LEAST:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from dnd_assets import probing_set as scanning
 from dnd_assets.errors import StudyError
+from dnd_assets.image_folders import shown_name
 from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
 from dnd_assets.lineage.records import Outcome, Product, artefact_row
 from dnd_assets.methods import images
-from dnd_assets.probing_set import Manifest, image_paths, image_rows, scan
+from dnd_assets.probing_set import Manifest, image_files, image_rows, scan_listing
 from dnd_assets.stage import record_run, record_whole
 from dnd_assets.workbench import Workbench
+
+_FIRST = 100
 
 
 @dataclass(frozen=True)
@@ -43,22 +47,31 @@ class ImageSet:
             "max_pixels": bench.study.probing_set.max_pixels,
         }
 
-    def scan(self, bench: Workbench) -> Manifest:
-        """Look at every image file.
+    def scan(self, bench: Workbench, *, tell: bool = True) -> Manifest:
+        """Look at every image file, and say in the log what is set aside or skipped.
+
+        Args:
+            bench: the workbench.
+            tell: whether to say it; another asset may look at the same files again.
 
         Raises:
             StudyError: when a folder is missing, or no image in it can be read.
         """
-        paths = image_paths(bench.study, bench.home, self.section)
-        progress = bench.progress(self.what, len(paths))
+        found = image_files(bench.study, bench.home, self.section)
+        progress = bench.progress(self.what, len(found.files))
         limit = bench.study.probing_set.max_pixels
-        manifest = scan(paths, limit, bench.home / "probing" / self.cache, progress.advance)
+        cache = bench.home / "probing" / self.cache
+        manifest = scan_listing(found, limit, cache, progress.advance)
         if not manifest.images:
             first = manifest.quarantined[0]
+            skipped = f" Besides, {found.told()}." if found.skipped else ""
             raise StudyError(
-                f"none of {len(paths):,} {self.what} can be read, for example {first.path}: "
-                f"{first.quarantined}. Name folders with sound images under [{self.section}]."
+                f"none of {len(found.files):,} {self.what} can be read, for example {first.path}: "
+                f"{first.quarantined}. In all: {manifest.reasons()}.{skipped} Name folders with "
+                f"sound images under [{self.section}]."
             )
+        for line in manifest.told() if tell else ():
+            bench.log(f"{self.what}: {line}")
         return manifest
 
 
@@ -90,7 +103,14 @@ class Found:
             {"path": one.path, "hash": one.hash, "reason": one.quarantined}
             for one in self.manifest.quarantined
         ]
-        seen = {"files": [file], "quarantined": set_aside, "found": len(self.manifest.files)}
+        seen = {
+            "files": [file],
+            "quarantined": set_aside,
+            "found": len(self.manifest.files),
+            "skipped": dict(sorted(Counter(one.kind for one in self.manifest.skipped).items())),
+            "skipped_first": [shown_name(one.path) for one in self.manifest.skipped[:_FIRST]],
+            "told": [f"{self.source.what}: {line}" for line in self.manifest.told()],
+        }
         payload = {"manifest": file, "images": len(found)}
         outcome = Outcome("ok", payload, notes={**seen, **self.notes})
         return Product(digest(image), self.source.asset, image, outcome)

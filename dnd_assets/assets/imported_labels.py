@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dnd_assets.label_files import SUFFIX, imported_labels, label_path
+from dnd_assets.label_files import SUFFIX, counted, imported_labels, label_path, sizes_of
 from dnd_assets.lineage.records import Outcome
+from dnd_assets.remarks import Remark
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -32,7 +33,8 @@ class ImportedLabels(Stage):
 
     def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, Any]]:
         """The unit's label, and where there is none, why."""
-        found = imported_labels(bench.study, self.method, units)
+        sizes = sizes_of(bench.study, bench.targets.units)
+        found = imported_labels(bench.study, self.method, units, sizes)
         return {
             unit: {"label": label, **({} if label else {"missing": why})}
             for unit, (label, why) in found.items()
@@ -41,9 +43,14 @@ class ImportedLabels(Stage):
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `label` and `labels` [{label}]; there is no score."""
         file = label_path(bench.study, self.method).name
+        told = counted(bench.study, self.method, sizes_of(bench.study, bench.targets.units)).told
+        if told:
+            bench.log(told)
+        notes = {"remarks": [Remark("units_counted", told).as_json()]} if told else {}
         for one in work:
             label = one.given["label"]
             if label:
-                yield one, Outcome("ok", {"label": label, "labels": [{"label": label}]})
+                payload = {"label": label, "labels": [{"label": label}]}
+                yield one, Outcome("ok", payload, notes=notes)
             else:
                 yield one, Outcome("no_label", {}, f"{file}: {one.given['missing']}")

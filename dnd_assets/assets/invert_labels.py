@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dnd_assets.mask_sets import segmentation_of
 from dnd_assets.methods import compositions, exemplars, invert, pooling, regions, view
 from dnd_assets.methods.compositions import Packed, search
 from dnd_assets.methods.invert import AreaUnderCurve
+from dnd_assets.remarks import set_aside
 from dnd_assets.sharing import layer_provider
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.study import Segmentation
@@ -80,17 +82,30 @@ def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tu
     images = masked_images_of(bench, work[0])
     lookup = {one.unit: one for one in work}
     presence = images.survey(images.views(model)).presence
-    packed = Packed(images.names, np.ascontiguousarray(presence.T))
-    for units, values in on_images(bench, list(lookup), images.hashes, "masked images"):
-        for unit in units:
-            yield lookup[unit], _outcome(bench, images.hashes, values[:, unit.neuron], packed)
+    shows = np.ascontiguousarray(presence.T)
+    every = Packed(images.names, shows)
+    place = {name: row for row, name in enumerate(images.hashes)}
+    for layer in on_images(bench, list(lookup), images.hashes, "masked images"):
+        for unit in layer.units:
+            column = layer.values[:, unit.neuron]
+            quiet = silent_or_none(column)
+            usable = np.flatnonzero(np.isfinite(column))
+            if quiet is not None:
+                yield lookup[unit], quiet
+            elif len(usable) == len(place):
+                yield lookup[unit], _outcome(bench, images.hashes, column, every)
+            else:  # images on which the network fails are set aside
+                names = [layer.images[row] for row in usable]
+                rows = [place[name] for name in names]
+                packed = Packed(images.names, np.ascontiguousarray(shows[:, rows]))
+                made = _outcome(bench, names, column[usable], packed)
+                lost = sorted(place.keys() - set(names))
+                remark = set_aside(lost, len(place)).as_json()
+                yield lookup[unit], replace(made, notes={**made.notes, "remarks": [remark]})
 
 
 def _outcome(bench: Workbench, hashes: Sequence[str], values: Matrix, packed: Packed) -> Outcome:
-    """A unit's outcome; `values` is its activations, float32 (images,)."""
-    quiet = silent_or_none(values)
-    if quiet is not None:
-        return quiet
+    """A unit's outcome; `values` is its activations, float32 (images,), finite, not all equal."""
     setting = segmentation_of(bench.study)
     shares = setting.invert.model_dump(include={"min_share", "max_share"})
     objective = AreaUnderCurve(values, packed, **shares)

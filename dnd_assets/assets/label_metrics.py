@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.assets.activations import silent
-from dnd_assets.assets.held_out_images import HeldOutImages, evaluation_of
+from dnd_assets.assets.held_out_images import LEAST, HeldOutImages, evaluation_of
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.synthetic_images import ROUNDS, Images, paint
 from dnd_assets.assets.truths import truths_of
@@ -21,12 +21,15 @@ from dnd_assets.methods import (
     bertscore,
     detection,
     label_metrics,
+    painted,
     pooling,
     presence,
     seeds,
     synthetic,
 )
 from dnd_assets.methods.bertscore import Tokens, bert_scores
+from dnd_assets.methods.exemplars import failed_images, is_lost
+from dnd_assets.methods.painted import why
 from dnd_assets.probing_set import image_paths
 from dnd_assets.sharing import (
     activations,
@@ -162,7 +165,7 @@ class LabelMetrics(Stage):
     wholes = (HeldOutImages(),)
     group = "evaluation"
     kinds = frozenset({"pytorch"})
-    sources = (bertscore, detection, label_metrics, pooling, presence, seeds, synthetic)
+    sources = (bertscore, detection, label_metrics, painted, pooling, presence, seeds, synthetic)
     by_neuron = True
 
     def __init__(self, labels: str, *, sentences: bool = False) -> None:
@@ -249,9 +252,15 @@ class LabelMetrics(Stage):
             mine = {unit: label for unit, label in labels.items() if unit.model == model}
             needs = _needs(mine, images, accepted)
             found = activations(bench, model, needs, f"{model}: held-out and fresh images")
+            usable = {
+                layer: _usable(case, values[[rows[name] for name in images]])
+                for layer, (rows, values) in found.items()
+            }
             for one in work:
                 if one.unit.model == model:
-                    yield one, _outcome(case, one.unit, labels[one.unit], *found[one.unit.layer])
+                    layer = one.unit.layer
+                    label = labels[one.unit]
+                    yield one, _outcome(case, one.unit, label, usable[layer], *found[layer])
 
     def _label(self, work: Work) -> str:
         return str(work.inputs[self.labels].payload["label"])
@@ -355,17 +364,29 @@ def _needs(
     return {unit.layer: everything for unit in labels}
 
 
+def _usable(case: _Case, values: Matrix) -> NDArray[np.bool_]:
+    """Held-out images that layer and encoder can read, (N,); `values` is (N, neurons)."""
+    return ~failed_images(values) & np.isfinite(case.faces).all(axis=1)
+
+
 def _outcome(
-    case: _Case, unit: Unit, label: str, rows: Mapping[str, int], values: Matrix
+    case: _Case,
+    unit: Unit,
+    label: str,
+    usable: NDArray[np.bool_],
+    rows: Mapping[str, int],
+    values: Matrix,
 ) -> Outcome:
     column = values[:, unit.neuron]
     natural = column[[rows[name] for name in case.images]]
     fresh = column[[rows[name] for name in _accepted(case.pictures[label])]]
-    if not np.isfinite(natural).all():
-        return silent(natural)
+    kept = usable & np.isfinite(natural)
+    if is_lost(natural[usable]) or kept.sum() < LEAST:
+        return silent(natural[usable] if usable.any() else natural)
+    natural = natural[kept]
     if not np.isfinite(fresh).all():
         return Outcome("not_finite", {}, "NaN or infinite activation on a picture of the label")
-    present = presence.presence(case.faces, case.clip.vectors[label])
+    present = presence.presence(case.faces[kept], case.clip.vectors[label])
     board = _Board()
     _on_pictures(board, case.pictures[label], fresh, natural)
     _on_images(board, natural, present, case.metrics)
@@ -378,7 +399,7 @@ def _outcome(
         "truth": truth,
         "metrics": board.values,
         "reasons": board.reasons,
-        "images": len(case.images),
+        "images": len(natural),
         "shown": int(presence.shown(present).sum()),
         "pictures": pictures,
     }
@@ -406,7 +427,7 @@ def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix
     """CoSy's AUC and MAD (Kopf et al., NeurIPS 2024, section 3.3)."""
     for name, metric in (("cosy_auc", synthetic.cosy_auc), ("cosy_mad", synthetic.cosy_mad)):
         if not len(fresh):
-            told = f"the safety checker rejected all {len(pictures):,} pictures of the label"
+            told = why(pictures, f"all {len(pictures):,} pictures of the label")
             board.put(name, math.nan, told)
         else:
             board.put(name, metric(fresh, natural), _NO_SCALE)

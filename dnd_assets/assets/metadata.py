@@ -22,6 +22,7 @@ from dnd_assets.lineage.records import (
     Product,
 )
 from dnd_assets.methods.images import strip
+from dnd_assets.remarks import remarks_of
 from dnd_assets.stage import Announcement
 from dnd_assets.workbench import Workbench
 
@@ -56,6 +57,9 @@ def unit_metadata(
             # Their pictures are no part of the product, as nothing was concluded from them.
             dropped = _list("concept", product.outcome.notes["dropped"])
             shown["dropped for rejected pictures"] = dropped
+        remarks = list(remarks_of(product.outcome.notes))
+        if remarks:
+            shown["remarks"] = "; ".join(remarks)
         if asset in _PIXEL_LABELS and pictures:
             shown |= _strip("best images", lambda: drawn_maps(bench, record.model, product))
     if exemplars:
@@ -80,7 +84,11 @@ def whole_metadata(bench: Workbench, product: Product) -> _Metadata:
 
 
 def _probing_set(bench: Workbench, product: Product) -> _Metadata:
+    notes = product.outcome.notes
+    skipped = [{"kind": kind, "files": count} for kind, count in notes.get("skipped", {}).items()]
     return _set_aside(product) | {
+        "skipped": _table(skipped, ("kind", "files"), ("kind", "files")),
+        "first skipped": ", ".join(notes.get("skipped_first", ())[:_SHOWN]),
         "images": product.payload["images"],
         "files": product.outcome.notes["found"],
         "manifest": product.payload["manifest"],
@@ -224,7 +232,11 @@ def _pixel_labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) 
 
 
 def _concept_masks(bench: Workbench, product: Product) -> _Metadata:
+    notes = product.outcome.notes
+    skipped = [{"kind": kind, "files": count} for kind, count in notes.get("skipped", {}).items()]
     return _set_aside(product) | {
+        "skipped": _table(skipped, ("kind", "files"), ("kind", "files")),
+        "first skipped": ", ".join(notes.get("skipped_first", ())[:_SHOWN]),
         "images": product.payload["images"],
         "concepts": product.payload["concepts"],
         "manifest": product.payload["masks"],

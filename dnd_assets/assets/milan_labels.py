@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from dnd_assets.assets.activations import (
     on_probing_images,
     probing_images,
     probing_passes,
+    remarks_on,
     silent_or_none,
 )
 from dnd_assets.assets.probing_set import ProbingSet
@@ -97,7 +98,8 @@ class MilanLabels(Stage):
             return {}
         if passes:
             return {"forward passes": passes, **_at_most(setting, len(every), len(images))}
-        chosen, _ = _exemplars(bench, every, images)
+        best, _ = _exemplars(bench, every, images)
+        chosen = {unit: one.active for unit, one in best.items()}
         masks = _lacking(bench, chosen)
         if masks:
             maps = len({image for _, image in masks})
@@ -122,7 +124,8 @@ class MilanLabels(Stage):
         """
         setting = milan_of(bench)
         images = probing_images(bench, work[0])
-        chosen, silenced = _exemplars(bench, work, images)
+        best, silenced = _exemplars(bench, work, images)
+        chosen = {unit: one.active for unit, one in best.items()}
         shown = _shown(bench, chosen)
         names = {entry["image"] for some in shown.values() for entry in some.values()}
         found = beams(bench, names, setting.candidates)
@@ -134,7 +137,8 @@ class MilanLabels(Stage):
                 yield one, silenced[one.unit]
             else:
                 unit = one.unit
-                yield one, _outcome(setting, chosen[unit], shown[unit], known)
+                made = _outcome(setting, chosen[unit], shown[unit], known)
+                yield one, replace(made, notes={**made.notes, "remarks": best[unit].remarks})
 
 
 def milan_of(bench: Workbench) -> Milan:
@@ -156,27 +160,41 @@ def _at_most(setting: Milan, units: int, images: int) -> dict[str, int]:
     }
 
 
+@dataclass(frozen=True)
+class _Best:
+    """The exemplars of a unit.
+
+    Attributes:
+        active: activation on each, most activating first.
+        remarks: what is to be said of them.
+    """
+
+    active: dict[str, float]
+    remarks: list[dict[str, Any]]
+
+
 def _exemplars(
     bench: Workbench, work: Sequence[Work], images: Sequence[str]
-) -> tuple[dict[Unit, dict[str, float]], dict[Unit, Outcome]]:
-    """Activation on the K most activating images of each unit, and outcomes of silent units."""
+) -> tuple[dict[Unit, _Best], dict[Unit, Outcome]]:
+    """The K most activating images on which each unit fires, and outcomes of silent units."""
     count = milan_of(bench).exemplars
     if count > len(images):
         raise StudyError(
             f"milan.exemplars asks for the {count} most activating images; the probing set holds "
             f"{len(images)}. Add images, or lower milan.exemplars."
         )
-    found: dict[Unit, dict[str, float]] = {}
+    found: dict[Unit, _Best] = {}
     silenced: dict[Unit, Outcome] = {}
-    for units, values in on_probing_images(bench, [one.unit for one in work], images):
-        for unit in units:
-            column = values[:, unit.neuron]
+    for layer in on_probing_images(bench, [one.unit for one in work], images):
+        for unit in layer.units:
+            column = layer.values[:, unit.neuron]
             quiet = silent_or_none(column)
             if quiet is not None:
                 silenced[unit] = quiet
                 continue
-            rows = exemplars.top_k(column, images, count)
-            found[unit] = {images[row]: float(column[row]) for row in rows}
+            best = exemplars.exemplars_of(column, layer.images, count)
+            active = {layer.images[row]: float(column[row]) for row in best.rows}
+            found[unit] = _Best(active, [one.as_json() for one in remarks_on(best, layer, count)])
     return found, silenced
 
 

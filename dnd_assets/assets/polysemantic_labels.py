@@ -15,14 +15,22 @@ from dnd_assets.assets.activations import (
     silent_or_none,
 )
 from dnd_assets.assets.candidate_concepts import CandidateConcepts, summaries
+from dnd_assets.assets.captions import caption_entry
 from dnd_assets.assets.labels import best_labels
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.scores import Table, scored
-from dnd_assets.assets.synthetic_images import ROUNDS, accepted, painted_concepts
+from dnd_assets.assets.synthetic_images import (
+    ROUNDS,
+    Images,
+    accepted,
+    painted_concepts,
+    rejection,
+)
 from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
 from dnd_assets.methods import (
     activation_ranges,
     concepts,
+    painted,
     polysemantic,
     pooling,
     same_concept,
@@ -38,7 +46,7 @@ from dnd_assets.sharing import (
     captions,
     embeddings,
     embeddings_to_make,
-    first_failure,
+    first_unanswered,
     layer_provider,
     most_paintings,
 )
@@ -94,6 +102,8 @@ class _Painted:
         failed: why a concept has no pictures, where a service failed.
         active: activations by network and layer.
         embedded: embeddings of pictures and exemplars.
+        made: every picture of each concept, rejected ones too.
+        remedy: what to do when the painter gives pictures that are none.
     """
 
     pictures: dict[str, list[str]]
@@ -101,6 +111,8 @@ class _Painted:
     failed: dict[str, Outcome]
     active: dict[tuple[str, str], Table]
     embedded: Table
+    made: dict[str, Images]
+    remedy: str
 
     def response(self, unit: Unit, concept: str) -> float:
         """Mean activation of a unit on a concept's pictures."""
@@ -125,7 +137,7 @@ class PolysemanticLabels(Stage):
     uses = ("targets", "captioner", "summariser", "text_to_image", "clip", "compute")
     sources = (
         activation_ranges, polysemantic, same_concept, concepts, scoring, pooling, seeds,
-        sample_reach, best_labels, scored,
+        sample_reach, best_labels, scored, rejection, painted,
     )  # fmt: skip
     by_neuron = True
 
@@ -213,19 +225,21 @@ def _samples(
     setting = polysemantic_of(bench)
     found: dict[Unit, _Sample] = {}
     silenced: dict[Unit, Outcome] = {}
-    for units, values in on_probing_images(bench, [one.unit for one in work], images):
-        for unit in units:
-            column = values[:, unit.neuron]
+    for layer in on_probing_images(bench, [one.unit for one in work], images):
+        for unit in layer.units:
+            column = layer.values[:, unit.neuron]
             quiet = silent_or_none(column)
             if quiet is not None:
                 silenced[unit] = quiet
                 continue
+            usable = np.flatnonzero(np.isfinite(column))
+            names, values = [layer.images[row] for row in usable], column[usable]
             rows = sample_reach(
-                column, images, unit.key,
+                values, names, unit.key,
                 n=setting.exemplars, reach=setting.reach, seed=setting.seed,
             )  # fmt: skip
-            active = {images[row]: float(column[row]) for row in rows}
-            found[unit] = _Sample(active, float(column.mean(dtype=np.float64)))
+            active = {names[row]: float(values[row]) for row in rows}
+            found[unit] = _Sample(active, float(values.mean(dtype=np.float64)))
     return found, silenced
 
 
@@ -234,13 +248,13 @@ def _described(
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Outcomes of the units that have exemplars."""
     found = captions(bench, {name for one in samples.values() for name in one.activation})
-    failed = {unit: first_failure(found, one.activation) for unit, one in samples.items()}
+    failed = {unit: first_unanswered(found, one.activation) for unit, one in samples.items()}
     for unit, outcome in failed.items():
         if outcome is not None:
             yield unit, outcome
     samples = {unit: one for unit, one in samples.items() if failed[unit] is None}
     if samples:
-        said = {name: text for name, text in found.items() if isinstance(text, str)}
+        said = {name: caption_entry(name, text)["caption"] for name, text in found.items()}
         yield from _labelled(bench, samples, images, said)
 
 
@@ -280,11 +294,17 @@ def _grouped(
     average = images[:_AVERAGE_OF]
     names = {name for one in samples.values() for name in one.activation}
     rows, vectors = embeddings(bench, names.union(average))
-    centre = vectors[[rows[name] for name in average]].mean(axis=0, dtype=np.float64)
+    usable = np.asarray(np.isfinite(vectors).all(axis=1))  # the encoder may fail on an image
+    seen = [rows[name] for name in average if usable[rows[name]]]
+    centre = vectors[seen or [0]].mean(axis=0, dtype=np.float64)
     found: dict[Unit, list[_Group]] = {}
     for unit, sample in samples.items():
         # The average picture itself has no direction, so it is in no group.
-        mine = [n for n in sample.activation if np.abs(vectors[rows[n]] - centre).max() > 0]
+        mine = [
+            n
+            for n in sample.activation
+            if usable[rows[n]] and np.abs(vectors[rows[n]] - centre).max() > 0
+        ]
         groups: Sequence[polysemantic.Cluster] = ()
         if mine:
             groups = concepts_of_unit(
@@ -324,7 +344,8 @@ def _paint(
         active |= {(model, path): table for path, table in found.items()}
     faces = {name for names in pictures.values() for name in names}
     exemplars = {name for one in samples.values() for name in one.activation}
-    return _Painted(pictures, files, made.failed, active, embeddings(bench, faces | exemplars))
+    embedded, remedy = embeddings(bench, faces | exemplars), bench.text_to_image.remedy()
+    return _Painted(pictures, files, made.failed, active, embedded, made.images, remedy)
 
 
 def _label(bench: Workbench, group: _Group, painted: _Painted) -> None:
@@ -334,8 +355,8 @@ def _label(bench: Workbench, group: _Group, painted: _Painted) -> None:
     asked = group.candidates
     group.candidates = [concept for concept in asked if concept in painted.pictures]
     if not group.candidates:
-        names = ", ".join(asked)
-        reason = f"the safety checker rejected the pictures of every candidate concept ({names})"
+        every = [image for concept in asked for image in painted.made.get(concept, ())]
+        reason = rejection(every, asked, painted.remedy)
         group.failure = Outcome("rejected", {}, reason)
         return
     found = _scores(bench, group.unit, group.candidates, group.images, painted)

@@ -127,6 +127,10 @@ def scored(
         return Outcome("not_finite", {}, "NaN or infinite activation on a synthetic image")
     generated = np.stack([_rows(embedded, names) for names in pictures.values()])
     faces = _rows(embedded, exemplars)
+    faces = faces[np.isfinite(faces).all(axis=1)]  # an image that the encoder fails on says nothing
+    if not len(faces) or not np.isfinite(generated).all():
+        what = "a synthetic image" if len(faces) else f"all {len(exemplars)} activating images"
+        return Outcome("not_finite", {}, f"NaN or infinite embedding of {what}")
     found = _all_functions(values, generated, faces, setting.beta, setting.top_images)
     entries: list[dict[str, Any]] = [
         {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import seeds
+from dnd_assets.methods import painted, seeds
 from dnd_assets.sharing import first_failure, most_paintings, painting_cost, paintings
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
@@ -24,8 +24,8 @@ Request = Callable[[str, int], PaintRequest]
 class SyntheticImages(Stage):
     """Q pictures of every candidate concept, shared by all units that propose it.
 
-    Each picture's seed comes from its concept and index. A picture that the safety checker rejects
-    is recorded and replaced by the next index.
+    Each picture's seed comes from its concept and index. A picture that the safety checker rejects,
+    or that is none (NaN, all pixels the same), is recorded and replaced by the next index.
     """
 
     name = "synthetic_images"
@@ -33,7 +33,7 @@ class SyntheticImages(Stage):
     group = "step_3_selection"
     kinds = frozenset({"huggingface"})
     uses = ("text_to_image", "compute")
-    sources = (seeds,)
+    sources = (seeds, painted)
 
     def __init__(self, proposed_by: str = "candidate_concepts") -> None:
         """With the asset whose `candidates` are painted."""
@@ -72,7 +72,8 @@ class SyntheticImages(Stage):
         for one in work:
             mine = proposals[one.unit]
             failed = made.failure(mine)
-            yield one, failed or _outcome({c: made.images[c] for c in mine}, wanted)
+            remedy = bench.text_to_image.remedy()
+            yield one, failed or _outcome({c: made.images[c] for c in mine}, wanted, remedy)
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,11 @@ def paint(bench: Workbench, concepts: Sequence[str], wanted: int, request: Reque
         wanted: how many accepted pictures each of them needs.
         request: the request for a concept and the index of a picture.
     """
-    painted: dict[str, Images] = {concept: [] for concept in concepts}
+    made: dict[str, Images] = {concept: [] for concept in concepts}
     failed: dict[str, Outcome] = {}
     for _ in range(ROUNDS):
         requests = {}
-        for concept, images in painted.items():
+        for concept, images in made.items():
             if concept in failed:
                 continue
             lacking = wanted - sum(not image["rejected"] for image in images)
@@ -128,10 +129,28 @@ def paint(bench: Workbench, concepts: Sequence[str], wanted: int, request: Reque
         for (concept, index), one in requests.items():
             failure = first_failure(found, [one])
             if failure is None:
-                painted[concept].append({"index": index, "seed": one.seed, **found[one]})
+                made[concept].append({"index": index, "seed": one.seed, **found[one]})
             else:
                 failed.setdefault(concept, failure)
-    return Painted(painted, failed)
+    _warn(bench, [image for images in made.values() for image in images])
+    return Painted(made, failed)
+
+
+def rejection(images: Images, names: Iterable[str], remedy: str) -> str:
+    """Why no concept has enough pictures, and what to do, unless the safety checker did it all."""
+    reason = painted.why(images, f"the pictures of every candidate concept ({', '.join(names)})")
+    safe = all(painted.cause_of(one) in ("", "safety") for one in images)
+    return reason if safe else f"{reason}. {remedy}"
+
+
+def _warn(bench: Workbench, images: Images) -> None:
+    """Say how many pictures are none, with the remedy."""
+    count = sum(painted.cause_of(image) in ("not_finite", "constant") for image in images)
+    if count:
+        bench.log(
+            f"warning: {count:,} of {len(images):,} painted pictures are NaN or of one colour, and "
+            f"are not scored. {bench.text_to_image.remedy()}"
+        )
 
 
 def _request(concept: str, index: int, seed: int) -> PaintRequest:
@@ -139,26 +158,23 @@ def _request(concept: str, index: int, seed: int) -> PaintRequest:
     return PaintRequest(concept, drawn, index)
 
 
-def _outcome(painted: dict[str, Images], wanted: int) -> Outcome:
+def _outcome(made: dict[str, Images], wanted: int, remedy: str) -> Outcome:
     complete = {
-        concept: images
-        for concept, images in painted.items()
-        if accepted(images, wanted) is not None
+        concept: images for concept, images in made.items() if accepted(images, wanted) is not None
     }
-    files = sorted({image["file"] for images in painted.values() for image in images})
+    every = [image for images in made.values() for image in images]
+    files = sorted({image["file"] for image in every})
     payload = {
         "concepts": [
             {
                 "concept": concept,
                 "images": [{k: v for k, v in image.items() if k != "file"} for image in images],
             }
-            for concept, images in (complete or painted).items()
+            for concept, images in (complete or made).items()
         ]
     }
     if not complete:
-        names = ", ".join(painted)
-        reason = f"the safety checker rejected the pictures of every candidate concept ({names})"
-        return Outcome("rejected", payload, reason, {"files": files})
+        return Outcome("rejected", payload, rejection(every, made, remedy), {"files": files})
     return Outcome(
-        "ok", payload, notes={"files": files, "dropped": sorted(set(painted) - set(complete))}
+        "ok", payload, notes={"files": files, "dropped": sorted(set(made) - set(complete))}
     )

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dnd_assets.assets.held_out_images import evaluation_of
 from dnd_assets.bench import find_units
 from dnd_assets.errors import StudyError
+from dnd_assets.label_files import EMPTY, sizes_of
 from dnd_assets.study import Study
-from dnd_assets.unit_texts import by_key, read_truths
+from dnd_assets.unit_texts import Texts, by_key, numbering, read_truths
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
@@ -34,8 +35,8 @@ def truths_of(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
         return {}
     if named == CATEGORIES:
         return _categories(bench, model, layer)
-    read = read_truths(bench.study.path(named))
     units = list(find_units(bench).values())
+    read, _ = _counted(bench.study, named, sizes_of(bench.study, bench.targets.units))
     known = by_key(read, read.by_unit, units)
     return {
         unit.neuron: known[unit.key]
@@ -44,21 +45,36 @@ def truths_of(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
     }
 
 
-def check_truths(study: Study, units: Sequence[Unit]) -> None:
+def check_truths(study: Study, units: Sequence[Unit], sizes: Mapping[str, int] = EMPTY) -> str:
     """See that the file of truths, if the study names one, is there and sound.
 
     Args:
         study: the study.
         units: all of its units.
+        sizes: units of each layer by `model/layer`.
+
+    Returns:
+        What is to be said of how it counts units; empty where that is plain.
 
     Raises:
         NotFoundError: when it is not there.
         TableError: when it cannot be understood or holds none of the units.
     """
     named = study.evaluation.truths if study.evaluation else None
-    if named is not None and named != CATEGORIES:
-        read = read_truths(study.path(named))
-        by_key(read, read.by_unit, units)
+    if named is None or named == CATEGORIES:
+        return ""
+    read, told = _counted(study, named, sizes)
+    by_key(read, read.by_unit, units)
+    return told
+
+
+def _counted(study: Study, named: str, sizes: Mapping[str, int]) -> tuple[Texts, str]:
+    """The file of truths with units counted from 0, and what is to be said of that."""
+    texts = read_truths(study.path(named))
+    first = study.evaluation.first_unit if study.evaluation else None
+    size = next(iter(sizes.values())) if len(sizes) == 1 else None
+    found = numbering(texts, size, first, "say first_unit = 1 under [evaluation]")
+    return texts.shifted(found.first), found.told
 
 
 def _categories(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:

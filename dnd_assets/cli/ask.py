@@ -12,9 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.cli.app import StudyOption, app, asking, err, out
 from dnd_assets.files import write_atomic
-from dnd_assets.home import state_folder
 from dnd_assets.study import load_study
 
 
@@ -41,11 +40,10 @@ def search(
         raise typer.BadParameter("give a text or --image, one of them")
     from dataclasses import asdict
 
-    from dnd_assets.bench import build_bench
     from dnd_assets.search import search_image, search_text
 
     log = partial(err.print, "  ", markup=False, sep="")
-    bench = build_bench(load_study(study), state_folder(), log)
+    bench = asking(load_study(study), log)
     if image is not None:
         found = search_image(bench, image, units or [], top)
     else:
@@ -83,12 +81,11 @@ def look(
     Example: dnd look photo.jpg --layer layer4 --output photo-units.png
     """
     chosen = load_study(study)
-    from dnd_assets.bench import build_bench
     from dnd_assets.look import look as look_at
     from dnd_assets.look import sheet
     from dnd_assets.methods.images import encode_png
 
-    bench = build_bench(chosen, state_folder())
+    bench = asking(chosen)
     found = look_at(bench, image, layer, top)
     if output is not None:
         write_atomic(output, encode_png(sheet(found)))
@@ -127,12 +124,11 @@ def clarity(
     Example: dnd clarity resnet50/layer4 --format json
     """
     chosen = load_study(study)
-    from dnd_assets.bench import build_bench
     from dnd_assets.clarity import measure
     from dnd_assets.clarity_view import show
 
     log = partial(err.print, "  ", markup=False, sep="")
-    found = measure(build_bench(chosen, state_folder(), log), units or [])
+    found = measure(asking(chosen, log), units or [])
     if form == "json":
         sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
     else:

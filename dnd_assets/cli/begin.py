@@ -86,7 +86,8 @@ def layers(
     from dnd_assets.selection import layers_with_units, target_networks
 
     name = chosen.model(model).name
-    found = layers_with_units(target_networks(chosen, state_folder()), name)
+    targets = target_networks(chosen, state_folder())
+    found, assumed = layers_with_units(targets, name), targets.assumptions(name)
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "kind", "units", "output", "crops"):
         table.add_column(name, justify="right" if name == "units" else "left")
@@ -95,6 +96,8 @@ def layers(
         crops = "yes" if layer.has_map else "no map"
         table.add_row(path, layer.kind, f"{layer.units:,}", shape, crops)
     out.print(table)
+    for text in assumed:
+        out.print(f"assumed: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -7,14 +7,15 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.cli.app import StudyOption, app, asking, err, out
 from dnd_assets.cli.work import check_names
-from dnd_assets.home import state_folder
+from dnd_assets.errors import NotFoundError
+from dnd_assets.home import results_folder, state_folder
 from dnd_assets.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ def evaluate(
     classes: Annotated[
         bool, typer.Option("--classes", help="With --study: classes read off unit labels, too.")
     ] = False,
+    first_unit: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1, help="Number of the first unit in --labels; default: found out."
+        ),
+    ] = None,
     form: Annotated[Literal["table", "json", "csv"], typer.Option("--format", "-f")] = "table",
 ) -> None:
     """How good labels are: a file's against the truth, or a study's by its metrics.
@@ -61,7 +68,8 @@ def evaluate(
     from dnd_assets.evaluate import evaluate as compare
 
     space = _text_space(encoder)
-    found = compare(labels, truths, space)
+    first = cast("Literal[0, 1] | None", first_unit)
+    found = compare(labels, truths, space, first_unit=first)
     if form == "json":
         report = {**found.as_json(), "encoder": space.fingerprint()}
         sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -71,13 +79,13 @@ def evaluate(
 
 
 def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool) -> None:
-    from dnd_assets.bench import build_bench, find_units
+    from dnd_assets.bench import find_units
     from dnd_assets.class_prediction import predict
     from dnd_assets.metric_means import evaluate_study
     from dnd_assets.results import export
     from dnd_assets.scoreboard import show_evaluation
 
-    bench = build_bench(study, state_folder(), partial(err.print, "  ", markup=False, sep=""))
+    bench = asking(study, partial(err.print, "  ", markup=False, sep=""))
     chosen = find_units(bench).select(units)
     report = evaluate_study(bench, chosen)
     predicted = predict(bench, chosen) if classes else []
@@ -157,7 +165,10 @@ def compare(
     names, files = _ablation_names(chosen, ablations), _named_files(labels or [])
     for document in filter(None, (update, check)):
         require_place(document)
-    asked = request(chosen, state_folder(), units or [], names, files, truths)
+    home = state_folder() if materialize else results_folder()
+    asked = request(chosen, home, units or [], names, files, truths)
+    for line in asked.told:
+        err.print(line, markup=False)
     if materialize:
         _run_ablations(chosen, names, units or [])
     found = asked.answer(_text_space(encoder) if encoder else None)
@@ -178,13 +189,16 @@ def _ablation_names(study: Study, asked: str | None) -> list[str]:
     """The ablations asked for, checked, each once; or the default."""
     from dnd_assets.ablations import differing, variants
     from dnd_assets.compare import has_known_answers, stored_ablations
-    from resources.lineage_db import Lineage
+    from resources.lineage_reader import LineageReader
 
     if asked is not None:
         return list(variants(study, [name.strip() for name in asked.split(",") if name.strip()]))
     if has_known_answers(study):
         return differing(study)
-    return stored_ablations(Lineage(root=str(state_folder())), study)
+    try:
+        return stored_ablations(LineageReader(root=str(results_folder())), study)
+    except NotFoundError:  # nothing was run so far
+        return []
 
 
 def _named_files(asked: list[str]) -> dict[str, Path]:
@@ -254,8 +268,8 @@ def human_study(
     from dnd_assets.human_study import export_study
     from dnd_assets.rating_tasks import named, rating_tasks
 
-    home = state_folder()
-    bench = build_bench(chosen, home)
+    home = results_folder()
+    bench = build_bench(chosen, home, reading=True)
     ablations = stored_ablations(bench.lineage, chosen)
     asked = request(chosen, home, units or [], ablations, _named_files(labels or []))
     wanted = [name.strip() for name in (methods or "").split(",") if name.strip()]

@@ -7,16 +7,20 @@ import sys
 from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.cli.app import StudyOption, app, asking, err, out, reading
 from dnd_assets.files import write_atomic
-from dnd_assets.home import state_folder
+from dnd_assets.home import results_folder
 from dnd_assets.study import Study, load_study
+
+if TYPE_CHECKING:
+    from dnd_assets.report.build import Built
+    from dnd_assets.workbench import Workbench
 
 
 @app.command()
@@ -37,16 +41,18 @@ def labels(
     chosen = load_study(study)
     from dnd_assets.results import export
     from dnd_assets.results import labels as read
-    from resources.lineage_db import Lineage
+    from resources.lineage_reader import LineageReader
 
-    table = read(Lineage(root=str(state_folder())), chosen.name, asset)
+    lineage = LineageReader(root=str(results_folder()))
+    with lineage.connect():
+        table = read(lineage, chosen.name, asset)
     if form == "table":
         _print_labels(table.to_dict("records"), chosen, study)
         return
     data = export(table, form)
     if output is not None:
         write_atomic(output, data)
-        out.print(f"{len(table):,} labels written to {output}")
+        out.print(f"{len(table):,} labels written to {output}", markup=False)
     elif form == "parquet":
         raise typer.BadParameter("a Parquet file needs a name: --output labels.parquet")
     else:
@@ -60,14 +66,17 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | No
         return
     table = Table(box=None, pad_edge=False)
     counted = "concepts" in rows[0]
-    for name in ("unit", "label", "score", "status", *(["concepts"] if counted else [])):
+    remarked = "remarks" in rows[0]
+    more = [*(["concepts"] if counted else []), *(["remarks"] if remarked else [])]
+    for name in ("unit", "label", "score", "status", *more):
         table.add_column(name, justify="right" if name in ("score", "concepts") else "left")
     for row in rows:
         score = row["score"]
         shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
         label = row["label"] if isinstance(row["label"], str) else "-"  # pandas has NaN for none
         count = [str(row["concepts"]) if row["status"] == "ok" else "-"] if counted else []
-        table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count)
+        said = [escape(str(row["remarks"] or ""))] if remarked else []
+        table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count, *said)
     out.print(table)
 
 
@@ -88,24 +97,24 @@ def trace(
     Example: dnd trace worldnet/planted/0 --pictures why/
     """
     chosen = load_study(study)
-    from dnd_assets.bench import build_bench, find_units
+    from dnd_assets.bench import find_units
     from dnd_assets.lineage.openlineage import events
     from dnd_assets.lineage.trace import trace as follow
     from dnd_assets.run import chosen_assets
     from dnd_assets.trace_view import tree, write_pictures
 
     (name,) = chosen_assets(chosen, [asset])
-    bench = build_bench(chosen, state_folder())
-    key = find_units(bench)[unit].key
-    found = follow(bench.lineage.query, chosen.name, key, name)
-    if form == "text":
-        out.print(tree(found))
-    else:
-        content = found.as_json() if form == "json" else events(found)
-        sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    if pictures is not None:
-        written = write_pictures(found, bench.pictures, pictures)
-        err.print(f"{written:,} pictures written to {pictures}")
+    with reading(chosen) as bench:
+        key = find_units(bench)[unit].key
+        found = follow(bench.lineage.query, chosen.name, key, name)
+        if form == "text":
+            out.print(tree(found))
+        else:
+            content = found.as_json() if form == "json" else events(found)
+            sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        if pictures is not None:
+            written = write_pictures(found, bench.pictures, pictures)
+            err.print(f"{written:,} pictures written to {pictures}", markup=False)
 
 
 @app.command()
@@ -122,17 +131,17 @@ def explain(
     Example: dnd explain worldnet/planted/0 --asset crops
     """
     chosen = load_study(study)
-    from dnd_assets.bench import build_bench, find_units
+    from dnd_assets.bench import find_units
     from dnd_assets.diff import changes
     from dnd_assets.lineage.explain import pair
     from dnd_assets.run import chosen_assets
 
-    bench = build_bench(chosen, state_folder())
-    (name,) = chosen_assets(bench.study, [asset])
-    key = find_units(bench)[unit].key
-    old, new = pair(bench.lineage.query, bench.study.name, name, key, against)
+    (name,) = chosen_assets(chosen, [asset])
+    with reading(chosen) as bench:
+        key = find_units(bench)[unit].key
+        old, new = pair(bench.lineage.query, bench.study.name, name, key, against)
+        found = changes(bench, name, key, old, new)
     out.print(f"{name} of {key}: run {old.run[:8]} → run {new.run[:8]}")
-    found = changes(bench, name, key, old, new)
     for change in found:
         out.print(f"  {change}", markup=False)
     if not found:
@@ -155,12 +164,11 @@ def diff(
     Example: dnd diff 66bd116a 0f3c --asset labels
     """
     chosen = load_study(study)
-    from dnd_assets.bench import build_bench
     from dnd_assets.diff import diff as compare
     from dnd_assets.diff import find_run
 
-    bench = build_bench(chosen, state_folder())
-    found = compare(bench, find_run(bench, before), find_run(bench, after), asset)
+    with reading(chosen) as bench:
+        found = compare(bench, find_run(bench, before), find_run(bench, after), asset)
     for change in found:
         whose = "" if change.asset == "labels" else f" ({change.asset})"
         out.print(f"{change.unit}{whose}: {change.before} → {change.after}", markup=False)
@@ -206,15 +214,16 @@ def export(
     from dnd_assets.pictures import Pictures
     from dnd_assets.product_rows import Source
     from resources.artefacts import ArtefactStore
-    from resources.lineage_db import Lineage
+    from resources.lineage_reader import LineageReader
 
-    chosen, home = load_study(study), state_folder()
-    source = Source(Lineage(root=str(home)), chosen.name)
-    store = ArtefactStore(root=str(home / "store"))
+    chosen, home = load_study(study), results_folder()
+    source = Source(LineageReader(root=str(home)), chosen.name)
+    store = ArtefactStore(root=str(home / "store"), reading=True)
     known = Pictures(source.lineage, store, chosen.probing_set.max_pixels)
     wanted = form == "hf" if pictures is None else pictures
     log = partial(err.print, "  ", markup=False, sep="")
-    done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
+    with source.lineage.connect():
+        done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
     told = f", {done.pictures:,} pictures" if wanted else ""
     out.print(
         f"{output}: {len(done.rows):,} tables, {sum(done.rows.values()):,} rows{told}", markup=False
@@ -257,12 +266,20 @@ def report(
     """
     chosen = load_study(study)
     from dnd_assets.atlas_address import atlas_folder
-    from dnd_assets.bench import build_bench
     from dnd_assets.report.build import build_report
 
-    bench = build_bench(chosen, state_folder(), lambda line: out.print(f"  {line}"))
-    folder = output or atlas_folder(bench.home, bench.study.name)
-    made = build_report(bench, folder, units or [], against, heat_maps, bench.log)
+    def write(bench: Workbench) -> Built:
+        folder = output or atlas_folder(bench.home, bench.study.name)
+        return build_report(bench, folder, units or [], against, heat_maps, bench.log)
+
+    def log(line: str) -> None:
+        out.print(f"  {line}", markup=False)
+
+    if heat_maps:  # they are kept in the state folder
+        made = write(asking(chosen, log))
+    else:
+        with reading(chosen, log) as bench:
+            made = write(bench)
     for line in made.told:
         out.print(f"  {line}", markup=False)
     out.print(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, out
+from dnd_assets.cli.app import StudyOption, app, err, out
 from dnd_assets.home import state_folder
 from dnd_assets.study import Study, load_study
 
@@ -44,7 +44,9 @@ def run_study(study: Study, units: list[str], assets: list[str]) -> None:
     from dnd_assets.run import run as run_units
 
     started = time.monotonic()
-    done = run_units(study, state_folder(), units, assets, lambda line: out.print(f"  {line}"))
+    done = run_units(
+        study, state_folder(), units, assets, lambda line: out.print(f"  {line}", markup=False)
+    )
     computed, reused = sum(done.computed.values()), sum(done.reused.values())
     if not done.id:
         out.print(f"All {done.units:,} units are up to date ({time.monotonic() - started:.1f} s).")
@@ -75,16 +77,21 @@ def check_names(study: Study, units: list[str]) -> None:
     check_masks(study)
     if study.evaluation is not None:
         check_paths(study, "evaluation")
-    from dnd_assets.label_files import check_imported
+    from dnd_assets.label_files import check_imported, sizes_of
     from dnd_assets.selection import select_units, target_networks
 
-    known = select_units(study, target_networks(study, state_folder()))
+    targets = target_networks(study, state_folder())
+    known = select_units(study, targets)
     known.select(units)
-    check_imported(study, list(known.values()))
+    evaluated = study.evaluation is not None and study.evaluation.truths is not None
+    sizes = sizes_of(study, targets.units) if study.imported_labels or evaluated else {}
+    told = check_imported(study, list(known.values()), sizes)
     if study.evaluation is not None:
         from dnd_assets.assets.truths import check_truths
 
-        check_truths(study, list(known.values()))
+        told.append(check_truths(study, list(known.values()), sizes))
+    for line in filter(None, told):
+        err.print(line, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -108,7 +115,8 @@ def plan(
     bench = build_bench(chosen, state_folder())
     named = chosen_assets(bench.study, [name for name in assets.split(",") if name])
     wanted = find_units(bench).select(units or [])
-    found = make(bench, stages_of(bench.study), wanted, named, *look(bench, named))
+    seen = look(bench, named)
+    found = make(bench, stages_of(bench.study), wanted, named, *seen)
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         numbers = name in ("compute", "reuse")
@@ -118,9 +126,13 @@ def plan(
         shown = (f"{one.compute:,}", f"{one.reuse:,}", may, _work(one), _time(one))
         table.add_row(one.asset, *shown)
     out.print(table)
+    for product in seen:
+        for line in product.outcome.notes.get("told", ()):
+            out.print(f"  {line}", markup=False, soft_wrap=True)
     for one in found:
         for reason, count in list(one.why.items())[:5]:
-            out.print(f"  {count:,} x {reason if ':' in reason else f'{one.asset}: {reason}'}")
+            told = reason if ":" in reason else f"{one.asset}: {reason}"
+            out.print(f"  {count:,} x {told}", markup=False)
     if not any(one.compute or one.may for one in found):
         out.print("everything is up to date")
 
@@ -156,7 +168,7 @@ def verify(
     from dnd_assets.verify import set_aside
     from dnd_assets.verify import verify as check
 
-    bench = build_bench(chosen, state_folder(), lambda line: out.print(f"  {line}"))
+    bench = build_bench(chosen, state_folder(), lambda line: out.print(f"  {line}", markup=False))
     report = check(bench)
     out.print(f"{report.files:,} files known to the lineage")
     for word in ("missing", "changed", "segments", "orphaned"):

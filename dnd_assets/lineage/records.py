@@ -24,6 +24,9 @@ Status = Literal[
     "service_error",
     "over_budget",
     "rejected",
+    "refused",
+    "cut_off",
+    "no_answer",
 ]
 """How a unit's product ended. Everything but `ok` passes on to the products that follow."""
 

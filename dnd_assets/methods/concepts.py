@@ -12,9 +12,21 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
+from dnd_assets.methods import spaceless
+from dnd_assets.methods.caption_text import BRACKETS, QUOTES, read_caption
 from dnd_assets.methods.seeds import content_seed
+from dnd_assets.methods.words import (
+    clauses_of,
+    count_words,
+    is_invisible,
+    is_spaceless,
+    spaceless_parts,
+    visible,
+    words_of,
+)
 
 Message = dict[str, str]
 """A chat message with `role` and `content`, as OpenAI-compatible servers take it."""
@@ -26,7 +38,10 @@ MAX_VALID_WORDS: Final = 12
 MAX_VALID_CHARACTERS: Final = 120
 _MAX_CAPTION_WORDS: Final = 200
 
-_QUOTES: Final = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
+_AROUND: Final = f"{QUOTES}{BRACKETS} "
+_STOPS: Final = ".\u3002\uff0e\uff61\u06d4\u0964"
+"""Full stops: Latin, East Asian, Urdu, Hindi."""
+_COMMA: Final = re.compile("[,\uff0c\u3001\u060c](?!\\d)")
 _ENDS_IN_DESIGN: Final = re.compile(r"\b(designs?|graphics?)$")
 
 
@@ -49,13 +64,23 @@ def clean_concept(text: str) -> list[str]:
     >>> clean_concept(' "Striped  Designs." ')
     ['striped designs', 'striped designs background']
     """
-    concept = " ".join(unicodedata.normalize("NFC", text).lower().split())
-    concept = concept.strip(_QUOTES + " ").rstrip(_QUOTES + ". ")
+    lowered = unicodedata.normalize("NFC", visible(text).lower())
+    concept = " ".join(lowered.split())
+    concept = concept.strip(_AROUND).rstrip(_AROUND + _STOPS)
     if not concept:
         return []
     if _ENDS_IN_DESIGN.search(concept):
         return [concept, f"{concept} background"]
     return [concept]
+
+
+def is_list(concept: str) -> bool:
+    """Whether a concept is a list of several, by its commas of any script.
+
+    >>> is_list("red, blue"), is_list("1,000 birds"), is_list("红色、蓝色")
+    (True, False, True)
+    """
+    return _COMMA.search(concept) is not None
 
 
 def clean_concepts(texts: Iterable[str]) -> list[str]:
@@ -66,17 +91,18 @@ def clean_concepts(texts: Iterable[str]) -> list[str]:
 def is_valid_concept(text: str) -> bool:
     """Whether `text` can be a concept: short plain words, no markup, no address.
 
-    At most 12 words and 120 characters, at least one letter or digit, no control or invisible
-    character (Unicode categories C*), no angle brackets and no "://". More lenient than the
-    prompt's 1-5 words, so that a good answer is not lost for one word.
+    At most 12 words (`count_words`) and 120 characters, at least one letter or digit, no control or
+    invisible character (Unicode categories C*, but for joiners within words), no angle brackets
+    and no "://". More lenient than the prompt's 1-5 words, so that a good answer is not lost for
+    one word.
     """
     if len(text) > MAX_VALID_CHARACTERS or not any(c.isalnum() for c in text):
         return False
-    if any(unicodedata.category(c).startswith("C") for c in text):
+    if any(is_invisible(text, place) for place in range(len(text))):
         return False
     if any(mark in text for mark in ("<", ">", "://")):
         return False
-    return len(text.split()) <= MAX_VALID_WORDS
+    return count_words(text) <= MAX_VALID_WORDS
 
 
 # --- Prompts ------------------------------------------------------------------------------------
@@ -178,10 +204,6 @@ _NEEDS_NOUN: Final = frozenset(
     left right front top bottom side middle
     """.split()  # noqa: SIM905
 )
-_BOILERPLATE: Final = re.compile(
-    r"^\W*(?:there (?:is|are)\b|(?:an?|the) (?:close[- ]?up )?"
-    r"(?:picture|photo|photograph|image|close[- ]?up|view) of\b)\s*"
-)
 _IRREGULAR: Final = {
     "people": "person",
     "men": "man",
@@ -222,11 +244,12 @@ def consensus_concepts(
 ) -> list[str]:
     """The words and short phrases that most captions share: candidate concepts without an LLM.
 
-    Phrases are runs of one to three content words within a clause, counted once for each caption
-    with plurals and singulars together. A phrase's weight is the share of captions that have it,
-    times 1.1 or 1.2 for two or three words; a phrase that never occurs outside a longer one has
-    half its weight. Picked greedily, each time weighted down by up to a half for words in common
-    with those picked before, so that single attributes and their combinations both come in.
+    Captions are read by `read_caption`. Phrases are runs of one to three content words within a
+    clause, counted once for each caption with plurals and singulars together; in scripts without
+    spaces, what captions share, see `spaceless`. A phrase's weight is the share of captions that
+    have it, times 1.1 or 1.2 for two or three words; a phrase that never occurs outside a longer
+    one has half its weight. Picked greedily, each time weighted down by up to a half for words in
+    common with those picked before, so that single attributes and their combinations both come in.
 
     Args:
         captions: the captions of a unit's activating images; their order does not matter and
@@ -278,7 +301,8 @@ def _weights(phrases: list[_Phrase], background: Mapping[str, float]) -> dict[_P
     weights = {}
     for phrase in phrases:
         excess = phrase.share - background.get(" ".join(phrase.key), 0.0)
-        weight = max(excess, 0.01 * phrase.share) * (1 + _LENGTH_BONUS * (len(phrase.key) - 1))
+        length = 1 if is_spaceless(phrase.text) else len(phrase.key)
+        weight = max(excess, 0.01 * phrase.share) * (1 + _LENGTH_BONUS * (length - 1))
         weights[phrase] = weight * (_CONTAINED_WEIGHT if phrase.key in contained else 1.0)
     return weights
 
@@ -299,23 +323,42 @@ def _novel(phrase: _Phrase, chosen: list[_Phrase]) -> float:
 def _phrases(captions: Sequence[str]) -> list[_Phrase]:
     """All phrases of the captions, ordered by key."""
     found = [spans for spans in map(phrases_of, captions) if spans]
+    forms = _forms(found, captions)
     return [
         _Phrase(key, commonest(texts), texts.total() / len(found))
-        for key, texts in sorted(_forms(found).items())
+        for key, texts in sorted(forms.items())
     ]
 
 
-def phrase_forms(captions: Iterable[str]) -> dict[Key, Counter[str]]:
+def phrase_forms(captions: Sequence[str]) -> dict[Key, Counter[str]]:
     """In how many captions each phrase stands, by its words in singular, and how it is written."""
-    return _forms(map(phrases_of, captions))
+    return _forms(map(phrases_of, captions), captions)
 
 
-def _forms(found: Iterable[Mapping[Key, str]]) -> dict[Key, Counter[str]]:
+def _forms(found: Iterable[Mapping[Key, str]], captions: Sequence[str]) -> dict[Key, Counter[str]]:
     forms: dict[Key, Counter[str]] = {}
     for phrases in found:
         for key, text in phrases.items():
             forms.setdefault(key, Counter())[text] += 1
+    for key in _no_words(forms, captions):
+        del forms[key]
     return forms
+
+
+def _no_words(forms: Mapping[Key, Counter[str]], captions: Sequence[str]) -> list[Key]:
+    """Runs of letters of scripts without spaces that are taken for no words."""
+    counts = {key: texts.total() for key, texts in forms.items() if is_spaceless(key[0])}
+    if not counts:
+        return []
+    runs = [word for caption in captions for word in _runs(read_caption(caption).lower())]
+    wholes = {whole for run in runs for whole in spaceless.wholes_of(run)}
+    kept = spaceless.words_shared(counts, wholes)
+    return [key for key in counts if key not in kept]
+
+
+def _runs(text: str) -> list[str]:
+    parts = [part for word in words_of(text) for part in spaceless_parts(word)]
+    return [part for part in parts if is_spaceless(part)]
 
 
 def commonest(texts: Counter[str]) -> str:
@@ -325,21 +368,28 @@ def commonest(texts: Counter[str]) -> str:
 
 def phrases_of(caption: str) -> dict[Key, str]:
     """The phrases of one caption by key, each with the words as they stand in it."""
-    lowered = _BOILERPLATE.sub("", unicodedata.normalize("NFC", caption).lower())
     spans: dict[Key, str] = {}
     budget = _MAX_CAPTION_WORDS
-    for clause in re.split(r"[^\w\s'\u2019-]+", lowered):
-        words = re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", clause)[:budget]
+    for clause in clauses_of(read_caption(caption).lower()):
+        words = [part for word in words_of(clause) for part in spaceless_parts(word)][:budget]
         budget -= len(words)
-        content = [i for i, word in enumerate(words) if word not in _STOP_WORDS]
-        for size in range(1, _LONGEST_PHRASE + 1):
-            for first in range(len(content) - size + 1):
-                places = content[first : first + size]
-                text = " ".join(words[places[0] : places[-1] + 1])
-                key = tuple(_singular(words[i]) for i in places)
-                if _is_phrase(key, text):
-                    spans.setdefault(key, text)
-    return spans
+        for run, group in groupby(words, is_spaceless):
+            if run:
+                for word in group:
+                    spans |= spaceless.spans_of(word)
+            else:
+                _add_phrases(list(group), spans)
+    return {key: text for key, text in spans.items() if _is_phrase(key, text)}
+
+
+def _add_phrases(words: Sequence[str], spans: dict[Key, str]) -> None:
+    """Put the runs of one to three content words of a clause into `spans`."""
+    content = [i for i, word in enumerate(words) if word not in _STOP_WORDS]
+    for size in range(1, _LONGEST_PHRASE + 1):
+        for first in range(len(content) - size + 1):
+            places = content[first : first + size]
+            text = " ".join(words[places[0] : places[-1] + 1])
+            spans.setdefault(tuple(_singular(words[i]) for i in places), text)
 
 
 def content_words(text: str) -> list[tuple[str, str]]:
@@ -348,8 +398,8 @@ def content_words(text: str) -> list[tuple[str, str]]:
     >>> content_words("two red circles on grass")
     [('two', 'two'), ('red', 'red'), ('circle', 'circles'), ('grass', 'grass')]
     """
-    lowered = _BOILERPLATE.sub("", unicodedata.normalize("NFC", text).lower())
-    words = re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", lowered)[:_MAX_CAPTION_WORDS]
+    read = words_of(read_caption(text).lower())[:_MAX_CAPTION_WORDS]
+    words = [part for word in read for part in spaceless_parts(word)]
     found: dict[str, str] = {}
     for word in words:
         if word not in _STOP_WORDS:
@@ -368,9 +418,10 @@ def names_something(word: str) -> bool:
 
 def _is_phrase(key: Key, text: str) -> bool:
     """Whether words can stand alone: short, no word twice, not ending in one that needs a noun."""
-    if len(set(key)) < len(key) or key[-1] in _NEEDS_NOUN:
+    twice = len(set(key)) < len(key) and not is_spaceless(text)
+    if twice or key[-1] in _NEEDS_NOUN:
         return False
-    return len(text.split()) <= MAX_LABEL_WORDS and is_valid_concept(text)
+    return count_words(text) <= MAX_LABEL_WORDS and is_valid_concept(text)
 
 
 def _singular(word: str) -> str:

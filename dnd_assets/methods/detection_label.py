@@ -18,9 +18,16 @@ from dnd_assets.methods.concept_detection import (
     ranked,
     trial,
 )
-from dnd_assets.methods.concepts import commonest, consensus_concepts, content_words, phrase_forms
+from dnd_assets.methods.concepts import (
+    commonest,
+    consensus_concepts,
+    content_words,
+    phrase_forms,
+    phrases_of,
+)
 from dnd_assets.methods.contrast import contrast_phrases
 from dnd_assets.methods.label_confidence import Evidence, evidence, probability
+from dnd_assets.methods.words import is_spaceless
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,9 @@ def reference_of(images: Sequence[str], captions: Sequence[str]) -> Reference:
 
 
 def caption_words(text: str) -> Words:
-    """The content words of a caption, in singular."""
-    return frozenset(singular for singular, _ in content_words(text))
+    """The content words of a caption, in singular; of scripts without spaces all that may be one."""
+    pieces = [key[0] for key in phrases_of(text) if is_spaceless(key[0])]
+    return frozenset(singular for singular, _ in content_words(text)).union(pieces)
 
 
 def label_by_detection(

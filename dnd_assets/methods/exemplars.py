@@ -1,11 +1,30 @@
-"""Exemplars: the images that activate a unit most, with exact treatment of ties (DnD, step 1)."""
+"""Exemplars: the images that activate a unit most, with exact treatment of ties (DnD, step 1).
+
+Only images on which a unit fires can say what it responds to. `silence` tells from the activations
+alone at which value a unit is off:
+
+1. A unit that is never negative (ReLU and what is pooled from it, sigmoid, softmax): off is 0.
+2. A signed unit whose activation is 0 on many images and above 0 on others (Hardswish, GELU, a
+   linear layer without bias on features that are off): off is 0, and so is what lies below.
+3. A signed unit whose smallest value is shared by many images (batch normalisation or a bias after
+   a ReLU, tanh or ELU at their limit): off is that value.
+4. Any other signed unit (logits, a convolution before its ReLU): its zero is a matter of its bias,
+   and nothing tells where it is off. Its exemplars are the first by rank, all of them.
+
+Many is a tenth of the images, three at least, so that no chance tie makes an off state; a value
+shared by fewer cannot reach the exemplars unless nearly every image is one. Values are the same,
+and zero, up to 2^-14 of the largest magnitude: activations are kept to 14 bits
+(`pooling.stabilise`), so that nothing smaller shows beside the largest. A sigmoid that saturates
+at 1e-6 is off there. A unit that is never positive is of kind 3 or 4: the zero of
+log-probabilities is their top, not their off state.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +32,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 
 _COLUMNS_AT_ONCE = 256
+_ZERO: Final = 2.0**-14
+"""Share of the largest magnitude up to which an activation is zero."""
+_MANY: Final = 0.1
+_MANY_AT_LEAST: Final = 3
+_MOST: Final = 0.5
+"""Share of the images above which values that are not finite are the unit's, not the images'."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +53,102 @@ class Activating:
     image: str
     kind: Literal["image", "crop"]
     activation: float
+
+
+@dataclass(frozen=True)
+class Exemplars:
+    """The exemplars of one unit, and on how many images it fires.
+
+    Attributes:
+        rows: of the exemplars, most activating first.
+        off: activation at or below which the unit is silent; None where nothing tells.
+        fires_on: images on which it fires; None where nothing tells.
+        images: images with a finite activation.
+        set_aside: rows of the images with none, ascending.
+    """
+
+    rows: tuple[int, ...]
+    off: float | None
+    fires_on: int | None
+    images: int
+    set_aside: tuple[int, ...]
+
+
+def silence(values: Floats) -> float | None:
+    """The activation at or below which a unit is silent, by the rules of this module.
+
+    Args:
+        values: pooled activations of one unit, (N,); those that are not finite do not count.
+
+    Returns:
+        The limit, as `values` has it or 0 and a little; None where nothing tells, or there is no
+        image.
+    """
+    wide = values[np.isfinite(values)].astype(np.float64)
+    if not len(wide):
+        return None
+    low, high = float(wide.min()), float(wide.max())
+    zero = max(abs(low), abs(high)) * _ZERO
+    many = max(_MANY_AT_LEAST, math.ceil(len(wide) * _MANY))
+    if not zero:
+        return 0.0
+    if high > zero and (low >= -zero or int((abs(wide) <= zero).sum()) >= many):
+        return zero
+    floor = low + zero
+    return floor if floor < high and int((wide <= floor).sum()) >= many else None
+
+
+def fires(values: Floats, off: float | None) -> NDArray[np.bool_]:
+    """On which images a unit fires: a finite activation above `off`, or any where `off` is None.
+
+    Args:
+        values: pooled activations, (N,).
+        off: see `silence`.
+    """
+    finite = np.isfinite(values)
+    return np.asarray(finite if off is None else finite & (values.astype(np.float64) > off))
+
+
+def exemplars_of(values: Floats, ids: Sequence[str], k: int) -> Exemplars:
+    """The at most `k` images that activate a unit most, out of those on which it fires.
+
+    Fewer than `k` when it fires on fewer. An image whose activation is NaN or infinite is never
+    one: a network that fails on it says nothing of it.
+
+    Args:
+        values: pooled activations of one unit, (N,).
+        ids: content hash of each image.
+        k: how many are asked for.
+
+    Raises:
+        ValueError: when `k` is not positive or lengths differ.
+    """
+    finite = np.isfinite(values)
+    off = silence(values)
+    firing = fires(values, off)
+    best = top_k(np.where(finite, values, -np.inf), ids, k)
+    return Exemplars(
+        tuple(row for row in best if firing[row]),
+        off,
+        None if off is None else int(firing.sum()),
+        int(finite.sum()),
+        tuple(int(row) for row in np.flatnonzero(~finite)),
+    )
+
+
+def failed_images(values: Floats) -> NDArray[np.bool_]:
+    """Images on which a layer fails: most of its units are NaN or infinite there.
+
+    No image when that is so of most images: then it is the layer that fails, not the images.
+
+    Args:
+        values: pooled activations of all units of a layer, (N, U).
+
+    Returns:
+        bool, (N,).
+    """
+    bad = (~np.isfinite(values)).mean(axis=1) > _MOST
+    return np.asarray(bad & (bad.mean() <= _MOST)) if len(bad) else bad
 
 
 def top_k(values: Floats, ids: Sequence[str], k: int) -> list[int]:
@@ -90,17 +211,22 @@ def _top_rows(values: Floats, count: int) -> NDArray[np.int64]:
 
 
 def activating_set(
-    exemplars: Sequence[tuple[str, float]], crops: Sequence[tuple[str, float]], k: int
+    exemplars: Sequence[tuple[str, float]],
+    crops: Sequence[tuple[str, float]],
+    k: int,
+    off: float | None = None,
 ) -> list[Activating]:
     """The `k` most activating pictures out of exemplars and their crops (DnD, section 3.1).
 
     The top K of I_k united with the unit's own crops. Ties go by id; a crop with the content of
-    a picture that is there already is not counted twice.
+    a picture that is there already is not counted twice. A crop on which the unit is silent is
+    left out.
 
     Args:
         exemplars: (id, activation) of the probing images.
         crops: (id, activation) of the attention crops.
         k: how many.
+        off: activation at or below which the unit is silent, see `silence`; None keeps all.
 
     Raises:
         ValueError: when `k` is not positive or an activation is NaN or infinite.
@@ -115,7 +241,8 @@ def activating_set(
     for picture in pictures.values():
         if not math.isfinite(picture.activation):
             raise ValueError(f"the activation on {picture.kind} {picture.image} is not finite")
-    return sorted(pictures.values(), key=lambda p: (-p.activation, p.image))[:k]
+    kept = (p for p in pictures.values() if p.kind == "image" or off is None or p.activation > off)
+    return sorted(kept, key=lambda p: (-p.activation, p.image))[:k]
 
 
 def is_dead(values: Floats) -> NDArray[np.bool_]:
@@ -144,3 +271,19 @@ def is_dead(values: Floats) -> NDArray[np.bool_]:
 def not_finite(values: Floats) -> NDArray[np.bool_]:
     """Which units gave NaN or an infinite activation on any image, (N, U) -> bool (U,)."""
     return np.asarray(~np.isfinite(values).all(axis=0))
+
+
+def is_lost(values: Floats) -> bool:
+    """Whether a unit cannot be used for NaN and infinities.
+
+    That is so when they are on most images, or when the unit tells none of the others apart. A few
+    of them are set aside with their images, and the unit is kept.
+
+    Args:
+        values: pooled activations of one unit, (N,).
+    """
+    finite = np.isfinite(values)
+    bad = int((~finite).sum())
+    if not bad:
+        return False
+    return bad > _MOST * len(values) or bool(is_dead(values[finite][:, None])[0])

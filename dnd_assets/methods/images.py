@@ -14,8 +14,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dnd_assets.errors import DndError
 
-FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-"""Formats that are read. Others, such as EPS, start programs or have rarely used decoders."""
+FORMATS: Final = (
+    "JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "QOI",
+    "PCX", "SGI", "ICO", "TGA",
+)  # fmt: skip
+"""Formats that are read, by what a file holds. Others, such as EPS, start programs or have rarely
+used decoders. TGA comes last: it has no mark by which it is known."""
 
 _WIDEST: Final = 4
 # `catch_warnings` changes the process, so that two threads must not be inside it at once.

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from dnd_assets.methods.exemplars import (
     Activating,
     activating_set,
+    exemplars_of,
+    failed_images,
     is_dead,
+    is_lost,
     not_finite,
+    silence,
     top_k,
     top_k_columns,
 )
@@ -154,3 +158,96 @@ def test_units_that_are_not_finite():
     values = np.array([[0.0, np.nan, np.inf, 1.0], [0.0, 1.0, 1.0, -np.inf]])
 
     assert not_finite(values).tolist() == [False, True, True, True]
+
+
+RELU = [3.0, 2.0, 1.0] + [0.0] * 11
+SIGNED = [0.5 - 0.1 * n for n in range(14)]
+
+
+@pytest.mark.parametrize(
+    ("values", "fires_on"),
+    [
+        (RELU, 3),
+        ([v - 0.5 for v in RELU], 3),  # a bias after the ReLU
+        ([-2 * v for v in RELU[3:]] + [4.0, 5.0, 6.0], 3),
+        ([6.0] * 12 + [0.0] * 2, 12),  # ReLU6 at its upper limit
+        ([6.0] * 12 + [0.0], 12),  # a single zero of a unit that is never negative
+        ([0.9, 0.8, 0.7] + [10.0 ** -(6 + n) for n in range(11)], 3),  # a saturated sigmoid
+        ([0.4, 0.3, 0.2, 0.1], 4),  # softmax
+        ([2.0, 1.0] + [-1e-9] * 12, 2),  # GELU far below zero
+        ([2.0, 1.0, -0.2, -0.3] + [0.0] * 10, 2),  # Hardswish dips below its off state
+        ([0.99, 0.5] + [-1.0 + 1e-7 * n for n in range(12)], 2),  # tanh at its lower limit
+        (SIGNED, None),  # logits
+        ([*SIGNED, -9.0, -9.0], None),  # two equal pictures make no off state
+        ([-1e-6] * 5 + [-3.0, -4.0, -5.0, -6.0], None),  # log-probabilities: 0 is their top
+        ([-5.0, -3.0, -1.0], None),
+    ],
+)
+def test_where_a_unit_is_silent(values, fires_on):
+    column = np.array(values, dtype=np.float32)
+    found = exemplars_of(column, ids_of(len(values)), len(values))
+
+    assert found.fires_on == fires_on
+    assert len(found.rows) == (len(values) if fires_on is None else fires_on)
+    assert (silence(column) is None) == (fires_on is None)
+    assert not fires_on or column[list(found.rows)].min() > found.off
+
+
+@given(
+    st.lists(st.floats(0, 100, width=32), min_size=1, max_size=30),
+    st.integers(1, 12),
+    st.sampled_from([1.0, 2.0**-20, 2.0**20]),
+)
+def test_no_silent_image_is_an_exemplar_whatever_the_scale(values, k, scale):
+    column = np.array(values, dtype=np.float32)
+    ids = ids_of(len(values))
+    found = exemplars_of(column * np.float32(scale), ids, k)
+
+    assert all(column[row] > 0 for row in found.rows)
+    assert list(found.rows) == top_k(column, ids, k)[: len(found.rows)]
+    if column.max() > 0:
+        missed = set(range(len(values))) - set(found.rows)
+        assert len(found.rows) == k or all(column[r] <= 2**-14 * column.max() for r in missed)
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, np.nan, np.inf]), min_size=1, max_size=20))
+def test_images_that_are_not_finite_count_as_if_they_were_not_there(values):
+    column, ids = np.array(values), ids_of(len(values))
+    rows = np.flatnonzero(np.isfinite(column))
+    found = exemplars_of(column, ids, 5)
+    alone = exemplars_of(column[rows], [ids[row] for row in rows], 5)
+
+    assert found.rows == tuple(int(rows[row]) for row in alone.rows)
+    assert (found.off, found.fires_on, found.images) == (alone.off, alone.fires_on, alone.images)
+    assert set(found.set_aside) == set(range(len(values))) - set(rows.tolist())
+
+
+def test_images_on_which_a_layer_fails():
+    values = np.zeros((5, 4))
+    values[1] = np.nan
+    values[2, :3] = np.inf
+    values[3, :2] = np.nan
+
+    assert failed_images(values).tolist() == [False, True, True, False, False]
+    values[3:] = np.nan
+    assert not failed_images(values).any()  # most images: it is the layer that fails
+    assert failed_images(np.zeros((0, 3))).tolist() == []
+
+
+def test_units_that_are_lost():
+    nan = np.nan
+
+    assert not is_lost(np.array([0.0, 0.0]))
+    assert not is_lost(np.array([1.0, 2.0, nan]))
+    assert is_lost(np.array([1.0, nan, nan]))
+    assert is_lost(np.array([1.0, 1.0, nan]))
+    assert is_lost(np.array([nan, np.inf]))
+
+
+def test_crops_on_which_the_unit_is_silent_do_not_enter():
+    exemplars = [("a", 2.0)]
+    crops = [("b", 0.0), ("c", 0.1), ("d", 1e-9)]
+
+    found = activating_set(exemplars, crops, 4, off=1e-4)
+    assert [one.image for one in found] == ["a", "c"]
+    assert len(activating_set(exemplars, crops, 4)) == 4

@@ -153,10 +153,12 @@ def test_a_failed_picture_is_a_failure_and_the_others_are_captioned(vision, chat
         chat().caption(list(pictures.values()), 4)
 
 
-def test_a_refusal_is_silence_and_an_essay_no_caption(vision, chat, pictures):
+def test_silence_and_an_essay_are_no_captions(vision, chat, pictures):
     names = list(pictures)[:1]
     vision.rule = lambda _: completion(None)
-    assert ask(chat(), pictures, names=names)[0] == {names[0]: ""}
+    found = ask(chat(), pictures, names=names)[0][names[0]]
+    assert found.status == "no_answer"
+    assert [body["max_tokens"] for body in vision.requests] == [32, 1_024]
     vision.rule = lambda _: completion("word " * 1_000)
     found = ask(chat(), pictures, names=names)[0][names[0]]
     assert found.status == "invalid_response"

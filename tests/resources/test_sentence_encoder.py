@@ -194,3 +194,81 @@ def test_the_genuine_weights_do_not_show_their_batches(mpnet, mpnet_folder, cpu)
     alone = SentenceEncoder(model=str(mpnet_folder), batch_size=1, compute=cpu).encode(texts)
     assert np.abs(alone - whole).max() < 1e-6
     assert whole[0] @ whole[2] > whole[0] @ whole[3]
+
+
+def _said(folder, place, **files):
+    """The encoder with other files for sentence-transformers, by name without dots and slashes."""
+    made = shutil.copytree(folder, place)
+    names = {"modules": "modules.json", "pooling": "1_Pooling/config.json",
+             "bert": "sentence_bert_config.json", "roberta": "sentence_roberta_config.json",
+             "prompts": "config_sentence_transformers.json"}  # fmt: skip
+    for name, content in files.items():
+        path = made / names[name]
+        if content is None:
+            path.unlink()
+        else:
+            path.write_text(json.dumps(content))
+    return made
+
+
+def _modules(*kinds):
+    return [
+        {"idx": index, "name": str(index), "path": f"{index}_{kind}" if index else "",
+         "type": f"sentence_transformers.models.{kind}"}
+        for index, kind in enumerate(kinds)
+    ]  # fmt: skip
+
+
+PROMPTS = {"prompts": {"query": "red ", "document": ""}, "default_prompt_name": "query"}
+
+
+def test_the_files_of_sentence_transformers_are_followed(folder, encoder, cpu, tmp_path):
+    """Prompt, lower case and longest text; each as all-mpnet's own kin write them."""
+    prompted = _said(folder, tmp_path / "prompt", prompts=PROMPTS)
+    silent = _said(folder, tmp_path / "silent", prompts={**PROMPTS, "default_prompt_name": None})
+    lower = _said(folder, tmp_path / "lower", bert={"max_seq_length": 24, "do_lower_case": True})
+    short = _said(folder, tmp_path / "short", bert=None, roberta={"max_seq_length": 4})
+    plain = encoder.encode(["red a circle", "a circle"])
+
+    def encode(place, *texts):
+        return SentenceEncoder(model=str(place), compute=cpu).encode(list(texts))
+
+    assert encode(prompted, "a circle")[0] == pytest.approx(plain[0], abs=1e-6)
+    assert encode(silent, "a circle")[0] == pytest.approx(plain[1], abs=1e-6)
+    assert encode(lower, "A Circle")[0] == pytest.approx(plain[1], abs=1e-6)
+    assert encode(short, "a circle on sand")[0] == pytest.approx(plain[1], abs=1e-6)
+    before = encoder.fingerprint()
+    for place in (prompted, lower, short):
+        assert SentenceEncoder(model=str(place), compute=cpu).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"modules": _modules("Transformer", "Pooling", "Dense", "Normalize")}, "module Dense"),
+        ({"modules": _modules("StaticEmbedding")}, "module StaticEmbedding"),
+        ({"modules": {"a": 1}}, "no list of modules"),
+        ({"pooling": {"pooling_mode": "cls"}}, "pools by cls"),
+        ({"pooling": {"pooling_mode": ["mean", "max"]}}, "pools by max, mean"),
+        ({"pooling": {"pooling_mode_lasttoken": True}}, "pools by pooling_mode_lasttoken"),
+        (
+            {"pooling": {"pooling_mode": "mean", "include_prompt": False}, "prompts": PROMPTS},
+            "leaves its prompt out",
+        ),
+    ],
+)
+def test_what_the_encoder_would_leave_out_is_refused(folder, cpu, tmp_path, files, told):
+    place = _said(folder, tmp_path / "other", **files)
+
+    with pytest.raises(StudyError, match=told):
+        SentenceEncoder(model=str(place), compute=cpu).check()
+
+
+def test_mean_pooling_is_known_by_either_writing_and_else_assumed(folder, cpu, tmp_path):
+    new = _said(folder, tmp_path / "new", pooling={"pooling_mode": "mean"},
+                modules=_modules("Transformer", "Pooling", "Normalize"))  # fmt: skip
+    bare = _said(folder, tmp_path / "bare", pooling=None)
+
+    assert SentenceEncoder(model=str(new), compute=cpu).assumptions() == []
+    (said,) = SentenceEncoder(model=str(bare), compute=cpu).assumptions()
+    assert "taken to be the mean of its tokens" in said

@@ -1,0 +1,93 @@
+"""Text-to-image checkpoints of few steps: how they are known, and which settings they bear.
+
+Consistency models, SDXL-Turbo, Lightning, Hyper-SD and their kin were distilled to paint in one to
+eight steps with a scheduler of their own, and without classifier-free guidance. Painted in fifty
+steps of DPM-Solver++ their pictures look like nothing, without an error.
+"""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from dnd_assets.errors import StudyError
+from resources.checkpoints import Checkpoint
+
+MOST_STEPS: Final = 8
+MOST_GUIDANCE: Final = 2.0
+"""Of a few-step model that does not take the guidance as an input: above, it burns out."""
+
+SAME_NOISE: Final = frozenset({
+    "DDIMParallelScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDPMScheduler",
+    "DEISMultistepScheduler", "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler", "PNDMScheduler", "SASolverScheduler", "UniPCMultistepScheduler",
+})  # fmt: skip
+"""Schedulers whose place DPM-Solver++ may take, as diffusers says (`_compatibles`)."""
+_FEW_STEP: Final = ("LCM", "TCD", "SCM", "CMStochastic", "FlowMatchLCM")
+_NAMES: Final = frozenset({
+    "turbo", "lightning", "lcm", "tcd", "dmd", "dmd2", "pcm", "schnell", "sprint", "flash",
+    "hypersd",
+})  # fmt: skip
+
+
+def why_few_steps(found: Checkpoint) -> str:
+    """What shows that a checkpoint is one of few steps, in words; empty where nothing does."""
+    index = _read(found.folder / "model_index.json")
+    scheduler = _read(found.folder / "scheduler" / "scheduler_config.json")
+    pipeline, own = str(index.get("_class_name", "")), str(scheduler.get("_class_name", ""))
+    if "Consistency" in pipeline:
+        return f"its pipeline is a {pipeline}"
+    if own.startswith(_FEW_STEP):
+        return f"its scheduler is the {own}"
+    if takes_guidance(found):
+        return "its denoiser takes the guidance as an input"
+    named = [found.source.partition("@")[0].rstrip("/").rpartition("/")[2]]
+    named += [str(one.get("_name_or_path", "")) for one in (index, *_denoisers(found))]
+    for name in named:
+        hit = _words(name) & _NAMES
+        if hit or re.search(r"\b[1248][-_ ]?steps?\b", name.replace("_", "-").lower()):
+            return f"its name is {name!r}"
+    zero_snr = scheduler.get("rescale_betas_zero_snr") or (
+        scheduler.get("prediction_type", "epsilon") == "v_prediction"
+    )
+    if own.startswith("Euler") and scheduler.get("timestep_spacing") == "trailing" and not zero_snr:
+        return f"its scheduler is the {own} with timestep_spacing = 'trailing'"
+    return ""
+
+
+def takes_guidance(found: Checkpoint) -> bool:
+    """Whether the denoiser takes the weight of the guidance as an input, as LCMs do."""
+    return any(one.get("time_cond_proj_dim") is not None for one in _denoisers(found))
+
+
+def contradictions(found: Checkpoint, steps: int, guidance: float) -> list[str]:
+    """The settings of a study that a few-step checkpoint does not bear, in words."""
+    told = []
+    if steps > MOST_STEPS:
+        told.append(f"steps = {steps} (at most {MOST_STEPS})")
+    if guidance > MOST_GUIDANCE and not takes_guidance(found):
+        told.append(f"guidance = {guidance:g} (0, or what its model card says)")
+    return told
+
+
+def _denoisers(found: Checkpoint) -> list[dict[str, Any]]:
+    return [_read(found.folder / name / "config.json") for name in ("unet", "transformer")]
+
+
+def _words(name: str) -> set[str]:
+    """The words of a name: `org/Hyper-SD_v2` has `hypersd` among them."""
+    parts = re.findall(r"[a-z]+\d*|\d+", name.rpartition("/")[2].lower())
+    return {*parts, *(first + second for first, second in pairwise(parts))}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"{path} is no JSON ({error}); copy the checkpoint again.") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,220 @@
+"""What a server takes of a request: found out from its errors, once, and remembered for a run.
+
+Servers that call themselves OpenAI-compatible refuse options that others require. A request is kept
+as it was asked, so that it is found again whatever the server; what was left out or renamed on its
+way is kept beside the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from dnd_assets.lineage.fingerprint import Json
+
+_LOG: Final = logging.getLogger(__name__)
+
+KEPT_ONLY: Final = frozenset({"base_url", "attempt", "api", "answers", "extra"})
+"""What a request is kept with and a server is never sent."""
+LEVELS: Final = ("json_schema", "json_object", "text")
+"""How JSON is asked for, from the strictest to that which every server takes."""
+_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    "seed": ("seed", "random_seed"),
+    "temperature": ("temperature",),
+    "top_p": ("top_p",),
+    "n": ("n",),
+    "response_format": ("response_format", "text.format", "json_schema", "json_object"),
+}
+"""Options that may be left out, by the names that errors give them."""
+_NOT_TAKEN: Final = re.compile(
+    r"unsupported|not?.?support|unrecogni[sz]ed|not recogni[sz]ed|unknown"
+    r"|extra (?:inputs|fields)|extra_forbidden|not permitted|not allowed|unexpected"
+    r"|unavailable|not available|deprecated"
+    r"|no longer|compatible|not implemented|forbidden|invalid param|not valid|cannot be used"
+    r"|only the default|additional propert|only 1 |must be (?:1|'?(?:json_schema|text))"
+    r"|failed to (?:parse|initialize) (?:grammar|samplers)|grammar",
+    re.IGNORECASE,
+)
+_TOO_MUCH: Final = re.compile(
+    r"too (?:large|long|many|high|big)|context (?:length|window|size)|exceed|greater than|less than"
+    r"|minimum|at (?:most|least)|out of range|[<>]=|between",
+    re.IGNORECASE,
+)
+_FORMAT: Final = re.compile(
+    r"response_?format|json_(?:schema|object)|grammar|structured output", re.I
+)
+MOST_CHANGES: Final = 10
+"""How often a request is changed at most before it is given up."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a server is known to take.
+
+    Attributes:
+        without: options that it refuses.
+        limit: what it calls the token limit.
+        seed: what it calls the seed.
+        level: how strictly it can be asked for JSON, see `LEVELS`.
+    """
+
+    without: frozenset[str] = frozenset()
+    limit: str = "max_tokens"
+    seed: str = "seed"
+    level: int = 0
+
+    def applied(self, arguments: Mapping[str, Json]) -> dict[str, Json]:
+        """A request as this server takes it."""
+        sent = {name: value for name, value in arguments.items() if name not in self.without}
+        for name, called in (("max_tokens", self.limit), ("seed", self.seed)):
+            if name in sent and called != name:
+                sent[called] = sent.pop(name)
+        if isinstance(sent.get("response_format"), Mapping) and self.level:
+            sent["response_format"] = {"type": LEVELS[self.level]}
+            if LEVELS[self.level] == "text":
+                del sent["response_format"]
+        return sent
+
+    def without_what(self, error: Any, arguments: Mapping[str, Json]) -> Accepted | None:
+        """What the server takes, now that it has refused a request; None when that says nothing.
+
+        Args:
+            error: the client library's error, with the body that the server sent.
+            arguments: the request before `applied`.
+        """
+        told = _Told.of(error)
+        named = (name for name in _ALIASES if name in arguments and told.refuses(name))
+        option = next(named, "response_format" if told.refuses_format(arguments) else None)
+        changed = None if option is None else self._changed(option, told, arguments[option])
+        return None if changed == self else changed
+
+    def _changed(self, option: str, told: _Told, value: Json) -> Accepted:
+        if option == "max_tokens" and self.limit == "max_tokens":
+            if told.names("max_completion_tokens"):
+                return replace(self, limit="max_completion_tokens")
+        elif option == "seed" and self.seed == "seed" and told.forbids_extra:
+            return replace(self, seed="random_seed")  # Mistral's name
+        elif isinstance(value, Mapping) and self.level + 1 < len(LEVELS):
+            return replace(self, level=self.level + 1)
+        return replace(self, without=self.without | {option})
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What an error says: all its words, and the options that it points at."""
+
+    words: str
+    places: frozenset[str]
+
+    @classmethod
+    def of(cls, error: Any) -> _Told:
+        body = error.body if error.body is not None else str(error.message)
+        words = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+        return cls(words, frozenset(_places(body)))
+
+    @property
+    def forbids_extra(self) -> bool:
+        """Whether the server checks for options that it does not know (pydantic's words)."""
+        return "extra_forbidden" in self.words or "Extra inputs" in self.words
+
+    def names(self, word: str) -> bool:
+        return re.search(rf"(?<![\w.]){re.escape(word)}(?![\w])", self.words) is not None
+
+    def refuses(self, option: str) -> bool:
+        """Whether it says that an option is not taken at all."""
+        aliases = _ALIASES[option]
+        pointed = any(place in aliases for place in self.places)
+        quoted = [a for a in aliases if re.search(rf"[`'\"]{re.escape(a)}[`'\"]", self.words)]
+        bare = [a for a in aliases if "_" in a or len(a) > 1]
+        if not (pointed or quoted or any(self.names(alias) for alias in bare)):
+            return False
+        return bool(_NOT_TAKEN.search(self.words)) and not _TOO_MUCH.search(self.words)
+
+    def refuses_format(self, arguments: Mapping[str, Json]) -> bool:
+        """Whether it says that JSON cannot be asked for in this way."""
+        if "response_format" not in arguments or not _FORMAT.search(self.words):
+            return False
+        return bool(_NOT_TAKEN.search(self.words))
+
+
+def _places(body: Any) -> Iterator[str]:
+    """Names that an error points at: OpenAI's `param`, and pydantic's `loc` below the body."""
+    if isinstance(body, Mapping):
+        if isinstance(body.get("param"), str):
+            yield body["param"]
+        loc = body.get("loc")
+        if isinstance(loc, list):
+            yield from (str(part) for part in loc[:2])
+        for value in body.values():
+            yield from _places(value)
+    elif isinstance(body, list):
+        for value in body:
+            yield from _places(value)
+
+
+@dataclass
+class Memory:
+    """What has been found out about servers in a run, by server, model and API.
+
+    Used from several threads: what one call finds out, the calls after it know.
+    """
+
+    known: dict[tuple[str, str, str], Accepted] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def accepted(self, body: Mapping[str, Json]) -> Accepted:
+        """What is known of the server and model of a request."""
+        start = LEVELS.index(str(body.get("answers", LEVELS[0])))
+        with self.lock:
+            found = self.known.get(_who(body), Accepted())
+        return replace(found, level=max(found.level, start))
+
+    def learn(
+        self, body: Mapping[str, Json], used: Accepted, error: Any, arguments: Mapping[str, Json]
+    ) -> bool:
+        """Remember what an error says about options, and whether to send the request again."""
+        with self.lock:
+            now = self.known.get(_who(body), Accepted())
+            now = replace(now, level=max(now.level, used.level))
+            if now != used:  # another call has found it out meanwhile
+                return True
+            found = used.without_what(error, arguments)
+            if found is None:
+                return False
+            self.known[_who(body)] = found
+        told = described(used, found)
+        _LOG.warning("%s at %s does not take a request as it is: %s", *_who(body)[1::-1], told)
+        return True
+
+
+def _who(body: Mapping[str, Json]) -> tuple[str, str, str]:
+    return str(body["base_url"]), str(body["model"]), str(body.get("api", "chat"))
+
+
+def described(before: Accepted, after: Accepted) -> str:
+    """What was changed in a request, in words."""
+    words = [f"{name} is left out" for name in sorted(after.without - before.without)]
+    if after.limit != before.limit:
+        words.append(f"max_tokens is sent as {after.limit}")
+    if after.seed != before.seed:
+        words.append(f"seed is sent as {after.seed}")
+    if after.level != before.level:
+        words.append(f"JSON is asked for by {LEVELS[after.level]}")
+    return ", ".join(words)
+
+
+def changes(arguments: Mapping[str, Json], sent: Mapping[str, Json]) -> dict[str, Json]:
+    """What was sent otherwise than it was asked, by option; None for what was left out."""
+    names = sorted(name for name in arguments if arguments[name] != sent.get(name))
+    found: dict[str, Json] = {}
+    for name in names:
+        called = next((a for a in _ALIASES.get(name, ()) if a in sent and a != name), None)
+        value = sent.get(name)
+        found[name] = {"as": called} if called else value
+    return found
