@@ -255,7 +255,8 @@ def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
 
     Returns:
         The coefficient, and the activation from which on the unit counts as active, half-way
-        between two that were seen. (0, inf) where the concept is shown by all images or none, or the activations are all equal.
+        between two that were seen. (0, inf) where the concept is shown by all images or none, or
+        the activations are all equal.
 
     Raises:
         ValueError: as `best_mccs`.

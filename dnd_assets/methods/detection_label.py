@@ -96,8 +96,8 @@ def reference_of(images: Sequence[str], captions: Sequence[str]) -> Reference:
 
 
 def caption_words(text: str) -> Words:
-    """The content words of a caption, in singular; of scripts without spaces all that may be one."""
-    pieces = [key[0] for key in phrases_of(text) if is_spaceless(key[0])]
+    """The content words of a caption, in singular; of scripts without spaces, all runs."""
+    pieces = [run for run in phrases_of(text).values() if is_spaceless(run)]
     return frozenset(singular for singular, _ in content_words(text)).union(pieces)
 
 

@@ -6,6 +6,7 @@ import pytest
 from dnd_assets.known_answers.world import caption, probing_seed, scene
 from dnd_assets.methods.detection_label import (
     DetectionSettings,
+    caption_words,
     label_by_detection,
     reference_of,
 )
@@ -73,3 +74,8 @@ def test_a_unit_that_fires_on_a_few_images():
     assert found is not None
     assert found.best.candidate.parts == (frozenset({"blue", "star"}),)
     assert found.best.share == pytest.approx(values[:500].mean(), abs=0.02)
+
+
+def test_scripts_without_spaces_have_words_too():
+    assert {"\u72d7", "\u6d77\u6ee9"} <= caption_words("\u4e00\u53ea\u72d7\u5728\u6d77\u6ee9\u4e0a")
+    assert caption_words("two red circles on grass") == {"two", "red", "circle", "grass"}
