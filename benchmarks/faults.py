@@ -1,9 +1,7 @@
 """A disk that refuses each write, fsync and rename in turn; a process killed at each step."""
 
-import random
 import shutil
 import signal
-import time
 from pathlib import Path
 
 from benchmarks.setting import UNITS, Figure, Products, Table, damage, products
@@ -19,7 +17,7 @@ def steps_of_a_run(table: Table, folder: Path) -> tuple[list[str], Products]:
     """Every step of one run from nothing, by name, and its products."""
     count = Steps()
     with watched(count):
-        studies.label(table, folder, UNITS)
+        studies.run(table, folder, UNITS)
     return count.names, products(table, folder)
 
 
@@ -107,50 +105,11 @@ def _run_to_death(table: Table, folder: Path, number: int) -> None:
 
     torch.set_num_threads(1)
     with watched(DieAt(number)):
-        studies.label(table, folder, UNITS)
-
-
-def _run(table: Table, folder: Path, run: str) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    studies.label(table, folder, UNITS, run=run)
+        studies.run(table, folder, UNITS)
 
 
 def _differs(table: Table, place: Path, whole: Products) -> bool:
     """Whether damage shows after a kill, or a further run comes to anything else."""
     torn = bool(damage(table, place))
-    studies.label(table, place, UNITS, run="again")
+    studies.run(table, place, UNITS)
     return torn or products(table, place) != whole or bool(damage(table, place))
-
-
-def killed_at_random(table: Table, folder: Path, times: int = 50) -> list[Figure]:
-    """SIGKILL at random moments of a run from nothing."""
-    studies.label(table, folder / "whole", UNITS)
-    whole = products(table, folder / "whole")
-    (folder / "timed").mkdir(parents=True, exist_ok=True)
-    longest = _seconds_of_a_run(table, folder / "timed")
-    dice = random.Random(0)  # noqa: S311 (trials, not secrets)
-    bad = killed = 0
-    while killed < times:
-        place = folder / "killed"
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-        process = CONTEXT.Process(target=_run, args=(table, place, "killed"))
-        process.start()
-        process.join(dice.uniform(0.0, longest))
-        if process.is_alive():
-            process.kill()
-            process.join()
-            killed += 1
-            bad += _differs(table, place, whole)
-    name = f"SIGKILL at {killed} random moments"
-    return [Figure(f"{name}: other products, or damage", str(bad), "0", bad == 0)]
-
-
-def _seconds_of_a_run(table: Table, folder: Path) -> float:
-    started = time.monotonic()
-    process = CONTEXT.Process(target=_run, args=(table, folder, "timed"))
-    process.start()
-    process.join()
-    return time.monotonic() - started

@@ -8,7 +8,10 @@ In a notebook:
     results.unit("worldnet/head/0")
 """
 
+import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +25,19 @@ _PLACES = {
     "open": "dnd_assets.notebook",
     "read_export": "dnd_assets.export",
 }
+
+
+def _find_resources() -> None:
+    """Import `resources` from beside this package, whatever else of that name is on the path."""
+    file = Path(__file__).parent.parent / "resources" / "__init__.py"
+    spec = spec_from_file_location("resources", file, submodule_search_locations=[str(file.parent)])
+    if "resources" in sys.modules or not file.is_file() or spec is None or spec.loader is None:
+        return
+    sys.modules["resources"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["resources"])
+
+
+_find_resources()
 
 
 def __getattr__(name: str) -> Any:

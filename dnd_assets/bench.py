@@ -98,7 +98,7 @@ def _collection(study: Study, home: Path, clip: ImageTextEncoder) -> CaptionedCo
 
 
 def _summariser(study: Study) -> Summariser:
-    settings = study.summariser.model_dump(exclude={"kind"})
+    settings = study.summariser.all_but("kind")
     match study.summariser.kind:
         case "chat":
             return ChatSummariser(**settings)

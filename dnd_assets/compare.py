@@ -23,6 +23,7 @@ from dnd_assets.label_files import EMPTY, sizes_of
 from dnd_assets.means import Mean, mean_of
 from dnd_assets.methods.metrics import TextEncoder, similarities
 from dnd_assets.metric_means import DND, MetricMean, method_name, metric_means
+from dnd_assets.standing import stand_by
 from dnd_assets.study import Study
 from dnd_assets.unit_texts import Texts, by_key, numbering, read_labels, read_truths
 from dnd_assets.units import Unit
@@ -255,6 +256,7 @@ class Request:
         """
         stored = stored_methods(self.lineage, self.study, self.names, self.units)
         found = compare([*stored, *self.given], self.known, encoder)
+        stand_by(self.lineage, self.study)
         means = metric_means(self.lineage, self.study.name, self.known.groups)
         return replace(found, metrics=tuple(means))
 
@@ -307,11 +309,11 @@ def stored_methods(
         NotFoundError: when the study or an ablation has no label of these units yet.
     """
     keys = [unit.key for unit in units]
-    own = _columns(lineage, study.name, keys)
+    own = _columns(lineage, study, keys)
     found = [_required(study.name, DND, own, "the study's own settings")]
     for name in names:
         variant = f"{study.name}{SEPARATOR}{name}"
-        columns = _columns(lineage, variant, keys)
+        columns = _columns(lineage, ablation(name).of(study), keys)
         found.append(_required(variant, name, columns, str(ablation(name))))
     for asset, labels in own.items():
         if asset != "labels":
@@ -320,7 +322,7 @@ def stored_methods(
 
 
 def _columns(
-    lineage: Lineage, study: str, units: Sequence[str]
+    lineage: Lineage, study: Study, units: Sequence[str]
 ) -> dict[str, dict[str, str | None]]:
     """Labels by asset and unit, of every asset of labels that a study has.
 
@@ -332,7 +334,8 @@ def _columns(
     )
     found: dict[str, dict[str, str | None]] = {}
     known = set(units)
-    for row in lineage.query(sql, [study]):
+    stand_by(lineage, study)
+    for row in lineage.query(sql, [study.name]):
         if row["unit"] in known:
             found.setdefault(row["asset"], {})[row["unit"]] = row["label"] or None
     return found

@@ -4,6 +4,7 @@ import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from dnd_assets.errors import DndError
 from dnd_assets.freshness import CHECK, freshness_checks
 from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import PROBING_SET
+from dnd_assets.preflight import preflight
+from dnd_assets.run_executor import executor_of
 from dnd_assets.stage import Stage, Whole, leading_to, stage_version, whole_version, wholes_of
 from dnd_assets.study import Study
+from dnd_assets.units import UnitIndex
 from dnd_assets.workbench import Workbench
-from resources.compute import GPU_POOL
 from resources.lineage_reader import LineageReader
 
 OWNERS = ["team:interpretability"]
@@ -75,9 +78,27 @@ def build_definitions(
         jobs=_jobs(study, partitions),
         sensors=[_automation(study)],
         resources=_resources(bench),
-        executor=dg.in_process_executor,
+        executor=executor_of(partial(_preflight, bench, units, partitions)),
         metadata={"study": study.name, "state folder": str(bench.home)},
     )
+
+
+def _preflight(
+    bench: Workbench,
+    units: UnitIndex,
+    partitions: dg.StaticPartitionsDefinition,
+    assets: Sequence[str],
+    tags: Mapping[str, str],
+) -> None:
+    """Refuse a run from the interface that could not end well; `tags` name its partitions."""
+    one = tags.get("dagster/partition", "")
+    first = tags.get("dagster/asset_partition_range_start", one)
+    last = tags.get("dagster/asset_partition_range_end", one)
+    keys = list(partitions.get_partition_keys())
+    chosen = keys[keys.index(first) : keys.index(last) + 1] if {first, last} <= set(keys) else []
+    stages = stages_of(bench.study)
+    names = [name for name in (*wholes_of(stages), *stages) if name in assets]
+    preflight(bench, [units[key] for key in chosen], names)
 
 
 def _resources(bench: Workbench) -> dict[str, Any]:
@@ -119,7 +140,6 @@ def _whole_asset(whole: Whole, bench: Workbench) -> dg.AssetsDefinition:
         required_resource_keys=needed,
         deps=[source.name for source in sources_of(whole)],
         automation_condition=_when_out_of_date(()),
-        pool=GPU_POOL if "compute" in whole.uses else None,
         code_version=_version_of_whole(whole, bench),
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

@@ -6,10 +6,7 @@ no more than whether anything answers.
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import shutil
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dnd_assets.addresses import is_loopback
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.concepts import study_concepts
 from dnd_assets.errors import DndError
@@ -29,14 +27,12 @@ from dnd_assets.image_folders import Listing
 from dnd_assets.inventory import Listed, assumptions, inventory
 from dnd_assets.label_files import check_imported, sizes_of
 from dnd_assets.mask_sets import read_masks
+from dnd_assets.preflight import answers, check_room
 from dnd_assets.probing_set import image_files
 from dnd_assets.stage import LIBRARIES
 from dnd_assets.study import Images, Study
 from dnd_assets.units import by_layer
 from dnd_assets.workbench import Workbench
-
-_GIGABYTE = 1_000_000_000
-_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -212,31 +208,11 @@ def _entry(one: Listed) -> Entry:
         return Entry(one, part.problem, good=False)
     if not part.server:
         return Entry(one, "present", good=True)
-    local = _on_this_machine(part.server)
-    if local is None:
+    if not is_loopback(urlsplit(part.server).hostname or ""):
         return Entry(one, "server, asked in a run", good=True)
-    answers = _answers(*local)
-    state = "server, answers" if answers else f"nothing answers at {part.server}; start the server"
-    return Entry(one, state, good=answers)
-
-
-def _on_this_machine(address: str) -> tuple[str, int] | None:
-    """Host and port of a server on this machine; None for any other."""
-    parts = urlsplit(address)
-    host = parts.hostname or ""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    return (host, parts.port or (443 if parts.scheme == "https" else 80)) if loopback else None
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=_PATIENCE_S):
-            return True
-    except OSError:
-        return False
+    found = bool(answers(part.server))
+    state = "server, answers" if found else f"nothing answers at {part.server}; start the server"
+    return Entry(one, state, good=found)
 
 
 def _short(revision: str) -> str:
@@ -320,6 +296,6 @@ def _look(what: str, find: Callable[[], str]) -> Finding:
 
 
 def _state(bench: Workbench) -> str:
-    free = shutil.disk_usage(bench.home).free / _GIGABYTE
+    free = check_room(bench)
     done = bench.lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
-    return f"{bench.home}: {done:,} products, {free:.0f} GB free"
+    return f"{bench.home}: {done:,} products, {free}"

@@ -18,10 +18,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class DndError(Exception):
-    """Base of all errors that this project raises on purpose."""
+    """Base of all errors that this project raises on purpose.
+
+    Attributes:
+        exit_status: of the command that it ends.
+    """
+
+    exit_status: ClassVar[int] = 2
 
 
 class StudyError(DndError):

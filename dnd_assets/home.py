@@ -14,10 +14,14 @@ telemetry:
   enabled: false
 nux:
   enabled: false
-concurrency:
-  pools:
-    default_limit: 1
+run_launcher:
+  module: dnd_assets.launcher
+  class: OwnedRunLauncher
 """
+_EARLIER = (
+    _DAGSTER_YAML.partition("run_launcher:")[0] + "concurrency:\n  pools:\n    default_limit: 1\n"
+)
+"""What an earlier version wrote: replaced, unless it was edited."""
 
 
 def state_folder() -> Path:
@@ -51,7 +55,8 @@ def dagster_home(home: Path) -> Path:
     """
     folder = Path(os.environ.get("DAGSTER_HOME") or home / "dagster").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "dagster.yaml").exists():
-        write_atomic(folder / "dagster.yaml", _DAGSTER_YAML.encode())
+    file = folder / "dagster.yaml"
+    if not file.exists() or file.read_text(encoding="utf-8") == _EARLIER:
+        write_atomic(file, _DAGSTER_YAML.encode())
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder

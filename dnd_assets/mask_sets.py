@@ -145,6 +145,7 @@ def scan_masks(
     max_pixels: int,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    code: str = "",
 ) -> Scan:
     """Hash every file of a set, and write its manifest.
 
@@ -153,11 +154,12 @@ def scan_masks(
         max_pixels: larger images are set aside.
         cache: where to remember files that have not changed.
         advance: called with the number of files done since the last call.
+        code: version of the code that reads them.
 
     Raises:
         StudyError: when no image can be used.
     """
-    seen = scan(mask_files(found), max_pixels, cache, advance)
+    seen = scan(mask_files(found), max_pixels, cache, advance, code)
     files = {file.path: file for file in seen.files}
     aside = [(one.file, one.reason) for one in found.set_aside]
     kept: dict[str, MaskedImage] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import os
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,8 @@ from dnd_assets.export import Written, export, frame
 from dnd_assets.methods.images import decode
 from dnd_assets.pictures import Pictures
 from dnd_assets.product_rows import Source
-from dnd_assets.study import ProbingSet, load_study
+from dnd_assets.standing import newest_study, stand_by
+from dnd_assets.study import ProbingSet, Study, load_study
 from dnd_assets.table_files import Format
 from dnd_assets.unit_card import Cards, UnitCard
 from resources.artefacts import ArtefactStore
@@ -69,10 +72,18 @@ class Results:
 
     study: str
     home: Path
+    _settings: Study | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def _lineage(self) -> Lineage:
-        return LineageReader(root=str(self.home))
+        lineage = LineageReader(root=str(self.home))
+        if self._settings is not None:
+            stand_by(lineage, self._settings)
+        return lineage
+
+    def notice(self) -> str:
+        """What was made under other settings of the study than now; empty for nothing."""
+        return "" if self._settings is None else stand_by(self._lineage, self._settings).notice()
 
     @cached_property
     def _store(self) -> ArtefactStore:
@@ -203,7 +214,20 @@ def open(  # noqa: A001 (`dnd.open` is what it does)
     name = str(study) if str(study) in known else _name(study, known)
     if name not in known:
         raise not_found(f"study with results in {place}", name, known, "Run `dnd run` for it.")
-    return Results(name, place)
+    found = Results(name, place, _settings(place, study, name))
+    notice = found.notice()
+    if notice:
+        warnings.warn(notice, stacklevel=2)
+    return found
+
+
+def _settings(home: Path, study: str | Path | None, name: str) -> Study | None:
+    """The study as it is now; of one that is known by its name alone, as the newest run had it."""
+    with suppress(StudyError):
+        chosen = load_study(study)
+        if chosen.name == name:
+            return chosen
+    return newest_study(Lineage(root=str(home)), name)
 
 
 def _recorded(home: Path) -> list[str]:

@@ -213,6 +213,9 @@ def newest_keys(bench: Workbench, asset: str) -> dict[str, str]:
 
 def newest_announced(bench: Workbench, asset: str) -> dict[str, tuple[str, str]]:
     """Key of the product that the study announced last, and under which version, by unit."""
-    sql = "SELECT unit, key, code_version FROM latest WHERE study = ? AND asset = ?"
+    sql = (
+        "SELECT unit, key, code_version FROM materializations WHERE study = ? AND asset = ? "
+        "QUALIFY row_number() OVER (PARTITION BY unit ORDER BY recorded_at DESC, run DESC) = 1"
+    )
     rows = bench.lineage.query(sql, [bench.study.name, asset])
     return {row["unit"]: (row["key"], row["code_version"]) for row in rows}

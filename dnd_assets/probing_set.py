@@ -220,6 +220,7 @@ def scan(
     max_pixels: int,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    code: str = "",
 ) -> Manifest:
     """Read, hash and decode every file once.
 
@@ -228,6 +229,7 @@ def scan(
         max_pixels: images with more pixels are quarantined before they are decoded.
         cache: where to remember files that have not changed (by size, times and inode).
         advance: called with the number of files done since the last call.
+        code: version of the code that reads them; files that another one saw are read again.
 
     Returns:
         The manifest; it depends on the files' bytes alone.
@@ -235,7 +237,7 @@ def scan(
     known = _read_cache(cache)
 
     def one(path: Path) -> tuple[str, ImageFile]:
-        stamp = _stamp(path, max_pixels)
+        stamp = _stamp(path, max_pixels, code)
         remembered = known.get(str(path))
         if stamp and remembered and remembered[0] == stamp:
             return stamp, remembered[1]
@@ -256,9 +258,10 @@ def scan_listing(
     max_pixels: int,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    code: str = "",
 ) -> Manifest:
     """As `scan`, of a listing: folders and special files that cannot be read are set aside, too."""
-    manifest = scan(found.files, max_pixels, cache, advance)
+    manifest = scan(found.files, max_pixels, cache, advance, code)
     folders = [
         ImageFile(shown_name(one.path), quarantined=f"folder cannot be read: {one.detail}")
         for one in found.skipped
@@ -304,14 +307,14 @@ def _animated(image: Image.Image) -> bool:
         return True
 
 
-def _stamp(path: Path, max_pixels: int) -> str:
-    """Changes whenever the file may have; empty when the file cannot be looked at."""
+def _stamp(path: Path, max_pixels: int, code: str) -> str:
+    """Changes whenever the file may have, or how it is read; empty when it cannot be looked at."""
     try:
         stat = path.stat()
     except (OSError, ValueError):
         return ""
     times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
-    return f"{stat.st_size} {times} {stat.st_ino} {max_pixels} {_DECODER}"
+    return f"{stat.st_size} {times} {stat.st_ino} {max_pixels} {_DECODER} {code}"
 
 
 def _read_cache(cache: Path | None) -> dict[str, tuple[str, ImageFile]]:

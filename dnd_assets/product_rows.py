@@ -27,9 +27,7 @@ from resources.lineage_db import Lineage
 
 _AT_ONCE: Final = 512
 _NEWEST: Final = """
-SELECT asset, unit, model, layer, neuron, key, run, recorded_at FROM materializations
-WHERE study = ?
-QUALIFY row_number() OVER (PARTITION BY asset, unit ORDER BY recorded_at DESC, run DESC) = 1
+SELECT asset, unit, model, layer, neuron, key, run, recorded_at FROM latest WHERE study = ?
 ORDER BY asset, model, layer, neuron
 """
 

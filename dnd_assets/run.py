@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
 
+from dnd_assets import stopping
+from dnd_assets.assets.checks import service_failures
 from dnd_assets.assets.registry import section_of, stages_of
 from dnd_assets.bench import build_bench, find_units
+from dnd_assets.dead_runs import OWNER_TAG, STUDY_TAG, cancelled_when_stopped, fail_dead_runs
 from dnd_assets.definitions import build_definitions
 from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
-from dnd_assets.inventory import assumptions, require_models
-from dnd_assets.lineage.records import Product
+from dnd_assets.inventory import assumptions
+from dnd_assets.lineage.records import Product, now
+from dnd_assets.owner import Owner
 from dnd_assets.plan import newest_announced, out_of_date
-from dnd_assets.stage import Stage, Whole, leading_to, whole_version, wholes_of
+from dnd_assets.preflight import check_models, look, preflight
+from dnd_assets.stage import Stage, record_run, whole_version, wholes_of
+from dnd_assets.standing import Standing
 from dnd_assets.study import Study
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 from resources.lineage_db import Lineage
 
+__all__ = ["Run", "RunFailedError", "ServiceFailedError", "chosen_assets", "look", "run"]
+_NEWEST = """
+SELECT run, study, asset, unit, model, layer, neuron, key, data_version, code_version, status,
+       reason, device
+FROM latest WHERE study = ? AND asset IN (SELECT unnest(?::VARCHAR[]))
+"""
+
 
 class RunFailedError(DndError):
     """A run that did not end well; the message tells the first cause."""
+
+
+class ServiceFailedError(RunFailedError):
+    """A run that did what it could, and got nothing from a service for some units."""
+
+    exit_status = 3
 
 
 @dataclass(frozen=True)
@@ -66,34 +87,9 @@ def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
     return [name for name in every if name in chosen or not names]
 
 
-def check_models(bench: Workbench, assets: Sequence[str]) -> None:
-    """Refuse a run whose models are not all on this machine, before anything is computed.
-
-    Raises:
-        StudyError: naming the first that is missing and the command that gets it.
-    """
-    stages = stages_of(bench.study)
-    every: dict[str, Stage | Whole] = {**wholes_of(stages), **stages}
-    for name in assets:
-        require_models(bench, name, every[name].uses)
-
-
 def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
     direct = stages[name].upstream if name in stages else ()
     return set(direct).union(*(_upstream(stages, one) for one in direct))
-
-
-def look(bench: Workbench, assets: Iterable[str] | None = None) -> list[Product]:
-    """The products that belong to no unit, as they are now: for a plan.
-
-    Args:
-        bench: the workbench.
-        assets: only those that lead to some of these; None for all of the study.
-    """
-    stages = stages_of(bench.study)
-    names = list(wholes_of(stages)) if assets is None else list(assets)
-    wanted = wholes_of(leading_to(stages, names)).keys() | set(names)
-    return [one.look(bench) for name, one in wholes_of(stages).items() if name in wanted]
 
 
 def run(
@@ -115,7 +111,9 @@ def run(
         log: where progress goes.
 
     Raises:
+        StudyError: when a model, a server, a key, a device or room on the disk is missing.
         RunFailedError: when a step failed; finished work is kept.
+        ServiceFailedError: when a service gave nothing for some units; the others are done.
     """
     names = chosen_assets(study, assets)
     bench = build_bench(study, home, log)
@@ -123,28 +121,61 @@ def run(
     chosen = find_units(bench).select(units)
     dagster_home(home)
     with dg.DagsterInstance.get() as instance:
+        fail_dead_runs(instance, log)
         due, names = _due(bench, instance, chosen, names)
         if not names:
+            _confirm(bench, chosen, chosen_assets(study, assets), uuid.uuid4().hex)
             return Run("", len(chosen), {}, {})
+        keys = set(due)
         for name, text in assumptions(bench):
             log(f"assumed, {name}: {text}")
-        definitions = build_definitions(study, home, due or units, log=log)
-        keys = _partition_keys(definitions)
+        preflight(bench, [unit for unit in chosen if unit.key in keys], names)
+        done = _recorded(bench, instance, due or units, names)
+    _confirm(bench, chosen, chosen_assets(study, assets), done.id)
+    return done
+
+
+def _recorded(
+    bench: Workbench, instance: dg.DagsterInstance, units: Sequence[str], assets: Sequence[str]
+) -> Run:
+    """Materialize what is due in one Dagster run that names this process as its owner."""
+    study, home = bench.study, bench.home
+    definitions = build_definitions(study, home, units, log=bench.log)
+    keys = _partition_keys(definitions)
+    run_id = str(uuid.uuid4())
+    with cancelled_when_stopped(instance, run_id):
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            run_id=run_id,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,
-            asset_selection=[dg.AssetKey(name) for name in names],
+            asset_selection=[dg.AssetKey(name) for name in assets],
             raise_on_error=False,
             tags={
                 "dagster/asset_partition_range_start": keys[0],
                 "dagster/asset_partition_range_end": keys[-1],
-                "dnd/study": study.name,
+                STUDY_TAG: study.name,
+                OWNER_TAG: Owner.this().text,
             },
         )
-    if not result.success:
-        raise RunFailedError(_first_cause(result))
-    counts = _counts(home, result.run_id)
-    return Run(result.run_id, len(keys), counts[False], counts[True], _work(home, result.run_id))
+    _require_success(bench, result, assets)
+    counts = _counts(home, run_id)
+    return Run(run_id, len(keys), counts[False], counts[True], _work(home, run_id))
+
+
+def _require_success(
+    bench: Workbench, result: dg.ExecuteInProcessResult, assets: Sequence[str]
+) -> None:
+    """Raise what kept a run from ending well: an interrupt, an error, or a service that failed."""
+    failed = [event for event in result.all_events if event.is_step_failure]
+    sources = {event.step_failure_data.error_source for event in failed}
+    if stopping.requested() or ErrorSource.INTERRUPT in sources:
+        raise KeyboardInterrupt
+    told = service_failures(bench, result.run_id, assets)
+    errors = [event for event in failed if event.step_failure_data.user_failure_data is None]
+    if errors or not (result.success or told):
+        raise RunFailedError(_first_cause(result, errors))
+    if told:
+        raise ServiceFailedError(told)
 
 
 def _due(
@@ -173,6 +204,29 @@ def _due(
     return [key for key in everything if key in concerned], [n for n in assets if n in due]
 
 
+def _confirm(bench: Workbench, units: Sequence[Unit], assets: Sequence[str], run: str) -> None:
+    """Record for readers that products stand, which a run found up to date by their keys.
+
+    They see it from the settings that are recorded with runs, which may differ in what decides
+    nothing in the case at hand, such as where the study's folder lies.
+    """
+    other = {
+        (row["run"], row["asset"], row["model"], row["layer"])
+        for row in Standing(bench.lineage, bench.study).others(assets)
+    }
+    if not other:
+        return
+    keys = {"", *(unit.key for unit in units)}
+    rows = bench.lineage.query(_NEWEST, [bench.study.name, sorted({one[1] for one in other})])
+    again = [
+        {**row, "run": run, "reused": True, "seconds": 0.0, "recorded_at": now()}
+        for row in rows
+        if row["unit"] in keys and (row["run"], row["asset"], row["model"], row["layer"]) in other
+    ]
+    record_run(bench, run)
+    bench.lineage.commit({"materializations": again})
+
+
 def _is_news(bench: Workbench, instance: dg.DagsterInstance, product: Product) -> bool:
     """Whether a product of the whole study is not the one that was announced last."""
     version = whole_version((product.preimage["parameters"], product.preimage["weights"]))
@@ -193,17 +247,16 @@ def _partition_keys(definitions: dg.Definitions) -> list[str]:
     return list(partitions.get_partition_keys())
 
 
-def _first_cause(result: dg.ExecuteInProcessResult) -> str:
+def _first_cause(result: dg.ExecuteInProcessResult, failed: Sequence[dg.DagsterEvent]) -> str:
     """The message of the error at the root of the first failed step."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None:
-                known = error.message.partition(": ")[2] if "Error" in error.message else ""
-                where = f"{event.step_key}: "
-                return where + (known or error.message).strip()
+    for event in failed:
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            known = error.message.partition(": ")[2] if "Error" in error.message else ""
+            where = f"{event.step_key}: "
+            return where + (known or error.message).strip()
     return f"run {result.run_id} failed; its events are in the web interface (`dnd ui`)."
 
 

@@ -5,12 +5,14 @@ This file stays light, so that a wrong name fails before anything heavy is impor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnd_assets.errors import not_found
-from dnd_assets.study import Role, Study
+from dnd_assets.study import Model, Role, Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.compute import Compute
+from resources.declared_layout import DeclaredLayout
 from resources.networks import TargetModel
 from resources.targets import LayerInfo, TargetNetworks
 
@@ -32,7 +34,7 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
     Who only reads takes cards from there and adds none.
     """
     return TargetNetworks(
-        models=[TargetModel(**one.model_dump(exclude={"layers"})) for one in study.models],
+        models=[_target(one) for one in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
         reading=reading,
@@ -40,9 +42,23 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
     )
 
 
+def _target(model: Model) -> TargetModel:
+    said = [DeclaredLayout(path=one.path, **one.declared) for one in model.layers if one.declared]
+    return TargetModel(**model.all_but("layers"), layouts=said)
+
+
 def layers_with_units(targets: TargetNetworks, model: str) -> dict[str, LayerInfo]:
     """The layers of a network that have units, by path."""
     return {layer.path: layer for layer in targets.layers(model) if layer.units}
+
+
+def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
+    """Paths of layers that run and have no units, by the reason."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        if not layer.units and layer.raw is not None:
+            found.setdefault(layer.reason, []).append(layer.path)
+    return found
 
 
 def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
@@ -57,6 +73,8 @@ def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
         known = layers_with_units(targets, model.name)
         for layer in model.layers:
             if layer.path not in known:
+                if layer.path in {one.path for one in targets.layers(model.name)}:
+                    targets.units(model.name, layer.path)  # raises, and says why it has none
                 advice = f"`dnd layers {model.name}` lists them."
                 raise not_found(f"layer of {model.name!r}", layer.path, known, advice)
             count = known[layer.path].units or 0

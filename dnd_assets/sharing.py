@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from dnd_assets.files import sha256
-from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import RETRYABLE, Outcome
-from dnd_assets.methods import pooling
 from dnd_assets.paid_pictures import PictureLedger
 from dnd_assets.pictures import Packed
 from dnd_assets.units import Unit
@@ -251,7 +250,7 @@ def at_hand(bench: Workbench, kind: str, provider: str, items: Sequence[str]) ->
 
 
 def layer_provider(bench: Workbench, unit: Unit) -> str:
-    """Hash of what decides the activations of a unit's layer: network, layer, pooling."""
+    """Hash of what decides the activations of a unit's layer: network, layer, layout, pooling."""
     return _layer_provider(bench, unit.model, unit.layer, bench.layer(unit).pooling)
 
 
@@ -261,7 +260,7 @@ def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
             "target": bench.targets.fingerprint(model),
             "layer": path,
             "pooling": how,
-            "code": code_version(pooling),
+            "layout": bench.targets.layout(model, path),
         }
     )
 

@@ -9,7 +9,6 @@ journal and DuckDB, then an announcement that becomes a Dagster event.
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -17,13 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar
 
 from dnd_assets.batches import with_batch_sizes
 from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.inventory import used_by
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import (
     RETRYABLE,
     UNPARTITIONED,
@@ -119,8 +119,10 @@ class Stage(ABC):
         upstream: assets it reads, of the same unit or unpartitioned.
         wholes: the unpartitioned ones among them.
         uses: resources that compute it, for the interface and for `device`.
-        sources: modules and functions whose code decides the result, besides its own module.
+        sources: of a stage outside this project: what else of its code decides the result; all of
+            its module, and what it uses of this project, counts anyway.
         by_neuron: whether the neuron's index decides the result, besides what the inputs say.
+        own: what counts of a user's own code that it runs; see `resources.own_code`.
         group: the step that the interface shows it in.
         kinds: tags of the interface: what it is made with.
     """
@@ -131,6 +133,7 @@ class Stage(ABC):
     uses: tuple[str, ...] = ()
     sources: tuple[ModuleType | Callable[..., Any], ...] = ()
     by_neuron: ClassVar[bool] = False
+    own: Mapping[str, Any] = MappingProxyType({})
     group: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
 
@@ -162,8 +165,8 @@ class Stage(ABC):
         return {}
 
     def code(self) -> str:
-        """Code version of everything that the stage runs."""
-        return code_version(*self.sources, sys.modules[type(self).__module__])
+        """Code version of everything that `compute` leads to; see `dnd_assets.lineage.code`."""
+        return method_version(type(self), "compute", sources=self.sources)
 
 
 _OF_ONE_LAYER = ("target", "truths")
@@ -277,7 +280,7 @@ class Graph:
         stage = self.stages[asset]
         asked = [unit for unit in units if (asset, unit) not in self.known]
         inputs = self._versions(stage, asked)
-        recipes = self._recipes(stage, asked)
+        recipes = self.recipes(stage, asked)
         given = stage.given(self.bench, asked) if asked else {}
         keys = {}
         for unit in asked:
@@ -294,15 +297,12 @@ class Graph:
             )
         return {unit: self.known[asset, unit] for unit in units}
 
-    def _recipes(
-        self, stage: Stage, units: Sequence[Unit]
-    ) -> dict[tuple[str, str], dict[str, Any]]:
+    def recipes(self, stage: Stage, units: Sequence[Unit]) -> dict[tuple[str, str], dict[str, Any]]:
         """What is hashed of each layer's products besides inputs and neuron."""
         if not units:
             return {}
-        common = {
-            "asset": stage.name, "code": stage.code(), "parameters": stage.parameters(self.bench)
-        }  # fmt: skip
+        parameters = stage.parameters(self.bench) | ({"own": dict(stage.own)} if stage.own else {})
+        common = {"asset": stage.name, "code": stage.code(), "parameters": parameters}
         return {
             layer: {**common, "weights": stage.weights(self.bench, of[0])}
             for layer, of in by_layer(units).items()
@@ -336,11 +336,14 @@ class Graph:
         if name in self.seen:
             return self.seen[name]
         study = self.bench.study
-        sql = "SELECT key FROM latest WHERE study = ? AND asset = ?"
-        rows = self.bench.lineage.query(sql, [study.name, name])
-        product = self.bench.lineage.products(row["key"] for row in rows)
+        sql = (
+            "SELECT key, max(recorded_at) AS newest FROM materializations "
+            "WHERE study = ? AND asset = ? GROUP BY key ORDER BY newest DESC, key"
+        )
+        keys = [row["key"] for row in self.bench.lineage.query(sql, [study.name, name])]
+        products = self.bench.lineage.products(keys)
         parameters, weights = wholes_of(self.stages)[name].settings(self.bench)
-        for found in product.values():
+        for found in (products[key] for key in keys if key in products):
             image = found.preimage
             if (image["parameters"], image["weights"]) == (parameters, weights):
                 return found
@@ -379,7 +382,8 @@ def materialize(
         UpstreamError: when inputs have not been materialized.
     """
     bench = graph.bench
-    with bench.lineage.exclusive(bench.log):
+    doing = f"run {run[:8]} of {bench.study.name}: {stage.name}"
+    with bench.lineage.exclusive(bench.log, doing):
         with bench.lineage.connect():
             record_run(bench, run)
             graph.forget(stage.name, units)
@@ -436,9 +440,31 @@ def _compute(
     for unit, outcome in chain(failed.items(), ((one.unit, made) for one, made in computed)):
         group.update(dict.fromkeys(sharers[missing[unit].key], outcome))
         if len(group) >= _COMMIT:
+            _require_same(graph, stage, group, missing)
             yield from recorder.record(group, missing)
             group = {}
+    _require_same(graph, stage, group, missing)
     yield from recorder.record(group, missing)
+
+
+def _require_same(
+    graph: Graph, stage: Stage, units: Iterable[Unit], resolved: Mapping[Unit, Resolved]
+) -> None:
+    """Check that models, own code and settings are those that the products' keys were made of.
+
+    Raises:
+        UpstreamError: when something was changed while the products were computed.
+    """
+    firsts = {(unit.model, unit.layer): unit for unit in units}
+    for layer, recipe in graph.recipes(stage, list(firsts.values())).items():
+        known = resolved[firsts[layer]].recipe
+        other = [name for name in recipe if recipe[name] != known[name]]
+        if other:
+            raise UpstreamError(
+                f"the {' and '.join(other)} of {stage.name} changed while it was computed, so the "
+                "results are not kept: they may be of the old or of the new. Run again; finished "
+                "work is kept."
+            )
 
 
 def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]:
@@ -556,10 +582,15 @@ class _Recorder:
             unit: self._materialization(unit, product, versions[unit], reused, share)
             for unit, product in products.items()
         }
+        failed = [unit for unit, record in records.items() if record.status in RETRYABLE]
+        kept = self._settled(failed)
         self._bench.lineage.commit(
             {
                 "products": [] if reused else [one.row() for one in products.values()],
-                "materializations": [record.row() for record in records.values()],
+                "materializations": [
+                    record.row() for unit, record in records.items() if unit.key not in kept
+                ],
+                "failures": [records[unit].failure_row() for unit in failed],
             }
         )
         self._since = time.monotonic()
@@ -567,6 +598,22 @@ class _Recorder:
         return [
             Announcement(unit, product, records[unit], peak) for unit, product in products.items()
         ]
+
+    def _settled(self, units: Sequence[Unit]) -> set[str]:
+        """Keys of those units that have a product already which is no failure of a service.
+
+        It stays the newest: what a service could not give displaces nothing.
+        """
+        if not units:
+            return set()
+        sql = (
+            "SELECT DISTINCT unit FROM materializations WHERE study = ? AND asset = ? "
+            "AND unit IN (SELECT unnest(?::VARCHAR[])) "
+            "AND status NOT IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        keys = [unit.key for unit in units]
+        asked = [self._bench.study.name, self._stage.name, keys, sorted(RETRYABLE)]
+        return {row["unit"] for row in self._bench.lineage.query(sql, asked)}
 
     def _materialization(
         self, unit: Unit, product: Product, version: str, reused: bool, seconds: float
@@ -648,7 +695,9 @@ def record_run(bench: Workbench, run: str) -> None:
         "run": run,
         "study": name,
         "recorded_at": now(),
-        "definition": canonical(bench.study.model_dump(mode="json")),
+        "definition": canonical(
+            {**bench.study.model_dump(mode="json"), "folder": str(bench.study.folder)}
+        ),
         "versions": canonical({"python": platform.python_version(), **libraries}),
     }
     bench.lineage.commit({"runs": [row]})

@@ -31,6 +31,7 @@ from pydantic import (
 from dnd_assets.addresses import is_loopback
 from dnd_assets.concept_set import check_template
 from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.methods.layer_axes import axes_of
 
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
 Scoring = Literal["mean_rank", "topk_squared", "image_products", "topk_squared_image_products"]
@@ -51,6 +52,28 @@ class Section(BaseModel):
     """A table of the study: unknown keys are refused, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def chosen(self, *names: str) -> dict[str, Any]:
+        """Some settings by name.
+
+        Raises:
+            ValueError: when there is no such setting; pydantic would leave it out in silence.
+        """
+        for name in names:
+            if name not in type(self).model_fields:
+                close = ", ".join(nearest(name, list(type(self).model_fields)))
+                what = type(self).__name__
+                raise ValueError(f"{what} has no setting {name!r}; nearest: {close}")
+        return self.model_dump(include=set(names))
+
+    def all_but(self, *names: str) -> dict[str, Any]:
+        """All settings without some.
+
+        Raises:
+            ValueError: when there is no such setting.
+        """
+        left = self.chosen(*names).keys()
+        return self.model_dump(exclude=set(left))
 
 
 _Section = TypeVar("_Section", bound=Section)
@@ -113,12 +136,34 @@ class Layer(Section):
         neurons: `"all"`, a list of indices and ranges (`[3, "10-19"]`), or
             `{sample = 20, seed = 0}`.
         pooling: how a map or token grid becomes one number; `auto` is the mean over space for
-            maps, the class token for tokens, the value itself for vectors.
+            maps, the class token for tokens (their mean where there is none), the value itself for
+            vectors.
+        layout: what the axes of the layer's output are, where that is not known or not found:
+            `vectors`, `maps`, `channels_last`, `tokens`, or a letter for each axis, such as
+            `nxtc`; see `dnd_assets.methods.layer_axes`.
+        grid: rows and columns that its tokens make, row by row.
+        prefix_tokens: tokens before those: class, distillation and register tokens.
     """
 
     path: str
     neurons: Literal["all"] | list[int | str] | Sample = "all"
     pooling: Pooling = "auto"
+    layout: str | None = None
+    grid: tuple[Positive, Positive] | None = None
+    prefix_tokens: Annotated[int, Field(ge=0)] | None = None
+
+    @field_validator("layout")
+    @classmethod
+    def _layout_read(cls, value: str | None) -> str | None:
+        if value is not None:
+            axes_of(value)
+        return value
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What it says of its axes, without what it leaves open."""
+        names = {"layout", "grid", "prefix_tokens"}
+        return self.model_dump(mode="json", include=names, exclude_none=True)
 
     @field_validator("neurons")
     @classmethod
@@ -176,6 +221,8 @@ class Model(Section):
             model may be pinned, `hf:org/name@revision`.
         weights: a safetensors file (or a checkpoint that loads with `weights_only=True`); it may
             have another number of classes than the architecture has by default.
+        weights_key: where in that file they stand (`state_dict_ema`, `student`), where a training
+            checkpoint holds several sets that fit.
         categories: a text file with the names of its classes, one a line in the order of the
             outputs, or as `categories_places365.txt`; None takes those that the source knows.
         layers: what to label in it.
@@ -184,6 +231,7 @@ class Model(Section):
     name: str = Field(min_length=1)
     source: str
     weights: str | None = None
+    weights_key: str | None = Field(default=None, min_length=1)
     categories: str | None = Field(default=None, min_length=1)
     layers: list[Layer] = Field(min_length=1)
 
@@ -382,7 +430,7 @@ class Captioner(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The settings of the chosen kind."""
-        return self.model_dump(include=set(_CAPTIONER_OPTIONS[self.kind]))
+        return self.chosen(*_CAPTIONER_OPTIONS[self.kind])
 
 
 _SERVER = (
@@ -521,7 +569,7 @@ class TextToImage(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The settings of the chosen kind."""
-        return self.model_dump(include=set(_PAINTER_OPTIONS[self.kind]))
+        return self.chosen(*_PAINTER_OPTIONS[self.kind])
 
 
 _PAINTER_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -577,7 +625,7 @@ class Clip(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The settings of the chosen kind."""
-        return self.model_dump(include=set(_CLIP_OPTIONS[self.kind]))
+        return self.chosen(*_CLIP_OPTIONS[self.kind])
 
 
 _CLIP_OPTIONS: dict[str, tuple[str, ...]] = {

@@ -408,9 +408,8 @@ _FIRST: Final = (
     "ORDER BY m.recorded_at, m.run) = 1 "
 )
 _NEWEST: Final = (
-    "WITH newest AS (SELECT asset, unit, key, data_version FROM materializations "  # noqa: S608
-    "WHERE study = ? AND unit <> '' QUALIFY row_number() OVER "
-    "(PARTITION BY asset, unit ORDER BY recorded_at DESC, run DESC) = 1) "
+    "WITH newest AS (SELECT asset, unit, key, data_version FROM latest "  # noqa: S608
+    "WHERE study = ? AND unit <> '') "
     f"SELECT {_COLUMNS} FROM materializations m "
     "JOIN newest n USING (asset, unit, key, data_version) WHERE m.study = ? "
     f"{_FIRST} ORDER BY m.model, m.layer, m.neuron, m.asset"

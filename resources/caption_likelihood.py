@@ -5,15 +5,14 @@ both come from the captioner's own decoder, which is asked about a picture witho
 latter; `resources.language_model` has a language model for it.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 from PIL.Image import Image
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json, code_version
-from resources import teacher_forcing
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import Json
 from resources.captioner import BlipCaptioner, Captioner
 from resources.teacher_forcing import log_likelihood
 
@@ -48,7 +47,7 @@ class CaptionLikelihood:
         """Everything that may change a caption or a probability."""
         return {
             "captioner": self.captioner.fingerprint(),
-            "code": code_version(sys.modules[__name__], teacher_forcing),
+            "code": code_version(type(self)),
         }
 
     def beams(self, images: Sequence[Image], count: int, batch_size: int) -> list[list[str]]:

@@ -139,7 +139,8 @@ class BlipCaptioner(Captioner):
             "checkpoint": self.check().fingerprint()["files"],
             "max_new_tokens": self.max_new_tokens,
             "min_length": self.min_length,
-            "dtype": self.compute.dtype,
+            "code": self.code(),
+            **self.compute.fingerprint(),
             "transformers": version("transformers"),
             "torch": version("torch"),
         }

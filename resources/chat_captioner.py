@@ -7,7 +7,6 @@ the ledger keeps what was asked without keeping every picture again.
 import base64
 import hashlib
 import io
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any, ClassVar, Final, cast
@@ -15,9 +14,8 @@ from typing import Any, ClassVar, Final, cast
 from PIL import Image
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json, code_version
-from dnd_assets.methods import answer_text, caption_text, refusals
-from resources import llm_answer
+from dnd_assets.lineage.fingerprint import Json
+from dnd_assets.methods import caption_text
 from resources.captioner import PROMPT, Captioner, Keep, Load
 from resources.llm_answer import Said, asked_again, said_in
 from resources.llm_calls import CallLedger, MemoryLedger, StoredCall, request_hash
@@ -27,8 +25,6 @@ from resources.progress import Progress
 from resources.served import ServedChat
 
 _HASH: Final = "sha256:"
-_TEXT: Final = (answer_text, caption_text, refusals)
-"""Modules that decide what an answer is."""
 _LONGEST: Final = 2_000
 """Characters of a caption; a server that sends more took no notice of the token limit."""
 
@@ -64,7 +60,7 @@ class ChatCaptioner(ServedChat, Captioner):
             "max_new_tokens": self.max_new_tokens,
             "detail": self.detail,
             "max_side": self.max_side,
-            "code": code_version(sys.modules[__name__], llm_answer, *_TEXT),
+            "code": self.code(),
         }
 
     def caption(

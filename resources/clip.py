@@ -129,6 +129,8 @@ class OpenClip(ImageTextEncoder):
             "weights": found.content,
             "settings": found.settings.as_json() if found.settings else {},
             "tokenizer": _tokenizer_content(found),
+            "code": self.code(),
+            **self.compute.fingerprint(),
             "dtype": self.compute.mixed,
             **{name: version(name) for name in _libraries(found)},
         }

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files import write_atomic
-from dnd_assets.lineage.fingerprint import Json, code_version, digest
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods import retrieval
 from dnd_assets.methods.images import UnreadableImage, decode
 from dnd_assets.tables import read_csv
@@ -86,7 +87,7 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
         return {
             "collection": digest([one.id for one in entries]),
             "encoder": self.encoder.fingerprint(),
-            "code": code_version(retrieval),
+            "code": code_version(type(self)),
         }
 
     def captions_of(self, images: Sequence[Image], batch_size: int) -> list[str]:

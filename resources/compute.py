@@ -22,13 +22,10 @@ from resources.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["GPU_POOL", "Compute", "_loaded", "in_order", "load_once", "whole_batches"]
+__all__ = ["Compute", "_loaded", "in_order", "load_once", "whole_batches"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-GPU_POOL: Final = "gpu"
-"""Dagster pool of the stages that run models; its limit keeps them from sharing one card."""
 
 _DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 _DTYPES: Final = ("float32", "bfloat16", "float16")
@@ -152,8 +149,16 @@ class Compute(ConfigurableResource):  # type: ignore[type-arg]
         return f"{kind} ({_processor()})"
 
     def fingerprint(self) -> dict[str, str]:
-        """What may change the last bits of a result: kind of device and precision."""
-        return {"device": self.torch_device().type, "dtype": self.dtype}
+        """What may change the last bits of a result: kind of device and precision.
+
+        A device that is named counts whether this machine has it or not, so that what was made on
+        an accelerator can be planned and read elsewhere.
+        """
+        named = self.device in _DEVICES and self.device != "auto"
+        return {
+            "device": self.device if named else self.torch_device().type,
+            "dtype": self.dtype,
+        }
 
     def in_batches(
         self,

@@ -4,7 +4,6 @@ A picture is said to show the concepts whose texts are nearest to it in the stud
 space, as in CLIP-Dissect. No caption can then say what the set does not.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.concept_set import ConceptSet, prompts, read_concepts
-from dnd_assets.lineage.fingerprint import Json, code_version, digest
+from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods import retrieval
 from resources.captioner import Captioner
 from resources.checkpoints import PACKAGE, local_path
@@ -61,7 +60,7 @@ class ConceptCaptioner(Captioner):
             "prompt": self._prompt(),
             "top": self.top,
             "encoder": self.encoder.fingerprint(),
-            "code": code_version(retrieval, sys.modules[__name__]),
+            "code": self.code(),
         }
 
     def caption(

@@ -9,7 +9,7 @@ from PIL.Image import Image
 from scipy.special import softmax
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.methods import conse
 from resources.compute import Compute, load_once
 from resources.image_text import Embeddings, ImageTextEncoder
@@ -76,7 +76,7 @@ class Conse(ImageTextEncoder):
             "classifier": self._networks().fingerprint(_NAME),
             "sentences": self._sentences().fingerprint(),
             "top": self.top,
-            "code": code_version(conse),
+            "code": self.code(),
         }
 
     def embed_images(

@@ -6,7 +6,6 @@ is kept already is answered from there, with no network and no key.
 
 import base64
 import binascii
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ from PIL import Image
 from pydantic import BaseModel, Field, PrivateAttr
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import Status
 from dnd_assets.methods import painted
 from dnd_assets.methods.images import UnreadableImage, decode
-from resources import image_options
 from resources.image_options import check_options, sends_format
 from resources.llm_calls import CallLedger, MemoryLedger, StoredCall, request_hash
 from resources.llm_converse import Dialogue
@@ -181,7 +179,7 @@ class ServedTextToImage(Served, TextToImage):
             "size": self.size,
             "quality": self.quality,
             "send_seed": self.send_seed,
-            "code": code_version(sys.modules[__name__], image_options, painted),
+            "code": self.code(),
         }
 
     def paint(

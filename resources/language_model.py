@@ -1,6 +1,5 @@
 """Language model: how likely a text is by itself, by any causal model of transformers."""
 
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Final
@@ -8,8 +7,7 @@ from typing import Any, Final
 from dagster import ResourceDependency
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json, code_version, digest
-from resources import teacher_forcing
+from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
 from resources.model import Model
@@ -50,8 +48,8 @@ class LanguageModel(Model):
         """Everything about the model that may change a probability."""
         return {
             "checkpoint": self.check().fingerprint()["files"],
-            "code": code_version(sys.modules[__name__], teacher_forcing),
-            "dtype": self.compute.dtype,
+            "code": self.code(),
+            **self.compute.fingerprint(),
             "transformers": version("transformers"),
             "torch": version("torch"),
         }

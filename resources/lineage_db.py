@@ -42,6 +42,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
 
     root: str
     _known: set[str] = PrivateAttr(default_factory=set)
+    _preferred: list[str] | None = PrivateAttr(default=None)
     _held: dict[int, duckdb.DuckDBPyConnection] = PrivateAttr(default_factory=dict)
 
     @property
@@ -60,10 +61,14 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         return Path(self.root) / "journal"
 
     @contextmanager
-    def exclusive(self, log: Callable[[str], None]) -> Iterator[None]:
+    def exclusive(self, log: Callable[[str], None], who: str = "") -> Iterator[None]:
         """Hold the right to compute: two runs on one state folder wait for one another.
 
         The kernel frees the lock when its owner ends in any way, so a dead run never blocks.
+
+        Args:
+            log: told whom this process waits for, if it has to.
+            who: what the owner does, for those who wait.
         """
         lock = FileLock(Path(self.root) / "compute.lock")
         owner = Path(self.root) / "compute.owner"
@@ -73,12 +78,12 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         except OSError as error:
             if not isinstance(error, Timeout):
                 raise unwritable(self.root, error) from error
-            who = owner.read_text() if owner.is_file() else "another run"
-            log(f"waiting for {who}, which is computing on {self.root}")
+            other = owner.read_text() if owner.is_file() else "another run"
+            log(f"waiting for {other}, which is computing on {self.root}")
             lock.acquire()
         try:
             with suppress(OSError):  # it only helps others to say whom they wait for
-                owner.write_text(f"process {os.getpid()}")
+                owner.write_text(f"process {os.getpid()}" + (f" ({who})" if who else ""))
             yield
         finally:
             lock.release()
@@ -98,6 +103,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             yield self._held[thread]
             return
         with self._opened() as connection:
+            self._set_preferred(connection)
             self._held[thread] = connection
             try:
                 yield connection
@@ -238,6 +244,21 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         finally:
             lock.release()
 
+    def prefer(self, announced: Sequence[str]) -> None:
+        """Have the view `latest` take products that some runs announced before newer ones.
+
+        Args:
+            announced: what they announced, see `announced_as`.
+        """
+        self._preferred = list(announced)
+        held = self._held.get(threading.get_ident())
+        if held is not None:
+            self._set_preferred(held)
+
+    def _set_preferred(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self._preferred is not None:
+            connection.execute("SET VARIABLE preferred = ?", [self._preferred])
+
     @contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The database for one block, with everything that was journaled before."""
@@ -253,6 +274,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """Nanoseconds, later than every segment: a rebuild repeats commits in their order."""
         latest = max(self._index.segments(), default="0-")  # their numbers have leading zeros
         return max(time.time_ns(), int(latest.partition("-")[0]) + 1)
+
+
+def announced_as(run: str, asset: str, model: str, layer: str) -> str:
+    """What a run announced of an asset and a layer, as the view `latest` knows it."""
+    return "\x1f".join((run, asset, model, layer))
 
 
 def unwritable(root: str, error: OSError) -> LineageError:

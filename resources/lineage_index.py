@@ -28,7 +28,7 @@ from dnd_assets.files import sha256, sync
 TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
-    "removed", "work", "models", "stage_runs",
+    "removed", "work", "models", "stage_runs", "failures",
 )  # fmt: skip
 _SCHEMA = Path(__file__).parent.parent / "dnd_assets" / "lineage" / "schema.sql"
 _KEYED = {

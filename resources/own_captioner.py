@@ -6,19 +6,20 @@ from pathlib import Path
 from PIL.Image import Image
 
 from dnd_assets.errors import StudyError
-from dnd_assets.files import sha256_file
 from dnd_assets.lineage.fingerprint import Json
 from resources.captioner import Captioner
 from resources.compute import in_order
-from resources.own_code import own, own_code, own_module
+from resources.own_code import OwnFunction, own_function
 from resources.progress import Progress
 
 
 class OwnCaptioner(Captioner):
     """A function named in the study, as `package.module:function`.
 
-    Its module's code counts as part of every caption. If the module holds `FILES`, a list of paths
-    (relative ones start at the module), their content counts as well: name weights there.
+    Its module counts as part of every caption, with the modules of the user's own that it imports,
+    the files and environment variables that it reads when it is imported and the versions of the
+    packages that it imports. If a module holds `FILES`, a list of paths (relative ones start at the
+    module), their content counts as well: name weights there that are read later.
 
     Attributes:
         source: the function; it takes an RGB picture and returns its caption.
@@ -38,7 +39,7 @@ class OwnCaptioner(Captioner):
         Raises:
             StudyError: when it cannot be imported or a file is not there.
         """
-        found = own(self.source, self.base, "captioner")
+        found = self._own().function
         for path in self._files():
             if not path.is_file():
                 raise StudyError(
@@ -47,14 +48,9 @@ class OwnCaptioner(Captioner):
         return found
 
     def fingerprint(self) -> dict[str, Json]:
-        """The function's name, its module's code and its files."""
+        """The function's name, and what counts of its code."""
         self.check()
-        found: dict[str, Json] = {
-            "function": self.source,
-            "code": own_code(self._module(), self.source, self.base),
-        }
-        files = [[path.name, sha256_file(path)] for path in self._files()]
-        return found | ({"files": files} if files else {})
+        return {"function": self.source, "code": self._own().version()}
 
     def caption(
         self,
@@ -66,18 +62,20 @@ class OwnCaptioner(Captioner):
         """What the function says of each picture, in order.
 
         Raises:
-            StudyError: when it fails or returns no text.
+            StudyError: when it fails, returns no text, or reads what was not known to count.
         """
-        function = own(self.source, self.base, "captioner")
+        own = self._own()
 
         def run(batch: Sequence[Image]) -> list[str]:
-            return [self._one(function, image) for image in batch]
+            pictures = [image.convert("RGB") for image in batch]
+            with own.running():
+                return [self._one(own.function, picture) for picture in pictures]
 
         return in_order(images, run, batch_size, on_batch, progress)
 
     def _one(self, function: Callable[..., object], image: Image) -> str:
         try:
-            said = function(image.convert("RGB"))
+            said = function(image)
         except Exception as error:  # whatever a user's code raises
             raise StudyError(
                 f"captioner {self.source} raised {type(error).__name__}: {error}"
@@ -89,10 +87,10 @@ class OwnCaptioner(Captioner):
             )
         return said
 
-    def _module(self) -> str:
-        return self.source.partition(":")[0]
+    def _own(self) -> OwnFunction:
+        return own_function(self.source, self.base, "captioner")
 
     def _files(self) -> list[Path]:
-        module = own_module(self._module(), self.source, self.base)
+        module = self._own().loaded.module
         folder = Path(str(module.__file__)).parent
         return [folder / path for path in getattr(module, "FILES", [])]

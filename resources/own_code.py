@@ -1,25 +1,32 @@
 """Code of a user's own, named in a study as `package.module:name`.
 
 A study can name a network, a captioner, a method or a metric that no file of this project knows.
-Naming it in a study is the consent to run it: it is imported like any installed package, also from
-a file beside the study.
+Naming it in a study is the consent to run it. What it imports of the user's own, the files and
+environment variables that it reads and the versions of the packages that it imports count as part
+of it; see `resources.own_closure` for what is told without running it and `resources.own_watch` for
+what is seen while it runs.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
-from collections.abc import Callable
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from dnd_assets.errors import StudyError, nearest, not_found
-from dnd_assets.files import sha256
-from dnd_assets.lineage.fingerprint import source_version
+from dnd_assets.lineage.fingerprint import Json, digest
+from resources.own_closure import Closure, Seen, closure_of, shown
+from resources.own_imports import Space
+from resources.own_places import OURS, own_root, plain_name
+from resources.own_watch import Watch, watching
 
 
 def own(source: str, base: Path | str | None, what: str) -> Callable[..., Any]:
@@ -34,8 +41,53 @@ def own(source: str, base: Path | str | None, what: str) -> Callable[..., Any]:
         StudyError: when the module is not there or cannot be imported.
         NotFoundError: when it has no such class or function; names the nearest.
     """
+    return own_function(source, base, what).function
+
+
+@dataclass(frozen=True)
+class OwnFunction:
+    """A function or class of the user's own, ready to be called.
+
+    Attributes:
+        function: it.
+        code: the module that it stands in.
+        loaded: that module as it was imported.
+    """
+
+    function: Callable[..., Any]
+    code: OwnCode
+    loaded: Loaded
+
+    def version(self) -> dict[str, Json]:
+        """What counts of it, with what its import reads."""
+        return self.code.version(self.loaded.seen)
+
+    @contextmanager
+    def running(self, *, direct: bool = True) -> Iterator[None]:
+        """Within the block it runs; what it uses for the first time must be known to count.
+
+        Args:
+            direct: whether it is called directly, so that what this project opens meanwhile is
+                opened for it.
+
+        Raises:
+            StudyError: when it opened a file or read a variable that its version does not cover.
+        """
+        with self.loaded.running(direct=direct) as watch:
+            yield
+        self.code.require_known(self.loaded.seen, self.loaded.seen_in(watch))
+
+
+def own_function(source: str, base: Path | str | None, what: str) -> OwnFunction:
+    """As `own`, with what is known of it."""
+    code = OwnCode.find(source.partition(":")[0], source, base)
+    loaded = _imported(code)
+    return OwnFunction(named_in(loaded.module, source, what), code, loaded)
+
+
+def named_in(module: ModuleType, source: str, what: str) -> Callable[..., Any]:
+    """The class or function of a module that `source` names; see `own`."""
     path, _, name = source.partition(":")
-    module = own_module(path, source, base)
     found = getattr(module, name, None) if name else None
     if not callable(found):
         callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -46,91 +98,187 @@ def own(source: str, base: Path | str | None, what: str) -> Callable[..., Any]:
 
 
 def own_module(path: str, source: str, base: Path | str | None) -> ModuleType:
-    """Import a module; one beside the study is a module of its own for each state of its file.
+    """Import a module; the user's own is one of its own for each state of what counts.
 
     Raises:
         StudyError: when it is not there or its import fails; says why.
     """
-    spec = located(path, source, base)
-    try:
-        return importlib.import_module(path) if spec.name == path else _from_file(spec)
-    except Exception as error:  # whatever a user's code raises while it is imported
-        raise _not_importable(path, source, f"{type(error).__name__}: {error}") from error
+    return _imported(OwnCode.find(path, source, base)).module
 
 
-def _from_file(spec: ModuleSpec) -> ModuleType:
-    """The module of a file beside a study; its folder may be imported from meanwhile."""
-    if spec.name in sys.modules:
-        return sys.modules[spec.name]
-    module = importlib.util.module_from_spec(spec)
-    folder = str(Path(str(spec.origin)).parent)
-    sys.modules[spec.name] = module  # as the import system does, for classes that look for it
-    sys.path.append(folder)
-    try:
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-    except BaseException:
-        del sys.modules[spec.name]
-        raise
-    finally:
-        sys.path.remove(folder)
-    return module
+@dataclass(frozen=True)
+class Loaded:
+    """A module that was imported.
 
-
-def own_code(path: str, source: str, base: Path | str | None) -> str:
-    """Version of a module's source, without importing it; empty where there is no source.
-
-    Raises:
-        StudyError: when there is no such module, or its source is no Python.
+    Attributes:
+        module: it.
+        space: where it and its neighbours live; None for an installed one.
+        seen: what its import used.
+        state: hash of what counts, as it was then.
     """
-    file = Path(str(located(path, source, base).origin))
-    if file.suffix != ".py":
-        return ""
-    try:
-        return source_version(file.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise _not_importable(path, source, error) from error
+
+    module: ModuleType
+    space: Space | None = None
+    seen: Seen = field(default_factory=Seen)
+    state: str = ""
+
+    @contextmanager
+    def running(self, *, direct: bool = True) -> Iterator[Watch]:
+        """Within the block its code runs, and what that uses is noted."""
+        names = self.space.plain_names() if self.space else nullcontext()
+        with names, watching(direct=direct) as watch:
+            yield watch
+
+    def seen_in(self, watch: Watch) -> Seen:
+        """What was watched, with the own modules that were imported by now and their FILES."""
+        if self.space is None:
+            return Seen()
+        closure, loaded = self.space.closure, self.space.loaded
+        roots = {closure.base, *closure.roots()} - {None}
+        imported = {path for path in watch.sources if roots & set(path.parents)}
+        opened = {path for path in watch.files | imported if self._counts(path)}
+        listed = {path for name in loaded for path in self._listed(name)}
+        return Seen(
+            modules=tuple(sorted(loaded)),
+            packages=tuple(sorted(one for one in watch.packages if closure.root(one) is None)),
+            files=tuple(sorted({shown(closure.base, path) for path in opened | listed})),
+            folders=tuple(sorted(shown(closure.base, path) for path in watch.folders)),
+            environment=tuple(sorted(watch.environment)),
+        )
+
+    def _counts(self, path: Path) -> bool:
+        """Whether an opened file counts: modules do by themselves, what is gone does not."""
+        assert self.space is not None
+        if path in self.space.loaded.values():
+            return False
+        base = self.space.closure.base
+        return path.is_file() or (base is not None and path.is_relative_to(base))
+
+    def _listed(self, name: str) -> Iterator[Path]:
+        assert self.space is not None
+        module = sys.modules.get(f"{self.space.name}.{name}")
+        for path in getattr(module, "FILES", None) or ():
+            yield self.space.loaded[name].parent / path
 
 
-def located(path: str, source: str, base: Path | str | None) -> ModuleSpec:
-    """Where a module lies: an installed one, else a file beside the study.
+@dataclass(frozen=True)
+class OwnCode:
+    """A module that a study names: found and read, not yet imported.
 
-    A file's module is called after its place and content, so that two studies may have files of
-    one name, and an edited file is imported anew.
-
-    Raises:
-        StudyError: when it is nowhere.
+    Attributes:
+        path: its dotted name.
+        source: what names it, for messages.
+        closure: what it imports and mentions.
+        installed: whether it is no module of the user's own.
     """
-    try:
-        found = _spec(path)
-        if found is None and base is not None:
-            found = _beside(Path(base).resolve(), path)
-    except (ImportError, ValueError, OSError) as error:
-        raise _not_importable(path, source, error) from error
-    if found is None or not found.origin:
-        raise _not_importable(path, source, "there is no such module")
+
+    path: str
+    source: str
+    closure: Closure
+    installed: bool = False
+
+    @classmethod
+    def find(cls, path: str, source: str, base: Path | str | None) -> OwnCode:
+        """Find a module and what it imports, without running it.
+
+        Raises:
+            StudyError: when there is no such module, or the source of one is no Python.
+        """
+        folder = Path(base).resolve() if base is not None else None
+        try:
+            if own_root(path.partition(".")[0], folder, named=True) is None:
+                return cls(path, source, _installed(path), installed=True)
+            closure = closure_of(path, folder)
+        except (ImportError, SyntaxError, ValueError, OSError) as error:
+            raise _not_importable(path, source, f"{type(error).__name__}: {error}") from error
+        if path not in closure.files:
+            raise _not_importable(path, source, "there is no such module")
+        return cls(path, source, closure)
+
+    def version(self, seen: Seen | None = None) -> dict[str, Json]:
+        """What counts, as it is now; readable."""
+        return self.closure.version(seen)
+
+    def load(self) -> Loaded:
+        """Import it anew, and note what it does meanwhile.
+
+        Raises:
+            StudyError: when that fails; says why.
+        """
+        space = None if self.installed else Space(self.closure)
+        try:
+            if space is None:
+                return Loaded(importlib.import_module(self.path), state=digest(self.version()))
+            with watching() as watch:
+                module = space.load(self.path)
+        except BaseException as error:
+            if space is not None:
+                space.forget()
+            if not isinstance(error, Exception):
+                raise
+            problem = f"{type(error).__name__}: {error}"
+            raise _not_importable(self.path, self.source, problem) from error
+        seen = Loaded(module, space).seen_in(watch)
+        return Loaded(module, space, seen, digest(self.version(seen)))
+
+    def require_known(self, known: Seen, fresh: Seen) -> None:
+        """Refuse what own code uses beyond what its version covers.
+
+        Raises:
+            StudyError: naming it.
+        """
+        files = sorted(set(fresh.files) - set(known.files))
+        if files:
+            covered = self.closure.data(known)
+            files = [name for name in files if self.closure.place(name) not in covered]
+        read = sorted(set(fresh.environment) - set(known.environment))
+        if read:
+            variables = self.version(known).get("environment", {})
+            read = [name for name in read if name in os.environ and name not in variables]
+        modules = sorted(set(fresh.modules) - {*self.closure.files, *known.modules})
+        what = [*files, *(f"${name}" for name in read), *modules]
+        if what:
+            more = f" and {len(what) - 5} more" if len(what) > 5 else ""
+            raise StudyError(
+                f"{self.source} used, while it ran, what was not known to count: "
+                f"{', '.join(what[:5])}{more}. A change there would go unseen, so the results are "
+                "not kept. Read it when the module is imported, or name files in the module's "
+                "FILES = [...], variables and modules as texts in its code."
+            )
+
+
+_kept: dict[tuple[str, str], Loaded] = {}
+"""The module of each study's source as it was imported last."""
+
+
+def _imported(code: OwnCode) -> Loaded:
+    """A module, imported anew when anything that counts has changed."""
+    key = (code.path, str(code.closure.base))
+    known = _kept.get(key)
+    if known is None or known.state != digest(code.version(known.seen)):
+        known = _kept[key] = code.load()
+    return known
+
+
+def _installed(path: str) -> Closure:
+    """A module that is not the user's own: a package's version tells of it, or this project's."""
+    if importlib.util.find_spec(path) is None:
+        raise ModuleNotFoundError("there is no such module")
+    top = path.partition(".")[0]
+    found = Closure(None)
+    if top in OURS:
+        found.ours.add((path, ""))
+    else:
+        found.packages.add(top)
     return found
-
-
-def _beside(folder: Path, path: str) -> ModuleSpec | None:
-    file = folder / f"{path.replace('.', '/')}.py"
-    if not file.is_file():
-        return None
-    state = sha256(str(file).encode() + b"\0" + file.read_bytes())[:12]
-    return importlib.util.spec_from_file_location(f"{path.replace('.', '_')}_{state}", file)
-
-
-def _spec(path: str) -> ModuleSpec | None:
-    try:
-        return importlib.util.find_spec(path)
-    except ModuleNotFoundError:  # of the package that the module is said to lie in
-        return None
 
 
 def _not_importable(path: str, source: str, problem: object) -> StudyError:
     close = ", ".join(nearest(path, beside)) if (beside := _modules_beside(path)) else ""
     return StudyError(
-        f"cannot import {path!r} of {source} ({problem}){close and f'; nearest: {close}'}. Install "
-        "its package, put its folder on PYTHONPATH, or its file beside the study."
+        f"cannot import {path!r} of {source} ({plain_name(str(problem))})"
+        f"{close and f'; nearest: {close}'}. Install its package, put its folder on PYTHONPATH, or "
+        "its file beside the study."
     )
 
 

@@ -7,7 +7,6 @@ ask for beyond it is refused: another pooling, a layer after it.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +16,7 @@ from dagster import ResourceDependency
 from numpy.typing import NDArray
 
 from dnd_assets.errors import DndError, StudyError
-from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.methods.bertscore import Tokens
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.compute import Compute, load_once
@@ -96,8 +95,8 @@ class SentenceEncoder(Model):
         return {
             "weights": self._find().fingerprint()["files"],
             "layer": self.layer,
-            "code": code_version(sys.modules[__name__]),
-            "dtype": self.compute.dtype,
+            "code": self.code(),
+            **self.compute.fingerprint(),
             "transformers": version("transformers"),
             "torch": version("torch"),
         }

@@ -6,7 +6,6 @@ captions themselves (the paper's ablation), and any server that speaks the OpenA
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -14,17 +13,15 @@ from typing import Annotated, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import Status
 from dnd_assets.methods import (
     answer_text,
     caption_text,
     concepts,
     refusals,
-    spaceless,
     words,
 )
-from resources import llm_answer
 from resources.llm_answer import asked_again, said_in
 from resources.llm_calls import CallLedger, MemoryLedger, StoredCall, request_hash
 from resources.llm_converse import Dialogue
@@ -38,8 +35,6 @@ _LABEL_TOKENS = 128
 """Token limit of an answer with one concept; JSON and up to twelve words fit."""
 _SHORTENED_TOKENS = 32
 """Further tokens for each caption that is shortened."""
-_READING = (answer_text, caption_text, concepts, refusals, spaceless, words)
-"""Modules that decide what is read of captions and answers."""
 _QUOTED = 2_000
 """Characters of a wrong answer that are shown to the model again."""
 
@@ -148,7 +143,7 @@ class ConsensusSummariser(Summariser):
 
     def fingerprint(self) -> dict[str, Json]:
         """The code that finds the consensus."""
-        return {"kind": "consensus", "code": code_version(*_READING)}
+        return {"kind": "consensus", "code": self.code()}
 
     def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
         return concepts.consensus_concepts(captions, n, seed)
@@ -166,7 +161,7 @@ class CaptionsAsConcepts(Summariser):
 
     def fingerprint(self) -> dict[str, Json]:
         """The code that cleans captions."""
-        return {"kind": "none", "code": code_version(*_READING)}
+        return {"kind": "none", "code": self.code()}
 
     def _candidates(self, captions: list[str], n: int, seed: int) -> list[str]:
         return concepts.clean_concepts(captions)
@@ -244,8 +239,7 @@ class ChatSummariser(ServedChat, Summariser):
             **self._options(),
             "max_new_tokens": self.max_new_tokens,
             "response_format": self.response_format,
-            "prompts": code_version(*_READING),
-            "dialogue": code_version(sys.modules[__name__], llm_answer),
+            "code": self.code(),
         }
 
     def _dialogue(self, captions: list[str], n: int, seed: int) -> Dialogue[Summary]:

@@ -4,15 +4,15 @@
 fingerprint and its layers, is kept as a card, so that a later run need not load it to know.
 """
 
-import hashlib
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,38 +20,75 @@ import numpy as np
 from dagster import ConfigurableResource, ResourceDependency
 from numpy.typing import NDArray
 from PIL.Image import Image
+from pydantic import PrivateAttr
 
 from dnd_assets.errors import DndError, StudyError, nearest, not_found
 from dnd_assets.files import write_atomic
-from dnd_assets.lineage.fingerprint import Json, canonical, code_version, digest
-from resources import networks, published
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import Json, canonical, digest, source_version
+from dnd_assets.methods.layer_axes import Layout, check_shape
 from resources.checkpoints import split_revision
 from resources.compute import Compute, load_once
+from resources.loaded import forget, rename_loaded
 from resources.model import ModelPart
-from resources.networks import Network, Source, TargetModel, find_source, source_part
+from resources.networks import (
+    Network,
+    Source,
+    TargetModel,
+    find_source,
+    in_float32,
+    source_part,
+)
+from resources.own_notes import check_repeatable, read_note, write_note
+from resources.own_places import plain_name
+from resources.pixels import check_range, check_repeats, survey_picture
 from resources.progress import Progress
+from resources.state_hash import behaviour_hash, state_hash
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from resources.layer_layout import Found
+    from resources.survey import Survey
 
     Read = Callable[["Tensor"], Any]
 
 Array = NDArray[np.float32]
 Neuron = tuple[str, int]
 """A layer's path and a neuron's index."""
+_READING = ("activations", "maps", "layer_maps", "outputs")
+"""Methods whose code decides what is read from a network."""
+_SURVEYED = (
+    __name__,
+    "resources.pixels",
+    "resources.survey",
+    "resources.layer_types",
+    "resources.layer_layout",
+    "resources.layer_shapes",
+    "resources.layer_declared",
+    "dnd_assets.methods.layer_axes",
+    "dnd_assets.methods.moving_patch",
+)
+"""Modules whose code decides what a card says."""
 _CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
 
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One module of a network, as seen by a forward pass of one picture.
+    """One module of a network, as seen by forward passes of made-up pictures.
 
     Attributes:
         path: name in `named_modules()`.
         kind: class of the module.
-        units: number of neurons; None where the output has none, or the module did not run.
-        shape: of the output for one picture, channels first; None if there is no such output.
+        units: number of neurons; None where the output has none that are known, or the module did
+            not run.
+        shape: of the output for one picture: (units,), (tokens, units) or (units, rows, columns);
+            as it comes where it has no units; None if there is no such output.
         has_map: whether activations have a place in the picture, so that crops can be made.
+        known: how it is known what the axes are: by type, tested, declared, from another layer.
+        reason: why there are no units or no map.
+        layout: how the output is read; None without units.
+        raw: shape of the output as it comes for one picture, pictures included.
     """
 
     path: str
@@ -59,6 +96,29 @@ class LayerInfo:
     units: int | None
     shape: tuple[int, ...] | None
     has_map: bool = False
+    known: str = ""
+    reason: str = ""
+    layout: Layout | None = None
+    raw: tuple[int, ...] | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """The description as plain values."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**told, "layout": self.layout and self.layout.as_json()}
+
+    @classmethod
+    def of_json(cls, table: Mapping[str, Any]) -> "LayerInfo":
+        """The description that `as_json` wrote.
+
+        Raises:
+            KeyError: when it lacks a value, as those of earlier versions do.
+        """
+        told = {field.name: table[field.name] for field in fields(cls)}
+        for name in ("shape", "raw"):
+            told[name] = None if told[name] is None else tuple(told[name])
+        if told["layout"] is not None:
+            told["layout"] = Layout.of_json(told["layout"])
+        return cls(**told)
 
 
 @dataclass(frozen=True)
@@ -82,22 +142,33 @@ class Card:
 
     Attributes:
         fingerprint: everything about it that may change an activation.
-        layers: its modules, as a forward pass shows them.
+        layers: its modules, as forward passes show them.
+        pixels: shape of a picture as its transform gives it, (channels, height, width).
+        told: what was done to the weights of a file before they were put in.
     """
 
     fingerprint: dict[str, Json]
     layers: tuple[LayerInfo, ...]
+    pixels: tuple[int, ...]
+    told: str = ""
+
+    def as_json(self) -> dict[str, Json]:
+        """The card as plain values."""
+        return {
+            "fingerprint": self.fingerprint,
+            "layers": [one.as_json() for one in self.layers],
+            "pixels": list(self.pixels),
+            "told": self.told,
+        }
 
     @classmethod
     def read(cls, file: Path) -> "Card | None":
-        """The card in a file; None when there is none or it cannot be read."""
+        """The card in a file; None when there is none, or it is torn or of an earlier version."""
         try:
             table = json.loads(file.read_text(encoding="utf-8"))
-            layers = (
-                {**one, "shape": None if one["shape"] is None else tuple(one["shape"])}
-                for one in table["layers"]
-            )
-            return cls(table["fingerprint"], tuple(LayerInfo(**one) for one in layers))
+            layers = tuple(LayerInfo.of_json(one) for one in table["layers"])
+            told = str(table.get("told", ""))
+            return cls(table["fingerprint"], layers, tuple(table["pixels"]), told)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -118,6 +189,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
     cards: str | None = None
     reading: bool = False
     compute: ResourceDependency[Compute]
+    _given: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def layers(self, model: str) -> list[LayerInfo]:
         """Every module of a network with its number of units, from one pass of a blank picture.
@@ -149,14 +221,25 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             NotFoundError: when there is no such layer.
             StudyError: when its output has no neurons, or it does not run in a forward pass.
         """
-        found = self.check(model, layer).units
-        if found is None:
+        info = self.check(model, layer)
+        if info.units is None:
             near = [i.path for i in self.layers(model) if i.units is not None]
+            why = f" ({info.reason})" if info.reason else ""
             raise StudyError(
-                f"layer {layer!r} of {model!r} gives no tensor of neurons for a picture; nearest "
-                f"that does: {', '.join(nearest(layer, near))}. Choose one of them."
+                f"layer {layer!r} of {model!r} gives no tensor of neurons for a picture{why}; "
+                f"nearest that does: {', '.join(nearest(layer, near))}. Choose one of them."
             )
-        return found
+        return info.units
+
+    def layout(self, model: str, layer: str) -> dict[str, Json]:
+        """How a layer's output is read, as plain values, for fingerprints.
+
+        Raises:
+            NotFoundError: when there is no such layer.
+            StudyError: when it has no units.
+        """
+        self.units(model, layer)
+        return self._layout(model, layer).as_json()
 
     def activations(
         self,
@@ -181,20 +264,21 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """
         from dnd_assets.methods.pooling import pool, stabilise
 
-        net = self._network(model)
         counts = {path: self.units(model, path) for path in layers}
 
-        def reader(how: str) -> "Read":
+        def reader(path: str, how: str) -> "Read":
+            info, layout = self.check(model, path), self._layout(model, path)
+            has_class = layout.class_token or (info.known == "declared" and how == "class_token")
+
             def read(out: "Tensor") -> Any:
                 # In float32 first: the mean of a map would be rounded to 16 bits otherwise.
-                pooled = pool(out.float(), _pooling(how, out, net), _prefix(out, net))
-                return stabilise(pooled).cpu().numpy()
+                values = layout.arranged(out.float())
+                return stabilise(pool(values, how, layout.prefix_tokens, has_class)).cpu().numpy()
 
-            return read
+            return self._compared(model, info, read)
 
-        rows = self._run(
-            net, {p: reader(how) for p, how in layers.items()}, images, batch_size, progress
-        )
+        readers = {path: reader(path, how) for path, how in layers.items()}
+        rows = self._run(model, readers, images, batch_size, progress)
         empty = {path: np.zeros((0, count), np.float32) for path, count in counts.items()}
         return {p: np.stack([row[p] for row in rows]) if rows else empty[p] for p in layers}
 
@@ -224,18 +308,17 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             NotFoundError: when a neuron does not exist.
         """
-        net = self._network(model)
         wanted = {path: sorted({n for p, n in units if p == path}) for path, _ in units}
         self._check_neurons(model, wanted)
         readers = {
-            path: _map_reader(neurons, net)
+            path: self._map_reader(model, path, neurons)
             for path, neurons in wanted.items()
             if self.check(model, path).has_map
         }
         found: dict[Neuron, list[Array | None]] = {unit: [None] * len(images) for unit in units}
         if not readers:
             return found
-        rows = self._run(net, readers, images, batch_size, progress)
+        rows = self._run(model, readers, images, batch_size, progress)
         for index, row in enumerate(rows):
             kept = found if only is None else [unit for unit in only[index] if unit in found]
             for path, neuron in kept:
@@ -266,10 +349,9 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             NotFoundError: when a neuron does not exist.
         """
-        net = self._network(model)
         self._check_neurons(model, layers)
-        readers = {path: _map_reader(neurons, net) for path, neurons in layers.items()}
-        rows = self._run(net, readers, images, batch_size, None)
+        readers = {p: self._map_reader(model, p, neurons) for p, neurons in layers.items()}
+        rows = self._run(model, readers, images, batch_size, None)
         return {path: [row[path] for row in rows] for path in layers}
 
     def outputs(self, model: str, images: Sequence[Image], batch_size: int = 64) -> Array:
@@ -304,7 +386,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
             return list(stabilise(scores.float()).cpu().numpy())
 
         rows = self.compute.in_batches(
-            images, run, batch_size, prepare=net.pixels, pad=True, exact=True
+            images, run, batch_size, prepare=self._pixels(model), pad=True, exact=True
         )
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
@@ -331,7 +413,13 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
     def fingerprint(self, model: str) -> dict[str, Json]:
         """Everything about a network that may change an activation; its place on disk does not."""
-        return self._card(model).fingerprint
+        found = self._card(model).fingerprint
+        self._given[model] = digest(found)
+        return found
+
+    def told(self, model: str) -> str:
+        """What was done to the weights of a file before they were put in; empty for nothing."""
+        return self._card(model).told
 
     def categories(self, model: str) -> list[str] | None:
         """Names of the outputs of the last layer, in order; None if they are not known."""
@@ -377,7 +465,8 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         linear = {p: m for p, m in net.module.named_modules() if isinstance(m, nn.Linear)}
         handles = [module.register_forward_hook(keep(path)) for path, module in linear.items()]
-        pixels = torch.stack([net.pixels(image) for image in images])
+        prepare = self._pixels(model)
+        pixels = torch.stack([prepare(image) for image in images])
         try:
             self._forward(net, pixels, {})
         finally:
@@ -403,7 +492,19 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         raise not_found("model", model, [spec.name for spec in self.models])
 
     def _network(self, model: str) -> Network:
-        return self._load(model, find_source(self._spec(model), self.base))
+        """The network, which is the one that its fingerprint was made from.
+
+        Raises:
+            StudyError: when it is another one than was met before, or than a result is made for.
+        """
+        card = self._card(model)
+        net = self._load(model, find_source(self._spec(model), self.base))
+        found = {"weights": net.weights, "behaviour": net.behaviour}
+        known = {name: card.fingerprint.get(name, "") for name in found}
+        other = [name for name in found if found[name] != known[name]]
+        if other or self._given.get(model, digest(card.fingerprint)) != digest(card.fingerprint):
+            raise _another_network(model, other)
+        return net
 
     def _channels_last(self, spec: TargetModel) -> bool:
         """Networks of well-kept libraries bear channels-last memory; others may call `view`."""
@@ -417,39 +518,72 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         def load() -> Network:
             net = source.build()
-            net.weights = _state_hash(net.module)
-            net.module.to(device, torch.float32).eval().requires_grad_(requires_grad=False)
+            net.weights = state_hash(net.module)
+            net.behaviour = behaviour_hash(net.module) if source.own else ""
+            net.module.to(device).eval().requires_grad_(requires_grad=False)
+            net = in_float32(net, _blank(net).to(device))
             if last:
                 net.module.to(memory_format=torch.channels_last)
             return net
 
-        key = (spec.source, spec.weights, self.base, source.content, str(device), last)
-        return load_once(("target", *key), load)
+        return load_once(self._key(spec, source), load)
+
+    def _key(self, spec: TargetModel, source: Source) -> Hashable:
+        """What a loaded network is known by in this process."""
+        own = source.own and digest(source.own.version(read_note(self.cards, source)))
+        key = (spec.source, spec.weights, spec.weights_key, self.base, source.content, own)
+        return "target", *key, str(self.compute.torch_device()), self._channels_last(spec)
 
     def _card(self, model: str) -> Card:
         """What is known of a network; it is loaded only when nobody has met it before."""
         spec = self._spec(model)
         source = find_source(spec, self.base)
-        kind, _, rest = spec.source.partition(":")
-        identity = {
-            "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
-            "files": source.content,
-            "code": [source.code, code_version(sys.modules[__name__], networks, published)],
-            "dtype": self.compute.mixed,
-            **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
-        }
-        name = digest(identity)
 
         def learn() -> Card:
-            file = Path(self.cards) / f"{name}.json" if self.cards else None
-            card = Card.read(file) if file else None
+            card = self._kept(self._name(spec, source))
             if card is None:
-                card = self._survey(self._load(model, source), identity, source)
-                if file and not self.reading:
-                    write_atomic(file, canonical(asdict(card)).encode())
-            return card
+                net = self._load(model, source)
+                if source.own is not None:
+                    self._note(spec, source, net)
+                card = self._survey(model, source)
+                if self.cards and not self.reading:
+                    file = Path(self.cards) / f"{self._name(spec, source)}.json"
+                    write_atomic(file, canonical(card.as_json()).encode())
+            return load_once(("card", self._name(spec, source)), lambda: card)
 
-        return load_once(("card", name), learn)
+        return load_once(("card", self._name(spec, source)), learn)
+
+    def _note(self, spec: TargetModel, source: Source, net: Network) -> None:
+        """Keep what a network's own code was seen to use, which is part of what it is known by."""
+        if spec.weights is None:
+            check_repeatable(net, source)
+        before = self._key(spec, source)
+        if not self.reading:
+            write_note(self.cards, source, net.seen)
+        rename_loaded(before, self._key(spec, source))
+
+    def _kept(self, name: str) -> Card | None:
+        return Card.read(Path(self.cards) / f"{name}.json") if self.cards else None
+
+    def _name(self, spec: TargetModel, source: Source) -> str:
+        """What a network's card is known by: the network, and what the study says of its layers."""
+        said = sorted((one.model_dump() for one in spec.layouts), key=canonical)
+        identity = self._identity(spec, source)
+        return digest([identity, said]) if said else digest(identity)
+
+    def _identity(self, spec: TargetModel, source: Source) -> dict[str, Json]:
+        """What a network is known by without loading it."""
+        kind, _, rest = spec.source.partition(":")
+        own = source.own and source.own.version(read_note(self.cards, source))
+        return {
+            "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
+            "files": source.content,
+            "code": [method_version(type(self), *_READING), *_survey_code()],
+            **self.compute.fingerprint(),
+            "dtype": self.compute.mixed,
+            **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
+            **({"own": own} if own else {}),
+        }
 
     def _check_neurons(self, model: str, wanted: Mapping[str, Sequence[int]]) -> None:
         for path, neurons in wanted.items():
@@ -458,9 +592,54 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
                 choices = [f"{path}/{n}" for n in range(count)]
                 raise not_found(f"neuron of {model!r}", f"{path}/{neuron}", choices)
 
+    def _layout(self, model: str, path: str) -> Layout:
+        layout = self.check(model, path).layout
+        assert layout is not None, "only layers with units are read"
+        return layout
+
+    def _compared(self, model: str, info: LayerInfo, read: "Read") -> "Read":
+        """A reader that first compares what comes out with what the survey saw."""
+        layout, raw = self._layout(model, info.path), info.raw or ()
+
+        def compared(output: "Tensor") -> Any:
+            where = f"layer {info.path!r} of {model!r}"
+            check_shape(where, tuple(output.shape), raw, layout.axes)
+            return read(output)
+
+        return compared
+
+    def _map_reader(self, model: str, path: str, neurons: Sequence[int]) -> "Read":
+        from dnd_assets.methods.pooling import spatial_maps, stabilise
+
+        info, layout = self.check(model, path), self._layout(model, path)
+
+        def read(output: "Tensor") -> Any:
+            maps = spatial_maps(layout.arranged(output), layout.prefix_tokens, layout.grid)
+            assert maps is not None, "only layers with maps are read"
+            return stabilise(maps[:, list(neurons)]).cpu().numpy()
+
+        return self._compared(model, info, read)
+
+    def _pixels(self, model: str) -> Callable[[Image], "Tensor"]:
+        """Makes a picture ready for the network, and refuses one of another size."""
+        net, expected = self._network(model), tuple(self._card(model).pixels)
+
+        def prepare(image: Image) -> "Tensor":
+            found = net.pixels(image)
+            if tuple(found.shape) != expected:
+                raise StudyError(
+                    f"the transform of {model!r} gives {tuple(found.shape)} for a picture of "
+                    f"{image.width} x {image.height} pixels, and {expected} for a square one; "
+                    "units are compared at one size. Resize to one size in it, such as "
+                    "v2.Resize((224, 224)), or cut out one with v2.CenterCrop(224)."
+                )
+            return found
+
+        return prepare
+
     def _run(
         self,
-        net: Network,
+        model: str,
         readers: Mapping[str, "Read"],
         images: Sequence[Image],
         batch_size: int,
@@ -469,12 +648,20 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """What `readers` make of the layers' outputs, for each picture."""
         import torch
 
+        net = self._network(model)
+
         def run(batch: Sequence["Tensor"]) -> list[dict[str, Any]]:
             outputs = self._forward(net, torch.stack(list(batch)), readers)
             return [{p: out[i] for p, out in outputs.items()} for i in range(len(batch))]
 
         return self.compute.in_batches(
-            images, run, batch_size, prepare=net.pixels, pad=True, exact=True, progress=progress
+            images,
+            run,
+            batch_size,
+            prepare=self._pixels(model),
+            pad=True,
+            exact=True,
+            progress=progress,
         )
 
     def _forward(
@@ -483,31 +670,69 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         import torch
 
         pixels = self.compute.place(pixels)
-        square = pixels.shape[-2] == pixels.shape[-1]
         with (
             torch.inference_mode(),
             self.compute.autocast(),
-            captured(net.module, readers, square) as outputs,
+            captured(net.module, readers) as outputs,
         ):
             net.call(net.module, pixels)
         return outputs
 
-    def _survey(self, net: Network, identity: Mapping[str, Json], source: Source) -> Card:
-        """Look at a loaded network: its weights as loaded, its transform, its layers."""
-        blank = _blank(net)
+    def _survey(self, model: str, source: Source) -> Card:
+        """Look at a network: its weights as loaded, its transform, its layers."""
+        from resources.layer_declared import layouts_of
+
+        spec, net = self._spec(model), self._load(model, source)
+        with _about(model):
+            surveyed = self._looked_at(net)
+            if surveyed.spoiled:
+                forget(self._key(spec, source))
+                net = self._load(model, source)
+            found = layouts_of(net.module, surveyed, spec.layouts)
         modules = {path: module for path, module in net.module.named_modules() if path}
-        shapes = self._forward(net, blank, dict.fromkeys(modules, lambda out: out))
-        layers = [_info(path, module, shapes.get(path), net) for path, module in modules.items()]
-        known = {name: value for name, value in identity.items() if name != "files"}
-        fingerprint = {
+        layers = [_info(p, module, found.get(p), surveyed) for p, module in modules.items()]
+        identity = self._identity(spec, source)
+        known = {name: identity[name] for name in identity if name not in ("files", "code")}
+        fingerprint: dict[str, Json] = {
             **known,
-            "code": source.code,
+            "reading": method_version(type(self), *_READING),
             "weights": net.weights,
+            **({"behaviour": net.behaviour} if source.own else {}),
             "transforms": _description(net.transform),
         }
         if getattr(net.module, "transform_input", False):
-            fingerprint["transform_input"] = True  # no parameter tells it
-        return Card(fingerprint, tuple(layers))
+            fingerprint |= {"transform_input": True}  # no parameter tells it
+        return Card(fingerprint, tuple(layers), surveyed.pixels, net.told)
+
+    def _looked_at(self, net: Network) -> "Survey":
+        import torch
+
+        from resources.survey import look
+
+        check_repeats(net.transform)
+        pictures = [net.pixels(survey_picture(seed)) for seed in (0, 2)]
+        if net.own_transform:
+            check_range(pictures[0], net.pixel_range)
+        pixels, other = (self.compute.place(one[None]) for one in pictures)
+        with torch.inference_mode(), self.compute.autocast():
+            return look(net.module, lambda given: net.call(net.module, given), pixels, other)
+
+
+@cache
+def _survey_code() -> tuple[str, ...]:
+    """Versions of the code that looks at networks; none of it is imported."""
+    specs = [find_spec(name) for name in _SURVEYED]
+    files = [Path(str(spec.origin)) for spec in specs if spec is not None]
+    return tuple(source_version(file.read_text(encoding="utf-8")) for file in files)
+
+
+@contextmanager
+def _about(model: str) -> Iterator[None]:
+    """Within the block errors of the study name the network."""
+    try:
+        yield
+    except StudyError as error:
+        raise StudyError(f"network {model!r}: {error}") from error
 
 
 def _unpinned(kind: str, rest: str) -> str:
@@ -519,24 +744,11 @@ def _blank(net: Network) -> "Tensor":
     """A grey picture as the network takes it, (1, 3, H, W)."""
     import PIL.Image
 
-    return net.transform(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
-
-
-def _map_reader(neurons: Sequence[int], net: Network) -> "Read":
-    from dnd_assets.methods.pooling import spatial_maps, stabilise
-
-    def read(output: "Tensor") -> Any:
-        maps = spatial_maps(output, _prefix(output, net))
-        assert maps is not None, "only layers with maps are read"
-        return stabilise(maps[:, list(neurons)]).cpu().numpy()
-
-    return read
+    return net.pixels(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
 
 
 @contextmanager
-def captured(
-    module: "nn.Module", readers: Mapping[str, "Read"], square: bool = True
-) -> Iterator[dict[str, Any]]:
+def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[dict[str, Any]]:
     """Within the block, what `readers` make of layers' outputs collects in the dictionary.
 
     A reader runs at once, before a later layer can change the tensor in place; of a layer that
@@ -545,7 +757,6 @@ def captured(
     Args:
         module: the network.
         readers: by path in `named_modules()`.
-        square: whether the input is square, which shows channels-last maps (B, H, W, C).
     """
     from dnd_assets.methods.pooling import tensor_of
 
@@ -558,7 +769,8 @@ def captured(
                 values = tensor_of(output)
             except StudyError:
                 return
-            found[path] = readers[path](_channels_first(values, square))
+            values = values.dequantize() if values.is_quantized else values
+            found[path] = readers[path](values)
 
         return read
 
@@ -570,77 +782,33 @@ def captured(
             handle.remove()
 
 
-def _channels_first(values: "Tensor", square: bool) -> "Tensor":
-    """Maps as (B, C, H, W); Swin and its kin give (B, H, W, C).
-
-    The maps of a square picture are square, so two equal sides first and another size last can
-    only mean channels last.
-    """
-    if square and values.ndim == 4 and values.shape[1] == values.shape[2] != values.shape[3]:
-        return values.permute(0, 3, 1, 2)
-    return values
-
-
-def _info(path: str, module: "nn.Module", output: "Tensor | None", net: Network) -> LayerInfo:
-    from dnd_assets.methods.pooling import spatial_maps
-
+def _info(path: str, module: "nn.Module", found: "Found | None", surveyed: "Survey") -> LayerInfo:
     kind = type(module).__name__
-    if output is None or not output.is_floating_point() or output.ndim not in (2, 3, 4):
-        return LayerInfo(path, kind, None, None)
-    shape = tuple(output.shape[1:])
-    if output.shape[0] != 1 or 0 in shape:
-        return LayerInfo(path, kind, None, shape)
-    maps = spatial_maps(output, _prefix(output, net))
-    has_map = maps is not None and maps.shape[2] * maps.shape[3] > 1
-    units = shape[-1] if len(shape) < 3 else shape[0]
-    return LayerInfo(path, kind, units, shape, has_map)
+    if found is None:
+        return LayerInfo(path, kind, None, None, reason="gives no tensor, or does not run")
+    raw = surveyed.seen[path].shape
+    layout = found.layout
+    if layout is None:
+        return LayerInfo(path, kind, None, raw[1:] or None, reason=found.reason, raw=raw)
+    shape = layout.arranged_shape(raw)
+    has_map = layout.places and (layout.kind == "tokens" or math.prod(shape[1:]) > 1)
+    reason = "" if has_map else found.reason
+    return LayerInfo(
+        path, kind, layout.units(raw), shape, has_map, found.known, reason, layout, raw
+    )
 
 
-def _pooling(how: str, output: "Tensor", net: Network) -> str:
-    """The pooling to use: where registers stand before the patches but no class token, the mean.
-
-    Raises:
-        StudyError: when the class token was asked for that is not there.
-    """
-    if output.ndim != 3 or net.class_token or how not in ("auto", "class_token"):
-        return how
-    if how == "class_token":
-        raise StudyError(
-            "pooling 'class_token' was asked for, but this network has registers and no class "
-            "token; valid here: auto, token_mean, token_max. Set `pooling` of that layer to one."
-        )
-    return "token_mean"
-
-
-def _prefix(output: "Tensor", net: Network) -> int:
-    """Tokens before the patches in this output; 0 where patches alone make the square.
-
-    The patch embedding of a transformer comes before its class token joins.
-    """
-    if output.ndim != 3 or _is_square(output.shape[1] - net.prefix_tokens):
-        return net.prefix_tokens
-    return 0 if _is_square(output.shape[1]) else net.prefix_tokens
-
-
-def _is_square(number: int) -> bool:
-    return number >= 0 and math.isqrt(number) ** 2 == number
-
-
-def _state_hash(module: "nn.Module") -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
-    import torch
-
-    hashed = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            hashed.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            hashed.update(
-                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-            )
-    return hashed.hexdigest()
+def _another_network(model: str, other: Sequence[str]) -> StudyError:
+    what = f" (its {' and its '.join(other)} differ)" if other else " (its files or code changed)"
+    return StudyError(
+        f"network {model!r} is not the one that its results are made for{what}, so nothing of it "
+        "is kept. Where you have just changed it, run again; where you have not, its factory gives "
+        "another network each time: seed it, or save its state_dict() and name it in `weights`."
+    )
 
 
 def _description(transform: Any) -> str:
     """A transform in words, without addresses in memory."""
     config = getattr(transform, "config", None)
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(config if config is not None else transform))
+    told = str(config if config is not None else transform)
+    return plain_name(re.sub(r" at 0x[0-9a-fA-F]+", "", told))

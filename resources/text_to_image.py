@@ -13,7 +13,7 @@ from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.errors import DndError, StudyError, nearest
-from dnd_assets.lineage.fingerprint import Json, code_version, digest
+from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods import painted
 from dnd_assets.methods.painted import Cause
 from resources.checkpoints import Checkpoint, quiet, resolve
@@ -238,8 +238,8 @@ class DiffusersTextToImage(TextToImage):
             "height": self.height,
             "prompt": self.prompt,
             **({} if self.few_step is None else {"few_step": self.few_step}),
-            "broken": code_version(painted),
-            "dtype": self.compute.dtype,
+            "code": self.code(),
+            **self.compute.fingerprint(),
             **({"compile": True} if self.compute.compile else {}),
             "diffusers": version("diffusers"),
             "transformers": version("transformers"),

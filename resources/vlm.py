@@ -5,7 +5,6 @@ what a batch holds beside a picture does not come between its prompt and its cap
 """
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, nearest
-from dnd_assets.lineage.fingerprint import Json, code_version, digest
+from dnd_assets.lineage.fingerprint import Json, digest
 from resources.captioner import PROMPT, Captioner, require_processor
 from resources.checkpoints import Checkpoint, file_hash, quiet, resolve
 from resources.compute import Compute, load_once
@@ -74,8 +73,8 @@ class VlmCaptioner(Captioner):
             "templates": _templates(found),
             "prompt": self._prompt(),
             "max_new_tokens": self.max_new_tokens,
-            "code": code_version(sys.modules[__name__]),
-            "dtype": self.compute.dtype,
+            "code": self.code(),
+            **self.compute.fingerprint(),
             "transformers": version("transformers"),
             "torch": version("torch"),
         }

@@ -4,14 +4,13 @@ It stands in for a diffusion pipeline where none has been trained well enough on
 concept says of a scene is drawn, what it leaves open is drawn at random from the seed.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL.Image import Image, fromarray
 
 from dnd_assets.known_answers import render, world
-from dnd_assets.lineage.fingerprint import Json, code_version
+from dnd_assets.lineage.fingerprint import Json
 from resources.compute import in_order
 from resources.model import ModelPart, built_in
 from resources.progress import Progress
@@ -34,7 +33,7 @@ class WorldPainter(TextToImage):
 
     def fingerprint(self) -> dict[str, Json]:
         """The code of the world and of its renderer."""
-        return {"kind": "world", "code": code_version(world, render, sys.modules[__name__])}
+        return {"kind": "world", "code": self.code()}
 
     def paint(
         self,

@@ -92,6 +92,17 @@ def label(
     return found
 
 
+def run(table: dict, folder: Path, units=()):
+    """As `dnd run`, in this process: through Dagster, whose instance lies in the state folder."""
+    import os
+    from unittest.mock import patch
+
+    from dnd_assets.run import run as run_study
+
+    with patch.dict(os.environ, {"DAGSTER_HOME": str(folder / "state" / "dagster")}):
+        return run_study(parse_study(table, folder), folder / "state", units, log=lambda _: None)
+
+
 def label_alone(study, home: Path, asset: str, units=(), run="run"):
     """Materialize one asset that rests on the probing set alone; bench, and announcements."""
     bench = build_bench(study, home)

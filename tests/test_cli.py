@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from dnd_assets import web_interface
 from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError, StudyError
 from resources.lineage_db import Lineage
@@ -274,13 +275,14 @@ def test_the_interface_serves_the_active_study(
     monkeypatch.chdir(folder)
     started = {}
 
-    def run(command, env, **_):
-        started.update(env)
-        return subprocess.CompletedProcess(command, 0)
+    def run(command, environment, folder):
+        started.update(environment)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(web_interface, "_until_it_ends", run)
     environment = {
         "DND_HOME": str(tmp_path), "DND_STUDY": inherited, "DAGSTER_HOME": str(tmp_path / "dagster")
     }  # fmt: skip
-    assert CliRunner().invoke(app, ["ui", *given], env=environment).exit_code == 0
+    told = CliRunner().invoke(app, ["ui", *given], env=environment)
+    assert told.exit_code == 1, "it ended, and nobody had asked for that"
     assert Path(started["DND_STUDY"]).name == served

@@ -1,6 +1,8 @@
 """Methods and metrics of a user's own: those of docs/extend.md, run as they stand there."""
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,10 +13,14 @@ from PIL import Image
 from dnd_assets.assets.label_metrics import on_images
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.errors import NotFoundError, StudyError
+from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
+from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.lineage.records import Outcome, Product
 from dnd_assets.metric_means import metric_means
 from dnd_assets.plan import plan
+from dnd_assets.stage import Work
 from dnd_assets.study import parse_study
+from dnd_assets.units import Unit
 from tests.blocks import blocks
 from tests.studies import changed, label, write_images
 
@@ -199,3 +205,141 @@ def test_two_studies_may_have_files_of_one_name_and_edited_files_count(tmp_path,
         found.append(on_images(study)["one"](np.zeros(2), np.zeros(2)))
     assert found == [1.0, 2.0, 3.0]
     assert str(tmp_path / "a") not in sys.path
+
+
+METHOD = """
+from helping import VALUE
+from dnd_assets.assets.own_methods import OwnMethod
+
+
+class Own(OwnMethod):
+    upstream = ("captions",)
+
+    def labels(self, inputs):
+        {before}
+        return [(str(VALUE), 1.0)]
+"""
+METRIC = "from helping import VALUE\n\n\ndef one(a, p):\n    {before}\n    return VALUE\n"
+CAPTIONER = "from helping import VALUE\n\n\ndef caption(p):\n    {before}\n    return str(VALUE)\n"
+
+
+def _bench(kind, colours, folder, before="pass"):
+    """A study with one piece of own code, and what of it decides the key."""
+    code = {"method": METHOD, "metric": METRIC, "captioner": CAPTIONER}[kind]
+    (folder / "mine.py").write_text(code.format(before=before))
+    section = {"folders": ["x"], "own_metrics": {"one": "mine:one"}}
+    more = {
+        "method": {"own_methods": {"own": "mine:Own"}},
+        "metric": {"evaluation": section},
+        "captioner": {"captioner": {"kind": "own", "source": "mine:caption"}},
+    }[kind]
+    return build_bench(parse_study(changed(colours, **more), folder), folder / "state")
+
+
+def _counts(kind, bench):
+    if kind == "captioner":
+        return bench.captioner.fingerprint()
+    stages = stages_of(bench.study)
+    if kind == "method":
+        return stages["own_labels"].own
+    return stages["labels_metrics"].parameters(bench)
+
+
+def _run_once(kind, bench):
+    """What the own code gives when it runs."""
+    if kind == "captioner":
+        return bench.captioner.caption([Image.new("RGB", (2, 2))], 1)[0]
+    if kind == "metric":
+        return str(on_images(bench.study)["one"](np.zeros(2), np.zeros(2)))
+    product = Product("key", "captions", {}, Outcome("ok", {}))
+    work = [Work(Unit("net", "colours", 0), {"captions": product})]
+    ((_, outcome),) = stages_of(bench.study)["own_labels"].compute(bench, work)
+    return outcome.payload["label"]
+
+
+KINDS = pytest.mark.parametrize("kind", ["method", "metric", "captioner"])
+CHANGES = {
+    "helper": lambda folder, n: (folder / "helping.py").write_text(f"VALUE = {n}.0\n"),
+    "helper of the helper": lambda folder, n: (
+        (folder / "helping.py").write_text("from deeper import VALUE\n"),
+        (folder / "deeper.py").write_text(f"VALUE = {n}.0\n"),
+    ),
+    "file": lambda folder, n: (
+        (folder / "helping.py").write_text(
+            "from pathlib import Path\n"
+            "VALUE = float((Path(__file__).parent / ('value' + '.txt')).read_text())\n"
+        ),
+        (folder / "value.txt").write_text(f"{n}.0"),
+    ),
+    "variable": lambda folder, n: (
+        (folder / "helping.py").write_text("import os\nVALUE = float(os.environ['DND_' + 'N'])\n"),
+        os.environ.__setitem__("DND_N", f"{n}.0"),
+    ),
+}  # fmt: skip
+
+
+@KINDS
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_own_code_imports_and_reads_counts(kind, change, colours, tmp_path, monkeypatch):
+    monkeypatch.setenv("DND_N", "0")
+    known, gave = [], []
+    for value in (1, 2, 1):
+        CHANGES[change](tmp_path, value)
+        bench = _bench(kind, colours, tmp_path)
+        known.append(canonical(dict(_counts(kind, bench))))
+        gave.append(_run_once(kind, bench))
+    assert known[0] == known[2] != known[1]
+    assert gave == ["1.0", "2.0", "1.0"], "what runs is what counts"
+    assert "helping" not in sys.modules
+    assert str(tmp_path) not in known[0]
+
+
+@KINDS
+def test_what_is_read_later_than_it_can_be_known_is_refused(kind, colours, tmp_path):
+    CHANGES["helper"](tmp_path, 1)
+    (tmp_path / "late.txt").write_text("x")
+    late = f"open('{tmp_path}/late' + '.txt').read()"
+    with pytest.raises(StudyError, match=r"used, while it ran, .*late\.txt.*FILES = "):
+        _run_once(kind, _bench(kind, colours, tmp_path, late))
+    listed = f"open('{tmp_path}/late.txt').read()"  # a text in the code names it
+    assert _run_once(kind, _bench(kind, colours, tmp_path, listed)) == "1.0"
+
+
+@KINDS
+def test_two_studies_with_helpers_of_one_name(kind, colours, tmp_path):
+    benches = []
+    for folder, value in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        CHANGES["helper"](tmp_path / folder, value)
+        benches.append(_bench(kind, colours, tmp_path / folder))
+    assert [_run_once(kind, bench) for bench in benches * 2] == ["1.0", "2.0"] * 2
+
+
+def test_code_that_changes_while_it_runs_leaves_nothing_behind(colours, labelled_copy, own_files):
+    """The method's own file is changed by the run itself."""
+    CHANGES["helper"](labelled_copy, 1)
+    text = f"open('{labelled_copy}/helping.py', 'w').write('VALUE = 2.0')"
+    code = METRIC.format(before=f"{text}")
+    (labelled_copy / "mine.py").write_text(code)
+    write_images(labelled_copy / "held-out", 12, seed=7)
+    section = {"folders": ["held-out"], "own_metrics": {"one": "mine:one"}}
+    table = changed(colours, evaluation=section)
+    with pytest.raises(UpstreamError, match="parameters of labels_metrics changed while"):
+        label(table, labelled_copy, run="measured", last="labels_metrics")
+    bench = build_bench(parse_study(table, labelled_copy), labelled_copy / "state")
+    rows = bench.lineage.query("SELECT 1 FROM products WHERE asset = 'labels_metrics'")
+    assert not list(rows)
+
+
+def test_a_folder_on_the_path_does_not_hide_this_project(tmp_path):
+    (tmp_path / "resources.py").write_text("raise RuntimeError('imported')\n")
+    code = "import dnd_assets, resources.own_places as found; print(found.PROJECT)"
+    path = f"{tmp_path}{os.pathsep}{DOC.parents[1]}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.returncode) == (str(DOC.parents[1]), 0), done.stderr

@@ -11,8 +11,9 @@ import numpy as np
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.errors import StudyError
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import PROBING_SET, Outcome
-from dnd_assets.methods import exemplars, pooling
+from dnd_assets.methods import exemplars
 from dnd_assets.remarks import NAMED, Remark, few_exemplars, set_aside
 from dnd_assets.sharing import activations as activations_of
 from dnd_assets.sharing import layer_provider, passes_to_make
@@ -37,12 +38,11 @@ class Activations(Stage):
     group = "step_1_probing"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "compute")
-    sources = (exemplars, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """K."""
-        return {"exemplars": bench.study.dissection.exemplars}
+        return parameters_of_dissection(self.name, bench.study)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""
@@ -130,6 +130,8 @@ def on_images(
     log, unless that is so of most images.
     """
     for model in dict.fromkeys(unit.model for unit in units):
+        if told := bench.targets.told(model):
+            bench.log(f"{model}: {told}")
         groups = by_layer(unit for unit in units if unit.model == model)
         needs = {layer: images for _, layer in groups}
         found = activations_of(bench, model, needs, f"{model}: {what}")

@@ -18,11 +18,10 @@ from dnd_assets.assets.metadata import unit_metadata
 from dnd_assets.assets.sources import sources_of
 from dnd_assets.atlas_address import page_address
 from dnd_assets.errors import UpstreamError
-from dnd_assets.lineage.records import UNPARTITIONED, is_labels
+from dnd_assets.lineage.records import RETRYABLE, UNPARTITIONED, is_labels
 from dnd_assets.stage import Announcement, Graph, Resolved, Stage, materialize
 from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workbench import Workbench
-from resources.compute import GPU_POOL
 
 ALWAYS = ("lineage", "store")
 """Resources that every stage needs."""
@@ -72,7 +71,6 @@ def unit_asset(
         can_subset=True,
         required_resource_keys=needed,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=GPU_POOL if "compute" in stage.uses else None,
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[object]:
         table = at_work(context, bench, needed)
@@ -84,6 +82,8 @@ def unit_asset(
         given = {str(one.asset_key.to_user_string()): one.tags[_VERSION] for one in seen}
         show = _Gallery(graph, stage, len(chosen))
         for announcement in materialize(graph, stage, chosen, context.run_id):
+            if announcement.record.status in RETRYABLE:
+                continue  # what stands in the interface stays; the check tells, and fails the run
             yield _event(stage, announcement, given, pointers, show.metadata(announcement))
         yield _step_output(context, stage.name)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import concepts
 from dnd_assets.sharing import call_cost, call_ledger
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
@@ -23,11 +23,10 @@ class CandidateConcepts(Stage):
     group = "step_2_candidates"
     kinds = frozenset({"openai"})
     uses = ("summariser",)
-    sources = (concepts,)
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """N_c and the seed of the caption orders."""
-        return bench.study.dissection.model_dump(include={"candidates", "seed"})
+        return parameters_of_dissection(self.name, bench.study)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The summariser with its model and prompts."""

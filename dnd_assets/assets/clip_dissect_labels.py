@@ -24,21 +24,15 @@ from dnd_assets.assets.concept_activations import clip_dissect_of, concepts_of, 
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.concept_set import prompts
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
     PROBING_SET,
     Outcome,
     artefact_row,
 )
-from dnd_assets.methods import (
-    clip_dissect,
-    concept_activations,
-    concept_pairs,
-    exemplars,
-    pooling,
-    similarity,
-)
+from dnd_assets.methods import clip_dissect
 from dnd_assets.methods.concept_activations import ConceptActivations
 from dnd_assets.methods.concept_pairs import Label
 from dnd_assets.methods.exemplars import is_lost
@@ -57,8 +51,6 @@ from dnd_assets.study import ClipDissect
 from dnd_assets.units import Unit
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
-
-_METHODS = (clip_dissect, similarity, concept_activations, concept_pairs, exemplars)
 
 
 @dataclass(frozen=True)
@@ -96,15 +88,13 @@ class ClipDissectLabels(Stage):
     group = "baselines"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "clip", "compute")
-    sources = (*_METHODS, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Similarity function and its options, cutoff and number of labels."""
         setting = clip_dissect_of(bench)
-        names = {"similarity", "top", "cutoff", "pairs", "top_images"}
-        names |= {"prompt"} if setting.pairs else set()
-        return setting.model_dump(include=names)
+        more = ("prompt",) if setting.pairs else ()
+        return setting.chosen("similarity", "top", "cutoff", "pairs", "top_images", *more)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""
@@ -251,7 +241,7 @@ def _prior(case: _Case, unit: Unit, compared: _Compared) -> Tensor | None:
         "clip": bench.lineage.provider(bench.clip.fingerprint()),
         "similarity": setting.similarity,
         "options": _options(setting),
-        "code": code_version(*_METHODS),
+        "code": code_version(clip_dissect.layer_prior),
     }
     provider, item = bench.lineage.provider(made_by), canonical(case.versions)
     known = at_hand(bench, "concept_prior", provider, [item])

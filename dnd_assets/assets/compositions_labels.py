@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from dnd_assets.assets import map_labels, map_passes, masked_images
 from dnd_assets.assets.map_labels import MapLabels, pixel_outcome, silent_maps
 from dnd_assets.assets.map_passes import Kept, Passes, passes_of
 from dnd_assets.assets.masked_images import MaskedImages, Survey
 from dnd_assets.assets.masked_images import masked_images as images_of
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods import compositions, network_dissection, pooling, regions, view
 from dnd_assets.methods.compositions import Explanation, Formula, Packed, search
 from dnd_assets.methods.regions import RegionOverlap
 from dnd_assets.stage import Results, Work
@@ -32,15 +30,10 @@ class CompositionsLabels(MapLabels):
     """
 
     name = "compositions_labels"
-    sources = (
-        compositions, network_dissection, pooling, regions, view, map_labels, map_passes,
-        masked_images,
-    )  # fmt: skip
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Share of positions above the threshold, cutoff, beam, length and number of labels."""
-        names = {"share", "cutoff", "beam", "length", "top"}
-        return segmentation_of(bench.study).model_dump(include=names)
+        return segmentation_of(bench.study).chosen("share", "cutoff", "beam", "length", "top")
 
     def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
         """Once for the units' regions."""

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dnd_assets import concept_set
 from dnd_assets.concept_set import ConceptSet, prompts
 from dnd_assets.concepts import study_concepts
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
     Outcome,
@@ -126,7 +126,7 @@ def _product(bench: Workbench) -> tuple[Product, ConceptSet]:
     parameters, weights = _settings(bench)
     chosen = clip_dissect_of(bench)
     found = study_concepts(bench.study, chosen)
-    code = code_version(concept_set)
+    code = code_version(study_concepts, prompts)
     image = preimage(CONCEPT_ACTIVATIONS, code, parameters, weights, {"concepts": found.hash})
     payload = {
         "concepts": _put(bench, found.concepts),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dnd_assets import mask_sets, masks, probing_set
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact_row
 from dnd_assets.mask_sets import Scan, layout_of, mask_files, read_masks, scan_masks
-from dnd_assets.methods import images
-from dnd_assets.probing_set import image_rows
+from dnd_assets.probing_set import image_rows, inspect
 from dnd_assets.stage import Settings, Whole, record_run, record_whole
 from dnd_assets.workbench import Workbench
 
@@ -81,12 +80,13 @@ def _scan(bench: Workbench) -> Scan:
     found = read_masks(bench.study, bench.home)
     progress = bench.progress("masks", len(mask_files(found)))
     limit = bench.study.probing_set.max_pixels
-    return scan_masks(found, limit, bench.home / "masks" / "scanned.json", progress.advance)
+    cache, code = bench.home / "masks" / "scanned.json", code_version(inspect)
+    return scan_masks(found, limit, cache, progress.advance, code)
 
 
 def _product(bench: Workbench, found: Scan) -> Product:
     """The product of a scan; its manifest lies in the store."""
-    code = code_version(masks, mask_sets, probing_set, images)
+    code = code_version(read_masks, scan_masks)
     image = preimage(CONCEPT_MASKS, code, _parameters(bench), {}, {"masks": digest(found.masks)})
     payload = {
         "manifest": bench.store.put(canonical(list(found.images)).encode(), "json"),

@@ -8,9 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.deciding import parameters_of_dissection
+from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import crops, exemplars, images, pooling
+from dnd_assets.methods import crops, exemplars
 from dnd_assets.sharing import activations, at_hand, layer_provider, shared_row
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit, by_layer
@@ -35,15 +37,13 @@ class Crops(Stage):
     group = "step_1_probing"
     kinds = frozenset({"pytorch", "scikitlearn"})
     uses = ("targets", "compute")
-    sources = (crops, exemplars, images, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """The settings of attention cropping."""
-        names = ["exemplars", "crop"]
-        if bench.study.dissection.crop:
-            names += ["crops_per_image", "crop_overlap", "whole_image", "crop_size"]
-        return bench.study.dissection.model_dump(include=set(names))
+        if not bench.study.dissection.crop:
+            return bench.study.dissection.chosen("exemplars", "crop")
+        return parameters_of_dissection(self.name, bench.study)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""
@@ -117,12 +117,12 @@ def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
 
 def provider(bench: Workbench, unit: Unit) -> str:
     """Hash of what decides the crops of an exemplar: layer, settings of cropping, code."""
-    names = {"crops_per_image", "crop_overlap", "whole_image", "crop_size"}
+    names = ("crops_per_image", "crop_overlap", "whole_image", "crop_size")
     return bench.lineage.provider(
         {
             "layer": layer_provider(bench, unit),
-            "settings": bench.study.dissection.model_dump(include=names),
-            "code": code_version(crops, images),
+            "settings": bench.study.dissection.chosen(*names),
+            "code": code_version(_cut_batch),
         }
     )
 

@@ -8,13 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from dnd_assets import probing_set as scanning
 from dnd_assets.errors import StudyError
 from dnd_assets.image_folders import shown_name
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import Outcome, Product, artefact_row
-from dnd_assets.methods import images
-from dnd_assets.probing_set import Manifest, image_files, image_rows, scan_listing
+from dnd_assets.probing_set import Manifest, image_files, image_rows, inspect, scan_listing
 from dnd_assets.stage import record_run, record_whole
 from dnd_assets.workbench import Workbench
 
@@ -60,8 +59,8 @@ class ImageSet:
         found = image_files(bench.study, bench.home, self.section)
         progress = bench.progress(self.what, len(found.files))
         limit = bench.study.probing_set.max_pixels
-        cache = bench.home / "probing" / self.cache
-        manifest = scan_listing(found, limit, cache, progress.advance)
+        cache, code = bench.home / "probing" / self.cache, code_version(inspect)
+        manifest = scan_listing(found, limit, cache, progress.advance, code)
         if not manifest.images:
             first = manifest.quarantined[0]
             skipped = f" Besides, {found.told()}." if found.skipped else ""
@@ -82,12 +81,14 @@ class Found:
     Attributes:
         source: where the images come from.
         manifest: what the scan found.
+        code: version of the code that found it.
         left_out: hashes of sound images that do not count.
         notes: what else to note of the set.
     """
 
     source: ImageSet
     manifest: Manifest
+    code: str
     left_out: Collection[str] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -95,9 +96,8 @@ class Found:
         """The product; its list of images lies in the store."""
         left_out = set(self.left_out)
         found = [name for name in self.manifest.images if name not in left_out]
-        code = code_version(scanning, images)
         parameters = self.source.parameters(bench)
-        image = preimage(self.source.asset, code, parameters, {}, {"images": digest(found)})
+        image = preimage(self.source.asset, self.code, parameters, {}, {"images": digest(found)})
         file = bench.store.put(canonical(found).encode(), "json")
         set_aside = [
             {"path": one.path, "hash": one.hash, "reason": one.quarantined}

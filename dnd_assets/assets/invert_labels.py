@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from dnd_assets.assets import compositions_labels, masked_images
 from dnd_assets.assets.activations import on_images, passes_over, silent_or_none
 from dnd_assets.assets.compositions_labels import labels_of
 from dnd_assets.assets.concept_masks import ConceptMasks
@@ -17,7 +16,6 @@ from dnd_assets.assets.map_passes import SHOWN, by_model
 from dnd_assets.assets.masked_images import masked_images as masked_images_of
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
 from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods import compositions, exemplars, invert, pooling, regions, view
 from dnd_assets.methods.compositions import Packed, search
 from dnd_assets.methods.invert import AreaUnderCurve
 from dnd_assets.remarks import set_aside
@@ -44,9 +42,6 @@ class InvertLabels(Stage):
     group = "baselines"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "compute")
-    sources = (
-        compositions, exemplars, invert, pooling, regions, view, compositions_labels, masked_images
-    )  # fmt: skip
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
@@ -107,7 +102,7 @@ def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tu
 def _outcome(bench: Workbench, hashes: Sequence[str], values: Matrix, packed: Packed) -> Outcome:
     """A unit's outcome; `values` is its activations, float32 (images,), finite, not all equal."""
     setting = segmentation_of(bench.study)
-    shares = setting.invert.model_dump(include={"min_share", "max_share"})
+    shares = setting.invert.chosen("min_share", "max_share")
     objective = AreaUnderCurve(values, packed, **shares)
     found = search(objective, beam=_beam(setting), length=setting.invert.length)
     if not found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +18,8 @@ from dnd_assets.assets.truths import truths_of
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
 from dnd_assets.methods import (
-    bertscore,
     detection,
     label_metrics,
-    painted,
-    pooling,
     presence,
     seeds,
     synthetic,
@@ -48,7 +45,7 @@ from dnd_assets.study import Study
 from dnd_assets.units import Unit, by_layer
 from dnd_assets.vectors import Matrix
 from dnd_assets.workbench import Workbench
-from resources.own_code import own, own_code
+from resources.own_code import OwnFunction, own_function
 from resources.text_to_image import PaintRequest
 
 METRICS = (
@@ -79,21 +76,22 @@ def on_images(study: Study) -> dict[str, detection.Metric]:
         if name in METRICS:
             raise StudyError(f"evaluation.own_metrics.{name}: {name} is there already; rename it.")
     mine = {
-        name: _of_their_own(name, own(source, study.folder, "metric"))
+        name: _of_their_own(name, own_function(source, study.folder, "metric"))
         for name, source in chosen.items()
     }
     return {**ON_IMAGES, **mine}
 
 
-def _of_their_own(name: str, metric: Callable[..., Any]) -> detection.Metric:
+def _of_their_own(name: str, metric: OwnFunction) -> detection.Metric:
     def value(activations: detection.Floats, present: detection.Floats) -> float:
-        try:
-            return float(metric(activations, present))
-        except Exception as error:  # whatever a user's code raises
-            raise StudyError(
-                f"evaluation.own_metrics.{name} raised {type(error).__name__}: {error}. It has to "
-                "return a number, or NaN where there is none."
-            ) from error
+        with metric.running():
+            try:
+                return float(metric.function(activations, present))
+            except Exception as error:  # whatever a user's code raises
+                raise StudyError(
+                    f"evaluation.own_metrics.{name} raised {type(error).__name__}: {error}. It has "
+                    "to return a number, or NaN where there is none."
+                ) from error
 
     return value
 
@@ -165,7 +163,6 @@ class LabelMetrics(Stage):
     wholes = (HeldOutImages(),)
     group = "evaluation"
     kinds = frozenset({"pytorch"})
-    sources = (bertscore, detection, label_metrics, painted, pooling, presence, seeds, synthetic)
     by_neuron = True
 
     def __init__(self, labels: str, *, sentences: bool = False) -> None:
@@ -179,9 +176,9 @@ class LabelMetrics(Stage):
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Q' and the seed of the fresh pictures."""
         chosen = evaluation_of(bench)
-        found = chosen.model_dump(include={"images_per_label", "seed"})
+        found = chosen.chosen("images_per_label", "seed")
         codes = {
-            name: [source, own_code(source.partition(":")[0], source, bench.study.folder)]
+            name: [source, own_function(source, bench.study.folder, "metric").version()]
             for name, source in sorted(chosen.own_metrics.items())
         }
         return found | ({"own_metrics": codes} if codes else {})

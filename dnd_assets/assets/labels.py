@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.study import Dissection
@@ -33,7 +34,7 @@ class Labels(Stage):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """How many labels, and how they are selected."""
-        return bench.study.dissection.model_dump(include={"labels", "select"})
+        return parameters_of_dissection(self.name, bench.study)
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, its `score`, and `labels` [{label, score}], best first."""

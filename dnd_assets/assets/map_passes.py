@@ -9,7 +9,6 @@ that dies goes on from there; what it leads to is stored by content for all unit
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,16 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnd_assets import masks
 from dnd_assets.assets.masked_images import MaskedImages
 from dnd_assets.errors import StudyError
 from dnd_assets.files import sha256, write_atomic
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest
+from dnd_assets.lineage.code import code_version, method_version
+from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import CONCEPT_MASKS, Product, artefact_row
 from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods import network_dissection, pooling
-from dnd_assets.methods import regions as of_regions
-from dnd_assets.methods import view as of_view
 from dnd_assets.methods.compositions import Booleans
 from dnd_assets.methods.network_dissection import Overlaps, TopShare, thresholded
 from dnd_assets.methods.regions import Pattern, regions_of
@@ -356,12 +352,12 @@ def _usable(thresholds: Arrays) -> NDArray[np.float32]:
 
 
 def map_provider(bench: Workbench, model: str, layer: str) -> str:
-    """Hash of what decides the maps of a layer: network and layer; how it is pooled does not."""
+    """Hash of what decides the maps of a layer: network, layer, layout; its pooling does not."""
     return bench.lineage.provider(
         {
             "target": bench.targets.fingerprint(model),
             "layer": layer,
-            "code": code_version(pooling),
+            "layout": bench.targets.layout(model, layer),
         }
     )
 
@@ -488,7 +484,7 @@ class Passes:
     def _first(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of thresholds, by layer."""
         share = segmentation_of(self.bench.study).share
-        code = code_version(network_dissection, sys.modules[__name__])
+        code = code_version(Pass, _Thresholds)
         return {
             path: self.bench.lineage.provider(
                 {"maps": map_provider(self.bench, model, path), "share": share, "code": code}
@@ -498,7 +494,10 @@ class Passes:
 
     def _second(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of overlaps and of counts of regions, by layer."""
-        code = code_version(of_regions, of_view, masks)
+        code = [
+            code_version(Pass, _Dissection, _Composition, regions_of),
+            method_version(MaskedImages, "masks", "views"),
+        ]
         return {
             path: self.bench.lineage.provider({"thresholds": first, "code": code})
             for path, first in self._first(model, layers).items()

@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets import masks
 from dnd_assets.errors import StoreError
 from dnd_assets.files import sha256
-from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import CONCEPT_MASKS, artefact_row
 from dnd_assets.mask_sets import display_names, from_manifest
 from dnd_assets.masks import MaskSet
-from dnd_assets.methods import regions as of_regions
-from dnd_assets.methods import view as of_view
 from dnd_assets.methods.compositions import Booleans
 from dnd_assets.methods.regions import Pattern, Regions, joined, regions_of
 from dnd_assets.methods.view import View, view
@@ -100,7 +98,7 @@ class MaskedImages:
         """Regions and presence of all concepts, counted once and stored by content."""
         bench = self.bench
         seen = [[*size, *vars(box).values()] for size, box in views.items()]
-        code = code_version(of_regions, of_view, masks)
+        code = method_version(MaskedImages, "_counted", "views")
         provider = bench.lineage.provider({"views": seen, "code": code})
         starts = range(0, len(self.hashes), _BLOCK)
         items = {start: canonical([self.version, start, _BLOCK]) for start in starts}

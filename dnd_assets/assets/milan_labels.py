@@ -28,9 +28,10 @@ from dnd_assets.caption_scores import (
     priors_to_make,
 )
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import canonical, code_version
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import PROBING_SET, Outcome
-from dnd_assets.methods import crops, exemplars, milan, pooling
+from dnd_assets.methods import crops, exemplars, milan
 from dnd_assets.sharing import at_hand, layer_provider, shared_row
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.study import Milan, needed
@@ -72,12 +73,11 @@ class MilanLabels(Stage):
     group = "baselines"
     kinds = frozenset({"huggingface"})
     uses = ("targets", "captioner", "compute")
-    sources = (milan, exemplars, pooling, crops)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """The section's settings; the language model is known by its content."""
-        found = milan_of(bench).model_dump(exclude={"language_model"})
+        found = milan_of(bench).all_but("language_model")
         return found | ({"mask_size": bench.study.dissection.crop_size} if found["masked"] else {})
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
@@ -253,7 +253,7 @@ def _provider(bench: Workbench, unit: Unit) -> str:
     made_by = {
         "layer": layer_provider(bench, unit),
         "size": bench.study.dissection.crop_size,
-        "code": code_version(crops, masked_image),
+        "code": code_version(_masked_batch),
     }
     return bench.lineage.provider(made_by)
 

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.assets import map_labels, map_passes, masked_images
 from dnd_assets.assets.map_labels import MapLabels, pixel_outcome, silent_maps
 from dnd_assets.assets.map_passes import Kept, Passes, passes_of
 from dnd_assets.assets.masked_images import MaskedImages
 from dnd_assets.assets.masked_images import masked_images as images_of
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods import network_dissection, pooling, view
 from dnd_assets.stage import Results, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -30,11 +28,10 @@ class NetworkDissectionLabels(MapLabels):
     """
 
     name = "network_dissection_labels"
-    sources = (network_dissection, pooling, view, map_labels, map_passes, masked_images)
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Share of positions above the threshold, cutoff and number of labels."""
-        return segmentation_of(bench.study).model_dump(include={"share", "cutoff", "top"})
+        return segmentation_of(bench.study).chosen("share", "cutoff", "top")
 
     def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
         """Once for the overlaps of whole layers."""

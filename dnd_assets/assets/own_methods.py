@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -26,9 +25,6 @@ class OwnMethod(Stage):
 
     group = "baselines"
     kinds: ClassVar[frozenset[str]] = frozenset({"python"})
-
-    def __init__(self) -> None:
-        self.sources = (sys.modules[__name__],)
 
     @abstractmethod
     def labels(self, inputs: Mapping[str, Mapping[str, Any]]) -> Sequence[tuple[str, float]]:

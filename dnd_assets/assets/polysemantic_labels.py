@@ -26,16 +26,10 @@ from dnd_assets.assets.synthetic_images import (
     painted_concepts,
     rejection,
 )
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
 from dnd_assets.methods import (
-    activation_ranges,
-    concepts,
-    painted,
     polysemantic,
-    pooling,
-    same_concept,
-    scoring,
-    seeds,
 )
 from dnd_assets.methods.activation_ranges import sample_reach
 from dnd_assets.methods.polysemantic import concepts_of_unit
@@ -135,19 +129,11 @@ class PolysemanticLabels(Stage):
     group = "polysemantic"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "captioner", "summariser", "text_to_image", "clip", "compute")
-    sources = (
-        activation_ranges, polysemantic, same_concept, concepts, scoring, pooling, seeds,
-        sample_reach, best_labels, scored, rejection, painted,
-    )  # fmt: skip
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """The section's settings, and those of the steps of Describe-and-Dissect."""
-        names = {
-            "candidates", "images_per_concept", "seed", "beta", "top_images", "scoring", "select",
-            "labels",
-        }  # fmt: skip
-        steps = bench.study.dissection.model_dump(include=names)
+        steps = parameters_of_dissection(self.name, bench.study)
         return {**polysemantic_of(bench).model_dump(), "dissection": steps}
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:

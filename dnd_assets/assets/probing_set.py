@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dnd_assets.assets.image_sets import Found, ImageSet
+from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.records import PROBING_SET, Product
-from dnd_assets.probing_set import PROBING, Manifest
+from dnd_assets.probing_set import PROBING, Manifest, image_paths, inspect
 from dnd_assets.stage import Settings, Whole
 from dnd_assets.workbench import Workbench
 
@@ -49,7 +50,7 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
         StudyError: when a folder is missing, or no image in it can be read.
     """
     manifest = PROBING_IMAGES.scan(bench)
-    return Found(PROBING_IMAGES, manifest).materialize(bench, run), manifest
+    return Found(PROBING_IMAGES, manifest, _code()).materialize(bench, run), manifest
 
 
 def look(bench: Workbench) -> Product:
@@ -58,4 +59,8 @@ def look(bench: Workbench) -> Product:
     Raises:
         StudyError: as `materialize`.
     """
-    return Found(PROBING_IMAGES, PROBING_IMAGES.scan(bench)).look(bench)
+    return Found(PROBING_IMAGES, PROBING_IMAGES.scan(bench), _code()).look(bench)
+
+
+def _code() -> str:
+    return code_version(image_paths, inspect)

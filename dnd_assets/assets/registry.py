@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from dnd_assets.assets.activations import Activations
 from dnd_assets.assets.candidate_concepts import CandidateConcepts
@@ -22,9 +22,10 @@ from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX, is_labels
-from dnd_assets.stage import Stage, wholes_of
+from dnd_assets.stage import Results, Stage, Work, wholes_of
 from dnd_assets.study import Study
-from resources.own_code import own
+from dnd_assets.workbench import Workbench
+from resources.own_code import OwnFunction, own_function
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -103,18 +104,40 @@ def _own(study: Study) -> list[Stage]:
     taken |= {f"{name}{LABELS_SUFFIX}" for name in study.imported_labels}
     found = []
     for name, source in study.own_methods.items():
-        kind = own(source, study.folder, "method")
+        method = own_function(source, study.folder, "method")
+        kind = method.function
         if not (isinstance(kind, type) and issubclass(kind, Stage)):
             raise StudyError(
                 f"own_methods.{name}: {source} is no method of labels; write a class derived from "
                 "OwnMethod, as docs/extend.md shows."
             )
-        stage = kind()
+        with method.running():
+            stage = kind()
         stage.name = f"{name}{LABELS_SUFFIX}"
+        stage.own = method.version()
+        stage.compute = _watched(stage.compute, method)  # type: ignore[assignment, method-assign]
         if stage.name in taken:
             raise StudyError(f"own_methods.{name}: {stage.name} is there already; rename it.")
         found.append(stage)
     return found
+
+
+def _watched(
+    compute: Callable[[Workbench, Sequence[Work]], Results], method: OwnFunction
+) -> Callable[[Workbench, Sequence[Work]], Results]:
+    """`compute` of a user's own method, which must use nothing that its key does not cover."""
+
+    def watched(bench: Workbench, work: Sequence[Work]) -> Results:
+        with method.running(direct=False):
+            results = iter(compute(bench, work))
+        while True:
+            with method.running(direct=False):
+                one = next(results, None)
+            if one is None:
+                return
+            yield one
+
+    return watched
 
 
 def _metrics(study: Study, stages: Mapping[str, Stage]) -> dict[str, Stage]:

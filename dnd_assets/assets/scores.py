@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import pooling, scoring
+from dnd_assets.methods import scoring
 from dnd_assets.sharing import (
     activations,
     embeddings,
@@ -34,12 +35,11 @@ class Scores(Stage):
     group = "step_3_selection"
     kinds = frozenset({"pytorch"})
     uses = ("targets", "clip", "compute")
-    sources = (scoring, pooling)
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Beta, t and the chosen function."""
-        return bench.study.dissection.model_dump(include={"beta", "top_images", "scoring"})
+        return parameters_of_dissection(self.name, bench.study)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""

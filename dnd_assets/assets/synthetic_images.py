@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import painted, seeds
 from dnd_assets.sharing import first_failure, most_paintings, painting_cost, paintings
@@ -33,7 +34,6 @@ class SyntheticImages(Stage):
     group = "step_3_selection"
     kinds = frozenset({"huggingface"})
     uses = ("text_to_image", "compute")
-    sources = (seeds, painted)
 
     def __init__(self, proposed_by: str = "candidate_concepts") -> None:
         """With the asset whose `candidates` are painted."""
@@ -41,7 +41,7 @@ class SyntheticImages(Stage):
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Q and the base seed."""
-        return bench.study.dissection.model_dump(include={"images_per_concept", "seed"})
+        return parameters_of_dissection(self.name, bench.study)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The text-to-image pipeline with its prompt, scheduler and steps."""

@@ -5,20 +5,22 @@ from __future__ import annotations
 import gc as garbage
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dnd_assets import stopping
 from dnd_assets.cli.console import Console
 from dnd_assets.completion import study_names
 from dnd_assets.errors import DndError
 from dnd_assets.home import results_folder
+from dnd_assets.study import Study
 
 if TYPE_CHECKING:
-    from dnd_assets.study import Study
     from dnd_assets.workbench import Workbench
+    from resources.lineage_db import Lineage
 
 app = typer.Typer(
     help="Plain-language labels for the neurons of vision networks, after Describe-and-Dissect.",
@@ -41,8 +43,18 @@ StudyOption = Annotated[
 
 
 @contextmanager
-def reading(study: Study, log: Callable[[str], None] = lambda _: None) -> Iterator[Workbench]:
+def reading(
+    study: Study, assets: Sequence[str] | None = None, log: Callable[[str], None] = lambda _: None
+) -> Iterator[Workbench]:
     """A workbench that only reads, and that sees one state of the results in the whole block.
+
+    What stands under the present settings comes first; the rest is announced, see
+    `show_what_stands`.
+
+    Args:
+        study: the study as it is now.
+        assets: those that are shown; None for all.
+        log: where progress goes.
 
     Raises:
         NotFoundError: when there are no results; no folder is made.
@@ -51,6 +63,7 @@ def reading(study: Study, log: Callable[[str], None] = lambda _: None) -> Iterat
 
     bench = build_bench(study, results_folder(), log, reading=True)
     with bench.lineage.connect():
+        show_what_stands(bench.lineage, study, assets)
         yield bench
 
 
@@ -63,14 +76,49 @@ def asking(study: Study, log: Callable[[str], None] = lambda _: None) -> Workben
     from dnd_assets.bench import build_bench
 
     home = results_folder()
-    return build_bench(study, home, log, reading=not os.access(home, os.W_OK))
+    bench = build_bench(study, home, log, reading=not os.access(home, os.W_OK))
+    show_what_stands(bench.lineage, study)
+    return bench
+
+
+def show_what_stands(lineage: Lineage, study: Study, assets: Sequence[str] | None = None) -> None:
+    """Have a lineage give what the present settings lead to, and say what was made under others.
+
+    Args:
+        lineage: what is read from.
+        study: the study as it is now.
+        assets: those that are shown; None for all.
+    """
+    from dnd_assets.standing import stand_by
+
+    notice = stand_by(lineage, study).notice(assets)
+    if notice:
+        err.print(notice, style="yellow", markup=False)
 
 
 def main() -> None:
-    """Entry point: errors raised on purpose become a message and exit status 2."""
+    """Entry point: errors raised on purpose become a message and exit status 2 or 3.
+
+    Ctrl-C, SIGTERM and a closed terminal end any command with exit status 130.
+    """
+    stopping.install()
     garbage.set_threshold(50_000)  # imports leave none; looking for it costs a tenth
     try:
         app(standalone_mode=True)
     except DndError as error:
+        _end_if_stopped()
         err.print(f"dnd: {error}", style="red", markup=False)
-        sys.exit(2)
+        sys.exit(error.exit_status)
+    except SystemExit as error:
+        if error.code:
+            _end_if_stopped()
+        raise
+    except BaseException:
+        _end_if_stopped()
+        raise
+
+
+def _end_if_stopped() -> None:
+    """What ends in any wrong way after a signal ends because of it."""
+    if stopping.was_stopped():
+        stopping.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,11 @@ from dnd_assets.cli.app import StudyOption, app, err, out
 from dnd_assets.cli.work import run_study
 from dnd_assets.completion import INSTALL, Shell, model_names
 from dnd_assets.home import state_folder
+from dnd_assets.methods.layer_axes import Layout
 from dnd_assets.study import load_study
+
+_NAMED = 6
+"""Layers that are named of those without units."""
 
 
 @app.command()
@@ -81,23 +86,37 @@ def layers(
     model: Annotated[str, typer.Argument(help="A model of the study.", autocompletion=model_names)],
     study: StudyOption = None,
 ) -> None:
-    """The layers of a model that can be labelled, with their units."""
+    """The layers of a model that can be labelled, with their units, and why others cannot."""
     chosen = load_study(study)
-    from dnd_assets.selection import layers_with_units, target_networks
+    from dnd_assets.selection import target_networks, without_units
 
     name = chosen.model(model).name
     targets = target_networks(chosen, state_folder())
-    found, assumed = layers_with_units(targets, name), targets.assumptions(name)
+    found, assumed = targets.layers(name), targets.assumptions(name)
     table = Table(box=None, pad_edge=False)
-    for name in ("layer", "kind", "units", "output", "crops"):
-        table.add_column(name, justify="right" if name == "units" else "left")
-    for path, layer in found.items():
-        shape = " x ".join(str(size) for size in layer.shape or ())
-        crops = "yes" if layer.has_map else "no map"
-        table.add_row(path, layer.kind, f"{layer.units:,}", shape, crops)
+    for name in ("layer", "kind", "units", "output", "axes", "known from", "crops"):
+        table.add_column(name, justify="right" if name == "units" else "left", overflow="fold")
+    for layer in found:
+        if layer.units and layer.layout is not None:
+            shape = " x ".join(str(size) for size in layer.shape or ())
+            why = f": {layer.reason}" if layer.reason else ""
+            told = (_axes(layer.layout), layer.known, "yes" if layer.has_map else f"no map{why}")
+            table.add_row(layer.path, layer.kind, f"{layer.units:,}", shape, *told)
     out.print(table)
     for text in assumed:
-        out.print(f"assumed: {text}", style="yellow", markup=False, soft_wrap=True)
+        out.print(f"assumed: {text}", style="yellow", markup=False)
+    for reason, paths in without_units(found).items():
+        some = ", ".join(paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
+        count = "1 layer has" if len(paths) == 1 else f"{len(paths):,} layers have"
+        out.print(f"{count} no units: {reason}\n  {some}", markup=False, highlight=False)
+
+
+def _axes(layout: Layout) -> str:
+    """A layout in a cell: its letters, its grid, and the tokens before it."""
+    grid = f", {layout.grid[0]} x {layout.grid[1]}" if layout.grid else ""
+    first = "class token first" if layout.class_token else "first"
+    before = f", {layout.prefix_tokens} {first}" if layout.prefix_tokens else ""
+    return f"{layout.axes}{grid}{before}"
 
 
 @app.command()
@@ -111,7 +130,7 @@ def ui(
 
     home = state_folder()
     out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}")
-    raise typer.Exit(serve(home, port, study))
+    raise typer.Exit(serve(home, port, study, partial(err.print, markup=False)))
 
 
 @app.command()

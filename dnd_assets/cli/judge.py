@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, asking, err, out
+from dnd_assets.cli.app import StudyOption, app, asking, err, out, show_what_stands
 from dnd_assets.cli.work import check_names
 from dnd_assets.errors import NotFoundError
 from dnd_assets.home import results_folder, state_folder
@@ -87,6 +87,7 @@ def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool)
 
     bench = asking(study, partial(err.print, "  ", markup=False, sep=""))
     chosen = find_units(bench).select(units)
+    show_what_stands(bench.lineage, study)
     report = evaluate_study(bench, chosen)
     predicted = predict(bench, chosen) if classes else []
     if form == "table":
@@ -171,6 +172,7 @@ def compare(
         err.print(line, markup=False)
     if materialize:
         _run_ablations(chosen, names, units or [])
+    show_what_stands(asked.lineage, chosen)
     found = asked.answer(_text_space(encoder) if encoder else None)
     wrong = differences(found, check, tolerance) if check is not None else []
     if update is not None:
@@ -273,6 +275,7 @@ def human_study(
     ablations = stored_ablations(bench.lineage, chosen)
     asked = request(chosen, home, units or [], ablations, _named_files(labels or []))
     wanted = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    show_what_stands(bench.lineage, chosen)
     judged = named(asked.answer().methods, wanted)
     keys = [unit.key for unit in asked.units]
     found = rating_tasks(bench, judged, keys, images, sample, seed)

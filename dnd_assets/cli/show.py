@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, asking, err, out, reading
+from dnd_assets.cli.app import StudyOption, app, asking, err, out, reading, show_what_stands
 from dnd_assets.files import write_atomic
 from dnd_assets.home import results_folder
 from dnd_assets.study import Study, load_study
@@ -45,6 +45,7 @@ def labels(
 
     lineage = LineageReader(root=str(results_folder()))
     with lineage.connect():
+        show_what_stands(lineage, chosen, [asset])
         table = read(lineage, chosen.name, asset)
     if form == "table":
         _print_labels(table.to_dict("records"), chosen, study)
@@ -104,7 +105,7 @@ def trace(
     from dnd_assets.trace_view import tree, write_pictures
 
     (name,) = chosen_assets(chosen, [asset])
-    with reading(chosen) as bench:
+    with reading(chosen, [name]) as bench:
         key = find_units(bench)[unit].key
         found = follow(bench.lineage.query, chosen.name, key, name)
         if form == "text":
@@ -137,7 +138,7 @@ def explain(
     from dnd_assets.run import chosen_assets
 
     (name,) = chosen_assets(chosen, [asset])
-    with reading(chosen) as bench:
+    with reading(chosen, [name]) as bench:
         key = find_units(bench)[unit].key
         old, new = pair(bench.lineage.query, bench.study.name, name, key, against)
         found = changes(bench, name, key, old, new)
@@ -217,7 +218,9 @@ def export(
     from resources.lineage_reader import LineageReader
 
     chosen, home = load_study(study), results_folder()
-    source = Source(LineageReader(root=str(home)), chosen.name)
+    lineage = LineageReader(root=str(home))
+    show_what_stands(lineage, chosen)
+    source = Source(lineage, chosen.name)
     store = ArtefactStore(root=str(home / "store"), reading=True)
     known = Pictures(source.lineage, store, chosen.probing_set.max_pixels)
     wanted = form == "hf" if pictures is None else pictures
@@ -278,7 +281,7 @@ def report(
     if heat_maps:  # they are kept in the state folder
         made = write(asking(chosen, log))
     else:
-        with reading(chosen, log) as bench:
+        with reading(chosen, log=log) as bench:
             made = write(bench)
     for line in made.told:
         out.print(f"  {line}", markup=False)

@@ -110,7 +110,8 @@ def plan(
     from dnd_assets.assets.registry import stages_of
     from dnd_assets.bench import build_bench, find_units
     from dnd_assets.plan import plan as make
-    from dnd_assets.run import chosen_assets, look
+    from dnd_assets.preflight import look
+    from dnd_assets.run import chosen_assets
 
     bench = build_bench(chosen, state_folder())
     named = chosen_assets(bench.study, [name for name in assets.split(",") if name])

@@ -95,19 +95,28 @@ def pair(
     found = versions(query, study, asset, unit)
     if not found:
         raise NotFoundError(f"study {study!r} has no {asset} of {unit!r}. Run `dnd run {unit}`.")
-    newest = found[-1]
+    newest = _shown(query, study, asset, unit, found)
     if against is not None:
         matching = [one for one in found if one.run.startswith(against)]
         if not matching:
             raise not_found(f"run with {asset} of {unit}", against, [one.run for one in found])
         return matching[-1], newest
     others = [one for one in found if one.key != newest.key]
+    earlier = [one for one in others if one.recorded_at <= newest.recorded_at]
     if not others:
         raise NotFoundError(
             f"{asset} of {unit!r} has been made in one way only, so there is nothing to compare; "
             "`dnd trace` shows what it was made from."
         )
-    return others[-1], newest
+    return (earlier or others)[-1], newest
+
+
+def _shown(query: Query, study: str, asset: str, unit: str, found: Sequence[Version]) -> Version:
+    """The version that readers are shown: the newest, or the one of the present settings."""
+    sql = "SELECT run, key FROM latest WHERE study = ? AND asset = ? AND unit = ?"
+    rows = query(sql, [study, asset, "" if asset in UNPARTITIONED else unit])
+    shown = [(row["run"], row["key"]) for row in rows]
+    return next((one for one in reversed(found) if (one.run, one.key) in shown), found[-1])
 
 
 def explain(

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
 import json
 import textwrap
-from collections.abc import Callable, Mapping
-from functools import cache
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any
+
+from dnd_assets.lineage.code_names import without_docstrings
 
 Json = Any
 """A value made of dict, list, str, int, float, bool and None."""
@@ -43,33 +42,11 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-@cache
-def code_version(*sources: ModuleType | Callable[..., Any] | type) -> str:
-    """Twelve hexadecimal digits that change when what `sources` compute may change.
-
-    Hashes the syntax trees without docstrings, so that comments, formatting and documentation
-    change nothing.
-
-    Args:
-        sources: modules, classes or functions whose source decides the result.
-    """
-    trees = [_tree(inspect.getsource(source)) for source in sources]
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:12]
-
-
 def source_version(source: str) -> str:
-    """As `code_version`, of Python source text that need not be imported."""
-    return hashlib.sha256(_tree(source).encode()).hexdigest()[:12]
-
-
-def _tree(source: str) -> str:
+    """Twelve hexadecimal digits of Python source text by itself, docstrings and layout left out."""
     tree = ast.parse(textwrap.dedent(source))
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
+    without_docstrings(tree)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
 
 def preimage(

@@ -149,6 +149,11 @@ class Materialization:
         """The row of table `materializations`."""
         return dict(vars(self))
 
+    def failure_row(self) -> dict[str, Any]:
+        """The row of table `failures`, of one whose service gave nothing."""
+        names = ("run", "study", "asset", "unit", "key", "status", "reason", "recorded_at")
+        return {name: getattr(self, name) for name in names}
+
 
 def now() -> str:
     """The present moment as records write it: ISO 8601, UTC, microseconds."""

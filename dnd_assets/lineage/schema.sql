@@ -25,6 +25,12 @@ CREATE TABLE IF NOT EXISTS materializations (
 );
 COMMENT ON TABLE materializations IS 'Each product announced for a unit by a run; reused tells whether it was computed there.';
 
+CREATE TABLE IF NOT EXISTS failures (
+  run VARCHAR, study VARCHAR, asset VARCHAR, unit VARCHAR, key VARCHAR, status VARCHAR,
+  reason VARCHAR, recorded_at VARCHAR
+);
+COMMENT ON TABLE failures IS 'Units for which a run got nothing from a service, or had no budget left: asked for again by the next run. They are no materialization of a unit that has a product already, so that this one stays the newest.';
+
 CREATE TABLE IF NOT EXISTS artefacts (
   hash VARCHAR PRIMARY KEY, file VARCHAR, kind VARCHAR, bytes BIGINT, recorded_at VARCHAR
 );
@@ -77,8 +83,13 @@ COMMENT ON TABLE llm_calls IS 'Each request to a language model and its answer, 
 CREATE OR REPLACE VIEW latest AS
 SELECT m.*, p.payload, p.preimage
 FROM materializations m LEFT JOIN products p USING (key)
-QUALIFY row_number() OVER (PARTITION BY m.study, m.asset, m.unit ORDER BY m.recorded_at DESC, m.run DESC) = 1;
-COMMENT ON VIEW latest IS 'The newest materialization of each asset, study and unit, with its content.';
+QUALIFY row_number() OVER (
+  PARTITION BY m.study, m.asset, m.unit
+  ORDER BY concat_ws(chr(31), m.run, m.asset, m.model, m.layer)
+           IN (SELECT unnest(getvariable('preferred')::VARCHAR[])) DESC,
+           m.recorded_at DESC, m.run DESC
+) = 1;
+COMMENT ON VIEW latest IS 'The newest materialization of each asset, study and unit, with its content; those that the variable preferred names come before newer ones.';
 
 CREATE OR REPLACE VIEW inputs AS
 SELECT m.run, m.asset, m.unit, i.key AS input, i.value ->> '$' AS version

@@ -19,9 +19,8 @@ WHERE m.study = ? AND m.asset = ? AND m.unit = ? AND m.data_version = ?
 ORDER BY m.recorded_at DESC, m.run DESC LIMIT 1
 """
 _LATEST = """
-SELECT m.*, p.payload, p.preimage, p.notes FROM materializations m JOIN products p USING (key)
+SELECT m.*, p.notes FROM latest m JOIN products p USING (key)
 WHERE m.study = ? AND m.asset = ? AND m.unit = ?
-ORDER BY m.recorded_at DESC, m.run DESC LIMIT 1
 """
 _MODELS = """
 SELECT role, part, source, revision, bytes, licence, server FROM models

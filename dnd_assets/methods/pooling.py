@@ -26,18 +26,20 @@ _VALID: Final = {
 }
 
 
-def pool(output: Any, how: str, prefix_tokens: int = 1) -> Tensor:
+def pool(output: Any, how: str, prefix_tokens: int = 1, class_token: bool | None = None) -> Tensor:
     """One activation for each image and unit.
 
     `auto` is the mean over space for maps, the class token for tokens (their mean where there is
-    no prefix token), and the value itself for vectors, as in DnD. `token_mean` and `token_max` are
+    no class token), and the value itself for vectors, as in DnD. `token_mean` and `token_max` are
     taken over the patch tokens, without the prefix tokens.
 
     Args:
         output: what the layer gave: maps (B, C, H, W), tokens (B, T, D) or vectors (B, D); or a
             tuple, mapping or dataclass that holds such a tensor (see `tensor_of`).
         how: auto, mean, max, class_token, token_mean, token_max or identity.
-        prefix_tokens: tokens before the patches, the class token being the first of them.
+        prefix_tokens: tokens before the patches, a class token being the first of them.
+        class_token: whether the first of them is a class token, and no register; None where any
+            token before the patches is one.
 
     Returns:
         float32, (B, units), on the output's device.
@@ -50,25 +52,31 @@ def pool(output: Any, how: str, prefix_tokens: int = 1) -> Tensor:
     if how not in _VALID[kind]:
         raise _unfit(how, kind, values)
     if how in ("auto", "class_token") and kind == "tokens":
-        how = _token_pooling(how, values, prefix_tokens)
+        there = prefix_tokens > 0 and class_token is not False
+        how = _token_pooling(how, there, prefix_tokens)
     if how == "class_token":
         return values[:, 0]
     return _POOLINGS[kind, how](_patches(values, prefix_tokens) if kind == "tokens" else values)
 
 
-def spatial_maps(output: Any, prefix_tokens: int = 1) -> Tensor | None:
+def spatial_maps(
+    output: Any, prefix_tokens: int = 1, grid: tuple[int, int] | None = None
+) -> Tensor | None:
     """The layer's maps, from which attention crops are made.
 
     Args:
         output: as for `pool`.
-        prefix_tokens: tokens before the patches; those after them are read row by row as a square.
+        prefix_tokens: tokens before the patches.
+        grid: rows and columns that the tokens after them make, row by row; None where that is not
+            known.
 
     Returns:
         float32, (B, C, H, W); None for an output without spatial extent: vectors, and tokens
-        that make no square.
+        whose place is not known.
 
     Raises:
-        StudyError: when the output holds no tensor of 2 to 4 dimensions.
+        StudyError: when the output holds no tensor of 2 to 4 dimensions, or the tokens do not
+            make the grid.
     """
     values = tensor_of(output).float()
     kind = _kind(values)
@@ -76,11 +84,16 @@ def spatial_maps(output: Any, prefix_tokens: int = 1) -> Tensor | None:
         return values
     if kind == "vectors":
         return None
-    patches = values[:, prefix_tokens:]
-    side = math.isqrt(patches.shape[1])
-    if side == 0 or side * side != patches.shape[1]:
+    if grid is None:
         return None
-    return patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+    patches = values[:, prefix_tokens:]
+    if patches.shape[1] != math.prod(grid):
+        raise StudyError(
+            f"the layer gives {values.shape[1]} tokens, {prefix_tokens} of them before the "
+            f"patches, which make no grid of {grid[0]} x {grid[1]}. Correct `grid` and "
+            "`prefix_tokens` of that layer."
+        )
+    return patches.transpose(1, 2).reshape(len(patches), -1, *grid)
 
 
 def tensor_of(output: Any) -> Tensor:
@@ -146,12 +159,13 @@ def _patches(values: Tensor, prefix_tokens: int) -> Tensor:
     return values[:, prefix_tokens:]
 
 
-def _token_pooling(how: str, values: Tensor, prefix_tokens: int) -> str:
-    if prefix_tokens > 0:
+def _token_pooling(how: str, class_token: bool, prefix_tokens: int) -> str:
+    if class_token:
         return "class_token"
     if how == "class_token":
+        has = "has registers and no class token" if prefix_tokens else "has no class token"
         raise StudyError(
-            "pooling 'class_token' was asked for, but this network has no class token; valid "
+            f"pooling 'class_token' was asked for, but this network {has} there; valid "
             "here: auto, token_mean, token_max. Set `pooling` of that layer to one of them."
         )
     return "token_mean"

@@ -33,6 +33,7 @@ from dnd_assets.report.overview import (
 )
 from dnd_assets.report.pictures import pictures_of
 from dnd_assets.report.thumbnails import Thumbnails
+from dnd_assets.standing import stand_by
 from dnd_assets.unit_card import MAPS, Cards, Record, UnitCard
 from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workbench import Workbench
@@ -105,10 +106,12 @@ def build_report(
     """
     started = time.monotonic()
     folder = Folder.open(output)
+    notice = stand_by(bench.lineage, bench.study).notice()
     cards = Cards(bench.lineage, bench.store, bench.study.name)
     order = _ordered(bench, cards, units)
     changes = changes_since(bench, cards, against) if against else None
-    told = make_heat_maps(bench, cards, order) if heat_maps else []
+    told = [notice] if notice else []
+    told += make_heat_maps(bench, cards, order) if heat_maps else []
     thumbs = Thumbnails(bench.pictures, folder, {})
     work = _Work(bench, cards, folder, thumbs, pages.style())
     since = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.files import sha256
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.study import Study
 from dnd_assets.unit_card import Cards
 from dnd_assets.workbench import Workbench
@@ -106,7 +106,7 @@ def connections_key(bench: Workbench, space: LabelSpace) -> str:
         for one in bench.study.models
     ]
     vectors = [[text, sha256(vector.tobytes())] for text, vector in sorted(space.vectors.items())]
-    return digest([models, dict(space.labels), vectors, code_version(sys.modules[__name__])])
+    return digest([models, dict(space.labels), vectors, code_version(connections)])
 
 
 def _fingerprint(bench: Workbench, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.files import sha256
-from dnd_assets.lineage.fingerprint import code_version, digest
-from dnd_assets.methods import layout
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.methods.layout import plane
 from dnd_assets.report.entries import Entry
 from dnd_assets.sharing import TEXTS, text_id
@@ -174,7 +173,7 @@ def map_key(entries: Sequence[Entry], embedded: Embedded) -> str:
     """Hash of what decides the map."""
     of = [[one.unit, one.main.label, one.group, one.page, one.exemplars] for one in entries]
     vectors = [[text, sha256(vector.tobytes())] for text, vector in sorted(embedded.items())]
-    return digest([of, vectors, code_version(layout, sys.modules[__name__])])
+    return digest([of, vectors, code_version(unit_map)])
 
 
 def unit_map(entries: Sequence[Entry], embedded: Embedded) -> Map:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnd_assets.lineage import fingerprint
-from dnd_assets.lineage.fingerprint import canonical, code_version, digest, preimage
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -178,7 +179,10 @@ class TestLike:
 
 
 def test_another_process_finds_the_same_version():
-    script = "from dnd_assets.lineage import fingerprint as f; print(f.code_version(f, f.preimage))"
+    script = (
+        "from dnd_assets.lineage import code, fingerprint as f; "
+        "print(code.code_version(f, f.preimage))"
+    )
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )

@@ -121,7 +121,7 @@ def test_nan_reaches_the_pooled_value():
 
 
 def test_tokens_become_maps_row_by_row():
-    maps = spatial_maps(TOKENS)
+    maps = spatial_maps(TOKENS, grid=(2, 2))
 
     assert maps is not None
     assert maps.tolist() == [[[[1.0, 3.0], [5.0, 7.0]], [[2.0, 4.0], [0.0, 2.0]]]]
@@ -131,8 +131,26 @@ def test_tokens_become_maps_row_by_row():
 
 def test_no_maps_without_spatial_extent():
     assert spatial_maps(VECTORS) is None
-    assert spatial_maps(TOKENS, prefix_tokens=2) is None
-    assert spatial_maps(TOKENS, prefix_tokens=5) is None
+    assert spatial_maps(TOKENS) is None  # four tokens may be anything
+    for prefix in (2, 5):
+        with pytest.raises(StudyError, match="make no grid of 2 x 2"):
+            spatial_maps(TOKENS, prefix, (2, 2))
+
+
+def test_a_grid_need_not_be_square():
+    tokens = torch.arange(12.0).reshape(1, 6, 2)
+
+    wide, tall = (spatial_maps(tokens, 0, grid) for grid in ((2, 3), (3, 2)))
+
+    assert wide[0, 0].tolist() == [[0, 2, 4], [6, 8, 10]]
+    assert tall[0, 1].tolist() == [[1, 3], [5, 7], [9, 11]]
+
+
+def test_registers_are_no_class_token():
+    assert pool(TOKENS, "auto", 2, class_token=False).tolist() == [[5.0, 2.0]]
+    assert pool(TOKENS, "auto", 2, class_token=True).tolist() == [[9.0, -9.0]]
+    with pytest.raises(StudyError, match="has registers and no class token"):
+        pool(TOKENS, "class_token", 1, class_token=False)
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2))
@@ -140,7 +158,7 @@ def test_pooled_tokens_and_pooled_maps_agree(batch, side, prefix):
     generator = torch.Generator().manual_seed(batch * 100 + side * 10 + prefix)
     tokens = torch.randn(batch, prefix + side * side, 3, generator=generator)
 
-    maps = spatial_maps(tokens, prefix)
+    maps = spatial_maps(tokens, prefix, (side, side))
 
     assert maps.shape == (batch, 3, side, side)
     assert pool(maps, "max").equal(pool(tokens, "token_max", prefix))

@@ -385,15 +385,16 @@ def test_a_database_open_in_another_program_blocks_nobody(lineage, monkeypatch, 
     ]  # fmt: skip
 
 
-def hold(root, ready, stop):
-    with Lineage(root=root).exclusive(print):
+def hold(root, ready, stop, who=""):
+    with Lineage(root=root).exclusive(print, who):
         ready.set()
         stop.wait(60)
 
 
-def test_a_second_process_waits_for_the_first_and_says_so(lineage):
+@pytest.mark.parametrize("who", ["", "run 1f2e3d4c of colours: captions"])
+def test_a_second_process_waits_for_the_first_and_says_so(lineage, who):
     ready, stop = CONTEXT.Event(), CONTEXT.Event()
-    owner = started(hold, lineage.root, ready, stop)
+    owner = started(hold, lineage.root, ready, stop, who)
     assert ready.wait(60)
     lines = []
     threading.Timer(0.3, stop.set).start()
@@ -405,7 +406,8 @@ def test_a_second_process_waits_for_the_first_and_says_so(lineage):
 
     assert owner.exitcode == 0
     assert lines == [
-        f"waiting for process {owner.pid}, which is computing on {lineage.root}",
+        f"waiting for process {owner.pid}{f' ({who})' if who else ''}, which is computing on "
+        f"{lineage.root}",
     ]
 
 

@@ -170,14 +170,14 @@ def test_programs_are_refused_with_what_to_do(cpu, tmp_path):
             networks(cpu, "torchvision:resnet18", tmp_path, weights=file).layers("net")
 
 
-def test_an_exported_program_is_no_network(cpu, monkeypatch):
-    from tests.resources import networks as own
-
-    exported = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
-    monkeypatch.setattr(own, "small_net", lambda: exported)
+def test_an_exported_program_is_no_network(cpu, tmp_path):
+    (tmp_path / "exported.py").write_text(
+        "import torch\n\n\ndef small_net():\n"
+        "    return torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))\n"
+    )
 
     with pytest.raises(StudyError, match=r"gives ExportedProgram; its factory must return"):
-        networks(cpu, "module:tests.resources.networks:small_net").layers("net")
+        networks(cpu, "module:exported:small_net", tmp_path).layers("net")
 
 
 def hidden(folder, photos):
@@ -249,7 +249,8 @@ def test_registers_alone_are_no_class_token(cpu, photos, tmp_path):
     save_file(timm.create_model("test_vit2").state_dict(), tmp_path / "vit2.safetensors")
     target = networks(cpu, "timm:test_vit2", tmp_path, weights="vit2.safetensors")
     net = target._network("net")
-    assert (net.prefix_tokens, net.module.num_reg_tokens) == (1, 1)
+    layout = target.check("net", "blocks.0").layout
+    assert (layout.prefix_tokens, net.module.num_reg_tokens) == (1, 1)
     pixels = torch.stack([net.transform(photo.convert("RGB")) for photo in photos[:2]])
     with torch.inference_mode():
         tokens = net.module.blocks[0](net.module._pos_embed(net.module.patch_embed(pixels)))

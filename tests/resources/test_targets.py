@@ -10,6 +10,7 @@ from dagster import asset, materialize
 from safetensors.torch import save_file
 
 from dnd_assets.errors import NotFoundError, StudyError
+from dnd_assets.methods.layer_axes import Layout
 from resources.compute import Compute
 from resources.targets import LayerInfo, TargetNetworks
 from tests.resources import tiny
@@ -46,12 +47,18 @@ def no_caches(tmp_path, monkeypatch):
 
 
 def test_layers_are_the_named_modules_with_their_units(counter):
+    maps = {"units": 4, "shape": (4, 16, 16), "has_map": True, "layout": Layout("nchw")}
+    absent = "gives no tensor, or does not run"
+    head = {"layout": Layout("nc"), "raw": (1, 3), "known": "one number for each unit"}
+
     assert counter.layers("net") == [
-        LayerInfo("conv", "Conv2d", 4, (4, 16, 16), has_map=True),
-        LayerInfo("norm", "BatchNorm2d", 4, (4, 16, 16), has_map=True),
-        LayerInfo("act", "ReLU", 4, (4, 16, 16), has_map=True),
-        LayerInfo("unused", "Linear", None, None, has_map=False),
-        LayerInfo("head", "Linear", 3, (3,), has_map=False),
+        LayerInfo("conv", "Conv2d", **maps, known="type Conv2d, tested", raw=(1, 4, 16, 16)),
+        LayerInfo(
+            "norm", "BatchNorm2d", **maps, known="type BatchNorm2d, tested", raw=(1, 4, 16, 16)
+        ),
+        LayerInfo("act", "ReLU", **maps, known="neighbours, tested", raw=(1, 4, 16, 16)),
+        LayerInfo("unused", "Linear", None, None, has_map=False, reason=absent),
+        LayerInfo("head", "Linear", 3, (3,), has_map=False, **head),
     ]
     assert counter.units("net", "head") == 3
 
