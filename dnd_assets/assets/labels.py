@@ -53,7 +53,10 @@ class Labels(Stage):
 def best_labels(
     setting: Dissection, found: Sequence[Mapping[str, Any]], candidates: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Labels with their scores in the order that the study selects by.
+    """Labels with their scores, as concepts by scores or by the summariser's order.
+
+    Groups of exemplars take it, too. Of these `detection` is no choice: it judges a concept by all
+    activations of a unit, of which a group is a part, so there it stands for scores.
 
     Args:
         setting: the study's section.
@@ -92,6 +95,7 @@ def detected_label(
     return {
         "label": label,
         "score": detected["confidence"],
+        "confidence": detected["confidence"],
         "labels": [
             {
                 "label": label,
