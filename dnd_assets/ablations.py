@@ -1,6 +1,6 @@
 """Ablations: variants of a study that differ from it in one setting.
 
-Those of scoring functions select by scores besides, since labels by detection do not depend on them.
+Those of scoring functions select by scores besides: labels by detection do not depend on them.
 """
 
 from __future__ import annotations
