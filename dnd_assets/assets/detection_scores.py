@@ -171,7 +171,9 @@ def _outcome(
 def _payload(found: DetectionLabel, painted: int) -> dict[str, Any]:
     """The label, the concepts that come next, and which of them are painted."""
     best = found.best
-    listed = [best, *(one for one in found.order if one.candidate != best.candidate)][:KEPT]
+    others = (one for one in found.order if one.candidate != best.candidate)
+    # What all images show, or none, has no threshold: it tells nothing.
+    listed = [best, *(one for one in others if isfinite(one.threshold))][:KEPT]
     every = [best.candidate, *found.without, *(one.candidate for one in listed)]
     return {
         "label": best.candidate.text,
