@@ -150,7 +150,7 @@ def parameters_of_dissection(asset: str, study: Study, *more: str) -> dict[str, 
 
 def upstream_of(study: Study) -> Mapping[str, tuple[str, ...]]:
     """What products of a study are made from, by name."""
-    return UPSTREAM | _BY_DETECTION if study.dissection.select == "detection" else UPSTREAM
+    return {**UPSTREAM, **_BY_DETECTION} if study.dissection.select == "detection" else UPSTREAM
 
 
 def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict[str, Any]:
