@@ -79,7 +79,8 @@ def test_a_label_names_what_the_unit_detects_and_says_how_sure_it_is(found):
         assert payload["score"] == payload["confidence"] > 0.9
         best = _payload(found, "detection_scores", unit)["concepts"][0]
         assert best["mcc"] == pytest.approx(1.0), "the caption tells every image rightly"
-        assert payload["evidence"]["held_out"] == pytest.approx(1.0)
+        # A threshold between images of one half may miss an image of the other half.
+        assert payload["evidence"]["held_out"] > 0.9
         assert payload["evidence"]["label_set"][0][0] == name
 
 
@@ -261,7 +262,9 @@ def test_a_trace_a_card_a_table_and_an_event_show_the_evidence(table, place, fou
     console = Console(width=200, record=True, file=StringIO())
     console.print(tree(trace(bench.lineage.query, "colours", unit)))
     text = console.export_text()
-    assert re.search(r"confidence 0\.9\d: held out 1\.00", text)
+    said = _payload(found, "labels", unit)
+    held_out = said["evidence"]["held_out"]
+    assert f"confidence {said['confidence']:.2f}: held out {held_out:.2f}, stability" in text
     assert "confirmed" in text
     assert "resamples choose: red" in text
     assert re.search(r"1\.0000  red: active from", text)
