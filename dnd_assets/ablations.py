@@ -1,4 +1,7 @@
-"""Ablations: variants of a study that differ from it in one setting."""
+"""Ablations: variants of a study that differ from it in one setting.
+
+Those of scoring functions select by scores besides: labels by detection do not depend on them.
+"""
 
 from __future__ import annotations
 
@@ -17,53 +20,77 @@ lineage of a variant never mixes with that of a study."""
 
 @dataclass(frozen=True)
 class Ablation:
-    """One setting and the value that it is given.
+    """One setting and the value that it is given, and at most another that makes it count.
 
     Attributes:
         name: what the variant is called.
         section: table of the study file.
         key: setting in that table.
         value: what the setting becomes.
+        by_scores: whether concepts are selected by their scores besides.
     """
 
     name: str
     section: str
     key: str
     value: bool | int | str
+    by_scores: bool = False
+
+    @property
+    def settings(self) -> tuple[tuple[str, str, bool | int | str], ...]:
+        """All that it sets: table, setting and value."""
+        own = (self.section, self.key, self.value)
+        return (own, _BY_SCORES) if self.by_scores else (own,)
 
     def __str__(self) -> str:
-        """The setting as the study file would have it."""
-        if isinstance(self.value, bool):
-            return f"{self.section}.{self.key} = {str(self.value).lower()}"
-        shown = f'"{self.value}"' if isinstance(self.value, str) else str(self.value)
-        return f"{self.section}.{self.key} = {shown}"
+        """The settings as the study file would have them."""
+        return ", ".join(
+            f"{section}.{key} = {_as_written(value)}" for section, key, value in self.settings
+        )
 
     def changes(self, study: Study) -> bool:
-        """Whether the study has another value."""
-        return bool(getattr(getattr(study, self.section), self.key) != self.value)
+        """Whether the study has another value of any."""
+        return any(
+            getattr(getattr(study, section), key) != value for section, key, value in self.settings
+        )
 
     def of(self, study: Study) -> Study:
-        """The study with this setting, checked anew, called `<study>+<name>`.
+        """The study with these settings, checked anew, called `<study>+<name>`.
 
         Relative paths go on starting from the folder of the study's file.
         """
         table: dict[str, Any] = study.model_dump()
-        table[self.section][self.key] = self.value
+        for section, key, value in self.settings:
+            table[section][key] = value
         changed = Study.model_validate({**table, "folder": study.folder})
         return changed.model_copy(update={"name": f"{study.name}{SEPARATOR}{self.name}"})
+
+
+_BY_SCORES: Final = ("dissection", "select", "scores")
+
+
+def _as_written(value: bool | int | str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 NAMED: Final = {
     one.name: one
     for one in (
         Ablation("no-crops", "dissection", "crop", value=False),
+        Ablation("paper-selection", "dissection", "select", "scores"),
         Ablation("no-selection", "dissection", "select", "first"),
         Ablation("no-summariser", "summariser", "kind", "none"),
-        Ablation("mean-rank", "dissection", "scoring", "mean_rank"),
-        Ablation("topk-squared", "dissection", "scoring", "topk_squared"),
-        Ablation("image-products", "dissection", "scoring", "image_products"),
+        Ablation("mean-rank", "dissection", "scoring", "mean_rank", by_scores=True),
+        Ablation("topk-squared", "dissection", "scoring", "topk_squared", by_scores=True),
+        Ablation("image-products", "dissection", "scoring", "image_products", by_scores=True),
         Ablation(
-            "topk-squared-image-products", "dissection", "scoring", "topk_squared_image_products"
+            "topk-squared-image-products",
+            "dissection",
+            "scoring",
+            "topk_squared_image_products",
+            by_scores=True,
         ),
     )
 }

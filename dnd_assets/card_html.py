@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from dnd_assets.errors import StoreError
 from dnd_assets.methods.images import UnreadableImage, decode
 from dnd_assets.pictures import Pictures
-from dnd_assets.unit_card import Box, Concept, Distribution, Exemplar, UnitCard
+from dnd_assets.unit_card import Box, Concept, Distribution, Example, Exemplar, UnitCard
 
 _SIDE: Final = 96
 _QUALITY: Final = 75
@@ -34,6 +34,7 @@ def card_html(card: UnitCard, pictures: Pictures) -> str:
     drawn = _Thumbnails(pictures)
     parts = [
         _title(card),
+        _evidence(card, drawn),
         _methods(card),
         _exemplars(card.exemplars[:_EXEMPLARS], drawn),
         "".join(f"<p>{escape(one)}</p>" for one in card.remarks),
@@ -83,6 +84,31 @@ def _title(card: UnitCard) -> str:
     name = escape(said.label or f"no label ({said.status})")
     reason = f"<p>{escape(said.reason)}</p>" if said.reason else ""
     return f"<h3>{name} <small>{escape(card.unit)}</small></h3>{reason}"
+
+
+def _evidence(card: UnitCard, drawn: _Thumbnails) -> str:
+    """How sure a label by detection is, with images that have the concept and that have not."""
+    found = card.evidence
+    if found is None:
+        return ""
+    told = (
+        f"confidence {found.confidence:.2f} of {found.label!r}: held out {found.held_out:.2f}, "
+        f"stability {found.stability:.0%}, gap {found.gap:.2f}, {found.reference:,} images"
+    )
+    if found.painted is not None:
+        word = "confirmed" if found.confirmed else "not confirmed"
+        told += f"; {word}, active on {found.painted:.0%} of its painted pictures"
+    rows = [
+        (escape(band), *("".join(drawn.tag(one.image, _told(one)) for one in some)
+         for some in sides))
+        for band, sides in found.bands.items()
+    ]  # fmt: skip
+    pictures = _table(("activation", "with it", "without it"), rows) if rows else ""
+    return f"<p>{escape(told)}</p>{pictures}"
+
+
+def _told(one: Example) -> str:
+    return f"activation {one.activation:.4g}: {one.caption}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -141,6 +141,10 @@ class Results:
         """Candidate concepts."""
         return self.table("candidate_concepts")
 
+    def detection_scores(self) -> pd.DataFrame:
+        """How well concepts predict where each unit is active, where labels are by detection."""
+        return self.table("detection_scores")
+
     def synthetic_images(self) -> pd.DataFrame:
         """Pictures painted of the candidate concepts."""
         return self.table("synthetic_images")

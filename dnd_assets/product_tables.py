@@ -146,10 +146,29 @@ def _labels(record: Record) -> Iterator[Row]:
     ]
     yield {
         "model": record.model, "layer": record.layer, "neuron": record.neuron,
-        "label": payload.get("label"), "score": payload.get("score"),
+        "label": payload.get("label"), "score": payload.get("score"), **_sureness(payload),
         "status": product.outcome.status, "reason": product.outcome.reason,
         "interpretable": payload.get("interpretable"), "concepts": payload.get("count"),
         "labels": ranked, "run": record.run, "recorded_at": record.recorded_at,
+    }  # fmt: skip
+
+
+def _sureness(payload: Mapping[str, Any]) -> Row:
+    """The confidence of a label by detection, and what it rests on."""
+    found = payload.get("evidence", {})
+    names = ("held_out", "stability", "gap", "confirmed")
+    return {"confidence": payload.get("confidence"), **{name: found.get(name) for name in names}}
+
+
+def _detected(record: Record) -> Iterator[Row]:
+    """One row for a unit: what detects best, whether it became the label or not."""
+    product = record.product
+    found = product.payload.get("evidence", {})
+    chosen = [{"label": label, "score": share} for label, share in found.get("label_set", ())]
+    yield {
+        "label": product.payload.get("label"), **_sureness(product.payload),
+        "images": found.get("images"), "label_set": chosen,
+        "status": product.outcome.status, "reason": product.outcome.reason,
     }  # fmt: skip
 
 
@@ -226,6 +245,16 @@ _STATUS: Final = (
     Column("status", "text", "ok, or the typed failure of the product"),
     Column("reason", "text", "why the status is not ok, for people"),
 )
+_SURENESS: Final = (
+    Column("confidence", "number", "probability that a label by detection is right; the others "
+           "have none", "probability"),
+    Column("held_out", "number", "correlation of caption and activation on images that had no part "
+           "in the choice", "Matthews' correlation, -1 to 1"),
+    Column("stability", "number", "share of resamples of the images that choose the same label",
+           "share"),
+    Column("gap", "number", "how far it lies above the best candidate of other words",
+           "Matthews' correlation"),
+)  # fmt: skip
 _LABEL_COLUMNS: Final = (
     _UNIT,
     Column("model", "text", "the network's name in the study"),
@@ -233,6 +262,8 @@ _LABEL_COLUMNS: Final = (
     Column("neuron", "int", "index of the channel, feature or output, from 0"),
     Column("label", "text", "the best label; missing where the status says why"),
     Column("score", "number", "its score", "the method's own scale"),
+    *_SURENESS,
+    Column("confirmed", "flag", "whether painted pictures of the label activate the unit"),
     *_STATUS,
     Column("interpretable", "flag", "whether the method counts the unit as interpretable"),
     Column("concepts", "int", "how many concepts the method finds the unit to answer to"),
@@ -325,6 +356,55 @@ TABLES: Final[tuple[Table, ...]] = (
         (_UNIT, _POSITION, Column("concept", "text", "the concept")),
         _is("candidate_concepts"),
         _candidates,
+    ),
+    Table(
+        "detection",
+        "What detects best where a unit is active, also where it is too unsure to be its label.",
+        "`detection_scores`",
+        (
+            _UNIT,
+            Column("label", "text", "the concept; missing where none predicts anything"),
+            *_SURENESS,
+            Column("images", "int", "images that it rests on", "images"),
+            Column("label_set", "scored", "the labels that nine tenths of the resamples choose, "
+                   "with their shares"),
+            *_STATUS,
+        ),
+        _is("detection_scores"),
+        _detected,
+    ),
+    Table(
+        "detection_scores",
+        "How well the presence of a concept in captions predicts where a unit is active, best "
+        "first.",
+        "`detection_scores`",
+        (
+            _UNIT,
+            _POSITION,
+            Column("concept", "text", "the concept"),
+            Column("mcc", "number", "Matthews' correlation at the best threshold", "-1 to 1"),
+            Column("threshold", "number", "the unit counts as active from here on",
+                   "as the layer gives it"),
+            Column("share", "number", "of images whose caption has the concept", "share"),
+        ),
+        _is("detection_scores"),
+        _listed("concepts", ("concept", "mcc", "threshold", "share")),
+    ),
+    Table(
+        "detection_examples",
+        "A reference image from the whole range of a unit's activations.",
+        "`detection_scores`",
+        (
+            _UNIT,
+            _POSITION,
+            _IMAGE,
+            _ACTIVATION,
+            Column("caption", "text", "what the captioner says of it"),
+            Column("shows", "flag", "whether the caption has the concept that detects best"),
+            Column("band", "text", "high, middle or low third of the range of activations"),
+        ),
+        _is("detection_scores"),
+        _listed("examples", ("image", "activation", "caption", "shows", "band")),
     ),
     Table(
         "synthetic_images",

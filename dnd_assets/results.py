@@ -29,6 +29,9 @@ def label_assets(lineage: Lineage, study: str) -> list[str]:
 def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
     """The newest label of every unit of a study, ordered by model, layer and neuron.
 
+    The score of a label by detection is the probability that it is right. Where a unit ends without
+    a concept, a column `nearest` says what came nearest, and how probable that is.
+
     Labels that say how many concepts a unit answers to have a column `concepts` beside them. Where
     there is something to be known of the exemplars behind a label, such as that they are fewer than
     asked for, there is a column `remarks`.
@@ -42,8 +45,11 @@ def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
         raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
     rows = lineage.query(_LABELS, [study, asset])
     texts = [_remarks(row.pop("noted"), row.pop("behind")) for row in rows]
+    nearest = [_nearest(row.pop("nearest"), row.pop("probability")) for row in rows]
     counted = any(row["concepts"] is not None for row in rows)
     table = pd.DataFrame(rows, columns=[*COLUMNS, *(["concepts"] if counted else [])])
+    if any(nearest):
+        table["nearest"] = pd.Series(nearest, dtype=object)
     if any(texts):
         table["remarks"] = pd.Series(texts, dtype=object)
     return table.astype({"concepts": "Int64"}) if counted else table
@@ -53,13 +59,21 @@ def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
 _LABELS: Final = """
 SELECT l.unit, l.model, l.layer, l.neuron, l.payload ->> 'label' AS label,
     (l.payload ->> 'score')::DOUBLE AS score, (l.payload ->> 'count')::INTEGER AS concepts,
-    l.status, l.reason, l.run, p.notes -> '$.remarks' AS noted, q.notes -> '$.remarks' AS behind
+    l.status, l.reason, l.run, p.notes -> '$.remarks' AS noted, q.notes -> '$.remarks' AS behind,
+    d.payload ->> 'label' AS nearest, (d.payload ->> 'confidence')::DOUBLE AS probability
 FROM latest l LEFT JOIN products p ON p.key = l.key
 LEFT JOIN latest a ON l.asset = 'labels' AND a.study = l.study AND a.unit = l.unit
     AND a.asset = 'activations'
 LEFT JOIN products q ON q.key = a.key
+LEFT JOIN latest d ON l.asset = 'labels' AND l.status = 'no_concept' AND d.study = l.study
+    AND d.unit = l.unit AND d.asset = 'detection_scores'
 WHERE l.study = ? AND l.asset = ? ORDER BY l.model, l.layer, l.neuron
 """
+
+
+def _nearest(label: str | None, probability: float | None) -> str | None:
+    """What came nearest, with its probability of being right."""
+    return None if label is None else f"{label} ({probability or 0:.2f})"
 
 
 def _remarks(*noted: str | None) -> str | None:

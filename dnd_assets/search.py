@@ -39,6 +39,9 @@ class Hit:
         asset: whose label it is.
         how: by the very label, by its words, by its embedding, or by exemplars.
         score: cosine of the embeddings; None where words decided and no encoder is there.
+        own: the unit's own label, which another method's or a further one may differ from; empty
+            where it has none.
+        confidence: probability that the own label is right; None where nothing tells.
     """
 
     unit: str
@@ -46,6 +49,8 @@ class Hit:
     asset: str
     how: How
     score: float | None
+    own: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class Answer:
 
 def search_text(bench: Workbench, text: str, units: Sequence[str] = (), top: int = 10) -> Answer:
     """Units by what their labels say: the very label first, then its words, then its meaning.
+
+    Of units that have the very label, or its words, those come first whose own label that is, the
+    surest before the others.
 
     Args:
         bench: the workbench.
@@ -84,13 +92,18 @@ def search_text(bench: Workbench, text: str, units: Sequence[str] = (), top: int
         query = np.asarray(encoder.encode([text])[0], np.float64)
         vectors = text_vectors(bench, encoder, [one.label for one in said])
         scores = [float(value) for value in vectors.astype(np.float64) @ query]
+    own = _own_labels(said)
     best: dict[Unit, tuple[tuple[float, ...], Hit]] = {}
     for one, score in zip(said, scores, strict=True):
         how = _fits(wanted, _plain(one.label))
         if how is None and score is None:
             continue
-        hit = Hit(one.unit.key, one.label, one.asset, how or "meaning", score)
-        key = (_RANK[hit.how], -(score or 0.0), not one.best, order[one.unit])
+        main = own[one.unit]
+        hit = Hit(
+            one.unit.key, one.label, one.asset, how or "meaning", score, main.label, main.confidence
+        )
+        sure = (one is not main, -(main.confidence or 0.0)) if how else (0, 0)
+        key = (_RANK[hit.how], *sure, -(score or 0.0), not one.best, order[one.unit])
         if one.unit not in best or key < best[one.unit][0]:
             best[one.unit] = (key, hit)
     hits = [hit for _, hit in sorted(best.values(), key=lambda pair: pair[0])]
@@ -137,7 +150,8 @@ def search_image(bench: Workbench, file: Path, units: Sequence[str] = (), top: i
     for unit in order[:top]:
         label = own.get(unit)
         said = (label.label, label.asset) if label else ("", "")
-        hits.append(Hit(unit.key, *said, "exemplars", likeness[unit]))
+        sure = (label.label, label.confidence) if label else ("", None)
+        hits.append(Hit(unit.key, *said, "exemplars", likeness[unit], *sure))
     return Answer(tuple(hits))
 
 

@@ -69,11 +69,14 @@ def first_unanswered(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | No
 
 
 def caption_cost(bench: Workbench, images: Iterable[str]) -> dict[str, int]:
-    """How many of the pictures have no caption yet, and the calls to a server that they take."""
+    """How many of the pictures have no caption yet, and the calls to a server that they take.
+
+    What an earlier stage of the same plan captions is not counted again.
+    """
     provider = bench.lineage.provider(bench.captioner.fingerprint())
     wanted = sorted(set(images))
     known = at_hand(bench, "caption", provider, wanted)
-    missing = [name for name in wanted if name not in known]
+    missing = sorted(bench.promise(provider, (name for name in wanted if name not in known)))
     with bench.lineage.connect():
         calls = bench.captioner.calls_to_make(missing, LineageLedger(bench.lineage))
     return {"captions": len(missing), **call_cost(calls)}

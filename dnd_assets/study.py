@@ -300,8 +300,14 @@ class Dissection(Section):
         top_images: t, synthetic images that count in the image products.
         beta: beta, best ranks that count in TopK squared.
         scoring: the scoring function.
-        select: `scores` picks the best-scored concept; `first` takes the first candidate
-            (the paper's ablation without concept selection).
+        select: `detection` takes the concept whose words in captions predict best where the unit
+            is active; `scores` picks the best-scored concept, as the paper does; `first` takes the
+            first candidate (the paper's ablation without concept selection).
+        reference_images: random probing images that are captioned for `detection`, once for all
+            units.
+        contrast_phrases: candidates of `detection` from words that set captions of exemplars apart.
+        margin: `detection` takes a shorter concept that is less than this below the best.
+        min_confidence: probability of being right below which `detection` gives no label.
         labels: labels kept for a unit, best first.
         seed: seed of caption orders and of synthetic images.
     """
@@ -317,7 +323,11 @@ class Dissection(Section):
     top_images: Positive = 10
     beta: Positive = 5
     scoring: Scoring = "topk_squared_image_products"
-    select: Literal["scores", "first"] = "scores"
+    select: Literal["scores", "first", "detection"] = "scores"
+    reference_images: Positive = 1000
+    contrast_phrases: Positive = 10
+    margin: Share = 0.05
+    min_confidence: Share = 0.5
     labels: Positive = 3
     seed: int = 0
 

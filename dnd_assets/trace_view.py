@@ -70,8 +70,52 @@ def _model(model: Mapping[str, Any]) -> str:
 
 
 def _labels(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    found = payload.get("evidence")
+    if found is not None:
+        branch.add(f"confidence {payload['confidence']:.2f}: {escape(_evidence(found))}")
+        branch.add(escape(_painted_evidence(found)))
     for entry in payload.get("labels", []):
         branch.add(f"{entry['score']:9.4f}  {escape(entry['label'])}")
+
+
+def _evidence(found: Mapping[str, Any]) -> str:
+    return (
+        f"held out {found['held_out']:.2f}, stability {found['stability']:.2f}, gap "
+        f"{found['gap']:.2f}, {found['images']:,} images"
+    )
+
+
+def _painted_evidence(found: Mapping[str, Any]) -> str:
+    """What painted pictures say of the label, and of it without a word."""
+    painted = found["painted"]
+    if painted is None:
+        return "not confirmed: no picture of it was painted"
+    told = "confirmed" if found["confirmed"] else "not confirmed"
+    rest = "".join(f", {share:.0%} of {name}" for name, share in found["painted_without"].items())
+    return f"{told}: active on {painted:.0%} of its painted pictures{rest}"
+
+
+def _detection(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
+    if "confidence" not in payload:
+        return
+    found = payload["evidence"]
+    branch.add(
+        f"{escape(payload['label'])}: confidence {payload['confidence']:.2f}, "
+        f"{escape(_evidence(found))}"
+    )
+    chosen = ", ".join(f"{label} {share:.0%}" for label, share in found["label_set"])
+    branch.add(f"resamples choose: {escape(chosen)}")
+    for entry in payload["concepts"]:
+        branch.add(
+            f"{entry['mcc']:9.4f}  {escape(entry['concept'])}: active from "
+            f"{entry['threshold']:.4g}, in {entry['share']:.1%} of images"
+        )
+    for entry in payload["examples"]:
+        word = "with" if entry["shows"] else "without"
+        branch.add(
+            f"{entry['activation']:10.4f}  {entry['image'][:16]}…  {entry['band']}, {word}: "
+            f"{escape(entry['caption'])}"
+        )
 
 
 def _other(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None:
@@ -199,6 +243,7 @@ _DESCRIBE = {
     "held_out_images": _held_out,
     "scores": _scores,
     "synthetic_images": _synthetic,
+    "detection_scores": _detection,
     "candidate_concepts": _candidates,
     "captions": _captions,
     "crops": _crops,

@@ -80,6 +80,87 @@ class Facet:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectedConcept:
+    """How well a concept's presence in captions predicts where a unit is active.
+
+    Attributes:
+        concept: the text.
+        mcc: Matthews' correlation, -1 to 1.
+        threshold: the unit counts as active from this activation on.
+        share: of images that have it in their caption.
+    """
+
+    concept: str
+    mcc: float
+    threshold: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A reference image from the whole range of a unit's activations.
+
+    Attributes:
+        image: SHA-256 of the picture.
+        activation: the unit's activation.
+        caption: what the captioner says of it.
+        shows: whether the caption has the concept.
+        band: `high`, `middle` or `low` third of the range.
+    """
+
+    image: str
+    activation: float
+    caption: str
+    shows: bool
+    band: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for a label by detection.
+
+    Attributes:
+        label: what detects best; no label of the unit where it is too unsure.
+        confidence: probability that it is right, 0 to 1.
+        held_out: correlation on images that had no part in the choice.
+        stability: share of resamples of the images that choose the same.
+        gap: how far it lies above the best candidate of other words.
+        reference: images that it rests on.
+        label_set: the labels that nine tenths of the resamples choose, with their shares.
+        concepts: the best concepts.
+        examples: images with the concept and without.
+        painted: share of its painted pictures that activate the unit; None where there are none.
+        without: the same of it without one of its words, by text.
+        confirmed: whether painted pictures confirm it; None where nothing was painted.
+    """
+
+    label: str
+    confidence: float
+    held_out: float
+    stability: float
+    gap: float
+    reference: int
+    label_set: tuple[tuple[str, float], ...]
+    concepts: tuple[DetectedConcept, ...]
+    examples: tuple[Example, ...]
+    painted: float | None = None
+    without: tuple[tuple[str, float], ...] = ()
+    confirmed: bool | None = None
+
+    @property
+    def bands(self) -> dict[str, tuple[tuple[Example, ...], tuple[Example, ...]]]:
+        """Images with the concept, and without, by band, the highest first."""
+        found = {}
+        for band in dict.fromkeys(one.band for one in self.examples):
+            some = [one for one in self.examples if one.band == band]
+            found[band] = (
+                tuple(one for one in some if one.shows),
+                tuple(one for one in some if not one.shows),
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class MethodLabel:
     """What one method says of a unit.
 
@@ -335,6 +416,7 @@ class UnitCard:
         metrics: metrics of each method's label.
         made: lineage, one entry for each product, upstream first.
         remarks: what is to be known of its exemplars beside them.
+        evidence: what speaks for a label by detection, or for what came nearest.
     """
 
     unit: str
@@ -350,6 +432,7 @@ class UnitCard:
     metrics: tuple[MetricSet, ...] = ()
     made: tuple[Made, ...] = ()
     remarks: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
     @property
     def main(self) -> MethodLabel | None:
@@ -372,6 +455,7 @@ class UnitCard:
         yield from (one.image for one in self.exemplars)
         yield from (one.crop.image if one.crop else one.image for one in self.described)
         yield from (one.image for span in self.ranges for one in span.images)
+        yield from (one.image for one in (self.evidence.examples if self.evidence else ()))
         yield from (one.image for concept in self.concepts for one in concept.pictures)
         yield from (one.image for entry in self.metrics for one in entry.pictures)
         for method in self.methods:
@@ -568,6 +652,7 @@ class Cards:
             metrics=_metrics(one),
             made=_lineage(one),
             remarks=_remarks(one),
+            evidence=_evidence(one),
         )  # fmt: skip
 
     def _activity(self, one: _Source) -> tuple[Distribution | None, tuple[ActivationRange, ...]]:
@@ -782,11 +867,28 @@ def _concepts(one: _Source, templates: Mapping[str, str]) -> tuple[Concept, ...]
         e["concept"]: e["images"] for e in one.content("synthetic_images").get("concepts", ())
     }
     scored = {e["concept"]: e for e in one.content("scores").get("concepts", ())}
-    every = [*scored, *painted, *one.content("candidate_concepts").get("candidates", ())]
+    proposed = one.content("detection_scores") or one.content("candidate_concepts")
+    every = [*scored, *painted, *proposed.get("candidates", ())]
     return tuple(
         _concept(name, scored.get(name, {}), painted.get(name, ()), template)
         for name in dict.fromkeys(every)
     )
+
+
+def _evidence(one: _Source) -> Evidence | None:
+    content = one.content("detection_scores")
+    if "confidence" not in content:
+        return None
+    found, said = content["evidence"], one.content("labels").get("evidence", {})
+    return Evidence(
+        content["label"], content["confidence"], found["held_out"], found["stability"],
+        found["gap"], found["images"],
+        tuple((label, share) for label, share in found["label_set"]),
+        tuple(DetectedConcept(**entry) for entry in content["concepts"]),
+        tuple(Example(**entry) for entry in content["examples"]),
+        said.get("painted"), tuple(said.get("painted_without", {}).items()),
+        said.get("confirmed"),
+    )  # fmt: skip
 
 
 def _concept(

@@ -32,12 +32,14 @@ class Said:
         asset: whose label it is.
         label: the text.
         best: whether it is the method's best, or a further one.
+        confidence: probability that the best one is right; None where nothing tells.
     """
 
     unit: Unit
     asset: str
     label: str
     best: bool
+    confidence: float | None = None
 
 
 def recorded_units(source: Source) -> UnitIndex:
@@ -63,7 +65,11 @@ def labels_of(source: Source) -> list[Said]:
                 texts = [payload.get("label"), *(e["label"] for e in payload.get("labels", ()))]
                 unit = Unit(one.model, one.layer, one.neuron or 0)
                 kept = dict.fromkeys(text for text in texts if text)
-                found += [Said(unit, asset, text, place == 0) for place, text in enumerate(kept)]
+                sure = payload.get("confidence")
+                found += [
+                    Said(unit, asset, text, not place, None if place else sure)
+                    for place, text in enumerate(kept)
+                ]
     return found
 
 

@@ -20,7 +20,7 @@ def study():
 
 
 @given(name=NAMES)
-def test_one_setting_changes_and_nothing_else(name):
+def test_only_what_an_ablation_names_changes(name):
     study = load_study("known-answers")
     changed = variants(study, [name])[name]
     before, after = study.model_dump(), changed.model_dump()
@@ -28,8 +28,9 @@ def test_one_setting_changes_and_nothing_else(name):
 
     assert changed.name == f"known-answers+{name}"
     assert changed.folder == study.folder
-    assert after[one.section].pop(one.key) == one.value
-    before[one.section].pop(one.key)
+    for section, key, value in one.settings:
+        assert after[section].pop(key) == value
+        before[section].pop(key)
     assert {**after, "name": ""} == {**before, "name": ""}
 
 
@@ -38,6 +39,8 @@ def test_one_setting_changes_and_nothing_else(name):
     [
         ("no-crops", "dissection.crop = false"),
         ("no-selection", 'dissection.select = "first"'),
+        ("paper-selection", 'dissection.select = "scores"'),
+        ("mean-rank", 'dissection.scoring = "mean_rank", dissection.select = "scores"'),
         ("no-summariser", 'summariser.kind = "none"'),
         ("k5", "dissection.exemplars = 5"),
         ("nc3", "dissection.candidates = 3"),
@@ -59,8 +62,16 @@ def test_names_keep_their_order_and_count_once(study):
 
 
 def test_those_that_change_nothing_are_left_out(study):
-    assert "mean-rank" not in differing(study)
-    assert set(differing(study)) == set(NAMED) - {"mean-rank"}
+    assert set(differing(study)) == set(NAMED), "it selects by detection"
+    by_scores = variants(study, ["paper-selection"])["paper-selection"]
+    assert set(differing(by_scores)) == set(NAMED) - {"mean-rank", "paper-selection"}
+
+
+def test_scoring_functions_are_compared_where_they_decide_the_label(study):
+    scorings = [one for one in NAMED.values() if one.key == "scoring"]
+    assert len(scorings) == 4
+    for one in scorings:
+        assert one.of(study).dissection.select == "scores"
 
 
 @pytest.mark.parametrize("name", ["no-crop", "k0", "k", "nc-3", "k5\n", "K5", "q1000000000", ""])

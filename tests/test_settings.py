@@ -17,7 +17,7 @@ import torch
 
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.bench import build_bench, find_units
-from dnd_assets.lineage.deciding import _DISSECTION, NO_RESULT, UPSTREAM, deciding
+from dnd_assets.lineage.deciding import _DISSECTION, NO_RESULT, deciding, upstream_of
 from dnd_assets.stage import wholes_of
 from dnd_assets.study import Dissection, Section, Study, parse_study
 from resources.lineage_reader import LineageReader
@@ -139,6 +139,10 @@ CONSE = {"clip": {"kind": "conse", "classifier": "module:tests.networks:colour_n
 TABLE = {"table": {"file": "labels.csv", "images": "images", "masks": "images"}}
 BRODEN = {"broden": {"folder": "images"}}
 INDEX = {"index": {"images": "images", "masks": "images", "names": "classes.txt"}}
+DETECTED = {"dissection": {
+    "crop_size": 32, "images_per_concept": 3, "exemplars": 5, "candidates": 2,
+    "select": "detection",
+}}  # fmt: skip
 LISTED = {"segmentation": {"world": None}}
 TOKENS = {"price_prompt": 1.0, "price_completion": 1.0}
 
@@ -176,6 +180,9 @@ CASES = {
         "whole_image": 0.5, "crop_size": 20, "candidates": 3, "images_per_concept": 2,
         "top_images": 2, "beta": 2, "scoring": "mean_rank", "select": "first", "labels": 1,
         "seed": 9}.items()},
+    **{f"dissection.{name}": (DETECTED, value) for name, value in {
+        "reference_images": 3, "contrast_phrases": 2, "margin": 0.1, "min_confidence": 0.9,
+        }.items()},
     "captioner.kind": (CHAT, "concepts:concepts.txt"),
     "captioner.source": (OWN, "my_captioner:other"),
     "captioner.checkpoint": ({}, "BLIP2"), "captioner.revision": (None, "main"),
@@ -426,6 +433,21 @@ def test_a_name_that_is_no_setting_is_an_error_at_once():
 
 
 def test_what_readers_know_of_the_graph_is_what_the_stages_say(colours, place, models):
-    stages = stages_of(parse_study(_table(colours, models, {}), place))
-    for name, above in UPSTREAM.items():
-        assert stages[name].upstream == above, name
+    for context in ({}, DETECTED):
+        study = parse_study(_table(colours, models, context), place)
+        stages = stages_of(study)
+        for name, above in upstream_of(study).items():
+            assert stages[name].upstream == above, name
+
+
+def test_another_selection_counts_for_what_it_decides(colours, place, models):
+    tables = [_table(colours, models, context) for context in ({}, DETECTED)]
+    then, now = (_keys(table, place) for table in tables)
+    assert now.keys() - then.keys() == {"detection_scores"}
+    differing = {name for name in then if then[name] != now[name]}
+    assert differing == {"labels"}, "groups of exemplars are labelled by scores either way"
+    for asset in ("synthetic_images", "scores", "labels"):
+        one, other = (
+            deciding(parse_study(table, place), asset, "net", "colours") for table in tables
+        )
+        assert one != other, asset

@@ -11,17 +11,26 @@ from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.study import Dissection
 from dnd_assets.workbench import Workbench
 
+CONFIRMED = 0.5
+"""Share of a label's painted pictures that must activate the unit for the label to be confirmed."""
+
 
 class Labels(Stage):
     """The best-scored concepts of a unit; with `select = "first"`, the first candidate.
 
-    A unit that failed before has no label; its status says why.
+    With `select = "detection"` it is the concept that detects best, with its probability of being
+    right as the score, and what painted pictures say of it. A unit that failed before has no
+    label; its status says why.
     """
 
     name = "labels"
     upstream = ("candidate_concepts", "scores")
     group = "step_3_selection"
     kinds = frozenset({"duckdb"})
+
+    def __init__(self, proposed_by: str = "candidate_concepts") -> None:
+        """With the asset that proposed the concepts."""
+        self.upstream = (proposed_by, "scores")
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """How many labels, and how they are selected."""
@@ -32,7 +41,11 @@ class Labels(Stage):
         setting = bench.study.dissection
         for one in work:
             found = one.inputs["scores"].payload["concepts"]
-            candidates = one.inputs["candidate_concepts"].payload["candidates"]
+            proposed = one.inputs[self.upstream[0]].payload
+            if setting.select == "detection":
+                yield one, Outcome("ok", detected_label(setting.labels, proposed, found))
+                continue
+            candidates = proposed["candidates"]
             labels = best_labels(setting, found, candidates)[: setting.labels]
             yield one, Outcome("ok", {**labels[0], "labels": labels})
 
@@ -40,7 +53,10 @@ class Labels(Stage):
 def best_labels(
     setting: Dissection, found: Sequence[Mapping[str, Any]], candidates: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Labels with their scores in the order that the study selects by.
+    """Labels with their scores, as concepts by scores or by the summariser's order.
+
+    Groups of exemplars take it, too. Of these `detection` is no choice: it judges a concept by all
+    activations of a unit, of which a group is a part, so there it stands for scores.
 
     Args:
         setting: the study's section.
@@ -52,3 +68,58 @@ def best_labels(
     if setting.select == "first":
         order = [concept for concept in candidates if concept in scored]
     return [{"label": name, "score": scored[name]} for name in order]
+
+
+def detected_label(
+    count: int, detected: Mapping[str, Any], scored: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The label that detects best, with its evidence.
+
+    Labels that come next have as score how often the bootstrap chose them instead. Painted
+    pictures confirm the label or do not; they choose nothing, since the pictures of a conjunction
+    and of one of its words are told apart worse than captions of many images tell them.
+
+    Args:
+        count: how many labels to keep.
+        detected: the payload of `detection_scores`.
+        scored: the concepts of `scores`, with the unit's activations on their painted pictures.
+    """
+    answers = {
+        one["concept"]: _share_active(one["activations"], detected["concepts"][0]["threshold"])
+        for one in scored
+    }
+    label, others = detected["label"], detected["concepts"][1:count]
+    chosen = dict(detected["evidence"]["label_set"])
+    without = {name: answers[name] for name in detected["counterfactuals"] if name in answers}
+    painted = answers.get(label)
+    return {
+        "label": label,
+        "score": detected["confidence"],
+        "confidence": detected["confidence"],
+        "labels": [
+            {
+                "label": label,
+                "score": detected["confidence"],
+                "mcc": detected["concepts"][0]["mcc"],
+            },
+            *(
+                {
+                    "label": one["concept"],
+                    "score": chosen.get(one["concept"], 0.0),
+                    "mcc": one["mcc"],
+                }
+                for one in others
+            ),
+        ],
+        "evidence": {
+            **detected["evidence"],
+            "painted": painted,
+            "painted_without": without,
+            "confirmed": painted is not None and painted >= CONFIRMED,
+        },
+    }
+
+
+def _share_active(activations: Sequence[float], threshold: float) -> float:
+    """Share of pictures that activate the unit as images of its concept do."""
+    return sum(value >= threshold for value in activations) / len(activations)

@@ -157,10 +157,33 @@ def _scores(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Me
     return {"scores": _table(payload["concepts"], columns, ("concept",))}
 
 
+def _detection(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    names = ("concept", "mcc", "threshold", "share")
+    chosen = [{"label": one, "share": share} for one, share in payload["evidence"]["label_set"]]
+    shown: _Metadata = {
+        "label": payload["label"],
+        "confidence": payload["confidence"],
+        **{name: payload["evidence"][name] for name in _SUPPORT},
+        "detection scores": _table(payload["concepts"], names, ("concept",)),
+        "resamples choose": _table(chosen, ("label", "share"), ("label",)),
+    }
+    for shows, name in ((True, "images with it"), (False, "images without it")):
+        some = [one["image"] for one in payload["examples"] if one["shows"] is shows]
+        shown |= _pictures(bench, name, some, pictures and bool(some))
+    return shown
+
+
 def _labels(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
+    found = payload.get("evidence")
+    sure: _Metadata = {}
+    if found is not None:
+        sure = {name: found[name] for name in (*_SUPPORT, "confirmed")}
+        sure |= {} if found["painted"] is None else {"painted pictures active": found["painted"]}
+        sure = {"confidence": payload["confidence"], **sure}
     return {
         "label": payload["label"],
         "score": payload["score"],
+        **sure,
         "labels": _table(payload["labels"], ("label", "score"), ("label",)),
     }
 
@@ -243,12 +266,14 @@ def _concept_masks(bench: Workbench, product: Product) -> _Metadata:
     }
 
 
+_SUPPORT = ("held_out", "stability", "gap", "images")
 _FUNCTIONS = ("mean_rank", "topk_squared", "image_products", "topk_squared_image_products")
 _DESCRIBED = {
     "activations": _activations,
     "crops": _crops,
     "captions": _captions,
     "candidate_concepts": _candidates,
+    "detection_scores": _detection,
     "synthetic_images": _synthetic,
     "scores": _scores,
     "labels": _labels,

@@ -134,6 +134,8 @@ class PolysemanticLabels(Stage):
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """The section's settings, and those of the steps of Describe-and-Dissect."""
         steps = parameters_of_dissection(self.name, bench.study)
+        if steps["select"] == "detection":  # see `best_labels`
+            steps["select"] = "scores"
         return {**polysemantic_of(bench).model_dump(), "dissection": steps}
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:

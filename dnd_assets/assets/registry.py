@@ -10,6 +10,7 @@ from dnd_assets.assets.captions import Captions
 from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
 from dnd_assets.assets.compositions_labels import CompositionsLabels
 from dnd_assets.assets.crops import Crops
+from dnd_assets.assets.detection_scores import DetectionScores
 from dnd_assets.assets.imported_labels import ImportedLabels
 from dnd_assets.assets.invert_labels import InvertLabels
 from dnd_assets.assets.label_metrics import SUFFIX, LabelMetrics
@@ -49,12 +50,30 @@ OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
 """The products that a section of the study adds, by the section's name, in their order."""
 
 
+BY_DETECTION: tuple[Stage, ...] = (
+    DetectionScores(),
+    SyntheticImages(DetectionScores.name),
+    Labels(DetectionScores.name),
+)
+"""The products that differ where concepts are chosen by detection."""
+
+
+def _dissection(study: Study) -> dict[str, Stage]:
+    """The products of Describe-and-Dissect, in the order of the graph."""
+    if study.dissection.select != "detection":
+        return STAGES
+    changed = STAGES | {stage.name: stage for stage in BY_DETECTION}
+    order = list(STAGES)
+    order.insert(order.index(SyntheticImages.name), DetectionScores.name)
+    return {name: changed[name] for name in order}
+
+
 def stages_of(study: Study) -> dict[str, Stage]:
     """The products of a study by unit: the seven, and those of its optional sections."""
     extra = [stage for name, some in OPTIONAL.items() if getattr(study, name) for stage in some]
     chosen = [stage for stage in extra if _chosen(study, stage)]
     others = [*chosen, *_imported(study), *_own(study)]
-    stages = STAGES | {stage.name: stage for stage in others}
+    stages = _dissection(study) | {stage.name: stage for stage in others}
     return stages | _metrics(study, stages)
 
 

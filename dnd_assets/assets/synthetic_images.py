@@ -35,6 +35,10 @@ class SyntheticImages(Stage):
     kinds = frozenset({"huggingface"})
     uses = ("text_to_image", "compute")
 
+    def __init__(self, proposed_by: str = "candidate_concepts") -> None:
+        """With the asset whose `candidates` are painted."""
+        self.upstream = (proposed_by,)
+
     def parameters(self, bench: Workbench) -> dict[str, Any]:
         """Q and the base seed."""
         return parameters_of_dissection(self.name, bench.study)
@@ -46,9 +50,7 @@ class SyntheticImages(Stage):
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Pictures to paint, if none is rejected."""
         setting = bench.study.dissection
-        concepts = {
-            c for one in work for c in one.inputs["candidate_concepts"].payload["candidates"]
-        }
+        concepts = {c for one in work for c in one.inputs[self.upstream[0]].payload["candidates"]}
         requests = [
             _request(concept, index, setting.seed)
             for concept in concepts
@@ -64,9 +66,7 @@ class SyntheticImages(Stage):
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, images [{index, seed, image, rejected}]}]."""
-        proposals = {
-            one.unit: one.inputs["candidate_concepts"].payload["candidates"] for one in work
-        }
+        proposals = {one.unit: one.inputs[self.upstream[0]].payload["candidates"] for one in work}
         made = painted_concepts(bench, {c for found in proposals.values() for c in found})
         wanted = bench.study.dissection.images_per_concept
         for one in work:

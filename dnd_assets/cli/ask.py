@@ -55,11 +55,16 @@ def search(
         sys.stdout.write(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("unit", "label", "of", "found by", "cosine"):
-        table.add_column(name, justify="right" if name == "cosine" else "left", overflow="fold")
+    numbers = ("confidence", "cosine")
+    for name in ("unit", "label", "confidence", "found", "of", "found by", "cosine"):
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for one in found.hits:
         score = "-" if one.score is None else f"{one.score:.3f}"
-        table.add_row(one.unit, escape(one.label or "-"), one.asset or "-", one.how, score)
+        sure = "-" if one.confidence is None else f"{one.confidence:.2f}"
+        other = "" if one.label == one.own else one.label
+        table.add_row(
+            one.unit, escape(one.own or "-"), sure, escape(other), one.asset or "-", one.how, score
+        )
     out.print(table)
 
 

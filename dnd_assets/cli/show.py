@@ -67,8 +67,8 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | No
         return
     table = Table(box=None, pad_edge=False)
     counted = "concepts" in rows[0]
-    remarked = "remarks" in rows[0]
-    more = [*(["concepts"] if counted else []), *(["remarks"] if remarked else [])]
+    told = [name for name in ("nearest", "remarks") if name in rows[0]]
+    more = [*(["concepts"] if counted else []), *told]
     for name in ("unit", "label", "score", "status", *more):
         table.add_column(name, justify="right" if name in ("score", "concepts") else "left")
     for row in rows:
@@ -76,7 +76,7 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | No
         shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
         label = row["label"] if isinstance(row["label"], str) else "-"  # pandas has NaN for none
         count = [str(row["concepts"]) if row["status"] == "ok" else "-"] if counted else []
-        said = [escape(str(row["remarks"] or ""))] if remarked else []
+        said = [escape(row[name] if isinstance(row[name], str) else "") for name in told]
         table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count, *said)
     out.print(table)
 

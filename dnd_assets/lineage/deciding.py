@@ -79,6 +79,12 @@ UPSTREAM: Final[Mapping[str, tuple[str, ...]]] = {
     "invert_labels": (CONCEPT_MASKS,),
 }
 """What products are made from, by name, as their stages say it."""
+_BY_DETECTION: Final[Mapping[str, tuple[str, ...]]] = {
+    "detection_scores": (PROBING_SET, "captions", "candidate_concepts"),
+    "synthetic_images": ("detection_scores",),
+    "labels": ("detection_scores", "scores"),
+}
+"""What differs where `dissection.select` is `detection`."""
 
 _STEPS: Final = (
     "candidates", "images_per_concept", "seed", "beta", "top_images", "scoring", "select", "labels",
@@ -89,6 +95,10 @@ _DISSECTION: Final[Mapping[str, tuple[str, ...]]] = {
         "exemplars", "crop", "crops_per_image", "crop_overlap", "whole_image", "crop_size",
     ),
     "candidate_concepts": ("candidates", "seed"),
+    "detection_scores": (
+        "exemplars", "candidates", "reference_images", "contrast_phrases", "margin",
+        "min_confidence", "seed",
+    ),
     "synthetic_images": ("images_per_concept", "seed"),
     "scores": ("beta", "top_images", "scoring"),
     "labels": ("labels", "select"),
@@ -101,6 +111,7 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
     "crops": ("target",),
     "captions": ("captioner",),
     "candidate_concepts": ("summariser",),
+    "detection_scores": ("target", "captioner"),
     "synthetic_images": ("text_to_image",),
     "scores": ("target", "clip"),
     "clip_dissect_labels": ("target", "clip"),
@@ -138,6 +149,11 @@ def parameters_of_dissection(asset: str, study: Study, *more: str) -> dict[str, 
     return study.dissection.chosen(*_DISSECTION[asset], *more)
 
 
+def upstream_of(study: Study) -> Mapping[str, tuple[str, ...]]:
+    """What products of a study are made from, by name."""
+    return {**UPSTREAM, **_BY_DETECTION} if study.dissection.select == "detection" else UPSTREAM
+
+
 def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict[str, Any]:
     """The settings that decide a product of some layer, those of all it is made from among them.
 
@@ -150,16 +166,16 @@ def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict
         layer: the layer's path.
     """
     found: dict[str, Any] = {}
-    for name in _leading_to(asset):
+    for name in _leading_to(asset, upstream_of(study)):
         _own(found, study, name, model, layer)
     return found
 
 
-def _leading_to(asset: str) -> list[str]:
+def _leading_to(asset: str, upstream: Mapping[str, tuple[str, ...]]) -> list[str]:
     """A product and all it is made from."""
     if asset.endswith(_METRICS):
-        return [*_leading_to(asset.removesuffix(_METRICS)), HELD_OUT_IMAGES, asset]
-    above = [one for name in UPSTREAM.get(asset, ()) for one in _leading_to(name)]
+        return [*_leading_to(asset.removesuffix(_METRICS), upstream), HELD_OUT_IMAGES, asset]
+    above = [one for name in upstream.get(asset, ()) for one in _leading_to(name, upstream)]
     return list(dict.fromkeys([*above, asset]))
 
 
@@ -190,7 +206,7 @@ def _named(found: dict[str, Any], study: Study, method: str, model: str, layer: 
         found["imported_labels"] = {method: file}
     elif method in study.own_methods:
         for name in ("labels", "candidate_concepts"):
-            for part in _leading_to(name):
+            for part in _leading_to(name, upstream_of(study)):
                 _own(found, study, part, model, layer)
         found["own_methods"] = {method: study.own_methods[method]}
 

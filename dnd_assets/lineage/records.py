@@ -19,6 +19,7 @@ Status = Literal[
     "no_map",
     "no_captions",
     "no_concepts",
+    "no_concept",
     "invalid_response",
     "service_error",
     "over_budget",

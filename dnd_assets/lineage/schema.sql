@@ -129,6 +129,22 @@ SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS posi
 FROM latest l, json_each(l.payload, '$.candidates') e WHERE l.asset = 'candidate_concepts';
 COMMENT ON VIEW candidate_concepts IS 'Candidate concepts of each unit, in the summariser''s order.';
 
+CREATE OR REPLACE VIEW detection AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS label,
+       (l.payload ->> 'confidence')::DOUBLE AS confidence,
+       (l.payload ->> '$.evidence.held_out')::DOUBLE AS held_out,
+       (l.payload ->> '$.evidence.stability')::DOUBLE AS stability,
+       (l.payload ->> '$.evidence.gap')::DOUBLE AS gap, l.status, l.reason
+FROM latest l WHERE l.asset = 'detection_scores';
+COMMENT ON VIEW detection IS 'What detects best where each unit is active, and how sure that is.';
+
+CREATE OR REPLACE VIEW detection_scores AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'concept' AS concept, (e.value ->> 'mcc')::DOUBLE AS mcc,
+       (e.value ->> 'threshold')::DOUBLE AS threshold, (e.value ->> 'share')::DOUBLE AS share
+FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'detection_scores';
+COMMENT ON VIEW detection_scores IS 'How well each concept''s presence in captions predicts where a unit is active.';
+
 CREATE OR REPLACE VIEW synthetic_images AS
 SELECT l.study, l.model, l.layer, l.neuron, l.unit, c.value ->> 'concept' AS concept,
        (e.value ->> 'index')::INTEGER AS index, (e.value ->> 'seed')::UBIGINT AS seed,
@@ -150,7 +166,8 @@ COMMENT ON VIEW scores IS 'Every scoring function of every candidate concept; sc
 CREATE OR REPLACE VIEW labels AS
 SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS label,
        (l.payload ->> 'score')::DOUBLE AS score, l.status, l.reason,
-       l.payload -> 'labels' AS labels, l.run, l.recorded_at
+       l.payload -> 'labels' AS labels, l.run, l.recorded_at,
+       (l.payload ->> 'confidence')::DOUBLE AS confidence
 FROM latest l WHERE l.asset = 'labels';
 COMMENT ON VIEW labels IS 'The label of each unit, or the status that says why it has none.';
 

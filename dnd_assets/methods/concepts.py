@@ -322,17 +322,27 @@ def _novel(phrase: _Phrase, chosen: list[_Phrase]) -> float:
 
 def _phrases(captions: Sequence[str]) -> list[_Phrase]:
     """All phrases of the captions, ordered by key."""
-    found = [spans for spans in map(_spans, captions) if spans]
+    found = [spans for spans in map(phrases_of, captions) if spans]
+    forms = _forms(found, captions)
+    return [
+        _Phrase(key, commonest(texts), texts.total() / len(found))
+        for key, texts in sorted(forms.items())
+    ]
+
+
+def phrase_forms(captions: Sequence[str]) -> dict[Key, Counter[str]]:
+    """In how many captions each phrase stands, by its words in singular, and how it is written."""
+    return _forms(map(phrases_of, captions), captions)
+
+
+def _forms(found: Iterable[Mapping[Key, str]], captions: Sequence[str]) -> dict[Key, Counter[str]]:
     forms: dict[Key, Counter[str]] = {}
-    for spans in found:
-        for key, text in spans.items():
+    for phrases in found:
+        for key, text in phrases.items():
             forms.setdefault(key, Counter())[text] += 1
     for key in _no_words(forms, captions):
         del forms[key]
-    return [
-        _Phrase(key, _commonest(texts), texts.total() / len(found))
-        for key, texts in sorted(forms.items())
-    ]
+    return forms
 
 
 def _no_words(forms: Mapping[Key, Counter[str]], captions: Sequence[str]) -> list[Key]:
@@ -351,12 +361,12 @@ def _runs(text: str) -> list[str]:
     return [part for part in parts if is_spaceless(part)]
 
 
-def _commonest(texts: Counter[str]) -> str:
+def commonest(texts: Counter[str]) -> str:
     """The most frequent text; ties go to the shortest, then to the first in the alphabet."""
     return min(texts, key=lambda text: (-texts[text], len(text), text))
 
 
-def _spans(caption: str) -> dict[Key, str]:
+def phrases_of(caption: str) -> dict[Key, str]:
     """The phrases of one caption by key, each with the words as they stand in it."""
     spans: dict[Key, str] = {}
     budget = _MAX_CAPTION_WORDS
@@ -380,6 +390,30 @@ def _add_phrases(words: Sequence[str], spans: dict[Key, str]) -> None:
             places = content[first : first + size]
             text = " ".join(words[places[0] : places[-1] + 1])
             spans.setdefault(tuple(_singular(words[i]) for i in places), text)
+
+
+def content_words(text: str) -> list[tuple[str, str]]:
+    """The content words of a text, each once: in singular, and as it is written there.
+
+    >>> content_words("two red circles on grass")
+    [('two', 'two'), ('red', 'red'), ('circle', 'circles'), ('grass', 'grass')]
+    """
+    read = words_of(read_caption(text).lower())[:_MAX_CAPTION_WORDS]
+    words = [part for word in read for part in spaceless_parts(word)]
+    found: dict[str, str] = {}
+    for word in words:
+        if word not in _STOP_WORDS:
+            found.setdefault(_singular(word), word)
+    return list(found.items())
+
+
+def names_something(word: str) -> bool:
+    """Whether a word in singular says something at the end of a phrase, without a noun behind it.
+
+    >>> names_something("circle"), names_something("horizontal")
+    (True, False)
+    """
+    return word not in _NEEDS_NOUN
 
 
 def _is_phrase(key: Key, text: str) -> bool:

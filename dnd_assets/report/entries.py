@@ -40,6 +40,8 @@ class Entry:
         metrics: metrics of each method's label, by asset of labels.
         exemplars: all exemplars and activations, for the map of overlaps.
         texts: provider of the stored embeddings of texts; empty where none is recorded.
+        confidence: probability that the label is right, or what came nearest; None where nothing
+            tells.
     """
 
     unit: str
@@ -51,6 +53,7 @@ class Entry:
     metrics: Mapping[str, Mapping[str, float | None]] | None = None
     exemplars: tuple[str, ...] = ()
     texts: str = ""
+    confidence: float | None = None
 
     @property
     def main(self) -> Said:
@@ -101,6 +104,7 @@ def entry_of(card: UnitCard) -> Entry:
         metrics={one.asset: dict(one.values) for one in card.metrics},
         exemplars=tuple(one.image for one in card.exemplars),
         texts=texts,
+        confidence=card.evidence.confidence if card.evidence else None,
     )  # fmt: skip
 
 
@@ -131,6 +135,7 @@ def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]
         "page": [one.page[6:-5] for one in entries],
         "layer": [number(one.group) for one in entries],
         "thumbs": [[p for t in one.thumbs if (p := picture(t)) >= 0] for one in entries],
+        "sure": [_short(one.confidence) for one in entries],
         "methods": {
             name: _column([one.methods.get(name) for one in entries], number) for name in methods
         },

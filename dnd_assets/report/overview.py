@@ -127,7 +127,10 @@ def _most(counted: Mapping[Any, int]) -> list[tuple[str, int]]:
 
 
 def ranking(entries: Sequence[Entry]) -> Ranking:
-    """Units by how well their label holds: on fresh pictures, else by the score itself."""
+    """Units by the confidence of their label, else by how well it holds, else by its score."""
+    if any(one.confidence is not None for one in entries):
+        sure = {one.unit: one.confidence for one in entries}
+        return _ranked("probability that the label is right, 0 to 1", entries, sure)
     main = next((name for one in entries for name in one.methods), "labels")
     judge = next(
         (n for one in entries for n, s in one.methods.items() if s.interpretable is not None), None
@@ -141,6 +144,10 @@ def ranking(entries: Sequence[Entry]) -> Ranking:
     elif not any(value is not None for value in values.values()):
         measure = "score of the label"
         values = {one.unit: one.main.score for one in entries}
+    return _ranked(measure, entries, values)
+
+
+def _ranked(measure: str, entries: Sequence[Entry], values: Mapping[str, float | None]) -> Ranking:
     known = [(one, v) for one in entries if (v := values[one.unit]) is not None]
     ordered = sorted(known, key=lambda pair: (-pair[1], pair[0].unit))
     count = min(_RANKED, len(ordered) // 2) or len(ordered)

@@ -38,6 +38,10 @@
     const wanted = state.value;
     if (layer && layer.value !== "" && data.layer[i] !== layers[Number(layer.value)]) return false;
     if (!wanted) return true;
+    if (wanted === "sure" || wanted === "unsure") {
+      const sure = data.sure[i];
+      return sure !== null && (sure >= 0.9) === (wanted === "sure");
+    }
     if (wanted === "differ") {
       const all = names.map((one) => text(data.methods[one].label[i])).filter((one) => one);
       return new Set(all).size > 1;

@@ -1,0 +1,189 @@
+"""Detection scores: how well candidate concepts predict where a unit is active.
+
+The paper selects a concept by the unit's strongest activations. Here a concept is judged over
+images from the whole range of activations; see `methods.concept_detection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from dnd_assets.assets.activations import on_probing_images, probing_images, probing_passes
+from dnd_assets.assets.captions import caption_entry
+from dnd_assets.assets.probing_set import ProbingSet
+from dnd_assets.lineage.deciding import parameters_of_dissection
+from dnd_assets.lineage.records import PROBING_SET, Outcome
+from dnd_assets.methods.detection_examples import examples
+from dnd_assets.methods.detection_label import (
+    DetectionLabel,
+    DetectionSettings,
+    Reference,
+    label_by_detection,
+    reference_of,
+)
+from dnd_assets.methods.seeds import content_seed
+from dnd_assets.sharing import caption_cost, captions, first_unanswered, layer_provider
+from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.study import Dissection
+from dnd_assets.units import Unit
+from dnd_assets.workbench import Workbench
+
+KEPT = 10
+"""Concepts that are kept with their scores, best first."""
+
+
+class DetectionScores(Stage):
+    """Which phrase's presence in captions predicts best where the unit is active, and how surely.
+
+    Candidates are the summariser's concepts, phrases that set the captions of the unit's exemplars
+    apart from those of random probing images, all of these without some of their words, and pairs
+    of the best joined by "or".
+    """
+
+    name = "detection_scores"
+    upstream = (PROBING_SET, "captions", "candidate_concepts")
+    wholes = (ProbingSet(),)
+    group = "step_2_candidates"
+    kinds = frozenset({"numpy"})
+    uses = ("captioner", "targets", "compute")
+    by_neuron = True
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """How many images, phrases and concepts; margin, least confidence and seed."""
+        return parameters_of_dissection(self.name, bench.study)
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network, and the captioner."""
+        captioner = bench.lineage.provider(bench.captioner.fingerprint())
+        return {"target": layer_provider(bench, unit), "captioner": captioner}
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Captions of reference images that are not known or planned yet, once for all units."""
+        passes, images = probing_passes(bench, work)
+        chosen = reference_images(images, bench.study.dissection.reference_images)
+        return {"forward passes": passes, **caption_cost(bench, chosen)} if images else {}
+
+    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+        """A caption for each reference image, however many the units."""
+        most = bench.study.dissection.reference_images
+        calls = {"LLM calls": most} if bench.study.captioner.kind == "chat" else {}
+        return {"captions": most, **calls}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `label`, `confidence`, `evidence`, `concepts` and `candidates`.
+
+        Each of `concepts` has `concept`, `mcc`, `threshold` and `share`, best first; `candidates`
+        are the concepts to be painted, the label first. `examples` are reference images from the
+        whole range of activations, with the concept and without. A unit that no concept explains
+        has the status `no_concept`, and what came nearest in its reason.
+        """
+        images = probing_images(bench, work[0])
+        reference = _captioned(bench, images)
+        if isinstance(reference, Outcome):
+            yield from ((one, reference) for one in work)
+            return
+        lookup = {one.unit: one for one in work}
+        without = 0
+        for layer in on_probing_images(bench, list(lookup), images):
+            rows = {name: row for row, name in enumerate(layer.images)}
+            for unit in layer.units:
+                one, column = lookup[unit], layer.values[:, unit.neuron]
+                wanted = {*reference.images, *_exemplars(one)} & rows.keys()
+                active = {name: float(column[rows[name]]) for name in sorted(wanted)}
+                outcome = _outcome(bench.study.dissection, one, reference, active)
+                without += outcome.status == "no_concept"
+                yield one, outcome
+        bench.log(f"{self.name}: {without:,} of {len(work):,} units end without a concept")
+
+
+def reference_images(images: Sequence[str], count: int) -> list[str]:
+    """So many of the images, drawn by their hashes alone, in the order of the draw.
+
+    An image that joins the probing set takes the place of one other at most.
+    """
+    return sorted(images, key=lambda name: (content_seed("reference image", name), name))[:count]
+
+
+def _captioned(bench: Workbench, images: Sequence[str]) -> Reference | Outcome:
+    """The reference images that have a caption of use; an outcome where there are none.
+
+    A picture that the captioner refuses, or says nothing of, is left out, and counted in the log.
+    """
+    chosen = reference_images(images, bench.study.dissection.reference_images)
+    known = captions(bench, chosen)
+    failed = first_unanswered(known, chosen)
+    if failed is not None:
+        return failed
+    said = {name: _read(caption_entry(name, known[name])) for name in chosen}
+    useful = {name: text for name, text in said.items() if text}
+    if len(useful) < len(said):
+        bench.log(
+            f"warning: {len(said) - len(useful):,} of {len(said):,} reference images have no "
+            "caption of use, and are left out"
+        )
+    if not useful:
+        reason = f"no caption of {len(said):,} reference images is of use"
+        return Outcome("no_captions", {}, reason)
+    return reference_of(list(useful), list(useful.values()))
+
+
+def _read(entry: Mapping[str, str]) -> str:
+    """A caption as a summariser reads it; empty where it says nothing."""
+    return entry.get("read") or entry["caption"]
+
+
+def _exemplars(work: Work) -> dict[str, str]:
+    """The captions of a unit's exemplars and crops, by hash."""
+    entries = work.inputs["captions"].payload["captions"]
+    return {entry["image"]: text for entry in entries if (text := _read(entry))}
+
+
+def _outcome(
+    setting: Dissection, work: Work, reference: Reference, active: Mapping[str, float]
+) -> Outcome:
+    """The outcome of one unit, from its activations on reference images and exemplars."""
+    captioned = _exemplars(work)
+    summary = work.inputs["candidate_concepts"].payload["candidates"]
+    numbers = DetectionSettings(
+        setting.candidates, setting.contrast_phrases, 2 * setting.exemplars, setting.margin,
+        setting.seed,
+    )  # fmt: skip
+    # Not by the key, which begins with what a study calls the network.
+    name = f"{work.unit.layer}/{work.unit.neuron}"
+    found = label_by_detection(name, summary, captioned, reference, active, numbers)
+    if found is None:
+        return Outcome("no_concept", {}, "no phrase of the captions predicts where it is active")
+    finite = {image: value for image, value in active.items() if isfinite(value)}
+    shown = examples(found.best.candidate, reference, finite, name)
+    payload = _payload(found, setting.candidates) | {"examples": [asdict(one) for one in shown]}
+    if found.confidence < setting.min_confidence:
+        reason = (
+            f"nearest is {payload['label']!r}, right with probability {found.confidence:.2f}; "
+            f"dissection.min_confidence asks for {setting.min_confidence:g}"
+        )
+        return Outcome("no_concept", payload, reason)
+    return Outcome("ok", payload)
+
+
+def _payload(found: DetectionLabel, painted: int) -> dict[str, Any]:
+    """The label, the concepts that come next, and which of them are painted."""
+    best = found.best
+    others = (one for one in found.order if one.candidate != best.candidate)
+    # What all images show, or none, has no threshold: it tells nothing.
+    listed = [best, *(one for one in others if isfinite(one.threshold))][:KEPT]
+    every = [best.candidate, *found.without, *(one.candidate for one in listed)]
+    return {
+        "label": best.candidate.text,
+        "confidence": found.confidence,
+        "evidence": {**asdict(found.evidence), "images": found.images},
+        "concepts": [
+            {"concept": one.candidate.text, "mcc": one.mcc, "threshold": one.threshold,
+             "share": one.share}
+            for one in listed
+        ],
+        "candidates": list(dict.fromkeys(one.text for one in every))[:painted],
+        "counterfactuals": [one.text for one in found.without],
+    }  # fmt: skip
