@@ -195,15 +195,12 @@ def _images(plan: Plan) -> list[str]:
 
 
 def _dissection(plan: Plan) -> list[str]:
+    if not plan.dissection:
+        return []
     few = "Fewer images than the paper's 10 exemplars of a unit; labels will be poor."
     return [
         "[dissection]",
-        *comment(
-            "'detection' names what the captions of up to 1,000 probing images say where a unit is "
-            "active, with a confidence from 0 to 1; the paper's is 'scores'."
-        ),
-        'select = "detection"',
-        *(comment(few) if plan.dissection else ()),
+        *comment(few),
         *(f"{key} = {toml_value(value)}" for key, value in plan.dissection.items()),
     ]
 
