@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from dnd_assets.known_answers.target import words
@@ -33,7 +34,6 @@ from dnd_assets.known_answers.world import (
     SIZES,
     TEXTURES,
     VALUES,
-    Scene,
     caption,
     probing_seed,
     scene,
@@ -46,6 +46,7 @@ from dnd_assets.methods.detection_label import (
     label_by_detection,
     reference_of,
 )
+from dnd_assets.methods.exemplars import Floats, top_k
 from dnd_assets.methods.label_confidence import COVERAGE
 from dnd_assets.methods.seeds import content_seed
 
@@ -55,16 +56,22 @@ EXEMPLARS: Final = 10
 REPORTED: Final = (11, 12, 13, 14, 15)
 CALIBRATED: Final = (101, 102, 103, 104, 105, 106)
 KINDS: Final = (
-    "attribute", "attribute", "conjunction", "disjunction", "superstimulus", "count", "rare",
-    "random",
+    "attribute", "conjunction", "superstimulus", "disjunction", "attribute", "random", "count",
+    "negation", "attribute", "shuffled", "rare", "conjunction", "dead",
 )  # fmt: skip
 """Kinds of units, in turn."""
 NOISE: Final = (0.0, 0.1, 0.3, 0.6, 1.0)
 """Standard deviation of the noise on activations whose concept adds 1."""
 _SWAPPED: Final = (*COLOURS, *SHAPES, *BACKGROUNDS, *SIZES, "two", "three", *TEXTURES[3:])
+_STRONGEST: Final = (("size", "large"), ("colour", "red"), ("count", 3))
 _FUNCTION_WORDS: Final = frozenset({"a", "an", "on", "in", "the", "at", "with", "or", "and"})
 
 Fact = tuple[str, int | str]
+Bools = NDArray[np.bool_]
+Attributes = Mapping[str, NDArray[np.object_]]
+"""The value of each attribute in each scene."""
+UNKNOWABLE: Final = ("random", "shuffled")
+"""Kinds without a truth: the right answer is none."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ class KnownUnit:
 
     Attributes:
         kind: one of `KINDS`.
-        facts: what its concept is made of; any of them suffices for a disjunction, else all.
+        facts: what its concept is made of; any of them suffices for a disjunction, none may be
+            shown for a negation, else all.
         noise: standard deviation of the noise on its activations.
     """
 
@@ -81,15 +89,18 @@ class KnownUnit:
     facts: tuple[Fact, ...]
     noise: float
 
-    def holds(self, one: Scene) -> bool:
-        """Whether a scene shows the concept."""
-        shown = [getattr(one, name) == value for name, value in self.facts]
-        return bool(shown) and (any(shown) if self.kind == "disjunction" else all(shown))
+    def holds(self, scenes: Attributes) -> Bools:
+        """Whether each scene shows the concept."""
+        shown = np.array([scenes[name] == value for name, value in self.facts])
+        if self.kind == "negation":
+            return ~shown[0]
+        return np.asarray(shown.any(axis=0) if self.kind == "disjunction" else shown.all(axis=0))
 
     def truth(self) -> frozenset[str]:
         """The words that a right label has, in singular; none of a random unit."""
         named = [COUNT_WORDS[v] if isinstance(v, int) else v for _, v in self.facts]
-        return frozenset(word for name in named for word in words(name))
+        said = ["not", *named] if self.kind == "negation" else named
+        return frozenset(word for name in said for word in words(name))
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,7 @@ class Outcome:
 def unit_of(kind: str, rng: np.random.Generator) -> KnownUnit:
     """Draw a unit of a kind."""
     noise = float(rng.choice(NOISE))
-    number = {"conjunction": 2, "disjunction": 2, "rare": 3, "random": 0}.get(kind, 1)
+    number = {"conjunction": 2, "disjunction": 2, "rare": 3, "random": 0, "dead": 0}.get(kind, 1)
     free = [name for name in ATTRIBUTES if name != "count"]
     names = ["count"] if kind == "count" else rng.choice(free, size=number, replace=False).tolist()
     facts = []
@@ -132,16 +143,23 @@ def unit_of(kind: str, rng: np.random.Generator) -> KnownUnit:
     return KnownUnit(kind, tuple(facts), noise)
 
 
-def activations_of(
-    unit: KnownUnit, scenes: Sequence[Scene], rng: np.random.Generator
-) -> list[float]:
-    """Activation on each scene: 1 where the concept is shown, more for a superstimulus, noise."""
-    gain = 2.0 if unit.kind == "superstimulus" else 0.0
-    shown = np.array([unit.holds(one) for one in scenes], dtype=float)
+def activations_of(unit: KnownUnit, scenes: Attributes, rng: np.random.Generator) -> Floats:
+    """Activation on each scene: 1 where the concept is shown, more for a superstimulus, noise.
+
+    A dead unit is 0 everywhere; a shuffled one has the activations of an attribute's unit, each on
+    another scene.
+    """
+    count = len(scenes["size"])
+    if unit.kind == "dead":
+        return np.zeros(count)
+    noise = rng.normal(size=count) * (unit.noise + 0.02)
+    if unit.kind == "random":
+        return noise
     # The strongest pictures of a superstimulus are all large, red and three.
-    extra = [(o.size == "large") + (o.colour == "red") + (o.count == 3) for o in scenes]
-    noise = rng.normal(size=len(scenes)) * (unit.noise + 0.02)
-    return list((shown * (1 + gain * np.array(extra) / 3) + noise).tolist())
+    extra = sum(scenes[name] == value for name, value in _STRONGEST)
+    gain = 2.0 / len(_STRONGEST) if unit.kind == "superstimulus" else 0.0
+    values = unit.holds(scenes) * (1 + gain * np.asarray(extra, dtype=float)) + noise
+    return np.asarray(rng.permutation(values) if unit.kind == "shuffled" else values)
 
 
 def misread(text: str, rate: float, seed: int) -> str:
@@ -159,7 +177,7 @@ class World:
     """Scenes of one probing set with their captions, and random ones among them."""
 
     names: Sequence[str]
-    scenes: Sequence[Scene]
+    scenes: Attributes
     captions: Sequence[str]
     reference: Reference
 
@@ -174,19 +192,20 @@ def world_of(seed: int, wrong: float) -> World:
     ]
     order = sorted(range(IMAGES), key=lambda at: names[at])[:REFERENCE]
     drawn = reference_of([names[at] for at in order], [texts[at] for at in order])
-    return World(names, scenes, texts, drawn)
+    seen = {name: np.array([getattr(s, name) for s in scenes], dtype=object) for name in ATTRIBUTES}
+    return World(names, seen, texts, drawn)
 
 
 def labelled(unit: KnownUnit, world: World, seed: int) -> DetectionLabel | None:
     """The unit's label by detection, as a study would find it without crops."""
     values = activations_of(unit, world.scenes, np.random.default_rng(seed))
-    top = sorted(range(IMAGES), key=lambda at: (-values[at], world.names[at]))[:EXEMPLARS]
+    top = top_k(values, world.names, EXEMPLARS)
     exemplars = {world.names[at]: world.captions[at] for at in top}
-    active = dict(zip(world.names, values, strict=True))
+    active = dict(zip(world.names, values.tolist(), strict=True))
     known = {name: active[name] for name in (*world.reference.images, *exemplars)}
     summary = consensus_concepts(list(exemplars.values()), 5)
     return label_by_detection(
-        f"{unit}", summary, exemplars, world.reference, known, DetectionSettings()
+        f"{unit} {seed}", summary, exemplars, world.reference, known, DetectionSettings()
     )
 
 
@@ -194,7 +213,7 @@ def judged(unit: KnownUnit, found: DetectionLabel | None) -> Outcome:
     """A label held against the truth, word for word."""
     if found is None:
         return Outcome(
-            unit.kind, "", exact=False, precision=0.0, recall=0.0, covered=False, confidence=0.0,
+            unit.kind, "", exact=unit.kind == "dead", precision=0.0, recall=0.0, covered=False, confidence=0.0,
             held_out=0.0, stability=0.0,
         )  # fmt: skip
     truth, text = unit.truth(), found.best.candidate.text
@@ -215,7 +234,8 @@ def said_words(text: str) -> frozenset[str]:
 
 def _same(label: str, unit: KnownUnit) -> bool:
     joined = bool(re.search(r"\bor\b", label)) == (unit.kind == "disjunction")
-    return bool(unit.facts) and joined and said_words(label) == unit.truth()
+    known = bool(unit.facts) and unit.kind not in UNKNOWABLE
+    return known and joined and said_words(label) == unit.truth()
 
 
 def run(
@@ -275,7 +295,7 @@ def report(found: Sequence[Outcome], threshold: float = 0.5) -> dict[str, object
             "recall": float(np.mean([one.recall for one in mine])),
             "labelled": float(np.mean([one.confidence >= threshold for one in mine])),
         }
-    planted = [one for one in found if one.kind != "random"]
+    planted = [one for one in found if one.kind not in (*UNKNOWABLE, "dead")]
     right, scores = [one.exact for one in found], [one.confidence for one in found]
     return {
         "kinds": kinds,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from dnd_assets.methods.activation_ranges import sample_reach
+from dnd_assets.methods.caption_readings import Readings
 from dnd_assets.methods.concept_detection import (
     Candidate,
     Detected,
@@ -19,15 +21,21 @@ from dnd_assets.methods.concept_detection import (
     trial,
 )
 from dnd_assets.methods.concepts import (
+    Key,
     commonest,
     consensus_concepts,
     content_words,
     phrase_forms,
     phrases_of,
 )
-from dnd_assets.methods.contrast import contrast_phrases
+from dnd_assets.methods.contrast import contrasting
 from dnd_assets.methods.label_confidence import Evidence, evidence, probability
 from dnd_assets.methods.words import is_spaceless
+
+COMMON: Final = 0.05
+"""A phrase that this share of captions has is common: its absence may be a concept."""
+_NEGATED: Final = 2
+"""Words of a phrase whose absence is tried, at most."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,16 @@ class Reference:
         captions: of each image.
         words: content words of each caption, in singular.
         forms: how a phrase is written most often, by its words.
+        counts: how many captions have each phrase.
+        common: phrases of one or two words that many captions have.
     """
 
     images: Sequence[str]
     captions: Sequence[str]
     words: Sequence[Words]
     forms: Mapping[Words, str]
+    counts: Mapping[Key, int]
+    common: Sequence[Candidate] = ()
 
 
 @dataclass(frozen=True)
@@ -90,9 +102,16 @@ class DetectionLabel:
 def reference_of(images: Sequence[str], captions: Sequence[str]) -> Reference:
     """Random images, in an order drawn from their hashes, with the words of their captions."""
     forms: dict[Words, str] = {}
+    common: dict[Words, str] = {}
+    counts: dict[Key, int] = {}
     for key, written in sorted(phrase_forms(captions).items()):
+        counts[key] = written.total()
         forms.setdefault(frozenset(key), commonest(written))
-    return Reference(images, captions, [caption_words(text) for text in captions], forms)
+        if counts[key] >= COMMON * len(captions) and len(key) <= _NEGATED:
+            common.setdefault(frozenset(key), forms[frozenset(key)])
+    words = [caption_words(text) for text in captions]
+    usual = [Candidate(text, (key,)) for key, text in sorted(common.items(), key=lambda i: i[1])]
+    return Reference(images, captions, words, Readings(forms, captions, words), counts, usual)
 
 
 def caption_words(text: str) -> Words:
@@ -137,7 +156,9 @@ def label_by_detection(
     known |= {name: caption_words(text) for name, text in exemplars.items() if name in finite}
     values = np.array([finite[name] for name in known])
     candidates = candidates_of([*summary, *proposed], reference.forms)
-    tried = trial(candidates, list(known.values()), values, reference.forms)
+    tried = trial(
+        candidates, list(known.values()), values, reference.forms, reference.common
+    )
     best = choose(tried.whole, setting.margin)
     if best is None:
         return None
@@ -161,4 +182,6 @@ def _proposed(
     rows = sample_reach(values, names, unit, n=setting.wide, seed=setting.seed)
     wide = [captions[names[row]] for row in rows]
     yield from consensus_concepts(wide, setting.candidates)
-    yield from contrast_phrases([*strong, *wide], reference.captions, setting.contrast)
+    yield from contrasting(
+        [*strong, *wide], reference.counts, len(reference.captions), setting.contrast
+    )

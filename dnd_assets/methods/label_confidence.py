@@ -14,8 +14,8 @@ from dnd_assets.methods.seeds import content_seed
 
 RESAMPLES: Final = 30
 """Bootstrap samples of the images, in each of which a label is chosen anew."""
-_NEAR: Final = 0.25
-"""Candidates whose coefficient is further below the best are not tried again in each sample."""
+_LEADING: Final = 48
+"""So many of the best candidates are tried again in each sample."""
 COVERAGE: Final = 0.9
 """The label set holds this share of the bootstrap's choices."""
 
@@ -97,7 +97,7 @@ def _measured(trial: Trial, fit: Floats, test: Floats, margin: float) -> float:
 def _choices(trial: Trial, margin: float, seed: int) -> Counter[Candidate]:
     """Share of bootstrap samples in which each candidate is chosen."""
     count = len(trial.activations)
-    trial = trial.leading(_NEAR)
+    trial = trial.leading(_LEADING)
     shares: Counter[Candidate] = Counter()
     for index in range(RESAMPLES):
         rng = np.random.default_rng(content_seed("label bootstrap", seed, index))
