@@ -17,7 +17,7 @@ import numpy as np
 from dnd_assets.ablations import SEPARATOR, ablation, variants
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.errors import NotFoundError, TableError
-from dnd_assets.known_answers.target import is_correct
+from dnd_assets.known_answers.target import Strict, is_correct, strict
 from dnd_assets.known_answers.target import truths as known_truths
 from dnd_assets.label_files import EMPTY, sizes_of
 from dnd_assets.means import Mean, mean_of
@@ -31,6 +31,7 @@ from resources.lineage_db import Lineage
 
 Sizes = Mapping[str, int]
 """Units of each layer, by `model/layer`."""
+_STRICT: Final = ("exact", "precision", "recall", "f1")
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
 
 
@@ -57,11 +58,30 @@ class Reference:
         groups: the group that each unit is counted in, by key, in the order of the units.
         texts: what each unit responds to, where it is known; any of them is right.
         right: whether a label, or None for no label, is right for a unit; None where nobody knows.
+        strict: the same, word for word; None where the truth has no words.
     """
 
     groups: Mapping[str, str]
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     right: Callable[[str, str | None], bool | None] = lambda unit, label: None
+    strict: Callable[[str, str | None], Strict | None] = lambda unit, label: None
+
+
+@dataclass(frozen=True)
+class StrictMeans:
+    """How labels do when they have to name the truth and nothing else.
+
+    Attributes:
+        exact: share of labels that name the truth and nothing else.
+        precision: mean share of a label's content words that are in the truth.
+        recall: mean share of the truth's words that are in the label.
+        f1: mean of the harmonic means of the two.
+    """
+
+    exact: Mean
+    precision: Mean
+    recall: Mean
+    f1: Mean
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,7 @@ class Row:
         right: share of right labels, over units whose truth is known. A unit without a label
             counts too: as wrong, unless no label is what is right.
         similarity: mean cosine of label and nearest truth, over units that have both.
+        strict: word for word, over the units of `right` whose truth has words.
     """
 
     group: str
@@ -86,6 +107,12 @@ class Row:
     words: float | None
     right: Mean | None
     similarity: Mean | None
+    strict: StrictMeans | None = None
+
+    @property
+    def abstained(self) -> int:
+        """How many units the method was asked for and gave no label."""
+        return self.units - self.labelled
 
 
 @dataclass(frozen=True)
@@ -118,12 +145,14 @@ class Comparison:
         rows: one for each group and each method that has been asked for any of its units.
         pairs: one for each group and two methods with a common labelled unit.
         metrics: means of the metrics that the study has of its labels.
+        strict: of each method over all groups, where truths have words.
     """
 
     methods: tuple[Method, ...]
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
     metrics: tuple[MetricMean, ...] = ()
+    strict: Mapping[str, StrictMeans] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[str]:
@@ -138,7 +167,8 @@ class Comparison:
         """All of it as plain values."""
         return {
             "methods": [{"method": one.name, "setting": one.setting} for one in self.methods],
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [asdict(row) | {"abstained": row.abstained} for row in self.rows],
+            "strict": {name: asdict(means) for name, means in self.strict.items()},
             "agreement": [asdict(pair) for pair in self.pairs],
             "metrics": [one.as_json() for one in self.metrics],
         }
@@ -173,7 +203,21 @@ def compare(
         for one, other in itertools.combinations(methods, 2)
         if (both := [u for u in units if one.by_unit.get(u) and other.by_unit.get(u)])
     ]
-    return Comparison(tuple(methods), tuple(rows), tuple(pairs))
+    whole = {one.name: _strict(one, list(reference.groups), reference) for one in methods}
+    told = {name: means for name, means in whole.items() if means is not None}
+    return Comparison(tuple(methods), tuple(rows), tuple(pairs), strict=told)
+
+
+def _strict(method: Method, units: Iterable[str], reference: Reference) -> StrictMeans | None:
+    """Labels held against the truth word for word, over those units that were asked for."""
+    asked = [unit for unit in units if unit in method.by_unit]
+    judged = [reference.strict(unit, method.by_unit[unit]) for unit in asked]
+    known = [one for one in judged if one is not None]
+    means = [mean_of([float(getattr(one, name)) for one in known]) for name in _STRICT]
+    exact, precision, recall, f1 = means
+    if exact is None or precision is None or recall is None or f1 is None:
+        return None
+    return StrictMeans(exact, precision, recall, f1)
 
 
 def _require_distinct(names: Sequence[str]) -> None:
@@ -197,7 +241,10 @@ def _row(
     words = (
         float(np.mean([len(label.split()) for label in labelled.values()])) if labelled else None
     )
-    return Row(group, method.name, len(units), len(labelled), words, mean_of(right), mean_of(near))
+    return Row(
+        group, method.name, len(units), len(labelled), words, mean_of(right), mean_of(near),
+        _strict(method, units, reference),
+    )  # fmt: skip
 
 
 def _nearness(
@@ -435,10 +482,13 @@ def _known(units: Sequence[Unit]) -> Reference:
         known = true.get(unit)
         return None if known is None or known.accepted is None else is_correct(said, known)
 
+    def by_word(unit: str, said: str | None) -> Strict | None:
+        return strict(said, true[unit]) if unit in true else None
+
     texts = {
         unit: tuple(" ".join(words) for words in truth.accepted if words)
         for unit, truth in true.items()
         if truth.accepted
     }
     groups = {u.key: true[u.key].kind if u.key in true else u.layer for u in units}
-    return Reference(groups, texts, right)
+    return Reference(groups, texts, right, by_word)

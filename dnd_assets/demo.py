@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dnd_assets.known_answers.target import Truth, is_correct, truths
+from dnd_assets.known_answers.target import Truth, is_correct, strict, truths
 from dnd_assets.results import labels
 from dnd_assets.study import Study
 from resources.lineage_db import Lineage
@@ -55,6 +55,28 @@ def accuracy(rows: list[dict[Hashable, Any]]) -> dict[str, tuple[int, int]]:
     return {kind: (right[kind], total[kind]) for kind in total}
 
 
+def strict_table(rows: list[dict[Hashable, Any]]) -> Table:
+    """Labels held against the truth word for word, by kind of truth."""
+    table = Table(box=None, pad_edge=False, title="word for word", title_justify="left")
+    table.add_column("kind")
+    for name in ("exact", "precision", "recall", "F1", "abstained"):
+        table.add_column(name, justify="right")
+    known = truths()
+    said: dict[str, list[tuple[str | None, Truth]]] = {}
+    for row in rows:
+        truth = known[str(row["layer"]), int(str(row["neuron"]))]
+        said.setdefault(truth.kind, []).append((_text(row["label"]), truth))
+    for kind, pairs in said.items():
+        judged = [one for pair in pairs if (one := strict(*pair)) is not None]
+        means = [
+            f"{sum(getattr(one, name) for one in judged) / len(judged):.3f}" if judged else "-"
+            for name in ("precision", "recall", "f1")
+        ]
+        exact = f"{sum(one.exact for one in judged)}/{len(judged)}" if judged else "-"
+        table.add_row(kind, exact, *means, f"{sum(not label for label, _ in pairs)}/{len(pairs)}")
+    return table
+
+
 def show_truths(study: Study, home: Path, out: Console) -> bool:
     """Print a table of labels beside the truth, the share that is right, and what to run next.
 
@@ -75,6 +97,7 @@ def show_truths(study: Study, home: Path, out: Console) -> bool:
     shares = accuracy(rows)
     for kind, (right, total) in shares.items():
         out.print(f"{kind:8} {right}/{total} right")
+    out.print(strict_table(rows))
     low = below_bar(shares)
     if low:
         out.print(f"Below the bar: {', '.join(low)}", style="red")

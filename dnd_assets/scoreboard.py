@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dnd_assets.class_prediction import ClassPrediction
-from dnd_assets.compare import Comparison, Method, Pair, Row
+from dnd_assets.compare import Comparison, Method, Pair, Row, StrictMeans
 from dnd_assets.errors import TableError
 from dnd_assets.files import write_atomic
 from dnd_assets.means import Mean
@@ -25,6 +25,9 @@ from dnd_assets.tables import read_text
 START: Final = "<!-- scoreboard -->"
 END: Final = "<!-- /scoreboard -->"
 _HEAD: Final = ("method", "setting", "words")
+_STRICT: Final = ("abstained", "precision", "recall", "F1")
+_STRICT_NAMES: Final = ("exact", "precision", "recall", "f1")
+_HELD: Final = re.compile(r".*, holds (\d+)")
 _RIGHT: Final = re.compile(r"(\d+) / \d+(?! labelled)\b")
 
 
@@ -116,20 +119,34 @@ def _measures(group: str, rows: list[Row]) -> Table:
     table = Table(box=None, pad_edge=False, title=group, title_justify="left")
     table.add_column("method", no_wrap=True, min_width=max(len(row.method) for row in rows))
     compared = any(row.similarity for row in rows)
+    known = any(row.strict for row in rows)
     cosine = ("cosine", "95 %") if compared else ()
-    for name in ("units", "labelled", "words", "right", "95 %", *cosine):
+    exact = ("exact", "95 %", "precision", "recall", "F1", "95 %") if known else ()
+    right = "holds" if known else "right"
+    for name in ("units", "labelled", "words", *exact, right, "95 %", *cosine):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         cells = (
             f"{row.units:,}",
             f"{row.labelled / row.units:.0%}",
             f"{row.words:.1f}" if row.words is not None else "-",
+            *(_strict_cells(row.strict) if known else ()),
             f"{row.right.count}/{row.right.units}" if row.right else "-",
             _percent(row.right),
         )
         near = (f"{row.similarity.mean:.4f}" if row.similarity else "-", _ends(row.similarity))
         table.add_row(escape(row.method), *cells, *(near if compared else ()))
     return table
+
+
+def _strict_cells(found: StrictMeans | None) -> tuple[str, ...]:
+    if found is None:
+        return ("-",) * 6
+    return (
+        f"{found.exact.count}/{found.exact.units}", _percent(found.exact),
+        f"{found.precision.mean:.3f}", f"{found.recall.mean:.3f}", f"{found.f1.mean:.3f}",
+        _ends(found.f1),
+    )  # fmt: skip
 
 
 def _agreement(found: Comparison, group: str, names: list[str]) -> Table | None:
@@ -172,7 +189,9 @@ def _flat(found: Comparison) -> pd.DataFrame:
     for row in found.rows:
         flat: dict[str, Any] = {"group": row.group, "method": row.method}
         flat |= {"units": row.units, "labelled": row.labelled, "words": row.words}
-        for name, mean in (("right", row.right), ("cosine", row.similarity)):
+        flat["abstained"] = row.abstained
+        strict = {name: getattr(row.strict, name, None) for name in _STRICT_NAMES}
+        for name, mean in (("right", row.right), ("cosine", row.similarity), *strict.items()):
             flat[name] = mean.mean if mean else None
             flat |= {f"{name} {end}": getattr(mean, end, None) for end in ("low", "high", "units")}
         for method in found.methods:
@@ -183,13 +202,34 @@ def _flat(found: Comparison) -> pd.DataFrame:
 
 
 def markdown(found: Comparison) -> str:
-    """A row for each method, a column for each group: right of all, and the interval."""
+    """A row for each method, a column for each group: right of all, and the interval.
+
+    Where truths have words, what counts is exact labels; precision, recall and F1 are over all
+    groups, and "holds" tells how many labels hold the true word among others.
+    """
     groups = found.groups
-    lines = [_line([*_HEAD, *groups]), "|" + "---|" * (len(groups) + len(_HEAD))]
+    head = (*_HEAD, *(_STRICT if found.strict else ()))
+    lines = [_line([*head, *groups]), "|" + "---|" * (len(groups) + len(head))]
     for method in found.methods:
         cells = [_cell(found.row(group, method.name)) for group in groups]
-        lines.append(_line([method.name, method.setting, _words(found, method), *cells]))
+        strict = _strict_of(found, method) if found.strict else []
+        lines.append(_line([method.name, method.setting, _words(found, method), *strict, *cells]))
     return "\n".join(lines) + "\n"
+
+
+def _strict_of(found: Comparison, method: Method) -> list[str]:
+    """How many units have no label; precision, recall and F1 of all that have a truth."""
+    abstained = sum(row.abstained for row in found.rows if row.method == method.name)
+    means = found.strict.get(method.name)
+    if means is None:
+        return [f"{abstained}", "-", "-", "-"]
+    told = [_sure(mean) for mean in (means.precision, means.recall, means.f1)]
+    return [f"{abstained}", *told]
+
+
+def _sure(mean: Mean) -> str:
+    ends = "" if mean.low == mean.high else _ends(mean)
+    return f"{mean.mean:.3f}" + (f" ({ends})" if ends else "")
 
 
 def _words(found: Comparison, method: Method) -> str:
@@ -210,8 +250,10 @@ def _cell(row: Row | None) -> str:
     if row.right is None:
         shown = f"{row.labelled} / {row.units} labelled"
     else:
-        sure = _percent(row.right)
-        shown = f"{row.right.count} / {row.right.units}" + (f" ({sure})" if sure else "")
+        counted = row.right if row.strict is None else row.strict.exact
+        sure = _percent(counted)
+        shown = f"{counted.count} / {counted.units}" + (f" ({sure})" if sure else "")
+        shown += f", holds {row.right.count}" if row.strict is not None else ""
     if row.similarity is None:
         return shown
     sure = _ends(row.similarity)
@@ -255,6 +297,8 @@ def write(found: Comparison, path: Path) -> None:
 def right_counts(path: Path) -> dict[tuple[str, str], int]:
     """Labels counted right in a document's scoreboard, by method and group.
 
+    Where labels are judged word for word, these are the exact ones.
+
     Raises:
         NotFoundError: when there is no such file.
         TableError: when it lacks a marker or the table between them.
@@ -274,28 +318,35 @@ def differences(found: Comparison, path: Path, tolerance: int = 0) -> list[str]:
         NotFoundError: when there is no such file.
         TableError: when it lacks a marker or the table between them.
     """
-    old, new = right_counts(path), _counts(markdown(found), path)
-    return [
-        f"{path}: {method}, {group}: {old.get((method, group), 'nothing')} right there, "
-        f"{new.get((method, group), 'nothing')} now. Write it anew: dnd compare --update {path}"
-        for method, group in sorted({*old, *new})
-        if not _close(old.get((method, group)), new.get((method, group)), tolerance)
-    ]
+    lines = []
+    for pattern, what in ((_RIGHT, "right"), (_HELD, "hold the word")):
+        old, new = (_counts(t, path, pattern) for t in (_parts(path)[1], markdown(found)))
+        lines += [
+            f"{path}: {method}, {group}: {old.get((method, group), 'nothing')} {what} there, "
+            f"{new.get((method, group), 'nothing')} now. Write it anew: dnd compare --update {path}"
+            for method, group in sorted({*old, *new})
+            if not _close(old.get((method, group)), new.get((method, group)), tolerance)
+        ]
+    return lines
 
 
 def _close(old: int | None, new: int | None, tolerance: int) -> bool:
     return old == new or (old is not None and new is not None and abs(old - new) <= tolerance)
 
 
-def _counts(text: str, path: Path) -> dict[tuple[str, str], int]:
+def _counts(
+    text: str, path: Path, pattern: re.Pattern[str] = _RIGHT
+) -> dict[tuple[str, str], int]:
     rows = [_cells(line) for line in text.splitlines() if line.startswith("| ")]
     if not rows or tuple(rows[0][: len(_HEAD)]) != _HEAD:
         raise TableError(f"{path} has no scoreboard. Write it: dnd compare --update {path}")
+    strict = tuple(rows[0][len(_HEAD) : len(_HEAD) + len(_STRICT)]) == _STRICT
+    first = len(_HEAD) + (len(_STRICT) if strict else 0)
     return {
-        (cells[0], group): int(right[1])
+        (cells[0], group): int(count[1])
         for cells in rows[1:]
-        for group, cell in zip(rows[0][len(_HEAD) :], cells[len(_HEAD) :], strict=True)
-        if (right := _RIGHT.match(cell))
+        for group, cell in zip(rows[0][first:], cells[first:], strict=True)
+        if (count := pattern.match(cell))
     }
 
 

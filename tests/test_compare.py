@@ -1,5 +1,6 @@
 """Methods side by side: figures worked by hand, what is refused, and real runs."""
 
+import io
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from dnd_assets.ablations import differing
 from dnd_assets.assets.registry import stages_of
@@ -22,7 +24,9 @@ from dnd_assets.compare import (
     reference,
     stored_methods,
 )
+from dnd_assets.demo import strict_table
 from dnd_assets.errors import NotFoundError, TableError
+from dnd_assets.known_answers.target import categories
 from dnd_assets.lineage.records import Outcome, Product, now
 from dnd_assets.methods.metrics import mean_interval
 from dnd_assets.metric_means import method_name
@@ -31,6 +35,7 @@ from dnd_assets.scoreboard import (
     differences,
     markdown,
     right_counts,
+    show,
     write,
 )
 from dnd_assets.study import load_study
@@ -146,6 +151,87 @@ def test_the_known_answers_are_judged_and_grouped_by_kind():
     assert [rows[kind].right and rows[kind].right.count for kind in rows] == [1, 0, 1, None]
     assert set(known.texts[units[1].key]) == {"cross", "purple"}
     assert not known.texts.get(units[2].key)
+
+
+def strictly_judged():
+    """Two final units, circle and red, one dead and one random, labelled by two methods."""
+    study = load_study("known-answers")
+    final = [categories().index(name) for name in ("circle", "red")]
+    units = [
+        *(Unit("worldnet", "head", unit) for unit in final),
+        *(Unit("worldnet", "planted", unit) for unit in (14, 15)),
+    ]
+    keys = [unit.key for unit in units]
+    long = Method("long", dict(zip(keys, ["large circles", "red", None, "sky"], strict=True)))
+    short = Method("short", dict(zip(keys, ["circle", None, "sky", None], strict=True)))
+    return compare([long, short], reference(study, units))
+
+
+def test_word_for_word():
+    found = strictly_judged()
+    rows = {(row.method, row.group): row for row in found.rows}
+    final = rows["long", "final"]
+    assert (final.right.count, final.strict.exact.count) == (2, 1)
+    # "large circles" for "circle": precision 1/2, recall 1, F1 2/3; "red" for "red": all 1.
+    assert final.strict.precision.mean == pytest.approx(3 / 4)
+    assert final.strict.recall.mean == 1.0
+    assert final.strict.f1.mean == pytest.approx(5 / 6)
+    assert (final.strict.f1.low, final.strict.f1.high) == mean_interval([2 / 3, 1.0])
+    assert rows["long", "random"].strict is None
+    assert [rows["short", kind].abstained for kind in ("final", "dead", "random")] == [1, 0, 1]
+    # Over all units with a truth: 1 and 0 for the final ones, 0 for the label of the dead one.
+    assert found.strict["short"].f1.mean == pytest.approx(1 / 3)
+    assert found.strict["short"].exact.units == 3
+
+
+def test_the_strict_scoreboard(file):
+    found = strictly_judged()
+    path = file("<!-- scoreboard --><!-- /scoreboard -->", "README.md")
+    write(found, path)
+    head, _, long, short = path.read_text().splitlines()[1:5]
+    assert head == (
+        "| method | setting | words | abstained | precision | recall | F1 | final | dead | random |"
+    )
+    assert long.startswith("| long |  | 1.3 | 1 | 0.833 (")
+    assert "| 1 / 2 (0 to 100 %), holds 2 | 1 / 1, holds 1 | 1 / 1 labelled |" in long
+    assert "| 1 / 2 (0 to 100 %), holds 1 | 0 / 1, holds 0 | 0 / 1 labelled |" in short
+    assert right_counts(path) == {
+        ("long", "final"): 1, ("long", "dead"): 1, ("short", "final"): 1, ("short", "dead"): 0,
+    }  # fmt: skip
+    assert differences(found, path) == []
+    path.write_text(path.read_text().replace("holds 2", "holds 1").replace("| 0 / 1,", "| 1 / 1,"))
+    assert [line.split(": ", 1)[1].split(".")[0] for line in differences(found, path)] == [
+        "short, dead: 1 right there, 0 now",
+        "long, final: 1 hold the word there, 2 now",
+    ]
+    assert differences(found, path, tolerance=1) == []
+
+
+def test_the_strict_figures_are_in_every_form(capsys):
+    found = strictly_judged()
+    table = pd.read_csv(io.StringIO(as_text(found, "csv")))
+    assert table["exact"].tolist()[:2] == [0.5, 0.5]
+    assert table["f1"][0] == pytest.approx(5 / 6)
+    assert table["abstained"].tolist() == [0, 1, 1, 0, 0, 1]
+    told = json.loads(as_text(found, "json"))
+    assert told["strict"]["long"]["exact"]["units"] == 3
+    assert told["rows"][0]["strict"]["f1"]["mean"] == pytest.approx(5 / 6)
+    show(found, Console(width=200))
+    shown = capsys.readouterr().out
+    assert "exact" in shown
+    assert "0.833" in shown
+
+
+def test_the_demo_tells_exact_labels():
+    labels = {("head", 0): "red", ("head", 1): "large orange", ("planted", 14): None,
+              ("planted", 15): "sky"}  # fmt: skip
+    rows = [{"layer": at[0], "neuron": at[1], "label": said} for at, said in labels.items()]
+    out = Console(width=100, file=io.StringIO())
+    out.print(strict_table(rows))
+    cells = [line.split() for line in out.file.getvalue().splitlines()]
+    assert ["final", "1/2", "0.750", "1.000", "0.833", "0/2"] in cells
+    assert ["dead", "1/1", "1.000", "1.000", "1.000", "1/1"] in cells
+    assert ["random", "-", "-", "-", "-", "0/1"] in cells
 
 
 # Files

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.compare import Comparison, Method, Pair, Reference, compare, reference
+from dnd_assets.compare import Comparison, Method, Pair, compare, reference
 from dnd_assets.lineage.records import is_labels
 from dnd_assets.metric_means import MetricMean, method_name, metric_means
 from dnd_assets.report.entries import Entry
@@ -80,7 +80,7 @@ def compared(bench: Workbench, entries: Sequence[Entry], embedded: Embedded) -> 
     texts = {label for one in methods for label in one.by_unit.values() if label}
     truths = {text for some in known.texts.values() for text in some}
     spaced = bool(texts) and texts <= embedded.keys()
-    told = known if truths <= embedded.keys() else Reference(known.groups, {}, known.right)
+    told = known if truths <= embedded.keys() else replace(known, texts={})
     table = compare(methods, told, _Stored(embedded) if spaced else None)
     metrics: dict[str, dict[str, dict[str, MetricMean]]] = {}
     for mean in metric_means(bench.lineage, bench.study.name, known.groups):
