@@ -6,7 +6,7 @@ random ones. Their activations on 4,096 scenes are drawn around the truth with n
 every attribute and some of their words are wrong. So the label's method is on trial alone, without
 a network, a captioner or a painter. Seeds of the report are used for nothing else.
 
-`--calibrate` fits the three numbers of `label_confidence.probability` on other seeds, and prints
+`--calibrate` fits the four numbers of `label_confidence.probability` on other seeds, and prints
 them.
 """
 
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -22,6 +23,7 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from scipy.optimize import minimize
 
 from dnd_assets.known_answers.target import words
@@ -38,6 +40,7 @@ from dnd_assets.known_answers.world import (
     probing_seed,
     scene,
 )
+from dnd_assets.methods.bootstrap import mean_interval
 from dnd_assets.methods.concepts import consensus_concepts
 from dnd_assets.methods.detection_label import (
     DetectionLabel,
@@ -62,6 +65,12 @@ KINDS: Final = (
 """Kinds of units, in turn."""
 NOISE: Final = (0.0, 0.1, 0.3, 0.6, 1.0)
 """Standard deviation of the noise on activations whose concept adds 1."""
+HIDDEN: Final = 1.0
+"""Noise as large as what the concept adds; such units are reported for themselves, too."""
+WRONG: Final = (0.0, 0.2)
+"""Shares of wrong words in captions."""
+SINGLE: Final = ("attribute", "superstimulus", "count")
+"""Kinds whose truth is one attribute."""
 _SWAPPED: Final = (*COLOURS, *SHAPES, *BACKGROUNDS, *SIZES, "two", "three", *TEXTURES[3:])
 _STRONGEST: Final = (("size", "large"), ("colour", "red"), ("count", 3))
 _FUNCTION_WORDS: Final = frozenset({"a", "an", "on", "in", "the", "at", "with", "or", "and"})
@@ -117,6 +126,8 @@ class Outcome:
         confidence: probability of being right that the method gives.
         held_out: see `Evidence`.
         stability: see `Evidence`.
+        gap: see `Evidence`.
+        noise: of the unit's activations.
     """
 
     kind: str
@@ -128,6 +139,8 @@ class Outcome:
     confidence: float
     held_out: float
     stability: float
+    gap: float
+    noise: float
 
 
 def unit_of(kind: str, rng: np.random.Generator) -> KnownUnit:
@@ -135,6 +148,8 @@ def unit_of(kind: str, rng: np.random.Generator) -> KnownUnit:
     noise = float(rng.choice(NOISE))
     number = {"conjunction": 2, "disjunction": 2, "rare": 3, "random": 0, "dead": 0}.get(kind, 1)
     free = [name for name in ATTRIBUTES if name != "count"]
+    # What is not large is small, and that says it better.
+    free = [name for name in free if kind != "negation" or name != "size"]
     names = ["count"] if kind == "count" else rng.choice(free, size=number, replace=False).tolist()
     facts = []
     for name in names:
@@ -213,8 +228,8 @@ def judged(unit: KnownUnit, found: DetectionLabel | None) -> Outcome:
     """A label held against the truth, word for word."""
     if found is None:
         return Outcome(
-            unit.kind, "", exact=unit.kind == "dead", precision=0.0, recall=0.0, covered=False, confidence=0.0,
-            held_out=0.0, stability=0.0,
+            unit.kind, "", exact=unit.kind == "dead", precision=0.0, recall=0.0, covered=False,
+            confidence=0.0, held_out=0.0, stability=0.0, gap=0.0, noise=unit.noise,
         )  # fmt: skip
     truth, text = unit.truth(), found.best.candidate.text
     said = said_words(text)
@@ -224,6 +239,7 @@ def judged(unit: KnownUnit, found: DetectionLabel | None) -> Outcome:
         common / len(truth) if truth else 0.0,
         any(_same(label, unit) for label, _ in found.evidence.label_set),
         found.confidence, found.evidence.held_out, found.evidence.stability,
+        found.evidence.gap, unit.noise,
     )  # fmt: skip
 
 
@@ -238,19 +254,22 @@ def _same(label: str, unit: KnownUnit) -> bool:
     return known and joined and said_words(label) == unit.truth()
 
 
-def run(
-    seeds: Sequence[int], units: int, wrong: float, say: Callable[[str], None]
-) -> list[Outcome]:
-    """So many units of each seed, labelled and judged."""
+def of_seed(seed: int, units: int, wrong: float) -> list[Outcome]:
+    """So many units of one seed, labelled and judged."""
+    world = world_of(seed, wrong)
     found = []
-    for seed in seeds:
-        world = world_of(seed, wrong)
-        for index in range(units):
-            drawn = content_seed("known unit", seed, index)
-            unit = unit_of(KINDS[index % len(KINDS)], np.random.default_rng(drawn))
-            found.append(judged(unit, labelled(unit, world, drawn + 1)))
-        say(f"seed {seed}: {sum(one.exact for one in found):,} of {len(found):,} exact so far")
+    for index in range(units):
+        drawn = content_seed("known unit", seed, index)
+        unit = unit_of(KINDS[index % len(KINDS)], np.random.default_rng(drawn))
+        found.append(judged(unit, labelled(unit, world, drawn + 1)))
     return found
+
+
+def run(seeds: Sequence[int], units: int, wrong: Sequence[float], workers: int) -> list[Outcome]:
+    """So many units of each seed and each share of wrong words, in this order."""
+    asked = [(seed, units, share) for share in wrong for seed in seeds]
+    with ProcessPoolExecutor(workers) as pool:
+        return [one for some in pool.map(of_seed, *zip(*asked, strict=True)) for one in some]
 
 
 def auroc(right: Sequence[bool], scores: Sequence[float]) -> float:
@@ -273,58 +292,126 @@ def calibration_error(right: Sequence[bool], scores: Sequence[float], bins: int 
 
 def calibrated(found: Sequence[Outcome]) -> list[float]:
     """Constant and weights of the logistic function that fits best, lightly held near zero."""
-    features = np.array([[1.0, one.held_out, one.stability] for one in found])
+    features = np.array([[1.0, one.held_out, one.stability, one.gap] for one in found])
     right = np.array([one.exact for one in found], dtype=float)
 
-    def loss(weights: np.ndarray) -> float:
+    def loss(weights: Floats) -> float:
         logits = features @ weights
         return float((np.logaddexp(0, logits) - right * logits).mean() + 1e-4 * weights @ weights)
 
-    return [round(float(value), 3) for value in minimize(loss, np.zeros(3)).x]
+    return [round(float(value), 2) for value in minimize(loss, np.zeros(4)).x]
 
 
-def report(found: Sequence[Outcome], threshold: float = 0.5) -> dict[str, object]:
-    """What the table and the figures are made of."""
-    kinds = {}
+def share(values: Sequence[float]) -> str:
+    """A mean in per cent with its interval and the number of units."""
+    if not values:
+        return "-"
+    mean = f"{np.mean(values):.1%}"
+    if len(values) < 2:
+        return f"{mean} of {len(values)}"
+    low, high = mean_interval(values)
+    return f"{mean} ({low:.1%} to {high:.1%}) of {len(values)}"
+
+
+def _table(found: Sequence[Outcome], threshold: float) -> list[str]:
+    lines = ["| kind | exact | precision | recall | labelled |", "|---|---|---|---|---|"]
     for kind in dict.fromkeys(one.kind for one in found):
         mine = [one for one in found if one.kind == kind]
-        kinds[kind] = {
-            "units": len(mine),
-            "exact": float(np.mean([one.exact for one in mine])),
-            "precision": float(np.mean([one.precision for one in mine])),
-            "recall": float(np.mean([one.recall for one in mine])),
-            "labelled": float(np.mean([one.confidence >= threshold for one in mine])),
-        }
+        truth = kind not in UNKNOWABLE
+        exact = share([float(one.exact) for one in mine]) if truth else "-"
+        said = truth and kind != "dead"
+        means = [
+            f"{np.mean([getattr(one, name) for one in mine]):.3f}" if said else "-"
+            for name in ("precision", "recall")
+        ]
+        labelled = share([float(one.confidence >= threshold) for one in mine])
+        lines.append(f"| {kind} | {exact} | {means[0]} | {means[1]} | {labelled} |")
+    return lines
+
+
+def report(found: Sequence[Outcome], threshold: float = 0.5) -> str:
+    """The table of kinds and the figures of the confidence, in Markdown.
+
+    A unit counts as exact whatever its confidence; `labelled` is the share at the threshold.
+    """
     planted = [one for one in found if one.kind not in (*UNKNOWABLE, "dead")]
-    right, scores = [one.exact for one in found], [one.confidence for one in found]
-    return {
-        "kinds": kinds,
-        "planted exact": float(np.mean([one.exact for one in planted])),
-        "AUROC": auroc(right, scores),
-        "calibration error": calibration_error(right, scores),
-        f"truth in the label set ({COVERAGE:.0%})": float(np.mean([o.covered for o in planted])),
+    said = [one for one in found if one.label]
+    right, scores = [one.exact for one in said], [one.confidence for one in said]
+    mine = [one for one in planted if one.label]
+    noisy = [float(one.exact) for one in planted if one.noise >= HIDDEN]
+    clear = [one for one in planted if one.noise < HIDDEN]
+    sure = [float(one.exact) for one in said if one.confidence >= threshold]
+    no_truth = [float(o.confidence >= threshold) for o in found if o.kind in UNKNOWABLE]
+    single = [float(one.exact) for one in clear if one.kind in SINGLE]
+    figures = {
+        "planted, exact": share([float(one.exact) for one in planted]),
+        f"planted, noise below {HIDDEN:g}, exact": share([float(one.exact) for one in clear]),
+        f"planted, noise {HIDDEN:g}, exact": share(noisy),
+        "single attributes, exact": share([float(o.exact) for o in planted if o.kind in SINGLE]),
+        f"single attributes, noise below {HIDDEN:g}, exact": share(single),
+        f"right, of labels of confidence {threshold:g} or more": share(sure),
+        "random and shuffled units labelled": share(no_truth),
+        "AUROC, right against wrong": f"{auroc(right, scores):.3f} of {len(said)}",
+        "AUROC, planted units alone": (
+            f"{auroc([o.exact for o in mine], [o.confidence for o in mine]):.3f} of {len(mine)}"
+        ),
+        "expected calibration error": f"{calibration_error(right, scores):.3f}",
+        f"truth in the label set ({COVERAGE:.0%})": share([float(o.covered) for o in planted]),
     }
+    rows = [f"| {name} | {value} |" for name, value in figures.items()]
+    return "\n".join([*_table(found, threshold), "", "| figure | value |", "|---|---|", *rows])
+
+
+def plot(found: Sequence[Outcome], path: Path, bins: int = 10) -> None:
+    """Share of right labels by tenths of confidence, as PNG; the line is perfect calibration."""
+    side, edge = 400, 50
+    picture = Image.new("RGB", (side + 2 * edge, side + 2 * edge), "white")
+    draw = ImageDraw.Draw(picture)
+    said = [one for one in found if one.label]
+    places = np.array([min(int(one.confidence * bins), bins - 1) for one in said])
+    right = np.array([one.exact for one in said], dtype=float)
+    sure = np.array([one.confidence for one in said])
+    bottom = edge + side
+    for place in range(bins):
+        mine = places == place
+        if not mine.any():
+            continue
+        left, width = edge + place * side // bins, side // bins
+        top = bottom - round(side * right[mine].mean())
+        draw.rectangle((left + 2, top, left + width - 2, bottom), fill=(140, 170, 210))
+        x, y = edge + side * sure[mine].mean(), bottom - side * right[mine].mean()
+        draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill="black")
+        draw.text((left + 6, bottom - 14), f"{mine.sum()}", fill="black")
+    draw.line((edge, bottom, edge + side, edge), fill=(200, 60, 60), width=2)
+    draw.rectangle((edge, edge, edge + side, bottom), outline="black")
+    for tick in (0.0, 0.5, 1.0):
+        draw.text((edge + side * tick - 8, bottom + 8), f"{tick:g}", fill="black")
+        draw.text((edge - 24, bottom - side * tick - 6), f"{tick:g}", fill="black")
+    draw.text((edge + side // 2 - 30, bottom + 26), "confidence", fill="black")
+    draw.text((edge, edge - 20), "share of labels that are exact; numbers: labels", fill="black")
+    picture.save(path, optimize=True)
 
 
 def main(
-    units: Annotated[int, typer.Option(help="Units a seed")] = 64,
+    units: Annotated[int, typer.Option(help="Units a seed")] = 65,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit the confidence")] = False,
     out: Annotated[Path | None, typer.Option(help="A JSON file of all units")] = None,
+    chart: Annotated[Path | None, typer.Option("--plot", help="Calibration plot, PNG")] = None,
+    workers: Annotated[int, typer.Option(help="Processes")] = 2,
 ) -> None:
     """Label units of known truth and hold the labels against it."""
     seeds = CALIBRATED if calibrate else REPORTED
-    every: list[Outcome] = []
-    for wrong in (0.0, 0.2):
-        found = run(seeds, units, wrong, lambda text: typer.echo(text, err=True))
-        every += found
-        typer.echo(f"\n{wrong:.0%} of the captions' words wrong")
-        typer.echo(json.dumps(report(found), indent=1))
+    every = run(seeds, units, WRONG, workers)
+    for place, wrong in enumerate(WRONG):
+        mine = every[place * len(seeds) * units : (place + 1) * len(seeds) * units]
+        typer.echo(f"\n{wrong:.0%} of the captions' words wrong\n\n{report(mine)}")
+    typer.echo(f"\nboth\n\n{report(every)}")
     if calibrate:
-        typer.echo(f"constant, held out, stability: {calibrated(every)}")
-    else:
-        typer.echo("\nboth\n" + json.dumps(report(every), indent=1))
+        typer.echo(f"\nconstant, held out, stability, gap: {calibrated(every)}")
     if out is not None:
         out.write_text(json.dumps([asdict(one) for one in every]), encoding="utf-8")
+    if chart is not None:
+        plot(every, chart)
 
 
 if __name__ == "__main__":

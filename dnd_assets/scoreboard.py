@@ -334,9 +334,7 @@ def _close(old: int | None, new: int | None, tolerance: int) -> bool:
     return old == new or (old is not None and new is not None and abs(old - new) <= tolerance)
 
 
-def _counts(
-    text: str, path: Path, pattern: re.Pattern[str] = _RIGHT
-) -> dict[tuple[str, str], int]:
+def _counts(text: str, path: Path, pattern: re.Pattern[str] = _RIGHT) -> dict[tuple[str, str], int]:
     rows = [_cells(line) for line in text.splitlines() if line.startswith("| ")]
     if not rows or tuple(rows[0][: len(_HEAD)]) != _HEAD:
         raise TableError(f"{path} has no scoreboard. Write it: dnd compare --update {path}")

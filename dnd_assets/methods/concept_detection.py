@@ -32,6 +32,10 @@ LONGEST: Final = 4
 """Content words of a single phrase at most; what needs more is told by its parts."""
 PAIRED: Final = 24
 """So many of the best single phrases are tried in pairs, joined by "or" and by "and"."""
+MISSES: Final = 5.0
+"""So many images are counted as misses each way, so that a concept of few images is not perfect."""
+CLEARER: Final = 0.1
+"""A negation is taken only if it detects better than all else by this share of its coefficient."""
 MARGIN: Final = 0.05
 """A shorter concept is taken if its coefficient is less than this below the best."""
 
@@ -63,7 +67,8 @@ class Detected:
 
     Attributes:
         candidate: the candidate.
-        mcc: Matthews' correlation coefficient at the best threshold, -1 to 1.
+        mcc: Matthews' correlation coefficient at the best threshold, -1 to 1; a few images
+            more are counted as misses each way, see `MISSES`.
         threshold: the unit counts as active where its activation is at least this.
         share: of images that show the concept, 0 to 1.
     """
@@ -149,7 +154,7 @@ class Trial:
 
     def on(self, weights: Floats) -> list[Detected]:
         """As `whole`, with each image counted so many times; `weights` is (N,), not negative."""
-        mcc, thresholds = best_mccs(self.shown, self.activations, weights)
+        mcc, thresholds = best_mccs(self.shown, self.activations, weights, MISSES)
         shares = (self.shown @ weights) / weights.sum()
         return [
             Detected(one, float(mcc[row]), float(thresholds[row]), float(shares[row]))
@@ -172,12 +177,14 @@ class Trial:
 
 def presence(phrases: Sequence[Words], captions: Sequence[Words]) -> Bools:
     """Whether each caption has all words of each phrase, (phrases, captions)."""
+    if not phrases:
+        return np.zeros((0, len(captions)), dtype=bool)
     places = {word: row for row, word in enumerate(sorted(frozenset().union(*phrases)))}
     has = np.zeros((len(places), len(captions)), dtype=bool)
     for column, words in enumerate(captions):
         has[[places[word] for word in words if word in places], column] = True
     rows = [has[[places[word] for word in phrase]].all(axis=0) for phrase in phrases]
-    return np.array(rows, dtype=bool).reshape(len(phrases), len(captions))
+    return np.array(rows, dtype=bool)
 
 
 def trial(
@@ -205,7 +212,7 @@ def trial(
     if len(captions) != len(activations):
         raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
     shown = presence([one.parts[0] for one in candidates], captions)
-    mcc, _ = best_mccs(shown, activations)
+    mcc, _ = best_mccs(shown, activations, misses=MISSES)
     order = sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))
     best = sorted(row for row in order[:PAIRED] if mcc[row] > 0)
     pairs = [
@@ -265,10 +272,14 @@ def _order(found: Detected) -> tuple[float, int, str]:
 def choose(found: Iterable[Detected], margin: float = MARGIN) -> Detected | None:
     """The one of fewest content words whose coefficient is within the margin of the best.
 
-    None where no candidate predicts anything.
+    A negation is chosen only where nothing else comes near it, see `CLEARER`. None where no
+    candidate predicts anything.
     """
     every = list(found)
+    plain = [one for one in every if not one.candidate.negated]
     best = max((one.mcc for one in every), default=0.0)
+    if max((one.mcc for one in plain), default=0.0) >= (1 - CLEARER) * best:
+        every, best = plain, max((one.mcc for one in plain), default=0.0)
     near = [one for one in every if one.mcc > 0 and one.mcc >= best - margin]
     return min(near, key=lambda one: (one.candidate.length, *_order(one)), default=None)
 
@@ -296,7 +307,7 @@ def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
 
 
 def best_mccs(
-    shown: Bools, activations: Floats, weights: Floats | None = None
+    shown: Bools, activations: Floats, weights: Floats | None = None, misses: float = 0.0
 ) -> tuple[Floats, Floats]:
     """Matthews' correlation of many concepts and activity, each at its best threshold.
 
@@ -308,6 +319,8 @@ def best_mccs(
         shown: whether each image shows each concept, (concepts, N).
         activations: of the unit on each image, (N,).
         weights: how often each image counts, (N,), not negative; None for once each.
+        misses: so many active images that do not show the concept, and as many that show it and
+            are not active, are counted in addition.
 
     Returns:
         Coefficient and threshold of each concept, (concepts,) each; see `best_mcc`.
@@ -328,7 +341,7 @@ def best_mccs(
         return np.zeros(len(shown)), np.full(len(shown), np.inf)
     hits = np.cumsum(shown[:, order] * weights[order], axis=1)
     active = np.cumsum(weights[order])
-    mcc = _mcc(hits[:, ends], active[ends], hits[:, -1:], active[-1])
+    mcc = _mcc(hits[:, ends], active[ends] + misses, hits[:, -1:] + misses, active[-1] + 2 * misses)
     best = mcc.argmax(axis=1)
     values = mcc[np.arange(len(shown)), best]
     limits = _between(strongest_first[ends[best]], strongest_first[ends[best] + 1])

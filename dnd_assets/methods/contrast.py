@@ -34,9 +34,7 @@ def phrase_counts(captions: Sequence[str]) -> dict[Key, int]:
     return {key: texts.total() for key, texts in phrase_forms(captions).items()}
 
 
-def contrasting(
-    strong: Sequence[str], counts: Mapping[Key, int], of: int, n: int
-) -> list[str]:
+def contrasting(strong: Sequence[str], counts: Mapping[Key, int], of: int, n: int) -> list[str]:
     """As `contrast_phrases`, from the `phrase_counts` of `of` random captions."""
     ours = phrase_forms(strong)
     scores = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -11,12 +12,17 @@ import numpy as np
 from dnd_assets.methods.activation_ranges import sample_reach
 from dnd_assets.methods.caption_readings import Readings
 from dnd_assets.methods.concept_detection import (
+    MISSES,
+    Bools,
     Candidate,
     Detected,
+    Floats,
     Words,
+    best_mccs,
     candidates_of,
     choose,
     narrower,
+    presence,
     ranked,
     trial,
 )
@@ -34,6 +40,8 @@ from dnd_assets.methods.words import is_spaceless
 
 COMMON: Final = 0.05
 """A phrase that this share of captions has is common: its absence may be a concept."""
+COMMON_TRIED: Final = 8
+"""So many of the common phrases become candidates."""
 _NEGATED: Final = 2
 """Words of a phrase whose absence is tried, at most."""
 
@@ -57,6 +65,11 @@ class Reference:
     forms: Mapping[Words, str]
     counts: Mapping[Key, int]
     common: Sequence[Candidate] = ()
+
+    @cached_property
+    def common_shown(self) -> Bools:
+        """Whether each image shows each common phrase, (phrases, images)."""
+        return presence([one.parts[0] for one in self.common], self.words)
 
 
 @dataclass(frozen=True)
@@ -153,12 +166,11 @@ def label_by_detection(
     if not known:
         return None
     proposed = _proposed(unit, list(exemplars.values()), reference, finite, setting)
+    usual = _common(reference, np.array([finite[name] for name in known]), list(known))
     known |= {name: caption_words(text) for name, text in exemplars.items() if name in finite}
     values = np.array([finite[name] for name in known])
-    candidates = candidates_of([*summary, *proposed], reference.forms)
-    tried = trial(
-        candidates, list(known.values()), values, reference.forms, reference.common
-    )
+    candidates = candidates_of([*summary, *proposed, *usual], reference.forms)
+    tried = trial(candidates, list(known.values()), values, reference.forms, reference.common)
     best = choose(tried.whole, setting.margin)
     if best is None:
         return None
@@ -166,6 +178,15 @@ def label_by_detection(
     without = narrower(best.candidate, reference.forms)
     order = ranked(tried.whole)
     return DetectionLabel(best, order, without, found, probability(found), len(known))
+
+
+def _common(reference: Reference, values: Floats, known: Sequence[str]) -> list[str]:
+    """The common phrases that detect best by themselves: sides of an "or" are among them."""
+    place = {name: column for column, name in enumerate(reference.images)}
+    shown = reference.common_shown[:, [place[name] for name in known]]
+    mcc, _ = best_mccs(shown, values, misses=MISSES)
+    order = np.argsort(-mcc, kind="stable")[:COMMON_TRIED]
+    return [reference.common[row].text for row in order if mcc[row] > 0]
 
 
 def _proposed(
