@@ -6,7 +6,7 @@ random ones. Their activations on 4,096 scenes are drawn around the truth with n
 every attribute and some of their words are wrong. So the label's method is on trial alone, without
 a network, a captioner or a painter. Seeds of the report are used for nothing else.
 
-`--calibrate` fits the four numbers of `label_confidence.probability` on other seeds, and prints
+`--calibrate` fits the three numbers of `label_confidence.probability` on other seeds, and prints
 them.
 """
 
@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -50,7 +50,7 @@ from dnd_assets.methods.detection_label import (
     reference_of,
 )
 from dnd_assets.methods.exemplars import Floats, top_k
-from dnd_assets.methods.label_confidence import COVERAGE
+from dnd_assets.methods.label_confidence import COVERAGE, Evidence, probability
 from dnd_assets.methods.seeds import content_seed
 
 IMAGES: Final = 4096
@@ -292,14 +292,15 @@ def calibration_error(right: Sequence[bool], scores: Sequence[float], bins: int 
 
 def calibrated(found: Sequence[Outcome]) -> list[float]:
     """Constant and weights of the logistic function that fits best, lightly held near zero."""
-    features = np.array([[1.0, one.held_out, one.stability, one.gap] for one in found])
+    found = [one for one in found if one.label]
+    features = np.array([[1.0, one.held_out, one.stability] for one in found])
     right = np.array([one.exact for one in found], dtype=float)
 
     def loss(weights: Floats) -> float:
         logits = features @ weights
-        return float((np.logaddexp(0, logits) - right * logits).mean() + 1e-4 * weights @ weights)
+        return float((np.logaddexp(0, logits) - right * logits).mean() + 1e-5 * weights @ weights)
 
-    return [round(float(value), 2) for value in minimize(loss, np.zeros(4)).x]
+    return [round(float(value), 2) for value in minimize(loss, np.zeros(3)).x]
 
 
 def share(values: Sequence[float]) -> str:
@@ -392,22 +393,34 @@ def plot(found: Sequence[Outcome], path: Path, bins: int = 10) -> None:
     picture.save(path, optimize=True)
 
 
+def read(path: Path) -> list[Outcome]:
+    """Units of an earlier run; their confidence follows from their evidence anew."""
+    stored = [Outcome(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+    return [
+        replace(one, confidence=probability(Evidence(one.held_out, one.stability, one.gap, ())))
+        if one.label else one
+        for one in stored
+    ]  # fmt: skip
+
+
 def main(
     units: Annotated[int, typer.Option(help="Units a seed")] = 65,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit the confidence")] = False,
     out: Annotated[Path | None, typer.Option(help="A JSON file of all units")] = None,
+    given: Annotated[Path | None, typer.Option(help="Units of an earlier run, by --out")] = None,
     chart: Annotated[Path | None, typer.Option("--plot", help="Calibration plot, PNG")] = None,
     workers: Annotated[int, typer.Option(help="Processes")] = 2,
 ) -> None:
     """Label units of known truth and hold the labels against it."""
     seeds = CALIBRATED if calibrate else REPORTED
-    every = run(seeds, units, WRONG, workers)
+    every = run(seeds, units, WRONG, workers) if given is None else read(given)
+    units = len(every) // len(seeds) // len(WRONG)
     for place, wrong in enumerate(WRONG):
         mine = every[place * len(seeds) * units : (place + 1) * len(seeds) * units]
         typer.echo(f"\n{wrong:.0%} of the captions' words wrong\n\n{report(mine)}")
     typer.echo(f"\nboth\n\n{report(every)}")
     if calibrate:
-        typer.echo(f"\nconstant, held out, stability, gap: {calibrated(every)}")
+        typer.echo(f"\nconstant, held out, stability: {calibrated(every)}")
     if out is not None:
         out.write_text(json.dumps([asdict(one) for one in every]), encoding="utf-8")
     if chart is not None:
