@@ -360,4 +360,5 @@ def _mcc(hits: Any, active: Any, positives: Any, count: Any) -> Floats:
     # Roots one by one, since the product of all four may be too large.
     scale = np.sqrt(active * (count - active)) * np.sqrt(positives * (count - positives))
     scale = np.broadcast_to(scale, gain.shape)
-    return np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
+    found: Floats = np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
+    return found

@@ -102,7 +102,7 @@ def _choices(trial: Trial, margin: float, seed: int) -> Counter[Candidate]:
     shares: Counter[Candidate] = Counter()
     for index in range(RESAMPLES):
         rng = np.random.default_rng(content_seed("label bootstrap", seed, index))
-        best = choose(trial.on(np.bincount(rng.integers(count, size=count), minlength=count)),
+        best = choose(trial.on(np.bincount(rng.integers(count, size=count), minlength=count).astype(float)),
                       margin)  # fmt: skip
         if best is not None:
             shares[best.candidate] += 1
