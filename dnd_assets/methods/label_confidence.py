@@ -102,8 +102,8 @@ def _choices(trial: Trial, margin: float, seed: int) -> Counter[Candidate]:
     shares: Counter[Candidate] = Counter()
     for index in range(RESAMPLES):
         rng = np.random.default_rng(content_seed("label bootstrap", seed, index))
-        best = choose(trial.on(np.bincount(rng.integers(count, size=count), minlength=count).astype(float)),
-                      margin)  # fmt: skip
+        times = np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)
+        best = choose(trial.on(times), margin)
         if best is not None:
             shares[best.candidate] += 1
     return Counter({one: times / RESAMPLES for one, times in shares.items()})
