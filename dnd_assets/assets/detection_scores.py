@@ -175,6 +175,8 @@ def _payload(found: DetectionLabel, painted: int) -> dict[str, Any]:
     # What all images show, or none, has no threshold: it tells nothing.
     listed = [best, *(one for one in others if isfinite(one.threshold))][:KEPT]
     every = [best.candidate, *found.without, *(one.candidate for one in listed)]
+    # A painter draws what "not red" names: it knows no negation.
+    drawn = [one.text for one in every if not one.negated]
     return {
         "label": best.candidate.text,
         "confidence": found.confidence,
@@ -184,6 +186,6 @@ def _payload(found: DetectionLabel, painted: int) -> dict[str, Any]:
              "share": one.share}
             for one in listed
         ],
-        "candidates": list(dict.fromkeys(one.text for one in every))[:painted],
+        "candidates": list(dict.fromkeys(drawn))[:painted],
         "counterfactuals": [one.text for one in found.without],
     }  # fmt: skip

@@ -27,31 +27,38 @@ Words = frozenset[str]
 
 OR: Final = " or "
 AND: Final = " and "
+NOT: Final = "not "
 LONGEST: Final = 4
 """Content words of a single phrase at most; what needs more is told by its parts."""
 PAIRED: Final = 24
 """So many of the best single phrases are tried in pairs, joined by "or" and by "and"."""
+MISSES: Final = 5.0
+"""So many images are counted as misses each way, so that a concept of few images is not perfect."""
+CLEARER: Final = 0.1
+"""A negation is taken only if it detects better than all else by this share of its coefficient."""
 MARGIN: Final = 0.05
 """A shorter concept is taken if its coefficient is less than this below the best."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A phrase, or two joined by "or", as a predictor of a unit's activations.
+    """A phrase, its absence, or two joined by "or", as a predictor of a unit's activations.
 
     Attributes:
         text: how it reads.
         parts: content words of each phrase; an image shows the concept if its caption has all
             words of one part.
+        negated: whether it is the other way round: an image shows it if its caption has not.
     """
 
     text: str
     parts: tuple[Words, ...]
+    negated: bool = False
 
     @property
     def length(self) -> int:
-        """Content words in all."""
-        return sum(len(part) for part in self.parts)
+        """Content words in all, "not" among them."""
+        return sum(len(part) for part in self.parts) + self.negated
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Detected:
 
     Attributes:
         candidate: the candidate.
-        mcc: Matthews' correlation coefficient at the best threshold, -1 to 1.
+        mcc: Matthews' correlation coefficient at the best threshold, -1 to 1; a few images
+            more are counted as misses each way, see `MISSES`.
         threshold: the unit counts as active where its activation is at least this.
         share: of images that show the concept, 0 to 1.
     """
@@ -99,7 +107,7 @@ def candidates_of(phrases: Iterable[str], forms: Mapping[Words, str]) -> list[Ca
 
 
 def narrower(candidate: Candidate, forms: Mapping[Words, str]) -> list[Candidate]:
-    """What a candidate would be with one word less, or with one side of its "or" only.
+    """What a candidate would be with one word less, without "not", or with one side of its "or".
 
     Whether the unit answers to these as much tells whether the label needs its words.
 
@@ -107,6 +115,8 @@ def narrower(candidate: Candidate, forms: Mapping[Words, str]) -> list[Candidate
         candidate: a phrase, or two joined by "or".
         forms: as for `candidates_of`.
     """
+    if candidate.negated:
+        return [Candidate(candidate.text.removeprefix(NOT), candidate.parts)]
     if len(candidate.parts) > 1:
         return [
             Candidate(text, (part,))
@@ -128,7 +138,7 @@ class Trial:
     """Candidates on images whose captions and activations are known.
 
     Attributes:
-        candidates: single phrases, then pairs of the best of them.
+        candidates: single phrases, then pairs of the best of them, then negations.
         shown: whether each image's caption shows each candidate, (candidates, N).
         activations: of the unit on each image, (N,).
     """
@@ -144,17 +154,17 @@ class Trial:
 
     def on(self, weights: Floats) -> list[Detected]:
         """As `whole`, with each image counted so many times; `weights` is (N,), not negative."""
-        mcc, thresholds = best_mccs(self.shown, self.activations, weights)
+        mcc, thresholds = best_mccs(self.shown, self.activations, weights, MISSES)
         shares = (self.shown @ weights) / weights.sum()
         return [
             Detected(one, float(mcc[row]), float(thresholds[row]), float(shares[row]))
             for row, one in enumerate(self.candidates)
         ]
 
-    def leading(self, near: float) -> Trial:
-        """The candidates whose coefficient is at most so far below the best."""
-        best = max(one.mcc for one in self.whole)
-        rows = [row for row, one in enumerate(self.whole) if one.mcc >= best - near]
+    def leading(self, most: int) -> Trial:
+        """So many of the candidates that detect best, in the order of the candidates."""
+        mcc = np.array([one.mcc for one in self.whole])
+        rows = np.sort(np.argsort(-mcc, kind="stable")[:most])
         kept = tuple(self.candidates[row] for row in rows)
         return Trial(kept, self.shown[rows], self.activations)
 
@@ -165,13 +175,26 @@ class Trial:
                           self.shown[row] @ weights, weights.sum())[0])  # fmt: skip
 
 
+def presence(phrases: Sequence[Words], captions: Sequence[Words]) -> Bools:
+    """Whether each caption has all words of each phrase, (phrases, captions)."""
+    if not phrases:
+        return np.zeros((0, len(captions)), dtype=bool)
+    places = {word: row for row, word in enumerate(sorted(frozenset().union(*phrases)))}
+    has = np.zeros((len(places), len(captions)), dtype=bool)
+    for column, words in enumerate(captions):
+        has[[places[word] for word in words if word in places], column] = True
+    rows = [has[[places[word] for word in phrase]].all(axis=0) for phrase in phrases]
+    return np.array(rows, dtype=bool)
+
+
 def trial(
     candidates: Sequence[Candidate],
     captions: Sequence[Words],
     activations: Floats,
     forms: Mapping[Words, str],
+    negatable: Sequence[Candidate] = (),
 ) -> Trial:
-    """Single phrases, and pairs of the best of them, ready to be compared.
+    """Single phrases, pairs of the best of them, and negations, ready to be compared.
 
     Two phrases that the captions hardly ever have side by side, such as the size of an object and
     its background, become one concept by "and"; two unrelated ones by "or".
@@ -181,35 +204,40 @@ def trial(
         captions: content words of the captions of N images, singular.
         activations: of the unit on these, (N,).
         forms: as for `candidates_of`.
+        negatable: single phrases whose absence is tried.
 
     Raises:
         ValueError: for lengths that differ, or an activation that is not finite.
     """
     if len(captions) != len(activations):
         raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
-    rows = [[one.parts[0] <= words for words in captions] for one in candidates]
-    shown = np.array(rows, dtype=bool).reshape(len(candidates), len(captions))
-    mcc, _ = best_mccs(shown, activations)
+    shown = presence([one.parts[0] for one in candidates], captions)
+    mcc, _ = best_mccs(shown, activations, misses=MISSES)
     order = sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))
-    best = [row for row in order[:PAIRED] if mcc[row] > 0]
+    best = sorted(row for row in order[:PAIRED] if mcc[row] > 0)
     pairs = [
         (one, other)
-        for one, other in combinations(sorted(best), 2)
+        for one, other in combinations(best, 2)
         if not _related(candidates[one].parts[0], candidates[other].parts[0])
     ]
     either = [_either(candidates[one], candidates[other]) for one, other in pairs]
-    rows_of_either = [shown[one] | shown[other] for one, other in pairs]
     known = {one.parts[0] for one in candidates}
-    both: dict[Words, tuple[Candidate, Bools]] = {}
+    both: dict[Words, tuple[int, int]] = {}
     for one, other in pairs:
         together = candidates[one].parts[0] | candidates[other].parts[0]
         if len(together) <= LONGEST and together not in known:
-            text = forms.get(together) or _joined(AND, candidates[one], candidates[other])
-            both.setdefault(together, (Candidate(text, (together,)), shown[one] & shown[other]))
-    every = (*candidates, *either, *(candidate for candidate, _ in both.values()))
-    return Trial(
-        every, np.vstack([shown, *rows_of_either, *(row for _, row in both.values())]), activations
-    )
+            both.setdefault(together, (one, other))
+    joined = [_both(candidates[one], candidates[other], forms) for one, other in both.values()]
+    firsts, seconds = np.array([*pairs, *both.values()], dtype=int).reshape(-1, 2).T
+    cut = len(pairs)
+    blocks = [
+        shown,
+        shown[firsts[:cut]] | shown[seconds[:cut]],
+        shown[firsts[cut:]] & shown[seconds[cut:]],
+        ~presence([one.parts[0] for one in negatable], captions),
+    ]
+    every = (*candidates, *either, *joined, *(_negated(one) for one in negatable))
+    return Trial(every, np.vstack(blocks), activations)
 
 
 def _related(one: Words, other: Words) -> bool:
@@ -219,11 +247,17 @@ def _related(one: Words, other: Words) -> bool:
 
 def _either(one: Candidate, other: Candidate) -> Candidate:
     first, second = sorted((one, other), key=lambda candidate: candidate.text)
-    return Candidate(_joined(OR, first, second), (first.parts[0], second.parts[0]))
+    return Candidate(OR.join((first.text, second.text)), (first.parts[0], second.parts[0]))
 
 
-def _joined(word: str, one: Candidate, other: Candidate) -> str:
-    return word.join(sorted((one.text, other.text)))
+def _both(one: Candidate, other: Candidate, forms: Mapping[Words, str]) -> Candidate:
+    words = one.parts[0] | other.parts[0]
+    text = forms.get(words) or AND.join(sorted((one.text, other.text)))
+    return Candidate(text, (words,))
+
+
+def _negated(one: Candidate) -> Candidate:
+    return Candidate(NOT + one.text, one.parts, negated=True)
 
 
 def ranked(found: Iterable[Detected]) -> list[Detected]:
@@ -238,10 +272,14 @@ def _order(found: Detected) -> tuple[float, int, str]:
 def choose(found: Iterable[Detected], margin: float = MARGIN) -> Detected | None:
     """The one of fewest content words whose coefficient is within the margin of the best.
 
-    None where no candidate predicts anything.
+    A negation is chosen only where nothing else comes near it, see `CLEARER`. None where no
+    candidate predicts anything.
     """
     every = list(found)
+    plain = [one for one in every if not one.candidate.negated]
     best = max((one.mcc for one in every), default=0.0)
+    if max((one.mcc for one in plain), default=0.0) >= (1 - CLEARER) * best:
+        every, best = plain, max((one.mcc for one in plain), default=0.0)
     near = [one for one in every if one.mcc > 0 and one.mcc >= best - margin]
     return min(near, key=lambda one: (one.candidate.length, *_order(one)), default=None)
 
@@ -269,7 +307,7 @@ def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
 
 
 def best_mccs(
-    shown: Bools, activations: Floats, weights: Floats | None = None
+    shown: Bools, activations: Floats, weights: Floats | None = None, misses: float = 0.0
 ) -> tuple[Floats, Floats]:
     """Matthews' correlation of many concepts and activity, each at its best threshold.
 
@@ -281,6 +319,8 @@ def best_mccs(
         shown: whether each image shows each concept, (concepts, N).
         activations: of the unit on each image, (N,).
         weights: how often each image counts, (N,), not negative; None for once each.
+        misses: so many active images that do not show the concept, and as many that show it and
+            are not active, are counted in addition.
 
     Returns:
         Coefficient and threshold of each concept, (concepts,) each; see `best_mcc`.
@@ -301,7 +341,7 @@ def best_mccs(
         return np.zeros(len(shown)), np.full(len(shown), np.inf)
     hits = np.cumsum(shown[:, order] * weights[order], axis=1)
     active = np.cumsum(weights[order])
-    mcc = _mcc(hits[:, ends], active[ends], hits[:, -1:], active[-1])
+    mcc = _mcc(hits[:, ends], active[ends] + misses, hits[:, -1:] + misses, active[-1] + 2 * misses)
     best = mcc.argmax(axis=1)
     values = mcc[np.arange(len(shown)), best]
     limits = _between(strongest_first[ends[best]], strongest_first[ends[best] + 1])

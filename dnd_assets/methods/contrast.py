@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log
 
-from dnd_assets.methods.concepts import commonest, phrase_forms
+from dnd_assets.methods.concepts import Key, commonest, phrase_forms
 
 
 def contrast_phrases(strong: Sequence[str], random: Sequence[str], n: int) -> list[str]:
@@ -26,12 +26,22 @@ def contrast_phrases(strong: Sequence[str], random: Sequence[str], n: int) -> li
     >>> contrast_phrases(["a red ring", "two red stars"], ["a blue ring", "a blue star"], 1)
     ['red']
     """
-    ours, theirs = phrase_forms(strong), phrase_forms(random)
+    return contrasting(strong, phrase_counts(random), len(random), n)
+
+
+def phrase_counts(captions: Sequence[str]) -> dict[Key, int]:
+    """How many captions have each phrase of one to three words, by its words in singular."""
+    return {key: texts.total() for key, texts in phrase_forms(captions).items()}
+
+
+def contrasting(strong: Sequence[str], counts: Mapping[Key, int], of: int, n: int) -> list[str]:
+    """As `contrast_phrases`, from the `phrase_counts` of `of` random captions."""
+    ours = phrase_forms(strong)
     scores = {}
     for key, texts in ours.items():
-        count, other = texts.total(), theirs[key].total() if key in theirs else 0
-        if count * len(random) > other * len(strong):
-            scores[key] = log_likelihood_ratio(count, len(strong), other, len(random))
+        count, other = texts.total(), counts.get(key, 0)
+        if count * of > other * len(strong):
+            scores[key] = log_likelihood_ratio(count, len(strong), other, of)
     order = sorted(scores, key=lambda key: (-scores[key], len(key), key))
     return [commonest(ours[key]) for key in order[:n]]
 

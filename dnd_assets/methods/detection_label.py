@@ -4,30 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 
 from dnd_assets.methods.activation_ranges import sample_reach
+from dnd_assets.methods.caption_readings import Readings
 from dnd_assets.methods.concept_detection import (
+    MISSES,
+    Bools,
     Candidate,
     Detected,
+    Floats,
     Words,
+    best_mccs,
     candidates_of,
     choose,
     narrower,
+    presence,
     ranked,
     trial,
 )
 from dnd_assets.methods.concepts import (
+    Key,
     commonest,
     consensus_concepts,
     content_words,
     phrase_forms,
     phrases_of,
 )
-from dnd_assets.methods.contrast import contrast_phrases
+from dnd_assets.methods.contrast import contrasting
 from dnd_assets.methods.label_confidence import Evidence, evidence, probability
 from dnd_assets.methods.words import is_spaceless
+
+COMMON: Final = 0.05
+"""A phrase that this share of captions has is common: its absence may be a concept."""
+COMMON_TRIED: Final = 8
+"""So many of the common phrases become candidates."""
+_NEGATED: Final = 2
+"""Words of a phrase whose absence is tried, at most."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +55,21 @@ class Reference:
         captions: of each image.
         words: content words of each caption, in singular.
         forms: how a phrase is written most often, by its words.
+        counts: how many captions have each phrase.
+        common: phrases of one or two words that many captions have.
     """
 
     images: Sequence[str]
     captions: Sequence[str]
     words: Sequence[Words]
     forms: Mapping[Words, str]
+    counts: Mapping[Key, int]
+    common: Sequence[Candidate] = ()
+
+    @cached_property
+    def common_shown(self) -> Bools:
+        """Whether each image shows each common phrase, (phrases, images)."""
+        return presence([one.parts[0] for one in self.common], self.words)
 
 
 @dataclass(frozen=True)
@@ -90,9 +115,16 @@ class DetectionLabel:
 def reference_of(images: Sequence[str], captions: Sequence[str]) -> Reference:
     """Random images, in an order drawn from their hashes, with the words of their captions."""
     forms: dict[Words, str] = {}
+    common: dict[Words, str] = {}
+    counts: dict[Key, int] = {}
     for key, written in sorted(phrase_forms(captions).items()):
+        counts[key] = written.total()
         forms.setdefault(frozenset(key), commonest(written))
-    return Reference(images, captions, [caption_words(text) for text in captions], forms)
+        if counts[key] >= COMMON * len(captions) and len(key) <= _NEGATED:
+            common.setdefault(frozenset(key), forms[frozenset(key)])
+    words = [caption_words(text) for text in captions]
+    usual = [Candidate(text, (key,)) for key, text in sorted(common.items(), key=lambda i: i[1])]
+    return Reference(images, captions, words, Readings(forms, captions, words), counts, usual)
 
 
 def caption_words(text: str) -> Words:
@@ -134,10 +166,11 @@ def label_by_detection(
     if not known:
         return None
     proposed = _proposed(unit, list(exemplars.values()), reference, finite, setting)
+    usual = _common(reference, np.array([finite[name] for name in known]), list(known))
     known |= {name: caption_words(text) for name, text in exemplars.items() if name in finite}
     values = np.array([finite[name] for name in known])
-    candidates = candidates_of([*summary, *proposed], reference.forms)
-    tried = trial(candidates, list(known.values()), values, reference.forms)
+    candidates = candidates_of([*summary, *proposed, *usual], reference.forms)
+    tried = trial(candidates, list(known.values()), values, reference.forms, reference.common)
     best = choose(tried.whole, setting.margin)
     if best is None:
         return None
@@ -145,6 +178,15 @@ def label_by_detection(
     without = narrower(best.candidate, reference.forms)
     order = ranked(tried.whole)
     return DetectionLabel(best, order, without, found, probability(found), len(known))
+
+
+def _common(reference: Reference, values: Floats, known: Sequence[str]) -> list[str]:
+    """The common phrases that detect best by themselves: sides of an "or" are among them."""
+    place = {name: column for column, name in enumerate(reference.images)}
+    shown = reference.common_shown[:, [place[name] for name in known]]
+    mcc, _ = best_mccs(shown, values, misses=MISSES)
+    order = np.argsort(-mcc, kind="stable")[:COMMON_TRIED]
+    return [reference.common[row].text for row in order if mcc[row] > 0]
 
 
 def _proposed(
@@ -161,4 +203,6 @@ def _proposed(
     rows = sample_reach(values, names, unit, n=setting.wide, seed=setting.seed)
     wide = [captions[names[row]] for row in rows]
     yield from consensus_concepts(wide, setting.candidates)
-    yield from contrast_phrases([*strong, *wide], reference.captions, setting.contrast)
+    yield from contrasting(
+        [*strong, *wide], reference.counts, len(reference.captions), setting.contrast
+    )

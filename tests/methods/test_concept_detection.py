@@ -14,6 +14,7 @@ from dnd_assets.methods.concept_detection import (
     candidates_of,
     choose,
     narrower,
+    presence,
     trial,
 )
 
@@ -99,19 +100,24 @@ def captions(*texts: str):
 
 
 def test_either_of_two():
-    shown = captions("red ring", "blue cross", "green star", "blue star", "red cross", "green ring")
-    tried = trial([single("red"), single("blue")], shown, np.array([9.0, 8, 1, 9, 8, 0]), {})
+    shown = 20 * captions(
+        "red ring", "blue cross", "green star", "blue star", "red cross", "green ring"
+    )
+    values = np.array(20 * [9.0, 8, 1, 9, 8, 0])
+    tried = trial([single("red"), single("blue")], shown, values, {})
     best = choose(tried.whole)
     assert best is not None
     assert best.candidate.text == "blue or red"
-    assert best.mcc == pytest.approx(1.0)
+    # 80 of 120 images, and 5 misses each way: N = 130, TP = 80, k = P = 85.
+    assert best.mcc == pytest.approx((130 * 80 - 85**2) / (85 * 45))
     assert best.share == pytest.approx(4 / 6)
 
 
 def test_both_of_two_that_never_stand_side_by_side():
-    shown = captions("large ring grass", "large star grass", "small ring grass", "large ring sand",
-                     "small star sand", "small ring grass")  # fmt: skip
-    tried = trial([single("large"), single("grass")], shown, np.array([9.0, 8, 1, 1, 0, 0]), {})
+    shown = 20 * captions("large ring grass", "large star grass", "small ring grass",
+                          "large ring sand", "small star sand", "small ring grass")  # fmt: skip
+    values = np.array(20 * [9.0, 8, 1, 1, 0, 0])
+    tried = trial([single("large"), single("grass")], shown, values, {})
     best = choose(tried.whole)
     assert best is not None
     assert best.candidate.text == "grass and large"
@@ -148,3 +154,43 @@ def test_narrower():
     either = Candidate("blue or red", (frozenset({"blue"}), frozenset({"red"})))
     assert [one.text for one in narrower(either, {})] == ["blue", "red"]
     assert narrower(single("red"), {}) == []
+
+
+def test_a_negation_only_where_nothing_comes_near_it():
+    shown = 100 * captions("red ring", "red star", "blue grass", "x grass")
+    values = np.array(100 * [1.0, 1, 1, 0])
+    tried = trial([single("red"), single("blue")], shown, values, {}, [single("x")])
+    best = choose(tried.whole)
+    assert best is not None
+    assert best.candidate.text == "blue or red"
+    alone = trial([single("red")], shown, values, {}, [single("x")])
+    chosen = choose(alone.whole)
+    assert chosen is not None
+    assert (chosen.candidate.text, chosen.candidate.negated) == ("not x", True)
+    assert chosen.candidate.length == 2
+    assert chosen.share == pytest.approx(3 / 4)
+    assert [one.text for one in narrower(chosen.candidate, {})] == ["x"]
+
+
+def test_misses_by_hand():
+    # TP = 2, k = 2, P = 2, N = 4, and one miss each way: N = 6, k = 3, P = 3.
+    shown, values = np.array([[True, True, False, False]]), np.array([3.0, 3.0, 1.0, 1.0])
+    assert best_mccs(shown, values)[0] == pytest.approx([1.0])
+    assert best_mccs(shown, values, misses=1.0)[0] == pytest.approx([(6 * 2 - 9) / 9])
+
+
+def test_a_concept_of_one_image_does_not_beat_a_common_one():
+    shown = captions("rare ring", *["ring"] * 40, *["star"] * 60)
+    values = np.array([9.0] + [1.0] * 38 + [0.0] * 62)
+    best = choose(trial([single("rare"), single("ring")], shown, values, {}).whole)
+    assert best is not None
+    assert best.candidate.text == "ring"
+
+
+def test_presence_is_that_a_caption_has_all_words():
+    shown = captions("red ring", "red star", "ring")
+    phrases = [frozenset({"red"}), frozenset({"red", "ring"}), frozenset({"blue"})]
+    assert presence(phrases, shown).tolist() == [
+        [True, True, False], [True, False, False], [False, False, False],
+    ]  # fmt: skip
+    assert presence([], shown).shape == (0, 3)
