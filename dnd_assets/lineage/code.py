@@ -3,7 +3,8 @@
 The code of a function is its own syntax tree and, through every name that it uses, those of the
 functions, classes and module constants of this project that it leads to, however many steps away.
 All of this is read from the source files, and nothing is imported for it; so it is the same in
-every process and costs no heavy import.
+every process and costs no heavy import. A process whose files are written while it runs is told to
+begin again (`dnd_assets.lineage.code_files`).
 
 What is left out of the trees: docstrings, comments and formatting, import statements, annotations
 of functions, and where a module lies; a name that was imported counts as what it means, not as what
@@ -27,6 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dnd_assets.lineage.code_files import SourceFiles
 from dnd_assets.lineage.code_limits import (
     ENTERED_ALL_THE_SAME,
     NOT_PART_OF_RESULTS,
@@ -48,6 +50,7 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _ROUNDS = 3
 _WHOLE = "*"
 _DIGITS = 12
+_FILES = SourceFiles(_ROOT, PACKAGES)
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,16 @@ def _altered(one: ast.stmt) -> list[str]:
 
 
 class Project:
-    """Source files of the project below a folder, and what their code leads to."""
+    """Source files of the project below a folder, and what their code leads to.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: folder of the packages.
+        files: reads those of the running project; None where they may be written meanwhile.
+    """
+
+    def __init__(self, root: Path, files: SourceFiles | None = None) -> None:
         self._root = root
+        self._source = files.read if files else Path.read_bytes
         self._modules: dict[str, Module | None] = {}
         self._files: dict[str, Path | None] = {}
         self._entered_at: dict[Node, bool] = {}
@@ -181,7 +190,7 @@ class Project:
         file = self._file(name)
         if file is None:
             return None
-        return Module(name, ast.parse(file.read_bytes()), file.name == "__init__.py")
+        return Module(name, ast.parse(self._source(file)), file.name == "__init__.py")
 
     def _is_module(self, name: str) -> bool:
         """Whether there is such a module of the project; it is not read."""
@@ -420,7 +429,7 @@ def _hash(*texts: str) -> str:
 @cache
 def project() -> Project:
     """The project that is running."""
-    return Project(_ROOT)
+    return Project(_ROOT, _FILES)
 
 
 def code_version(*sources: Source) -> str:

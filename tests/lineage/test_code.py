@@ -12,7 +12,9 @@ import pytest
 import dnd_assets
 from dnd_assets.assets.label_metrics import LabelMetrics
 from dnd_assets.assets.registry import OPTIONAL, STAGES
+from dnd_assets.errors import DndError
 from dnd_assets.lineage.code import Node, Project, code_version, method_version, project
+from dnd_assets.lineage.code_files import SourceFiles
 from dnd_assets.lineage.code_limits import ENTERED_ALL_THE_SAME, NOT_PART_OF_RESULTS
 from resources.captioner import BlipCaptioner
 from resources.chat_captioner import ChatCaptioner
@@ -384,6 +386,22 @@ def test_every_process_finds_the_same_versions_and_imports_nothing_for_it(seed, 
         env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.stdout.split() == [before["polysemantic_labels"], "False"]
+
+
+def test_code_that_is_written_while_it_runs_is_not_taken_for_what_ran(tmp_path):
+    package = tmp_path / "dnd_assets"
+    package.mkdir()
+    (package / "work.py").write_text("def work(x):\n    return x + 1\n")
+    node = [Node("dnd_assets.work", "work")]
+    files = SourceFiles(tmp_path, ["dnd_assets"])
+    version = Project(tmp_path, files).version(node)
+    known = Project(tmp_path, files)
+    assert known.version(node) == version
+    (package / "work.py").write_text("def work(x):\n    return x + 22\n")
+    assert known.version(node) == version, "what runs was read already"
+    with pytest.raises(DndError, match=r"work\.py was written while this process ran"):
+        Project(tmp_path, files).version(node)
+    assert Project(tmp_path, SourceFiles(tmp_path, ["dnd_assets"])).version(node) != version
 
 
 def test_every_limit_is_of_something_that_is_there():
