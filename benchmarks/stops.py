@@ -49,6 +49,8 @@ def stopped_commands(table: Table, folder: Path) -> list[Figure]:
     A command's process has imported the slow libraries already; `tests/test_stopping.py` stops it
     while these are imported.
     """
+    # A shell has what it starts in the background ignore SIGINT, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     clip = Path(table["clip"]["model"])
     place = light.project(folder / "labelled", clip)
     first = command(place, "run")

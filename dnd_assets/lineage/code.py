@@ -169,7 +169,7 @@ class Project:
 
     def __init__(self, root: Path, files: SourceFiles | None = None) -> None:
         self._root = root
-        self._source = files.read if files else Path.read_bytes
+        self._source: Callable[[Path], bytes] = files.read if files else Path.read_bytes
         self._modules: dict[str, Module | None] = {}
         self._files: dict[str, Path | None] = {}
         self._entered_at: dict[Node, bool] = {}
