@@ -46,7 +46,10 @@ class _State:
 
     Attributes:
         requested: set when a signal has come.
+        interrupted: whether the main thread has been interrupted; once is enough, and a second time
+            would break off what ends it in order.
         told: whether the message has been printed.
+        telling: held while it is printed, so that no other thread ends the process meanwhile.
         working: whether there is anything to end in order: not while modules are imported.
         first: called at once when a signal has come, in another thread.
         last: called before the process is ended the hard way, in another thread.
@@ -55,7 +58,9 @@ class _State:
     """
 
     requested: threading.Event = field(default_factory=threading.Event)
+    interrupted: bool = False
     told: bool = False
+    telling: threading.Lock = field(default_factory=threading.Lock)
     working: bool = False
     first: list[Action] = field(default_factory=list)
     last: list[Action] = field(default_factory=list)
@@ -126,6 +131,7 @@ def noting(first: Action, last: Action) -> Iterator[None]:
 
 def finish() -> NoReturn:
     """End the process as one that was stopped: nothing is waited for, not even other threads."""
+    _state.interrupted = True
     _tell()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # a closed terminal
@@ -140,6 +146,9 @@ def was_stopped() -> bool:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     _state.requested.set()
+    if _state.interrupted:
+        return
+    _state.interrupted = True
     if not _state.working:
         finish()
     raise KeyboardInterrupt
@@ -178,7 +187,10 @@ def _briefly(actions: list[Action]) -> None:
 
 def _tell() -> None:
     """Print the message, once, without Python's buffers, which another thread may hold."""
+    if not _state.telling.acquire(timeout=_LAST_S):  # a terminal that takes nothing
+        return
     if not _state.told:
         _state.told = True
         with contextlib.suppress(OSError):  # a closed terminal
             os.write(2, f"{MESSAGE}\n".encode())
+    _state.telling.release()

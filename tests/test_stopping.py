@@ -57,6 +57,15 @@ ready()
 FileLock(path, is_singleton=False).acquire()
 """,
 }
+_SLOW_END = """
+ready()
+try:
+    time.sleep(60)
+finally:
+    until = time.monotonic() + 0.2
+    while time.monotonic() < until:
+        pass
+"""
 _END = """
 try:
     run()
@@ -93,6 +102,19 @@ def test_a_second_signal_does_not_wait(tmp_path):
     time.sleep(0.1)
     assert commands.stopped(process, signal.SIGINT) < stopping.GRACE_S / 2
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("way", ["asleep", "in the middle of ending"])
+def test_many_signals_are_one_line(way, tmp_path):
+    """As of someone who presses Ctrl-C until it works, and of a terminal that is closed besides."""
+    body = WAYS["asleep"] if way == "asleep" else _SLOW_END
+    process = _started(body, tmp_path)
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process.send_signal(number)
+        time.sleep(0.01)
+    assert commands.stopped(process, signal.SIGINT) <= 2
+    assert process.returncode == 130
+    assert process.stderr.read().decode() == f"{stopping.MESSAGE}\n"
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
