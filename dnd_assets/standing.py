@@ -141,10 +141,12 @@ def _study(text: str, now: Study | None) -> Study | None:
         return None
     table = json.loads(text)
     folder = table.pop("folder", None) or (now.folder if now else Path())
+    name = table.pop("name", "")
     try:
-        return Study.model_validate({**table, "folder": Path(folder)})
+        found = Study.model_validate({**table, "name": "recorded", "folder": Path(folder)})
     except ValidationError:
         return None
+    return found.model_copy(update={"name": name})  # "study+ablation", too, which no file may have
 
 
 def _differences(then: Deciding, now: Deciding, name: str = "") -> Iterator[str]:

@@ -71,10 +71,20 @@ class Index:
     journal: Path
 
     def segments(self) -> list[str]:
-        """Names of the journal's segments, in no order."""
-        with suppress(OSError):
+        """Names of the journal's segments, in no order; none where there is no journal.
+
+        Raises:
+            LineageError: when it is there and may not be read.
+        """
+        try:
             return [name for name in os.listdir(self.journal) if name.endswith(".json")]  # noqa: PTH208 (30,000 of them)
-        return []
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise LineageError(
+                f"{self.journal} cannot be read: {error.strerror or error}. Ask whoever owns the "
+                "results for leave to read that folder and all above it."
+            ) from error
 
     def open(self) -> duckdb.DuckDBPyConnection:
         """The file opened for writing, under the present schema; made when missing.

@@ -56,12 +56,17 @@ def test_a_run_with_nothing_to_do_says_so_and_makes_none(project):
 
 
 def test_a_new_section_runs_its_own_assets_and_announces_no_others(project, colours, tmp_path):
-    """What is up to date stays as it is: no event, no row, no pass."""
+    """What is up to date stays as it is: no event, no pass.
+
+    Readers know the folder of a study from its last run, so what stands is confirmed by a row each.
+    """
     folder = tmp_path / "copy"
     shutil.copytree(project[0], folder)
     moved = _dnd(folder, "run", "net/colours")  # the same images in another folder
     assert ", 1 products computed, 0 reused" in moved.output, moved.output
-    assert _newest_run(folder) == [("probing_set", 1)]
+    assert _newest_run(folder, reused=False) == [("probing_set", 1)]
+    assert {number for _, number in _newest_run(folder, reused=True)} == {4}
+    assert "made under other settings" not in _dnd(folder, "labels").output
     (folder / "concepts.txt").write_text("red\ngreen\nblue\nsand\n")
     section = {"concepts": "concepts.txt", "similarity": "cos_cubed"}
     table = studies.changed(colours, clip_dissect=section)
@@ -71,17 +76,22 @@ def test_a_new_section_runs_its_own_assets_and_announces_no_others(project, colo
 
     assert result.exit_code == 0, result.output
     assert "4 units, 5 products computed, 0 reused" in result.output
-    assert _newest_run(folder) == [("clip_dissect_labels", 4), ("concept_activations", 1)]
+    assert _newest_run(folder, reused=False) == [
+        ("clip_dissect_labels", 4),
+        ("concept_activations", 1),
+    ]
     (folder / "concepts.txt").write_text("red\ngreen\nblue\nsand\n\n")  # a blank line says nothing
     assert "units are up to date" in _dnd(folder, "run", "net/colours").output
     _methods_side_by_side(folder, tmp_path)
 
 
-def _newest_run(folder):
-    """Assets of the newest run, with the number of products that it announced."""
+def _newest_run(folder, reused):
+    """Assets of the newest run, with the number of products that it computed or reused."""
     rows = Lineage(root=str(folder / "state")).query(
         "SELECT asset, count(*) AS n FROM materializations WHERE run = (SELECT run FROM "
-        "materializations ORDER BY recorded_at DESC LIMIT 1) GROUP BY asset ORDER BY asset"
+        "materializations ORDER BY recorded_at DESC LIMIT 1) AND reused = ? "
+        "GROUP BY asset ORDER BY asset",
+        [reused],
     )
     return [(row["asset"], row["n"]) for row in rows]
 

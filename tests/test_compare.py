@@ -285,6 +285,7 @@ def project(colours, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     studies.write_images(folder / "images")
     (folder / "study.toml").write_text(_toml(colours), encoding="utf-8")
+    _dnd(folder, "run", "net/colours", "--assets", "probing_set")
     early = _dnd(folder, "compare", "net/colours", "--no-run")
     done = _dnd(folder, "compare", "net/colours", "--with", "no-selection,no-crops")
     assert done.exit_code == 0, done.output

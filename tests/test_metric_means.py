@@ -19,7 +19,7 @@ from dnd_assets.lineage.records import Outcome, Product
 from dnd_assets.methods.bootstrap import mean_interval
 from dnd_assets.methods.sanity import SanityCheck
 from dnd_assets.metric_means import Soundness, evaluate_study, measured, metric_means, soundness
-from dnd_assets.stage import record_of
+from dnd_assets.stage import record_of, record_run
 from dnd_assets.study import parse_study
 from tests.studies import changed, write_images
 
@@ -58,6 +58,7 @@ def _bench(table, folder):
 
 def _store(bench, asset, said, metrics=None):
     """Labels, or their metrics, as a run would have recorded them."""
+    record_run(bench, "by hand")
     products, records = [], []
     for key, label in said.items():
         payload = {"label": label, "metrics": (metrics or {}).get(key, {})}
@@ -220,18 +221,20 @@ def _dnd(folder, *arguments):
 
 def test_the_commands_show_what_there_is(choosing, folder):
     study = _write(folder, choosing)
+    bench = _bench(choosing, folder)
+    _store(bench, "labels", SAID)
     before = _dnd(folder, "evaluate", "--study", study)
     assert isinstance(before.exception, NotFoundError)
     assert "dnd run --assets +labels_metrics" in str(before.exception)
-    bench = _bench(choosing, folder)
     HeldOutImages().materialize(bench, "run")
-    _store(bench, "labels", SAID)
     _store(bench, "labels_metrics", SAID, FIGURES)
     shown = _dnd(folder, "evaluate", "--study", study, "--classes")
     assert shown.exit_code == 0, shown.output
     assert re.search(r"net/colours\nmetrics by method\n.*\ncosy_auc +dnd +0\.600 ", shown.output)
     assert re.search(r"pearson +dnd +extra labels .*(sound|WORTHLESS)", shown.output)
-    assert "net/colours gives 4 of the last layer's 7 inputs" in shown.output
+    said = " ".join(shown.output.split())
+    assert "net/colours gives 4 of the last layer's 7 inputs" in said
+    assert "made under other settings" not in said
     told = json.loads(_dnd(folder, "evaluate", "--study", study, "-f", "json").stdout)
     first = told["means"][0]
     assert (first["metric"], first["mean"], first["units"]) == ("cosy_auc", pytest.approx(0.6), 3)

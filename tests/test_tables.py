@@ -73,7 +73,7 @@ def test_a_file_that_is_not_there(tmp_path):
         read_text(tmp_path / "none" / "label.csv")
     with pytest.raises(NotFoundError, match="no file"):
         read_text(tmp_path / "labels.csv" / "x")
-    with pytest.raises(TableError, match=r"cannot read .*directory"):
+    with pytest.raises(TableError, match=r"cannot read .*: it is no file"):
         read_text(tmp_path)
 
 

@@ -145,6 +145,14 @@ SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS posi
 FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'detection_scores';
 COMMENT ON VIEW detection_scores IS 'How well each concept''s presence in captions predicts where a unit is active.';
 
+CREATE OR REPLACE VIEW detection_examples AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image, (e.value ->> 'activation')::DOUBLE AS activation,
+       e.value ->> 'caption' AS caption, (e.value ->> 'shows')::BOOLEAN AS shows,
+       e.value ->> 'band' AS band
+FROM latest l, json_each(l.payload, '$.examples') e WHERE l.asset = 'detection_scores';
+COMMENT ON VIEW detection_examples IS 'Reference images from the whole range of each unit''s activations.';
+
 CREATE OR REPLACE VIEW synthetic_images AS
 SELECT l.study, l.model, l.layer, l.neuron, l.unit, c.value ->> 'concept' AS concept,
        (e.value ->> 'index')::INTEGER AS index, (e.value ->> 'seed')::UBIGINT AS seed,

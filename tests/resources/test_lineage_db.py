@@ -24,14 +24,13 @@ from tests.processes import CONTEXT, started
 
 TABLES = {
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
-    "llm_calls",
+    "llm_calls", "failures",
     "removed", "work", "models", "stage_runs", "segments", "schema_version",
 }  # fmt: skip
 VIEWS = {
     "latest", "inputs", "exemplars", "crops", "activating_images", "captions",
     "candidate_concepts", "synthetic_images", "scores", "labels",
-    "label_metrics",
-    "method_labels",
+    "label_metrics", "method_labels", "detection", "detection_scores", "detection_examples",
 }  # fmt: skip
 
 
@@ -525,7 +524,8 @@ def test_view_labels(filled):
     (row,) = rows(filled, "labels", "label")
     assert json.loads(row.pop("labels")) == handmade.CONTENT["labels"]["labels"]
     assert row.pop("recorded_at").endswith("run-1")
-    assert row == {"label": "red dot", "score": 0.75, "status": "ok", "reason": "", "run": "run-1"}
+    told = {"label": "red dot", "score": 0.75, "confidence": None}
+    assert row == {**told, "status": "ok", "reason": "", "run": "run-1"}
 
 
 def test_a_dead_unit_has_a_row_that_says_so_and_no_other(filled):

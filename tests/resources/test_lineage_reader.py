@@ -97,13 +97,18 @@ def test_a_reader_finds_what_a_writer_would_and_touches_nothing(root, tmp_path, 
     assert contents(root) == before
 
 
-def as_nobody(root, cache, told):
+def as_nobody(root, cache, told, written):
+    # The program itself may lie where nobody may read, so all of it is imported before.
+    LineageReader(root=written).query(LABELS)
     os.setgid(65534)
     os.setuid(65534)
     os.environ["DND_CACHE"] = cache
     with pytest.raises(PermissionError):
         (Path(root) / "new").touch()
-    told.put(LineageReader(root=root).query(LABELS))
+    try:
+        told.put(LineageReader(root=root).query(LABELS))
+    except Exception as error:
+        told.put(repr(error))
 
 
 @pytest.mark.parametrize("state", [complete, behind, without_database])
@@ -113,19 +118,34 @@ def test_who_may_not_write_may_read(root, tmp_path, state, may_cache):
         pytest.skip("only the superuser can become somebody else")
     state(root)
     expected = Lineage(root=str(shutil.copytree(root, tmp_path / "written"))).query(LABELS)
-    for folder in (root, root / "journal", *root.parents[:3]):  # those that pytest made
+    above = [folder for folder in root.parents if "pytest-of-" in str(folder)]
+    for folder in (root, root / "journal", *above):
         folder.chmod(0o755)
     mine = tmp_path / "mine"
     mine.mkdir()
     mine.chmod(0o777 if may_cache else 0o700)
     before = contents(root)
     told = CONTEXT.Queue()
-    process = started(as_nobody, str(root), str(mine / "cache"), told)
+    process = started(as_nobody, str(root), str(mine / "cache"), told, str(tmp_path / "written"))
 
     assert told.get(timeout=240) == expected
     process.join(30)
     assert contents(root) == before
     assert (mine / "cache").exists() == may_cache
+
+
+def test_who_may_not_read_is_told_so_and_not_that_there_is_nothing(root, tmp_path):
+    if os.getuid() != 0:
+        pytest.skip("only the superuser can become somebody else")
+    shutil.copytree(root, tmp_path / "written")
+    (root / "journal").chmod(0o700)
+    told = CONTEXT.Queue()
+    cache = str(tmp_path / "cache")
+    process = started(as_nobody, str(root), cache, told, str(tmp_path / "written"))
+
+    assert "LineageError" in (said := told.get(timeout=240))
+    assert "Permission denied" in said
+    process.join(30)
 
 
 def test_a_mount_that_cannot_be_written_is_read(root, tmp_path):
