@@ -126,5 +126,10 @@ def variants(study: Study, names: Iterable[str]) -> dict[str, Study]:
 
 
 def differing(study: Study) -> list[str]:
-    """The named ablations that change anything about the study."""
-    return [name for name, one in NAMED.items() if one.changes(study)]
+    """The named ablations that change the study, each to other settings than those before it."""
+    found: dict[str, Study] = {}
+    for name, one in NAMED.items():
+        changed = one.of(study).model_copy(update={"name": study.name})
+        if one.changes(study) and changed not in found.values():
+            found[name] = changed
+    return list(found)

@@ -22,6 +22,7 @@ from dnd_assets.known_answers.target import truths as known_truths
 from dnd_assets.label_files import EMPTY, sizes_of
 from dnd_assets.means import Mean, mean_of
 from dnd_assets.methods.metrics import TextEncoder, similarities
+from dnd_assets.methods.strict_match import Strict, strict
 from dnd_assets.metric_means import DND, MetricMean, method_name, metric_means
 from dnd_assets.standing import stand_by
 from dnd_assets.study import Study
@@ -50,18 +51,34 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What is found of a label, or of no label, of a unit whose truth is known.
+
+    Attributes:
+        exact: whether it names the truth and nothing else.
+        holds: whether it holds the words of the truth, whatever else it says; None where truths
+            are texts of no known words.
+        words: precision, recall and F1 of its content words; None likewise.
+    """
+
+    exact: bool
+    holds: bool | None = None
+    words: Strict | None = None
+
+
+@dataclass(frozen=True)
 class Reference:
     """What is known about the units that are compared.
 
     Attributes:
         groups: the group that each unit is counted in, by key, in the order of the units.
         texts: what each unit responds to, where it is known; any of them is right.
-        right: whether a label, or None for no label, is right for a unit; None where nobody knows.
+        judge: what is found of a label, or of None for no label; None where nobody knows.
     """
 
     groups: Mapping[str, str]
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    right: Callable[[str, str | None], bool | None] = lambda unit, label: None
+    judge: Callable[[str, str | None], Judgement | None] = lambda unit, label: None
 
 
 @dataclass(frozen=True)
@@ -72,10 +89,14 @@ class Row:
         group: the group of units.
         method: name of the method.
         units: how many of the group's units the method was asked for.
-        labelled: how many of them have a label.
+        labelled: how many of them have a label; the method abstained from the others.
         words: mean words of these labels. A judge that looks for words favours long labels.
-        right: share of right labels, over units whose truth is known. A unit without a label
-            counts too: as wrong, unless no label is what is right.
+        exact: share of labels that name the truth and nothing else, over units whose truth is
+            known. A unit without a label counts too: as wrong, unless no label is what is right.
+        holds: share of labels that hold the words of the truth, whatever else they say.
+        precision: mean share of a label's content words that are in the truth.
+        recall: mean share of the truth's words that are in the label.
+        f1: mean of the harmonic means of the two.
         similarity: mean cosine of label and nearest truth, over units that have both.
     """
 
@@ -84,7 +105,11 @@ class Row:
     units: int
     labelled: int
     words: float | None
-    right: Mean | None
+    exact: Mean | None
+    holds: Mean | None
+    precision: Mean | None
+    recall: Mean | None
+    f1: Mean | None
     similarity: Mean | None
 
 
@@ -190,14 +215,27 @@ def _row(
     encoder: TextEncoder | None,
 ) -> Row:
     said = {unit: method.by_unit[unit] for unit in units}
-    judged = [reference.right(unit, label) for unit, label in said.items()]
-    right = [float(one) for one in judged if one is not None]
+    asked = [reference.judge(unit, label) for unit, label in said.items()]
+    judged = [one for one in asked if one is not None]
+    word_for_word = [one.words for one in judged if one.words is not None]
     labelled = {unit: label for unit, label in said.items() if label}
     near = _nearness(labelled, reference.texts, encoder) if encoder else []
     words = (
         float(np.mean([len(label.split()) for label in labelled.values()])) if labelled else None
     )
-    return Row(group, method.name, len(units), len(labelled), words, mean_of(right), mean_of(near))
+    return Row(
+        group,
+        method.name,
+        len(units),
+        len(labelled),
+        words,
+        exact=mean_of([float(one.exact) for one in judged]),
+        holds=mean_of([float(one.holds) for one in judged if one.holds is not None]),
+        precision=mean_of([one.precision for one in word_for_word]),
+        recall=mean_of([one.recall for one in word_for_word]),
+        f1=mean_of([one.f1 for one in word_for_word]),
+        similarity=mean_of(near),
+    )
 
 
 def _nearness(
@@ -417,7 +455,9 @@ def reference(
         read = _counted(read_truths(truths), units, sizes, told)
         true = by_key(read, read.by_unit, units)
         texts = {unit: (text,) for unit, text in true.items()}
-        return Reference(groups, texts, lambda u, said: said == true[u] if u in true else None)
+        return Reference(
+            groups, texts, lambda u, said: Judgement(said == true[u]) if u in true else None
+        )
     return _known(units) if has_known_answers(study) else Reference(groups)
 
 
@@ -431,9 +471,12 @@ def _known(units: Sequence[Unit]) -> Reference:
     truths = known_truths()
     true = {u.key: truths[u.layer, u.neuron] for u in units if (u.layer, u.neuron) in truths}
 
-    def right(unit: str, said: str | None) -> bool | None:
+    def judge(unit: str, said: str | None) -> Judgement | None:
         known = true.get(unit)
-        return None if known is None or known.accepted is None else is_correct(said, known)
+        found = strict(said, known) if known else None
+        if known is None or found is None:
+            return None
+        return Judgement(found.exact, is_correct(said, known), found)
 
     texts = {
         unit: tuple(" ".join(words) for words in truth.accepted if words)
@@ -441,4 +484,4 @@ def _known(units: Sequence[Unit]) -> Reference:
         if truth.accepted
     }
     groups = {u.key: true[u.key].kind if u.key in true else u.layer for u in units}
-    return Reference(groups, texts, right)
+    return Reference(groups, texts, judge)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dnd_assets.known_answers.target import Truth, is_correct, truths
+from dnd_assets.methods.strict_match import strict
 from dnd_assets.results import labels
 from dnd_assets.study import Study
 from resources.lineage_db import Lineage
@@ -29,30 +31,57 @@ Next:{activate}
 
 
 BARS = {"final": 0.95, "planted": 0.80, "dead": 1.0}
-"""Share of right labels that the demo must reach, by kind of truth."""
+"""Share of exact labels that the demo must reach, by kind of truth."""
 
 
-def below_bar(shares: Mapping[str, tuple[int, int]]) -> list[str]:
-    """The kinds of truth whose share of right labels is too small, of those that were labelled."""
+@dataclass(frozen=True)
+class Score:
+    """Labels of one kind of unit against their truths.
+
+    Attributes:
+        units: units whose truth is known.
+        exact: labels that name the truth and nothing else.
+        holds: labels that hold the words of the truth, whatever else they say.
+        f1: mean F1 of the labels' content words.
+        abstained: units that have no label.
+    """
+
+    units: int
+    exact: int
+    holds: int
+    f1: float
+    abstained: int
+
+
+def below_bar(scores: Mapping[str, Score]) -> list[str]:
+    """The kinds of truth whose share of exact labels is too small, of those that were labelled."""
     return [
         kind
         for kind, bar in BARS.items()
-        if kind in shares and shares[kind][0] < bar * shares[kind][1]
+        if kind in scores and scores[kind].exact < bar * scores[kind].units
     ]
 
 
-def accuracy(rows: list[dict[Hashable, Any]]) -> dict[str, tuple[int, int]]:
-    """Right labels and units by kind of truth; random units, which have no truth, are left out."""
-    right: Counter[str] = Counter()
-    total: Counter[str] = Counter()
+def scores(rows: list[dict[Hashable, Any]]) -> dict[str, Score]:
+    """How labels do by kind of truth; random units, which have no truth, are left out."""
+    judged = defaultdict(list)
     known = truths()
     for row in rows:
         truth = known[str(row["layer"]), int(str(row["neuron"]))]
-        if truth.accepted is None:
-            continue
-        total[truth.kind] += 1
-        right[truth.kind] += is_correct(_text(row["label"]), truth)
-    return {kind: (right[kind], total[kind]) for kind in total}
+        label = _text(row["label"])
+        found = strict(label, truth)
+        if found is not None:
+            judged[truth.kind].append((found, is_correct(label, truth), label))
+    return {
+        kind: Score(
+            units=len(some),
+            exact=sum(found.exact for found, _, _ in some),
+            holds=sum(holds for _, holds, _ in some),
+            f1=sum(found.f1 for found, _, _ in some) / len(some),
+            abstained=sum(not label for _, _, label in some),
+        )
+        for kind, some in judged.items()
+    }
 
 
 def show_truths(study: Study, home: Path, out: Console) -> bool:
@@ -69,17 +98,35 @@ def show_truths(study: Study, home: Path, out: Console) -> bool:
     for row in rows:
         truth = known[str(row["layer"]), int(row["neuron"])]
         label = _text(row["label"])
-        mark = " " if truth.accepted is None else "ok" if is_correct(label, truth) else "WRONG"
-        table.add_row(str(row["unit"]), label or f"({row['status']})", _truth(truth), mark)
+        shown = label or f"({row['status']})"
+        table.add_row(str(row["unit"]), shown, _truth(truth), _mark(label, truth))
     out.print(table)
-    shares = accuracy(rows)
-    for kind, (right, total) in shares.items():
-        out.print(f"{kind:8} {right}/{total} right")
-    low = below_bar(shares)
+    found = scores(rows)
+    out.print(_summary(found))
+    low = below_bar(found)
     if low:
         out.print(f"Below the bar: {', '.join(low)}", style="red")
     out.print(_NEXT.format(home=home, activate=_activation()), markup=False)
     return not low
+
+
+def _mark(label: str | None, truth: Truth) -> str:
+    found = strict(label, truth)
+    if found is None:
+        return ""
+    return "ok" if found.exact else "holds it" if is_correct(label, truth) else "WRONG"
+
+
+def _summary(found: Mapping[str, Score]) -> Table:
+    """Labels word for word: exact ones name the truth and nothing else."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("truth")
+    for name in ("units", "exact", "hold it", "F1", "abstained"):
+        table.add_column(name, justify="right")
+    for kind, one in found.items():
+        numbers = (one.units, one.exact, one.holds)
+        table.add_row(kind, *map(str, numbers), f"{one.f1:.2f}", str(one.abstained))
+    return table
 
 
 def _activation() -> str:

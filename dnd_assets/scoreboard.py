@@ -25,7 +25,7 @@ from dnd_assets.tables import read_text
 START: Final = "<!-- scoreboard -->"
 END: Final = "<!-- /scoreboard -->"
 _HEAD: Final = ("method", "setting", "words")
-_RIGHT: Final = re.compile(r"(\d+) / \d+(?! labelled)\b")
+_EXACT: Final = re.compile(r"(\d+) / \d+(?! labelled)\b")
 
 
 def show(found: Comparison, out: Console) -> None:
@@ -117,19 +117,30 @@ def _measures(group: str, rows: list[Row]) -> Table:
     table.add_column("method", no_wrap=True, min_width=max(len(row.method) for row in rows))
     compared = any(row.similarity for row in rows)
     cosine = ("cosine", "95 %") if compared else ()
-    for name in ("units", "labelled", "words", "right", "95 %", *cosine):
+    by_word = ("holds", "precision", "recall", "F1") if any(row.f1 for row in rows) else ()
+    for name in ("units", "labelled", "words", "exact", "95 %", *by_word, *cosine):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         cells = (
             f"{row.units:,}",
             f"{row.labelled / row.units:.0%}",
             f"{row.words:.1f}" if row.words is not None else "-",
-            f"{row.right.count}/{row.right.units}" if row.right else "-",
-            _percent(row.right),
+            _count(row.exact),
+            _percent(row.exact),
+            *(_word_for_word(row) if by_word else ()),
         )
         near = (f"{row.similarity.mean:.4f}" if row.similarity else "-", _ends(row.similarity))
         table.add_row(escape(row.method), *cells, *(near if compared else ()))
     return table
+
+
+def _count(share: Mean | None) -> str:
+    return f"{share.count}/{share.units}" if share else "-"
+
+
+def _word_for_word(row: Row) -> tuple[str, ...]:
+    means = (row.precision, row.recall, row.f1)
+    return (_count(row.holds), *(f"{one.mean:.2f}" if one else "-" for one in means))
 
 
 def _agreement(found: Comparison, group: str, names: list[str]) -> Table | None:
@@ -172,7 +183,7 @@ def _flat(found: Comparison) -> pd.DataFrame:
     for row in found.rows:
         flat: dict[str, Any] = {"group": row.group, "method": row.method}
         flat |= {"units": row.units, "labelled": row.labelled, "words": row.words}
-        for name, mean in (("right", row.right), ("cosine", row.similarity)):
+        for name, mean in _means(row):
             flat[name] = mean.mean if mean else None
             flat |= {f"{name} {end}": getattr(mean, end, None) for end in ("low", "high", "units")}
         for method in found.methods:
@@ -182,8 +193,22 @@ def _flat(found: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _means(row: Row) -> tuple[tuple[str, Mean | None], ...]:
+    return (
+        ("exact", row.exact),
+        ("holds", row.holds),
+        ("precision", row.precision),
+        ("recall", row.recall),
+        ("f1", row.f1),
+        ("cosine", row.similarity),
+    )
+
+
 def markdown(found: Comparison) -> str:
-    """A row for each method, a column for each group: right of all, and the interval."""
+    """A row for each method, a column for each group: exact of all, the interval, and F1.
+
+    Labels that hold the truth among other words follow where they are more.
+    """
     groups = found.groups
     lines = [_line([*_HEAD, *groups]), "|" + "---|" * (len(groups) + len(_HEAD))]
     for method in found.methods:
@@ -207,11 +232,15 @@ def _line(cells: list[str]) -> str:
 def _cell(row: Row | None) -> str:
     if row is None:
         return "-"
-    if row.right is None:
+    if row.exact is None:
         shown = f"{row.labelled} / {row.units} labelled"
     else:
-        sure = _percent(row.right)
-        shown = f"{row.right.count} / {row.right.units}" + (f" ({sure})" if sure else "")
+        sure = _percent(row.exact)
+        shown = f"{row.exact.count} / {row.exact.units}" + (f" ({sure})" if sure else "")
+        if row.holds and row.holds.count > row.exact.count:
+            shown += f", {row.holds.count} hold it"
+        if row.f1 and row.f1.mean < 1:
+            shown += f", F1 {row.f1.mean:.2f}"
     if row.similarity is None:
         return shown
     sure = _ends(row.similarity)
@@ -252,8 +281,8 @@ def write(found: Comparison, path: Path) -> None:
     write_atomic(path, text.encode())
 
 
-def right_counts(path: Path) -> dict[tuple[str, str], int]:
-    """Labels counted right in a document's scoreboard, by method and group.
+def exact_counts(path: Path) -> dict[tuple[str, str], int]:
+    """Labels counted as exact in a document's scoreboard, by method and group.
 
     Raises:
         NotFoundError: when there is no such file.
@@ -263,7 +292,7 @@ def right_counts(path: Path) -> dict[tuple[str, str], int]:
 
 
 def differences(found: Comparison, path: Path, tolerance: int = 0) -> list[str]:
-    """Where a document's scoreboard counts other labels right than a comparison; a line for each.
+    """Where a document counts other labels as exact than a comparison does; a line for each.
 
     Args:
         found: the comparison.
@@ -274,9 +303,9 @@ def differences(found: Comparison, path: Path, tolerance: int = 0) -> list[str]:
         NotFoundError: when there is no such file.
         TableError: when it lacks a marker or the table between them.
     """
-    old, new = right_counts(path), _counts(markdown(found), path)
+    old, new = exact_counts(path), _counts(markdown(found), path)
     return [
-        f"{path}: {method}, {group}: {old.get((method, group), 'nothing')} right there, "
+        f"{path}: {method}, {group}: {old.get((method, group), 'nothing')} exact there, "
         f"{new.get((method, group), 'nothing')} now. Write it anew: dnd compare --update {path}"
         for method, group in sorted({*old, *new})
         if not _close(old.get((method, group)), new.get((method, group)), tolerance)
@@ -295,7 +324,7 @@ def _counts(text: str, path: Path) -> dict[tuple[str, str], int]:
         (cells[0], group): int(right[1])
         for cells in rows[1:]
         for group, cell in zip(rows[0][len(_HEAD) :], cells[len(_HEAD) :], strict=True)
-        if (right := _RIGHT.match(cell))
+        if (right := _EXACT.match(cell))
     }
 
 

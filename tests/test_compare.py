@@ -14,6 +14,7 @@ from dnd_assets.assets.registry import stages_of
 from dnd_assets.compare import (
     DND,
     Comparison,
+    Judgement,
     Mean,
     Method,
     Reference,
@@ -29,8 +30,8 @@ from dnd_assets.metric_means import method_name
 from dnd_assets.scoreboard import (
     as_text,
     differences,
+    exact_counts,
     markdown,
-    right_counts,
     write,
 )
 from dnd_assets.study import load_study
@@ -58,7 +59,9 @@ def method(name, *labels):
 def judged(truths, groups=GROUPS):
     known = dict(zip(KEYS, truths, strict=False))
     texts = {unit: (text,) for unit, text in known.items()}
-    return Reference(groups, texts, lambda u, said: said == known[u] if u in known else None)
+    return Reference(
+        groups, texts, lambda u, said: Judgement(said == known[u]) if u in known else None
+    )
 
 
 def test_a_worked_case():
@@ -69,11 +72,11 @@ def test_a_worked_case():
     first, second = found.rows
     low, high = mean_interval([1.0, 0.0, 0.0])
     assert (first.units, first.labelled, first.words) == (4, 3, 1.0)
-    assert first.right == Mean(pytest.approx(1 / 3), low, high, 3)
-    assert first.right.count == 1
+    assert first.exact == Mean(pytest.approx(1 / 3), low, high, 3)
+    assert first.exact.count == 1
     assert first.similarity.mean == pytest.approx((1 + 0.8) / 2)
     assert first.similarity.units == 2
-    assert second.right == Mean(1.0, 1.0, 1.0, 3)
+    assert second.exact == Mean(1.0, 1.0, 1.0, 3)
     (pair,) = found.pairs
     assert (pair.units, pair.exact) == (3, pytest.approx(1 / 3))
     assert pair.similarity == pytest.approx((1 + 0.8 - 1) / 3)
@@ -81,9 +84,9 @@ def test_a_worked_case():
 
 def test_one_unit_has_no_interval_and_no_truth_no_share():
     found = compare([method("one", "right")], judged(["right"]))
-    assert found.rows[0].right == Mean(1.0, None, None, 1)
+    assert found.rows[0].exact == Mean(1.0, None, None, 1)
     assert found.rows[0].similarity is None
-    assert compare([method("one", "up")], Reference(GROUPS)).rows[0].right is None
+    assert compare([method("one", "up")], Reference(GROUPS)).rows[0].exact is None
 
 
 def test_the_nearest_of_several_truths_counts():
@@ -127,6 +130,19 @@ def _alike(found):
     }
 
 
+def test_a_label_that_holds_the_truth_among_others_is_not_exact():
+    units = [Unit("worldnet", "head", neuron) for neuron in (0, 3)]  # red, green
+    known = reference(load_study("known-answers"), units)
+    labels = dict(zip([unit.key for unit in units], ["large red circles", "green"], strict=True))
+    found = compare([Method("one", labels)], known)
+    (row,) = found.rows
+    assert (row.exact.count, row.holds.count) == (1, 2)
+    assert row.precision.mean == pytest.approx((1 / 3 + 1) / 2)
+    assert row.recall.mean == 1
+    assert row.f1.mean == pytest.approx((1 / 2 + 1) / 2)
+    assert "| 1 / 2 (0 to 100 %), 2 hold it, F1 0.75 |" in markdown(found)
+
+
 def test_two_methods_of_one_name_are_refused():
     with pytest.raises(TableError, match="two methods are called 'dnd'"):
         compare([method("dnd", "up"), method("dnd", "left")], Reference(GROUPS))
@@ -143,7 +159,8 @@ def test_the_known_answers_are_judged_and_grouped_by_kind():
     rows = {row.group: row for row in compare([said], known).rows}
 
     assert list(rows) == ["final", "or", "dead", "random"]
-    assert [rows[kind].right and rows[kind].right.count for kind in rows] == [1, 0, 1, None]
+    assert [rows[kind].exact and rows[kind].exact.count for kind in rows] == [1, 0, 1, None]
+    assert (rows["or"].holds, rows["or"].f1) == (Mean(0.0, None, None, 1), Mean(0.0, None, None, 1))
     assert set(known.texts[units[1].key]) == {"cross", "purple"}
     assert not known.texts.get(units[2].key)
 
@@ -191,7 +208,8 @@ def test_wrong_files_are_refused_with_reasons(file, content, message):
 def test_truths_of_a_file(file):
     study = load_study("known-answers")
     known = reference(study, UNITS, file("up\nleft\n", "truths.txt"))
-    assert [known.right(KEYS[n], "up") for n in range(3)] == [True, False, None]
+    found = [known.judge(KEYS[n], "up") for n in range(3)]
+    assert found == [Judgement(exact=True), Judgement(exact=False), None]
     assert known.groups == GROUPS
 
 
@@ -211,7 +229,7 @@ def test_a_document_keeps_its_text_around_the_scoreboard(board, file):
     assert text.endswith("<!-- /scoreboard -->\nafter\n")
     write(board, path)
     assert path.read_text() == text
-    assert right_counts(path) == {("one", "net/fc"): 1, ("x|y", "net/fc"): 2}
+    assert exact_counts(path) == {("one", "net/fc"): 1, ("x|y", "net/fc"): 2}
 
 
 def test_other_counts_are_told(board, file):
@@ -220,9 +238,9 @@ def test_other_counts_are_told(board, file):
     assert differences(board, path) == []
     worse = compare([method("one", "b", "b"), method("new", "a", "a")], judged(["a", "a"]))
     assert [line.split(": ", 1)[1].split(".")[0] for line in differences(worse, path)] == [
-        "new, net/fc: nothing right there, 2 now",
-        "one, net/fc: 1 right there, 0 now",
-        "x|y, net/fc: 2 right there, nothing now",
+        "new, net/fc: nothing exact there, 2 now",
+        "one, net/fc: 1 exact there, 0 now",
+        "x|y, net/fc: 2 exact there, nothing now",
     ]
 
 
@@ -245,11 +263,11 @@ def test_close_calls_may_be_tolerated(board, file):
 )
 def test_a_document_without_a_scoreboard_is_refused(content, message, file):
     with pytest.raises(TableError, match=message):
-        right_counts(file(content, "README.md"))
+        exact_counts(file(content, "README.md"))
 
 
 def test_the_readme_has_every_method():
-    counts = right_counts(README)
+    counts = exact_counts(README)
     study = load_study("known-answers")
     others = [name for name in stages_of(study) if name.endswith("_labels")]
     methods = [DND, *differing(study), *(method_name(name) for name in others)]
@@ -265,7 +283,7 @@ def test_csv_and_json_hold_the_same_figures(board, tmp_path):
     (tmp_path / "board.csv").write_text(as_text(board, "csv"))
     table = pd.read_csv(tmp_path / "board.csv")
     found = json.loads(as_text(board, "json"))
-    assert table["right"].tolist() == [row["right"]["mean"] for row in found["rows"]] == [0.5, 1.0]
+    assert table["exact"].tolist() == [row["exact"]["mean"] for row in found["rows"]] == [0.5, 1.0]
     assert table["same as x|y"][0] == found["agreement"][0]["exact"] == 0.5
     assert table["same as one"].isna().tolist() == [True, False]
 
@@ -356,7 +374,7 @@ def test_files_truths_and_an_encoder(project, sentences_folder, tmp_path):
     found = json.loads(result.stdout)
     (row,) = [row for row in found["rows"] if row["method"] == "other"]
     assert (row["units"], row["labelled"]) == (4, 3)
-    assert row["right"]["mean"] == pytest.approx(2 / 3)
+    assert row["exact"]["mean"] == pytest.approx(2 / 3)
     assert row["similarity"]["mean"] < 1
     assert {(p["one"], p["other"]) for p in found["agreement"]} == {
         ("dnd", "no-selection"),
@@ -378,7 +396,7 @@ def test_check_and_update_of_a_document(project, tmp_path):
     path.write_text(path.read_text().replace("| 0 / 3", "| 3 / 3"))
     wrong = _dnd(folder, *common, "--check", path)
     assert wrong.exit_code == 1
-    assert "3 right there, 0 now" in wrong.stderr
+    assert "3 exact there, 0 now" in wrong.stderr
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Compared:
     @property
     def judged(self) -> bool:
         """Whether the truth of any unit is known."""
-        return any(row.right is not None for row in self.table.rows)
+        return any(row.exact is not None for row in self.table.rows)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def compared(bench: Workbench, entries: Sequence[Entry], embedded: Embedded) -> 
     texts = {label for one in methods for label in one.by_unit.values() if label}
     truths = {text for some in known.texts.values() for text in some}
     spaced = bool(texts) and texts <= embedded.keys()
-    told = known if truths <= embedded.keys() else Reference(known.groups, {}, known.right)
+    told = known if truths <= embedded.keys() else Reference(known.groups, {}, known.judge)
     table = compare(methods, told, _Stored(embedded) if spaced else None)
     metrics: dict[str, dict[str, dict[str, MetricMean]]] = {}
     for mean in metric_means(bench.lineage, bench.study.name, known.groups):
