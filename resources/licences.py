@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
 from pathlib import Path
 from typing import Any, Final
@@ -58,8 +59,12 @@ def known_licence(name: str) -> str:
     return KNOWN.get(asked) or KNOWN.get(asked.rpartition("/")[2]) or UNKNOWN
 
 
+@lru_cache
 def package_licence(module: str) -> str:
-    """The licence in the metadata of the package that provides a module."""
+    """The licence in the metadata of the package that provides a module.
+
+    Kept for this process: which package provides a module is a search of all that are installed.
+    """
     names = packages_distributions().get(module, [module])
     try:
         told = metadata(names[0])
