@@ -16,7 +16,7 @@ from tests import commands, studies
 from tests.command_line import toml
 from tests.processes import command
 
-KILLS = 3
+KILLS = 2
 """`python -m benchmarks kills` takes fifty."""
 
 pytestmark = pytest.mark.timeout(900)  # each wait has a limit of its own
@@ -106,7 +106,7 @@ def test_a_stored_answer_of_a_language_model_is_never_paid_for_again(fresh, http
     studies.label(table, folder, run="before", last="captions")
     _write(table, folder)
     kills = 0
-    for _ in range(4):
+    for _ in range(3):
         process = command(folder, "run")
         paid = len(httpserver.log)
         while process.is_alive() and len(httpserver.log) < paid + 3:

