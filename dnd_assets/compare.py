@@ -26,12 +26,18 @@ from dnd_assets.methods.strict_match import Strict, strict
 from dnd_assets.metric_means import DND, MetricMean, method_name, metric_means
 from dnd_assets.standing import stand_by
 from dnd_assets.study import Study
-from dnd_assets.unit_texts import Texts, by_key, numbering, read_labels, read_truths
+from dnd_assets.unit_texts import First, Texts, by_key, numbering, read_labels, read_truths
 from dnd_assets.units import Unit
 from resources.lineage_db import Lineage
 
 Sizes = Mapping[str, int]
 """Units of each layer, by `model/layer`."""
+Firsts = Mapping[str, First]
+"""What the user says of the number of a layer's first unit in files, by the name of the file's
+method; `TRUTHS` for the file of truths, an empty name for all files of labels."""
+TRUTHS: Final = "truths"
+"""What a file of truths is called among files of labels."""
+_NOTHING_SAID: Final[Firsts] = {}
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
 
 
@@ -306,6 +312,7 @@ def request(
     names: Iterable[str],
     files: Mapping[str, Path],
     truths: Path | None = None,
+    firsts: Firsts = _NOTHING_SAID,
 ) -> Request:
     """Read the files and find the units of a comparison.
 
@@ -316,10 +323,13 @@ def request(
         names: ablations of the study.
         files: files of labels by the name of their method.
         truths: a file of truths.
+        firsts: the number that files give a layer's first unit; those that it says nothing of are
+            looked at.
 
     Raises:
         NotFoundError: when a unit, an ablation or a file does not exist.
-        TableError: when a file cannot be understood or two methods have one name.
+        TableError: when a file cannot be understood, is not counted as `firsts` says, or two
+            methods have one name.
     """
     asked = tuple(variants(study, names))
     _require_distinct([DND, *asked, *files])
@@ -327,8 +337,8 @@ def request(
     chosen = tuple(find_units(bench).select(units))
     sizes = sizes_of(study, bench.targets.units) if files or truths else {}
     told: list[str] = []
-    known = reference(study, chosen, truths, sizes, told)
-    given = tuple(imported(name, path, chosen, sizes, told) for name, path in files.items())
+    known = reference(study, chosen, truths, sizes, told, firsts)
+    given = tuple(imported(name, path, chosen, sizes, told, firsts) for name, path in files.items())
     return Request(study, bench.lineage, asked, chosen, given, known, tuple(told))
 
 
@@ -399,11 +409,24 @@ def stored_ablations(lineage: Lineage, study: Study) -> list[str]:
     return [row["study"].removeprefix(start) for row in lineage.query(sql, [start])]
 
 
-def _counted(texts: Texts, units: Sequence[Unit], sizes: Sizes, told: list[str] | None) -> Texts:
-    """A file with units counted from 0; what there is to be said of that goes to `told`."""
+def _counted(
+    name: str,
+    texts: Texts,
+    units: Sequence[Unit],
+    sizes: Sizes,
+    told: list[str] | None,
+    firsts: Firsts,
+) -> Texts:
+    """A file with units counted from 0; what there is to be said of that goes to `told`.
+
+    What is said of all files of labels answers for truths where their numbers leave it open.
+    """
     layers = {unit.key.rpartition("/")[0] for unit in units}
     size = sizes.get(next(iter(layers))) if len(layers) == 1 else None
-    found = numbering(texts, size, ask="renumber it")
+    said = firsts.get(name, None if name == TRUTHS else firsts.get(""))
+    found = numbering(texts, size, said, f"say --first-unit {name}=1")
+    if found.is_open and "" in firsts:
+        found = numbering(texts, size, firsts[""])
     if found.told and told is not None:
         told.append(found.told)
     return texts.shifted(found.first)
@@ -415,6 +438,7 @@ def imported(
     units: Sequence[Unit],
     sizes: Sizes = EMPTY,
     told: list[str] | None = None,
+    firsts: Firsts = _NOTHING_SAID,
 ) -> Method:
     """A method whose labels lie in a CSV file, as `dnd evaluate` reads them.
 
@@ -424,12 +448,14 @@ def imported(
         units: the units that are compared.
         sizes: units of each layer by `model/layer`, which tell whether numbers count from 0.
         told: takes what there is to be said of how the file counts.
+        firsts: what the user says of that.
 
     Raises:
         NotFoundError: when there is no such file.
-        TableError: when it cannot be understood or holds none of the units.
+        TableError: when it cannot be understood, is not counted as said, or holds none of the
+            units.
     """
-    texts = _counted(read_labels(path), units, sizes, told)
+    texts = _counted(name, read_labels(path), units, sizes, told, firsts)
     blank: dict[str, str | None] = dict.fromkeys(texts.blank)
     return Method(name, by_key(texts, {**blank, **texts.by_unit}, units), path.name)
 
@@ -440,19 +466,21 @@ def reference(
     truths: Path | None = None,
     sizes: Sizes = EMPTY,
     told: list[str] | None = None,
+    firsts: Firsts = _NOTHING_SAID,
 ) -> Reference:
     """Groups and truths of units: from a file, else those of the generated world's network.
 
-    Without either the units are grouped by layer and no truth is known. `sizes` and `told` are as
-    for `imported`.
+    Without either the units are grouped by layer and no truth is known. `sizes`, `told` and
+    `firsts` are as for `imported`.
 
     Raises:
         NotFoundError: when there is no such file.
-        TableError: when it cannot be understood or holds none of the units.
+        TableError: when it cannot be understood, is not counted as said, or holds none of the
+            units.
     """
     groups = {unit.key: unit.key.rpartition("/")[0] for unit in units}
     if truths is not None:
-        read = _counted(read_truths(truths), units, sizes, told)
+        read = _counted(TRUTHS, read_truths(truths), units, sizes, told, firsts)
         true = by_key(read, read.by_unit, units)
         texts = {unit: (text,) for unit, text in true.items()}
         return Reference(

@@ -163,9 +163,8 @@ def _whole_asset(whole: Whole, bench: Workbench) -> dg.AssetsDefinition:
 def _version_of_whole(whole: Whole, bench: Workbench) -> str | None:
     """Its version; None where its file or model is not here, which is told when it is needed."""
     try:
-        return whole_version(
-            whole.settings(replace(bench, lineage=LineageReader(root=bench.lineage.root)))
-        )
+        reading = replace(bench, lineage=LineageReader(root=bench.lineage.root))
+        return whole_version(whole.code(), whole.settings(reading))
     except DndError:
         return None
 

@@ -20,12 +20,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from dnd_assets.addresses import is_loopback
+from dnd_assets.assets.truths import CATEGORIES, check_truths
 from dnd_assets.bench import build_bench, find_units
 from dnd_assets.concepts import study_concepts
 from dnd_assets.errors import DndError
 from dnd_assets.image_folders import Listing
-from dnd_assets.inventory import Listed, assumptions, inventory
-from dnd_assets.label_files import check_imported, sizes_of
+from dnd_assets.inventory import Listed, assumptions, inventory, loaded
+from dnd_assets.label_files import check_imported, counted, sizes_of
 from dnd_assets.mask_sets import read_masks
 from dnd_assets.preflight import answers, check_room
 from dnd_assets.probing_set import image_files
@@ -81,12 +82,14 @@ class Report:
         variables: commands that set the environment variables which the study reads in vain.
         assumed: what the study relies on that nothing proves, each with whose it is; a run can
             begin all the same.
+        loaded: what was done to weights when they were put in, each with whose they are.
     """
 
     findings: tuple[Finding, ...]
     models: tuple[Entry, ...]
     variables: tuple[str, ...] = ()
     assumed: tuple[tuple[str, str], ...] = ()
+    loaded: tuple[tuple[str, str], ...] = ()
 
     @property
     def good(self) -> bool:
@@ -106,6 +109,7 @@ class Report:
             "checks": [asdict(one) for one in self.findings],
             "models": [one.as_json() for one in self.models],
             "assumptions": [{"of": name, "assumed": text} for name, text in self.assumed],
+            "loaded": [{"of": name, "told": text} for name, text in self.loaded],
             "commands": self.commands,
         }
         return json.dumps(told, indent=1, ensure_ascii=False)
@@ -121,6 +125,7 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
     """
     bench = build_bench(study, home)
     models = tuple(_entry(one) for one in inventory(bench))
+    files, of_files = _label_files(bench, models)
     variables = {name: f"export {name}=FOLDER" for name in unset or {}}
     findings = (
         Finding("study", f"{study.name}: {study.description}"),
@@ -135,10 +140,11 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
         *_concepts(study),
         *_masks(study, home),
         *_held_out(study, home),
-        *_label_files(bench, models),
+        *files,
         _look("state folder", lambda: _state(bench)),
     )
-    return Report(findings, models, tuple(variables.values()), tuple(assumptions(bench)))
+    assumed = (*assumptions(bench), *of_files)
+    return Report(findings, models, tuple(variables.values()), assumed, tuple(loaded(bench)))
 
 
 def show(report: Report, out: Console) -> None:
@@ -161,6 +167,8 @@ def show(report: Report, out: Console) -> None:
         state = "missing" if part.command and not one.good else one.state
         models.add_row(*map(escape, (*cells, state)), style="green" if one.good else "red")
     out.print(models)
+    for name, text in report.loaded:
+        out.print(f"\n{escape(name)}: {escape(text)}", soft_wrap=True)
     if report.assumed:
         out.print("\nThis is assumed, as nothing says it:")
         for name, text in report.assumed:
@@ -271,17 +279,32 @@ def _held_out(study: Study, home: Path) -> list[Finding]:
     return [_images("held-out images", study.evaluation, find)]
 
 
-def _label_files(bench: Workbench, models: Iterable[Entry]) -> list[Finding]:
-    study = bench.study
-    if not study.imported_labels or not _networks_there(models):
-        return []
+def _label_files(
+    bench: Workbench, models: Iterable[Entry]
+) -> tuple[list[Finding], list[tuple[str, str]]]:
+    """What files of labels and truths hold, and what is assumed of how they count units."""
+    study, assumed = bench.study, list[tuple[str, str]]()
+    if not _networks_there(models):
+        return [], []
 
-    def told() -> str:
+    def labels() -> str:
         sizes = sizes_of(study, bench.targets.units)
-        said = check_imported(study, list(find_units(bench).values()), sizes)
-        return "; ".join([f"{len(study.imported_labels):,} files", *said])
+        check_imported(study, list(find_units(bench).values()), sizes)
+        found = {name: counted(study, name, sizes) for name in study.imported_labels}
+        assumed.extend((f"labels of {n}", one.told) for n, one in found.items() if one.is_open)
+        said = [one.told for one in found.values() if one.told and not one.is_open]
+        return "; ".join([f"{len(found):,} files", *said])
 
-    return [_look("imported labels", told)]
+    def truths() -> str:
+        sizes = sizes_of(study, bench.targets.units)
+        found = check_truths(study, list(find_units(bench).values()), sizes)
+        assumed.extend([("truths", found.told)] if found.is_open else [])
+        return (found.told if not found.is_open else "") or "a file that fits the units"
+
+    named = study.evaluation.truths if study.evaluation is not None else None
+    looks = [_look("imported labels", labels)] if study.imported_labels else []
+    looks += [_look("truths", truths)] if named not in (None, CATEGORIES) else []
+    return looks, assumed
 
 
 def _networks_there(models: Iterable[Entry]) -> bool:

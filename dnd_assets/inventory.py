@@ -81,7 +81,28 @@ def assumptions(bench: Workbench) -> list[tuple[str, str]]:
         told += [(role, text) for text in getattr(bench, field).assumptions()]
     if bench.sentences is not None:
         told += [("sentence encoder", text) for text in bench.sentences.assumptions()]
+    language = _of_milan(bench)
+    if language is not None:
+        told += [("language model", text) for text in language.assumptions()]
     return told
+
+
+def loaded(bench: Workbench) -> list[tuple[str, str]]:
+    """What was done to the networks' weights when they were put in; never raises."""
+    told = []
+    for model in bench.study.models:
+        with suppress(DndError):  # of a network that is not here nothing is known
+            told.append((f"target: {model.name}", bench.targets.told(model.name)))
+    return [(name, text) for name, text in told if text]
+
+
+def _of_milan(bench: Workbench) -> LanguageModel | None:
+    """The language model that MILAN's labels are weighed with, if there is one."""
+    section = bench.study.milan
+    if section is None or section.language_model is None:
+        return None
+    base = str(bench.study.folder)
+    return LanguageModel(model=section.language_model, base=base, compute=bench.compute)
 
 
 def used_by(bench: Workbench, name: str, uses: Iterable[str]) -> list[Listed]:
@@ -116,7 +137,6 @@ def require_models(bench: Workbench, name: str = "", uses: Iterable[str] = _EVER
 
 def _each(bench: Workbench, wanted: Collection[str]) -> Iterator[Listed]:
     """Models that are named in `wanted`, looked for one after the other."""
-    study = bench.study
     if "targets" in wanted:
         yield from (Listed("target", "targets", "models", one) for one in bench.targets.parts())
     for field, (role, section) in _ROLES.items():
@@ -125,9 +145,8 @@ def _each(bench: Workbench, wanted: Collection[str]) -> Iterator[Listed]:
     if "sentences" in wanted and bench.sentences is not None:
         parts = _parts(bench.sentences, "sentence encoder", "sentences", "evaluation")
         yield from (_pinned_by_name(one, "sentence_encoder") for one in parts)
-    if _MILAN in wanted and study.milan is not None and study.milan.language_model is not None:
-        named = study.milan.language_model
-        model = LanguageModel(model=named, base=str(study.folder), compute=bench.compute)
+    model = _of_milan(bench) if _MILAN in wanted else None
+    if model is not None:
         parts = _parts(model, "language model", _MILAN, "milan")
         yield from (_pinned_by_name(one, "language_model") for one in parts)
 

@@ -23,7 +23,7 @@ from dnd_assets.lineage.records import Product, now
 from dnd_assets.owner import Owner
 from dnd_assets.plan import newest_announced, out_of_date
 from dnd_assets.preflight import check_models, look, preflight
-from dnd_assets.stage import Stage, record_run, whole_version, wholes_of
+from dnd_assets.stage import Stage, record_run, recorded_version, wholes_of
 from dnd_assets.standing import Standing
 from dnd_assets.study import Study
 from dnd_assets.units import Unit
@@ -229,7 +229,7 @@ def _confirm(bench: Workbench, units: Sequence[Unit], assets: Sequence[str], run
 
 def _is_news(bench: Workbench, instance: dg.DagsterInstance, product: Product) -> bool:
     """Whether a product of the whole study is not the one that was announced last."""
-    version = whole_version((product.preimage["parameters"], product.preimage["weights"]))
+    version = recorded_version(product)
     if newest_announced(bench, product.asset).get("") != (product.key, version):
         return True
     return instance.get_latest_materialization_event(dg.AssetKey(product.asset)) is None

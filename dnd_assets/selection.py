@@ -55,6 +55,16 @@ def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
     return found
 
 
+def unproven(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
+    """Paths of layers by what nothing proves of how they are read."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.unproven:
+            places = "places " if layer.layout is not None and layer.layout.places else ""
+            found.setdefault(f"{places}{layer.unproven}", []).append(layer.path)
+    return found
+
+
 def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
     """Every unit that the study selects, in its order.
 

@@ -110,6 +110,10 @@ class Whole(ABC):
     def materialize(self, bench: Workbench, run: str) -> Product:
         """Read everything again, and record the product in the name of a run."""
 
+    def code(self) -> str:
+        """Code version of everything that `look` leads to, which reads what there is."""
+        return method_version(type(self), "look")
+
 
 class Stage(ABC):
     """One product, partitioned by unit.
@@ -192,10 +196,16 @@ def stage_version(bench: Workbench, stage: Stage) -> str:
     return digest({"code": stage.code(), **made_by})[:12]
 
 
-def whole_version(settings: Settings) -> str:
-    """The same of an unpartitioned product."""
+def whole_version(code: str, settings: Settings) -> str:
+    """The same of an unpartitioned product; `code` is that of its key."""
     parameters, weights = settings
-    return digest({"parameters": parameters, "weights": weights})[:12]
+    return digest({"code": code, "parameters": parameters, "weights": weights})[:12]
+
+
+def recorded_version(product: Product) -> str:
+    """`whole_version` of an unpartitioned product that was made or looked at."""
+    image = product.preimage
+    return whole_version(image["code"], (image["parameters"], image["weights"]))
 
 
 def _unusual_layers(study: Study) -> dict[str, Any]:
@@ -678,8 +688,7 @@ def record_whole(
     device: str = "cpu",
 ) -> None:
     """Record a product of the whole study in the name of a run, with what it was read from."""
-    settings = product.preimage["parameters"], product.preimage["weights"]
-    record = record_of(bench, run, product, whole_version(settings), device=device)
+    record = record_of(bench, run, product, recorded_version(product), device=device)
     own = {"products": [product.row()], "materializations": [record.row()]}
     bench.lineage.commit({**rows, **own})
 

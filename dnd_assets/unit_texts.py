@@ -32,6 +32,10 @@ LAYOUTS: Final = (
 First = Literal[0, 1]
 """The number of a layer's first unit."""
 _Entry = TypeVar("_Entry")
+_KEYED: Final = (
+    "names units by key, or by layer and number, which count from 0; a first unit of 1 does not "
+    "apply to it. If its numbers count from 1, keep the rows of one layer and name units by number"
+)
 _LONGEST_LIST: Final = 100_000
 _RANKED: Final = re.compile(r"(label|concept)(\d+)")
 
@@ -74,10 +78,12 @@ class Numbering:
     Attributes:
         first: the number of the first unit.
         told: what there is to be said of it; empty where it is plain.
+        is_open: whether the numbers leave it open, so that `first` is an assumption.
     """
 
     first: First
     told: str = ""
+    is_open: bool = False
 
 
 def numbering(
@@ -100,13 +106,14 @@ def numbering(
     """
     numbers = texts.numbers
     if not numbers or any("/" in unit for unit in texts.by_unit):
-        return Numbering(0)  # keys are this project's own, and count from 0
+        # Keys are this project's own, and count from 0.
+        return Numbering(0, f"{texts.path} {_KEYED}" if first else "")
     low, high = min(numbers), max(numbers)
     if first is not None:
         if low < first:
             raise TableError(
-                f"{texts.path} is said to count units from {first}, but has a unit {low}. Say 0, "
-                "or nothing."
+                f"{texts.path} is said to count units from {first}, but has a unit {low}. Say 0 of "
+                "it, or nothing."
             )
         return Numbering(first)
     if low == 0:
@@ -115,11 +122,12 @@ def numbering(
         told = f"{texts.path} counts units from 1: its last is {high:,}, of {count:,} units"
         return Numbering(1, f"{told}; unit 1 there is unit 0 here")
     of = f" of {count:,}" if count is not None else ""
-    return Numbering(
-        0,
+    told = (
         f"{texts.path} has units {low:,} to {high:,}{of} and no unit 0: whether it counts from 0 "
-        f"or from 1 cannot be told. It is read as counted from 0; if it counts from 1, {ask}",
+        f"or from 1 cannot be told. It is read as counted from 0: the layer's first unit is taken "
+        f"to be called 0, and {low:,} there is unit {low:,} here. If it counts from 1, {ask}"
     )
+    return Numbering(0, told, is_open=True)
 
 
 def read_labels(path: Path) -> Texts:

@@ -107,19 +107,25 @@ class LayerInfo:
     @property
     def doubt(self) -> str:
         """What nothing proves of how it is read, in a sentence; empty where all is proven."""
+        if not self.unproven or self.layout is None:
+            return ""
+        if not self.layout.places:
+            return f"layer {self.path} has {self.unproven}"
+        return f"the places of layer {self.path} are {self.unproven}"
+
+    @property
+    def unproven(self) -> str:
+        """The same without the layer's name, to tell of layers together."""
         if self.units is None or self.layout is None or self.proven:
             return ""
         if not self.layout.places:
-            return f"layer {self.path} has no map, so no crops: {self.reason}"
+            return f"no map, so no crops: {self.reason}"
         whence = (
             f"as the study declares them ({self.layout.axes})"
             if self.known == "declared"
             else f"known from elsewhere ({self.known})"
         )
-        return (
-            f"the places of layer {self.path} are {whence}; a bright patch that is moved over the "
-            "picture does not show them"
-        )
+        return f"{whence}; a bright patch that is moved over the picture does not show them"
 
     def as_json(self) -> dict[str, Json]:
         """The description as plain values."""

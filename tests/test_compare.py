@@ -384,6 +384,34 @@ def test_files_truths_and_an_encoder(project, sentences_folder, tmp_path):
     assert all(pair["similarity"] is not None for pair in found["agreement"])
 
 
+def test_the_first_unit_of_files_is_said_or_asked_for(project, tmp_path):
+    folder, _, _ = project
+    (tmp_path / "other.csv").write_text("unit,label\n1,red\n3,blue\n")
+    (tmp_path / "zero.csv").write_text("unit,label\n0,red\n2,blue\n")
+    (tmp_path / "truths.txt").write_text("red\ngreen\nblue\nsky\n")
+    common = [
+        "compare", "net/colours", "--no-run", "--truths", tmp_path / "truths.txt", "--format",
+        "json", "--labels", f"other={tmp_path / 'other.csv'}",
+        "--labels", f"zero={tmp_path / 'zero.csv'}",
+    ]  # fmt: skip
+    asked = _dnd(folder, *common)
+    assert "is read as counted from 0" in asked.stderr
+    assert "--first-unit other=1" in asked.stderr
+    assert _right(asked) == {"other": 0, "zero": 1}
+    answered = _dnd(folder, *common, "--first-unit", "other=1")
+    assert "counted from" not in answered.stderr
+    assert _right(answered) == {"other": 1, "zero": 1}
+    wrong = _dnd(folder, *common, "--first-unit", "1")
+    assert "zero.csv is said to count units from 1, but has a unit 0" in str(wrong.exception)
+
+
+def _right(result):
+    rows = json.loads(result.stdout)["rows"]
+    return {
+        row["method"]: row["right"]["mean"] for row in rows if row["method"] in ("other", "zero")
+    }
+
+
 def test_check_and_update_of_a_document(project, tmp_path):
     folder, _, _ = project
     (tmp_path / "truths.txt").write_text("red\ngreen\nblue\n")
@@ -407,6 +435,10 @@ def test_check_and_update_of_a_document(project, tmp_path):
         (["--labels", "milan"], "is no NAME=FILE"),
         (["--labels", "a=b", "--labels", "a=c"], "two files are called 'a'"),
         (["--labels", "a=nowhere.csv"], "no file nowhere.csv"),
+        (["--labels", "a=b", "--first-unit", "2"], "'2' is neither 0 nor 1"),
+        (["--labels", "a=b", "--first-unit", "c=1"], "no file 'c'; nearest: a"),
+        (["--labels", "a=b", "--first-unit", "a=1", "--first-unit", "a=0"], "second answer"),
+        (["--first-unit", "1"], "goes with --labels or --truths"),
         (["--with", "k3", "--labels", "k3=study.toml"], "two methods are called 'k3'"),
         (["--with", "k3", "--check", "study.toml"], "no place for a scoreboard"),
     ],

@@ -8,6 +8,7 @@ import time
 import tomllib
 
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -15,13 +16,14 @@ from dnd_assets.bench import build_bench
 from dnd_assets.cli import app
 from dnd_assets.doctor import examine, pins, show
 from dnd_assets.errors import StudyError
-from dnd_assets.inventory import inventory, require_models
+from dnd_assets.inventory import assumptions, inventory, require_models
 from dnd_assets.lineage.trace import trace
 from dnd_assets.run import run
 from dnd_assets.study import embedded_studies, load_study, parse_study
 from dnd_assets.trace_view import tree
 from resources.captioner import Captioner
 from resources.checkpoints import Checkpoint, resolve
+from resources.language_model import LanguageModel
 from resources.licences import licence_of
 from resources.lineage_db import Lineage
 from resources.llm import read_key
@@ -453,6 +455,88 @@ def test_layers_whose_layout_nothing_proves_are_told(folders, tmp_path):
 
     told = [text for name, text in report.assumed if "layer" in text]
     assert told == ["layer 1 has no map, so no crops: declared without places"]
+
+
+def test_layers_of_a_network_tell_what_nothing_proves_of_them(tmp_path):
+    (tmp_path / "mixed.py").write_text(MIXED)
+    study = tmp_path / "study.toml"
+    study.write_text(_toml_of("mixed", "", '{path = "0"}, {path = "1", layout = "ncxx"}'))
+    result = _dnd(tmp_path / "state", "layers", "net", "--study", study)
+
+    assert result.exit_code == 0, result.output
+    said = "assumed of 1 layer: no map, so no crops: declared without places\n  1\n"
+    assert said in result.output
+    assert "loaded:" not in result.output
+
+
+def _toml_of(name, weights, layers):
+    return (
+        f'name = "{name}"\n[probing_set]\nfolders = ["images"]\n[compute]\ndevice = "cpu"\n'
+        f'[[models]]\nname = "net"\nsource = "module:{name}:make"\n{weights}layers = [{layers}]\n'
+    )
+
+
+WRAPPED = MIXED.replace("Turned(), nn.Flatten(), nn.Linear(2304, 2)", "nn.ReLU()")
+
+
+def test_what_was_done_to_weights_is_told_by_layers_and_doctor(folders, tmp_path):
+    (folders / "wrapped.py").write_text(WRAPPED)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1))
+    state = {f"module.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"state_dict": state}, folders / "wrapped.pt")
+    study = folders / "wrapped.toml"
+    study.write_text(_toml_of("wrapped", 'weights = "wrapped.pt"\n', '{path = "0"}'))
+    shown = _dnd(tmp_path / "state", "layers", "net", "--study", study)
+    report = examine(load_study(study), tmp_path / "state")
+
+    ((name, told),) = report.loaded
+    assert (name, "module" in told) == ("target: net", True), told
+    assert f"loaded: {told}\n" in shown.output
+    assert json.loads(report.as_json())["loaded"] == [{"of": name, "told": told}]
+    out = Console(file=io.StringIO(), width=80)
+    show(report, out)
+    assert f"\n{name}: {told}\n" in out.file.getvalue()
+
+
+OPEN = "unit,label\n1,red\n3,blue\n"
+
+
+@pytest.mark.parametrize(("first", "count"), [(None, 2), (0, 0), (1, 0)])
+def test_files_that_leave_open_how_they_count_are_warned_of(folders, tmp_path, first, count):
+    (folders / "open.csv").write_text(OPEN)
+    (folders / "truths.csv").write_text(OPEN.replace("label", "truth"))
+    section = {"file": "open.csv", "layer": "net/colours", "first_unit": first}
+    evaluation = {"folders": ["fresh"], "truths": "truths.csv", "first_unit": first}
+    model = studies.table("org/blip", "org/clip", "org/sd")["models"][0]
+    models = [{**model, "layers": [{"path": "colours"}]}]
+    bench = bench_of(
+        folders, tmp_path, models=models, evaluation=evaluation, imported_labels={"theirs": section}
+    )
+    report = examine(bench.study, tmp_path)
+
+    told = [(name, text) for name, text in report.assumed if "counted from 0" in text]
+    assert [name for name, _ in told] == ["labels of theirs", "truths"][:count]
+    assert all("first_unit = 1" in text for _, text in told)
+    checks = {one.what: one for one in report.findings}
+    assert checks["imported labels"].good
+    assert checks["truths"].good
+
+
+def test_truths_that_fit_no_unit_are_found_before_a_run(folders, tmp_path):
+    (folders / "other.csv").write_text("unit,truth\nother/fc/1,red\n")
+    evaluation = {"folders": ["fresh"], "truths": "other.csv"}
+    models = studies.table("org/blip", "org/clip", "org/sd")["models"]
+    bench = bench_of(folders, tmp_path, models=models, evaluation=evaluation)
+    (truths,) = [one for one in examine(bench.study, tmp_path).findings if one.what == "truths"]
+    assert not truths.good
+    assert "holds none of the units" in truths.found
+
+
+def test_what_the_language_model_of_milan_assumes_is_told(folders, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(LanguageModel, "assumptions", lambda self: [f"{self.model} is a guess"])
+    bench = bench_of(folders, tmp_path, **EVERYTHING)
+    assert ("language model", "org/lm is a guess") in assumptions(bench)
+    assert "language model" not in dict(assumptions(bench_of(folders, tmp_path)))
 
 
 def test_a_server_on_this_machine_is_asked_whether_it_is_there(folders, cache, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dnd_assets.cli import app
-from dnd_assets.compare import imported
+from dnd_assets.compare import TRUTHS, imported, reference
 from dnd_assets.errors import TableError
 from dnd_assets.evaluate import evaluate
 from dnd_assets.label_files import check_imported, counted, imported_labels
@@ -149,6 +149,83 @@ def test_files_of_a_comparison_are_counted_alike(write):
 
     assert [found.by_unit[unit.key] for unit in UNITS] == WORDS[:4]
     assert len(told) == 1
+
+
+ANSWERS = [
+    ([1, 2, 3, 4], {}, 1, "counts units from 1"),
+    ([1, 3], {}, 0, "--first-unit theirs=1"),
+    ([1, 3], {"": 1}, 1, ""),
+    ([1, 3], {"": 0}, 0, ""),
+    ([1, 3], {"theirs": 1}, 1, ""),
+    ([1, 3], {"": 1, "theirs": 0}, 0, ""),
+    ([1, 3], {"other": 1}, 0, "--first-unit theirs=1"),
+    ([0, 3], {}, 0, ""),
+    ([0, 3], {"other": 1, TRUTHS: 1}, 0, ""),
+]
+"""Numbers of a table for four units, what is said, the first unit then, what is told."""
+
+
+@pytest.mark.parametrize(("numbers", "firsts", "first", "said"), ANSWERS)
+def test_a_comparison_is_told_the_first_unit_of_its_files(write, numbers, firsts, first, said):
+    told = []
+    path = write("labels.csv", table(first, numbers))
+    found = imported("theirs", path, UNITS, SIZES, told, firsts)
+
+    inside = [number - first for number in numbers if number - first < 4]
+    assert found.by_unit == {UNITS[one].key: WORDS[one] for one in inside}
+    assert [said in line for line in told] == [True] * bool(said)
+
+
+TRUE = [
+    ([1, 2, 3, 4], {}, 1, "counts units from 1"),
+    ([1, 3], {}, 0, "--first-unit truths=1"),
+    ([1, 3], {"": 1}, 1, ""),
+    ([1, 3], {"": 1, TRUTHS: 0}, 0, ""),
+    ([1, 3], {TRUTHS: 1}, 1, ""),
+    ([0, 3], {"": 1}, 0, ""),
+    ([1, 2, 3, 4], {"": 0}, 1, "counts units from 1"),
+]
+"""As above for a table of truths: what is said of labels answers only where it is open."""
+
+
+@pytest.mark.parametrize(("numbers", "firsts", "first", "said"), TRUE)
+def test_truths_of_a_comparison_are_told_it_too(write, colours, numbers, firsts, first, said):
+    told = []
+    path = write("truths.csv", table(first, numbers).replace("label", "truth"))
+    found = reference(parse_study(colours, path.parent), UNITS, path, SIZES, told, firsts)
+
+    assert found.texts == {UNITS[n - first].key: (WORDS[n - first],) for n in numbers}
+    assert [said in line for line in told] == [True] * bool(said)
+
+
+def test_what_is_assumed_of_a_part_of_a_layer_is_plain(write):
+    path = write("labels.csv", table(1, [7, 9]))
+    found = numbering(read_labels(path), 40, ask="say --first-unit 1")
+
+    assert (found.first, found.is_open) == (0, True)
+    assert found.told == (
+        f"{path} has units 7 to 9 of 40 and no unit 0: whether it counts from 0 or from 1 cannot "
+        "be told. It is read as counted from 0: the layer's first unit is taken to be called 0, "
+        "and 7 there is unit 7 here. If it counts from 1, say --first-unit 1"
+    )
+
+
+def test_a_wrong_answer_for_one_of_two_files_names_it(write):
+    path = write("labels.csv", table(0, range(4)))
+    with pytest.raises(
+        TableError, match=r"labels\.csv is said to count units from 1.* has a unit 0"
+    ):
+        imported("theirs", path, UNITS, SIZES, None, {"": 1})
+
+
+@pytest.mark.parametrize("unit", ["net/colours/1", "colours/1"])
+def test_a_first_unit_does_not_apply_to_keys_and_that_is_said(write, unit):
+    told = []
+    path = write("labels.csv", f"unit,label\n{unit},red\n")
+    found = imported("theirs", path, UNITS, SIZES, told, {"": 1})
+
+    assert found.by_unit == {UNITS[1].key: "red"}
+    assert "does not apply to it" in told[0]
 
 
 def test_the_command_takes_the_first_unit(write, clip_folder):

@@ -143,12 +143,12 @@ def on_images(
             if not failed:
                 yield OfLayer(some, list(images), ordered, [])
                 continue
-            _tell_failed(bench, f"{model}/{layer}", failed, len(images))
+            tell_failed(bench, f"{model}/{layer}", failed, len(images))
             kept = [name for name, one in zip(images, bad, strict=True) if not one]
             yield OfLayer(some, kept, ordered[~bad], failed)
 
 
-def _tell_failed(bench: Workbench, layer: str, failed: Sequence[str], images: int) -> None:
+def tell_failed(bench: Workbench, layer: str, failed: Sequence[str], images: int) -> None:
     """Say in the log on which images a layer fails."""
     named = ", ".join(_paths(bench, failed[:NAMED]))
     more = f" and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""

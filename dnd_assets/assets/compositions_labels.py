@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from dnd_assets.assets.map_labels import MapLabels, pixel_outcome, silent_maps
 from dnd_assets.assets.map_passes import Kept, Passes, passes_of
-from dnd_assets.assets.masked_images import MaskedImages, Survey
+from dnd_assets.assets.map_readers import pixels_of
+from dnd_assets.assets.masked_images import MaskedImages
 from dnd_assets.assets.masked_images import masked_images as images_of
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods.compositions import Explanation, Formula, Packed, search
-from dnd_assets.methods.regions import RegionOverlap
+from dnd_assets.methods.compositions import Counts, Explanation, Formula, Packed, search
+from dnd_assets.methods.regions import RegionOverlap, Regions
 from dnd_assets.stage import Results, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -45,18 +44,37 @@ class CompositionsLabels(MapLabels):
         survey = images.survey(images.views(model))
         units = [one.unit for one in work]
         found = passes_of(bench, work[0]).regions(images, model, units, survey.regions.patterns)
-        packed = survey.regions.packed(images.names)
+        every = _Packing(survey.regions, images.names)
         progress = bench.progress(f"{model}: formulas", len(work))
         for one in work:
-            yield one, _outcome(bench, images, survey, packed, one.unit, *found[one.unit])
+            yield one, _outcome(bench, images, every, one.unit, *found[one.unit])
             progress.advance()
+
+
+class _Packing:
+    """The regions of all images, and those of all but some, packed for the search."""
+
+    def __init__(self, regions: Regions, names: Sequence[str]) -> None:
+        self.regions = regions
+        self._names = names
+        self._packed: tuple[bytes, Regions, Packed] | None = None
+
+    def without(self, gone: Counts) -> tuple[Regions, Packed]:
+        """Regions and concepts over them, less so many pixels of each, int64 (G,).
+
+        The units of a layer mostly lack the same images, so the last answer is kept.
+        """
+        key = gone.tobytes()
+        if self._packed is None or self._packed[0] != key:
+            left = self.regions.without(gone)
+            self._packed = (key, left, left.packed(self._names))
+        return self._packed[1], self._packed[2]
 
 
 def _outcome(
     bench: Workbench,
     images: MaskedImages,
-    survey: Survey,
-    packed: Packed,
+    every: _Packing,
     unit: Unit,
     first: Kept,
     counts: Kept,
@@ -66,10 +84,11 @@ def _outcome(
     if silent is not None:
         return silent
     setting = segmentation_of(bench.study)
-    inside = np.zeros(len(survey.regions.sizes), dtype=np.int64)
-    mine = counts.arrays["unit"] == row
-    inside[counts.arrays["region"][mine]] = counts.arrays["count"][mine]
-    objective = RegionOverlap(inside, survey.regions.sizes, packed)
+    count = len(every.regions.sizes)
+    gone = pixels_of(counts.arrays, row, count, "gone_")
+    inside = pixels_of(counts.arrays, row, count)[gone < every.regions.sizes]
+    regions, packed = every.without(gone)
+    objective = RegionOverlap(inside, regions.sizes, packed)
     labels = labels_of(search(objective, beam=setting.beam, length=setting.length), setting.top)
     return pixel_outcome(bench, images, first, counts, row, unit.neuron, labels)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from dnd_assets.concept_set import ConceptSet, prompts
 from dnd_assets.concepts import study_concepts
-from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
@@ -126,7 +125,7 @@ def _product(bench: Workbench) -> tuple[Product, ConceptSet]:
     parameters, weights = _settings(bench)
     chosen = clip_dissect_of(bench)
     found = study_concepts(bench.study, chosen)
-    code = code_version(study_concepts, prompts)
+    code = ConceptActivations().code()
     image = preimage(CONCEPT_ACTIVATIONS, code, parameters, weights, {"concepts": found.hash})
     payload = {
         "concepts": _put(bench, found.concepts),

@@ -86,8 +86,8 @@ def _scan(bench: Workbench) -> Scan:
 
 def _product(bench: Workbench, found: Scan) -> Product:
     """The product of a scan; its manifest lies in the store."""
-    code = code_version(read_masks, scan_masks)
-    image = preimage(CONCEPT_MASKS, code, _parameters(bench), {}, {"masks": digest(found.masks)})
+    masks = {"masks": digest(found.masks)}
+    image = preimage(CONCEPT_MASKS, ConceptMasks().code(), _parameters(bench), {}, masks)
     payload = {
         "manifest": bench.store.put(canonical(list(found.images)).encode(), "json"),
         "masks": bench.store.put(canonical(found.masks).encode(), "json"),

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dnd_assets.assets.image_sets import Found, ImageSet
 from dnd_assets.assets.probing_set import PROBING_IMAGES
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Product
-from dnd_assets.probing_set import image_paths, inspect
 from dnd_assets.stage import Settings, Whole
 from dnd_assets.study import Evaluation, needed
 from dnd_assets.workbench import Workbench
@@ -72,5 +70,4 @@ def _find(bench: Workbench) -> Found:
             f"too, which leaves {left}; metrics take {LEAST} at least. Name other images under "
             "[evaluation]: labels must not be judged by the pictures that they were made from."
         )
-    code = code_version(image_paths, inspect, _find)
-    return Found(_IMAGES, manifest, code, both, {"in_probing_set": len(both)})
+    return Found(_IMAGES, manifest, HeldOutImages().code(), both, {"in_probing_set": len(both)})

@@ -12,7 +12,8 @@ from dnd_assets.assets.activations import on_images, passes_over, silent_or_none
 from dnd_assets.assets.compositions_labels import labels_of
 from dnd_assets.assets.concept_masks import ConceptMasks
 from dnd_assets.assets.image_sets import images_of
-from dnd_assets.assets.map_passes import SHOWN, by_model
+from dnd_assets.assets.map_passes import by_model
+from dnd_assets.assets.map_readers import SHOWN
 from dnd_assets.assets.masked_images import masked_images as masked_images_of
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
 from dnd_assets.mask_sets import segmentation_of

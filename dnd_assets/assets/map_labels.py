@@ -6,18 +6,15 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dnd_assets.assets.concept_masks import ConceptMasks
-from dnd_assets.assets.map_passes import (
-    Arrays,
-    Kept,
-    Passes,
-    by_model,
-    map_provider,
-    passes_of,
-)
+from dnd_assets.assets.map_passes import Kept, Passes, by_model, map_provider, passes_of
+from dnd_assets.assets.map_readers import Arrays, SetAside
 from dnd_assets.assets.masked_images import MaskedImages
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
 from dnd_assets.mask_sets import segmentation_of
+from dnd_assets.remarks import set_aside
 from dnd_assets.stage import Results, Stage, Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
@@ -110,24 +107,34 @@ def pixel_outcome(
         "interpretable": labels[0]["score"] > segmentation_of(bench.study).cutoff,
         "images": best_images(first.arrays, neuron, images.hashes),
     }
-    drawn = {"file": second.file, "row": row}
-    return Outcome("ok", payload, notes={"files": [first.file, second.file], "maps": drawn})
+    notes: dict[str, Any] = {
+        "files": [first.file, second.file],
+        "maps": {"file": second.file, "row": row},
+    }
+    lost = [images.hashes[index] for index in SetAside(first.arrays).images(neuron)]
+    if lost:
+        notes["remarks"] = [set_aside(lost, len(images.hashes)).as_json()]
+    return Outcome("ok", payload, notes=notes)
 
 
 def silent_maps(kept: Arrays, neuron: int, images: int) -> Outcome | None:
     """The outcome of a unit that is not finite, or else dead; None for all others.
+
+    Images that are set aside do not count.
 
     Args:
         kept: the thresholds of its layer.
         neuron: the unit's index.
         images: how many there are.
     """
-    if kept["broken"][neuron]:
-        bad = int(kept["broken"][neuron])
-        return Outcome("not_finite", {}, f"NaN or infinite on {bad:,} of {images:,} images")
+    bad, counted = int(kept["lost"][neuron]), images - len(kept["failed"])
     low, high = float(kept["low"][neuron]), float(kept["high"][neuron])
+    if bad and np.isnan(kept["threshold"][neuron]):
+        rest = f", and its map is {low:g} everywhere on all others" if low == high else ""
+        reason = f"NaN or infinite on {bad:,} of {counted:,} images{rest}"
+        return Outcome("not_finite", {}, reason)
     if low == high:
-        return Outcome("dead", {}, f"its map is {low:g} everywhere on {images:,} images")
+        return Outcome("dead", {}, f"its map is {low:g} everywhere on {counted:,} images")
     return None
 
 

@@ -12,57 +12,38 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors.numpy
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from dnd_assets.assets.activations import tell_failed
+from dnd_assets.assets.map_readers import (
+    Arrays,
+    Composition,
+    Dissection,
+    Reader,
+    RegionsOfImage,
+    Thresholds,
+)
 from dnd_assets.assets.masked_images import MaskedImages
-from dnd_assets.errors import StudyError
 from dnd_assets.files import sha256, write_atomic
 from dnd_assets.lineage.code import code_version, method_version
 from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import CONCEPT_MASKS, Product, artefact_row
 from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods.compositions import Booleans
-from dnd_assets.methods.network_dissection import Overlaps, TopShare, thresholded
 from dnd_assets.methods.regions import Pattern, regions_of
 from dnd_assets.sharing import at_hand, shared_row
 from dnd_assets.stage import Work
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
-Arrays = Mapping[str, NDArray[Any]]
 _Seen = TypeVar("_Seen", contravariant=True)
 
-SHOWN = 5
-"""Images of a unit whose maps are kept for the interface."""
 _SAVE_EVERY_S = 20.0
-_COMPACT = 1 << 20
-
-
-class Reader(Protocol[_Seen]):
-    """What a pass keeps of one layer.
-
-    Attributes:
-        neurons: whose maps it reads.
-    """
-
-    neurons: Sequence[int]
-
-    def add(self, index: int, maps: Tensor, seen: _Seen) -> None:
-        """Take in one image: its maps, float32 (neurons, h, w), and what `prepare` made of it."""
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """What has been counted so far."""
-
-    def load(self, state: Arrays) -> None:
-        """Go on from a state."""
 
 
 @dataclass(frozen=True)
@@ -158,199 +139,6 @@ def _load(readers: Mapping[str, Reader[Any]], notes: Arrays) -> None:
         reader.load({k.removeprefix(start): v for k, v in notes.items() if k.startswith(start)})
 
 
-@dataclass
-class _Thresholds:
-    """First pass: thresholds, whether a unit is dead or not finite, and its best images."""
-
-    neurons: Sequence[int]
-    images: int
-    share: float
-    top: TopShare | None = None
-    shape: tuple[int, ...] = ()
-    ends: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-    def add(self, index: int, maps: Tensor, seen: None) -> None:
-        """See `Reader`."""
-        if self.top is None:
-            self._begin(tuple(maps.shape[1:]))
-        if tuple(maps.shape[1:]) != self.shape:
-            raise StudyError(
-                f"a layer's maps are {self.shape} for one image and {tuple(maps.shape[1:])} for "
-                "another; the network's transform has to bring all images to one size"
-            )
-        assert self.top is not None
-        self.top.add(maps.unsqueeze(0))
-        flat = maps.flatten(1).numpy()
-        ends = self.ends
-        ends["broken"] += ~np.isfinite(flat).all(axis=1)
-        ends["low"] = np.minimum(ends["low"], flat.min(axis=1))
-        ends["high"] = np.maximum(ends["high"], flat.max(axis=1))
-        self._rank(index, np.nan_to_num(flat.max(axis=1), nan=-np.inf))
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """See `Reader`."""
-        assert self.top is not None
-        shape = np.array(self.shape, dtype=np.int64)
-        counted = {name: value.numpy() for name, value in self.top.state().items()}
-        return {**self.ends, "shape": shape, **counted}
-
-    def load(self, state: Arrays) -> None:
-        """See `Reader`."""
-        self._begin(tuple(state["shape"].tolist()))
-        assert self.top is not None
-        self.top.load({n: torch.from_numpy(state[n].copy()) for n in ("largest", "finite", "seen")})
-        self.ends = {name: state[name].copy() for name in self.ends}
-
-    def result(self) -> dict[str, NDArray[Any]]:
-        """`threshold`, `low`, `high`, `broken` (U,), `best` and `peak` (U, SHOWN)."""
-        assert self.top is not None
-        return {**self.ends, "threshold": self.top.thresholds().numpy()}
-
-    def _begin(self, shape: tuple[int, ...]) -> None:
-        units = len(self.neurons)
-        self.shape = shape
-        self.top = TopShare(units, self.images * shape[0] * shape[1], self.share)
-        self.ends = {
-            "low": np.full(units, np.inf, dtype=np.float32),
-            "high": np.full(units, -np.inf, dtype=np.float32),
-            "broken": np.zeros(units, dtype=np.int64),
-            "best": np.full((units, SHOWN), -1, dtype=np.int64),
-            "peak": np.full((units, SHOWN), -np.inf, dtype=np.float32),
-        }
-
-    def _rank(self, index: int, peaks: NDArray[np.float32]) -> None:
-        """Keep the images with the highest peaks; of equal ones the earlier."""
-        best, peak = self.ends["best"], self.ends["peak"]
-        units = np.flatnonzero(peaks > peak[:, -1])
-        if not len(units):
-            return
-        values = np.concatenate([peak[units], peaks[units, None]], axis=1)
-        places = np.concatenate([best[units], np.full((len(units), 1), index)], axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")[:, :SHOWN]
-        peak[units] = np.take_along_axis(values, order, axis=1)
-        best[units] = np.take_along_axis(places, order, axis=1)
-
-
-class _Maps:
-    """The maps of each unit's best images, for the interface."""
-
-    def __init__(self, best: NDArray[np.int64]) -> None:
-        self._wanted: dict[int, list[tuple[int, int]]] = {}
-        for (unit, rank), index in np.ndenumerate(best):
-            self._wanted.setdefault(int(index), []).append((unit, rank))
-        self._shape = best.shape
-        self.kept: NDArray[np.float32] = np.zeros((*best.shape, 0, 0), dtype=np.float32)
-
-    def add(self, index: int, maps: Tensor) -> None:
-        """Take in the maps of an image, (U, h, w)."""
-        if self.kept.shape[2] == 0:
-            self.kept = np.zeros((*self._shape, *maps.shape[1:]), dtype=np.float32)
-        for unit, rank in self._wanted.get(index, ()):
-            self.kept[unit, rank] = maps[unit].numpy()
-
-
-_Masks = tuple[list[int], Booleans]
-"""The labelled concepts of an image, and where they are."""
-
-
-class _Dissection:
-    """Second pass: overlaps of all units of a layer with all concepts."""
-
-    def __init__(self, thresholds: Arrays, categories: Sequence[str]) -> None:
-        self.neurons: Sequence[int] = range(len(thresholds["threshold"]))
-        self._overlaps = Overlaps(torch.from_numpy(_usable(thresholds)), categories)
-        self._maps = _Maps(thresholds["best"])
-
-    def add(self, index: int, maps: Tensor, seen: _Masks) -> None:
-        """See `Reader`."""
-        self._overlaps.add(maps, *seen)
-        self._maps.add(index, maps)
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """See `Reader`."""
-        counted = {name: value.numpy() for name, value in self._overlaps.state().items()}
-        return {**counted, "maps": self._maps.kept}
-
-    def load(self, state: Arrays) -> None:
-        """See `Reader`."""
-        names = ("common", "unit_area", "concept_area")
-        self._overlaps.load({name: torch.from_numpy(state[name].copy()) for name in names})
-        self._maps.kept = state["maps"].copy()
-
-    def result(self) -> dict[str, NDArray[Any]]:
-        """`iou` (U, C) and `maps` (U, SHOWN, h, w)."""
-        return {"iou": self._overlaps.ious().numpy(), "maps": self._maps.kept}
-
-
-_Regions = tuple[list[Pattern], NDArray[np.int64], tuple[int, int]]
-"""Patterns of an image, the pattern of each pixel, height and width."""
-
-
-class _Composition:
-    """Third pass: pixels of each region inside the thresholded maps of some units."""
-
-    def __init__(
-        self, neurons: Sequence[int], thresholds: Arrays, place: Mapping[Pattern, int]
-    ) -> None:
-        self.neurons = neurons
-        chosen = list(neurons)
-        self._thresholds = torch.from_numpy(_usable(thresholds)[chosen])
-        self._maps = _Maps(thresholds["best"][chosen])
-        self._place = place
-        self._keys: list[NDArray[np.int64]] = []
-        self._counts: list[NDArray[np.int64]] = []
-
-    def add(self, index: int, maps: Tensor, seen: _Regions) -> None:
-        """See `Reader`."""
-        self._maps.add(index, maps)
-        patterns, where, size = seen
-        active = (maps.amax(dim=(1, 2)) > self._thresholds).nonzero().flatten()
-        places = np.array([self._place[pattern] for pattern in patterns], dtype=np.int64)
-        for unit in active.tolist():
-            on = thresholded(maps[unit : unit + 1], self._thresholds[unit : unit + 1], size)[0]
-            counts = np.bincount(where[on.numpy()], minlength=len(patterns))
-            some = np.flatnonzero(counts)
-            self._keys.append(unit * len(self._place) + places[some])
-            self._counts.append(counts[some].astype(np.int64))
-        if sum(map(len, self._keys)) > 2 * _COMPACT:
-            self._compact()
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """See `Reader`."""
-        keys, counts = self._compact()
-        return {"keys": keys, "counts": counts, "maps": self._maps.kept}
-
-    def load(self, state: Arrays) -> None:
-        """See `Reader`."""
-        self._keys, self._counts = [state["keys"].copy()], [state["counts"].copy()]
-        self._maps.kept = state["maps"].copy()
-
-    def result(self) -> dict[str, NDArray[Any]]:
-        """`unit` (row), `region` and `count` of what is not 0, and `maps` (U, SHOWN, h, w)."""
-        keys, counts = self._compact()
-        regions = max(len(self._place), 1)
-        return {
-            "unit": keys // regions, "region": keys % regions, "count": counts,
-            "maps": self._maps.kept,
-        }  # fmt: skip
-
-    def _compact(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Add up what belongs to one unit and region."""
-        keys = np.concatenate([np.zeros(0, dtype=np.int64), *self._keys])
-        counts = np.concatenate([np.zeros(0, dtype=np.int64), *self._counts])
-        order, where = np.unique(keys, return_inverse=True)
-        added = np.zeros(len(order), dtype=np.int64)
-        np.add.at(added, where, counts)
-        self._keys, self._counts = [order], [added]
-        return order, added
-
-
-def _usable(thresholds: Arrays) -> NDArray[np.float32]:
-    """Thresholds; NaN, which is never exceeded, for dead units: they have nothing to show."""
-    dead = thresholds["low"] == thresholds["high"]
-    return np.where(dead, np.nan, thresholds["threshold"]).astype(np.float32)
-
-
 def map_provider(bench: Workbench, model: str, layer: str) -> str:
     """Hash of what decides the maps of a layer: network, layer, layout; its pooling does not."""
     return bench.lineage.provider(
@@ -405,14 +193,14 @@ class Passes:
     def thresholds(
         self, images: MaskedImages, model: str, layers: Iterable[str]
     ) -> dict[str, Kept]:
-        """The thresholds of all units of some layers; see `_Thresholds.result`."""
+        """The thresholds of all units of some layers; see `Thresholds.result`."""
         bench, share = self.bench, segmentation_of(self.bench.study).share
         providers = self._first(model, layers)
         lacking = self._lacking("map_thresholds", providers, self._listed)
         if lacking:
             count = len(images.hashes)
             readers = {
-                path: _Thresholds(range(bench.targets.units(model, path)), count, share)
+                path: Thresholds(range(bench.targets.units(model, path)), count, share)
                 for path in lacking
             }
             at_work = self._pass(model, "thresholds", lacking, self._listed)
@@ -420,18 +208,23 @@ class Passes:
             for path, reader in readers.items():
                 self._keep("map_thresholds", providers[path], self._listed, reader.result())
             at_work.forget()
-        return self._kept("map_thresholds", providers, self._listed)
+        found = self._kept("map_thresholds", providers, self._listed)
+        for path, kept in found.items():
+            failed = [images.hashes[index] for index in kept.arrays["failed"].tolist()]
+            if failed:
+                tell_failed(bench, f"{model}/{path}", failed, len(images.hashes))
+        return found
 
     def dissections(
         self, images: MaskedImages, model: str, layers: Sequence[str]
     ) -> dict[str, tuple[Kept, Kept]]:
-        """Thresholds and overlaps of all units of some layers; see `_Dissection.result`."""
+        """Thresholds and overlaps of all units of some layers; see `Dissection.result`."""
         first = self.thresholds(images, model, layers)
         providers = self._second(model, layers)
         lacking = self._lacking("map_overlaps", providers, self._masks)
         if lacking:
             categories = [concept.category for concept in images.found.concepts]
-            readers = {path: _Dissection(first[path].arrays, categories) for path in lacking}
+            readers = {path: Dissection(first[path].arrays, categories) for path in lacking}
             views = images.views(model)
             at_work = self._pass(model, "overlaps", lacking, self._masks)
             at_work.run(images, readers, lambda index: images.masks(index, views))
@@ -448,18 +241,18 @@ class Passes:
         units: Sequence[Unit],
         patterns: Sequence[Pattern],
     ) -> dict[Unit, tuple[Kept, Kept, int]]:
-        """Thresholds, counts of regions, and the unit's row in these; see `_Composition.result`."""
+        """Thresholds, counts of regions, and the unit's row in these; see `Composition.result`."""
         first = self.thresholds(images, model, list(dict.fromkeys(u.layer for u in units)))
         lacking = self._units_lacking(model, units)
         if lacking:
             place = {pattern: number for number, pattern in enumerate(patterns)}
             readers = {
-                path: _Composition([u.neuron for u in some], first[path].arrays, place)
+                path: Composition([u.neuron for u in some], first[path].arrays, place)
                 for path, some in _by_path(lacking).items()
             }
             views = images.views(model)
 
-            def prepare(index: int) -> _Regions:
+            def prepare(index: int) -> RegionsOfImage:
                 concepts, shown = images.masks(index, views)
                 return (*regions_of(concepts, shown), (shown.shape[1], shown.shape[2]))
 
@@ -484,7 +277,7 @@ class Passes:
     def _first(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of thresholds, by layer."""
         share = segmentation_of(self.bench.study).share
-        code = code_version(Pass, _Thresholds)
+        code = code_version(Pass, Thresholds)
         return {
             path: self.bench.lineage.provider(
                 {"maps": map_provider(self.bench, model, path), "share": share, "code": code}
@@ -495,7 +288,7 @@ class Passes:
     def _second(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of overlaps and of counts of regions, by layer."""
         code = [
-            code_version(Pass, _Dissection, _Composition, regions_of),
+            code_version(Pass, Dissection, Composition, regions_of),
             method_version(MaskedImages, "masks", "views"),
         ]
         return {

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dnd_assets.assets.image_sets import Found, ImageSet
-from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.records import PROBING_SET, Product
-from dnd_assets.probing_set import PROBING, Manifest, image_paths, inspect
+from dnd_assets.probing_set import PROBING, Manifest
 from dnd_assets.stage import Settings, Whole
 from dnd_assets.workbench import Workbench
 
@@ -50,7 +49,8 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
         StudyError: when a folder is missing, or no image in it can be read.
     """
     manifest = PROBING_IMAGES.scan(bench)
-    return Found(PROBING_IMAGES, manifest, _code()).materialize(bench, run), manifest
+    found = Found(PROBING_IMAGES, manifest, ProbingSet().code())
+    return found.materialize(bench, run), manifest
 
 
 def look(bench: Workbench) -> Product:
@@ -59,8 +59,4 @@ def look(bench: Workbench) -> Product:
     Raises:
         StudyError: as `materialize`.
     """
-    return Found(PROBING_IMAGES, PROBING_IMAGES.scan(bench), _code()).look(bench)
-
-
-def _code() -> str:
-    return code_version(image_paths, inspect)
+    return Found(PROBING_IMAGES, PROBING_IMAGES.scan(bench), ProbingSet().code()).look(bench)

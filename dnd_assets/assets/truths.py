@@ -9,7 +9,7 @@ from dnd_assets.bench import find_units
 from dnd_assets.errors import StudyError
 from dnd_assets.label_files import EMPTY, sizes_of
 from dnd_assets.study import Study
-from dnd_assets.unit_texts import Texts, by_key, numbering, read_truths
+from dnd_assets.unit_texts import Numbering, Texts, by_key, numbering, read_truths
 from dnd_assets.units import Unit
 from dnd_assets.workbench import Workbench
 
@@ -45,7 +45,9 @@ def truths_of(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
     }
 
 
-def check_truths(study: Study, units: Sequence[Unit], sizes: Mapping[str, int] = EMPTY) -> str:
+def check_truths(
+    study: Study, units: Sequence[Unit], sizes: Mapping[str, int] = EMPTY
+) -> Numbering:
     """See that the file of truths, if the study names one, is there and sound.
 
     Args:
@@ -54,7 +56,7 @@ def check_truths(study: Study, units: Sequence[Unit], sizes: Mapping[str, int] =
         sizes: units of each layer by `model/layer`.
 
     Returns:
-        What is to be said of how it counts units; empty where that is plain.
+        How it counts units.
 
     Raises:
         NotFoundError: when it is not there.
@@ -62,19 +64,19 @@ def check_truths(study: Study, units: Sequence[Unit], sizes: Mapping[str, int] =
     """
     named = study.evaluation.truths if study.evaluation else None
     if named is None or named == CATEGORIES:
-        return ""
-    read, told = _counted(study, named, sizes)
+        return Numbering(0)
+    read, found = _counted(study, named, sizes)
     by_key(read, read.by_unit, units)
-    return told
+    return found
 
 
-def _counted(study: Study, named: str, sizes: Mapping[str, int]) -> tuple[Texts, str]:
-    """The file of truths with units counted from 0, and what is to be said of that."""
+def _counted(study: Study, named: str, sizes: Mapping[str, int]) -> tuple[Texts, Numbering]:
+    """The file of truths with units counted from 0, and how it counts them."""
     texts = read_truths(study.path(named))
     first = study.evaluation.first_unit if study.evaluation else None
     size = next(iter(sizes.values())) if len(sizes) == 1 else None
     found = numbering(texts, size, first, "say first_unit = 1 under [evaluation]")
-    return texts.shifted(found.first), found.told
+    return texts.shifted(found.first), found
 
 
 def _categories(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -88,11 +89,11 @@ def layers(
 ) -> None:
     """The layers of a model that can be labelled, with their units, and why others cannot."""
     chosen = load_study(study)
-    from dnd_assets.selection import target_networks, without_units
+    from dnd_assets.selection import target_networks, unproven, without_units
 
     name = chosen.model(model).name
     targets = target_networks(chosen, state_folder())
-    found, assumed = targets.layers(name), targets.assumptions(name)
+    found, assumed, told = targets.layers(name), targets.assumptions(name), targets.told(name)
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "kind", "units", "output", "axes", "known from", "crops"):
         table.add_column(name, justify="right" if name == "units" else "left", overflow="fold")
@@ -100,15 +101,24 @@ def layers(
         if layer.units and layer.layout is not None:
             shape = " x ".join(str(size) for size in layer.shape or ())
             why = f": {layer.reason}" if layer.reason else ""
-            told = (_axes(layer.layout), layer.known, "yes" if layer.has_map else f"no map{why}")
-            table.add_row(layer.path, layer.kind, f"{layer.units:,}", shape, *told)
+            cells = (_axes(layer.layout), layer.known, "yes" if layer.has_map else f"no map{why}")
+            table.add_row(layer.path, layer.kind, f"{layer.units:,}", shape, *cells)
     out.print(table)
+    if told:
+        out.print(f"loaded: {told}", markup=False, soft_wrap=True)
     for text in assumed:
         out.print(f"assumed: {text}", style="yellow", markup=False)
+    for what, paths in unproven(found).items():
+        count = "1 layer" if len(paths) == 1 else f"{len(paths):,} layers"
+        line = f"assumed of {count}: {what}\n  {_some(paths)}"
+        out.print(line, style="yellow", markup=False, highlight=False)
     for reason, paths in without_units(found).items():
-        some = ", ".join(paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
         count = "1 layer has" if len(paths) == 1 else f"{len(paths):,} layers have"
-        out.print(f"{count} no units: {reason}\n  {some}", markup=False, highlight=False)
+        out.print(f"{count} no units: {reason}\n  {_some(paths)}", markup=False, highlight=False)
+
+
+def _some(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
 
 
 def _axes(layout: Layout) -> str:

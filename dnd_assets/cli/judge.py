@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -19,8 +20,19 @@ from dnd_assets.home import results_folder, state_folder
 from dnd_assets.study import Study, load_study
 
 if TYPE_CHECKING:
+    from dnd_assets.unit_texts import First
     from resources.clip import OpenClip
     from resources.sentence_encoder import SentenceEncoder
+
+FirstUnits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--first-unit",
+        metavar="[NAME=]0|1",
+        help="Number of a layer's first unit in --labels; NAME=1 for one of them, truths=1 for "
+        "--truths. Default: found out.",
+    ),
+]
 
 
 @app.command()
@@ -132,6 +144,7 @@ def compare(
     truths: Annotated[
         Path | None, typer.Option(help="CSV, or text whose line i is unit i's, to judge by.")
     ] = None,
+    first_unit: FirstUnits = None,
     encoder: Annotated[
         str | None, typer.Option(help="Sentence encoder or CLIP folder, to compare texts in.")
     ] = None,
@@ -167,9 +180,10 @@ def compare(
     for document in filter(None, (update, check)):
         require_place(document)
     home = state_folder() if materialize else results_folder()
-    asked = request(chosen, home, units or [], names, files, truths)
+    firsts = _first_units(first_unit or [], files, truths)
+    asked = request(chosen, home, units or [], names, files, truths, firsts)
     for line in asked.told:
-        err.print(line, markup=False)
+        err.print(line, markup=False, soft_wrap=True)
     if materialize:
         _run_ablations(chosen, names, units or [])
     show_what_stands(asked.lineage, chosen)
@@ -216,6 +230,35 @@ def _named_files(asked: list[str]) -> dict[str, Path]:
     return found
 
 
+def _first_units(
+    asked: Sequence[str], files: Mapping[str, Path], truths: Path | None
+) -> dict[str, First]:
+    """The first unit's number by file, from 0 or 1, or NAME=0 or NAME=1."""
+    from dnd_assets.compare import TRUTHS
+    from dnd_assets.errors import not_found
+
+    names = [*files, *([TRUTHS] if truths is not None else [])]
+    if asked and len(set(names)) < len(names):
+        raise typer.BadParameter(
+            f"{TRUTHS!r} is the file of --truths; give the method another name"
+        )
+    found: dict[str, First] = {}
+    for answer in asked:
+        name, _, number = answer.rpartition("=")
+        if number.strip() not in ("0", "1"):
+            raise typer.BadParameter(
+                f"--first-unit {answer!r} is neither 0 nor 1, nor NAME=0 or NAME=1, such as milan=1"
+            )
+        if "=" in answer and name.strip() not in names:
+            raise not_found("file", name.strip(), names, "--labels NAME=FILE names them.")
+        if name.strip() in found:
+            raise typer.BadParameter(f"--first-unit {answer!r} is the second answer for one file")
+        found[name.strip()] = 1 if number.strip() == "1" else 0
+    if found and not names:
+        raise typer.BadParameter("--first-unit goes with --labels or --truths")
+    return found
+
+
 def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
     """Label the units by every method of the study, and by each ablation; stdout stays clean."""
     from dnd_assets.ablations import variants
@@ -251,6 +294,7 @@ def human_study(
     labels: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: a CSV of another method's labels.")
     ] = None,
+    first_unit: FirstUnits = None,
     images: Annotated[int, typer.Option(help="Pictures of a unit.", min=1)] = 10,
     sample: Annotated[int | None, typer.Option(help="Only so many units.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of the sample and of the order shown.")] = 0,
@@ -273,15 +317,19 @@ def human_study(
     home = results_folder()
     bench = build_bench(chosen, home, reading=True)
     ablations = stored_ablations(bench.lineage, chosen)
-    asked = request(chosen, home, units or [], ablations, _named_files(labels or []))
+    files = _named_files(labels or [])
+    firsts = _first_units(first_unit or [], files, None)
+    asked = request(chosen, home, units or [], ablations, files, firsts=firsts)
+    for line in asked.told:
+        err.print(line, markup=False, soft_wrap=True)
     wanted = [name.strip() for name in (methods or "").split(",") if name.strip()]
     show_what_stands(bench.lineage, chosen)
     judged = named(asked.answer().methods, wanted)
     keys = [unit.key for unit in asked.units]
     found = rating_tasks(bench, judged, keys, images, sample, seed)
-    files = export_study(found.tasks, folder, image_url=image_url, seed=seed)
+    written = export_study(found.tasks, folder, image_url=image_url, seed=seed)
     names = ", ".join(one.name for one in judged)
-    made = f"{len(found.tasks):,} units, {names}: {len(files):,} files in {folder}"
+    made = f"{len(found.tasks):,} units, {names}: {len(written):,} files in {folder}"
     out.print(made, markup=False)
     for unit, reason in list(found.left_out.items())[:5]:
         out.print(f"left out: {unit} {reason}", markup=False)

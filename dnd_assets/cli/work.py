@@ -89,7 +89,7 @@ def check_names(study: Study, units: list[str]) -> None:
     if study.evaluation is not None:
         from dnd_assets.assets.truths import check_truths
 
-        told.append(check_truths(study, list(known.values()), sizes))
+        told.append(check_truths(study, list(known.values()), sizes).told)
     for line in filter(None, told):
         err.print(line, markup=False, soft_wrap=True)
 

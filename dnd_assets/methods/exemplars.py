@@ -36,7 +36,7 @@ _ZERO: Final = 2.0**-14
 """Share of the largest magnitude up to which an activation is zero."""
 _MANY: Final = 0.1
 _MANY_AT_LEAST: Final = 3
-_MOST: Final = 0.5
+MOST: Final = 0.5
 """Share of the images above which values that are not finite are the unit's, not the images'."""
 
 
@@ -147,8 +147,8 @@ def failed_images(values: Floats) -> NDArray[np.bool_]:
     Returns:
         bool, (N,).
     """
-    bad = (~np.isfinite(values)).mean(axis=1) > _MOST
-    return np.asarray(bad & (bad.mean() <= _MOST)) if len(bad) else bad
+    bad = (~np.isfinite(values)).mean(axis=1) > MOST
+    return np.asarray(bad & (bad.mean() <= MOST)) if len(bad) else bad
 
 
 def top_k(values: Floats, ids: Sequence[str], k: int) -> list[int]:
@@ -286,4 +286,4 @@ def is_lost(values: Floats) -> bool:
     bad = int((~finite).sum())
     if not bad:
         return False
-    return bad > _MOST * len(values) or bool(is_dead(values[finite][:, None])[0])
+    return bad > MOST * len(values) or bool(is_dead(values[finite][:, None])[0])

@@ -53,12 +53,19 @@ class TopShare:
             )
         self._kept = math.floor(positions * share + 1e-9) + 1
         self._positions = positions
+        self._share = share
         self._seen = 0
         self._parts: list[Tensor] = [torch.empty(units, 0)]
         self._finite = torch.ones(units, dtype=torch.bool)
+        self._counted = torch.zeros(units, dtype=torch.int64)
 
-    def add(self, maps: Tensor) -> None:
-        """Take in the activation maps of some images, (B, U, H, W), float.
+    def add(self, maps: Tensor, left_out: Tensor | None = None) -> None:
+        """Take in the activation maps of some images.
+
+        Args:
+            maps: float, (B, U, H, W).
+            left_out: bool, (B, U), images that are set aside for a unit; its threshold comes from
+                the positions of the others alone.
 
         Raises:
             ValueError: when the units differ or there are more positions than announced.
@@ -73,13 +80,27 @@ class TopShare:
                 f"{self._seen:,} positions were added, but {self._positions:,} announced; "
                 "announce images x height x width"
             )
-        self._finite &= torch.isfinite(values).all(dim=1)
+        finite = torch.isfinite(values)
+        self._counted += values.shape[1]
+        if left_out is not None and left_out.any():
+            without = left_out.T.repeat_interleave(maps.shape[2] * maps.shape[3], dim=1)
+            values, finite = values.masked_fill(without, -math.inf), finite | without
+            self._counted -= without.sum(dim=1)
+        self._finite &= finite.all(dim=1)
         self._parts.append(values)
         if sum(part.shape[1] for part in self._parts) > 2 * self._kept:
             self._parts = [self._largest()]
 
+    def join(self, other: TopShare) -> None:
+        """Count as well what another has counted of images that are left out here."""
+        self._parts = [self._largest(), other._largest()]
+        self._finite &= other._finite
+        self._counted += other._counted
+
     def thresholds(self) -> Tensor:
-        """The threshold of each unit, float32, (U,); NaN for units that gave NaN or infinity.
+        """The threshold of each unit, float32, (U,).
+
+        NaN for units that gave NaN or infinity, and for those for which no image counts.
 
         Raises:
             ValueError: when fewer positions were added than announced.
@@ -89,20 +110,29 @@ class TopShare:
                 f"only {self._seen:,} of {self._positions:,} announced positions were added; "
                 "add all images before asking for thresholds"
             )
-        lowest = self._largest().amin(dim=1)
-        return lowest.where(self._finite, math.nan)
+        ordered = self._largest().sort(dim=1, descending=True).values
+        # Of so many positions as count for a unit; `_kept` is of all of them.
+        rank = torch.floor(self._counted.double() * self._share + 1e-9).to(torch.int64)
+        found = ordered.gather(1, rank.clamp(max=ordered.shape[1] - 1)[:, None])[:, 0]
+        return found.where(self._finite & (self._counted > 0), math.nan)
 
     def state(self) -> dict[str, Tensor]:
         """What has been counted so far, to go on from later: see `load`."""
         self._parts = [self._largest()]
         seen = torch.tensor([self._seen], dtype=torch.int64)
-        return {"largest": self._parts[0], "finite": self._finite.clone(), "seen": seen}
+        return {
+            "largest": self._parts[0],
+            "finite": self._finite.clone(),
+            "seen": seen,
+            "counted": self._counted.clone(),
+        }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` gave for the same units, positions and share."""
         self._parts = [state["largest"]]
         self._finite = state["finite"].clone()
         self._seen = int(state["seen"])
+        self._counted = state["counted"].clone()
 
     def _largest(self) -> Tensor:
         values = torch.cat(self._parts, dim=1)
@@ -133,14 +163,24 @@ class Overlaps:
         self._common = torch.zeros(units, concepts, dtype=torch.int64)
         self._unit_area = torch.zeros(units, len(names), dtype=torch.int64)
         self._concept_area = torch.zeros(concepts, dtype=torch.int64)
+        # Of each concept what lies on images that are set aside for a unit; empty while none is.
+        self._set_aside = torch.zeros(0, concepts, dtype=torch.int64)
 
-    def add(self, maps: Tensor, concepts: Sequence[int], masks: NDArray[np.bool_]) -> None:
+    def add(
+        self,
+        maps: Tensor,
+        concepts: Sequence[int],
+        masks: NDArray[np.bool_],
+        left_out: Tensor | None = None,
+    ) -> None:
         """Take in one image.
 
         Args:
             maps: the units' activation maps, (U, h, w), float.
             concepts: the labelled concepts, (n,), each once.
             masks: where they are, bool, (n, H, W).
+            left_out: units for which the image is set aside, bool, (U,): their IoU is that of the
+                other images.
 
         Raises:
             ValueError: when shapes do not fit or a concept is unknown or repeated.
@@ -149,12 +189,17 @@ class Overlaps:
         if not len(present):
             return
         pixels = torch.from_numpy(masks.copy()).flatten(1)
-        self._concept_area[present] += pixels.sum(dim=1)
-        categories = torch.tensor(sorted(set(self._category[present].tolist())))
-        floats = pixels.float().T
+        areas = pixels.sum(dim=1)
+        self._concept_area[present] += areas
         maps = maps.detach().to("cpu", torch.float32)
         # Interpolation never exceeds the largest value: most units are off on most images.
-        active = (maps.amax(dim=(1, 2)) > self._thresholds).nonzero().flatten()
+        may_be_on = maps.amax(dim=(1, 2)) > self._thresholds
+        if left_out is not None and left_out.any():
+            may_be_on &= ~left_out
+            self._leave_out(left_out, present, areas)
+        categories = torch.tensor(sorted(set(self._category[present].tolist())))
+        floats = pixels.float().T
+        active = may_be_on.nonzero().flatten()
         step = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
         for start in range(0, len(active), step):
             some = active[start : start + step]
@@ -166,7 +211,8 @@ class Overlaps:
     def state(self) -> dict[str, Tensor]:
         """What has been counted so far, to go on from later: see `load`."""
         return {
-            "common": self._common, "unit_area": self._unit_area, "concept_area": self._concept_area
+            "common": self._common, "unit_area": self._unit_area,
+            "concept_area": self._concept_area, "set_aside": self._set_aside,
         }  # fmt: skip
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -174,6 +220,7 @@ class Overlaps:
         self._common = state["common"].clone()
         self._unit_area = state["unit_area"].clone()
         self._concept_area = state["concept_area"].clone()
+        self._set_aside = state["set_aside"].clone()
 
     def ious(self) -> Tensor:
         """IoU, float64, (U, C), in [0, 1].
@@ -181,10 +228,18 @@ class Overlaps:
         0 where neither unit nor concept has a pixel; NaN for units whose threshold is NaN.
         """
         common = self._common.double()
-        union = self._unit_area[:, self._category] + self._concept_area - self._common
+        areas = self._concept_area.expand(self._common.shape)
+        areas = areas - self._set_aside if len(self._set_aside) else areas
+        union = self._unit_area[:, self._category] + areas - self._common
         found = common / union.clamp(min=1)
         found[self._thresholds.isnan()] = math.nan
         return found
+
+    def _leave_out(self, units: Tensor, concepts: Tensor, areas: Tensor) -> None:
+        """Note what an image that is set aside for some units has of its concepts."""
+        if not len(self._set_aside):
+            self._set_aside = torch.zeros_like(self._common)
+        self._set_aside[units.nonzero(), concepts] += areas
 
     def _check(self, maps: Tensor, concepts: Sequence[int], masks: NDArray[np.bool_]) -> Tensor:
         units, known = len(self._thresholds), len(self._category)

@@ -56,6 +56,12 @@ class Regions:
     patterns: tuple[Pattern, ...]
     sizes: Counts
 
+    def without(self, gone: Counts) -> Regions:
+        """Those that are left when so many pixels of each are taken away, int64 (G,)."""
+        kept = np.flatnonzero(self.sizes > gone)
+        patterns = tuple(self.patterns[region] for region in kept.tolist())
+        return Regions(patterns, self.sizes[kept] - gone[kept])
+
     def packed(self, names: Sequence[str]) -> Packed:
         """The concepts as masks over regions in place of pixels.
 

@@ -14,6 +14,7 @@ from dnd_assets.assets.label_metrics import LabelMetrics
 from dnd_assets.assets.registry import OPTIONAL, STAGES
 from dnd_assets.lineage.code import Node, Project, code_version, method_version, project
 from dnd_assets.lineage.code_limits import ENTERED_ALL_THE_SAME, NOT_PART_OF_RESULTS
+from dnd_assets.lineage.records import UNPARTITIONED
 from resources.captioner import BlipCaptioner
 from resources.chat_captioner import ChatCaptioner
 from resources.clip import OpenClip
@@ -41,7 +42,11 @@ MODELS = (
     DiffusersTextToImage, WorldPainter, ServedTextToImage, RetrievalTextToImage, OpenClip, Conse,
     SentenceEncoder, LanguageModel,
 )  # fmt: skip
-NODES = STAGE_NODES | {
+WHOLES = {one.name: one for stage in [*EVERY, LabelMetrics("labels")] for one in stage.wholes}
+WHOLE_NODES = {
+    name: [Node(type(one).__module__, type(one).__name__, "look")] for name, one in WHOLES.items()
+}
+NODES = STAGE_NODES | WHOLE_NODES | {
     **{one.__name__: [Node(one.__module__, one.__name__)] for one in MODELS},
     "TargetNetworks": [
         Node(TargetNetworks.__module__, "TargetNetworks", name) for name in _READING
@@ -89,6 +94,8 @@ def edited(module, before, after):
 def test_the_versions_of_products_and_models_are_those_of_these_nodes(before):
     assert {one.name: one.code() for one in EVERY}.items() <= before.items()
     assert LabelMetrics("labels").code() == before["labels_metrics"]
+    assert set(WHOLES) == UNPARTITIONED
+    assert {name: one.code() for name, one in WHOLES.items()}.items() <= before.items()
     for one in MODELS:
         assert code_version(one) == before[one.__name__]
     assert method_version(TargetNetworks, *_READING) == before["TargetNetworks"]
@@ -128,6 +135,7 @@ HELPERS = [
 ]  # fmt: skip
 """Helpers by module, a change of each, and what it has to change at least."""
 _SERVED = {"ChatCaptioner", "ChatSummariser", "ServedTextToImage"}
+_FROM_FILES = {"probing_set", "held_out_images", "concept_masks"}
 FURTHER = [
     ("dnd_assets.methods.words", "return _WORD.findall(text)", "return text.split()",
      {"ConsensusSummariser"}),
@@ -139,7 +147,22 @@ FURTHER = [
     ("dnd_assets.methods.caption_text", "_REPEATS: Final = 3", "_REPEATS: Final = 4",
      {"captions"}),
     ("dnd_assets.methods.painted", "pixels[:1, :1]", "pixels[:1, 1:]", {"DiffusersTextToImage"}),
-    ("dnd_assets.image_folders", "_SNIFFED: Final = 32", "_SNIFFED: Final = 8", {"IMAGE_SETS"}),
+    ("dnd_assets.image_folders", "_SNIFFED: Final = 32", "_SNIFFED: Final = 8",
+     {"IMAGE_SETS", *_FROM_FILES}),
+    ("dnd_assets.methods.images", "_to_rgb(_upright(image))", "_upright(_to_rgb(image))",
+     _FROM_FILES),
+    ("dnd_assets.assets.image_sets", "if name not in left_out", "if name in left_out",
+     {"probing_set", "held_out_images"}),
+    ("dnd_assets.assets.held_out_images", "intersection(", "union(", {"held_out_images"}),
+    ("dnd_assets.known_answers.world", "_STRIDE: Final = 1", "_STRIDE: Final = 2",
+     _FROM_FILES),
+    ("dnd_assets.mask_sets", "found.set_aside", "found.images[:0]",
+     {"concept_masks"}),
+    ("dnd_assets.masks", "(5, 6, 7, 8)", "(5, 6, 7)", {"concept_masks"}),
+    ("dnd_assets.concept_set", "template.format(", "template.strip().format(",
+     {"concept_activations"}),
+    ("dnd_assets.concepts", "read_concepts(", "read_concepts(*()) or read_concepts(",
+     {"concept_activations"}),
     ("resources.clip_settings", "shared[0] if shared", "shared[-1] if shared", {"OpenClip"}),
     ("resources.published", "{8,64}", "{6,64}", {"TargetNetworks"}),
     ("resources.few_step", "MOST_STEPS: Final = 8", "MOST_STEPS: Final = 9",

@@ -226,3 +226,45 @@ def test_counting_goes_on_from_a_state():
         if index == 4:
             second.load(first.state())
     assert torch.equal(second.ious(), every.ious())
+
+
+@given(st.data())
+def test_what_is_left_out_counts_nowhere(data):
+    images, units = data.draw(st.integers(2, 6)), 3
+    random = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
+    maps = torch.randint(0, 9, (images, units, 3, 3), generator=random).float()
+    left_out = torch.rand(images, units, generator=random) < 0.4
+    maps[left_out] = data.draw(st.sampled_from([math.nan, math.inf, 100.0]))
+    share = data.draw(st.floats(0, 0.9))
+    counter = TopShare(units, maps[:, 0].numel(), share)
+    cut = data.draw(st.integers(0, images))
+    counter.add(maps[:cut], left_out[:cut])
+    counter.add(maps[cut:], left_out[cut:])
+    thresholds = counter.thresholds()
+
+    masks = np.random.default_rng(images).random((images, 2, 6, 6)) < 0.3
+    overlaps = Overlaps(thresholds, ["object", "colour"])
+    for one in zip(maps, masks, left_out, strict=True):
+        overlaps.add(one[0], [0, 1], one[1], one[2])
+    for unit in range(units):
+        kept = ~left_out[:, unit]
+        if not kept.any():
+            assert thresholds[unit].isnan()
+            continue
+        alone = maps[kept][:, unit : unit + 1]
+        assert thresholds[unit] == thresholds_of(alone, share)[0]
+        others = Overlaps(thresholds[unit : unit + 1], ["object", "colour"])
+        for one, mask in zip(alone, masks[kept.numpy()], strict=True):
+            others.add(one, [0, 1], mask)
+        assert torch.equal(overlaps.ious()[unit], others.ious()[0])
+
+
+def test_what_was_left_out_can_be_joined_again():
+    maps = torch.arange(60.0).view(3, 1, 4, 5)
+    some, rest = TopShare(1, 60, 0.1), TopShare(1, 60, 0.1)
+    for index, one in enumerate(maps):
+        some.add(one[None], torch.tensor([[index == 1]]))
+    rest.add(maps[1:2])
+    assert some.thresholds().tolist() == [55.0]
+    some.join(rest)
+    assert torch.equal(some.thresholds(), thresholds_of(maps, 0.1))

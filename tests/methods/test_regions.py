@@ -75,3 +75,11 @@ def test_counts_that_cannot_be_are_refused():
         RegionOverlap(np.array([3, 0]), sizes, packed)
     with pytest.raises(ValueError, match="do not fit"):
         RegionOverlap(np.array([1]), sizes, packed)
+
+
+def test_regions_without_those_of_some_images():
+    one = Regions(((1,), (), (2,)), np.array([2, 3, 4]))
+    other = Regions(((2,), (1,)), np.array([5, 7]))
+    left = joined([one, other]).without(np.array([7, 0, 5]))
+    assert (left.patterns, left.sizes.tolist()) == (one.patterns, one.sizes.tolist())
+    assert one.without(np.array([2, 0, 1])).patterns == ((), (2,))

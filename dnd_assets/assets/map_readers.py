@@ -1,0 +1,402 @@
+"""What passes over images keep of the maps of one layer; see `map_passes`.
+
+An image on which a unit's map has NaN or infinity is set aside for the unit, and one on which most
+units of the layer have for the whole layer, unless that is so of most images, as in
+`methods.exemplars`. What comes out is that of the other images alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dnd_assets.errors import StudyError
+from dnd_assets.methods.compositions import Booleans
+from dnd_assets.methods.exemplars import MOST
+from dnd_assets.methods.network_dissection import Overlaps, TopShare, thresholded
+from dnd_assets.methods.regions import Pattern
+
+Arrays = Mapping[str, NDArray[Any]]
+_Seen = TypeVar("_Seen", contravariant=True)
+
+SHOWN = 5
+"""Images of a unit whose maps are kept for the interface."""
+_COMPACT = 1 << 20
+
+
+class Reader(Protocol[_Seen]):
+    """What a pass keeps of one layer.
+
+    Attributes:
+        neurons: whose maps it reads.
+    """
+
+    neurons: Sequence[int]
+
+    def add(self, index: int, maps: Tensor, seen: _Seen) -> None:
+        """Take in one image: its maps, float32 (neurons, h, w), and what `prepare` made of it."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What has been counted so far."""
+
+    def load(self, state: Arrays) -> None:
+        """Go on from a state."""
+
+
+class _Ends:
+    """Of some images each unit's largest values, smallest and largest one, and best images."""
+
+    def __init__(self, units: int, positions: int, share: float) -> None:
+        self.top = TopShare(units, positions, share)
+        self.arrays: dict[str, NDArray[Any]] = {
+            "low": np.full(units, np.inf, dtype=np.float32),
+            "high": np.full(units, -np.inf, dtype=np.float32),
+            "best": np.full((units, SHOWN), -1, dtype=np.int64),
+            "peak": np.full((units, SHOWN), -np.inf, dtype=np.float32),
+        }
+
+    def add(self, index: int, maps: Tensor, left_out: Booleans) -> None:
+        """Take in an image, which is set aside for some units, bool (units,)."""
+        self.top.add(maps.unsqueeze(0), torch.from_numpy(left_out)[None])
+        flat, ends = maps.flatten(1).numpy(), self.arrays
+        low, high = (
+            np.where(left_out, no, end)
+            for no, end in ((np.inf, flat.min(axis=1)), (-np.inf, flat.max(axis=1)))
+        )
+        ends["low"] = np.minimum(ends["low"], low)
+        ends["high"] = np.maximum(ends["high"], high)
+        self._rank(high[:, None], np.full((len(high), 1), index))
+
+    def join(self, other: _Ends) -> None:
+        """Take in what is of images that are set aside for all units here."""
+        self.top.join(other.top)
+        ends, more = self.arrays, other.arrays
+        ends["low"] = np.minimum(ends["low"], more["low"])
+        ends["high"] = np.maximum(ends["high"], more["high"])
+        self._rank(more["peak"], more["best"])
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What has been counted so far."""
+        return {**self.arrays, **{name: one.numpy() for name, one in self.top.state().items()}}
+
+    def load(self, state: Arrays) -> None:
+        """Go on from a state."""
+        counted = ("largest", "finite", "seen", "counted")
+        self.top.load({name: torch.from_numpy(state[name].copy()) for name in counted})
+        self.arrays = {name: state[name].copy() for name in self.arrays}
+
+    def _rank(self, peaks: NDArray[np.float32], images: NDArray[np.int64]) -> None:
+        """Keep the images with the highest peaks; of equal ones the earlier."""
+        best, peak = self.arrays["best"], self.arrays["peak"]
+        # Images come in their order, so that only several at once can be earlier and as high.
+        several = peaks.shape[1] > 1
+        units = np.flatnonzero((peaks.max(axis=1) > peak[:, -1]) | several)
+        if not len(units):
+            return
+        values = np.concatenate([peak[units], peaks[units]], axis=1)
+        places = np.concatenate([best[units], images[units]], axis=1)
+        order = np.lexsort((places, -values), axis=1)[:, :SHOWN]
+        peak[units] = np.take_along_axis(values, order, axis=1)
+        best[units] = np.take_along_axis(places, order, axis=1)
+
+
+@dataclass
+class Thresholds:
+    """First pass: thresholds, which units are dead or not finite on what, and best images."""
+
+    neurons: Sequence[int]
+    images: int
+    share: float
+    shape: tuple[int, ...] = ()
+    sound: _Ends | None = None
+    failing: _Ends | None = None
+    bad: dict[int, Booleans] = field(default_factory=dict)
+
+    def add(self, index: int, maps: Tensor, seen: None) -> None:
+        """See `Reader`."""
+        if self.sound is None:
+            self.shape = tuple(maps.shape[1:])
+            self.sound = self._ends()
+        if tuple(maps.shape[1:]) != self.shape:
+            raise StudyError(
+                f"a layer's maps are {self.shape} for one image and {tuple(maps.shape[1:])} for "
+                "another; the network's transform has to bring all images to one size"
+            )
+        bad = ~np.isfinite(maps.flatten(1).numpy()).all(axis=1)
+        fails = _is_failed(bad)
+        if bad.any():
+            self.bad[index] = bad
+        if fails:  # what it is worth is known when all images have been seen
+            self.failing = self.failing or self._ends()
+            self.failing.add(index, maps, bad)
+        self.sound.add(index, maps, np.ones_like(bad) if fails else bad)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Reader`."""
+        assert self.sound is not None
+        more = self.failing.state() if self.failing else {}
+        return {
+            "shape": np.array(self.shape, dtype=np.int64),
+            **_packed(self.bad, len(self.neurons)),
+            **self.sound.state(),
+            **{f"failing {name}": value for name, value in more.items()},
+        }
+
+    def load(self, state: Arrays) -> None:
+        """See `Reader`."""
+        self.shape = tuple(state["shape"].tolist())
+        self.bad = _unpacked(state, len(self.neurons))
+        self.sound = self._ends()
+        self.sound.load(state)
+        more = {name.removeprefix("failing "): state[name] for name in state if " " in name}
+        if more:
+            self.failing = self._ends()
+            self.failing.load(more)
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """What stands of each unit, in the arrays below; (U,) where nothing else is said.
+
+        `low`, `high` and `threshold`, NaN for a unit that is not finite on most images; `best` and
+        `peak` (U, SHOWN); `failed`, the images that are set aside for all units; `lost`, on how
+        many of the others the unit is not finite; `bad_images` and `bad_units`, which those are.
+        """
+        assert self.sound is not None
+        failed = {index for index, bad in self.bad.items() if _is_failed(bad)}
+        if len(failed) > MOST * self.images and self.failing is not None:
+            self.sound.join(self.failing)
+            failed = set()
+        alone = {index: bad for index, bad in self.bad.items() if index not in failed}
+        lost = sum(alone.values(), np.zeros(len(self.neurons), dtype=np.int64))
+        ends = self.sound.arrays
+        useless = lost > MOST * (self.images - len(failed))
+        useless |= (lost > 0) & (ends["low"] == ends["high"])
+        threshold = self.sound.top.thresholds().numpy()
+        return {
+            **ends,
+            "threshold": np.where(useless, np.nan, threshold).astype(np.float32),
+            "failed": np.array(sorted(failed), dtype=np.int64),
+            "lost": lost,
+            **_packed(alone, len(self.neurons)),
+        }
+
+    def _ends(self) -> _Ends:
+        return _Ends(len(self.neurons), self.images * self.shape[0] * self.shape[1], self.share)
+
+
+def _is_failed(bad: Booleans) -> bool:
+    """Whether an image is one on which most units are not finite."""
+    return bool(bad.mean() > MOST)
+
+
+def _packed(bad: Mapping[int, Booleans], units: int) -> dict[str, NDArray[Any]]:
+    """Images and the units that are not finite on each, as bits."""
+    rows = np.array(list(bad.values()), dtype=bool).reshape(len(bad), units)
+    images = np.array(list(bad), dtype=np.int64)
+    return {"bad_images": images, "bad_units": np.packbits(rows, axis=1)}
+
+
+def _unpacked(arrays: Arrays, units: int) -> dict[int, Booleans]:
+    rows = np.unpackbits(arrays["bad_units"], axis=1, count=units).astype(bool)
+    return dict(zip(arrays["bad_images"].tolist(), rows, strict=True))
+
+
+class SetAside:
+    """Which images of a layer are set aside, by its thresholds."""
+
+    def __init__(self, thresholds: Arrays) -> None:
+        self._units = len(thresholds["threshold"])
+        self._failed = set(thresholds["failed"].tolist())
+        self._images, self._bits = thresholds["bad_images"], thresholds["bad_units"]
+        self._rows = {image: row for row, image in enumerate(self._images.tolist())}
+
+    def units(self, image: int) -> Booleans | None:
+        """Units for which an image is set aside, bool (U,); None for none."""
+        if image in self._failed:
+            return np.ones(self._units, dtype=bool)
+        if image not in self._rows:
+            return None
+        return np.unpackbits(self._bits[self._rows[image]], count=self._units).astype(bool)
+
+    def images(self, unit: int) -> list[int]:
+        """Images that are set aside for a unit, ascending."""
+        byte, bit = divmod(unit, 8)
+        bad = np.flatnonzero(self._bits[:, byte] & (128 >> bit))
+        return sorted([*self._failed, *self._images[bad].tolist()])
+
+
+class _Maps:
+    """The maps of each unit's best images, for the interface."""
+
+    def __init__(self, best: NDArray[np.int64]) -> None:
+        self._wanted: dict[int, list[tuple[int, int]]] = {}
+        for (unit, rank), index in np.ndenumerate(best):
+            self._wanted.setdefault(int(index), []).append((unit, rank))
+        self._shape = best.shape
+        self.kept: NDArray[np.float32] = np.zeros((*best.shape, 0, 0), dtype=np.float32)
+
+    def add(self, index: int, maps: Tensor) -> None:
+        """Take in the maps of an image, (U, h, w)."""
+        if self.kept.shape[2] == 0:
+            self.kept = np.zeros((*self._shape, *maps.shape[1:]), dtype=np.float32)
+        for unit, rank in self._wanted.get(index, ()):
+            self.kept[unit, rank] = maps[unit].numpy()
+
+
+Masks = tuple[list[int], Booleans]
+"""The labelled concepts of an image, and where they are."""
+
+
+class Dissection:
+    """Second pass: overlaps of all units of a layer with all concepts."""
+
+    def __init__(self, thresholds: Arrays, categories: Sequence[str]) -> None:
+        self.neurons: Sequence[int] = range(len(thresholds["threshold"]))
+        self._overlaps = Overlaps(torch.from_numpy(_usable(thresholds)), categories)
+        self._maps = _Maps(thresholds["best"])
+        self._aside = SetAside(thresholds)
+
+    def add(self, index: int, maps: Tensor, seen: Masks) -> None:
+        """See `Reader`."""
+        aside = self._aside.units(index)
+        self._overlaps.add(maps, *seen, None if aside is None else torch.from_numpy(aside))
+        self._maps.add(index, maps)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Reader`."""
+        counted = {name: value.numpy() for name, value in self._overlaps.state().items()}
+        return {**counted, "maps": self._maps.kept}
+
+    def load(self, state: Arrays) -> None:
+        """See `Reader`."""
+        names = ("common", "unit_area", "concept_area", "set_aside")
+        self._overlaps.load({name: torch.from_numpy(state[name].copy()) for name in names})
+        self._maps.kept = state["maps"].copy()
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """`iou` (U, C) and `maps` (U, SHOWN, h, w)."""
+        return {"iou": self._overlaps.ious().numpy(), "maps": self._maps.kept}
+
+
+class _Counts:
+    """Pixels by unit and region, of what is not 0."""
+
+    def __init__(self, regions: int) -> None:
+        self._regions = max(regions, 1)
+        self._keys: list[NDArray[np.int64]] = []
+        self._counts: list[NDArray[np.int64]] = []
+
+    def add(self, unit: int, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Count pixels of some regions for a unit."""
+        some = np.flatnonzero(counts)
+        self._keys.append(unit * self._regions + places[some])
+        self._counts.append(counts[some].astype(np.int64))
+        if sum(map(len, self._keys)) > 2 * _COMPACT:
+            self.compact()
+
+    def compact(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Add up what belongs to one unit and region."""
+        keys = np.concatenate([np.zeros(0, dtype=np.int64), *self._keys])
+        counts = np.concatenate([np.zeros(0, dtype=np.int64), *self._counts])
+        order, where = np.unique(keys, return_inverse=True)
+        added = np.zeros(len(order), dtype=np.int64)
+        np.add.at(added, where, counts)
+        self._keys, self._counts = [order], [added]
+        return order, added
+
+    def load(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Go on from what `compact` gave."""
+        self._keys, self._counts = [keys.copy()], [counts.copy()]
+
+    def result(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Row of the unit, region and pixels."""
+        keys, counts = self.compact()
+        return keys // self._regions, keys % self._regions, counts
+
+
+RegionsOfImage = tuple[list[Pattern], NDArray[np.int64], tuple[int, int]]
+"""Patterns of an image, the pattern of each pixel, height and width."""
+
+
+class Composition:
+    """Third pass: pixels of each region inside the thresholded maps of some units."""
+
+    def __init__(
+        self, neurons: Sequence[int], thresholds: Arrays, place: Mapping[Pattern, int]
+    ) -> None:
+        self.neurons = neurons
+        self._chosen = list(neurons)
+        self._thresholds = torch.from_numpy(_usable(thresholds)[self._chosen])
+        self._maps = _Maps(thresholds["best"][self._chosen])
+        self._aside = SetAside(thresholds)
+        self._place = place
+        self._inside, self._gone = _Counts(len(place)), _Counts(len(place))
+
+    def add(self, index: int, maps: Tensor, seen: RegionsOfImage) -> None:
+        """See `Reader`."""
+        self._maps.add(index, maps)
+        patterns, where, size = seen
+        places = np.array([self._place[pattern] for pattern in patterns], dtype=np.int64)
+        aside = self._aside.units(index)
+        active = (maps.amax(dim=(1, 2)) > self._thresholds).numpy()
+        if aside is not None:
+            without = aside[self._chosen]
+            active &= ~without
+            sizes = np.bincount(where, minlength=len(patterns))
+            for unit in np.flatnonzero(without & ~self._thresholds.isnan().numpy()).tolist():
+                self._gone.add(unit, places, sizes)
+        for unit in np.flatnonzero(active).tolist():
+            on = thresholded(maps[unit : unit + 1], self._thresholds[unit : unit + 1], size)[0]
+            counts = np.bincount(where[on.numpy()], minlength=len(patterns))
+            self._inside.add(unit, places, counts)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Reader`."""
+        (keys, counts), (gone, sizes) = self._inside.compact(), self._gone.compact()
+        return {
+            "keys": keys, "counts": counts, "gone": gone, "sizes": sizes, "maps": self._maps.kept
+        }  # fmt: skip
+
+    def load(self, state: Arrays) -> None:
+        """See `Reader`."""
+        self._inside.load(state["keys"], state["counts"])
+        self._gone.load(state["gone"], state["sizes"])
+        self._maps.kept = state["maps"].copy()
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """Pixels that are not 0, and `maps` (U, SHOWN, h, w).
+
+        `unit` (row), `region` and `count` of those inside a unit's map; `gone_unit`, `gone_region`
+        and `gone_count` of all pixels of the images that are set aside for it.
+        """
+        found: dict[str, NDArray[Any]] = {}
+        for start, counted in (("", self._inside), ("gone_", self._gone)):
+            names = (f"{start}unit", f"{start}region", f"{start}count")
+            found |= dict(zip(names, counted.result(), strict=True))
+        return {**found, "maps": self._maps.kept}
+
+
+def pixels_of(kept: Arrays, row: int, regions: int, start: str = "") -> NDArray[np.int64]:
+    """Pixels by region of one row of `Composition.result`, int64 (regions,).
+
+    Args:
+        kept: the result.
+        row: of the unit.
+        regions: how many there are.
+        start: `gone_` for those of images that are set aside.
+    """
+    mine = kept[f"{start}unit"] == row
+    found = np.zeros(regions, dtype=np.int64)
+    found[kept[f"{start}region"][mine]] = kept[f"{start}count"][mine]
+    return found
+
+
+def _usable(thresholds: Arrays) -> NDArray[np.float32]:
+    """Thresholds; NaN, which is never exceeded, for dead units: they have nothing to show."""
+    dead = thresholds["low"] == thresholds["high"]
+    return np.where(dead, np.nan, thresholds["threshold"]).astype(np.float32)

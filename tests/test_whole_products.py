@@ -1,0 +1,108 @@
+"""Products of the whole study: their version follows the code that makes them, in every place."""
+
+import os
+from unittest.mock import patch
+
+import dagster as dg
+import pytest
+
+from dnd_assets.assets.concept_activations import ConceptActivations
+from dnd_assets.assets.concept_masks import ConceptMasks
+from dnd_assets.assets.held_out_images import HeldOutImages
+from dnd_assets.assets.probing_set import ProbingSet
+from dnd_assets.assets.registry import stages_of
+from dnd_assets.bench import build_bench
+from dnd_assets.definitions import build_definitions
+from dnd_assets.plan import newest_announced
+from dnd_assets.run import look
+from dnd_assets.run import run as run_study
+from dnd_assets.stage import recorded_version, whole_version, wholes_of
+from dnd_assets.study import parse_study
+from tests import studies
+from tests.test_segmentation import write_case
+
+KINDS = (ProbingSet, ConceptActivations, HeldOutImages, ConceptMasks)
+EVERY = tuple(one.name for one in KINDS)
+NAMES = set(EVERY)
+
+
+@pytest.fixture(scope="module")
+def study(colours, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wholes")
+    write_case(folder)
+    studies.write_images(folder / "fresh", count=4, seed=3)
+    (folder / "concepts.txt").write_text("red\ngreen\n")
+    masks = {"table": {"file": "table.csv", "images": "images", "masks": "masks"}}
+    table = studies.changed(
+        colours,
+        clip_dissect={"concepts": "concepts.txt", "top_images": 2},
+        evaluation={"folders": ["fresh"]},
+        segmentation=masks,
+    )
+    return parse_study(table, folder)
+
+
+def _run(study, home, assets=EVERY):
+    """Products that a run computed by asset; none where everything was up to date."""
+    with patch.dict(os.environ, {"DAGSTER_HOME": str(home / "dagster")}):
+        done = run_study(study, home, assets=assets, log=lambda _: None)
+    assert bool(done.id) == bool(done.computed)
+    return done.computed
+
+
+def _shown(study, home):
+    """The code versions that the interface has, by asset."""
+    graph = build_definitions(study, home).resolve_asset_graph()
+    return {name: graph.get(dg.AssetKey(name)).code_version for name in NAMES}
+
+
+def test_the_version_is_the_same_wherever_it_is_asked_for(study, tmp_path):
+    assert _run(study, tmp_path) == dict.fromkeys(NAMES, 1)
+    bench = build_bench(study, tmp_path)
+    shown = _shown(study, tmp_path)
+    assert set(wholes_of(stages_of(study))) == NAMES
+    for product in look(bench):
+        key, version = newest_announced(bench, product.asset)[""]
+        assert product.preimage["code"] == wholes_of(stages_of(study))[product.asset].code()
+        assert (key, version) == (product.key, recorded_version(product))
+        assert shown[product.asset] == version
+    assert _run(study, tmp_path) == {}
+
+
+def test_changed_code_is_announced_once_and_changes_nothing_else(study, tmp_path, monkeypatch):
+    _run(study, tmp_path)
+    contents = {one.asset: one.data_version for one in look(build_bench(study, tmp_path))}
+    for kind in KINDS:
+        before = _shown(study, tmp_path)
+        monkeypatch.setattr(kind, "code", lambda self: "another")
+        after = _shown(study, tmp_path)
+        assert {name for name in NAMES if after[name] != before[name]} == {kind.name}
+        assert _run(study, tmp_path) == {kind.name: 1}
+    assert _run(study, tmp_path) == {}
+    now = {one.asset: one.data_version for one in look(build_bench(study, tmp_path))}
+    assert now == contents, "what is made of it stays up to date"
+
+
+def test_products_recorded_before_versions_had_code_are_announced_once(
+    study, tmp_path, monkeypatch
+):
+    def old(product):
+        return whole_version("", (product.preimage["parameters"], product.preimage["weights"]))
+
+    with monkeypatch.context() as past:
+        past.setattr("dnd_assets.stage.recorded_version", old)
+        past.setattr("dnd_assets.run.recorded_version", old)
+        _run(study, tmp_path)
+        assert _run(study, tmp_path) == {}
+    assert _run(study, tmp_path) == dict.fromkeys(NAMES, 1)
+    assert _run(study, tmp_path) == {}
+
+
+def test_units_stay_up_to_date_when_the_code_of_a_set_changes(colours, tmp_path, monkeypatch):
+    studies.write_images(tmp_path / "images")
+    study, home = parse_study(colours, tmp_path), tmp_path / "state"
+    made = _run(study, home, ["+activations"])
+    assert set(made) == {"probing_set", "activations"}
+    monkeypatch.setattr(ProbingSet, "code", lambda self: "another")
+    assert _run(study, home, ["+activations"]) == {"probing_set": 1}
+    assert _run(study, home, ["+activations"]) == {}
