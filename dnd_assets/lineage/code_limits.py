@@ -24,7 +24,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.batches": "sizes of batches, which no result depends on",
     "dnd_assets.inventory": "which models there are, for people",
     "dnd_assets.errors": "messages",
-    "resources.targets:_survey_code": "when a network is looked at anew; what is seen is in keys",
+    "resources.targets:_survey_code": "when a network is looked at anew",
     "dnd_assets.files": "reads and writes bytes whose hash is checked",
     "dnd_assets.vectors": "stores rows as they come",
     "dnd_assets.paid_pictures": "stores paid pictures as they come",
