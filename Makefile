@@ -3,6 +3,7 @@
 # make check  formatting, lint, types and the import contract
 # make ui     the Dagster web interface on the active study (DND_STUDY)
 # make reliability   the figures of docs/reliability.md, about an hour
+# make house   figures of the code: sizes, names, floors
 # make lock   write requirements.txt anew after a change of pyproject.toml
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check ui lock setup reliability
+.PHONY: demo test check ui lock setup reliability house
 setup: $(READY)
 
 $(READY): pyproject.toml requirements.txt
@@ -40,6 +41,9 @@ ui: $(READY)
 
 reliability: $(READY)
 	$(BIN)/python -m benchmarks
+
+house: $(READY)
+	$(BIN)/python -m benchmarks.house
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra real --generate-hashes --universal --python-version 3.11 -o requirements.txt --quiet

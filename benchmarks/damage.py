@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.setting import Figure, Table, bench, products
-from dnd_assets import verify
+from dnd_assets.engine import verify
 from tests import studies
 
 

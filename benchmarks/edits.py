@@ -21,8 +21,8 @@ from PIL import Image
 
 from benchmarks.setting import Figure, Table, bench
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.stage import Stage
-from dnd_assets.vectors import Vectors
+from dnd_assets.engine.cache.vectors import Vectors
+from dnd_assets.engine.stage import Stage
 from tests import studies
 
 Items = set[tuple[str, str, str]]

@@ -34,8 +34,8 @@ from benchmarks.gpu_run import (
     write_images,
 )
 from benchmarks.paper_models import PAPER, TINY, write_all
-from resources.compute import Compute
-from resources.memory import in_words
+from resources.runtime.compute import Compute
+from resources.runtime.memory import in_words
 
 DOCS: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- gpu:begin -->", "<!-- gpu:end -->"

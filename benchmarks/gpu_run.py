@@ -15,12 +15,12 @@ from pydantic import PrivateAttr
 
 from benchmarks.paper_models import Size
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.bench import build_bench, find_units
-from dnd_assets.stage import Graph, materialize, wholes_of
-from dnd_assets.study import Study, parse_study
-from dnd_assets.workbench import Workbench
-from resources.loaded import unload_all
-from resources.summariser import Summariser
+from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Graph, materialize, wholes_of
+from dnd_assets.study.study import Study, parse_study
+from resources.runtime.model_cache import unload_all
+from resources.summarisers.base import Summariser
 
 MATRIX = {"cuda": 8192, "mps": 4096, "cpu": 512}
 """Side of the matrices that the peak is measured with."""
@@ -191,7 +191,7 @@ def _label(study: Study, home: Path, some: slice, run: str) -> tuple[Workbench, 
 
 def _sizes(bench: Workbench, lines: list[str]) -> dict[str, int]:
     """Images per batch by role: those of the study, and where it says "auto" those found."""
-    from dnd_assets.batches import with_batch_sizes
+    from dnd_assets.engine.batch_sizes import with_batch_sizes
 
     found = with_batch_sizes(bench, ["targets", "captioner", "text_to_image", "clip"])
     return found.study.compute.batch.model_dump(exclude={"auto"})

@@ -40,17 +40,17 @@ from dnd_assets.known_answers.world import (
     probing_seed,
     scene,
 )
-from dnd_assets.methods.bootstrap import mean_interval
-from dnd_assets.methods.concepts import consensus_concepts
-from dnd_assets.methods.detection_label import (
+from dnd_assets.methods.dissection.candidate_concepts import consensus_concepts
+from dnd_assets.methods.dissection.detection_label import (
     DetectionLabel,
     DetectionSettings,
     Reference,
     label_by_detection,
     reference_of,
 )
-from dnd_assets.methods.exemplars import Floats, top_k
-from dnd_assets.methods.label_confidence import COVERAGE, Evidence, probability
+from dnd_assets.methods.dissection.exemplars import Floats, top_k
+from dnd_assets.methods.dissection.label_confidence import COVERAGE, Evidence, probability
+from dnd_assets.methods.metrics.bootstrap import mean_interval
 from dnd_assets.methods.seeds import content_seed
 
 IMAGES: Final = 4096

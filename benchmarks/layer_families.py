@@ -4,8 +4,8 @@
 
 One network of each family of timm and torchvision, and of the vision models of transformers, with
 random weights and few, narrow layers, at its published size and at another one. Units, maps and
-pooled values of representative layers, as `resources.layer_layout` reads them, are compared with an
-independent account of the same activations: timm's `forward_intermediates` (maps and prefix
+pooled values of representative layers, as `resources.targets.layer_layout` reads them, are compared
+with an independent account of the same activations: timm's `forward_intermediates` (maps and prefix
 tokens), transformers' hidden states placed by its configuration, and for torchvision the layouts
 that its documentation names.
 """
@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.pooling import pool, spatial_maps, tensor_of
-from resources.layer_declared import layouts_of
-from resources.layer_layout import Found
-from resources.survey import look
+from resources.targets.layer_declared import layouts_of
+from resources.targets.layer_layout import Found
+from resources.targets.survey import look
 
 Call = Callable[[nn.Module, Tensor], Any]
 _TOLERANCE: Final = 1e-4

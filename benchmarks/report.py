@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.setting import Figure, Table
-from dnd_assets.bench import build_bench
+from dnd_assets.engine.build import build_bench
 from dnd_assets.report.build import build_report
-from dnd_assets.study import parse_study
+from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit
 from tests import studies
 from tests.report import browser, made

@@ -61,12 +61,12 @@ def _measured(table: Table, folder: Path, units: int, what: str) -> dict[str, An
 
 
 def _rerun(table: Table, folder: Path) -> dict[str, Any]:
-    from dnd_assets.assets.by_unit import _event
     from dnd_assets.assets.probing_set import look
     from dnd_assets.assets.registry import STAGES
-    from dnd_assets.bench import find_units
-    from dnd_assets.plan import out_of_date
-    from resources.compute import _loaded
+    from dnd_assets.engine.build import find_units
+    from dnd_assets.engine.plan import out_of_date
+    from dnd_assets.workflow.unit_asset import _event
+    from resources.runtime.compute import _loaded
 
     started = time.monotonic()
     own = bench(table, folder)
@@ -87,8 +87,8 @@ def _rerun(table: Table, folder: Path) -> dict[str, Any]:
 
 def _plan(table: Table, folder: Path) -> dict[str, Any]:
     from dnd_assets.assets.registry import STAGES
-    from dnd_assets.bench import find_units
-    from dnd_assets.plan import plan
+    from dnd_assets.engine.build import find_units
+    from dnd_assets.engine.plan import plan
 
     seconds = {}
     for case, changed in {

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnd_assets import verify
-from dnd_assets.bench import build_bench
-from dnd_assets.study import parse_study
-from dnd_assets.workbench import Workbench
+from dnd_assets.engine import verify
+from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.context import Workbench
+from dnd_assets.study.study import parse_study
 from tests import studies
 from tests.resources import tiny
 

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from benchmarks.setting import Figure, Table
-from dnd_assets import stopping
+from dnd_assets.workflow import stopping
 from tests import commands, light
 from tests.processes import command
 
@@ -46,8 +46,8 @@ Reached = Callable[[BaseProcess], bool]
 def stopped_commands(table: Table, folder: Path) -> list[Figure]:
     """Each command at a random moment, and `dnd run` while it waits for something that never ends.
 
-    A command's process has imported the slow libraries already; `tests/test_stopping.py` stops it
-    while these are imported.
+    A command's process has imported the slow libraries already; `tests/workflow/test_stopping.py`
+    stops it while these are imported.
     """
     # A shell has what it starts in the background ignore SIGINT, and its children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.setting import UNITS, Figure, Table, bench, products
-from dnd_assets import verify
+from dnd_assets.engine import verify
 from tests import studies
 from tests.processes import CONTEXT
 

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnd_assets.export import read_export
-    from dnd_assets.notebook import Results, open  # noqa: A004 (`dnd.open` is what it does)
+    from dnd_assets.results.export.export import read_export
+    from dnd_assets.results.notebook import Results, open  # noqa: A004 (`dnd.open` is what it does)
 
 __all__ = ["Results", "open", "read_export"]
 
 _PLACES = {
-    "Results": "dnd_assets.notebook",
-    "open": "dnd_assets.notebook",
-    "read_export": "dnd_assets.export",
+    "Results": "dnd_assets.results.notebook",
+    "open": "dnd_assets.results.notebook",
+    "read_export": "dnd_assets.results.export.export",
 }
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from dnd_assets.errors import NotFoundError
-from dnd_assets.files import write_atomic
+from dnd_assets.files.atomic import write_atomic
 
 _DAGSTER_YAML = """\
 # Written once by dnd; yours to edit.
@@ -15,7 +15,7 @@ telemetry:
 nux:
   enabled: false
 run_launcher:
-  module: dnd_assets.launcher
+  module: dnd_assets.workflow.launcher
   class: OwnedRunLauncher
 """
 _EARLIER = (

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from dnd_assets.errors import MissingError, StudyError, nearest
-from dnd_assets.files import sha256_file
+from dnd_assets.files.atomic import sha256_file
 from dnd_assets.lineage.fingerprint import digest
 
 PACKAGE: Final = "package:"

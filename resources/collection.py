@@ -12,15 +12,15 @@ from PIL.Image import Image
 from pydantic import Field
 
 from dnd_assets.errors import StudyError
-from dnd_assets.files import write_atomic
+from dnd_assets.files.atomic import write_atomic
+from dnd_assets.files.csv_tables import read_csv
+from dnd_assets.files.images import UnreadableImage, decode
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods import retrieval
-from dnd_assets.methods.images import UnreadableImage, decode
-from dnd_assets.tables import read_csv
 from resources.checkpoints import file_hash
-from resources.compute import load_once
-from resources.image_text import ImageTextEncoder
+from resources.encoders.base import ImageTextEncoder
+from resources.runtime.compute import load_once
 
 Vectors = NDArray[np.float32]
 FILE_COLUMNS = ("file", "image", "path", "file name")

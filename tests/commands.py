@@ -10,7 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from resources.lineage_db import Lineage
+from resources.lineage_db.database import Lineage
 
 OPEN = {"NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"}
 """Statuses of runs that go on."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from dnd_assets import files
-from resources import lineage_index
+from dnd_assets.files import atomic
+from resources.lineage_db import index
 
 FILE_STEPS = ("write", "half written", "sync", "rename", "sync of the folder")
 DATABASE_STEPS = ("take in", "half taken in", "taken in")
@@ -27,8 +27,8 @@ def kind(path: Path) -> str:
 @contextmanager
 def watched(on_step: Callable[[str], None]) -> Iterator[None]:
     """Call `on_step` before each step of each write, named like `journal: rename`."""
-    write, sync, rename = files.write, files.sync, files.rename
-    ingest, insert = lineage_index.Index.ingest, lineage_index.insert
+    write, sync, rename = atomic.write, atomic.sync, atomic.rename
+    ingest, insert = index.Index.ingest, index.insert
 
     def watched_write(path: Path, data: bytes) -> None:
         path.write_bytes(data[: len(data) // 2])
@@ -54,11 +54,11 @@ def watched(on_step: Callable[[str], None]) -> Iterator[None]:
         on_step("database: half taken in")
 
     with (
-        patch.object(files, "write", watched_write),
-        patch.object(files, "sync", watched_sync),
-        patch.object(files, "rename", watched_rename),
-        patch.object(lineage_index.Index, "ingest", watched_ingest),
-        patch.object(lineage_index, "insert", watched_insert),
+        patch.object(atomic, "write", watched_write),
+        patch.object(atomic, "sync", watched_sync),
+        patch.object(atomic, "rename", watched_rename),
+        patch.object(index.Index, "ingest", watched_ingest),
+        patch.object(index, "insert", watched_insert),
     ):
         yield
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.bench import build_bench, find_units
-from dnd_assets.stage import Graph, materialize, wholes_of
-from dnd_assets.study import parse_study
+from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.stage import Graph, materialize, wholes_of
+from dnd_assets.study.study import parse_study
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 
@@ -97,7 +97,7 @@ def run(table: dict, folder: Path, units=()):
     import os
     from unittest.mock import patch
 
-    from dnd_assets.run import run as run_study
+    from dnd_assets.workflow.run import run as run_study
 
     with patch.dict(os.environ, {"DAGSTER_HOME": str(folder / "state" / "dagster")}):
         return run_study(parse_study(table, folder), folder / "state", units, log=lambda _: None)

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from dnd_assets.analysis.human_study.study import read_key
 from dnd_assets.cli import app
-from dnd_assets.human_study import read_key
-from dnd_assets.study import parse_study
-from resources.lineage_db import Lineage
+from dnd_assets.study.study import parse_study
+from resources.lineage_db.database import Lineage
 from tests.blocks import blocks
 from tests.resources import tiny
 from tests.studies import write_images
@@ -131,7 +131,7 @@ def _shown(language):
         pytest.param(block, id=str(block))
         for file in DOCS
         for block in blocks(file, language)
-        if file != EXTEND or language != "python"  # tests/test_own_code.py runs those
+        if file != EXTEND or language != "python"  # tests/integration/test_own_code.py runs those
     ]
 
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dnd_assets.assets import concept_masks, map_passes
+from dnd_assets.assets import concept_masks
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.bench import build_bench, find_units
-from dnd_assets.files import sha256_file
-from dnd_assets.results import labels as read_labels
-from dnd_assets.stage import Graph, materialize
-from dnd_assets.study import parse_study
-from resources.targets import TargetNetworks
-from tests.studies import changed, table
-from tests.test_segmentation import (
+from dnd_assets.assets.segmentation import map_passes
+from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.stage import Graph, materialize
+from dnd_assets.files.atomic import sha256_file
+from dnd_assets.results.labels import labels as read_labels
+from dnd_assets.study.study import parse_study
+from resources.targets.networks import TargetNetworks
+from tests.integration.test_segmentation import (
     AUC,
     FORMULA,
     GREEN,
@@ -25,6 +25,7 @@ from tests.test_segmentation import (
     write_mask,
     write_table,
 )
+from tests.studies import changed, table
 
 RED, GREEN_UNIT, BLUE, DEAD = UNITS = [f"net/colours/{n}" for n in range(4)]
 

@@ -11,15 +11,15 @@ from dnd_assets.assets.concept_masks import ConceptMasks
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.bench import build_bench
-from dnd_assets.definitions import build_definitions
-from dnd_assets.plan import newest_announced
-from dnd_assets.run import look
-from dnd_assets.run import run as run_study
-from dnd_assets.stage import recorded_version, whole_version, wholes_of
-from dnd_assets.study import parse_study
+from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.plan import newest_announced
+from dnd_assets.engine.stage import recorded_version, whole_version, wholes_of
+from dnd_assets.study.study import parse_study
+from dnd_assets.workflow.definitions import build_definitions
+from dnd_assets.workflow.run import look
+from dnd_assets.workflow.run import run as run_study
 from tests import studies
-from tests.test_segmentation import write_case
+from tests.integration.test_segmentation import write_case
 
 KINDS = (ProbingSet, ConceptActivations, HeldOutImages, ConceptMasks)
 EVERY = tuple(one.name for one in KINDS)
@@ -90,8 +90,8 @@ def test_products_recorded_before_versions_had_code_are_announced_once(
         return whole_version("", (product.preimage["parameters"], product.preimage["weights"]))
 
     with monkeypatch.context() as past:
-        past.setattr("dnd_assets.stage.recorded_version", old)
-        past.setattr("dnd_assets.run.recorded_version", old)
+        past.setattr("dnd_assets.engine.stage.recorded_version", old)
+        past.setattr("dnd_assets.workflow.run.recorded_version", old)
         _run(study, tmp_path)
         assert _run(study, tmp_path) == {}
     assert _run(study, tmp_path) == dict.fromkeys(NAMES, 1)

@@ -10,17 +10,17 @@ import numpy as np
 
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.probing_set import ProbingSet
+from dnd_assets.engine.cache.shared_results import activations as activations_of
+from dnd_assets.engine.cache.shared_results import layer_provider, passes_to_make
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.records import PROBING_SET, Outcome
-from dnd_assets.methods import exemplars
-from dnd_assets.remarks import NAMED, Remark, few_exemplars, set_aside
-from dnd_assets.sharing import activations as activations_of
-from dnd_assets.sharing import layer_provider, passes_to_make
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.lineage.remarks import NAMED, Remark, few_exemplars, set_aside
+from dnd_assets.methods.dissection import exemplars
+from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit, by_layer
-from dnd_assets.vectors import Matrix
-from dnd_assets.workbench import Workbench
 
 
 class Activations(Stage):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dnd_assets.lineage.deciding import parameters_of_dissection
+from dnd_assets.engine.cache.shared_results import call_cost, call_ledger
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.sharing import call_cost, call_ledger
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
-from resources.llm_ledger import LineageLedger
-from resources.summariser import Summary
+from resources.servers.lineage_ledger import LineageLedger
+from resources.summarisers.base import Summary
 
 
 class CandidateConcepts(Stage):

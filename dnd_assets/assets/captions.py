@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dnd_assets.engine.cache.shared_results import caption_cost, captions, first_unanswered
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import caption_text
-from dnd_assets.sharing import caption_cost, captions, first_unanswered
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.methods.text import caption_text
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 from resources.model import Failure
 
 

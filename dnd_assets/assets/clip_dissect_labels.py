@@ -22,8 +22,19 @@ from dnd_assets.assets.activations import (
 from dnd_assets.assets.concept_activations import ConceptActivations as ConceptSet
 from dnd_assets.assets.concept_activations import clip_dissect_of, concepts_of, texts_of
 from dnd_assets.assets.probing_set import ProbingSet
-from dnd_assets.concept_set import prompts
+from dnd_assets.engine.cache.shared_results import (
+    at_hand,
+    embeddings,
+    embeddings_to_make,
+    layer_provider,
+    shared_row,
+    text_embeddings,
+)
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
+from dnd_assets.files.concept_sets import prompts
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import (
@@ -32,25 +43,14 @@ from dnd_assets.lineage.records import (
     Outcome,
     artefact_row,
 )
-from dnd_assets.methods import clip_dissect
-from dnd_assets.methods.concept_activations import ConceptActivations
-from dnd_assets.methods.concept_pairs import Label
-from dnd_assets.methods.exemplars import is_lost
-from dnd_assets.methods.similarity import SIMILARITY, describable
-from dnd_assets.remarks import set_aside
-from dnd_assets.sharing import (
-    at_hand,
-    embeddings,
-    embeddings_to_make,
-    layer_provider,
-    shared_row,
-    text_embeddings,
-)
-from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import ClipDissect
+from dnd_assets.lineage.remarks import set_aside
+from dnd_assets.methods.clip_dissect import labelling
+from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivations
+from dnd_assets.methods.clip_dissect.concept_pairs import Label
+from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, describable
+from dnd_assets.methods.dissection.exemplars import is_lost
+from dnd_assets.study.study import ClipDissect
 from dnd_assets.units import Unit
-from dnd_assets.vectors import Matrix
-from dnd_assets.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -204,11 +204,11 @@ def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
     setting, options = case.setting, _options_for(case.setting, compared)
     prior = _prior(case, units[0], compared)
     neurons = [unit.neuron for unit in units]
-    found = clip_dissect.similarities(
+    found = labelling.similarities(
         setting.similarity, compared.products, layer, neurons, prior, options
     )
     for unit, singles in zip(units, found, strict=True):
-        labels = clip_dissect.best_labels(
+        labels = labelling.best_labels(
             setting.similarity, compared.products, case.concepts, layer, unit.neuron, singles,
             lambda texts: _embedded(case, texts), options, setting.top, setting.pairs,
         )  # fmt: skip
@@ -241,14 +241,14 @@ def _prior(case: _Case, unit: Unit, compared: _Compared) -> Tensor | None:
         "clip": bench.lineage.provider(bench.clip.fingerprint()),
         "similarity": setting.similarity,
         "options": _options(setting),
-        "code": code_version(clip_dissect.layer_prior),
+        "code": code_version(labelling.layer_prior),
     }
     provider, item = bench.lineage.provider(made_by), canonical(case.versions)
     known = at_hand(bench, "concept_prior", provider, [item])
     if item in known:
         stored = bench.store.arrays(known[item]["file"])["values"].astype(np.float32)
         return torch.from_numpy(stored).to(case.texts.device)
-    prior = clip_dissect.layer_prior(
+    prior = labelling.layer_prior(
         setting.similarity, compared.products, compared.values, _options_for(setting, compared)
     )
     if prior is not None:

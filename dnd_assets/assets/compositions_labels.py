@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dnd_assets.assets.map_labels import MapLabels, pixel_outcome, silent_maps
-from dnd_assets.assets.map_passes import Kept, Passes, passes_of
 from dnd_assets.assets.map_readers import pixels_of
-from dnd_assets.assets.masked_images import MaskedImages
-from dnd_assets.assets.masked_images import masked_images as images_of
+from dnd_assets.assets.segmentation.map_labels import MapLabels, pixel_outcome, silent_maps
+from dnd_assets.assets.segmentation.map_passes import Kept, Passes, passes_of
+from dnd_assets.assets.segmentation.masked_images import MaskedImages
+from dnd_assets.assets.segmentation.masked_images import masked_images as images_of
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Work
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods.compositions import Counts, Explanation, Formula, Packed, search
-from dnd_assets.methods.regions import RegionOverlap, Regions
-from dnd_assets.stage import Results, Work
+from dnd_assets.methods.segmentation.compositions import (
+    Counts,
+    Explanation,
+    Formula,
+    Packed,
+    search,
+)
+from dnd_assets.methods.segmentation.regions import RegionOverlap, Regions
+from dnd_assets.study.mask_sets import segmentation_of
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 
 
 class CompositionsLabels(MapLabels):
@@ -101,7 +107,7 @@ def labels_of(found: Sequence[Explanation], top: int) -> list[dict[str, Any]]:
 def text_of(formula: Formula) -> str:
     """A formula in words, without the parentheses around all of it.
 
-    >>> from dnd_assets.methods.compositions import Operator
+    >>> from dnd_assets.methods.segmentation.compositions import Operator
     >>> text_of(Formula("a").joined(Operator.OR, "b").joined(Operator.AND_NOT, "c"))
     '(a OR b) AND NOT c'
     """

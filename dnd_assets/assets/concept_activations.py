@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dnd_assets.concept_set import ConceptSet, prompts
-from dnd_assets.concepts import study_concepts
+from dnd_assets.engine.cache.shared_results import text_embeddings
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Settings, Whole, record_run, record_whole
+from dnd_assets.files.concept_sets import ConceptSet, prompts
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
@@ -15,10 +17,8 @@ from dnd_assets.lineage.records import (
     Product,
     artefact_row,
 )
-from dnd_assets.sharing import text_embeddings
-from dnd_assets.stage import Settings, Whole, record_run, record_whole
-from dnd_assets.study import ClipDissect, needed
-from dnd_assets.workbench import Workbench
+from dnd_assets.study.concept_sets import study_concepts
+from dnd_assets.study.study import ClipDissect, needed
 
 
 class ConceptActivations(Whole):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Settings, Whole, record_run, record_whole
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact_row
-from dnd_assets.mask_sets import Scan, layout_of, mask_files, read_masks, scan_masks
-from dnd_assets.probing_set import image_rows, inspect
-from dnd_assets.stage import Settings, Whole, record_run, record_whole
-from dnd_assets.workbench import Workbench
+from dnd_assets.study.mask_sets import Scan, layout_of, mask_files, read_masks, scan_masks
+from dnd_assets.study.probing_images import image_rows, inspect
 
 
 class ConceptMasks(Whole):

@@ -8,15 +8,15 @@ from typing import Any
 
 from PIL import Image
 
+from dnd_assets.engine.cache.shared_results import activations, at_hand, layer_provider, shared_row
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.code import code_version
-from dnd_assets.lineage.deciding import parameters_of_dissection
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import crops, exemplars
-from dnd_assets.sharing import activations, at_hand, layer_provider, shared_row
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.methods.dissection import attention_crops, exemplars
+from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit, by_layer
-from dnd_assets.workbench import Workbench
 
 Found = dict[Unit, list[dict[str, Any]]]
 """Crops by unit: image, crop, box, threshold, file."""
@@ -193,12 +193,15 @@ def _pieces(
     bench: Workbench, whole: Image.Image, heatmap: Any
 ) -> Iterator[tuple[dict[str, Any], Image.Image]]:
     setting = bench.study.dissection
-    scaled = crops.heatmap_bytes(heatmap, setting.crop_size)
-    threshold, boxes = crops.attention_boxes(
+    scaled = attention_crops.heatmap_bytes(heatmap, setting.crop_size)
+    threshold, boxes = attention_crops.attention_boxes(
         scaled, setting.crops_per_image, setting.crop_overlap, setting.whole_image
     )
     for box in boxes:
-        yield {"box": list(box), "threshold": threshold}, crops.cut(whole, box, setting.crop_size)
+        yield (
+            {"box": list(box), "threshold": threshold},
+            attention_crops.cut(whole, box, setting.crop_size),
+        )
 
 
 def _outcome(work: Work, made: Sequence[dict[str, Any]], count: int) -> Outcome:

@@ -14,10 +14,17 @@ from typing import Any
 from dnd_assets.assets.activations import on_probing_images, probing_images, probing_passes
 from dnd_assets.assets.captions import caption_entry
 from dnd_assets.assets.probing_set import ProbingSet
-from dnd_assets.lineage.deciding import parameters_of_dissection
+from dnd_assets.engine.cache.shared_results import (
+    caption_cost,
+    captions,
+    first_unanswered,
+    layer_provider,
+)
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import PROBING_SET, Outcome
-from dnd_assets.methods.detection_examples import examples
-from dnd_assets.methods.detection_label import (
+from dnd_assets.methods.dissection.detection_examples import examples
+from dnd_assets.methods.dissection.detection_label import (
     DetectionLabel,
     DetectionSettings,
     Reference,
@@ -25,11 +32,9 @@ from dnd_assets.methods.detection_label import (
     reference_of,
 )
 from dnd_assets.methods.seeds import content_seed
-from dnd_assets.sharing import caption_cost, captions, first_unanswered, layer_provider
-from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Dissection
+from dnd_assets.study.deciding import parameters_of_dissection
+from dnd_assets.study.study import Dissection
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 
 KEPT = 10
 """Concepts that are kept with their scores, best first."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dnd_assets.assets.image_sets import Found, ImageSet
 from dnd_assets.assets.probing_set import PROBING_IMAGES
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Product
-from dnd_assets.stage import Settings, Whole
-from dnd_assets.study import Evaluation, needed
-from dnd_assets.workbench import Workbench
+from dnd_assets.study.study import Evaluation, needed
 
 LEAST = 2
 """A correlation takes two images."""

@@ -8,14 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import record_run, record_whole
 from dnd_assets.errors import StudyError
-from dnd_assets.image_folders import shown_name
+from dnd_assets.files.image_folders import shown_name
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import Outcome, Product, artefact_row
-from dnd_assets.probing_set import Manifest, image_files, image_rows, inspect, scan_listing
-from dnd_assets.stage import record_run, record_whole
-from dnd_assets.workbench import Workbench
+from dnd_assets.study.probing_images import Manifest, image_files, image_rows, inspect, scan_listing
 
 _FIRST = 100
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dnd_assets.label_files import SUFFIX, counted, imported_labels, label_path, sizes_of
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.remarks import Remark
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.lineage.remarks import Remark
+from dnd_assets.study.label_files import SUFFIX, counted, imported_labels, label_path, sizes_of
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 
 
 class ImportedLabels(Stage):

@@ -12,20 +12,20 @@ from dnd_assets.assets.activations import on_images, passes_over, silent_or_none
 from dnd_assets.assets.compositions_labels import labels_of
 from dnd_assets.assets.concept_masks import ConceptMasks
 from dnd_assets.assets.image_sets import images_of
-from dnd_assets.assets.map_passes import by_model
 from dnd_assets.assets.map_readers import SHOWN
-from dnd_assets.assets.masked_images import masked_images as masked_images_of
+from dnd_assets.assets.segmentation.map_passes import by_model
+from dnd_assets.assets.segmentation.masked_images import masked_images as masked_images_of
+from dnd_assets.engine.cache.shared_results import layer_provider
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
-from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.methods.compositions import Packed, search
-from dnd_assets.methods.invert import AreaUnderCurve
-from dnd_assets.remarks import set_aside
-from dnd_assets.sharing import layer_provider
-from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Segmentation
+from dnd_assets.lineage.remarks import set_aside
+from dnd_assets.methods.segmentation.compositions import Packed, search
+from dnd_assets.methods.segmentation.invert import AreaUnderCurve
+from dnd_assets.study.mask_sets import segmentation_of
+from dnd_assets.study.study import Segmentation
 from dnd_assets.units import Unit
-from dnd_assets.vectors import Matrix
-from dnd_assets.workbench import Workbench
 
 
 class InvertLabels(Stage):

@@ -15,20 +15,7 @@ from dnd_assets.assets.held_out_images import LEAST, HeldOutImages, evaluation_o
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.synthetic_images import ROUNDS, Images, paint
 from dnd_assets.assets.truths import truths_of
-from dnd_assets.errors import StudyError
-from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
-from dnd_assets.methods import (
-    detection,
-    label_metrics,
-    presence,
-    seeds,
-    synthetic,
-)
-from dnd_assets.methods.bertscore import Tokens, bert_scores
-from dnd_assets.methods.exemplars import failed_images, is_lost
-from dnd_assets.methods.painted import why
-from dnd_assets.probing_set import image_paths
-from dnd_assets.sharing import (
+from dnd_assets.engine.cache.shared_results import (
     activations,
     embeddings,
     embeddings_to_make,
@@ -40,13 +27,21 @@ from dnd_assets.sharing import (
     text_embeddings,
     texts_to_embed,
 )
-from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Study
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
+from dnd_assets.methods import seeds
+from dnd_assets.methods.dissection.exemplars import failed_images, is_lost
+from dnd_assets.methods.dissection.painted import why
+from dnd_assets.methods.metrics import cosy, detection, presence, text_similarity
+from dnd_assets.methods.metrics.bertscore import Tokens, bert_scores
+from dnd_assets.study.probing_images import image_paths
+from dnd_assets.study.study import Study
 from dnd_assets.units import Unit, by_layer
-from dnd_assets.vectors import Matrix
-from dnd_assets.workbench import Workbench
-from resources.own_code import OwnFunction, own_function
-from resources.text_to_image import PaintRequest
+from resources.own_code.code import OwnFunction, own_function
+from resources.text_to_image.base import PaintRequest
 
 METRICS = (
     "cosy_auc", "cosy_mad", "pearson", "auprc", "f1", "simulation",
@@ -422,7 +417,7 @@ class _Board:
 
 def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix) -> None:
     """CoSy's AUC and MAD (Kopf et al., NeurIPS 2024, section 3.3)."""
-    for name, metric in (("cosy_auc", synthetic.cosy_auc), ("cosy_mad", synthetic.cosy_mad)):
+    for name, metric in (("cosy_auc", cosy.cosy_auc), ("cosy_mad", cosy.cosy_mad)):
         if not len(fresh):
             told = why(pictures, f"all {len(pictures):,} pictures of the label")
             board.put(name, math.nan, told)
@@ -446,13 +441,13 @@ def _against_truth(board: _Board, case: _Case, label: str, truth: str) -> None:
     """Label and truth as texts (DnD, section 4.1)."""
 
     def cosine(encoder: _Texts) -> float:
-        return float(label_metrics.similarities([label], [truth], encoder)[0])
+        return float(text_similarity.similarities([label], [truth], encoder)[0])
 
     board.put("clip_cos", cosine(case.clip), "")
     if case.sentences is not None:
         board.put("mpnet_cos", cosine(case.sentences), "")
         board.put("bertscore_f1", *_bertscore(case.sentences, label, truth))
-    board.put("exact", float(label_metrics.exact_matches([label], [truth])[0]), "")
+    board.put("exact", float(text_similarity.exact_matches([label], [truth])[0]), "")
 
 
 def _bertscore(encoder: _Texts, label: str, truth: str) -> tuple[float, str]:

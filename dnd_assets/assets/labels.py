@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dnd_assets.lineage.deciding import parameters_of_dissection
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Dissection
-from dnd_assets.workbench import Workbench
+from dnd_assets.study.deciding import parameters_of_dissection
+from dnd_assets.study.study import Dissection
 
 CONFIRMED = 0.5
 """Share of a label's painted pictures that must activate the unit for the label to be confirmed."""

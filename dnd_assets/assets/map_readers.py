@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnd_assets.errors import StudyError
-from dnd_assets.methods.compositions import Booleans
-from dnd_assets.methods.exemplars import MOST
-from dnd_assets.methods.network_dissection import Overlaps, TopShare, thresholded
-from dnd_assets.methods.regions import Pattern
+from dnd_assets.methods.dissection.exemplars import MOST
+from dnd_assets.methods.segmentation.compositions import Booleans
+from dnd_assets.methods.segmentation.network_dissection import Overlaps, TopShare, thresholded
+from dnd_assets.methods.segmentation.regions import Pattern
 
 Arrays = Mapping[str, NDArray[Any]]
 _Seen = TypeVar("_Seen", contravariant=True)

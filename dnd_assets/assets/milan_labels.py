@@ -17,7 +17,7 @@ from dnd_assets.assets.activations import (
     silent_or_none,
 )
 from dnd_assets.assets.probing_set import ProbingSet
-from dnd_assets.caption_scores import (
+from dnd_assets.engine.cache.caption_likelihoods import (
     Pair,
     beams,
     known_beams,
@@ -27,17 +27,18 @@ from dnd_assets.caption_scores import (
     prior_model,
     priors_to_make,
 )
+from dnd_assets.engine.cache.shared_results import at_hand, layer_provider, shared_row
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import PROBING_SET, Outcome
-from dnd_assets.methods import crops, exemplars, milan
-from dnd_assets.sharing import at_hand, layer_provider, shared_row
-from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Milan, needed
+from dnd_assets.methods.dissection import attention_crops, exemplars
+from dnd_assets.methods.milan import mutual_information
+from dnd_assets.study.study import Milan, needed
 from dnd_assets.units import Unit, by_layer
-from dnd_assets.workbench import Workbench
-from resources.caption_likelihood import CaptionLikelihood
+from resources.captioners.likelihood import CaptionLikelihood
 
 Shown = dict[Unit, dict[str, dict[str, Any]]]
 """What the captioner sees of each exemplar: `image` and `file` by unit and exemplar."""
@@ -309,8 +310,8 @@ def masked_image(image: Image.Image, heatmap: Any) -> Image.Image:
         image: RGB, square.
         heatmap: the unit's activation map of it, float (H, W).
     """
-    scaled = crops.heatmap_bytes(heatmap, image.width)
-    inside = scaled > crops.otsu_threshold(scaled)
+    scaled = attention_crops.heatmap_bytes(heatmap, image.width)
+    inside = scaled > attention_crops.otsu_threshold(scaled)
     return Image.fromarray(np.asarray(image.convert("RGB")) * inside[..., None].astype(np.uint8))
 
 
@@ -342,8 +343,8 @@ def _outcome(
         reason = "the captioner or the language model gave no finite probability of any caption"
         return Outcome("not_finite", {}, reason)
     kept = [text for text, fit in zip(texts, usable, strict=True) if fit]
-    given = milan.log_given_set(single[usable], setting.how)
-    ranked = milan.rerank(kept, given, prior[usable], setting.lam)
+    given = mutual_information.log_given_set(single[usable], setting.how)
+    ranked = mutual_information.rerank(kept, given, prior[usable], setting.lam)
     place = {text: row for row, text in enumerate(kept)}
     labels = [
         {

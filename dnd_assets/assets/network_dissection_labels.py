@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.assets.map_labels import MapLabels, pixel_outcome, silent_maps
-from dnd_assets.assets.map_passes import Kept, Passes, passes_of
-from dnd_assets.assets.masked_images import MaskedImages
-from dnd_assets.assets.masked_images import masked_images as images_of
+from dnd_assets.assets.segmentation.map_labels import MapLabels, pixel_outcome, silent_maps
+from dnd_assets.assets.segmentation.map_passes import Kept, Passes, passes_of
+from dnd_assets.assets.segmentation.masked_images import MaskedImages
+from dnd_assets.assets.segmentation.masked_images import masked_images as images_of
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Work
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.mask_sets import segmentation_of
-from dnd_assets.stage import Results, Work
+from dnd_assets.study.mask_sets import segmentation_of
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 
 
 class NetworkDissectionLabels(MapLabels):

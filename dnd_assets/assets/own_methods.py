@@ -1,56 +1,17 @@
-"""Methods of labels that a user writes: a function of what is known of a unit."""
+"""Where `OwnMethod` was up to version 0.1; now `dnd_assets.assets.custom_labels`.
 
-from __future__ import annotations
+This name goes with the next version.
+"""
 
-import math
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+import warnings
 
-from dnd_assets.lineage.records import Outcome
-from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.workbench import Workbench
+from dnd_assets.assets.custom_labels import OwnMethod
 
+__all__ = ["OwnMethod"]
 
-class OwnMethod(Stage):
-    """Base of methods that need one unit's upstream products and nothing else.
-
-    A class derived from it names its `upstream` assets and says what a unit's `labels` are. It is
-    an asset like any other: partitioned, cached by content, audited, compared and measured. A
-    method that runs models, or looks at all units at once, derives from `Stage` instead.
-
-    Attributes:
-        upstream: assets whose payloads the labels are made from, `("captions",)` for example.
-    """
-
-    group = "baselines"
-    kinds: ClassVar[frozenset[str]] = frozenset({"python"})
-
-    @abstractmethod
-    def labels(self, inputs: Mapping[str, Mapping[str, Any]]) -> Sequence[tuple[str, float]]:
-        """Labels of a unit with their scores, best first; none where nothing can be said.
-
-        Args:
-            inputs: payload of each upstream asset by name, as `dnd trace` shows it.
-        """
-
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
-        """None: what can be set is in the code, whose version counts."""
-        return {}
-
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
-        """Outcomes with `label`, `score` and `labels` [{label, score}], best first."""
-        for one in work:
-            found = self.labels({name: product.payload for name, product in one.inputs.items()})
-            yield one, _outcome(found)
-
-
-def _outcome(found: Sequence[tuple[str, float]]) -> Outcome:
-    labels = [
-        {"label": text, "score": float(score)}
-        for text, score in found
-        if text.strip() and math.isfinite(score)
-    ]
-    if not labels:
-        return Outcome("no_label", {}, "the method gave no label")
-    return Outcome("ok", {**labels[0], "labels": labels})
+warnings.warn(
+    "dnd_assets.assets.own_methods is dnd_assets.assets.custom_labels now; this name goes with "
+    "the next version",
+    DeprecationWarning,
+    stacklevel=2,
+)

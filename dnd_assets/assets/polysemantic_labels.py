@@ -26,15 +26,7 @@ from dnd_assets.assets.synthetic_images import (
     painted_concepts,
     rejection,
 )
-from dnd_assets.lineage.deciding import parameters_of_dissection
-from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
-from dnd_assets.methods import (
-    polysemantic,
-)
-from dnd_assets.methods.activation_ranges import sample_reach
-from dnd_assets.methods.polysemantic import concepts_of_unit
-from dnd_assets.methods.same_concept import OneConcept, one_concept_each, phrases_to_try
-from dnd_assets.sharing import (
+from dnd_assets.engine.cache.shared_results import (
     activations,
     caption_cost,
     captions,
@@ -44,11 +36,21 @@ from dnd_assets.sharing import (
     layer_provider,
     most_paintings,
 )
-from dnd_assets.stage import Results, Stage, Work
-from dnd_assets.study import Polysemantic, needed
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
+from dnd_assets.methods.clip_dissect.activation_ranges import sample_reach
+from dnd_assets.methods.polysemantic import clusters
+from dnd_assets.methods.polysemantic.clusters import concepts_of_unit
+from dnd_assets.methods.polysemantic.same_concept import (
+    OneConcept,
+    one_concept_each,
+    phrases_to_try,
+)
+from dnd_assets.study.deciding import parameters_of_dissection
+from dnd_assets.study.study import Polysemantic, needed
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
-from resources.summariser import Summary
+from resources.summarisers.base import Summary
 
 _AVERAGE_OF = 512
 """Probing images whose mean embedding is the average picture."""
@@ -293,7 +295,7 @@ def _grouped(
             for n in sample.activation
             if usable[rows[n]] and np.abs(vectors[rows[n]] - centre).max() > 0
         ]
-        groups: Sequence[polysemantic.Cluster] = ()
+        groups: Sequence[clusters.Cluster] = ()
         if mine:
             groups = concepts_of_unit(
                 vectors[[rows[name] for name in mine]],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dnd_assets.assets.image_sets import Found, ImageSet
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.lineage.records import PROBING_SET, Product
-from dnd_assets.probing_set import PROBING, Manifest
-from dnd_assets.stage import Settings, Whole
-from dnd_assets.workbench import Workbench
+from dnd_assets.study.probing_images import PROBING, Manifest
 
 PROBING_IMAGES = ImageSet(PROBING_SET, PROBING, "probing images", "scanned.json")
 """The images of section [probing_set]."""

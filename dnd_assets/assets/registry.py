@@ -20,12 +20,12 @@ from dnd_assets.assets.network_dissection_labels import NetworkDissectionLabels
 from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work, wholes_of
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX, is_labels
-from dnd_assets.stage import Results, Stage, Work, wholes_of
-from dnd_assets.study import Study
-from dnd_assets.workbench import Workbench
-from resources.own_code import OwnFunction, own_function
+from dnd_assets.study.study import Study
+from resources.own_code.code import OwnFunction, own_function
 
 STAGES: dict[str, Stage] = {
     stage.name: stage

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnd_assets.lineage.deciding import parameters_of_dissection
-from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import scoring
-from dnd_assets.sharing import (
+from dnd_assets.engine.cache.shared_results import (
     activations,
     embeddings,
     embeddings_to_make,
@@ -19,10 +16,13 @@ from dnd_assets.sharing import (
     most_paintings,
     passes_to_make,
 )
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.lineage.records import Outcome
+from dnd_assets.methods.dissection import scoring
+from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit
-from dnd_assets.vectors import Matrix
-from dnd_assets.workbench import Workbench
 
 Table = tuple[dict[str, int], Matrix]
 

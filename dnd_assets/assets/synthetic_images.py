@@ -6,14 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dnd_assets.lineage.deciding import parameters_of_dissection
+from dnd_assets.engine.cache.shared_results import (
+    first_failure,
+    most_paintings,
+    painting_cost,
+    paintings,
+)
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods import painted, seeds
-from dnd_assets.sharing import first_failure, most_paintings, painting_cost, paintings
-from dnd_assets.stage import Results, Stage, Work
+from dnd_assets.methods import seeds
+from dnd_assets.methods.dissection import painted
+from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
-from resources.text_to_image import PaintRequest
+from resources.text_to_image.base import PaintRequest
 
 ROUNDS = 2
 """A concept may be painted up to this many times Q before its rejections drop it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dnd_assets.assets.held_out_images import evaluation_of
-from dnd_assets.bench import find_units
+from dnd_assets.engine.build import find_units
+from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import StudyError
-from dnd_assets.label_files import EMPTY, sizes_of
-from dnd_assets.study import Study
-from dnd_assets.unit_texts import Numbering, Texts, by_key, numbering, read_truths
+from dnd_assets.files.unit_texts import Numbering, Texts, by_key, numbering, read_truths
+from dnd_assets.study.label_files import EMPTY, sizes_of
+from dnd_assets.study.study import Study
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 
 CATEGORIES = "categories"
 """The setting that takes the network's own class names."""

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnd_assets import stopping
+from dnd_assets.cli.completion import study_names
 from dnd_assets.cli.console import Console
-from dnd_assets.completion import study_names
 from dnd_assets.errors import DndError
 from dnd_assets.home import results_folder
-from dnd_assets.study import Study
+from dnd_assets.study.study import Study
+from dnd_assets.workflow import stopping
 
 if TYPE_CHECKING:
-    from dnd_assets.workbench import Workbench
-    from resources.lineage_db import Lineage
+    from dnd_assets.engine.context import Workbench
+    from resources.lineage_db.database import Lineage
 
 app = typer.Typer(
     help="Plain-language labels for the neurons of vision networks, after Describe-and-Dissect.",
@@ -59,7 +59,7 @@ def reading(
     Raises:
         NotFoundError: when there are no results; no folder is made.
     """
-    from dnd_assets.bench import build_bench
+    from dnd_assets.engine.build import build_bench
 
     bench = build_bench(study, results_folder(), log, reading=True)
     with bench.lineage.connect():
@@ -73,7 +73,7 @@ def asking(study: Study, log: Callable[[str], None] = lambda _: None) -> Workben
     Raises:
         NotFoundError: when there are no results; no folder is made.
     """
-    from dnd_assets.bench import build_bench
+    from dnd_assets.engine.build import build_bench
 
     home = results_folder()
     bench = build_bench(study, home, log, reading=not os.access(home, os.W_OK))
@@ -89,7 +89,7 @@ def show_what_stands(lineage: Lineage, study: Study, assets: Sequence[str] | Non
         study: the study as it is now.
         assets: those that are shown; None for all.
     """
-    from dnd_assets.standing import stand_by
+    from dnd_assets.results.standing import stand_by
 
     notice = stand_by(lineage, study).notice(assets)
     if notice:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from dnd_assets.files import write_atomic
+from dnd_assets.files.atomic import write_atomic
+from dnd_assets.files.segmentation_masks import Concept, Layer, MaskedImage, MaskSet
 from dnd_assets.known_answers.render import SIDE, render_with_mask
 from dnd_assets.known_answers.world import (
     COUNT_WORDS,
@@ -20,7 +21,6 @@ from dnd_assets.known_answers.world import (
     scene,
     write_probing_set,
 )
-from dnd_assets.masks import Concept, Layer, MaskedImage, MaskSet
 
 OF_OBJECTS: Final = ("shape", "colour", "texture", "size")
 """Attributes that are true of the objects' pixels."""

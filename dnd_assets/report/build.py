@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from dnd_assets.engine.cache.heat_maps import MAPS
+from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.report import pages
 from dnd_assets.report.changes import Changes, changes_since
@@ -33,11 +35,10 @@ from dnd_assets.report.overview import (
 )
 from dnd_assets.report.pictures import pictures_of
 from dnd_assets.report.thumbnails import Thumbnails
-from dnd_assets.standing import stand_by
-from dnd_assets.unit_card import MAPS, Cards, Record, UnitCard
+from dnd_assets.results.standing import stand_by
+from dnd_assets.results.unit_card.reader import Cards, Record, UnitCard
 from dnd_assets.units import Unit, UnitIndex
-from dnd_assets.workbench import Workbench
-from resources.progress import Progress
+from resources.runtime.progress import Progress
 
 _AT_ONCE: Final = 128
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnd_assets.diff import diff, find_run
+from dnd_assets.analysis.metric_means import method_name
+from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import NotFoundError
-from dnd_assets.metric_means import method_name
 from dnd_assets.report.folder import read_manifest
-from dnd_assets.unit_card import Cards, MethodLabel
-from dnd_assets.workbench import Workbench
+from dnd_assets.results.diff import diff, find_run
+from dnd_assets.results.unit_card.reader import Cards, MethodLabel
 
 
 @dataclass(frozen=True)

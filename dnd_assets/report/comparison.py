@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.compare import Comparison, Method, Pair, Reference, compare, reference
+from dnd_assets.analysis.compare import Comparison, Method, Pair, Reference, compare, reference
+from dnd_assets.analysis.metric_means import MetricMean, method_name, metric_means
+from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import is_labels
-from dnd_assets.metric_means import MetricMean, method_name, metric_means
 from dnd_assets.report.entries import Entry
 from dnd_assets.report.overview import Embedded
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 
 _NO_MAP = "no_map"
 

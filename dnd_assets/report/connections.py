@@ -10,13 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.files import sha256
+from dnd_assets.engine.context import Workbench
+from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest
-from dnd_assets.study import Study
-from dnd_assets.unit_card import Cards
-from dnd_assets.workbench import Workbench
-from resources.networks import find_source
+from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.study.study import Study
+from resources.targets.sources import find_source
 
 _SHOWN: Final = 12
 _ENOUGH: Final = 10

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from dnd_assets.atlas_address import page_name
 from dnd_assets.report.names import picture_name, visible
-from dnd_assets.unit_card import UnitCard, own_first
+from dnd_assets.results.unit_card.reader import UnitCard, own_first
+from dnd_assets.workflow.atlas_address import page_name
 
 THUMBS: Final = 4
 LONGEST: Final = 200

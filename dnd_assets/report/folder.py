@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnd_assets.errors import StudyError
-from dnd_assets.files import sha256, write, write_atomic
+from dnd_assets.files.atomic import sha256, write, write_atomic
 
 MANIFEST: Final = "manifest.json"
 _VERSION: Final = 1

@@ -14,12 +14,13 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from dnd_assets.engine.cache.heat_maps import MAPS, map_item
+from dnd_assets.engine.cache.shared_results import at_hand, layer_provider, shared_row
+from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import artefact_row
-from dnd_assets.methods.crops import heatmap_bytes
-from dnd_assets.sharing import at_hand, layer_provider, shared_row
-from dnd_assets.unit_card import MAPS, Cards, map_item
+from dnd_assets.methods.dissection.attention_crops import heatmap_bytes
+from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 
 _SIDE: Final = 32
 """Pixels of a stored map's side at most: maps of deep layers are smaller."""

@@ -10,13 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.files import sha256
+from dnd_assets.engine.cache.shared_results import TEXTS, text_id
+from dnd_assets.engine.cache.vectors import Vectors
+from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import digest
-from dnd_assets.methods.layout import plane
 from dnd_assets.report.entries import Entry
-from dnd_assets.sharing import TEXTS, text_id
-from dnd_assets.vectors import Vectors
+from dnd_assets.report.layout import plane
 
 _COMMON: Final = 10
 _RANKED: Final = 12

@@ -15,13 +15,13 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup, escape
 
-from dnd_assets.atlas_address import page_name
-from dnd_assets.files import sha256
-from dnd_assets.metric_means import method_name
+from dnd_assets.analysis.metric_means import method_name
+from dnd_assets.files.atomic import sha256
 from dnd_assets.report.entries import LONGEST, Entry
 from dnd_assets.report.names import visible
 from dnd_assets.report.thumbnails import Thumbnail
-from dnd_assets.unit_card import Distribution, Made, UnitCard
+from dnd_assets.results.unit_card.reader import Distribution, Made, UnitCard
+from dnd_assets.workflow.atlas_address import page_name
 
 STATIC: Final = ("atlas.css", "atlas.js")
 _PARTS: Final = ("templates", "static")
@@ -51,7 +51,7 @@ def style() -> str:
     own = files("dnd_assets.report")
     parts = [own.joinpath(part) for part in _PARTS]
     every = [one for folder in (own, *parts) for one in folder.iterdir() if one.is_file()]
-    every.append(files("dnd_assets").joinpath("unit_card.py"))
+    every.append(files("dnd_assets.results.unit_card").joinpath("reader.py"))
     told = sorted((one.name, sha256(one.read_bytes())) for one in every)
     return sha256(json.dumps(told).encode())
 

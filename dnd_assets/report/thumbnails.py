@@ -11,9 +11,9 @@ from typing import Final
 
 from PIL import Image, ImageOps
 
+from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import StoreError
-from dnd_assets.methods.images import UnreadableImage, decode
-from dnd_assets.pictures import Pictures
+from dnd_assets.files.images import UnreadableImage, decode
 from dnd_assets.report.folder import Folder
 from dnd_assets.report.names import picture_name
 

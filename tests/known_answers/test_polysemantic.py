@@ -8,9 +8,9 @@ from PIL import Image
 
 from dnd_assets.known_answers.render import render
 from dnd_assets.known_answers.world import BACKGROUNDS, COLOURS, probing_seed, scene
-from dnd_assets.methods.polysemantic import concepts_of_unit
-from resources.clip import OpenClip
-from resources.compute import Compute
+from dnd_assets.methods.polysemantic.clusters import concepts_of_unit
+from resources.encoders.open_clip import OpenClip
+from resources.runtime.compute import Compute
 
 EXEMPLARS = 20
 

@@ -15,20 +15,20 @@ from dnd_assets.assets.registry import OPTIONAL, STAGES
 from dnd_assets.lineage.code import Node, Project, code_version, method_version, project
 from dnd_assets.lineage.code_limits import ENTERED_ALL_THE_SAME, NOT_PART_OF_RESULTS
 from dnd_assets.lineage.records import UNPARTITIONED
-from resources.captioner import BlipCaptioner
-from resources.chat_captioner import ChatCaptioner
-from resources.clip import OpenClip
-from resources.concept_captioner import ConceptCaptioner
-from resources.conse import Conse
-from resources.image_server import ServedTextToImage
-from resources.language_model import LanguageModel
-from resources.retrieval import RetrievalCaptioner, RetrievalTextToImage
-from resources.sentence_encoder import SentenceEncoder
-from resources.summariser import CaptionsAsConcepts, ChatSummariser, ConsensusSummariser
-from resources.targets import _READING, TargetNetworks
-from resources.text_to_image import DiffusersTextToImage
-from resources.vlm import Blip2Captioner, VlmCaptioner
-from resources.world_painter import WorldPainter
+from resources.captioners.base import BlipCaptioner
+from resources.captioners.chat import ChatCaptioner
+from resources.captioners.concepts import ConceptCaptioner
+from resources.captioners.language_model import LanguageModel
+from resources.captioners.retrieval import RetrievalCaptioner, RetrievalTextToImage
+from resources.captioners.vlm import Blip2Captioner, VlmCaptioner
+from resources.encoders.conse import Conse
+from resources.encoders.open_clip import OpenClip
+from resources.encoders.sentence import SentenceEncoder
+from resources.summarisers.base import CaptionsAsConcepts, ChatSummariser, ConsensusSummariser
+from resources.targets.networks import _READING, TargetNetworks
+from resources.text_to_image.base import DiffusersTextToImage
+from resources.text_to_image.image_server import ServedTextToImage
+from resources.text_to_image.known_answers import WorldPainter
 
 ROOT = Path(dnd_assets.__file__).parents[1]
 EVERY = [*STAGES.values(), *(one for some in OPTIONAL.values() for one in some)]
@@ -52,7 +52,8 @@ NODES = STAGE_NODES | WHOLE_NODES | {
         Node(TargetNetworks.__module__, "TargetNetworks", name) for name in _READING
     ],
     "IMAGE_SETS": [
-        Node("dnd_assets.probing_set", "image_paths"), Node("dnd_assets.probing_set", "inspect"),
+        Node("dnd_assets.study.probing_images",
+            "image_paths"), Node("dnd_assets.study.probing_images", "inspect"),
     ],
 }  # fmt: skip
 
@@ -112,75 +113,78 @@ HELPERS = [
       "polysemantic_labels"}),
     ("dnd_assets.assets.compositions_labels", "text[1:-1] if", "text if",
      {"compositions_labels", "invert_labels"}),
-    ("dnd_assets.assets.masked_images", "packed.astype(bool)", "~packed.astype(bool)",
+    ("dnd_assets.assets.segmentation.masked_images", "packed.astype(bool)", "~packed.astype(bool)",
      {"compositions_labels", "invert_labels"}),
-    ("dnd_assets.assets.map_labels", "if index >= 0", "if index > 0",
+    ("dnd_assets.assets.segmentation.map_labels", "if index >= 0", "if index > 0",
      {"compositions_labels", "network_dissection_labels"}),
-    ("dnd_assets.concept_set", "template.format(", "template.strip().format(",
+    ("dnd_assets.files.concept_sets", "template.format(", "template.strip().format(",
      {"clip_dissect_labels"}),
-    ("dnd_assets.sharing", "in RETRYABLE", "not in RETRYABLE", {"captions"}),
+    ("dnd_assets.engine.cache.shared_results", "in RETRYABLE", "not in RETRYABLE", {"captions"}),
     ("dnd_assets.assets.scores", "-entry", "+entry", {"scores", "polysemantic_labels"}),
     ("dnd_assets.assets.label_metrics", "_DIGITS = ", "_DIGITS = 1 + ", {"labels_metrics"}),
     ("dnd_assets.assets.candidate_concepts", "setting.candidates,\n        setting.seed",
      "setting.candidates,\n        1 + setting.seed",
      {"candidate_concepts", "polysemantic_labels"}),
-    ("dnd_assets.methods.images", "_to_rgb(_upright(image))", "_upright(_to_rgb(image))",
+    ("dnd_assets.files.images", "_to_rgb(_upright(image))", "_upright(_to_rgb(image))",
      {"activations", "crops", "milan_labels", "IMAGE_SETS"}),
-    ("dnd_assets.caption_scores", "math.nan if value is None", "0.0 if value is None",
+    ("dnd_assets.engine.cache.caption_likelihoods", "math.nan if value is None",
+     "0.0 if value is None",
      {"milan_labels"}),
-    ("resources.captioner", "num_beams=1", "num_beams=2", {"BlipCaptioner"}),
-    ("resources.targets", "found[path] = readers[path](", "found[path] = readers[path](+",
+    ("resources.captioners.base", "num_beams=1", "num_beams=2", {"BlipCaptioner"}),
+    ("resources.targets.networks", "found[path] = readers[path](", "found[path] = readers[path](+",
      {"TargetNetworks"}),
-    ("resources.clip", 'image.convert("RGB")', "image", {"OpenClip"}),
+    ("resources.encoders.open_clip", 'image.convert("RGB")', "image", {"OpenClip"}),
 ]  # fmt: skip
 """Helpers by module, a change of each, and what it has to change at least."""
 _SERVED = {"ChatCaptioner", "ChatSummariser", "ServedTextToImage"}
 _FROM_FILES = {"probing_set", "held_out_images", "concept_masks"}
 FURTHER = [
-    ("dnd_assets.methods.words", "return _WORD.findall(text)", "return text.split()",
+    ("dnd_assets.methods.text.words", "return _WORD.findall(text)", "return text.split()",
      {"ConsensusSummariser"}),
-    ("dnd_assets.methods.spaceless", '"han": 1', '"han": 2', {"ConsensusSummariser"}),
-    ("dnd_assets.methods.answer_text", "closes[-1].end()", "closes[0].end()",
+    ("dnd_assets.methods.text.spaceless", '"han": 1', '"han": 2', {"ConsensusSummariser"}),
+    ("dnd_assets.methods.text.answer_text", "closes[-1].end()", "closes[0].end()",
      {"captions", "ChatCaptioner", "ChatSummariser"}),
-    ("dnd_assets.methods.refusals", "if is_refusal(plain)", "if not is_refusal(plain)",
+    ("dnd_assets.methods.text.refusals", "if is_refusal(plain)", "if not is_refusal(plain)",
      {"captions", "ChatCaptioner"}),
-    ("dnd_assets.methods.caption_text", "_REPEATS: Final = 3", "_REPEATS: Final = 4",
+    ("dnd_assets.methods.text.caption_text", "_REPEATS: Final = 3", "_REPEATS: Final = 4",
      {"captions"}),
-    ("dnd_assets.methods.painted", "pixels[:1, :1]", "pixels[:1, 1:]", {"DiffusersTextToImage"}),
-    ("dnd_assets.image_folders", "_SNIFFED: Final = 32", "_SNIFFED: Final = 8",
+    ("dnd_assets.methods.dissection.painted", "pixels[:1, :1]", "pixels[:1, 1:]",
+     {"DiffusersTextToImage"}),
+    ("dnd_assets.files.image_folders", "_SNIFFED: Final = 32", "_SNIFFED: Final = 8",
      {"IMAGE_SETS", *_FROM_FILES}),
-    ("dnd_assets.methods.images", "_to_rgb(_upright(image))", "_upright(_to_rgb(image))",
+    ("dnd_assets.files.images", "_to_rgb(_upright(image))", "_upright(_to_rgb(image))",
      _FROM_FILES),
     ("dnd_assets.assets.image_sets", "if name not in left_out", "if name in left_out",
      {"probing_set", "held_out_images"}),
     ("dnd_assets.assets.held_out_images", "intersection(", "union(", {"held_out_images"}),
     ("dnd_assets.known_answers.world", "_STRIDE: Final = 1", "_STRIDE: Final = 2",
      _FROM_FILES),
-    ("dnd_assets.mask_sets", "found.set_aside", "found.images[:0]",
+    ("dnd_assets.study.mask_sets", "found.set_aside", "found.images[:0]",
      {"concept_masks"}),
-    ("dnd_assets.masks", "(5, 6, 7, 8)", "(5, 6, 7)", {"concept_masks"}),
-    ("dnd_assets.concept_set", "template.format(", "template.strip().format(",
+    ("dnd_assets.files.segmentation_masks", "(5, 6, 7, 8)", "(5, 6, 7)", {"concept_masks"}),
+    ("dnd_assets.files.concept_sets", "template.format(", "template.strip().format(",
      {"concept_activations"}),
-    ("dnd_assets.concepts", "read_concepts(", "read_concepts(*()) or read_concepts(",
+    ("dnd_assets.study.concept_sets", "read_concepts(", "read_concepts(*()) or read_concepts(",
      {"concept_activations"}),
-    ("resources.clip_settings", "shared[0] if shared", "shared[-1] if shared", {"OpenClip"}),
-    ("resources.published", "{8,64}", "{6,64}", {"TargetNetworks"}),
-    ("resources.few_step", "MOST_STEPS: Final = 8", "MOST_STEPS: Final = 9",
+    ("resources.encoders.clip_settings", "shared[0] if shared", "shared[-1] if shared",
+     {"OpenClip"}),
+    ("resources.targets.published", "{8,64}", "{6,64}", {"TargetNetworks"}),
+    ("resources.text_to_image.few_step", "MOST_STEPS: Final = 8", "MOST_STEPS: Final = 9",
      {"DiffusersTextToImage"}),
-    ("resources.image_options", "_ALWAYS_BASE64.match(model) is None", "True",
+    ("resources.text_to_image.image_options", "_ALWAYS_BASE64.match(model) is None", "True",
      {"ServedTextToImage"}),
-    ("resources.llm_error", "bool(codes & _FILTER_CODES)", "bool(codes)", _SERVED),
-    ("resources.llm_message", '("reasoning_content")', '("thoughts")',
+    ("resources.servers.errors", "bool(codes & _FILTER_CODES)", "bool(codes)", _SERVED),
+    ("resources.servers.messages", '("reasoning_content")', '("thoughts")',
      {"ChatCaptioner", "ChatSummariser"}),
-    ("resources.llm_answer", "_LEAST: Final = 1_024", "_LEAST: Final = 2_048",
+    ("resources.servers.answers", "_LEAST: Final = 1_024", "_LEAST: Final = 2_048",
      {"ChatCaptioner", "ChatSummariser"}),
-    ("resources.llm_options", "called != name", "called == name", _SERVED),
-    ("resources.llm_responses", '"store": False', '"store": True',
+    ("resources.servers.options", "called != name", "called == name", _SERVED),
+    ("resources.servers.responses", '"store": False', '"store": True',
      {"ChatCaptioner", "ChatSummariser"}),
-    ("resources.llm_calls", "ANSWERED: Final[frozenset[Status]] = frozenset({",
+    ("resources.servers.calls", "ANSWERED: Final[frozenset[Status]] = frozenset({",
      "ANSWERED: Final[frozenset[Status]] = frozenset({'cut_off', ", _SERVED),
-    ("resources.llm_server", '"interrupted"', '"never"', _SERVED - {"ServedTextToImage"}),
-    ("resources.llm_converse", "_PATIENCE = 12", "_PATIENCE = 1", _SERVED),
+    ("resources.servers.chat_server", '"interrupted"', '"never"', _SERVED - {"ServedTextToImage"}),
+    ("resources.servers.conversations", "_PATIENCE = 12", "_PATIENCE = 1", _SERVED),
 ]  # fmt: skip
 """As above; of these only what has to change is looked at."""
 
@@ -250,17 +254,21 @@ def test_docstrings_comments_and_layout_change_nothing(before):
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [
-        ("dnd_assets.cli.work", "Materialize assets", "Make assets"),
-        ("dnd_assets.stage", "_COMMIT = 256", "_COMMIT = 255"),
-        ("resources.lineage_index", "_PATIENCE_S = 1.0", "_PATIENCE_S = 6.0"),
-        ("resources.lineage_reader", "_FEW = 200", "_FEW = 20"),
-        ("resources.llm_budget", "_WITHOUT_LIMIT: Final = 4_096", "_WITHOUT_LIMIT: Final = 1"),
-        ("resources.llm_error", "_SHOWN: Final = 300", "_SHOWN: Final = 3"),
-        ("dnd_assets.freshness", "*/10 * * * *", "*/5 * * * *"),
-        ("dnd_assets.remarks", "_KEPT: Final = 100", "_KEPT: Final = 10"),
-        ("resources.progress", "def advance", "def _other(self) -> None: ...\n    def advance"),
+        ("dnd_assets.cli.run", "Materialize assets", "Make assets"),
+        ("dnd_assets.engine.stage", "_COMMIT = 256", "_COMMIT = 255"),
+        ("resources.lineage_db.index", "_PATIENCE_S = 1.0", "_PATIENCE_S = 6.0"),
+        ("resources.lineage_db.reader", "_FEW = 200", "_FEW = 20"),
+        ("resources.servers.budget", "_WITHOUT_LIMIT: Final = 4_096", "_WITHOUT_LIMIT: Final = 1"),
+        ("resources.servers.errors", "_SHOWN: Final = 300", "_SHOWN: Final = 3"),
+        ("dnd_assets.workflow.freshness", "*/10 * * * *", "*/5 * * * *"),
+        ("dnd_assets.lineage.remarks", "_KEPT: Final = 100", "_KEPT: Final = 10"),
+        (
+            "resources.runtime.progress",
+            "def advance",
+            "def _other(self) -> None: ...\n    def advance",
+        ),
         ("dnd_assets.assets.crops", "maps * setting.crops_per_image", "maps"),
-        ("dnd_assets.assets.metadata", "import", "import math, "),
+        ("dnd_assets.workflow.metadata", "import", "import math, "),
     ],
 )
 def test_plumbing_changes_nothing(module, old, new, before):
@@ -333,7 +341,8 @@ def test_moving_modules_changes_no_version(tmp_path, before):
 
 
 def test_moving_one_module_or_one_function_changes_no_version(tmp_path, before):
-    _moved(tmp_path, {"dnd_assets.methods.crops": "dnd_assets.methods.dissection.crops"})
+    old = "dnd_assets.methods.dissection.attention_crops"
+    _moved(tmp_path, {old: "dnd_assets.methods.crops"})
     of = Project(tmp_path)
     assert {name: of.version(found) for name, found in NODES.items()} == before
     # `accepted` goes to another module.

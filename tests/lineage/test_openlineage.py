@@ -6,10 +6,10 @@ import uuid
 import pytest
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.bench import build_bench
+from dnd_assets.engine.build import build_bench
 from dnd_assets.lineage.openlineage import events
 from dnd_assets.lineage.trace import trace
-from dnd_assets.study import parse_study
+from dnd_assets.study.study import parse_study
 
 
 @pytest.fixture(scope="module")

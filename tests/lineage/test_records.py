@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from dnd_assets.lineage.records import RETRYABLE, Head, Materialization, Outcome, Product, Status
-from resources.lineage_db import Lineage
+from resources.lineage_db.database import Lineage
 
 PREIMAGE = {"asset": "labels", "inputs": {"scores": "v1"}}
 

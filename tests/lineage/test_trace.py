@@ -8,7 +8,7 @@ from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.lineage.trace import image_hashes, trace
 from dnd_assets.units import Unit
-from resources.lineage_db import Lineage
+from resources.lineage_db.database import Lineage
 from tests.lineage import handmade
 from tests.lineage.handmade import BLUE, CONTENT, CROP, RED, UNIT, UPSTREAM, A, B, record
 

@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from dnd_assets.bench import build_bench
+from dnd_assets.engine.build import build_bench
 from dnd_assets.report.build import build_report
-from dnd_assets.study import parse_study
-from dnd_assets.unit_card import Cards
+from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit
 from tests.report import browser, made
 

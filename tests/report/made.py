@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dnd_assets.files import sha256
+from dnd_assets.engine.context import Workbench
+from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import Materialization, Outcome, Product, artefact_row
 from dnd_assets.units import Unit
-from dnd_assets.workbench import Workbench
 
 EXEMPLARS, CROPS, CONCEPTS, PAINTED, SIDE = 8, 4, 4, 3, 64
 TARGET = {"target": {"source": "made by hand"}, "layer": "any"}
@@ -231,8 +231,8 @@ def _announced(
 
 def heat_map(bench: Workbench, unit: Unit, image: str) -> None:
     """Store a heat map of an exemplar, as `dnd report --heat-maps` does."""
-    from dnd_assets.sharing import shared_row
-    from dnd_assets.unit_card import MAPS, map_item
+    from dnd_assets.engine.cache.heat_maps import MAPS, map_item
+    from dnd_assets.engine.cache.shared_results import shared_row
 
     buffer = io.BytesIO()
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(buffer, "PNG")

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from dnd_assets.atlas_address import page_name
 from dnd_assets.report.build import build_report
 from dnd_assets.report.names import visible
-from dnd_assets.unit_card import Cards
+from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.units import Unit
+from dnd_assets.workflow.atlas_address import page_name
 from tests.report import hostile, made
 from tests.report.conftest import UNITS, workbench
 

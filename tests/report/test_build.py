@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dnd_assets.atlas_address import page_name
 from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError
 from dnd_assets.report.build import build_report
@@ -16,8 +15,9 @@ from dnd_assets.report.entries import entry_of
 from dnd_assets.report.names import picture_name
 from dnd_assets.report.pictures import pictures_of
 from dnd_assets.report.thumbnails import small
-from dnd_assets.unit_card import Cards
+from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.units import Unit
+from dnd_assets.workflow.atlas_address import page_name
 from tests.report import made
 from tests.report.conftest import UNITS, workbench
 

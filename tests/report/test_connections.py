@@ -7,10 +7,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms import v2
 
-from dnd_assets.bench import build_bench
+from dnd_assets.engine.build import build_bench
 from dnd_assets.report.connections import LabelSpace, _between, connections, measured
-from dnd_assets.study import parse_study
-from dnd_assets.unit_card import Cards
+from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.study.study import parse_study
 from tests import studies
 
 LABELS = {"a/0": "red", "a/1": "blue", "a/2": "red", "b/0": "red", "b/1": "blue"}

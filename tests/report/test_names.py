@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_assets.atlas_address import page_name
 from dnd_assets.report.names import picture_name, script, visible
+from dnd_assets.workflow.atlas_address import page_name
 from tests.report import hostile
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resources.compute import Compute
+from resources.runtime.compute import Compute
 from tests.resources import tiny
 
 

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from dnd_assets.errors import NotFoundError, StudyError, TableError
-from dnd_assets.study import parse_study
+from dnd_assets.study.study import parse_study
+from resources.captioners.retrieval import RetrievalCaptioner, RetrievalTextToImage
 from resources.collection import CaptionedCollection
-from resources.conse import Conse
-from resources.retrieval import RetrievalCaptioner, RetrievalTextToImage
-from resources.text_to_image import PaintRequest
+from resources.encoders.conse import Conse
+from resources.text_to_image.base import PaintRequest
 from tests import studies
 from tests.resources import tiny
 

@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import save_file
 
 from dnd_assets.errors import MissingError, StudyError
-from resources.captioner import BlipCaptioner
+from resources.captioners.base import BlipCaptioner
+from resources.captioners.language_model import LanguageModel
 from resources.checkpoints import resolve
-from resources.clip import OpenClip
-from resources.conse import Conse
-from resources.language_model import LanguageModel
-from resources.networks import TargetModel, find_source
-from resources.sentence_encoder import SentenceEncoder
-from resources.targets import TargetNetworks
-from resources.text_to_image import DiffusersTextToImage, PaintRequest
+from resources.encoders.conse import Conse
+from resources.encoders.open_clip import OpenClip
+from resources.encoders.sentence import SentenceEncoder
+from resources.targets.networks import TargetNetworks
+from resources.targets.sources import TargetModel, find_source
+from resources.text_to_image.base import DiffusersTextToImage, PaintRequest
 from tests.resources import hub, tiny
 
 COMMIT = hub.COMMIT

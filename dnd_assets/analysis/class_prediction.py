@@ -1,0 +1,244 @@
+"""Classes read off unit labels, and weights against the likeness of what they join.
+
+Both take the last linear layer of a classifier and the layer that feeds it (CLIP-Dissect,
+appendix): if labels are good, the label of the unit that adds most to the chosen class says what
+the class is, and large weights join like concepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.analysis.metric_means import held_out, measured, method_name
+from dnd_assets.engine.cache.shared_results import activations, pooled, text_embeddings
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import NotFoundError, StudyError
+from dnd_assets.methods.metrics.detection import pearson
+from dnd_assets.methods.metrics.means import Mean, mean_of
+from dnd_assets.methods.metrics.text_similarity import TextEncoder, contributions, predict_classes
+from dnd_assets.units import Unit, by_layer
+from resources.targets.networks import LastLinear
+
+_PROBES: Final = 8
+"""Pictures on which a layer's values are looked for among the inputs of the last layer."""
+_TOP: Final = 50_000
+"""Largest weights that the paper looks at by themselves."""
+
+
+@dataclass(frozen=True)
+class ClassPrediction:
+    """What the labels of one method say of the classes that the network chooses.
+
+    Attributes:
+        layer: key of the layer that feeds the last one.
+        method: name of the method.
+        feeds: how many inputs of the last layer it gives, and how many there are.
+        labelled: how many of its units have a label.
+        classes: how many classes there are.
+        right: share of images whose class, as the network chooses it, is the one whose name is
+            nearest to the label of the most contributing labelled unit.
+        most_common: share of images of the class that is chosen most often: what a constant
+            prediction would get.
+        correlation: of weights and cosines of class name and label, over all pairs; None where
+            either is constant.
+        top_correlation: the same over the 50,000 weights of largest magnitude; None for fewer.
+    """
+
+    layer: str
+    method: str
+    feeds: tuple[int, int]
+    labelled: int
+    classes: int
+    right: Mean
+    most_common: float
+    correlation: float | None
+    top_correlation: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Feeding:
+    """A layer of the study before the last linear one.
+
+    Attributes:
+        units: the chosen units of the layer.
+        values: pooled activations on the held-out images, float32 (N, layer's neurons).
+        weight: of the last layer's inputs that are the layer's, float32 (C, layer's neurons).
+        chosen: the class that the network chooses for each image, int64 (N,).
+        inputs: how many inputs the last layer has in all.
+        names: of the classes.
+    """
+
+    units: Sequence[Unit]
+    values: Matrix
+    weight: Matrix
+    chosen: NDArray[np.int64]
+    inputs: int
+    names: Sequence[str]
+
+
+def predict(bench: Workbench, units: Sequence[Unit]) -> list[ClassPrediction]:
+    """Class prediction from the labels of each measured method, for every model of the study.
+
+    Args:
+        bench: the workbench.
+        units: the units that count.
+
+    Raises:
+        StudyError: when no layer of the study feeds the last linear layer of its network.
+        NotFoundError: when a layer that feeds it has no measured label yet.
+        UpstreamError: when the held-out images have not been materialized.
+    """
+    images, known = held_out(bench), measured(bench.lineage, bench.study.name)
+    rows: list[ClassPrediction] = []
+    for model in dict.fromkeys(unit.model for unit in units):
+        for found in _feeding(bench, model, [u for u in units if u.model == model], images):
+            before, mine = len(rows), set(found.units)
+            for labels, every in known.items():
+                said = {one.unit.neuron: one.label for one in every if one.unit in mine}
+                if said:
+                    key = found.units[0].key.rpartition("/")[0]
+                    rows.append(_row(bench, found, key, method_name(labels), said))
+            if len(rows) == before:
+                raise NotFoundError(
+                    f"study {bench.study.name!r} has no metrics of {found.units[0].layer!r} yet, "
+                    "whose labels would predict classes. Run `dnd run --assets +labels_metrics`."
+                )
+    return rows
+
+
+def _feeding(
+    bench: Workbench, model: str, units: Sequence[Unit], images: Sequence[str]
+) -> list[_Feeding]:
+    """The study's layers that feed the last linear layer of a network."""
+    probes = bench.pictures.load(images[:_PROBES])
+    last = bench.targets.last_linear(model, probes)
+    names = _class_names(bench, model, last)
+    groups = {layer: some for (_, layer), some in by_layer(units).items() if layer != last.path}
+    poolings = {layer: bench.layer(some[0]).pooling for layer, some in groups.items()}
+    values = bench.targets.activations(model, poolings, probes) if groups else {}
+    places = {layer: place(values[layer], last.inputs) for layer in groups}
+    fed = {layer: start for layer, start in places.items() if start is not None}
+    if not fed:
+        raise _no_layer(bench, model, last, list(groups), probes)
+    rows, outputs = pooled(
+        bench, model, {last.path: "auto"}, {last.path: images}, f"{model}: classes"
+    )[last.path]
+    chosen = outputs[[rows[name] for name in images]].argmax(axis=1)
+    found = []
+    for layer, start in fed.items():
+        rows, table = activations(bench, model, {layer: images}, f"{model}: held-out")[layer]
+        table = table[[rows[name] for name in images]]
+        weight = last.weight[:, start : start + table.shape[1]]
+        inputs = last.weight.shape[1]
+        found.append(_Feeding(groups[layer], table, weight, chosen, inputs, names))
+    return found
+
+
+def place(values: Matrix, inputs: Matrix) -> int | None:
+    """Where a layer's pooled values stand among the inputs of another.
+
+    Args:
+        values: float (N, U).
+        inputs: float (N, I).
+
+    Returns:
+        The column of `inputs` at which they start; None where they do not stand side by side, or
+        are constant, so that nothing is told.
+    """
+    count = values.shape[1]
+    if (values == values[0]).all():
+        return None
+    for start in range(inputs.shape[1] - count + 1):
+        part = inputs[:, start : start + count]
+        # Stored activations are rounded to fourteen bits.
+        if np.allclose(part, values, rtol=1e-3, atol=1e-5 * float(np.abs(values).max())):
+            return start
+    return None
+
+
+def _no_layer(
+    bench: Workbench, model: str, last: LastLinear, asked: Sequence[str], probes: Sequence[Any]
+) -> StudyError:
+    fits = {
+        info.path: "auto"
+        for info in bench.targets.layers(model)
+        if info.units and info.units <= last.inputs.shape[1] and info.path != last.path
+    }
+    values = bench.targets.activations(model, fits, probes)
+    near = [path for path in fits if place(values[path], last.inputs) is not None]
+    told = ", ".join(repr(path) for path in near[-5:]) or "none, whatever the pooling by mean"
+    named = ", ".join(map(repr, asked)) or "none besides it"
+    return StudyError(
+        f"the last linear layer of {model!r} is {last.path!r}; no other layer of the study feeds "
+        f"its {last.inputs.shape[1]:,} inputs (the study has {named}). Layers that do: {told}. "
+        "Add one of them to the study's layers, and label its units."
+    )
+
+
+def _class_names(bench: Workbench, model: str, last: LastLinear) -> list[str]:
+    names = bench.targets.categories(model)
+    if names is None or len(names) != len(last.weight):
+        told = "no class names" if names is None else f"{len(names):,} class names"
+        raise StudyError(
+            f"network {model!r} comes with {told} for the {len(last.weight):,} outputs of "
+            f"{last.path!r}; classes can be told by name alone. Choose a source that has them "
+            "(torchvision with weights, or a module with `categories()`)."
+        )
+    return names
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """The image-text encoder's texts, stored like all other embeddings."""
+
+    bench: Workbench
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return text_embeddings(self.bench, texts)
+
+
+def _row(
+    bench: Workbench, found: _Feeding, layer: str, method: str, said: Mapping[int, str]
+) -> ClassPrediction:
+    encoder: TextEncoder = bench.sentences or _Clip(bench)
+    neurons, labels = list(said), list(said.values())
+    weight = found.weight[:, neurons]
+    added = contributions(found.values[:, neurons], weight, found.chosen.tolist())
+    told = predict_classes(added, labels, found.names, encoder)
+    right = mean_of((told == found.chosen).astype(float).tolist())
+    assert right is not None, "there are held-out images"
+    alike = encoder.encode(found.names) @ encoder.encode(labels).T
+    counts = np.bincount(found.chosen)
+    return ClassPrediction(
+        layer=layer,
+        method=method,
+        feeds=(found.weight.shape[1], found.inputs),
+        labelled=len(labels),
+        classes=len(found.names),
+        right=right,
+        most_common=float(counts.max() / counts.sum()),
+        correlation=_correlation(weight.ravel(), alike.ravel()),
+        top_correlation=_top_correlation(weight.ravel(), alike.ravel()),
+    )
+
+
+def _top_correlation(weight: Matrix, alike: Matrix) -> float | None:
+    if len(weight) <= _TOP:
+        return None
+    top = np.argsort(-np.abs(weight), kind="stable")[:_TOP]
+    return _correlation(weight[top], alike[top])
+
+
+def _correlation(weight: Matrix, alike: Matrix) -> float | None:
+    value = pearson(weight, alike) if len(weight) > 1 else float("nan")
+    return value if np.isfinite(value) else None

@@ -1,0 +1,190 @@
+"""Ratings of a human study, read from where they were made."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from dnd_assets.analysis.human_study.forms import REMARKS, SCALE
+from dnd_assets.analysis.human_study.ratings import Ratings, Sheet
+from dnd_assets.analysis.human_study.study import Asked
+from dnd_assets.errors import TableError, not_found
+from dnd_assets.files.csv_tables import CsvTable, read_csv, read_text
+
+_WIDE: Final = re.compile(r"(?P<method>.+) (?P<rater>\S+) rating", re.IGNORECASE)
+_TRUE: Final = frozenset({"true", "1", "yes"})
+_FALSE: Final = frozenset({"false", "0", "no", ""})
+
+
+def read_ratings(path: Path, key: Mapping[str, Asked] | None = None) -> Ratings:
+    """Ratings from Label Studio (JSON), MTurk (CSV of results) or a wide table (CSV).
+
+    A wide table has a row for each unit, with columns `Layer`, `Unit`, `<method> <rater> Rating`
+    and, if wanted, `Uninterpretable <rater>` and `None <rater>`, as the ratings published with DnD.
+
+    Args:
+        path: of the file.
+        key: what each task was about, from `human_study.read_key`; a wide table needs none.
+
+    Raises:
+        NotFoundError: when there is no such file, or a task is not in the key.
+        TableError: when it is none of the three, a key is needed, or a rating is no point of the
+            scale, or a rater has two sheets of a unit; names the place.
+    """
+    if path.suffix.lower() == ".json":
+        found = _label_studio(path, _needed(key, path))
+    else:
+        table = read_csv(path)
+        if table.find(["input.task"]) is not None:
+            found = _mturk(table, _needed(key, path))
+        else:
+            found = _wide(table)
+    seen = set()
+    for sheet in found.sheets:
+        if (sheet.unit, sheet.rater) in seen:
+            raise TableError(
+                f"{path}: rater {sheet.rater} has two sheets of unit {sheet.unit}. Keep one."
+            )
+        seen.add((sheet.unit, sheet.rater))
+    return found
+
+
+def _wide(table: CsvTable) -> Ratings:
+    layer, unit = table.column(["layer"], "layer"), table.column(["unit"], "unit")
+    places = [(i, m) for i, name in enumerate(table.columns) if (m := _WIDE.fullmatch(name))]
+    if not places:
+        raise TableError(
+            f"{table.path} has no ratings. Columns of ratings read '<method> <rater> Rating' in a "
+            "table with a row for each unit; results of MTurk hold 'Input.task'."
+        )
+    raters = dict.fromkeys(found["rater"] for _, found in places)
+    sheets = []
+    for line, row in table.rows:
+        for rater in raters:
+            scores = {
+                found["method"]: score
+                for i, found in places
+                if found["rater"] == rater and (score := _score(row[i], table.path, line))
+            }
+            remarks = _ticked(table, line, row, {n: f"{n} {rater}".lower() for n in REMARKS})
+            name = f"{row[layer].strip()}/{row[unit].strip()}"
+            if scores or remarks:  # not every rater sees every unit
+                sheets.append(Sheet(row[layer].strip(), name, rater, scores, remarks))
+    return Ratings(tuple(sheets), tuple(dict.fromkeys(found["method"] for _, found in places)))
+
+
+def _mturk(table: CsvTable, key: Mapping[str, Asked]) -> Ratings:
+    task, worker = table.column(["input.task"], "task"), table.column(["workerid"], "worker")
+    status = table.find(["assignmentstatus"])
+    sheets, withdrawn, path = [], 0, table.path
+    for line, row in table.rows:
+        if status is not None and row[status].strip().lower() == "rejected":
+            withdrawn += 1
+            continue
+        asked = _asked(row[task].strip(), key)
+        scores = {
+            method: score
+            for i, method in enumerate(asked.methods)
+            if (score := _score(row[table.column([f"answer.rating {i}"], "rating")], path, line))
+        }
+        remarks = _ticked(table, line, row, {name: f"answer.{name}" for name in REMARKS})
+        sheets.append(_sheet(asked, row[worker].strip(), scores, remarks))
+    return Ratings(tuple(sheets), _methods(key), withdrawn)
+
+
+def _label_studio(path: Path, key: Mapping[str, Asked]) -> Ratings:
+    try:
+        content = json.loads(read_text(path))
+        found = list(_annotations(content))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TableError(
+            f"{path} is no export of Label Studio ({type(error).__name__}: {error}). Export the "
+            "project in the format JSON, not JSON-MIN."
+        ) from error
+    sheets = []
+    for task, rater, annotation in found:
+        asked = _asked(task, key)
+        chosen = {one["from_name"]: one["value"] for one in annotation.get("result", [])}
+        scores = {
+            method: score
+            for i, method in enumerate(asked.methods)
+            if (score := _score(_point(chosen.get(f"rating_{i}", {})), path, f"task {task}"))
+        }
+        ticked = chosen.get("remarks", {}).get("choices", [])
+        remarks = frozenset(n for n, says in REMARKS.items() if n in ticked or says in ticked)
+        sheets.append(_sheet(asked, rater, scores, remarks))
+    withdrawn = sum(bool(a.get("was_cancelled")) for t in content for a in t["annotations"])
+    return Ratings(tuple(sheets), _methods(key), withdrawn)
+
+
+def _annotations(content: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(task, rater, annotation) of all that were not cancelled."""
+    for task in content:
+        for annotation in task["annotations"]:
+            if annotation.get("was_cancelled"):
+                continue
+            by = annotation.get("completed_by", "")
+            rater = str(by.get("email") or by["id"]) if isinstance(by, dict) else str(by)
+            yield str(task["data"]["task"]), rater, annotation
+
+
+def _point(value: Mapping[str, Any]) -> str:
+    """The point of an answer: `{"choices": ["4 agree"]}` or `{"rating": 4}`."""
+    choices = value.get("choices") or [""]
+    return str(value.get("rating") or choices[0]).partition(" ")[0]
+
+
+def _score(text: str, path: Path, place: int | str) -> int | None:
+    """A point of the scale; None when it was left blank."""
+    plain = text.strip().removesuffix(".0")
+    if not plain:
+        return None
+    if plain in {str(point) for point in SCALE}:
+        return int(plain)
+    where = f"line {place:,}" if isinstance(place, int) else place
+    scale = f"{min(SCALE)} to {max(SCALE)}"
+    raise TableError(f"{path}, {where}: the rating {text!r} is none of {scale}.")
+
+
+def _ticked(
+    table: CsvTable, line: int, row: Sequence[str], columns: Mapping[str, str]
+) -> frozenset[str]:
+    """The remarks whose column, where there is one, says yes."""
+    ticked = set()
+    for name, column in columns.items():
+        place = table.find([column])
+        said = "" if place is None else row[place].strip().lower()
+        if said not in _TRUE | _FALSE:
+            raise TableError(
+                f"{table.path}, line {line:,}: {row[place or 0]!r} in column {column!r} is neither "
+                "TRUE nor FALSE."
+            )
+        if said in _TRUE:
+            ticked.add(name)
+    return frozenset(ticked)
+
+
+def _sheet(asked: Asked, rater: str, scores: Mapping[str, int], remarks: frozenset[str]) -> Sheet:
+    return Sheet(asked.unit.rpartition("/")[0], asked.unit, rater, scores, remarks)
+
+
+def _asked(task: str, key: Mapping[str, Asked]) -> Asked:
+    if task in key:
+        return key[task]
+    raise not_found("task", task, key, "Give the key that was written with this study.")
+
+
+def _methods(key: Mapping[str, Asked]) -> tuple[str, ...]:
+    return tuple(sorted({method for asked in key.values() for method in asked.methods}))
+
+
+def _needed(key: Mapping[str, Asked] | None, path: Path) -> Mapping[str, Asked]:
+    if key is None:
+        raise TableError(
+            f"{path} does not tell which method wrote what; that is in the key.json of the "
+            "study. Give it: --key FILE."
+        )
+    return key

@@ -1,0 +1,102 @@
+"""The tasks of a human study from a study's own labels and exemplars (DnD, section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dnd_assets.analysis.compare import Method
+from dnd_assets.analysis.human_study.study import Task
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import NotFoundError, not_found
+from dnd_assets.methods.seeds import content_seed
+
+
+@dataclass(frozen=True)
+class RatingTasks:
+    """What raters are asked.
+
+    Attributes:
+        tasks: one for each unit that every method has described.
+        left_out: the other units, each with the reason.
+    """
+
+    tasks: tuple[Task, ...]
+    left_out: dict[str, str]
+
+
+def rating_tasks(
+    bench: Workbench,
+    methods: Sequence[Method],
+    units: Sequence[str],
+    images: int = 10,
+    sample: int | None = None,
+    seed: int = 0,
+) -> RatingTasks:
+    """A task for each unit: its most activating probing images, and what each method says of it.
+
+    Args:
+        bench: the workbench, with the study's activations and the probing images.
+        methods: the methods that are judged.
+        units: keys of the units.
+        images: pictures of a unit (paper: 10).
+        sample: only so many of the units, drawn by their keys and `seed`; all where None.
+        seed: of the sample.
+
+    Raises:
+        NotFoundError: when no unit has descriptions by all methods and enough pictures.
+        StoreError: when a picture is not where it was.
+    """
+    exemplars = _exemplars(bench)
+    reasons = {unit: _why_not(unit, methods, exemplars, images) for unit in units}
+    left_out = {unit: reason for unit, reason in reasons.items() if reason}
+    able = [unit for unit in units if unit not in left_out]
+    if not able:
+        first = next(iter(left_out.items()), ("", "there is no unit"))
+        raise NotFoundError(
+            f"no unit can be judged: {' '.join(first)}. Run the methods first (`dnd compare`), or "
+            "name fewer with --methods."
+        )
+    drawn = sorted(able, key=lambda unit: content_seed("judged", unit, seed))[:sample]
+    tasks = [
+        Task(
+            unit,
+            [bench.pictures.data(name) for name in exemplars[unit][:images]],
+            {one.name: str(one.by_unit[unit]) for one in methods},
+        )
+        for unit in able
+        if unit in set(drawn)
+    ]
+    return RatingTasks(tuple(tasks), left_out)
+
+
+def named(methods: Sequence[Method], names: Sequence[str]) -> list[Method]:
+    """The methods of these names, or all.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    known = {one.name: one for one in methods}
+    for name in names:
+        if name not in known:
+            raise not_found("method", name, known)
+    return [known[name] for name in names] if names else list(methods)
+
+
+def _exemplars(bench: Workbench) -> dict[str, list[str]]:
+    """Hashes of each unit's exemplars, most activating first."""
+    sql = "SELECT unit, image FROM exemplars WHERE study = ? ORDER BY unit, position"
+    found: dict[str, list[str]] = {}
+    for row in bench.lineage.query(sql, [bench.study.name]):
+        found.setdefault(row["unit"], []).append(row["image"])
+    return found
+
+
+def _why_not(
+    unit: str, methods: Sequence[Method], exemplars: dict[str, list[str]], images: int
+) -> str:
+    silent = [one.name for one in methods if not one.by_unit.get(unit)]
+    if silent:
+        return f"has no label by {', '.join(silent)}"
+    count = len(exemplars.get(unit, ()))
+    return f"has {count} exemplars, not {images}" if count < images else ""

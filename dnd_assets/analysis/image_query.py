@@ -1,0 +1,256 @@
+"""`dnd look`: which units fire on an image, how unusually for each, and where.
+
+Raw activations of two units do not compare: each has its own scale. So an activation is told as
+the share of the probing images that activate the same unit less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dnd_assets.analysis.search import open_picture
+from dnd_assets.analysis.unit_vectors import labels_of
+from dnd_assets.assets.image_sets import images_of
+from dnd_assets.engine.cache.shared_results import layer_provider
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import StudyError, UpstreamError, not_found
+from dnd_assets.lineage.records import PROBING_SET
+from dnd_assets.methods.dissection import attention_crops
+from dnd_assets.methods.dissection.exemplars import failed_images
+from dnd_assets.methods.segmentation.overlay import overlay
+from dnd_assets.methods.segmentation.view import View, view
+from dnd_assets.results.tables.reader import Source
+from dnd_assets.study.selection import select_units
+from dnd_assets.units import Unit, by_layer
+
+_GRID: Final = 448
+_TILE: Final = 224
+_LINE: Final = 16
+_ANY_SIZE: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Firing:
+    """One unit on the image.
+
+    Attributes:
+        unit: the unit's key.
+        labels: its best label by each asset of labels, the study's own first.
+        activation: its pooled activation, on the layer's own scale.
+        share: of the probing images that activate it less, ties counted half, in [0, 1].
+        reach: the activation from the unit's mean, 0, to its largest on the probing images, 1;
+            above 1 for an image that activates it more than any of them.
+        box: left, top, right and bottom in pixels of the image, around the largest part that
+            stands out of the unit's map; None for a unit without a map, or one that is the same
+            everywhere.
+    """
+
+    unit: str
+    labels: dict[str, str]
+    activation: float
+    share: float
+    reach: float
+    box: tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen.
+
+    Attributes:
+        image: the picture, RGB.
+        firings: units, most unusual activation first.
+        overlays: the picture of each of them, dark where the unit does not look; the picture itself
+            for units without a map.
+        compared: probing images that each unit was compared on.
+    """
+
+    image: Image.Image
+    firings: tuple[Firing, ...]
+    overlays: tuple[Image.Image, ...]
+    compared: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The firings as plain values."""
+        return {"probing_images": self.compared, "units": [asdict(one) for one in self.firings]}
+
+
+def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) -> Look:
+    """Run the study's networks on an image and tell which units fire most, for them.
+
+    Args:
+        bench: the workbench.
+        file: the image.
+        layer: a layer's path, or `model/layer`; None for all of the study.
+        top: units at most.
+
+    Raises:
+        NotFoundError: when there is no such file or layer; names the nearest.
+        StudyError: when the image or a network cannot be read.
+        UpstreamError: when the units' activations on the probing set were not recorded.
+    """
+    picture = open_picture(file, bench.study.probing_set.max_pixels)
+    units = _of_layer(list(select_units(bench.study, bench.targets).values()), layer)
+    source = Source(bench.lineage, bench.study.name)
+    probing = _probing_images(bench, source)
+    ranked: list[tuple[tuple[float, float, Unit], float]] = []
+    compared = 0
+    for (model, path), some in by_layer(units).items():
+        recorded = _recorded(bench, some[0], probing)
+        compared = max(compared, len(recorded))
+        (now,) = bench.targets.activations(model, {path: bench.layer(some[0]).pooling}, [picture])[
+            path
+        ]
+        for unit in some:
+            found = against(recorded[:, unit.neuron], float(now[unit.neuron]))
+            if found is not None:
+                ranked.append(((-found[0], -found[1], unit), float(now[unit.neuron])))
+    ranked.sort()
+    chosen = ranked[:top]
+    labels = _labels(source)
+    firings, overlays = [], []
+    for ((share, reach, unit), activation), (box, drawn) in zip(
+        chosen, _places(bench, [key[2] for key, _ in chosen], picture), strict=True
+    ):
+        said = labels.get(unit, {})
+        firings.append(Firing(unit.key, said, activation, -share, -reach, box))
+        overlays.append(drawn)
+    return Look(picture, tuple(firings), tuple(overlays), compared)
+
+
+def against(recorded: NDArray[np.float32], value: float) -> tuple[float, float] | None:
+    """A value among the recorded ones of its unit.
+
+    Returns:
+        The share of recorded values below it, ties counted half; and where it lies between their
+        mean, 0, and their maximum, 1. None for a unit whose values do not differ or are not finite.
+
+    >>> against(np.array([0.0, 1.0, 1.0, 2.0], np.float32), 1.0)
+    (0.5, 0.0)
+    """
+    if not np.isfinite(recorded).all() or not np.isfinite(value):
+        return None
+    low, high = float(recorded.min()), float(recorded.max())
+    if low == high:
+        return None
+    below = float((recorded < value).mean())
+    share = below + float((recorded == value).mean()) / 2
+    mean = float(recorded.mean(dtype=np.float64))
+    return share, (value - mean) / (high - mean)
+
+
+def _of_layer(units: Sequence[Unit], layer: str | None) -> list[Unit]:
+    if layer is None:
+        return list(units)
+    names = [name for unit in units for name in (unit.layer, unit.key.rpartition("/")[0])]
+    if layer not in names:
+        raise not_found("layer", layer, names, "A layer of the study is needed.")
+    return [unit for unit in units if layer in (unit.layer, unit.key.rpartition("/")[0])]
+
+
+def _probing_images(bench: Workbench, source: Source) -> list[str]:
+    for part in source.records(PROBING_SET):
+        for one in part:
+            return images_of(bench, one.product)
+    raise _not_recorded(bench)
+
+
+def _recorded(bench: Workbench, unit: Unit, probing: Sequence[str]) -> Matrix:
+    """The layer's activations on the probing images, as far as they are stored, (N, neurons)."""
+    provider = layer_provider(bench, unit)
+    values, found = bench.vectors.read("activations", provider, probing)
+    if not found.any():
+        raise _not_recorded(bench)
+    known = values[found]
+    return known[~failed_images(known)]
+
+
+def _not_recorded(bench: Workbench) -> UpstreamError:
+    name = bench.study.name
+    return UpstreamError(
+        f"what study {name!r} knows of its units on the probing set is not stored, so an image has "
+        f"nothing to be compared with. Run `dnd run --assets +activations` on it first."
+    )
+
+
+def _labels(source: Source) -> dict[Unit, dict[str, str]]:
+    found: dict[Unit, dict[str, str]] = {}
+    for one in labels_of(source):
+        if one.best:
+            found.setdefault(one.unit, {})[one.asset] = one.label
+    return found
+
+
+Place = tuple[tuple[int, int, int, int] | None, Image.Image]
+
+
+def _places(bench: Workbench, units: Sequence[Unit], picture: Image.Image) -> list[Place]:
+    """Where each unit looks, and the picture that shows it."""
+    found: dict[Unit, Place] = {}
+    for model in dict.fromkeys(unit.model for unit in units):
+        mine = [unit for unit in units if unit.model == model]
+        maps = bench.targets.maps(model, [(u.layer, u.neuron) for u in mine], [picture])
+        seen = view(bench.targets.transforms(model), *picture.size)
+        for unit in mine:
+            heat = maps[unit.layer, unit.neuron][0]
+            found[unit] = (None, picture) if heat is None else _drawn(picture, heat, seen)
+    return [found[unit] for unit in units]
+
+
+def _drawn(picture: Image.Image, heat: NDArray[np.float32], seen: View) -> Place:
+    """The box around the largest part above Otsu's threshold, drawn on the picture."""
+    if not np.isfinite(heat).all():
+        return None, picture
+    grey = attention_crops.heatmap_bytes(heat, _GRID)
+    _, boxes = attention_crops.attention_boxes(grey, 1, 0.0, _ANY_SIZE)
+    if not boxes:
+        return None, picture
+    left, top, right, bottom = seen.box(*picture.size)
+    wide, high = (right - left) / _GRID, (bottom - top) / _GRID
+    x1, y1, x2, y2 = boxes[0]
+    box = (
+        int(left + x1 * wide), int(top + y1 * high),
+        min(right, int(np.ceil(left + x2 * wide))), min(bottom, int(np.ceil(top + y2 * high))),
+    )  # fmt: skip
+    level = attention_crops.otsu_threshold(attention_crops.heatmap_bytes(heat, _GRID)) / 255
+    low, high_value = float(heat.min()), float(heat.max())
+    drawn = overlay(picture, heat, low + level * (high_value - low), seen)
+    pen = ImageDraw.Draw(drawn)
+    pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=(255, 255, 255))
+    return box, drawn
+
+
+def sheet(found: Look) -> Image.Image:
+    """The picture and every overlay in rows of five, each with its unit, label and share below.
+
+    Raises:
+        StudyError: when no unit fired.
+    """
+    if not found.firings:
+        raise StudyError("no unit of these layers tells one probing image from another.")
+    tiles = [(found.image, ["the image"])]
+    for one, drawn in zip(found.firings, found.overlays, strict=True):
+        label = next(iter(one.labels.values()), "(no label)")
+        tiles.append((drawn, [label, one.unit, f"above {one.share:.1%} of images"]))
+    across = min(5, len(tiles))
+    down = -(-len(tiles) // across)
+    page = Image.new("RGB", (across * (_TILE + 8), down * (_TILE + 4 * _LINE)), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    for place, (picture, lines) in enumerate(tiles):
+        x, y = place % across * (_TILE + 8), place // across * (_TILE + 4 * _LINE)
+        small = picture.copy()
+        scale = _TILE / max(small.size)
+        size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
+        page.paste(small.resize(size), (x, y))
+        for row, line in enumerate(lines):
+            plain = "".join(c if c.isprintable() else " " for c in line)[:36]
+            pen.text((x, y + _TILE + row * _LINE), plain, fill="black", font=font)
+    return page

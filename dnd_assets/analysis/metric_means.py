@@ -1,0 +1,255 @@
+"""Metrics of a study's labels: means by method, and whether the metrics are worth anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from dnd_assets.assets.image_sets import images_of
+from dnd_assets.assets.label_metrics import SUFFIX, in_order, metrics_name, on_images
+from dnd_assets.assets.registry import stages_of
+from dnd_assets.engine.cache.shared_results import activations, embeddings, text_embeddings
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Graph
+from dnd_assets.errors import NotFoundError
+from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX
+from dnd_assets.methods.metrics.means import Mean, mean_of
+from dnd_assets.methods.metrics.presence import presence
+from dnd_assets.methods.metrics.sanity import SanityCheck, sanity_checks
+from dnd_assets.units import Unit, by_layer
+from resources.lineage_db.database import Lineage
+
+DND: Final = "dnd"
+"""What the study's own labels are called."""
+WORTHLESS: Final = "WORTHLESS"
+DROPS: Final = 0.75
+"""Share of units whose value has to fall when their labels are made wrong."""
+
+
+@dataclass(frozen=True)
+class MetricMean:
+    """One metric of one method in one group of units.
+
+    Attributes:
+        group: the group, such as a layer.
+        method: name of the method.
+        metric: name of the metric.
+        mean: over the units that have it.
+        without: units with a label for which it could not be computed.
+    """
+
+    group: str
+    method: str
+    metric: str
+    mean: Mean
+    without: int
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {**asdict(self), **asdict(self.mean)}
+
+
+@dataclass(frozen=True)
+class Soundness:
+    """A sanity check of a metric on the labels of one method in one layer."""
+
+    layer: str
+    method: str
+    check: SanityCheck
+
+    @property
+    def verdict(self) -> str:
+        """`sound`, or `WORTHLESS` where wrong labels do not make the metric fall.
+
+        Sound is a metric whose mean falls, and that falls for three of four units at least: the
+        value of a unit whose label is wrong to begin with has nowhere to fall.
+        """
+        if not self.check.units:
+            return "no unit has it"
+        fell = self.check.drop > 0 and self.check.dropped >= DROPS
+        return "sound" if fell else WORTHLESS
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One unit with a label that was measured."""
+
+    unit: Unit
+    label: str
+    metrics: Mapping[str, float | None]
+
+
+def method_name(labels: str) -> str:
+    """What the method behind an asset of labels is called, such as `dnd` or `clip-dissect`."""
+    if labels == "labels":
+        return DND
+    return labels.removesuffix(LABELS_SUFFIX).replace("_", "-")
+
+
+def measured(lineage: Lineage, study: str) -> dict[str, list[Measured]]:
+    """The newest metrics of every labelled unit of a study, by asset of labels."""
+    sql = (
+        "SELECT asset, model, layer, neuron, payload FROM latest WHERE study = ? "
+        "AND suffix(asset, ?) AND status = 'ok' ORDER BY asset, model, layer, neuron"
+    )
+    found: dict[str, list[Measured]] = {}
+    for row in lineage.query(sql, [study, SUFFIX]):
+        unit = Unit(row["model"], row["layer"], row["neuron"])
+        payload = json.loads(row["payload"])
+        one = Measured(unit, payload["label"], payload["metrics"])
+        found.setdefault(row["asset"].removesuffix(SUFFIX), []).append(one)
+    # The study's own labels come first, then the others by name.
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "labels", item[0])))
+
+
+def metric_means(lineage: Lineage, study: str, groups: Mapping[str, str]) -> list[MetricMean]:
+    """The mean of each metric by group and method, over the units that have it.
+
+    Args:
+        lineage: the lineage.
+        study: the study's name.
+        groups: the group of each unit that counts, by key, in the order of the units.
+    """
+    rows = []
+    known = measured(lineage, study)
+    for group in dict.fromkeys(groups.values()):
+        for labels, units in known.items():
+            mine = [one.metrics for one in units if groups.get(one.unit.key) == group]
+            for metric in in_order(name for found in mine for name in found):
+                asked = [found[metric] for found in mine if metric in found]
+                mean = mean_of([value for value in asked if value is not None])
+                if mean is not None:
+                    without = len(asked) - mean.units
+                    rows.append(MetricMean(group, method_name(labels), metric, mean, without))
+    return rows
+
+
+def soundness(bench: Workbench, units: Sequence[Unit], seed: int = 0) -> list[Soundness]:
+    """The sanity checks of each metric on held-out images, by layer and method.
+
+    Half of the images that show a unit's label are made not to, or as many others are made to
+    (Oikarinen et al., ICML 2025); a metric that does not fall says nothing about the labels.
+
+    Args:
+        bench: the workbench.
+        units: the units that count.
+        seed: of the choice of images.
+
+    Raises:
+        UpstreamError: when the held-out images have not been materialized.
+    """
+    known = measured(bench.lineage, bench.study.name)
+    images = held_out(bench)
+    rows, faces = embeddings(bench, images)
+    faces = faces[[rows[name] for name in images]]
+    found = []
+    for (model, layer), some in by_layer(units).items():
+        places, values = activations(bench, model, {layer: images}, f"{model}: held-out")[layer]
+        values = values[[places[name] for name in images]]
+        for labels, every in known.items():
+            mine = [one for one in every if one.unit in set(some)]
+            if not mine:
+                continue
+            texts = text_embeddings(bench, [one.label for one in mine])
+            shown = np.stack([presence(faces, text) for text in texts])
+            active = values[:, [one.unit.neuron for one in mine]].T
+            checks = sanity_checks(active, shown, on_images(bench.study), seed=seed)
+            key = some[0].key.rpartition("/")[0]
+            found += [Soundness(key, method_name(labels), check) for check in checks]
+    return found
+
+
+def held_out(bench: Workbench) -> list[str]:
+    """Hashes of the study's held-out images, ascending.
+
+    Raises:
+        UpstreamError: when they have not been materialized under the present study.
+    """
+    return images_of(bench, Graph(bench, stages_of(bench.study)).unpartitioned(HELD_OUT_IMAGES))
+
+
+@dataclass(frozen=True)
+class Report:
+    """How good a study's labels are.
+
+    Attributes:
+        study: the study's name.
+        means: of each metric, by layer and method.
+        checks: of the metrics on held-out images.
+    """
+
+    study: str
+    means: tuple[MetricMean, ...]
+    checks: tuple[Soundness, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values; a missing number is None."""
+        return {
+            "study": self.study,
+            "means": [one.as_json() for one in self.means],
+            "sanity": [
+                {
+                    "layer": one.layer,
+                    "method": one.method,
+                    **{k: _plain(v) for k, v in asdict(one.check).items()},
+                    "verdict": one.verdict,
+                }
+                for one in self.checks
+            ],
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each mean, with the verdicts on its metric: for CSV."""
+        verdicts = {
+            (one.layer, one.method, one.check.metric, one.check.check): one.verdict
+            for one in self.checks
+        }
+        return [
+            {
+                "layer": one.group,
+                "method": one.method,
+                "metric": one.metric,
+                "mean": one.mean.mean,
+                "low": one.mean.low,
+                "high": one.mean.high,
+                "units": one.mean.units,
+                "without": one.without,
+                **{
+                    check: verdicts.get((one.group, one.method, one.metric, check))
+                    for check in ("missing labels", "extra labels")
+                },
+            }
+            for one in self.means
+        ]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def evaluate_study(bench: Workbench, units: Sequence[Unit]) -> Report:
+    """The metrics of a study's labels that there are by now, by layer.
+
+    Args:
+        bench: the workbench.
+        units: the units that count.
+
+    Raises:
+        StudyError: when the study has no section [evaluation].
+        NotFoundError: when no label of these units was measured yet; says what to run.
+    """
+    wanted = [name for name in stages_of(bench.study) if name.endswith(SUFFIX)]
+    groups = {unit.key: unit.key.rpartition("/")[0] for unit in units}
+    means = metric_means(bench.lineage, bench.study.name, groups)
+    if not means:
+        names = ",".join(f"+{name}" for name in wanted) or f"+{metrics_name('labels')}"
+        section = "" if wanted else "Add a section [evaluation] to the study first. "
+        raise NotFoundError(
+            f"study {bench.study.name!r} has no metrics of these units yet. {section}Run "
+            f"`dnd run --assets {names}`."
+        )
+    return Report(bench.study.name, tuple(means), tuple(soundness(bench, units)))

@@ -1,0 +1,343 @@
+"""A comparison as people and programs read it, and the scoreboard kept in a document."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dnd_assets.analysis.class_prediction import ClassPrediction
+from dnd_assets.analysis.compare import Comparison, Method, Pair, Row
+from dnd_assets.analysis.metric_means import WORTHLESS, MetricMean, Report, Soundness
+from dnd_assets.errors import TableError
+from dnd_assets.files.atomic import write_atomic
+from dnd_assets.files.csv_tables import read_text
+from dnd_assets.methods.metrics.means import Mean
+from dnd_assets.results.labels import export
+
+START: Final = "<!-- scoreboard -->"
+END: Final = "<!-- /scoreboard -->"
+_HEAD: Final = ("method", "setting", "words")
+_EXACT: Final = re.compile(r"(\d+) / \d+(?! labelled)\b")
+
+
+def show(found: Comparison, out: Console) -> None:
+    """Print two tables for each group: how the methods do, and how alike they are."""
+    for group in found.groups:
+        rows = [row for row in found.rows if row.group == group]
+        out.print(_measures(group, rows))
+        alike = _agreement(found, group, [row.method for row in rows])
+        if alike is not None:
+            out.print(alike)
+        measured = [one for one in found.metrics if one.group == group]
+        if measured:
+            out.print(metrics_table(measured))
+        out.print()
+
+
+def metrics_table(means: Sequence[MetricMean]) -> Table:
+    """Metrics by method, of one group: mean, interval, units, and units without a value."""
+    table = Table(box=None, pad_edge=False, title="metrics by method", title_justify="left")
+    for name in ("metric", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("mean", "95 %", "units", "without"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for metric in dict.fromkeys(one.metric for one in means):
+        for place, one in enumerate(one for one in means if one.metric == metric):
+            cells = (f"{one.mean.mean:.3f}", _ends(one.mean), f"{one.mean.units:,}")
+            without = f"{one.without:,}" if one.without else ""
+            table.add_row("" if place else metric, escape(one.method), *cells, without)
+    return table
+
+
+def show_evaluation(report: Report, classes: Sequence[ClassPrediction], out: Console) -> None:
+    """Print the metrics of each layer, what the sanity checks say of them, and the classes."""
+    for layer in dict.fromkeys(one.group for one in report.means):
+        out.print(layer, style="bold", markup=False)
+        out.print(metrics_table([one for one in report.means if one.group == layer]))
+        checks = [one for one in report.checks if one.layer == layer]
+        if checks:
+            out.print(_sanity_table(checks))
+        out.print()
+    if classes:
+        out.print(_classes_table(classes))
+
+
+def _sanity_table(checks: Sequence[Soundness]) -> Table:
+    """Mean with labels as they are and made wrong, the share of units that fell, the verdict."""
+    title = "are the metrics sound: do they fall when labels are made wrong"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for name in ("metric", "method", "made wrong"):
+        table.add_column(name, no_wrap=True)
+    for name in ("mean", "then", "fell"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for one in checks:
+        check = one.check
+        numbers = (f"{check.plain:.3f}", f"{check.changed:.3f}", f"{check.dropped:.0%}")
+        cells = numbers if check.units else ("-", "-", "-")
+        style = "red" if one.verdict == WORTHLESS else ""
+        table.add_row(
+            check.metric, escape(one.method), check.check, *cells, one.verdict, style=style
+        )
+    return table
+
+
+def _classes_table(found: Sequence[ClassPrediction]) -> Table:
+    title = "class of an image, read off the label of its most contributing unit"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for name in ("layer", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("right", "95 %", "labels", "weights ~ likeness"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        told = [one.correlation, one.top_correlation]
+        likeness = ", top ".join(f"{value:.3f}" for value in told if value is not None)
+        cells = (f"{one.right.mean:.1%}", _percent(one.right), f"{one.labelled:,}")
+        table.add_row(one.layer, escape(one.method), *cells, likeness or "-")
+    fed, inputs = found[0].feeds
+    table.caption = (
+        f"{found[0].classes:,} classes, the most common {found[0].most_common:.1%} of "
+        f"{found[0].right.units:,} images; {found[0].layer} gives {fed:,} of the last layer's "
+        f"{inputs:,} inputs"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _measures(group: str, rows: list[Row]) -> Table:
+    table = Table(box=None, pad_edge=False, title=group, title_justify="left")
+    table.add_column("method", no_wrap=True, min_width=max(len(row.method) for row in rows))
+    compared = any(row.similarity for row in rows)
+    cosine = ("cosine", "95 %") if compared else ()
+    by_word = ("holds", "precision", "recall", "F1") if any(row.f1 for row in rows) else ()
+    for name in ("units", "labelled", "words", "exact", "95 %", *by_word, *cosine):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        cells = (
+            f"{row.units:,}",
+            f"{row.labelled / row.units:.0%}",
+            f"{row.words:.1f}" if row.words is not None else "-",
+            _count(row.exact),
+            _percent(row.exact),
+            *(_word_for_word(row) if by_word else ()),
+        )
+        near = (f"{row.similarity.mean:.4f}" if row.similarity else "-", _ends(row.similarity))
+        table.add_row(escape(row.method), *cells, *(near if compared else ()))
+    return table
+
+
+def _count(share: Mean | None) -> str:
+    return f"{share.count}/{share.units}" if share else "-"
+
+
+def _word_for_word(row: Row) -> tuple[str, ...]:
+    means = (row.precision, row.recall, row.f1)
+    return (_count(row.holds), *(f"{one.mean:.2f}" if one else "-" for one in means))
+
+
+def _agreement(found: Comparison, group: str, names: list[str]) -> Table | None:
+    """How alike each two methods are, the columns being the rows' numbers."""
+    pairs = {(p.one, p.other): p for p in found.pairs if p.group == group}
+    if not pairs:
+        return None
+    table = Table(box=None, pad_edge=False)
+    table.add_column("same label as number", no_wrap=True)
+    for number in range(1, len(names)):
+        table.add_column(str(number), justify="right")
+    for number, name in enumerate(names, 1):
+        cells = [_alike(pairs.get((other, name))) for other in names[: number - 1]]
+        table.add_row(f"{number} {escape(name)}", *cells)
+    return table
+
+
+def _alike(pair: Pair | None) -> str:
+    if pair is None:
+        return "-"
+    return f"{pair.exact:.0%}" + ("" if pair.similarity is None else f" {pair.similarity:.3f}")
+
+
+def as_text(found: Comparison, form: Literal["csv", "json", "markdown"]) -> str:
+    """A comparison as the text of a CSV file, of JSON, or of a Markdown table."""
+    if form == "markdown":
+        return markdown(found)
+    if form == "json":
+        return json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n"
+    return export(_flat(found), "csv").decode()
+
+
+def _flat(found: Comparison) -> pd.DataFrame:
+    """One row for each group and method; the last columns hold the agreement with each method."""
+    alike: dict[tuple[str, str, str], tuple[float, float | None]] = {}
+    for pair in found.pairs:
+        for one, other in ((pair.one, pair.other), (pair.other, pair.one)):
+            alike[pair.group, one, other] = (pair.exact, pair.similarity)
+    rows = []
+    for row in found.rows:
+        flat: dict[str, Any] = {"group": row.group, "method": row.method}
+        flat |= {"units": row.units, "labelled": row.labelled, "words": row.words}
+        for name, mean in _means(row):
+            flat[name] = mean.mean if mean else None
+            flat |= {f"{name} {end}": getattr(mean, end, None) for end in ("low", "high", "units")}
+        for method in found.methods:
+            exact, cosine = alike.get((row.group, row.method, method.name), (None, None))
+            flat |= {f"same as {method.name}": exact, f"cosine with {method.name}": cosine}
+        rows.append(flat)
+    return pd.DataFrame(rows)
+
+
+def _means(row: Row) -> tuple[tuple[str, Mean | None], ...]:
+    return (
+        ("exact", row.exact),
+        ("holds", row.holds),
+        ("precision", row.precision),
+        ("recall", row.recall),
+        ("f1", row.f1),
+        ("cosine", row.similarity),
+    )
+
+
+def markdown(found: Comparison) -> str:
+    """A row for each method, a column for each group: exact of all, the interval, and F1.
+
+    Labels that hold the truth among other words follow where they are more.
+    """
+    groups = found.groups
+    lines = [_line([*_HEAD, *groups]), "|" + "---|" * (len(groups) + len(_HEAD))]
+    for method in found.methods:
+        cells = [_cell(found.row(group, method.name)) for group in groups]
+        lines.append(_line([method.name, method.setting, _words(found, method), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _words(found: Comparison, method: Method) -> str:
+    """Mean words of a method's labels in all groups."""
+    rows = [row for row in found.rows if row.method == method.name and row.words is not None]
+    labelled = sum(row.labelled for row in rows)
+    return f"{sum((r.words or 0) * r.labelled for r in rows) / labelled:.1f}" if rows else "-"
+
+
+def _line(cells: list[str]) -> str:
+    plain = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(plain)} |"
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    if row.exact is None:
+        shown = f"{row.labelled} / {row.units} labelled"
+    else:
+        sure = _percent(row.exact)
+        shown = f"{row.exact.count} / {row.exact.units}" + (f" ({sure})" if sure else "")
+        if row.holds and row.holds.count > row.exact.count:
+            shown += f", {row.holds.count} hold it"
+        if row.f1 and row.f1.mean < 1:
+            shown += f", F1 {row.f1.mean:.2f}"
+    if row.similarity is None:
+        return shown
+    sure = _ends(row.similarity)
+    return f"{shown}, cosine {row.similarity.mean:.3f}" + (f" ({sure})" if sure else "")
+
+
+def _percent(mean: Mean | None) -> str:
+    if mean is None or mean.low is None or mean.high is None or mean.low == mean.high:
+        return ""  # equal values tell the bootstrap nothing about how sure their mean is
+    return f"{100 * mean.low:.0f} to {100 * mean.high:.0f} %"
+
+
+def _ends(mean: Mean | None) -> str:
+    if mean is None or mean.low is None or mean.high is None:
+        return ""
+    return f"{mean.low:.3f} to {mean.high:.3f}"
+
+
+def require_place(path: Path) -> None:
+    """Make sure that a document has the markers.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it lacks a marker.
+    """
+    _parts(path)
+
+
+def write(found: Comparison, path: Path) -> None:
+    """Put the Markdown table between the markers of a document.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it lacks a marker.
+    """
+    before, _, after = _parts(path)
+    text = f"{before}{START}\n{markdown(found)}{END}{after}"
+    write_atomic(path, text.encode())
+
+
+def exact_counts(path: Path) -> dict[tuple[str, str], int]:
+    """Labels counted as exact in a document's scoreboard, by method and group.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it lacks a marker or the table between them.
+    """
+    return _counts(_parts(path)[1], path)
+
+
+def differences(found: Comparison, path: Path, tolerance: int = 0) -> list[str]:
+    """Where a document counts other labels as exact than a comparison does; a line for each.
+
+    Args:
+        found: the comparison.
+        path: the document.
+        tolerance: how many labels of a group may differ; another processor may turn a close call.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it lacks a marker or the table between them.
+    """
+    old, new = exact_counts(path), _counts(markdown(found), path)
+    return [
+        f"{path}: {method}, {group}: {old.get((method, group), 'nothing')} exact there, "
+        f"{new.get((method, group), 'nothing')} now. Write it anew: dnd compare --update {path}"
+        for method, group in sorted({*old, *new})
+        if not _close(old.get((method, group)), new.get((method, group)), tolerance)
+    ]
+
+
+def _close(old: int | None, new: int | None, tolerance: int) -> bool:
+    return old == new or (old is not None and new is not None and abs(old - new) <= tolerance)
+
+
+def _counts(text: str, path: Path) -> dict[tuple[str, str], int]:
+    rows = [_cells(line) for line in text.splitlines() if line.startswith("| ")]
+    if not rows or tuple(rows[0][: len(_HEAD)]) != _HEAD:
+        raise TableError(f"{path} has no scoreboard. Write it: dnd compare --update {path}")
+    return {
+        (cells[0], group): int(right[1])
+        for cells in rows[1:]
+        for group, cell in zip(rows[0][len(_HEAD) :], cells[len(_HEAD) :], strict=True)
+        if (right := _EXACT.match(cell))
+    }
+
+
+def _cells(line: str) -> list[str]:
+    parts = re.split(r"(?<!\\)\|", line)[1:-1]
+    return [part.strip().replace("\\|", "|") for part in parts]
+
+
+def _parts(path: Path) -> tuple[str, str, str]:
+    """A document before, between and after the markers."""
+    text = read_text(path)
+    before, start, rest = text.partition(START)
+    inside, end, after = rest.partition(END)
+    if not (start and end):
+        raise TableError(f"{path} has no place for a scoreboard. Add the lines {START} and {END}.")
+    return before, inside, after

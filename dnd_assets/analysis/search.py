@@ -1,0 +1,180 @@
+"""`dnd search`: units whose labels say something, or whose exemplars look like a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from PIL import Image
+
+from dnd_assets.analysis.unit_vectors import (
+    Said,
+    face_vectors,
+    faces_of,
+    labels_of,
+    recorded_units,
+    text_encoder,
+    text_vectors,
+)
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import NotFoundError, StudyError, nearest
+from dnd_assets.files.images import UnreadableImage, decode
+from dnd_assets.results.tables.reader import Source
+from dnd_assets.units import Unit
+
+How = Literal["exact", "words", "meaning", "exemplars"]
+_RANK: Final[dict[str, int]] = {"exact": 0, "words": 1, "meaning": 2, "exemplars": 0}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A unit that was found.
+
+    Attributes:
+        unit: the unit's key.
+        label: the label that fits, or for pictures the unit's own; empty where it has none.
+        asset: whose label it is.
+        how: by the very label, by its words, by its embedding, or by exemplars.
+        score: cosine of the embeddings; None where words decided and no encoder is there.
+        own: the unit's own label, which another method's or a further one may differ from; empty
+            where it has none.
+        confidence: probability that the own label is right; None where nothing tells.
+    """
+
+    unit: str
+    label: str
+    asset: str
+    how: How
+    score: float | None
+    own: str = ""
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hits, best first, and what kept the search from being complete, if anything did."""
+
+    hits: tuple[Hit, ...]
+    remark: str = ""
+
+
+def search_text(bench: Workbench, text: str, units: Sequence[str] = (), top: int = 10) -> Answer:
+    """Units by what their labels say: the very label first, then its words, then its meaning.
+
+    Of units that have the very label, or its words, those come first whose own label that is, the
+    surest before the others.
+
+    Args:
+        bench: the workbench.
+        text: what to look for; the case does not matter.
+        units: keys, prefixes or ranges; none for all.
+        top: hits at most, one for each unit.
+
+    Raises:
+        StudyError: when the text is blank.
+        UpstreamError: when nothing was recorded.
+        NotFoundError: when a unit does not exist.
+    """
+    wanted = _plain(text)
+    if not wanted:
+        raise StudyError("a text is needed to search labels, such as dnd search 'red circle'.")
+    source = Source(bench.lineage, bench.study.name)
+    order = {unit: place for place, unit in enumerate(recorded_units(source).select(units))}
+    said = [one for one in labels_of(source) if one.unit in order]
+    encoder, remark = text_encoder(bench)
+    if encoder is None or not said:
+        scores: list[float | None] = [None] * len(said)
+    else:
+        # The query is not kept in the store: it would be a file for each search.
+        query = np.asarray(encoder.encode([text])[0], np.float64)
+        vectors = text_vectors(bench, encoder, [one.label for one in said])
+        scores = [float(value) for value in vectors.astype(np.float64) @ query]
+    own = _own_labels(said)
+    best: dict[Unit, tuple[tuple[float, ...], Hit]] = {}
+    for one, score in zip(said, scores, strict=True):
+        how = _fits(wanted, _plain(one.label))
+        if how is None and score is None:
+            continue
+        main = own[one.unit]
+        hit = Hit(
+            one.unit.key, one.label, one.asset, how or "meaning", score, main.label, main.confidence
+        )
+        sure = (one is not main, -(main.confidence or 0.0)) if how else (0, 0)
+        key = (_RANK[hit.how], *sure, -(score or 0.0), not one.best, order[one.unit])
+        if one.unit not in best or key < best[one.unit][0]:
+            best[one.unit] = (key, hit)
+    hits = [hit for _, hit in sorted(best.values(), key=lambda pair: pair[0])]
+    note = f"labels were searched by their words alone: {remark}" if remark else ""
+    return Answer(tuple(hits[:top]), note)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _fits(wanted: str, label: str) -> How | None:
+    if wanted == label:
+        return "exact"
+    return "words" if all(word in label for word in wanted.split()) else None
+
+
+def search_image(bench: Workbench, file: Path, units: Sequence[str] = (), top: int = 10) -> Answer:
+    """Units whose exemplars are most like a picture: mean cosine of their embeddings.
+
+    Args:
+        bench: the workbench.
+        file: the picture.
+        units: keys, prefixes or ranges; none for all.
+        top: hits at most.
+
+    Raises:
+        NotFoundError: when there is no such file, or a unit does not exist.
+        StudyError: when the picture cannot be read, or the encoder is not on this machine.
+        UpstreamError: when no exemplars were recorded.
+    """
+    picture = open_picture(file, bench.study.probing_set.max_pixels)
+    source = Source(bench.lineage, bench.study.name)
+    faces = faces_of(source, recorded_units(source).select(units))
+    bench.clip.check()
+    wanted = bench.clip.embed_images([picture], bench.study.compute.batch.clip)[0]
+    likeness = {
+        unit: float((vectors.astype(np.float64) @ wanted.astype(np.float64)).mean())
+        for unit, vectors in face_vectors(bench, faces).items()
+    }
+    own = _own_labels(labels_of(source))
+    order = sorted(likeness, key=lambda unit: (-likeness[unit], unit))
+    hits = []
+    for unit in order[:top]:
+        label = own.get(unit)
+        said = (label.label, label.asset) if label else ("", "")
+        sure = (label.label, label.confidence) if label else ("", None)
+        hits.append(Hit(unit.key, *said, "exemplars", likeness[unit], *sure))
+    return Answer(tuple(hits))
+
+
+def _own_labels(said: Sequence[Said]) -> dict[Unit, Said]:
+    """The best label of each unit, by the study's own method where it has one."""
+    found: dict[Unit, Said] = {}
+    for one in said:
+        found.setdefault(one.unit, one)
+    return found
+
+
+def open_picture(file: Path, max_pixels: int) -> Image.Image:
+    """A picture from disk, RGB and upright.
+
+    Raises:
+        NotFoundError: when there is no such file; names the nearest beside it.
+        StudyError: when it is no picture.
+    """
+    try:
+        return decode(file.expanduser().read_bytes(), max_pixels)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        beside = sorted(p.name for p in file.parent.iterdir()) if file.parent.is_dir() else []
+        close = ", ".join(nearest(file.name, beside)) or "nothing"
+        raise NotFoundError(f"no picture {file}; {file.parent} holds: {close}.") from error
+    except (OSError, UnreadableImage) as error:
+        raise StudyError(f"picture {file} cannot be read: {error}. Name another.") from error

@@ -1,0 +1,135 @@
+"""Units as vectors: embeddings of their exemplars and of their labels, kept in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dnd_assets.engine.cache.shared_results import TEXTS, embeddings, text_id
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import DndError, UpstreamError
+from dnd_assets.lineage.fingerprint import Json
+from dnd_assets.lineage.records import is_labels
+from dnd_assets.results.tables.reader import Source
+from dnd_assets.units import Unit, UnitIndex
+from resources.encoders.base import ImageTextEncoder
+from resources.encoders.sentence import SentenceEncoder
+
+_FACES: Final = (("crops", "activating"), ("activations", "exemplars"))
+"""Where a unit's pictures are read from: the activating set, which scoring embeds, comes first."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One label of a unit.
+
+    Attributes:
+        unit: the unit.
+        asset: whose label it is.
+        label: the text.
+        best: whether it is the method's best, or a further one.
+        confidence: probability that the best one is right; None where nothing tells.
+    """
+
+    unit: Unit
+    asset: str
+    label: str
+    best: bool
+    confidence: float | None = None
+
+
+def recorded_units(source: Source) -> UnitIndex:
+    """The units for which anything was recorded.
+
+    Raises:
+        UpstreamError: when there is none.
+    """
+    rows = source.units()
+    if not rows:
+        raise UpstreamError(f"study {source.study!r} has no products yet. Run `dnd run` on it.")
+    return UnitIndex([Unit(row["model"], row["layer"], row["neuron"]) for row in rows])
+
+
+def labels_of(source: Source) -> list[Said]:
+    """Every label that any method kept, the study's own first, best first of each unit."""
+    assets = sorted(filter(is_labels, source.assets), key=lambda name: (name != "labels", name))
+    found = []
+    for asset in assets:
+        for part in source.records(asset):
+            for one in part:
+                payload = one.product.payload
+                texts = [payload.get("label"), *(e["label"] for e in payload.get("labels", ()))]
+                unit = Unit(one.model, one.layer, one.neuron or 0)
+                kept = dict.fromkeys(text for text in texts if text)
+                sure = payload.get("confidence")
+                found += [
+                    Said(unit, asset, text, not place, None if place else sure)
+                    for place, text in enumerate(kept)
+                ]
+    return found
+
+
+def faces_of(source: Source, units: Iterable[Unit]) -> dict[Unit, list[str]]:
+    """Hashes of the pictures that activate each unit most; units without any are left out.
+
+    Raises:
+        UpstreamError: when no unit has any.
+    """
+    wanted = set(units)
+    found: dict[Unit, list[str]] = {}
+    for asset, key in _FACES:
+        for part in source.records(asset):
+            for one in part:
+                unit = Unit(one.model, one.layer, one.neuron or 0)
+                images = [entry["image"] for entry in one.product.payload.get(key, ())]
+                if images and unit in wanted:
+                    found.setdefault(unit, images)
+    if not found:
+        raise UpstreamError(
+            f"study {source.study!r} has no exemplars of these units. Run "
+            "`dnd run --assets +activations` on it."
+        )
+    return {unit: found[unit] for unit in sorted(found)}
+
+
+def face_vectors(bench: Workbench, faces: Mapping[Unit, Sequence[str]]) -> dict[Unit, Matrix]:
+    """Embeddings of each unit's pictures by the image-text encoder, float32 (pictures, width)."""
+    rows, values = embeddings(bench, {name for names in faces.values() for name in names})
+    # An image that the encoder fails on says nothing; a unit of such images alone has no vectors.
+    usable = np.asarray(np.isfinite(values).all(axis=1))
+    kept = {unit: [rows[n] for n in names if usable[rows[n]]] for unit, names in faces.items()}
+    return {unit: values[some] for unit, some in kept.items() if some}
+
+
+def text_encoder(bench: Workbench) -> tuple[ImageTextEncoder | SentenceEncoder | None, str]:
+    """What labels are compared in: the study's sentence encoder, else its image-text encoder.
+
+    Returns:
+        The encoder, or None and why it cannot be used.
+    """
+    encoder = bench.sentences or bench.clip
+    try:
+        encoder.check()
+    except DndError as error:
+        return None, str(error)
+    return encoder, ""
+
+
+def text_vectors(
+    bench: Workbench, encoder: ImageTextEncoder | SentenceEncoder, texts: Sequence[str]
+) -> Matrix:
+    """Embeddings of texts, unit length, float32 (texts, width); each is computed once."""
+    fingerprint: dict[str, Json] = encoder.fingerprint()
+    provider = bench.lineage.provider(fingerprint)
+    named = {text_id(text): text for text in texts}
+    table = bench.vectors.table(TEXTS, provider, list(named))
+    missing = sorted(table.missing())
+    if missing:
+        values = encoder.encode([named[name] for name in missing])
+        bench.vectors.add(TEXTS, provider, missing, values)
+        table.fill(missing, values)
+    return table.values[[table.rows[text_id(text)] for text in texts]]

@@ -1,0 +1,150 @@
+"""What labels from a unit's maps and masks have in common: who has maps, cost, outcome."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dnd_assets.assets.concept_masks import ConceptMasks
+from dnd_assets.assets.map_readers import Arrays, SetAside
+from dnd_assets.assets.segmentation.map_passes import (
+    Kept,
+    Passes,
+    by_model,
+    map_provider,
+    passes_of,
+)
+from dnd_assets.assets.segmentation.masked_images import MaskedImages
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
+from dnd_assets.lineage.remarks import set_aside
+from dnd_assets.study.mask_sets import segmentation_of
+from dnd_assets.units import Unit
+
+
+class MapLabels(Stage):
+    """Labels from how a unit's maps lie over masks; layers without maps have none."""
+
+    upstream = (CONCEPT_MASKS,)
+    wholes = (ConceptMasks(),)
+    group = "baselines"
+    kinds = frozenset({"pytorch"})
+    uses = ("targets", "compute")
+    by_neuron = True
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network; its pooling does not matter."""
+        return {"target": map_provider(bench, unit.model, unit.layer)}
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Images to pass through the networks: for thresholds, and for what is counted above."""
+        count = 0
+        spatial, _ = split_by_maps(bench, work)
+        for model, some in by_model(spatial).items():
+            passes, units = passes_of(bench, some[0]), [one.unit for one in some]
+            count += passes.thresholds_to_make(model, [unit.layer for unit in units])
+            count += self.counts_to_make(passes, model, units)
+        return {"forward passes": count}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
+        spatial, flat = split_by_maps(bench, work)
+        yield from ((one, mapless(one.unit)) for one in flat)
+        for model, some in by_model(spatial).items():
+            yield from self.of_model(bench, model, some)
+
+    @abstractmethod
+    def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
+        """Images to pass through a network after the thresholds are known."""
+
+    @abstractmethod
+    def of_model(self, bench: Workbench, model: str, work: Sequence[Work]) -> Results:
+        """Outcomes of the units of one network, which all have maps."""
+
+
+def split_by_maps(bench: Workbench, work: Iterable[Work]) -> tuple[list[Work], list[Work]]:
+    """Units whose layer has maps that masks can be laid over, and the others."""
+    known: dict[tuple[str, str], bool] = {}
+    found: tuple[list[Work], list[Work]] = ([], [])
+    for one in work:
+        layer = (one.unit.model, one.unit.layer)
+        if layer not in known:
+            known[layer] = bench.targets.check(*layer).has_map
+        found[0 if known[layer] else 1].append(one)
+    return found
+
+
+def mapless(unit: Unit) -> Outcome:
+    """The outcome of a unit whose layer has no maps."""
+    reason = f"layer {unit.layer!r} has no maps, so no part of an image can be told to activate it"
+    return Outcome("no_map", {}, reason)
+
+
+def pixel_outcome(
+    bench: Workbench,
+    images: MaskedImages,
+    first: Kept,
+    second: Kept,
+    row: int,
+    neuron: int,
+    labels: Sequence[Mapping[str, Any]],
+) -> Outcome:
+    """The outcome of a unit whose maps were compared with masks.
+
+    Args:
+        bench: the workbench.
+        images: the images.
+        first: the layer's thresholds.
+        second: what was counted above them, with the maps that are shown.
+        row: the unit's row there.
+        neuron: the unit's index.
+        labels: label and IoU of each, best first.
+    """
+    if not labels or labels[0]["score"] <= 0:
+        return Outcome("no_concepts", {}, "its maps above the threshold meet no concept's mask")
+    payload = {
+        **labels[0],
+        "labels": labels,
+        "threshold": float(first.arrays["threshold"][neuron]),
+        "interpretable": labels[0]["score"] > segmentation_of(bench.study).cutoff,
+        "images": best_images(first.arrays, neuron, images.hashes),
+    }
+    notes: dict[str, Any] = {
+        "files": [first.file, second.file],
+        "maps": {"file": second.file, "row": row},
+    }
+    lost = [images.hashes[index] for index in SetAside(first.arrays).images(neuron)]
+    if lost:
+        notes["remarks"] = [set_aside(lost, len(images.hashes)).as_json()]
+    return Outcome("ok", payload, notes=notes)
+
+
+def silent_maps(kept: Arrays, neuron: int, images: int) -> Outcome | None:
+    """The outcome of a unit that is not finite, or else dead; None for all others.
+
+    Images that are set aside do not count.
+
+    Args:
+        kept: the thresholds of its layer.
+        neuron: the unit's index.
+        images: how many there are.
+    """
+    bad, counted = int(kept["lost"][neuron]), images - len(kept["failed"])
+    low, high = float(kept["low"][neuron]), float(kept["high"][neuron])
+    if bad and np.isnan(kept["threshold"][neuron]):
+        rest = f", and its map is {low:g} everywhere on all others" if low == high else ""
+        reason = f"NaN or infinite on {bad:,} of {counted:,} images{rest}"
+        return Outcome("not_finite", {}, reason)
+    if low == high:
+        return Outcome("dead", {}, f"its map is {low:g} everywhere on {counted:,} images")
+    return None
+
+
+def best_images(kept: Arrays, neuron: int, hashes: Sequence[str]) -> list[dict[str, Any]]:
+    """The images on which a unit's map peaks highest: hash and peak."""
+    pairs = zip(kept["best"][neuron].tolist(), kept["peak"][neuron].tolist(), strict=True)
+    return [{"image": hashes[index], "activation": peak} for index, peak in pairs if index >= 0]

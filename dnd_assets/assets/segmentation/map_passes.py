@@ -1,0 +1,390 @@
+"""Passes of a network over the images of `concept_masks`, and what is kept of its maps.
+
+Maps of all images are far too much to keep, so each pass keeps what a method needs of them: the
+first one each unit's threshold, the second one its overlaps with all concepts, a third one, for
+the units that are asked for, how much of each region is inside its thresholded map. One pass
+serves all layers of a network. What a pass has counted is written down now and then, so that one
+that dies goes on from there; what it leads to is stored by content for all units of a layer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors.numpy
+import torch
+
+from dnd_assets.assets.activations import tell_failed
+from dnd_assets.assets.map_readers import (
+    Arrays,
+    Composition,
+    Dissection,
+    Reader,
+    RegionsOfImage,
+    Thresholds,
+)
+from dnd_assets.assets.segmentation.masked_images import MaskedImages
+from dnd_assets.engine.cache.shared_results import at_hand, shared_row
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Work
+from dnd_assets.files.atomic import sha256, write_atomic
+from dnd_assets.lineage.code import code_version, method_version
+from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.lineage.records import CONCEPT_MASKS, Product, artefact_row
+from dnd_assets.methods.segmentation.regions import Pattern, regions_of
+from dnd_assets.study.mask_sets import segmentation_of
+from dnd_assets.units import Unit
+
+_Seen = TypeVar("_Seen", contravariant=True)
+
+_SAVE_EVERY_S = 20.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of a network over the images.
+
+    Attributes:
+        bench: the workbench.
+        model: the network.
+        kind: what it is for, for people and for the name of its notes.
+        key: what decides its result.
+    """
+
+    bench: Workbench
+    model: str
+    kind: str
+    key: Any
+
+    @property
+    def _notes(self) -> Path:
+        return self.bench.home / "passes" / f"{digest([self.kind, self.model, self.key])}.partial"
+
+    def left(self, images: int) -> int:
+        """How many of so many images are still to be passed."""
+        notes = self._read()
+        return images - (int(notes["done"][0]) if notes else 0)
+
+    def run(
+        self,
+        images: MaskedImages,
+        readers: Mapping[str, Reader[_Seen]],
+        prepare: Callable[[int], _Seen],
+    ) -> None:
+        """Show the network every image once, or those that a pass that died has left.
+
+        Args:
+            images: the images.
+            readers: by layer path.
+            prepare: what all readers need of an image, by its index.
+
+        Raises:
+            StudyError: when a layer's maps differ in size from image to image.
+        """
+        bench, notes = self.bench, self._read()
+        done = int(notes["done"][0]) if notes else 0
+        if notes:
+            _load(readers, notes)
+        layers = {path: reader.neurons for path, reader in readers.items()}
+        batch = bench.study.compute.batch.target
+        progress = bench.progress(f"{self.model}: {self.kind}", len(images.hashes) - done)
+        saved = time.monotonic()
+        for start in range(done, len(images.hashes), batch):
+            part = images.hashes[start : start + batch]
+            found = bench.targets.layer_maps(self.model, layers, bench.pictures.load(part), batch)
+            for row in range(len(part)):
+                seen = prepare(start + row)
+                for path, reader in readers.items():
+                    reader.add(start + row, torch.from_numpy(found[path][row]), seen)
+            bench.count("forward passes", len(part))
+            progress.advance(len(part))
+            if time.monotonic() - saved >= _SAVE_EVERY_S:
+                self._write(start + len(part), readers)
+                saved = time.monotonic()
+
+    def forget(self) -> None:
+        """Remove what was noted, once the result is recorded."""
+        with suppress(OSError):
+            self._notes.unlink(missing_ok=True)
+
+    def _read(self) -> Arrays | None:
+        """What a pass that died has noted; None for nothing, and for notes that are torn."""
+        try:
+            data = self._notes.read_bytes()
+        except OSError:
+            return None
+        known, content = data[:64], data[64:]
+        if sha256(content).encode() != known:
+            return None
+        found: Arrays = safetensors.numpy.load(content)
+        return found
+
+    def _write(self, done: int, readers: Mapping[str, Reader[_Seen]]) -> None:
+        arrays = {"done": np.array([done], dtype=np.int64)}
+        for number, reader in enumerate(readers.values()):
+            arrays |= {f"{number}.{name}": value for name, value in reader.state().items()}
+        content = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+        write_atomic(self._notes, sha256(content).encode() + content)
+
+
+def _load(readers: Mapping[str, Reader[Any]], notes: Arrays) -> None:
+    for number, reader in enumerate(readers.values()):
+        start = f"{number}."
+        reader.load({k.removeprefix(start): v for k, v in notes.items() if k.startswith(start)})
+
+
+def map_provider(bench: Workbench, model: str, layer: str) -> str:
+    """Hash of what decides the maps of a layer: network, layer, layout; its pooling does not."""
+    return bench.lineage.provider(
+        {
+            "target": bench.targets.fingerprint(model),
+            "layer": layer,
+            "layout": bench.targets.layout(model, layer),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A stored result of a pass.
+
+    Attributes:
+        file: in the store.
+        arrays: its content.
+    """
+
+    file: str
+    arrays: Arrays
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes that some units need, counted before or run.
+
+    Attributes:
+        bench: the workbench.
+        product: the `concept_masks` that the units are labelled with.
+    """
+
+    bench: Workbench
+    product: Product
+
+    def thresholds_to_make(self, model: str, layers: Iterable[str]) -> int:
+        """Forward passes until the thresholds of some layers are known."""
+        lacking = self._lacking("map_thresholds", self._first(model, layers), self._listed)
+        return self._pass(model, "thresholds", lacking, self._listed).left(self._images(lacking))
+
+    def dissections_to_make(self, model: str, layers: Iterable[str]) -> int:
+        """Forward passes until the overlaps of some layers are known, thresholds left out."""
+        lacking = self._lacking("map_overlaps", self._second(model, layers), self._masks)
+        return self._pass(model, "overlaps", lacking, self._masks).left(self._images(lacking))
+
+    def regions_to_make(self, model: str, units: Iterable[Unit]) -> int:
+        """Forward passes until some units' regions are known, thresholds left out."""
+        lacking = self._units_lacking(model, units)
+        return self._third_pass(model, lacking).left(self._images(lacking))
+
+    def thresholds(
+        self, images: MaskedImages, model: str, layers: Iterable[str]
+    ) -> dict[str, Kept]:
+        """The thresholds of all units of some layers; see `Thresholds.result`."""
+        bench, share = self.bench, segmentation_of(self.bench.study).share
+        providers = self._first(model, layers)
+        lacking = self._lacking("map_thresholds", providers, self._listed)
+        if lacking:
+            count = len(images.hashes)
+            readers = {
+                path: Thresholds(range(bench.targets.units(model, path)), count, share)
+                for path in lacking
+            }
+            at_work = self._pass(model, "thresholds", lacking, self._listed)
+            at_work.run(images, readers, lambda index: None)
+            for path, reader in readers.items():
+                self._keep("map_thresholds", providers[path], self._listed, reader.result())
+            at_work.forget()
+        found = self._kept("map_thresholds", providers, self._listed)
+        for path, kept in found.items():
+            failed = [images.hashes[index] for index in kept.arrays["failed"].tolist()]
+            if failed:
+                tell_failed(bench, f"{model}/{path}", failed, len(images.hashes))
+        return found
+
+    def dissections(
+        self, images: MaskedImages, model: str, layers: Sequence[str]
+    ) -> dict[str, tuple[Kept, Kept]]:
+        """Thresholds and overlaps of all units of some layers; see `Dissection.result`."""
+        first = self.thresholds(images, model, layers)
+        providers = self._second(model, layers)
+        lacking = self._lacking("map_overlaps", providers, self._masks)
+        if lacking:
+            categories = [concept.category for concept in images.found.concepts]
+            readers = {path: Dissection(first[path].arrays, categories) for path in lacking}
+            views = images.views(model)
+            at_work = self._pass(model, "overlaps", lacking, self._masks)
+            at_work.run(images, readers, lambda index: images.masks(index, views))
+            for path, reader in readers.items():
+                self._keep("map_overlaps", providers[path], self._masks, reader.result())
+            at_work.forget()
+        second = self._kept("map_overlaps", providers, self._masks)
+        return {path: (first[path], second[path]) for path in layers}
+
+    def regions(
+        self,
+        images: MaskedImages,
+        model: str,
+        units: Sequence[Unit],
+        patterns: Sequence[Pattern],
+    ) -> dict[Unit, tuple[Kept, Kept, int]]:
+        """Thresholds, counts of regions, and the unit's row in these; see `Composition.result`."""
+        first = self.thresholds(images, model, list(dict.fromkeys(u.layer for u in units)))
+        lacking = self._units_lacking(model, units)
+        if lacking:
+            place = {pattern: number for number, pattern in enumerate(patterns)}
+            readers = {
+                path: Composition([u.neuron for u in some], first[path].arrays, place)
+                for path, some in _by_path(lacking).items()
+            }
+            views = images.views(model)
+
+            def prepare(index: int) -> RegionsOfImage:
+                concepts, shown = images.masks(index, views)
+                return (*regions_of(concepts, shown), (shown.shape[1], shown.shape[2]))
+
+            at_work = self._third_pass(model, lacking)
+            at_work.run(images, readers, prepare)
+            for path, some in _by_path(lacking).items():
+                self._keep_regions(model, path, some, readers[path].result())
+            at_work.forget()
+        return self._kept_regions(model, units, first)
+
+    @property
+    def _listed(self) -> str:
+        return str(self.product.payload["manifest"])
+
+    @property
+    def _masks(self) -> str:
+        return str(self.product.payload["masks"])
+
+    def _images(self, lacking: Sequence[Any]) -> int:
+        return int(self.product.payload["images"]) if lacking else 0
+
+    def _first(self, model: str, layers: Iterable[str]) -> dict[str, str]:
+        """Providers of thresholds, by layer."""
+        share = segmentation_of(self.bench.study).share
+        code = code_version(Pass, Thresholds)
+        return {
+            path: self.bench.lineage.provider(
+                {"maps": map_provider(self.bench, model, path), "share": share, "code": code}
+            )
+            for path in sorted(set(layers))  # one order, whoever asks: notes of passes rest on it
+        }
+
+    def _second(self, model: str, layers: Iterable[str]) -> dict[str, str]:
+        """Providers of overlaps and of counts of regions, by layer."""
+        code = [
+            code_version(Pass, Dissection, Composition, regions_of),
+            method_version(MaskedImages, "masks", "views"),
+        ]
+        return {
+            path: self.bench.lineage.provider({"thresholds": first, "code": code})
+            for path, first in self._first(model, layers).items()
+        }
+
+    def _lacking(self, kind: str, providers: Mapping[str, str], item: str) -> list[str]:
+        """Layers whose result is not stored, and not promised by an earlier stage of a plan."""
+        return [
+            path
+            for path, provider in providers.items()
+            if not at_hand(self.bench, kind, provider, [item])
+            and self.bench.promise(f"{kind} {provider}", [item])
+        ]
+
+    def _units_lacking(self, model: str, units: Iterable[Unit]) -> list[Unit]:
+        found: list[Unit] = []
+        for path, some in _by_path(units).items():
+            provider = self._second(model, [path])[path]
+            items = {self._item(unit): unit for unit in some}
+            known = at_hand(self.bench, "map_regions", provider, list(items))
+            found += [unit for item, unit in items.items() if item not in known]
+        return sorted(found)
+
+    def _item(self, unit: Unit) -> str:
+        return canonical([self._masks, unit.neuron])
+
+    def _pass(self, model: str, kind: str, lacking: Sequence[str], item: str) -> Pass:
+        providers = (self._first if kind == "thresholds" else self._second)(model, lacking)
+        return Pass(self.bench, model, kind, [providers, item])
+
+    def _third_pass(self, model: str, lacking: Sequence[Unit]) -> Pass:
+        paths = _by_path(lacking)
+        providers = self._second(model, paths)
+        neurons = {path: [unit.neuron for unit in some] for path, some in paths.items()}
+        return Pass(self.bench, model, "regions", [providers, neurons, self._masks])
+
+    def _keep(self, kind: str, provider: str, item: str, arrays: Arrays) -> None:
+        file = self._put(kind, arrays)
+        self.bench.lineage.commit({"shared": [shared_row(kind, provider, item, {"file": file})]})
+
+    def _keep_regions(self, model: str, path: str, units: Sequence[Unit], arrays: Arrays) -> None:
+        provider, file = self._second(model, [path])[path], self._put("map_regions", arrays)
+        rows = [
+            shared_row("map_regions", provider, self._item(unit), {"file": file, "row": row})
+            for row, unit in enumerate(units)
+        ]
+        self.bench.lineage.commit({"shared": rows})
+
+    def _put(self, kind: str, arrays: Arrays) -> str:
+        file = self.bench.store.put_arrays(arrays)
+        size = self.bench.store.path(file).stat().st_size
+        row = artefact_row(file.partition(".")[0], file, kind, size)
+        self.bench.lineage.commit({"artefacts": [row]})
+        return file
+
+    def _kept(self, kind: str, providers: Mapping[str, str], item: str) -> dict[str, Kept]:
+        found = {}
+        for path, provider in providers.items():
+            file = str(at_hand(self.bench, kind, provider, [item])[item]["file"])
+            found[path] = Kept(file, self.bench.store.arrays(file))
+        return found
+
+    def _kept_regions(
+        self, model: str, units: Sequence[Unit], first: Mapping[str, Kept]
+    ) -> dict[Unit, tuple[Kept, Kept, int]]:
+        found = {}
+        files: dict[str, Kept] = {}  # one holds what was counted of many units
+        for path, some in _by_path(units).items():
+            items = {unit: self._item(unit) for unit in some}
+            provider = self._second(model, [path])[path]
+            known = at_hand(self.bench, "map_regions", provider, list(items.values()))
+            for unit, item in items.items():
+                file = str(known[item]["file"])
+                if file not in files:
+                    files[file] = Kept(file, self.bench.store.arrays(file))
+                found[unit] = (first[path], files[file], int(known[item]["row"]))
+        return found
+
+
+def passes_of(bench: Workbench, work: Work) -> Passes:
+    """The passes over the images of a unit's `concept_masks`."""
+    return Passes(bench, work.inputs[CONCEPT_MASKS])
+
+
+def by_model(work: Iterable[Work]) -> dict[str, list[Work]]:
+    """Units by their network, in order."""
+    found: dict[str, list[Work]] = {}
+    for one in work:
+        found.setdefault(one.unit.model, []).append(one)
+    return found
+
+
+def _by_path(units: Iterable[Unit]) -> dict[str, list[Unit]]:
+    found: dict[str, list[Unit]] = {}
+    for unit in units:
+        found.setdefault(unit.layer, []).append(unit)
+    return found

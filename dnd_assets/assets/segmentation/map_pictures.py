@@ -1,0 +1,36 @@
+"""Pictures of what activates a unit, with its thresholded maps drawn over them."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.lineage.records import Product
+from dnd_assets.methods.segmentation.overlay import overlay
+from dnd_assets.methods.segmentation.view import view
+
+
+def drawn_maps(bench: Workbench, model: str, product: Product) -> list[Image.Image]:
+    """A unit's best images, dark where its map is not above its threshold.
+
+    Args:
+        bench: the workbench.
+        model: the unit's network.
+        product: its label by Network Dissection, Compositional Explanations, or INVERT, which
+            has no maps: then the images as they are.
+
+    Raises:
+        StoreError: when an image or the maps are gone.
+    """
+    shown = product.payload["images"]
+    pictures = bench.pictures.load([one["image"] for one in shown])
+    kept = product.outcome.notes.get("maps")
+    if kept is None:
+        return pictures
+    maps = bench.store.arrays(kept["file"])["maps"][kept["row"]]
+    transform = bench.targets.transforms(model)
+    threshold = float(product.payload["threshold"])
+    return [
+        overlay(picture, maps[rank], threshold, view(transform, *picture.size))
+        for rank, picture in enumerate(pictures)
+    ]

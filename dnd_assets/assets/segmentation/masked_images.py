@@ -1,0 +1,183 @@
+"""The images of `concept_masks` at work: masks cut to what a network sees, and their regions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.engine.cache.shared_results import at_hand, shared_row
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Work
+from dnd_assets.errors import StoreError
+from dnd_assets.files.atomic import sha256
+from dnd_assets.files.segmentation_masks import MaskSet
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.lineage.records import CONCEPT_MASKS, artefact_row
+from dnd_assets.methods.segmentation.compositions import Booleans
+from dnd_assets.methods.segmentation.regions import Pattern, Regions, joined, regions_of
+from dnd_assets.methods.segmentation.view import View, view
+from dnd_assets.study.mask_sets import display_names, from_manifest
+
+_BLOCK = 1024
+"""Images whose regions are counted and committed together."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the masks of all images hold, as far as a network sees them.
+
+    Attributes:
+        regions: the regions of all images together.
+        presence: whether a concept has a pixel on an image, bool, (N, C).
+    """
+
+    regions: Regions
+    presence: Booleans
+
+
+@dataclass(frozen=True)
+class MaskedImages:
+    """The images of one state of `concept_masks`.
+
+    Attributes:
+        bench: the workbench.
+        hashes: of the images, ascending, (N,).
+        found: the set, its images in that order.
+        listed: store file of the list of hashes: names the images, whatever their masks.
+        version: store file of the manifest: names images and masks.
+        places: where each mask file was seen, by hash.
+    """
+
+    bench: Workbench
+    hashes: tuple[str, ...]
+    found: MaskSet
+    listed: str
+    version: str
+    places: Mapping[str, Sequence[str]]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What the concepts are called in labels, (C,)."""
+        return display_names(self.found.concepts)
+
+    def views(self, model: str) -> dict[tuple[int, int], View]:
+        """What a network sees of a picture, by width and height."""
+        transform = self.bench.targets.transforms(model)
+        sizes = sorted({image.picture for image in self.found.images})
+        return {size: view(transform, *size) for size in sizes}
+
+    def masks(
+        self, index: int, views: Mapping[tuple[int, int], View]
+    ) -> tuple[list[int], Booleans]:
+        """Where the concepts are on what a network sees of an image.
+
+        Args:
+            index: of the image.
+            views: of the network.
+
+        Returns:
+            Labelled concepts, ascending, (n,), and bool masks, (n, height, width).
+
+        Raises:
+            StoreError: when a mask is gone or has changed since it was scanned.
+        """
+        image = self.found.images[index]
+        concepts, whole = self.found.masks(image, self._verified)
+        left, top, right, bottom = views[image.picture].box(*image.size)
+        return concepts, whole[:, top:bottom, left:right]
+
+    def survey(self, views: Mapping[tuple[int, int], View]) -> Survey:
+        """Regions and presence of all concepts, counted once and stored by content."""
+        bench = self.bench
+        seen = [[*size, *vars(box).values()] for size, box in views.items()]
+        code = method_version(MaskedImages, "_counted", "views")
+        provider = bench.lineage.provider({"views": seen, "code": code})
+        starts = range(0, len(self.hashes), _BLOCK)
+        items = {start: canonical([self.version, start, _BLOCK]) for start in starts}
+        known = at_hand(bench, "mask_regions", provider, list(items.values()))
+        lacking = [start for start, item in items.items() if item not in known]
+        progress = bench.progress("masks read", len(lacking) * _BLOCK if lacking else 0)
+        for start in lacking:
+            block = range(start, min(start + _BLOCK, len(self.hashes)))
+            file = bench.store.put_arrays(self._counted(block, views))
+            size = bench.store.path(file).stat().st_size
+            row = shared_row("mask_regions", provider, items[start], {"file": file})
+            artefact = artefact_row(file.partition(".")[0], file, "mask_regions", size)
+            bench.lineage.commit({"artefacts": [artefact], "shared": [row]})
+            known[items[start]] = {"file": file}
+            progress.advance(_BLOCK)
+        return self._survey([bench.store.arrays(known[item]["file"]) for item in items.values()])
+
+    def _counted(
+        self, block: range, views: Mapping[tuple[int, int], View]
+    ) -> dict[str, NDArray[np.generic]]:
+        """Regions and presence of some images, as arrays."""
+        sizes: dict[Pattern, int] = {}
+        presence = np.zeros((len(block), len(self.names)), dtype=bool)
+        for row, index in enumerate(block):
+            patterns, where = regions_of(*self.masks(index, views))
+            counts = np.bincount(where, minlength=len(patterns)).tolist()
+            for pattern, count in zip(patterns, counts, strict=True):
+                sizes[pattern] = sizes.get(pattern, 0) + count
+                presence[row, list(pattern)] = True
+        ends = np.cumsum([len(pattern) for pattern in sizes])
+        members = [concept for pattern in sizes for concept in pattern]
+        return {
+            "ends": ends.astype(np.int64),
+            "members": np.array(members, dtype=np.int32),
+            "sizes": np.array(list(sizes.values()), dtype=np.int64),
+            "presence": np.packbits(presence, axis=1),
+        }
+
+    def _survey(self, blocks: Sequence[Mapping[str, NDArray[Any]]]) -> Survey:
+        parts, presence = [], []
+        for block in blocks:
+            ends = block["ends"].tolist()
+            members = block["members"].tolist()
+            starts = [0, *ends[:-1]]
+            patterns = tuple(
+                tuple(members[start:end]) for start, end in zip(starts, ends, strict=True)
+            )
+            parts.append(Regions(patterns, block["sizes"]))
+            packed = np.unpackbits(block["presence"], axis=1, count=len(self.names))
+            presence.append(packed.astype(bool))
+        return Survey(joined(parts), np.concatenate(presence))
+
+    def _verified(self, path: Path) -> bytes:
+        """The bytes of a mask, if they are those that were scanned."""
+        places = self.places.get(path.name, ())
+        for place in places:
+            try:
+                data = Path(place).read_bytes()
+            except OSError:
+                continue
+            if sha256(data) == path.name:
+                return data
+        where = ", ".join(places) or path.name
+        raise StoreError(
+            f"mask {where} has changed or gone since it was scanned. Materialize {CONCEPT_MASKS} "
+            f"again (`dnd run --assets {CONCEPT_MASKS}`), then this."
+        )
+
+
+def masked_images(bench: Workbench, work: Work) -> MaskedImages:
+    """The images that a unit's labels come from."""
+    payload = work.inputs[CONCEPT_MASKS].payload
+    hashes, found = from_manifest(json.loads(bench.store.get(payload["masks"])))
+    wanted = {str(one.path) for image in found.images for one in image.layers if one.path}
+    sql = (
+        "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
+        "AND quarantined = '' ORDER BY hash, path"
+    )
+    places: dict[str, list[str]] = {}
+    for row in bench.lineage.query(sql, [sorted(wanted)]):
+        places.setdefault(row["hash"], []).append(row["path"])
+    return MaskedImages(bench, tuple(hashes), found, payload["manifest"], payload["masks"], places)

@@ -1,0 +1,54 @@
+"""Completion in the shell: the script that a shell sources, and the names that it completes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Literal
+
+import typer
+
+Shell = Literal["bash", "zsh", "fish"]
+
+INSTALL: Final[dict[Shell, str]] = {
+    "bash": "echo 'eval \"$(dnd completion bash)\"' >> ~/.bashrc",
+    "zsh": "dnd completion zsh > ~/.zfunc/_dnd    # with fpath+=~/.zfunc before compinit",
+    "fish": "dnd completion fish > ~/.config/fish/completions/dnd.fish",
+}
+"""What installs the completion for good."""
+
+
+def study_names(incomplete: str) -> list[str]:
+    """Embedded studies and the TOML files of a folder that begin with what is typed so far."""
+    from dnd_assets.study.study import embedded_studies
+
+    folder, _, start = incomplete.rpartition("/")
+    before = f"{folder}/" if "/" in incomplete else ""
+    place = Path(before or ".").expanduser()
+    try:
+        entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+    except OSError:
+        entries = []
+    seen = [entry for entry in entries if entry.name.startswith(start) and _shown(entry, start)]
+    files = [f"{before}{one.name}{'/' if one.is_dir() else ''}" for one in seen]
+    return [name for name in embedded_studies() if name.startswith(incomplete)] + files
+
+
+def _shown(entry: os.DirEntry[str], start: str) -> bool:
+    """Studies and folders; hidden ones only when asked for."""
+    hidden = entry.name.startswith(".") and not start.startswith(".")
+    study = entry.name.endswith(".toml") and entry.name != "pyproject.toml"
+    return not hidden and (study or entry.is_dir())
+
+
+def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The models of the study that the command line names so far, or of `DND_STUDY`."""
+    from dnd_assets.errors import DndError
+    from dnd_assets.study.study import load_study
+
+    chosen = ctx.params.get("study")
+    try:
+        models = load_study(chosen).models
+    except DndError:
+        return []
+    return [model.name for model in models if model.name.startswith(incomplete)]

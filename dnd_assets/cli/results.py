@@ -1,0 +1,292 @@
+"""Commands that show what was found, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Hashable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dnd_assets.cli.app import StudyOption, app, asking, err, out, reading, show_what_stands
+from dnd_assets.files.atomic import write_atomic
+from dnd_assets.home import results_folder
+from dnd_assets.study.study import Study, load_study
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
+    from dnd_assets.report.build import Built
+
+
+@app.command()
+def labels(
+    study: StudyOption = None,
+    form: Annotated[
+        Literal["table", "csv", "json", "parquet"], typer.Option("--format", "-f")
+    ] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    asset: Annotated[
+        str, typer.Option(help="Whose labels, such as clip_dissect_labels.")
+    ] = "labels",
+) -> None:
+    """The newest label of every unit.
+
+    Example: dnd labels --format csv --output labels.csv
+    """
+    chosen = load_study(study)
+    from dnd_assets.results.labels import export
+    from dnd_assets.results.labels import labels as read
+    from resources.lineage_db.reader import LineageReader
+
+    lineage = LineageReader(root=str(results_folder()))
+    with lineage.connect():
+        show_what_stands(lineage, chosen, [asset])
+        table = read(lineage, chosen.name, asset)
+    if form == "table":
+        _print_labels(table.to_dict("records"), chosen, study)
+        return
+    data = export(table, form)
+    if output is not None:
+        write_atomic(output, data)
+        out.print(f"{len(table):,} labels written to {output}", markup=False)
+    elif form == "parquet":
+        raise typer.BadParameter("a Parquet file needs a name: --output labels.parquet")
+    else:
+        sys.stdout.write(data.decode())
+
+
+def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | None) -> None:
+    if not rows:
+        named = f" --study {asked}" if asked else ""
+        out.print(f"Study {study.name!r} has no labels yet. Run: dnd run{named}", markup=False)
+        return
+    table = Table(box=None, pad_edge=False)
+    counted = "concepts" in rows[0]
+    told = [name for name in ("nearest", "remarks") if name in rows[0]]
+    more = [*(["concepts"] if counted else []), *told]
+    for name in ("unit", "label", "score", "status", *more):
+        table.add_column(name, justify="right" if name in ("score", "concepts") else "left")
+    for row in rows:
+        score = row["score"]
+        shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
+        label = row["label"] if isinstance(row["label"], str) else "-"  # pandas has NaN for none
+        count = [str(row["concepts"]) if row["status"] == "ok" else "-"] if counted else []
+        said = [escape(row[name] if isinstance(row[name], str) else "") for name in told]
+        table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count, *said)
+    out.print(table)
+
+
+@app.command()
+def trace(
+    unit: Annotated[str, typer.Argument(help="A unit's key, such as worldnet/head/0.")],
+    study: StudyOption = None,
+    form: Annotated[
+        Literal["text", "json", "openlineage"], typer.Option("--format", "-f")
+    ] = "text",
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder to write every picture to, named by its hash.")
+    ] = None,
+    asset: Annotated[str, typer.Option(help="The product to trace.")] = "labels",
+) -> None:
+    """Why a unit has its label: scores, pictures, prompts, captions, crops, images, weights.
+
+    Example: dnd trace worldnet/planted/0 --pictures why/
+    """
+    chosen = load_study(study)
+    from dnd_assets.engine.build import find_units
+    from dnd_assets.lineage.openlineage import events
+    from dnd_assets.lineage.trace import trace as follow
+    from dnd_assets.results.trace_tree import tree, write_pictures
+    from dnd_assets.workflow.run import chosen_assets
+
+    (name,) = chosen_assets(chosen, [asset])
+    with reading(chosen, [name]) as bench:
+        key = find_units(bench)[unit].key
+        found = follow(bench.lineage.query, chosen.name, key, name)
+        if form == "text":
+            out.print(tree(found))
+        else:
+            content = found.as_json() if form == "json" else events(found)
+            sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        if pictures is not None:
+            written = write_pictures(found, bench.pictures, pictures)
+            err.print(f"{written:,} pictures written to {pictures}", markup=False)
+
+
+@app.command()
+def explain(
+    unit: Annotated[str, typer.Argument(help="A unit's key, such as worldnet/head/0.")],
+    asset: Annotated[str, typer.Option(help="The product to explain.")] = "labels",
+    against: Annotated[
+        str | None, typer.Option(help="A run's id; default: the last change.")
+    ] = None,
+    study: StudyOption = None,
+) -> None:
+    """What differs between a product and its previous version, by name and value.
+
+    Example: dnd explain worldnet/planted/0 --asset crops
+    """
+    chosen = load_study(study)
+    from dnd_assets.engine.build import find_units
+    from dnd_assets.lineage.explain import pair
+    from dnd_assets.results.diff import changes
+    from dnd_assets.workflow.run import chosen_assets
+
+    (name,) = chosen_assets(chosen, [asset])
+    with reading(chosen, [name]) as bench:
+        key = find_units(bench)[unit].key
+        old, new = pair(bench.lineage.query, bench.study.name, name, key, against)
+        found = changes(bench, name, key, old, new)
+    out.print(f"{name} of {key}: run {old.run[:8]} → run {new.run[:8]}")
+    for change in found:
+        out.print(f"  {change}", markup=False)
+    if not found:
+        out.print("  made from the same code, settings, weights and inputs")
+    if old.data_version == new.data_version:
+        out.print("  its content came out the same")
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A run's id, or the start of it.")],
+    after: Annotated[str, typer.Argument(help="A later run's id.")],
+    study: StudyOption = None,
+    asset: Annotated[
+        str | None, typer.Option(help="Only these labels. Default: those of every method.")
+    ] = None,
+) -> None:
+    """Labels that differ between two runs, and why.
+
+    Example: dnd diff 66bd116a 0f3c --asset labels
+    """
+    chosen = load_study(study)
+    from dnd_assets.results.diff import diff as compare
+    from dnd_assets.results.diff import find_run
+
+    with reading(chosen) as bench:
+        found = compare(bench, find_run(bench, before), find_run(bench, after), asset)
+    for change in found:
+        whose = "" if change.asset == "labels" else f" ({change.asset})"
+        out.print(f"{change.unit}{whose}: {change.before} → {change.after}", markup=False)
+        for cause in change.why:
+            out.print(f"    {cause}", markup=False)
+    out.print(f"{len(found):,} labels differ")
+
+
+@app.command()
+def export(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; must not exist.")
+    ] = None,
+    study: StudyOption = None,
+    form: Annotated[Literal["csv", "parquet", "jsonl", "hf"], typer.Option("--format", "-f")] = (
+        "csv"
+    ),
+    pictures: Annotated[
+        bool | None,
+        typer.Option(
+            "--pictures/--no-pictures", help="Write pictures, too. Default: only for hf, inside."
+        ),
+    ] = None,
+    dictionary: Annotated[
+        bool, typer.Option("--dictionary", help="Print what every table and column means.")
+    ] = False,
+) -> None:
+    """Labels and every product as tables: CSV, Parquet, JSON lines or a Hugging Face data set.
+
+    `hf` is a folder for datasets.load_dataset("FOLDER", "labels"). Tables of lineage name paths of
+    this machine.
+
+    Example: dnd export --format parquet --output atlas --pictures
+    """
+    if dictionary:
+        from dnd_assets.results.tables.registry import dictionary as describe
+
+        sys.stdout.write(describe())
+        return
+    if output is None:
+        raise typer.BadParameter("a folder is needed: --output atlas")
+    from dnd_assets.engine.cache.images import Pictures
+    from dnd_assets.results.export.export import export as write_tables
+    from dnd_assets.results.tables.reader import Source
+    from resources.artefact_store import ArtefactStore
+    from resources.lineage_db.reader import LineageReader
+
+    chosen, home = load_study(study), results_folder()
+    lineage = LineageReader(root=str(home))
+    show_what_stands(lineage, chosen)
+    source = Source(lineage, chosen.name)
+    store = ArtefactStore(root=str(home / "store"), reading=True)
+    known = Pictures(source.lineage, store, chosen.probing_set.max_pixels)
+    wanted = form == "hf" if pictures is None else pictures
+    log = partial(err.print, "  ", markup=False, sep="")
+    with source.lineage.connect():
+        done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
+    told = f", {done.pictures:,} pictures" if wanted else ""
+    out.print(
+        f"{output}: {len(done.rows):,} tables, {sum(done.rows.values()):,} rows{told}", markup=False
+    )
+    if done.missing:
+        err.print(f"{done.missing:,} pictures are not where they were; see table pictures")
+
+
+@app.command()
+def report(
+    units: Annotated[
+        list[str] | None, typer.Argument(help="Units: keys, prefixes or ranges. Default: all.")
+    ] = None,
+    study: StudyOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder: new, empty, or of an earlier report. Default: where `dnd ui` shows it.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="A run's id, or the folder of another report, to compare labels with."),
+    ] = None,
+    heat_maps: Annotated[
+        bool,
+        typer.Option(
+            "--heat-maps",
+            help="First compute heat maps of exemplars with the network; they are kept.",
+        ),
+    ] = False,
+) -> None:
+    """Write an atlas of the units: a folder of pages that opens without a server.
+
+    Only what changed since the folder's last report is written.
+
+    Example: dnd report --study known-answers --output atlas --heat-maps
+    """
+    chosen = load_study(study)
+    from dnd_assets.report.build import build_report
+    from dnd_assets.workflow.atlas_address import atlas_folder
+
+    def write(bench: Workbench) -> Built:
+        folder = output or atlas_folder(bench.home, bench.study.name)
+        return build_report(bench, folder, units or [], against, heat_maps, bench.log)
+
+    def log(line: str) -> None:
+        out.print(f"  {line}", markup=False)
+
+    if heat_maps:  # they are kept in the state folder
+        made = write(asking(chosen, log))
+    else:
+        with reading(chosen, log=log) as bench:
+            made = write(bench)
+    for line in made.told:
+        out.print(f"  {line}", markup=False)
+    out.print(
+        f"{made.units:,} units, {made.rendered:,} pages made anew, {made.pictures:,} pictures, "
+        f"{made.written:,} files written, {made.removed:,} removed, {made.seconds:.1f} s"
+    )
+    out.print(str(made.index.resolve()), markup=False)

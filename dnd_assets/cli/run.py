@@ -1,0 +1,225 @@
+"""Commands that compute, and that look after what was computed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.home import state_folder
+from dnd_assets.study.study import Study, load_study
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.plan import StagePlan
+
+
+@app.command()
+def run(
+    units: Annotated[
+        list[str] | None,
+        typer.Argument(help="Units: keys, prefixes or ranges, such as net/fc/3-9. Default: all."),
+    ] = None,
+    study: StudyOption = None,
+    assets: Annotated[
+        str,
+        typer.Option(help="Comma list of assets; +labels takes everything upstream along."),
+    ] = "",
+) -> None:
+    """Materialize assets for some units; what is up to date is reused.
+
+    Example: dnd run worldnet/head/0-3 --assets +labels
+    """
+    run_study(load_study(study), units or [], [name for name in assets.split(",") if name])
+    out.print("See the labels: dnd labels    Ask why: dnd trace UNIT    Open the UI: dnd ui")
+
+
+def run_study(study: Study, units: list[str], assets: list[str]) -> None:
+    """Materialize assets for some units, and say what it took."""
+    if not assets:
+        _check_models(study)
+    check_names(study, units)
+    from dnd_assets.workflow.run import run as run_units
+
+    started = time.monotonic()
+    done = run_units(
+        study, state_folder(), units, assets, lambda line: out.print(f"  {line}", markup=False)
+    )
+    computed, reused = sum(done.computed.values()), sum(done.reused.values())
+    if not done.id:
+        out.print(f"All {done.units:,} units are up to date ({time.monotonic() - started:.1f} s).")
+        return
+    work = "".join(f", {count:,} {what}" for what, count in done.work.items())
+    out.print(
+        f"Run {done.id[:8]}: {done.units:,} units, {computed:,} products computed, {reused:,} "
+        f"reused{work}, {time.monotonic() - started:.1f} s."
+    )
+
+
+def _check_models(study: Study) -> None:
+    """A model that is not here fails before anything heavy is imported."""
+    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.models import require_models
+
+    require_models(build_bench(study, state_folder()))
+
+
+def check_names(study: Study, units: list[str]) -> None:
+    """Wrong paths and names fail here, before anything heavy is imported."""
+    from dnd_assets.study.concept_sets import check_concepts
+    from dnd_assets.study.mask_sets import check_masks
+    from dnd_assets.study.probing_images import check_paths
+
+    check_paths(study)
+    check_concepts(study)
+    check_masks(study)
+    if study.evaluation is not None:
+        check_paths(study, "evaluation")
+    from dnd_assets.study.label_files import check_imported, sizes_of
+    from dnd_assets.study.selection import select_units, target_networks
+
+    targets = target_networks(study, state_folder())
+    known = select_units(study, targets)
+    known.select(units)
+    evaluated = study.evaluation is not None and study.evaluation.truths is not None
+    sizes = sizes_of(study, targets.units) if study.imported_labels or evaluated else {}
+    told = check_imported(study, list(known.values()), sizes)
+    if study.evaluation is not None:
+        from dnd_assets.assets.truths import check_truths
+
+        told.append(check_truths(study, list(known.values()), sizes).told)
+    for line in filter(None, told):
+        err.print(line, markup=False, soft_wrap=True)
+
+
+@app.command()
+def plan(
+    units: Annotated[
+        list[str] | None, typer.Argument(help="Units: keys, prefixes or ranges. Default: all.")
+    ] = None,
+    study: StudyOption = None,
+    assets: Annotated[str, typer.Option(help="Comma list of assets, as for run.")] = "",
+) -> None:
+    """What `dnd run` would compute, reuse and cost, before it starts.
+
+    Example: dnd plan worldnet/head
+    """
+    chosen = load_study(study)
+    from dnd_assets.assets.registry import stages_of
+    from dnd_assets.engine.build import build_bench, find_units
+    from dnd_assets.engine.plan import plan as make
+    from dnd_assets.workflow.preflight import look
+    from dnd_assets.workflow.run import chosen_assets
+
+    bench = build_bench(chosen, state_folder())
+    named = chosen_assets(bench.study, [name for name in assets.split(",") if name])
+    wanted = find_units(bench).select(units or [])
+    seen = look(bench, named)
+    found = make(bench, stages_of(bench.study), wanted, named, *seen)
+    table = Table(box=None, pad_edge=False)
+    for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
+        numbers = name in ("compute", "reuse")
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=name == "asset")
+    for one in found:
+        may = f"{one.may:,}" if one.may else ""
+        shown = (f"{one.compute:,}", f"{one.reuse:,}", may, _work(one), _time(one))
+        table.add_row(one.asset, *shown)
+    out.print(table)
+    for product in seen:
+        for line in product.outcome.notes.get("told", ()):
+            out.print(f"  {line}", markup=False, soft_wrap=True)
+    for one in found:
+        for reason, count in list(one.why.items())[:5]:
+            told = reason if ":" in reason else f"{one.asset}: {reason}"
+            out.print(f"  {count:,} x {told}", markup=False)
+    if not any(one.compute or one.may for one in found):
+        out.print("everything is up to date")
+
+
+def _work(planned: StagePlan) -> str:
+    """Work that is certain, and the most that may follow."""
+    sure = [f"{count:,} {what}" for what, count in planned.cost.items()]
+    most = [f"{count:,} {what}" for what, count in planned.most.items()]
+    return ", ".join(sure + ([f"up to {' and '.join(most)}"] if most else []))
+
+
+def _time(planned: StagePlan) -> str:
+    if planned.seconds is None or planned.most_seconds is None:
+        return "not measured yet" if planned.compute or planned.may else ""
+    if planned.may:
+        return f"{planned.seconds:,.1f} to {planned.most_seconds:,.1f} s"
+    return f"about {planned.seconds:,.1f} s" if planned.compute else ""
+
+
+@app.command()
+def verify(
+    study: StudyOption = None,
+    rebuild: Annotated[int, typer.Option(help="Also compute this many products again.")] = 0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged files aside; a run makes them anew.")
+    ] = False,
+) -> None:
+    """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
+    chosen = load_study(study)
+    from dnd_assets.assets.registry import stages_of
+    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.verify import rebuild as again
+    from dnd_assets.engine.verify import set_aside
+    from dnd_assets.engine.verify import verify as check
+
+    bench = build_bench(chosen, state_folder(), lambda line: out.print(f"  {line}", markup=False))
+    report = check(bench)
+    out.print(f"{report.files:,} files known to the lineage")
+    for word in ("missing", "changed", "segments", "orphaned"):
+        names = getattr(report, word)
+        out.print(f"{len(names):,} {'journal segments changed' if word == 'segments' else word}")
+        for name in names[:20]:
+            out.print(f"    {name}", markup=False)
+    if repair:
+        count = set_aside(bench, report)
+        out.print(f"{count:,} files set aside; `dnd run` computes what they held")
+    elif report.missing or report.changed:
+        out.print("`dnd verify --repair` sets them aside, `dnd run` computes what they held")
+    products = again(bench, stages_of(bench.study), rebuild) if rebuild else []
+    for one in products:
+        out.print(f"{'same' if one.same else 'DIFFERENT'}  {one.asset}  {one.unit}", markup=False)
+    if not report.clean or not all(one.same for one in products):
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(study: StudyOption = None) -> None:
+    """Make the lineage database anew from the journal, which is the record."""
+    load_study(study)  # a wrong name is told
+    from resources.lineage_db.database import Lineage
+
+    lineage = Lineage(root=str(state_folder()))
+    lineage.rebuild()
+    counts = lineage.query("SELECT count(*) AS n FROM segments")[0]["n"]
+    products = lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
+    out.print(f"{lineage.database}: {products:,} products from {counts:,} journal segments")
+
+
+@app.command()
+def gc(
+    study: StudyOption = None,
+    keep: Annotated[int, typer.Option(help="Newest runs of each study to keep.", min=1)] = 1,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove; without it, only tell.")
+    ] = False,
+) -> None:
+    """Store files that no kept run reaches. What is needed again later is computed again."""
+    chosen = load_study(study)
+    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.gc import collect, find_garbage
+
+    bench = build_bench(chosen, state_folder())
+    found = find_garbage(bench, keep)
+    told = f"{len(found.files):,} files, {found.bytes / 1e6:,.1f} MB; {found.kept:,} files stay"
+    if remove:
+        collect(bench, found)
+        out.print(f"removed {told}")
+    else:
+        out.print(f"would remove {told}. Nothing was changed; add --remove to do it.")

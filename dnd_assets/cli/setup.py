@@ -1,0 +1,175 @@
+"""Commands to begin with: a study, its models, the interface, the demo."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.cli.completion import INSTALL, Shell, model_names
+from dnd_assets.cli.run import run_study
+from dnd_assets.home import state_folder
+from dnd_assets.methods.layer_axes import Layout
+from dnd_assets.study.study import load_study
+
+_NAMED = 6
+"""Layers that are named of those without units."""
+
+
+@app.command()
+def init(
+    network: Annotated[
+        str, typer.Option(help="Its source, such as torchvision:resnet50@IMAGENET1K_V2.")
+    ],
+    images: Annotated[Path, typer.Option(help="Folder of images to probe it with.")],
+    weights: Annotated[Path | None, typer.Option(help="A weights file for it.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
+        "study.toml"
+    ),
+) -> None:
+    """Look at a network and a folder of images, and write a commented study for them.
+
+    Example: dnd init --network efficientnet-lite:efficientnet-lite0 --images photos -o mine.toml
+    """
+    from dnd_assets.workflow.init import init as write_study
+
+    made = write_study(network, images, weights, output, state_folder())
+    layers = ", ".join(f"{layer.path} ({layer.units:,} units)" for layer in made.chosen)
+    out.print(f"{output}: {made.images.files:,} images, {layers}", markup=False)
+    for name, choice in made.sections.items():
+        if choice.missing:
+            err.print(f"{name} is missing: {choice.missing}", style="yellow", markup=False)
+    if made.untrained:
+        err.print(f"network is missing: {made.untrained}", style="yellow", markup=False)
+    named = shlex.quote(str(output))
+    for command in ("doctor", "plan", "run", "labels", "report"):
+        out.print(f"  dnd {command} --study {named}", markup=False)
+
+
+@app.command()
+def doctor(
+    study: StudyOption = None,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Print the TOML lines that pin the models found here.")
+    ] = False,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """Check a study and list its models, with revision, size and licence, before anything runs.
+
+    Nothing is downloaded: what is missing is listed with the command that gets it, and the exit
+    status is 1.
+
+    Example: dnd doctor --study paper-resnet50
+    """
+    from dnd_assets.workflow.doctor import examine, pins, show
+
+    unset: dict[str, str] = {}
+    report = examine(load_study(study, unset), state_folder(), unset)
+    if pin:
+        sys.stdout.write(pins(report))
+    elif form == "json":
+        sys.stdout.write(report.as_json() + "\n")
+    else:
+        show(report, out)
+    if not report.good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="A model of the study.", autocompletion=model_names)],
+    study: StudyOption = None,
+) -> None:
+    """The layers of a model that can be labelled, with their units, and why others cannot."""
+    chosen = load_study(study)
+    from dnd_assets.study.selection import target_networks, unproven, without_units
+
+    name = chosen.model(model).name
+    targets = target_networks(chosen, state_folder())
+    found, assumed, told = targets.layers(name), targets.assumptions(name), targets.told(name)
+    table = Table(box=None, pad_edge=False)
+    for name in ("layer", "kind", "units", "output", "axes", "known from", "crops"):
+        table.add_column(name, justify="right" if name == "units" else "left", overflow="fold")
+    for layer in found:
+        if layer.units and layer.layout is not None:
+            shape = " x ".join(str(size) for size in layer.shape or ())
+            why = f": {layer.reason}" if layer.reason else ""
+            cells = (_axes(layer.layout), layer.known, "yes" if layer.has_map else f"no map{why}")
+            table.add_row(layer.path, layer.kind, f"{layer.units:,}", shape, *cells)
+    out.print(table)
+    if told:
+        out.print(f"loaded: {told}", markup=False, soft_wrap=True)
+    for text in assumed:
+        out.print(f"assumed: {text}", style="yellow", markup=False)
+    for what, paths in unproven(found).items():
+        count = "1 layer" if len(paths) == 1 else f"{len(paths):,} layers"
+        line = f"assumed of {count}: {what}\n  {_some(paths)}"
+        out.print(line, style="yellow", markup=False, highlight=False)
+    for reason, paths in without_units(found).items():
+        count = "1 layer has" if len(paths) == 1 else f"{len(paths):,} layers have"
+        out.print(f"{count} no units: {reason}\n  {_some(paths)}", markup=False, highlight=False)
+
+
+def _some(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
+
+
+def _axes(layout: Layout) -> str:
+    """A layout in a cell: its letters, its grid, and the tokens before it."""
+    grid = f", {layout.grid[0]} x {layout.grid[1]}" if layout.grid else ""
+    first = "class token first" if layout.class_token else "first"
+    before = f", {layout.prefix_tokens} {first}" if layout.prefix_tokens else ""
+    return f"{layout.axes}{grid}{before}"
+
+
+@app.command()
+def ui(
+    study: StudyOption = None,
+    port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,
+) -> None:
+    """Open the Dagster web interface on the study, with all runs made so far."""
+    chosen = load_study(study)
+    from dnd_assets.cli.web_interface import serve
+
+    home = state_folder()
+    out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}")
+    raise typer.Exit(serve(home, port, study, partial(err.print, markup=False)))
+
+
+@app.command()
+def demo(
+    units: Annotated[list[str] | None, typer.Argument(help="Units; default: all.")] = None,
+) -> None:
+    """Label the embedded network, whose truth is known, and compare.
+
+    Exit status 1 when fewer labels are right than they should be.
+    """
+    from dnd_assets.workflow.demo import show_truths
+
+    study = load_study("known-answers")
+    run_study(study, units or [], ["+labels"])
+    if not show_truths(study, state_folder(), out):
+        raise typer.Exit(1)
+
+
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")],
+) -> None:
+    """The script that completes commands, options, studies and models in a shell.
+
+    Example: eval "$(dnd completion bash)"
+    """
+    from typer.testing import CliRunner
+
+    # With this variable the command line answers with its script and does nothing else.
+    script = CliRunner().invoke(app, [], prog_name="dnd", env={"_DND_COMPLETE": f"source_{shell}"})
+    out.print(script.stdout, markup=False)
+    err.print(f"# to keep it: {INSTALL[shell]}", markup=False)

@@ -1,0 +1,124 @@
+"""`compute.batch.* = "auto"`: the fastest batch size of each model, looked for once and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.files.atomic import write_atomic
+from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.study.study import Role
+from resources.runtime.batch_size import fastest
+from resources.runtime.memory import PeakMemory
+from resources.text_to_image.base import PaintRequest
+
+_ROLES: dict[str, Role] = {
+    "targets": "target",
+    "captioner": "captioner",
+    "text_to_image": "text_to_image",
+    "clip": "clip",
+}
+"""Role of each resource."""
+_SIDE = 256
+Trial = Callable[[int], object]
+
+
+def with_batch_sizes(bench: Workbench, uses: Iterable[str]) -> Workbench:
+    """The workbench with the fastest batch sizes of the models that a stage uses.
+
+    Only sizes that the study leaves open (`"auto"`) change, and only beside an accelerator: on the
+    CPU pictures run one by one. A size that was found is kept in the state folder, for the same
+    model, device and precision; no result rests on it.
+
+    Args:
+        bench: the workbench.
+        uses: names of resources.
+    """
+    given = bench.study.compute.batch
+    open_ = [_ROLES[name] for name in uses if _ROLES.get(name) in given.auto]
+    if not open_ or not bench.compute.accelerated:
+        return bench
+    sizes: dict[str, int] = {role: _size(bench, role) for role in open_}
+    batch = given.model_copy(update=sizes)
+    compute = bench.study.compute.model_copy(update={"batch": batch})
+    return replace(bench, study=bench.study.model_copy(update={"compute": compute}))
+
+
+def _size(bench: Workbench, role: Role) -> int:
+    """The size for a role: the smallest of those of its models."""
+    usual: int = getattr(bench.study.compute.batch, role)
+    return min((_known(bench, role, *one, usual) for one in _trials(bench, role)), default=usual)
+
+
+def _known(bench: Workbench, role: Role, made_by: Any, trial: Trial, usual: int) -> int:
+    """The size in the state folder, or else one that is looked for now."""
+    file = bench.home / "batch_sizes.json"
+    image = {
+        "role": role,
+        "model": made_by,
+        "device": bench.compute.name(),
+        "dtype": bench.study.compute.dtype_of(role),
+    }
+    key, sizes = digest(image), _read(file)
+    if key not in sizes:
+        bench.log(f"looking for the fastest batch size of {role}")
+        sizes[key] = fastest(trial, usual, in_use=_in_use(bench))
+        bench.log(f"batch size of {role}: {sizes[key]:,} on {image['device']}")
+        write_atomic(file, canonical({**_read(file), key: sizes[key]}).encode())
+    return sizes[key]
+
+
+def _trials(bench: Workbench, role: Role) -> list[tuple[Any, Trial]]:
+    """What decides a model's size, and a batch of made-up work; of models that run here."""
+    if role == "target":
+        return [_target(bench, model.name) for model in bench.study.models]
+    model: Any = getattr(bench, role)
+    if getattr(model, "compute", None) is None:  # a service, or a collection of pictures
+        return []
+    trials: dict[Role, Trial] = {
+        "captioner": lambda size: bench.captioner.caption(_pictures(size), size),
+        "clip": lambda size: bench.clip.embed_images(_pictures(size), size),
+        "text_to_image": lambda size: bench.text_to_image.paint(
+            [PaintRequest("photograph", seed, seed) for seed in range(size)], size
+        ),
+    }
+    return [(model.fingerprint(), trials[role])]
+
+
+def _target(bench: Workbench, name: str) -> tuple[Any, Trial]:
+    layers = {layer.path: layer.pooling for layer in bench.study.model(name).layers}
+    made_by = [bench.targets.fingerprint(name), sorted(layers)]
+    return made_by, lambda size: bench.targets.activations(name, layers, _pictures(size), size)
+
+
+def _pictures(count: int) -> list[Image.Image]:
+    noise = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    return [Image.fromarray(noise)] * count
+
+
+def _in_use(bench: Workbench) -> Callable[[], float]:
+    """Tells the share of the card's memory in use at most since now; 0 off CUDA."""
+    device = bench.compute.torch_device()
+    if device.type != "cuda":
+        return lambda: 0.0
+    import torch
+
+    total, peak = torch.cuda.get_device_properties(device).total_memory, PeakMemory(cuda=True)
+    return lambda: peak.bytes / total
+
+
+def _read(file: Path) -> dict[str, int]:
+    """The sizes in the file; none when it is not there or torn, since they can be found again."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = found.items() if isinstance(found, dict) else ()
+    return {key: size for key, size in known if isinstance(size, int) and size > 0}

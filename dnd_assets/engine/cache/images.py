@@ -1,0 +1,134 @@
+"""Pictures by the SHA-256 of their bytes: probing images, crops and synthetic images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from dnd_assets.errors import StoreError
+from dnd_assets.files.atomic import sha256
+from dnd_assets.files.images import decode, encode_png
+from dnd_assets.lineage.records import artefact_row
+from resources.artefact_store import ArtefactStore
+from resources.lineage_db.database import Lineage
+from resources.runtime.prefetch import Lazy
+
+_ENCODERS = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Stored pictures: the pack's file name, SHA-256 and bytes of each picture's PNG."""
+
+    file: str
+    hashes: list[str]
+    sizes: list[int]
+
+
+@dataclass
+class Pictures:
+    """Loads pictures by content, wherever they lie now.
+
+    Attributes:
+        lineage: knows the paths of probing images and the packs of stored pictures.
+        store: holds crops and synthetic images.
+        max_pixels: limit for probing images.
+    """
+
+    lineage: Lineage
+    store: ArtefactStore
+    max_pixels: int
+    _paths: dict[str, list[str]] = field(default_factory=dict)
+    _packs: dict[str, str] = field(default_factory=dict)
+
+    def in_order(self, hashes: Iterable[str]) -> list[str]:
+        """The distinct `hashes`, those of one pack beside each other, so that it is read once."""
+        wanted = sorted(set(hashes))
+        self._find(wanted)
+        return sorted(wanted, key=lambda name: (self._packs.get(name, ""), name))
+
+    def load(self, hashes: Sequence[str]) -> list[Image.Image]:
+        """RGB pictures in the order of `hashes`, their bytes verified.
+
+        Raises:
+            StoreError: when a picture is nowhere, or its bytes have changed.
+        """
+        self._find(hashes)
+        return [decode(self._read(name), self.max_pixels) for name in hashes]
+
+    def lazy(self, hashes: Sequence[str]) -> Sequence[Image.Image]:
+        """As `load`, each picture read and decoded when it is asked for, in any thread."""
+        self._find(hashes)
+        return Lazy(hashes, lambda name: decode(self._read(name), self.max_pixels))
+
+    def data(self, name: str) -> bytes:
+        """The verified bytes of one picture file.
+
+        Raises:
+            StoreError: as `load`.
+        """
+        self._find([name])
+        return self._read(name)
+
+    def keep(self, images: Sequence[Image.Image]) -> tuple[str, list[str]]:
+        """Store pictures as PNG in one pack and record it.
+
+        Returns:
+            The pack's file name and the SHA-256 of each picture's PNG bytes.
+        """
+        packed = self.pack(images)
+        self.record(packed)
+        return packed.file, packed.hashes
+
+    def pack(self, images: Sequence[Image.Image]) -> Packed:
+        """Store pictures as PNG in one pack, in any thread, to be recorded by `record`.
+
+        Compressing takes about as long as painting on a fast card, so threads share it.
+        """
+        with ThreadPoolExecutor(max(1, min(_ENCODERS, len(images)))) as pool:
+            blobs = list(pool.map(encode_png, images))
+        file, hashes = self.store.put_pack(blobs)
+        return Packed(file, hashes, [len(blob) for blob in blobs])
+
+    def record(self, packed: Packed) -> None:
+        """Record a stored pack."""
+        rows = [
+            artefact_row(name, packed.file, "png", size)
+            for name, size in zip(packed.hashes, packed.sizes, strict=True)
+        ]
+        self.lineage.commit({"artefacts": rows})
+        self._packs.update(dict.fromkeys(packed.hashes, packed.file))
+
+    def _find(self, hashes: Iterable[str]) -> None:
+        unknown = [
+            h for h in dict.fromkeys(hashes) if h not in self._packs and h not in self._paths
+        ]
+        if unknown:
+            self._packs.update(self.lineage.locate(unknown))
+            sql = (
+                "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
+                "ORDER BY hash, path"
+            )
+            for row in self.lineage.query(sql, [unknown]):
+                self._paths.setdefault(row["hash"], []).append(row["path"])
+
+    def _read(self, name: str) -> bytes:
+        for path in self._paths.get(name, []):
+            try:
+                data = Path(path).read_bytes()
+            except OSError:
+                continue
+            if sha256(data) == name:
+                return data
+        if name in self._packs:
+            return self.store.blob(self._packs[name], name)
+        seen = ", ".join(self._paths.get(name, [])) or "nowhere"
+        raise StoreError(
+            f"image {name[:12]}… is not where it was (seen at: {seen}). It was moved, changed or "
+            "removed: materialize probing_set again (`dnd run --assets probing_set`), then this."
+        )

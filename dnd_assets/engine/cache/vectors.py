@@ -1,0 +1,120 @@
+"""Vectors by picture content: pooled activations of a layer, embeddings of an encoder.
+
+Rows of one kind and provider lie in blocks, safetensors files of `ids` (uint8, n x 32, the
+SHA-256 of each picture) and `values` (float32, n x width). A picture is passed once, whatever
+units, runs or studies ask for it; what is known is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.errors import StoreError
+from dnd_assets.lineage.records import artefact_row
+from resources.artefact_store import ArtefactStore
+from resources.lineage_db.database import Lineage
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass
+class Table:
+    """Vectors of some pictures, as far as they are known.
+
+    Attributes:
+        rows: row of each picture, by its hash.
+        values: float32 (pictures, width); unknown rows are zero, and the width is 0 while nothing
+            is known.
+        found: which rows are known, bool (pictures,).
+    """
+
+    rows: dict[str, int]
+    values: Matrix
+    found: NDArray[np.bool_]
+
+    def missing(self) -> set[str]:
+        """Hashes of the pictures whose vectors are not known."""
+        return {name for name, row in self.rows.items() if not self.found[row]}
+
+    def fill(self, ids: Sequence[str], values: Matrix) -> None:
+        """Put in vectors that have become known; `values` is float32 (len(ids), width)."""
+        if self.values.shape[1] == 0:
+            self.values = np.zeros((len(self.rows), values.shape[1]), dtype=np.float32)
+        rows = [self.rows[name] for name in ids]
+        self.values[rows] = values
+        self.found[rows] = True
+
+
+@dataclass
+class Vectors:
+    """Blocks of vectors in the store, indexed in lineage.
+
+    Attributes:
+        lineage: knows the blocks of each kind and provider.
+        store: holds them.
+    """
+
+    lineage: Lineage
+    store: ArtefactStore
+
+    def read(
+        self, kind: str, provider: str, ids: Sequence[str]
+    ) -> tuple[Matrix, NDArray[np.bool_]]:
+        """The known rows among `ids`.
+
+        Returns:
+            Values, float32 (len(ids), width; width 0 when nothing is known), and which rows are
+            known, bool (len(ids),). Unknown rows are zero.
+        """
+        position: dict[bytes, list[int]] = {}
+        for place, name in enumerate(ids):
+            position.setdefault(bytes.fromhex(name), []).append(place)
+        found = np.zeros(len(ids), dtype=np.bool_)
+        values: Matrix = np.zeros((len(ids), 0), dtype=np.float32)
+        for block_ids, block in self._blocks(kind, provider):
+            if values.shape[1] == 0:
+                values = np.zeros((len(ids), block.shape[1]), dtype=np.float32)
+            for row, name in enumerate(block_ids):
+                for place in position.get(name.tobytes(), ()):
+                    values[place] = block[row]
+                    found[place] = True
+        return values, found
+
+    def unknown(self, kind: str, provider: str, ids: Iterable[str]) -> set[str]:
+        """Those of `ids` whose vectors are not known; holds one block in memory at a time."""
+        left = set(ids)
+        for block_ids, _ in self._blocks(kind, provider):
+            left -= {name.tobytes().hex() for name in block_ids}
+        return left
+
+    def table(self, kind: str, provider: str, ids: Sequence[str]) -> Table:
+        """What is known of distinct pictures, ready to be filled."""
+        values, found = self.read(kind, provider, ids)
+        return Table({name: row for row, name in enumerate(ids)}, values, found)
+
+    def add(self, kind: str, provider: str, ids: Sequence[str], values: Matrix) -> None:
+        """Store and record rows; `values` is float32 (len(ids), width). A reader keeps none."""
+        if not ids or not self.lineage.keeps:
+            return
+        keys = np.frombuffer(b"".join(bytes.fromhex(name) for name in ids), np.uint8)
+        arrays: dict[str, NDArray[np.generic]] = {
+            "ids": keys.reshape(len(ids), 32),
+            "values": values.astype(np.float32),
+        }
+        file = self.store.put_arrays(arrays)
+        size = self.store.path(file).stat().st_size
+        row = {"kind": kind, "provider": provider, "item": file, "value": f'{{"rows":{len(ids)}}}'}
+        artefact = artefact_row(file.partition(".")[0], file, kind, size)
+        self.lineage.commit({"artefacts": [artefact], "shared": [row]})
+
+    def _blocks(self, kind: str, provider: str) -> Iterator[tuple[NDArray[np.uint8], Matrix]]:
+        for file in self.lineage.shared_items(kind, provider):
+            try:
+                arrays: Mapping[str, NDArray[np.generic]] = self.store.arrays(file)
+            except StoreError:
+                continue  # a lost block is computed anew, like one that never was
+            yield arrays["ids"].astype(np.uint8), arrays["values"].astype(np.float32, copy=False)

@@ -1,0 +1,93 @@
+"""The workbench: the study and the resources that a stage works with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.engine.cache.vectors import Vectors
+from dnd_assets.study.study import Layer, Study
+from dnd_assets.units import Unit
+from resources.artefact_store import ArtefactStore
+from resources.captioners.base import Captioner
+from resources.encoders.base import ImageTextEncoder
+from resources.encoders.sentence import SentenceEncoder
+from resources.lineage_db.database import Lineage
+from resources.runtime.compute import Compute
+from resources.runtime.progress import Progress
+from resources.summarisers.base import Summariser
+from resources.targets.networks import TargetNetworks
+from resources.text_to_image.base import TextToImage
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything a stage may use.
+
+    Attributes:
+        study: what to label and how.
+        home: the state folder.
+        lineage: records and shared results.
+        store: artefacts.
+        compute: device and batching.
+        targets: the networks to be described.
+        captioner: image to text.
+        summariser: captions to candidate concepts.
+        text_to_image: concepts to pictures.
+        clip: the image-text encoder.
+        sentences: the sentence encoder of the evaluation, where the study names one.
+        log: where progress goes.
+        tally: work done so far by this process, by kind, as `dnd plan` counts it.
+        promised: pictures that a plan has counted already, by provider; None in a run.
+    """
+
+    study: Study
+    home: Path
+    lineage: Lineage
+    store: ArtefactStore
+    compute: Compute
+    targets: TargetNetworks
+    captioner: Captioner
+    summariser: Summariser
+    text_to_image: TextToImage
+    clip: ImageTextEncoder
+    sentences: SentenceEncoder | None = None
+    log: Callable[[str], None] = field(default=lambda _: None)
+    tally: Counter[str] = field(default_factory=Counter)
+    promised: dict[str, set[str]] | None = None
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Pictures by content."""
+        return Pictures(self.lineage, self.store, self.study.probing_set.max_pixels)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """Vectors (activations, embeddings) by picture content."""
+        return Vectors(self.lineage, self.store)
+
+    def layer(self, unit: Unit) -> Layer:
+        """The study's entry for a unit's layer."""
+        model = self.study.model(unit.model)
+        return next(layer for layer in model.layers if layer.path == unit.layer)
+
+    def count(self, what: str, number: int) -> None:
+        """Count work that was really done: passes, captions, calls, pictures."""
+        self.tally[what] += number
+
+    def promise(self, provider: str, pictures: Iterable[str]) -> set[str]:
+        """Those of `pictures` that no earlier stage of the plan at hand has promised."""
+        if self.promised is None:
+            return set(pictures)
+        known = self.promised.setdefault(provider, set())
+        fresh = set(pictures) - known
+        known |= fresh
+        return fresh
+
+    def progress(self, label: str, total: int) -> Progress:
+        """Progress with rate and time left, written to the log."""
+        return Progress(label, total, self.log)

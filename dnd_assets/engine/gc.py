@@ -1,0 +1,121 @@
+"""`dnd gc`: store files that no kept run reaches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnd_assets.engine.cache.heat_maps import MAPS, map_image
+from dnd_assets.engine.cache.shared_results import TEXTS, text_id
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import StoreError
+from dnd_assets.lineage.trace import image_hashes
+
+_KEPT = """
+WITH ranked AS (
+  SELECT study, run, row_number() OVER (PARTITION BY study ORDER BY max(recorded_at) DESC) AS age
+  FROM materializations GROUP BY study, run
+), kept AS (
+  SELECT m.key FROM materializations m JOIN ranked USING (study, run) WHERE age <= ?
+  UNION SELECT key FROM latest
+)
+SELECT DISTINCT p.key, p.payload, p.notes FROM products p JOIN kept USING (key)
+"""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Files that can go.
+
+    Attributes:
+        files: names of unreachable files, known to the lineage or not.
+        bytes: their size together.
+        kept: how many files stay.
+    """
+
+    files: tuple[str, ...]
+    bytes: int
+    kept: int
+
+
+def find_garbage(bench: Workbench, runs: int = 1) -> Garbage:
+    """Store files that neither the newest products nor the newest runs of any study reach.
+
+    Blocks of activations and embeddings, and heat maps, stay as long as one of their pictures is
+    reached; pictures that a server was paid for always stay.
+
+    Args:
+        bench: the workbench.
+        runs: how many of the newest runs of each study to keep, besides the newest products.
+    """
+    reached, pictures = _reached(bench, runs)
+    reached |= {*_blocks_of(bench, pictures), *_maps_of(bench, pictures), *_paid_for(bench)}
+    there = {path.name: path for path in Path(bench.store.root).rglob("*") if path.is_file()}
+    garbage = sorted(there.keys() - reached)
+    size = sum(there[name].stat().st_size for name in garbage)
+    return Garbage(tuple(garbage), size, len(there) - len(garbage))
+
+
+def collect(bench: Workbench, garbage: Garbage) -> None:
+    """Remove the files and record that they were removed on purpose.
+
+    What is needed again later is computed again.
+    """
+    with bench.lineage.exclusive(bench.log):
+        bench.lineage.record_removal(garbage.files, "no kept run reaches it")
+        for name in garbage.files:
+            for path in Path(bench.store.root).rglob(name):
+                path.unlink(missing_ok=True)
+
+
+def _reached(bench: Workbench, runs: int) -> tuple[set[str], set[str]]:
+    """Files that kept products name, and the pictures and texts inside those products."""
+    files: set[str] = set()
+    pictures: set[str] = set()
+    for row in bench.lineage.query(_KEPT, [runs]):
+        payload, notes = json.loads(row["payload"]), json.loads(row["notes"])
+        files |= set(notes.get("files", []))
+        pictures |= set(image_hashes(payload))
+        if "manifest" in payload:
+            try:
+                pictures |= set(json.loads(bench.store.get(payload["manifest"])))
+            except StoreError:
+                continue  # a lost manifest reaches nothing
+        if "texts" in payload:
+            with suppress(StoreError):
+                pictures |= set(map(text_id, json.loads(bench.store.get(payload["texts"]))))
+    return files, pictures
+
+
+def _blocks_of(bench: Workbench, pictures: set[str]) -> Iterator[str]:
+    """Blocks of vectors that hold a row of one of the pictures or texts."""
+    wanted = {bytes.fromhex(name) for name in pictures}
+    sql = "SELECT DISTINCT item FROM shared WHERE kind IN ('activations', 'embeddings', ?)"
+    for row in bench.lineage.query(sql, [TEXTS]):
+        try:
+            ids = bench.store.arrays(row["item"])["ids"]
+        except StoreError:
+            continue
+        if any(one.tobytes() in wanted for one in ids):
+            yield row["item"]
+
+
+def _maps_of(bench: Workbench, pictures: set[str]) -> Iterator[str]:
+    """Packs of heat maps of one of the pictures."""
+    sql = "SELECT item, value FROM shared WHERE kind = ?"
+    for row in bench.lineage.query(sql, [MAPS]):
+        if map_image(row["item"]) in pictures:
+            yield json.loads(row["value"])["file"]
+
+
+def _paid_for(bench: Workbench) -> set[str]:
+    """Packs that hold a picture of an image server."""
+    sql = (
+        "SELECT response ->> '$.data[0].b64_json' AS picture FROM llm_calls "
+        "WHERE status = 'ok' AND response ->> '$.data[0].b64_json' IS NOT NULL"
+    )
+    names = [row["picture"].removeprefix("sha256:") for row in bench.lineage.query(sql)]
+    return set(bench.lineage.locate(names).values())

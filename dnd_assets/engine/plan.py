@@ -1,0 +1,221 @@
+"""`dnd plan`: what a run would compute and reuse, and what it would cost, before it starts.
+
+What the store and the lineage know is counted exactly. A stage whose inputs would be computed anew
+cannot be counted yet, since equal content stops the change there: its units are listed as `may`,
+with the most that they can cost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import (
+    Graph,
+    Resolved,
+    Stage,
+    leading_to,
+    parts,
+    reusable,
+    stage_version,
+    stream_inputs,
+)
+from dnd_assets.lineage.explain import own_changes
+from dnd_assets.lineage.records import RETRYABLE, Product
+from dnd_assets.units import Unit
+
+
+@dataclass
+class StagePlan:
+    """What a run would do for one asset.
+
+    Attributes:
+        asset: the asset.
+        reuse: units whose stored product is taken.
+        compute: units that are computed for certain.
+        may: units whose inputs change; computed unless the new content equals the old.
+        cost: work of the certain units, exactly: passes, captions, calls, pictures.
+        most: work of the `may` units, at most.
+        seconds: time of the certain units from measured rates; None when nothing was measured.
+        most_seconds: the same with all `may` units.
+        why: reasons for which the certain units are computed, with the number of units of each.
+    """
+
+    asset: str
+    reuse: int = 0
+    compute: int = 0
+    may: int = 0
+    cost: dict[str, int] = field(default_factory=dict)
+    most: dict[str, int] = field(default_factory=dict)
+    seconds: float | None = None
+    most_seconds: float | None = None
+    why: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One stage of a plan before it is counted.
+
+    Attributes:
+        stage: the stage.
+        resolved: units whose inputs are known, with their keys.
+        missing: those of them that will be computed.
+        waiting: units whose inputs will be computed anew.
+    """
+
+    stage: Stage
+    resolved: Mapping[Unit, Resolved]
+    missing: tuple[Unit, ...]
+    waiting: frozenset[Unit]
+
+
+def outlook(graph: Graph, units: Sequence[Unit]) -> Iterator[Outlook]:
+    """What is known of every stage before a run, in the order of the graph.
+
+    Raises:
+        UpstreamError: when the probing set has not been materialized under the present study.
+    """
+    changing: dict[str, set[Unit]] = {}
+    order = list(graph.stages)
+    for name, stage in graph.stages.items():
+        waiting = {u for up in stage.upstream for u in changing.get(up, ())}
+        settled = [unit for unit in units if unit not in waiting]
+        resolved = graph.resolve(name, settled)
+        kept = reusable(graph.bench, resolved)
+        missing = tuple(unit for unit in settled if unit not in kept)
+        changing[name] = waiting.union(missing)
+        yield Outlook(stage, resolved, missing, frozenset(waiting))
+        needed = {
+            up for later in order[order.index(name) + 1 :] for up in graph.stages[later].upstream
+        }
+        for done in order[: order.index(name) + 1]:
+            if done not in needed:  # tens of thousands of units are a lot of memory
+                graph.forget(done, units)
+
+
+def plan(
+    bench: Workbench,
+    stages: Mapping[str, Stage],
+    units: Sequence[Unit],
+    assets: Sequence[str],
+    *seen: Product,
+) -> list[StagePlan]:
+    """What materializing `assets` for `units` would do under the present study.
+
+    Args:
+        bench: the workbench.
+        stages: all stages by name, in order.
+        units: the units.
+        assets: names of the stages, any order.
+        seen: unpartitioned products as they are now, in place of the materialized ones.
+
+    Raises:
+        UpstreamError: when the probing set has not been materialized under the present study.
+    """
+    bench = replace(bench, promised={})  # what one stage will compute, the next one finds
+    graph = Graph(bench, leading_to(stages, assets), seen={one.asset: one for one in seen})
+    with bench.lineage.connect():
+        return [_counted(graph, one) for one in outlook(graph, units) if one.stage.name in assets]
+
+
+def _counted(graph: Graph, found: Outlook) -> StagePlan:
+    bench, stage = graph.bench, found.stage
+    sharers = {found.resolved[unit].key: unit for unit in reversed(found.missing)}
+    cost = stage.cost(bench, stream_inputs(graph, stage, list(sharers.values())))
+    may = len(found.waiting)
+    rate = _rate(bench, stage.name)
+    return StagePlan(
+        stage.name,
+        reuse=len(found.resolved) - len(found.missing),
+        compute=len(found.missing),
+        may=may,
+        cost={what: count for what, count in cost.items() if count},
+        most=stage.most(bench, may) if may else {},
+        seconds=None if rate is None else rate * len(found.missing),
+        most_seconds=None if rate is None else rate * (len(found.missing) + may),
+        why=dict(_reasons(bench, found).most_common()),
+    )
+
+
+def _rate(bench: Workbench, asset: str) -> float | None:
+    """Mean seconds for a unit, over all that were ever computed here."""
+    sql = "SELECT avg(seconds) AS mean FROM materializations WHERE asset = ? AND NOT reused"
+    mean = bench.lineage.query(sql, [asset])[0]["mean"]
+    return None if mean is None else float(mean)
+
+
+def _reasons(bench: Workbench, found: Outlook) -> Counter[str]:
+    """Why each missing unit has to be computed."""
+    asset = found.stage.name
+    newest = newest_keys(bench, asset) if found.missing else {}
+    reasons: Counter[str] = Counter()
+    for part in parts(found.missing):
+        before = bench.lineage.preimages(newest[u.key] for u in part if u.key in newest)
+        for unit in part:
+            state = found.resolved[unit]
+            if state.head is not None:
+                lost = state.head.status not in RETRYABLE
+                reasons["a stored file is gone" if lost else f"{state.head.status} before"] += 1
+            elif newest.get(unit.key) not in before:
+                reasons["never made"] += 1
+            else:
+                reasons.update(_differences(bench, asset, before[newest[unit.key]], state.preimage))
+    return reasons
+
+
+def _differences(
+    bench: Workbench, asset: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[str]:
+    inputs = {**old["inputs"], **new["inputs"]}
+    changed = [name for name in inputs if old["inputs"].get(name) != new["inputs"].get(name)]
+    own = [str(change) for change in own_changes(bench.lineage.query, asset, old, new)]
+    return [*own, *(f"{asset}: other {name}" for name in changed)]
+
+
+def out_of_date(
+    bench: Workbench,
+    stages: Mapping[str, Stage],
+    units: Sequence[Unit],
+    assets: Sequence[str],
+    *seen: Product,
+) -> dict[str, set[Unit]]:
+    """Units, by asset, for which a run would compute anything, or would announce another product.
+
+    A stored product that is not the newest of its study, or was announced under other settings that
+    came to the same, has to be announced again. Assets without any such unit are left out.
+
+    Raises:
+        UpstreamError: when the probing set has not been materialized under the present study.
+    """
+    due: dict[str, set[Unit]] = {}
+    with bench.lineage.connect():
+        now = {one.asset: one for one in seen}
+        for one in outlook(Graph(bench, leading_to(stages, assets), seen=now), units):
+            if one.stage.name in assets:
+                newest = newest_announced(bench, one.stage.name)
+                version = stage_version(bench, one.stage)
+                other = {
+                    unit
+                    for unit, state in one.resolved.items()
+                    if newest.get(unit.key) != (state.key, version)
+                }
+                due[one.stage.name] = {*one.missing, *one.waiting, *other}
+    return {name: found for name, found in due.items() if found}
+
+
+def newest_keys(bench: Workbench, asset: str) -> dict[str, str]:
+    """Key of the product that the study announced last, by unit."""
+    return {unit: key for unit, (key, _) in newest_announced(bench, asset).items()}
+
+
+def newest_announced(bench: Workbench, asset: str) -> dict[str, tuple[str, str]]:
+    """Key of the product that the study announced last, and under which version, by unit."""
+    sql = (
+        "SELECT unit, key, code_version FROM materializations WHERE study = ? AND asset = ? "
+        "QUALIFY row_number() OVER (PARTITION BY unit ORDER BY recorded_at DESC, run DESC) = 1"
+    )
+    rows = bench.lineage.query(sql, [bench.study.name, asset])
+    return {row["unit"]: (row["key"], row["code_version"]) for row in rows}

@@ -1,0 +1,145 @@
+"""`dnd verify`: does the store hold, byte for byte, what the lineage says?"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dnd_assets.engine.build import find_units
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Graph, Stage, leading_to, materialize, wholes_of
+from dnd_assets.files.atomic import sha256_file
+from resources.artefact_store import ArtefactStore
+from resources.lineage_db.database import Lineage
+
+_GONE = """
+SELECT file FROM removed GROUP BY file HAVING max(recorded_at) >
+  (SELECT max(recorded_at) FROM artefacts WHERE artefacts.file = removed.file)
+"""
+"""Files removed on purpose whose content has not been stored again since."""
+
+
+@dataclass
+class Report:
+    """What `verify` found.
+
+    Attributes:
+        files: how many files the lineage knows.
+        missing: known files that are not there.
+        changed: files whose content is not what their name says.
+        orphaned: files that no record names, set-aside damaged ones among them.
+        segments: journal segments whose content has changed.
+    """
+
+    files: int = 0
+    missing: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    orphaned: list[str] = field(default_factory=list)
+    segments: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything recorded is there and unchanged."""
+        return not (self.missing or self.changed or self.segments)
+
+
+def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) -> Report:
+    """Hash every file of the store and the journal and compare with the lineage.
+
+    Args:
+        bench: the workbench.
+        advance: called with the number of files done since the last call.
+    """
+    report = Report(segments=bench.lineage.changed_segments())
+    known = {row["file"] for row in bench.lineage.query("SELECT DISTINCT file FROM artefacts")}
+    gone = {row["file"] for row in bench.lineage.query(_GONE)}
+    root = Path(bench.store.root)
+    there = {path.name: path for path in root.rglob("*") if path.is_file()}
+    report.files = len(known)
+    report.missing = sorted(known - there.keys() - gone)
+    for name, path in sorted(there.items()):
+        if name not in known:
+            report.orphaned.append(name)
+        elif sha256_file(path) != name.partition(".")[0]:
+            report.changed.append(name)
+        advance(1)
+    return report
+
+
+def set_aside(bench: Workbench, report: Report) -> int:
+    """Take damaged files out of use, so that the next run computes what they held.
+
+    A changed file is renamed to end in `.damaged`; that and missing files are recorded as gone.
+
+    Args:
+        bench: the workbench.
+        report: what `verify` found.
+
+    Returns:
+        How many files are out of use now.
+    """
+    lost = sorted({*report.changed, *report.missing})
+    with bench.lineage.exclusive(bench.log):
+        bench.lineage.record_removal(lost, "damaged or lost")
+        for name in report.changed:
+            with suppress(OSError):  # gone by now
+                bench.store.path(name).replace(bench.store.path(name).with_suffix(".damaged"))
+    return len(lost)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """One product computed again from nothing."""
+
+    asset: str
+    unit: str
+    recorded: str
+    rebuilt: str
+
+    @property
+    def same(self) -> bool:
+        """Whether both contents have one hash."""
+        return self.recorded == self.rebuilt
+
+
+def rebuild(
+    bench: Workbench, stages: Mapping[str, Stage], count: int, seed: int = 0
+) -> list[Rebuilt]:
+    """Compute random products of the study again in an empty state folder and compare them.
+
+    Args:
+        bench: the workbench; its state stays as it is.
+        stages: all stages by name.
+        count: how many products.
+        seed: which ones.
+
+    Returns:
+        One comparison for each product, under the present study and probing images.
+    """
+    graph = Graph(bench, stages)
+    units = list(find_units(bench).values())
+    wanted = [(name, unit) for name in stages for unit in units]
+    random.Random(seed).shuffle(wanted)  # noqa: S311 (a sample, not a secret)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="dnd-verify-") as folder:
+        home = Path(folder)
+        empty = replace(
+            bench,
+            home=home,
+            lineage=Lineage(root=folder),
+            store=ArtefactStore(root=str(home / "store")),
+        )
+        for whole in wholes_of(stages).values():
+            whole.materialize(empty, "verify")
+        for name, unit in wanted[:count]:
+            head = graph.resolve(name, [unit])[unit].head
+            fresh = Graph(empty, stages)
+            for stage in leading_to(stages, [name]).values():
+                products = {a.unit: a.product for a in materialize(fresh, stage, [unit], "verify")}
+            version = head.data_version if head else ""
+            found.append(Rebuilt(name, unit.key, version, products[unit].data_version))
+    return found

@@ -1,0 +1,1 @@
+"""CLIP-Dissect (Oikarinen and Weng, ICLR 2023): similarity functions and what is made of them."""

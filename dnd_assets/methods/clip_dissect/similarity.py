@@ -1,0 +1,505 @@
+"""Similarity functions of CLIP-Dissect: which concept does a unit respond to?
+
+All take P, the matrix of CLIP's image-concept products (N images x M concepts), and q, the pooled
+activations of the units (N x U), and give one similarity for each unit and concept, (U, M), higher
+is better. P is a tensor or `ConceptActivations`, of which only parts are computed: the memory is
+that of the arguments and the result, and `block` numbers besides.
+
+Computed in float32 in the reference's order of operations, since SoftWPMI takes the logarithm of
+numbers that float32 knows to four digits only: float64 differs from the published numbers by 2e-4.
+
+A unit that is constant, or NaN or infinite on any image, tells no image from another: its
+similarities are NaN, and the others are computed as if it were not there. `cos`, `cos_cubed` and
+`rank_reorder` of a unit do not depend on other units. `wpmi` and `soft_wpmi` do by definition,
+through p(t_m); give the same `prior` to get the same numbers in any company.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from dnd_assets.errors import StudyError
+from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
+    ConceptActivations,
+    Products,
+    part_of,
+)
+from dnd_assets.methods.ordering import top_positions
+
+_BLOCK: Final = 1 << 26
+_SMALLEST_NORM: Final = 1e-3
+_UNITS_AT_ONCE: Final = 64
+
+
+def cos(products: Products, activations: Tensor, *, block: int = _BLOCK) -> Tensor:
+    """Cosine of q_k and P[:, m] (CLIP-Dissect, section 3.2, Cos).
+
+    Args:
+        products: P, (N, M), float, or its factors.
+        activations: q, pooled activations, (N, U), float.
+        block: how many numbers of P are held at once.
+
+    Returns:
+        float32, (U, M), in [-1, 1]; NaN for units and concepts without direction.
+
+    Raises:
+        ValueError: when shapes do not fit or P holds NaN or infinite values.
+    """
+    return _cosines(products, activations, _unchanged, 0.0, block)
+
+
+def cos_cubed(products: Products, activations: Tensor, *, block: int = _BLOCK) -> Tensor:
+    """Cosine of (q_k - mean)^3 and (P[:, m] - mean)^3 (the reference implementation's Cos cubed).
+
+    Norms below 1e-3 count as 1e-3, as in the reference, so that the similarity of very small
+    activations is smaller than their cosine.
+
+    Args:
+        products: P, (N, M), float, or its factors.
+        activations: q, pooled activations, (N, U), float.
+        block: how many numbers of P are held at once.
+
+    Returns:
+        float32, (U, M), in [-1, 1]; NaN for units without direction.
+
+    Raises:
+        ValueError: when shapes do not fit or P holds NaN or infinite values.
+    """
+    return _cosines(products, activations, _centred_cube, _SMALLEST_NORM, block)
+
+
+def rank_reorder(
+    products: Products,
+    activations: Tensor,
+    *,
+    top_share: float = 0.05,
+    p: float = 3.0,
+    scale: float = 0.5,
+    block: int = _BLOCK,
+) -> Tensor:
+    """How well P[:, m] orders the unit's top images (CLIP-Dissect, section 3.2, Rank reorder).
+
+    Over the top images of the unit, B, as many as floor(N `top_share`): q' has the values of q in
+    the order of P[:, m]; the error is the mean of |q - q'|^p, relative to its mean over all orders
+    of q, divided by (mean of P[B, m])^scale. The reference estimates the mean over all orders from
+    five random ones; here it is the exact expectation, (1/n^2) sum over i, j of |q_i - q_j|^p,
+    which changes no order of concepts. Equal values of P rank by activation, then by row.
+
+    A concept whose mean over B is not positive gets -infinity, the limit from above, where the
+    reference takes the root of a negative number.
+
+    Args:
+        products: P, (N, M), float, or its factors.
+        activations: q, pooled activations, (N, U), float.
+        top_share: share of the images that counts, in (0, 1].
+        p: exponent of the error.
+        scale: exponent of the mean of P.
+        block: how many numbers of P are held at once.
+
+    Returns:
+        float32, (U, M), at most 0; NaN also for units whose top images are all equal.
+
+    Raises:
+        StudyError: when the share of the images is fewer than two.
+        ValueError: when shapes do not fit or P holds NaN or infinite values.
+    """
+    _check(products, activations)
+    count = _share_of(len(activations), top_share)
+    found = _nothing(products, activations)
+    for unit, values in _units(activations):
+        rows = top_positions(values, count)
+        top = _relative(values[rows]).to(found.device)
+        if top[0] > top[-1]:
+            baseline = _mean_difference(top, p)
+            for columns in _blocks(found.shape[1], count, block):
+                part = part_of(products, rows.to(found.device), columns)
+                mean = part.mean(dim=0)
+                error = _reorder_error(part, top, p) / baseline / mean.clamp(min=0) ** scale
+                found[unit, columns] = -error.where(mean > 0, math.inf)
+    return found
+
+
+def wpmi(
+    products: Products,
+    activations: Tensor,
+    *,
+    a: float = 2.0,
+    lam: float = 0.6,
+    top_images: int = 28,
+    min_prob: float = 1e-7,
+    prior: Tensor | None = None,
+) -> Tensor:
+    """Weighted pointwise mutual information (CLIP-Dissect, section 3.2 and eq. 8).
+
+    log p(t_m|B_k) - lam log p(t_m), see `hard_log_likelihood` and `log_prior`.
+
+    Args:
+        products: P, (N, M), float, or its factors.
+        activations: q, pooled activations, (N, U), float.
+        a: sharpness of the softmax over concepts.
+        lam: lambda, weight of the prior.
+        top_images: size of B_k.
+        min_prob: added to probabilities before the logarithm.
+        prior: log p(t_m), (M,); that of the units at hand where None.
+
+    Returns:
+        float32, (U, M); NaN for constant and not finite units.
+
+    Raises:
+        StudyError: when there are fewer images than `top_images`.
+        ValueError: when shapes do not fit or P holds NaN or infinite values.
+    """
+    likelihood = hard_log_likelihood(
+        products, activations, a=a, top_images=top_images, min_prob=min_prob
+    )
+    return _minus_prior(likelihood, lam, prior)
+
+
+def soft_wpmi(
+    products: Products,
+    activations: Tensor,
+    *,
+    a: float = 10.0,
+    lam: float = 1.0,
+    top_images: int = 100,
+    p_start: float = 0.998,
+    p_end: float = 0.97,
+    min_prob: float = 1e-7,
+    prior: Tensor | None = None,
+) -> Tensor:
+    """SoftWPMI, the default of CLIP-Dissect (section 3.2 and eq. 14).
+
+    log E[p(t_m|B_k)] - lam log p(t_m), see `soft_log_likelihood` and `log_prior`.
+
+    Args:
+        products: P, (N, M), float, or its factors.
+        activations: q, pooled activations, (N, U), float.
+        a: sharpness of the softmax over concepts.
+        lam: lambda, weight of the prior.
+        top_images: how many images may belong to B_k.
+        p_start: probability that the most activating image belongs to B_k.
+        p_end: the value to which it falls.
+        min_prob: added to probabilities before the logarithm.
+        prior: log p(t_m), (M,); that of the units at hand where None.
+
+    Returns:
+        float32, (U, M); NaN for constant and not finite units.
+
+    Raises:
+        StudyError: when there are fewer images than `top_images`.
+        ValueError: when shapes do not fit or P holds NaN or infinite values.
+    """
+    likelihood = soft_log_likelihood(
+        products,
+        activations,
+        a=a,
+        top_images=top_images,
+        p_start=p_start,
+        p_end=p_end,
+        min_prob=min_prob,
+    )
+    return _minus_prior(likelihood, lam, prior)
+
+
+Similarity = Callable[..., Tensor]
+"""(products, activations, **options) -> (units, concepts)."""
+
+SIMILARITY: Final[dict[str, Similarity]] = {
+    "cos": cos,
+    "cos_cubed": cos_cubed,
+    "rank_reorder": rank_reorder,
+    "wpmi": wpmi,
+    "soft_wpmi": soft_wpmi,
+}
+"""The similarity functions by their name in the study."""
+
+
+def hard_log_likelihood(
+    products: Products,
+    activations: Tensor,
+    *,
+    a: float = 2.0,
+    top_images: int = 28,
+    min_prob: float = 1e-7,
+) -> Tensor:
+    """How likely B_k makes each concept, log p(t_m|B_k) (CLIP-Dissect, eq. 6).
+
+    The sum over i in B_k of log softmax(a P[i, :])_m. B_k are the `top_images` most activating
+    images of unit k, ties by row. A unit's numbers do not depend on the other units, to the last
+    bit.
+
+    Args:
+        products: P, (N, M), float, or its factors.
+        activations: q, pooled activations, (N, U), float.
+        a: sharpness of the softmax over concepts.
+        top_images: size of B_k.
+        min_prob: added to probabilities before the logarithm.
+
+    Returns:
+        float32, (U, M); NaN for constant and not finite units.
+
+    Raises:
+        StudyError: when there are fewer images than `top_images`.
+        ValueError: when shapes do not fit or P holds NaN or infinite values.
+    """
+
+    def log_member(shares: Tensor) -> Tensor:
+        return shares.add_(min_prob).log_()
+
+    return _log_likelihood(products, activations, a, top_images, log_member)
+
+
+def soft_log_likelihood(
+    products: Products,
+    activations: Tensor,
+    *,
+    a: float = 10.0,
+    top_images: int = 100,
+    p_start: float = 0.998,
+    p_end: float = 0.97,
+    min_prob: float = 1e-7,
+) -> Tensor:
+    """How likely an uncertain B_k makes each concept, log E[p(t_m|B_k)] (CLIP-Dissect, eq. 12).
+
+    The sum of log(1 + p_i (softmax(a P[i, :])_m - 1)) over the n = `top_images` most activating
+    images i = 0 .. n - 1 of the unit, ties by row. p_i = p_start - (i / n) (p_start - p_end), so
+    that `p_end` itself is not reached, as in the reference. A unit's numbers do not depend on the
+    other units, to the last bit.
+
+    Args:
+        products: P, (N, M), float, or its factors.
+        activations: q, pooled activations, (N, U), float.
+        a: sharpness of the softmax over concepts.
+        top_images: n.
+        p_start: probability that the most activating image belongs to B_k.
+        p_end: the value to which it falls.
+        min_prob: added to probabilities before the logarithm.
+
+    Returns:
+        float32, (U, M); NaN for constant and not finite units.
+
+    Raises:
+        StudyError: when there are fewer images than `top_images`.
+        ValueError: when shapes do not fit or P holds NaN or infinite values.
+    """
+    _check_enough(len(activations), top_images)
+    fall = torch.arange(top_images, device=products.device) / top_images * (p_start - p_end)
+    belongs = (p_start - fall).unsqueeze(1)
+
+    def log_member(shares: Tensor) -> Tensor:
+        return shares.sub_(1).mul_(belongs).add_(1).add_(min_prob).log_()
+
+    return _log_likelihood(products, activations, a, top_images, log_member)
+
+
+def log_prior(likelihoods: Tensor) -> Tensor:
+    """How likely each concept is at all, log p(t_m) (CLIP-Dissect, eq. 7 and 13).
+
+    The logarithm of the mean of p(t_m|B_k) over a layer's units.
+
+    Args:
+        likelihoods: log p(t_m|B_k), (U, M); rows of NaN do not count.
+
+    Returns:
+        float32, (M,); NaN when no unit counts.
+    """
+    counting = likelihoods[~likelihoods.isnan().any(dim=1)]
+    if not len(counting):
+        return likelihoods.new_full((likelihoods.shape[1],), math.nan)
+    return torch.logsumexp(counting, dim=0) - torch.log(torch.tensor(float(len(counting))))
+
+
+def describable(activations: Tensor) -> Tensor:
+    """Which units have finite activations that are not all equal, (N, U) -> bool (U,)."""
+    low, high = activations.amin(dim=0), activations.amax(dim=0)
+    return torch.isfinite(low) & torch.isfinite(high) & (low < high)
+
+
+def interpretable(similarities: Tensor, cutoff: float = 0.16) -> Tensor:
+    """Which units count as interpretable: max over m of sim > tau (CLIP-Dissect, section A.8).
+
+    The default is the paper's for SoftWPMI: there the mean human rating of descriptions is 0.75.
+
+    Args:
+        similarities: (U, M).
+        cutoff: tau.
+
+    Returns:
+        bool, (U,); False for rows of NaN.
+    """
+    return similarities.nan_to_num(nan=-math.inf, posinf=math.inf).amax(dim=1) > cutoff
+
+
+def top_concepts(similarities: Tensor, n: int) -> list[list[tuple[int, float]]]:
+    """The `n` most similar concepts of each unit, best first, ties in the order of concepts.
+
+    Args:
+        similarities: (U, M).
+        n: how many; all when there are fewer.
+
+    Returns:
+        For each unit (position of the concept, similarity). Concepts of similarity NaN are left
+        out, so that a unit that cannot be described has an empty list.
+
+    Raises:
+        ValueError: when `n` is not positive.
+    """
+    if n < 1:
+        raise ValueError(f"n = {n} has to be positive")
+    found = []
+    for row in similarities:
+        known = (~row.isnan()).nonzero().flatten()
+        chosen = known[top_positions(row[known], n)]
+        found.append(list(zip(chosen.tolist(), row[chosen].tolist(), strict=True)))
+    return found
+
+
+def _cosines(
+    products: Products,
+    activations: Tensor,
+    prepare: Callable[[Tensor], Tensor],
+    smallest: float,
+    block: int,
+) -> Tensor:
+    """Cosines of the columns of P and q after `prepare`; norms are at least `smallest`."""
+    _check(products, activations)
+    found = _nothing(products, activations)
+    images = len(activations)
+    units = describable(activations).nonzero().flatten()
+    for columns in _blocks(found.shape[1], images, block):
+        concepts = _normalised(prepare(part_of(products, slice(None), columns)), smallest)
+        for some in _blocks(len(units), images, block):
+            chosen = activations[:, units[some]].to(found.device, torch.float32)
+            cosines = _normalised(prepare(chosen), smallest).T @ concepts
+            found[units[some].to(found.device), columns] = cosines
+    return found
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
+def _centred_cube(values: Tensor) -> Tensor:
+    return values.sub(values.mean(dim=0)).pow(3)
+
+
+def _normalised(columns: Tensor, smallest: float) -> Tensor:
+    return columns.div(torch.linalg.vector_norm(columns, dim=0).clip(smallest))
+
+
+def _log_likelihood(
+    products: Products,
+    activations: Tensor,
+    a: float,
+    top_images: int,
+    log_member: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Sum of `log_member` of the softmax over concepts, over each unit's top images."""
+    _check(products, activations)
+    _check_enough(len(activations), top_images)
+    found = _nothing(products, activations)
+    # One unit at a time: products of equal shape do not depend on what else is computed.
+    for unit, values in _units(activations):
+        rows = top_positions(values, top_images).to(found.device)
+        shares = torch.softmax(part_of(products, rows).mul_(a), dim=1)
+        found[unit] = log_member(shares).sum(dim=0)
+    return found
+
+
+def _minus_prior(likelihood: Tensor, lam: float, prior: Tensor | None) -> Tensor:
+    known = log_prior(likelihood) if prior is None else prior.to(likelihood)
+    if known.shape != likelihood.shape[1:]:
+        raise ValueError(
+            f"a prior of shape {tuple(known.shape)} does not fit {likelihood.shape[1]:,} concepts"
+        )
+    return likelihood.sub_(known.mul(lam))
+
+
+def _reorder_error(part: Tensor, top: Tensor, p: float) -> Tensor:
+    """Mean of |q - q'|^p for each concept; `top` is q, largest first."""
+    order = part.argsort(dim=0, descending=True, stable=True)
+    reordered = torch.empty_like(part)
+    reordered.scatter_(0, order, top.unsqueeze(1).expand_as(part))
+    return reordered.sub_(top.unsqueeze(1)).abs_().pow_(p).mean(dim=0)
+
+
+def _relative(values: Tensor) -> Tensor:
+    """`values` scaled to [0, 1]: powers of very small or large ones would leave float32."""
+    double = values.double()
+    span = double.max() - double.min()
+    return ((double - double.min()) / span.clamp(min=1e-300)).float()
+
+
+def _mean_difference(values: Tensor, p: float) -> float:
+    """The mean of |v_i - v_j|^p over all i and j."""
+    double = values.double()
+    blocks = _blocks(len(double), 1, 1024)
+    sums = [(double[some, None] - double).abs().pow(p).sum() for some in blocks]
+    return float(torch.stack(sums).sum()) / len(values) ** 2
+
+
+def _units(activations: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Each unit that can be described, with its activations, (N,)."""
+    units = describable(activations).nonzero().flatten()
+    for some in _blocks(len(units), 1, _UNITS_AT_ONCE):
+        columns = activations[:, units[some]].T.contiguous()
+        yield from zip(units[some].tolist(), columns, strict=True)
+
+
+def _blocks(columns: int, rows: int, block: int) -> Iterator[slice]:
+    """Slices of columns so that rows x columns is at most `block`, or one column."""
+    width = max(1, block // max(rows, 1))
+    return (slice(start, start + width) for start in range(0, columns, width))
+
+
+def _nothing(products: Products, activations: Tensor) -> Tensor:
+    shape = (activations.shape[1], products.shape[1])
+    return torch.full(shape, math.nan, dtype=torch.float32, device=products.device)
+
+
+def _check(products: Products, activations: Tensor) -> None:
+    shapes = tuple(products.shape), tuple(activations.shape)
+    if [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][0]:
+        raise ValueError(
+            f"P of shape {shapes[0]} and activations of shape {shapes[1]} do not fit; they have "
+            "to be (images, concepts) and (images, units), of the same images in the same order"
+        )
+    if 0 in shapes[0]:
+        raise ValueError(f"P of shape {shapes[0]} holds no image or no concept")
+    if not isinstance(products, ConceptActivations):
+        wrong = (~torch.isfinite(products)).nonzero()
+        if len(wrong):
+            image, concept = wrong[0].tolist()
+            raise ValueError(
+                f"P holds NaN or infinite values, the first at image {image:,}, concept "
+                f"{concept:,}; embed that image and that concept again"
+            )
+
+
+def _check_enough(images: int, top_images: int) -> None:
+    if top_images < 1:
+        raise ValueError(f"top_images = {top_images} has to be positive")
+    if images < top_images:
+        raise StudyError(
+            f"the {top_images:,} most activating images of each unit were asked for, but there are "
+            f"only {images:,} images; set top_images to {images:,} or less, or probe with more"
+        )
+
+
+def _share_of(images: int, share: float) -> int:
+    """How many images a share of them is; at least two, since one has no order."""
+    if not 0 < share <= 1:
+        raise ValueError(f"top_share = {share} has to be in (0, 1]")
+    # 0.29 * 100 is 28.999999999999996.
+    count = math.floor(images * share + 1e-9)
+    if count < 2:
+        raise StudyError(
+            f"the top {share:.3g} of {images:,} images is fewer than 2 images, which have no "
+            f"order; probe with {math.ceil(2 / share - 1e-9):,} images or more, or raise top_share"
+        )
+    return count

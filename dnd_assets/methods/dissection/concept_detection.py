@@ -1,0 +1,364 @@
+"""Which phrase predicts best where a unit is active: concepts chosen by detection.
+
+A unit's strongest images show more than its concept: the strongest image of "circle" may well be a
+large red one. So a concept is not judged by its peak but over images from the whole range of
+activations: how well does "the phrase's words are in the image's caption" predict "the unit is
+active"? The measure is Matthews' correlation coefficient (Matthews 1975; phi of a 2x2 table), at
+the threshold of the activation that suits the phrase best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.methods.dissection.candidate_concepts import content_words, names_something
+
+Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
+Words = frozenset[str]
+"""Content words in singular."""
+
+OR: Final = " or "
+AND: Final = " and "
+NOT: Final = "not "
+LONGEST: Final = 4
+"""Content words of a single phrase at most; what needs more is told by its parts."""
+PAIRED: Final = 24
+"""So many of the best single phrases are tried in pairs, joined by "or" and by "and"."""
+MISSES: Final = 5.0
+"""So many images are counted as misses each way, so that a concept of few images is not perfect."""
+CLEARER: Final = 0.1
+"""A negation is taken only if it detects better than all else by this share of its coefficient."""
+MARGIN: Final = 0.05
+"""A shorter concept is taken if its coefficient is less than this below the best."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A phrase, its absence, or two joined by "or", as a predictor of a unit's activations.
+
+    Attributes:
+        text: how it reads.
+        parts: content words of each phrase; an image shows the concept if its caption has all
+            words of one part.
+        negated: whether it is the other way round: an image shows it if its caption has not.
+    """
+
+    text: str
+    parts: tuple[Words, ...]
+    negated: bool = False
+
+    @property
+    def length(self) -> int:
+        """Content words in all, "not" among them."""
+        return sum(len(part) for part in self.parts) + self.negated
+
+
+@dataclass(frozen=True)
+class Detected:
+    """How well a candidate predicts where a unit is active.
+
+    Attributes:
+        candidate: the candidate.
+        mcc: Matthews' correlation coefficient at the best threshold, -1 to 1; a few images
+            more are counted as misses each way, see `MISSES`.
+        threshold: the unit counts as active where its activation is at least this.
+        share: of images that show the concept, 0 to 1.
+    """
+
+    candidate: Candidate
+    mcc: float
+    threshold: float
+    share: float
+
+
+def candidates_of(phrases: Iterable[str], forms: Mapping[Words, str]) -> list[Candidate]:
+    """All phrases, and all that is left of them without some of their words, each set once.
+
+    Args:
+        phrases: concepts in words.
+        forms: how a set of content words reads, where captions have it as a phrase; others are
+            joined in the order of the phrase that they come from.
+
+    Returns:
+        Fewest words first, then by text.
+
+    >>> [one.text for one in candidates_of(["red circles"], {})]
+    ['circles', 'red', 'red circles']
+    """
+    found: dict[Words, str] = {}
+    for phrase in phrases:
+        words = content_words(phrase)
+        for size in range(1, min(len(words), LONGEST) + 1):
+            for some in combinations(words, size):
+                key = frozenset(singular for singular, _ in some)
+                if _stands_alone(key, words):
+                    joined = " ".join(written for _, written in some)
+                    found.setdefault(key, forms.get(key) or joined)
+    every = sorted(found.items(), key=lambda item: (len(item[0]), item[1], sorted(item[0])))
+    return [Candidate(text, (key,)) for key, text in every]
+
+
+def narrower(candidate: Candidate, forms: Mapping[Words, str]) -> list[Candidate]:
+    """What a candidate would be with one word less, without "not", or with one side of its "or".
+
+    Whether the unit answers to these as much tells whether the label needs its words.
+
+    Args:
+        candidate: a phrase, or two joined by "or".
+        forms: as for `candidates_of`.
+    """
+    if candidate.negated:
+        return [Candidate(candidate.text.removeprefix(NOT), candidate.parts)]
+    if len(candidate.parts) > 1:
+        return [
+            Candidate(text, (part,))
+            for text, part in zip(candidate.text.split(OR), candidate.parts, strict=True)
+        ]
+    shorter = candidates_of([candidate.text], forms)
+    return [one for one in shorter if one.length == candidate.length - 1]
+
+
+def _stands_alone(kept: Words, words: Sequence[tuple[str, str]]) -> bool:
+    """Whether each kept word that says nothing without its noun still has it."""
+    singular = [word for word, _ in words]
+    behind = dict(pairwise([*singular, ""]))
+    return all(names_something(word) or behind[word] in kept for word in kept)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Candidates on images whose captions and activations are known.
+
+    Attributes:
+        candidates: single phrases, then pairs of the best of them, then negations.
+        shown: whether each image's caption shows each candidate, (candidates, N).
+        activations: of the unit on each image, (N,).
+    """
+
+    candidates: tuple[Candidate, ...]
+    shown: Bools
+    activations: Floats
+
+    @cached_property
+    def whole(self) -> list[Detected]:
+        """How well each candidate detects on all images, in the order of the candidates."""
+        return self.on(np.ones(len(self.activations)))
+
+    def on(self, weights: Floats) -> list[Detected]:
+        """As `whole`, with each image counted so many times; `weights` is (N,), not negative."""
+        mcc, thresholds = best_mccs(self.shown, self.activations, weights, MISSES)
+        shares = (self.shown @ weights) / weights.sum()
+        return [
+            Detected(one, float(mcc[row]), float(thresholds[row]), float(shares[row]))
+            for row, one in enumerate(self.candidates)
+        ]
+
+    def leading(self, most: int) -> Trial:
+        """So many of the candidates that detect best, in the order of the candidates."""
+        mcc = np.array([one.mcc for one in self.whole])
+        rows = np.sort(np.argsort(-mcc, kind="stable")[:most])
+        kept = tuple(self.candidates[row] for row in rows)
+        return Trial(kept, self.shown[rows], self.activations)
+
+    def at(self, row: int, threshold: float, weights: Floats) -> float:
+        """Matthews' correlation of one candidate at a given threshold, on weighted images."""
+        active = (self.activations >= threshold)[None]
+        return float(_mcc(self.shown[row] @ (weights * active[0]), active @ weights,
+                          self.shown[row] @ weights, weights.sum())[0])  # fmt: skip
+
+
+def presence(phrases: Sequence[Words], captions: Sequence[Words]) -> Bools:
+    """Whether each caption has all words of each phrase, (phrases, captions)."""
+    if not phrases:
+        return np.zeros((0, len(captions)), dtype=bool)
+    places = {word: row for row, word in enumerate(sorted(frozenset().union(*phrases)))}
+    has = np.zeros((len(places), len(captions)), dtype=bool)
+    for column, words in enumerate(captions):
+        has[[places[word] for word in words if word in places], column] = True
+    rows = [has[[places[word] for word in phrase]].all(axis=0) for phrase in phrases]
+    return np.array(rows, dtype=bool)
+
+
+def trial(
+    candidates: Sequence[Candidate],
+    captions: Sequence[Words],
+    activations: Floats,
+    forms: Mapping[Words, str],
+    negatable: Sequence[Candidate] = (),
+) -> Trial:
+    """Single phrases, pairs of the best of them, and negations, ready to be compared.
+
+    Two phrases that the captions hardly ever have side by side, such as the size of an object and
+    its background, become one concept by "and"; two unrelated ones by "or".
+
+    Args:
+        candidates: single phrases.
+        captions: content words of the captions of N images, singular.
+        activations: of the unit on these, (N,).
+        forms: as for `candidates_of`.
+        negatable: single phrases whose absence is tried.
+
+    Raises:
+        ValueError: for lengths that differ, or an activation that is not finite.
+    """
+    if len(captions) != len(activations):
+        raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
+    shown = presence([one.parts[0] for one in candidates], captions)
+    mcc, _ = best_mccs(shown, activations, misses=MISSES)
+    order = sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))
+    best = sorted(row for row in order[:PAIRED] if mcc[row] > 0)
+    pairs = [
+        (one, other)
+        for one, other in combinations(best, 2)
+        if not _related(candidates[one].parts[0], candidates[other].parts[0])
+    ]
+    either = [_either(candidates[one], candidates[other]) for one, other in pairs]
+    known = {one.parts[0] for one in candidates}
+    both: dict[Words, tuple[int, int]] = {}
+    for one, other in pairs:
+        together = candidates[one].parts[0] | candidates[other].parts[0]
+        if len(together) <= LONGEST and together not in known:
+            both.setdefault(together, (one, other))
+    joined = [_both(candidates[one], candidates[other], forms) for one, other in both.values()]
+    firsts, seconds = np.array([*pairs, *both.values()], dtype=int).reshape(-1, 2).T
+    cut = len(pairs)
+    blocks = [
+        shown,
+        shown[firsts[:cut]] | shown[seconds[:cut]],
+        shown[firsts[cut:]] & shown[seconds[cut:]],
+        ~presence([one.parts[0] for one in negatable], captions),
+    ]
+    every = (*candidates, *either, *joined, *(_negated(one) for one in negatable))
+    return Trial(every, np.vstack(blocks), activations)
+
+
+def _related(one: Words, other: Words) -> bool:
+    """Whether one implies the other, so that joined by "or" they say what the wider one says."""
+    return one <= other or other <= one
+
+
+def _either(one: Candidate, other: Candidate) -> Candidate:
+    first, second = sorted((one, other), key=lambda candidate: candidate.text)
+    return Candidate(OR.join((first.text, second.text)), (first.parts[0], second.parts[0]))
+
+
+def _both(one: Candidate, other: Candidate, forms: Mapping[Words, str]) -> Candidate:
+    words = one.parts[0] | other.parts[0]
+    text = forms.get(words) or AND.join(sorted((one.text, other.text)))
+    return Candidate(text, (words,))
+
+
+def _negated(one: Candidate) -> Candidate:
+    return Candidate(NOT + one.text, one.parts, negated=True)
+
+
+def ranked(found: Iterable[Detected]) -> list[Detected]:
+    """Best coefficient first; equal ones with fewer words first, then by text."""
+    return sorted(found, key=_order)
+
+
+def _order(found: Detected) -> tuple[float, int, str]:
+    return -found.mcc, found.candidate.length, found.candidate.text
+
+
+def choose(found: Iterable[Detected], margin: float = MARGIN) -> Detected | None:
+    """The one of fewest content words whose coefficient is within the margin of the best.
+
+    A negation is chosen only where nothing else comes near it, see `CLEARER`. None where no
+    candidate predicts anything.
+    """
+    every = list(found)
+    plain = [one for one in every if not one.candidate.negated]
+    best = max((one.mcc for one in every), default=0.0)
+    if max((one.mcc for one in plain), default=0.0) >= (1 - CLEARER) * best:
+        every, best = plain, max((one.mcc for one in plain), default=0.0)
+    near = [one for one in every if one.mcc > 0 and one.mcc >= best - margin]
+    return min(near, key=lambda one: (one.candidate.length, *_order(one)), default=None)
+
+
+def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
+    """Matthews' correlation of a concept and activity, at the threshold where it is highest.
+
+    Args:
+        shown: whether each image shows the concept, (N,).
+        activations: of the unit on each image, (N,).
+
+    Returns:
+        The coefficient, and the activation from which on the unit counts as active, half-way
+        between two that were seen. (0, inf) where the concept is shown by all images or none, or
+        the activations are all equal.
+
+    Raises:
+        ValueError: as `best_mccs`.
+
+    >>> best_mcc(np.array([True, True, False, False]), np.array([3.0, 2.0, 1.0, 0.0]))
+    (1.0, 1.5)
+    """
+    found = best_mccs(shown[None], activations)
+    return float(found[0][0]), float(found[1][0])
+
+
+def best_mccs(
+    shown: Bools, activations: Floats, weights: Floats | None = None, misses: float = 0.0
+) -> tuple[Floats, Floats]:
+    """Matthews' correlation of many concepts and activity, each at its best threshold.
+
+    MCC = (N TP - k P) / sqrt(k (N - k) P (N - P)), for the k images of activation at or above the
+    threshold, of which TP are among the P of all N that show the concept. Thresholds lie between
+    different activations only, so the order of equal ones does not matter.
+
+    Args:
+        shown: whether each image shows each concept, (concepts, N).
+        activations: of the unit on each image, (N,).
+        weights: how often each image counts, (N,), not negative; None for once each.
+        misses: so many active images that do not show the concept, and as many that show it and
+            are not active, are counted in addition.
+
+    Returns:
+        Coefficient and threshold of each concept, (concepts,) each; see `best_mcc`.
+
+    Raises:
+        ValueError: for lengths that differ, or an activation that is not finite.
+    """
+    if shown.shape[1:] != activations.shape:
+        raise ValueError(f"{shown.shape[1:]} images with captions, {activations.shape} activations")
+    if not np.isfinite(activations).all():
+        raise ValueError("an activation is not finite")
+    weights = np.ones(len(activations)) if weights is None else weights
+    counted = np.flatnonzero(weights > 0)  # what does not count sets no threshold either
+    order = counted[np.argsort(-activations[counted], kind="stable")]
+    strongest_first = activations[order]
+    ends = np.flatnonzero(strongest_first[:-1] > strongest_first[1:])
+    if not len(ends):
+        return np.zeros(len(shown)), np.full(len(shown), np.inf)
+    hits = np.cumsum(shown[:, order] * weights[order], axis=1)
+    active = np.cumsum(weights[order])
+    mcc = _mcc(hits[:, ends], active[ends] + misses, hits[:, -1:] + misses, active[-1] + 2 * misses)
+    best = mcc.argmax(axis=1)
+    values = mcc[np.arange(len(shown)), best]
+    limits = _between(strongest_first[ends[best]], strongest_first[ends[best] + 1])
+    return values, np.where(values > 0, limits, np.inf)
+
+
+def _between(above: Floats, below: Floats) -> Floats:
+    """Half-way between two activations, which other images meet better than the upper one."""
+    middle = below + (above - below) / 2
+    return np.where(middle > below, middle, above)  # neighbours have no number between them
+
+
+def _mcc(hits: Any, active: Any, positives: Any, count: Any) -> Floats:
+    """The coefficient from counts; 0 where all images or none are active, or positives."""
+    gain = np.asarray(count * hits - active * positives, dtype=np.float64)
+    # Roots one by one, since the product of all four may be too large.
+    scale = np.sqrt(active * (count - active)) * np.sqrt(positives * (count - positives))
+    scale = np.broadcast_to(scale, gain.shape)
+    found: Floats = np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
+    return found

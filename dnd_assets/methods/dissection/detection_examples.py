@@ -1,0 +1,75 @@
+"""Images from the whole range of a unit's activations, with and without a concept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from dnd_assets.methods.dissection.concept_detection import Candidate
+from dnd_assets.methods.dissection.detection_label import Reference
+from dnd_assets.methods.seeds import content_seed
+
+Band = Literal["high", "middle", "low"]
+BANDS: Final[tuple[Band, ...]] = ("high", "middle", "low")
+"""The thirds of the way from the smallest to the largest activation."""
+EACH: Final = 4
+"""Images of each band with the concept, and as many without, at most."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image that shows how well a concept fits.
+
+    Attributes:
+        image: SHA-256 of the image.
+        activation: the unit's activation on it.
+        caption: what the captioner says of it.
+        shows: whether the caption has the concept.
+        band: where in the range the activation lies.
+    """
+
+    image: str
+    activation: float
+    caption: str
+    shows: bool
+    band: Band
+
+
+def examples(
+    concept: Candidate, reference: Reference, activations: Mapping[str, float], unit: str
+) -> list[Example]:
+    """Reference images of each band, some with the concept and some without, drawn by lot.
+
+    Args:
+        concept: what the caption has or has not.
+        reference: images with captions.
+        activations: of the unit, finite, by image; images that are not in it are left out.
+        unit: what seeds the draw, with each image's hash.
+
+    Returns:
+        By band, with the concept before without, then by activation, largest first.
+    """
+    known = [i for i, name in enumerate(reference.images) if name in activations]
+    values = [activations[reference.images[i]] for i in known]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    groups: dict[tuple[Band, bool], list[Example]] = {}
+    for i in known:
+        name = reference.images[i]
+        shows = any(part <= reference.words[i] for part in concept.parts)
+        band = _band(activations[name], low, high)
+        one = Example(name, activations[name], reference.captions[i], shows, band)
+        groups.setdefault((band, shows), []).append(one)
+    found = []
+    for band in BANDS:
+        for shows in (True, False):
+            some = groups.get((band, shows), [])
+            some.sort(key=lambda one: (content_seed("example", unit, one.image), one.image))
+            found += sorted(some[:EACH], key=lambda one: (-one.activation, one.image))
+    return found
+
+
+def _band(value: float, low: float, high: float) -> Band:
+    """The third of the range that a value lies in; a range without width is all low."""
+    place = (value - low) / (high - low) if high > low else 0.0
+    return "high" if place >= 2 / 3 else "middle" if place >= 1 / 3 else "low"

@@ -1,0 +1,208 @@
+"""A unit's label by detection, from captions and activations to the label and its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from dnd_assets.methods.clip_dissect.activation_ranges import sample_reach
+from dnd_assets.methods.dissection.candidate_concepts import (
+    Key,
+    commonest,
+    consensus_concepts,
+    content_words,
+    phrase_forms,
+    phrases_of,
+)
+from dnd_assets.methods.dissection.concept_detection import (
+    MISSES,
+    Bools,
+    Candidate,
+    Detected,
+    Floats,
+    Words,
+    best_mccs,
+    candidates_of,
+    choose,
+    narrower,
+    presence,
+    ranked,
+    trial,
+)
+from dnd_assets.methods.dissection.contrast import contrasting
+from dnd_assets.methods.dissection.label_confidence import Evidence, evidence, probability
+from dnd_assets.methods.text.caption_readings import Readings
+from dnd_assets.methods.text.words import is_spaceless
+
+COMMON: Final = 0.05
+"""A phrase that this share of captions has is common: its absence may be a concept."""
+COMMON_TRIED: Final = 8
+"""So many of the common phrases become candidates."""
+_NEGATED: Final = 2
+"""Words of a phrase whose absence is tried, at most."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Random images with their captions, the same for all units.
+
+    Attributes:
+        images: hashes, in an order that has nothing to do with any unit.
+        captions: of each image.
+        words: content words of each caption, in singular.
+        forms: how a phrase is written most often, by its words.
+        counts: how many captions have each phrase.
+        common: phrases of one or two words that many captions have.
+    """
+
+    images: Sequence[str]
+    captions: Sequence[str]
+    words: Sequence[Words]
+    forms: Mapping[Words, str]
+    counts: Mapping[Key, int]
+    common: Sequence[Candidate] = ()
+
+    @cached_property
+    def common_shown(self) -> Bools:
+        """Whether each image shows each common phrase, (phrases, images)."""
+        return presence([one.parts[0] for one in self.common], self.words)
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """What labelling by detection can be told.
+
+    Attributes:
+        candidates: concepts that captions of clearly activating images share, at most.
+        contrast: phrases that set these captions apart from others, at most.
+        wide: images with captions that are drawn from all that activate the unit clearly.
+        margin: a shorter concept is taken if it is less than this below the best.
+        seed: of the draw and of the bootstrap.
+    """
+
+    candidates: int = 5
+    contrast: int = 10
+    wide: int = 20
+    margin: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DetectionLabel:
+    """What a unit is called, how sure that is, and what else was considered.
+
+    Attributes:
+        best: the label.
+        order: all candidates, the one that detects best first.
+        without: the label with a word less, or with one side of its "or".
+        evidence: what speaks for the label.
+        confidence: probability that it is right, 0 to 1.
+        images: how many images it rests on.
+    """
+
+    best: Detected
+    order: Sequence[Detected]
+    without: Sequence[Candidate]
+    evidence: Evidence
+    confidence: float
+    images: int
+
+
+def reference_of(images: Sequence[str], captions: Sequence[str]) -> Reference:
+    """Random images, in an order drawn from their hashes, with the words of their captions."""
+    forms: dict[Words, str] = {}
+    common: dict[Words, str] = {}
+    counts: dict[Key, int] = {}
+    for key, written in sorted(phrase_forms(captions).items()):
+        counts[key] = written.total()
+        forms.setdefault(frozenset(key), commonest(written))
+        if counts[key] >= COMMON * len(captions) and len(key) <= _NEGATED:
+            common.setdefault(frozenset(key), forms[frozenset(key)])
+    words = [caption_words(text) for text in captions]
+    usual = [Candidate(text, (key,)) for key, text in sorted(common.items(), key=lambda i: i[1])]
+    return Reference(images, captions, words, Readings(forms, captions, words), counts, usual)
+
+
+def caption_words(text: str) -> Words:
+    """The content words of a caption, in singular; of scripts without spaces, all runs."""
+    pieces = [run for run in phrases_of(text).values() if is_spaceless(run)]
+    return frozenset(singular for singular, _ in content_words(text)).union(pieces)
+
+
+def label_by_detection(
+    unit: str,
+    summary: Sequence[str],
+    exemplars: Mapping[str, str],
+    reference: Reference,
+    activations: Mapping[str, float],
+    setting: DetectionSettings,
+) -> DetectionLabel | None:
+    """The concept whose presence in captions predicts best where a unit is active.
+
+    Candidates are the concepts of the summary, those that captions of images from a wide range of
+    activations share, phrases that set the captions of both apart from random ones, and all of
+    these without some of their words; then pairs of the best, joined by "or". They are compared
+    on the random images and on the exemplars, without which a unit that seldom fires would have
+    no positive.
+
+    Args:
+        unit: the unit's key, which seeds the draw of images.
+        summary: candidate concepts of a summariser.
+        exemplars: captions of the unit's exemplars, crops among them, by hash.
+        reference: random images with captions.
+        activations: of the unit on every image of the reference and on exemplars that are whole
+            images, by hash; images of activations that are not finite are left out.
+        setting: numbers and seed.
+
+    Returns:
+        None where no candidate predicts anything, or no activation is finite.
+    """
+    finite = {name: value for name, value in activations.items() if np.isfinite(value)}
+    known = {n: w for n, w in zip(reference.images, reference.words, strict=True) if n in finite}
+    if not known:
+        return None
+    proposed = _proposed(unit, list(exemplars.values()), reference, finite, setting)
+    usual = _common(reference, np.array([finite[name] for name in known]), list(known))
+    known |= {name: caption_words(text) for name, text in exemplars.items() if name in finite}
+    values = np.array([finite[name] for name in known])
+    candidates = candidates_of([*summary, *proposed, *usual], reference.forms)
+    tried = trial(candidates, list(known.values()), values, reference.forms, reference.common)
+    best = choose(tried.whole, setting.margin)
+    if best is None:
+        return None
+    found = evidence(tried, best, setting.margin, setting.seed)
+    without = narrower(best.candidate, reference.forms)
+    order = ranked(tried.whole)
+    return DetectionLabel(best, order, without, found, probability(found), len(known))
+
+
+def _common(reference: Reference, values: Floats, known: Sequence[str]) -> list[str]:
+    """The common phrases that detect best by themselves: sides of an "or" are among them."""
+    place = {name: column for column, name in enumerate(reference.images)}
+    shown = reference.common_shown[:, [place[name] for name in known]]
+    mcc, _ = best_mccs(shown, values, misses=MISSES)
+    order = np.argsort(-mcc, kind="stable")[:COMMON_TRIED]
+    return [reference.common[row].text for row in order if mcc[row] > 0]
+
+
+def _proposed(
+    unit: str,
+    strong: Sequence[str],
+    reference: Reference,
+    finite: Mapping[str, float],
+    setting: DetectionSettings,
+) -> Iterator[str]:
+    """Phrases that captions of clearly activating images share, or that set them apart."""
+    captions = dict(zip(reference.images, reference.captions, strict=True))
+    names = [name for name in reference.images if name in finite]
+    values = np.array([finite[name] for name in names])
+    rows = sample_reach(values, names, unit, n=setting.wide, seed=setting.seed)
+    wide = [captions[names[row]] for row in rows]
+    yield from consensus_concepts(wide, setting.candidates)
+    yield from contrasting(
+        [*strong, *wide], reference.counts, len(reference.captions), setting.contrast
+    )

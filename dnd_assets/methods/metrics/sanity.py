@@ -1,0 +1,128 @@
+"""Sanity checks of detection metrics: does the value drop when the label is made wrong.
+
+A metric that does not drop when half of the labels are missing, or twice as many are there, is
+worthless (Oikarinen, Yan and Weng, Evaluating Neuron Explanations: A Unified Framework with Sanity
+Checks, ICML 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.methods.metrics.detection import DETECTION, THRESHOLD, Floats, Metric
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """How a metric takes to labels that are wrong on purpose.
+
+    Attributes:
+        metric: its name.
+        check: `missing labels` or `extra labels`.
+        plain: mean over the units with the labels as they are.
+        changed: mean with the labels made wrong.
+        drop: plain - changed.
+        dropped: share of the units whose value fell; a metric that is worth something is near 1.
+        units: how many units have both values; the others gave NaN and do not count.
+    """
+
+    metric: str
+    check: str
+    plain: float
+    changed: float
+    drop: float
+    dropped: float
+    units: int
+
+
+def missing_labels(presence: Floats, rng: np.random.Generator) -> Floats:
+    """Half of the images that show the concept, rounded up, are made not to.
+
+    They get the presence of images without it, drawn by `rng`; 0 where there are none.
+    """
+    present = np.flatnonzero(presence > THRESHOLD)
+    absent = np.flatnonzero(presence <= THRESHOLD)
+    return _overwrite(presence, present, (len(present) + 1) // 2, presence[absent], 0.0, rng)
+
+
+def extra_labels(presence: Floats, rng: np.random.Generator) -> Floats:
+    """As many images as show the concept are made to, though they do not.
+
+    All that are left when there are fewer. They get the presence of images with the concept,
+    drawn by `rng`.
+    """
+    present = np.flatnonzero(presence > THRESHOLD)
+    absent = np.flatnonzero(presence <= THRESHOLD)
+    count = min(len(present), len(absent))
+    return _overwrite(presence, absent, count, presence[present], 1.0, rng)
+
+
+def sanity_checks(
+    activations: Floats,
+    presence: Floats,
+    metrics: Mapping[str, Metric] = DETECTION,
+    *,
+    seed: int = 0,
+) -> list[SanityCheck]:
+    """Each metric with labels as they are, with half of them missing and with twice as many.
+
+    Args:
+        activations: of the units on held-out images, (U, N).
+        presence: of each unit's label on them, (U, N), probabilities or 0 and 1.
+        metrics: to be tried.
+        seed: of the choice of images; unit number u uses (seed, u), whatever the other units.
+
+    Returns:
+        A row for each metric and check; all its numbers are NaN when no unit has a value.
+
+    Raises:
+        ValueError: when the shapes differ or a value is not finite.
+    """
+    if activations.ndim != 2 or activations.shape != presence.shape:
+        raise ValueError(
+            "activations and presence have to be of one shape (U, N), not "
+            f"{activations.shape} and {presence.shape}"
+        )
+    rows = []
+    for check, change in (("missing labels", missing_labels), ("extra labels", extra_labels)):
+        changed = [change(p, np.random.default_rng((seed, u))) for u, p in enumerate(presence)]
+        for name, metric in metrics.items():
+            plain = [metric(a, p) for a, p in zip(activations, presence, strict=True)]
+            after = [metric(a, p) for a, p in zip(activations, changed, strict=True)]
+            rows.append(_row(name, check, np.array(plain), np.array(after)))
+    return rows
+
+
+def _row(metric: str, check: str, plain: Floats, changed: Floats) -> SanityCheck:
+    known = np.isfinite(plain) & np.isfinite(changed)
+    if not known.any():
+        nan = float("nan")
+        return SanityCheck(metric, check, nan, nan, nan, nan, 0)
+    drops = plain[known] - changed[known]
+    return SanityCheck(
+        metric,
+        check,
+        plain=float(plain[known].mean()),
+        changed=float(changed[known].mean()),
+        drop=float(drops.mean()),
+        dropped=float((drops > 0).mean()),
+        units=int(known.sum()),
+    )
+
+
+def _overwrite(
+    presence: Floats,
+    among: NDArray[np.int64],
+    count: int,
+    values: Floats,
+    otherwise: float,
+    rng: np.random.Generator,
+) -> Floats:
+    changed = presence.astype(np.float64)
+    chosen = rng.choice(among, size=count, replace=False)
+    changed[chosen] = rng.choice(values, size=count) if len(values) else otherwise
+    return changed

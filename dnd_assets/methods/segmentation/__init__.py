@@ -1,0 +1,1 @@
+"""Labels from pixel masks: Network Dissection, compositions, INVERT, and what they share."""

@@ -1,0 +1,52 @@
+"""A unit's thresholded map drawn over the image: lit where it is on, dark elsewhere, with a rim."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dnd_assets.methods.segmentation.network_dissection import thresholded
+from dnd_assets.methods.segmentation.view import View
+
+_DARK: Final = 0.35
+_RIM: Final = (255, 220, 0)
+
+
+def overlay(
+    picture: Image.Image, heatmap: NDArray[np.float32], threshold: float, seen: View
+) -> Image.Image:
+    """Draw a map over what a network sees of a picture.
+
+    Args:
+        picture: RGB.
+        heatmap: the unit's map, float32, (h, w).
+        threshold: above which it is on.
+        seen: the part of the picture that the map lies over.
+
+    Returns:
+        The picture, RGB, of its own size: dark where the map is off and where no map is.
+    """
+    left, top, right, bottom = seen.box(picture.width, picture.height)
+    maps = torch.from_numpy(np.array(heatmap, dtype=np.float32))[None]
+    size = (bottom - top, right - left)
+    on = np.zeros((picture.height, picture.width), dtype=bool)
+    inside = thresholded(maps, torch.tensor([threshold], dtype=torch.float32), size)[0]
+    on[top:bottom, left:right] = inside.reshape(size).numpy()
+    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    drawn = np.where(on[..., None], pixels, pixels * _DARK).astype(np.uint8)
+    drawn[_rim(on)] = _RIM
+    return Image.fromarray(drawn)
+
+
+def _rim(on: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels that are off beside one that is on."""
+    grown = on.copy()
+    grown[1:] |= on[:-1]
+    grown[:-1] |= on[1:]
+    grown[:, 1:] |= on[:, :-1]
+    grown[:, :-1] |= on[:, 1:]
+    return np.asarray(grown & ~on)

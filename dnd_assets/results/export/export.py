@@ -1,0 +1,335 @@
+"""`dnd export`: everything a study has, as tables that other programs read, and back again.
+
+The records are read once, so that a run beside changes nothing halfway; products come in batches,
+so that thousands of units need little memory; the folder appears when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.errors import StoreError, StudyError, TableError, not_found
+from dnd_assets.files.atomic import rename, sync, write
+from dnd_assets.results.export.dataset_card import data_set_card
+from dnd_assets.results.export.formats import (
+    EMBEDDED,
+    FORMATS,
+    Format,
+    TableWriter,
+    as_frame,
+    read,
+    writer,
+)
+from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.registry import (
+    COLUMN_TYPES,
+    LLM_CALLS,
+    PICTURES,
+    PROVIDERS,
+    WHOLE_TABLES,
+    Column,
+    Row,
+    Table,
+)
+from resources.runtime.progress import Progress
+
+MANIFEST: Final = "export.json"
+"""The file that says what an export holds: format, tables, files, rows, columns."""
+_PICTURES_AT_ONCE: Final = 64
+_IMAGE_COLUMNS: Final = ("image", "crop", "masked")
+_KINDS: Final = {
+    b"\x89PNG": "png", b"\xff\xd8": "jpg", b"GIF8": "gif", b"BM": "bmp", b"RIFF": "webp",
+    b"II*\0": "tif", b"MM\0*": "tif",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        folder: the folder.
+        rows: rows of each table.
+        pictures: pictures that were written or embedded.
+        missing: pictures that could not be.
+    """
+
+    folder: Path
+    rows: Mapping[str, int]
+    pictures: int
+    missing: int
+
+
+@dataclass
+class _Seen:
+    """Pictures that tables name, with the tables that do."""
+
+    tables: dict[str, set[str]] = field(default_factory=dict)
+
+    def note_all(self, table: Table, rows: Iterable[Row]) -> None:
+        """Note the pictures of some rows of a table."""
+        for row in rows:
+            for name in _IMAGE_COLUMNS:
+                if row.get(name):
+                    self.tables.setdefault(row[name], set()).add(table.name)
+
+
+def export(
+    source: Source,
+    pictures: Pictures,
+    folder: Path,
+    kind: Format,
+    *,
+    with_pictures: bool = False,
+    log: Callable[[str], None] = lambda _: None,
+) -> Written:
+    """Write every table of a study to a new folder.
+
+    Args:
+        source: the study's records.
+        pictures: where its pictures lie.
+        folder: what to write; must not exist, or be empty.
+        kind: csv, parquet, jsonl or hf, a folder that `datasets.load_dataset` opens.
+        with_pictures: write the pictures, too: as files, or for hf into the table of pictures.
+        log: takes lines of progress.
+
+    Raises:
+        StudyError: when the folder exists, or nothing was recorded of the study.
+        StoreError: when the disk refuses.
+    """
+    if kind not in FORMATS:
+        raise not_found("format", kind, FORMATS)
+    if not source.newest:
+        raise StudyError(f"study {source.study!r} has no products yet. Run `dnd run` on it.")
+    with _new_folder(folder) as place:
+        seen, rows, files = _Seen(), {}, {}
+        tables = source.tables()
+        with ExitStack() as stack:
+            writers = {
+                table.name: stack.enter_context(writer(place, table.name, table.columns, kind))
+                for table in tables
+            }
+            _write_products(source, tables, writers, seen, log)
+            _write_whole(source, writers)
+            counted = _write_pictures(
+                source, pictures, place, writers[PICTURES.name], seen.tables, kind,
+                with_pictures, log,
+            )  # fmt: skip
+        for name, one in writers.items():
+            rows[name] = one.rows
+            files[name] = [str(file.relative_to(place).as_posix()) for file in one.files]
+        manifest = _manifest(source.study, kind, tables, files, rows)
+        write(place / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        if kind == "hf":
+            card = data_set_card(source.study, tables, files, rows)
+            write(place / "README.md", card.encode())
+    return Written(folder, rows, *counted)
+
+
+def _write_products(
+    source: Source,
+    tables: Sequence[Table],
+    writers: Mapping[str, TableWriter],
+    seen: _Seen,
+    log: Callable[[str], None],
+) -> None:
+    progress = Progress("products", len(source.newest), log)
+    for asset in source.assets:
+        mine = [table for table in tables if table.reads(asset)]
+        for rows in source.batches(asset, mine):
+            for table in mine:
+                seen.note_all(table, rows.by_table[table.name])
+                writers[table.name].write(rows.by_table[table.name])
+            progress.advance(rows.products)
+
+
+def _write_whole(source: Source, writers: Mapping[str, TableWriter]) -> None:
+    for name, rows in source.whole_tables():
+        writers[name].write(rows)
+
+
+def _write_pictures(
+    source: Source,
+    pictures: Pictures,
+    place: Path,
+    table: TableWriter,
+    seen: Mapping[str, set[str]],
+    kind: Format,
+    wanted: bool,
+    log: Callable[[str], None],
+) -> tuple[int, int]:
+    """The table of pictures, and the pictures; how many were written, and how many could not be."""
+    known = source.probing_files(seen)
+    names = pictures.in_order(seen)
+    progress = Progress("pictures", len(names), log)
+    found = missing = 0
+    if wanted and kind != "hf":
+        (place / "pictures").mkdir()
+    for name in names:
+        row = _picture_row(name, seen[name], known)
+        if wanted:
+            data, problem = _data(pictures, name)
+            found, missing = found + (data is not None), missing + (data is None)
+            row |= {"missing": problem, "bytes": None if data is None else len(data)}
+            if data is not None:
+                row |= _placed(place, name, data, kind)
+        table.write([row])
+        progress.advance()
+    return found, missing
+
+
+def _picture_row(name: str, tables: Iterable[str], known: Mapping[str, Row]) -> Row:
+    row: Row = dict.fromkeys(column.name for column in PICTURES.columns)
+    return row | {"image": name, "tables": sorted(tables), **known.get(name, {"paths": []})}
+
+
+def _data(pictures: Pictures, name: str) -> tuple[bytes | None, str | None]:
+    try:
+        return pictures.data(name), None
+    except StoreError as error:
+        return None, str(error)
+
+
+def _placed(place: Path, name: str, data: bytes, kind: Format) -> Row:
+    suffix = next((end for start, end in _KINDS.items() if data.startswith(start)), "img")
+    file = f"{name}.{suffix}"
+    if kind == "hf":
+        return {EMBEDDED: {"bytes": data, "path": file}}
+    write(place / "pictures" / file, data)
+    return {"file": f"pictures/{file}"}
+
+
+def _manifest(
+    study: str,
+    kind: Format,
+    tables: Sequence[Table],
+    files: Mapping[str, list[str]],
+    rows: Mapping[str, int],
+) -> dict[str, Any]:
+    return {
+        "format": kind,
+        "study": study,
+        "tables": {
+            one.name: {
+                "meaning": one.meaning,
+                "files": files[one.name],
+                "rows": rows[one.name],
+                "columns": [asdict(column) for column in one.columns],
+            }
+            for one in tables
+        },
+    }
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that becomes it when the block ends well."""
+    folder = folder.expanduser().absolute()
+    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise StudyError(f"{folder} exists and is left as it is. Name another with --output.")
+    temporary = folder.parent / f".{folder.name[:40]}.{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file() and file.parent.name != "pictures":
+                sync(file)
+        rename(temporary, folder)
+        sync(folder.parent)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {folder}: {error.strerror or error}. Nothing was left there; free some "
+            "space or name another folder with --output."
+        ) from error
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_export(folder: Path | str) -> dict[str, pd.DataFrame]:
+    """The tables of an export as frames, by name; the same from every format.
+
+    Pictures themselves are left in their files; column `file` of table `pictures` names them.
+
+    Raises:
+        TableError: when the folder is no export, or a file of it is missing.
+    """
+    place = Path(folder)
+    try:
+        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        kind, tables = manifest["format"], manifest["tables"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TableError(
+            f"{place} is no export: {MANIFEST} is missing or damaged ({error}). Name a folder that "
+            "`dnd export` wrote."
+        ) from error
+    if kind not in FORMATS:
+        raise TableError(f"{place / MANIFEST} names the format {kind!r}; known: {FORMATS}.")
+    return {name: _read_table(place, name, told, kind) for name, told in tables.items()}
+
+
+def _read_table(place: Path, name: str, told: Mapping[str, Any], kind: Format) -> pd.DataFrame:
+    try:
+        columns = [Column(**one) for one in told["columns"]]
+        files = [place / str(file) for file in told["files"]]
+    except (KeyError, TypeError) as error:
+        raise _foreign(place, name) from error
+    if not files or any(column.type not in COLUMN_TYPES for column in columns):
+        raise _foreign(place, name)
+    for file in files:
+        if not file.resolve().is_relative_to(place.resolve()) or not file.is_file():
+            raise TableError(f"{place} lacks {file}, which holds {name}. Export the study again.")
+    return read(files, columns, kind)
+
+
+def _foreign(place: Path, name: str) -> TableError:
+    return TableError(
+        f"{place / MANIFEST} describes {name} in a way this version does not know. Read it with "
+        "the version that wrote it, or export the study again."
+    )
+
+
+def frame(source: Source, name: str) -> pd.DataFrame:
+    """One table of a study as a frame, as `read_export` gives it of an export without pictures.
+
+    Raises:
+        NotFoundError: when the study has no such table; names the nearest.
+    """
+    table = source.table(name)
+    values: dict[str, list[Any]] = {column.name: [] for column in table.columns}
+    for row in _rows(source, table):
+        for column in table.columns:
+            values[column.name].append(row[column.name])
+    return as_frame(values, table.columns)
+
+
+def _rows(source: Source, table: Table) -> Iterator[Row]:
+    if table not in WHOLE_TABLES:
+        for asset in filter(table.reads, source.assets):
+            for rows in source.batches(asset, [table]):
+                yield from rows.by_table[table.name]
+        return
+    seen = _Seen()
+    if table in (PICTURES, PROVIDERS, LLM_CALLS):  # what products name, so all of them are read
+        tables = [one for one in source.tables() if one not in WHOLE_TABLES]
+        for asset in source.assets:
+            mine = [one for one in tables if one.reads(asset)]
+            for rows in source.batches(asset, mine):
+                for one in mine:
+                    seen.note_all(one, rows.by_table[one.name])
+    if table == PICTURES:
+        known = source.probing_files(seen.tables)
+        for name in sorted(seen.tables):
+            yield _picture_row(name, seen.tables[name], known)
+        return
+    yield from dict(source.whole_tables())[table.name]

@@ -1,0 +1,106 @@
+"""Results as tables: labels for people, and for pandas."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import BytesIO
+from typing import Any, Final, Literal
+
+import pandas as pd
+
+from dnd_assets.errors import not_found
+from dnd_assets.files.csv_tables import guarded
+from resources.lineage_db.database import Lineage
+
+Format = Literal["csv", "json", "parquet"]
+COLUMNS = ("unit", "model", "layer", "neuron", "label", "score", "status", "reason", "run")
+
+
+def label_assets(lineage: Lineage, study: str) -> list[str]:
+    """The assets of a study that are labels: its own, then those of other methods by name."""
+    sql = (
+        "SELECT DISTINCT asset FROM materializations WHERE study = ? "
+        "AND (asset = 'labels' OR suffix(asset, '_labels')) ORDER BY asset <> 'labels', asset"
+    )
+    return [row["asset"] for row in lineage.query(sql, [study])]
+
+
+def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
+    """The newest label of every unit of a study, ordered by model, layer and neuron.
+
+    The score of a label by detection is the probability that it is right. Where a unit ends without
+    a concept, a column `nearest` says what came nearest, and how probable that is.
+
+    Labels that say how many concepts a unit answers to have a column `concepts` beside them. Where
+    there is something to be known of the exemplars behind a label, such as that they are fewer than
+    asked for, there is a column `remarks`.
+
+    Raises:
+        NotFoundError: when the study has no such labels; names the nearest.
+    """
+    known = label_assets(lineage, study)
+    if asset != "labels" and asset not in known:
+        choices = dict.fromkeys(["labels", *known])
+        raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
+    rows = lineage.query(_LABELS, [study, asset])
+    texts = [_remarks(row.pop("noted"), row.pop("behind")) for row in rows]
+    nearest = [_nearest(row.pop("nearest"), row.pop("probability")) for row in rows]
+    counted = any(row["concepts"] is not None for row in rows)
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *(["concepts"] if counted else [])])
+    if any(nearest):
+        table["nearest"] = pd.Series(nearest, dtype=object)
+    if any(texts):
+        table["remarks"] = pd.Series(texts, dtype=object)
+    return table.astype({"concepts": "Int64"}) if counted else table
+
+
+# Own labels rest on the exemplars of `activations`; other methods note what they chose themselves.
+_LABELS: Final = """
+SELECT l.unit, l.model, l.layer, l.neuron, l.payload ->> 'label' AS label,
+    (l.payload ->> 'score')::DOUBLE AS score, (l.payload ->> 'count')::INTEGER AS concepts,
+    l.status, l.reason, l.run, p.notes -> '$.remarks' AS noted, q.notes -> '$.remarks' AS behind,
+    d.payload ->> 'label' AS nearest, (d.payload ->> 'confidence')::DOUBLE AS probability
+FROM latest l LEFT JOIN products p ON p.key = l.key
+LEFT JOIN latest a ON l.asset = 'labels' AND a.study = l.study AND a.unit = l.unit
+    AND a.asset = 'activations'
+LEFT JOIN products q ON q.key = a.key
+LEFT JOIN latest d ON l.asset = 'labels' AND l.status = 'no_concept' AND d.study = l.study
+    AND d.unit = l.unit AND d.asset = 'detection_scores'
+WHERE l.study = ? AND l.asset = ? ORDER BY l.model, l.layer, l.neuron
+"""
+
+
+def _nearest(label: str | None, probability: float | None) -> str | None:
+    """What came nearest, with its probability of being right."""
+    return None if label is None else f"{label} ({probability or 0:.2f})"
+
+
+def _remarks(*noted: str | None) -> str | None:
+    """The texts of remarks, from JSON lists of them; None where there is none."""
+    every = (one for text in noted if text for one in json.loads(text))
+    return "; ".join(dict.fromkeys(str(one["text"]) for one in every)) or None
+
+
+def export(table: pd.DataFrame, kind: Format) -> bytes:
+    """A table as the bytes of a CSV, JSON (one list of records) or Parquet file."""
+    if kind == "parquet":
+        binary = BytesIO()
+        table.to_parquet(binary, index=False)
+        return binary.getvalue()
+    if kind == "csv":  # text in quotes, because a bare carriage return would end the row
+        plain = _without_formulas(table)
+        text = plain.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        return str(text).encode()
+    # pandas' own JSON writer drops digits.
+    known = table.astype(object).where(table.notna(), None).to_dict("records")
+    return json.dumps(known, ensure_ascii=False, indent=1, allow_nan=False).encode()
+
+
+def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Text that a spreadsheet would run as a formula gets an apostrophe before it."""
+
+    def plain(value: Any) -> Any:
+        return guarded(value) if isinstance(value, str) else value
+
+    return table.map(plain)

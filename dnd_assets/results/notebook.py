@@ -1,0 +1,251 @@
+"""Results of a study in a notebook: tables as pandas frames, a unit as a card."""
+
+from __future__ import annotations
+
+import html
+import os
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.errors import NotFoundError, StudyError, not_found
+from dnd_assets.files.images import decode
+from dnd_assets.results.export.export import Written, export, frame
+from dnd_assets.results.export.formats import Format
+from dnd_assets.results.standing import newest_study, stand_by
+from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.unit_card.html import card_html
+from dnd_assets.results.unit_card.reader import Cards, UnitCard
+from dnd_assets.study.study import ProbingSet, Study, load_study
+from resources.artefact_store import ArtefactStore
+from resources.lineage_db.database import Lineage
+from resources.lineage_db.reader import LineageReader
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Card:
+    """A unit with everything known of it; a notebook shows it with its pictures.
+
+    Attributes:
+        known: what is known, typed.
+    """
+
+    known: UnitCard
+    _pictures: Pictures = field(repr=False)
+
+    def picture(self, name: str) -> Image.Image:
+        """A picture of the card by its SHA-256, RGB.
+
+        Raises:
+            StoreError: when it is gone or has changed.
+        """
+        return decode(self._pictures.data(name))
+
+    def __repr__(self) -> str:
+        said = self.known.main
+        status = said.status if said else "no product"
+        return f"{self.known.unit}: {self.known.label or f'no label ({status})'}"
+
+    def _repr_html_(self) -> str:
+        return card_html(self.known, self._pictures)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The newest results of a study, as they were when each table was first asked for.
+
+    The tables and their columns are those of `dnd export`; docs/data-dictionary.md describes them.
+
+    Attributes:
+        study: the study's name.
+        home: the state folder.
+    """
+
+    study: str
+    home: Path
+    _settings: Study | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def _lineage(self) -> Lineage:
+        lineage = LineageReader(root=str(self.home))
+        if self._settings is not None:
+            stand_by(lineage, self._settings)
+        return lineage
+
+    def notice(self) -> str:
+        """What was made under other settings of the study than now; empty for nothing."""
+        return "" if self._settings is None else stand_by(self._lineage, self._settings).notice()
+
+    @cached_property
+    def _store(self) -> ArtefactStore:
+        return ArtefactStore(root=str(self.home / "store"), reading=True)
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        limit = ProbingSet(folders=["."]).max_pixels
+        return Pictures(self._lineage, self._store, limit)
+
+    @cached_property
+    def _cards(self) -> Cards:
+        return Cards(self._lineage, self._store, self.study)
+
+    def _source(self) -> Source:
+        return Source(self._lineage, self.study)
+
+    def tables(self) -> list[str]:
+        """Names of the tables that the study has."""
+        return [table.name for table in self._source().tables()]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table by name.
+
+        Raises:
+            NotFoundError: when there is none; names the nearest.
+        """
+        return frame(self._source(), name)
+
+    def labels(self, asset: str = "labels") -> pd.DataFrame:
+        """The newest label of every unit; of another method by its asset."""
+        return self.table(asset)
+
+    def units(self) -> pd.DataFrame:
+        """The units for which anything was recorded."""
+        return self.table("units")
+
+    def activations(self) -> pd.DataFrame:
+        """How each unit answers to the probing set."""
+        return self.table("activations")
+
+    def exemplars(self) -> pd.DataFrame:
+        """The most activating probing images."""
+        return self.table("exemplars")
+
+    def crops(self) -> pd.DataFrame:
+        """Attention crops."""
+        return self.table("crops")
+
+    def captions(self) -> pd.DataFrame:
+        """Captions of the activating images."""
+        return self.table("captions")
+
+    def candidate_concepts(self) -> pd.DataFrame:
+        """Candidate concepts."""
+        return self.table("candidate_concepts")
+
+    def detection_scores(self) -> pd.DataFrame:
+        """How well concepts predict where each unit is active, where labels are by detection."""
+        return self.table("detection_scores")
+
+    def synthetic_images(self) -> pd.DataFrame:
+        """Pictures painted of the candidate concepts."""
+        return self.table("synthetic_images")
+
+    def scores(self) -> pd.DataFrame:
+        """Every scoring function of every candidate concept."""
+        return self.table("scores")
+
+    def metrics(self) -> pd.DataFrame:
+        """Metrics of labels, where the study measures them."""
+        return self.table("metrics")
+
+    def runs(self) -> pd.DataFrame:
+        """The runs of the study."""
+        return self.table("runs")
+
+    def unit(self, key: str) -> Card:
+        """A unit's card.
+
+        Raises:
+            NotFoundError: when nothing is recorded of it; names the nearest.
+        """
+        return Card(self._cards.card(key), self._pictures)
+
+    def picture(self, name: str) -> Image.Image:
+        """A picture by the SHA-256 that tables name it by, RGB.
+
+        Raises:
+            StoreError: when it is gone or has changed.
+        """
+        return decode(self._pictures.data(name))
+
+    def export(
+        self, folder: str | Path, kind: Format = "parquet", *, pictures: bool = False
+    ) -> Written:
+        """Write every table to a new folder, as `dnd export` does."""
+        place = Path(folder)
+        return export(self._source(), self._pictures, place, kind, with_pictures=pictures)
+
+    def _repr_html_(self) -> str:
+        source = self._source()
+        rows = "".join(
+            f"<tr><td><code>{html.escape(one.name)}</code></td>"
+            f"<td>{html.escape(one.meaning)}</td></tr>"
+            for one in source.tables()
+        )
+        title = f"{html.escape(self.study)}: {len(source.units()):,} units"
+        return f"<b>{title}</b><table>{rows}</table>"
+
+
+def open(  # noqa: A001 (`dnd.open` is what it does)
+    study: str | Path | None = None, home: str | Path | None = None
+) -> Results:
+    """Open the results of a study.
+
+    Args:
+        study: its name, or its TOML file; None is `DND_STUDY`, or known-answers.
+        home: the state folder; None is `DND_HOME`, or `.dnd` in the working folder.
+
+    Raises:
+        NotFoundError: when there is no such folder, or it holds nothing of the study.
+        StudyError: when the study's file is wrong.
+    """
+    place = Path(home or os.environ.get("DND_HOME") or ".dnd").expanduser().resolve()
+    if not (place / "journal").is_dir():
+        raise NotFoundError(
+            f"no results in {place}. Run `dnd run` there first, or give the folder that holds "
+            "them: dnd_assets.open(study, home='…')."
+        )
+    known = _recorded(place)
+    name = str(study) if str(study) in known else _name(study, known)
+    if name not in known:
+        raise not_found(f"study with results in {place}", name, known, "Run `dnd run` for it.")
+    found = Results(name, place, _settings(place, study, name))
+    notice = found.notice()
+    if notice:
+        warnings.warn(notice, stacklevel=2)
+    return found
+
+
+def _settings(home: Path, study: str | Path | None, name: str) -> Study | None:
+    """The study as it is now; of one that is known by its name alone, as the newest run had it."""
+    with suppress(StudyError):
+        chosen = load_study(study)
+        if chosen.name == name:
+            return chosen
+    return newest_study(Lineage(root=str(home)), name)
+
+
+def _recorded(home: Path) -> list[str]:
+    rows: list[dict[str, Any]] = LineageReader(root=str(home)).query(
+        "SELECT DISTINCT study FROM materializations ORDER BY study"
+    )
+    return [row["study"] for row in rows]
+
+
+def _name(study: str | Path | None, known: list[str]) -> str:
+    try:
+        return load_study(study).name
+    except StudyError as error:
+        if study is None or Path(study).suffix == ".toml":
+            raise
+        advice = "A study's TOML file does, too."
+        raise not_found("study with results", str(study), known, advice) from error

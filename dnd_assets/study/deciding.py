@@ -1,0 +1,303 @@
+"""Which settings of a study decide a product, and which decide none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from dnd_assets.lineage.records import (
+    CONCEPT_ACTIVATIONS,
+    CONCEPT_MASKS,
+    HELD_OUT_IMAGES,
+    PROBING_SET,
+)
+from dnd_assets.study.study import Role, Section, Study
+
+Deciding = Mapping[str, Any]
+"""Settings by section and name."""
+
+_SERVER_OPTIONS: Final = {
+    "api_key_env": "where the key is found, not what is answered",
+    "timeout_s": "how long a server may take; what comes too late is a failure, asked for again",
+    "max_retries": "how often a failed call is repeated; a failure is no result",
+    "max_concurrency": "calls at one time; no answer depends on another",
+    "max_cost": "a budget: a call that it stops is no result",
+    "allow_insecure_http": "lets a call be made, or not",
+}
+_TOKEN_OPTIONS: Final = {
+    "max_tokens": "a budget: a call that it stops is no result",
+    "price_prompt": "what a budget is reckoned with",
+    "price_completion": "what a budget is reckoned with",
+}
+_REVISION: Final = "the files that it leads to count by their content, whatever it is called"
+
+NO_RESULT: Final[Mapping[str, str]] = {
+    "name": "what results are recorded under; keys are shared by all studies of a state folder",
+    "description": "for people",
+    "folder": "where relative paths start; the files count by their content",
+    "models[].name": "the start of units' keys; the same network has the same products",
+    "models[].weights_key": "where weights stand in their file; those that were loaded are in keys",
+    "models[].layers[].neurons": "which units there are; each has a key of its own",
+    "models[].layers[].neurons.sample": "which units there are",
+    "models[].layers[].neurons.seed": "which units there are",
+    "probing_set.max_quarantined": "when a check of the interface warns",
+    "captioner.revision": _REVISION,
+    **{f"captioner.{name}": why for name, why in (_SERVER_OPTIONS | _TOKEN_OPTIONS).items()},
+    "captioner.picture_tokens": "what a budget is reckoned with before a server has counted",
+    **{f"summariser.{name}": why for name, why in (_SERVER_OPTIONS | _TOKEN_OPTIONS).items()},
+    "text_to_image.revision": _REVISION,
+    **{f"text_to_image.{name}": why for name, why in _SERVER_OPTIONS.items()},
+    "text_to_image.response_format": "how a picture is sent; it is the same picture",
+    "text_to_image.max_pictures": "a budget: a call that it stops is no result",
+    "text_to_image.price_per_picture": "what a budget is reckoned with",
+    "clip.revision": _REVISION,
+    "evaluation.methods": "which products there are",
+    "segmentation.methods": "which products there are",
+    "compute.models_gb": "which models stay in memory between stages",
+    "compute.workers": "threads that prepare pictures; no result depends on their number",
+    "compute.batch.target": "no bit depends on it on the CPU, and none that is kept on a GPU",
+    "compute.batch.captioner": "batches are filled up, so that no caption depends on others",
+    "compute.batch.text_to_image": "each picture has a seed of its own",
+    "compute.batch.clip": "no bit depends on it on the CPU, and none that is kept on a GPU",
+    "compute.batch.auto": "which of these are looked for",
+}
+"""Settings that change no result, each with the reason; all others reach some product's key."""
+
+UPSTREAM: Final[Mapping[str, tuple[str, ...]]] = {
+    "activations": (PROBING_SET,),
+    "crops": ("activations",),
+    "captions": ("crops",),
+    "candidate_concepts": ("captions",),
+    "synthetic_images": ("candidate_concepts",),
+    "scores": ("crops", "synthetic_images"),
+    "labels": ("candidate_concepts", "scores"),
+    "clip_dissect_labels": (PROBING_SET, CONCEPT_ACTIVATIONS),
+    "polysemantic_labels": (PROBING_SET,),
+    "milan_labels": (PROBING_SET,),
+    "network_dissection_labels": (CONCEPT_MASKS,),
+    "compositions_labels": (CONCEPT_MASKS,),
+    "invert_labels": (CONCEPT_MASKS,),
+}
+"""What products are made from, by name, as their stages say it."""
+_BY_DETECTION: Final[Mapping[str, tuple[str, ...]]] = {
+    "detection_scores": (PROBING_SET, "captions", "candidate_concepts"),
+    "synthetic_images": ("detection_scores",),
+    "labels": ("detection_scores", "scores"),
+}
+"""What differs where `dissection.select` is `detection`."""
+
+_STEPS: Final = (
+    "candidates", "images_per_concept", "seed", "beta", "top_images", "scoring", "select", "labels",
+)  # fmt: skip
+_DISSECTION: Final[Mapping[str, tuple[str, ...]]] = {
+    "activations": ("exemplars",),
+    "crops": (
+        "exemplars", "crop", "crops_per_image", "crop_overlap", "whole_image", "crop_size",
+    ),
+    "candidate_concepts": ("candidates", "seed"),
+    "detection_scores": (
+        "exemplars", "candidates", "reference_images", "contrast_phrases", "margin",
+        "min_confidence", "seed",
+    ),
+    "synthetic_images": ("images_per_concept", "seed"),
+    "scores": ("beta", "top_images", "scoring"),
+    "labels": ("labels", "select"),
+    "polysemantic_labels": _STEPS,
+    "milan_labels": ("crop_size",),
+}  # fmt: skip
+"""Settings of [dissection] that are parameters of a product."""
+_MODELS: Final[Mapping[str, tuple[str, ...]]] = {
+    "activations": ("target",),
+    "crops": ("target",),
+    "captions": ("captioner",),
+    "candidate_concepts": ("summariser",),
+    "detection_scores": ("target", "captioner"),
+    "synthetic_images": ("text_to_image",),
+    "scores": ("target", "clip"),
+    "clip_dissect_labels": ("target", "clip"),
+    CONCEPT_ACTIVATIONS: ("clip",),
+    "polysemantic_labels": ("target", "captioner", "summariser", "text_to_image", "clip"),
+    "milan_labels": ("target", "captioner"),
+    "network_dissection_labels": ("target",),
+    "compositions_labels": ("target",),
+    "invert_labels": ("target",),
+}
+"""Models that compute a product."""
+_SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "clip_dissect_labels": ("clip_dissect",),
+    CONCEPT_ACTIVATIONS: ("clip_dissect",),
+    "polysemantic_labels": ("polysemantic",),
+    "milan_labels": ("milan",),
+    "network_dissection_labels": ("segmentation",),
+    "compositions_labels": ("segmentation",),
+    "invert_labels": ("segmentation",),
+    CONCEPT_MASKS: ("segmentation",),
+}
+"""Sections of their own."""
+_METRICS: Final = "_metrics"
+_PATHS: Final = (
+    "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
+    "masks", "names", "folder", "truths", "classifier_weights",
+)  # fmt: skip
+"""Settings that name files, wherever they stand."""
+_NAMES_OR_PATHS: Final = ("checkpoint", "model", "pretrained", "source", "classifier", "sentences")
+"""Settings that name a file where there is one of that name."""
+
+
+def parameters_of_dissection(asset: str, study: Study, *more: str) -> dict[str, Any]:
+    """The settings of [dissection] that are parameters of a product."""
+    return study.dissection.chosen(*_DISSECTION[asset], *more)
+
+
+def upstream_of(study: Study) -> Mapping[str, tuple[str, ...]]:
+    """What products of a study are made from, by name."""
+    return {**UPSTREAM, **_BY_DETECTION} if study.dissection.select == "detection" else UPSTREAM
+
+
+def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict[str, Any]:
+    """The settings that decide a product of some layer, those of all it is made from among them.
+
+    Rather one too many than one too few: some decide a product only for some values of others.
+
+    Args:
+        study: the study.
+        asset: the product's name.
+        model: the network's name in the study; empty for products of no unit.
+        layer: the layer's path.
+    """
+    found: dict[str, Any] = {}
+    for name in _leading_to(asset, upstream_of(study)):
+        _own(found, study, name, model, layer)
+    return found
+
+
+def _leading_to(asset: str, upstream: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """A product and all it is made from."""
+    if asset.endswith(_METRICS):
+        return [*_leading_to(asset.removesuffix(_METRICS), upstream), HELD_OUT_IMAGES, asset]
+    above = [one for name in upstream.get(asset, ()) for one in _leading_to(name, upstream)]
+    return list(dict.fromkeys([*above, asset]))
+
+
+def _own(found: dict[str, Any], study: Study, asset: str, model: str, layer: str) -> None:
+    """Add what decides a product, besides what it is made from."""
+    names = _DISSECTION.get(asset, ())
+    if names:
+        found["dissection"] = found.get("dissection", {}) | study.dissection.chosen(*names)
+    for part in _MODELS.get(asset, ()):
+        _ADD[part](found, study, model, layer)
+    for section in _SECTIONS.get(asset, ()):
+        _add(found, study, section)
+    if asset == PROBING_SET:
+        _add(found, study, "probing_set")
+    elif asset == HELD_OUT_IMAGES:
+        _add(found, study, "evaluation")
+    elif asset.endswith(_METRICS):
+        for part in ("target", "text_to_image", "clip"):
+            _ADD[part](found, study, model, layer)
+    elif asset.endswith("_labels") and asset not in UPSTREAM:
+        _named(found, study, asset.removesuffix("_labels"), model, layer)
+
+
+def _named(found: dict[str, Any], study: Study, method: str, model: str, layer: str) -> None:
+    """Labels of a file, or of a method of the user's own, which may look at any product."""
+    if method in study.imported_labels:
+        file = _plain(study, study.imported_labels[method], "imported_labels.*")
+        found["imported_labels"] = {method: file}
+    elif method in study.own_methods:
+        for name in ("labels", "candidate_concepts"):
+            for part in _leading_to(name, upstream_of(study)):
+                _own(found, study, part, model, layer)
+        found["own_methods"] = {method: study.own_methods[method]}
+
+
+def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+    known = next((one for one in study.models if one.name == model), None)
+    layers = {one.path: one for one in known.layers} if known else {}
+    chosen = {} if known is None else _plain(study, known, leave=("layers",))
+    one = layers.get(layer)
+    found["models"] = chosen | ({"pooling": one.pooling, **one.declared} if one else {})
+    _compute(found, study, "target")
+
+
+def _captioner(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+    _add(found, study, "captioner")
+    _compute(found, study, "captioner")
+    _near(found, study, study.captioner.kind)
+
+
+def _summariser(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+    _add(found, study, "summariser")
+
+
+def _painter(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+    _add(found, study, "text_to_image")
+    _compute(found, study, "text_to_image")
+    found["compute"]["compile"] = study.compute.compile
+    _near(found, study, study.text_to_image.kind)
+
+
+def _encoder(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+    _add(found, study, "clip")
+    _compute(found, study, "clip")
+
+
+def _near(found: dict[str, Any], study: Study, kind: str) -> None:
+    """What is retrieved is near in the encoder's space."""
+    if kind in ("retrieval", "concepts"):
+        _encoder(found, study, "", "")
+    if kind == "retrieval":
+        _add(found, study, "collection")
+
+
+_ADD: Final[Mapping[str, Callable[[dict[str, Any], Study, str, str], None]]] = {
+    "target": _target,
+    "captioner": _captioner,
+    "summariser": _summariser,
+    "text_to_image": _painter,
+    "clip": _encoder,
+}
+
+
+def _compute(found: dict[str, Any], study: Study, role: Role) -> None:
+    known = found.setdefault("compute", {"device": study.compute.device})
+    known[f"precision.{role}"] = study.compute.dtype_of(role)
+
+
+def _add(found: dict[str, Any], study: Study, section: str) -> None:
+    chosen = getattr(study, section)
+    if isinstance(chosen, Section):
+        found[section] = _plain(study, chosen, section)
+    if section in ("evaluation", "segmentation") and chosen is not None:
+        # How large pictures may be counts for them as for the probing set.
+        found[section]["max_pixels"] = study.probing_set.max_pixels
+
+
+def _plain(
+    study: Study, section: Section, name: str = "models[]", leave: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """A section's settings that decide results, those that name files as absolute paths."""
+    found: dict[str, Any] = {}
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if key in leave or f"{name}.{key}" in NO_RESULT:
+            continue
+        if isinstance(value, Section):
+            found[key] = _plain(study, value, f"{name}.{key}")
+        else:
+            found[key] = _absolute(study, value) if _names_file(study, key, value) else value
+    return found
+
+
+def _names_file(study: Study, key: str, value: Any) -> bool:
+    if key in _NAMES_OR_PATHS:
+        return bool(value) and isinstance(value, str) and (study.folder / value).exists()
+    return key in _PATHS
+
+
+def _absolute(study: Study, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(study, one) for one in value]
+    if not isinstance(value, str) or value.startswith("package:"):
+        return value
+    return str(study.path(value))

@@ -1,0 +1,335 @@
+"""The probing set: which images units are probed with, known by the SHA-256 of their bytes.
+
+Names and folders do not matter: a renamed image is the same image. What cannot be read is set
+aside with its path and the reason, and the rest goes on. What lies beside the images is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import PIL
+from PIL import Image
+
+from dnd_assets.errors import StudyError, nearest
+from dnd_assets.files.atomic import sha256, write_atomic
+from dnd_assets.files.image_folders import (
+    Listing,
+    Skipped,
+    how_to_read,
+    listing,
+    merged,
+    readable_suffixes,
+    shown_name,
+    special_kind,
+    told_skipped,
+)
+from dnd_assets.files.images import FORMATS, UnreadableImage, decode
+from dnd_assets.study.study import Images, Study, World, needed
+
+PROBING = "probing_set"
+"""The section that names the images units are probed with."""
+_NAMED = 3
+_DECODER = sha256(f"{PIL.__version__} {FORMATS}".encode())[:12]
+"""What a remembered verdict on a file rests on, besides the file."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file of the probing set.
+
+    Attributes:
+        path: where it lies.
+        hash: SHA-256 of its bytes; empty when the bytes cannot be read.
+        width: pixels, as stored; 0 when unknown.
+        height: pixels, as stored; 0 when unknown.
+        mode: Pillow's mode as stored (RGB, CMYK, …).
+        format: file format (PNG, JPEG, …).
+        bytes: size of the file.
+        quarantined: why the image is set aside; empty for a sound image.
+        animated: whether it has further frames or pages, of which the first alone counts.
+    """
+
+    path: str
+    hash: str = ""
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    format: str = ""
+    bytes: int = 0
+    quarantined: str = ""
+    animated: bool = False
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a scan found.
+
+    Attributes:
+        files: every file, sound or quarantined, ordered by path.
+        skipped: what lies beside them and is not read.
+    """
+
+    files: tuple[ImageFile, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Hashes of the sound images, ascending, each once."""
+        return tuple(sorted({file.hash for file in self.files if not file.quarantined}))
+
+    @property
+    def quarantined(self) -> tuple[ImageFile, ...]:
+        """The files set aside."""
+        return tuple(file for file in self.files if file.quarantined)
+
+    def told(self) -> list[str]:
+        """What a reader has to know of the files: those set aside, skipped, read in part."""
+        lines = []
+        aside = self.quarantined
+        if aside:
+            names = "; ".join(f"{file.path}: {file.quarantined}" for file in aside[:_NAMED])
+            more = "; …" if len(aside) > _NAMED else ""
+            lines.append(f"set aside {len(aside):,} of {len(self.files):,} files: {names}{more}")
+        if self.skipped:
+            lines.append(told_skipped(self.skipped))
+        animated = sum(file.animated and not file.quarantined for file in self.files)
+        if animated:
+            lines.append(f"of {animated:,} files with several frames or pages the first is taken")
+        return lines
+
+    def reasons(self) -> str:
+        """Why files are set aside, counted, the most frequent first."""
+        counts = Counter(file.quarantined for file in self.quarantined)
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        more = f", and {len(ordered) - _NAMED:,} other reasons" if len(ordered) > _NAMED else ""
+        return "; ".join(f"{n:,} x {reason}" for reason, n in ordered[:_NAMED]) + more
+
+
+def image_paths(study: Study, home: Path, section: str = PROBING) -> list[Path]:
+    """The files of `image_files` alone."""
+    return list(image_files(study, home, section).files)
+
+
+def image_files(study: Study, home: Path, section: str = PROBING) -> Listing:
+    """The files that a section of the study names, and what lies beside them.
+
+    Args:
+        study: the study.
+        home: the state folder; generated images go to `home/probing`.
+        section: the section that names folders, a list or a generated world.
+
+    Raises:
+        StudyError: when a folder or list is missing, the list is no text, or there is not one
+            image file.
+    """
+    images = _images(study, section)
+    found = [_in_folder(study.path(name), name, section) for name in images.folders]
+    if images.image_list is not None:
+        listed = _in_list(study.path(images.image_list), images.image_list, section)
+        found.append(Listing(tuple(listed)))
+    if images.world is not None:
+        found.append(Listing(tuple(_world(images.world, home))))
+    every = merged(found)
+    if not every.files:
+        raise StudyError(f"the image list {images.image_list!r} names no image; add paths to it.")
+    return every
+
+
+def check_paths(study: Study, section: str = PROBING) -> None:
+    """See that the folders and list of a section are there, without looking inside.
+
+    Raises:
+        StudyError: naming what is missing and what is nearest.
+    """
+    images = _images(study, section)
+    for name in images.folders:
+        _check_folder(study.path(name), name, section)
+    if images.image_list is not None:
+        _check_list(study.path(images.image_list), images.image_list, section)
+
+
+def _images(study: Study, section: str) -> Images:
+    found: Images | None = getattr(study, section)
+    return needed(found, section, study, "images")
+
+
+def _check_folder(folder: Path, name: str, section: str) -> None:
+    if not folder.is_dir():
+        raise StudyError(f"{section}.folders names {name!r}, but {_missing(folder, 'folder')}")
+
+
+def _check_list(path: Path, name: str, section: str) -> None:
+    if not path.is_file():
+        raise StudyError(f"{section}.image_list names {name!r}, but {_missing(path, 'file')}")
+
+
+def _in_folder(folder: Path, name: str, section: str) -> Listing:
+    _check_folder(folder, name, section)
+    found = listing(folder)
+    if not found.files:
+        raise StudyError(
+            f"folder {folder} {no_images(found)}. Put images there or name another folder under "
+            f"{section}.folders."
+        )
+    return found
+
+
+def no_images(found: Listing) -> str:
+    """What to say of a folder without images: which files would count, and what lies there."""
+    held = found.told() or "it is empty"
+    return f"holds no image file ({', '.join(sorted(readable_suffixes()))}); {held}"
+
+
+def _in_list(path: Path, name: str, section: str) -> list[Path]:
+    _check_list(path, name, section)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is no UTF-8 text: {error}. Save the list as UTF-8.") from error
+    return [path.parent / line.strip() for line in lines if line.strip()]
+
+
+def _missing(path: Path, what: str) -> str:
+    if path.parent.is_dir():
+        close = nearest(path.name, sorted(p.name for p in path.parent.iterdir()))
+        beside = f"{path.parent} holds: {', '.join(close) or 'nothing'}"
+    else:
+        beside = f"its folder {path.parent} does not exist either"
+    return f"there is no {what} {path}; {beside}. Correct the path in the study."
+
+
+def _world(world: World, home: Path) -> list[Path]:
+    # Imported late: only studies of the generated world need it.
+    from dnd_assets.known_answers.world import write_probing_set
+
+    count, seed = world.count, world.seed
+    return write_probing_set(home / "probing" / f"known-answers-{count}-{seed}", count, seed)
+
+
+def scan(
+    paths: Sequence[Path],
+    max_pixels: int,
+    cache: Path | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+    code: str = "",
+) -> Manifest:
+    """Read, hash and decode every file once.
+
+    Args:
+        paths: the files.
+        max_pixels: images with more pixels are quarantined before they are decoded.
+        cache: where to remember files that have not changed (by size, times and inode).
+        advance: called with the number of files done since the last call.
+        code: version of the code that reads them; files that another one saw are read again.
+
+    Returns:
+        The manifest; it depends on the files' bytes alone.
+    """
+    known = _read_cache(cache)
+
+    def one(path: Path) -> tuple[str, ImageFile]:
+        stamp = _stamp(path, max_pixels, code)
+        remembered = known.get(str(path))
+        if stamp and remembered and remembered[0] == stamp:
+            return stamp, remembered[1]
+        return stamp, inspect(path, max_pixels)
+
+    found: dict[str, tuple[str, ImageFile]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, entry in zip(paths, pool.map(one, paths), strict=True):
+            found[str(path)] = entry
+            advance(1)
+    if cache is not None:
+        _write_cache(cache, found)
+    return Manifest(tuple(file for _, file in (found[name] for name in sorted(found))))
+
+
+def scan_listing(
+    found: Listing,
+    max_pixels: int,
+    cache: Path | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+    code: str = "",
+) -> Manifest:
+    """As `scan`, of a listing: folders and special files that cannot be read are set aside, too."""
+    manifest = scan(found.files, max_pixels, cache, advance, code)
+    folders = [
+        ImageFile(shown_name(one.path), quarantined=f"folder cannot be read: {one.detail}")
+        for one in found.skipped
+        if one.why == "unreadable folder"
+    ]
+    files = tuple(sorted([*manifest.files, *folders], key=lambda file: file.path))
+    return Manifest(files, tuple(one for one in found.skipped if one.why != "unreadable folder"))
+
+
+def inspect(path: Path, max_pixels: int) -> ImageFile:
+    """Read and decode one file; whatever is wrong with it ends in `quarantined`."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # bytes of another encoding, which no record could spell
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        return ImageFile(name, quarantined="its name is no UTF-8 text; rename it")
+    try:
+        special = special_kind(path.stat().st_mode)  # asked first: opening a FIFO would wait
+        if special:
+            return ImageFile(str(path), quarantined=f"cannot be read: it is a {special}, no file")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # a name may hold a zero
+        reason = getattr(error, "strerror", None) or str(error)
+        return ImageFile(str(path), quarantined=f"cannot be read: {reason}")
+    file = ImageFile(str(path), sha256(data), bytes=len(data))
+    try:
+        decode(data, max_pixels)
+    except UnreadableImage as error:
+        reason = how_to_read(path, data) or error.reason
+        return ImageFile(**{**asdict(file), "quarantined": reason})
+    with Image.open(BytesIO(data), formats=FORMATS) as header:
+        return ImageFile(
+            file.path, file.hash, header.width, header.height, header.mode, header.format or "",
+            file.bytes, animated=_animated(header),
+        )  # fmt: skip
+
+
+def _animated(image: Image.Image) -> bool:
+    """Whether there are further frames; those of MPO, a JPEG with extras, are no pages."""
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except (OSError, ValueError, SyntaxError, EOFError):  # the first is sound, what follows is not
+        return True
+
+
+def _stamp(path: Path, max_pixels: int, code: str) -> str:
+    """Changes whenever the file may have, or how it is read; empty when it cannot be looked at."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return ""
+    times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+    return f"{stat.st_size} {times} {stat.st_ino} {max_pixels} {_DECODER} {code}"
+
+
+def _read_cache(cache: Path | None) -> dict[str, tuple[str, ImageFile]]:
+    try:
+        table = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
+        return {path: (stamp, ImageFile(**file)) for path, (stamp, file) in table.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # a cache that cannot be read costs time, nothing else
+
+
+def _write_cache(cache: Path, found: dict[str, tuple[str, ImageFile]]) -> None:
+    table = {path: [stamp, asdict(file)] for path, (stamp, file) in found.items()}
+    write_atomic(cache, json.dumps(table).encode())
+
+
+def image_rows(files: Iterable[ImageFile]) -> list[dict[str, Any]]:
+    """Rows of the lineage table `images`."""
+    return [{k: v for k, v in asdict(file).items() if k != "animated"} for file in files]

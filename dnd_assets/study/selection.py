@@ -1,0 +1,82 @@
+"""Which units a study selects: its networks' layers, and the neurons chosen of each.
+
+This file stays light, so that a wrong name fails before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dnd_assets.study.study import Model, Role, Study
+from dnd_assets.units import Unit, UnitIndex
+from resources.runtime.compute import Compute
+from resources.targets.declared_layout import DeclaredLayout
+from resources.targets.networks import LayerInfo, TargetNetworks
+from resources.targets.sources import TargetModel
+
+
+def compute_of(study: Study, role: Role | None = None) -> Compute:
+    """Where and how a model of the study runs; without a role, any other work."""
+    settings = study.compute
+    return Compute(
+        device=settings.device,
+        dtype=settings.dtype_of(role),
+        compile=settings.compile and role == "text_to_image",
+        workers=settings.workers,
+    )
+
+
+def target_networks(study: Study, home: Path, *, reading: bool = False) -> TargetNetworks:
+    """The study's networks, none loaded yet; their cards are kept in the state folder.
+
+    Who only reads takes cards from there and adds none.
+    """
+    return TargetNetworks(
+        models=[_target(one) for one in study.models],
+        base=str(study.folder),
+        cards=str(home / "networks"),
+        reading=reading,
+        compute=compute_of(study, "target"),
+    )
+
+
+def _target(model: Model) -> TargetModel:
+    said = [DeclaredLayout(path=one.path, **one.declared) for one in model.layers if one.declared]
+    return TargetModel(**model.all_but("layers"), layouts=said)
+
+
+def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
+    """Paths of layers that run and have no units, by the reason."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        if not layer.units and layer.raw is not None:
+            found.setdefault(layer.reason, []).append(layer.path)
+    return found
+
+
+def unproven(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
+    """Paths of layers by what nothing proves of how they are read."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.unproven:
+            places = "places " if layer.layout is not None and layer.layout.places else ""
+            found.setdefault(f"{places}{layer.unproven}", []).append(layer.path)
+    return found
+
+
+def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
+    """Every unit that the study selects, in its order.
+
+    Raises:
+        StudyError: when a network cannot be loaded or a neuron does not exist.
+        NotFoundError: when a layer does not exist; names the nearest.
+    """
+    units = []
+    for model in study.models:
+        known = targets.described(model.name, [layer.path for layer in model.layers])
+        for layer in model.layers:
+            # Of a layer without units it raises, and says why it has none.
+            count = known[layer.path].units or targets.units(model.name, layer.path)
+            units += [Unit(model.name, layer.path, i) for i in layer.indices(count)]
+    return UnitIndex(units)

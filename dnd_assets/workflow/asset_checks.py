@@ -1,0 +1,180 @@
+"""Asset checks: what must hold of each product, shown beside it in the interface."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Stage, wholes_of
+from dnd_assets.lineage.records import (
+    CONCEPT_MASKS,
+    HELD_OUT_IMAGES,
+    PROBING_SET,
+    is_labels,
+)
+from dnd_assets.units import UnitIndex
+
+_SCANNED = (PROBING_SET, CONCEPT_MASKS, HELD_OUT_IMAGES)
+"""Assets that are read from folders of images."""
+_INTACT = "artefacts_in_store"
+_INTACT_TEXT = "Every file that the newest products need is in the store."
+_ANSWERED = "services_answered"
+_ANSWERED_TEXT = (
+    "No unit waits for a service that failed, or for a budget, since it was last attempted."
+)
+
+
+def stage_checks(
+    bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
+) -> list[dg.AssetChecksDefinition]:
+    """The checks of every asset of a study."""
+    answers = [name for name in stages if is_labels(name)]
+    wholes = list(wholes_of(stages))
+    scanned = [name for name in wholes if name in _SCANNED]
+    checks = [_quarantine(bench, name) for name in scanned]
+    checks += [_labelled(bench, units, name) for name in answers]
+    whole = [name for name in wholes if name != PROBING_SET]
+    checks += [_intact(bench, name) for name in whole]
+    return checks + [_sound(bench, name) for name in stages]
+
+
+def _quarantine(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
+    limit = bench.study.probing_set.max_quarantined
+
+    @dg.asset_check(
+        asset=asset,
+        name="few_images_quarantined",
+        description=f"At most {limit:.1%} of the image files could not be read.",
+    )
+    def check() -> dg.AssetCheckResult:
+        rows = _latest(bench, asset, "p.notes ->> '$.found' AS found, "
+                       "json_array_length(p.notes, '$.quarantined') AS bad")  # fmt: skip
+        found, bad = (int(rows[0]["found"]), int(rows[0]["bad"])) if rows else (0, 0)
+        share = bad / max(found, 1)
+        return dg.AssetCheckResult(
+            passed=bool(found) and share <= limit,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"files": found, "quarantined": bad, "share": share},
+        )
+
+    return check
+
+
+def _labelled(bench: Workbench, units: UnitIndex, asset: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name="every_unit_answered",
+        description="Every unit of the study has a label or a typed reason for having none.",
+    )
+    def check() -> dg.AssetCheckResult:
+        rows = _latest(bench, asset, "l.unit AS unit, l.status AS status")
+        status = {row["unit"]: row["status"] for row in rows if row["unit"] in units}
+        counts = Counter(status.values())
+        missing = [key for key in units if key not in status]
+        return dg.AssetCheckResult(
+            passed=not missing,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"units": len(units), "not yet": len(missing), "statuses": dict(counts)},
+        )
+
+    return check
+
+
+def _intact(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name=_INTACT,
+        description=_INTACT_TEXT,
+    )
+    def check() -> dg.AssetCheckResult:
+        return _files_in_store(bench, asset)
+
+    return check
+
+
+def _files_in_store(bench: Workbench, asset: str) -> dg.AssetCheckResult:
+    rows = _latest(bench, asset, "DISTINCT unnest((p.notes -> '$.files')::VARCHAR[]) AS file")
+    lost = [row["file"] for row in rows if not bench.store.has(row["file"])]
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=_INTACT,
+        passed=not lost,
+        metadata={"files": len(rows), "missing": lost[:20]},
+    )
+
+
+def _sound(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
+    """Both checks of a product of units, in one step, for steps take time.
+
+    Once both are told, the step fails if a service failed in the very run: so does the run, while
+    everything that could be computed was.
+    """
+
+    @dg.multi_asset_check(
+        name=f"{asset}_is_sound",
+        specs=[
+            dg.AssetCheckSpec(_INTACT, asset=asset, description=_INTACT_TEXT),
+            dg.AssetCheckSpec(_ANSWERED, asset=asset, description=_ANSWERED_TEXT),
+        ],
+        can_subset=True,
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        chosen = {key.name for key in context.selected_asset_check_keys}
+        if _INTACT in chosen:
+            yield _files_in_store(bench, asset)
+        if _ANSWERED not in chosen:
+            return
+        waiting = unanswered(bench, asset)
+        yield dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=_ANSWERED,
+            passed=not waiting,
+            metadata={"units": len(waiting), "first": waiting[0]["reason"] if waiting else "-"},
+        )
+        if told := service_failures(bench, context.run.run_id, [asset]):
+            raise dg.Failure(told, allow_retries=False)
+
+    return check
+
+
+def unanswered(bench: Workbench, asset: str) -> list[dict[str, Any]]:
+    """Units whose newest attempt ended in a failure of a service, with the reason."""
+    sql = (
+        "SELECT f.unit, f.reason FROM failures f WHERE f.study = ? AND f.asset = ? AND NOT EXISTS "
+        "(SELECT 1 FROM materializations m WHERE (m.study, m.asset, m.unit) = "
+        "(f.study, f.asset, f.unit) AND m.recorded_at > f.recorded_at) "
+        "QUALIFY row_number() OVER (PARTITION BY f.unit ORDER BY f.recorded_at DESC) = 1 "
+        "ORDER BY f.unit"
+    )
+    return bench.lineage.query(sql, [bench.study.name, asset])
+
+
+def service_failures(bench: Workbench, run: str, assets: Sequence[str]) -> str:
+    """What a run did not get from services: asset, units, first reason, what to do; or nothing.
+
+    Of what a failure leads to only the first asset is told.
+    """
+    sql = (
+        "SELECT asset, count(*) AS n, min(unit) AS unit, arg_min(status, unit) AS status, "
+        "arg_min(reason, unit) AS reason FROM failures WHERE run = ? AND study = ? GROUP BY asset"
+    )
+    rows = {row["asset"]: row for row in bench.lineage.query(sql, [run, bench.study.name])}
+    found = next((rows[name] for name in assets if name in rows), None)
+    if found is None:
+        return ""
+    units = f"{found['n']:,} unit{'s' if found['n'] > 1 else ''}"
+    return (
+        f"{found['asset']}: {units} ended in {found['status']}; first {found['unit']}: "
+        f"{found['reason']} What was made before stays as it was, and finished work is kept. Mend "
+        "the service and run again: only what failed is asked for."
+    )
+
+
+def _latest(bench: Workbench, asset: str, columns: str) -> list[dict[str, Any]]:
+    sql = (
+        f"SELECT {columns} FROM latest l JOIN products p USING (key) "  # noqa: S608 (own columns)
+        "WHERE l.study = ? AND l.asset = ?"
+    )
+    return bench.lineage.query(sql, [bench.study.name, asset])

@@ -1,0 +1,278 @@
+"""The code location: the assets of one study, with its resources, checks and jobs."""
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from dnd_assets.assets.registry import stages_of
+from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import (
+    Stage,
+    Whole,
+    leading_to,
+    stage_version,
+    whole_version,
+    wholes_of,
+)
+from dnd_assets.errors import DndError
+from dnd_assets.home import state_folder
+from dnd_assets.lineage.records import PROBING_SET
+from dnd_assets.study.study import Study
+from dnd_assets.units import UnitIndex
+from dnd_assets.workflow.asset_checks import stage_checks
+from dnd_assets.workflow.freshness import CHECK, freshness_checks
+from dnd_assets.workflow.metadata import whole_metadata
+from dnd_assets.workflow.preflight import preflight
+from dnd_assets.workflow.run_executor import executor_of
+from dnd_assets.workflow.sources import source_assets, sources_for, sources_of
+from dnd_assets.workflow.unit_asset import ALWAYS, RunMemory, at_work, unit_asset
+from resources.lineage_db.reader import LineageReader
+
+OWNERS = ["team:interpretability"]
+_STEPS = {
+    "step_1_probing": "Activations and attention crops.",
+    "step_2_candidates": "Captions and candidate concepts.",
+    "step_3_selection": "Synthetic images, scores and labels.",
+    "baselines": "Labels of other methods.",
+    "polysemantic": "How many concepts units answer to.",
+    "evaluation": "Metrics of finished labels.",
+}
+"""The groups of the interface, each with a job of its own."""
+RESOURCES = (
+    *ALWAYS, "compute", "targets", "captioner", "summariser", "text_to_image", "clip",
+    "sentences",
+)  # fmt: skip
+
+
+def build_definitions(
+    study: Study, home: Path | None = None, only: Sequence[str] = (), **overrides: Any
+) -> dg.Definitions:
+    """The assets, checks, jobs and resources of a study.
+
+    Args:
+        study: the study.
+        home: the state folder; None takes `DND_HOME` or `.dnd`.
+        only: units to partition by, as keys, prefixes or ranges; none for every unit of the study.
+        overrides: resources to put in place of the study's, by field name of `Workbench`.
+
+    Raises:
+        StudyError: when the study names something that is not there.
+        NotFoundError: when it names a layer that does not exist.
+    """
+    bench = replace(build_bench(study, home or state_folder()), **overrides)
+    units = find_units(bench)
+    partitions = dg.StaticPartitionsDefinition([unit.key for unit in units.select(only)])
+    memory = RunMemory()
+    stages = stages_of(study)
+    assets = [
+        unit_asset(stage, stages, bench, units, _spec(stage, stages, bench, partitions), memory)
+        for stage in stages.values()
+    ]
+    whole = [_whole_asset(one, bench) for one in wholes_of(stages).values()]
+    return dg.Definitions(
+        assets=[*source_assets(bench), *whole, *assets],
+        asset_checks=[
+            *stage_checks(bench, stages, units),
+            freshness_checks(bench, stages, units),
+        ],
+        jobs=_jobs(study, partitions),
+        sensors=[_automation(study)],
+        resources=_resources(bench),
+        executor=executor_of(partial(_preflight, bench, units, partitions)),
+        metadata={"study": study.name, "state folder": str(bench.home)},
+    )
+
+
+def _preflight(
+    bench: Workbench,
+    units: UnitIndex,
+    partitions: dg.StaticPartitionsDefinition,
+    assets: Sequence[str],
+    tags: Mapping[str, str],
+) -> None:
+    """Refuse a run from the interface that could not end well; `tags` name its partitions."""
+    one = tags.get("dagster/partition", "")
+    first = tags.get("dagster/asset_partition_range_start", one)
+    last = tags.get("dagster/asset_partition_range_end", one)
+    keys = list(partitions.get_partition_keys())
+    chosen = keys[keys.index(first) : keys.index(last) + 1] if {first, last} <= set(keys) else []
+    stages = stages_of(bench.study)
+    names = [name for name in (*wholes_of(stages), *stages) if name in assets]
+    preflight(bench, [units[key] for key in chosen], names)
+
+
+def _resources(bench: Workbench) -> dict[str, Any]:
+    """What assets ask for by name; a study without sentence encoder has none."""
+    found = {name: getattr(bench, name) for name in RESOURCES}
+    return {name: resource for name, resource in found.items() if resource is not None}
+
+
+def _spec(
+    stage: Stage,
+    stages: Mapping[str, Stage],
+    bench: Workbench,
+    partitions: dg.StaticPartitionsDefinition,
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        stage.name,
+        deps=[*stage.upstream, *(source.name for source in sources_of(stage))],
+        automation_condition=_when_out_of_date(_before(stage, stages)),
+        skippable=True,
+        description=_description(stage),
+        group_name=stage.group,
+        owners=OWNERS,
+        kinds=set(stage.kinds),
+        code_version=stage_version(bench, stage),
+        partitions_def=partitions,
+        metadata={"study": bench.study.name, "uses": ", ".join(stage.uses) or "nothing"},
+    )
+
+
+def _whole_asset(whole: Whole, bench: Workbench) -> dg.AssetsDefinition:
+    needed = {*ALWAYS, *whole.uses}
+
+    @dg.asset(
+        name=whole.name,
+        description=_description(whole),
+        group_name=whole.group,
+        owners=OWNERS,
+        kinds=set(whole.kinds),
+        required_resource_keys=needed,
+        deps=[source.name for source in sources_of(whole)],
+        automation_condition=_when_out_of_date(()),
+        code_version=_version_of_whole(whole, bench),
+    )
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        table = at_work(context, bench, needed)
+        product = whole.materialize(table, context.run_id)
+        tags = {}
+        for source in sources_of(whole):
+            seen = source.observation(table)
+            context.log_event(seen)
+            # Dagster asked for the versions before they were observed here.
+            tags[f"dagster/input_data_version/{source.name}"] = seen.tags["dagster/data_version"]
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(product.data_version),
+            tags=tags,
+            metadata=whole_metadata(table, product),
+        )
+
+    return asset
+
+
+def _version_of_whole(whole: Whole, bench: Workbench) -> str | None:
+    """Its version; None where its file or model is not here, which is told when it is needed."""
+    try:
+        reading = replace(bench, lineage=LineageReader(root=bench.lineage.root))
+        return whole_version(whole.code(), whole.settings(reading))
+    except DndError:
+        return None
+
+
+def _description(product: Stage | Whole) -> str:
+    return inspect.cleandoc(type(product).__doc__ or "")
+
+
+def _before(stage: Stage, stages: Mapping[str, Stage]) -> list[str]:
+    """The assets that lead to a stage, by unit."""
+    return [name for name in leading_to(stages, [stage.name]) if name != stage.name]
+
+
+def _when_out_of_date(before: Sequence[str]) -> dg.AutomationCondition[Any]:
+    """When an input's content or the code has changed, or a unit was added; never twice at once.
+
+    What was never materialized is left to its user: nobody wants hours of work to begin by itself.
+
+    A stage follows its inputs only when their *content* changed, so automation has the same early
+    cutoff as a run from the command line. It waits while anything that leads to it is out of date
+    or at work, since a product of other settings is no input.
+
+    Args:
+        before: the partitioned assets that lead to it.
+    """
+    content: dg.AutomationCondition[Any] = dg.AutomationCondition.data_version_changed()
+    missing: dg.AutomationCondition[Any] = dg.AutomationCondition.missing()
+    other: dg.AutomationCondition[Any] = (
+        dg.AutomationCondition.any_deps_match(content)
+        | dg.AutomationCondition.code_version_changed()
+    )
+    new: dg.AutomationCondition[Any] = dg.AutomationCondition.newly_missing()
+    due: dg.AutomationCondition[Any] = (other & ~missing) | new
+    busy: dg.AutomationCondition[Any] = dg.AutomationCondition.in_progress()
+    condition: dg.AutomationCondition[Any] = (
+        due.since_last_handled()
+        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~busy
+    ).with_label("out of date")
+    for name in before:
+        unsettled: dg.AutomationCondition[Any] = due.since_last_handled() | busy
+        condition = condition & ~dg.AutomationCondition.asset_matches(name, unsettled)
+    return condition
+
+
+def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
+    """The sensor that reruns; running from the start, but for a study that may cost money."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster is pinned to one minor version
+        everything = dg.AssetSelection.all(include_sources=True)
+    free = not study.servers()
+    status = dg.DefaultSensorStatus.RUNNING if free else dg.DefaultSensorStatus.STOPPED
+    money = "" if free else " Off until you switch it on: this study calls a server."
+    return dg.AutomationConditionSensorDefinition(
+        "rerun_what_is_out_of_date",
+        target=everything,
+        default_status=status,
+        description=(
+            "Looks at images, weights and prompts every ten minutes, and reruns what was made from "
+            f"other content. It starts nothing that was never materialized.{money}"
+        ),
+    )
+
+
+def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
+    """One job for everything that is partitioned, one for each step of the paper and each asset."""
+    by_unit = stages_of(study)
+    jobs = [
+        _job(
+            "label_units",
+            [*wholes_of(by_unit), *by_unit],
+            f"The study {study.name}: everything from the images to labels, for the chosen units.",
+            partitions,
+        ),
+        dg.define_asset_job(
+            "scan_probing_set",
+            dg.AssetSelection.assets(PROBING_SET),
+            description="Look at the probing folders again.",
+        ),
+        dg.define_asset_job(
+            "observe_sources",
+            dg.AssetSelection.assets(*(source.name for source in sources_for(study)))
+            | dg.AssetSelection.checks(
+                *(dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in by_unit)
+            ),
+            description="Look at images, weights and prompts, and mark what is out of date.",
+        ),
+    ]
+    for group, description in _STEPS.items():
+        chosen = [name for name, stage in by_unit.items() if stage.group == group]
+        if not chosen:
+            continue
+        jobs.append(_job(group, chosen, description, partitions))
+    for name, stage in by_unit.items():
+        jobs.append(_job(f"only_{name}", [name], _description(stage).split("\n")[0], partitions))
+    return jobs
+
+
+def _job(
+    name: str, assets: Sequence[str], description: str, partitions: dg.StaticPartitionsDefinition
+) -> Any:
+    chosen = dg.AssetSelection.assets(*assets)
+    return dg.define_asset_job(name, chosen, description=description, partitions_def=partitions)

@@ -1,0 +1,324 @@
+"""`dnd doctor`: what a study needs, and whether it is there.
+
+Nothing is computed and nothing is downloaded. Of servers only those on this machine are asked, and
+no more than whether anything answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dnd_assets.assets.truths import CATEGORIES, check_truths
+from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.models import Listed, assumptions, inventory, loaded
+from dnd_assets.engine.stage import LIBRARIES
+from dnd_assets.errors import DndError
+from dnd_assets.files.image_folders import Listing
+from dnd_assets.study.concept_sets import study_concepts
+from dnd_assets.study.label_files import check_imported, counted, sizes_of
+from dnd_assets.study.mask_sets import read_masks
+from dnd_assets.study.probing_images import image_files
+from dnd_assets.study.study import Images, Study
+from dnd_assets.units import by_layer
+from dnd_assets.workflow.preflight import answers, check_room
+from resources.servers.addresses import is_loopback
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    good: bool = True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the study, or a part of it.
+
+    Attributes:
+        listed: the model.
+        state: whether it can be used, in a word or a sentence.
+        good: whether it can.
+    """
+
+    listed: Listed
+    state: str
+    good: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as JSON."""
+        part = asdict(self.listed.part)
+        part.pop("pin")
+        return {
+            "model": self.listed.name,
+            "section": self.listed.section,
+            **part,
+            "state": self.state,
+            "good": self.good,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        findings: study, images, units, state folder.
+        models: every model of the study.
+        variables: commands that set the environment variables which the study reads in vain.
+        assumed: what the study relies on that nothing proves, each with whose it is; a run can
+            begin all the same.
+        loaded: what was done to weights when they were put in, each with whose they are.
+    """
+
+    findings: tuple[Finding, ...]
+    models: tuple[Entry, ...]
+    variables: tuple[str, ...] = ()
+    assumed: tuple[tuple[str, str], ...] = ()
+    loaded: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether a run can begin."""
+        return all(one.good for one in self.findings) and all(one.good for one in self.models)
+
+    @property
+    def commands(self) -> list[str]:
+        """What to run, once each, before the study can run."""
+        missing = (one.listed.part.command for one in self.models if not one.good)
+        return list(dict.fromkeys([*self.variables, *filter(None, missing)]))
+
+    def as_json(self) -> str:
+        """The report as a JSON document."""
+        told = {
+            "good": self.good,
+            "checks": [asdict(one) for one in self.findings],
+            "models": [one.as_json() for one in self.models],
+            "assumptions": [{"of": name, "assumed": text} for name, text in self.assumed],
+            "loaded": [{"of": name, "told": text} for name, text in self.loaded],
+            "commands": self.commands,
+        }
+        return json.dumps(told, indent=1, ensure_ascii=False)
+
+
+def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) -> Report:
+    """Look at everything a run of the study needs; nothing is computed and nothing raised.
+
+    Args:
+        study: the study.
+        home: the state folder.
+        unset: environment variables that it reads in vain, with the key that reads each.
+    """
+    bench = build_bench(study, home)
+    models = tuple(_entry(one) for one in inventory(bench))
+    files, of_files = _label_files(bench, models)
+    variables = {name: f"export {name}=FOLDER" for name in unset or {}}
+    findings = (
+        Finding("study", f"{study.name}: {study.description}"),
+        Finding("libraries", ", ".join(f"{name} {version(name)}" for name in LIBRARIES)),
+        *(
+            Finding(f"variable {name}", f"{key} reads it, and it is not set", good=False)
+            for name, key in (unset or {}).items()
+        ),
+        _look("device", bench.compute.name),
+        _images("probing set", study.probing_set, lambda: image_files(study, home)),
+        _units(bench, models),
+        *_concepts(study),
+        *_masks(study, home),
+        *_held_out(study, home),
+        *files,
+        _look("state folder", lambda: _state(bench)),
+    )
+    assumed = (*assumptions(bench), *of_files)
+    return Report(findings, models, tuple(variables.values()), assumed, tuple(loaded(bench)))
+
+
+def show(report: Report, out: Console) -> None:
+    """Print the report for people, the commands that get what is missing last."""
+    checks = Table(box=None, pad_edge=False)
+    checks.add_column("check")
+    checks.add_column("result")
+    for finding in report.findings:
+        style = "green" if finding.good else "red"
+        checks.add_row(finding.what, escape(finding.found), style=style)
+    out.print(checks)
+    out.print()
+    models = Table(box=None, pad_edge=False)
+    for name in ("model", "source", "revision", "size", "licence", "state"):
+        models.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
+    for one in report.models:
+        part = one.listed.part
+        source = f"{part.source} at {part.server}" if part.server else part.source
+        cells = (one.listed.name, source, _short(part.revision), _size(part.size), part.licence)
+        state = "missing" if part.command and not one.good else one.state
+        models.add_row(*map(escape, (*cells, state)), style="green" if one.good else "red")
+    out.print(models)
+    for name, text in report.loaded:
+        out.print(f"\n{escape(name)}: {escape(text)}", soft_wrap=True)
+    if report.assumed:
+        out.print("\nThis is assumed, as nothing says it:")
+        for name, text in report.assumed:
+            out.print(f"  {escape(name)}: {escape(text)}", style="yellow", soft_wrap=True)
+    if report.commands:
+        out.print("\nThis is missing. Run:")
+        for command in report.commands:
+            out.print(f"  {command}", markup=False)
+
+
+def pins(report: Report) -> str:
+    """The lines of a study that pin the models that are here, as TOML."""
+    lines: dict[str, list[str]] = {}
+    for one in report.models:
+        part, section = one.listed.part, one.listed.section
+        key, value = part.pin
+        if not key:
+            lines.setdefault(section, []).append(f"# {one.listed.name}: {_unpinned(one)}")
+            continue
+        place = (
+            f"# in [[models]] with name = {json.dumps(part.role)}" if section == "models" else ""
+        )
+        told = [place, f"{key} = {json.dumps(value)}  # {part.source}"]
+        lines.setdefault(section, []).extend(filter(None, told))
+    blocks = [[f"[{name}]" if name != "models" else "", *told] for name, told in lines.items()]
+    return "\n\n".join("\n".join(filter(None, block)) for block in blocks) + "\n"
+
+
+def _unpinned(one: Entry) -> str:
+    part = one.listed.part
+    if part.server:
+        return f"{part.source} runs at {part.server}, which alone knows its revision"
+    if not one.good:
+        return f"{part.source} is missing"
+    if part.revision:
+        return f"{part.source} is no hub model; its files are known by their bytes"
+    return f"{part.source} has no files"
+
+
+def _entry(one: Listed) -> Entry:
+    part = one.part
+    if not part.present and "${" in part.source:
+        return Entry(one, "waits for the variable", good=False)
+    if not part.present:
+        return Entry(one, part.problem, good=False)
+    if not part.server:
+        return Entry(one, "present", good=True)
+    if not is_loopback(urlsplit(part.server).hostname or ""):
+        return Entry(one, "server, asked in a run", good=True)
+    found = bool(answers(part.server))
+    state = "server, answers" if found else f"nothing answers at {part.server}; start the server"
+    return Entry(one, state, good=found)
+
+
+def _short(revision: str) -> str:
+    kind, colon, content = revision.rpartition(":")
+    return f"{kind}{colon}{content[:12]}" or "-"
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "-"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _images(what: str, images: Images, find: Callable[[], Listing]) -> Finding:
+    waiting = [name for name in images.folders if "${" in name]
+    if waiting:
+        return Finding(what, f"waits for {', '.join(waiting)}", good=False)
+
+    def told() -> str:
+        found = find()
+        parts = [f"{len(found.files):,} image files", found.undecodable(), found.told()]
+        return "; ".join(part for part in parts if part)
+
+    return _look(what, told)
+
+
+def _units(bench: Workbench, models: Iterable[Entry]) -> Finding:
+    absent = [one.listed.name for one in models if one.listed.used_by == "targets" and not one.good]
+    if absent:
+        return Finding("units", f"waits for {', '.join(absent)}", good=False)
+    return _look("units", lambda: _layers(bench))
+
+
+def _layers(bench: Workbench) -> str:
+    groups = by_layer(find_units(bench).values())
+    return ", ".join(f"{model}/{layer}: {len(units):,}" for (model, layer), units in groups.items())
+
+
+def _concepts(study: Study) -> list[Finding]:
+    chosen = study.clip_dissect
+    if chosen is None:
+        return []
+    return [_look("concepts", lambda: f"{len(study_concepts(study, chosen).concepts):,} concepts")]
+
+
+def _masks(study: Study, home: Path) -> list[Finding]:
+    if study.segmentation is None:
+        return []
+    return [_look("masks", lambda: f"{len(read_masks(study, home).images):,} images with masks")]
+
+
+def _held_out(study: Study, home: Path) -> list[Finding]:
+    if study.evaluation is None:
+        return []
+    find = partial(image_files, study, home, "evaluation")
+    return [_images("held-out images", study.evaluation, find)]
+
+
+def _label_files(
+    bench: Workbench, models: Iterable[Entry]
+) -> tuple[list[Finding], list[tuple[str, str]]]:
+    """What files of labels and truths hold, and what is assumed of how they count units."""
+    study, assumed = bench.study, list[tuple[str, str]]()
+    if not _networks_there(models):
+        return [], []
+
+    def labels() -> str:
+        sizes = sizes_of(study, bench.targets.units)
+        check_imported(study, list(find_units(bench).values()), sizes)
+        found = {name: counted(study, name, sizes) for name in study.imported_labels}
+        assumed.extend((f"labels of {n}", one.told) for n, one in found.items() if one.is_open)
+        said = [one.told for one in found.values() if one.told and not one.is_open]
+        return "; ".join([f"{len(found):,} files", *said])
+
+    def truths() -> str:
+        sizes = sizes_of(study, bench.targets.units)
+        found = check_truths(study, list(find_units(bench).values()), sizes)
+        assumed.extend([("truths", found.told)] if found.is_open else [])
+        return (found.told if not found.is_open else "") or "a file that fits the units"
+
+    named = study.evaluation.truths if study.evaluation is not None else None
+    looks = [_look("imported labels", labels)] if study.imported_labels else []
+    looks += [_look("truths", truths)] if named not in (None, CATEGORIES) else []
+    return looks, assumed
+
+
+def _networks_there(models: Iterable[Entry]) -> bool:
+    return all(one.good for one in models if one.listed.used_by == "targets")
+
+
+def _look(what: str, find: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, find())
+    except DndError as error:
+        return Finding(what, str(error), good=False)
+
+
+def _state(bench: Workbench) -> str:
+    free = check_room(bench)
+    done = bench.lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
+    return f"{bench.home}: {done:,} products, {free}"

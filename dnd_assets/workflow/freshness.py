@@ -1,0 +1,89 @@
+"""An asset check that says of each asset what `dnd plan` says, where the interface shows it.
+
+Dagster works out for one partition whether it is stale, but shows it of no asset with partitions as
+a whole. So this check asks the fingerprints of all units that were made before.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.plan import newest_keys, outlook
+from dnd_assets.engine.stage import Graph, Stage
+from dnd_assets.errors import DndError
+from dnd_assets.units import UnitIndex
+from resources.lineage_db.reader import LineageReader
+
+CHECK = "up_to_date"
+_EVERY = "*/10 * * * *"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run would do for the units of an asset that were made before.
+
+    Attributes:
+        compute: units that it would compute.
+        may: units that follow where the content of an input comes out otherwise.
+        reason: why nobody can say so; empty otherwise.
+    """
+
+    compute: int = 0
+    may: int = 0
+    reason: str = ""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing would be done."""
+        return not (self.compute or self.may or self.reason)
+
+
+def verdicts(bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex) -> dict[str, Verdict]:
+    """What is out of date of each asset under the present study; reads only."""
+    bench = replace(bench, lineage=LineageReader(root=bench.lineage.root))
+    found: dict[str, Verdict] = {}
+    try:
+        with bench.lineage.connect():
+            for one in outlook(Graph(bench, stages), list(units.values())):
+                made = newest_keys(bench, one.stage.name).keys()
+                compute = sum(unit.key in made for unit in one.missing)
+                may = sum(unit.key in made for unit in one.waiting)
+                found[one.stage.name] = Verdict(compute, may)
+    except DndError as error:
+        return {name: found.get(name, Verdict(reason=str(error))) for name in stages}
+    return found
+
+
+def freshness_checks(
+    bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
+) -> dg.AssetChecksDefinition:
+    """One check for every asset by unit; run with it, with the sources, and every ten minutes."""
+    often: dg.AutomationCondition[Any] = dg.AutomationCondition.cron_tick_passed(_EVERY)
+    specs = [
+        dg.AssetCheckSpec(
+            CHECK,
+            asset=name,
+            description="`dnd plan` has nothing to do for units that were made before.",
+            automation_condition=often,
+        )
+        for name in stages
+    ]
+
+    @dg.multi_asset_check(name="up_to_date_with_the_study", specs=specs, can_subset=True)
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        found = verdicts(bench, stages, units)
+        for key in sorted(context.selected_asset_check_keys):
+            verdict = found[key.asset_key.to_user_string()]
+            told = {"to compute": verdict.compute, "may follow": verdict.may}
+            yield dg.AssetCheckResult(
+                asset_key=key.asset_key,
+                check_name=key.name,
+                passed=verdict.fresh,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={**told, **({"reason": verdict.reason} if verdict.reason else {})},
+            )
+
+    return check

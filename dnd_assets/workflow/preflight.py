@@ -1,0 +1,179 @@
+"""What has to be there before anything is computed: device, room, models, servers, keys.
+
+Only what the units that need computing use is asked for: a study that is up to date, or whose
+answers are all stored, needs no server.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from dnd_assets.assets.registry import stages_of
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.models import Listed, require_models, used_by
+from dnd_assets.engine.plan import Outlook, outlook
+from dnd_assets.engine.stage import Graph, Stage, Whole, leading_to, stream_inputs, wholes_of
+from dnd_assets.errors import StudyError, UpstreamError
+from dnd_assets.lineage.records import Product
+from dnd_assets.units import Unit
+from resources.servers.addresses import is_loopback
+
+LEAST_FREE: Final = 200_000_000
+"""Bytes that have to be free in the state folder before a run begins."""
+_CALLS: Final = ("LLM calls", "picture calls")
+"""What plans count of calls to servers."""
+_LOOPBACK_S, _ELSEWHERE_S = 0.5, 5.0
+"""Seconds that a server on this machine, and on another one, has to take a connection."""
+
+
+def look(bench: Workbench, assets: Iterable[str] | None = None) -> list[Product]:
+    """The products that belong to no unit, as they are now: for a plan.
+
+    Args:
+        bench: the workbench.
+        assets: only those that lead to some of these; None for all of the study.
+    """
+    stages = stages_of(bench.study)
+    names = list(wholes_of(stages)) if assets is None else list(assets)
+    wanted = wholes_of(leading_to(stages, names)).keys() | set(names)
+    return [one.look(bench) for name, one in wholes_of(stages).items() if name in wanted]
+
+
+def check_models(bench: Workbench, assets: Sequence[str]) -> None:
+    """Refuse a run whose models are not all on this machine, before anything is computed.
+
+    Raises:
+        StudyError: naming the first that is missing and the command that gets it.
+    """
+    every = _products(bench)
+    for name in assets:
+        require_models(bench, name, every[name].uses)
+
+
+def preflight(bench: Workbench, units: Sequence[Unit], assets: Sequence[str]) -> None:
+    """Refuse a run that could not end well, before anything is computed.
+
+    Args:
+        bench: the workbench.
+        units: the units that are asked for.
+        assets: names of the assets that are asked for.
+
+    Raises:
+        StudyError: naming what is missing, which asset needs it, and what to do.
+    """
+    every = _products(bench)
+    check_room(bench)
+    uses = {name: every[name].uses for name in assets}
+    for name in assets:
+        require_models(bench, name, uses[name])
+        check_device(bench, uses[name])
+    served = {
+        name: [one for one in used_by(bench, name, uses[name]) if one.part.server]
+        for name in assets
+    }
+    if not any(served.values()):
+        return
+    for name in _calling(bench, units, assets):
+        for one in served.get(name, []):
+            _require_server(name, one)
+
+
+def check_room(bench: Workbench) -> str:
+    """Free space of the state folder, in words.
+
+    Raises:
+        StudyError: when there is too little to begin with.
+    """
+    free = shutil.disk_usage(bench.home).free
+    if free < LEAST_FREE:
+        raise StudyError(
+            f"{bench.home} has {free / 1e6:,.0f} MB free; a run needs {LEAST_FREE / 1e6:,.0f} MB "
+            "at least. Free some space (`dnd gc` tells what nothing needs any more), or set "
+            "DND_HOME to a folder with room."
+        )
+    return f"{free / 1e9:.0f} GB free"
+
+
+def check_device(bench: Workbench, uses: Sequence[str]) -> None:
+    """Look for the device and precision of each model among `uses`.
+
+    Raises:
+        StudyError: when this machine has no such device, or there is no such precision.
+    """
+    for field in uses:
+        compute = getattr(getattr(bench, field, None), "compute", None)
+        for one in filter(None, (compute, bench.compute if field == "compute" else None)):
+            one.torch_device()
+            one.torch_dtype()
+
+
+def answers(address: str) -> bool | None:
+    """Whether anything takes a connection at a server's address.
+
+    None where that cannot be told without sending anything: behind a proxy.
+    """
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    here = is_loopback(host)
+    if not here and _behind_proxy(parts.scheme, host):
+        return None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((host, port), _LOOPBACK_S if here else _ELSEWHERE_S):
+            return True
+    except OSError:
+        return False
+
+
+def _behind_proxy(scheme: str, host: str) -> bool:
+    proxies = urllib.request.getproxies()
+    return bool(proxies.get(scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(host)
+
+
+def _require_server(asset: str, one: Listed) -> None:
+    if one.part.problem:
+        raise StudyError(f"{asset} needs the {one.name}. {one.part.problem}")
+    if answers(one.part.server) is False:
+        raise StudyError(
+            f"{asset} needs the {one.name}, and nothing answers at {one.part.server}. Start the "
+            f"server, or correct {one.section}.base_url; then run again. Nothing was computed, and "
+            "labels are as they were."
+        )
+
+
+def _products(bench: Workbench) -> Mapping[str, Stage | Whole]:
+    """All products of the study by name, in order."""
+    stages = stages_of(bench.study)
+    return {**wholes_of(stages), **stages}
+
+
+def _calling(bench: Workbench, units: Sequence[Unit], assets: Sequence[str]) -> list[str]:
+    """The assets among `assets` that may call a server: what is stored is not asked for again."""
+    bench = replace(bench, promised={})
+    seen = {one.asset: one for one in look(bench, assets)}
+    graph = Graph(bench, leading_to(stages_of(bench.study), assets), seen=seen)
+    try:
+        with bench.lineage.connect():
+            return [
+                one.stage.name
+                for one in outlook(graph, units)
+                if one.stage.name in assets and _calls(graph, one)
+            ]
+    except UpstreamError:
+        return []  # the run says what is missing before it calls anyone
+
+
+def _calls(graph: Graph, found: Outlook) -> bool:
+    if found.waiting:
+        return True
+    if not found.missing:
+        return False
+    cost = found.stage.cost(graph.bench, stream_inputs(graph, found.stage, found.missing))
+    counted = [cost[name] for name in _CALLS if name in cost]
+    return any(counted) if counted else any(cost.values())

@@ -1,0 +1,277 @@
+"""A run from the command line, recorded in the Dagster instance that the web interface shows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
+
+from dnd_assets.assets.registry import section_of, stages_of
+from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.models import assumptions
+from dnd_assets.engine.plan import newest_announced, out_of_date
+from dnd_assets.engine.stage import Stage, record_run, recorded_version, wholes_of
+from dnd_assets.errors import DndError, UpstreamError, not_found
+from dnd_assets.home import dagster_home
+from dnd_assets.lineage.records import Product, now
+from dnd_assets.results.standing import Standing
+from dnd_assets.study.study import Study
+from dnd_assets.units import Unit
+from dnd_assets.workflow import stopping
+from dnd_assets.workflow.asset_checks import service_failures
+from dnd_assets.workflow.dead_runs import (
+    OWNER_TAG,
+    STUDY_TAG,
+    cancelled_when_stopped,
+    fail_dead_runs,
+)
+from dnd_assets.workflow.definitions import build_definitions
+from dnd_assets.workflow.owner import Owner
+from dnd_assets.workflow.preflight import check_models, look, preflight
+from resources.lineage_db.database import Lineage
+
+__all__ = ["Run", "RunFailedError", "ServiceFailedError", "chosen_assets", "look", "run"]
+_NEWEST = """
+SELECT run, study, asset, unit, model, layer, neuron, key, data_version, code_version, status,
+       reason, device
+FROM latest WHERE study = ? AND asset IN (SELECT unnest(?::VARCHAR[]))
+"""
+
+
+class RunFailedError(DndError):
+    """A run that did not end well; the message tells the first cause."""
+
+
+class ServiceFailedError(RunFailedError):
+    """A run that did what it could, and got nothing from a service for some units."""
+
+    exit_status = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run did.
+
+    Attributes:
+        id: the run's id, in Dagster and in lineage; empty when everything was up to date and no
+            run was made.
+        units: how many units it covered.
+        computed: products made anew, by asset.
+        reused: products taken from the store, by asset.
+        work: forward passes, captions, calls and pictures that it took.
+    """
+
+    id: str
+    units: int
+    computed: dict[str, int]
+    reused: dict[str, int]
+    work: dict[str, int] = field(default_factory=dict)
+
+
+def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
+    """Assets of a study by name; a plus sign before one brings everything upstream along.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    stages = stages_of(study)
+    every = [*wholes_of(stages), *stages]
+    chosen: set[str] = set()
+    for asked in names:
+        name = asked.removeprefix("+")
+        if name not in every:
+            section = section_of(name)
+            off = f"It needs a section [{section}] in the study." if section else ""
+            raise not_found("asset", asked, every, off)
+        chosen |= {name} | (_upstream(stages, name) if asked.startswith("+") else set())
+    return [name for name in every if name in chosen or not names]
+
+
+def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
+    direct = stages[name].upstream if name in stages else ()
+    return set(direct).union(*(_upstream(stages, one) for one in direct))
+
+
+def run(
+    study: Study,
+    home: Path,
+    units: Sequence[str] = (),
+    assets: Sequence[str] = (),
+    log: Callable[[str], None] = print,
+) -> Run:
+    """Materialize assets for some units of a study in one Dagster run.
+
+    Units and assets for which nothing would change are left out, as `make` does.
+
+    Args:
+        study: the study.
+        home: the state folder.
+        units: keys, prefixes or ranges; none for all units of the study.
+        assets: names, with `+` for everything upstream; none for all.
+        log: where progress goes.
+
+    Raises:
+        StudyError: when a model, a server, a key, a device or room on the disk is missing.
+        RunFailedError: when a step failed; finished work is kept.
+        ServiceFailedError: when a service gave nothing for some units; the others are done.
+    """
+    names = chosen_assets(study, assets)
+    bench = build_bench(study, home, log)
+    check_models(bench, names)
+    chosen = find_units(bench).select(units)
+    dagster_home(home)
+    with dg.DagsterInstance.get() as instance:
+        fail_dead_runs(instance, log)
+        due, names = _due(bench, instance, chosen, names)
+        if not names:
+            _confirm(bench, chosen, chosen_assets(study, assets), uuid.uuid4().hex)
+            return Run("", len(chosen), {}, {})
+        keys = set(due)
+        for name, text in assumptions(bench):
+            log(f"assumed, {name}: {text}")
+        preflight(bench, [unit for unit in chosen if unit.key in keys], names)
+        done = _recorded(bench, instance, due or units, names)
+    _confirm(bench, chosen, chosen_assets(study, assets), done.id)
+    return done
+
+
+def _recorded(
+    bench: Workbench, instance: dg.DagsterInstance, units: Sequence[str], assets: Sequence[str]
+) -> Run:
+    """Materialize what is due in one Dagster run that names this process as its owner."""
+    study, home = bench.study, bench.home
+    definitions = build_definitions(study, home, units, log=bench.log)
+    keys = _partition_keys(definitions)
+    run_id = str(uuid.uuid4())
+    with cancelled_when_stopped(instance, run_id):
+        result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            run_id=run_id,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in assets],
+            raise_on_error=False,
+            tags={
+                "dagster/asset_partition_range_start": keys[0],
+                "dagster/asset_partition_range_end": keys[-1],
+                STUDY_TAG: study.name,
+                OWNER_TAG: Owner.this().text,
+            },
+        )
+    _require_success(bench, result, assets)
+    counts = _counts(home, run_id)
+    return Run(run_id, len(keys), counts[False], counts[True], _work(home, run_id))
+
+
+def _require_success(
+    bench: Workbench, result: dg.ExecuteInProcessResult, assets: Sequence[str]
+) -> None:
+    """Raise what kept a run from ending well: an interrupt, an error, or a service that failed."""
+    failed = [event for event in result.all_events if event.is_step_failure]
+    sources = {event.step_failure_data.error_source for event in failed}
+    if stopping.requested() or ErrorSource.INTERRUPT in sources:
+        raise KeyboardInterrupt
+    told = service_failures(bench, result.run_id, assets)
+    errors = [event for event in failed if event.step_failure_data.user_failure_data is None]
+    if errors or not (result.success or told):
+        raise RunFailedError(_first_cause(result, errors))
+    if told:
+        raise ServiceFailedError(told)
+
+
+def _due(
+    bench: Workbench, instance: dg.DagsterInstance, units: Sequence[Unit], assets: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Keys of the units for which a run has anything to do, and the assets for which it has.
+
+    Without any such unit, but with other images or concepts of equal content, no keys but assets.
+    """
+    everything = [unit.key for unit in units]
+    stages = stages_of(bench.study)
+    now = [one for one in look(bench, assets) if one.asset in assets]
+    due: dict[str, set[str]] = {one.asset: set() for one in now if _is_news(bench, instance, one)}
+    try:
+        for name, found in out_of_date(bench, stages, units, assets, *now).items():
+            due[name] = {unit.key for unit in found}
+    except UpstreamError:
+        return everything, list(assets)  # the run says what is missing
+    for name in assets:
+        if name in stages:
+            known = instance.get_materialized_partitions(dg.AssetKey(name))
+            absent = set(everything) - known
+            if absent:
+                due[name] = due.get(name, set()) | absent
+    concerned = {key for keys in due.values() for key in keys}
+    return [key for key in everything if key in concerned], [n for n in assets if n in due]
+
+
+def _confirm(bench: Workbench, units: Sequence[Unit], assets: Sequence[str], run: str) -> None:
+    """Record for readers that products stand, which a run found up to date by their keys.
+
+    They see it from the settings that are recorded with runs, which may differ in what decides
+    nothing in the case at hand, such as where the study's folder lies.
+    """
+    other = {
+        (row["run"], row["asset"], row["model"], row["layer"])
+        for row in Standing(bench.lineage, bench.study).others(assets)
+    }
+    if not other:
+        return
+    keys = {"", *(unit.key for unit in units)}
+    rows = bench.lineage.query(_NEWEST, [bench.study.name, sorted({one[1] for one in other})])
+    again = [
+        {**row, "run": run, "reused": True, "seconds": 0.0, "recorded_at": now()}
+        for row in rows
+        if row["unit"] in keys and (row["run"], row["asset"], row["model"], row["layer"]) in other
+    ]
+    record_run(bench, run)
+    bench.lineage.commit({"materializations": again})
+
+
+def _is_news(bench: Workbench, instance: dg.DagsterInstance, product: Product) -> bool:
+    """Whether a product of the whole study is not the one that was announced last."""
+    version = recorded_version(product)
+    if newest_announced(bench, product.asset).get("") != (product.key, version):
+        return True
+    return instance.get_latest_materialization_event(dg.AssetKey(product.asset)) is None
+
+
+def _work(home: Path, run_id: str) -> dict[str, int]:
+    sql = "SELECT what, sum(count) AS n FROM work WHERE run = ? GROUP BY what ORDER BY what"
+    rows = Lineage(root=str(home)).query(sql, [run_id])
+    return {row["what"]: int(row["n"]) for row in rows}
+
+
+def _partition_keys(definitions: dg.Definitions) -> list[str]:
+    partitions = definitions.resolve_assets_def("labels").partitions_def
+    assert partitions is not None
+    return list(partitions.get_partition_keys())
+
+
+def _first_cause(result: dg.ExecuteInProcessResult, failed: Sequence[dg.DagsterEvent]) -> str:
+    """The message of the error at the root of the first failed step."""
+    for event in failed:
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            known = error.message.partition(": ")[2] if "Error" in error.message else ""
+            where = f"{event.step_key}: "
+            return where + (known or error.message).strip()
+    return f"run {result.run_id} failed; its events are in the web interface (`dnd ui`)."
+
+
+def _counts(home: Path, run_id: str) -> dict[bool, dict[str, int]]:
+    rows = Lineage(root=str(home)).query(
+        "SELECT asset, reused, count(*) AS n FROM materializations WHERE run = ? "
+        "GROUP BY asset, reused",
+        [run_id],
+    )
+    counts: dict[bool, dict[str, int]] = {False: {}, True: {}}
+    for row in rows:
+        counts[bool(row["reused"])][row["asset"]] = int(row["n"])
+    return counts

@@ -1,0 +1,199 @@
+"""What the graph starts from, as observable source assets: images, weights, prompts.
+
+Observing one tells Dagster the version of what lies there now, without computing anything, so that
+the interface marks what became out of date and automation can rerun it. Every stage also observes
+the sources it used, in the run that used them.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from dnd_assets.assets.concept_masks import look as look_at_masks
+from dnd_assets.assets.held_out_images import HeldOutImages
+from dnd_assets.assets.imported_labels import ImportedLabels
+from dnd_assets.assets.probing_set import look
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Stage, Whole
+from dnd_assets.files.atomic import sha256_file
+from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.lineage.records import (
+    CONCEPT_ACTIVATIONS,
+    CONCEPT_MASKS,
+    HELD_OUT_IMAGES,
+    PROBING_SET,
+)
+from dnd_assets.study.concept_sets import study_concepts
+from dnd_assets.study.label_files import SUFFIX, label_path
+from dnd_assets.study.study import Study
+
+GROUP = "step_0_sources"
+_EVERY = "*/10 * * * *"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something outside the graph that results depend on.
+
+    Attributes:
+        name: the asset's key.
+        description: what it is, for the interface.
+        feeds: what depends on it: assets that use this resource, or the asset of this name.
+        describe: its present state as JSON, whose hash is the data version.
+    """
+
+    name: str
+    description: str
+    feeds: str
+    describe: Callable[[Workbench], dict[str, Any]]
+
+    def observation(self, bench: Workbench) -> dg.AssetObservation:
+        """The present state as an event."""
+        state = self.describe(bench)
+        return dg.AssetObservation(
+            self.name,
+            tags={"dagster/data_version": digest(state)},
+            metadata={"state": dg.MetadataValue.json(state)},
+        )
+
+
+def _images(bench: Workbench) -> dict[str, Any]:
+    return dict(look(bench).payload)
+
+
+def _networks(bench: Workbench) -> dict[str, Any]:
+    return {model.name: bench.targets.fingerprint(model.name) for model in bench.study.models}
+
+
+def _pipeline(bench: Workbench) -> dict[str, Any]:
+    found = bench.text_to_image.fingerprint()
+    return {name: value for name, value in found.items() if name != "prompt"}
+
+
+def _prompt(bench: Workbench) -> dict[str, Any]:
+    return {"prompt": bench.text_to_image.fingerprint().get("prompt", "{concept}")}
+
+
+def _concepts(bench: Workbench) -> dict[str, Any]:
+    chosen = bench.study.clip_dissect
+    if chosen is None:
+        return {}
+    found = study_concepts(bench.study, chosen)
+    return {"concepts": len(found.concepts), "hash": found.hash, "prompt": chosen.prompt}
+
+
+def _masks(bench: Workbench) -> dict[str, Any]:
+    return dict(look_at_masks(bench).payload) if bench.study.segmentation else {}
+
+
+SOURCES = (
+    Source("probing_images", "The image files of the probing folders.", PROBING_SET, _images),
+    Source(
+        "target_weights",
+        "The networks to be described: architecture, weight files, preprocessing.",
+        "targets",
+        _networks,
+    ),
+    Source(
+        "captioner_weights",
+        "The captioning model and its settings.",
+        "captioner",
+        lambda bench: dict(bench.captioner.fingerprint()),
+    ),
+    Source(
+        "summariser_prompts",
+        "The summariser: kind, server, model, temperature and prompts.",
+        "summariser",
+        lambda bench: dict(bench.summariser.fingerprint()),
+    ),
+    Source(
+        "text_to_image_weights",
+        "The text-to-image pipeline, its scheduler and steps.",
+        "text_to_image",
+        _pipeline,
+    ),
+    Source("painting_prompt", "What is painted of a concept.", "text_to_image", _prompt),
+    Source(
+        "image_text_weights",
+        "The image-text encoder that compares pictures.",
+        "clip",
+        lambda bench: dict(bench.clip.fingerprint()),
+    ),
+)
+"""Every source of the seven products, in the order of the graph."""
+CONCEPT_FILE = Source(
+    "concept_file", "The file of concepts of CLIP-Dissect.", CONCEPT_ACTIVATIONS, _concepts
+)
+MASK_FILES = Source(
+    "mask_files", "The images with pixel labels, and their masks.", CONCEPT_MASKS, _masks
+)
+
+
+def label_file(method: str) -> Source:
+    """The file of an imported method of labels."""
+
+    def describe(bench: Workbench) -> dict[str, Any]:
+        path = label_path(bench.study, method)
+        return {"file": path.name, "sha256": sha256_file(path) if path.is_file() else None}
+
+    name = f"{method}_file"
+    return Source(name, "A file of labels that were made elsewhere.", f"{method}{SUFFIX}", describe)
+
+
+HELD_OUT = Source(
+    "held_out_files",
+    "The image files that labels are measured on, those of the probing folders left out.",
+    HELD_OUT_IMAGES,
+    lambda bench: dict(HeldOutImages().look(bench).payload),
+)
+SENTENCES = Source(
+    "sentence_encoder_weights",
+    "The sentence encoder that compares labels with truths.",
+    "sentences",
+    lambda bench: dict(bench.sentences.fingerprint()) if bench.sentences else {},
+)
+_OPTIONAL = (CONCEPT_FILE, MASK_FILES, HELD_OUT, SENTENCES)
+
+
+def sources_of(product: Stage | Whole) -> list[Source]:
+    """The sources that an asset depends on."""
+    if isinstance(product, ImportedLabels):
+        return [label_file(product.method)]
+    known = {product.name, *product.uses}
+    return [source for source in (*SOURCES, *_OPTIONAL) if source.feeds in known]
+
+
+def sources_for(study: Study) -> list[Source]:
+    """The sources of a study: those of the seven products, and of its optional sections."""
+    files = [label_file(method) for method in study.imported_labels]
+    evaluation = study.evaluation
+    sentences = evaluation and evaluation.sentence_encoder
+    there = (study.clip_dissect, study.segmentation, evaluation, sentences)
+    optional = (one for one, asked in zip(_OPTIONAL, there, strict=True) if asked)
+    return [*SOURCES, *optional, *files]
+
+
+def source_assets(bench: Workbench) -> Iterator[dg.SourceAsset]:
+    """The observable source assets of a study."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster is pinned to one minor version
+        yield from [_asset(source, bench) for source in sources_for(bench.study)]
+
+
+def _asset(source: Source, bench: Workbench) -> dg.SourceAsset:
+    @dg.observable_source_asset(
+        name=source.name,
+        description=source.description,
+        group_name=GROUP,
+        automation_condition=dg.AutomationCondition.cron_tick_passed(_EVERY),
+    )
+    def observe() -> dg.ObserveResult:
+        seen = source.observation(bench)
+        return dg.ObserveResult(
+            data_version=dg.DataVersion(seen.tags["dagster/data_version"]), metadata=seen.metadata
+        )
+
+    return observe

@@ -1,0 +1,180 @@
+"""A stage as a Dagster asset with one event for every unit.
+
+Dagster gives all partitions of a single-run step one data version. So the body yields an
+`AssetMaterialization` for each unit itself, from an asset that need not produce an output, and ends
+with the step's output event, because steps downstream of a missing output would be skipped. That
+last event has no public constructor; this is the only file that reaches for it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import dagster as dg
+from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
+
+from dnd_assets.assets.activations import Activations
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Announcement, Graph, Resolved, Stage, materialize
+from dnd_assets.errors import UpstreamError
+from dnd_assets.lineage.records import RETRYABLE, UNPARTITIONED, is_labels
+from dnd_assets.units import Unit, UnitIndex
+from dnd_assets.workflow.atlas_address import page_address
+from dnd_assets.workflow.metadata import unit_metadata
+from dnd_assets.workflow.sources import sources_of
+
+ALWAYS = ("lineage", "store")
+"""Resources that every stage needs."""
+_VERSION = "dagster/data_version"
+_PAGE = "page in the atlas"
+_FEW = 100
+"""Units of a run up to which every event has pictures, those of reused products, too."""
+
+
+@dataclass
+class RunMemory:
+    """What the run at work has resolved, handed from stage to stage; one run at a time."""
+
+    run: str = ""
+    known: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
+
+    def of(self, run: str) -> dict[tuple[str, Unit], Resolved]:
+        """What was resolved in this run; another run starts with nothing."""
+        if run != self.run:
+            self.run, self.known = run, {}
+        return self.known
+
+
+def unit_asset(
+    stage: Stage,
+    stages: dict[str, Stage],
+    bench: Workbench,
+    units: UnitIndex,
+    spec: dg.AssetSpec,
+    memory: RunMemory,
+) -> dg.AssetsDefinition:
+    """The asset of one stage, partitioned by unit; all units of a run are computed together.
+
+    Args:
+        stage: what it computes.
+        stages: all stages, to resolve what is upstream.
+        bench: the study with its resources; those that the stage uses come from Dagster.
+        units: the units by partition key.
+        spec: key, dependencies, partitions and what the interface says.
+        memory: shared by the stages.
+    """
+    needed = {*ALWAYS, *stage.uses}
+
+    @dg.multi_asset(
+        name=stage.name,
+        specs=[spec],
+        can_subset=True,
+        required_resource_keys=needed,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def compute(context: dg.AssetExecutionContext) -> Iterator[object]:
+        table = at_work(context, bench, needed)
+        chosen = [units[key] for key in context.partition_keys]
+        graph = Graph(table, stages, memory.of(context.run_id))
+        pointers = _input_pointers(context.instance, stage)
+        seen = [source.observation(table) for source in sources_of(stage)]
+        yield from seen
+        given = {str(one.asset_key.to_user_string()): one.tags[_VERSION] for one in seen}
+        show = _Gallery(graph, stage, len(chosen))
+        for announcement in materialize(graph, stage, chosen, context.run_id):
+            if announcement.record.status in RETRYABLE:
+                continue  # what stands in the interface stays; the check tells, and fails the run
+            yield _event(stage, announcement, given, pointers, show.metadata(announcement))
+        yield _step_output(context, stage.name)
+
+    return compute
+
+
+@dataclass(frozen=True)
+class _Gallery:
+    """What the events of one run show: of few units everything, of many what is new."""
+
+    graph: Graph
+    stage: Stage
+    units: int
+
+    def metadata(self, announcement: Announcement) -> dict[str, Any]:
+        few, labels = self.units <= _FEW, is_labels(self.stage.name)
+        bench, unit = self.graph.bench, announcement.unit
+        shown = unit_metadata(
+            bench,
+            self.stage.name,
+            announcement,
+            self._exemplars(unit) if few and labels else (),
+            pictures=few or not announcement.record.reused,
+        )
+        if not labels:
+            return shown
+        return {_PAGE: dg.MetadataValue.url(page_address(bench.study.name, unit.key)), **shown}
+
+    def _exemplars(self, unit: Unit) -> list[str]:
+        try:
+            at = self.graph.resolve(Activations.name, [unit])[unit]
+        except UpstreamError:  # labels made elsewhere need no activations
+            return []
+        found = self.graph.bench.lineage.products([at.key]).get(at.key)
+        return [one["image"] for one in found.payload["exemplars"]] if found and found.ok else []
+
+
+def at_work(context: dg.AssetExecutionContext, bench: Workbench, needed: set[str]) -> Workbench:
+    """The workbench with the resources that Dagster hands over and the run's log."""
+    given = {name: getattr(context.resources, name) for name in needed}
+
+    def log(line: str) -> None:
+        context.log.info(line)
+        bench.log(line)
+
+    return replace(bench, log=log, **given)
+
+
+def _input_pointers(instance: dg.DagsterInstance, stage: Stage) -> dict[str, dict[str, int]]:
+    """The newest event of each upstream partition: what Dagster compares to call a unit fresh."""
+    return {
+        name: dict(
+            instance.get_latest_storage_id_by_partition(
+                dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION
+            )
+        )
+        for name in stage.upstream
+        if name not in UNPARTITIONED
+    }
+
+
+def _event(
+    stage: Stage,
+    announcement: Announcement,
+    sources: dict[str, str],
+    pointers: dict[str, dict[str, int]],
+    shown: dict[str, Any],
+) -> dg.AssetMaterialization:
+    product, record, key = announcement.product, announcement.record, announcement.unit.key
+    versions = {**product.preimage["inputs"], **sources}
+    inputs = {
+        f"dagster/input_data_version/{name}": version for name, version in versions.items()
+    } | {
+        # Of what is not partitioned Dagster compares data versions alone, so it needs no event.
+        f"dagster/input_event_pointer/{name}": str(pointers.get(name, {}).get(key, "NULL"))
+        for name in versions
+    }
+    return dg.AssetMaterialization(
+        stage.name,
+        partition=key,
+        metadata=shown,
+        tags={
+            _VERSION: record.data_version,
+            "dagster/data_version_is_user_provided": "true",
+            "dagster/code_version": record.code_version,
+            **inputs,
+        },
+    )
+
+
+def _step_output(context: dg.AssetExecutionContext, name: str) -> dg.DagsterEvent:
+    step = context.op_execution_context._step_execution_context
+    handle = StepOutputHandle(step.step.key, name)
+    return dg.DagsterEvent.step_output_event(step, StepOutputData(step_output_handle=handle))

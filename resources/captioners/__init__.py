@@ -1,0 +1,1 @@
+"""Image to text: a base class, and one file for each kind of captioner."""

@@ -1,0 +1,216 @@
+"""Captions by a vision model behind any OpenAI-compatible server.
+
+A request names its picture by hash; the picture itself is put in when the request is sent, so that
+the ledger keeps what was asked without keeping every picture again.
+"""
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, suppress
+from typing import Any, ClassVar, Final, cast
+
+from PIL import Image
+
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.fingerprint import Json
+from dnd_assets.methods.text import caption_text
+from resources.captioners.base import PROMPT, Captioner, Keep, Load
+from resources.model import Failure
+from resources.runtime.progress import Progress
+from resources.servers.answers import Said, asked_again, said_in
+from resources.servers.calls import CallLedger, MemoryLedger, StoredCall, request_hash
+from resources.servers.conversations import Dialogue
+from resources.servers.served import ServedChat
+
+_HASH: Final = "sha256:"
+_LONGEST: Final = 2_000
+"""Characters of a caption; a server that sends more took no notice of the token limit."""
+
+
+class ChatCaptioner(ServedChat, Captioner):
+    """A vision model that is sent one picture and one question a call; see `ServedChat`.
+
+    A picture that the model or a filter refuses, or whose answer stays cut off, empty or mere
+    reasoning when it is asked for again with more room, has that as its failure.
+
+    Attributes:
+        prompt: what is asked of each picture; None asks for one short factual sentence.
+        max_new_tokens: token limit of an answer.
+        detail: how closely the server looks (`low`, `high`, `auto`); None does not say.
+        max_side: a larger picture is sent with this many pixels along its longer side.
+        picture_tokens: tokens of a picture, by estimate, until the server has counted them.
+    """
+
+    SECTION: ClassVar[str] = "captioner"
+    prompt: str | None = None
+    temperature: float | None = 0.0
+    max_new_tokens: int = 32
+    detail: str | None = None
+    max_side: int = 768
+    picture_tokens: int = 1_500
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Server, model, question, and how a picture is sent; neither key nor budget."""
+        return {
+            "kind": "chat",
+            **self._options(),
+            "prompt": self._prompt(),
+            "max_new_tokens": self.max_new_tokens,
+            "detail": self.detail,
+            "max_side": self.max_side,
+            "code": self.code(),
+        }
+
+    def caption(
+        self,
+        images: Sequence[Image.Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image.Image], Sequence[str]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """One caption for each picture, in order; see `Captioner.caption`.
+
+        Raises:
+            StudyError: when a picture could not be captioned, with the reason.
+        """
+        named = {_name(image): image for image in images}
+        found: dict[str, str | Failure] = {}
+        self.caption_named(
+            list(named),
+            lambda names: [named[name] for name in names],
+            batch_size,
+            found.update,
+            MemoryLedger(),
+        )
+        captions = [_sound(found[_name(image)]) for image in images]
+        if on_batch is not None:
+            on_batch(images, captions)
+        if progress is not None:
+            progress.advance(len(images))
+        return captions
+
+    def caption_named(
+        self,
+        names: Sequence[str],
+        load: Load,
+        batch_size: int,
+        keep: Keep,
+        ledger: CallLedger,
+    ) -> None:
+        """Ask about each picture, several at a time; see `Captioner.caption_named`.
+
+        Equal requests are asked once in the life of a ledger, and answered from there afterwards
+        with no network and no key. Pictures are read only when they are about to be sent.
+        """
+        shown: dict[str, str] = {}
+        server = self._server(lambda body: _with_picture(body, shown))
+        dialogues = [self._dialogue(name, load, ledger, shown) for name in names]
+        purse = self._purse(self.picture_tokens)
+        with closing(self._held(dialogues, server, ledger, purse)) as ended:
+            for index, result in ended:
+                keep({names[index]: result})
+
+    def calls_to_make(self, names: Sequence[str], ledger: CallLedger) -> dict[str, int]:
+        """Calls that the pictures would take, with their tokens by estimate."""
+        calls: dict[str, int] = {}
+        for name in names:
+            dialogue = _ask(self._request(name))
+            answer: StoredCall | None = None
+            with suppress(StopIteration):
+                while True:
+                    body = dialogue.send(cast("StoredCall", answer))
+                    answer = ledger.get(request_hash(body))
+                    if answer is None:
+                        estimate = self._purse(self.picture_tokens).estimate(body)
+                        calls[request_hash(body)] = estimate
+                        break
+        return calls
+
+    def _dialogue(
+        self, name: str, load: Load, ledger: CallLedger, shown: dict[str, str]
+    ) -> Dialogue[str | Failure]:
+        """Ask about a picture, which is read when a request is about to be sent."""
+        dialogue = _ask(self._request(name))
+        answer: StoredCall | None = None
+        while True:
+            try:
+                body = dialogue.send(cast("StoredCall", answer))
+            except StopIteration as end:
+                return _caption(end.value)
+            if ledger.get(request_hash(body)) is None:
+                shown[name] = _data_url(load([name])[0], self.max_side)
+            answer = yield body
+            shown.pop(name, None)
+
+    def _request(self, name: str) -> dict[str, Json]:
+        """The request about a picture, as it is kept."""
+        detail = {} if self.detail is None else {"detail": self.detail}
+        picture = {"type": "image_url", "image_url": {"url": f"{_HASH}{name}", **detail}}
+        words = {"type": "text", "text": self._prompt()}
+        return {
+            **self._asked(0, self.max_new_tokens),
+            "messages": [{"role": "user", "content": [words, picture]}],
+            "max_side": self.max_side,
+        }
+
+    def _prompt(self) -> str:
+        return PROMPT if self.prompt is None else self.prompt
+
+
+def _ask(body: dict[str, Json]) -> Generator[dict[str, Json], StoredCall, Said]:
+    """What is said of a picture, asked for once more with more room where that may help."""
+    said = _read((yield body))
+    call = yield from asked_again(body, said)
+    return said if call is None else _read(call)
+
+
+def _read(call: StoredCall) -> Said:
+    said = said_in(call)
+    problem = caption_text.caption_problem(said.text) if said.status == "ok" else None
+    return said if problem is None else Said(problem[0], reason=problem[1])
+
+
+def _caption(said: Said) -> str | Failure:
+    """The caption, in one line."""
+    if said.status != "ok":
+        return Failure(said.status, said.reason)
+    caption = " ".join(said.text.split())
+    if len(caption) > _LONGEST:
+        what = f"the caption has {len(caption):,} characters: {caption[:80]}…"
+        return Failure("invalid_response", what)
+    return caption
+
+
+def _sound(found: str | Failure) -> str:
+    if isinstance(found, Failure):
+        raise StudyError(f"a picture was not captioned ({found.status}): {found.reason}")
+    return found
+
+
+def _with_picture(body: Mapping[str, Json], shown: Mapping[str, str]) -> dict[str, Json]:
+    """A request as it is sent, with the picture in place of its hash."""
+    (turn,) = body["messages"]
+    words, picture = turn["content"]
+    name = picture["image_url"]["url"].removeprefix(_HASH)
+    sent = {**picture, "image_url": {**picture["image_url"], "url": shown[name]}}
+    own = {key: value for key, value in body.items() if key != "max_side"}
+    return {**own, "messages": [{**turn, "content": [words, sent]}]}
+
+
+def _data_url(image: Image.Image, max_side: int) -> str:
+    """A picture as a PNG in a data URL, without what is not pixels."""
+    shown = image.convert("RGB")
+    if max(shown.size) > max_side:
+        shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    shown.info = {}
+    buffer = io.BytesIO()
+    shown.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _name(image: Image.Image) -> str:
+    """Hash of a picture's pixels, for pictures that come without a name."""
+    shown: Any = image.convert("RGB")
+    return hashlib.sha256(f"{shown.size}".encode() + shown.tobytes()).hexdigest()

@@ -1,0 +1,96 @@
+"""A captioner that is a function of the user's own: a picture in, a sentence out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL.Image import Image
+
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.fingerprint import Json
+from resources.captioners.base import Captioner
+from resources.own_code.code import OwnFunction, own_function
+from resources.runtime.compute import in_order
+from resources.runtime.progress import Progress
+
+
+class OwnCaptioner(Captioner):
+    """A function named in the study, as `package.module:function`.
+
+    Its module counts as part of every caption, with the modules of the user's own that it imports,
+    the files and environment variables that it reads when it is imported and the versions of the
+    packages that it imports. If a module holds `FILES`, a list of paths (relative ones start at the
+    module), their content counts as well: name weights there that are read later.
+
+    Attributes:
+        source: the function; it takes an RGB picture and returns its caption.
+        base: folder of the study.
+    """
+
+    source: str
+    base: str | None = None
+
+    def title(self) -> str:
+        """The function."""
+        return self.source
+
+    def check(self) -> object:
+        """Import the function and look at its files.
+
+        Raises:
+            StudyError: when it cannot be imported or a file is not there.
+        """
+        found = self._own().function
+        for path in self._files():
+            if not path.is_file():
+                raise StudyError(
+                    f"captioner.source: {self.source} names {path} in FILES, which is no file."
+                )
+        return found
+
+    def fingerprint(self) -> dict[str, Json]:
+        """The function's name, and what counts of its code."""
+        self.check()
+        return {"function": self.source, "code": self._own().version()}
+
+    def caption(
+        self,
+        images: Sequence[Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image], Sequence[str]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """What the function says of each picture, in order.
+
+        Raises:
+            StudyError: when it fails, returns no text, or reads what was not known to count.
+        """
+        own = self._own()
+
+        def run(batch: Sequence[Image]) -> list[str]:
+            pictures = [image.convert("RGB") for image in batch]
+            with own.running():
+                return [self._one(own.function, picture) for picture in pictures]
+
+        return in_order(images, run, batch_size, on_batch, progress)
+
+    def _one(self, function: Callable[..., object], image: Image) -> str:
+        try:
+            said = function(image)
+        except Exception as error:  # whatever a user's code raises
+            raise StudyError(
+                f"captioner {self.source} raised {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(said, str):
+            raise StudyError(
+                f"captioner {self.source} returned {type(said).__name__}; it has to return text, "
+                "empty where it can say nothing."
+            )
+        return said
+
+    def _own(self) -> OwnFunction:
+        return own_function(self.source, self.base, "captioner")
+
+    def _files(self) -> list[Path]:
+        module = self._own().loaded.module
+        folder = Path(str(module.__file__)).parent
+        return [folder / path for path in getattr(module, "FILES", [])]

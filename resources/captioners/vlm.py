@@ -1,0 +1,237 @@
+"""Captions by vision-language models: BLIP-2, and any model that is asked in a chat.
+
+Decoding is greedy, so that a picture always has the same caption. Padding goes before the prompt:
+what a batch holds beside a picture does not come between its prompt and its caption.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from dagster import ResourceDependency
+from PIL.Image import Image
+
+from dnd_assets.errors import StudyError, nearest
+from dnd_assets.lineage.fingerprint import Json, digest
+from resources.captioners.base import PROMPT, Captioner, require_processor
+from resources.checkpoints import Checkpoint, file_hash, quiet, resolve
+from resources.runtime.compute import Compute, load_once
+from resources.runtime.progress import Progress
+
+_NEEDS: Final = ("config.json", "*.safetensors")
+_TEMPLATES: Final = ("chat_template.jinja", "additional_chat_templates/*.jinja")
+_WITH_TEMPLATE: Final = ("chat_template.json", "processor_config.json", "tokenizer_config.json")
+
+
+class VlmCaptioner(Captioner):
+    """An image-text-to-text model of transformers, asked in the words of its chat template.
+
+    Attributes:
+        checkpoint: folder, `package:…` or hub id; weights are safetensors, and code that comes
+            with a checkpoint is never run.
+        revision: branch, tag or commit of a hub checkpoint.
+        prompt: what is asked of each picture; None asks for one short factual sentence.
+        max_new_tokens: longest caption, in tokens.
+        base: folder that a relative checkpoint starts from.
+        compute: device and precision.
+    """
+
+    kind: ClassVar[str] = "vlm"
+    usual: ClassVar[str] = PROMPT
+
+    checkpoint: str
+    revision: str | None = None
+    prompt: str | None = None
+    max_new_tokens: int = 32
+    base: str | None = None
+    compute: ResourceDependency[Compute]
+
+    def title(self) -> str:
+        """The checkpoint."""
+        return self.checkpoint
+
+    def check(self) -> Checkpoint:
+        """Find the checkpoint and see that it is of this kind, without loading it.
+
+        Raises:
+            StudyError: when it is not on this machine, naming the command that gets it, or when
+                transformers knows no such model, or it has no chat template.
+        """
+        found = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+        self._fits(found)
+        require_processor(found)
+        return found
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Everything about the captioner that may change a caption."""
+        found = self.check()
+        return {
+            "kind": self.kind,
+            "checkpoint": found.fingerprint()["files"],
+            "templates": _templates(found),
+            "prompt": self._prompt(),
+            "max_new_tokens": self.max_new_tokens,
+            "code": self.code(),
+            **self.compute.fingerprint(),
+            "transformers": version("transformers"),
+            "torch": version("torch"),
+        }
+
+    def caption(
+        self,
+        images: Sequence[Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image], Sequence[str]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """One caption for each picture, in order; empty when the model says nothing.
+
+        Args:
+            images: pictures of any size and mode.
+            batch_size: pictures in a batch; on the CPU each goes by itself, so that no bit of a
+                caption depends on the pictures beside it.
+            on_batch: called with the pictures and captions of each finished batch.
+            progress: counts finished pictures.
+
+        Raises:
+            StudyError: when the checkpoint is missing or one picture exceeds the memory.
+        """
+        if not images:
+            return []
+        model, processor = self._load()
+
+        def run(batch: Sequence[Image]) -> list[str]:
+            return self._captions(model, processor, [image.convert("RGB") for image in batch])
+
+        return self.compute.in_batches(
+            images, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
+        )
+
+    def _captions(self, model: Any, processor: Any, batch: Sequence[Image]) -> list[str]:
+        import torch
+
+        with torch.inference_mode(), quiet("transformers"):
+            inputs = self._inputs(processor, batch).to(model.device, model.dtype)
+            tokens = model.generate(
+                **inputs, max_new_tokens=self.max_new_tokens, num_beams=1, do_sample=False
+            )
+        if "input_ids" in inputs and not model.config.is_encoder_decoder:
+            tokens = tokens[:, inputs["input_ids"].shape[1] :]
+        found = processor.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in found]
+
+    def _inputs(self, processor: Any, batch: Sequence[Image]) -> Any:
+        """What the model reads of some pictures, the same words with each."""
+        words = {"type": "text", "text": self._prompt()}
+        turns = [
+            [{"role": "user", "content": [{"type": "image", "image": image}, words]}]
+            for image in batch
+        ]
+        return processor.apply_chat_template(
+            turns,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        )
+
+    def _prompt(self) -> str:
+        return self.usual if self.prompt is None else self.prompt
+
+    def _fits(self, found: Checkpoint) -> None:
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
+        )
+
+        kind = _model_type(found)
+        if kind not in KNOWN:
+            close = ", ".join(nearest(kind, KNOWN))
+            raise StudyError(
+                f"{self.checkpoint!r} is a {kind!r}, which transformers has no model for that "
+                f"reads pictures and writes text; nearest: {close}. Code that comes with a "
+                "checkpoint is never run; choose another checkpoint."
+            )
+        if not _has_template(found):
+            raise StudyError(
+                f"{self.checkpoint!r} has no chat template, so it cannot be asked with a prompt. "
+                "Choose a checkpoint made to be instructed, or captioner.kind = 'blip2' for a "
+                "BLIP-2."
+            )
+
+    def _load(self) -> tuple[Any, Any]:
+        """Model and processor; loaded once for the same files, device and precision."""
+        found = self.check()
+        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
+        here = {"local_files_only": True, "trust_remote_code": False}
+
+        def load() -> tuple[Any, Any]:
+            from transformers import AutoModelForImageTextToText, AutoProcessor
+
+            with quiet("transformers"):
+                processor = AutoProcessor.from_pretrained(found.folder, **here)
+                model = AutoModelForImageTextToText.from_pretrained(
+                    found.folder, use_safetensors=True, dtype=dtype, **here
+                )
+            processor.tokenizer.padding_side = "left"
+            if processor.tokenizer.pad_token_id is None:
+                processor.tokenizer.pad_token = processor.tokenizer.eos_token
+            return model.to(device).eval().requires_grad_(requires_grad=False), processor
+
+        name = digest([found.fingerprint(), _templates(found)])
+        return load_once((self.kind, name, str(device), str(dtype)), load)
+
+
+class Blip2Captioner(VlmCaptioner):
+    """BLIP-2, which continues a text after a picture; without a prompt it captions.
+
+    Attributes:
+        prompt: the text that it continues, such as `Question: what is it? Answer:`; None for a
+            plain caption.
+    """
+
+    kind: ClassVar[str] = "blip2"
+    usual: ClassVar[str] = ""
+
+    def _inputs(self, processor: Any, batch: Sequence[Image]) -> Any:
+        texts = {"text": [self._prompt()] * len(batch)} if self._prompt() else {}
+        return processor(images=list(batch), **texts, return_tensors="pt")
+
+    def _fits(self, found: Checkpoint) -> None:
+        kind = _model_type(found)
+        if kind != "blip-2":
+            raise StudyError(
+                f"{self.checkpoint!r} is a {kind!r}, not a BLIP-2. Choose a BLIP-2 such as "
+                "Salesforce/blip2-opt-2.7b, or write captioner.kind = 'vlm'."
+            )
+
+
+def _model_type(found: Checkpoint) -> str:
+    path = found.folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(
+            f"{path} is no JSON ({error}); copy the checkpoint {found.source!r} again."
+        ) from error
+    return str(content.get("model_type", "")) if isinstance(content, dict) else ""
+
+
+def _template_files(found: Checkpoint) -> list[Path]:
+    return sorted(path for pattern in _TEMPLATES for path in found.folder.glob(pattern))
+
+
+def _templates(found: Checkpoint) -> list[str]:
+    """Hashes of the chat templates that lie in files of their own."""
+    return [file_hash(path) for path in _template_files(found)]
+
+
+def _has_template(found: Checkpoint) -> bool:
+    if _template_files(found):
+        return True
+    files = (found.folder / name for name in _WITH_TEMPLATE)
+    return any(
+        '"chat_template"' in path.read_text(encoding="utf-8") for path in files if path.is_file()
+    )

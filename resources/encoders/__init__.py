@@ -1,0 +1,1 @@
+"""Encoders of images and texts: open_clip, ConSE, and sentence encoders."""

@@ -1,0 +1,143 @@
+"""ConSE: an image-text space from a classifier and a sentence encoder (Norouzi et al. 2014)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from dagster import ResourceDependency
+from PIL.Image import Image
+from scipy.special import softmax
+
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.fingerprint import Json
+from dnd_assets.methods import conse
+from resources.encoders.base import Embeddings, ImageTextEncoder
+from resources.encoders.sentence import SentenceEncoder
+from resources.model import ModelPart
+from resources.runtime.compute import Compute, load_once
+from resources.runtime.progress import Progress
+from resources.targets.networks import TargetNetworks
+from resources.targets.sources import TargetModel, find_source, source_part
+
+_NAME = "classifier"
+
+
+class Conse(ImageTextEncoder):
+    """Pictures as the mean of the embeddings of their likeliest classes, weighted by probability.
+
+    Attributes:
+        classifier: a source of networks, such as `efficientnet-lite:efficientnet-lite2`, that
+            knows the names of its classes.
+        classifier_weights: a weights file, where the source needs one.
+        sentences: folder or hub id of the sentence encoder.
+        revision: branch, tag or commit of that hub id.
+        top: T, classes that stand for a picture.
+        base: folder that relative paths start from.
+        cards: folder that keeps what was learned of the classifier; None keeps it in memory.
+        compute: device and precision.
+    """
+
+    classifier: str
+    classifier_weights: str | None = None
+    sentences: str
+    revision: str | None = None
+    top: int = conse.TOP
+    base: str | None = None
+    cards: str | None = None
+    compute: ResourceDependency[Compute]
+
+    def title(self) -> str:
+        """Both models by name."""
+        return f"ConSE of {self.classifier} and {self.sentences}"
+
+    def check(self) -> None:
+        """Find both models without loading them.
+
+        Raises:
+            StudyError: when one is not on this machine, naming the command that gets it.
+        """
+        find_source(self._spec(), self.base)
+        self._sentences().check()
+
+    def parts(self) -> list[ModelPart]:
+        """The classifier, whose source pins it, and the sentence encoder."""
+        classifier = source_part(self._spec(), self.base, role="classifier", pin="classifier")
+        return [classifier, *(replace(one, role="sentences") for one in self._sentences().parts())]
+
+    def assumptions(self) -> list[str]:
+        """Those of the classifier and of the sentence encoder."""
+        told = [text for _, text in self._networks().every_assumption()]
+        return [*told, *self._sentences().assumptions()]
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Both models, and how many classes stand for a picture."""
+        return {
+            "space": "ConSE",
+            "classifier": self._networks().fingerprint(_NAME),
+            "sentences": self._sentences().fingerprint(),
+            "top": self.top,
+            "code": self.code(),
+        }
+
+    def embed_images(
+        self,
+        images: Sequence[Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image], Sequence[Embeddings]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> Embeddings:
+        """Unit vectors of pictures, see `dnd_assets.methods.conse.conse`."""
+        import torch
+
+        from dnd_assets.methods.pooling import stabilise
+
+        classes, networks = self._classes(), self._networks()
+
+        def run(batch: Sequence[Image]) -> list[Embeddings]:
+            logits = networks.outputs(_NAME, batch, len(batch)).astype(np.float64)
+            found = conse.conse(softmax(logits, axis=1), classes, self.top)
+            return list(stabilise(torch.from_numpy(found)).numpy())
+
+        rows = self.compute.in_batches(
+            images, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
+        )
+        return np.stack(rows) if rows else np.zeros((0, classes.shape[1]), np.float32)
+
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
+        """Unit vectors of texts by the sentence encoder, float32 (N, D)."""
+        return self._sentences().encode(texts)
+
+    def _classes(self) -> Embeddings:
+        """Embeddings of the class names, (C, D).
+
+        Raises:
+            StudyError: when the classifier does not know the names of its classes.
+        """
+        names = self._networks().categories(_NAME)
+        if not names:
+            raise StudyError(
+                f"{self.classifier!r} does not know the names of its classes, which ConSE needs. "
+                "Choose a classifier that does, such as torchvision:resnet50@IMAGENET1K_V2."
+            )
+        found: Embeddings = load_once(
+            ("conse", tuple(names), str(self._sentences().fingerprint())),
+            lambda: self._sentences().encode(names),
+        )
+        return found
+
+    def _spec(self) -> TargetModel:
+        return TargetModel(name=_NAME, source=self.classifier, weights=self.classifier_weights)
+
+    def _networks(self) -> TargetNetworks:
+        return TargetNetworks(
+            models=[self._spec()], base=self.base, cards=self.cards, compute=self.compute
+        )
+
+    def _sentences(self) -> SentenceEncoder:
+        return SentenceEncoder(
+            model=self.sentences,
+            revision=self.revision,
+            base=self.base,
+            exact=True,
+            compute=self.compute,
+        )

@@ -1,0 +1,465 @@
+"""CLIP: pictures and texts in one space (DnD, section 3.3; paper: CLIP ViT-B/16), by open_clip."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from dagster import ResourceDependency
+from PIL.Image import Image
+
+from dnd_assets.errors import DndError, MissingError, StudyError, not_found
+from dnd_assets.lineage.fingerprint import Json, digest
+from resources.checkpoints import (
+    PACKAGE,
+    Checkpoint,
+    download_command,
+    file_hash,
+    held_of,
+    hub_file,
+    local_path,
+    quiet,
+    resolve,
+    resolve_file,
+)
+from resources.encoders import clip_settings
+from resources.encoders.base import Embeddings, ImageTextEncoder
+from resources.encoders.clip_settings import Settings
+from resources.model import ModelPart, find_part
+from resources.runtime.compute import Compute, load_once
+from resources.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    Encode = Callable[[Sequence[Any]], "torch.Tensor"]
+
+_NEEDS: Final = (clip_settings.CONFIG, "*.safetensors")
+_TOKENIZER: Final = ("tokenizer_config.json",)
+_WORDS: Final = ("token", "vocab", "merges", "special", "added", "spiece", "sentencepiece")
+"""How names of the files begin that make a tokenizer."""
+_HUB: Final = "hf-hub:"
+_LOCAL: Final = "local-dir:"
+_FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What open_clip loads.
+
+    Attributes:
+        model: architecture, or `local-dir:` and a folder.
+        content: hash of all that decides an embedding, not of the place.
+        found: where they lie.
+        file: weights of an architecture; a folder brings its own.
+        settings: what the weights of an architecture were trained with; a folder brings its own.
+    """
+
+    model: str
+    content: str
+    found: Checkpoint
+    file: Path | None = None
+    settings: Settings | None = None
+
+
+class OpenClip(ImageTextEncoder):
+    """An open_clip model with its own preprocessing and tokenizer.
+
+    Attributes:
+        model: an architecture of open_clip (`ViT-B-16`), or a folder, `package:…` or hub id
+            that holds `open_clip_config.json` and its weights.
+        pretrained: tag of an architecture's weights (`openai`), which also says what they were
+            trained with; or a weights file, see `clip_settings.of_file`; not used for a folder.
+        weights: a file that holds weights trained like those of the tag, instead of its own.
+        revision: branch, tag or commit of the hub model that the weights come from.
+        base: folder that relative paths start from.
+        compute: device and precision. Below float32 the towers run under autocast.
+    """
+
+    model: str
+    pretrained: str = ""
+    weights: str | None = None
+    revision: str | None = None
+    base: str | None = None
+    compute: ResourceDependency[Compute]
+
+    def title(self) -> str:
+        """Architecture, tag and file, or the folder."""
+        return " ".join(filter(None, (self.model, self.pretrained, self.weights)))
+
+    def check(self) -> Checkpoint:
+        """Find the weights without loading them.
+
+        Raises:
+            StudyError: when they are not on this machine, naming the command that gets them, or
+                when the architecture or tag is unknown, naming the nearest.
+        """
+        found = self._find()
+        _tokenizer_files(found)
+        return found.found
+
+    def parts(self) -> list[ModelPart]:
+        """The weights, and the tokenizer where it is a hub model of its own."""
+        repository = _repository(self.model, self.pretrained)
+        weights = find_part(self.title(), lambda: self._find().found, "", "revision", repository)
+        if not weights.present:
+            return [weights]
+        found = self._find()
+        named = _tokenizer_name(found)
+        if not named or found.file is None:
+            return [weights]
+        return [weights, find_part(named, lambda: _tokenizer_files(found), "tokenizer")]
+
+    def assumptions(self) -> list[str]:
+        """What a weights file was trained with, and how words are cut, where nothing says it."""
+        try:
+            found = self._find()
+            told = found.settings.assumed if found.settings else _assumed_tokenizer(found)
+        except DndError:
+            return []  # `check` tells
+        return [told] if told else []
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Everything about the encoder that may change an embedding."""
+        found = self._find()
+        return {
+            "weights": found.content,
+            "settings": found.settings.as_json() if found.settings else {},
+            "tokenizer": _tokenizer_content(found),
+            "code": self.code(),
+            **self.compute.fingerprint(),
+            "dtype": self.compute.mixed,
+            **{name: version(name) for name in _libraries(found)},
+        }
+
+    def embed_images(
+        self,
+        images: Sequence[Image],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Image], Sequence[Embeddings]], None] | None = None,
+        progress: Progress | None = None,
+    ) -> Embeddings:
+        """Unit vectors of pictures by the image tower, float32 (N, D)."""
+        net = self._load()
+        return self._embed(
+            net, net.pictures, images, batch_size, on_batch, progress, prepare=net.pixels
+        )
+
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
+        """Unit vectors of texts, float32 (N, D); texts beyond the context are cut off."""
+        net = self._load()
+        return self._embed(net, net.texts, texts, batch_size, None, None)
+
+    def _embed(
+        self,
+        net: "_Encoder",
+        encode: "Encode",
+        items: Sequence[Any],
+        batch_size: int,
+        on_batch: Callable[[Sequence[Any], Sequence[Embeddings]], None] | None,
+        progress: Progress | None,
+        prepare: Callable[[Image], "torch.Tensor"] | None = None,
+    ) -> Embeddings:
+        import torch
+
+        from dnd_assets.methods.pooling import stabilise
+
+        def run(batch: Sequence[Any]) -> list[Embeddings]:
+            with torch.inference_mode(), self.compute.autocast():
+                vectors = torch.nn.functional.normalize(encode(batch).float(), dim=-1)
+            return list(stabilise(vectors).cpu().numpy())
+
+        rows = self.compute.in_batches(
+            items,
+            run,
+            batch_size,
+            prepare=prepare,
+            pad=True,
+            exact=True,
+            on_batch=on_batch,
+            progress=progress,
+        )
+        return np.stack(rows) if rows else np.zeros((0, net.width), np.float32)
+
+    def _find(self) -> _Weights:
+        name = self.model.removeprefix(_LOCAL).removeprefix(_HUB)
+        here = local_path(name, self.base)
+        if name != self.model or name.startswith(PACKAGE) or (here and here.is_dir()):
+            return self._folder(name)
+        import open_clip
+
+        architecture = name.replace("/", "-")
+        if architecture in open_clip.list_models():
+            return self._named(architecture)
+        if "/" in name:
+            return self._folder(name)
+        advice = "Give an architecture of open_clip, or the folder of a model."
+        raise not_found("CLIP architecture", name, open_clip.list_models(), advice)
+
+    def _named(self, architecture: str) -> _Weights:
+        """Weights of a named architecture: those of a tag, or a file."""
+        import open_clip
+
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        tag = _tag(self.pretrained)
+        if tag in tags and self.weights is None:
+            found = _cached(architecture, tag, self.revision)
+            return _of_architecture(architecture, found, clip_settings.of_tag(architecture, tag))
+        path = local_path(self.pretrained, self.base) if self.pretrained else None
+        named = path is not None and (path.is_file() or path.suffix != "")
+        if tag not in tags and (self.weights is not None or not named):
+            advice = "Set clip.pretrained to the tag that the weights were trained like."
+            raise not_found(f"weights of {architecture}", self.pretrained, tags, advice)
+        name = self.weights or self.pretrained
+        file = resolve_file(name, self.base)
+        if self.revision:
+            raise StudyError(
+                f"clip.revision = {self.revision!r} pins a hub model, but the study names the file "
+                f"{file}, which is known by its bytes. Leave `revision` out."
+            )
+        if self.weights is None:
+            settings = clip_settings.of_file(architecture, file, name)
+        else:
+            clip_settings.check_declared(architecture, tag, file)
+            settings = clip_settings.of_tag(architecture, tag)
+        return _of_architecture(architecture, Checkpoint.of_file(file, name), settings)
+
+    def _folder(self, name: str) -> _Weights:
+        if self.weights is not None:
+            raise StudyError(
+                f"clip.model = {self.model!r} is a folder, which brings its own weights. Leave "
+                "clip.weights out, or name an architecture and a tag."
+            )
+        found = resolve(name, self.revision, self.base, _NEEDS)
+        if _own_tokenizer(found):  # its words are looked for beside its weights
+            found = resolve(name, self.revision, self.base, (*_NEEDS, *_TOKENIZER))
+        content = digest([found.fingerprint()["files"], file_hash(_weights_of(found))])
+        return _Weights(f"{_LOCAL}{found.folder}", content, found)
+
+    def _load(self) -> "_Encoder":
+        found = self._find()
+        key = ("clip", found.content, str(self.compute.torch_device()), self.compute.channels_last)
+        return load_once(key, lambda: _Encoder(found, self.compute))
+
+
+class _Encoder:
+    """A loaded model: turns pictures or texts into vectors (B, D)."""
+
+    def __init__(self, found: _Weights, compute: Compute) -> None:
+        import torch
+
+        with quiet("transformers"):
+            model, self._transform = _built(found)
+            self._tokenize = _tokenizer(found)
+        self._compute, self._device = compute, compute.torch_device()
+        self._model = model.to(self._device, torch.float32)
+        self._model.eval().requires_grad_(requires_grad=False)
+        if compute.channels_last:
+            self._model.to(memory_format=torch.channels_last)
+        self.width = self.texts(["x"]).shape[1]
+
+    def pixels(self, image: Image) -> "torch.Tensor":
+        """A picture as the image tower takes it, (3, H, W)."""
+        found: torch.Tensor = self._transform(image.convert("RGB"))
+        return found
+
+    def pictures(self, batch: Sequence["torch.Tensor"]) -> "torch.Tensor":
+        """Vectors of pictures as `pixels` gives them."""
+        import torch
+
+        vectors: torch.Tensor = self._model.encode_image(
+            self._compute.place(torch.stack(list(batch)))
+        )
+        return vectors
+
+    def texts(self, texts: Sequence[str]) -> "torch.Tensor":
+        import torch
+
+        with torch.inference_mode():
+            tokens = self._tokenize(list(texts)).to(self._device)
+            vectors: torch.Tensor = self._model.encode_text(tokens)
+        return vectors
+
+
+def _own_tokenizer(found: Checkpoint) -> bool:
+    """Whether a model's folder has to hold a tokenizer of transformers, as those of SigLIP do."""
+    path = found.folder / _NEEDS[0]
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return bool(config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StudyError(
+            f"{path} is no configuration of open_clip ({error!r}); copy {found.source!r} again."
+        ) from error
+
+
+def _tag(name: str) -> str:
+    """A tag as open_clip reads it: `laion2B-s34B-b88K` is `laion2b_s34b_b88k`."""
+    return name.lower().replace("-", "_")
+
+
+def _weights_of(found: Checkpoint) -> Path:
+    """The file of a folder that open_clip loads, among several."""
+    from open_clip.factory import _find_checkpoint_in_dir
+
+    return Path(str(_find_checkpoint_in_dir(found.folder)))
+
+
+def _of_architecture(architecture: str, found: Checkpoint, settings: Settings) -> _Weights:
+    """A weights file of a named architecture: known by its bytes, the shape and the settings."""
+    import open_clip
+
+    file = found.folder / found.only[0]
+    shape = open_clip.get_model_config(architecture)
+    content = digest([architecture, shape, settings.as_json(), file_hash(file)])
+    return _Weights(architecture, content, found, file, settings)
+
+
+def _libraries(found: _Weights) -> list[str]:
+    """What builds the model, prepares its pictures and cuts its texts."""
+    import open_clip
+
+    config = open_clip.get_model_config(found.model)
+    timm = ["timm"] if config["vision_cfg"].get("timm_model_name") else []
+    names = ("hf_model_name", "hf_tokenizer_name")
+    hugging = any(config["text_cfg"].get(one) for one in names) or _unnamed_tokenizer(found)
+    return ["open_clip_torch", "torch", "torchvision", *timm, *["transformers"] * bool(hugging)]
+
+
+def _cached(architecture: str, tag: str, revision: str | None) -> Checkpoint:
+    """The weights file of a tag, from the cache of the Hugging Face hub or of open_clip.
+
+    Raises:
+        MissingError: when it was never downloaded.
+    """
+    import open_clip
+
+    config = open_clip.get_pretrained_cfg(architecture, tag)
+    repository, _, name = str(config.get("hf_hub", "")).rpartition("/")
+    names = [str(Path(name).with_suffix(".safetensors")), name] if name else _FILES
+    place = Path.home() / ".cache" / "clip" / str(config.get("url", "")).rpartition("/")[2]
+    for file in names if repository else ():
+        place, found = hub_file(repository, file, revision)
+        if found is not None:
+            return Checkpoint.of_file(found, repository)
+    if not repository and place.is_file():
+        return Checkpoint.of_file(place, place.name)
+    command = f'python -c "import open_clip; open_clip.create_model({architecture!r}, {tag!r})"'
+    if repository:
+        command = download_command(repository, revision, names[0])
+    at = f" at revision {revision!r}" if revision else ""
+    raise MissingError(
+        f"weights {tag!r} of {architecture}{at} are not on this machine; looked in {place}"
+        f"{held_of(place, repository) if repository else ''}. Studies never download: run "
+        f"`{command}` once.",
+        command,
+    )
+
+
+def _repository(architecture: str, tag: str) -> str:
+    """The hub model that holds a tag's weights; the architecture's own name where there is none."""
+    import open_clip
+
+    if _tag(tag) not in open_clip.list_pretrained_tags_by_model(architecture):
+        return architecture
+    config = open_clip.get_pretrained_cfg(architecture, tag)
+    return str(config.get("hf_hub", "")).rpartition("/")[0] or architecture
+
+
+def _tokenizer_name(found: _Weights) -> str | None:
+    """The hub model whose tokenizer an architecture takes; None for CLIP's own."""
+    import open_clip
+
+    name: str | None = open_clip.get_model_config(found.model)["text_cfg"].get("hf_tokenizer_name")
+    return name
+
+
+def _tokenizer_files(found: _Weights) -> Checkpoint | None:
+    """The tokenizer of a named architecture, where it is a hub model of its own.
+
+    Raises:
+        MissingError: when it is not on this machine.
+    """
+    name = _tokenizer_name(found) if found.file is not None else None
+    return resolve(name, needs=_TOKENIZER) if name else None
+
+
+def _tokenizer_content(found: _Weights) -> str:
+    """Hash of the files of a tokenizer that is a hub model of its own; empty for any other.
+
+    Raises:
+        MissingError: when it is not on this machine.
+    """
+    place = _tokenizer_files(found)
+    if place is None:
+        return ""
+    names = sorted(path.name for path in place.folder.iterdir() if path.name.startswith(_WORDS))
+    return replace(place, only=tuple(names)).fingerprint()["files"]
+
+
+def _unnamed_tokenizer(found: _Weights) -> str:
+    """The class of a tokenizer that lies in a folder whose configuration does not name it.
+
+    Empty where there is none, and for CLIP's own, which open_clip takes from itself: a folder of
+    the hub often holds it for transformers.
+    """
+    if found.file is not None or _tokenizer_name(found):
+        return ""
+    path = found.found.folder / _TOKENIZER[0]
+    if not path.is_file():
+        return ""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"{path} is no JSON ({error}); copy the model again.") from error
+    kind = str(content.get("tokenizer_class", "tokenizer"))
+    return "" if kind.startswith("CLIPTokenizer") else kind
+
+
+def _assumed_tokenizer(found: _Weights) -> str:
+    kind = _unnamed_tokenizer(found)
+    if not kind:
+        return ""
+    return (
+        f"{found.found.source} holds a {kind}, which its {_NEEDS[0]} does not name "
+        "(text_cfg.hf_tokenizer_name); texts are taken to be cut by it, and not by CLIP's own."
+    )
+
+
+def _built(found: _Weights) -> tuple[Any, Any]:
+    """The model with its weights, and its transform of pictures, both made by open_clip."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    extra: dict[str, Any] = {}
+    if found.settings is not None:
+        extra = {
+            "quick_gelu": found.settings.quick_gelu,
+            "force_preprocess_cfg": dict(found.settings.preprocess),
+        }
+    model = open_clip.create_model(found.model, str(found.file) if found.file else None, **extra)
+    config = PreprocessCfg(**model.visual.preprocess_cfg)
+    return model, image_transform_v2(config, is_train=False)
+
+
+def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
+    """The tokenizer of the architecture, or the folder's own where it holds one."""
+    import open_clip
+    from open_clip.tokenizer import HFTokenizer
+
+    named = _tokenizer_name(found)
+    text = open_clip.get_model_config(found.model)["text_cfg"]
+    if _unnamed_tokenizer(found):
+        own: Callable[[list[str]], torch.Tensor] = HFTokenizer(
+            str(found.found.folder),
+            context_length=text.get("context_length", 77),
+            local_files_only=True,
+        )
+        return own
+    extra = {"local_files_only": True} if named else {}
+    _tokenizer_files(found)
+    tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(found.model, **extra)
+    return tokenizer

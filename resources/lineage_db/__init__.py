@@ -1,0 +1,1 @@
+"""The lineage: journal, DuckDB index, and readers that touch nothing."""

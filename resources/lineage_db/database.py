@@ -1,0 +1,301 @@
+"""The lineage database: DuckDB over an append-only journal.
+
+The journal is the record: one immutable JSON segment per commit, written atomically. DuckDB is the
+index over it that people query (`resources.lineage_db.index`); it takes in new segments whenever
+it is opened, and a lost or damaged database is rebuilt from them. It is opened for moments only,
+behind a lock that the kernel frees when its owner dies. Who only reads takes
+`resources.lineage_db.reader`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import ConfigurableResource
+from filelock import FileLock, Timeout
+from pydantic import PrivateAttr
+
+from dnd_assets.errors import LineageError
+from dnd_assets.files.atomic import sha256, write_atomic
+from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.lineage.records import Head, Outcome, Product, Status, now
+from resources.lineage_db.index import TABLES, Index, sound
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows to record, by table."""
+
+
+class Lineage(ConfigurableResource):  # type: ignore[type-arg]
+    """Journal, database and locks under one folder.
+
+    Attributes:
+        root: the state folder; holds `journal/`, `lineage.duckdb` and the lock files.
+    """
+
+    root: str
+    _known: set[str] = PrivateAttr(default_factory=set)
+    _preferred: list[str] | None = PrivateAttr(default=None)
+    _held: dict[int, duckdb.DuckDBPyConnection] = PrivateAttr(default_factory=dict)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether results may be recorded; a reader computes what it needs and forgets it."""
+        return True
+
+    @property
+    def database(self) -> Path:
+        """Path of the DuckDB file."""
+        return Path(self.root) / "lineage.duckdb"
+
+    @property
+    def journal(self) -> Path:
+        """Folder of the journal's segments."""
+        return Path(self.root) / "journal"
+
+    @contextmanager
+    def exclusive(self, log: Callable[[str], None], who: str = "") -> Iterator[None]:
+        """Hold the right to compute: two runs on one state folder wait for one another.
+
+        The kernel frees the lock when its owner ends in any way, so a dead run never blocks.
+
+        Args:
+            log: told whom this process waits for, if it has to.
+            who: what the owner does, for those who wait.
+        """
+        lock = FileLock(Path(self.root) / "compute.lock")
+        owner = Path(self.root) / "compute.owner"
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except OSError as error:
+            if not isinstance(error, Timeout):
+                raise unwritable(self.root, error) from error
+            other = owner.read_text() if owner.is_file() else "another run"
+            log(f"waiting for {other}, which is computing on {self.root}")
+            lock.acquire()
+        try:
+            with suppress(OSError):  # it only helps others to say whom they wait for
+                owner.write_text(f"process {os.getpid()}" + (f" ({who})" if who else ""))
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The database with every journaled segment taken in; closed when the block ends.
+
+        Inside a block of the same thread the block's connection is used, so that many queries and
+        commits share one opening; no other process reads or writes meanwhile, so be brief.
+
+        Raises:
+            LineageError: when the folder cannot be written, or a journal segment has changed.
+        """
+        thread = threading.get_ident()
+        if thread in self._held:
+            yield self._held[thread]
+            return
+        with self._opened() as connection:
+            self._set_preferred(connection)
+            self._held[thread] = connection
+            try:
+                yield connection
+            finally:
+                del self._held[thread]
+
+    def commit(self, rows: Rows) -> None:
+        """Record rows for good, in the journal.
+
+        Once this returns the rows survive a crash; the database takes them in when it is opened
+        next, so that whoever asks through this class finds them.
+        """
+        unknown = set(rows) - set(TABLES)
+        if unknown:
+            raise LineageError(f"no lineage table {sorted(unknown)[0]!r}; there are {TABLES}")
+        if not any(rows.values()):
+            return
+        data = canonical({table: list(rows[table]) for table in rows if rows[table]}).encode()
+        held = self._held.get(threading.get_ident())
+        if held is not None:
+            name = self._journal(data)
+            self._index.ingest(held, {name: self._index.read(name)})
+            return
+        with self._locked():
+            self._journal(data)
+
+    def settle(self) -> None:
+        """Have the database take in what was committed, for readers from outside."""
+        with self.connect():
+            pass
+
+    def _journal(self, data: bytes) -> str:
+        """Write a segment and return its name."""
+        name = f"{self._now():020d}-{uuid.uuid4().hex[:6]}-{sha256(data)[:16]}.json"
+        write_atomic(self.journal / name, data)
+        return name
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of a query as dictionaries; values only through `parameters`."""
+        with self.connect() as connection:
+            cursor = connection.execute(sql, list(parameters))
+            names = [column[0] for column in cursor.description or []]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def products(self, keys: Iterable[str]) -> dict[str, Product]:
+        """The stored products among `keys`, by key."""
+        wanted = list(dict.fromkeys(keys))
+        sql = (
+            "SELECT key, asset, status, reason, payload, preimage, notes FROM products "
+            "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        return {row["key"]: _product(row) for row in self.query(sql, [wanted])} if wanted else {}
+
+    def heads(self, keys: Iterable[str]) -> dict[str, Head]:
+        """Data version, status and files of the stored products among `keys`, by key."""
+        wanted = list(dict.fromkeys(keys))
+        sql = (
+            "SELECT key, data_version, status, reason, notes ->> '$.files' AS files FROM products "
+            "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        if not wanted:
+            return {}
+        with self.connect() as connection:
+            rows = connection.execute(sql, [wanted]).fetchall()
+        return {key: _head(*rest) for key, *rest in rows}
+
+    def preimages(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the stored products among `keys` were made from, by key."""
+        sql = "SELECT key, preimage FROM products WHERE key IN (SELECT unnest(?::VARCHAR[]))"
+        rows = self.query(sql, [list(keys)])
+        return {row["key"]: json.loads(row["preimage"]) for row in rows}
+
+    def shared(self, kind: str, provider: str, items: Iterable[str]) -> dict[str, Any]:
+        """Stored results among `items` of one kind and provider, by item."""
+        wanted = list(dict.fromkeys(items))
+        sql = (
+            "SELECT item, value FROM shared WHERE kind = ? AND provider = ? "
+            "AND item IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        rows = self.query(sql, [kind, provider, wanted]) if wanted else []
+        return {row["item"]: json.loads(row["value"]) for row in rows}
+
+    def shared_items(self, kind: str, provider: str) -> dict[str, Any]:
+        """All stored results of one kind and provider, by item."""
+        sql = "SELECT item, value FROM shared WHERE kind = ? AND provider = ? ORDER BY item"
+        return {row["item"]: json.loads(row["value"]) for row in self.query(sql, [kind, provider])}
+
+    def locate(self, hashes: Iterable[str]) -> dict[str, str]:
+        """The file that holds each stored blob, by the blob's hash."""
+        wanted = list(dict.fromkeys(hashes))
+        sql = "SELECT hash, file FROM artefacts WHERE hash IN (SELECT unnest(?::VARCHAR[]))"
+        return {row["hash"]: row["file"] for row in self.query(sql, [wanted])} if wanted else {}
+
+    def provider(self, fingerprint: Mapping[str, Any]) -> str:
+        """Record a provider's fingerprint once and return its hash."""
+        name = digest(fingerprint)
+        if name not in self._known:
+            if not self.query("SELECT 1 FROM providers WHERE provider = ?", [name]):
+                row = {"provider": name, "fingerprint": canonical(fingerprint)}
+                self.commit({"providers": [row]})
+            self._known.add(name)
+        return name
+
+    def record_removal(self, files: Sequence[str], why: str) -> None:
+        """Record that store files are gone on purpose, until their content is stored again."""
+        removed = [{"file": name, "recorded_at": now(), "why": why} for name in files]
+        self.commit({"removed": removed})
+
+    def changed_segments(self) -> list[str]:
+        """Journal segments whose content is not what their name says, oldest first."""
+        return [
+            name
+            for name in sorted(self._index.segments())
+            if not sound(name, (self.journal / name).read_bytes())
+        ]
+
+    def rebuild(self) -> None:
+        """Make the database anew from the journal."""
+        with self._locked():
+            self.database.unlink(missing_ok=True)
+        self.settle()
+
+    @property
+    def _index(self) -> Index:
+        return Index(self.database, self.journal)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process or thread at a time; not to be entered twice by the same."""
+        lock = FileLock(Path(self.root) / "lineage.lock")
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise unwritable(self.root, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def prefer(self, announced: Sequence[str]) -> None:
+        """Have the view `latest` take products that some runs announced before newer ones.
+
+        Args:
+            announced: what they announced, see `announced_as`.
+        """
+        self._preferred = list(announced)
+        held = self._held.get(threading.get_ident())
+        if held is not None:
+            self._set_preferred(held)
+
+    def _set_preferred(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self._preferred is not None:
+            connection.execute("SET VARIABLE preferred = ?", [self._preferred])
+
+    @contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The database for one block, with everything that was journaled before."""
+        with self._locked():
+            connection = self._index.open()
+            try:
+                self._index.take_in(connection)
+                yield connection
+            finally:
+                connection.close()
+
+    def _now(self) -> int:
+        """Nanoseconds, later than every segment: a rebuild repeats commits in their order."""
+        latest = max(self._index.segments(), default="0-")  # their numbers have leading zeros
+        return max(time.time_ns(), int(latest.partition("-")[0]) + 1)
+
+
+def announced_as(run: str, asset: str, model: str, layer: str) -> str:
+    """What a run announced of an asset and a layer, as the view `latest` knows it."""
+    return "\x1f".join((run, asset, model, layer))
+
+
+def unwritable(root: str, error: OSError) -> LineageError:
+    """What to say of a state folder that refuses a lock or a folder."""
+    return LineageError(
+        f"state folder {root} cannot be written: {error.strerror or error}. Commands that read "
+        "(labels, trace, explain, diff, export, report) work there all the same; to compute, mend "
+        "the permissions, or name another folder by DND_HOME."
+    )
+
+
+def _head(version: str, status: Status, reason: str, files: str | None) -> Head:
+    return Head(version, status, reason, tuple(json.loads(files)) if files else ())
+
+
+def _product(row: Mapping[str, Any]) -> Product:
+    payload, notes = json.loads(row["payload"]), json.loads(row["notes"])
+    outcome = Outcome(row["status"], payload, row["reason"], notes)
+    return Product(row["key"], row["asset"], json.loads(row["preimage"]), outcome)

@@ -1,0 +1,1 @@
+"""Where and how models run: devices, batches, memory, prefetching, progress."""

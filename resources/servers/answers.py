@@ -1,0 +1,107 @@
+"""What came of a call: an answer, or a typed reason why there is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from dnd_assets.lineage.fingerprint import Json
+from dnd_assets.lineage.records import Status
+from dnd_assets.methods.text.answer_text import answer_in
+from resources.servers.calls import StoredCall
+from resources.servers.messages import Message, message_of
+
+_SHOWN: Final = 120
+_HELPED: Final[frozenset[Status]] = frozenset({"cut_off", "no_answer"})
+"""What a second try with more room may mend."""
+_MORE: Final = 8
+_LEAST: Final = 1_024
+_REASONING: Final = 8_192
+"""Tokens of a second try: eight times as many, or so many at least."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """The answer in a call.
+
+    Attributes:
+        status: `ok`; `refused` by the model or a filter; `cut_off` at the token limit;
+            `no_answer`, when nothing or only reasoning was written; `invalid_response`; or the
+            call's own failure.
+        text: the answer without reasoning and special tokens; empty unless `ok`.
+        reason: why the status is not `ok`, for people.
+        reasoned: whether the model wrote reasoning.
+    """
+
+    status: Status
+    text: str = ""
+    reason: str = ""
+    reasoned: bool = False
+
+
+def said_in(call: StoredCall, as_json: bool = False) -> Said:
+    """The answer in a call, or why there is none.
+
+    Args:
+        call: the call.
+        as_json: whether JSON was asked for. It is then taken from the reasoning, if that is JSON
+            as a whole and there is no other answer: servers that tell reasoning apart put all there
+            when a model answers at once.
+    """
+    if call.status != "ok":
+        return Said(call.status, reason=call.error)
+    message = message_of(call.response)
+    found = answer_in(message.text)
+    reasoned = found.reasoned or bool(message.reasoning)
+    if message.refusal:
+        return Said("refused", reason=f"the model declines: {_short(message.refusal)}")
+    if message.end == "filtered":
+        return Said("refused", reason="a content filter of the server's stopped the answer")
+    if message.end == "cut" or found.unfinished:
+        return Said("cut_off", reason=_cut(call, message), reasoned=reasoned)
+    if message.end == "tools":
+        return Said("invalid_response", reason="the model called a tool in place of an answer")
+    if found.text:
+        return Said("ok", found.text, reasoned=reasoned)
+    if as_json and _is_object(message.reasoning):
+        return Said("ok", message.reasoning.strip(), reasoned=False)
+    what = "nothing but reasoning" if reasoned else "nothing"
+    return Said("no_answer", reason=f"the model wrote {what}", reasoned=reasoned)
+
+
+def asked_again(
+    body: Mapping[str, Json], first: Said
+) -> Generator[dict[str, Json], StoredCall, StoredCall | None]:
+    """Ask once more with more room, where that may help.
+
+    Returns:
+        The second call; None where it would not help.
+    """
+    if first.status not in _HELPED:
+        return None
+    again: dict[str, Json] = {**body, "attempt": 2}
+    if "max_tokens" in body:
+        least = _REASONING if first.reasoned else _LEAST
+        again["max_tokens"] = max(_MORE * int(body["max_tokens"]), least)
+    call = yield again
+    return call
+
+
+def _cut(call: StoredCall, message: Message) -> str:
+    limit = call.body.get("max_tokens")
+    where = f"after {limit:,} tokens" if limit else "by the server's token limit"
+    shown = _short(message.text) or f"only reasoning: {_short(message.reasoning)}"
+    return f"the answer is cut off {where}: {shown}"
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:_SHOWN]
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,1 @@
+"""Captions to candidate concepts: with a language model or without."""

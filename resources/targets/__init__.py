@@ -1,0 +1,1 @@
+"""Networks to be described: where they come from, their weights, their layers."""

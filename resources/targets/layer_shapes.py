@@ -1,0 +1,96 @@
+"""Shapes of outputs and what they may be: axes, grids, heads. Sizes alone decide nothing here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from dnd_assets.methods.layer_axes import Layout
+from resources.targets.survey import Change, Seen
+
+Grid = tuple[int, int]
+
+
+class Alike:
+    """Tensors that are laid out alike, joined one pair after the other."""
+
+    def __init__(self) -> None:
+        self._root: dict[int, int] = {}
+
+    def top(self, tensor: int) -> int:
+        """The tensor that stands for all that are joined with it."""
+        while self._root.get(tensor, tensor) != tensor:
+            tensor = self._root[tensor]
+        return tensor
+
+    def join(self, one: int, other: int) -> None:
+        """From now on both have one top."""
+        self._root[self.top(one)] = self.top(other)
+
+
+def letters(one: Seen, channel: int, places: Mapping[int, str]) -> str:
+    """The axes of an output, given where its channels and its places are."""
+    named = {**places, channel: "c"}
+    return "".join(
+        "n" if axis == one.batch else named.get(axis, "x") for axis in range(len(one.shape))
+    )
+
+
+def left_axis(one: Seen, axis: int) -> int:
+    """An axis, counted without that of the pictures."""
+    return axis - (one.batch is not None and one.batch < axis)
+
+
+def pairs(axes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """All two different axes, in both orders."""
+    return ((a, b) for a in axes for b in axes if a != b)
+
+
+def gridded(change: Change, grid: Grid, prefix: int) -> Change:
+    """The change of tokens (9, T), without the first ones, as that of a map (9, H, W)."""
+    return np.ascontiguousarray(change[:, prefix:].reshape(len(change), *grid))
+
+
+def factors(area: int) -> Iterator[Grid]:
+    """Grids of so many cells, two rows and two columns at least."""
+    return ((rows, area // rows) for rows in range(2, area // 2 + 1) if area % rows == 0)
+
+
+def squareness(grid: Grid, pixels: Sequence[int]) -> float:
+    """How near a grid's cells are to squares, 0 for squares; -1 for more than a cell's rounding."""
+    rows, columns = grid
+    stretch = (rows / columns) / (pixels[0] / pixels[1])
+    slack = 1 / min(rows, columns)
+    return -1.0 if abs(stretch - 1) > slack + 1e-9 else -abs(stretch - 1)
+
+
+def grows(one: Seen, axis: int) -> bool:
+    """Whether an axis changes with the size of the picture, as no channels do."""
+    larger = one.larger
+    return larger is not None and len(larger) == len(one.shape) and larger[axis] != one.shape[axis]
+
+
+def same_places(one: Seen, other: Seen, layout: Layout) -> bool:
+    """Whether two outputs differ in their channels at most."""
+    channel = layout.axes.index("c")
+    return len(one.shape) == len(other.shape) and all(
+        a == b
+        for axis, (a, b) in enumerate(zip(one.shape, other.shape, strict=True))
+        if axis != channel
+    )
+
+
+def are_heads(shape: Sequence[int], outer: Sequence[int]) -> bool:
+    """Whether (B, heads, T, width) or (B, T, heads, width) are the parts of (B, T, D)."""
+    if len(outer) != 3:
+        return False
+    _, tokens, width = outer
+    return (shape[2] == tokens and shape[1] * shape[3] == width) or (
+        shape[1] == tokens and shape[2] * shape[3] == width
+    )
+
+
+def sizes_of(shape: Sequence[int]) -> str:
+    """A shape in words."""
+    return " x ".join(map(str, shape))

@@ -1,0 +1,525 @@
+"""A network is looked at before it is used: what its layers give, and what changes it.
+
+Some passes of made-up pixels: one picture, the same again, a bright patch moved over it, two
+pictures at once, and one of another size where the network takes it. What is concluded from them
+stands in `resources.targets.layer_layout`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dnd_assets.errors import StudyError
+from dnd_assets.methods.moving_patch import boxes
+from dnd_assets.methods.pooling import tensor_of
+from resources.runtime.memory import is_out_of_memory
+from resources.targets.layer_types import channel_axis
+
+Change = NDArray[np.float32]
+_REFUSALS: Final = (
+    RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError,
+    ZeroDivisionError, NotImplementedError, StudyError,
+)  # fmt: skip
+"""What networks raise that do not take a size of picture or a batch."""
+_EXACT: Final = 1e-4
+_NEARLY: Final = 0.05
+_ALONE: Final = 0.02
+_ALONE_NEARLY: Final = 0.2
+_MORE_PASSES: Final = 4
+
+
+@dataclass
+class Seen:
+    """What a layer gave in the survey.
+
+    Attributes:
+        shape: of its output for one picture, pictures included.
+        floating: whether its numbers are floating-point.
+        batch: axis of the pictures; None where there is none.
+        larger: its shape for a picture of another size; None where the network takes no other.
+        change: for 3 and 4 axes, by the axes that are kept (pictures left out): how it changes
+            for each place of the patch, summed over the other axes, float32 (9, …).
+        output: tensor that it gave; layers that hand on one tensor have one number.
+        inputs: tensor that it was first given, likewise; None where none came.
+        input_shape: the shape of that tensor.
+        order: when it ran.
+    """
+
+    shape: tuple[int, ...]
+    floating: bool
+    batch: int | None
+    output: int
+    inputs: int | None
+    input_shape: tuple[int, ...] | None
+    order: int
+    larger: tuple[int, ...] | None = None
+    change: dict[tuple[int, ...], Change] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the passes showed.
+
+    Attributes:
+        seen: by path, of the layers that ran and gave a tensor.
+        pixels: shape of a picture, (channels, height, width).
+        spoiled: whether the picture of another size changed what the network gives for the first
+            one, so that it has to be loaded anew.
+    """
+
+    seen: dict[str, Seen]
+    pixels: tuple[int, int, int]
+    spoiled: bool = False
+
+
+@dataclass
+class _Base:
+    """The first pass: values and shapes by path, and tensors kept so that no number is reused."""
+
+    values: dict[str, Tensor] = field(default_factory=dict)
+    inputs: dict[str, tuple[int | None, tuple[int, ...] | None]] = field(default_factory=dict)
+    outputs: dict[str, int] = field(default_factory=dict)
+    kept: list[Tensor] = field(default_factory=list)
+
+
+def look(
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, other: Tensor
+) -> Survey:
+    """Look at a network.
+
+    Args:
+        module: the network, in eval mode.
+        run: a pass of float32 (B, channels, height, width), without gradients.
+        pixels: a picture, float32 (1, channels, height, width), on the network's device.
+        other: another one of the same shape.
+
+    Raises:
+        StudyError: when one picture gives other activations each time, or with others in its
+            batch, or after other pictures; says the most likely cause.
+    """
+    with _random_kept():
+        base = _first_pass(module, run, pixels)
+        _check_repeats(module, run, pixels, base)
+        pairs = _pair(module, run, pixels, other, base)
+        seen = {
+            path: Seen(
+                tuple(value.shape),
+                value.is_floating_point(),
+                _batch_axis(tuple(value.shape), pairs.get(path), paired=bool(pairs)),
+                base.outputs[path],
+                base.inputs[path][0],
+                base.inputs[path][1],
+                order,
+            )
+            for order, (path, value) in enumerate(base.values.items())
+            if path
+        }
+        _move_patch(module, run, pixels, base, seen)
+        _check_memory(module, run, pixels, base)
+        spoiled = _other_size(module, run, pixels, base, seen)
+    _, channels, height, width = pixels.shape
+    return Survey(seen, (channels, height, width), spoiled)
+
+
+Read = Callable[[str, Tensor], None]
+
+
+@contextmanager
+def _hooked(
+    module: nn.Module, read: Read, inputs: Callable[..., None] | None = None
+) -> Iterator[None]:
+    def hook(path: str) -> Callable[[Any, Any, Any, Any], None]:
+        def after(_module: Any, args: Any, named: Any, output: Any) -> None:
+            try:
+                values = tensor_of(output)
+            except StudyError:
+                return
+            read(path, values)
+            if inputs is not None:
+                inputs(path, args, named)
+
+        return after
+
+    handles = [
+        one.register_forward_hook(hook(path), with_kwargs=True)
+        for path, one in module.named_modules()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor) -> _Base:
+    base = _Base()
+
+    def read(path: str, values: Tensor) -> None:
+        base.kept.append(values)
+        base.values.pop(path, None)  # of a layer that runs twice the last output counts
+        base.values[path] = values.detach().clone()
+        base.outputs[path] = id(values)
+
+    def inputs(path: str, args: Sequence[Any], named: Mapping[str, Any]) -> None:
+        given = next((v for v in [*args, *named.values()] if isinstance(v, Tensor)), None)
+        base.inputs[path] = (None, None)
+        if given is not None:
+            base.kept.append(given)
+            base.inputs[path] = (id(given), tuple(given.shape))
+
+    try:
+        with _hooked(module, read, inputs):
+            run(pixels)
+    except _REFUSALS as error:
+        if is_out_of_memory(error):
+            raise
+        raise _unfit(module, pixels, error) from error
+    base.kept.clear()
+    return base
+
+
+def _unfit(module: nn.Module, pixels: Tensor, error: Exception) -> StudyError:
+    """The network does not take what its transform gives."""
+    shape = tuple(pixels.shape[1:])
+    convolution = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
+    wanted = convolution.in_channels if convolution is not None else shape[0]
+    channels = (
+        f"Its first convolution takes {wanted} channels, the transform gives {shape[0]}. "
+        if wanted != shape[0]
+        else ""
+    )
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return StudyError(
+        f"the network fails on the picture that its transform gives, {shape}: {line[:300]} "
+        f"{channels}Let the transform give (channels, height, width) as the network takes them."
+    )
+
+
+def _compare(
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _Base
+) -> list[str]:
+    """Paths of the layers that do not give what they gave in the first pass, in their order."""
+    differ: list[str] = []
+    most = _EXACT if pixels.device.type == "cpu" else _NEARLY
+
+    def read(path: str, values: Tensor) -> None:
+        if path in differ:
+            differ.remove(path)
+        if _apart(values, base.values.get(path)) > most:
+            differ.append(path)
+
+    with _hooked(module, read):
+        run(pixels)
+    return differ
+
+
+def _apart(values: Tensor, before: Tensor | None) -> float:
+    """The largest difference as a share of the largest value; NaN is equal to NaN."""
+    if before is None or values.shape != before.shape:
+        return float("inf")
+    if values.dtype == before.dtype and torch.equal(
+        values, before
+    ):  # most often; False where there is NaN
+        return 0.0
+    if not values.is_floating_point():
+        return float("inf")
+    now, then = values.float(), before.float()
+    if not torch.equal(now.isfinite(), then.isfinite()):
+        return float("inf")
+    now, then = now.nan_to_num(0, 0, 0), then.nan_to_num(0, 0, 0)
+    scale = float(then.abs().max())
+    return float((now - then).abs().max()) / max(scale, 1e-30)
+
+
+def _check_repeats(
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _Base
+) -> None:
+    state = torch.get_rng_state()
+    differ = _compare(module, run, pixels, base)
+    drawn = not torch.equal(state, torch.get_rng_state())
+    for _ in range(_MORE_PASSES if drawn and not differ else 0):
+        differ = differ or _compare(module, run, pixels, base)
+    if differ:
+        raise _random_network(module, run, pixels, differ)
+
+
+def _refuse_random(
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differ: Sequence[str]
+) -> None:
+    """Say that random numbers are the cause, if some are drawn: some seldom change anything."""
+    if _random_layers(module, run, pixels):
+        raise _random_network(module, run, pixels, differ)
+
+
+def _random_network(
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differ: Sequence[str]
+) -> StudyError:
+    cause, remedy = _cause(module, _random_layers(module, run, pixels))
+    return StudyError(
+        f"the network gives other activations for the same picture each time, first in "
+        f"{_layer(module, differ[0])}, so no label could be made again. {cause} {remedy}"
+    )
+
+
+def _layer(module: nn.Module, path: str) -> str:
+    """A layer in words."""
+    kind = type(module.get_submodule(path)).__name__
+    return f"layer {path!r} ({kind})" if path else f"its output ({kind})"
+
+
+def _cause(module: nn.Module, drawn: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The most likely cause of random activations, and what to do."""
+    config = getattr(module, "config", None)
+    named = " ".join(type(one).__name__ for one in module.modules())
+    masks = getattr(config, "mask_ratio", None) or getattr(module, "mask_ratio", None)
+    if masks or "MAE" in named or "Masked" in named:
+        return (
+            "It hides patches at random, as masked autoencoders do in training"
+            f"{f' (mask_ratio = {masks})' if masks else ''}.",
+            "Let the factory return the encoder alone, or set its mask ratio to 0.",
+        )
+    training = [path for path, one in module.named_modules() if one.training and path]
+    dropout = [p for p in training if "Drop" in type(module.get_submodule(p)).__name__]
+    if dropout or training:
+        one = (dropout or training)[0]
+        return (
+            f"Layer {one!r} ({type(module.get_submodule(one)).__name__}) is in training mode, "
+            "although the network was set to eval().",
+            "Let its `train()` pass the mode on to all modules.",
+        )
+    if drawn:
+        path, operation = drawn[0]
+        kind = "dropout" if "dropout" in operation else "a random number"
+        where = f"layer {path!r}" if path else "the network itself"
+        return (
+            f"In {where}, {kind} ({operation}) is drawn although it is in eval mode.",
+            "Let it depend on `self.training`: F.dropout(x, p, training=self.training).",
+        )
+    return "It may draw random numbers, or keep something from pass to pass.", "Look for that."
+
+
+class _RandomOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down which operations draw random numbers, and in which layer."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inside: list[str] = [""]
+        self.found: list[tuple[str, str]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()) and _draws(func, args):
+            self.found.append((self.inside[-1], str(func).removesuffix(".default")))
+        return func(*args, **(kwargs or {}))
+
+
+def _draws(func: Any, args: Any) -> bool:
+    """Whether an operation that may draw random numbers does: dropout only in training."""
+    name = str(func)
+    if "dropout" in name:
+        return len(args) < 3 or bool(args[2])
+    return "scaled_dot_product" not in name
+
+
+def _random_layers(
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor
+) -> list[tuple[str, str]]:
+    mode = _RandomOperations()
+
+    def enter(path: str) -> Callable[..., None]:
+        return lambda *_: mode.inside.append(path)
+
+    def leave(*_: Any) -> None:
+        mode.inside.pop()
+
+    handles = [one.register_forward_pre_hook(enter(path)) for path, one in module.named_modules()]
+    handles += [one.register_forward_hook(leave) for one in module.modules()]
+    try:
+        with mode:
+            run(pixels)
+    except _REFUSALS:
+        return []
+    finally:
+        for handle in handles:
+            handle.remove()
+    return mode.found
+
+
+def _pair(
+    module: nn.Module,
+    run: Callable[[Tensor], object],
+    pixels: Tensor,
+    other: Tensor,
+    base: _Base,
+) -> dict[str, tuple[int, ...]]:
+    """Shapes for two pictures at once; nothing where the network takes only one."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    apart: dict[str, float] = {}
+    most = _ALONE if pixels.device.type == "cpu" else _ALONE_NEARLY
+
+    def read(path: str, values: Tensor) -> None:
+        shapes[path] = tuple(values.shape)
+        before = base.values.get(path)
+        axis = (
+            _batch_axis(tuple(before.shape), shapes[path], paired=True)
+            if before is not None
+            else None
+        )
+        apart.pop(path, None)
+        if before is not None and axis is not None and values.is_floating_point():
+            apart[path] = _apart(values.narrow(axis, 0, 1), before)
+
+    try:
+        with _hooked(module, read):
+            run(torch.cat([pixels, other]))
+    except _REFUSALS as error:
+        if is_out_of_memory(error):
+            raise
+        return {}
+    differ = [path for path, distance in apart.items() if distance > most]
+    if differ:
+        _refuse_random(module, run, pixels, differ)
+        raise StudyError(
+            f"{_layer(module, differ[0])} gives other "
+            "activations for a picture when another is in its batch, so they would depend on the "
+            "company. Let the network normalise with stored means (eval mode), or each picture by "
+            "itself."
+        )
+    return shapes
+
+
+def _batch_axis(
+    shape: tuple[int, ...], pair: tuple[int, ...] | None, *, paired: bool
+) -> int | None:
+    """The axis that has one entry for each picture: 1 for one, 2 for two."""
+    if not paired:
+        return 0 if shape and shape[0] == 1 else None
+    if pair is None or len(pair) != len(shape):
+        return None
+    differ = [axis for axis, (one, two) in enumerate(zip(shape, pair, strict=True)) if one != two]
+    if len(differ) != 1 or (shape[differ[0]], pair[differ[0]]) != (1, 2):
+        return None
+    return differ[0]
+
+
+def _move_patch(
+    module: nn.Module,
+    run: Callable[[Tensor], object],
+    pixels: Tensor,
+    base: _Base,
+    seen: Mapping[str, Seen],
+) -> None:
+    """How each layer changes when a patch of strong contrast is laid on nine places."""
+    found: dict[str, dict[tuple[int, ...], list[Change]]] = {}
+    current: dict[str, dict[tuple[int, ...], Change]] = {}
+    modules = dict(module.named_modules())
+
+    def read(path: str, values: Tensor) -> None:
+        one = seen.get(path)
+        if one is None or one.batch is None or not one.floating:
+            return
+        if len(one.shape) not in (3, 4) or values.shape != base.values[path].shape:
+            return
+        change = (values - base.values[path]).abs().float().squeeze(one.batch)
+        axes = range(change.ndim)
+        # Where only the last axis is known by a width, places may lie on it all the same.
+        first = change.ndim == 3 and channel_axis(modules[path], one.shape) == 1
+        left = 1 - (one.batch < 1) if first else None
+        kept = [tuple(a for a in axes if a != away) for away in axes if left in (None, away)]
+        current[path] = {
+            some: change.sum(dim=next(a for a in axes if a not in some)).cpu().numpy()
+            for some in kept
+        }
+
+    for rows, columns in boxes(*pixels.shape[2:]):
+        current.clear()
+        with _hooked(module, read):
+            run(_patched(pixels, rows, columns))
+        for path, parts in current.items():
+            for some, change in parts.items():
+                found.setdefault(path, defaultdict(list))[some].append(change)
+    for path, lists in found.items():
+        seen[path].change = {
+            some: np.stack(changes) for some, changes in lists.items() if len(changes) == 9
+        }
+
+
+def _patched(pixels: Tensor, rows: slice, columns: slice) -> Tensor:
+    """The picture with a bright, rough patch: between its middle and its largest value."""
+    made = pixels.clone()
+    low = pixels.amin(dim=(2, 3), keepdim=True)
+    high = pixels.amax(dim=(2, 3), keepdim=True)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    rough = np.random.default_rng(3).random((pixels.shape[1], height, width), dtype=np.float32)
+    share = 0.4 + 0.6 * torch.from_numpy(rough).to(pixels.device)
+    made[:, :, rows, columns] = low + (high - low) * share
+    return made
+
+
+def _check_memory(
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _Base
+) -> None:
+    differ = _compare(module, run, pixels, base)
+    if differ:
+        _refuse_random(module, run, pixels, differ)
+        raise StudyError(
+            f"{_layer(module, differ[0])} gives other "
+            "activations for a picture after other pictures have passed: the network keeps "
+            "something from pass to pass, so its activations would depend on their order. Let it "
+            "keep nothing in eval mode."
+        )
+
+
+def _other_size(
+    module: nn.Module,
+    run: Callable[[Tensor], object],
+    pixels: Tensor,
+    base: _Base,
+    seen: Mapping[str, Seen],
+) -> bool:
+    """Shapes for a picture of another size, as far as it gets; whether that left traces."""
+    height, width = other_size(int(pixels.shape[2]), int(pixels.shape[3]))
+
+    def read(path: str, values: Tensor) -> None:
+        if path in seen:
+            seen[path].larger = tuple(values.shape)
+
+    larger = nn.functional.interpolate(pixels, (height, width), mode="bilinear")
+    try:
+        with _hooked(module, read):
+            run(larger)
+    except _REFUSALS:
+        for one in seen.values():
+            one.larger = None
+    try:
+        return bool(_compare(module, run, pixels, base))
+    except _REFUSALS:
+        return True
+
+
+def other_size(height: int, width: int) -> tuple[int, int]:
+    """Another size and another shape of picture: higher, and less wide."""
+    steps = [32 if side >= 128 else max(1, side // 4) for side in (height, width)]
+    return height + 2 * steps[0], max(steps[1], width - steps[1])
+
+
+@contextmanager
+def _random_kept() -> Iterator[None]:
+    """Within the block random numbers may be drawn; afterwards they go on as before."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)

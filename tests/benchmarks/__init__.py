@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: short forms of each, and what they print."""

@@ -1,0 +1,79 @@
+"""CLIP-Dissect of a layer: the same numbers for a unit in any company."""
+
+import pytest
+import torch
+
+from dnd_assets.methods.clip_dissect import labelling
+from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivations
+from dnd_assets.methods.clip_dissect.labelling import best_labels, layer_prior, similarities
+from dnd_assets.methods.clip_dissect.similarity import SIMILARITY
+
+SMALL = {"wpmi": {"top_images": 5}, "soft_wpmi": {"top_images": 7}}
+IMAGES, CONCEPTS, UNITS = 60, 9, 11
+
+
+@pytest.fixture
+def case():
+    """Factors of P, and activations of a layer with a dead and a broken unit."""
+    random = torch.Generator().manual_seed(3)
+    images, texts = (torch.randn(n, 6, generator=random) for n in (IMAGES, CONCEPTS))
+    layer = torch.rand(IMAGES, UNITS, generator=random)
+    layer[:, 2] = 0
+    layer[5, 4] = torch.nan
+    return ConceptActivations(images, texts), layer
+
+
+@pytest.mark.parametrize("name", SIMILARITY)
+def test_a_layer_at_once_is_what_the_function_says(case, name):
+    products, layer = case
+    options = SMALL.get(name, {})
+    prior = layer_prior(name, products, layer, options)
+    found = similarities(name, products, layer, range(UNITS), prior, options)
+    expected = SIMILARITY[name](products, layer, **options)
+    torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("group", [1, 4, 512])
+@pytest.mark.parametrize("name", SIMILARITY)
+def test_no_bit_depends_on_the_company(case, name, group, monkeypatch):
+    monkeypatch.setattr(labelling, "_GROUP", group)
+    products, layer = case
+    options = SMALL.get(name, {})
+    prior = layer_prior(name, products, layer, options)
+    every = similarities(name, products, layer, range(UNITS), prior, options)
+    for units in ([7], [9, 0, 3], [10, 2]):
+        some = similarities(name, products, layer, units, prior, options)
+        assert torch.equal(some.nan_to_num(nan=9e9), every[units].nan_to_num(nan=9e9))
+
+
+def test_the_prior_does_not_depend_on_the_groups(case, monkeypatch):
+    products, layer = case
+    whole = layer_prior("soft_wpmi", products, layer, SMALL["soft_wpmi"])
+    monkeypatch.setattr(labelling, "_GROUP", 3)
+    parts = layer_prior("soft_wpmi", products, layer, SMALL["soft_wpmi"])
+    torch.testing.assert_close(whole, parts)
+    assert layer_prior("cos", products, layer, {}) is None
+    dead = layer_prior("wpmi", products, torch.zeros(IMAGES, 2), SMALL["wpmi"])
+    assert dead.isnan().all()
+
+
+def test_a_pair_wins_where_its_text_is_nearer():
+    axes = torch.eye(3)
+    images = torch.cat([axes, axes[:2] + axes[[1, 0]]])  # the last two show both first things
+    products = ConceptActivations(images, axes)
+    layer = torch.tensor([[0.5], [0.5], [0.0], [1.0], [1.0]])
+    (singles,) = similarities("cos", products, layer, [0], None, {})
+
+    def embed(texts):
+        assert "one and two" in texts
+        return torch.stack(
+            [sum(axes[NAMES.index(word)] for word in t.split(" and ")) for t in texts]
+        )
+
+    found = best_labels("cos", products, NAMES, layer, 0, singles, embed, {}, 2, pairs=3)
+    assert [one.text for one in found] == ["one and two", "one"]
+    alone = best_labels("cos", products, NAMES, layer, 0, singles, embed, {}, 2)
+    assert [one.text for one in alone] == ["one", "two"]
+
+
+NAMES = ["one", "two", "three"]

@@ -1,0 +1,196 @@
+"""Concepts by detection: the coefficient, candidates, pairs, the choice."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import pearsonr
+
+from dnd_assets.methods.dissection.concept_detection import (
+    Candidate,
+    Detected,
+    best_mcc,
+    best_mccs,
+    candidates_of,
+    choose,
+    narrower,
+    presence,
+    trial,
+)
+
+
+def single(text: str) -> Candidate:
+    return Candidate(text, (frozenset(text.split()),))
+
+
+def detected(text: str, mcc: float) -> Detected:
+    return Detected(single(text), mcc, 0.0, 0.5)
+
+
+def test_by_hand():
+    # Active at 3 and more: one hit, one miss each way. N = 4, TP = 1, k = 2, P = 2: MCC = 0.
+    # Active at 5: TP = 1, k = 1, P = 2: (4 - 2) / sqrt(1 * 3 * 2 * 2) = 2 / sqrt(12).
+    shown = np.array([True, False, True, False])
+    mcc, threshold = best_mcc(shown, np.array([5.0, 3.0, 1.0, 0.0]))
+    assert mcc == pytest.approx(2 / 12**0.5)
+    assert threshold == 4.0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=30))
+def test_it_is_the_largest_correlation_with_any_threshold(pairs):
+    shown = np.array([pair[0] for pair in pairs])
+    values = np.array([float(pair[1]) for pair in pairs])
+    mcc, threshold = best_mcc(shown, values)
+    every = [
+        float(pearsonr(shown.astype(float), (values >= limit).astype(float))[0])
+        for limit in sorted(set(values))[1:]
+        if shown.any() and not shown.all()
+    ]
+    if not every or max(every) <= 1e-12:
+        assert mcc == pytest.approx(max(every, default=0.0), abs=1e-9)
+    else:
+        assert mcc == pytest.approx(max(every))
+        assert float(pearsonr(shown, values >= threshold)[0]) == pytest.approx(mcc)
+
+
+@given(st.permutations(range(8)))
+def test_the_order_of_images_changes_nothing(order):
+    shown = np.array([1, 1, 0, 0, 1, 0, 0, 1], dtype=bool)
+    values = np.array([4.0, 4.0, 4.0, 2.0, 2.0, 1.0, 0.0, 0.0])
+    assert best_mcc(shown[list(order)], values[list(order)]) == best_mcc(shown, values)
+
+
+def test_weights_are_repetitions():
+    shown = np.array([[True, False, True, False, False]])
+    values = np.array([3.0, 2.0, 2.0, 1.0, 0.0])
+    times = np.array([2, 0, 1, 3, 1])
+    weighted = best_mccs(shown, values, times.astype(float))
+    repeated = best_mccs(np.repeat(shown, times, axis=1), np.repeat(values, times))
+    assert weighted[0] == pytest.approx(repeated[0])
+    assert weighted[1] == pytest.approx(repeated[1])
+
+
+def test_what_says_nothing():
+    values = np.array([1.0, 2.0, 3.0])
+    for shown in (np.zeros(3, dtype=bool), np.ones(3, dtype=bool)):
+        assert best_mcc(shown, values) == (0.0, np.inf)
+    assert best_mcc(np.array([True, False, True]), np.ones(3)) == (0.0, np.inf)
+    with pytest.raises(ValueError, match="not finite"):
+        best_mcc(np.array([True, False]), np.array([np.nan, 1.0]))
+    with pytest.raises(ValueError, match="captions"):
+        best_mcc(np.array([True]), np.array([1.0, 2.0]))
+
+
+def test_candidates_are_phrases_with_and_without_their_words():
+    found = candidates_of(["large red circles"], {frozenset({"red", "circle"}): "red circle"})
+    assert {one.text for one in found} == {
+        "large", "red", "circles", "large red", "red circle", "large circles", "large red circles",
+    }  # fmt: skip
+    assert [one.length for one in found] == sorted(one.length for one in found)
+
+
+def test_a_word_that_needs_its_noun_keeps_it():
+    texts = {one.text for one in candidates_of(["circle with horizontal stripes in sky"], {})}
+    assert "horizontal stripes" in texts
+    assert not {"horizontal", "circle horizontal", "horizontal sky"} & texts
+
+
+def captions(*texts: str):
+    return [frozenset(text.split()) for text in texts]
+
+
+def test_either_of_two():
+    shown = 20 * captions(
+        "red ring", "blue cross", "green star", "blue star", "red cross", "green ring"
+    )
+    values = np.array(20 * [9.0, 8, 1, 9, 8, 0])
+    tried = trial([single("red"), single("blue")], shown, values, {})
+    best = choose(tried.whole)
+    assert best is not None
+    assert best.candidate.text == "blue or red"
+    # 80 of 120 images, and 5 misses each way: N = 130, TP = 80, k = P = 85.
+    assert best.mcc == pytest.approx((130 * 80 - 85**2) / (85 * 45))
+    assert best.share == pytest.approx(4 / 6)
+
+
+def test_both_of_two_that_never_stand_side_by_side():
+    shown = 20 * captions("large ring grass", "large star grass", "small ring grass",
+                          "large ring sand", "small star sand", "small ring grass")  # fmt: skip
+    values = np.array(20 * [9.0, 8, 1, 1, 0, 0])
+    tried = trial([single("large"), single("grass")], shown, values, {})
+    best = choose(tried.whole)
+    assert best is not None
+    assert best.candidate.text == "grass and large"
+    assert best.candidate.parts == (frozenset({"large", "grass"}),)
+
+
+def test_one_that_implies_the_other_makes_no_pair():
+    shown = captions("red ring", "blue ring", "red star", "blue star")
+    tried = trial([single("red"), single("red ring")], shown, np.array([3.0, 2, 1, 0]), {})
+    assert [one.text for one in tried.candidates] == ["red", "red ring"]
+
+
+def test_the_shortest_near_the_best_is_chosen():
+    near = [detected("large red ring", 0.90), detected("red", 0.86), detected("ring", 0.80)]
+    best = choose(near)
+    assert best is not None
+    assert best.candidate.text == "red"
+    exact = choose(near, margin=0.0)
+    assert exact is not None
+    assert exact.candidate.text == "large red ring"
+    assert choose([detected("red", 0.0), detected("ring", -0.2)]) is None
+
+
+def test_ties_go_to_the_alphabet():
+    one, other = detected("red", 0.7), detected("blue", 0.7)
+    assert choose([one, other]) == choose([other, one]) == other
+
+
+def test_narrower():
+    forms = {frozenset({"red", "ring"}): "red rings"}
+    assert [one.text for one in narrower(single("large red ring"), forms)] == [
+        "large red", "large ring", "red rings",
+    ]  # fmt: skip
+    either = Candidate("blue or red", (frozenset({"blue"}), frozenset({"red"})))
+    assert [one.text for one in narrower(either, {})] == ["blue", "red"]
+    assert narrower(single("red"), {}) == []
+
+
+def test_a_negation_only_where_nothing_comes_near_it():
+    shown = 100 * captions("red ring", "red star", "blue grass", "x grass")
+    values = np.array(100 * [1.0, 1, 1, 0])
+    tried = trial([single("red"), single("blue")], shown, values, {}, [single("x")])
+    best = choose(tried.whole)
+    assert best is not None
+    assert best.candidate.text == "blue or red"
+    alone = trial([single("red")], shown, values, {}, [single("x")])
+    chosen = choose(alone.whole)
+    assert chosen is not None
+    assert (chosen.candidate.text, chosen.candidate.negated) == ("not x", True)
+    assert chosen.candidate.length == 2
+    assert chosen.share == pytest.approx(3 / 4)
+    assert [one.text for one in narrower(chosen.candidate, {})] == ["x"]
+
+
+def test_misses_by_hand():
+    # TP = 2, k = 2, P = 2, N = 4, and one miss each way: N = 6, k = 3, P = 3.
+    shown, values = np.array([[True, True, False, False]]), np.array([3.0, 3.0, 1.0, 1.0])
+    assert best_mccs(shown, values)[0] == pytest.approx([1.0])
+    assert best_mccs(shown, values, misses=1.0)[0] == pytest.approx([(6 * 2 - 9) / 9])
+
+
+def test_a_concept_of_one_image_does_not_beat_a_common_one():
+    shown = captions("rare ring", *["ring"] * 40, *["star"] * 60)
+    values = np.array([9.0] + [1.0] * 38 + [0.0] * 62)
+    best = choose(trial([single("rare"), single("ring")], shown, values, {}).whole)
+    assert best is not None
+    assert best.candidate.text == "ring"
+
+
+def test_presence_is_that_a_caption_has_all_words():
+    shown = captions("red ring", "red star", "ring")
+    phrases = [frozenset({"red"}), frozenset({"red", "ring"}), frozenset({"blue"})]
+    assert presence(phrases, shown).tolist() == [
+        [True, True, False], [True, False, False], [False, False, False],
+    ]  # fmt: skip
+    assert presence([], shown).shape == (0, 3)
