@@ -23,6 +23,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -246,18 +247,45 @@ class Project:
 
     def _listed(self, module: str) -> str:
         """The name that the limits know a module by, which may have moved since."""
+        if module in self._moved:
+            return self._moved[module]
         parts = module.split(".")
-        for place, part in enumerate(parts):
-            if part in self._moved:
-                return ".".join([self._moved[part], *parts[place + 1 :]])
+        for place, part in enumerate(parts[:-1]):
+            if part in self._moved_folders:
+                return ".".join([self._moved_folders[part], *parts[place + 1 :]])
         return module
 
     @cached_property
-    def _moved(self) -> dict[str, str]:
-        """Modules of the limits that are no longer where these say, by the end of their name."""
+    def _gone(self) -> list[str]:
+        """Modules and folders of the limits that are no longer where these say."""
         listed = {one.partition(":")[0] for one in (*NOT_PART_OF_RESULTS, *ENTERED_ALL_THE_SAME)}
-        gone = [one for one in listed if not self._there(one)]
-        return {one.rpartition(".")[2]: one for one in gone}
+        return sorted(one for one in listed if not self._there(one))
+
+    @cached_property
+    def _by_end(self) -> dict[str, list[str]]:
+        """All modules by the end of their name."""
+        found: dict[str, list[str]] = {}
+        for package in sorted(PACKAGES):
+            for path in sorted((self._root / package).rglob("*.py")):
+                name = ".".join(path.relative_to(self._root).with_suffix("").parts)
+                found.setdefault(path.stem, []).append(name)
+        return found
+
+    @cached_property
+    def _moved(self) -> dict[str, str]:
+        """Where modules of the limits lie now: of those of the same name, the nearest."""
+        found: dict[str, str] = {}
+        for one in self._gone:
+            places = self._by_end.get(one.rpartition(".")[2], [])
+            if places:
+                found[max(places, key=lambda place: _shared(place, one))] = one
+        return found
+
+    @cached_property
+    def _moved_folders(self) -> dict[str, str]:
+        """Folders of the limits by the end of their name: no module has it."""
+        ends = {one.rpartition(".")[2]: one for one in self._gone}
+        return {end: one for end, one in ends.items() if end not in self._by_end}
 
     def _there(self, name: str) -> bool:
         return self._file(name) is not None or self._root.joinpath(*name.split(".")).is_dir()
@@ -411,6 +439,12 @@ class Project:
         module = self.module(name)
         assert module is not None, name
         return module
+
+
+def _shared(one: str, other: str) -> int:
+    """How many of the first parts of two dotted names are the same."""
+    pairs = zip(one.split("."), other.split("."), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _hash(*texts: str) -> str:
