@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dnd_assets.assets.map_readers import pixels_of
 from dnd_assets.assets.segmentation.map_labels import MapLabels, pixel_outcome, silent_maps
 from dnd_assets.assets.segmentation.map_passes import Kept, Passes, passes_of
+from dnd_assets.assets.segmentation.map_readers import pixels_of
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
 from dnd_assets.assets.segmentation.masked_images import masked_images as images_of
 from dnd_assets.engine.context import Workbench

@@ -12,8 +12,8 @@ from dnd_assets.assets.activations import on_images, passes_over, silent_or_none
 from dnd_assets.assets.compositions_labels import labels_of
 from dnd_assets.assets.concept_masks import ConceptMasks
 from dnd_assets.assets.image_sets import images_of
-from dnd_assets.assets.map_readers import SHOWN
 from dnd_assets.assets.segmentation.map_passes import by_model
+from dnd_assets.assets.segmentation.map_readers import SHOWN
 from dnd_assets.assets.segmentation.masked_images import masked_images as masked_images_of
 from dnd_assets.engine.cache.shared_results import layer_provider
 from dnd_assets.engine.cache.vectors import Matrix

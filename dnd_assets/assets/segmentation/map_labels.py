@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from dnd_assets.assets.concept_masks import ConceptMasks
-from dnd_assets.assets.map_readers import Arrays, SetAside
 from dnd_assets.assets.segmentation.map_passes import (
     Kept,
     Passes,
@@ -17,6 +16,7 @@ from dnd_assets.assets.segmentation.map_passes import (
     map_provider,
     passes_of,
 )
+from dnd_assets.assets.segmentation.map_readers import Arrays, SetAside
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work

@@ -21,7 +21,7 @@ import safetensors.numpy
 import torch
 
 from dnd_assets.assets.activations import tell_failed
-from dnd_assets.assets.map_readers import (
+from dnd_assets.assets.segmentation.map_readers import (
     Arrays,
     Composition,
     Dissection,
