@@ -35,15 +35,9 @@ from resources.own_code.places import plain_name
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.runtime.progress import Progress
+from resources.targets.network import Network, Source
 from resources.targets.pixels import check_range, check_repeats, survey_picture
-from resources.targets.sources import (
-    Network,
-    Source,
-    TargetModel,
-    find_source,
-    in_float32,
-    source_part,
-)
+from resources.targets.sources import TargetModel, find_source, in_float32, source_part
 from resources.targets.state_hash import behaviour_hash, state_hash
 
 if TYPE_CHECKING:
