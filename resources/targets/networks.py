@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resources.targets.layer_layout import Found
-    from resources.targets.survey import Survey
+    from resources.targets.seen import Survey
 
     Read = Callable[["Tensor"], Any]
 
@@ -57,6 +57,7 @@ _SURVEYED = (
     __name__,
     "resources.targets.pixels",
     "resources.targets.survey",
+    "resources.targets.seen",
     "resources.targets.layer_types",
     "resources.targets.layer_layout",
     "resources.targets.layer_shapes",
