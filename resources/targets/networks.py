@@ -4,12 +4,11 @@
 fingerprint and its layers, is kept as a card, so that a later run need not load it to know.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -35,7 +34,9 @@ from resources.own_code.places import plain_name
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.runtime.progress import Progress
+from resources.targets.cards import Card, LastLinear, LayerInfo
 from resources.targets.network import Network, Source
+from resources.targets.passes import Read, captured
 from resources.targets.pixels import check_range, check_repeats, survey_picture
 from resources.targets.sources import TargetModel, find_source, in_float32, source_part
 from resources.targets.state_hash import behaviour_hash, state_hash
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from resources.targets.layer_layout import Found
     from resources.targets.seen import Survey
 
-    Read = Callable[["Tensor"], Any]
-
 Array = NDArray[np.float32]
 Neuron = tuple[str, int]
 """A layer's path and a neuron's index."""
@@ -55,6 +54,8 @@ _READING = ("activations", "maps", "layer_maps", "outputs")
 """Methods whose code decides what is read from a network."""
 _SURVEYED = (
     __name__,
+    "resources.targets.cards",
+    "resources.targets.passes",
     "resources.targets.pixels",
     "resources.targets.survey",
     "resources.targets.seen",
@@ -67,131 +68,6 @@ _SURVEYED = (
 )
 """Modules whose code decides what a card says."""
 _CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """One module of a network, as seen by forward passes of made-up pictures.
-
-    Attributes:
-        path: name in `named_modules()`.
-        kind: class of the module.
-        units: number of neurons; None where the output has none that are known, or the module did
-            not run.
-        shape: of the output for one picture: (units,), (tokens, units) or (units, rows, columns);
-            as it comes where it has no units; None if there is no such output.
-        has_map: whether activations have a place in the picture, so that crops can be made.
-        known: how it is known what the axes are: by type, tested, declared, from another layer.
-        reason: why there are no units or no map.
-        layout: how the output is read; None without units.
-        raw: shape of the output as it comes for one picture, pictures included.
-        proven: whether its own activations show where its places lie, or it has none.
-    """
-
-    path: str
-    kind: str
-    units: int | None
-    shape: tuple[int, ...] | None
-    has_map: bool = False
-    known: str = ""
-    reason: str = ""
-    layout: Layout | None = None
-    raw: tuple[int, ...] | None = None
-    proven: bool = True
-
-    @property
-    def doubt(self) -> str:
-        """What nothing proves of how it is read, in a sentence; empty where all is proven."""
-        if not self.unproven or self.layout is None:
-            return ""
-        if not self.layout.places:
-            return f"layer {self.path} has {self.unproven}"
-        return f"the places of layer {self.path} are {self.unproven}"
-
-    @property
-    def unproven(self) -> str:
-        """The same without the layer's name, to tell of layers together."""
-        if self.units is None or self.layout is None or self.proven:
-            return ""
-        if not self.layout.places:
-            return f"no map, so no crops: {self.reason}"
-        whence = (
-            f"as the study declares them ({self.layout.axes})"
-            if self.known == "declared"
-            else f"known from elsewhere ({self.known})"
-        )
-        return f"{whence}; a bright patch that is moved over the picture does not show them"
-
-    def as_json(self) -> dict[str, Json]:
-        """The description as plain values."""
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**told, "layout": self.layout and self.layout.as_json()}
-
-    @classmethod
-    def of_json(cls, table: Mapping[str, Any]) -> "LayerInfo":
-        """The description that `as_json` wrote.
-
-        Raises:
-            KeyError: when it lacks a value, as those of earlier versions do.
-        """
-        told = {field.name: table[field.name] for field in fields(cls)}
-        for name in ("shape", "raw"):
-            told[name] = None if told[name] is None else tuple(told[name])
-        if told["layout"] is not None:
-            told["layout"] = Layout.of_json(told["layout"])
-        return cls(**told)
-
-
-@dataclass(frozen=True)
-class LastLinear:
-    """The last linear layer of a network.
-
-    Attributes:
-        path: name in `named_modules()`.
-        weight: float32 (outputs, inputs).
-        inputs: what it was given for some pictures, float32 (N, inputs).
-    """
-
-    path: str
-    weight: Array
-    inputs: Array
-
-
-@dataclass(frozen=True)
-class Card:
-    """What one loading of a network taught about it.
-
-    Attributes:
-        fingerprint: everything about it that may change an activation.
-        layers: its modules, as forward passes show them.
-        pixels: shape of a picture as its transform gives it, (channels, height, width).
-        told: what was done to the weights of a file before they were put in.
-    """
-
-    fingerprint: dict[str, Json]
-    layers: tuple[LayerInfo, ...]
-    pixels: tuple[int, ...]
-    told: str = ""
-
-    def as_json(self) -> dict[str, Json]:
-        """The card as plain values."""
-        return {
-            "fingerprint": self.fingerprint,
-            "layers": [one.as_json() for one in self.layers],
-            "pixels": list(self.pixels),
-            "told": self.told,
-        }
-
-    @classmethod
-    def read(cls, file: Path) -> "Card | None":
-        """The card in a file; None when there is none, or it is torn or of an earlier version."""
-        try:
-            table = json.loads(file.read_text(encoding="utf-8"))
-            layers = tuple(LayerInfo.of_json(one) for one in table["layers"])
-            told = str(table.get("told", ""))
-            return cls(table["fingerprint"], layers, tuple(table["pixels"]), told)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
 
 class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
@@ -291,7 +167,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         counts = {path: self.units(model, path) for path in layers}
 
-        def reader(path: str, how: str) -> "Read":
+        def reader(path: str, how: str) -> Read:
             info, layout = self.check(model, path), self._layout(model, path)
             has_class = layout.class_token or (info.known == "declared" and how == "class_token")
 
@@ -639,7 +515,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         assert layout is not None, "only layers with units are read"
         return layout
 
-    def _compared(self, model: str, info: LayerInfo, read: "Read") -> "Read":
+    def _compared(self, model: str, info: LayerInfo, read: Read) -> Read:
         """A reader that first compares what comes out with what the survey saw."""
         layout, raw = self._layout(model, info.path), info.raw or ()
 
@@ -650,7 +526,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         return compared
 
-    def _map_reader(self, model: str, path: str, neurons: Sequence[int]) -> "Read":
+    def _map_reader(self, model: str, path: str, neurons: Sequence[int]) -> Read:
         from dnd_assets.methods.pooling import spatial_maps, stabilise
 
         info, layout = self.check(model, path), self._layout(model, path)
@@ -682,7 +558,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
     def _run(
         self,
         model: str,
-        readers: Mapping[str, "Read"],
+        readers: Mapping[str, Read],
         images: Sequence[Image],
         batch_size: int,
         progress: Progress | None,
@@ -707,7 +583,7 @@ class TargetNetworks(ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def _forward(
-        self, net: Network, pixels: "Tensor", readers: Mapping[str, "Read"]
+        self, net: Network, pixels: "Tensor", readers: Mapping[str, Read]
     ) -> dict[str, Any]:
         import torch
 
@@ -800,41 +676,6 @@ def _blank(net: Network) -> "Tensor":
     import PIL.Image
 
     return net.pixels(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
-
-
-@contextmanager
-def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[dict[str, Any]]:
-    """Within the block, what `readers` make of layers' outputs collects in the dictionary.
-
-    A reader runs at once, before a later layer can change the tensor in place; of a layer that
-    runs more than once, the last output stays. Outputs without a tensor are left out.
-
-    Args:
-        module: the network.
-        readers: by path in `named_modules()`.
-    """
-    from dnd_assets.methods.pooling import tensor_of
-
-    found: dict[str, Any] = {}
-    modules = dict(module.named_modules())
-
-    def hook(path: str) -> Callable[[Any, Any, Any], None]:
-        def read(_module: Any, _inputs: Any, output: Any) -> None:
-            try:
-                values = tensor_of(output)
-            except StudyError:
-                return
-            values = values.dequantize() if values.is_quantized else values
-            found[path] = readers[path](values)
-
-        return read
-
-    handles = [modules[path].register_forward_hook(hook(path)) for path in readers]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _info(path: str, module: "nn.Module", found: "Found | None", surveyed: "Survey") -> LayerInfo:

@@ -131,7 +131,7 @@ HELPERS = [
      "0.0 if value is None",
      {"milan_labels"}),
     ("resources.captioners.base", "num_beams=1", "num_beams=2", {"BlipCaptioner"}),
-    ("resources.targets.networks", "found[path] = readers[path](", "found[path] = readers[path](+",
+    ("resources.targets.passes", "found[path] = readers[path](", "found[path] = readers[path](+",
      {"TargetNetworks"}),
     ("resources.encoders.open_clip", 'image.convert("RGB")', "image", {"OpenClip"}),
 ]  # fmt: skip
