@@ -23,7 +23,7 @@ from dnd_assets.methods.metrics.detection import pearson
 from dnd_assets.methods.metrics.means import Mean, mean_of
 from dnd_assets.methods.metrics.text_similarity import TextEncoder, contributions, predict_classes
 from dnd_assets.units import Unit, by_layer
-from resources.targets.networks import LastLinear
+from resources.targets.cards import LastLinear
 
 _PROBES: Final = 8
 """Pictures on which a layer's values are looked for among the inputs of the last layer."""

@@ -24,7 +24,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.engine.batch_sizes": "sizes of batches, which no result depends on",
     "dnd_assets.engine.models": "which models there are, for people",
     "dnd_assets.errors": "messages",
-    "resources.targets.networks:_survey_code": "when a network is looked at anew",
+    "resources.targets.known_networks:_survey_code": "when a network is looked at anew",
     "dnd_assets.files.atomic": "reads and writes bytes whose hash is checked",
     "dnd_assets.engine.cache.vectors": "stores rows as they come",
     "dnd_assets.engine.cache.paid_images": "stores paid pictures as they come",
@@ -70,6 +70,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "resources.encoders.base:ImageTextEncoder": "a model: its code version is in the key",
     "resources.encoders.sentence:SentenceEncoder": "a model: its code version is in the key",
     "resources.summarisers.base:Summariser": "a model: its code version is in the key",
+    "resources.targets.known_networks:KnownNetworks": "a model: its code version is in the key",
     "resources.targets.networks:TargetNetworks": "a model: its code version is in the key",
     "resources.text_to_image.base:TextToImage": "a model: its code version is in the key",
 }

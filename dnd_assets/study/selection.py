@@ -11,8 +11,9 @@ from pathlib import Path
 from dnd_assets.study.study import Model, Role, Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.compute import Compute
+from resources.targets.cards import LayerInfo
 from resources.targets.declared_layout import DeclaredLayout
-from resources.targets.networks import LayerInfo, TargetNetworks
+from resources.targets.networks import TargetNetworks
 from resources.targets.sources import TargetModel
 
 

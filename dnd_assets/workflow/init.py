@@ -22,7 +22,7 @@ from dnd_assets.study.study import Dissection, load_study, parse_study
 from dnd_assets.workflow.init_layers import chosen_layers
 from dnd_assets.workflow.init_text import Choice, Pictures, Plan, study_text
 from resources.collection import CAPTION_COLUMNS, FILE_COLUMNS
-from resources.targets.networks import LayerInfo
+from resources.targets.cards import LayerInfo
 from resources.targets.sources import find_source
 
 LOOKED_AT: Final = 400

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from resources.targets.networks import LayerInfo
+from resources.targets.cards import LayerInfo
 
 _NUMBERED = re.compile(r"\d$")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dnd_assets.workflow.init_layers import worth_showing
-from resources.targets.networks import LayerInfo
+from resources.targets.cards import LayerInfo
 
 _SHOWN: Final = 24
 _SAMPLE: Final = 20

@@ -13,7 +13,7 @@ from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Failure, Model
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.progress import Progress
-from resources.servers.llm import CallLedger
+from resources.servers.calls import CallLedger
 
 _NEEDS: Final = ("config.json", "*.safetensors")
 _PROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")

@@ -14,7 +14,7 @@ from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
 from resources.own_code.closure import Seen
-from resources.targets.sources import Network, Source
+from resources.targets.network import Network, Source
 from resources.targets.state_hash import behaviour_hash, state_hash
 
 _in_memory: dict[str, Seen] = {}

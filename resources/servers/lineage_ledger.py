@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resources.lineage_db.database import Lineage
-from resources.servers.llm import StoredCall
+from resources.servers.calls import StoredCall
 
 
 @dataclass(frozen=True)

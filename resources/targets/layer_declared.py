@@ -14,7 +14,7 @@ from dnd_assets.methods.moving_patch import Verdict
 from resources.targets.declared_layout import DeclaredLayout
 from resources.targets.layer_layout import Found, Layouts
 from resources.targets.layer_types import channel_axis, prefix_of
-from resources.targets.survey import Survey
+from resources.targets.seen import Survey
 
 _KNOWN: Final = "declared"
 

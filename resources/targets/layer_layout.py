@@ -40,7 +40,7 @@ from resources.targets.layer_types import (
     keeps_places,
     prefix_of,
 )
-from resources.targets.survey import Seen, Survey
+from resources.targets.seen import Seen, Survey
 
 _MOST_UNKNOWN: Final = 8
 _LEAST_UNKNOWN: Final = 9

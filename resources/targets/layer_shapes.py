@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from dnd_assets.methods.layer_axes import Layout
-from resources.targets.survey import Change, Seen
+from resources.targets.seen import Change, Seen
 
 Grid = tuple[int, int]
 

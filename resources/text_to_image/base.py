@@ -20,7 +20,7 @@ from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Failure, Model
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.progress import Progress
-from resources.servers.llm import CallLedger
+from resources.servers.calls import CallLedger
 from resources.text_to_image.diffusion_speed import faster
 from resources.text_to_image.few_step import SAME_NOISE, contradictions, why_few_steps
 

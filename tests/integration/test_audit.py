@@ -14,7 +14,7 @@ from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.explain import pair
 from dnd_assets.results import diff
 from dnd_assets.study.study import parse_study
-from resources.servers.llm import StoredCall
+from resources.servers.calls import StoredCall
 from tests.studies import changed, computed, label, versions, write_images
 
 UNIT = "net/colours/0"

@@ -180,7 +180,7 @@ def test_exported_rows_tell_the_cause():
 
 
 def test_a_picture_of_one_colour_from_a_server_is_rejected():
-    from resources.servers.llm import StoredCall
+    from resources.servers.calls import StoredCall
     from resources.text_to_image.image_server import _dialogue
     from tests.painting_server import answer, png
 

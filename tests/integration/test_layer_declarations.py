@@ -11,7 +11,7 @@ from dnd_assets.methods.layer_axes import Layout
 from dnd_assets.study.selection import target_networks, without_units
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit
-from resources.targets.networks import LayerInfo
+from resources.targets.cards import LayerInfo
 
 OWN = "module:tests.resources.layer_nets:queries"
 

@@ -25,7 +25,8 @@ from resources.encoders.conse import Conse
 from resources.encoders.open_clip import OpenClip
 from resources.encoders.sentence import SentenceEncoder
 from resources.summarisers.base import CaptionsAsConcepts, ChatSummariser, ConsensusSummariser
-from resources.targets.networks import _READING, TargetNetworks
+from resources.targets.known_networks import _READING
+from resources.targets.networks import TargetNetworks
 from resources.text_to_image.base import DiffusersTextToImage
 from resources.text_to_image.image_server import ServedTextToImage
 from resources.text_to_image.known_answers import WorldPainter
@@ -131,7 +132,7 @@ HELPERS = [
      "0.0 if value is None",
      {"milan_labels"}),
     ("resources.captioners.base", "num_beams=1", "num_beams=2", {"BlipCaptioner"}),
-    ("resources.targets.networks", "found[path] = readers[path](", "found[path] = readers[path](+",
+    ("resources.targets.passes", "found[path] = readers[path](", "found[path] = readers[path](+",
      {"TargetNetworks"}),
     ("resources.encoders.open_clip", 'image.convert("RGB")', "image", {"OpenClip"}),
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from resources.captioners.language_model import LanguageModel
 from resources.checkpoints import Checkpoint, resolve
 from resources.licences import licence_of
 from resources.lineage_db.database import Lineage
-from resources.servers.llm import read_key
+from resources.servers.keys import read_key
 from tests import studies
 from tests.resources import hub, tiny
 

@@ -14,7 +14,7 @@ from dnd_assets.study.study import load_study
 from dnd_assets.workflow.init import init
 from dnd_assets.workflow.init_layers import chosen_layers, last_block, worth_showing
 from dnd_assets.workflow.init_text import comment, toml_value
-from resources.targets.networks import LayerInfo
+from resources.targets.cards import LayerInfo
 from tests import studies
 
 NETWORK = "module:tests.networks:colour_net"

@@ -10,8 +10,8 @@ from typing import Any
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import StoreError
 from dnd_assets.files.images import decode
+from resources.servers.calls import StoredCall
 from resources.servers.lineage_ledger import LineageLedger
-from resources.servers.llm import StoredCall
 from resources.text_to_image.image_server import picture_bytes
 
 _HASH = "sha256:"

@@ -22,8 +22,8 @@ from dnd_assets.units import Unit
 from resources.model import Failure
 from resources.runtime.prefetch import Behind
 from resources.runtime.progress import Progress
+from resources.servers.calls import StoredCall
 from resources.servers.lineage_ledger import LineageLedger
-from resources.servers.llm import StoredCall
 from resources.text_to_image.base import Painting, PaintRequest
 
 K = TypeVar("K")

@@ -13,7 +13,7 @@ from dnd_assets.errors import StudyError
 from resources.captioners.base import PROMPT
 from resources.captioners.chat import ChatCaptioner
 from resources.model import Failure
-from resources.servers.llm import MemoryLedger
+from resources.servers.calls import MemoryLedger
 from tests.vision_server import Vision, colour, completion, picture_of
 
 KEY = "sk-canary-0123456789abcdef"

@@ -16,8 +16,8 @@ from dnd_assets.lineage.records import Outcome
 from dnd_assets.units import Unit
 from resources.lineage_db import index
 from resources.lineage_db.database import Lineage
+from resources.servers.calls import StoredCall
 from resources.servers.lineage_ledger import LineageLedger
-from resources.servers.llm import StoredCall
 from tests.lineage import handmade
 from tests.lineage.handmade import BLUE, CROP, RED, UNIT, A, B, C
 from tests.processes import CONTEXT, started

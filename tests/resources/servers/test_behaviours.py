@@ -12,8 +12,7 @@ from werkzeug import Response
 from dnd_assets.errors import StudyError
 from resources.captioners.chat import ChatCaptioner
 from resources.model import Failure
-from resources.servers.calls import StoredCall
-from resources.servers.llm import MemoryLedger
+from resources.servers.calls import MemoryLedger, StoredCall
 from resources.summarisers.base import ChatSummariser
 from resources.text_to_image.base import Painting, PaintRequest
 from resources.text_to_image.image_server import ServedTextToImage

@@ -16,7 +16,7 @@ from werkzeug import Request, Response
 
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import canonical
-from resources.servers.llm import MemoryLedger
+from resources.servers.calls import MemoryLedger
 from resources.summarisers.base import (
     CaptionsAsConcepts,
     ChatSummariser,

@@ -13,7 +13,8 @@ from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.methods.layer_axes import Layout
 from resources.runtime import model_cache as loaded
 from resources.runtime.compute import Compute
-from resources.targets.networks import LayerInfo, TargetNetworks
+from resources.targets.cards import LayerInfo
+from resources.targets.networks import TargetNetworks
 from tests.resources import tiny
 
 OWN = "module:tests.resources.networks"

@@ -11,7 +11,8 @@ from torchvision.transforms import v2
 
 from dnd_assets.errors import StudyError
 from resources.runtime import model_cache
-from resources.targets.networks import Card, TargetNetworks
+from resources.targets.cards import Card
+from resources.targets.networks import TargetNetworks
 from resources.targets.pixels import check_range, check_repeats, checked
 from resources.targets.survey import look, other_size
 from tests.resources import layer_nets as nets

@@ -14,8 +14,8 @@ from dnd_assets.errors import StudyError
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
 from resources.model import Failure
+from resources.servers.calls import MemoryLedger
 from resources.servers.lineage_ledger import LineageLedger
-from resources.servers.llm import MemoryLedger
 from resources.text_to_image.base import Painting, PaintRequest
 from resources.text_to_image.image_server import ServedTextToImage
 from tests.painting_server import Painter, answer, png, refusal

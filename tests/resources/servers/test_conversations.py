@@ -18,19 +18,11 @@ from werkzeug import Request, Response
 
 from dnd_assets.errors import StudyError
 from resources.lineage_db.database import Lineage
-from resources.servers.llm import (
-    LARGEST_RESPONSE,
-    Budget,
-    ChatServer,
-    Dialogue,
-    MemoryLedger,
-    StoredCall,
-    check_base_url,
-    converse,
-    read_key,
-    request_hash,
-    without_key,
-)
+from resources.servers.budget import Budget
+from resources.servers.calls import MemoryLedger, StoredCall, request_hash
+from resources.servers.chat_server import LARGEST_RESPONSE, ChatServer
+from resources.servers.conversations import Dialogue, converse
+from resources.servers.keys import check_base_url, read_key, without_key
 
 KEY = "sk-canary-0123456789abcdef"
 PATH = "/v1/chat/completions"

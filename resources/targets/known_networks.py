@@ -1,0 +1,372 @@
+"""Networks as they are known: loaded when needed, looked at once, told by their cards.
+
+`resources.targets.sources` says where a network comes from. What is learned from loading one, its
+fingerprint and its layers, is kept as a card, so that a later run need not load it to know.
+"""
+
+import math
+import re
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import ConfigurableResource, ResourceDependency
+from pydantic import PrivateAttr
+
+from dnd_assets.errors import DndError, StudyError, nearest, not_found
+from dnd_assets.files.atomic import write_atomic
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import Json, canonical, digest, source_version
+from dnd_assets.methods.layer_axes import Layout
+from dnd_assets.methods.moving_patch import Verdict
+from resources.checkpoints import split_revision
+from resources.own_code.notes import check_repeatable, read_note, write_note
+from resources.own_code.places import plain_name
+from resources.runtime.compute import Compute, load_once
+from resources.runtime.model_cache import forget, rename_loaded
+from resources.targets.cards import Card, LayerInfo
+from resources.targets.network import Network, Source
+from resources.targets.pixels import check_range, check_repeats, survey_picture
+from resources.targets.sources import TargetModel, find_source, in_float32
+from resources.targets.state_hash import behaviour_hash, state_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from resources.targets.layer_layout import Found
+    from resources.targets.seen import Survey
+
+_READING = ("activations", "maps", "layer_maps", "outputs")
+"""Methods whose code decides what is read from a network."""
+_SURVEYED = (
+    __name__,
+    "resources.targets.networks",
+    "resources.targets.cards",
+    "resources.targets.passes",
+    "resources.targets.pixels",
+    "resources.targets.survey",
+    "resources.targets.seen",
+    "resources.targets.layer_types",
+    "resources.targets.layer_layout",
+    "resources.targets.layer_shapes",
+    "resources.targets.layer_declared",
+    "dnd_assets.methods.layer_axes",
+    "dnd_assets.methods.moving_patch",
+)
+"""Modules whose code decides what a card says."""
+_CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
+
+
+class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
+    """The networks of a study and their layers; `TargetNetworks` reads what these give.
+
+    Attributes:
+        models: name, source and weights of each network.
+        base: folder that relative paths start from.
+        cards: folder that keeps what was learned of each network; None keeps it in memory.
+        reading: whether that folder is only read.
+        compute: device and precision. Below float32 networks run under autocast.
+    """
+
+    models: list[TargetModel]
+    base: str | None = None
+    cards: str | None = None
+    reading: bool = False
+    compute: ResourceDependency[Compute]
+    _given: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def layers(self, model: str) -> list[LayerInfo]:
+        """Every module of a network with its number of units, from one pass of a blank picture.
+
+        Raises:
+            NotFoundError: when the study has no such model.
+            StudyError: when the network cannot be loaded.
+        """
+        return list(self._card(model).layers)
+
+    def check(self, model: str, layer: str) -> LayerInfo:
+        """The layer's description.
+
+        Raises:
+            NotFoundError: when there is no such model or layer; names the nearest. A name that no
+                module has is refused before any pass of a network that was never looked at.
+        """
+        return self.described(model, [layer])[layer]
+
+    def described(self, model: str, layers: Collection[str]) -> dict[str, LayerInfo]:
+        """The descriptions of some layers by path; see `check`."""
+        infos = {info.path: info for info in self._card(model, layers).layers}
+        for layer in layers:
+            if layer not in infos:
+                useful = [path for path, info in infos.items() if info.units is not None]
+                raise _no_layer(model, layer, useful)
+        return {layer: infos[layer] for layer in layers}
+
+    def units(self, model: str, layer: str) -> int:
+        """How many neurons a layer has.
+
+        Raises:
+            NotFoundError: when there is no such layer.
+            StudyError: when its output has no neurons, or it does not run in a forward pass.
+        """
+        info = self.check(model, layer)
+        if info.units is None:
+            near = [i.path for i in self.layers(model) if i.units is not None]
+            why = f" ({info.reason})" if info.reason else ""
+            raise StudyError(
+                f"layer {layer!r} of {model!r} gives no tensor of neurons for a picture{why}; "
+                f"nearest that does: {', '.join(nearest(layer, near))}. Choose one of them."
+            )
+        return info.units
+
+    def layout(self, model: str, layer: str) -> dict[str, Json]:
+        """How a layer's output is read, as plain values, for fingerprints.
+
+        Raises:
+            NotFoundError: when there is no such layer.
+            StudyError: when it has no units.
+        """
+        self.units(model, layer)
+        return self._layout(model, layer).as_json()
+
+    def told(self, model: str) -> str:
+        """What was done to the weights of a file before they were put in; empty for nothing."""
+        return self._card(model).told
+
+    def _spec(self, model: str) -> TargetModel:
+        for spec in self.models:
+            if spec.name == model:
+                return spec
+        raise not_found("model", model, [spec.name for spec in self.models])
+
+    def _network(self, model: str) -> Network:
+        """The network, which is the one that its fingerprint was made from.
+
+        Raises:
+            StudyError: when it is another one than was met before, or than a result is made for.
+        """
+        card = self._card(model)
+        net = self._load(model, find_source(self._spec(model), self.base))
+        found = {"weights": net.weights, "behaviour": net.behaviour}
+        known = {name: card.fingerprint.get(name, "") for name in found}
+        other = [name for name in found if found[name] != known[name]]
+        if other or self._given.get(model, digest(card.fingerprint)) != digest(card.fingerprint):
+            raise _another_network(model, other)
+        return net
+
+    def _channels_last(self, spec: TargetModel) -> bool:
+        """Networks of well-kept libraries bear channels-last memory; others may call `view`."""
+        return self.compute.channels_last and spec.source.partition(":")[0] in _CHANNELS_LAST
+
+    def _load(self, model: str, source: Source) -> Network:
+        import torch
+
+        spec = self._spec(model)
+        device, last = self.compute.torch_device(), self._channels_last(spec)
+
+        def load() -> Network:
+            net = source.build()
+            net.weights = state_hash(net.module)
+            net.behaviour = behaviour_hash(net.module) if source.own else ""
+            net.module.to(device).eval().requires_grad_(requires_grad=False)
+            net = in_float32(net, _blank(net).to(device))
+            if last:
+                net.module.to(memory_format=torch.channels_last)
+            return net
+
+        return load_once(self._key(spec, source), load)
+
+    def _key(self, spec: TargetModel, source: Source) -> Hashable:
+        """What a loaded network is known by in this process."""
+        own = source.own and digest(source.own.version(read_note(self.cards, source)))
+        key = (spec.source, spec.weights, spec.weights_key, self.base, source.content, own)
+        return "target", *key, str(self.compute.torch_device()), self._channels_last(spec)
+
+    def _card(self, model: str, wanted: Collection[str] = ()) -> Card:
+        """What is known of a network; it is loaded only when nobody has met it before.
+
+        Args:
+            model: name in the study.
+            wanted: paths of layers. Where the network has to be looked at first, and has no module
+                of such a name, that is said before.
+        """
+        spec = self._spec(model)
+        source = find_source(spec, self.base)
+
+        def learn() -> Card:
+            card = self._kept(self._name(spec, source))
+            if card is None:
+                net = self._load(model, source)
+                _check_paths(model, net, wanted)
+                if source.own is not None:
+                    self._note(spec, source, net)
+                card = self._survey(model, source)
+                if self.cards and not self.reading:
+                    file = Path(self.cards) / f"{self._name(spec, source)}.json"
+                    write_atomic(file, canonical(card.as_json()).encode())
+            return load_once(("card", self._name(spec, source)), lambda: card)
+
+        return load_once(("card", self._name(spec, source)), learn)
+
+    def _note(self, spec: TargetModel, source: Source, net: Network) -> None:
+        """Keep what a network's own code was seen to use, which is part of what it is known by."""
+        if spec.weights is None:
+            check_repeatable(net, source)
+        before = self._key(spec, source)
+        if not self.reading:
+            write_note(self.cards, source, net.seen)
+        rename_loaded(before, self._key(spec, source))
+
+    def _kept(self, name: str) -> Card | None:
+        return Card.read(Path(self.cards) / f"{name}.json") if self.cards else None
+
+    def _name(self, spec: TargetModel, source: Source) -> str:
+        """What a network's card is known by: the network, and what the study says of its layers."""
+        said = sorted((one.model_dump() for one in spec.layouts), key=canonical)
+        identity = self._identity(spec, source)
+        return digest([identity, said]) if said else digest(identity)
+
+    def _identity(self, spec: TargetModel, source: Source) -> dict[str, Json]:
+        """What a network is known by without loading it."""
+        kind, _, rest = spec.source.partition(":")
+        own = source.own and source.own.version(read_note(self.cards, source))
+        return {
+            "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
+            "files": source.content,
+            "code": [method_version(type(self), *_READING), *_survey_code()],
+            **self.compute.fingerprint(),
+            "dtype": self.compute.mixed,
+            **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
+            **({"own": own} if own else {}),
+        }
+
+    def _survey(self, model: str, source: Source) -> Card:
+        """Look at a network: its weights as loaded, its transform, its layers."""
+        from resources.targets.layer_declared import layouts_of
+
+        spec, net = self._spec(model), self._load(model, source)
+        with _about(model):
+            surveyed = self._looked_at(net)
+            if surveyed.spoiled:
+                forget(self._key(spec, source))
+                net = self._load(model, source)
+            found = layouts_of(net.module, surveyed, spec.layouts)
+        modules = {path: module for path, module in net.module.named_modules() if path}
+        layers = [_info(p, module, found.get(p), surveyed) for p, module in modules.items()]
+        identity = self._identity(spec, source)
+        known = {name: identity[name] for name in identity if name not in ("files", "code")}
+        fingerprint: dict[str, Json] = {
+            **known,
+            "reading": method_version(type(self), *_READING),
+            "weights": net.weights,
+            **({"behaviour": net.behaviour} if source.own else {}),
+            "transforms": _description(net.transform),
+        }
+        if getattr(net.module, "transform_input", False):
+            fingerprint |= {"transform_input": True}  # no parameter tells it
+        return Card(fingerprint, tuple(layers), surveyed.pixels, net.told)
+
+    def _looked_at(self, net: Network) -> "Survey":
+        import torch
+
+        from resources.targets.survey import look
+
+        check_repeats(net.transform)
+        pictures = [net.pixels(survey_picture(seed)) for seed in (0, 2)]
+        if net.own_transform:
+            check_range(pictures[0], net.pixel_range)
+        pixels, other = (self.compute.place(one[None]) for one in pictures)
+        with torch.inference_mode(), self.compute.autocast():
+            return look(net.module, lambda given: net.call(net.module, given), pixels, other)
+
+    def _check_neurons(self, model: str, wanted: Mapping[str, Sequence[int]]) -> None:
+        for path, neurons in wanted.items():
+            count = self.units(model, path)
+            for neuron in (n for n in neurons if not 0 <= n < count):
+                choices = [f"{path}/{n}" for n in range(count)]
+                raise not_found(f"neuron of {model!r}", f"{path}/{neuron}", choices)
+
+    def _layout(self, model: str, path: str) -> Layout:
+        layout = self.check(model, path).layout
+        assert layout is not None, "only layers with units are read"
+        return layout
+
+
+@cache
+def _survey_code() -> tuple[str, ...]:
+    """Versions of the code that looks at networks; none of it is imported."""
+    specs = [find_spec(name) for name in _SURVEYED]
+    files = [Path(str(spec.origin)) for spec in specs if spec is not None]
+    return tuple(source_version(file.read_text(encoding="utf-8")) for file in files)
+
+
+@contextmanager
+def _about(model: str) -> Iterator[None]:
+    """Within the block errors of the study name the network."""
+    try:
+        yield
+    except StudyError as error:
+        raise StudyError(f"network {model!r}: {error}") from error
+
+
+def _check_paths(model: str, net: Network, wanted: Collection[str]) -> None:
+    """Refuse layers that no module of a network is named as."""
+    paths = [path for path, _ in net.module.named_modules() if path]
+    for layer in wanted:
+        if layer not in paths:
+            raise _no_layer(model, layer, paths)
+
+
+def _no_layer(model: str, layer: str, paths: Sequence[str]) -> DndError:
+    advice = f"`dnd layers {model}` lists them."
+    return not_found(f"layer of {model!r}", layer, paths, advice)
+
+
+def _unpinned(kind: str, rest: str) -> str:
+    """A source without its revision: the bytes count, not the commit they came from."""
+    return split_revision(rest)[0] if kind == "timm" else rest
+
+
+def _blank(net: Network) -> "Tensor":
+    """A grey picture as the network takes it, (1, 3, H, W)."""
+    import PIL.Image
+
+    return net.pixels(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
+
+
+def _info(path: str, module: "nn.Module", found: "Found | None", surveyed: "Survey") -> LayerInfo:
+    kind = type(module).__name__
+    if found is None:
+        return LayerInfo(path, kind, None, None, reason="gives no tensor, or does not run")
+    raw = surveyed.seen[path].shape
+    layout = found.layout
+    if layout is None:
+        return LayerInfo(path, kind, None, raw[1:] or None, reason=found.reason, raw=raw)
+    shape = layout.arranged_shape(raw)
+    has_map = layout.places and (layout.kind == "tokens" or math.prod(shape[1:]) > 1)
+    reason = "" if has_map else found.reason
+    alone = math.prod(shape[1:] if layout.kind == "maps" else shape[:-1]) <= 1
+    proven = alone or found.verdict is Verdict.PROVEN
+    return LayerInfo(
+        path, kind, layout.units(raw), shape, has_map, found.known, reason, layout, raw, proven
+    )
+
+
+def _another_network(model: str, other: Sequence[str]) -> StudyError:
+    what = f" (its {' and its '.join(other)} differ)" if other else " (its files or code changed)"
+    return StudyError(
+        f"network {model!r} is not the one that its results are made for{what}, so nothing of it "
+        "is kept. Where you have just changed it, run again; where you have not, its factory gives "
+        "another network each time: seed it, or save its state_dict() and name it in `weights`."
+    )
+
+
+def _description(transform: Any) -> str:
+    """A transform in words, without addresses in memory."""
+    config = getattr(transform, "config", None)
+    told = str(config if config is not None else transform)
+    return plain_name(re.sub(r" at 0x[0-9a-fA-F]+", "", told))

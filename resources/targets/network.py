@@ -1,0 +1,81 @@
+"""A network that was loaded, and the source that it is loaded from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PIL.Image import Image
+
+from resources.checkpoints import Checkpoint
+from resources.own_code.closure import Seen
+from resources.own_code.code import OwnCode
+from resources.targets.pixels import checked
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass
+class Network:
+    """A loaded network.
+
+    Attributes:
+        module: in eval mode, on its device, without gradients.
+        transform: a picture (RGB) as the float tensor (3, H, W) that the network takes.
+        categories: names of the outputs of its last layer, if they are known.
+        call: runs the module on (B, 3, H, W).
+        pixel_range: lowest and highest value of the pixels that it takes, where its author says
+            so; None for the usual.
+        own_transform: whether the transform is a user's, and not of the library.
+        weights: hash of all parameters and buffers as built, before they change precision.
+        behaviour: hash of what decides its outputs besides, for a network of the user's own.
+        told: what was done to the weights of a file before they were put in, for people.
+        seen: what own code was seen to use while it was built.
+        own_types: whether the parameters keep their types, instead of becoming float32.
+    """
+
+    module: "nn.Module"
+    transform: Callable[[Image], "Tensor"]
+    categories: list[str] | None = None
+    call: Callable[["nn.Module", "Tensor"], Any] = lambda module, pixels: module(pixels)
+    pixel_range: tuple[float, float] | None = None
+    own_transform: bool = False
+    weights: str = ""
+    behaviour: str = ""
+    told: str = ""
+    seen: Seen = field(default_factory=Seen)
+    own_types: bool = False
+
+    def pixels(self, image: Image) -> "Tensor":
+        """A picture of any mode as the network takes it, float32 (3, H, W).
+
+        Raises:
+            StudyError: when the transform gives something else.
+        """
+        return checked(self.transform(image.convert("RGB")))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from: found, not yet loaded.
+
+    Attributes:
+        content: hash of the files that it is loaded from, so that changed files load anew.
+        build: makes the network with its weights.
+        library: installed package that defines the network.
+        own: the user's own code that defines the network, where no library does.
+        sized: makes the network for so many classes, without weights; None where the source has
+            no such choice.
+        files: where its weights lie; None for a network without any.
+        licence: of the weights, where something other than their card says it.
+        assumed: tells what is taken for granted of it, one sentence each.
+    """
+
+    content: str
+    build: Callable[[], Network]
+    library: str = "torch"
+    own: OwnCode | None = None
+    sized: Callable[[int], Network] | None = None
+    files: Checkpoint | None = None
+    licence: str = ""
+    assumed: Callable[[], Sequence[str]] = tuple

@@ -1,0 +1,48 @@
+"""What layers give in a forward pass, read by hooks while the pass runs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dnd_assets.errors import StudyError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Read = Callable[["Tensor"], Any]
+"""Makes of a layer's output what is wanted of it."""
+
+
+@contextmanager
+def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[dict[str, Any]]:
+    """Within the block, what `readers` make of layers' outputs collects in the dictionary.
+
+    A reader runs at once, before a later layer can change the tensor in place; of a layer that
+    runs more than once, the last output stays. Outputs without a tensor are left out.
+
+    Args:
+        module: the network.
+        readers: by path in `named_modules()`.
+    """
+    from dnd_assets.methods.pooling import tensor_of
+
+    found: dict[str, Any] = {}
+    modules = dict(module.named_modules())
+
+    def hook(path: str) -> Callable[[Any, Any, Any], None]:
+        def read(_module: Any, _inputs: Any, output: Any) -> None:
+            try:
+                values = tensor_of(output)
+            except StudyError:
+                return
+            values = values.dequantize() if values.is_quantized else values
+            found[path] = readers[path](values)
+
+        return read
+
+    handles = [modules[path].register_forward_hook(hook(path)) for path in readers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

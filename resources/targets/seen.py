@@ -1,0 +1,54 @@
+"""What forward passes of made-up pictures showed of a network and of each of its layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Change = NDArray[np.float32]
+
+
+@dataclass
+class Seen:
+    """What a layer gave in the survey.
+
+    Attributes:
+        shape: of its output for one picture, pictures included.
+        floating: whether its numbers are floating-point.
+        batch: axis of the pictures; None where there is none.
+        larger: its shape for a picture of another size; None where the network takes no other.
+        change: for 3 and 4 axes, by the axes that are kept (pictures left out): how it changes
+            for each place of the patch, summed over the other axes, float32 (9, …).
+        output: tensor that it gave; layers that hand on one tensor have one number.
+        inputs: tensor that it was first given, likewise; None where none came.
+        input_shape: the shape of that tensor.
+        order: when it ran.
+    """
+
+    shape: tuple[int, ...]
+    floating: bool
+    batch: int | None
+    output: int
+    inputs: int | None
+    input_shape: tuple[int, ...] | None
+    order: int
+    larger: tuple[int, ...] | None = None
+    change: dict[tuple[int, ...], Change] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the passes showed.
+
+    Attributes:
+        seen: by path, of the layers that ran and gave a tensor.
+        pixels: shape of a picture, (channels, height, width).
+        spoiled: whether the picture of another size changed what the network gives for the first
+            one, so that it has to be loaded anew.
+    """
+
+    seen: dict[str, Seen]
+    pixels: tuple[int, int, int]
+    spoiled: bool = False
