@@ -18,7 +18,8 @@ from dnd_assets.lineage.records import (
     artefact_row,
 )
 from dnd_assets.study.concept_sets import study_concepts
-from dnd_assets.study.study import ClipDissect, needed
+from dnd_assets.study.method_settings import ClipDissect
+from dnd_assets.study.study import needed
 
 
 class ConceptActivations(Whole):

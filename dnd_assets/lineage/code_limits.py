@@ -15,6 +15,13 @@ PACKAGES: Final = frozenset({"dnd_assets", "resources"})
 
 NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.study.study": "settings: their values stand in parameters and fingerprints",
+    "dnd_assets.study.settings": "settings, too",
+    "dnd_assets.study.network_settings": "settings, too",
+    "dnd_assets.study.image_settings": "settings, too",
+    "dnd_assets.study.model_settings": "settings, too",
+    "dnd_assets.study.method_settings": "settings, too",
+    "dnd_assets.study.segmentation_settings": "settings, too",
+    "dnd_assets.study.compute_settings": "settings, too",
     "dnd_assets.study.selection": "which units there are: a unit's key says which one it is",
     "dnd_assets.engine.stage": "the engine: it asks for what is missing and records what comes",
     "dnd_assets.assets.registry": "which products a study has",

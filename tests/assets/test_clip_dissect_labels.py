@@ -23,7 +23,8 @@ from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, soft_wpmi
 from dnd_assets.results.diff import changes
 from dnd_assets.results.labels import labels as read_labels
 from dnd_assets.study.concept_sets import check_concepts
-from dnd_assets.study.study import Similarity, parse_study
+from dnd_assets.study.method_settings import Similarity
+from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
 from dnd_assets.workflow.run import chosen_assets, look, run
 from dnd_assets.workflow.sources import CONCEPT_FILE, SOURCES, sources_for
