@@ -23,7 +23,7 @@ from dnd_assets.assets.truths import CATEGORIES, check_truths
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import Listed, assumptions, inventory, loaded
-from dnd_assets.engine.stage import LIBRARIES
+from dnd_assets.engine.recording import LIBRARIES
 from dnd_assets.errors import DndError
 from dnd_assets.files.image_folders import Listing
 from dnd_assets.study.concept_sets import study_concepts

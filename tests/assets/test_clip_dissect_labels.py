@@ -13,8 +13,10 @@ from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.cache.shared_results import activations, embeddings, text_embeddings
 from dnd_assets.engine.gc import collect, find_garbage
+from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
-from dnd_assets.engine.stage import Graph, materialize, wholes_of
+from dnd_assets.engine.resolve import Graph
+from dnd_assets.engine.stage import wholes_of
 from dnd_assets.engine.verify import rebuild, verify
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.lineage.explain import pair

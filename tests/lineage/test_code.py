@@ -255,7 +255,7 @@ def test_docstrings_comments_and_layout_change_nothing(before):
     ("module", "old", "new"),
     [
         ("dnd_assets.cli.run", "Materialize assets", "Make assets"),
-        ("dnd_assets.engine.stage", "_COMMIT = 256", "_COMMIT = 255"),
+        ("dnd_assets.engine.materialize", "_COMMIT = 256", "_COMMIT = 255"),
         ("resources.lineage_db.index", "_PATIENCE_S = 1.0", "_PATIENCE_S = 6.0"),
         ("resources.lineage_db.reader", "_FEW = 200", "_FEW = 20"),
         ("resources.servers.budget", "_WITHOUT_LIMIT: Final = 4_096", "_WITHOUT_LIMIT: Final = 1"),
