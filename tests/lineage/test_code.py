@@ -12,8 +12,9 @@ import pytest
 import dnd_assets
 from dnd_assets.assets.label_metrics import LabelMetrics
 from dnd_assets.assets.registry import OPTIONAL, STAGES
-from dnd_assets.lineage.code import Node, Project, code_version, method_version, project
+from dnd_assets.lineage.code import Project, code_version, method_version, project
 from dnd_assets.lineage.code_limits import ENTERED_ALL_THE_SAME, NOT_PART_OF_RESULTS
+from dnd_assets.lineage.code_modules import Node
 from dnd_assets.lineage.records import UNPARTITIONED
 from resources.captioners.base import BlipCaptioner
 from resources.captioners.chat import ChatCaptioner
@@ -68,7 +69,7 @@ class Edited(Project):
     def _read(self, name):
         if name not in self._texts:
             return project().module(name)
-        from dnd_assets.lineage.code import Module
+        from dnd_assets.lineage.code_modules import Module
 
         return Module(name, ast.parse(self._texts[name]), self._file(name).name == "__init__.py")
 
