@@ -17,7 +17,9 @@ from benchmarks.paper_models import Size
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Graph, materialize, wholes_of
+from dnd_assets.engine.materialize import materialize
+from dnd_assets.engine.resolve import Graph
+from dnd_assets.engine.stage import wholes_of
 from dnd_assets.study.study import Study, parse_study
 from resources.runtime.model_cache import unload_all
 from resources.summarisers.base import Summariser

@@ -9,7 +9,9 @@ from PIL import Image
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.build import build_bench, find_units
-from dnd_assets.engine.stage import Graph, materialize, wholes_of
+from dnd_assets.engine.materialize import materialize
+from dnd_assets.engine.resolve import Graph
+from dnd_assets.engine.stage import wholes_of
 from dnd_assets.study.study import parse_study
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}

@@ -14,7 +14,7 @@ from dnd_assets.assets.label_metrics import SUFFIX, in_order, metrics_name, on_i
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.cache.shared_results import activations, embeddings, text_embeddings
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Graph
+from dnd_assets.engine.resolve import Graph
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX
 from dnd_assets.methods.metrics.means import Mean, mean_of

@@ -49,7 +49,7 @@ from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptAct
 from dnd_assets.methods.clip_dissect.concept_pairs import Label
 from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, describable
 from dnd_assets.methods.dissection.exemplars import is_lost
-from dnd_assets.study.study import ClipDissect
+from dnd_assets.study.method_settings import ClipDissect
 from dnd_assets.units import Unit
 
 

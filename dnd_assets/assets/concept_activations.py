@@ -8,17 +8,14 @@ from typing import Any
 
 from dnd_assets.engine.cache.shared_results import text_embeddings
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Settings, Whole, record_run, record_whole
+from dnd_assets.engine.recording import record_run, record_whole
+from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.files.concept_sets import ConceptSet, prompts
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
-from dnd_assets.lineage.records import (
-    CONCEPT_ACTIVATIONS,
-    Outcome,
-    Product,
-    artefact_row,
-)
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, Outcome, Product, artefact_row
 from dnd_assets.study.concept_sets import study_concepts
-from dnd_assets.study.study import ClipDissect, needed
+from dnd_assets.study.method_settings import ClipDissect
+from dnd_assets.study.study import needed
 
 
 class ConceptActivations(Whole):

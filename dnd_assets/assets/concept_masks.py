@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Settings, Whole, record_run, record_whole
+from dnd_assets.engine.recording import record_run, record_whole
+from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact_row

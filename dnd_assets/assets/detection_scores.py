@@ -33,7 +33,7 @@ from dnd_assets.methods.dissection.detection_label import (
 )
 from dnd_assets.methods.seeds import content_seed
 from dnd_assets.study.deciding import parameters_of_dissection
-from dnd_assets.study.study import Dissection
+from dnd_assets.study.method_settings import Dissection
 from dnd_assets.units import Unit
 
 KEPT = 10

@@ -8,7 +8,8 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Product
-from dnd_assets.study.study import Evaluation, needed
+from dnd_assets.study.method_settings import Evaluation
+from dnd_assets.study.study import needed
 
 LEAST = 2
 """A correlation takes two images."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import record_run, record_whole
+from dnd_assets.engine.recording import record_run, record_whole
 from dnd_assets.errors import StudyError
 from dnd_assets.files.image_folders import shown_name
 from dnd_assets.lineage.code import code_version

@@ -24,7 +24,7 @@ from dnd_assets.lineage.remarks import set_aside
 from dnd_assets.methods.segmentation.compositions import Packed, search
 from dnd_assets.methods.segmentation.invert import AreaUnderCurve
 from dnd_assets.study.mask_sets import segmentation_of
-from dnd_assets.study.study import Segmentation
+from dnd_assets.study.segmentation_settings import Segmentation
 from dnd_assets.units import Unit
 
 

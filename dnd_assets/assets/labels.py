@@ -9,7 +9,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.study.deciding import parameters_of_dissection
-from dnd_assets.study.study import Dissection
+from dnd_assets.study.method_settings import Dissection
 
 CONFIRMED = 0.5
 """Share of a label's painted pictures that must activate the unit for the label to be confirmed."""

@@ -36,7 +36,8 @@ from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods.dissection import attention_crops, exemplars
 from dnd_assets.methods.milan import mutual_information
-from dnd_assets.study.study import Milan, needed
+from dnd_assets.study.method_settings import Milan
+from dnd_assets.study.study import needed
 from dnd_assets.units import Unit, by_layer
 from resources.captioners.likelihood import CaptionLikelihood
 

@@ -48,7 +48,8 @@ from dnd_assets.methods.polysemantic.same_concept import (
     phrases_to_try,
 )
 from dnd_assets.study.deciding import parameters_of_dissection
-from dnd_assets.study.study import Polysemantic, needed
+from dnd_assets.study.method_settings import Polysemantic
+from dnd_assets.study.study import needed
 from dnd_assets.units import Unit
 from resources.summarisers.base import Summary
 

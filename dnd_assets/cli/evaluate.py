@@ -20,6 +20,7 @@ from dnd_assets.home import results_folder, state_folder
 from dnd_assets.study.study import Study, load_study
 
 if TYPE_CHECKING:
+    from dnd_assets.analysis.compare import Comparison
     from dnd_assets.files.unit_texts import First
     from resources.encoders.open_clip import OpenClip
     from resources.encoders.sentence import SentenceEncoder
@@ -32,6 +33,26 @@ FirstUnits = Annotated[
         help="Number of a layer's first unit in --labels; NAME=1 for one of them, truths=1 for "
         "--truths. Default: found out.",
     ),
+]
+Form = Literal["table", "csv", "json", "markdown"]
+Ablations = Annotated[
+    str | None,
+    typer.Option(
+        "--with",
+        help="Comma list: no-crops, no-selection, no-summariser, a scoring function such as "
+        "mean-rank, k5, nc3, q20 (K, N_c, Q). Default: those that were run before; for the "
+        "network with known answers every named one.",
+    ),
+]
+Update = Annotated[
+    Path | None, typer.Option(help="Write the scoreboard between the markers of this file.")
+]
+Check = Annotated[
+    Path | None,
+    typer.Option(help="Exit status 1 if this file's scoreboard counts other labels right."),
+]
+Tolerance = Annotated[
+    int, typer.Option(help="Labels of a group that may differ in --check.", min=0)
 ]
 
 
@@ -129,15 +150,7 @@ def compare(
         list[str] | None, typer.Argument(help="Units: keys, prefixes or ranges. Default: all.")
     ] = None,
     study: StudyOption = None,
-    ablations: Annotated[
-        str | None,
-        typer.Option(
-            "--with",
-            help="Comma list: no-crops, no-selection, no-summariser, a scoring function such as "
-            "mean-rank, k5, nc3, q20 (K, N_c, Q). Default: those that were run before; for the "
-            "network with known answers every named one.",
-        ),
-    ] = None,
+    ablations: Ablations = None,
     labels: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: a CSV of another method's labels.")
     ] = None,
@@ -151,19 +164,10 @@ def compare(
     materialize: Annotated[
         bool, typer.Option("--run/--no-run", help="First run what is missing.")
     ] = True,
-    form: Annotated[
-        Literal["table", "csv", "json", "markdown"], typer.Option("--format", "-f")
-    ] = "table",
-    update: Annotated[
-        Path | None, typer.Option(help="Write the scoreboard between the markers of this file.")
-    ] = None,
-    check: Annotated[
-        Path | None,
-        typer.Option(help="Exit status 1 if this file's scoreboard counts other labels right."),
-    ] = None,
-    tolerance: Annotated[
-        int, typer.Option(help="Labels of a group that may differ in --check.", min=0)
-    ] = 0,
+    form: Annotated[Form, typer.Option("--format", "-f")] = "table",
+    update: Update = None,
+    check: Check = None,
+    tolerance: Tolerance = 0,
 ) -> None:
     """Methods and ablations side by side: share labelled, share right, agreement.
 
@@ -173,8 +177,8 @@ def compare(
     Example: dnd compare --with no-crops,no-selection,k5 --labels milan=milan.csv
     """
     chosen = load_study(study)
-    from dnd_assets.analysis.compare import request
-    from dnd_assets.analysis.scoreboard import as_text, differences, require_place, show, write
+    from dnd_assets.analysis.compare_request import request
+    from dnd_assets.analysis.scoreboard import differences, require_place, write
 
     names, files = _ablation_names(chosen, ablations), _named_files(labels or [])
     for document in filter(None, (update, check)):
@@ -191,6 +195,13 @@ def compare(
     wrong = differences(found, check, tolerance) if check is not None else []
     if update is not None:
         write(found, update)
+    _tell_comparison(found, form, wrong)
+
+
+def _tell_comparison(found: Comparison, form: Form, wrong: Sequence[str]) -> None:
+    """Write a comparison, and what is wrong with a scoreboard; exit status 1 if anything is."""
+    from dnd_assets.analysis.scoreboard import as_text, show
+
     if form == "table":
         show(found, out)
     else:
@@ -203,7 +214,7 @@ def compare(
 
 def _ablation_names(study: Study, asked: str | None) -> list[str]:
     """The ablations asked for, checked, each once; or the default."""
-    from dnd_assets.analysis.compare import has_known_answers, stored_ablations
+    from dnd_assets.analysis.compare_request import has_known_answers, stored_ablations
     from dnd_assets.study.ablations import differing, variants
     from resources.lineage_db.reader import LineageReader
 
@@ -234,7 +245,7 @@ def _first_units(
     asked: Sequence[str], files: Mapping[str, Path], truths: Path | None
 ) -> dict[str, First]:
     """The first unit's number by file, from 0 or 1, or NAME=0 or NAME=1."""
-    from dnd_assets.analysis.compare import TRUTHS
+    from dnd_assets.analysis.compare_request import TRUTHS
     from dnd_assets.errors import not_found
 
     names = [*files, *([TRUTHS] if truths is not None else [])]
@@ -309,7 +320,7 @@ def human_study(
     Example: dnd human-study survey --methods dnd,clip-dissect --sample 50
     """
     chosen = load_study(study)
-    from dnd_assets.analysis.compare import request, stored_ablations
+    from dnd_assets.analysis.compare_request import request, stored_ablations
     from dnd_assets.analysis.human_study.study import export_study
     from dnd_assets.analysis.human_study.tasks import named, rating_tasks
     from dnd_assets.engine.build import build_bench

@@ -205,7 +205,7 @@ def export(
     Example: dnd export --format parquet --output atlas --pictures
     """
     if dictionary:
-        from dnd_assets.results.tables.registry import dictionary as describe
+        from dnd_assets.results.tables.dictionary import dictionary as describe
 
         sys.stdout.write(describe())
         return

@@ -14,7 +14,7 @@ from PIL import Image
 from dnd_assets.engine.context import Workbench
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
-from dnd_assets.study.study import Role
+from dnd_assets.study.compute_settings import Role
 from resources.runtime.batch_size import fastest
 from resources.runtime.memory import PeakMemory
 from resources.text_to_image.base import PaintRequest

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.engine.cache.vectors import Vectors
-from dnd_assets.study.study import Layer, Study
+from dnd_assets.study.network_settings import Layer
+from dnd_assets.study.study import Study
 from dnd_assets.units import Unit
 from resources.artefact_store import ArtefactStore
 from resources.captioners.base import Captioner

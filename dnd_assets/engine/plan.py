@@ -13,16 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import (
-    Graph,
-    Resolved,
-    Stage,
-    leading_to,
-    parts,
-    reusable,
-    stage_version,
-    stream_inputs,
-)
+from dnd_assets.engine.materialize import reusable
+from dnd_assets.engine.resolve import Graph, Resolved, parts, stream_inputs
+from dnd_assets.engine.stage import Stage, leading_to
+from dnd_assets.engine.stage_versions import stage_version
 from dnd_assets.lineage.explain import own_changes
 from dnd_assets.lineage.records import RETRYABLE, Product
 from dnd_assets.units import Unit

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from dnd_assets.engine.build import find_units
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Graph, Stage, leading_to, materialize, wholes_of
+from dnd_assets.engine.materialize import materialize
+from dnd_assets.engine.resolve import Graph
+from dnd_assets.engine.stage import Stage, leading_to, wholes_of
 from dnd_assets.files.atomic import sha256_file
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage

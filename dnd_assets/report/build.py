@@ -36,7 +36,9 @@ from dnd_assets.report.overview import (
 from dnd_assets.report.pictures import pictures_of
 from dnd_assets.report.thumbnails import Thumbnails
 from dnd_assets.results.standing import stand_by
-from dnd_assets.results.unit_card.reader import Cards, Record, UnitCard
+from dnd_assets.results.unit_card.card import UnitCard
+from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.unit_records import Record
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.progress import Progress
 

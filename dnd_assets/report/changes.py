@@ -12,7 +12,8 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import NotFoundError
 from dnd_assets.report.folder import read_manifest
 from dnd_assets.results.diff import diff, find_run
-from dnd_assets.results.unit_card.reader import Cards, MethodLabel
+from dnd_assets.results.unit_card.card import MethodLabel
+from dnd_assets.results.unit_card.reader import Cards
 
 
 @dataclass(frozen=True)

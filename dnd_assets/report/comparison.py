@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.analysis.compare import Comparison, Method, Pair, Reference, compare, reference
+from dnd_assets.analysis.compare import Comparison, Method, Pair, Reference, compare
+from dnd_assets.analysis.compare_request import reference
 from dnd_assets.analysis.metric_means import MetricMean, method_name, metric_means
 from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import is_labels

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from dnd_assets.report.names import picture_name, visible
-from dnd_assets.results.unit_card.reader import UnitCard, own_first
+from dnd_assets.results.unit_card.card import UnitCard
+from dnd_assets.results.unit_card.unit_records import own_first
 from dnd_assets.workflow.atlas_address import page_name
 
 THUMBS: Final = 4

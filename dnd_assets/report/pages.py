@@ -20,11 +20,13 @@ from dnd_assets.files.atomic import sha256
 from dnd_assets.report.entries import LONGEST, Entry
 from dnd_assets.report.names import visible
 from dnd_assets.report.thumbnails import Thumbnail
-from dnd_assets.results.unit_card.reader import Distribution, Made, UnitCard
+from dnd_assets.results.unit_card.card import Distribution, Made, UnitCard
 from dnd_assets.workflow.atlas_address import page_name
 
 STATIC: Final = ("atlas.css", "atlas.js")
 _PARTS: Final = ("templates", "static")
+_CARDS: Final = ("building", "card", "reader", "unit_records")
+"""Modules that decide what a unit's card says."""
 _HASH: Final = 12
 _ANCHOR: Final = 80
 Find = Callable[[str], Thumbnail | None]
@@ -51,7 +53,8 @@ def style() -> str:
     own = files("dnd_assets.report")
     parts = [own.joinpath(part) for part in _PARTS]
     every = [one for folder in (own, *parts) for one in folder.iterdir() if one.is_file()]
-    every.append(files("dnd_assets.results.unit_card").joinpath("reader.py"))
+    cards = files("dnd_assets.results.unit_card")
+    every += [cards.joinpath(f"{name}.py") for name in _CARDS]
     told = sorted((one.name, sha256(one.read_bytes())) for one in every)
     return sha256(json.dumps(told).encode())
 

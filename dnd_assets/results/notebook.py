@@ -20,9 +20,11 @@ from dnd_assets.results.export.export import Written, export, frame
 from dnd_assets.results.export.formats import Format
 from dnd_assets.results.standing import newest_study, stand_by
 from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.html import card_html
-from dnd_assets.results.unit_card.reader import Cards, UnitCard
-from dnd_assets.study.study import ProbingSet, Study, load_study
+from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.study.image_settings import ProbingSet
+from dnd_assets.study.study import Study, load_study
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
 from resources.lineage_db.reader import LineageReader

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnd_assets.files.concept_sets import ConceptSet, read_concepts
-from dnd_assets.study.study import ClipDissect, Study
+from dnd_assets.study.method_settings import ClipDissect
+from dnd_assets.study.study import Study
 from resources.checkpoints import PACKAGE, local_path
 
 

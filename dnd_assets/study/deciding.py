@@ -11,7 +11,9 @@ from dnd_assets.lineage.records import (
     HELD_OUT_IMAGES,
     PROBING_SET,
 )
-from dnd_assets.study.study import Role, Section, Study
+from dnd_assets.study.compute_settings import Role
+from dnd_assets.study.settings import Section
+from dnd_assets.study.study import Study
 
 Deciding = Mapping[str, Any]
 """Settings by section and name."""

@@ -9,7 +9,8 @@ from typing import Final
 
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.files.unit_texts import Numbering, Texts, by_key, names_of, numbering, read_labels
-from dnd_assets.study.study import LabelFile, Study
+from dnd_assets.study.method_settings import LabelFile
+from dnd_assets.study.study import Study
 from dnd_assets.units import Unit
 
 SUFFIX = "_labels"

@@ -26,7 +26,8 @@ from dnd_assets.files.segmentation_masks import (
 )
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.study.probing_images import ImageFile, scan
-from dnd_assets.study.study import Segmentation, Study, needed
+from dnd_assets.study.segmentation_settings import Segmentation
+from dnd_assets.study.study import Study, needed
 
 
 @dataclass(frozen=True)

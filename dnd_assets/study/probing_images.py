@@ -33,7 +33,8 @@ from dnd_assets.files.image_folders import (
     told_skipped,
 )
 from dnd_assets.files.images import FORMATS, UnreadableImage, decode
-from dnd_assets.study.study import Images, Study, World, needed
+from dnd_assets.study.image_settings import Images, World
+from dnd_assets.study.study import Study, needed
 
 PROBING = "probing_set"
 """The section that names the images units are probed with."""

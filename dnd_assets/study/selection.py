@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnd_assets.study.study import Model, Role, Study
+from dnd_assets.study.compute_settings import Role
+from dnd_assets.study.network_settings import Model
+from dnd_assets.study.study import Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.compute import Compute
 from resources.targets.cards import LayerInfo

@@ -13,14 +13,8 @@ import dagster as dg
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import (
-    Stage,
-    Whole,
-    leading_to,
-    stage_version,
-    whole_version,
-    wholes_of,
-)
+from dnd_assets.engine.stage import Stage, Whole, leading_to, wholes_of
+from dnd_assets.engine.stage_versions import stage_version, whole_version
 from dnd_assets.errors import DndError
 from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import PROBING_SET

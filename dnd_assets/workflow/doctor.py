@@ -23,14 +23,15 @@ from dnd_assets.assets.truths import CATEGORIES, check_truths
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import Listed, assumptions, inventory, loaded
-from dnd_assets.engine.stage import LIBRARIES
+from dnd_assets.engine.recording import LIBRARIES
 from dnd_assets.errors import DndError
 from dnd_assets.files.image_folders import Listing
 from dnd_assets.study.concept_sets import study_concepts
+from dnd_assets.study.image_settings import Images
 from dnd_assets.study.label_files import check_imported, counted, sizes_of
 from dnd_assets.study.mask_sets import read_masks
 from dnd_assets.study.probing_images import image_files
-from dnd_assets.study.study import Images, Study
+from dnd_assets.study.study import Study
 from dnd_assets.units import by_layer
 from dnd_assets.workflow.preflight import answers, check_room
 from resources.servers.addresses import is_loopback

@@ -12,7 +12,8 @@ import dagster as dg
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.plan import newest_keys, outlook
-from dnd_assets.engine.stage import Graph, Stage
+from dnd_assets.engine.resolve import Graph
+from dnd_assets.engine.stage import Stage
 from dnd_assets.errors import DndError
 from dnd_assets.units import UnitIndex
 from resources.lineage_db.reader import LineageReader

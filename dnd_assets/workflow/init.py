@@ -16,9 +16,10 @@ from dnd_assets.errors import DndError, NotFoundError, StudyError, nearest
 from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.files.csv_tables import read_csv
 from dnd_assets.files.image_folders import listing
+from dnd_assets.study.method_settings import Dissection
 from dnd_assets.study.probing_images import no_images, scan
 from dnd_assets.study.selection import target_networks
-from dnd_assets.study.study import Dissection, load_study, parse_study
+from dnd_assets.study.study import load_study, parse_study
 from dnd_assets.workflow.init_layers import chosen_layers
 from dnd_assets.workflow.init_text import Choice, Pictures, Plan, study_text
 from resources.collection import CAPTION_COLUMNS, FILE_COLUMNS

@@ -14,7 +14,7 @@ from dnd_assets.assets.concept_activations import texts_of
 from dnd_assets.assets.label_metrics import SUFFIX, in_order
 from dnd_assets.assets.segmentation.map_pictures import drawn_maps
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Announcement
+from dnd_assets.engine.recording import Announcement
 from dnd_assets.errors import StoreError
 from dnd_assets.files.images import strip
 from dnd_assets.lineage.records import (

@@ -18,7 +18,8 @@ from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import Listed, require_models, used_by
 from dnd_assets.engine.plan import Outlook, outlook
-from dnd_assets.engine.stage import Graph, Stage, Whole, leading_to, stream_inputs, wholes_of
+from dnd_assets.engine.resolve import Graph, stream_inputs
+from dnd_assets.engine.stage import Stage, Whole, leading_to, wholes_of
 from dnd_assets.errors import StudyError, UpstreamError
 from dnd_assets.lineage.records import Product
 from dnd_assets.units import Unit

@@ -15,7 +15,9 @@ from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import assumptions
 from dnd_assets.engine.plan import newest_announced, out_of_date
-from dnd_assets.engine.stage import Stage, record_run, recorded_version, wholes_of
+from dnd_assets.engine.recording import record_run
+from dnd_assets.engine.stage import Stage, wholes_of
+from dnd_assets.engine.stage_versions import recorded_version
 from dnd_assets.errors import DndError, UpstreamError, not_found
 from dnd_assets.home import dagster_home
 from dnd_assets.lineage.records import Product, now

@@ -15,7 +15,10 @@ from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandl
 
 from dnd_assets.assets.activations import Activations
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Announcement, Graph, Resolved, Stage, materialize
+from dnd_assets.engine.materialize import materialize
+from dnd_assets.engine.recording import Announcement
+from dnd_assets.engine.resolve import Graph, Resolved
+from dnd_assets.engine.stage import Stage
 from dnd_assets.errors import UpstreamError
 from dnd_assets.lineage.records import RETRYABLE, UNPARTITIONED, is_labels
 from dnd_assets.units import Unit, UnitIndex

@@ -9,24 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_assets.analysis.compare import (
-    DND,
-    Comparison,
-    Judgement,
-    Mean,
-    Method,
-    Reference,
-    compare,
-    imported,
-    reference,
-    stored_methods,
-)
-from dnd_assets.analysis.metric_means import method_name
+from dnd_assets.analysis.compare import Comparison, Judgement, Method, Reference, compare
+from dnd_assets.analysis.compare_request import imported, reference, stored_methods
+from dnd_assets.analysis.metric_means import DND, method_name
 from dnd_assets.analysis.scoreboard import as_text, differences, exact_counts, markdown, write
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.errors import NotFoundError, TableError
 from dnd_assets.lineage.records import Outcome, Product, now
 from dnd_assets.methods.metrics import mean_interval
+from dnd_assets.methods.metrics.means import Mean
 from dnd_assets.study.ablations import differing
 from dnd_assets.study.study import load_study
 from dnd_assets.units import Unit

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dnd_assets.analysis.compare import TRUTHS, imported, reference
+from dnd_assets.analysis.compare_request import TRUTHS, imported, reference
 from dnd_assets.analysis.evaluate import evaluate
 from dnd_assets.cli import app
 from dnd_assets.errors import TableError

@@ -13,8 +13,10 @@ from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.cache.shared_results import activations, embeddings, text_embeddings
 from dnd_assets.engine.gc import collect, find_garbage
+from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
-from dnd_assets.engine.stage import Graph, materialize, wholes_of
+from dnd_assets.engine.resolve import Graph
+from dnd_assets.engine.stage import wholes_of
 from dnd_assets.engine.verify import rebuild, verify
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.lineage.explain import pair
@@ -23,7 +25,8 @@ from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, soft_wpmi
 from dnd_assets.results.diff import changes
 from dnd_assets.results.labels import labels as read_labels
 from dnd_assets.study.concept_sets import check_concepts
-from dnd_assets.study.study import Similarity, parse_study
+from dnd_assets.study.method_settings import Similarity
+from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
 from dnd_assets.workflow.run import chosen_assets, look, run
 from dnd_assets.workflow.sources import CONCEPT_FILE, SOURCES, sources_for

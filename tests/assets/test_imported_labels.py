@@ -10,8 +10,9 @@ from dnd_assets.analysis.evaluate import evaluate
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.cli import app
 from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
-from dnd_assets.engine.stage import Graph, materialize
+from dnd_assets.engine.resolve import Graph
 from dnd_assets.engine.verify import rebuild
 from dnd_assets.errors import DndError, NotFoundError, StudyError, TableError
 from dnd_assets.lineage.explain import pair

@@ -19,8 +19,10 @@ from dnd_assets.assets.truths import check_truths, truths_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.cache.shared_results import embeddings, text_embeddings
 from dnd_assets.engine.gc import collect, find_garbage
+from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
-from dnd_assets.engine.stage import Graph, Work, materialize, wholes_of
+from dnd_assets.engine.resolve import Graph
+from dnd_assets.engine.stage import Work, wholes_of
 from dnd_assets.engine.verify import rebuild, verify
 from dnd_assets.errors import NotFoundError, StudyError, TableError
 from dnd_assets.lineage.explain import pair

@@ -7,7 +7,8 @@ import pytest
 
 from dnd_assets.assets.registry import STAGES
 from dnd_assets.engine.build import build_bench, find_units
-from dnd_assets.engine.stage import Graph, materialize
+from dnd_assets.engine.materialize import materialize
+from dnd_assets.engine.resolve import Graph
 from dnd_assets.errors import StudyError, UpstreamError
 from dnd_assets.study.study import parse_study
 from resources.runtime import compute

@@ -8,7 +8,8 @@ from dnd_assets.assets import concept_masks
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.segmentation import map_passes
 from dnd_assets.engine.build import build_bench, find_units
-from dnd_assets.engine.stage import Graph, materialize
+from dnd_assets.engine.materialize import materialize
+from dnd_assets.engine.resolve import Graph
 from dnd_assets.files.atomic import sha256_file
 from dnd_assets.results.labels import labels as read_labels
 from dnd_assets.study.study import parse_study

@@ -14,8 +14,10 @@ from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.assets.segmentation import map_passes
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.gc import collect, find_garbage
+from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
-from dnd_assets.engine.stage import Graph, materialize, wholes_of
+from dnd_assets.engine.resolve import Graph
+from dnd_assets.engine.stage import wholes_of
 from dnd_assets.engine.verify import rebuild, verify
 from dnd_assets.errors import NotFoundError, StoreError, StudyError, UpstreamError
 from dnd_assets.files.atomic import sha256_file
@@ -673,7 +675,7 @@ def test_a_world_with_exact_masks(folder, study):
     stages = stages_of(bench.study)
     unit = find_units(bench).select(["net/colours/0"])[0]
     from dnd_assets.assets.segmentation.masked_images import masked_images
-    from dnd_assets.engine.stage import load_inputs
+    from dnd_assets.engine.resolve import load_inputs
 
     (work,) = load_inputs(Graph(bench, stages), stages[NET], [unit])
     images = masked_images(bench, work)

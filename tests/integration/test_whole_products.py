@@ -13,7 +13,8 @@ from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.build import build_bench
 from dnd_assets.engine.plan import newest_announced
-from dnd_assets.engine.stage import recorded_version, whole_version, wholes_of
+from dnd_assets.engine.stage import wholes_of
+from dnd_assets.engine.stage_versions import recorded_version, whole_version
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
 from dnd_assets.workflow.run import look
@@ -90,7 +91,7 @@ def test_products_recorded_before_versions_had_code_are_announced_once(
         return whole_version("", (product.preimage["parameters"], product.preimage["weights"]))
 
     with monkeypatch.context() as past:
-        past.setattr("dnd_assets.engine.stage.recorded_version", old)
+        past.setattr("dnd_assets.engine.recording.recorded_version", old)
         past.setattr("dnd_assets.workflow.run.recorded_version", old)
         _run(study, tmp_path)
         assert _run(study, tmp_path) == {}

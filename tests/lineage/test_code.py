@@ -12,8 +12,9 @@ import pytest
 import dnd_assets
 from dnd_assets.assets.label_metrics import LabelMetrics
 from dnd_assets.assets.registry import OPTIONAL, STAGES
-from dnd_assets.lineage.code import Node, Project, code_version, method_version, project
+from dnd_assets.lineage.code import Project, code_version, method_version, project
 from dnd_assets.lineage.code_limits import ENTERED_ALL_THE_SAME, NOT_PART_OF_RESULTS
+from dnd_assets.lineage.code_modules import Node
 from dnd_assets.lineage.records import UNPARTITIONED
 from resources.captioners.base import BlipCaptioner
 from resources.captioners.chat import ChatCaptioner
@@ -69,7 +70,7 @@ class Edited(Project):
     def _read(self, name):
         if name not in self._texts:
             return project().module(name)
-        from dnd_assets.lineage.code import Module
+        from dnd_assets.lineage.code_modules import Module
 
         return Module(name, ast.parse(self._texts[name]), self._file(name).name == "__init__.py")
 
@@ -256,7 +257,7 @@ def test_docstrings_comments_and_layout_change_nothing(before):
     ("module", "old", "new"),
     [
         ("dnd_assets.cli.run", "Materialize assets", "Make assets"),
-        ("dnd_assets.engine.stage", "_COMMIT = 256", "_COMMIT = 255"),
+        ("dnd_assets.engine.materialize", "_COMMIT = 256", "_COMMIT = 255"),
         ("resources.lineage_db.index", "_PATIENCE_S = 1.0", "_PATIENCE_S = 6.0"),
         ("resources.lineage_db.reader", "_FEW = 200", "_FEW = 20"),
         ("resources.servers.budget", "_WITHOUT_LIMIT: Final = 4_096", "_WITHOUT_LIMIT: Final = 1"),

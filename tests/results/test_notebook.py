@@ -185,6 +185,6 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_a_card_without_anything_is_still_a_card(tmp_path):
-    from dnd_assets.results.unit_card.reader import UnitCard
+    from dnd_assets.results.unit_card.card import UnitCard
 
     assert "a/b/0" in safe(card_html(UnitCard("a/b/0", "a", "b", 0), None)).text

@@ -6,7 +6,7 @@ import pytest
 from dnd_assets.assets.registry import STAGES
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.plan import plan
-from dnd_assets.engine.stage import stage_version
+from dnd_assets.engine.stage_versions import stage_version
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
 from dnd_assets.workflow.run import look

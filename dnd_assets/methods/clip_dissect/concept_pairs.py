@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dnd_assets.methods.clip_dissect.similarity import top_concepts
+from dnd_assets.methods.clip_dissect.best_concepts import top_concepts
 from dnd_assets.methods.ordering import top_positions
 
 

@@ -320,45 +320,6 @@ def describable(activations: Tensor) -> Tensor:
     return torch.isfinite(low) & torch.isfinite(high) & (low < high)
 
 
-def interpretable(similarities: Tensor, cutoff: float = 0.16) -> Tensor:
-    """Which units count as interpretable: max over m of sim > tau (CLIP-Dissect, section A.8).
-
-    The default is the paper's for SoftWPMI: there the mean human rating of descriptions is 0.75.
-
-    Args:
-        similarities: (U, M).
-        cutoff: tau.
-
-    Returns:
-        bool, (U,); False for rows of NaN.
-    """
-    return similarities.nan_to_num(nan=-math.inf, posinf=math.inf).amax(dim=1) > cutoff
-
-
-def top_concepts(similarities: Tensor, n: int) -> list[list[tuple[int, float]]]:
-    """The `n` most similar concepts of each unit, best first, ties in the order of concepts.
-
-    Args:
-        similarities: (U, M).
-        n: how many; all when there are fewer.
-
-    Returns:
-        For each unit (position of the concept, similarity). Concepts of similarity NaN are left
-        out, so that a unit that cannot be described has an empty list.
-
-    Raises:
-        ValueError: when `n` is not positive.
-    """
-    if n < 1:
-        raise ValueError(f"n = {n} has to be positive")
-    found = []
-    for row in similarities:
-        known = (~row.isnan()).nonzero().flatten()
-        chosen = known[top_positions(row[known], n)]
-        found.append(list(zip(chosen.tolist(), row[chosen].tolist(), strict=True)))
-    return found
-
-
 def _cosines(
     products: Products,
     activations: Tensor,

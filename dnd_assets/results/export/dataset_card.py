@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from dnd_assets.results.export.formats import EMBEDDED
-from dnd_assets.results.tables.registry import PICTURES, Table
+from dnd_assets.results.tables.columns import Table
+from dnd_assets.results.tables.lineage_tables import PICTURES
 
 _DEFAULT = "labels"
 

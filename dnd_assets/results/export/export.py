@@ -30,17 +30,9 @@ from dnd_assets.results.export.formats import (
     read,
     writer,
 )
+from dnd_assets.results.tables.columns import COLUMN_TYPES, Column, Row, Table
+from dnd_assets.results.tables.lineage_tables import LLM_CALLS, PICTURES, PROVIDERS, WHOLE_TABLES
 from dnd_assets.results.tables.reader import Source
-from dnd_assets.results.tables.registry import (
-    COLUMN_TYPES,
-    LLM_CALLS,
-    PICTURES,
-    PROVIDERS,
-    WHOLE_TABLES,
-    Column,
-    Row,
-    Table,
-)
 from resources.runtime.progress import Progress
 
 MANIFEST: Final = "export.json"

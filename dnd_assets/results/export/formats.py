@@ -17,7 +17,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from dnd_assets.files.csv_tables import guarded, unguarded
-from dnd_assets.results.tables.registry import PICTURES, Column, Row, Type
+from dnd_assets.results.tables.columns import Column, Row, Type
+from dnd_assets.results.tables.lineage_tables import PICTURES
 
 Format = Literal["csv", "parquet", "jsonl", "hf"]
 FORMATS: Final[tuple[Format, ...]] = ("csv", "parquet", "jsonl", "hf")

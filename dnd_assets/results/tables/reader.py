@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from dnd_assets.errors import not_found
-from dnd_assets.results.tables.registry import (
+from dnd_assets.results.tables.columns import Record, Row, Table
+from dnd_assets.results.tables.lineage_tables import (
     LLM_CALLS,
     MATERIALIZATIONS,
     MODELS,
@@ -17,12 +18,8 @@ from dnd_assets.results.tables.registry import (
     STAGE_RUNS,
     UNITS,
     WORK,
-    Record,
-    Row,
-    Table,
-    rows_of,
-    tables_for,
 )
+from dnd_assets.results.tables.registry import rows_of, tables_for
 from resources.lineage_db.database import Lineage
 
 _AT_ONCE: Final = 512

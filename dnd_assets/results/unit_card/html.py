@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import StoreError
 from dnd_assets.files.images import UnreadableImage, decode
-from dnd_assets.results.unit_card.reader import (
+from dnd_assets.results.unit_card.card import (
     Box,
     Concept,
     Distribution,

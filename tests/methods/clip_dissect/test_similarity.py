@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnd_assets.errors import StudyError
+from dnd_assets.methods.clip_dissect.best_concepts import interpretable, top_concepts
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivations, part_of
 from dnd_assets.methods.clip_dissect.similarity import (
     SIMILARITY,
@@ -17,12 +18,10 @@ from dnd_assets.methods.clip_dissect.similarity import (
     cos_cubed,
     describable,
     hard_log_likelihood,
-    interpretable,
     log_prior,
     rank_reorder,
     soft_log_likelihood,
     soft_wpmi,
-    top_concepts,
     wpmi,
 )
 

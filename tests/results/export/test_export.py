@@ -20,8 +20,12 @@ from dnd_assets.files.unit_texts import read_labels
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.results.export.export import export, read_export
 from dnd_assets.results.export.formats import FORMATS, as_frame, read, writer
+from dnd_assets.results.tables.columns import Column
+from dnd_assets.results.tables.dictionary import dictionary
+from dnd_assets.results.tables.lineage_tables import WHOLE_TABLES
+from dnd_assets.results.tables.product_tables import TABLES
 from dnd_assets.results.tables.reader import Source
-from dnd_assets.results.tables.registry import TABLES, WHOLE_TABLES, Column, dictionary, tables_for
+from dnd_assets.results.tables.registry import tables_for
 from dnd_assets.study.label_files import imported_labels
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit

@@ -1,0 +1,293 @@
+"""What a comparison is asked for: its units, and labels and truths from wherever they lie.
+
+The lineage holds the labels of the study, of its ablations and of every other asset that ends in
+`_labels`; files bring those of anyone else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from dnd_assets.analysis.compare import (
+    Comparison,
+    Judgement,
+    Method,
+    Reference,
+    compare,
+    require_distinct,
+)
+from dnd_assets.analysis.metric_means import DND, method_name, metric_means
+from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.errors import NotFoundError
+from dnd_assets.files.unit_texts import First, Texts, by_key, numbering, read_labels, read_truths
+from dnd_assets.known_answers.target import is_correct
+from dnd_assets.known_answers.target import truths as known_truths
+from dnd_assets.methods.metrics import TextEncoder
+from dnd_assets.methods.metrics.strict_match import strict
+from dnd_assets.results.standing import stand_by
+from dnd_assets.study.ablations import SEPARATOR, ablation, variants
+from dnd_assets.study.label_files import EMPTY, sizes_of
+from dnd_assets.study.study import Study
+from dnd_assets.units import Unit
+from resources.lineage_db.database import Lineage
+
+Sizes = Mapping[str, int]
+"""Units of each layer, by `model/layer`."""
+Firsts = Mapping[str, First]
+"""What the user says of the number of a layer's first unit in files, by the name of the file's
+method; `TRUTHS` for the file of truths, an empty name for all files of labels."""
+TRUTHS: Final = "truths"
+"""What a file of truths is called among files of labels."""
+_NOTHING_SAID: Final[Firsts] = {}
+_WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare, read and checked, so that nothing is found wrong after hours of work.
+
+    Attributes:
+        study: the study.
+        lineage: where the labels of the study and of its ablations lie.
+        names: the ablations.
+        units: the units.
+        given: methods from files.
+        known: groups and truths of the units.
+        told: how files count units, where that is not plain.
+    """
+
+    study: Study
+    lineage: Lineage
+    names: tuple[str, ...]
+    units: tuple[Unit, ...]
+    given: tuple[Method, ...]
+    known: Reference
+    told: tuple[str, ...] = ()
+
+    def answer(self, encoder: TextEncoder | None = None) -> Comparison:
+        """Compare the labels that there are by now.
+
+        Args:
+            encoder: space in which labels are compared; None leaves similarities out.
+
+        Raises:
+            NotFoundError: when the study or an ablation has no label of these units.
+        """
+        stored = stored_methods(self.lineage, self.study, self.names, self.units)
+        found = compare([*stored, *self.given], self.known, encoder)
+        stand_by(self.lineage, self.study)
+        means = metric_means(self.lineage, self.study.name, self.known.groups)
+        return replace(found, metrics=tuple(means))
+
+
+def request(
+    study: Study,
+    home: Path,
+    units: Sequence[str],
+    names: Iterable[str],
+    files: Mapping[str, Path],
+    truths: Path | None = None,
+    firsts: Firsts = _NOTHING_SAID,
+) -> Request:
+    """Read the files and find the units of a comparison.
+
+    Args:
+        study: the study.
+        home: the state folder.
+        units: keys, prefixes or ranges; none for all units of the study.
+        names: ablations of the study.
+        files: files of labels by the name of their method.
+        truths: a file of truths.
+        firsts: the number that files give a layer's first unit; those that it says nothing of are
+            looked at.
+
+    Raises:
+        NotFoundError: when a unit, an ablation or a file does not exist.
+        TableError: when a file cannot be understood, is not counted as `firsts` says, or two
+            methods have one name.
+    """
+    asked = tuple(variants(study, names))
+    require_distinct([DND, *asked, *files])
+    bench = build_bench(study, home, reading=True)
+    chosen = tuple(find_units(bench).select(units))
+    sizes = sizes_of(study, bench.targets.units) if files or truths else {}
+    told: list[str] = []
+    known = reference(study, chosen, truths, sizes, told, firsts)
+    given = tuple(imported(name, path, chosen, sizes, told, firsts) for name, path in files.items())
+    return Request(study, bench.lineage, asked, chosen, given, known, tuple(told))
+
+
+def stored_methods(
+    lineage: Lineage, study: Study, names: Iterable[str], units: Sequence[Unit]
+) -> list[Method]:
+    """The methods whose labels the lineage holds: the study, its ablations, other assets.
+
+    Args:
+        lineage: the lineage.
+        study: the study.
+        names: its ablations.
+        units: the units that are compared.
+
+    Raises:
+        NotFoundError: when the study or an ablation has no label of these units yet.
+    """
+    keys = [unit.key for unit in units]
+    own = _columns(lineage, study, keys)
+    found = [_required(study.name, DND, own, "the study's own settings")]
+    for name in names:
+        variant = f"{study.name}{SEPARATOR}{name}"
+        columns = _columns(lineage, ablation(name).of(study), keys)
+        found.append(_required(variant, name, columns, str(ablation(name))))
+    for asset, labels in own.items():
+        if asset != "labels":
+            found.append(Method(method_name(asset), labels, asset))
+    return found
+
+
+def _columns(
+    lineage: Lineage, study: Study, units: Sequence[str]
+) -> dict[str, dict[str, str | None]]:
+    """Labels by asset and unit, of every asset of labels that a study has.
+
+    A unit without a map was never asked by methods that need one.
+    """
+    sql = (
+        "SELECT asset, unit, label FROM method_labels WHERE study = ? AND status <> 'no_map' "
+        "ORDER BY asset"
+    )
+    found: dict[str, dict[str, str | None]] = {}
+    known = set(units)
+    stand_by(lineage, study)
+    for row in lineage.query(sql, [study.name]):
+        if row["unit"] in known:
+            found.setdefault(row["asset"], {})[row["unit"]] = row["label"] or None
+    return found
+
+
+def _required(
+    study: str, name: str, columns: Mapping[str, dict[str, str | None]], setting: str
+) -> Method:
+    if "labels" not in columns:
+        raise NotFoundError(
+            f"study {study!r} has no labels of these units yet. Run `dnd compare` without --no-run."
+        )
+    return Method(name, columns["labels"], setting)
+
+
+def stored_ablations(lineage: Lineage, study: Study) -> list[str]:
+    """The ablations of a study that the lineage holds labels of."""
+    sql = (
+        "SELECT DISTINCT study FROM materializations WHERE asset = 'labels' "
+        "AND starts_with(study, ?) ORDER BY study"
+    )
+    start = f"{study.name}{SEPARATOR}"
+    return [row["study"].removeprefix(start) for row in lineage.query(sql, [start])]
+
+
+def _counted(
+    name: str,
+    texts: Texts,
+    units: Sequence[Unit],
+    sizes: Sizes,
+    told: list[str] | None,
+    firsts: Firsts,
+) -> Texts:
+    """A file with units counted from 0; what there is to be said of that goes to `told`.
+
+    What is said of all files of labels answers for truths where their numbers leave it open.
+    """
+    layers = {unit.key.rpartition("/")[0] for unit in units}
+    size = sizes.get(next(iter(layers))) if len(layers) == 1 else None
+    said = firsts.get(name, None if name == TRUTHS else firsts.get(""))
+    found = numbering(texts, size, said, f"say --first-unit {name}=1")
+    if found.is_open and "" in firsts:
+        found = numbering(texts, size, firsts[""])
+    if found.told and told is not None:
+        told.append(found.told)
+    return texts.shifted(found.first)
+
+
+def imported(
+    name: str,
+    path: Path,
+    units: Sequence[Unit],
+    sizes: Sizes = EMPTY,
+    told: list[str] | None = None,
+    firsts: Firsts = _NOTHING_SAID,
+) -> Method:
+    """A method whose labels lie in a CSV file, as `dnd evaluate` reads them.
+
+    Args:
+        name: what to call it.
+        path: the file; its units are keys, or numbers when one layer is compared.
+        units: the units that are compared.
+        sizes: units of each layer by `model/layer`, which tell whether numbers count from 0.
+        told: takes what there is to be said of how the file counts.
+        firsts: what the user says of that.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it cannot be understood, is not counted as said, or holds none of the
+            units.
+    """
+    texts = _counted(name, read_labels(path), units, sizes, told, firsts)
+    blank: dict[str, str | None] = dict.fromkeys(texts.blank)
+    return Method(name, by_key(texts, {**blank, **texts.by_unit}, units), path.name)
+
+
+def reference(
+    study: Study,
+    units: Sequence[Unit],
+    truths: Path | None = None,
+    sizes: Sizes = EMPTY,
+    told: list[str] | None = None,
+    firsts: Firsts = _NOTHING_SAID,
+) -> Reference:
+    """Groups and truths of units: from a file, else those of the generated world's network.
+
+    Without either the units are grouped by layer and no truth is known. `sizes`, `told` and
+    `firsts` are as for `imported`.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it cannot be understood, is not counted as said, or holds none of the
+            units.
+    """
+    groups = {unit.key: unit.key.rpartition("/")[0] for unit in units}
+    if truths is not None:
+        read = _counted(TRUTHS, read_truths(truths), units, sizes, told, firsts)
+        true = by_key(read, read.by_unit, units)
+        texts = {unit: (text,) for unit, text in true.items()}
+        return Reference(
+            groups, texts, lambda u, said: Judgement(said == true[u]) if u in true else None
+        )
+    return _known(units) if has_known_answers(study) else Reference(groups)
+
+
+def has_known_answers(study: Study) -> bool:
+    """Whether the study labels the network of the generated world, whose truths are known."""
+    return all(model.source == _WORLD_NET for model in study.models)
+
+
+def _known(units: Sequence[Unit]) -> Reference:
+    """The truths of the generated world's network, grouped by kind."""
+    truths = known_truths()
+    true = {u.key: truths[u.layer, u.neuron] for u in units if (u.layer, u.neuron) in truths}
+
+    def judge(unit: str, said: str | None) -> Judgement | None:
+        known = true.get(unit)
+        found = strict(said, known) if known else None
+        if known is None or found is None:
+            return None
+        return Judgement(found.exact, is_correct(said, known), found)
+
+    texts = {
+        unit: tuple(" ".join(words) for words in truth.accepted if words)
+        for unit, truth in true.items()
+        if truth.accepted
+    }
+    groups = {u.key: true[u.key].kind if u.key in true else u.layer for u in units}
+    return Reference(groups, texts, judge)

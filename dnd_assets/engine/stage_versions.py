@@ -1,0 +1,62 @@
+"""Versions of products as Dagster shows them: hashes of code, settings and models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Settings, Stage
+from dnd_assets.errors import DndError
+from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.lineage.records import Product
+from dnd_assets.study.study import Study
+from dnd_assets.units import Unit
+from resources.lineage_db.reader import LineageReader
+
+_OF_ONE_LAYER = ("target", "truths")
+"""Weights that differ between layers; what of a layer's settings matters stands for them."""
+
+
+def stage_version(bench: Workbench, stage: Stage) -> str:
+    """What Dagster calls a stage's code version: a hash of its code, parameters and models.
+
+    It changes when the keys of all units do for a reason of the stage's own, so that the interface
+    and automation see what `dnd plan` sees. A network's files are told by their source asset.
+    """
+    first = bench.study.models[0]
+    # Asking for the hash of a model's fingerprint records it otherwise.
+    asking = replace(bench, lineage=LineageReader(root=bench.lineage.root))
+    try:
+        weights = stage.weights(asking, Unit(first.name, first.layers[0].path, 0))
+    except DndError:  # a model that is not here is told when it is needed
+        weights = {}
+    own = {name: value for name, value in weights.items() if name not in _OF_ONE_LAYER}
+    layers = _unusual_layers(bench.study) if "target" in weights else {}
+    made_by = {"parameters": stage.parameters(bench), "weights": own, "layers": layers}
+    return digest({"code": stage.code(), **made_by})[:12]
+
+
+def whole_version(code: str, settings: Settings) -> str:
+    """The same of an unpartitioned product; `code` is that of its key."""
+    parameters, weights = settings
+    return digest({"code": code, "parameters": parameters, "weights": weights})[:12]
+
+
+def recorded_version(product: Product) -> str:
+    """`whole_version` of an unpartitioned product that was made or looked at."""
+    image = product.preimage
+    return whole_version(image["code"], (image["parameters"], image["weights"]))
+
+
+def _unusual_layers(study: Study) -> dict[str, Any]:
+    """Settings of layers that are not the default, so that one more layer changes nothing."""
+    ours = {"path", "neurons"}
+    found = {
+        f"{model.name}/{layer.path}": layer.model_dump(
+            mode="json", exclude=ours, exclude_defaults=True
+        )
+        for model in study.models
+        for layer in model.layers
+    }
+    return {name: settings for name, settings in found.items() if settings}

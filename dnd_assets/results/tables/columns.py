@@ -1,0 +1,119 @@
+"""What a table is: its columns with their meaning, and how rows come of a product.
+
+The tables themselves are the one description of what `dnd export` writes, what `dnd_assets.open`
+gives as frames, and what the data dictionary says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from dnd_assets.lineage.records import Product
+
+Type = Literal[
+    "text", "int", "uint", "number", "flag", "texts", "ints", "numbers", "scored", "json"
+]
+"""`scored` is a list of labels with scores; `json` is text that holds JSON."""
+COLUMN_TYPES: Final[tuple[Type, ...]] = get_args(Type)
+Row = dict[str, Any]
+METRICS_SUFFIX: Final = "_metrics"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: of the column.
+        type: of its values; every value may be missing.
+        meaning: what it says.
+        unit: what numbers count or measure; empty where they have no unit.
+    """
+
+    name: str
+    type: Type
+    meaning: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The newest product of one asset for one unit of a study.
+
+    Attributes:
+        asset: the asset.
+        unit: the unit's key; empty for products of the whole study.
+        model: the unit's network.
+        layer: its layer.
+        neuron: its index; None for products of the whole study.
+        run: the run that announced it.
+        recorded_at: when.
+        product: the product.
+    """
+
+    asset: str
+    unit: str
+    model: str
+    layer: str
+    neuron: int | None
+    run: str
+    recorded_at: str
+    product: Product
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: of the table and of its file.
+        meaning: what a row is.
+        source: the assets that it comes from, as the data dictionary names them.
+        columns: its columns.
+        reads: whether it takes rows from an asset, by name; those of the whole lineage take none.
+        rows: rows of one product.
+    """
+
+    name: str
+    meaning: str
+    source: str
+    columns: tuple[Column, ...]
+    reads: Callable[[str], bool] = lambda asset: False
+    rows: Callable[[Record], Iterable[Row]] = lambda record: ()
+
+
+UNIT: Final = Column("unit", "text", "the unit's key, model/layer/neuron")
+IMAGE: Final = Column("image", "text", "SHA-256 of the picture's file; table pictures has it")
+ASSET: Final = Column("asset", "text", "the asset that the row comes from")
+STATUS: Final = (
+    Column("status", "text", "ok, or the typed failure of the product"),
+    Column("reason", "text", "why the status is not ok, for people"),
+)
+SURENESS: Final = (
+    Column("confidence", "number", "probability that a label by detection is right; the others "
+           "have none", "probability"),
+    Column("held_out", "number", "correlation of caption and activation on images that had no part "
+           "in the choice", "Matthews' correlation, -1 to 1"),
+    Column("stability", "number", "share of resamples of the images that choose the same label",
+           "share"),
+    Column("gap", "number", "how far it lies above the best candidate of other words",
+           "Matthews' correlation"),
+)  # fmt: skip
+LABEL_COLUMNS: Final = (
+    UNIT,
+    Column("model", "text", "the network's name in the study"),
+    Column("layer", "text", "the layer's path in named_modules()"),
+    Column("neuron", "int", "index of the channel, feature or output, from 0"),
+    Column("label", "text", "the best label; missing where the status says why"),
+    Column("score", "number", "its score", "the method's own scale"),
+    *SURENESS,
+    Column("confirmed", "flag", "whether painted pictures of the label activate the unit"),
+    *STATUS,
+    Column("interpretable", "flag", "whether the method counts the unit as interpretable"),
+    Column("concepts", "int", "how many concepts the method finds the unit to answer to"),
+    Column("labels", "scored", "all labels that were kept, best first, with their scores"),
+    Column("run", "text", "the run that announced the product"),
+    Column("recorded_at", "text", "when, ISO 8601 in UTC"),
+)

@@ -1,0 +1,81 @@
+"""Sections on computing: devices, precision, sizes of batches."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from dnd_assets.study.settings import Positive, Section
+
+Role = Literal["target", "captioner", "text_to_image", "clip"]
+"""What a model is to the study."""
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class BatchSizes(Section):
+    """Images per batch in each stage; halved by itself when memory runs out.
+
+    `"auto"` looks for the size with the most images a second, once for each model and device, and
+    begins with the usual one; on the CPU, where nothing is gained, the usual one stays.
+
+    Attributes:
+        auto: the stages that were given as `"auto"`; need not be written.
+    """
+
+    target: Positive = 64
+    captioner: Positive = 16
+    text_to_image: Positive = 8
+    clip: Positive = 64
+    auto: list[Role] = Field(default=[])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_noted(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        named = [name for name, size in value.items() if size == "auto"]
+        odd = [size for size in value.values() if isinstance(size, str) and size != "auto"]
+        if odd:
+            raise ValueError(f'{odd[0]!r} is no size of a batch; write a number, or "auto"')
+        given = {name: size for name, size in value.items() if size != "auto"}
+        auto = [*given.get("auto", []), *named]
+        return {**given, "auto": list(dict.fromkeys(auto))} if named else given
+
+
+class Precisions(Section):
+    """Precision of single models; None is `compute.dtype`."""
+
+    target: Precision | None = None
+    captioner: Precision | None = None
+    text_to_image: Precision | None = None
+    clip: Precision | None = None
+
+
+class Compute(Section):
+    """Where the models run.
+
+    Attributes:
+        device: `auto` is the best one that is there.
+        dtype: precision of all models.
+        precision: of single ones.
+        compile: let torch compile text-to-image, which takes minutes once and is faster then; the
+            last bits of pictures change.
+        models_gb: memory that models may take, in 10^9 bytes, before those that were not used for
+            the longest leave it; None is half of a CUDA card, and no limit elsewhere.
+        workers: threads that decode and transform pictures ahead; None for as many as help.
+        batch: images per batch.
+    """
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Precision = "float32"
+    precision: Precisions = Precisions()
+    compile: bool = False
+    models_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    batch: BatchSizes = BatchSizes()
+
+    def dtype_of(self, role: Role | None) -> Precision:
+        """Precision of a model; without a role, of those that have none of their own."""
+        found: Precision | None = getattr(self.precision, role) if role else None
+        return found or self.dtype
