@@ -44,7 +44,7 @@ from dnd_assets.methods.dissection.candidate_concepts import consensus_concepts
 from dnd_assets.methods.dissection.detection_label import (
     DetectionLabel,
     DetectionSettings,
-    Reference,
+    ReferenceImages,
     label_by_detection,
     reference_of,
 )
@@ -194,7 +194,7 @@ class World:
     names: Sequence[str]
     scenes: Attributes
     captions: Sequence[str]
-    reference: Reference
+    reference: ReferenceImages
 
 
 def world_of(seed: int, wrong: float) -> World:

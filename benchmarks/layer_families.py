@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.pooling import pool, spatial_maps, tensor_of
 from resources.targets.layer_declared import layouts_of
-from resources.targets.layer_layout import Found
+from resources.targets.layer_layout import KnownLayout
 from resources.targets.survey import look
 
 Call = Callable[[nn.Module, Tensor], Any]
@@ -104,7 +104,7 @@ def outputs(module: nn.Module, call: Call, pixels: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def read(found: Found, values: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
+def read(found: KnownLayout, values: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
     """Map, class token and mean over the places, as the product reads them."""
     layout = found.layout
     assert layout is not None
@@ -118,7 +118,7 @@ def read(found: Found, values: Tensor) -> tuple[Tensor | None, Tensor | None, Te
     return maps, None, pool(arranged, "auto")
 
 
-def compare(found: Found, values: Tensor, expected: Expected) -> str:
+def compare(found: KnownLayout, values: Tensor, expected: Expected) -> str:
     """`equal`, or what differs."""
     if found.layout is None:
         return f"no units: {found.reason}"
@@ -167,7 +167,7 @@ def rows(
     spelled = f"{size[0]} x {size[1]}"
     for expected in expectations:
         layer, verdict = best_match(known, values, expected)
-        found = known.get(layer, Found(None, reason="does not run"))
+        found = known.get(layer, KnownLayout(None, reason="does not run"))
         layout = found.layout
         grid = f" {layout.grid[0]}x{layout.grid[1]}+{layout.prefix_tokens}" if (
             layout and layout.grid) else ""  # fmt: skip
@@ -184,7 +184,7 @@ def rows(
 
 
 def best_match(
-    known: dict[str, Found], values: dict[str, Tensor], expected: Expected
+    known: dict[str, KnownLayout], values: dict[str, Tensor], expected: Expected
 ) -> tuple[str, str]:
     """The layer that the account is of, and how they compare."""
     if expected.layer in known:

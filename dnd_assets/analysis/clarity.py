@@ -12,7 +12,7 @@ from dnd_assets.analysis.unit_vectors import face_vectors, faces_of, labels_of, 
 from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import Workbench
 from dnd_assets.methods import semantic_lens
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.units import Unit, by_layer
 
 
@@ -83,7 +83,7 @@ def measure(bench: Workbench, units: Sequence[str] = ()) -> Clarity:
         StudyError: when embeddings are missing and the encoder is not on this machine.
         UpstreamError: when no exemplars were recorded.
     """
-    source = Source(bench.lineage, bench.study.name)
+    source = TableSource(bench.lineage, bench.study.name)
     faces = faces_of(source, recorded_units(source).select(units))
     vectors = face_vectors(bench, faces)
     labels = {

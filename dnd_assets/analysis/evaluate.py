@@ -21,7 +21,7 @@ _SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredUnit:
     """One unit's label against its truth."""
 
     unit: str
@@ -55,16 +55,16 @@ class Evaluation:
     unlabelled: int
     without_truth: int
     without_label: int
-    scored: tuple[Scored, ...]
+    scored: tuple[ScoredUnit, ...]
     told: tuple[str, ...] = ()
 
     @property
-    def worst(self) -> tuple[Scored, ...]:
+    def worst(self) -> tuple[ScoredUnit, ...]:
         """The units whose labels are furthest from the truth, worst first."""
         return self.scored[:_SHOWN]
 
     @property
-    def best(self) -> tuple[Scored, ...]:
+    def best(self) -> tuple[ScoredUnit, ...]:
         """The units whose labels are nearest to the truth, best first."""
         return self.scored[::-1][:_SHOWN]
 
@@ -127,7 +127,9 @@ def evaluate(
     true = _truth_of(asked, known)
     said = [asked.by_unit[unit] for unit in true]
     values = similarities(said, list(true.values()), encoder)
-    rows = [Scored(*row) for row in zip(true, said, true.values(), values.tolist(), strict=True)]
+    rows = [
+        ScoredUnit(*row) for row in zip(true, said, true.values(), values.tolist(), strict=True)
+    ]
     nan = float("nan")
     return Evaluation(
         units=len(rows),

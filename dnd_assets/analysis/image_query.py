@@ -27,7 +27,7 @@ from dnd_assets.methods.dissection import attention_crops
 from dnd_assets.methods.dissection.exemplars import failed_images
 from dnd_assets.methods.segmentation.overlay import overlay
 from dnd_assets.methods.segmentation.view import View, view
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.study.selection import select_units
 from dnd_assets.units import Unit, by_layer
 
@@ -38,7 +38,7 @@ _ANY_SIZE: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Firing:
+class UnitActivation:
     """One unit on the image.
 
     Attributes:
@@ -74,7 +74,7 @@ class Look:
     """
 
     image: Image.Image
-    firings: tuple[Firing, ...]
+    firings: tuple[UnitActivation, ...]
     overlays: tuple[Image.Image, ...]
     compared: int
 
@@ -99,7 +99,7 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
     """
     picture = open_picture(file, bench.study.probing_set.max_pixels)
     units = _of_layer(list(select_units(bench.study, bench.targets).values()), layer)
-    source = Source(bench.lineage, bench.study.name)
+    source = TableSource(bench.lineage, bench.study.name)
     probing = _probing_images(bench, source)
     ranked: list[tuple[tuple[float, float, Unit], float]] = []
     compared = 0
@@ -121,7 +121,7 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
         chosen, _places(bench, [key[2] for key, _ in chosen], picture), strict=True
     ):
         said = labels.get(unit, {})
-        firings.append(Firing(unit.key, said, activation, -share, -reach, box))
+        firings.append(UnitActivation(unit.key, said, activation, -share, -reach, box))
         overlays.append(drawn)
     return Look(picture, tuple(firings), tuple(overlays), compared)
 
@@ -156,7 +156,7 @@ def _of_layer(units: Sequence[Unit], layer: str | None) -> list[Unit]:
     return [unit for unit in units if layer in (unit.layer, unit.key.rpartition("/")[0])]
 
 
-def _probing_images(bench: Workbench, source: Source) -> list[str]:
+def _probing_images(bench: Workbench, source: TableSource) -> list[str]:
     for part in source.records(PROBING_SET):
         for one in part:
             return images_of(bench, one.product)
@@ -181,7 +181,7 @@ def _not_recorded(bench: Workbench) -> UpstreamError:
     )
 
 
-def _labels(source: Source) -> dict[Unit, dict[str, str]]:
+def _labels(source: TableSource) -> dict[Unit, dict[str, str]]:
     found: dict[Unit, dict[str, str]] = {}
     for one in labels_of(source):
         if one.best:

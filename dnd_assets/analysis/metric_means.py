@@ -173,7 +173,7 @@ def held_out(bench: Workbench) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """How good a study's labels are.
 
     Attributes:
@@ -231,7 +231,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def evaluate_study(bench: Workbench, units: Sequence[Unit]) -> Report:
+def evaluate_study(bench: Workbench, units: Sequence[Unit]) -> EvaluationReport:
     """The metrics of a study's labels that there are by now, by layer.
 
     Args:
@@ -252,4 +252,4 @@ def evaluate_study(bench: Workbench, units: Sequence[Unit]) -> Report:
             f"study {bench.study.name!r} has no metrics of these units yet. {section}Run "
             f"`dnd run --assets {names}`."
         )
-    return Report(bench.study.name, tuple(means), tuple(soundness(bench, units)))
+    return EvaluationReport(bench.study.name, tuple(means), tuple(soundness(bench, units)))

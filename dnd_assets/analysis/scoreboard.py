@@ -15,7 +15,7 @@ from rich.table import Table
 
 from dnd_assets.analysis.class_prediction import ClassPrediction
 from dnd_assets.analysis.compare import Comparison, Method, Pair, Row
-from dnd_assets.analysis.metric_means import WORTHLESS, MetricMean, Report, Soundness
+from dnd_assets.analysis.metric_means import WORTHLESS, EvaluationReport, MetricMean, Soundness
 from dnd_assets.errors import TableError
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.files.csv_tables import read_text
@@ -57,7 +57,9 @@ def metrics_table(means: Sequence[MetricMean]) -> Table:
     return table
 
 
-def show_evaluation(report: Report, classes: Sequence[ClassPrediction], out: Console) -> None:
+def show_evaluation(
+    report: EvaluationReport, classes: Sequence[ClassPrediction], out: Console
+) -> None:
     """Print the metrics of each layer, what the sanity checks say of them, and the classes."""
     for layer in dict.fromkeys(one.group for one in report.means):
         out.print(layer, style="bold", markup=False)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dnd_assets.analysis.unit_vectors import (
-    Said,
+    UnitLabel,
     face_vectors,
     faces_of,
     labels_of,
@@ -22,7 +22,7 @@ from dnd_assets.analysis.unit_vectors import (
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import NotFoundError, StudyError, nearest
 from dnd_assets.files.images import UnreadableImage, decode
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.units import Unit
 
 How = Literal["exact", "words", "meaning", "exemplars"]
@@ -54,14 +54,16 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SearchAnswer:
     """Hits, best first, and what kept the search from being complete, if anything did."""
 
     hits: tuple[Hit, ...]
     remark: str = ""
 
 
-def search_text(bench: Workbench, text: str, units: Sequence[str] = (), top: int = 10) -> Answer:
+def search_text(
+    bench: Workbench, text: str, units: Sequence[str] = (), top: int = 10
+) -> SearchAnswer:
     """Units by what their labels say: the very label first, then its words, then its meaning.
 
     Of units that have the very label, or its words, those come first whose own label that is, the
@@ -81,7 +83,7 @@ def search_text(bench: Workbench, text: str, units: Sequence[str] = (), top: int
     wanted = _plain(text)
     if not wanted:
         raise StudyError("a text is needed to search labels, such as dnd search 'red circle'.")
-    source = Source(bench.lineage, bench.study.name)
+    source = TableSource(bench.lineage, bench.study.name)
     order = {unit: place for place, unit in enumerate(recorded_units(source).select(units))}
     said = [one for one in labels_of(source) if one.unit in order]
     encoder, remark = text_encoder(bench)
@@ -108,7 +110,7 @@ def search_text(bench: Workbench, text: str, units: Sequence[str] = (), top: int
             best[one.unit] = (key, hit)
     hits = [hit for _, hit in sorted(best.values(), key=lambda pair: pair[0])]
     note = f"labels were searched by their words alone: {remark}" if remark else ""
-    return Answer(tuple(hits[:top]), note)
+    return SearchAnswer(tuple(hits[:top]), note)
 
 
 def _plain(text: str) -> str:
@@ -121,7 +123,9 @@ def _fits(wanted: str, label: str) -> How | None:
     return "words" if all(word in label for word in wanted.split()) else None
 
 
-def search_image(bench: Workbench, file: Path, units: Sequence[str] = (), top: int = 10) -> Answer:
+def search_image(
+    bench: Workbench, file: Path, units: Sequence[str] = (), top: int = 10
+) -> SearchAnswer:
     """Units whose exemplars are most like a picture: mean cosine of their embeddings.
 
     Args:
@@ -136,7 +140,7 @@ def search_image(bench: Workbench, file: Path, units: Sequence[str] = (), top: i
         UpstreamError: when no exemplars were recorded.
     """
     picture = open_picture(file, bench.study.probing_set.max_pixels)
-    source = Source(bench.lineage, bench.study.name)
+    source = TableSource(bench.lineage, bench.study.name)
     faces = faces_of(source, recorded_units(source).select(units))
     bench.clip.check()
     wanted = bench.clip.embed_images([picture], bench.study.compute.batch.clip)[0]
@@ -152,12 +156,12 @@ def search_image(bench: Workbench, file: Path, units: Sequence[str] = (), top: i
         said = (label.label, label.asset) if label else ("", "")
         sure = (label.label, label.confidence) if label else ("", None)
         hits.append(Hit(unit.key, *said, "exemplars", likeness[unit], *sure))
-    return Answer(tuple(hits))
+    return SearchAnswer(tuple(hits))
 
 
-def _own_labels(said: Sequence[Said]) -> dict[Unit, Said]:
+def _own_labels(said: Sequence[UnitLabel]) -> dict[Unit, UnitLabel]:
     """The best label of each unit, by the study's own method where it has one."""
-    found: dict[Unit, Said] = {}
+    found: dict[Unit, UnitLabel] = {}
     for one in said:
         found.setdefault(one.unit, one)
     return found

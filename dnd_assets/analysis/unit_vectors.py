@@ -14,7 +14,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import is_labels
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.units import Unit, UnitIndex
 from resources.encoders.base import ImageTextEncoder
 from resources.encoders.sentence import SentenceEncoder
@@ -24,7 +24,7 @@ _FACES: Final = (("crops", "activating"), ("activations", "exemplars"))
 
 
 @dataclass(frozen=True)
-class Said:
+class UnitLabel:
     """One label of a unit.
 
     Attributes:
@@ -42,7 +42,7 @@ class Said:
     confidence: float | None = None
 
 
-def recorded_units(source: Source) -> UnitIndex:
+def recorded_units(source: TableSource) -> UnitIndex:
     """The units for which anything was recorded.
 
     Raises:
@@ -54,7 +54,7 @@ def recorded_units(source: Source) -> UnitIndex:
     return UnitIndex([Unit(row["model"], row["layer"], row["neuron"]) for row in rows])
 
 
-def labels_of(source: Source) -> list[Said]:
+def labels_of(source: TableSource) -> list[UnitLabel]:
     """Every label that any method kept, the study's own first, best first of each unit."""
     assets = sorted(filter(is_labels, source.assets), key=lambda name: (name != "labels", name))
     found = []
@@ -67,13 +67,13 @@ def labels_of(source: Source) -> list[Said]:
                 kept = dict.fromkeys(text for text in texts if text)
                 sure = payload.get("confidence")
                 found += [
-                    Said(unit, asset, text, not place, None if place else sure)
+                    UnitLabel(unit, asset, text, not place, None if place else sure)
                     for place, text in enumerate(kept)
                 ]
     return found
 
 
-def faces_of(source: Source, units: Iterable[Unit]) -> dict[Unit, list[str]]:
+def faces_of(source: TableSource, units: Iterable[Unit]) -> dict[Unit, list[str]]:
     """Hashes of the pictures that activate each unit most; units without any are left out.
 
     Raises:

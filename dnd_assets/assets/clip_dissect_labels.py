@@ -45,7 +45,7 @@ from dnd_assets.lineage.records import (
 )
 from dnd_assets.lineage.remarks import set_aside
 from dnd_assets.methods.clip_dissect import labelling
-from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivations
+from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivationMatrix
 from dnd_assets.methods.clip_dissect.concept_pairs import Label
 from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, describable
 from dnd_assets.methods.dissection.exemplars import is_lost
@@ -171,7 +171,7 @@ class _Compared:
         lost: hashes of the images left out.
     """
 
-    products: ConceptActivations
+    products: ConceptActivationMatrix
     values: Tensor
     lost: list[str]
 
@@ -187,7 +187,7 @@ def _compared(case: _Case, layer: OfLayer) -> _Compared:
     kept = [layer.images[row] for row in rows]
     faces = torch.from_numpy(np.stack([case.faces[name] for name in kept]))
     absent = sorted({*layer.images, *layer.failed}.difference(kept))
-    products = ConceptActivations(faces.to(case.texts.device), case.texts)
+    products = ConceptActivationMatrix(faces.to(case.texts.device), case.texts)
     return _Compared(products, torch.from_numpy(values), absent)
 
 

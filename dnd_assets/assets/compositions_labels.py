@@ -17,7 +17,7 @@ from dnd_assets.methods.segmentation.compositions import (
     Counts,
     Explanation,
     Formula,
-    Packed,
+    PackedMasks,
     search,
 )
 from dnd_assets.methods.segmentation.regions import RegionOverlap, Regions
@@ -63,9 +63,9 @@ class _Packing:
     def __init__(self, regions: Regions, names: Sequence[str]) -> None:
         self.regions = regions
         self._names = names
-        self._packed: tuple[bytes, Regions, Packed] | None = None
+        self._packed: tuple[bytes, Regions, PackedMasks] | None = None
 
-    def without(self, gone: Counts) -> tuple[Regions, Packed]:
+    def without(self, gone: Counts) -> tuple[Regions, PackedMasks]:
         """Regions and concepts over them, less so many pixels of each, int64 (G,).
 
         The units of a layer mostly lack the same images, so the last answer is kept.

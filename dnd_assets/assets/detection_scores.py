@@ -27,13 +27,13 @@ from dnd_assets.methods.dissection.detection_examples import examples
 from dnd_assets.methods.dissection.detection_label import (
     DetectionLabel,
     DetectionSettings,
-    Reference,
+    ReferenceImages,
     label_by_detection,
     reference_of,
 )
 from dnd_assets.methods.seeds import content_seed
 from dnd_assets.study.deciding import parameters_of_dissection
-from dnd_assets.study.method_settings import Dissection
+from dnd_assets.study.method_settings import DissectionSettings
 from dnd_assets.units import Unit
 
 KEPT = 10
@@ -112,7 +112,7 @@ def reference_images(images: Sequence[str], count: int) -> list[str]:
     return sorted(images, key=lambda name: (content_seed("reference image", name), name))[:count]
 
 
-def _captioned(bench: Workbench, images: Sequence[str]) -> Reference | Outcome:
+def _captioned(bench: Workbench, images: Sequence[str]) -> ReferenceImages | Outcome:
     """The reference images that have a caption of use; an outcome where there are none.
 
     A picture that the captioner refuses, or says nothing of, is left out, and counted in the log.
@@ -147,7 +147,7 @@ def _exemplars(work: Work) -> dict[str, str]:
 
 
 def _outcome(
-    setting: Dissection, work: Work, reference: Reference, active: Mapping[str, float]
+    setting: DissectionSettings, work: Work, reference: ReferenceImages, active: Mapping[str, float]
 ) -> Outcome:
     """The outcome of one unit, from its activations on reference images and exemplars."""
     captioned = _exemplars(work)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dnd_assets.assets.image_sets import Found, ImageSet
+from dnd_assets.assets.image_sets import ImageSet, ScannedImages
 from dnd_assets.assets.probing_set import PROBING_IMAGES
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Product
-from dnd_assets.study.method_settings import Evaluation
+from dnd_assets.study.method_settings import EvaluationSettings
 from dnd_assets.study.study import needed
 
 LEAST = 2
@@ -49,7 +49,7 @@ class HeldOutImages(Whole):
         return _find(bench).materialize(bench, run)
 
 
-def evaluation_of(bench: Workbench) -> Evaluation:
+def evaluation_of(bench: Workbench) -> EvaluationSettings:
     """The study's section `evaluation`.
 
     Raises:
@@ -59,7 +59,7 @@ def evaluation_of(bench: Workbench) -> Evaluation:
     return needed(bench.study.evaluation, "evaluation", bench.study, example)
 
 
-def _find(bench: Workbench) -> Found:
+def _find(bench: Workbench) -> ScannedImages:
     evaluation_of(bench)
     manifest = _IMAGES.scan(bench)
     probing = PROBING_IMAGES.scan(bench, tell=False).images
@@ -71,4 +71,6 @@ def _find(bench: Workbench) -> Found:
             f"too, which leaves {left}; metrics take {LEAST} at least. Name other images under "
             "[evaluation]: labels must not be judged by the pictures that they were made from."
         )
-    return Found(_IMAGES, manifest, HeldOutImages().code(), both, {"in_probing_set": len(both)})
+    return ScannedImages(
+        _IMAGES, manifest, HeldOutImages().code(), both, {"in_probing_set": len(both)}
+    )

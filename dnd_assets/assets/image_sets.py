@@ -75,7 +75,7 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Found:
+class ScannedImages:
     """A scanned set, and what of it counts.
 
     Attributes:

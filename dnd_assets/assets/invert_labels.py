@@ -21,7 +21,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
 from dnd_assets.lineage.remarks import set_aside
-from dnd_assets.methods.segmentation.compositions import Packed, search
+from dnd_assets.methods.segmentation.compositions import PackedMasks, search
 from dnd_assets.methods.segmentation.invert import AreaUnderCurve
 from dnd_assets.study.mask_sets import segmentation_of
 from dnd_assets.study.segmentation_settings import Segmentation
@@ -79,7 +79,7 @@ def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tu
     lookup = {one.unit: one for one in work}
     presence = images.survey(images.views(model)).presence
     shows = np.ascontiguousarray(presence.T)
-    every = Packed(images.names, shows)
+    every = PackedMasks(images.names, shows)
     place = {name: row for row, name in enumerate(images.hashes)}
     for layer in on_images(bench, list(lookup), images.hashes, "masked images"):
         for unit in layer.units:
@@ -93,14 +93,16 @@ def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tu
             else:  # images on which the network fails are set aside
                 names = [layer.images[row] for row in usable]
                 rows = [place[name] for name in names]
-                packed = Packed(images.names, np.ascontiguousarray(shows[:, rows]))
+                packed = PackedMasks(images.names, np.ascontiguousarray(shows[:, rows]))
                 made = _outcome(bench, names, column[usable], packed)
                 lost = sorted(place.keys() - set(names))
                 remark = set_aside(lost, len(place)).as_json()
                 yield lookup[unit], replace(made, notes={**made.notes, "remarks": [remark]})
 
 
-def _outcome(bench: Workbench, hashes: Sequence[str], values: Matrix, packed: Packed) -> Outcome:
+def _outcome(
+    bench: Workbench, hashes: Sequence[str], values: Matrix, packed: PackedMasks
+) -> Outcome:
     """A unit's outcome; `values` is its activations, float32 (images,), finite, not all equal."""
     setting = segmentation_of(bench.study)
     shares = setting.invert.chosen("min_share", "max_share")

@@ -9,7 +9,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.study.deciding import parameters_of_dissection
-from dnd_assets.study.method_settings import Dissection
+from dnd_assets.study.method_settings import DissectionSettings
 
 CONFIRMED = 0.5
 """Share of a label's painted pictures that must activate the unit for the label to be confirmed."""
@@ -51,7 +51,7 @@ class Labels(Stage):
 
 
 def best_labels(
-    setting: Dissection, found: Sequence[Mapping[str, Any]], candidates: Sequence[str]
+    setting: DissectionSettings, found: Sequence[Mapping[str, Any]], candidates: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Labels with their scores, as concepts by scores or by the summariser's order.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnd_assets.assets.image_sets import Found, ImageSet
+from dnd_assets.assets.image_sets import ImageSet, ScannedImages
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.lineage.records import PROBING_SET, Product
@@ -49,7 +49,7 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
         StudyError: when a folder is missing, or no image in it can be read.
     """
     manifest = PROBING_IMAGES.scan(bench)
-    found = Found(PROBING_IMAGES, manifest, ProbingSet().code())
+    found = ScannedImages(PROBING_IMAGES, manifest, ProbingSet().code())
     return found.materialize(bench, run), manifest
 
 
@@ -59,4 +59,6 @@ def look(bench: Workbench) -> Product:
     Raises:
         StudyError: as `materialize`.
     """
-    return Found(PROBING_IMAGES, PROBING_IMAGES.scan(bench), ProbingSet().code()).look(bench)
+    return ScannedImages(PROBING_IMAGES, PROBING_IMAGES.scan(bench), ProbingSet().code()).look(
+        bench
+    )

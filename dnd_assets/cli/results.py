@@ -213,14 +213,14 @@ def export(
         raise typer.BadParameter("a folder is needed: --output atlas")
     from dnd_assets.engine.cache.images import Pictures
     from dnd_assets.results.export.export import export as write_tables
-    from dnd_assets.results.tables.reader import Source
+    from dnd_assets.results.tables.reader import TableSource
     from resources.artefact_store import ArtefactStore
     from resources.lineage_db.reader import LineageReader
 
     chosen, home = load_study(study), results_folder()
     lineage = LineageReader(root=str(home))
     show_what_stands(lineage, chosen)
-    source = Source(lineage, chosen.name)
+    source = TableSource(lineage, chosen.name)
     store = ArtefactStore(root=str(home / "store"), reading=True)
     known = Pictures(source.lineage, store, chosen.probing_set.max_pixels)
     wanted = form == "hf" if pictures is None else pictures

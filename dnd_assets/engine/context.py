@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.engine.cache.vectors import Vectors
-from dnd_assets.study.network_settings import Layer
+from dnd_assets.study.network_settings import LayerSettings
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit
 from resources.artefact_store import ArtefactStore
@@ -71,7 +71,7 @@ class Workbench:
         """Vectors (activations, embeddings) by picture content."""
         return Vectors(self.lineage, self.store)
 
-    def layer(self, unit: Unit) -> Layer:
+    def layer(self, unit: Unit) -> LayerSettings:
         """The study's entry for a unit's layer."""
         model = self.study.model(unit.model)
         return next(layer for layer in model.layers if layer.path == unit.layer)

@@ -26,7 +26,7 @@ SELECT file FROM removed GROUP BY file HAVING max(recorded_at) >
 
 
 @dataclass
-class Report:
+class VerifyReport:
     """What `verify` found.
 
     Attributes:
@@ -49,14 +49,14 @@ class Report:
         return not (self.missing or self.changed or self.segments)
 
 
-def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) -> Report:
+def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) -> VerifyReport:
     """Hash every file of the store and the journal and compare with the lineage.
 
     Args:
         bench: the workbench.
         advance: called with the number of files done since the last call.
     """
-    report = Report(segments=bench.lineage.changed_segments())
+    report = VerifyReport(segments=bench.lineage.changed_segments())
     known = {row["file"] for row in bench.lineage.query("SELECT DISTINCT file FROM artefacts")}
     gone = {row["file"] for row in bench.lineage.query(_GONE)}
     root = Path(bench.store.root)
@@ -72,7 +72,7 @@ def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) ->
     return report
 
 
-def set_aside(bench: Workbench, report: Report) -> int:
+def set_aside(bench: Workbench, report: VerifyReport) -> int:
     """Take damaged files out of use, so that the next run computes what they held.
 
     A changed file is renamed to end in `.damaged`; that and missing files are recorded as gone.

@@ -54,7 +54,7 @@ class Concept:
 
 
 @dataclass(frozen=True)
-class Layer:
+class MaskLayer:
     """One source of labels of an image.
 
     Attributes:
@@ -82,7 +82,7 @@ class MaskedImage:
 
     file: Path
     size: tuple[int, int]
-    layers: tuple[Layer, ...]
+    layers: tuple[MaskLayer, ...]
     picture: tuple[int, int]
 
 
@@ -166,7 +166,7 @@ def mask_table(
         raise StudyError("no concept column was named; name at least one, for example 'caption'")
     _, rows = _read_table(table, ("file", "mask", *concept_columns))
     concepts = _Concepts()
-    layers: dict[str, list[tuple[Layer, tuple[int, int]]]] = {}
+    layers: dict[str, list[tuple[MaskLayer, tuple[int, int]]]] = {}
     aside: list[SetAside] = []
     for row in rows:
         try:
@@ -176,7 +176,7 @@ def mask_table(
         except _UnusableError as error:
             aside.append(SetAside(row["file"], error.reason))
             continue
-        layer = Layer(path, "binary", {1: concepts.positions(named)})
+        layer = MaskLayer(path, "binary", {1: concepts.positions(named)})
         layers.setdefault(row["file"], []).append((layer, size))
     found = [
         MaskedImage(images / name, some[0][1], tuple(layer for layer, _ in some), some[0][1])
@@ -253,7 +253,7 @@ def index_masks(images: Path, masks: Path, names: Path, category: str = "object"
         except _UnusableError as error:
             aside.append(SetAside(file.name, error.reason))
             continue
-        found.append(MaskedImage(file, size, (Layer(mask, "index", codes),), size))
+        found.append(MaskedImage(file, size, (MaskLayer(mask, "index", codes),), size))
     return _mask_set(concepts.known, found, aside, str(images))
 
 
@@ -312,11 +312,11 @@ def _broden_image(
         for entry in filter(None, map(str.strip, row[category].split(";"))):
             if entry.isdecimal():
                 whole = {0: concepts[int(entry)]} if int(entry) in concepts else {}
-                layers.append(Layer(None, "broden", whole))
+                layers.append(MaskLayer(None, "broden", whole))
             else:
                 path = _inside(images, entry)
                 _check_mask(path, size, "broden")
-                layers.append(Layer(path, "broden", concepts))
+                layers.append(MaskLayer(path, "broden", concepts))
     return MaskedImage(file, size, tuple(layers), picture)
 
 
@@ -455,7 +455,9 @@ def _opened(path: Path, what: str, formats: tuple[str, ...]) -> Image.Image:
         raise _UnusableError(f"{what} {path.name} cannot be read: {error}") from error
 
 
-def _codes(layer: Layer, size: tuple[int, int], read: Callable[[Path], bytes]) -> NDArray[np.int64]:
+def _codes(
+    layer: MaskLayer, size: tuple[int, int], read: Callable[[Path], bytes]
+) -> NDArray[np.int64]:
     """The code of every pixel, (H, W)."""
     width, height = size
     if layer.path is None:

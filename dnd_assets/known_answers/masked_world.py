@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dnd_assets.files.atomic import write_atomic
-from dnd_assets.files.segmentation_masks import Concept, Layer, MaskedImage, MaskSet
+from dnd_assets.files.segmentation_masks import Concept, MaskedImage, MaskLayer, MaskSet
 from dnd_assets.known_answers.render import SIDE, render_with_mask
 from dnd_assets.known_answers.world import (
     COUNT_WORDS,
@@ -70,13 +70,13 @@ def _name(attribute: str, value: int | str) -> str:
     return COUNT_WORDS[int(value)] if attribute == "count" else str(value)
 
 
-def _layers(path: Path, shown: Scene, places: dict[Concept, int]) -> tuple[Layer, ...]:
+def _layers(path: Path, shown: Scene, places: dict[Concept, int]) -> tuple[MaskLayer, ...]:
     def place(attribute: str) -> int:
         return places[Concept(_name(attribute, getattr(shown, attribute)), attribute)]
 
     inside = tuple(sorted(place(attribute) for attribute in OF_OBJECTS))
     codes = {0: (place("background"),), 1: inside}
-    return Layer(path, "index", codes), Layer(None, "broden", {0: (place("count"),)})
+    return MaskLayer(path, "index", codes), MaskLayer(None, "broden", {0: (place("count"),)})
 
 
 def _png(codes: NDArray[np.uint8]) -> bytes:

@@ -46,7 +46,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.results.tables.product_tables": "tables for people",
     "dnd_assets.results.tables.lineage_tables": "tables for people",
     "dnd_assets.results.tables.dictionary": "tables for people",
-    "dnd_assets.engine.cache.images:Packed": "how pictures are packed",
+    "dnd_assets.engine.cache.images:PackedImages": "how pictures are packed",
     "resources.lineage_db.database": "records",
     "resources.lineage_db.index": "records",
     "resources.lineage_db.reader": "records",

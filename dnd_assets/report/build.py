@@ -38,7 +38,7 @@ from dnd_assets.report.thumbnails import Thumbnails
 from dnd_assets.results.standing import stand_by
 from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.reader import Cards
-from dnd_assets.results.unit_card.unit_records import Record
+from dnd_assets.results.unit_card.unit_records import ProductRecord
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.progress import Progress
 
@@ -156,11 +156,11 @@ def _ordered(bench: Workbench, cards: Cards, patterns: Sequence[str]) -> list[st
     return [unit for unit in ordered if unit in chosen]
 
 
-def _first(records: Mapping[str, Record]) -> Record:
+def _first(records: Mapping[str, ProductRecord]) -> ProductRecord:
     return next(iter(records.values()))
 
 
-def _unit(record: Record) -> Unit:
+def _unit(record: ProductRecord) -> Unit:
     return Unit(record.model, record.layer, record.neuron)
 
 
@@ -199,7 +199,10 @@ def _maps(cards: Cards) -> dict[int, int]:
 
 
 def _digest(
-    work: _Work, records: Mapping[str, Record], beside: tuple[str | None, str | None], maps: int
+    work: _Work,
+    records: Mapping[str, ProductRecord],
+    beside: tuple[str | None, str | None],
+    maps: int,
 ) -> str:
     """Hash of all that a unit's page is made from."""
     made = [[one.asset, one.key, one.data_version, one.run] for one in records.values()]

@@ -17,7 +17,7 @@ from dnd_assets.results.unit_card.reader import Cards
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedUnit:
     """A unit whose label is not the same in both.
 
     Attributes:
@@ -51,7 +51,7 @@ class Changes:
     before: str
     after: str
     units: int
-    found: tuple[Change, ...]
+    found: tuple[ChangedUnit, ...]
     appeared: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
@@ -78,7 +78,9 @@ def changes_since(bench: Workbench, cards: Cards, against: str) -> Changes:
     newest = str(bench.lineage.query(sql, [bench.study.name])[0]["run"])
     with bench.lineage.connect():
         found = [
-            Change(method_name(c.asset), c.unit, c.before, c.after, tuple(str(w) for w in c.why))
+            ChangedUnit(
+                method_name(c.asset), c.unit, c.before, c.after, tuple(str(w) for w in c.why)
+            )
             for c in diff(bench, before, newest)
         ]
     shared = "SELECT count(DISTINCT unit) AS n FROM materializations WHERE study = ? AND unit <> ''"
@@ -98,7 +100,7 @@ def _since_report(cards: Cards, folder: Path) -> Changes:
     new = {card.unit: {one.asset: _said(one) for one in card.methods} for card in cards.read()}
     both = [unit for unit in new if unit in old]
     found = [
-        Change(method_name(asset), unit, old[unit][asset], now)
+        ChangedUnit(method_name(asset), unit, old[unit][asset], now)
         for unit in both
         for asset, now in new[unit].items()
         if asset in old[unit] and old[unit][asset] != now

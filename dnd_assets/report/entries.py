@@ -17,7 +17,7 @@ LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class MethodSummary:
     """A method's label of a unit, as `MethodLabel` without its details."""
 
     label: str | None
@@ -49,7 +49,7 @@ class Entry:
     model: str
     layer: str
     neuron: int
-    methods: Mapping[str, Said]
+    methods: Mapping[str, MethodSummary]
     thumbs: tuple[str, ...] = ()
     metrics: Mapping[str, Mapping[str, float | None]] | None = None
     exemplars: tuple[str, ...] = ()
@@ -57,9 +57,9 @@ class Entry:
     confidence: float | None = None
 
     @property
-    def main(self) -> Said:
+    def main(self) -> MethodSummary:
         """What is shown of the unit unless another method is asked for."""
-        return next(iter(self.methods.values()), Said(None, None, "no_label"))
+        return next(iter(self.methods.values()), MethodSummary(None, None, "no_label"))
 
     @property
     def page(self) -> str:
@@ -87,7 +87,7 @@ class Entry:
         """The entry that `as_json` told."""
         plain = dict(value)
         said = sorted(value["methods"].items(), key=lambda item: own_first(item[0]))
-        plain["methods"] = {name: Said(**one) for name, one in said}
+        plain["methods"] = {name: MethodSummary(**one) for name, one in said}
         plain["thumbs"], plain["exemplars"] = tuple(value["thumbs"]), tuple(value["exemplars"])
         return cls(**plain)
 
@@ -98,7 +98,9 @@ def entry_of(card: UnitCard) -> Entry:
     return Entry(
         card.unit, card.model, card.layer, card.neuron,
         methods={
-            one.asset: Said(one.label, one.score, one.status, one.interpretable, one.concepts)
+            one.asset: MethodSummary(
+                one.label, one.score, one.status, one.interpretable, one.concepts
+            )
             for one in card.methods
         },
         thumbs=tuple(one.image for one in card.exemplars[:THUMBS]),
@@ -144,7 +146,7 @@ def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]
     return {**columns, "texts": list(texts), "pictures": list(pictures)}
 
 
-def _column(said: Sequence[Said | None], number: Any) -> dict[str, list[Any]]:
+def _column(said: Sequence[MethodSummary | None], number: Any) -> dict[str, list[Any]]:
     flags = {True: 1, False: 0, None: -1}
     return {
         "label": [number(one.label if one else None) for one in said],

@@ -15,7 +15,7 @@ UNITS: Final = 12
 
 
 @dataclass(frozen=True)
-class Firing:
+class ActivatedUnit:
     """A unit that a picture activates.
 
     Attributes:
@@ -38,7 +38,7 @@ class Picture:
     """
 
     image: str
-    firings: tuple[Firing, ...]
+    firings: tuple[ActivatedUnit, ...]
     more: int
 
     @property
@@ -54,10 +54,10 @@ def pictures_of(entries: Sequence[Entry], most: int = SHOWN) -> tuple[list[Pictu
         entries: the units; ties among equals keep their order.
         most: pictures at most.
     """
-    found: dict[str, list[Firing]] = {}
+    found: dict[str, list[ActivatedUnit]] = {}
     for entry in entries:
         for place, image in enumerate(entry.exemplars, 1):
-            found.setdefault(image, []).append(Firing(entry, place))
+            found.setdefault(image, []).append(ActivatedUnit(entry, place))
     order = sorted(found, key=lambda image: (-len(found[image]), image))
     shown = []
     for image in order[:most]:

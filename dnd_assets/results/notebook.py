@@ -19,11 +19,11 @@ from dnd_assets.files.images import decode
 from dnd_assets.results.export.export import Written, export, frame
 from dnd_assets.results.export.formats import Format
 from dnd_assets.results.standing import newest_study, stand_by
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.html import card_html
 from dnd_assets.results.unit_card.reader import Cards
-from dnd_assets.study.image_settings import ProbingSet
+from dnd_assets.study.image_settings import ProbingSetSettings
 from dnd_assets.study.study import Study, load_study
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
@@ -93,15 +93,15 @@ class Results:
 
     @cached_property
     def _pictures(self) -> Pictures:
-        limit = ProbingSet(folders=["."]).max_pixels
+        limit = ProbingSetSettings(folders=["."]).max_pixels
         return Pictures(self._lineage, self._store, limit)
 
     @cached_property
     def _cards(self) -> Cards:
         return Cards(self._lineage, self._store, self.study)
 
-    def _source(self) -> Source:
-        return Source(self._lineage, self.study)
+    def _source(self) -> TableSource:
+        return TableSource(self._lineage, self.study)
 
     def tables(self) -> list[str]:
         """Names of the tables that the study has."""

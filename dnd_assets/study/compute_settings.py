@@ -52,7 +52,7 @@ class Precisions(Section):
     clip: Precision | None = None
 
 
-class Compute(Section):
+class ComputeSettings(Section):
     """Where the models run.
 
     Attributes:

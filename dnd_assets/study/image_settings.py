@@ -36,7 +36,7 @@ class Images(Section):
         return self
 
 
-class ProbingSet(Images):
+class ProbingSetSettings(Images):
     """The images that units are probed with.
 
     Attributes:

@@ -17,8 +17,8 @@ from typing import Any
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files.segmentation_masks import (
     Concept,
-    Layer,
     MaskedImage,
+    MaskLayer,
     MaskSet,
     broden,
     index_masks,
@@ -222,7 +222,7 @@ def manifest_of(
     moved = {before: after for after, before in enumerate(order)}
     written: dict[int, str] = {}
 
-    def codes(layer: Layer) -> str:
+    def codes(layer: MaskLayer) -> str:
         if id(layer.concepts) not in written:  # a layout has one table for thousands of layers
             entry = {str(c): sorted(moved[i] for i in of) for c, of in layer.concepts.items()}
             written[id(layer.concepts)] = canonical(entry)
@@ -255,7 +255,7 @@ def from_manifest(masks: Mapping[str, Any]) -> tuple[list[str], MaskSet]:
             Path(name),
             (size[0], size[1]),
             tuple(
-                Layer(Path(mask) if mask else None, encoding, codes[table])
+                MaskLayer(Path(mask) if mask else None, encoding, codes[table])
                 for mask, encoding, table in layers
             ),
             (picture[0], picture[1]),

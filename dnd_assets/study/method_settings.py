@@ -13,7 +13,7 @@ Scoring = Literal["mean_rank", "topk_squared", "image_products", "topk_squared_i
 Similarity = Literal["cos", "cos_cubed", "rank_reorder", "wpmi", "soft_wpmi"]
 
 
-class Dissection(Section):
+class DissectionSettings(Section):
     """The parameters of Describe-and-Dissect, with the paper's defaults.
 
     Attributes:
@@ -161,7 +161,7 @@ class LabelFile(Section):
     first_unit: Literal[0, 1] | None = None
 
 
-class Evaluation(Images):
+class EvaluationSettings(Images):
     """Metrics of finished labels, on images that had no part in the labels.
 
     The images are held out: those that are in the probing set, too, are left out.

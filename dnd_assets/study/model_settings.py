@@ -25,7 +25,7 @@ TopP = Annotated[Annotated[float, Field(gt=0.0, le=1.0)] | None, _LeftOut]
 Api = Literal["chat", "responses"]
 
 
-class Captioner(Section):
+class CaptionerSettings(Section):
     """The image-to-text model (paper: BLIP base).
 
     Attributes:
@@ -126,7 +126,7 @@ _CAPTIONER_OPTIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-class Summariser(Section):
+class SummariserSettings(Section):
     """What turns captions into candidate concepts (paper: GPT-3.5 Turbo, temperature 0.3).
 
     `consensus` needs no LLM; `chat` is any OpenAI-compatible server; `none` takes the captions
@@ -178,7 +178,7 @@ class Summariser(Section):
         return self
 
 
-class TextToImage(Section):
+class TextToImageSettings(Section):
     """The text-to-image pipeline (paper: Stable Diffusion v1-4, DPM-Solver++, 50 steps).
 
     `kind = "world"` draws with the generated world's own renderer and needs no checkpoint;

@@ -21,7 +21,7 @@ class Sample(Section):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class Layer(Section):
+class LayerSettings(Section):
     """One layer of a network.
 
     Attributes:
@@ -104,7 +104,7 @@ class Layer(Section):
         return sorted(int(i) for i in chosen)
 
 
-class Model(Section):
+class ModelSettings(Section):
     """A target network.
 
     Attributes:
@@ -126,7 +126,7 @@ class Model(Section):
     weights: str | None = None
     weights_key: str | None = Field(default=None, min_length=1)
     categories: str | None = Field(default=None, min_length=1)
-    layers: list[Layer] = Field(min_length=1)
+    layers: list[LayerSettings] = Field(min_length=1)
 
     @field_validator("source")
     @classmethod

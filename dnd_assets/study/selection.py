@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dnd_assets.study.compute_settings import Role
-from dnd_assets.study.network_settings import Model
+from dnd_assets.study.network_settings import ModelSettings
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.compute import Compute
@@ -44,7 +44,7 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
     )
 
 
-def _target(model: Model) -> TargetModel:
+def _target(model: ModelSettings) -> TargetModel:
     said = [DeclaredLayout(path=one.path, **one.declared) for one in model.layers if one.declared]
     return TargetModel(**model.all_but("layers"), layouts=said)
 

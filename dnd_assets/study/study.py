@@ -21,18 +21,23 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dnd_assets.errors import StudyError, nearest, not_found
-from dnd_assets.study.compute_settings import Compute
-from dnd_assets.study.image_settings import Collection, ProbingSet
+from dnd_assets.study.compute_settings import ComputeSettings
+from dnd_assets.study.image_settings import Collection, ProbingSetSettings
 from dnd_assets.study.method_settings import (
     ClipDissect,
-    Dissection,
-    Evaluation,
+    DissectionSettings,
+    EvaluationSettings,
     LabelFile,
     Milan,
     Polysemantic,
 )
-from dnd_assets.study.model_settings import Captioner, Clip, Summariser, TextToImage
-from dnd_assets.study.network_settings import Model
+from dnd_assets.study.model_settings import (
+    CaptionerSettings,
+    Clip,
+    SummariserSettings,
+    TextToImageSettings,
+)
+from dnd_assets.study.network_settings import ModelSettings
 from dnd_assets.study.segmentation_settings import Segmentation
 from dnd_assets.study.settings import Section, checked_name
 from resources.servers.addresses import is_loopback
@@ -46,12 +51,12 @@ class Study(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
-    models: list[Model] = Field(min_length=1)
-    probing_set: ProbingSet
-    dissection: Dissection = Dissection()
-    captioner: Captioner = Captioner()
-    summariser: Summariser = Summariser()
-    text_to_image: TextToImage = TextToImage()
+    models: list[ModelSettings] = Field(min_length=1)
+    probing_set: ProbingSetSettings
+    dissection: DissectionSettings = DissectionSettings()
+    captioner: CaptionerSettings = CaptionerSettings()
+    summariser: SummariserSettings = SummariserSettings()
+    text_to_image: TextToImageSettings = TextToImageSettings()
     clip: Clip = Clip()
     collection: Collection | None = None
     clip_dissect: ClipDissect | None = None
@@ -59,9 +64,9 @@ class Study(Section):
     milan: Milan | None = None
     imported_labels: dict[str, LabelFile] = Field(default={})
     own_methods: dict[str, str] = Field(default={})
-    evaluation: Evaluation | None = None
+    evaluation: EvaluationSettings | None = None
     segmentation: Segmentation | None = None
-    compute: Compute = Compute()
+    compute: ComputeSettings = ComputeSettings()
     folder: Path = Field(default=Path(), exclude=True, repr=False)
 
     @field_validator("imported_labels", mode="before")
@@ -106,7 +111,7 @@ class Study(Section):
             )
         return self
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str) -> ModelSettings:
         """The model called `name`.
 
         Raises:

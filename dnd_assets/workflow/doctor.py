@@ -47,7 +47,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """One model of the study, or a part of it.
 
     Attributes:
@@ -74,7 +74,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Report:
+class DoctorReport:
     """What was found.
 
     Attributes:
@@ -87,7 +87,7 @@ class Report:
     """
 
     findings: tuple[Finding, ...]
-    models: tuple[Entry, ...]
+    models: tuple[ModelEntry, ...]
     variables: tuple[str, ...] = ()
     assumed: tuple[tuple[str, str], ...] = ()
     loaded: tuple[tuple[str, str], ...] = ()
@@ -116,7 +116,7 @@ class Report:
         return json.dumps(told, indent=1, ensure_ascii=False)
 
 
-def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) -> Report:
+def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) -> DoctorReport:
     """Look at everything a run of the study needs; nothing is computed and nothing raised.
 
     Args:
@@ -145,10 +145,10 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
         _look("state folder", lambda: _state(bench)),
     )
     assumed = (*assumptions(bench), *of_files)
-    return Report(findings, models, tuple(variables.values()), assumed, tuple(loaded(bench)))
+    return DoctorReport(findings, models, tuple(variables.values()), assumed, tuple(loaded(bench)))
 
 
-def show(report: Report, out: Console) -> None:
+def show(report: DoctorReport, out: Console) -> None:
     """Print the report for people, the commands that get what is missing last."""
     checks = Table(box=None, pad_edge=False)
     checks.add_column("check")
@@ -180,7 +180,7 @@ def show(report: Report, out: Console) -> None:
             out.print(f"  {command}", markup=False)
 
 
-def pins(report: Report) -> str:
+def pins(report: DoctorReport) -> str:
     """The lines of a study that pin the models that are here, as TOML."""
     lines: dict[str, list[str]] = {}
     for one in report.models:
@@ -198,7 +198,7 @@ def pins(report: Report) -> str:
     return "\n\n".join("\n".join(filter(None, block)) for block in blocks) + "\n"
 
 
-def _unpinned(one: Entry) -> str:
+def _unpinned(one: ModelEntry) -> str:
     part = one.listed.part
     if part.server:
         return f"{part.source} runs at {part.server}, which alone knows its revision"
@@ -209,19 +209,19 @@ def _unpinned(one: Entry) -> str:
     return f"{part.source} has no files"
 
 
-def _entry(one: Listed) -> Entry:
+def _entry(one: Listed) -> ModelEntry:
     part = one.part
     if not part.present and "${" in part.source:
-        return Entry(one, "waits for the variable", good=False)
+        return ModelEntry(one, "waits for the variable", good=False)
     if not part.present:
-        return Entry(one, part.problem, good=False)
+        return ModelEntry(one, part.problem, good=False)
     if not part.server:
-        return Entry(one, "present", good=True)
+        return ModelEntry(one, "present", good=True)
     if not is_loopback(urlsplit(part.server).hostname or ""):
-        return Entry(one, "server, asked in a run", good=True)
+        return ModelEntry(one, "server, asked in a run", good=True)
     found = bool(answers(part.server))
     state = "server, answers" if found else f"nothing answers at {part.server}; start the server"
-    return Entry(one, state, good=found)
+    return ModelEntry(one, state, good=found)
 
 
 def _short(revision: str) -> str:
@@ -248,7 +248,7 @@ def _images(what: str, images: Images, find: Callable[[], Listing]) -> Finding:
     return _look(what, told)
 
 
-def _units(bench: Workbench, models: Iterable[Entry]) -> Finding:
+def _units(bench: Workbench, models: Iterable[ModelEntry]) -> Finding:
     absent = [one.listed.name for one in models if one.listed.used_by == "targets" and not one.good]
     if absent:
         return Finding("units", f"waits for {', '.join(absent)}", good=False)
@@ -281,7 +281,7 @@ def _held_out(study: Study, home: Path) -> list[Finding]:
 
 
 def _label_files(
-    bench: Workbench, models: Iterable[Entry]
+    bench: Workbench, models: Iterable[ModelEntry]
 ) -> tuple[list[Finding], list[tuple[str, str]]]:
     """What files of labels and truths hold, and what is assumed of how they count units."""
     study, assumed = bench.study, list[tuple[str, str]]()
@@ -308,7 +308,7 @@ def _label_files(
     return looks, assumed
 
 
-def _networks_there(models: Iterable[Entry]) -> bool:
+def _networks_there(models: Iterable[ModelEntry]) -> bool:
     return all(one.good for one in models if one.listed.used_by == "targets")
 
 

@@ -23,7 +23,7 @@ _EVERY = "*/10 * * * *"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StaleUnits:
     """What a run would do for the units of an asset that were made before.
 
     Attributes:
@@ -42,19 +42,21 @@ class Verdict:
         return not (self.compute or self.may or self.reason)
 
 
-def verdicts(bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex) -> dict[str, Verdict]:
+def verdicts(
+    bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
+) -> dict[str, StaleUnits]:
     """What is out of date of each asset under the present study; reads only."""
     bench = replace(bench, lineage=LineageReader(root=bench.lineage.root))
-    found: dict[str, Verdict] = {}
+    found: dict[str, StaleUnits] = {}
     try:
         with bench.lineage.connect():
             for one in outlook(Graph(bench, stages), list(units.values())):
                 made = newest_keys(bench, one.stage.name).keys()
                 compute = sum(unit.key in made for unit in one.missing)
                 may = sum(unit.key in made for unit in one.waiting)
-                found[one.stage.name] = Verdict(compute, may)
+                found[one.stage.name] = StaleUnits(compute, may)
     except DndError as error:
-        return {name: found.get(name, Verdict(reason=str(error))) for name in stages}
+        return {name: found.get(name, StaleUnits(reason=str(error))) for name in stages}
     return found
 
 

@@ -16,12 +16,12 @@ from dnd_assets.errors import DndError, NotFoundError, StudyError, nearest
 from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.files.csv_tables import read_csv
 from dnd_assets.files.image_folders import listing
-from dnd_assets.study.method_settings import Dissection
+from dnd_assets.study.method_settings import DissectionSettings
 from dnd_assets.study.probing_images import no_images, scan
 from dnd_assets.study.selection import target_networks
 from dnd_assets.study.study import load_study, parse_study
 from dnd_assets.workflow.init_layers import chosen_layers
-from dnd_assets.workflow.init_text import Choice, Pictures, Plan, study_text
+from dnd_assets.workflow.init_text import Choice, ImageFolder, Plan, study_text
 from resources.collection import CAPTION_COLUMNS, FILE_COLUMNS
 from resources.targets.cards import LayerInfo
 from resources.targets.sources import find_source
@@ -115,7 +115,7 @@ def _look_at_network(
     return untrained, targets.layers(model.name), targets.final_layers(model.name)
 
 
-def _look_at_folder(images: Path, base: Path) -> Pictures:
+def _look_at_folder(images: Path, base: Path) -> ImageFolder:
     folder = images.expanduser().absolute()
     if not folder.is_dir():
         raise _no_folder(folder)
@@ -135,7 +135,9 @@ def _look_at_folder(images: Path, base: Path) -> Pictures:
             f"{first.path}: {first.quarantined}. Name another folder with --images."
         )
     collection, captioned = _captions(folder, base)
-    return Pictures(_placed(folder, base), len(paths), len(opened), readable, collection, captioned)
+    return ImageFolder(
+        _placed(folder, base), len(paths), len(opened), readable, collection, captioned
+    )
 
 
 def _no_folder(folder: Path) -> NotFoundError:
@@ -168,7 +170,7 @@ def _captions(folder: Path, base: Path) -> tuple[dict[str, Any], int]:
 
 
 def _choose_models(
-    table: Mapping[str, Any], base: Path, home: Path, images: Pictures
+    table: Mapping[str, Any], base: Path, home: Path, images: ImageFolder
 ) -> dict[str, Choice]:
     """Each model that is on this machine, else retrieval from captions, else the paper's."""
 
@@ -179,7 +181,7 @@ def _choose_models(
     captioner, painter = first("captioner", _CAPTIONERS), first("text_to_image", _PAINTERS)
     if captioner.missing and images.collection:
         captioner = Choice({"kind": "retrieval"})
-    enough = images.captioned >= Dissection().images_per_concept
+    enough = images.captioned >= DissectionSettings().images_per_concept
     if painter.missing and images.collection and enough:
         painter = Choice({"kind": "retrieval"})
     summariser = Choice({"kind": "consensus"})
@@ -212,9 +214,9 @@ def _first_there(
     return Choice(options[0], why)
 
 
-def _smaller(images: Pictures) -> dict[str, int]:
+def _smaller(images: ImageFolder) -> dict[str, int]:
     """Settings for fewer images than the paper's K."""
-    usual = Dissection().exemplars
+    usual = DissectionSettings().exemplars
     few = images.files * images.readable // images.opened
     return {"exemplars": max(1, few)} if few < usual else {}
 

@@ -40,7 +40,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageFolder:
     """What lies in the folder of images.
 
     Attributes:
@@ -82,7 +82,7 @@ class Plan:
     untrained: str
     layers: Sequence[LayerInfo]
     chosen: Sequence[LayerInfo]
-    images: Pictures
+    images: ImageFolder
     sections: Mapping[str, Choice]
     dissection: Mapping[str, int]
 

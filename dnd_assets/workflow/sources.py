@@ -35,7 +35,7 @@ _EVERY = "*/10 * * * *"
 
 
 @dataclass(frozen=True)
-class Source:
+class ExternalSource:
     """Something outside the graph that results depend on.
 
     Attributes:
@@ -90,33 +90,35 @@ def _masks(bench: Workbench) -> dict[str, Any]:
 
 
 SOURCES = (
-    Source("probing_images", "The image files of the probing folders.", PROBING_SET, _images),
-    Source(
+    ExternalSource(
+        "probing_images", "The image files of the probing folders.", PROBING_SET, _images
+    ),
+    ExternalSource(
         "target_weights",
         "The networks to be described: architecture, weight files, preprocessing.",
         "targets",
         _networks,
     ),
-    Source(
+    ExternalSource(
         "captioner_weights",
         "The captioning model and its settings.",
         "captioner",
         lambda bench: dict(bench.captioner.fingerprint()),
     ),
-    Source(
+    ExternalSource(
         "summariser_prompts",
         "The summariser: kind, server, model, temperature and prompts.",
         "summariser",
         lambda bench: dict(bench.summariser.fingerprint()),
     ),
-    Source(
+    ExternalSource(
         "text_to_image_weights",
         "The text-to-image pipeline, its scheduler and steps.",
         "text_to_image",
         _pipeline,
     ),
-    Source("painting_prompt", "What is painted of a concept.", "text_to_image", _prompt),
-    Source(
+    ExternalSource("painting_prompt", "What is painted of a concept.", "text_to_image", _prompt),
+    ExternalSource(
         "image_text_weights",
         "The image-text encoder that compares pictures.",
         "clip",
@@ -124,15 +126,15 @@ SOURCES = (
     ),
 )
 """Every source of the seven products, in the order of the graph."""
-CONCEPT_FILE = Source(
+CONCEPT_FILE = ExternalSource(
     "concept_file", "The file of concepts of CLIP-Dissect.", CONCEPT_ACTIVATIONS, _concepts
 )
-MASK_FILES = Source(
+MASK_FILES = ExternalSource(
     "mask_files", "The images with pixel labels, and their masks.", CONCEPT_MASKS, _masks
 )
 
 
-def label_file(method: str) -> Source:
+def label_file(method: str) -> ExternalSource:
     """The file of an imported method of labels."""
 
     def describe(bench: Workbench) -> dict[str, Any]:
@@ -140,16 +142,18 @@ def label_file(method: str) -> Source:
         return {"file": path.name, "sha256": sha256_file(path) if path.is_file() else None}
 
     name = f"{method}_file"
-    return Source(name, "A file of labels that were made elsewhere.", f"{method}{SUFFIX}", describe)
+    return ExternalSource(
+        name, "A file of labels that were made elsewhere.", f"{method}{SUFFIX}", describe
+    )
 
 
-HELD_OUT = Source(
+HELD_OUT = ExternalSource(
     "held_out_files",
     "The image files that labels are measured on, those of the probing folders left out.",
     HELD_OUT_IMAGES,
     lambda bench: dict(HeldOutImages().look(bench).payload),
 )
-SENTENCES = Source(
+SENTENCES = ExternalSource(
     "sentence_encoder_weights",
     "The sentence encoder that compares labels with truths.",
     "sentences",
@@ -158,7 +162,7 @@ SENTENCES = Source(
 _OPTIONAL = (CONCEPT_FILE, MASK_FILES, HELD_OUT, SENTENCES)
 
 
-def sources_of(product: Stage | Whole) -> list[Source]:
+def sources_of(product: Stage | Whole) -> list[ExternalSource]:
     """The sources that an asset depends on."""
     if isinstance(product, ImportedLabels):
         return [label_file(product.method)]
@@ -166,7 +170,7 @@ def sources_of(product: Stage | Whole) -> list[Source]:
     return [source for source in (*SOURCES, *_OPTIONAL) if source.feeds in known]
 
 
-def sources_for(study: Study) -> list[Source]:
+def sources_for(study: Study) -> list[ExternalSource]:
     """The sources of a study: those of the seven products, and of its optional sections."""
     files = [label_file(method) for method in study.imported_labels]
     evaluation = study.evaluation
@@ -183,7 +187,7 @@ def source_assets(bench: Workbench) -> Iterator[dg.SourceAsset]:
         yield from [_asset(source, bench) for source in sources_for(bench.study)]
 
 
-def _asset(source: Source, bench: Workbench) -> dg.SourceAsset:
+def _asset(source: ExternalSource, bench: Workbench) -> dg.SourceAsset:
     @dg.observable_source_asset(
         name=source.name,
         description=source.description,

@@ -19,7 +19,7 @@ from dnd_assets.methods.text import caption_text
 from resources.captioners.base import PROMPT, Captioner, Keep, Load
 from resources.model import Failure
 from resources.runtime.progress import Progress
-from resources.servers.answers import Said, asked_again, said_in
+from resources.servers.answers import MessageAnswer, asked_again, said_in
 from resources.servers.calls import CallLedger, MemoryLedger, StoredCall, request_hash
 from resources.servers.conversations import Dialogue
 from resources.servers.served import ServedChat
@@ -159,20 +159,20 @@ class ChatCaptioner(ServedChat, Captioner):
         return PROMPT if self.prompt is None else self.prompt
 
 
-def _ask(body: dict[str, Json]) -> Generator[dict[str, Json], StoredCall, Said]:
+def _ask(body: dict[str, Json]) -> Generator[dict[str, Json], StoredCall, MessageAnswer]:
     """What is said of a picture, asked for once more with more room where that may help."""
     said = _read((yield body))
     call = yield from asked_again(body, said)
     return said if call is None else _read(call)
 
 
-def _read(call: StoredCall) -> Said:
+def _read(call: StoredCall) -> MessageAnswer:
     said = said_in(call)
     problem = caption_text.caption_problem(said.text) if said.status == "ok" else None
-    return said if problem is None else Said(problem[0], reason=problem[1])
+    return said if problem is None else MessageAnswer(problem[0], reason=problem[1])
 
 
-def _caption(said: Said) -> str | Failure:
+def _caption(said: MessageAnswer) -> str | Failure:
     """The caption, in one line."""
     if said.status != "ok":
         return Failure(said.status, said.reason)

@@ -54,7 +54,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedUse:
     """What own code was seen to use while it ran, for later plans that do not run it.
 
     Attributes:
@@ -71,10 +71,10 @@ class Seen:
     folders: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
 
-    def __or__(self, other: Seen) -> Seen:
+    def __or__(self, other: ObservedUse) -> ObservedUse:
         """What either has seen."""
         pairs = {name: {*getattr(self, name), *getattr(other, name)} for name in vars(self)}
-        return Seen(**{name: tuple(sorted(both)) for name, both in pairs.items()})
+        return ObservedUse(**{name: tuple(sorted(both)) for name, both in pairs.items()})
 
 
 @dataclass
@@ -117,9 +117,9 @@ class Closure:
         """Hash of the sources alone."""
         return digest(sorted([name, sha256(self.sources[f])] for name, f in self.files.items()))
 
-    def version(self, seen: Seen | None = None) -> dict[str, Json]:
+    def version(self, seen: ObservedUse | None = None) -> dict[str, Json]:
         """All that counts, as it is now, readable; without places on disk and without secrets."""
-        seen = seen or Seen()
+        seen = seen or ObservedUse()
         self.add(seen.modules)
         found: dict[str, Json] = {
             "modules": {name: self._facts(file).version for name, file in self.files.items()},
@@ -131,7 +131,7 @@ class Closure:
         }
         return {name: value for name, value in found.items() if value}
 
-    def data(self, seen: Seen | None = None) -> set[Path]:
+    def data(self, seen: ObservedUse | None = None) -> set[Path]:
         """Files that count besides modules: those seen, listed in FILES or named in the code."""
         named = {
             path

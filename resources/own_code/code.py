@@ -23,7 +23,7 @@ from typing import Any
 
 from dnd_assets.errors import StudyError, nearest, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
-from resources.own_code.closure import Closure, Seen, closure_of, shown
+from resources.own_code.closure import Closure, ObservedUse, closure_of, shown
 from resources.own_code.imports import Space
 from resources.own_code.places import OURS, own_root, plain_name
 from resources.own_code.watch import Watch, watching
@@ -119,7 +119,7 @@ class Loaded:
 
     module: ModuleType
     space: Space | None = None
-    seen: Seen = field(default_factory=Seen)
+    seen: ObservedUse = field(default_factory=ObservedUse)
     state: str = ""
 
     @contextmanager
@@ -129,16 +129,16 @@ class Loaded:
         with names, watching(direct=direct) as watch:
             yield watch
 
-    def seen_in(self, watch: Watch) -> Seen:
+    def seen_in(self, watch: Watch) -> ObservedUse:
         """What was watched, with the own modules that were imported by now and their FILES."""
         if self.space is None:
-            return Seen()
+            return ObservedUse()
         closure, loaded = self.space.closure, self.space.loaded
         roots = {closure.base, *closure.roots()} - {None}
         imported = {path for path in watch.sources if roots & set(path.parents)}
         opened = {path for path in watch.files | imported if self._counts(path)}
         listed = {path for name in loaded for path in self._listed(name)}
-        return Seen(
+        return ObservedUse(
             modules=tuple(sorted(loaded)),
             packages=tuple(sorted(one for one in watch.packages if closure.root(one) is None)),
             files=tuple(sorted({shown(closure.base, path) for path in opened | listed})),
@@ -195,7 +195,7 @@ class OwnCode:
             raise _not_importable(path, source, "there is no such module")
         return cls(path, source, closure)
 
-    def version(self, seen: Seen | None = None) -> dict[str, Json]:
+    def version(self, seen: ObservedUse | None = None) -> dict[str, Json]:
         """What counts, as it is now; readable."""
         return self.closure.version(seen)
 
@@ -221,7 +221,7 @@ class OwnCode:
         seen = Loaded(module, space).seen_in(watch)
         return Loaded(module, space, seen, digest(self.version(seen)))
 
-    def require_known(self, known: Seen, fresh: Seen) -> None:
+    def require_known(self, known: ObservedUse, fresh: ObservedUse) -> None:
         """Refuse what own code uses beyond what its version covers.
 
         Raises:

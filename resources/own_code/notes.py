@@ -13,26 +13,26 @@ from pathlib import Path
 from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
-from resources.own_code.closure import Seen
-from resources.targets.network import Network, Source
+from resources.own_code.closure import ObservedUse
+from resources.targets.network import Network, NetworkSource
 from resources.targets.state_hash import behaviour_hash, state_hash
 
-_in_memory: dict[str, Seen] = {}
+_in_memory: dict[str, ObservedUse] = {}
 
 
-def read_note(folder: str | None, source: Source) -> Seen:
+def read_note(folder: str | None, source: NetworkSource) -> ObservedUse:
     """What the network's code was seen to use when it was built last; nothing if it never was."""
     name = _name(source)
     if name in _in_memory or folder is None:
-        return _in_memory.get(name, Seen())
+        return _in_memory.get(name, ObservedUse())
     try:
         table = json.loads(_file(folder, name).read_text(encoding="utf-8"))
-        return Seen(**{key: tuple(values) for key, values in table.items()})
+        return ObservedUse(**{key: tuple(values) for key, values in table.items()})
     except (OSError, ValueError, TypeError):
-        return Seen()
+        return ObservedUse()
 
 
-def write_note(folder: str | None, source: Source, seen: Seen) -> None:
+def write_note(folder: str | None, source: NetworkSource, seen: ObservedUse) -> None:
     """Keep what was seen for later plans."""
     name = _name(source)
     _in_memory[name] = seen
@@ -40,7 +40,7 @@ def write_note(folder: str | None, source: Source, seen: Seen) -> None:
         write_atomic(_file(folder, name), canonical(asdict(seen)).encode())
 
 
-def _name(source: Source) -> str:
+def _name(source: NetworkSource) -> str:
     assert source.own is not None
     return digest([source.own.source, str(source.own.closure.base), source.own.closure.code()])
 
@@ -49,7 +49,7 @@ def _file(folder: str, name: str) -> Path:
     return Path(folder) / f"{name}.seen.json"
 
 
-def check_repeatable(net: Network, source: Source) -> None:
+def check_repeatable(net: Network, source: NetworkSource) -> None:
     """Build a network of the user's own once more and compare.
 
     Raises:

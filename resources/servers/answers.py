@@ -23,7 +23,7 @@ _REASONING: Final = 8_192
 
 
 @dataclass(frozen=True)
-class Said:
+class MessageAnswer:
     """The answer in a call.
 
     Attributes:
@@ -41,7 +41,7 @@ class Said:
     reasoned: bool = False
 
 
-def said_in(call: StoredCall, as_json: bool = False) -> Said:
+def said_in(call: StoredCall, as_json: bool = False) -> MessageAnswer:
     """The answer in a call, or why there is none.
 
     Args:
@@ -51,28 +51,32 @@ def said_in(call: StoredCall, as_json: bool = False) -> Said:
             when a model answers at once.
     """
     if call.status != "ok":
-        return Said(call.status, reason=call.error)
+        return MessageAnswer(call.status, reason=call.error)
     message = message_of(call.response)
     found = answer_in(message.text)
     reasoned = found.reasoned or bool(message.reasoning)
     if message.refusal:
-        return Said("refused", reason=f"the model declines: {_short(message.refusal)}")
+        return MessageAnswer("refused", reason=f"the model declines: {_short(message.refusal)}")
     if message.end == "filtered":
-        return Said("refused", reason="a content filter of the server's stopped the answer")
+        return MessageAnswer(
+            "refused", reason="a content filter of the server's stopped the answer"
+        )
     if message.end == "cut" or found.unfinished:
-        return Said("cut_off", reason=_cut(call, message), reasoned=reasoned)
+        return MessageAnswer("cut_off", reason=_cut(call, message), reasoned=reasoned)
     if message.end == "tools":
-        return Said("invalid_response", reason="the model called a tool in place of an answer")
+        return MessageAnswer(
+            "invalid_response", reason="the model called a tool in place of an answer"
+        )
     if found.text:
-        return Said("ok", found.text, reasoned=reasoned)
+        return MessageAnswer("ok", found.text, reasoned=reasoned)
     if as_json and _is_object(message.reasoning):
-        return Said("ok", message.reasoning.strip(), reasoned=False)
+        return MessageAnswer("ok", message.reasoning.strip(), reasoned=False)
     what = "nothing but reasoning" if reasoned else "nothing"
-    return Said("no_answer", reason=f"the model wrote {what}", reasoned=reasoned)
+    return MessageAnswer("no_answer", reason=f"the model wrote {what}", reasoned=reasoned)
 
 
 def asked_again(
-    body: Mapping[str, Json], first: Said
+    body: Mapping[str, Json], first: MessageAnswer
 ) -> Generator[dict[str, Json], StoredCall, StoredCall | None]:
     """Ask once more with more room, where that may help.
 

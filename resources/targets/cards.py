@@ -104,7 +104,7 @@ class LastLinear:
 
 
 @dataclass(frozen=True)
-class Card:
+class NetworkInfo:
     """What one loading of a network taught about it.
 
     Attributes:
@@ -129,7 +129,7 @@ class Card:
         }
 
     @classmethod
-    def read(cls, file: Path) -> "Card | None":
+    def read(cls, file: Path) -> "NetworkInfo | None":
         """The card in a file; None when there is none, or it is torn or of an earlier version."""
         try:
             table = json.loads(file.read_text(encoding="utf-8"))

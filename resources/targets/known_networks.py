@@ -28,8 +28,8 @@ from resources.own_code.notes import check_repeatable, read_note, write_note
 from resources.own_code.places import plain_name
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
-from resources.targets.cards import Card, LayerInfo
-from resources.targets.network import Network, Source
+from resources.targets.cards import LayerInfo, NetworkInfo
+from resources.targets.network import Network, NetworkSource
 from resources.targets.pixels import check_range, check_repeats, survey_picture
 from resources.targets.sources import TargetModel, find_source, in_float32
 from resources.targets.state_hash import behaviour_hash, state_hash
@@ -37,7 +37,7 @@ from resources.targets.state_hash import behaviour_hash, state_hash
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from resources.targets.layer_layout import Found
+    from resources.targets.layer_layout import KnownLayout
     from resources.targets.seen import Survey
 
 _READING = ("activations", "maps", "layer_maps", "outputs")
@@ -162,7 +162,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """Networks of well-kept libraries bear channels-last memory; others may call `view`."""
         return self.compute.channels_last and spec.source.partition(":")[0] in _CHANNELS_LAST
 
-    def _load(self, model: str, source: Source) -> Network:
+    def _load(self, model: str, source: NetworkSource) -> Network:
         import torch
 
         spec = self._spec(model)
@@ -180,13 +180,13 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         return load_once(self._key(spec, source), load)
 
-    def _key(self, spec: TargetModel, source: Source) -> Hashable:
+    def _key(self, spec: TargetModel, source: NetworkSource) -> Hashable:
         """What a loaded network is known by in this process."""
         own = source.own and digest(source.own.version(read_note(self.cards, source)))
         key = (spec.source, spec.weights, spec.weights_key, self.base, source.content, own)
         return "target", *key, str(self.compute.torch_device()), self._channels_last(spec)
 
-    def _card(self, model: str, wanted: Collection[str] = ()) -> Card:
+    def _card(self, model: str, wanted: Collection[str] = ()) -> NetworkInfo:
         """What is known of a network; it is loaded only when nobody has met it before.
 
         Args:
@@ -197,7 +197,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
         spec = self._spec(model)
         source = find_source(spec, self.base)
 
-        def learn() -> Card:
+        def learn() -> NetworkInfo:
             card = self._kept(self._name(spec, source))
             if card is None:
                 net = self._load(model, source)
@@ -212,7 +212,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         return load_once(("card", self._name(spec, source)), learn)
 
-    def _note(self, spec: TargetModel, source: Source, net: Network) -> None:
+    def _note(self, spec: TargetModel, source: NetworkSource, net: Network) -> None:
         """Keep what a network's own code was seen to use, which is part of what it is known by."""
         if spec.weights is None:
             check_repeatable(net, source)
@@ -221,16 +221,16 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
             write_note(self.cards, source, net.seen)
         rename_loaded(before, self._key(spec, source))
 
-    def _kept(self, name: str) -> Card | None:
-        return Card.read(Path(self.cards) / f"{name}.json") if self.cards else None
+    def _kept(self, name: str) -> NetworkInfo | None:
+        return NetworkInfo.read(Path(self.cards) / f"{name}.json") if self.cards else None
 
-    def _name(self, spec: TargetModel, source: Source) -> str:
+    def _name(self, spec: TargetModel, source: NetworkSource) -> str:
         """What a network's card is known by: the network, and what the study says of its layers."""
         said = sorted((one.model_dump() for one in spec.layouts), key=canonical)
         identity = self._identity(spec, source)
         return digest([identity, said]) if said else digest(identity)
 
-    def _identity(self, spec: TargetModel, source: Source) -> dict[str, Json]:
+    def _identity(self, spec: TargetModel, source: NetworkSource) -> dict[str, Json]:
         """What a network is known by without loading it."""
         kind, _, rest = spec.source.partition(":")
         own = source.own and source.own.version(read_note(self.cards, source))
@@ -244,7 +244,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
             **({"own": own} if own else {}),
         }
 
-    def _survey(self, model: str, source: Source) -> Card:
+    def _survey(self, model: str, source: NetworkSource) -> NetworkInfo:
         """Look at a network: its weights as loaded, its transform, its layers."""
         from resources.targets.layer_declared import layouts_of
 
@@ -268,7 +268,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
         }
         if getattr(net.module, "transform_input", False):
             fingerprint |= {"transform_input": True}  # no parameter tells it
-        return Card(fingerprint, tuple(layers), surveyed.pixels, net.told)
+        return NetworkInfo(fingerprint, tuple(layers), surveyed.pixels, net.told)
 
     def _looked_at(self, net: Network) -> "Survey":
         import torch
@@ -338,7 +338,9 @@ def _blank(net: Network) -> "Tensor":
     return net.pixels(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
 
 
-def _info(path: str, module: "nn.Module", found: "Found | None", surveyed: "Survey") -> LayerInfo:
+def _info(
+    path: str, module: "nn.Module", found: "KnownLayout | None", surveyed: "Survey"
+) -> LayerInfo:
     kind = type(module).__name__
     if found is None:
         return LayerInfo(path, kind, None, None, reason="gives no tensor, or does not run")

@@ -12,7 +12,7 @@ from dnd_assets.errors import StudyError
 from dnd_assets.methods.layer_axes import Layout, axes_of
 from dnd_assets.methods.moving_patch import Verdict
 from resources.targets.declared_layout import DeclaredLayout
-from resources.targets.layer_layout import Found, Layouts
+from resources.targets.layer_layout import KnownLayout, Layouts
 from resources.targets.layer_types import channel_axis, prefix_of
 from resources.targets.seen import Survey
 
@@ -21,7 +21,7 @@ _KNOWN: Final = "declared"
 
 def layouts_of(
     module: nn.Module, survey: Survey, said: Iterable[DeclaredLayout] = ()
-) -> dict[str, Found]:
+) -> dict[str, KnownLayout]:
     """What is known of each layer of a network that ran, by path; what is declared comes first.
 
     Raises:
@@ -32,7 +32,7 @@ def layouts_of(
     return {**found, **{one.path: declared(layouts, found.get(one.path), one) for one in said}}
 
 
-def declared(layouts: Layouts, found: Found | None, said: DeclaredLayout) -> Found:
+def declared(layouts: Layouts, found: KnownLayout | None, said: DeclaredLayout) -> KnownLayout:
     """A layer's layout as the study declares it, checked against what comes out.
 
     Raises:
@@ -50,13 +50,13 @@ def declared(layouts: Layouts, found: Found | None, said: DeclaredLayout) -> Fou
     if "t" not in axes:
         _check_map(said, axes, shape)
         if "h" not in axes:
-            return Found(Layout(axes), _KNOWN, "declared without places")
-        return Found(Layout(axes), _KNOWN, verdict=_followed(layouts, said, axes))
+            return KnownLayout(Layout(axes), _KNOWN, "declared without places")
+        return KnownLayout(Layout(axes), _KNOWN, verdict=_followed(layouts, said, axes))
     layout = _tokens(layouts, found, said, axes)
     if layout.grid is None:
-        return Found(layout, _KNOWN, "declared without a grid, and none is known")
+        return KnownLayout(layout, _KNOWN, "declared without a grid, and none is known")
     shown = layouts.grid_verdict(path, axes.index("t"), layout.grid, layout.prefix_tokens)
-    return Found(layout, _KNOWN, verdict=shown)
+    return KnownLayout(layout, _KNOWN, verdict=shown)
 
 
 def _followed(layouts: Layouts, said: DeclaredLayout, axes: str) -> Verdict:
@@ -70,7 +70,7 @@ def _followed(layouts: Layouts, said: DeclaredLayout, axes: str) -> Verdict:
     return shown
 
 
-def _axes(layouts: Layouts, found: Found | None, said: DeclaredLayout) -> str:
+def _axes(layouts: Layouts, found: KnownLayout | None, said: DeclaredLayout) -> str:
     if said.layout is not None:
         try:
             return axes_of(said.layout)
@@ -117,7 +117,7 @@ def _check_map(said: DeclaredLayout, axes: str, shape: tuple[int, ...]) -> None:
         )
 
 
-def _tokens(layouts: Layouts, found: Found | None, said: DeclaredLayout, axes: str) -> Layout:
+def _tokens(layouts: Layouts, found: KnownLayout | None, said: DeclaredLayout, axes: str) -> Layout:
     one = layouts.seen[said.path]
     count = one.shape[axes.index("t")]
     known = prefix_of(layouts.modules, said.path)

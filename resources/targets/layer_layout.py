@@ -40,7 +40,7 @@ from resources.targets.layer_types import (
     keeps_places,
     prefix_of,
 )
-from resources.targets.seen import Seen, Survey
+from resources.targets.seen import LayerOutput, Survey
 
 _MOST_UNKNOWN: Final = 8
 _LEAST_UNKNOWN: Final = 9
@@ -50,7 +50,7 @@ _DECLARE: Final = "say in [[models.layers]] what its axes are: layout, grid, pre
 
 
 @dataclass(frozen=True)
-class Found:
+class KnownLayout:
     """What is known of one layer.
 
     Attributes:
@@ -81,7 +81,7 @@ class Layouts:
         self._channels = self._known_channels()
         self._maps = self._map_sizes()
 
-    def all(self) -> dict[str, Found]:
+    def all(self) -> dict[str, KnownLayout]:
         """By path, every layer that ran; first those that tell themselves, then the others."""
         found = {path: self._own(path, one) for path, one in self.seen.items()}
         for _ in range(_ROUNDS):
@@ -112,22 +112,24 @@ class Layouts:
 
     # --- one layer by itself
 
-    def _own(self, path: str, one: Seen) -> Found:
+    def _own(self, path: str, one: LayerOutput) -> KnownLayout:
         if not one.floating:
-            return Found(None, reason="gives whole numbers", verdict=Verdict.WRONG)
+            return KnownLayout(None, reason="gives whole numbers", verdict=Verdict.WRONG)
         if one.batch is None or 0 in one.shape or len(one.shape) < 2:
             why = f"{sizes_of(one.shape)} has no axis with an entry per picture"
-            return Found(None, reason=why, verdict=Verdict.WRONG)
+            return KnownLayout(None, reason=why, verdict=Verdict.WRONG)
         channel = self._channels.get(path)
         if len(one.shape) == 2:
-            return Found(Layout(letters(one, 1 - one.batch, {})), "one number for each unit")
+            return KnownLayout(Layout(letters(one, 1 - one.batch, {})), "one number for each unit")
         if len(one.shape) == 3:
             return self._tokens(path, one, channel)
         if len(one.shape) == 4:
             return self._four(path, one, channel)
         if channel is None:
-            return Found(None, reason=f"{len(one.shape)} axes, {sizes_of(one.shape)}; {_DECLARE}")
-        return Found(
+            return KnownLayout(
+                None, reason=f"{len(one.shape)} axes, {sizes_of(one.shape)}; {_DECLARE}"
+            )
+        return KnownLayout(
             Layout(letters(one, channel, {})), self._said(path),
             f"{len(one.shape)} axes, of which no two are known as rows and columns",
         )  # fmt: skip
@@ -138,7 +140,7 @@ class Layouts:
     def _typed(self, path: str) -> bool:
         return channel_axis(self.modules[path], self.seen[path].shape) is not None
 
-    def _four(self, path: str, one: Seen, channel: int | None) -> Found:
+    def _four(self, path: str, one: LayerOutput, channel: int | None) -> KnownLayout:
         """A layer with four axes: maps, if two of its axes follow the patch."""
         others = [axis for axis in range(4) if axis != one.batch]
         fits = []
@@ -150,31 +152,31 @@ class Layouts:
         if channel is not None and fits and all(fit[2] != channel for fit in fits):
             if self._typed(path):
                 why = f"axis {channel} of {sizes_of(one.shape)} follows a patch over the picture"
-                return Found(None, reason=f"{why}, so it holds places, not units; {_DECLARE}")
+                return KnownLayout(None, reason=f"{why}, so it holds places, not units; {_DECLARE}")
             channel = None  # what takes the tensor may take its columns for channels
         fits = [fit for fit in fits if channel in (None, fit[2])]
         upright = [fit for fit in fits if fit[0] < fit[1]]
         if len(upright) == 1 and (len(fits) == 1 or channel is not None):
             rows, columns, left = upright[0]
             if channel is None and grows(one, left):
-                return Found(None, reason=_unknown(one), channelless=True)
+                return KnownLayout(None, reason=_unknown(one), channelless=True)
             spelled = letters(one, left, {rows: "h", columns: "w"})
             known = "tested" if channel is None else f"{self._said(path)}, tested"
-            return Found(Layout(spelled), known, verdict=Verdict.PROVEN)
+            return KnownLayout(Layout(spelled), known, verdict=Verdict.PROVEN)
         if channel is None:
-            return Found(None, reason=_unknown(one), channelless=True)
+            return KnownLayout(None, reason=_unknown(one), channelless=True)
         verdict = Verdict.WRONG if fits and not upright else Verdict.OPEN
         places = [axis for axis in others if axis != channel]
         if all(one.shape[axis] == 1 for axis in places):
             spelled = letters(one, channel, {places[0]: "h", places[1]: "w"})
-            return Found(Layout(spelled), self._said(path), "a single place", Verdict.WRONG)
-        return Found(
+            return KnownLayout(Layout(spelled), self._said(path), "a single place", Verdict.WRONG)
+        return KnownLayout(
             Layout(letters(one, channel, {})), self._said(path),
             f"axes of {' and '.join(str(one.shape[a]) for a in places)} do not follow a patch that "
             "is moved over the picture as rows and columns do", verdict,
         )  # fmt: skip
 
-    def _tokens(self, path: str, one: Seen, channel: int | None) -> Found:
+    def _tokens(self, path: str, one: LayerOutput, channel: int | None) -> KnownLayout:
         """A layer with three axes: tokens, if their order follows the patch."""
         axes = [axis for axis in range(3) if axis != one.batch]
         tried = []
@@ -190,7 +192,7 @@ class Layouts:
             if not (grows(one, other) and self._channels.get(path) != other):
                 return self._proven_tokens(path, one, axis, other, best)
         if channel is None:
-            return Found(None, reason=_unknown(one), channelless=True)
+            return KnownLayout(None, reason=_unknown(one), channelless=True)
         axis = next(a for a in axes if a != channel)
         best = next(b for a, _, b in tried if a == axis)
         return self._unproven_tokens(path, one, axis, channel, best)
@@ -200,8 +202,8 @@ class Layouts:
         return best[0] in self._maps and best[1] == 0 and math.prod(best[0]) >= _LEAST_UNKNOWN
 
     def _proven_tokens(
-        self, path: str, one: Seen, axis: int, channel: int, best: tuple[Grid, int, Verdict]
-    ) -> Found:
+        self, path: str, one: LayerOutput, axis: int, channel: int, best: tuple[Grid, int, Verdict]
+    ) -> KnownLayout:
         grid, prefix, verdict = best
         known = prefix_of(self.modules, path)
         named = known is not None and known.tokens == prefix
@@ -211,16 +213,16 @@ class Layouts:
         )  # fmt: skip
         said = self._said(path) if self._channels.get(path) == channel else "tested"
         how = "network's attributes, tested" if named else "tested"
-        return Found(layout, f"{said}; tokens: {how}", verdict=verdict)
+        return KnownLayout(layout, f"{said}; tokens: {how}", verdict=verdict)
 
     def _unproven_tokens(
         self,
         path: str,
-        one: Seen,
+        one: LayerOutput,
         axis: int,
         channel: int,
         best: tuple[Grid, int, Verdict] | None,
-    ) -> Found:
+    ) -> KnownLayout:
         count = one.shape[axis]
         known = prefix_of(self.modules, path) or Prefix(0, class_token=False)
         said = self._said(path)
@@ -228,22 +230,22 @@ class Layouts:
             alone = Layout(
                 letters(one, channel, {axis: "t"}), None, int(known.class_token), known.class_token
             )
-            return Found(alone, said, "a single token", Verdict.WRONG)
+            return KnownLayout(alone, said, "a single token", Verdict.WRONG)
         verdict = best[2] if best is not None else Verdict.WRONG
         more = self._more_than_patches(count) if known.tokens == 0 else 0
         if more:
-            return Found(
+            return KnownLayout(
                 None, reason=f"its {count} tokens are {more} more than the patches, and what those "
                 f"are and where they stand is not known; {_DECLARE}",
             )  # fmt: skip
         if known.tokens == 0:
-            return Found(
+            return KnownLayout(
                 Layout(letters(one, channel, {})), said,
                 f"its {count} tokens do not follow a patch that is moved over the picture row by "
                 "row", verdict,
             )  # fmt: skip
         if best is None or verdict is Verdict.WRONG:
-            return Found(
+            return KnownLayout(
                 None, displaced=True,
                 reason=f"its {count} tokens are not the patches row by row, with or without "
                 f"the {known.tokens} tokens that this network puts before them; {_DECLARE}",
@@ -252,7 +254,7 @@ class Layouts:
         layout = Layout(
             letters(one, channel, {axis: "t"}), None, prefix, bool(prefix and known.class_token)
         )
-        return Found(
+        return KnownLayout(
             layout, f"{said}; tokens: network's attributes",
             "its tokens do not show where the patch is", verdict,
         )  # fmt: skip
@@ -263,7 +265,9 @@ class Layouts:
         more = [count - area for area in areas if 0 <= count - area <= min(_MOST_UNKNOWN, area)]
         return min(more, default=0)
 
-    def _best_grid(self, path: str, one: Seen, axis: int) -> tuple[Grid, int, Verdict] | None:
+    def _best_grid(
+        self, path: str, one: LayerOutput, axis: int
+    ) -> tuple[Grid, int, Verdict] | None:
         """The grid, and the tokens before it, that fit a number of tokens best; None for none."""
         known = prefix_of(self.modules, path)
         change = one.change.get((left_axis(one, axis),))
@@ -297,7 +301,7 @@ class Layouts:
             least = _LEAST_PLACES if prefix in told else _LEAST_UNKNOWN
             yield from ((grid, prefix) for grid in sorted(shapes) if area >= least)
 
-    def _follow(self, one: Seen, rows: int, columns: int) -> Followed | None:
+    def _follow(self, one: LayerOutput, rows: int, columns: int) -> Followed | None:
         low, high = sorted((left_axis(one, rows), left_axis(one, columns)))
         change = one.change.get((low, high))
         if change is None or 1 in change.shape[1:]:
@@ -306,7 +310,7 @@ class Layouts:
 
     # --- from other layers
 
-    def _taken_over(self, path: str, found: Mapping[str, Found]) -> Found | None:
+    def _taken_over(self, path: str, found: Mapping[str, KnownLayout]) -> KnownLayout | None:
         """The layout of a layer that this one has its places from."""
         one, mine = self.seen[path], found[path]
         for other, how in self._relatives(path):
@@ -326,7 +330,7 @@ class Layouts:
             return replace(mine, layout=theirs.layout, known=known, reason="")
         return None
 
-    def _alike(self, path: str, found: Mapping[str, Found]) -> Found | None:
+    def _alike(self, path: str, found: Mapping[str, KnownLayout]) -> KnownLayout | None:
         """The channels of a layer that hands on another's output, or is a copy of another."""
         one = self.seen[path]
         copies = [other for other, how in self._relatives(path) if how == "its like,"]
@@ -357,7 +361,7 @@ class Layouts:
                 if alike and other in self.seen and self.seen[other].shape == one.shape:
                     yield other, "its like,"
 
-    def _by_size(self, path: str, one: Found, sizes: set[tuple[int, ...]]) -> Found:
+    def _by_size(self, path: str, one: KnownLayout, sizes: set[tuple[int, ...]]) -> KnownLayout:
         """Maps of convolutions too small or too mixed to test: as others of their size."""
         if one.layout is None or not _open(one) or len(self.seen[path].shape) != 4:
             return one
@@ -366,29 +370,35 @@ class Layouts:
             return one
         return replace(one, layout=Layout("nchw"), known=f"{one.known}", reason="")
 
-    def _checked(self, path: str, one: Found, found: Mapping[str, Found]) -> Found:
+    def _checked(
+        self, path: str, one: KnownLayout, found: Mapping[str, KnownLayout]
+    ) -> KnownLayout:
         """Without units where an axis is one of heads, or channels are mixed as places."""
         if one.layout is None or one.layout.places:
             return one
         seen = self.seen[path]
         four = len(seen.shape) == 4 and one.layout.kind != "maps"
         if four and any(are_heads(seen.shape, other.shape) for other in self.seen.values()):
-            return Found(None, reason=f"{sizes_of(seen.shape)} are heads of attention; {_DECLARE}")
+            return KnownLayout(
+                None, reason=f"{sizes_of(seen.shape)} are heads of attention; {_DECLARE}"
+            )
         mixed = self._mixes_places(path, one.layout, found)
         if mixed:
-            return Found(None, reason=f"{mixed}; {_DECLARE}")
+            return KnownLayout(None, reason=f"{mixed}; {_DECLARE}")
         if not four:
             return one
         tokens = {other.shape[1] for other in self.seen.values() if len(other.shape) == 3}
         if seen.shape[2] == seen.shape[3] and seen.shape[2] in tokens - {1}:
-            return Found(None, reason=f"{sizes_of(seen.shape)} is an attention of tokens by tokens")
+            return KnownLayout(
+                None, reason=f"{sizes_of(seen.shape)} is an attention of tokens by tokens"
+            )
         known = prefix_of(self.modules, path)
         if known is not None and known.tokens and self._channels.get(path) == 3:
-            return Found(None, reason=f"{sizes_of(seen.shape)} may hold other tokens than patches; "
-                f"{_DECLARE}")  # fmt: skip
+            reason = f"{sizes_of(seen.shape)} may hold other tokens than patches; {_DECLARE}"
+            return KnownLayout(None, reason=reason)
         return one
 
-    def _mixes_places(self, path: str, layout: Layout, found: Mapping[str, Found]) -> str:
+    def _mixes_places(self, path: str, layout: Layout, found: Mapping[str, KnownLayout]) -> str:
         """Why its channels are no units: it works along places, or its tokens are displaced."""
         seen, axis = self.seen[path], layout.axes.index("c")
         for other in self._groups.get(seen.inputs or 0, ()):
@@ -413,7 +423,7 @@ class Layouts:
             return f"its {tokens} tokens are not first those before the patches, then the patches"
         return ""
 
-    def _displaced(self, found: Mapping[str, Found]) -> set[int]:
+    def _displaced(self, found: Mapping[str, KnownLayout]) -> set[int]:
         """Numbers of tokens of layers that are known not to be in the order they should have."""
         return {
             self.seen[path].shape[1]
@@ -468,9 +478,9 @@ class Layouts:
         }
 
 
-def _open(one: Found) -> bool:
+def _open(one: KnownLayout) -> bool:
     return one.verdict is Verdict.OPEN and (one.layout is None or not one.layout.places)
 
 
-def _unknown(one: Seen) -> str:
+def _unknown(one: LayerOutput) -> str:
     return f"which axis of {sizes_of(one.shape)} holds units is neither known nor shown; {_DECLARE}"

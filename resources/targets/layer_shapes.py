@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from dnd_assets.methods.layer_axes import Layout
-from resources.targets.seen import Change, Seen
+from resources.targets.seen import Change, LayerOutput
 
 Grid = tuple[int, int]
 
@@ -29,7 +29,7 @@ class Alike:
         self._root[self.top(one)] = self.top(other)
 
 
-def letters(one: Seen, channel: int, places: Mapping[int, str]) -> str:
+def letters(one: LayerOutput, channel: int, places: Mapping[int, str]) -> str:
     """The axes of an output, given where its channels and its places are."""
     named = {**places, channel: "c"}
     return "".join(
@@ -37,7 +37,7 @@ def letters(one: Seen, channel: int, places: Mapping[int, str]) -> str:
     )
 
 
-def left_axis(one: Seen, axis: int) -> int:
+def left_axis(one: LayerOutput, axis: int) -> int:
     """An axis, counted without that of the pictures."""
     return axis - (one.batch is not None and one.batch < axis)
 
@@ -65,13 +65,13 @@ def squareness(grid: Grid, pixels: Sequence[int]) -> float:
     return -1.0 if abs(stretch - 1) > slack + 1e-9 else -abs(stretch - 1)
 
 
-def grows(one: Seen, axis: int) -> bool:
+def grows(one: LayerOutput, axis: int) -> bool:
     """Whether an axis changes with the size of the picture, as no channels do."""
     larger = one.larger
     return larger is not None and len(larger) == len(one.shape) and larger[axis] != one.shape[axis]
 
 
-def same_places(one: Seen, other: Seen, layout: Layout) -> bool:
+def same_places(one: LayerOutput, other: LayerOutput, layout: Layout) -> bool:
     """Whether two outputs differ in their channels at most."""
     channel = layout.axes.index("c")
     return len(one.shape) == len(other.shape) and all(

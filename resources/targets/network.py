@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from PIL.Image import Image
 
 from resources.checkpoints import Checkpoint
-from resources.own_code.closure import Seen
+from resources.own_code.closure import ObservedUse
 from resources.own_code.code import OwnCode
 from resources.targets.pixels import checked
 
@@ -43,7 +43,7 @@ class Network:
     weights: str = ""
     behaviour: str = ""
     told: str = ""
-    seen: Seen = field(default_factory=Seen)
+    seen: ObservedUse = field(default_factory=ObservedUse)
     own_types: bool = False
 
     def pixels(self, image: Image) -> "Tensor":
@@ -56,7 +56,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Source:
+class NetworkSource:
     """Where a network comes from: found, not yet loaded.
 
     Attributes:

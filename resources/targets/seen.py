@@ -11,7 +11,7 @@ Change = NDArray[np.float32]
 
 
 @dataclass
-class Seen:
+class LayerOutput:
     """What a layer gave in the survey.
 
     Attributes:
@@ -49,6 +49,6 @@ class Survey:
             one, so that it has to be loaded anew.
     """
 
-    seen: dict[str, Seen]
+    seen: dict[str, LayerOutput]
     pixels: tuple[int, int, int]
     spoiled: bool = False

@@ -33,7 +33,7 @@ from resources.checkpoints import Checkpoint, file_hash, resolve_file
 from resources.model import ModelPart, find_part
 from resources.targets.declared_layout import DeclaredLayout
 from resources.targets.model_zoos import _SOURCES
-from resources.targets.network import Network, Source
+from resources.targets.network import Network, NetworkSource
 from resources.targets.weights import Fitted, fit, put_weights, read
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class TargetModel(Config):
     layouts: list[DeclaredLayout] = Field(default=[])
 
 
-def find_source(spec: TargetModel, base: str | None = None) -> Source:
+def find_source(spec: TargetModel, base: str | None = None) -> NetworkSource:
     """Check a network's source and weights without loading them.
 
     Raises:
@@ -91,7 +91,7 @@ def source_part(
         role: what it is within a larger model.
         pin: the study's key whose value a pinned source would be.
     """
-    told: list[Source] = []
+    told: list[NetworkSource] = []
 
     def find() -> Checkpoint | None:
         told.append(find_source(spec, base))
@@ -107,7 +107,7 @@ def source_part(
     return part
 
 
-def _with_weights(spec: TargetModel, base: str | None) -> Source:
+def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
     kind, _, rest = spec.source.partition(":")
     if kind not in _SOURCES or not rest:
         close = ", ".join(f"{known}:…" for known in nearest(kind, _SOURCES))

@@ -24,7 +24,7 @@ from dnd_assets.methods.moving_patch import boxes
 from dnd_assets.methods.pooling import tensor_of
 from resources.runtime.memory import is_out_of_memory
 from resources.targets.layer_types import channel_axis
-from resources.targets.seen import Change, Seen, Survey
+from resources.targets.seen import Change, LayerOutput, Survey
 
 _REFUSALS: Final = (
     RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError,
@@ -68,7 +68,7 @@ def look(
         _check_repeats(module, run, pixels, base)
         pairs = _pair(module, run, pixels, other, base)
         seen = {
-            path: Seen(
+            path: LayerOutput(
                 tuple(value.shape),
                 value.is_floating_point(),
                 _batch_axis(tuple(value.shape), pairs.get(path), paired=bool(pairs)),
@@ -372,7 +372,7 @@ def _move_patch(
     run: Callable[[Tensor], object],
     pixels: Tensor,
     base: _Base,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, LayerOutput],
 ) -> None:
     """How each layer changes when a patch of strong contrast is laid on nine places."""
     found: dict[str, dict[tuple[int, ...], list[Change]]] = {}
@@ -440,7 +440,7 @@ def _other_size(
     run: Callable[[Tensor], object],
     pixels: Tensor,
     base: _Base,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, LayerOutput],
 ) -> bool:
     """Shapes for a picture of another size, as far as it gets; whether that left traces."""
     height, width = other_size(int(pixels.shape[2]), int(pixels.shape[3]))

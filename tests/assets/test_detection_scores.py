@@ -15,7 +15,7 @@ from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels as label_table
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.trace_tree import tree
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.study import parse_study
@@ -282,7 +282,7 @@ def test_a_trace_a_card_a_table_and_an_event_show_the_evidence(table, place, fou
     assert high[0]
     assert all("red" in one.caption for one in high[0])
 
-    source = Source(bench.lineage, "colours")
+    source = TableSource(bench.lineage, "colours")
     for name in ("detection", "detection_scores", "detection_examples"):
         assert source.table(name)
     (row,) = [

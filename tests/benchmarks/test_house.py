@@ -57,8 +57,11 @@ HELD = {
     "entries at the top of resources/": 15,
     "floors of the import contract": 13,
     "modules inside a room that the contract names": 0,
+    "modules of over 500 lines": 0,
     "lines of a function, median": 10,
     "lines of a function, nine of ten": 25,
+    "lines of the longest function": 50,
+    "public class names used for two things": 0,
 }
 """What is met already and must stay; CONTRIBUTING.md names what is not."""
 

@@ -18,7 +18,7 @@ from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels as read_labels
 from dnd_assets.results.tables.product_tables import TABLES
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.tables.registry import rows_of
 from dnd_assets.results.trace_tree import tree
 from dnd_assets.results.unit_card.reader import Cards
@@ -96,7 +96,7 @@ def test_share_and_remark_stand_in_tables_trace_and_card(fired, colours):
     summary = next(one for one in TABLES if one.name == "activations")
     (few,) = (
         row
-        for part in Source(bench.lineage, "colours").records("activations")
+        for part in TableSource(bench.lineage, "colours").records("activations")
         for one in part
         for row in rows_of(summary, one)
         if row["unit"] == FEW

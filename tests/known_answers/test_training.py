@@ -23,7 +23,7 @@ from dnd_assets.known_answers.train.phrases import PREFIX, random_phrase, vocabu
 from dnd_assets.known_answers.train.recogniser import recognised
 from dnd_assets.known_answers.train.tokens import bert_tokenizer, clip_tokenizer
 from dnd_assets.known_answers.train.views import (
-    View,
+    SceneView,
     cut,
     cut_masks,
     one_hot,
@@ -84,7 +84,7 @@ def test_random_views_are_true_and_cut_to_size():
 
 
 def test_one_hot_by_hand():
-    view = View((0, 0, 20, 20), SCENE, frozenset({"colour"}))
+    view = SceneView((0, 0, 20, 20), SCENE, frozenset({"colour"}))
     truth, shown = one_hot([view], ("count", "colour"))
     assert truth.tolist() == [[0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0]]
     assert shown.tolist() == [[0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]]

@@ -11,7 +11,7 @@ from dnd_assets.lineage.explain import pair
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels
 from dnd_assets.results.standing import Standing, newest_study, stand_by
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.study import parse_study
 from resources.lineage_db.database import Lineage
@@ -39,7 +39,7 @@ def _lineage(folder, study=None):
 def _kept(lineage, study):
     """How many labels each reader shows of one unit."""
     card = Cards(lineage, None, study.name)
-    records = [r for part in Source(lineage, study.name).records("labels") for r in part]
+    records = [r for part in TableSource(lineage, study.name).records("labels") for r in part]
     mine = next(one for one in records if one.unit == UNIT)
     table = labels(lineage, study.name).set_index("unit")
     return {

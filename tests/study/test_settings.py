@@ -19,7 +19,7 @@ from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.stage import wholes_of
 from dnd_assets.study.deciding import _DISSECTION, NO_RESULT, deciding, upstream_of
-from dnd_assets.study.method_settings import Dissection
+from dnd_assets.study.method_settings import DissectionSettings
 from dnd_assets.study.settings import Section
 from dnd_assets.study.study import Study, parse_study
 from resources.lineage_db.reader import LineageReader
@@ -427,11 +427,11 @@ def test_another_kind_of_device_counts_and_a_plan_says_so(colours, place, models
 
 def test_a_name_that_is_no_setting_is_an_error_at_once():
     with pytest.raises(ValueError, match=r"no setting 'exemplar'; nearest: exemplars"):
-        Dissection().chosen("labels", "exemplar")
+        DissectionSettings().chosen("labels", "exemplar")
     with pytest.raises(ValueError, match="no setting"):
-        Dissection().all_but("exemplar")
+        DissectionSettings().all_but("exemplar")
     for names in _DISSECTION.values():
-        assert Dissection().chosen(*names).keys() == set(names)
+        assert DissectionSettings().chosen(*names).keys() == set(names)
 
 
 def test_what_readers_know_of_the_graph_is_what_the_stages_say(colours, place, models):

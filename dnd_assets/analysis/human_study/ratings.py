@@ -50,7 +50,7 @@ class Ratings:
 
 
 @dataclass(frozen=True)
-class Standing:
+class MethodRating:
     """How a method fared in a layer.
 
     Attributes:
@@ -82,7 +82,7 @@ class LayerRatings:
     layer: str
     units: int
     sheets: int
-    methods: dict[str, Standing]
+    methods: dict[str, MethodRating]
     alpha: float
     remarks: dict[str, int]
     unanswered: int
@@ -144,13 +144,13 @@ def _layer(layer: str, sheets: Sequence[Sheet], methods: Sequence[str]) -> Layer
     )
 
 
-def _standing(sheets: Sequence[Sheet], method: str) -> Standing:
+def _standing(sheets: Sequence[Sheet], method: str) -> MethodRating:
     scores = [sheet.scores[method] for sheet in sheets if method in sheet.scores]
     if not scores:
-        return Standing(0, float("nan"), float("nan"))
+        return MethodRating(0, float("nan"), float("nan"))
     answered = [sheet for sheet in sheets if sheet.scores]
     best = sum(_share(sheet.scores, method) for sheet in answered) / len(answered)
-    return Standing(len(scores), sum(scores) / len(scores), best)
+    return MethodRating(len(scores), sum(scores) / len(scores), best)
 
 
 def _share(scores: Mapping[str, int], method: str) -> float:

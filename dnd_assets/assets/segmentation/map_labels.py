@@ -16,7 +16,7 @@ from dnd_assets.assets.segmentation.map_passes import (
     map_provider,
     passes_of,
 )
-from dnd_assets.assets.segmentation.map_readers import Arrays, SetAside
+from dnd_assets.assets.segmentation.map_readers import Arrays, ExcludedImages
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
@@ -117,7 +117,7 @@ def pixel_outcome(
         "files": [first.file, second.file],
         "maps": {"file": second.file, "row": row},
     }
-    lost = [images.hashes[index] for index in SetAside(first.arrays).images(neuron)]
+    lost = [images.hashes[index] for index in ExcludedImages(first.arrays).images(neuron)]
     if lost:
         notes["remarks"] = [set_aside(lost, len(images.hashes)).as_json()]
     return Outcome("ok", payload, notes=notes)

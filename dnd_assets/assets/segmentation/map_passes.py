@@ -24,7 +24,7 @@ from dnd_assets.assets.activations import tell_failed
 from dnd_assets.assets.segmentation.map_readers import (
     Arrays,
     Composition,
-    Dissection,
+    OverlapPass,
     Reader,
     RegionsOfImage,
     Thresholds,
@@ -218,13 +218,13 @@ class Passes:
     def dissections(
         self, images: MaskedImages, model: str, layers: Sequence[str]
     ) -> dict[str, tuple[Kept, Kept]]:
-        """Thresholds and overlaps of all units of some layers; see `Dissection.result`."""
+        """Thresholds and overlaps of all units of some layers; see `OverlapPass.result`."""
         first = self.thresholds(images, model, layers)
         providers = self._second(model, layers)
         lacking = self._lacking("map_overlaps", providers, self._masks)
         if lacking:
             categories = [concept.category for concept in images.found.concepts]
-            readers = {path: Dissection(first[path].arrays, categories) for path in lacking}
+            readers = {path: OverlapPass(first[path].arrays, categories) for path in lacking}
             views = images.views(model)
             at_work = self._pass(model, "overlaps", lacking, self._masks)
             at_work.run(images, readers, lambda index: images.masks(index, views))
@@ -288,7 +288,7 @@ class Passes:
     def _second(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of overlaps and of counts of regions, by layer."""
         code = [
-            code_version(Pass, Dissection, Composition, regions_of),
+            code_version(Pass, OverlapPass, Composition, regions_of),
             method_version(MaskedImages, "masks", "views"),
         ]
         return {

@@ -206,7 +206,7 @@ def _unpacked(arrays: Arrays, units: int) -> dict[int, Booleans]:
     return dict(zip(arrays["bad_images"].tolist(), rows, strict=True))
 
 
-class SetAside:
+class ExcludedImages:
     """Which images of a layer are set aside, by its thresholds."""
 
     def __init__(self, thresholds: Arrays) -> None:
@@ -252,14 +252,14 @@ Masks = tuple[list[int], Booleans]
 """The labelled concepts of an image, and where they are."""
 
 
-class Dissection:
+class OverlapPass:
     """Second pass: overlaps of all units of a layer with all concepts."""
 
     def __init__(self, thresholds: Arrays, categories: Sequence[str]) -> None:
         self.neurons: Sequence[int] = range(len(thresholds["threshold"]))
         self._overlaps = Overlaps(torch.from_numpy(_usable(thresholds)), categories)
         self._maps = _Maps(thresholds["best"])
-        self._aside = SetAside(thresholds)
+        self._aside = ExcludedImages(thresholds)
 
     def add(self, index: int, maps: Tensor, seen: Masks) -> None:
         """See `Reader`."""
@@ -333,7 +333,7 @@ class Composition:
         self._chosen = list(neurons)
         self._thresholds = torch.from_numpy(_usable(thresholds)[self._chosen])
         self._maps = _Maps(thresholds["best"][self._chosen])
-        self._aside = SetAside(thresholds)
+        self._aside = ExcludedImages(thresholds)
         self._place = place
         self._inside, self._gone = _Counts(len(place)), _Counts(len(place))
 

@@ -31,7 +31,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Survey:
+class MaskSurvey:
     """What the masks of all images hold, as far as a network sees them.
 
     Attributes:
@@ -94,7 +94,7 @@ class MaskedImages:
         left, top, right, bottom = views[image.picture].box(*image.size)
         return concepts, whole[:, top:bottom, left:right]
 
-    def survey(self, views: Mapping[tuple[int, int], View]) -> Survey:
+    def survey(self, views: Mapping[tuple[int, int], View]) -> MaskSurvey:
         """Regions and presence of all concepts, counted once and stored by content."""
         bench = self.bench
         seen = [[*size, *vars(box).values()] for size, box in views.items()]
@@ -137,7 +137,7 @@ class MaskedImages:
             "presence": np.packbits(presence, axis=1),
         }
 
-    def _survey(self, blocks: Sequence[Mapping[str, NDArray[Any]]]) -> Survey:
+    def _survey(self, blocks: Sequence[Mapping[str, NDArray[Any]]]) -> MaskSurvey:
         parts, presence = [], []
         for block in blocks:
             ends = block["ends"].tolist()
@@ -149,7 +149,7 @@ class MaskedImages:
             parts.append(Regions(patterns, block["sizes"]))
             packed = np.unpackbits(block["presence"], axis=1, count=len(self.names))
             presence.append(packed.astype(bool))
-        return Survey(joined(parts), np.concatenate(presence))
+        return MaskSurvey(joined(parts), np.concatenate(presence))
 
     def _verified(self, path: Path) -> bytes:
         """The bytes of a mask, if they are those that were scanned."""

@@ -22,7 +22,7 @@ _ENCODERS = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedImages:
     """Stored pictures: the pack's file name, SHA-256 and bytes of each picture's PNG."""
 
     file: str
@@ -85,7 +85,7 @@ class Pictures:
         self.record(packed)
         return packed.file, packed.hashes
 
-    def pack(self, images: Sequence[Image.Image]) -> Packed:
+    def pack(self, images: Sequence[Image.Image]) -> PackedImages:
         """Store pictures as PNG in one pack, in any thread, to be recorded by `record`.
 
         Compressing takes about as long as painting on a fast card, so threads share it.
@@ -93,9 +93,9 @@ class Pictures:
         with ThreadPoolExecutor(max(1, min(_ENCODERS, len(images)))) as pool:
             blobs = list(pool.map(encode_png, images))
         file, hashes = self.store.put_pack(blobs)
-        return Packed(file, hashes, [len(blob) for blob in blobs])
+        return PackedImages(file, hashes, [len(blob) for blob in blobs])
 
-    def record(self, packed: Packed) -> None:
+    def record(self, packed: PackedImages) -> None:
         """Record a stored pack."""
         rows = [
             artefact_row(name, packed.file, "png", size)

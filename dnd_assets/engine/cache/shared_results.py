@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from dnd_assets.engine.cache.images import Packed
+from dnd_assets.engine.cache.images import PackedImages
 from dnd_assets.engine.cache.paid_images import PictureLedger
 from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import Workbench
@@ -143,11 +143,11 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintR
     items = {painting_id(request): request for request in requests}
 
     def work(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
-        def pack(done: _Painted) -> tuple[_Painted, Packed | None]:
+        def pack(done: _Painted) -> tuple[_Painted, PackedImages | None]:
             images = [one.image for one in done.values() if isinstance(one, Painting)]
             return done, bench.pictures.pack(images) if images else None
 
-        def record(made: tuple[_Painted, Packed | None]) -> None:
+        def record(made: tuple[_Painted, PackedImages | None]) -> None:
             keep({painting_id(one): value for one, value in _stored(bench, *made).items()})
 
         wanted = [items[item] for item in missing]
@@ -161,7 +161,9 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintR
 _Painted = Mapping[PaintRequest, Painting | Failure]
 
 
-def _stored(bench: Workbench, done: _Painted, packed: Packed | None) -> dict[PaintRequest, Any]:
+def _stored(
+    bench: Workbench, done: _Painted, packed: PackedImages | None
+) -> dict[PaintRequest, Any]:
     """Pictures as they are known once their pack is recorded; failures stay what they are."""
     if packed is None:
         return dict(done)

@@ -22,7 +22,7 @@ Matrix = NDArray[np.float32]
 
 
 @dataclass
-class Table:
+class VectorTable:
     """Vectors of some pictures, as far as they are known.
 
     Attributes:
@@ -91,10 +91,10 @@ class Vectors:
             left -= {name.tobytes().hex() for name in block_ids}
         return left
 
-    def table(self, kind: str, provider: str, ids: Sequence[str]) -> Table:
+    def table(self, kind: str, provider: str, ids: Sequence[str]) -> VectorTable:
         """What is known of distinct pictures, ready to be filled."""
         values, found = self.read(kind, provider, ids)
-        return Table({name: row for row, name in enumerate(ids)}, values, found)
+        return VectorTable({name: row for row, name in enumerate(ids)}, values, found)
 
     def add(self, kind: str, provider: str, ids: Sequence[str], values: Matrix) -> None:
         """Store and record rows; `values` is float32 (len(ids), width). A reader keeps none."""

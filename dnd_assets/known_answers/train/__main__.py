@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from dnd_assets.known_answers.train.captioner import CaptionerSettings, train_captioner
+from dnd_assets.known_answers.train.captioner import CaptionerTraining, train_captioner
 from dnd_assets.known_answers.train.clip import ClipSettings, train_clip
 from dnd_assets.known_answers.train.evaluate import evaluate_all
 from dnd_assets.known_answers.train.recogniser import RecogniserSettings, train_recogniser
@@ -43,7 +43,7 @@ _TRAINERS: dict[str, tuple[Any, Callable[[Path], object]]] = {
         PainterSettings(),
         lambda work: train_text_to_image(work / "text_to_image", work / "vae"),
     ),
-    "captioner": (CaptionerSettings(), lambda work: train_captioner(work / "captioner")),
+    "captioner": (CaptionerTraining(), lambda work: train_captioner(work / "captioner")),
     "clip": (ClipSettings(), lambda work: train_clip(work / "clip")),
     "recogniser": (RecogniserSettings(), lambda work: train_recogniser(work / "recogniser")),
 }

@@ -22,7 +22,7 @@ from dnd_assets.known_answers.render import object_boxes
 from dnd_assets.known_answers.train.common import (
     Average,
     Examples,
-    Progress,
+    LossLog,
     batches,
     draw,
     halve_files,
@@ -31,7 +31,7 @@ from dnd_assets.known_answers.train.common import (
     set_learning_rate,
 )
 from dnd_assets.known_answers.train.tokens import bert_tokenizer
-from dnd_assets.known_answers.train.views import View, cut, cut_masks, one_hot, random_view
+from dnd_assets.known_answers.train.views import SceneView, cut, cut_masks, one_hot, random_view
 from dnd_assets.known_answers.world import TRAINING_SEEDS, VALUES
 
 TOKENS = 20
@@ -39,7 +39,7 @@ WIDTH = 128
 
 
 @dataclass(frozen=True)
-class CaptionerSettings:
+class CaptionerTraining:
     """Sizes and lengths of the training.
 
     Attributes:
@@ -73,7 +73,7 @@ class Hints(nn.Module):
         self.patches = nn.Linear(WIDTH, sum(self.sizes) + 1)
         self.picture = nn.Linear(WIDTH, sum(self.sizes))
 
-    def forward(self, states: Tensor, masks: Tensor, views: list[View]) -> Tensor:
+    def forward(self, states: Tensor, masks: Tensor, views: list[SceneView]) -> Tensor:
         """Loss of reading the attributes from each patch and from the class token.
 
         Args:
@@ -187,7 +187,7 @@ def new_processor(tokenizer: BertTokenizer) -> BlipProcessor:
 
 
 def train_captioner(
-    out: Path, settings: CaptionerSettings | None = None, start: Path | None = None
+    out: Path, settings: CaptionerTraining | None = None, start: Path | None = None
 ) -> BlipForConditionalGeneration:
     """Train the captioner, save model and processor in `out`, return it in eval mode.
 
@@ -196,7 +196,7 @@ def train_captioner(
         settings: Lengths.
         start: Folder of a captioner after the first stage, to do only the second.
     """
-    settings = settings or CaptionerSettings()
+    settings = settings or CaptionerTraining()
     torch.manual_seed(settings.seed)
     tokenizer = bert_tokenizer(out, TOKENS)
     model = new_captioner(tokenizer)
@@ -217,7 +217,7 @@ _Show = tuple[Examples, Sequence[npt.NDArray[np.float32]]]
 
 
 def _again_and_again(
-    data: Examples, seeds: Sequence[int], settings: CaptionerSettings
+    data: Examples, seeds: Sequence[int], settings: CaptionerTraining
 ) -> Iterator[_Show]:
     """Batches of one set of scenes, with the objects' squares."""
     boxes = [object_boxes(scene, seed) for scene, seed in zip(data.scenes, seeds, strict=True)]
@@ -227,7 +227,7 @@ def _again_and_again(
         yield part, [boxes[i] for i in at]
 
 
-def _once(settings: CaptionerSettings) -> Iterator[_Show]:
+def _once(settings: CaptionerTraining) -> Iterator[_Show]:
     """Batches of scenes that are never shown again, with the objects' squares."""
     for step in range(settings.fresh_steps):
         begin = 8_000_000 + step * settings.batch
@@ -243,7 +243,7 @@ def _stage(
     shows: Iterator[_Show],
     steps: int,
     peak: float,
-    settings: CaptionerSettings,
+    settings: CaptionerTraining,
 ) -> BlipForConditionalGeneration:
     """Train on the batches that are shown; save and return the averaged weights."""
     rng = np.random.default_rng([settings.seed, steps])
@@ -251,7 +251,7 @@ def _stage(
     average = Average(model.train(), 0.998)
     parameters = [*model.parameters(), *(hints.parameters() if hints else ())]
     optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
-    progress = Progress("captioner", steps, every=100)
+    progress = LossLog("captioner", steps, every=100)
     for step, (data, boxes) in enumerate(shows):
         set_learning_rate(optimiser, learning_rate(step, steps, peak))
         views = [
@@ -287,7 +287,7 @@ def _caption_loss(
     model: BlipForConditionalGeneration,
     tokenizer: BertTokenizer,
     pixels: Tensor,
-    views: list[View],
+    views: list[SceneView],
 ) -> tuple[Tensor, Tensor]:
     """Mean loss of the captions' next words, and the vision tower's states (B, 65, 128)."""
     text = tokenizer([view.caption for view in views], padding=True, return_tensors="pt")

@@ -17,7 +17,7 @@ from transformers import CLIPTokenizer
 from dnd_assets.known_answers.render import object_boxes
 from dnd_assets.known_answers.train.common import (
     Average,
-    Progress,
+    LossLog,
     batches,
     draw,
     fresh,
@@ -28,7 +28,7 @@ from dnd_assets.known_answers.train.common import (
 )
 from dnd_assets.known_answers.train.phrases import PREFIX, random_phrase
 from dnd_assets.known_answers.train.tokens import clip_tokenizer
-from dnd_assets.known_answers.train.views import View, cut, random_view
+from dnd_assets.known_answers.train.views import SceneView, cut, random_view
 from dnd_assets.known_answers.world import TRAINING_SEEDS, VALUES, parse
 
 TOKENS = 24
@@ -87,7 +87,7 @@ def train_clip(out: Path, settings: ClipSettings | None = None) -> open_clip.CLI
     model = new_clip(len(tokenizer)).train()
     average = Average(model, 0.995)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=0.01)
-    progress = Progress("clip", settings.steps, every=100)
+    progress = LossLog("clip", settings.steps, every=100)
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
     for step, chosen in enumerate(order):
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
@@ -122,7 +122,7 @@ def noisy(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     return (pixels + spread * noise).clamp(0, 1)
 
 
-def _text(view: View, rng: np.random.Generator) -> str:
+def _text(view: SceneView, rng: np.random.Generator) -> str:
     """A phrase true of a view; of a whole picture, often in the words of a painting prompt."""
     if len(view.shown) < len(VALUES):
         return view.caption
@@ -130,7 +130,7 @@ def _text(view: View, rng: np.random.Generator) -> str:
     return f"{PREFIX} {text}" if rng.random() < 0.2 else text
 
 
-def matches(views: list[View], texts: list[str]) -> Tensor:
+def matches(views: list[SceneView], texts: list[str]) -> Tensor:
     """Which texts are true of which views, bool (views, texts), from what the views show."""
     pairs = torch.ones(len(views), len(texts), dtype=torch.bool)
     facts = [parse(text) for text in texts]
@@ -153,7 +153,7 @@ def _loss(
     model: open_clip.CLIP,
     tokenizer: CLIPTokenizer,
     pixels: Tensor,
-    views: list[View],
+    views: list[SceneView],
     texts: list[str],
 ) -> Tensor:
     """Symmetric cross-entropy against an even spread over all true pairs of a row or column."""

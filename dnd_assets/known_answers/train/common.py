@@ -151,7 +151,7 @@ def seed_step(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng([seed, step])
 
 
-class Progress:
+class LossLog:
     """Logs a smoothed loss and the pace now and then."""
 
     def __init__(self, title: str, steps: int, every: int = 50) -> None:

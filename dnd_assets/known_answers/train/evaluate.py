@@ -27,7 +27,7 @@ from dnd_assets.known_answers.train.clip import noisy
 from dnd_assets.known_answers.train.common import Examples, draw, log
 from dnd_assets.known_answers.train.recogniser import Recogniser, load_recogniser, recognised
 from dnd_assets.known_answers.train.target import normalised
-from dnd_assets.known_answers.train.views import View, cut, random_view, whole
+from dnd_assets.known_answers.train.views import SceneView, cut, random_view, whole
 from dnd_assets.known_answers.world import (
     BACKGROUNDS,
     COLOURS,
@@ -125,7 +125,7 @@ def evaluate_captioner(folder: Path, count: int = 512) -> dict[str, Any]:
     }
 
 
-def _caption_figures(texts: Sequence[str], views: Sequence[View]) -> dict[str, float]:
+def _caption_figures(texts: Sequence[str], views: Sequence[SceneView]) -> dict[str, float]:
     said = [parse(text) for text in texts]
     meant = [parse(view.caption) for view in views]
     figures = {

@@ -15,7 +15,7 @@ from dnd_assets.known_answers.target import Residual
 from dnd_assets.known_answers.train.clip import noisy
 from dnd_assets.known_answers.train.common import (
     Average,
-    Progress,
+    LossLog,
     batches,
     draw,
     fresh,
@@ -86,7 +86,7 @@ def train_recogniser(out: Path, settings: RecogniserSettings | None = None) -> R
     net = Recogniser().train()
     average = Average(net, 0.99)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=1e-3)
-    progress = Progress("recogniser", settings.steps, every=100)
+    progress = LossLog("recogniser", settings.steps, every=100)
     sizes = [len(values) for values in VALUES.values()]
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
     for step, chosen in enumerate(order):

@@ -21,7 +21,7 @@ from dnd_assets.known_answers.target import (
 from dnd_assets.known_answers.train.common import (
     Average,
     Examples,
-    Progress,
+    LossLog,
     batches,
     draw,
     fresh,
@@ -57,7 +57,7 @@ def train_target(out: Path, settings: TargetSettings | None = None) -> WorldNet:
     net = WorldNet()
     average = Average(net, 0.99)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=1e-3)
-    progress = Progress("target", settings.steps)
+    progress = LossLog("target", settings.steps)
     for step, chosen in enumerate(
         batches(len(data), settings.batch, settings.steps, settings.seed)
     ):

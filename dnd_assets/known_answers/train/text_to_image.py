@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dnd_assets.known_answers.train.common import (
     Average,
-    Progress,
+    LossLog,
     Snapshots,
     batches,
     draw,
@@ -135,7 +135,7 @@ def train_text_to_image(
     scales = new_scheduler().alphas_cumprod
     snapshots = Snapshots(out.with_suffix(".snapshot"), painter, average, optimiser)
     done = snapshots.resume()
-    progress = Progress("text to image", settings.steps, every=100)
+    progress = LossLog("text to image", settings.steps, every=100)
     order = batches(len(latents), settings.batch, settings.steps, settings.seed)
     for step, chosen in islice(enumerate(order), done, None):
         rng = seed_step(settings.seed, step)

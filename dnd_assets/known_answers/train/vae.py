@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dnd_assets.known_answers.train.common import (
     Average,
-    Progress,
+    LossLog,
     Snapshots,
     batches,
     draw,
@@ -80,7 +80,7 @@ def train_vae(out: Path, settings: VaeSettings | None = None) -> AutoencoderKL:
     optimiser = torch.optim.AdamW(vae.parameters(), lr=settings.rate, weight_decay=1e-4)
     snapshots = Snapshots(out.with_suffix(".snapshot"), vae, average, optimiser)
     done = snapshots.resume()
-    progress = Progress("vae", settings.steps)
+    progress = LossLog("vae", settings.steps)
     vae.train()
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
     for step, chosen in islice(enumerate(order), done, None):
@@ -148,7 +148,7 @@ def train_decoder(
     decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).train()
     average = Average(decoder, 0.995)
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=settings.rate, weight_decay=1e-4)
-    progress = Progress("decoder", settings.steps)
+    progress = LossLog("decoder", settings.steps)
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
     for step, chosen in enumerate(order):
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))

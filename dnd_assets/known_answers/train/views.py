@@ -23,7 +23,7 @@ _TEXTURE_SHARE: Final = 0.15
 
 
 @dataclass(frozen=True)
-class View:
+class SceneView:
     """A part of a scene's picture.
 
     Attributes:
@@ -42,9 +42,9 @@ class View:
         return phrase(self.scene, self.shown, plural=False)
 
 
-def whole(scene: Scene) -> View:
+def whole(scene: Scene) -> SceneView:
     """The whole picture of a scene, which shows all of its attributes."""
-    return View(WHOLE, scene, frozenset(ATTRIBUTES))
+    return SceneView(WHOLE, scene, frozenset(ATTRIBUTES))
 
 
 def random_view(
@@ -53,7 +53,7 @@ def random_view(
     boxes: npt.NDArray[np.float32],
     rng: np.random.Generator,
     whole_share: float = 0.45,
-) -> View:
+) -> SceneView:
     """The whole picture with probability `whole_share`, else a box like attention's.
 
     Args:
@@ -89,7 +89,7 @@ def seen(
     mask: npt.NDArray[np.bool_],
     boxes: npt.NDArray[np.float32],
     box: tuple[int, int, int, int],
-) -> View:
+) -> SceneView:
     """What a box of a scene's picture shows; arguments as for `random_view`."""
     left, top, right, bottom = box
     share = float(mask[top:bottom, left:right].mean())
@@ -106,10 +106,10 @@ def seen(
     if share <= 1 - _BEHIND_SHARE or not shown:
         shown |= {"background"}
     counted = dataclasses.replace(scene, count=complete or scene.count)
-    return View(box, counted, frozenset(shown))
+    return SceneView(box, counted, frozenset(shown))
 
 
-def cut(images: Tensor, views: Sequence[View]) -> Tensor:
+def cut(images: Tensor, views: Sequence[SceneView]) -> Tensor:
     """Cut the boxes out, by way of 96x96 as the workflow does.
 
     Args:
@@ -135,7 +135,7 @@ def cut(images: Tensor, views: Sequence[View]) -> Tensor:
     return pixels
 
 
-def cut_masks(masks: Tensor, views: Sequence[View], cells: int) -> Tensor:
+def cut_masks(masks: Tensor, views: Sequence[SceneView], cells: int) -> Tensor:
     """Share of objects, float32 (B, cells, cells), in a grid laid over each box."""
     grids = []
     for mask, view in zip(masks, views, strict=True):
@@ -145,7 +145,7 @@ def cut_masks(masks: Tensor, views: Sequence[View], cells: int) -> Tensor:
     return torch.cat(grids)
 
 
-def one_hot(views: Sequence[View], names: Sequence[str] = ATTRIBUTES) -> tuple[Tensor, Tensor]:
+def one_hot(views: Sequence[SceneView], names: Sequence[str] = ATTRIBUTES) -> tuple[Tensor, Tensor]:
     """What views show, as numbers.
 
     Returns:

@@ -11,7 +11,7 @@ _ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
-class ConceptActivations:
+class ConceptActivationMatrix:
     """P = I T^t from its factors (CLIP-Dissect, section 3.1, step 1).
 
     P has images x concepts entries: 8.8 GB for 110,000 images and 20,000 words. The factors have
@@ -61,13 +61,13 @@ class ConceptActivations:
         return self.images[rows] @ self.texts[columns].T
 
 
-Products = Tensor | ConceptActivations
+Products = Tensor | ConceptActivationMatrix
 """P as a tensor (N, M), or by its factors."""
 
 
 def part_of(products: Products, rows: Tensor | slice = _ALL, columns: slice = _ALL) -> Tensor:
     """P[rows][:, columns], float32; as a tensor of its own, unless both are slices of a tensor."""
-    if isinstance(products, ConceptActivations):
+    if isinstance(products, ConceptActivationMatrix):
         return products.part(rows, columns)
     return products[rows, columns].float()
 

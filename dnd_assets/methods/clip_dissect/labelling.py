@@ -13,7 +13,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivations, Products
+from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
+    ConceptActivationMatrix,
+    Products,
+)
 from dnd_assets.methods.clip_dissect.concept_pairs import Label, best_of, pair_text, propose_pairs
 from dnd_assets.methods.clip_dissect.similarity import (
     SIMILARITY,
@@ -96,7 +99,7 @@ def similarities(
 
 def best_labels(
     name: str,
-    products: ConceptActivations,
+    products: ConceptActivationMatrix,
     concepts: Sequence[str],
     activations: Tensor,
     unit: int,
@@ -132,7 +135,7 @@ def best_labels(
         return best_of(concepts, singles, [], nothing, n)
     texts = embed([pair_text(concepts[first], concepts[second]) for first, second in proposed])
     both = torch.cat([products.texts, texts.to(products.texts)])
-    wider = ConceptActivations(products.images, both)
+    wider = ConceptActivationMatrix(products.images, both)
     prior = layer_prior(name, wider, activations, options)
     (found,) = similarities(name, wider, activations, [unit], prior, options)
     return best_of(concepts, found[: len(concepts)], proposed, found[len(concepts) :], n)

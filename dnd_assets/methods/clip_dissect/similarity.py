@@ -2,8 +2,8 @@
 
 All take P, the matrix of CLIP's image-concept products (N images x M concepts), and q, the pooled
 activations of the units (N x U), and give one similarity for each unit and concept, (U, M), higher
-is better. P is a tensor or `ConceptActivations`, of which only parts are computed: the memory is
-that of the arguments and the result, and `block` numbers besides.
+is better. P is a tensor or `ConceptActivationMatrix`, of which only parts are computed: the memory
+is that of the arguments and the result, and `block` numbers besides.
 
 Computed in float32 in the reference's order of operations, since SoftWPMI takes the logarithm of
 numbers that float32 knows to four digits only: float64 differs from the published numbers by 2e-4.
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
-    ConceptActivations,
+    ConceptActivationMatrix,
     Products,
     part_of,
 )
@@ -432,7 +432,7 @@ def _check(products: Products, activations: Tensor) -> None:
         )
     if 0 in shapes[0]:
         raise ValueError(f"P of shape {shapes[0]} holds no image or no concept")
-    if not isinstance(products, ConceptActivations):
+    if not isinstance(products, ConceptActivationMatrix):
         wrong = (~torch.isfinite(products)).nonzero()
         if len(wrong):
             image, concept = wrong[0].tolist()

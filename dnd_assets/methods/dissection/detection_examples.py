@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from dnd_assets.methods.dissection.concept_detection import Candidate
-from dnd_assets.methods.dissection.detection_label import Reference
+from dnd_assets.methods.dissection.detection_label import ReferenceImages
 from dnd_assets.methods.seeds import content_seed
 
 Band = Literal["high", "middle", "low"]
@@ -37,7 +37,7 @@ class Example:
 
 
 def examples(
-    concept: Candidate, reference: Reference, activations: Mapping[str, float], unit: str
+    concept: Candidate, reference: ReferenceImages, activations: Mapping[str, float], unit: str
 ) -> list[Example]:
     """Reference images of each band, some with the concept and some without, drawn by lot.
 

@@ -47,7 +47,7 @@ _NEGATED: Final = 2
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceImages:
     """Random images with their captions, the same for all units.
 
     Attributes:
@@ -112,7 +112,7 @@ class DetectionLabel:
     images: int
 
 
-def reference_of(images: Sequence[str], captions: Sequence[str]) -> Reference:
+def reference_of(images: Sequence[str], captions: Sequence[str]) -> ReferenceImages:
     """Random images, in an order drawn from their hashes, with the words of their captions."""
     forms: dict[Words, str] = {}
     common: dict[Words, str] = {}
@@ -124,7 +124,7 @@ def reference_of(images: Sequence[str], captions: Sequence[str]) -> Reference:
             common.setdefault(frozenset(key), forms[frozenset(key)])
     words = [caption_words(text) for text in captions]
     usual = [Candidate(text, (key,)) for key, text in sorted(common.items(), key=lambda i: i[1])]
-    return Reference(images, captions, words, Readings(forms, captions, words), counts, usual)
+    return ReferenceImages(images, captions, words, Readings(forms, captions, words), counts, usual)
 
 
 def caption_words(text: str) -> Words:
@@ -137,7 +137,7 @@ def label_by_detection(
     unit: str,
     summary: Sequence[str],
     exemplars: Mapping[str, str],
-    reference: Reference,
+    reference: ReferenceImages,
     activations: Mapping[str, float],
     setting: DetectionSettings,
 ) -> DetectionLabel | None:
@@ -180,7 +180,7 @@ def label_by_detection(
     return DetectionLabel(best, order, without, found, probability(found), len(known))
 
 
-def _common(reference: Reference, values: Floats, known: Sequence[str]) -> list[str]:
+def _common(reference: ReferenceImages, values: Floats, known: Sequence[str]) -> list[str]:
     """The common phrases that detect best by themselves: sides of an "or" are among them."""
     place = {name: column for column, name in enumerate(reference.images)}
     shown = reference.common_shown[:, [place[name] for name in known]]
@@ -192,7 +192,7 @@ def _common(reference: Reference, values: Floats, known: Sequence[str]) -> list[
 def _proposed(
     unit: str,
     strong: Sequence[str],
-    reference: Reference,
+    reference: ReferenceImages,
     finite: Mapping[str, float],
     setting: DetectionSettings,
 ) -> Iterator[str]:

@@ -87,7 +87,7 @@ class Explanation:
     score: float
 
 
-class Packed:
+class PackedMasks:
     """Concepts' masks with eight pixels a byte: the search needs intersections, and counts."""
 
     def __init__(self, names: Sequence[str], masks: Booleans) -> None:
@@ -121,7 +121,7 @@ class Objective(Protocol):
     a AND b, and only intersections have to be looked at.
     """
 
-    concepts: Packed
+    concepts: PackedMasks
 
     def numbers(self, where: Words) -> tuple[Counts, Counts]:
         """Size and weight of the intersection of `where` with each concept, each (C,)."""
@@ -133,7 +133,7 @@ class Objective(Protocol):
 class IntersectionOverUnion:
     """IoU of a formula's mask and the unit's mask (Mu & Andreas 2020, section 2)."""
 
-    def __init__(self, unit: Booleans, concepts: Packed) -> None:
+    def __init__(self, unit: Booleans, concepts: PackedMasks) -> None:
         """Take a unit.
 
         Args:

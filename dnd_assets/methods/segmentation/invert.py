@@ -18,7 +18,7 @@ from dnd_assets.methods.segmentation.compositions import (
     Booleans,
     Counts,
     Floats,
-    Packed,
+    PackedMasks,
     Words,
     unpack,
 )
@@ -64,7 +64,7 @@ class AreaUnderCurve:
     def __init__(
         self,
         activations: NDArray[np.floating[Any]],
-        concepts: Packed,
+        concepts: PackedMasks,
         *,
         min_share: float = 0.0,
         max_share: float = 1.0,

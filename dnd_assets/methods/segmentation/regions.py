@@ -18,7 +18,7 @@ from dnd_assets.methods.segmentation.compositions import (
     Booleans,
     Counts,
     Floats,
-    Packed,
+    PackedMasks,
     Words,
     unpack,
 )
@@ -69,7 +69,7 @@ class Regions:
         patterns = tuple(self.patterns[region] for region in kept.tolist())
         return Regions(patterns, self.sizes[kept] - gone[kept])
 
-    def packed(self, names: Sequence[str]) -> Packed:
+    def packed(self, names: Sequence[str]) -> PackedMasks:
         """The concepts as masks over regions in place of pixels.
 
         Args:
@@ -81,7 +81,7 @@ class Regions:
         holds = np.zeros((len(names), len(self.patterns)), dtype=bool)
         for region, pattern in enumerate(self.patterns):
             holds[list(pattern), region] = True
-        return Packed(names, holds)
+        return PackedMasks(names, holds)
 
 
 def joined(parts: Iterable[Regions]) -> Regions:
@@ -99,7 +99,7 @@ class RegionOverlap:
     Equals `compositions.IntersectionOverUnion` on the pixels themselves.
     """
 
-    def __init__(self, inside: Counts, sizes: Counts, concepts: Packed) -> None:
+    def __init__(self, inside: Counts, sizes: Counts, concepts: PackedMasks) -> None:
         """Take a unit.
 
         Args:

@@ -32,7 +32,7 @@ from dnd_assets.results.export.formats import (
 )
 from dnd_assets.results.tables.columns import COLUMN_TYPES, Column, Row, Table
 from dnd_assets.results.tables.lineage_tables import LLM_CALLS, PICTURES, PROVIDERS, WHOLE_TABLES
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from resources.runtime.progress import Progress
 
 MANIFEST: Final = "export.json"
@@ -77,7 +77,7 @@ class _Seen:
 
 
 def export(
-    source: Source,
+    source: TableSource,
     pictures: Pictures,
     folder: Path,
     kind: Format,
@@ -129,7 +129,7 @@ def export(
 
 
 def _write_products(
-    source: Source,
+    source: TableSource,
     tables: Sequence[Table],
     writers: Mapping[str, TableWriter],
     seen: _Seen,
@@ -145,13 +145,13 @@ def _write_products(
             progress.advance(rows.products)
 
 
-def _write_whole(source: Source, writers: Mapping[str, TableWriter]) -> None:
+def _write_whole(source: TableSource, writers: Mapping[str, TableWriter]) -> None:
     for name, rows in source.whole_tables():
         writers[name].write(rows)
 
 
 def _write_pictures(
-    source: Source,
+    source: TableSource,
     pictures: Pictures,
     place: Path,
     table: TableWriter,
@@ -291,7 +291,7 @@ def _foreign(place: Path, name: str) -> TableError:
     )
 
 
-def frame(source: Source, name: str) -> pd.DataFrame:
+def frame(source: TableSource, name: str) -> pd.DataFrame:
     """One table of a study as a frame, as `read_export` gives it of an export without pictures.
 
     Raises:
@@ -305,7 +305,7 @@ def frame(source: Source, name: str) -> pd.DataFrame:
     return as_frame(values, table.columns)
 
 
-def _rows(source: Source, table: Table) -> Iterator[Row]:
+def _rows(source: TableSource, table: Table) -> Iterator[Row]:
     if table not in WHOLE_TABLES:
         for asset in filter(table.reads, source.assets):
             for rows in source.batches(asset, [table]):

@@ -39,7 +39,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class NewestProduct:
     """The newest product of one asset for one unit of a study.
 
     Attributes:
@@ -81,7 +81,7 @@ class Table:
     source: str
     columns: tuple[Column, ...]
     reads: Callable[[str], bool] = lambda asset: False
-    rows: Callable[[Record], Iterable[Row]] = lambda record: ()
+    rows: Callable[[NewestProduct], Iterable[Row]] = lambda record: ()
 
 
 UNIT: Final = Column("unit", "text", "the unit's key, model/layer/neuron")

@@ -7,24 +7,24 @@ from typing import Any, Final
 
 from dnd_assets.lineage.remarks import remarks_of
 from dnd_assets.methods.dissection.painted import cause_of
-from dnd_assets.results.tables.columns import Record, Row
+from dnd_assets.results.tables.columns import NewestProduct, Row
 
 
 def _numbered(entries: Iterable[Any], start: int = 1) -> Iterator[tuple[int, Any]]:
     return enumerate(entries, start)
 
 
-def listed(key: str, names: Sequence[str]) -> Callable[[Record], Iterator[Row]]:
+def listed(key: str, names: Sequence[str]) -> Callable[[NewestProduct], Iterator[Row]]:
     """Rows of a list in the payload, numbered from 1."""
 
-    def rows(record: Record) -> Iterator[Row]:
+    def rows(record: NewestProduct) -> Iterator[Row]:
         for position, entry in _numbered(record.product.payload.get(key, ())):
             yield {"position": position, **{name: entry.get(name) for name in names}}
 
     return rows
 
 
-def activation_summary(record: Record) -> Iterator[Row]:
+def activation_summary(record: NewestProduct) -> Iterator[Row]:
     """One row for a unit: how it answers to the probing set."""
     product = record.product
     largest = next((one["activation"] for one in product.payload.get("exemplars", ())), None)
@@ -35,20 +35,20 @@ def activation_summary(record: Record) -> Iterator[Row]:
            "remarks": list(remarks_of(product.outcome.notes))}  # fmt: skip
 
 
-def candidates(record: Record) -> Iterator[Row]:
+def candidates(record: NewestProduct) -> Iterator[Row]:
     """Candidate concepts, in their order."""
     for position, concept in _numbered(record.product.payload.get("candidates", ())):
         yield {"position": position, "concept": concept}
 
 
-def painted(record: Record) -> Iterator[Row]:
+def painted(record: NewestProduct) -> Iterator[Row]:
     """Pictures painted of candidate concepts."""
     for entry in record.product.payload.get("concepts", ()):
         for image in entry["images"]:
             yield {"concept": entry["concept"], **image, "cause": cause_of(image)}
 
 
-def labels(record: Record) -> Iterator[Row]:
+def labels(record: NewestProduct) -> Iterator[Row]:
     """One row for a unit: a method's label, or why there is none."""
     product = record.product
     payload = product.payload
@@ -71,7 +71,7 @@ def _sureness(payload: Mapping[str, Any]) -> Row:
     return {"confidence": payload.get("confidence"), **{name: found.get(name) for name in names}}
 
 
-def detected(record: Record) -> Iterator[Row]:
+def detected(record: NewestProduct) -> Iterator[Row]:
     """One row for a unit: what detects best, whether it became the label or not."""
     product = record.product
     found = product.payload.get("evidence", {})
@@ -86,7 +86,7 @@ def detected(record: Record) -> Iterator[Row]:
 _MORE_OF_LABELS: Final = ("log_given_images", "log_prior", "response", "mass")
 
 
-def ranking(record: Record) -> Iterator[Row]:
+def ranking(record: NewestProduct) -> Iterator[Row]:
     """The labels that a method kept, best first."""
     payload = record.product.payload
     for position, entry in _numbered(payload.get("concepts") or payload.get("labels", ())):
@@ -97,7 +97,7 @@ def ranking(record: Record) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def label_images(record: Record) -> Iterator[Row]:
+def label_images(record: NewestProduct) -> Iterator[Row]:
     """Pictures that a method itself looked at: of each of its concepts, or of the unit."""
     payload = record.product.payload
     groups: list[tuple[str | None, Sequence[Mapping[str, Any]]]] = [
@@ -114,7 +114,7 @@ def label_images(record: Record) -> Iterator[Row]:
             }  # fmt: skip
 
 
-def metrics(record: Record) -> Iterator[Row]:
+def metrics(record: NewestProduct) -> Iterator[Row]:
     """The metrics of a label."""
     payload = record.product.payload
     for name, value in payload.get("metrics", {}).items():
@@ -124,7 +124,7 @@ def metrics(record: Record) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def fresh_pictures(record: Record) -> Iterator[Row]:
+def fresh_pictures(record: NewestProduct) -> Iterator[Row]:
     """Pictures painted of a finished label."""
     for image in record.product.payload.get("pictures", ()):
         told = {**image, "cause": cause_of(image)}

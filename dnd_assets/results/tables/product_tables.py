@@ -16,7 +16,7 @@ from dnd_assets.results.tables.columns import (
     SURENESS,
     UNIT,
     Column,
-    Record,
+    NewestProduct,
     Row,
     Table,
 )
@@ -46,7 +46,7 @@ _PAINTED: Final = (
 )
 
 
-def _lineage(record: Record) -> Iterator[Row]:
+def _lineage(record: NewestProduct) -> Iterator[Row]:
     product = record.product
     preimage = product.preimage
     texts = {

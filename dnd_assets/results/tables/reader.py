@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from dnd_assets.errors import not_found
-from dnd_assets.results.tables.columns import Record, Row, Table
+from dnd_assets.results.tables.columns import NewestProduct, Row, Table
 from dnd_assets.results.tables.lineage_tables import (
     LLM_CALLS,
     MATERIALIZATIONS,
@@ -38,7 +38,7 @@ class Rows:
 
 
 @dataclass
-class Source:
+class TableSource:
     """The newest products of a study, as they were when they were first asked for.
 
     Attributes:
@@ -77,7 +77,7 @@ class Source:
             raise not_found(f"table of {self.study!r}", name, known, advice)
         return known[name]
 
-    def records(self, asset: str) -> Iterator[list[Record]]:
+    def records(self, asset: str) -> Iterator[list[NewestProduct]]:
         """One asset's products, some hundred at a time, ordered by unit."""
         mine = [row for row in self.newest if row["asset"] == asset]
         for start in range(0, len(mine), _AT_ONCE):
@@ -92,13 +92,13 @@ class Source:
                  for table in tables},
             )  # fmt: skip
 
-    def _records(self, rows: Sequence[dict[str, Any]]) -> list[Record]:
+    def _records(self, rows: Sequence[dict[str, Any]]) -> list[NewestProduct]:
         products = self.lineage.products(row["key"] for row in rows)
         for product in products.values():
             self._providers.update(product.preimage.get("weights", {}).values())
             self._calls.update(product.outcome.notes.get("calls", ()))
         return [
-            Record(
+            NewestProduct(
                 row["asset"], row["unit"], row["model"], row["layer"], row["neuron"], row["run"],
                 row["recorded_at"], products[row["key"]],
             )

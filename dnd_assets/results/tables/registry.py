@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from dnd_assets.lineage.records import LABELS_SUFFIX
-from dnd_assets.results.tables.columns import Record, Row, Table
+from dnd_assets.results.tables.columns import NewestProduct, Row, Table
 from dnd_assets.results.tables.lineage_tables import UNITS, WHOLE_TABLES
 from dnd_assets.results.tables.product_tables import TABLES, label_table
 
@@ -18,7 +18,7 @@ def tables_for(assets: Iterable[str]) -> list[Table]:
     return [UNITS, *found, *map(label_table, others), *WHOLE_TABLES[1:]]
 
 
-def rows_of(table: Table, record: Record) -> Iterator[Row]:
+def rows_of(table: Table, record: NewestProduct) -> Iterator[Row]:
     """Rows of one product: each with the unit, and every column."""
     for row in table.rows(record):
         unit = {"unit": record.unit or None}

@@ -16,24 +16,24 @@ from dnd_assets.lineage.remarks import remarks_of
 from dnd_assets.results.unit_card.card import (
     ActivationRange,
     Box,
-    Concept,
+    CandidateConcept,
     Crop,
     Described,
     DetectedConcept,
     Distribution,
-    Evidence,
-    Example,
     Exemplar,
     Facet,
+    LabelEvidence,
     Made,
     MethodLabel,
     MetricSet,
-    Painting,
-    Scored,
+    ReferenceImage,
+    ScoredLabel,
     Shown,
+    SyntheticImage,
     UnitCard,
 )
-from dnd_assets.results.unit_card.unit_records import Record, UnitRecords, own_first
+from dnd_assets.results.unit_card.unit_records import ProductRecord, UnitRecords, own_first
 
 BINS: Final = 40
 """Bars of an activation histogram."""
@@ -80,7 +80,7 @@ def _methods(one: UnitRecords) -> tuple[MethodLabel, ...]:
 def _method(one: UnitRecords, asset: str) -> MethodLabel:
     record, content = one.records[asset], one.content(asset)
     labels = tuple(
-        Scored(str(entry["label"]), _number(entry.get("score")))
+        ScoredLabel(str(entry["label"]), _number(entry.get("score")))
         for entry in content.get("labels", ())
     )
     label = content.get("label")
@@ -101,7 +101,7 @@ def _facet(entry: Mapping[str, Any]) -> Facet:
         str(entry["label"]), float(entry["score"]), float(entry["response"]), float(entry["mass"]),
         tuple(_shown(image) for image in entry["exemplars"]),
         tuple(str(image["image"]) for image in entry["pictures"]),
-        tuple(Scored(str(o["label"]), _number(o["score"])) for o in entry["runners_up"]),
+        tuple(ScoredLabel(str(o["label"]), _number(o["score"])) for o in entry["runners_up"]),
     )  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def _described(one: UnitRecords) -> tuple[Described, ...]:
     )  # fmt: skip
 
 
-def _concepts(one: UnitRecords, templates: Mapping[str, str]) -> tuple[Concept, ...]:
+def _concepts(one: UnitRecords, templates: Mapping[str, str]) -> tuple[CandidateConcept, ...]:
     synthetic = one.product("synthetic_images")
     weights = synthetic.preimage["weights"] if synthetic else {}
     template = templates.get(str(weights.get("text_to_image", "")), "{concept}")
@@ -181,17 +181,17 @@ def _concepts(one: UnitRecords, templates: Mapping[str, str]) -> tuple[Concept, 
     )
 
 
-def _evidence(one: UnitRecords) -> Evidence | None:
+def _evidence(one: UnitRecords) -> LabelEvidence | None:
     content = one.content("detection_scores")
     if "confidence" not in content:
         return None
     found, said = content["evidence"], one.content("labels").get("evidence", {})
-    return Evidence(
+    return LabelEvidence(
         content["label"], content["confidence"], found["held_out"], found["stability"],
         found["gap"], found["images"],
         tuple((label, share) for label, share in found["label_set"]),
         tuple(DetectedConcept(**entry) for entry in content["concepts"]),
-        tuple(Example(**entry) for entry in content["examples"]),
+        tuple(ReferenceImage(**entry) for entry in content["examples"]),
         said.get("painted"), tuple(said.get("painted_without", {}).items()),
         said.get("confirmed"),
     )  # fmt: skip
@@ -199,7 +199,7 @@ def _evidence(one: UnitRecords) -> Evidence | None:
 
 def _concept(
     name: str, entry: Mapping[str, Any], images: Sequence[Mapping[str, Any]], template: str
-) -> Concept:
+) -> CandidateConcept:
     functions = {
         key: float(value)
         for key, value in entry.items()
@@ -210,11 +210,11 @@ def _concept(
         _painting(image, None if image["rejected"] else next(values, None)) for image in images
     )
     prompt = template.replace("{concept}", name)
-    return Concept(name, _number(entry.get("score")), functions, prompt, pictures)
+    return CandidateConcept(name, _number(entry.get("score")), functions, prompt, pictures)
 
 
-def _painting(image: Mapping[str, Any], activation: float | None) -> Painting:
-    return Painting(
+def _painting(image: Mapping[str, Any], activation: float | None) -> SyntheticImage:
+    return SyntheticImage(
         str(image["image"]), int(image["index"]), int(image["seed"]), bool(image["rejected"]),
         activation,
     )  # fmt: skip
@@ -288,7 +288,7 @@ def _upstream_first(one: UnitRecords) -> list[str]:
     return list(done)
 
 
-def _step(record: Record, product: Product) -> Made:
+def _step(record: ProductRecord, product: Product) -> Made:
     seen = product.preimage
     return Made(
         record.asset, record.status, record.reason, record.key, record.data_version,

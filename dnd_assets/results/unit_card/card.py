@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredLabel:
     """A label with its score; None where the method gives none."""
 
     label: str
@@ -50,7 +50,7 @@ class Facet:
     mass: float
     exemplars: tuple[Shown, ...]
     pictures: tuple[str, ...]
-    runners_up: tuple[Scored, ...]
+    runners_up: tuple[ScoredLabel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class DetectedConcept:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ReferenceImage:
     """A reference image from the whole range of a unit's activations.
 
     Attributes:
@@ -90,7 +90,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class LabelEvidence:
     """What speaks for a label by detection.
 
     Attributes:
@@ -116,13 +116,13 @@ class Evidence:
     reference: int
     label_set: tuple[tuple[str, float], ...]
     concepts: tuple[DetectedConcept, ...]
-    examples: tuple[Example, ...]
+    examples: tuple[ReferenceImage, ...]
     painted: float | None = None
     without: tuple[tuple[str, float], ...] = ()
     confirmed: bool | None = None
 
     @property
-    def bands(self) -> dict[str, tuple[tuple[Example, ...], tuple[Example, ...]]]:
+    def bands(self) -> dict[str, tuple[tuple[ReferenceImage, ...], tuple[ReferenceImage, ...]]]:
         """Images with the concept, and without, by band, the highest first."""
         found = {}
         for band in dict.fromkeys(one.band for one in self.examples):
@@ -157,7 +157,7 @@ class MethodLabel:
     reason: str
     label: str | None
     score: float | None
-    labels: tuple[Scored, ...] = ()
+    labels: tuple[ScoredLabel, ...] = ()
     interpretable: bool | None = None
     concepts: int | None = None
     facets: tuple[Facet, ...] = ()
@@ -232,7 +232,7 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
-class Painting:
+class SyntheticImage:
     """A synthetic picture of a concept.
 
     Attributes:
@@ -251,7 +251,7 @@ class Painting:
 
 
 @dataclass(frozen=True, slots=True)
-class Concept:
+class CandidateConcept:
     """A candidate concept.
 
     Attributes:
@@ -266,7 +266,7 @@ class Concept:
     score: float | None
     scores: Mapping[str, float]
     prompt: str
-    pictures: tuple[Painting, ...]
+    pictures: tuple[SyntheticImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ class MetricSet:
     reasons: Mapping[str, str]
     images: int
     shown: int
-    pictures: tuple[Painting, ...]
+    pictures: tuple[SyntheticImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,13 +400,13 @@ class UnitCard:
     methods: tuple[MethodLabel, ...] = ()
     exemplars: tuple[Exemplar, ...] = ()
     described: tuple[Described, ...] = ()
-    concepts: tuple[Concept, ...] = ()
+    concepts: tuple[CandidateConcept, ...] = ()
     distribution: Distribution | None = None
     ranges: tuple[ActivationRange, ...] = ()
     metrics: tuple[MetricSet, ...] = ()
     made: tuple[Made, ...] = ()
     remarks: tuple[str, ...] = ()
-    evidence: Evidence | None = None
+    evidence: LabelEvidence | None = None
 
     @property
     def main(self) -> MethodLabel | None:

@@ -15,10 +15,10 @@ from dnd_assets.errors import StoreError
 from dnd_assets.files.images import UnreadableImage, decode
 from dnd_assets.results.unit_card.card import (
     Box,
-    Concept,
+    CandidateConcept,
     Distribution,
-    Example,
     Exemplar,
+    ReferenceImage,
     UnitCard,
 )
 
@@ -114,7 +114,7 @@ def _evidence(card: UnitCard, drawn: _Thumbnails) -> str:
     return f"<p>{escape(told)}</p>{pictures}"
 
 
-def _told(one: Example) -> str:
+def _told(one: ReferenceImage) -> str:
     return f"activation {one.activation:.4g}: {one.caption}"
 
 
@@ -153,7 +153,7 @@ def _exemplars(exemplars: Sequence[Exemplar], drawn: _Thumbnails) -> str:
     return f"<p><b>Most activating images</b>, crops framed</p><div>{''.join(cells)}</div>"
 
 
-def _concepts(concepts: Sequence[Concept], drawn: _Thumbnails) -> str:
+def _concepts(concepts: Sequence[CandidateConcept], drawn: _Thumbnails) -> str:
     if not concepts:
         return ""
     rows = []

@@ -21,14 +21,14 @@ from dnd_assets.lineage.records import PROBING_SET, Product
 from dnd_assets.methods.clip_dissect.activation_ranges import sample_ranges
 from dnd_assets.results.unit_card.building import card_of, distribution_of, noted_distribution
 from dnd_assets.results.unit_card.card import ActivationRange, Distribution, Shown, UnitCard
-from dnd_assets.results.unit_card.unit_records import Record, UnitRecords, older_inputs
+from dnd_assets.results.unit_card.unit_records import ProductRecord, UnitRecords, older_inputs
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
 
 _RANGE_SAMPLE: Final = 6
 _AT_ONCE: Final = 256
 
-_COLUMNS: Final = ", ".join(f"m.{name}" for name in Record.__dataclass_fields__)
+_COLUMNS: Final = ", ".join(f"m.{name}" for name in ProductRecord.__dataclass_fields__)
 # What a run only announced again is told in the name of the run that brought it.
 _FIRST: Final = (
     "QUALIFY row_number() OVER (PARTITION BY m.asset, m.unit, m.data_version "
@@ -65,11 +65,11 @@ class Cards:
     _layers: dict[tuple[str, str], _Layer | None] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def records(self) -> dict[str, dict[str, Record]]:
+    def records(self) -> dict[str, dict[str, ProductRecord]]:
         """The newest product of each unit and asset, by unit and asset, without contents."""
-        found: dict[str, dict[str, Record]] = {}
+        found: dict[str, dict[str, ProductRecord]] = {}
         for row in self.lineage.query(_NEWEST, [self.study, self.study]):
-            found.setdefault(row["unit"], {})[row["asset"]] = Record(**row)
+            found.setdefault(row["unit"], {})[row["asset"]] = ProductRecord(**row)
         return found
 
     def card(self, unit: str) -> UnitCard:
@@ -132,7 +132,9 @@ class Cards:
             heat = self._heat(sources)
             return [card_of(one, templates, heat, *self._activity(one)) for one in sources]
 
-    def _follow(self, found: dict[str, dict[str, Record]], products: dict[str, Product]) -> None:
+    def _follow(
+        self, found: dict[str, dict[str, ProductRecord]], products: dict[str, Product]
+    ) -> None:
         """Put in the versions that the label was really made from, where newer ones followed."""
         looked: set[tuple[str, str, str]] = set()
         while True:
@@ -143,7 +145,7 @@ class Cards:
             columns = [list(column) for column in zip(*lacking, strict=True)]
             rows = self.lineage.query(_EARLIER, [*columns, self.study])
             for row in rows:
-                found[row["unit"]][row["asset"]] = Record(**row)
+                found[row["unit"]][row["asset"]] = ProductRecord(**row)
             products |= self.lineage.products(row["key"] for row in rows)
 
     def _templates(self, sources: Sequence[UnitRecords]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dnd_assets.lineage.records import UNPARTITIONED, Product
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ProductRecord:
     """The newest version of one product as it was first recorded, without its content."""
 
     asset: str
@@ -34,11 +34,11 @@ class UnitRecords:
     """A unit's records with their products."""
 
     unit: str
-    records: Mapping[str, Record]
+    records: Mapping[str, ProductRecord]
     products: Mapping[str, Product]
 
     @property
-    def record(self) -> Record:
+    def record(self) -> ProductRecord:
         """Any of them: all say the same of the unit."""
         return next(iter(self.records.values()))
 
@@ -54,7 +54,7 @@ class UnitRecords:
 
 
 def older_inputs(
-    found: Mapping[str, Mapping[str, Record]], products: Mapping[str, Product]
+    found: Mapping[str, Mapping[str, ProductRecord]], products: Mapping[str, Product]
 ) -> Iterator[tuple[str, str, str]]:
     """(unit, asset, version) of inputs behind a label whose newest version is another."""
     for unit, records in found.items():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dnd_assets.methods.clip_dissect import labelling
-from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivations
+from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivationMatrix
 from dnd_assets.methods.clip_dissect.labelling import best_labels, layer_prior, similarities
 from dnd_assets.methods.clip_dissect.similarity import SIMILARITY
 
@@ -20,7 +20,7 @@ def case():
     layer = torch.rand(IMAGES, UNITS, generator=random)
     layer[:, 2] = 0
     layer[5, 4] = torch.nan
-    return ConceptActivations(images, texts), layer
+    return ConceptActivationMatrix(images, texts), layer
 
 
 @pytest.mark.parametrize("name", SIMILARITY)
@@ -60,7 +60,7 @@ def test_the_prior_does_not_depend_on_the_groups(case, monkeypatch):
 def test_a_pair_wins_where_its_text_is_nearer():
     axes = torch.eye(3)
     images = torch.cat([axes, axes[:2] + axes[[1, 0]]])  # the last two show both first things
-    products = ConceptActivations(images, axes)
+    products = ConceptActivationMatrix(images, axes)
     layer = torch.tensor([[0.5], [0.5], [0.0], [1.0], [1.0]])
     (singles,) = similarities("cos", products, layer, [0], None, {})
 

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.clip_dissect.best_concepts import interpretable, top_concepts
-from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivations, part_of
+from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
+    ConceptActivationMatrix,
+    part_of,
+)
 from dnd_assets.methods.clip_dissect.similarity import (
     SIMILARITY,
     cos,
@@ -40,7 +43,7 @@ def small(name, products, activations, **options):
 
 def random_case(seed=0, images=60, concepts=9, units=6, dimensions=8):
     generator = torch.Generator().manual_seed(seed)
-    factors = ConceptActivations(
+    factors = ConceptActivationMatrix(
         torch.randn(images, dimensions, generator=generator) + 1,
         torch.randn(concepts, dimensions, generator=generator) + 1,
     )
@@ -372,13 +375,13 @@ def test_embeddings_that_cannot_be_compared_are_refused():
     images, texts = torch.rand(5, 3), torch.rand(4, 3)
 
     with pytest.raises(ValueError, match=r"\(5, 3\) and of concepts \(4, 2\).*same CLIP"):
-        ConceptActivations(images, texts[:, :2])
+        ConceptActivationMatrix(images, texts[:, :2])
     texts[2] = 0
     with pytest.raises(ValueError, match="concept 2 is zero"):
-        ConceptActivations(images, texts)
+        ConceptActivationMatrix(images, texts)
     images[1, 1] = math.inf
     with pytest.raises(ValueError, match="image 1 is zero or not finite"):
-        ConceptActivations(images, texts)
+        ConceptActivationMatrix(images, texts)
 
 
 def test_a_prior_of_other_concepts_is_refused():
@@ -389,7 +392,9 @@ def test_a_prior_of_other_concepts_is_refused():
 
 
 def test_parts_of_p_are_cosines():
-    factors = ConceptActivations(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[9.0, 0.0]]))
+    factors = ConceptActivationMatrix(
+        torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[9.0, 0.0]])
+    )
 
     assert factors.shape == (2, 1)
     torch.testing.assert_close(factors.part(), torch.tensor([[0.6], [0.0]]))

@@ -11,7 +11,7 @@ from dnd_assets.methods.segmentation.compositions import (
     Formula,
     IntersectionOverUnion,
     Operator,
-    Packed,
+    PackedMasks,
     pack,
     search,
     unpack,
@@ -32,7 +32,7 @@ def iou(a, b):
 
 def found(unit, masks, names=None, **options):
     names = list(names or NAMES[: len(masks)])
-    return search(IntersectionOverUnion(unit, Packed(names, masks)), **options)
+    return search(IntersectionOverUnion(unit, PackedMasks(names, masks)), **options)
 
 
 def every_formula(names, length):
@@ -161,11 +161,11 @@ def test_refusals():
     masks = np.zeros((2, 6), dtype=bool)
 
     with pytest.raises(ValueError, match="two concepts are called 'a'"):
-        Packed(["a", "a"], masks)
+        PackedMasks(["a", "a"], masks)
     with pytest.raises(ValueError, match=r"3 concepts are bool \(3, positions\)"):
-        Packed(["a", "b", "c"], masks)
+        PackedMasks(["a", "b", "c"], masks)
     with pytest.raises(ValueError, match=r"bool \(6,\).*not bool \(5,\)"):
-        IntersectionOverUnion(np.zeros(5, dtype=bool), Packed(["a", "b"], masks))
+        IntersectionOverUnion(np.zeros(5, dtype=bool), PackedMasks(["a", "b"], masks))
     for wrong in ({"beam": 0}, {"length": 0}):
         with pytest.raises(ValueError, match="positive"):
             found(masks[0], masks, **wrong)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dnd_assets.methods.segmentation.compositions import Packed, search
+from dnd_assets.methods.segmentation.compositions import PackedMasks, search
 from dnd_assets.methods.segmentation.invert import AreaUnderCurve, auc
 
 
@@ -91,7 +91,7 @@ def test_a_composition_detects_better_than_its_concepts():
     dog = [1, 0, 1, 1, 0, 0]
     cat = [0, 1, 0, 0, 1, 0]
     night = [0, 0, 0, 1, 1, 0]
-    concepts = Packed(["dog", "cat", "night"], np.array([dog, cat, night], dtype=bool))
+    concepts = PackedMasks(["dog", "cat", "night"], np.array([dog, cat, night], dtype=bool))
 
     best = search(AreaUnderCurve(activations, concepts))[0]
 
@@ -104,7 +104,9 @@ def test_scores_of_formulas_are_their_auc(case, beam):
     activations, presence = case
     names = [f"c{i}" for i in range(presence.shape[1])]
 
-    found = search(AreaUnderCurve(activations[:, 0], Packed(names, presence.T.copy())), beam=beam)
+    found = search(
+        AreaUnderCurve(activations[:, 0], PackedMasks(names, presence.T.copy())), beam=beam
+    )
 
     for explanation in found:
         holds = explanation.formula.holds(dict(zip(names, presence.T, strict=True)))
@@ -114,7 +116,7 @@ def test_scores_of_formulas_are_their_auc(case, beam):
 def test_shares_limit_what_a_formula_holds_for():
     activations = np.arange(100.0)
     rare, common = activations > 93.5, activations > 30
-    concepts = Packed(["rare", "common"], np.stack([rare, common]))
+    concepts = PackedMasks(["rare", "common"], np.stack([rare, common]))
 
     def names(**options):
         objective = AreaUnderCurve(activations, concepts, **options)
@@ -129,7 +131,7 @@ def test_shares_limit_what_a_formula_holds_for():
 
 def test_refusals():
     presence = np.ones((3, 2), dtype=bool)
-    concepts = Packed(["a", "b"], presence.T.copy())
+    concepts = PackedMasks(["a", "b"], presence.T.copy())
 
     with pytest.raises(ValueError, match=r"\(4, 1\) and presence bool \(3, 2\) do not fit"):
         auc(np.zeros((4, 1)), presence)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_assets.methods.segmentation.compositions import IntersectionOverUnion, Packed, search
+from dnd_assets.methods.segmentation.compositions import IntersectionOverUnion, PackedMasks, search
 from dnd_assets.methods.segmentation.regions import RegionOverlap, Regions, joined, regions_of
 
 NAMES = [f"c{i}" for i in range(12)]
@@ -64,12 +64,12 @@ def test_the_search_over_regions_is_that_over_pixels(case, length):
             inside[place[patterns[i]]] += 1
     mine = RegionOverlap(inside, every.sizes, every.packed(names))
     pixels = blocks.transpose(1, 0, 2, 3).reshape(len(names), -1)
-    theirs = IntersectionOverUnion(units.ravel(), Packed(names, pixels))
+    theirs = IntersectionOverUnion(units.ravel(), PackedMasks(names, pixels))
     assert search(mine, beam=4, length=length) == search(theirs, beam=4, length=length)
 
 
 def test_counts_that_cannot_be_are_refused():
-    packed = Packed(["a"], np.array([[True, False]]))
+    packed = PackedMasks(["a"], np.array([[True, False]]))
     sizes = np.array([2, 2])
     with pytest.raises(ValueError, match="more pixels inside"):
         RegionOverlap(np.array([3, 0]), sizes, packed)

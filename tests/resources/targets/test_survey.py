@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from dnd_assets.errors import StudyError
 from resources.runtime import model_cache
-from resources.targets.cards import Card
+from resources.targets.cards import NetworkInfo
 from resources.targets.networks import TargetNetworks
 from resources.targets.pixels import check_range, check_repeats, checked
 from resources.targets.survey import look, other_size
@@ -224,7 +224,7 @@ def test_a_card_of_an_earlier_version_is_made_anew(cpu, tmp_path):
     del card["pixels"]
     file.write_text(json.dumps(card))
 
-    assert Card.read(file) is None
+    assert NetworkInfo.read(file) is None
     model_cache._loaded.clear()  # as in a new process
     assert networks(cpu, "ordered", tmp_path).layers("net") == first
 
@@ -234,7 +234,7 @@ def test_a_card_keeps_everything(cpu, tmp_path):
     layers = networks(cpu, "tokens", tmp_path).layers("net")
     (file,) = cards_in(tmp_path)
 
-    assert list(Card.read(file).layers) == layers
+    assert list(NetworkInfo.read(file).layers) == layers
 
 
 def test_what_is_declared_is_no_part_of_the_network(cpu):

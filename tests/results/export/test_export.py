@@ -24,7 +24,7 @@ from dnd_assets.results.tables.columns import Column
 from dnd_assets.results.tables.dictionary import dictionary
 from dnd_assets.results.tables.lineage_tables import WHOLE_TABLES
 from dnd_assets.results.tables.product_tables import TABLES
-from dnd_assets.results.tables.reader import Source
+from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.tables.registry import tables_for
 from dnd_assets.study.label_files import imported_labels
 from dnd_assets.study.study import parse_study
@@ -145,7 +145,7 @@ def exported(hostile, tmp_path_factory):
     home, lineage = hostile
     place = tmp_path_factory.mktemp("exported")
     for kind in FORMATS:
-        export(Source(lineage, "mine"), _pictures(home, lineage), place / kind, kind)
+        export(TableSource(lineage, "mine"), _pictures(home, lineage), place / kind, kind)
     return place
 
 
@@ -212,7 +212,7 @@ def test_exported_labels_can_be_imported(exported):
 def test_an_exported_table_of_labels_is_a_method_of_another_study(labelled, colours, tmp_path):
     folder, found = labelled
     lineage = Lineage(root=str(folder / "state"))
-    source = Source(lineage, "colours")
+    source = TableSource(lineage, "colours")
     export(source, _pictures(folder / "state", lineage), tmp_path / "out", "csv")
     named = {"earlier": "out/labels.csv"}
     study = parse_study({**colours, "imported_labels": named}, tmp_path)
@@ -292,7 +292,7 @@ def test_each_asset_of_a_study_has_a_table():
 def test_pictures_as_files_and_inside(labelled, tmp_path):
     folder, _ = labelled
     lineage = Lineage(root=str(folder / "state"))
-    source, known = Source(lineage, "colours"), _pictures(folder / "state", lineage)
+    source, known = TableSource(lineage, "colours"), _pictures(folder / "state", lineage)
     done = export(source, known, tmp_path / "jsonl", "jsonl", with_pictures=True)
     export(source, known, tmp_path / "hf", "hf", with_pictures=True)
     frames = read_export(tmp_path / "jsonl")
@@ -314,7 +314,7 @@ def test_pictures_as_files_and_inside(labelled, tmp_path):
 
 def test_a_lost_picture_is_told_and_the_rest_goes_on(hostile, tmp_path):
     home, lineage = hostile
-    source = Source(lineage, "mine")
+    source = TableSource(lineage, "mine")
     done = export(source, _pictures(home, lineage), tmp_path / "a", "csv", with_pictures=True)
 
     assert (done.pictures, done.missing) == (0, 5)
@@ -333,7 +333,7 @@ def test_a_failed_export_leaves_nothing(hostile, tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting, "write", full)
     with pytest.raises(StoreError, match="No space left"):
-        export(Source(lineage, "mine"), _pictures(home, lineage), tmp_path / "a", "hf")
+        export(TableSource(lineage, "mine"), _pictures(home, lineage), tmp_path / "a", "hf")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -343,7 +343,7 @@ def test_an_existing_folder_is_left_as_it_is(hostile, tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    source, known = Source(lineage, "mine"), _pictures(home, lineage)
+    source, known = TableSource(lineage, "mine"), _pictures(home, lineage)
     for name in ("mine", "link"):
         with pytest.raises(StudyError, match="is left as it is"):
             export(source, known, tmp_path / name, "csv")
@@ -384,7 +384,7 @@ def test_batches_hold_few_products_and_change_nothing(hostile, tmp_path, exporte
 
     monkeypatch.setattr(Lineage, "products", products)
     monkeypatch.setattr("dnd_assets.results.tables.reader._AT_ONCE", 9)
-    export(Source(lineage, "mine"), _pictures(home, lineage), tmp_path / "a", "csv")
+    export(TableSource(lineage, "mine"), _pictures(home, lineage), tmp_path / "a", "csv")
     assert max(sizes) == 9
     found = read_export(tmp_path / "a")
     for name, frame in read_export(exported / "csv").items():
