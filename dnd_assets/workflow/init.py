@@ -76,7 +76,7 @@ def init(network: str, images: Path, weights: Path | None, output: Path, home: P
     if weights is not None:
         model["weights"] = _placed(weights, base)
     table: dict[str, Any] = {
-        "name": _slug(output.stem),
+        "name": _study_name(output, model["name"]),
         "models": [{**model, "layers": [{"path": "?"}]}],
         "probing_set": {"folders": [found.folder]},
     }
@@ -244,6 +244,15 @@ def _placed(path: Path, base: Path) -> str:
             f"({_VARIABLE.findall(name)[0]}). Rename that folder."
         )
     return name
+
+
+def _study_name(output: Path, network: str) -> str:
+    """What results are recorded under: the file's name, or the network's where that says nothing.
+
+    Studies that are all called "study" would write into each other's results.
+    """
+    name = _slug(output.stem)
+    return network if name == "study" else name
 
 
 def _slug(name: str) -> str:

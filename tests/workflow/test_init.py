@@ -1,6 +1,7 @@
 """`dnd init`: what it writes for a network and a folder loads, whatever they are called."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from dnd_assets.cli import app
 from dnd_assets.engine.build import build_bench
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.study.study import load_study
-from dnd_assets.workflow.init import init
+from dnd_assets.workflow.init import _study_name, init
 from dnd_assets.workflow.init_layers import chosen_layers, last_block, worth_showing
 from dnd_assets.workflow.init_text import comment, toml_value
 from resources.targets.cards import LayerInfo
@@ -125,6 +126,11 @@ def test_few_or_broken_images_are_told(tmp_path):
     assert (made.images.files, made.images.readable) == (4, 3)
     assert load_study(tmp_path / "mine.toml").dissection.exemplars == 3
     assert "75.0% of them can be read" in (tmp_path / "mine.toml").read_text()
+
+
+@pytest.mark.parametrize(("file", "name"), [("study.toml", "net"), ("My birds.toml", "my-birds")])
+def test_results_are_recorded_under_a_name_that_says_something(file, name):
+    assert _study_name(Path(file), "net") == name
 
 
 def test_nothing_is_overwritten(tmp_path):
