@@ -14,6 +14,7 @@ import os
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,8 @@ from resources.lineage_db.index import TABLES, Index, sound
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows to record, by table."""
+_WAITS: Counter[str] = Counter()
+"""How often this process has waited for another one, by state folder; Dagster copies resources."""
 
 
 class Lineage(ConfigurableResource):  # type: ignore[type-arg]
@@ -61,6 +64,11 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
         """Folder of the journal's segments."""
         return Path(self.root) / "journal"
 
+    @property
+    def waits(self) -> int:
+        """How often this process has waited for another one that computed on this folder."""
+        return _WAITS[self.root]
+
     @contextmanager
     def exclusive(self, log: Callable[[str], None], who: str = "") -> Iterator[None]:
         """Hold the right to compute: two runs on one state folder wait for one another.
@@ -82,6 +90,7 @@ class Lineage(ConfigurableResource):  # type: ignore[type-arg]
             other = owner.read_text() if owner.is_file() else "another run"
             log(f"waiting for {other}, which is computing on {self.root}")
             lock.acquire()
+            _WAITS[self.root] += 1
         try:
             with suppress(OSError):  # it only helps others to say whom they wait for
                 owner.write_text(f"process {os.getpid()}" + (f" ({who})" if who else ""))

@@ -1,0 +1,44 @@
+"""Products of no unit as a run saw them when it began, so that it looks at their files once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.recording import record_run, record_whole
+from dnd_assets.engine.stage import Whole
+from dnd_assets.lineage.records import Product
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run looked at before it began.
+
+    Attributes:
+        products: the products; looking has recorded the files that they name.
+        waits: how often this process had waited for other runs until it looked.
+    """
+
+    products: Sequence[Product] = ()
+    waits: int = 0
+
+    def record(self, bench: Workbench, whole: Whole, run: str) -> Product | None:
+        """Record a product as it was seen, in the name of a run.
+
+        None, and nothing recorded, where it has to be made from a new look: it takes computing,
+        it was not looked at, another run was waited for, or a file that it names was removed.
+        """
+        product = next((one for one in self.products if one.asset == whole.name), None)
+        if product is None or whole.uses:
+            return None
+        with bench.lineage.exclusive(bench.log):
+            # Another run may have had the lock for hours, in which images come, go and change. A
+            # list of images of before would name some that nobody finds any more.
+            if bench.lineage.waits != self.waits:
+                return None
+            if not all(bench.store.has(file) for file in product.outcome.notes.get("files", ())):
+                return None
+            record_run(bench, run)
+            record_whole(bench, run, product, {})
+        return product
