@@ -62,6 +62,8 @@ def evaluation_of(bench: Workbench) -> EvaluationSettings:
 def _find(bench: Workbench) -> ScannedImages:
     evaluation_of(bench)
     manifest = _IMAGES.scan(bench)
+    # A second look, in which no unchanged file is read again: this product stands by itself, also
+    # where the probing set is not asked for, and to hand it another's look would be other code.
     probing = PROBING_IMAGES.scan(bench, tell=False).images
     both = set(probing).intersection(manifest.images)
     left = len(manifest.images) - len(both)

@@ -272,20 +272,22 @@ def _first_units(
 
 def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
     """Label the units by every method of the study, and by each ablation; stdout stays clean."""
+    from dnd_assets.assets.resolved import resolve_study
     from dnd_assets.study.ablations import variants
 
-    check_names(study, units)
-    from dnd_assets.assets.registry import stages_of
+    log = partial(err.print, "  ", markup=False, sep="")
+    resolved = resolve_study(study, state_folder(), log)
+    check_names(resolved, units)
     from dnd_assets.lineage.records import is_labels
-    from dnd_assets.workflow.run import run as run_units
+    from dnd_assets.workflow.run import run_resolved
 
     # The study comes last: after a first comparison the web interface shows its own labels.
-    methods = [f"+{name}" for name in stages_of(study) if is_labels(name)]
+    methods = [f"+{name}" for name in resolved.stages if is_labels(name)]
     ways = [(one, ["+labels"]) for one in variants(study, names).values()]
     for one, assets in (*ways, (study, methods)):
         started = time.monotonic()
-        log = partial(err.print, "  ", markup=False, sep="")
-        done = run_units(one, state_folder(), units, assets, log)
+        at_hand = resolved if one is study else resolve_study(one, state_folder(), log)
+        done = run_resolved(at_hand, units, assets)
         work = "".join(f", {count:,} {what}" for what, count in done.work.items())
         made = f"{sum(done.computed.values()):,} products computed{work}"
         told = made if done.id else "up to date"

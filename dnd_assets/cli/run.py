@@ -13,6 +13,7 @@ from dnd_assets.home import state_folder
 from dnd_assets.study.study import Study, load_study
 
 if TYPE_CHECKING:
+    from dnd_assets.assets.resolved import ResolvedStudy
     from dnd_assets.engine.plan import StagePlan
 
 
@@ -38,15 +39,18 @@ def run(
 
 def run_study(study: Study, units: list[str], assets: list[str]) -> None:
     """Materialize assets for some units, and say what it took."""
+    from dnd_assets.assets.resolved import resolve_study
+
+    resolved = resolve_study(
+        study, state_folder(), lambda line: out.print(f"  {line}", markup=False)
+    )
     if not assets:
-        _check_models(study)
-    check_names(study, units)
-    from dnd_assets.workflow.run import run as run_units
+        _check_models(resolved)
+    check_names(resolved, units)
+    from dnd_assets.workflow.run import run_resolved
 
     started = time.monotonic()
-    done = run_units(
-        study, state_folder(), units, assets, lambda line: out.print(f"  {line}", markup=False)
-    )
+    done = run_resolved(resolved, units, assets)
     computed, reused = sum(done.computed.values()), sum(done.reused.values())
     if not done.id:
         out.print(f"All {done.units:,} units are up to date ({time.monotonic() - started:.1f} s).")
@@ -58,16 +62,16 @@ def run_study(study: Study, units: list[str], assets: list[str]) -> None:
     )
 
 
-def _check_models(study: Study) -> None:
+def _check_models(resolved: ResolvedStudy) -> None:
     """A model that is not here fails before anything heavy is imported."""
-    from dnd_assets.engine.build import build_bench
     from dnd_assets.engine.models import require_models
 
-    require_models(build_bench(study, state_folder()))
+    require_models(resolved.bench)
 
 
-def check_names(study: Study, units: list[str]) -> None:
+def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
     """Wrong paths and names fail here, before anything heavy is imported."""
+    study = resolved.study
     from dnd_assets.study.concept_sets import check_concepts
     from dnd_assets.study.mask_sets import check_masks
     from dnd_assets.study.probing_images import check_paths
@@ -78,10 +82,8 @@ def check_names(study: Study, units: list[str]) -> None:
     if study.evaluation is not None:
         check_paths(study, "evaluation")
     from dnd_assets.study.label_files import check_imported, sizes_of
-    from dnd_assets.study.selection import select_units, target_networks
 
-    targets = target_networks(study, state_folder())
-    known = select_units(study, targets)
+    targets, known = resolved.bench.targets, resolved.units
     known.select(units)
     evaluated = study.evaluation is not None and study.evaluation.truths is not None
     sizes = sizes_of(study, targets.units) if study.imported_labels or evaluated else {}
@@ -107,17 +109,17 @@ def plan(
     Example: dnd plan worldnet/head
     """
     chosen = load_study(study)
-    from dnd_assets.assets.registry import stages_of
-    from dnd_assets.engine.build import build_bench, find_units
+    from dnd_assets.assets.resolved import resolve_study
     from dnd_assets.engine.plan import plan as make
     from dnd_assets.workflow.preflight import look
-    from dnd_assets.workflow.run import chosen_assets
+    from dnd_assets.workflow.run import chosen_from
 
-    bench = build_bench(chosen, state_folder())
-    named = chosen_assets(bench.study, [name for name in assets.split(",") if name])
-    wanted = find_units(bench).select(units or [])
-    seen = look(bench, named)
-    found = make(bench, stages_of(bench.study), wanted, named, *seen)
+    resolved = resolve_study(chosen, state_folder())
+    bench, stages = resolved.bench, resolved.stages
+    named = chosen_from(stages, [name for name in assets.split(",") if name])
+    wanted = resolved.units.select(units or [])
+    seen = look(bench, named, stages)
+    found = make(bench, stages, wanted, named, *seen)
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         numbers = name in ("compute", "reuse")

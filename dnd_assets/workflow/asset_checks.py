@@ -1,13 +1,13 @@
 """Asset checks: what must hold of each product, shown beside it in the interface."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
+from dnd_assets.assets.resolved import ResolvedStudy
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Stage, wholes_of
 from dnd_assets.lineage.records import (
     CONCEPT_MASKS,
     HELD_OUT_IMAGES,
@@ -26,12 +26,11 @@ _ANSWERED_TEXT = (
 )
 
 
-def stage_checks(
-    bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
-) -> list[dg.AssetChecksDefinition]:
+def stage_checks(resolved: ResolvedStudy) -> list[dg.AssetChecksDefinition]:
     """The checks of every asset of a study."""
+    bench, stages, units = resolved.bench, resolved.stages, resolved.units
     answers = [name for name in stages if is_labels(name)]
-    wholes = list(wholes_of(stages))
+    wholes = list(resolved.wholes)
     scanned = [name for name in wholes if name in _SCANNED]
     checks = [_quarantine(bench, name) for name in scanned]
     checks += [_labelled(bench, units, name) for name in answers]

@@ -10,16 +10,15 @@ from typing import Any
 
 import dagster as dg
 
-from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Stage, Whole, leading_to, wholes_of
+from dnd_assets.engine.seen import Seen
+from dnd_assets.engine.stage import Stage, Whole, leading_to
 from dnd_assets.engine.stage_versions import stage_version, whole_version
 from dnd_assets.errors import DndError
 from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import PROBING_SET
 from dnd_assets.study.study import Study
-from dnd_assets.units import UnitIndex
 from dnd_assets.workflow.asset_checks import stage_checks
 from dnd_assets.workflow.freshness import CHECK, freshness_checks
 from dnd_assets.workflow.metadata import whole_metadata
@@ -60,33 +59,41 @@ def build_definitions(
         StudyError: when the study names something that is not there.
         NotFoundError: when it names a layer that does not exist.
     """
-    bench = replace(build_bench(study, home or state_folder()), **overrides)
-    units = find_units(bench)
+    resolved = resolve_study(study, home or state_folder())
+    return definitions_of(replace(resolved, bench=replace(resolved.bench, **overrides)), only)
+
+
+def definitions_of(
+    resolved: ResolvedStudy, only: Sequence[str] = (), seen: Seen | None = None
+) -> dg.Definitions:
+    """As `build_definitions`, of a study that is worked out already.
+
+    Args:
+        resolved: the study with its resources.
+        only: units to partition by.
+        seen: products of no unit as they are, for definitions of one run that looked at them.
+    """
+    bench, stages, units = resolved.bench, resolved.stages, resolved.units
     partitions = dg.StaticPartitionsDefinition([unit.key for unit in units.select(only)])
     memory = RunMemory()
-    stages = stages_of(study)
     assets = [
         unit_asset(stage, stages, bench, units, _spec(stage, stages, bench, partitions), memory)
         for stage in stages.values()
     ]
-    whole = [_whole_asset(one, bench) for one in wholes_of(stages).values()]
+    whole = [_whole_asset(one, bench, seen or Seen()) for one in resolved.wholes.values()]
     return dg.Definitions(
         assets=[*source_assets(bench), *whole, *assets],
-        asset_checks=[
-            *stage_checks(bench, stages, units),
-            freshness_checks(bench, stages, units),
-        ],
-        jobs=_jobs(study, partitions),
-        sensors=[_automation(study)],
+        asset_checks=[*stage_checks(resolved), freshness_checks(resolved)],
+        jobs=_jobs(resolved, partitions),
+        sensors=[_automation(resolved.study)],
         resources=_resources(bench),
-        executor=executor_of(partial(_preflight, bench, units, partitions)),
-        metadata={"study": study.name, "state folder": str(bench.home)},
+        executor=executor_of(partial(_preflight, resolved, partitions)),
+        metadata={"study": resolved.study.name, "state folder": str(bench.home)},
     )
 
 
 def _preflight(
-    bench: Workbench,
-    units: UnitIndex,
+    resolved: ResolvedStudy,
     partitions: dg.StaticPartitionsDefinition,
     assets: Sequence[str],
     tags: Mapping[str, str],
@@ -97,9 +104,8 @@ def _preflight(
     last = tags.get("dagster/asset_partition_range_end", one)
     keys = list(partitions.get_partition_keys())
     chosen = keys[keys.index(first) : keys.index(last) + 1] if {first, last} <= set(keys) else []
-    stages = stages_of(bench.study)
-    names = [name for name in (*wholes_of(stages), *stages) if name in assets]
-    preflight(bench, [units[key] for key in chosen], names)
+    names = [name for name in resolved.products if name in assets]
+    preflight(resolved, [resolved.units[key] for key in chosen], names)
 
 
 def _resources(bench: Workbench) -> dict[str, Any]:
@@ -129,7 +135,7 @@ def _spec(
     )
 
 
-def _whole_asset(whole: Whole, bench: Workbench) -> dg.AssetsDefinition:
+def _whole_asset(whole: Whole, bench: Workbench, seen: Seen) -> dg.AssetsDefinition:
     needed = {*ALWAYS, *whole.uses}
 
     @dg.asset(
@@ -145,13 +151,18 @@ def _whole_asset(whole: Whole, bench: Workbench) -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         table = at_work(context, bench, needed)
-        product = whole.materialize(table, context.run_id)
+        product = seen.record(table, whole, context.run_id)
+        if product is None:
+            product = whole.materialize(table, context.run_id)
+        else:  # the look itself has told the terminal
+            for line in product.outcome.notes.get("told", ()):
+                context.log.info(line)
         tags = {}
         for source in sources_of(whole):
-            seen = source.observation(table)
-            context.log_event(seen)
+            state = source.observation(table, product)
+            context.log_event(state)
             # Dagster asked for the versions before they were observed here.
-            tags[f"dagster/input_data_version/{source.name}"] = seen.tags["dagster/data_version"]
+            tags[f"dagster/input_data_version/{source.name}"] = state.tags["dagster/data_version"]
         return dg.MaterializeResult(
             data_version=dg.DataVersion(product.data_version),
             tags=tags,
@@ -231,13 +242,13 @@ def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
     )
 
 
-def _jobs(study: Study, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
+def _jobs(resolved: ResolvedStudy, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
     """One job for everything that is partitioned, one for each step of the paper and each asset."""
-    by_unit = stages_of(study)
+    study, by_unit = resolved.study, resolved.stages
     jobs = [
         _job(
             "label_units",
-            [*wholes_of(by_unit), *by_unit],
+            list(resolved.products),
             f"The study {study.name}: everything from the images to labels, for the chosen units.",
             partitions,
         ),

@@ -4,18 +4,16 @@ Dagster works out for one partition whether it is stale, but shows it of no asse
 a whole. So this check asks the fingerprints of all units that were made before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.assets.resolved import ResolvedStudy
 from dnd_assets.engine.plan import newest_keys, outlook
 from dnd_assets.engine.resolve import Graph
-from dnd_assets.engine.stage import Stage
 from dnd_assets.errors import DndError
-from dnd_assets.units import UnitIndex
 from resources.lineage_db.reader import LineageReader
 
 CHECK = "up_to_date"
@@ -42,15 +40,14 @@ class StaleUnits:
         return not (self.compute or self.may or self.reason)
 
 
-def verdicts(
-    bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
-) -> dict[str, StaleUnits]:
+def verdicts(resolved: ResolvedStudy) -> dict[str, StaleUnits]:
     """What is out of date of each asset under the present study; reads only."""
+    bench, stages = resolved.bench, resolved.stages
     bench = replace(bench, lineage=LineageReader(root=bench.lineage.root))
     found: dict[str, StaleUnits] = {}
     try:
         with bench.lineage.connect():
-            for one in outlook(Graph(bench, stages), list(units.values())):
+            for one in outlook(Graph(bench, stages), list(resolved.units.values())):
                 made = newest_keys(bench, one.stage.name).keys()
                 compute = sum(unit.key in made for unit in one.missing)
                 may = sum(unit.key in made for unit in one.waiting)
@@ -60,9 +57,7 @@ def verdicts(
     return found
 
 
-def freshness_checks(
-    bench: Workbench, stages: Mapping[str, Stage], units: UnitIndex
-) -> dg.AssetChecksDefinition:
+def freshness_checks(resolved: ResolvedStudy) -> dg.AssetChecksDefinition:
     """One check for every asset by unit; run with it, with the sources, and every ten minutes."""
     often: dg.AutomationCondition[Any] = dg.AutomationCondition.cron_tick_passed(_EVERY)
     specs = [
@@ -72,12 +67,12 @@ def freshness_checks(
             description="`dnd plan` has nothing to do for units that were made before.",
             automation_condition=often,
         )
-        for name in stages
+        for name in resolved.stages
     ]
 
     @dg.multi_asset_check(name="up_to_date_with_the_study", specs=specs, can_subset=True)
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        found = verdicts(bench, stages, units)
+        found = verdicts(resolved)
         for key in sorted(context.selected_asset_check_keys):
             verdict = found[key.asset_key.to_user_string()]
             told = {"to compute": verdict.compute, "may follow": verdict.may}

@@ -15,11 +15,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from dnd_assets.assets.registry import stages_of
+from dnd_assets.assets.resolved import ResolvedStudy
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import Listed, require_models, used_by
 from dnd_assets.engine.plan import Outlook, outlook
 from dnd_assets.engine.resolve import Graph, stream_inputs
-from dnd_assets.engine.stage import Stage, Whole, leading_to, wholes_of
+from dnd_assets.engine.stage import Stage, leading_to, wholes_of
 from dnd_assets.errors import StudyError, UpstreamError
 from dnd_assets.lineage.records import Product
 from dnd_assets.units import Unit
@@ -33,42 +34,53 @@ _LOOPBACK_S, _ELSEWHERE_S = 0.5, 5.0
 """Seconds that a server on this machine, and on another one, has to take a connection."""
 
 
-def look(bench: Workbench, assets: Iterable[str] | None = None) -> list[Product]:
+def look(
+    bench: Workbench,
+    assets: Iterable[str] | None = None,
+    stages: Mapping[str, Stage] | None = None,
+) -> list[Product]:
     """The products that belong to no unit, as they are now: for a plan.
 
     Args:
         bench: the workbench.
         assets: only those that lead to some of these; None for all of the study.
+        stages: the study's stages, where they are known.
     """
-    stages = stages_of(bench.study)
+    stages = stages_of(bench.study) if stages is None else stages
     names = list(wholes_of(stages)) if assets is None else list(assets)
     wanted = wholes_of(leading_to(stages, names)).keys() | set(names)
     return [one.look(bench) for name, one in wholes_of(stages).items() if name in wanted]
 
 
-def check_models(bench: Workbench, assets: Sequence[str]) -> None:
+def check_models(resolved: ResolvedStudy, assets: Sequence[str]) -> None:
     """Refuse a run whose models are not all on this machine, before anything is computed.
 
     Raises:
         StudyError: naming the first that is missing and the command that gets it.
     """
-    every = _products(bench)
+    every = resolved.products
     for name in assets:
-        require_models(bench, name, every[name].uses)
+        require_models(resolved.bench, name, every[name].uses)
 
 
-def preflight(bench: Workbench, units: Sequence[Unit], assets: Sequence[str]) -> None:
+def preflight(
+    resolved: ResolvedStudy,
+    units: Sequence[Unit],
+    assets: Sequence[str],
+    seen: Sequence[Product] | None = None,
+) -> None:
     """Refuse a run that could not end well, before anything is computed.
 
     Args:
-        bench: the workbench.
+        resolved: the study with its resources.
         units: the units that are asked for.
         assets: names of the assets that are asked for.
+        seen: the products of no unit that lead to them, where they were looked at.
 
     Raises:
         StudyError: naming what is missing, which asset needs it, and what to do.
     """
-    every = _products(bench)
+    bench, every = resolved.bench, resolved.products
     check_room(bench)
     uses = {name: every[name].uses for name in assets}
     for name in assets:
@@ -80,7 +92,7 @@ def preflight(bench: Workbench, units: Sequence[Unit], assets: Sequence[str]) ->
     }
     if not any(served.values()):
         return
-    for name in _calling(bench, units, assets):
+    for name in _calling(resolved, units, assets, seen):
         for one in served.get(name, []):
             _require_server(name, one)
 
@@ -148,17 +160,17 @@ def _require_server(asset: str, one: Listed) -> None:
         )
 
 
-def _products(bench: Workbench) -> Mapping[str, Stage | Whole]:
-    """All products of the study by name, in order."""
-    stages = stages_of(bench.study)
-    return {**wholes_of(stages), **stages}
-
-
-def _calling(bench: Workbench, units: Sequence[Unit], assets: Sequence[str]) -> list[str]:
+def _calling(
+    resolved: ResolvedStudy,
+    units: Sequence[Unit],
+    assets: Sequence[str],
+    seen: Sequence[Product] | None,
+) -> list[str]:
     """The assets among `assets` that may call a server: what is stored is not asked for again."""
-    bench = replace(bench, promised={})
-    seen = {one.asset: one for one in look(bench, assets)}
-    graph = Graph(bench, leading_to(stages_of(bench.study), assets), seen=seen)
+    bench, stages = replace(resolved.bench, promised={}), resolved.stages
+    wholes = look(bench, assets, stages) if seen is None else seen
+    now = {one.asset: one for one in wholes}
+    graph = Graph(bench, leading_to(stages, assets), seen=now)
     try:
         with bench.lineage.connect():
             return [

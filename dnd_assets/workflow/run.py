@@ -11,11 +11,12 @@ import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
 from dnd_assets.assets.registry import section_of, stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import assumptions
 from dnd_assets.engine.plan import newest_announced, out_of_date
 from dnd_assets.engine.recording import record_run
+from dnd_assets.engine.seen import Seen
 from dnd_assets.engine.stage import Stage, wholes_of
 from dnd_assets.engine.stage_versions import recorded_version
 from dnd_assets.errors import DndError, UpstreamError, not_found
@@ -32,12 +33,15 @@ from dnd_assets.workflow.dead_runs import (
     cancelled_when_stopped,
     fail_dead_runs,
 )
-from dnd_assets.workflow.definitions import build_definitions
+from dnd_assets.workflow.definitions import definitions_of
 from dnd_assets.workflow.owner import Owner
 from dnd_assets.workflow.preflight import check_models, look, preflight
 from resources.lineage_db.database import Lineage
 
-__all__ = ["Run", "RunFailedError", "ServiceFailedError", "chosen_assets", "look", "run"]
+__all__ = [
+    "Run", "RunFailedError", "ServiceFailedError", "chosen_assets", "chosen_from", "look", "run",
+    "run_resolved",
+]  # fmt: skip
 _NEWEST = """
 SELECT run, study, asset, unit, model, layer, neuron, key, data_version, code_version, status,
        reason, device
@@ -81,7 +85,11 @@ def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
     Raises:
         NotFoundError: with the nearest names.
     """
-    stages = stages_of(study)
+    return chosen_from(stages_of(study), names)
+
+
+def chosen_from(stages: Mapping[str, Stage], names: Sequence[str]) -> list[str]:
+    """As `chosen_assets`, of a study whose stages are known."""
     every = [*wholes_of(stages), *stages]
     chosen: set[str] = set()
     for asked in names:
@@ -122,32 +130,45 @@ def run(
         RunFailedError: when a step failed; finished work is kept.
         ServiceFailedError: when a service gave nothing for some units; the others are done.
     """
-    names = chosen_assets(study, assets)
-    bench = build_bench(study, home, log)
-    check_models(bench, names)
-    chosen = find_units(bench).select(units)
-    dagster_home(home)
+    return run_resolved(resolve_study(study, home, log), units, assets)
+
+
+def run_resolved(
+    resolved: ResolvedStudy, units: Sequence[str] = (), assets: Sequence[str] = ()
+) -> Run:
+    """As `run`, of a study that is worked out already; its images are looked at once."""
+    asked = chosen_from(resolved.stages, assets)
+    bench = resolved.bench
+    check_models(resolved, asked)
+    chosen = resolved.units.select(units)
+    dagster_home(bench.home)
     with dg.DagsterInstance.get() as instance:
-        fail_dead_runs(instance, log)
-        due, names = _due(bench, instance, chosen, names)
+        fail_dead_runs(instance, bench.log)
+        waits = bench.lineage.waits
+        seen = Seen(look(bench, asked, resolved.stages), waits)
+        due, names = _due(resolved, instance, chosen, asked, seen)
         if not names:
-            _confirm(bench, chosen, chosen_assets(study, assets), uuid.uuid4().hex)
+            _confirm(bench, chosen, asked, uuid.uuid4().hex)
             return Run("", len(chosen), {}, {})
         keys = set(due)
         for name, text in assumptions(bench):
-            log(f"assumed, {name}: {text}")
-        preflight(bench, [unit for unit in chosen if unit.key in keys], names)
-        done = _recorded(bench, instance, due or units, names)
-    _confirm(bench, chosen, chosen_assets(study, assets), done.id)
+            bench.log(f"assumed, {name}: {text}")
+        preflight(resolved, [unit for unit in chosen if unit.key in keys], names, seen.products)
+        done = _recorded(resolved, instance, due or units, names, seen)
+    _confirm(bench, chosen, asked, done.id)
     return done
 
 
 def _recorded(
-    bench: Workbench, instance: dg.DagsterInstance, units: Sequence[str], assets: Sequence[str]
+    resolved: ResolvedStudy,
+    instance: dg.DagsterInstance,
+    units: Sequence[str],
+    assets: Sequence[str],
+    seen: Seen,
 ) -> Run:
     """Materialize what is due in one Dagster run that names this process as its owner."""
-    study, home = bench.study, bench.home
-    definitions = build_definitions(study, home, units, log=bench.log)
+    bench, home = resolved.bench, resolved.bench.home
+    definitions = definitions_of(resolved, units, seen)
     keys = _partition_keys(definitions)
     run_id = str(uuid.uuid4())
     with cancelled_when_stopped(instance, run_id):
@@ -160,7 +181,7 @@ def _recorded(
             tags={
                 "dagster/asset_partition_range_start": keys[0],
                 "dagster/asset_partition_range_end": keys[-1],
-                STUDY_TAG: study.name,
+                STUDY_TAG: resolved.study.name,
                 OWNER_TAG: Owner.this().text,
             },
         )
@@ -186,15 +207,19 @@ def _require_success(
 
 
 def _due(
-    bench: Workbench, instance: dg.DagsterInstance, units: Sequence[Unit], assets: Sequence[str]
+    resolved: ResolvedStudy,
+    instance: dg.DagsterInstance,
+    units: Sequence[Unit],
+    assets: Sequence[str],
+    seen: Seen,
 ) -> tuple[list[str], list[str]]:
     """Keys of the units for which a run has anything to do, and the assets for which it has.
 
     Without any such unit, but with other images or concepts of equal content, no keys but assets.
     """
     everything = [unit.key for unit in units]
-    stages = stages_of(bench.study)
-    now = [one for one in look(bench, assets) if one.asset in assets]
+    bench, stages = resolved.bench, resolved.stages
+    now = [one for one in seen.products if one.asset in assets]
     due: dict[str, set[str]] = {one.asset: set() for one in now if _is_news(bench, instance, one)}
     try:
         for name, found in out_of_date(bench, stages, units, assets, *now).items():

@@ -25,6 +25,7 @@ from dnd_assets.lineage.records import (
     CONCEPT_MASKS,
     HELD_OUT_IMAGES,
     PROBING_SET,
+    Product,
 )
 from dnd_assets.study.concept_sets import study_concepts
 from dnd_assets.study.label_files import SUFFIX, label_path
@@ -43,16 +44,18 @@ class ExternalSource:
         description: what it is, for the interface.
         feeds: what depends on it: assets that use this resource, or the asset of this name.
         describe: its present state as JSON, whose hash is the data version.
+        whole: whether that is the payload of the product of no unit that it feeds.
     """
 
     name: str
     description: str
     feeds: str
     describe: Callable[[Workbench], dict[str, Any]]
+    whole: bool = False
 
-    def observation(self, bench: Workbench) -> dg.AssetObservation:
-        """The present state as an event."""
-        state = self.describe(bench)
+    def observation(self, bench: Workbench, made: Product | None = None) -> dg.AssetObservation:
+        """The present state as an event; that which a product was `made` of, where it tells it."""
+        state = dict(made.payload) if made and self.whole else self.describe(bench)
         return dg.AssetObservation(
             self.name,
             tags={"dagster/data_version": digest(state)},
@@ -91,7 +94,11 @@ def _masks(bench: Workbench) -> dict[str, Any]:
 
 SOURCES = (
     ExternalSource(
-        "probing_images", "The image files of the probing folders.", PROBING_SET, _images
+        "probing_images",
+        "The image files of the probing folders.",
+        PROBING_SET,
+        _images,
+        whole=True,
     ),
     ExternalSource(
         "target_weights",
@@ -130,7 +137,11 @@ CONCEPT_FILE = ExternalSource(
     "concept_file", "The file of concepts of CLIP-Dissect.", CONCEPT_ACTIVATIONS, _concepts
 )
 MASK_FILES = ExternalSource(
-    "mask_files", "The images with pixel labels, and their masks.", CONCEPT_MASKS, _masks
+    "mask_files",
+    "The images with pixel labels, and their masks.",
+    CONCEPT_MASKS,
+    _masks,
+    whole=True,
 )
 
 
@@ -152,6 +163,7 @@ HELD_OUT = ExternalSource(
     "The image files that labels are measured on, those of the probing folders left out.",
     HELD_OUT_IMAGES,
     lambda bench: dict(HeldOutImages().look(bench).payload),
+    whole=True,
 )
 SENTENCES = ExternalSource(
     "sentence_encoder_weights",
