@@ -419,7 +419,7 @@ def test_a_product_that_was_announced_under_another_version_is_announced_again(
     monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
     study = parse_study(colours, colour_folder)
     with monkeypatch.context() as patch:
-        for module in ("stage", "plan", "definitions"):
+        for module in ("engine.recording", "engine.plan", "workflow.definitions"):
             patch.setattr(f"dnd_assets.{module}.stage_version", lambda *_: "earlier")
         run_study(study, home, ["net/colours/1"], ["+activations"], log=lambda _: None)
     again = run_study(study, home, ["net/colours/1"], ["+activations"], log=lambda _: None)
