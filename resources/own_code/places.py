@@ -22,7 +22,7 @@ from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.fingerprint import digest
 from resources.checkpoints import file_hash
 
-PROJECT: Final = Path(__file__).resolve().parents[1]
+PROJECT: Final = Path(__file__).resolve().parents[2]
 OURS: Final = ("dnd_assets", "resources")
 """The packages of this project."""
 PREFIX: Final = "dnd_own_"

@@ -78,6 +78,8 @@ def test_a_second_run_reuses_everything_and_loads_no_model(again, colours):
     folder, first = again
     loaded = dict(compute._loaded)
     compute._loaded.clear()
+    # A network that this process has met before is known without a file in this state folder.
+    compute._loaded.update({key: card for key, card in loaded.items() if key[0] == "card"})
     try:
         second = label(colours, folder, run="second")
         assert computed(second) == set()

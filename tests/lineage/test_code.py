@@ -241,7 +241,8 @@ def test_every_function_that_is_reached_counts(name, before):
 
 def test_docstrings_comments_and_layout_change_nothing(before):
     texts = {}
-    for name in [name for name, found in project()._modules.items() if found]:
+    ours = [name for name, found in project()._modules.items() if found and project()._file(name)]
+    for name in ours:
         tree = ast.parse(source(name))
         for node in ast.walk(tree):
             first = getattr(node, "body", [None])

@@ -14,7 +14,7 @@ from tests import commands
 
 _START = """
 import signal, sys, threading, time
-from dnd_assets import stopping
+from dnd_assets.workflow import stopping
 stopping.install()
 def ready():
     sys.stdout.write("ready"); sys.stdout.flush()
@@ -121,7 +121,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
     """As the shell asks of what runs in the background, and `nohup` of a closed terminal."""
     body = (
         "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from dnd_assets import stopping; stopping.install()\n"
+        "from dnd_assets.workflow import stopping; stopping.install()\n"
         "import os; os.kill(os.getpid(), signal.SIGHUP); sys.exit(7)"
     )
     assert subprocess.run([sys.executable, "-c", body], check=False).returncode == 7

@@ -136,7 +136,10 @@ def test_models_load_once():
 
 
 def test_resources_import_without_torch():
-    modules = "captioner checkpoints clip compute progress targets text_to_image"
+    modules = (
+        "captioners.base checkpoints encoders.open_clip runtime.compute runtime.progress "
+        "targets.networks text_to_image.base"
+    )
     heavy = "torch torchvision transformers diffusers open_clip timm huggingface_hub"
     code = (
         "import importlib, sys\n"
