@@ -393,7 +393,7 @@ def test_the_first_unit_of_files_is_said_or_asked_for(project, tmp_path):
 def _right(result):
     rows = json.loads(result.stdout)["rows"]
     return {
-        row["method"]: row["right"]["mean"] for row in rows if row["method"] in ("other", "zero")
+        row["method"]: row["exact"]["mean"] for row in rows if row["method"] in ("other", "zero")
     }
 
 
