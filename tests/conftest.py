@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from pytest_httpserver import HTTPServer
 
 # Workers share the cores; torch reads this when it is imported, as do the processes they start.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -59,6 +60,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def running():
+    """A server on loopback that answers as its tests tell it."""
+    server = HTTPServer(threaded=True)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

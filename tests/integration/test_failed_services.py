@@ -5,7 +5,6 @@ import socket
 
 import dagster as dg
 import pytest
-from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from dnd_assets.engine.build import build_bench
@@ -24,23 +23,15 @@ UNITS = ["net/colours/0", "net/colours/1"]
 
 
 @pytest.fixture(scope="module")
-def web():
-    server = HTTPServer(threaded=True)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory, clip_folder, web, one_thread):
+def labelled(tmp_path_factory, clip_folder, running, one_thread):
     """A project whose summariser is a server, labelled once, and how to write its study anew."""
     place = tmp_path_factory.mktemp("served")
-    web.expect_request("/v1/chat/completions").respond_with_handler(_answer)
+    running.expect_request("/v1/chat/completions").respond_with_handler(_answer)
 
     def write(url="", **settings):
         server = {
             "kind": "chat",
-            "base_url": url or web.url_for("/v1"),
+            "base_url": url or running.url_for("/v1"),
             "model": "m",
             "api_key_env": "",
         }
@@ -55,13 +46,13 @@ def labelled(tmp_path_factory, clip_folder, web, one_thread):
 
 
 @pytest.fixture
-def project(labelled, web):
+def project(labelled, running):
     """The same, as it was when it had just been labelled."""
     folder, write = labelled
     shutil.rmtree(folder / "state")
     shutil.copytree(folder / "saved", folder / "state")
-    web.clear()
-    web.expect_request("/v1/chat/completions").respond_with_handler(_answer)
+    running.clear()
+    running.expect_request("/v1/chat/completions").respond_with_handler(_answer)
     write()
     return labelled
 
@@ -113,14 +104,14 @@ def test_nothing_is_begun_without_a_server_that_is_needed(project, monkeypatch):
     check(["probing_set", "activations"], tags)
 
 
-def test_what_is_up_to_date_needs_no_server(project, web):
+def test_what_is_up_to_date_needs_no_server(project, running):
     folder, write = project
-    asked = len(web.log)
+    asked = len(running.log)
     write(max_concurrency=1)  # no result depends on it
     result = dnd(folder, "run")
     assert result.exit_code == 0, result.output
     assert "up to date" in result.output
-    assert len(web.log) == asked
+    assert len(running.log) == asked
 
 
 def test_stored_answers_need_no_server(project, monkeypatch):
@@ -137,12 +128,12 @@ def test_stored_answers_need_no_server(project, monkeypatch):
     assert "15 products" not in result.output
 
 
-def test_a_service_that_fails_displaces_nothing_and_fails_the_run(project, web, monkeypatch):
+def test_a_service_that_fails_displaces_nothing_and_fails_the_run(project, running, monkeypatch):
     folder, write = project
     before = _labels(folder)
     assert [row["status"] for row in before] == ["ok", "ok"]
-    web.clear()
-    web.expect_request("/v1/chat/completions").respond_with_handler(_fails)
+    running.clear()
+    running.expect_request("/v1/chat/completions").respond_with_handler(_fails)
     write(model="another")
 
     result = dnd(folder, "run")
@@ -158,8 +149,8 @@ def test_a_service_that_fails_displaces_nothing_and_fails_the_run(project, web, 
     bench = build_bench(load_study(str(folder / "study.toml")), folder / "state")
     assert [row["unit"] for row in unanswered(bench, "labels")] == UNITS
     _dagster_says_so(folder, monkeypatch)
-    web.clear()
-    web.expect_request("/v1/chat/completions").respond_with_handler(_answer)
+    running.clear()
+    running.expect_request("/v1/chat/completions").respond_with_handler(_answer)
     again = dnd(folder, "run")
     assert again.exit_code == 0, (again.output, again.exception)
     assert unanswered(bench, "labels") == []

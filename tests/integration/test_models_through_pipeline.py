@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from pytest_httpserver import HTTPServer
 
 from dnd_assets.assets.registry import STAGES
 from dnd_assets.engine.build import build_bench
@@ -98,13 +97,10 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def web():
-    server = HTTPServer(threaded=True)
-    server.start()
-    Vision(server)
-    Painter(server)
-    yield server
-    server.stop()
+def web(running):
+    Vision(running)
+    Painter(running)
+    return running
 
 
 @pytest.fixture(scope="module")

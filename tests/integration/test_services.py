@@ -4,7 +4,6 @@ import json
 import logging
 
 import pytest
-from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from dnd_assets.assets.registry import STAGES
@@ -22,25 +21,17 @@ KEY = "sk-canary-0123456789abcdef"
 ALIVE = [f"net/colours/{index}" for index in range(3)]
 
 
-@pytest.fixture(scope="module")
-def web():
-    server = HTTPServer(threaded=True)
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def servers(web):
+def servers(running):
     """A vision model and a painter behind one address, as they are before any test."""
-    web.clear()
-    return Vision(web), Painter(web)
+    running.clear()
+    return Vision(running), Painter(running)
 
 
 @pytest.fixture
-def table(colours, web):
+def table(colours, running):
     """The small study with both of them."""
-    server = {"base_url": web.url_for("/v1"), "model": "m", "api_key_env": "", "max_retries": 0}
+    server = {"base_url": running.url_for("/v1"), "model": "m", "api_key_env": "", "max_retries": 0}
     table = studies.changed(colours, dissection__crop=False, dissection__candidates=1)
     table["dissection"] |= {"exemplars": 3, "images_per_concept": 2}
     table["models"][0]["layers"] = [{"path": "colours", "neurons": [0, 1, 2]}]

@@ -6,7 +6,6 @@ import logging
 import numpy as np
 import pytest
 from PIL import Image
-from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from dnd_assets.errors import StudyError
@@ -18,14 +17,6 @@ from tests.vision_server import Vision, colour, completion, picture_of
 
 KEY = "sk-canary-0123456789abcdef"
 COLOURS = [(220, 30, 30), (30, 200, 40), (30, 40, 220)]
-
-
-@pytest.fixture(scope="module")
-def running():
-    server = HTTPServer(threaded=True)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

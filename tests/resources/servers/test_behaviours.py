@@ -6,7 +6,6 @@ import json
 
 import pytest
 from PIL import Image
-from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from dnd_assets.errors import StudyError
@@ -24,23 +23,15 @@ DRESS = ["a woman in a forbidden gown"]
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 
 
-@pytest.fixture(scope="module")
-def web():
-    server = HTTPServer(threaded=True)
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def served(web):
+def served(running):
     """Makes a server of a kind and the settings that name it."""
-    web.clear()
+    running.clear()
 
     def served(behaviour=Behaviour(), **changes):  # noqa: B008 (immutable)
-        settings = {"base_url": web.url_for("/v1"), "model": "m", "api_key_env": ""}
+        settings = {"base_url": running.url_for("/v1"), "model": "m", "api_key_env": ""}
         settings |= {"max_retries": 0, "max_concurrency": 1, "timeout_s": 5.0}
-        return FakeServer(web, behaviour), {**settings, **behaviour.settings, **changes}
+        return FakeServer(running, behaviour), {**settings, **behaviour.settings, **changes}
 
     return served
 
@@ -68,7 +59,7 @@ def kept(ledger):
 
 
 @pytest.mark.parametrize("kind", BEHAVIOURS)
-def test_labels_come_from_every_server_and_are_replayed_without_one(served, web, kind):
+def test_labels_come_from_every_server_and_are_replayed_without_one(served, running, kind):
     behaviour = BEHAVIOURS[kind]
     server, settings = served(behaviour)
     ledger = MemoryLedger()
@@ -76,7 +67,7 @@ def test_labels_come_from_every_server_and_are_replayed_without_one(served, web,
     assert (summary.status, summary.candidates) == ("ok", ("red things",))
     assert len(server.refused) == behaviour.refusals, "each refusal is found out once"
     assert len(server.taken) == 3
-    web.clear()
+    running.clear()
     again = ChatSummariser(**settings).summarise(RED, 2, 0, ledger=kept(ledger))
     assert again == summary
     changed = [call for call in kept(ledger).calls.values() if call.sent]
@@ -142,9 +133,9 @@ def test_azures_filter_refuses_a_unit_and_no_run(served):
 
 
 @pytest.mark.parametrize("code", ["content_policy_violation", "moderation_blocked"])
-def test_a_refused_painting_is_rejected_and_refused_options_are_left_out(web, code):
-    web.clear()
-    painter = Painter(web)
+def test_a_refused_painting_is_rejected_and_refused_options_are_left_out(running, code):
+    running.clear()
+    painter = Painter(running)
 
     def rule(body):
         if "response_format" in body:
@@ -154,7 +145,7 @@ def test_a_refused_painting_is_rejected_and_refused_options_are_left_out(web, co
         return refusal(code) if "red" in body["prompt"] else None
 
     painter.rule = rule
-    settings = {"base_url": web.url_for("/v1"), "api_key_env": "", "max_concurrency": 1}
+    settings = {"base_url": running.url_for("/v1"), "api_key_env": "", "max_concurrency": 1}
     own = ServedTextToImage(**settings, model="m", max_retries=0, response_format="b64_json")
     requests = [PaintRequest(name, n, 0) for n, name in enumerate(("blue", "red", "green"))]
     found = {}

@@ -28,14 +28,6 @@ KEY = "sk-canary-0123456789abcdef"
 PATH = "/v1/chat/completions"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[HTTPServer]:
-    server = HTTPServer(threaded=True)
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def web(running: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> HTTPServer:
     running.clear()

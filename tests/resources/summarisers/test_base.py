@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from dagster import Definitions, asset, materialize
@@ -86,14 +86,6 @@ def completion(text: str) -> Response:
     usage = {"prompt_tokens": 100, "completion_tokens": 10}
     choice = {"index": 0, "message": {"role": "assistant", "content": text}}
     return Response(json.dumps({"choices": [choice], "usage": usage}))
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[HTTPServer]:
-    server = HTTPServer(threaded=True)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import logging
 
 import numpy as np
 import pytest
-from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from dnd_assets.engine.cache.images import Pictures
@@ -22,14 +21,6 @@ from tests.painting_server import Painter, answer, png, refusal
 
 KEY = "sk-canary-0123456789abcdef"
 REQUESTS = [PaintRequest(text, 7 * n + 2**40, n) for text in ("red", "a dog") for n in range(4)]
-
-
-@pytest.fixture(scope="module")
-def running():
-    server = HTTPServer(threaded=True)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
