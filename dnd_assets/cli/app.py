@@ -60,7 +60,7 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    """Plain-language labels for the neurons of vision networks, after Describe-and-Dissect."""
+    pass
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def demo(
 
     Exit status 1 when fewer labels are right than they should be.
     """
-    from dnd_assets.workflow.demo import show_truths
+    from dnd_assets.analysis.demo import show_truths
 
     study = load_study("known-answers")
     run_study(study, units or [], ["+labels"])

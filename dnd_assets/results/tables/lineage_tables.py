@@ -6,6 +6,8 @@ from typing import Final
 
 from dnd_assets.results.tables.columns import ASSET, IMAGE, LABEL_COLUMNS, STATUS, Column, Table
 
+_RUN: Final = Column("run", "text", "the run's id")
+
 UNITS: Final = Table(
     "units",
     "A unit of the study for which anything was recorded.",
@@ -34,7 +36,7 @@ RUNS: Final = Table(
     "A run of the study.",
     "every run",
     (
-        Column("run", "text", "the run's id"),
+        _RUN,
         Column("recorded_at", "text", "when it began, ISO 8601 in UTC"),
         Column("definition", "json", "the study as it was"),
         Column("versions", "json", "versions of the libraries"),
@@ -45,7 +47,7 @@ MATERIALIZATIONS: Final = Table(
     "A product announced for a unit by a run, every time.",
     "every asset",
     (
-        Column("run", "text", "the run's id"),
+        _RUN,
         ASSET,
         Column("unit", "text", "the unit's key; missing for products of the whole study"),
         Column("key", "text", "the product's key"),
@@ -72,7 +74,7 @@ WORK: Final = Table(
     "What a run really did to compute an asset.",
     "every run",
     (
-        Column("run", "text", "the run's id"),
+        _RUN,
         ASSET,
         Column("what", "text", "forward passes, captions, LLM calls, paintings, …"),
         Column("count", "int", "how many", "as `what` says"),
@@ -83,7 +85,7 @@ MODELS: Final = Table(
     "A model that an asset was made or reused with in a run, and where its files came from.",
     "every run",
     (
-        Column("run", "text", "the run's id"),
+        _RUN,
         ASSET,
         Column("role", "text", "what the model does: captioner, image-text encoder, …"),
         Column("part", "text", "what the files are within the model, where there are several"),
@@ -99,7 +101,7 @@ STAGE_RUNS: Final = Table(
     "How long a run took to compute an asset, and the most memory in use meanwhile.",
     "every run that computed something",
     (
-        Column("run", "text", "the run's id"),
+        _RUN,
         ASSET,
         Column("units", "int", "units that were computed"),
         Column("seconds", "number", "for all of them", "seconds"),
