@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import dagster as dg
-
 from dnd_assets.errors import StudyError
 from dnd_assets.home import dagster_home
 from dnd_assets.report.asset import serve_atlases
@@ -19,6 +17,7 @@ from dnd_assets.study.study import embedded_studies
 from dnd_assets.workflow import stopping
 from dnd_assets.workflow.dead_runs import fail_dead_runs
 from dnd_assets.workflow.guard import end_group
+from dnd_assets.workflow.instance import opened_instance
 
 _PYTHON = sys.executable
 _ORDERLY_S = 0.3
@@ -69,13 +68,13 @@ def serve(
         sys.executable, "-m", "dagster", "dev", "-m", "dnd_assets.definitions",
         "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning",
     ]  # fmt: skip
-    _mark(log)
+    _mark(home, log)
     try:
-        with stopping.noting(lambda: None, lambda: _mark(log)):
+        with stopping.noting(lambda: None, lambda: _mark(home, log)):
             try:
                 status = _until_it_ends(command, environment, home)
             finally:
-                _mark(log)
+                _mark(home, log)
     finally:
         atlases.shutdown()
     if not stopping.requested():
@@ -86,9 +85,9 @@ def serve(
     return status or 1
 
 
-def _mark(log: Callable[[str], None]) -> None:
+def _mark(home: Path, log: Callable[[str], None]) -> None:
     """Mark the runs failed whose process is gone."""
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance(home) as instance:
         fail_dead_runs(instance, log)
 
 

@@ -20,7 +20,6 @@ from dnd_assets.engine.seen import Seen
 from dnd_assets.engine.stage import Stage, wholes_of
 from dnd_assets.engine.stage_versions import recorded_version
 from dnd_assets.errors import DndError, UpstreamError, not_found
-from dnd_assets.home import dagster_home
 from dnd_assets.lineage.records import Product, now
 from dnd_assets.results.standing import Standing
 from dnd_assets.study.study import Study
@@ -34,6 +33,7 @@ from dnd_assets.workflow.dead_runs import (
     fail_dead_runs,
 )
 from dnd_assets.workflow.definitions import definitions_of
+from dnd_assets.workflow.instance import opened_instance
 from dnd_assets.workflow.owner import Owner
 from dnd_assets.workflow.preflight import check_models, look, preflight
 from resources.lineage_db.database import Lineage
@@ -141,8 +141,7 @@ def run_resolved(
     bench = resolved.bench
     check_models(resolved, asked)
     chosen = resolved.units.select(units)
-    dagster_home(bench.home)
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance(bench.home) as instance:
         fail_dead_runs(instance, bench.log)
         waits = bench.lineage.waits
         seen = Seen(look(bench, asked, resolved.stages), waits)
