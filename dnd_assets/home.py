@@ -17,11 +17,18 @@ nux:
 run_launcher:
   module: dnd_assets.workflow.launcher
   class: OwnedRunLauncher
+event_log_storage:
+  module: dnd_assets.workflow.event_log
+  class: HomeEventLog
 """
+_WITHOUT_EVENTS = _DAGSTER_YAML.partition("event_log_storage:")[0]
 _EARLIER = (
-    _DAGSTER_YAML.partition("run_launcher:")[0] + "concurrency:\n  pools:\n    default_limit: 1\n"
+    _WITHOUT_EVENTS,
+    _WITHOUT_EVENTS.partition("run_launcher:")[0]
+    + "concurrency:\n  pools:\n    default_limit: 1\n",
 )
-"""What an earlier version wrote: replaced, unless it was edited."""
+"""What earlier versions wrote: replaced, unless it was edited."""
+_EVENTS_AT_ONCE = "1000"
 
 
 def state_folder() -> Path:
@@ -51,12 +58,14 @@ def dagster_home(home: Path) -> Path:
     """The folder of the Dagster instance: `DAGSTER_HOME`, or `dagster` in the state folder.
 
     Sets `DAGSTER_HOME` for this process and its children, so that the command line and the web
-    interface share one instance.
+    interface share one instance, and `DAGSTER_EVENT_BATCH_SIZE`, unless it is set, so that events
+    are written many at once.
     """
     folder = Path(os.environ.get("DAGSTER_HOME") or home / "dagster").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "dagster.yaml"
-    if not file.exists() or file.read_text(encoding="utf-8") == _EARLIER:
+    if not file.exists() or file.read_text(encoding="utf-8") in _EARLIER:
         write_atomic(file, _DAGSTER_YAML.encode())
     os.environ["DAGSTER_HOME"] = str(folder)
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _EVENTS_AT_ONCE)
     return folder

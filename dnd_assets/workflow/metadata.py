@@ -27,7 +27,12 @@ from dnd_assets.lineage.records import (
 from dnd_assets.lineage.remarks import remarks_of
 
 _SHOWN = 10
-_HEIGHT = 72
+_THUMBNAILS = 6
+_HEIGHT = 40
+_QUALITIES = (60, 40, 25, 15, 8)
+_STRIP_BYTES = 1_600
+"""Of one strip of thumbnails: events are kept and read by the thousand, so pictures in them stay
+small; the page in the atlas has them whole."""
 _Metadata = dict[str, Any]
 
 
@@ -143,10 +148,9 @@ def _candidates(bench: Workbench, payload: Mapping[str, Any], pictures: bool) ->
 
 
 def _synthetic(bench: Workbench, payload: Mapping[str, Any], pictures: bool) -> _Metadata:
-    shown: _Metadata = {}
-    for entry in payload["concepts"] if pictures else ():
-        names = [image["image"] for image in entry["images"]]
-        shown |= _pictures(bench, f"painted: {entry['concept']}", names, pictures)
+    first = [entry["images"][0]["image"] for entry in payload["concepts"] if entry["images"]]
+    shown = _pictures(bench, "first picture of each", first, pictures and bool(first))
+    shown |= {"painted": _list("concept", (one["concept"] for one in payload["concepts"]))}
     every = [image for entry in payload["concepts"] for image in entry["images"]]
     rejected = sum(image["rejected"] for image in every)
     return shown | {"concepts": len(payload["concepts"]), "rejected pictures": rejected}
@@ -326,10 +330,10 @@ def _short(value: Any) -> Any:
 
 
 def _pictures(bench: Workbench, name: str, hashes: Sequence[str], wanted: bool) -> _Metadata:
-    """A strip of pictures as Markdown with the picture inside, below 100 kB."""
+    """A strip of thumbnails as Markdown with the pictures inside, about 2 kB."""
     if not wanted:
         return {}
-    return _strip(name, lambda: bench.pictures.load(hashes[:_SHOWN]))
+    return _strip(name, lambda: bench.pictures.load(hashes[:_THUMBNAILS]))
 
 
 def _strip(name: str, load: Callable[[], Sequence[Image.Image]]) -> _Metadata:
@@ -337,7 +341,17 @@ def _strip(name: str, load: Callable[[], Sequence[Image.Image]]) -> _Metadata:
         images = load()
     except StoreError as error:
         return {name: str(error)}
-    buffer = BytesIO()
-    strip(images, _HEIGHT).save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return {name: dg.MetadataValue.md(f"![{name}](data:image/jpeg;base64,{data})")}
+    data = base64.b64encode(_thumbnails(images)).decode()
+    return {name: dg.MetadataValue.md(f"![{name}](data:image/webp;base64,{data})")}
+
+
+def _thumbnails(images: Sequence[Image.Image]) -> bytes:
+    """A strip as WebP, of the best quality that fits, or of the least."""
+    row, data = strip(images, _HEIGHT), b""
+    for quality in _QUALITIES:
+        buffer = BytesIO()
+        row.save(buffer, "WEBP", quality=quality)
+        data = buffer.getvalue()
+        if len(data) <= _STRIP_BYTES:
+            break
+    return data

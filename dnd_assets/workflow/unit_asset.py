@@ -23,6 +23,7 @@ from dnd_assets.errors import UpstreamError
 from dnd_assets.lineage.records import RETRYABLE, UNPARTITIONED, is_labels
 from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workflow.atlas_address import page_address
+from dnd_assets.workflow.event_batches import materialized
 from dnd_assets.workflow.metadata import unit_metadata
 from dnd_assets.workflow.sources import sources_of
 
@@ -84,10 +85,14 @@ def unit_asset(
         yield from seen
         given = {str(one.asset_key.to_user_string()): one.tags[_VERSION] for one in seen}
         show = _Gallery(graph, stage, len(chosen))
-        for announcement in materialize(graph, stage, chosen, context.run_id):
-            if announcement.record.status in RETRYABLE:
-                continue  # what stands in the interface stays; the check tells, and fails the run
-            yield _event(stage, announcement, given, pointers, show.metadata(announcement))
+        announced = (
+            _event(stage, announcement, given, pointers, show.metadata(announcement))
+            for announcement in materialize(graph, stage, chosen, context.run_id)
+            # Of what may be tried again, what stands in the interface stays; the check tells, and
+            # fails the run.
+            if announcement.record.status not in RETRYABLE
+        )
+        yield from materialized(context, announced)
         yield _step_output(context, stage.name)
 
     return compute

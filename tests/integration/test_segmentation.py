@@ -626,7 +626,7 @@ def test_dagster_shows_labels_tables_and_pictures(folder, study):
             assert unit["label"].value == "green"
             assert unit["top concepts"].records[0].data["concept"] == "green"
             picture = unit["best images"].value
-            assert picture.startswith("![best images](data:image/jpeg;base64,")
+            assert picture.startswith("![best images](data:image/webp;base64,")
             assert len(picture) < 100_000
             assert "best images" not in shown["net/colours/3"]
         results = {

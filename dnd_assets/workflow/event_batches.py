@@ -1,0 +1,54 @@
+"""Materializations of one step, handed to Dagster many at a time.
+
+Dagster gathers events only if they say which batch they belong to and which is its last. That says
+no public call, so this file reaches for Dagster's own constructor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+import dagster as dg
+from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
+from dagster._core.execution.context.system import StepExecutionContext
+
+_FLUSH_S = 1.0
+"""Events are written this often at least, so that the interface follows the run, and whoever
+kills the process loses no more."""
+
+
+def materialized(
+    context: dg.AssetExecutionContext, found: Iterable[dg.AssetMaterialization]
+) -> Iterator[dg.DagsterEvent]:
+    """The events of materializations, written in batches; all of them, however the step ends.
+
+    Args:
+        context: of the step at work.
+        found: one for each unit, made as they are asked for.
+    """
+    step = context.op_execution_context._step_execution_context
+    batch, written = generate_event_batch_id(), time.monotonic()
+    waiting: dg.AssetMaterialization | None = None
+    try:
+        for one in found:
+            if waiting is not None:
+                ends = time.monotonic() - written >= _FLUSH_S
+                event, waiting = _event(step, waiting, batch, ends=ends), None
+                if ends:
+                    written = time.monotonic()
+                yield event
+            waiting = one
+    except BaseException:
+        if waiting is not None:  # what was announced before the failure is written, too
+            _event(step, waiting, batch, ends=True)
+        raise
+    if waiting is not None:
+        yield _event(step, waiting, batch, ends=True)
+
+
+def _event(
+    step: StepExecutionContext, one: dg.AssetMaterialization, batch: str, *, ends: bool
+) -> dg.DagsterEvent:
+    """Hand one materialization to Dagster; the last of a batch has the batch written."""
+    return dg.DagsterEvent.asset_materialization(step, one, DagsterEventBatchMetadata(batch, ends))

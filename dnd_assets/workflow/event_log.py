@@ -1,0 +1,92 @@
+"""Dagster's event log on SQLite with many events in one transaction.
+
+Dagster hands events to its storage in batches when it is told to (`DAGSTER_EVENT_BATCH_SIZE`), but
+its SQLite storage writes a batch one event after the other, each in four transactions of its own.
+This one writes a batch in two transactions: the run's log, and the index of all assets. What is
+read from it afterwards is the same.
+
+`BatchedEventLog` asks nothing of this project and could stand in Dagster as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from dagster import EventLogEntry
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.events import ASSET_EVENTS
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy.engine import Connection
+
+BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
+"""Environment variable: events that Dagster gathers before it hands them to the storage."""
+
+
+class BatchedEventLog(SqliteEventLogStorage):
+    """As `SqliteEventLogStorage`, with `store_event_batch` in two transactions."""
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events of assets together, in their order, and others one by one.
+
+        Args:
+            events: of any runs.
+        """
+        of_assets = [event for event in events if _is_of_asset(event)]
+        for run_id in dict.fromkeys(event.run_id for event in of_assets):
+            rows = [self._event_to_row(event) for event in of_assets if event.run_id == run_id]
+            with self.run_connection(run_id) as connection:
+                connection.execute(SqlEventLogStorageTable.insert(), rows)
+        if of_assets:
+            with self.index_transaction() as connection:
+                self._index(connection, of_assets)
+        for event in events:
+            if not _is_of_asset(event):
+                self.store_event(event)
+
+    def _index(self, connection: Connection, events: Sequence[EventLogEntry]) -> None:
+        """Mirror events in the index, with their tags and the newest of each asset."""
+        inserted = [connection.execute(self.prepare_insert_event(event)) for event in events]
+        ids = [int(result.inserted_primary_key[0]) for result in inserted]
+        self._store_asset_event_tags(connection, events, ids)
+        # Of one asset each kind of event overwrites what the one before it wrote.
+        newest = {_kind(event): (event, id_) for event, id_ in zip(events, ids, strict=True)}
+        for event, id_ in sorted(newest.values(), key=lambda pair: pair[1]):
+            self._store_asset_event(connection, event, id_)
+
+
+class HomeEventLog(BatchedEventLog):
+    """The batched log below `DAGSTER_HOME`, where Dagster's own would lie.
+
+    Its place is not written into `dagster.yaml`, so that a state folder can be moved.
+    """
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """No options."""
+        return {}
+
+    @classmethod
+    def from_config_value(  # type: ignore[override]
+        cls, inst_data: ConfigurableClassData | None, config_value: object
+    ) -> Self:
+        """The log of the instance that `DAGSTER_HOME` names."""
+        folder = Path(os.environ["DAGSTER_HOME"]) / "history" / "runs"
+        return cls(str(folder), inst_data=inst_data)
+
+
+def _is_of_asset(event: EventLogEntry) -> bool:
+    """Whether an event belongs into the index of assets."""
+    if not event.is_dagster_event or event.dagster_event_type not in ASSET_EVENTS:
+        return False
+    return event.get_dagster_event().asset_key is not None
+
+
+def _kind(event: EventLogEntry) -> tuple[str, str]:
+    told = event.get_dagster_event()
+    assert told.asset_key is not None
+    return told.asset_key.to_string(), told.event_type_value
