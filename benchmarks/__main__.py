@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks import damage, edits, faults, kills, repeats, report, scale, stops, together
+from benchmarks import damage, edits, events, faults, kills, repeats, report, scale, stops, together
 from benchmarks.setting import Figure, Table, setting
 
 Benchmark = Callable[[Table, Path, float], list[Figure]]
@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "locks": lambda t, f, share: together.dead_owner(t, f, _times(10, share)),
     "repeats": lambda t, f, share: repeats.repeats(t, f),
     "rerun": lambda t, f, share: scale.no_op(t, f),
+    "events": lambda t, f, share: events.written(t, f, max(200, _times(events.EVENTS, share))),
     "planning": lambda t, f, share: scale.planning(t, f),
     "report": lambda t, f, share: report.atlas(t, f, 4 * _times(1_000, share)),
 }

@@ -30,7 +30,7 @@ _SHOWN = 10
 _THUMBNAILS = 6
 _HEIGHT = 40
 _QUALITIES = (60, 40, 25, 15, 8)
-_STRIP_BYTES = 1_600
+_STRIP_BYTES = 1_200
 """Of one strip of thumbnails: events are kept and read by the thousand, so pictures in them stay
 small; the page in the atlas has them whole."""
 _Metadata = dict[str, Any]
