@@ -7,10 +7,11 @@ no public call, so this file reaches for Dagster's own constructor.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 
 import dagster as dg
-from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
+from dagster._core.events import DagsterEventBatchMetadata
 from dagster._core.execution.context.system import StepExecutionContext
 
 _FLUSH_S = 1.0
@@ -28,7 +29,7 @@ def materialized(
         found: one for each unit, made as they are asked for.
     """
     step = context.op_execution_context._step_execution_context
-    batch, written = generate_event_batch_id(), time.monotonic()
+    batch, written = str(uuid.uuid4()), time.monotonic()
     waiting: dg.AssetMaterialization | None = None
     try:
         for one in found:

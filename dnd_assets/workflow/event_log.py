@@ -50,13 +50,19 @@ class BatchedEventLog(SqliteEventLogStorage):
 
     def _index(self, connection: Connection, events: Sequence[EventLogEntry]) -> None:
         """Mirror events in the index, with their tags and the newest of each asset."""
-        inserted = [connection.execute(self.prepare_insert_event(event)) for event in events]
-        ids = [int(result.inserted_primary_key[0]) for result in inserted]
+        ids = [self._insert(connection, event) for event in events]
         self._store_asset_event_tags(connection, events, ids)
         # Of one asset each kind of event overwrites what the one before it wrote.
         newest = {_kind(event): (event, id_) for event, id_ in zip(events, ids, strict=True)}
         for event, id_ in sorted(newest.values(), key=lambda pair: pair[1]):
             self._store_asset_event(connection, event, id_)
+
+    def _insert(self, connection: Connection, event: EventLogEntry) -> int:
+        """The number under which the index has an event."""
+        key = connection.execute(self.prepare_insert_event(event)).inserted_primary_key
+        if key is None:
+            raise RuntimeError("SQLite gave no number to an event that it stored")
+        return int(key[0])
 
 
 class HomeEventLog(BatchedEventLog):
@@ -71,7 +77,7 @@ class HomeEventLog(BatchedEventLog):
         return {}
 
     @classmethod
-    def from_config_value(  # type: ignore[override]
+    def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: object
     ) -> Self:
         """The log of the instance that `DAGSTER_HOME` names."""

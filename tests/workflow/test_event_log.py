@@ -1,7 +1,5 @@
 """Events written in batches read like events written one by one."""
 
-import os
-
 import dagster as dg
 import pytest
 
@@ -115,7 +113,7 @@ def test_a_second_run_is_newer_in_every_unit(tmp_path, monkeypatch):
 
 def test_a_log_can_be_moved_with_its_folder(tmp_path, monkeypatch):
     _run(tmp_path / "old", _definitions(), "1000", monkeypatch)
-    os.rename(tmp_path / "old", tmp_path / "new")
+    (tmp_path / "old").rename(tmp_path / "new")
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     with opened_instance(tmp_path / "new") as instance:
         assert instance.get_materialized_partitions(KEY) == set(UNITS)
