@@ -21,7 +21,7 @@ from dnd_assets.study.probing_images import no_images, scan
 from dnd_assets.study.selection import target_networks
 from dnd_assets.study.study import load_study, parse_study
 from dnd_assets.workflow.init_layers import chosen_layers
-from dnd_assets.workflow.init_text import Choice, ImageFolder, Plan, study_text
+from dnd_assets.workflow.init_text import ENOUGH_TO_DETECT, Choice, ImageFolder, Plan, study_text
 from resources.collection import CAPTION_COLUMNS, FILE_COLUMNS
 from resources.targets.cards import LayerInfo
 from resources.targets.sources import find_source
@@ -85,9 +85,9 @@ def init(network: str, images: Path, weights: Path | None, output: Path, home: P
     if not chosen:
         raise StudyError(f"{network} has no layer with units for a picture; nothing to label.")
     sections = _choose_models(table, base, home, found)
-    smaller = _smaller(found)
+    dissection = _dissection(found)
     made = Plan(
-        output.name, table["name"], model, untrained, layers, chosen, found, sections, smaller
+        output.name, table["name"], model, untrained, layers, chosen, found, sections, dissection
     )
     write_atomic(output, study_text(made).encode())
     load_study(output)
@@ -214,11 +214,12 @@ def _first_there(
     return Choice(options[0], why)
 
 
-def _smaller(images: ImageFolder) -> dict[str, int]:
-    """Settings for fewer images than the paper's K."""
+def _dissection(images: ImageFolder) -> dict[str, int | str]:
+    """How labels are chosen, and settings for fewer images than the paper's K."""
     usual = DissectionSettings().exemplars
-    few = images.files * images.readable // images.opened
-    return {"exemplars": max(1, few)} if few < usual else {}
+    count = images.files * images.readable // images.opened
+    exemplars: dict[str, int | str] = {"exemplars": max(1, count)} if count < usual else {}
+    return exemplars | ({"select": "detection"} if count >= ENOUGH_TO_DETECT else {})
 
 
 def _placed(path: Path, base: Path) -> str:

@@ -14,6 +14,18 @@ from resources.targets.cards import LayerInfo
 _SHOWN: Final = 24
 _SAMPLE: Final = 20
 _WIDTH: Final = 96
+ENOUGH_TO_DETECT: Final = 100
+"""Images from which on labels are chosen by detection: among fewer, what goes with a unit's
+activity cannot be told from chance."""
+_DETECTS: Final = (
+    "A unit is named after what detects where it is active, with a probability of being right, or "
+    "not at all. The paper's choice, by the strongest pictures: select = 'scores'."
+)
+_TOO_FEW: Final = (
+    f"Labels are chosen as in the paper. With {ENOUGH_TO_DETECT} images or more, "
+    "select = 'detection' names a unit after what detects where it is active, and says how sure "
+    "that is."
+)
 _WORD: Final = re.compile(r"`[^`]*`\S*|\S+")
 _ABOUT: Final[Mapping[str, str]] = {
     "captioner": "Step 2, images to text (paper: BLIP base). kind = 'retrieval' takes captions of "
@@ -84,7 +96,7 @@ class Plan:
     chosen: Sequence[LayerInfo]
     images: ImageFolder
     sections: Mapping[str, Choice]
-    dissection: Mapping[str, int]
+    dissection: Mapping[str, int | str]
 
 
 def toml_value(value: Any) -> str:
@@ -195,12 +207,11 @@ def _images(plan: Plan) -> list[str]:
 
 
 def _dissection(plan: Plan) -> list[str]:
-    if not plan.dissection:
-        return []
     few = "Fewer images than the paper's 10 exemplars of a unit; labels will be poor."
     return [
         "[dissection]",
-        *comment(few),
+        *comment(_DETECTS if "select" in plan.dissection else _TOO_FEW),
+        *(comment(few) if "exemplars" in plan.dissection else ()),
         *(f"{key} = {toml_value(value)}" for key, value in plan.dissection.items()),
     ]
 

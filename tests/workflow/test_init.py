@@ -215,3 +215,13 @@ def test_a_long_list_of_layers_keeps_the_chosen_ones_and_the_order():
     shown = worth_showing(many, [many[7]], 3)
 
     assert shown == [many[0], many[7], many[20]]
+
+
+@pytest.mark.parametrize(("images", "select"), [(100, "detection"), (99, "scores")])
+def test_labels_are_chosen_by_detection_where_there_are_images_enough(tmp_path, images, select):
+    studies.write_images(tmp_path / "images", images)
+    start(tmp_path)
+    text = (tmp_path / "mine.toml").read_text()
+
+    assert load_study(tmp_path / "mine.toml").dissection.select == select
+    assert "select = 'scores'" in text if select == "detection" else "100 images or more" in text
