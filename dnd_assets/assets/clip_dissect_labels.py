@@ -202,11 +202,9 @@ def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
     if not units:
         return
     setting, options = case.setting, _options_for(case.setting, compared)
-    prior = _prior(case, units[0], compared)
-    neurons = [unit.neuron for unit in units]
-    found = labelling.similarities(
-        setting.similarity, compared.products, layer, neurons, prior, options
-    )
+    similarity = labelling.LayerSimilarity(setting.similarity, compared.products, layer, options)
+    prior = _prior(case, units[0], similarity)
+    found = similarity.of([unit.neuron for unit in units], prior)
     for unit, singles in zip(units, found, strict=True):
         labels = labelling.best_labels(
             setting.similarity, compared.products, case.concepts, layer, unit.neuron, singles,
@@ -233,7 +231,7 @@ def _outcome(setting: ClipDissect, labels: Sequence[Label]) -> Outcome:
     return Outcome("ok", {**kept[0], "labels": kept, "interpretable": interpretable})
 
 
-def _prior(case: _Case, unit: Unit, compared: _Compared) -> Tensor | None:
+def _prior(case: _Case, unit: Unit, layer: labelling.LayerSimilarity) -> Tensor | None:
     """Log p(t_m) over all units of the layer, (M,), computed once and stored by content."""
     bench, setting = case.bench, case.setting
     made_by = {
@@ -241,16 +239,14 @@ def _prior(case: _Case, unit: Unit, compared: _Compared) -> Tensor | None:
         "clip": bench.lineage.provider(bench.clip.fingerprint()),
         "similarity": setting.similarity,
         "options": _options(setting),
-        "code": code_version(labelling.layer_prior),
+        "code": code_version(labelling.LayerSimilarity),
     }
     provider, item = bench.lineage.provider(made_by), canonical(case.versions)
     known = at_hand(bench, "concept_prior", provider, [item])
     if item in known:
         stored = bench.store.arrays(known[item]["file"])["values"].astype(np.float32)
         return torch.from_numpy(stored).to(case.texts.device)
-    prior = labelling.layer_prior(
-        setting.similarity, compared.products, compared.values, _options_for(setting, compared)
-    )
+    prior = layer.prior()
     if prior is not None:
         file = bench.store.put_arrays({"values": prior.cpu().numpy()})
         size = bench.store.path(file).stat().st_size

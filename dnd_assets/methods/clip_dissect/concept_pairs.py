@@ -7,7 +7,6 @@ for single concepts, and `best_of` takes a pair where it is better than every si
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,9 +98,10 @@ def best_of(
             f"{len(pair_similarities):,} similarities"
         )
     scores = torch.cat([singles, pair_similarities.to(singles)])
-    chosen = top_positions(scores.nan_to_num(nan=-math.inf, posinf=math.inf), len(scores))
-    known = [int(i) for i in chosen if not scores[i].isnan()]
-    return [_label(concepts, pairs, i, float(scores[i])) for i in known[:n]]
+    known = (~scores.isnan()).nonzero().flatten()
+    chosen = known[top_positions(scores[known], n)]
+    best = zip(chosen.tolist(), scores[chosen].tolist(), strict=True)
+    return [_label(concepts, pairs, i, similarity) for i, similarity in best]
 
 
 def _label(

@@ -7,7 +7,10 @@ So the prior is always that of the whole layer, and cosines are computed for who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from inspect import signature
 from typing import Any, Final
 
 import torch
@@ -20,13 +23,17 @@ from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
 from dnd_assets.methods.clip_dissect.concept_pairs import Label, best_of, pair_text, propose_pairs
 from dnd_assets.methods.clip_dissect.similarity import (
     SIMILARITY,
+    concept_shares,
     hard_log_likelihood,
     log_prior,
     soft_log_likelihood,
+    weighed,
 )
 
 _GROUP: Final = 512
 """Units of a layer that are computed together."""
+_HELD: Final = 1 << 27
+"""Numbers of a layer's likelihoods that are held at most: half a gigabyte."""
 _LIKELIHOODS: Final[dict[str, Callable[..., Tensor]]] = {
     "wpmi": hard_log_likelihood,
     "soft_wpmi": soft_log_likelihood,
@@ -34,67 +41,104 @@ _LIKELIHOODS: Final[dict[str, Callable[..., Tensor]]] = {
 _TOGETHER: Final = frozenset({"cos", "cos_cubed"})
 
 
-def layer_prior(
-    name: str, products: Products, activations: Tensor, options: Mapping[str, Any]
-) -> Tensor | None:
-    """How likely each concept is at all, over all units of a layer (CLIP-Dissect, eq. 7 and 13).
+@dataclass(frozen=True, eq=False)
+class LayerSimilarity:
+    """How similar the units of one layer are to every concept (CLIP-Dissect, section 3.2).
 
-    Args:
+    What several units need, or prior and similarity alike, is computed once and held where it is
+    not too large. A unit's numbers are the same whatever is held and whoever else is asked for.
+
+    Attributes:
         name: the similarity function.
         products: P, (N, M), float, or its factors.
         activations: q of the whole layer, (N, U), float.
         options: options of the function.
-
-    Returns:
-        log p(t_m), float32, (M,); None for a function without a prior.
     """
-    if name not in _LIKELIHOODS:
-        return None
-    parts, counts = [], []
-    for start in range(0, activations.shape[1], _GROUP):
-        group = activations[:, start : start + _GROUP]
-        found = _LIKELIHOODS[name](products, group, **options)
-        known = found[~found.isnan().any(dim=1)]
-        if len(known):
-            parts.append(log_prior(known))
-            counts.append(float(len(known)))
-    if not parts:
-        return torch.full((products.shape[1],), torch.nan, device=products.device)
-    weights = torch.tensor(counts, device=products.device)
-    shares = (weights / weights.sum()).log().unsqueeze(1)
-    return torch.logsumexp(torch.stack(parts) + shares, dim=0)
+
+    name: str
+    products: Products
+    activations: Tensor
+    options: Mapping[str, Any]
+
+    def prior(self) -> Tensor | None:
+        """How likely each concept is at all, over all units of the layer (eq. 7 and 13).
+
+        Returns:
+            log p(t_m), float32, (M,); None for a function without a prior.
+        """
+        if self.name not in _LIKELIHOODS:
+            return None
+        parts, counts = [], []
+        for found in self._likelihoods():
+            known = found[~found.isnan().any(dim=1)]
+            if len(known):
+                parts.append(log_prior(known))
+                counts.append(float(len(known)))
+        if not parts:
+            return torch.full((self.products.shape[1],), torch.nan, device=self.products.device)
+        weights = torch.tensor(counts, device=self.products.device)
+        shares = (weights / weights.sum()).log().unsqueeze(1)
+        return torch.logsumexp(torch.stack(parts) + shares, dim=0)
+
+    def of(self, units: Sequence[int], prior: Tensor | None) -> Tensor:
+        """Similarity of some units to every concept.
+
+        Args:
+            units: indices of the units.
+            prior: as from `prior`.
+
+        Returns:
+            float32, (len(units), M); NaN for units that cannot be described.
+        """
+        if self.name in _LIKELIHOODS:
+            assert prior is not None
+            return weighed(self._likelihood(units), prior, **_weight(self.name, self.options))
+        function = partial(SIMILARITY[self.name], self.products, **self.options)
+        if self.name not in _TOGETHER:
+            return function(self.activations[:, list(units)])
+        groups = {}
+        for group in dict.fromkeys(unit // _GROUP for unit in units):
+            groups[group] = function(self.activations[:, group * _GROUP : (group + 1) * _GROUP])
+        return torch.stack([groups[unit // _GROUP][unit % _GROUP] for unit in units])
+
+    @cached_property
+    def _held(self) -> dict[int, Tensor]:
+        """Likelihoods by group of units, as far as they were computed and may be held."""
+        return {}
+
+    @cached_property
+    def _shares(self) -> Tensor | None:
+        function = _LIKELIHOODS[self.name]
+        a = self.options.get("a", signature(function).parameters["a"].default)
+        return concept_shares(self.products, a)
+
+    def _likelihoods(self) -> Iterator[Tensor]:
+        """Of one group of units after the other, (units, M)."""
+        units = self.activations.shape[1]
+        holds = units * self.products.shape[1] <= _HELD
+        for start in range(0, units, _GROUP):
+            group = start // _GROUP
+            found = self._held.get(group)
+            if found is None:
+                found = self._computed(self.activations[:, start : start + _GROUP])
+            if holds:
+                self._held[group] = found
+            yield found
+
+    def _likelihood(self, units: Sequence[int]) -> Tensor:
+        if all(unit // _GROUP in self._held for unit in units):
+            return torch.stack([self._held[unit // _GROUP][unit % _GROUP] for unit in units])
+        return self._computed(self.activations[:, list(units)])
+
+    def _computed(self, activations: Tensor) -> Tensor:
+        likelihood = _LIKELIHOODS[self.name]
+        options = {name: value for name, value in self.options.items() if name != "lam"}
+        return likelihood(self.products, activations, shares=self._shares, **options)
 
 
-def similarities(
-    name: str,
-    products: Products,
-    activations: Tensor,
-    units: Sequence[int],
-    prior: Tensor | None,
-    options: Mapping[str, Any],
-) -> Tensor:
-    """Similarity of some units of a layer to every concept (CLIP-Dissect, section 3.2).
-
-    Args:
-        name: the similarity function.
-        products: P, (N, M), float, or its factors.
-        activations: q of the whole layer, (N, U), float.
-        units: indices of the units.
-        prior: as from `layer_prior`.
-        options: options of the function.
-
-    Returns:
-        float32, (len(units), M), the same for a unit whatever the others are; NaN for units that
-        cannot be described.
-    """
-    given = {**options, **({} if prior is None else {"prior": prior})}
-    if name not in _TOGETHER:
-        return SIMILARITY[name](products, activations[:, list(units)], **given)
-    groups = {}
-    for group in dict.fromkeys(unit // _GROUP for unit in units):
-        columns = activations[:, group * _GROUP : (group + 1) * _GROUP]
-        groups[group] = SIMILARITY[name](products, columns, **given)
-    return torch.stack([groups[unit // _GROUP][unit % _GROUP] for unit in units])
+def _weight(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Lambda, the weight of the prior."""
+    return {"lam": options.get("lam", signature(SIMILARITY[name]).parameters["lam"].default)}
 
 
 def best_labels(
@@ -136,6 +180,6 @@ def best_labels(
     texts = embed([pair_text(concepts[first], concepts[second]) for first, second in proposed])
     both = torch.cat([products.texts, texts.to(products.texts)])
     wider = ConceptActivationMatrix(products.images, both)
-    prior = layer_prior(name, wider, activations, options)
-    (found,) = similarities(name, wider, activations, [unit], prior, options)
+    layer = LayerSimilarity(name, wider, activations, options)
+    (found,) = layer.of([unit], layer.prior())
     return best_of(concepts, found[: len(concepts)], proposed, found[len(concepts) :], n)

@@ -34,6 +34,7 @@ from dnd_assets.methods.ordering import top_positions
 _BLOCK: Final = 1 << 26
 _SMALLEST_NORM: Final = 1e-3
 _UNITS_AT_ONCE: Final = 64
+_ROWS_AT_ONCE: Final = 1024
 
 
 def cos(products: Products, activations: Tensor, *, block: int = _BLOCK) -> Tensor:
@@ -157,7 +158,7 @@ def wpmi(
     likelihood = hard_log_likelihood(
         products, activations, a=a, top_images=top_images, min_prob=min_prob
     )
-    return _minus_prior(likelihood, lam, prior)
+    return weighed(likelihood, log_prior(likelihood) if prior is None else prior, lam)
 
 
 def soft_wpmi(
@@ -203,7 +204,7 @@ def soft_wpmi(
         p_end=p_end,
         min_prob=min_prob,
     )
-    return _minus_prior(likelihood, lam, prior)
+    return weighed(likelihood, log_prior(likelihood) if prior is None else prior, lam)
 
 
 Similarity = Callable[..., Tensor]
@@ -219,6 +220,22 @@ SIMILARITY: Final[dict[str, Similarity]] = {
 """The similarity functions by their name in the study."""
 
 
+def concept_shares(products: Products, a: float) -> Tensor | None:
+    """Softmax over concepts of a P, once for all units (CLIP-Dissect, section 3.2).
+
+    Returns:
+        float32, (N, M); None where that is too large to be held: then it is computed for each
+        unit's own images.
+    """
+    images, concepts = products.shape
+    if images * concepts > _BLOCK:
+        return None
+    found = torch.empty((images, concepts), dtype=torch.float32, device=products.device)
+    for rows in _blocks(images, 1, _ROWS_AT_ONCE):
+        found[rows] = torch.softmax(part_of(products, rows).mul(a), dim=1)
+    return found
+
+
 def hard_log_likelihood(
     products: Products,
     activations: Tensor,
@@ -226,6 +243,7 @@ def hard_log_likelihood(
     a: float = 2.0,
     top_images: int = 28,
     min_prob: float = 1e-7,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """How likely B_k makes each concept, log p(t_m|B_k) (CLIP-Dissect, eq. 6).
 
@@ -239,6 +257,7 @@ def hard_log_likelihood(
         a: sharpness of the softmax over concepts.
         top_images: size of B_k.
         min_prob: added to probabilities before the logarithm.
+        shares: `concept_shares(products, a)`, where it is at hand.
 
     Returns:
         float32, (U, M); NaN for constant and not finite units.
@@ -248,10 +267,10 @@ def hard_log_likelihood(
         ValueError: when shapes do not fit or P holds NaN or infinite values.
     """
 
-    def log_member(shares: Tensor) -> Tensor:
-        return shares.add_(min_prob).log_()
+    def log_member(members: Tensor) -> Tensor:
+        return members.add_(min_prob).log_()
 
-    return _log_likelihood(products, activations, a, top_images, log_member)
+    return _log_likelihood(products, activations, a, top_images, log_member, shares)
 
 
 def soft_log_likelihood(
@@ -263,6 +282,7 @@ def soft_log_likelihood(
     p_start: float = 0.998,
     p_end: float = 0.97,
     min_prob: float = 1e-7,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """How likely an uncertain B_k makes each concept, log E[p(t_m|B_k)] (CLIP-Dissect, eq. 12).
 
@@ -279,6 +299,7 @@ def soft_log_likelihood(
         p_start: probability that the most activating image belongs to B_k.
         p_end: the value to which it falls.
         min_prob: added to probabilities before the logarithm.
+        shares: `concept_shares(products, a)`, where it is at hand.
 
     Returns:
         float32, (U, M); NaN for constant and not finite units.
@@ -291,10 +312,10 @@ def soft_log_likelihood(
     fall = torch.arange(top_images, device=products.device) / top_images * (p_start - p_end)
     belongs = (p_start - fall).unsqueeze(1)
 
-    def log_member(shares: Tensor) -> Tensor:
-        return shares.sub_(1).mul_(belongs).add_(1).add_(min_prob).log_()
+    def log_member(members: Tensor) -> Tensor:
+        return members.sub_(1).mul_(belongs).add_(1).add_(min_prob).log_()
 
-    return _log_likelihood(products, activations, a, top_images, log_member)
+    return _log_likelihood(products, activations, a, top_images, log_member, shares)
 
 
 def log_prior(likelihoods: Tensor) -> Tensor:
@@ -312,6 +333,20 @@ def log_prior(likelihoods: Tensor) -> Tensor:
     if not len(counting):
         return likelihoods.new_full((likelihoods.shape[1],), math.nan)
     return torch.logsumexp(counting, dim=0) - torch.log(torch.tensor(float(len(counting))))
+
+
+def weighed(likelihoods: Tensor, prior: Tensor, lam: float) -> Tensor:
+    """Log p(t_m|B_k), (U, M), minus lam log p(t_m), (M,) (CLIP-Dissect, eq. 8 and 14).
+
+    Raises:
+        ValueError: when shapes do not fit.
+    """
+    known = prior.to(likelihoods)
+    if known.shape != likelihoods.shape[1:]:
+        raise ValueError(
+            f"a prior of shape {tuple(known.shape)} does not fit {likelihoods.shape[1]:,} concepts"
+        )
+    return likelihoods.sub(known.mul(lam))
 
 
 def describable(activations: Tensor) -> Tensor:
@@ -359,26 +394,22 @@ def _log_likelihood(
     a: float,
     top_images: int,
     log_member: Callable[[Tensor], Tensor],
+    shares: Tensor | None,
 ) -> Tensor:
     """Sum of `log_member` of the softmax over concepts, over each unit's top images."""
     _check(products, activations)
     _check_enough(len(activations), top_images)
     found = _nothing(products, activations)
+    shares = concept_shares(products, a) if shares is None else shares
     # One unit at a time: products of equal shape do not depend on what else is computed.
     for unit, values in _units(activations):
         rows = top_positions(values, top_images).to(found.device)
-        shares = torch.softmax(part_of(products, rows).mul_(a), dim=1)
-        found[unit] = log_member(shares).sum(dim=0)
+        if shares is None:
+            members = torch.softmax(part_of(products, rows).mul_(a), dim=1)
+        else:
+            members = shares[rows]
+        found[unit] = log_member(members).sum(dim=0)
     return found
-
-
-def _minus_prior(likelihood: Tensor, lam: float, prior: Tensor | None) -> Tensor:
-    known = log_prior(likelihood) if prior is None else prior.to(likelihood)
-    if known.shape != likelihood.shape[1:]:
-        raise ValueError(
-            f"a prior of shape {tuple(known.shape)} does not fit {likelihood.shape[1]:,} concepts"
-        )
-    return likelihood.sub_(known.mul(lam))
 
 
 def _reorder_error(part: Tensor, top: Tensor, p: float) -> Tensor:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dnd_assets.methods.clip_dissect import labelling
+from dnd_assets.methods.clip_dissect import labelling, similarity
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivationMatrix
-from dnd_assets.methods.clip_dissect.labelling import best_labels, layer_prior, similarities
+from dnd_assets.methods.clip_dissect.labelling import LayerSimilarity, best_labels
 from dnd_assets.methods.clip_dissect.similarity import SIMILARITY
 
 SMALL = {"wpmi": {"top_images": 5}, "soft_wpmi": {"top_images": 7}}
@@ -27,34 +27,48 @@ def case():
 def test_a_layer_at_once_is_what_the_function_says(case, name):
     products, layer = case
     options = SMALL.get(name, {})
-    prior = layer_prior(name, products, layer, options)
-    found = similarities(name, products, layer, range(UNITS), prior, options)
+    whole = LayerSimilarity(name, products, layer, options)
+    found = whole.of(range(UNITS), whole.prior())
     expected = SIMILARITY[name](products, layer, **options)
     torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("held", [0, 1 << 27])
 @pytest.mark.parametrize("group", [1, 4, 512])
 @pytest.mark.parametrize("name", SIMILARITY)
-def test_no_bit_depends_on_the_company(case, name, group, monkeypatch):
+def test_no_bit_depends_on_the_company(case, name, group, held, monkeypatch):
     monkeypatch.setattr(labelling, "_GROUP", group)
+    monkeypatch.setattr(labelling, "_HELD", held)
     products, layer = case
     options = SMALL.get(name, {})
-    prior = layer_prior(name, products, layer, options)
-    every = similarities(name, products, layer, range(UNITS), prior, options)
+    whole = LayerSimilarity(name, products, layer, options)
+    prior = whole.prior()
+    every = whole.of(range(UNITS), prior)
     for units in ([7], [9, 0, 3], [10, 2]):
-        some = similarities(name, products, layer, units, prior, options)
+        some = LayerSimilarity(name, products, layer, options).of(units, prior)
         assert torch.equal(some.nan_to_num(nan=9e9), every[units].nan_to_num(nan=9e9))
 
 
 def test_the_prior_does_not_depend_on_the_groups(case, monkeypatch):
     products, layer = case
-    whole = layer_prior("soft_wpmi", products, layer, SMALL["soft_wpmi"])
+    whole = LayerSimilarity("soft_wpmi", products, layer, SMALL["soft_wpmi"]).prior()
     monkeypatch.setattr(labelling, "_GROUP", 3)
-    parts = layer_prior("soft_wpmi", products, layer, SMALL["soft_wpmi"])
+    parts = LayerSimilarity("soft_wpmi", products, layer, SMALL["soft_wpmi"]).prior()
     torch.testing.assert_close(whole, parts)
-    assert layer_prior("cos", products, layer, {}) is None
-    dead = layer_prior("wpmi", products, torch.zeros(IMAGES, 2), SMALL["wpmi"])
+    assert LayerSimilarity("cos", products, layer, {}).prior() is None
+    dead = LayerSimilarity("wpmi", products, torch.zeros(IMAGES, 2), SMALL["wpmi"]).prior()
+    assert dead is not None
     assert dead.isnan().all()
+
+
+def test_the_softmax_at_hand_changes_nothing_that_is_told(case, monkeypatch):
+    products, layer = case
+    held = LayerSimilarity("soft_wpmi", products, layer, SMALL["soft_wpmi"])
+    at_hand = held.of(range(UNITS), held.prior())
+    monkeypatch.setattr(similarity, "_BLOCK", 1)
+    alone = LayerSimilarity("soft_wpmi", products, layer, SMALL["soft_wpmi"])
+    unit_by_unit = alone.of(range(UNITS), alone.prior())
+    torch.testing.assert_close(at_hand, unit_by_unit, equal_nan=True, atol=1e-5, rtol=1e-5)
 
 
 def test_a_pair_wins_where_its_text_is_nearer():
@@ -62,7 +76,7 @@ def test_a_pair_wins_where_its_text_is_nearer():
     images = torch.cat([axes, axes[:2] + axes[[1, 0]]])  # the last two show both first things
     products = ConceptActivationMatrix(images, axes)
     layer = torch.tensor([[0.5], [0.5], [0.0], [1.0], [1.0]])
-    (singles,) = similarities("cos", products, layer, [0], None, {})
+    (singles,) = LayerSimilarity("cos", products, layer, {}).of([0], None)
 
     def embed(texts):
         assert "one and two" in texts

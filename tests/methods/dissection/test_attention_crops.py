@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from scipy import ndimage
 
 from dnd_assets.methods.dissection.attention_crops import (
+    _without_holes,
     attention_boxes,
     cut,
     heatmap_bytes,
@@ -219,3 +221,12 @@ def test_iou_of_worked_cases():
     assert iou((0, 0, 2, 2), (0, 0, 2, 2)) == 1.0
     assert iou((0, 0, 2, 2), (2, 0, 4, 2)) == 0.0
     assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.6, 0.8])
+def test_holes_are_what_no_way_leads_to_from_outside(share):
+    dice = np.random.default_rng(round(10 * share))
+    for height, width in ((1, 1), (1, 9), (7, 5), (40, 31)):
+        foreground = dice.random((height, width)) < share
+        expected = ndimage.binary_fill_holes(foreground)
+        np.testing.assert_array_equal(_without_holes(foreground), expected)
