@@ -3,6 +3,7 @@
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,8 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
     def entries(self) -> list[Captioned]:
         """The pictures with their captions, by id.
 
-        Rows without a caption do not count.
+        Rows without a caption do not count. Read again only when a table or a picture has another
+        size or time of change.
 
         Raises:
             NotFoundError: when a table is missing.
@@ -71,13 +73,13 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
             TableError: when a table cannot be understood.
         """
         rows = [one for number in range(len(self.tables)) for one in self._rows(number)]
-        known = {one.id: one for one in rows}
+        known = _entries(tuple((file, caption, *_state(file)) for file, caption in rows))
         if not known:
             raise StudyError(
                 f"the collection ({', '.join(self.tables)}) has no captioned picture. Name tables "
                 "with columns 'file' and 'caption'."
             )
-        return [known[name] for name in sorted(known)]
+        return known
 
     def fingerprint(self) -> dict[str, Json]:
         """Content of the pictures and captions, and the encoder that compares them."""
@@ -115,28 +117,14 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
         (rows,) = retrieval.nearest_rows(self.encoder.embed_texts([text]), captions, ids, count)
         return {rank: _picture(entries[rows[rank]]) for rank in ranks}
 
-    def _rows(self, number: int) -> list[Captioned]:
+    def _rows(self, number: int) -> tuple[tuple[Path, str], ...]:
+        """Pictures and captions of one table."""
         place = Path(self.base or ".")
         path = place / Path(self.tables[number]).expanduser()
         folder = place / Path(self.folders[number]).expanduser() if self.folders else path.parent
-        table = read_csv(path)
-        file, caption = (
-            table.column(FILE_COLUMNS, "files"),
-            table.column(CAPTION_COLUMNS, "captions"),
-        )
-        found = []
-        for line, row in table.rows:
-            if not row[caption].strip():
-                continue
-            picture = folder / row[file]
-            if not picture.is_file():
-                raise StudyError(
-                    f"{path}, line {line:,}: there is no picture {picture}. Name the folder of "
-                    "this table's files in collection.folders."
-                )
-            text = " ".join(row[caption].split())
-            found.append(Captioned(picture, text, digest([file_hash(picture), text])))
-        return found
+        if not path.is_file():
+            read_csv(path)  # says what is missing
+        return _captions(path, folder, *_state(path))
 
     def _embedded(self, entries: Sequence[Captioned]) -> tuple[Vectors, Vectors]:
         """Embeddings of pictures and captions, (M, D) each, in the order of `entries`."""
@@ -158,6 +146,51 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
             np.save(buffer, np.stack([faces, captions]), allow_pickle=False)
             write_atomic(file, buffer.getvalue())
         return faces, captions
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change; zeros for a file that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=16)
+def _captions(path: Path, folder: Path, _size: int, _changed: int) -> tuple[tuple[Path, str], ...]:
+    """Pictures and captions of a table of a given state, in its order."""
+    table = read_csv(path)
+    file, caption = (
+        table.column(FILE_COLUMNS, "files"),
+        table.column(CAPTION_COLUMNS, "captions"),
+    )
+    found = []
+    for line, row in table.rows:
+        if not row[caption].strip():
+            continue
+        picture = folder / row[file]
+        if not picture.is_file():
+            raise StudyError(
+                f"{path}, line {line:,}: there is no picture {picture}. Name the folder of "
+                "this table's files in collection.folders."
+            )
+        found.append((picture, " ".join(row[caption].split())))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4)
+def _entries(rows: tuple[tuple[Path, str, int, int], ...]) -> list[Captioned]:
+    """Pictures of given states with their captions, by id."""
+    gone = [file for file, _, _, changed in rows if not changed]
+    if gone:
+        raise StudyError(
+            f"picture {gone[0]} of the collection is no longer there. Bring it back, or take its "
+            "row out of the table."
+        )
+    read = [Captioned(file, text, digest([file_hash(file), text])) for file, text, *_ in rows]
+    known = {one.id: one for one in read}
+    return [known[name] for name in sorted(known)]
 
 
 def _picture(one: Captioned) -> Image:

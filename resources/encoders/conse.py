@@ -9,7 +9,7 @@ from PIL.Image import Image
 from scipy.special import softmax
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json
+from dnd_assets.lineage.fingerprint import Json, canonical
 from dnd_assets.methods import conse
 from resources.encoders.base import Embeddings, ImageTextEncoder
 from resources.encoders.sentence import SentenceEncoder
@@ -20,6 +20,11 @@ from resources.targets.networks import TargetNetworks
 from resources.targets.sources import TargetModel, find_source, source_part
 
 _NAME = "classifier"
+
+
+_REMEMBERED = 50_000
+_texts: dict[tuple[str, str], Embeddings] = {}
+"""Vectors of texts, by what encoded them."""
 
 
 class Conse(ImageTextEncoder):
@@ -104,8 +109,20 @@ class Conse(ImageTextEncoder):
         return np.stack(rows) if rows else np.zeros((0, classes.shape[1]), np.float32)
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
-        """Unit vectors of texts by the sentence encoder, float32 (N, D)."""
-        return self._sentences().encode(texts)
+        """Unit vectors of texts by the sentence encoder, float32 (N, D).
+
+        Each text is encoded by itself, so those of before are remembered: retrieval and scoring
+        ask for the same concepts.
+        """
+        sentences = self._sentences()
+        space = canonical(sentences.fingerprint())
+        missing = [text for text in dict.fromkeys(texts) if (space, text) not in _texts]
+        found = dict(zip(missing, sentences.encode(missing), strict=True))
+        rows = [found[text] if text in found else _texts[space, text] for text in texts]
+        if len(_texts) + len(found) > _REMEMBERED:
+            _texts.clear()
+        _texts.update({(space, text): vector for text, vector in found.items()})
+        return np.stack(rows) if rows else sentences.encode([])
 
     def _classes(self) -> Embeddings:
         """Embeddings of the class names, (C, D).

@@ -19,6 +19,7 @@ from resources.lineage_db.database import Lineage
 from resources.runtime.prefetch import Lazy
 
 _ENCODERS = os.cpu_count() or 1
+_PNGS_KEPT = 500
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Pictures:
     max_pixels: int
     _paths: dict[str, list[str]] = field(default_factory=dict)
     _packs: dict[str, str] = field(default_factory=dict)
+    _pngs: dict[str, bytes] = field(default_factory=dict)
 
     def in_order(self, hashes: Iterable[str]) -> list[str]:
         """The distinct `hashes`, those of one pack beside each other, so that it is read once."""
@@ -91,9 +93,19 @@ class Pictures:
         Compressing takes about as long as painting on a fast card, so threads share it.
         """
         with ThreadPoolExecutor(max(1, min(_ENCODERS, len(images)))) as pool:
-            blobs = list(pool.map(encode_png, images))
+            blobs = list(pool.map(self._png, images))
         file, hashes = self.store.put_pack(blobs)
         return PackedImages(file, hashes, [len(blob) for blob in blobs])
+
+    def _png(self, image: Image.Image) -> bytes:
+        """A picture as PNG; one that came before, as pictures by retrieval do, is not encoded."""
+        pixels = sha256(repr((image.mode, image.size)).encode() + image.tobytes())
+        blob = self._pngs.get(pixels)
+        if blob is None:
+            blob = encode_png(image)
+            if len(self._pngs) < _PNGS_KEPT:
+                self._pngs[pixels] = blob
+        return blob
 
     def record(self, packed: PackedImages) -> None:
         """Record a stored pack."""
