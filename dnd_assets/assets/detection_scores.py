@@ -7,9 +7,11 @@ images from the whole range of activations; see `methods.concept_detection`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
+
+import numpy as np
 
 from dnd_assets.assets.activations import on_probing_images, probing_images, probing_passes
 from dnd_assets.assets.captions import caption_entry
@@ -17,9 +19,12 @@ from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.shared_results import (
     caption_cost,
     captions,
+    embeddings,
+    embeddings_to_make,
     first_unanswered,
     layer_provider,
 )
+from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import PROBING_SET, Outcome
@@ -53,7 +58,7 @@ class DetectionScores(Stage):
     wholes = (ProbingSet(),)
     group = "step_2_candidates"
     kinds = frozenset({"numpy"})
-    uses = ("captioner", "targets", "compute")
+    uses = ("captioner", "targets", "clip", "compute")
     by_neuron = True
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
@@ -61,15 +66,23 @@ class DetectionScores(Stage):
         return parameters_of_dissection(self.name, bench.study)
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
-        """The layer of the target network, and the captioner."""
+        """The layer of the target network, the captioner, and the encoder where it is asked."""
         captioner = bench.lineage.provider(bench.captioner.fingerprint())
-        return {"target": layer_provider(bench, unit), "captioner": captioner}
+        found = {"target": layer_provider(bench, unit), "captioner": captioner}
+        if _asks_encoder(bench):
+            found["clip"] = bench.lineage.provider(bench.clip.fingerprint())
+        return found
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Captions of reference images that are not known or planned yet, once for all units."""
         passes, images = probing_passes(bench, work)
         chosen = reference_images(images, bench.study.dissection.reference_images)
-        return {"forward passes": passes, **caption_cost(bench, chosen)} if images else {}
+        if not images:
+            return {}
+        found = {"forward passes": passes, **caption_cost(bench, chosen)}
+        if _asks_encoder(bench):
+            found["embeddings"] = embeddings_to_make(bench, chosen)
+        return found
 
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
         """A caption for each reference image, however many the units."""
@@ -80,10 +93,10 @@ class DetectionScores(Stage):
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `confidence`, `evidence`, `concepts` and `candidates`.
 
-        Each of `concepts` has `concept`, `mcc`, `threshold` and `share`, best first; `candidates`
-        are the concepts to be painted, the label first. `examples` are reference images from the
-        whole range of activations, with the concept and without. A unit that no concept explains
-        has the status `no_concept`, and what came nearest in its reason.
+        Each of `concepts` has `concept`, `mcc`, `threshold`, `share` and `agreement`, best first.
+        `candidates` are the concepts to be painted, the label first. `examples` are reference
+        images from the whole range of activations, with the concept and without. A unit that no
+        concept explains has the status `no_concept`, and what came nearest in its reason.
         """
         images = probing_images(bench, work[0])
         reference = _captioned(bench, images)
@@ -91,6 +104,7 @@ class DetectionScores(Stage):
             yield from ((one, reference) for one in work)
             return
         lookup = {one.unit: one for one in work}
+        likeness = _likeness(bench, reference, work, images) if _asks_encoder(bench) else None
         without = 0
         for layer in on_probing_images(bench, list(lookup), images):
             rows = {name: row for row, name in enumerate(layer.images)}
@@ -98,7 +112,7 @@ class DetectionScores(Stage):
                 one, column = lookup[unit], layer.values[:, unit.neuron]
                 wanted = {*reference.images, *_exemplars(one)} & rows.keys()
                 active = {name: float(column[rows[name]]) for name in sorted(wanted)}
-                outcome = _outcome(bench.study.dissection, one, reference, active)
+                outcome = _outcome(bench.study.dissection, one, reference, active, likeness)
                 without += outcome.status == "no_concept"
                 yield one, outcome
         bench.log(f"{self.name}: {without:,} of {len(work):,} units end without a concept")
@@ -146,8 +160,55 @@ def _exemplars(work: Work) -> dict[str, str]:
     return {entry["image"]: text for entry in entries if (text := _read(entry))}
 
 
+def _asks_encoder(bench: Workbench) -> bool:
+    return bench.study.dissection.presence == "both"
+
+
+@dataclass
+class _Likeness:
+    """How like images are to texts for the study's image-text encoder.
+
+    Attributes:
+        bench: the workbench.
+        rows: place of each image in `images`.
+        images: unit vectors of images, (N, D); a row of NaN is like no text more than another.
+        texts: unit vectors of the texts asked for so far.
+    """
+
+    bench: Workbench
+    rows: Mapping[str, int]
+    images: Matrix
+    texts: dict[str, Matrix] = field(default_factory=dict)
+
+    def __call__(self, texts: Sequence[str], *, images: Sequence[str]) -> Matrix:
+        """Cosines, (texts, images)."""
+        missing = sorted({*texts}.difference(self.texts))
+        if missing:
+            batch = self.bench.study.compute.batch.clip
+            self.texts.update(
+                zip(missing, self.bench.clip.embed_texts(missing, batch), strict=True)
+            )
+        faces = np.nan_to_num(self.images[[self.rows[name] for name in images]])
+        rows = np.stack([self.texts[text] for text in texts]) if texts else faces[:0]
+        return np.asarray(rows @ faces.T)
+
+
+def _likeness(
+    bench: Workbench, reference: ReferenceImages, work: Sequence[Work], images: Sequence[str]
+) -> _Likeness:
+    """The encoder's view of the reference images and of all exemplars that are whole images."""
+    known = set(images)
+    exemplars = {name for one in work for name in _exemplars(one) if name in known}
+    rows, vectors = embeddings(bench, [*reference.images, *sorted(exemplars)])
+    return _Likeness(bench, rows, vectors)
+
+
 def _outcome(
-    setting: DissectionSettings, work: Work, reference: ReferenceImages, active: Mapping[str, float]
+    setting: DissectionSettings,
+    work: Work,
+    reference: ReferenceImages,
+    active: Mapping[str, float],
+    likeness: _Likeness | None,
 ) -> Outcome:
     """The outcome of one unit, from its activations on reference images and exemplars."""
     captioned = _exemplars(work)
@@ -158,7 +219,7 @@ def _outcome(
     )  # fmt: skip
     # Not by the key, which begins with what a study calls the network.
     name = f"{work.unit.layer}/{work.unit.neuron}"
-    found = label_by_detection(name, summary, captioned, reference, active, numbers)
+    found = label_by_detection(name, summary, captioned, reference, active, numbers, likeness)
     if found is None:
         return Outcome("no_concept", {}, "no phrase of the captions predicts where it is active")
     finite = {image: value for image, value in active.items() if isfinite(value)}
@@ -188,7 +249,7 @@ def _payload(found: DetectionLabel, painted: int) -> dict[str, Any]:
         "evidence": {**asdict(found.evidence), "images": found.images},
         "concepts": [
             {"concept": one.candidate.text, "mcc": one.mcc, "threshold": one.threshold,
-             "share": one.share}
+             "share": one.share, "agreement": one.agreement}
             for one in listed
         ],
         "candidates": list(dict.fromkeys(drawn))[:painted],

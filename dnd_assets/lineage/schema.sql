@@ -141,7 +141,8 @@ COMMENT ON VIEW detection IS 'What detects best where each unit is active, and h
 CREATE OR REPLACE VIEW detection_scores AS
 SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
        e.value ->> 'concept' AS concept, (e.value ->> 'mcc')::DOUBLE AS mcc,
-       (e.value ->> 'threshold')::DOUBLE AS threshold, (e.value ->> 'share')::DOUBLE AS share
+       (e.value ->> 'threshold')::DOUBLE AS threshold, (e.value ->> 'share')::DOUBLE AS share,
+       (e.value ->> 'agreement')::DOUBLE AS agreement
 FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'detection_scores';
 COMMENT ON VIEW detection_scores IS 'How well each concept''s presence in captions predicts where a unit is active.';
 

@@ -99,7 +99,7 @@ _DISSECTION: Final[Mapping[str, tuple[str, ...]]] = {
     "candidate_concepts": ("candidates", "seed"),
     "detection_scores": (
         "exemplars", "candidates", "reference_images", "contrast_phrases", "margin",
-        "min_confidence", "seed",
+        "min_confidence", "presence", "seed",
     ),
     "synthetic_images": ("images_per_concept", "seed"),
     "scores": ("beta", "top_images", "scoring"),
@@ -113,7 +113,7 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
     "crops": ("target",),
     "captions": ("captioner",),
     "candidate_concepts": ("summariser",),
-    "detection_scores": ("target", "captioner"),
+    "detection_scores": ("target", "captioner", "clip"),  # the last where it judges presence
     "synthetic_images": ("text_to_image",),
     "scores": ("target", "clip"),
     "clip_dissect_labels": ("target", "clip"),

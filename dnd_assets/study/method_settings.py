@@ -31,6 +31,8 @@ class DissectionSettings(Section):
         select: `detection` takes the concept whose words in captions predict best where the unit
             is active; `scores` picks the best-scored concept, as the paper does; `first` takes the
             first candidate (the paper's ablation without concept selection).
+        presence: who says for `detection` that an image shows a concept: `captions` by their words;
+            `both`, the captions and the image-text encoder, which weigh the same.
         reference_images: random probing images that are captioned for `detection`, once for all
             units.
         contrast_phrases: candidates of `detection` from words that set captions of exemplars apart.
@@ -52,6 +54,7 @@ class DissectionSettings(Section):
     beta: Positive = 5
     scoring: Scoring = "topk_squared_image_products"
     select: Literal["scores", "first", "detection"] = "scores"
+    presence: Literal["captions", "both"] = "captions"
     reference_images: Positive = 1000
     contrast_phrases: Positive = 10
     margin: Share = 0.05

@@ -85,7 +85,7 @@ def init(network: str, images: Path, weights: Path | None, output: Path, home: P
     if not chosen:
         raise StudyError(f"{network} has no layer with units for a picture; nothing to label.")
     sections = _choose_models(table, base, home, found)
-    dissection = _dissection(found)
+    dissection = _dissection(found, sections["captioner"])
     made = Plan(
         output.name, table["name"], model, untrained, layers, chosen, found, sections, dissection
     )
@@ -214,12 +214,16 @@ def _first_there(
     return Choice(options[0], why)
 
 
-def _dissection(images: ImageFolder) -> dict[str, int | str]:
+def _dissection(images: ImageFolder, captioner: Choice) -> dict[str, int | str]:
     """How labels are chosen, and settings for fewer images than the paper's K."""
     usual = DissectionSettings().exemplars
     count = images.files * images.readable // images.opened
-    exemplars: dict[str, int | str] = {"exemplars": max(1, count)} if count < usual else {}
-    return exemplars | ({"select": "detection"} if count >= ENOUGH_TO_DETECT else {})
+    found: dict[str, int | str] = {"exemplars": max(1, count)} if count < usual else {}
+    if count >= ENOUGH_TO_DETECT:
+        found["select"] = "detection"
+        if captioner.options.get("kind") == "retrieval":  # its captions are the encoder's, only coarser
+            found["presence"] = "both"
+    return found
 
 
 def _placed(path: Path, base: Path) -> str:

@@ -9,6 +9,7 @@ from PIL.Image import Image
 from scipy.special import softmax
 
 from dnd_assets.errors import StudyError
+from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.fingerprint import Json, canonical
 from dnd_assets.methods import conse
 from resources.encoders.base import Embeddings, ImageTextEncoder
@@ -24,7 +25,17 @@ _NAME = "classifier"
 
 _REMEMBERED = 50_000
 _texts: dict[tuple[str, str], Embeddings] = {}
-"""Vectors of texts, by what encoded them."""
+_vectors: dict[tuple[str, str], Embeddings] = {}
+"""Vectors of texts and of pictures, by what encoded them: captions by retrieval, embeddings and
+scores ask for the same ones."""
+
+
+def _remember(
+    memory: dict[tuple[str, str], Embeddings], found: dict[tuple[str, str], Embeddings]
+) -> None:
+    if len(memory) + len(found) > _REMEMBERED:
+        memory.clear()
+    memory.update(found)
 
 
 class Conse(ImageTextEncoder):
@@ -97,11 +108,21 @@ class Conse(ImageTextEncoder):
         from dnd_assets.methods.pooling import stabilise
 
         classes, networks = self._classes(), self._networks()
+        space = canonical(self.fingerprint())
 
-        def run(batch: Sequence[Image]) -> list[Embeddings]:
+        def embed(batch: Sequence[Image]) -> Embeddings:
             logits = networks.outputs(_NAME, batch, len(batch)).astype(np.float64)
             found = conse.conse(softmax(logits, axis=1), classes, self.top)
-            return list(stabilise(torch.from_numpy(found)).numpy())
+            return np.asarray(stabilise(torch.from_numpy(found)).numpy())
+
+        def run(batch: Sequence[Image]) -> list[Embeddings]:
+            names = [
+                (space, sha256(image.tobytes() + repr(image.size).encode())) for image in batch
+            ]
+            if not all(name in _vectors for name in names):
+                # The whole batch: of fewer pictures the last bits might be others.
+                _remember(_vectors, dict(zip(names, embed(batch), strict=True)))
+            return [_vectors[name] for name in names]
 
         rows = self.compute.in_batches(
             images, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
@@ -119,9 +140,7 @@ class Conse(ImageTextEncoder):
         missing = [text for text in dict.fromkeys(texts) if (space, text) not in _texts]
         found = dict(zip(missing, sentences.encode(missing), strict=True))
         rows = [found[text] if text in found else _texts[space, text] for text in texts]
-        if len(_texts) + len(found) > _REMEMBERED:
-            _texts.clear()
-        _texts.update({(space, text): vector for text, vector in found.items()})
+        _remember(_texts, {(space, text): vector for text, vector in found.items()})
         return np.stack(rows) if rows else sentences.encode([])
 
     def _classes(self) -> Embeddings:

@@ -318,3 +318,12 @@ def test_what_a_network_is_called_decides_nothing(table, place, found):
     assert label(other, place, home=place / "fresh", run="x", last="detection_scores")[
         "detection_scores", "called-otherwise/colours/0"
     ].product.payload == _payload(found, "detection_scores", "net/colours/0")
+
+
+def test_an_encoder_may_judge_presence_too(table, place, found):
+    later = label(changed(table, dissection__presence="both"), place, run="both")
+    scored = {unit: _payload(later, "detection_scores", unit)["concepts"] for unit in NAMES}
+    assert "detection_scores" in {asset for asset, _ in computed(later)}
+    assert all(-1 <= one["agreement"] <= 1 for some in scored.values() for one in some)
+    before = _payload(found, "detection_scores", "net/colours/0")["concepts"]
+    assert all(one["agreement"] is None for one in before)

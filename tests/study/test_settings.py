@@ -184,6 +184,7 @@ CASES = {
         "seed": 9}.items()},
     **{f"dissection.{name}": (DETECTED, value) for name, value in {
         "reference_images": 3, "contrast_phrases": 2, "margin": 0.1, "min_confidence": 0.9,
+        "presence": "both",
         }.items()},
     "captioner.kind": (CHAT, "concepts:concepts.txt"),
     "captioner.source": (OWN, "my_captioner:other"),

@@ -9,7 +9,8 @@ the threshold of the activation that suits the phrase best.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
@@ -24,6 +25,8 @@ Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 Words = frozenset[str]
 """Content words in singular."""
+Likeness = Callable[[Sequence[str]], Floats]
+"""How like images are to texts, (texts, N)."""
 
 OR: Final = " or "
 AND: Final = " and "
@@ -71,12 +74,27 @@ class Detected:
             more are counted as misses each way, see `MISSES`.
         threshold: the unit counts as active where its activation is at least this.
         share: of images that show the concept, 0 to 1.
+        support: how many images show the concept, or do not, whichever are fewer.
+        agreement: Pearson's correlation of the activation and the image-text encoder's likeness of
+            picture and concept, -1 to 1; None where the encoder was not asked.
     """
 
     candidate: Candidate
     mcc: float
     threshold: float
     share: float
+    support: float = math.inf
+    agreement: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What candidates are chosen by: `mcc`, or its mean with `agreement`."""
+        return self.mcc if self.agreement is None else (self.mcc + self.agreement) / 2
+
+    @property
+    def error(self) -> float:
+        """Standard error of `score`, that of a correlation over the images of `support`."""
+        return (1 - self.score**2) / math.sqrt(max(self.support, 1.0))
 
 
 def candidates_of(phrases: Iterable[str], forms: Mapping[Words, str]) -> list[Candidate]:
@@ -141,11 +159,14 @@ class Trial:
         candidates: single phrases, then pairs of the best of them, then negations.
         shown: whether each image's caption shows each candidate, (candidates, N).
         activations: of the unit on each image, (N,).
+        likeness: how like each image is to each candidate for the image-text encoder, comparable
+            within a row, (candidates, N); None where it was not asked.
     """
 
     candidates: tuple[Candidate, ...]
     shown: Bools
     activations: Floats
+    likeness: Floats | None = None
 
     @cached_property
     def whole(self) -> list[Detected]:
@@ -155,18 +176,25 @@ class Trial:
     def on(self, weights: Floats) -> list[Detected]:
         """As `whole`, with each image counted so many times; `weights` is (N,), not negative."""
         mcc, thresholds = best_mccs(self.shown, self.activations, weights, MISSES)
-        shares = (self.shown @ weights) / weights.sum()
+        counts, images = self.shown @ weights, weights.sum()
+        agreements: list[float | None] = [None] * len(self.candidates)
+        if self.likeness is not None:
+            agreements = correlations(self.likeness, self.activations, weights).tolist()
         return [
-            Detected(one, float(mcc[row]), float(thresholds[row]), float(shares[row]))
+            Detected(
+                one, float(mcc[row]), float(thresholds[row]), float(counts[row] / images),
+                float(min(counts[row], images - counts[row])), agreements[row],
+            )
             for row, one in enumerate(self.candidates)
-        ]
+        ]  # fmt: skip
 
     def leading(self, most: int) -> Trial:
         """So many of the candidates that detect best, in the order of the candidates."""
-        mcc = np.array([one.mcc for one in self.whole])
-        rows = np.sort(np.argsort(-mcc, kind="stable")[:most])
+        scores = np.array([one.score for one in self.whole])
+        rows = np.sort(np.argsort(-scores, kind="stable")[:most])
         kept = tuple(self.candidates[row] for row in rows)
-        return Trial(kept, self.shown[rows], self.activations)
+        likeness = None if self.likeness is None else self.likeness[rows]
+        return Trial(kept, self.shown[rows], self.activations, likeness)
 
     def at(self, row: int, threshold: float, weights: Floats) -> float:
         """Matthews' correlation of one candidate at a given threshold, on weighted images."""
@@ -193,6 +221,7 @@ def trial(
     activations: Floats,
     forms: Mapping[Words, str],
     negatable: Sequence[Candidate] = (),
+    likeness: Likeness | None = None,
 ) -> Trial:
     """Single phrases, pairs of the best of them, and negations, ready to be compared.
 
@@ -205,6 +234,7 @@ def trial(
         activations: of the unit on these, (N,).
         forms: as for `candidates_of`.
         negatable: single phrases whose absence is tried.
+        likeness: of texts and the N images for an image-text encoder; None asks captions alone.
 
     Raises:
         ValueError: for lengths that differ, or an activation that is not finite.
@@ -214,6 +244,10 @@ def trial(
     shown = presence([one.parts[0] for one in candidates], captions)
     mcc, _ = best_mccs(shown, activations, misses=MISSES)
     order = sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))
+    if likeness is not None:  # texts take long to embed: those that captions speak against are out
+        kept = sorted(order[:PAIRED])
+        candidates, shown, mcc = [candidates[row] for row in kept], shown[kept], mcc[kept]
+        order = sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))
     best = sorted(row for row in order[:PAIRED] if mcc[row] > 0)
     pairs = [
         (one, other)
@@ -237,7 +271,46 @@ def trial(
         ~presence([one.parts[0] for one in negatable], captions),
     ]
     every = (*candidates, *either, *joined, *(_negated(one) for one in negatable))
-    return Trial(every, np.vstack(blocks), activations)
+    alike = None
+    if likeness is not None:
+        single = _standardised(likeness([one.text for one in candidates]))
+        absent = _standardised(likeness([one.text for one in negatable]))
+        alike = np.vstack([
+            single,
+            np.maximum(single[firsts[:cut]], single[seconds[:cut]]),
+            np.minimum(single[firsts[cut:]], single[seconds[cut:]]),
+            -absent,
+        ])  # fmt: skip
+    return Trial(every, np.vstack(blocks), activations, alike)
+
+
+def _standardised(rows: Floats) -> Floats:
+    """Rows of mean 0 and standard deviation 1, so that two of them can be compared."""
+    centred = np.asarray(rows, np.float64) - rows.mean(axis=1, keepdims=True)
+    spread = centred.std(axis=1, keepdims=True)
+    found: Floats = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    return found
+
+
+def correlations(rows: Floats, values: Floats, weights: Floats) -> Floats:
+    """Pearson's correlation of each row and the values, each image counted so many times.
+
+    Args:
+        rows: (R, N).
+        values: (N,).
+        weights: (N,), not negative.
+
+    Returns:
+        (R,), -1 to 1; 0 where a row or the values do not vary.
+    """
+    shares = weights / weights.sum()
+    rows = rows - (rows @ shares)[:, None]
+    values = values - values @ shares
+    scale = np.sqrt((rows**2 @ shares) * (values**2 @ shares))
+    found: Floats = np.divide(
+        rows @ (shares * values), scale, out=np.zeros(len(rows)), where=scale > 0
+    )
+    return found
 
 
 def _related(one: Words, other: Words) -> bool:
@@ -261,27 +334,49 @@ def _negated(one: Candidate) -> Candidate:
 
 
 def ranked(found: Iterable[Detected]) -> list[Detected]:
-    """Best coefficient first; equal ones with fewer words first, then by text."""
+    """Best score first; equal ones with fewer words first, then by text."""
     return sorted(found, key=_order)
 
 
 def _order(found: Detected) -> tuple[float, int, str]:
-    return -found.mcc, found.candidate.length, found.candidate.text
+    return -found.score, found.candidate.length, found.candidate.text
 
 
 def choose(found: Iterable[Detected], margin: float = MARGIN) -> Detected | None:
-    """The one of fewest content words whose coefficient is within the margin of the best.
+    """The one of fewest content words whose score is within the margin of the best.
 
-    A negation is chosen only where nothing else comes near it, see `CLEARER`. None where no
-    candidate predicts anything.
+    There are many more pairs joined by "or" than other concepts, and where few images show them
+    the best of many is best by chance: so these are chosen only if the best of them lies a
+    standard error above all else (after the one-standard-error rule of Breiman et al.,
+    Classification and Regression Trees, 1984, section 3.4.3). A negation is chosen only where
+    nothing else comes near it, see `CLEARER`. None where no candidate predicts anything.
     """
-    every = list(found)
-    plain = [one for one in every if not one.candidate.negated]
-    best = max((one.mcc for one in every), default=0.0)
-    if max((one.mcc for one in plain), default=0.0) >= (1 - CLEARER) * best:
-        every, best = plain, max((one.mcc for one in plain), default=0.0)
-    near = [one for one in every if one.mcc > 0 and one.mcc >= best - margin]
+    every = [one for one in found if one.score > 0]
+    every = _without_odd(every, _is_negation, lambda best: CLEARER * best.score)
+    every = _without_odd(every, _is_either, lambda best: max(margin, best.error))
+    least = max((one.score for one in every), default=0.0) - margin
+    near = [one for one in every if one.score >= least]
     return min(near, key=lambda one: (one.candidate.length, *_order(one)), default=None)
+
+
+def _without_odd(
+    found: list[Detected], odd: Callable[[Detected], bool], clear: Callable[[Detected], float]
+) -> list[Detected]:
+    """Those that are not odd, unless the best odd one lies clearly above them."""
+    plain = [one for one in found if not odd(one)]
+    if not plain or len(plain) == len(found):
+        return found
+    best = max(found, key=lambda one: one.score)
+    near = max(one.score for one in plain) >= best.score - clear(best)
+    return plain if near else found
+
+
+def _is_negation(found: Detected) -> bool:
+    return found.candidate.negated
+
+
+def _is_either(found: Detected) -> bool:
+    return len(found.candidate.parts) > 1
 
 
 def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:

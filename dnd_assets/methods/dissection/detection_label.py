@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Final
+from functools import cached_property, partial
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -37,6 +37,14 @@ from dnd_assets.methods.dissection.contrast import contrasting
 from dnd_assets.methods.dissection.label_confidence import Evidence, evidence, probability
 from dnd_assets.methods.text.caption_readings import Readings
 from dnd_assets.methods.text.words import is_spaceless
+
+
+class LikenessOf(Protocol):
+    """How like some images are to some texts."""
+
+    def __call__(self, texts: Sequence[str], *, images: Sequence[str]) -> Floats:
+        """Cosines, (texts, images)."""
+
 
 COMMON: Final = 0.05
 """A phrase that this share of captions has is common: its absence may be a concept."""
@@ -140,6 +148,7 @@ def label_by_detection(
     reference: ReferenceImages,
     activations: Mapping[str, float],
     setting: DetectionSettings,
+    likeness: LikenessOf | None = None,
 ) -> DetectionLabel | None:
     """The concept whose presence in captions predicts best where a unit is active.
 
@@ -157,6 +166,8 @@ def label_by_detection(
         activations: of the unit on every image of the reference and on exemplars that are whole
             images, by hash; images of activations that are not finite are left out.
         setting: numbers and seed.
+        likeness: of texts and images, by hash, for an image-text encoder: then presence is judged
+            by captions and by the encoder; None asks captions alone.
 
     Returns:
         None where no candidate predicts anything, or no activation is finite.
@@ -170,7 +181,10 @@ def label_by_detection(
     known |= {name: caption_words(text) for name, text in exemplars.items() if name in finite}
     values = np.array([finite[name] for name in known])
     candidates = candidates_of([*summary, *proposed, *usual], reference.forms)
-    tried = trial(candidates, list(known.values()), values, reference.forms, reference.common)
+    alike = None if likeness is None else partial(likeness, images=list(known))
+    tried = trial(
+        candidates, list(known.values()), values, reference.forms, reference.common, alike
+    )
     best = choose(tried.whole, setting.margin)
     if best is None:
         return None

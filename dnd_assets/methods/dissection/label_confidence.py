@@ -34,7 +34,7 @@ class Evidence:
         held_out: Matthews' correlation of labels chosen on one half of the images, measured on
             the other half at the threshold of the first; mean of both ways.
         stability: share of bootstrap samples of the images in which this label is chosen.
-        gap: how far its coefficient lies above that of the best candidate of other words.
+        gap: how far its score lies above that of the best candidate of other words.
         label_set: the labels that the bootstrap chose, most often first, as many as make up
             nine tenths of its samples, with their shares.
     """
@@ -45,7 +45,7 @@ class Evidence:
     label_set: tuple[tuple[str, float], ...]
 
 
-_WEIGHTS: Final = (-3.94, 2.03, 8.75)
+_WEIGHTS: Final = (-4.35, 5.3, 6.13)
 """Constant, weight of the held-out coefficient, weight of stability; see `probability`."""
 
 
@@ -73,11 +73,11 @@ def evidence(trial: Trial, chosen: Detected, margin: float, seed: int) -> Eviden
     """
     shares = _choices(trial, margin, seed)
     others = [one for one in trial.whole if not _says_the_same(one.candidate, chosen.candidate)]
-    runner_up = max((one.mcc for one in others), default=0.0)
+    runner_up = max((one.score for one in others), default=0.0)
     return Evidence(
         _held_out(trial, margin),
         shares[chosen.candidate],
-        chosen.mcc - runner_up,
+        chosen.score - runner_up,
         tuple((one.text, share) for one, share in _covering(shares)),
     )
 

@@ -185,9 +185,12 @@ TABLES: Final[tuple[Table, ...]] = (
             Column("threshold", "number", "the unit counts as active from here on",
                    "as the layer gives it"),
             Column("share", "number", "of images whose caption has the concept", "share"),
+            Column("agreement", "number",
+                   "correlation of the activation with the encoder's likeness of picture and "
+                   "concept; empty where the encoder was not asked", "-1 to 1"),
         ),
         _is("detection_scores"),
-        listed("concepts", ("concept", "mcc", "threshold", "share")),
+        listed("concepts", ("concept", "mcc", "threshold", "share", "agreement")),
     ),
     Table(
         "detection_examples",

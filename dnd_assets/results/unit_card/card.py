@@ -62,12 +62,15 @@ class DetectedConcept:
         mcc: Matthews' correlation, -1 to 1.
         threshold: the unit counts as active from this activation on.
         share: of images that have it in their caption.
+        agreement: correlation of the activation with the encoder's likeness of picture and concept;
+            None where the encoder was not asked.
     """
 
     concept: str
     mcc: float
     threshold: float
     share: float
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

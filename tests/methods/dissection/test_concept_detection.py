@@ -1,5 +1,7 @@
 """Concepts by detection: the coefficient, candidates, pairs, the choice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from dnd_assets.methods.dissection.concept_detection import (
     best_mccs,
     candidates_of,
     choose,
+    correlations,
     narrower,
     presence,
     trial,
@@ -194,3 +197,52 @@ def test_presence_is_that_a_caption_has_all_words():
         [True, True, False], [True, False, False], [False, False, False],
     ]  # fmt: skip
     assert presence([], shown).shape == (0, 3)
+
+
+def test_of_few_images_a_shorter_concept_is_taken_within_a_standard_error():
+    # (1 - 0.6^2) / sqrt(16) = 0.16, and 0.6 - 0.16 = 0.44.
+    best = Detected(Candidate("a or b", (frozenset("a"), frozenset("b"))), 0.6, 0.0, 0.1, 16.0)
+    near, far = Detected(single("a"), 0.45, 0.0, 0.1), Detected(single("b"), 0.43, 0.0, 0.1)
+    assert best.error == pytest.approx(0.16)
+    assert choose([best, near, far]) == near
+    assert choose([best, far]) == best
+    of_many = replace(best, support=1600.0)
+    assert choose([of_many, near]) == of_many
+
+
+def test_support_counts_the_fewer_of_those_that_show_it_and_those_that_do_not():
+    captions = [frozenset(["a", "b"]), frozenset(["a"]), frozenset(["a"]), frozenset()]
+    found = trial([single("a"), single("b")], captions, np.arange(4.0), {}).whole
+    assert {one.candidate.text: one.support for one in found[:2]} == {"a": 1.0, "b": 1.0}
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5), st.integers(0, 3)), min_size=3))
+def test_correlations_are_pearson_s_of_repeated_images(rows):
+    one, other, times = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    if not times.sum():
+        return
+    repeated = times.astype(int)
+    a, b = np.repeat(one, repeated), np.repeat(other, repeated)
+    varies = np.ptp(a) > 0 and np.ptp(b) > 0
+    expected = float(pearsonr(a, b)[0]) if varies else 0.0
+    assert correlations(one[None], other, times)[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_encoder_tells_two_concepts_apart_that_captions_do_not():
+    # Both words stand in the same captions; the pictures of one are like the text "a" alone.
+    captions = [frozenset(["a", "b"])] * 3 + [frozenset()] * 5
+    activations = np.array([3.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    like = {"a": activations, "b": -activations}
+
+    def likeness(texts):
+        return np.array([like[text] for text in texts]).reshape(len(texts), len(captions))
+
+    names = [single("b"), single("a")]
+    by_captions = trial(names, captions, activations, {}).whole
+    by_both = trial(names, captions, activations, {}, (), likeness).whole
+    assert by_captions[0].score == by_captions[1].score
+    best = choose(by_both)
+    assert best is not None
+    assert best.candidate.text == "a"
+    assert best.agreement == pytest.approx(1.0)
+    assert best.score == pytest.approx((best.mcc + 1) / 2)
