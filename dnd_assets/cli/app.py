@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dnd_assets.cli.advice import asked_study, for_study
 from dnd_assets.cli.completion import study_names
 from dnd_assets.cli.console import Console
 from dnd_assets.errors import DndError
@@ -128,7 +129,8 @@ def main() -> None:
         app(standalone_mode=True)
     except DndError as error:
         _end_if_stopped()
-        err.print(f"dnd: {error}", style="red", markup=False)
+        told = for_study(str(error), asked_study(sys.argv[1:]))
+        err.print(f"dnd: {told}", style="red", markup=False)
         sys.exit(error.exit_status)
     except SystemExit as error:
         if error.code:

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from dnd_assets.cli.advice import with_study
 from dnd_assets.cli.app import StudyOption, app, asking, err, out, reading, show_what_stands
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
@@ -62,8 +63,8 @@ def labels(
 
 def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | None) -> None:
     if not rows:
-        named = f" --study {asked}" if asked else ""
-        out.print(f"Study {study.name!r} has no labels yet. Run: dnd run{named}", markup=False)
+        command = with_study("dnd run", asked)
+        out.print(f"Study {study.name!r} has no labels yet. Run: {command}", markup=False)
         return
     table = Table(box=None, pad_edge=False)
     counted = "concepts" in rows[0]

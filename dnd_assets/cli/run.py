@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from dnd_assets.cli.advice import with_study
 from dnd_assets.cli.app import StudyOption, app, err, out
 from dnd_assets.home import state_folder
 from dnd_assets.study.study import Study, load_study
@@ -15,6 +16,9 @@ from dnd_assets.study.study import Study, load_study
 if TYPE_CHECKING:
     from dnd_assets.assets.resolved import ResolvedStudy
     from dnd_assets.engine.plan import StagePlan
+
+
+_NEXT = ("labels", "trace UNIT", "ui")
 
 
 @app.command()
@@ -34,7 +38,10 @@ def run(
     Example: dnd run worldnet/head/0-3 --assets +labels
     """
     run_study(load_study(study), units or [], [name for name in assets.split(",") if name])
-    out.print("See the labels: dnd labels    Ask why: dnd trace UNIT    Open the UI: dnd ui")
+    labels, why, interface = (with_study(f"dnd {name}", study) for name in _NEXT)
+    out.print(
+        f"See the labels: {labels}    Ask why: {why}    Open the UI: {interface}", markup=False
+    )
 
 
 def run_study(study: Study, units: list[str], assets: list[str]) -> None:

@@ -221,7 +221,9 @@ def _dissection(images: ImageFolder, captioner: Choice) -> dict[str, int | str]:
     found: dict[str, int | str] = {"exemplars": max(1, count)} if count < usual else {}
     if count >= ENOUGH_TO_DETECT:
         found["select"] = "detection"
-        if captioner.options.get("kind") == "retrieval":  # its captions are the encoder's, only coarser
+        if (
+            captioner.options.get("kind") == "retrieval"
+        ):  # its captions are the encoder's, only coarser
             found["presence"] = "both"
     return found
 
