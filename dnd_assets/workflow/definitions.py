@@ -243,15 +243,19 @@ def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
 
 
 def _jobs(resolved: ResolvedStudy, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
-    """One job for everything that is partitioned, one for each step of the paper and each asset."""
+    """Describe-and-Dissect, everything that the study asks for, and each step of the paper.
+
+    A single asset is materialized from the graph.
+    """
     study, by_unit = resolved.study, resolved.stages
     jobs = [
         _job(
             "label_units",
             list(resolved.products),
-            f"The study {study.name}: everything from the images to labels, for the chosen units.",
+            f"Everything that the study {study.name} asks for, for the chosen units.",
             partitions,
         ),
+        *_describe_and_dissect(resolved, partitions),
         dg.define_asset_job(
             "scan_probing_set",
             dg.AssetSelection.assets(PROBING_SET),
@@ -271,9 +275,24 @@ def _jobs(resolved: ResolvedStudy, partitions: dg.StaticPartitionsDefinition) ->
         if not chosen:
             continue
         jobs.append(_job(group, chosen, description, partitions))
-    for name, stage in by_unit.items():
-        jobs.append(_job(f"only_{name}", [name], _description(stage).split("\n")[0], partitions))
     return jobs
+
+
+def _describe_and_dissect(
+    resolved: ResolvedStudy, partitions: dg.StaticPartitionsDefinition
+) -> list[Any]:
+    """The job for the labels of Describe-and-Dissect and what they come from, and nothing else."""
+    if "labels" not in resolved.stages:
+        return []
+    needed, left = set(), ["labels"]
+    while left:
+        name = left.pop()
+        if name in resolved.stages and name not in needed:
+            needed.add(name)
+            left += resolved.stages[name].upstream
+    chosen = [name for name in resolved.stages if name in needed]
+    about = "From the images to the labels of Describe-and-Dissect, without other methods."
+    return [_job("describe_and_dissect", chosen, about, partitions)]
 
 
 def _job(
