@@ -108,7 +108,7 @@ def evaluate(
         raise typer.BadParameter("--labels goes without --study, units, --classes and --format csv")
     from dnd_assets.analysis.evaluate import evaluate as compare
 
-    space = _text_space(encoder)
+    space = text_space(encoder)
     first = cast("Literal[0, 1] | None", first_unit)
     found = compare(labels, truths, space, first_unit=first)
     if form == "json":
@@ -159,7 +159,7 @@ def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool)
         sys.stdout.write(export(pd.DataFrame(report.rows()), "csv").decode())
 
 
-def _text_space(encoder: str) -> OpenClip | SentenceEncoder:
+def text_space(encoder: str) -> OpenClip | SentenceEncoder:
     """A CLIP's text tower, from its folder, or a sentence encoder."""
     from resources.encoders.open_clip import OpenClip
     from resources.encoders.sentence import SentenceEncoder
@@ -216,7 +216,7 @@ def compare(
     if materialize:
         _run_ablations(chosen, names, units or [])
     show_what_stands(asked.lineage, chosen)
-    found = asked.answer(_text_space(encoder) if encoder else None)
+    found = asked.answer(text_space(encoder) if encoder else None)
     wrong = differences(found, check, tolerance) if check is not None else []
     if update is not None:
         write(found, update)
