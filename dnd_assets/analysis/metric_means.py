@@ -65,12 +65,13 @@ class Soundness:
     def verdict(self) -> str:
         """`sound`, or `WORTHLESS` where wrong labels do not make the metric fall.
 
-        Sound is a metric whose mean falls, and that falls for three of four units at least: the
-        value of a unit whose label is wrong to begin with has nowhere to fall.
+        Sound is a metric whose mean falls, and that falls for three of four units at least, by
+        more than 0.001 of its range: the value of a unit whose label is wrong to begin with has
+        nowhere to fall.
         """
         if not self.check.units:
             return "no unit has it"
-        fell = self.check.drop > 0 and self.check.dropped >= DROPS
+        fell = self.check.fell and self.check.dropped >= DROPS
         return "sound" if fell else WORTHLESS
 
 

@@ -37,6 +37,7 @@ from dnd_assets.methods.dissection.exemplars import failed_images, is_lost
 from dnd_assets.methods.dissection.painted import why
 from dnd_assets.methods.metrics import cosy, detection, presence, text_similarity
 from dnd_assets.methods.metrics.bertscore import Tokens, bert_scores
+from dnd_assets.methods.metrics.image_level import IMAGE_METRICS, chosen_metrics, detection_metrics
 from dnd_assets.study.probing_images import image_paths
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit, by_layer
@@ -44,29 +45,36 @@ from resources.own_code.code import OwnFunction, own_function
 from resources.text_to_image.base import PaintRequest
 
 METRICS = (
-    "cosy_auc", "cosy_mad", "pearson", "auprc", "f1", "simulation",
-    "clip_cos", "mpnet_cos", "bertscore_f1", "exact",
+    "cosy_auc", "cosy_mad", *IMAGE_METRICS, "clip_cos", "mpnet_cos", "bertscore_f1", "exact",
 )  # fmt: skip
 """Every metric, in the order of tables."""
 SUFFIX = "_metrics"
 
 
-def _simulation(activations: detection.Floats, present: detection.Floats) -> float:
-    """The label predicts 1 where it is shown and 0 elsewhere."""
-    return detection.simulation_score(presence.shown(present).astype(np.float64), activations)
+def _of_shown(metric: detection.Metric) -> detection.Metric:
+    """The metric of labels that are there or not, 1 where the label is shown and 0 elsewhere."""
 
+    def value(activations: detection.Floats, present: detection.Floats) -> float:
+        return metric(activations, presence.shown(present).astype(np.float64))
 
-ON_IMAGES: Mapping[str, detection.Metric] = {**detection.DETECTION, "simulation": _simulation}
-"""The metrics of a unit's activations and its label's presence on held-out images."""
+    return value
 
 
 def on_images(study: Study) -> dict[str, detection.Metric]:
-    """`ON_IMAGES`, and the metrics of the user's own.
+    """The metrics on held-out images that a study asks for, its user's own among them.
 
     Raises:
         StudyError: when one of these cannot be imported or has the name of another.
     """
-    chosen = study.evaluation.own_metrics if study.evaluation else {}
+    asked = study.evaluation
+    if asked is None:
+        return detection_metrics()
+    names = chosen_metrics(asked.metrics)
+    usual = {
+        name: _of_shown(metric) if IMAGE_METRICS[name].shown else metric
+        for name, metric in detection_metrics(names, asked.active_share).items()
+    }
+    chosen = asked.own_metrics
     for name in chosen:
         if name in METRICS:
             raise StudyError(f"evaluation.own_metrics.{name}: {name} is there already; rename it.")
@@ -74,7 +82,7 @@ def on_images(study: Study) -> dict[str, detection.Metric]:
         name: _of_their_own(name, own_function(source, study.folder, "metric"))
         for name, source in chosen.items()
     }
-    return {**ON_IMAGES, **mine}
+    return {**usual, **mine}
 
 
 def _of_their_own(name: str, metric: OwnFunction) -> detection.Metric:
@@ -150,7 +158,7 @@ class LabelMetrics(Stage):
     """How good a unit's label is, measured on pictures that had no part in it.
 
     AUC and MAD compare the unit's activations on fresh pictures painted of the label with those on
-    held-out images (CoSy). Pearson, AUPRC, F1 and simulation ask whether the unit fires on the
+    held-out images (CoSy). Pearson, AUPRC, F1 and their like ask whether the unit fires on the
     held-out images that show the label, as the image-text encoder sees them. Where the truth is
     known, label and truth are compared as texts. What cannot be computed is null, with a reason.
     """
@@ -169,9 +177,10 @@ class LabelMetrics(Stage):
         self.uses += ("sentences",) if sentences else ()
 
     def parameters(self, bench: Workbench) -> dict[str, Any]:
-        """Q' and the seed of the fresh pictures."""
+        """Q' and the seed of the fresh pictures, the metrics on images and what is active."""
         chosen = evaluation_of(bench)
-        found = chosen.chosen("images_per_label", "seed")
+        found = chosen.chosen("images_per_label", "seed", "active_share")
+        found["metrics"] = list(chosen_metrics(chosen.metrics))
         codes = {
             name: [source, own_function(source, bench.study.folder, "metric").version()]
             for name, source in sorted(chosen.own_metrics.items())

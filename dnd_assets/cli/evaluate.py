@@ -82,6 +82,9 @@ def evaluate(
             min=0, max=1, help="Number of the first unit in --labels; default: found out."
         ),
     ] = None,
+    theory: Annotated[
+        bool, typer.Option("--theory", help="What wrong labels do to each metric, in theory.")
+    ] = False,
     form: Annotated[Literal["table", "json", "csv"], typer.Option("--format", "-f")] = "table",
 ) -> None:
     """How good labels are: a file's against the truth, or a study's by its metrics.
@@ -91,6 +94,11 @@ def evaluate(
 
     Example: dnd evaluate --labels labels.csv --truths imagenet_classes.txt
     """
+    if theory:
+        if study is not None or units or classes or labels is not None or truths is not None:
+            raise typer.BadParameter("--theory goes alone, or with --format")
+        _show_theory(form)
+        return
     if labels is None:
         if truths is not None:
             raise typer.BadParameter("--truths goes with --labels; a study names its own truths")
@@ -100,7 +108,7 @@ def evaluate(
         raise typer.BadParameter("--labels goes without --study, units, --classes and --format csv")
     from dnd_assets.analysis.evaluate import evaluate as compare
 
-    space = _text_space(encoder)
+    space = text_space(encoder)
     first = cast("Literal[0, 1] | None", first_unit)
     found = compare(labels, truths, space, first_unit=first)
     if form == "json":
@@ -109,6 +117,23 @@ def evaluate(
         return
     for line in found.lines():
         out.print(line, markup=False)
+
+
+def _show_theory(form: str) -> None:
+    from dnd_assets.analysis.metric_theory import as_rows, theory_table
+    from dnd_assets.methods.metrics.theoretical_sanity import theoretical_checks
+
+    found = theoretical_checks()
+    if form == "table":
+        out.print(theory_table(found))
+        return
+    import pandas as pd
+
+    from dnd_assets.results.labels import export
+
+    rows = pd.DataFrame(as_rows(found))
+    sys.stdout.write(export(rows, cast("Literal['csv', 'json']", form)).decode())
+    sys.stdout.write("\n" * (form == "json"))
 
 
 def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool) -> None:
@@ -134,7 +159,7 @@ def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool)
         sys.stdout.write(export(pd.DataFrame(report.rows()), "csv").decode())
 
 
-def _text_space(encoder: str) -> OpenClip | SentenceEncoder:
+def text_space(encoder: str) -> OpenClip | SentenceEncoder:
     """A CLIP's text tower, from its folder, or a sentence encoder."""
     from resources.encoders.open_clip import OpenClip
     from resources.encoders.sentence import SentenceEncoder
@@ -191,7 +216,7 @@ def compare(
     if materialize:
         _run_ablations(chosen, names, units or [])
     show_what_stands(asked.lineage, chosen)
-    found = asked.answer(_text_space(encoder) if encoder else None)
+    found = asked.answer(text_space(encoder) if encoder else None)
     wrong = differences(found, check, tolerance) if check is not None else []
     if update is not None:
         write(found, update)

@@ -138,3 +138,62 @@ def clarity(
         sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
     else:
         show(found, top, out)
+
+
+@app.command()
+def groups(
+    units: Annotated[
+        list[str] | None, typer.Argument(help="Units: keys, prefixes or ranges. Default: all.")
+    ] = None,
+    study: StudyOption = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A CSV of labels in place of a study's own.")
+    ] = None,
+    asset: Annotated[str, typer.Option(help="Whose labels of the study.")] = "labels",
+    encoder: Annotated[
+        str, typer.Option(help="With --labels: a sentence encoder or the folder of a CLIP.")
+    ] = "sentence-transformers/all-mpnet-base-v2",
+    similarity: Annotated[
+        float, typer.Option(help="Mean cosine from which two groups are one.", min=-0.99, max=1.0)
+    ] = 0.45,
+    least: Annotated[int, typer.Option(help="Only groups of so many units.", min=1)] = 2,
+    form: Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """Units grouped by what their labels have in common.
+
+    Labels are compared in the study's sentence encoder, else its image-text encoder.
+
+    Example: dnd groups --labels labels.csv    or: dnd groups resnet50/layer4
+    """
+    from dnd_assets.analysis.label_grouping import group_file, group_study
+    from dnd_assets.results.labels import export
+
+    if labels is not None:
+        if study is not None or units:
+            raise typer.BadParameter("--labels goes without --study and units")
+        from dnd_assets.cli.evaluate import text_space
+
+        found = group_file(labels, text_space(encoder), similarity)
+    else:
+        bench = asking(load_study(study), partial(err.print, "  ", markup=False, sep=""))
+        found = group_study(bench, units or [], asset, similarity)
+    if form != "table":
+        import pandas as pd
+
+        rows = pd.DataFrame(found.rows(least), columns=["unit", "group", "name", "size"])
+        sys.stdout.write(export(rows, form).decode() + ("\n" * (form == "json")))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("units", "labels", "group", "most like all", "most common"):
+        table.add_column(name, justify="right" if name in ("units", "labels") else "left")
+    shown = [one for one in found.groups if len(one.units) >= least]
+    for one in shown:
+        common = ", ".join(f"{text} ({count:,})" for text, count in one.labels[:3])
+        numbers = (f"{len(one.units):,}", f"{len(one.labels):,}")
+        table.add_row(*numbers, escape(one.name), escape(one.label), escape(common))
+    out.print(table)
+    alone = sum(len(one.units) for one in found.groups) - sum(len(one.units) for one in shown)
+    told = {"units in smaller groups": alone, "units without a label": found.unlabelled}
+    for what, count in told.items():
+        if count:
+            out.print(f"{count:,} {what}")

@@ -178,6 +178,9 @@ class EvaluationSettings(Images):
             finds it out where it can be told.
         sentence_encoder: a folder or hub id (`org/name@revision` pins it), for the cosine and
             BERTScore of label and truth (paper: all-mpnet-base-v2).
+        metrics: which metrics on held-out images, as docs/evaluation.md lists them; ["all"] for
+            every one, None for the usual ones.
+        active_share: share of the held-out images that count as active, of metrics that ask.
         own_metrics: metrics of your own on held-out images, as `name = "package.module:function"`;
             the function takes a unit's activations and its label's presence (both (N,), float64)
             and returns a number, NaN where there is none.
@@ -189,8 +192,17 @@ class EvaluationSettings(Images):
     truths: str | None = Field(default=None, min_length=1)
     first_unit: Literal[0, 1] | None = None
     sentence_encoder: str | None = Field(default=None, min_length=1)
+    metrics: list[str] | None = Field(default=None, min_length=1)
+    active_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     own_metrics: dict[str, str] = Field(default={})
     seed: int = 0
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_known(cls, value: list[str] | None) -> list[str] | None:
+        from dnd_assets.methods.metrics.image_level import chosen_metrics  # takes half a second
+
+        return value if value is None else list(chosen_metrics(value))
 
     @field_validator("own_metrics")
     @classmethod

@@ -146,6 +146,9 @@ class SummariserSettings(Section):
         max_new_tokens: token limit of an answer, reasoning included; None takes what short answers
             need.
         response_format: how JSON is asked for first; a server that refuses is asked less strictly.
+        prompt: what is asked for a label, in place of the paper's words; how to answer is added.
+        shorten_prompt: what is asked for captions in short, likewise.
+        domain: words on what the pictures are, said before both: "Satellite pictures of land use."
         reasoning_effort: how much a reasoning model thinks, as the server names it.
         extra: further options of a request, sent as they are.
     """
@@ -161,6 +164,9 @@ class SummariserSettings(Section):
     send_limit: bool = True
     max_new_tokens: Positive | None = None
     response_format: Literal["json_schema", "json_object", "text"] = "json_schema"
+    prompt: str | None = Field(default=None, min_length=1)
+    shorten_prompt: str | None = Field(default=None, min_length=1)
+    domain: str | None = Field(default=None, min_length=1)
     reasoning_effort: str | None = None
     extra: dict[str, Any] = Field(default={})
     timeout_s: Annotated[float, Field(gt=0)] = 60.0

@@ -178,12 +178,18 @@ class ChatSummariser(ServedChat, Summariser):
             counts, so that a model that reasons needs thousands.
         response_format: how JSON is asked for first; a server that refuses it is asked in a less
             strict way.
+        prompt: what is asked for a label; None takes the paper's words.
+        shorten_prompt: what is asked for short captions; None takes the paper's.
+        domain: words on what the pictures are, said before both.
     """
 
     SECTION: ClassVar[str] = "summariser"
     temperature: float | None = 0.3
     max_new_tokens: int | None = None
     response_format: str = "json_schema"
+    prompt: str | None = None
+    shorten_prompt: str | None = None
+    domain: str | None = None
 
     def summarise_many(
         self,
@@ -235,10 +241,16 @@ class ChatSummariser(ServedChat, Summariser):
             "max_new_tokens": self.max_new_tokens,
             "response_format": self.response_format,
             "code": self.code(),
+            **self._words(),
         }
 
+    def _words(self) -> dict[str, str]:
+        """The prompts that are not the paper's; a study that names none has the key it had."""
+        asked = {name: getattr(self, name) for name in ("prompt", "shorten_prompt", "domain")}
+        return {name: text for name, text in asked.items() if text}
+
     def _dialogue(self, captions: list[str], n: int, seed: int) -> Dialogue[Summary]:
-        return _unit_dialogue(self._request, captions, n, seed)
+        return _unit_dialogue(self._request, captions, n, seed, **self._words())
 
     def _request(
         self, messages: list[dict[str, str]], answer: type[BaseModel], limit: int, seed: int
@@ -318,7 +330,15 @@ def _summary(candidates: Sequence[str], reason: str = "", calls: Sequence[str] =
     return Summary(tuple(candidates), "ok", reason, tuple(calls))
 
 
-def _unit_dialogue(request: Request, captions: list[str], n: int, seed: int) -> Dialogue[Summary]:
+def _unit_dialogue(
+    request: Request,
+    captions: list[str],
+    n: int,
+    seed: int,
+    prompt: str = concepts.LABEL_PROMPT,
+    shorten_prompt: str = concepts.SHORTEN_PROMPT,
+    domain: str = "",
+) -> Dialogue[Summary]:
     """The whole dialogue about one unit: shorten its captions, then ask N_c times for a label."""
     if not captions:
         return _NO_CAPTIONS
@@ -327,10 +347,12 @@ def _unit_dialogue(request: Request, captions: list[str], n: int, seed: int) -> 
     left_out: list[_WrongAnswerError] = []
     try:
         limit = _LABEL_TOKENS + _SHORTENED_TOKENS * len(captions)
-        asked = request(concepts.shorten_messages(captions), _Concepts, limit, seed)
+        shorten = concepts.shorten_messages(captions, shorten_prompt, domain)
+        asked = request(shorten, _Concepts, limit, seed)
         short = yield from _ask(asked, lambda text: _read_concepts(text, len(captions)), calls)
         for index in range(n):
-            messages = concepts.concept_messages(concepts.caption_order(short, index, seed))
+            ordered = concepts.caption_order(short, index, seed)
+            messages = concepts.concept_messages(ordered, prompt, domain)
             asked = request(messages, _Concept, _LABEL_TOKENS, seed + index)
             try:
                 labels.append((yield from _label(asked, calls)))

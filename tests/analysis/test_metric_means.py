@@ -25,6 +25,7 @@ from dnd_assets.engine.recording import record_of, record_run
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.lineage.records import Outcome, Product
 from dnd_assets.methods.metrics.bootstrap import mean_interval
+from dnd_assets.methods.metrics.image_level import USUAL
 from dnd_assets.methods.metrics.sanity import SanityCheck
 from dnd_assets.study.study import parse_study
 from tests.studies import changed, write_images
@@ -125,6 +126,7 @@ def test_means_leave_out_and_count_what_has_no_value(choosing, folder):
         (0.2, 1.0, 4, "sound"),
         (0.2, 0.75, 4, "sound"),
         (0.2, 0.5, 4, "WORTHLESS"),
+        (0.0009, 1.0, 4, "WORTHLESS"),
         (-0.1, 1.0, 4, "WORTHLESS"),
         (0.0, 0.0, 4, "WORTHLESS"),
         (float("nan"), float("nan"), 0, "no unit has it"),
@@ -145,9 +147,7 @@ def test_the_checks_are_those_of_the_units_own_images(choosing, folder):
     found = soundness(bench, units)
     names = [(one.check.metric, one.check.check) for one in found]
     assert names == [
-        (metric, check)
-        for check in ("missing labels", "extra labels")
-        for metric in ("pearson", "auprc", "f1", "simulation")
+        (metric, check) for check in ("missing labels", "extra labels") for metric in USUAL
     ]
     assert {(one.layer, one.method) for one in found} == {("net/colours", "dnd")}
     assert all(one.check.units <= 3 for one in found), "the dead unit has no label"

@@ -13,7 +13,7 @@ from PIL import Image
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.assets.image_sets import images_of
-from dnd_assets.assets.label_metrics import METRICS, LabelMetrics
+from dnd_assets.assets.label_metrics import LabelMetrics
 from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.assets.truths import check_truths, truths_of
 from dnd_assets.engine.build import build_bench, find_units
@@ -28,6 +28,7 @@ from dnd_assets.errors import NotFoundError, StudyError, TableError
 from dnd_assets.lineage.explain import pair
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome, Product
 from dnd_assets.lineage.trace import trace
+from dnd_assets.methods.metrics.image_level import USUAL
 from dnd_assets.methods.metrics.presence import presence, shown
 from dnd_assets.methods.seeds import content_seed
 from dnd_assets.results.diff import changes
@@ -46,6 +47,8 @@ THEIRS = "clip_dissect_labels_metrics"
 FRESH = 2
 HELD = 12
 UNITS = [f"net/{layer}/{n}" for layer in ("colours", "spoilt") for n in range(4)]
+ON_IMAGES = ("cosy_auc", "cosy_mad", *USUAL)
+AGAINST_TRUTH = ("clip_cos", "mpnet_cos", "bertscore_f1", "exact")
 WORDS = {"red", "green", "blue", "broken"}
 
 
@@ -140,6 +143,13 @@ def _by_eye(images, neuron):
     return maps.mean(axis=(1, 2))
 
 
+def _average_precision(positive, scores):
+    """The sum of what each threshold adds to recall, times its precision."""
+    tops = [scores >= value for value in sorted(set(scores), reverse=True)]
+    recalls = [0.0, *(positive[top].sum() / positive.sum() for top in tops)]
+    return sum(np.diff(recalls) * [positive[top].mean() for top in tops])
+
+
 def _f1(active, present):
     return 2 * (active & present).sum() / (active.sum() + present.sum())
 
@@ -157,18 +167,20 @@ def test_the_figures_are_those_worked_by_hand(first, both, neuron):
     text = text_embeddings(bench, [payload["label"]])[0]
     there = presence(faces[[rows[name] for name in images]], text)
     present = shown(there)
-    tops = [a0 >= value for value in sorted(set(a0), reverse=True)]
-    recalls = [0.0, *(present[top].sum() / present.sum() for top in tops)]
+    active = a0 == a0.max()  # a twentieth of twelve images is one
     expected = {
         "cosy_auc": np.mean([(x > y) + (x == y) / 2 for x in a1 for y in a0]),
         "cosy_mad": (a1.mean() - a0.mean()) / a0.std(),
         "pearson": np.corrcoef(a0, there)[0, 1],
-        "auprc": sum(np.diff(recalls) * [present[top].mean() for top in tops]),
-        "f1": max(_f1(a0 >= value, present) for value in a0),
+        "cosine": a0 @ present / np.linalg.norm(a0) / np.sqrt(present.sum()),
+        "auprc": _average_precision(active, there),
+        "f1": _f1(active, present),
+        "iou": (active & present).sum() / (active | present).sum(),
+        "inverse_auprc": _average_precision(present, a0),
         "simulation": np.corrcoef(a0, present.astype(float))[0, 1],
     }
     assert payload["metrics"] == pytest.approx(expected, abs=2e-4)
-    assert list(payload["metrics"]) == list(METRICS[:6]), "no truth is known of a hidden unit"
+    assert list(payload["metrics"]) == list(ON_IMAGES), "no truth is known of a hidden unit"
     assert (payload["images"], payload["shown"]) == (HELD, present.sum())
     assert payload["truth"] is None
     assert payload["reasons"] == {}
@@ -181,7 +193,7 @@ def test_the_truth_is_compared_where_it_is_known(first, both):
         payload = found[MINE, f"net/spoilt/{neuron}"].product.payload
         said = payload["label"]
         assert payload["truth"] == truth
-        assert list(payload["metrics"]) == list(METRICS)
+        assert list(payload["metrics"]) == [*ON_IMAGES, *AGAINST_TRUTH]
         spaces = (bench.clip, bench.sentences)
         clip, words = (np.asarray(one.encode([said, truth]), float) for one in spaces)
         assert payload["metrics"]["clip_cos"] == pytest.approx(clip[0] @ clip[1], abs=1e-3)
@@ -219,7 +231,7 @@ def test_right_labels_beat_those_of_other_units_on_the_known_answers(tmp_path):
         good, bad = (found[unit.key].payload["metrics"] for found in (own, other))
         assert good["exact"] == 1.0
         assert bad["exact"] == 0.0
-        for name in ("cosy_auc", "cosy_mad", "pearson", "auprc", "f1", "simulation", "clip_cos"):
+        for name in ("cosy_auc", "cosy_mad", *USUAL, "clip_cos"):
             assert good[name] > bad[name], (unit.key, name)
         assert good["cosy_auc"] > 0.85
         assert good["pearson"] > 0.5
@@ -284,13 +296,13 @@ def test_what_cannot_be_computed_is_null_with_a_reason(unmeasured, judged):
     (unmeasured / "truths.csv").write_text("unit,truth\nnet/colours/0,red\n")
     found = label(table, unmeasured, run="grey", last=MINE)
     payload = found[MINE, "net/colours/0"].product.payload
-    for name in ("cosy_mad", "pearson", "simulation"):
+    for name in ("cosy_mad", "pearson", "cosine", "simulation"):
         assert payload["metrics"][name] is None
         assert payload["reasons"][name].endswith("activation is the same on every held-out image")
-    assert set(payload["reasons"]) == {"cosy_mad", "pearson", "simulation"}
+    assert set(payload["reasons"]) == {"cosy_mad", "pearson", "cosine", "simulation"}
     assert payload["metrics"]["cosy_auc"] >= 0.5, "nothing is less red"
     share = payload["shown"] / 4
-    assert payload["metrics"]["auprc"] == pytest.approx(share), "a constant finds by chance"
+    assert payload["metrics"]["inverse_auprc"] == pytest.approx(share), "a constant finds by chance"
     assert payload["truth"] == "red"
     assert statuses(found, MINE)["net/colours/2"] == "ok"
     assert found[MINE, "net/colours/2"].product.payload["reasons"] == {}
@@ -306,7 +318,7 @@ def test_equal_held_out_images_show_no_label(unmeasured, judged):
     payload = found[MINE, "net/colours/1"].product.payload
     assert (payload["images"], payload["shown"]) == (2, 0)
     assert [name for name, value in payload["metrics"].items() if value is None] == [
-        "cosy_mad", "pearson", "auprc", "f1", "simulation",
+        "cosy_mad", "pearson", "cosine", "inverse_auprc", "simulation",
     ]  # fmt: skip
 
 
@@ -667,7 +679,7 @@ def test_dagster_shows_figures_pictures_and_reasons(first, both):
         assert passed[HELD_OUT_IMAGES, "few_images_quarantined"]
         assert passed[MINE, "artefacts_in_store"]
         rows = [row.data["metric"] for row in event.metadata["metrics"].records]
-        assert rows == list(METRICS)
+        assert rows == [*ON_IMAGES, *AGAINST_TRUTH]
         (held,) = instance.fetch_materializations(dg.AssetKey(HELD_OUT_IMAGES), limit=9).records
         assert held.asset_materialization.metadata["images"].value == HELD
 

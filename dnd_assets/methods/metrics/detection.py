@@ -1,7 +1,8 @@
 """Labels against activations: does a unit fire where its label is.
 
-`pearson`, `auprc` and `best_f1` take a unit's activations on held-out images and the label's
-presence on them. Whether such a metric is worth anything is for `sanity` to tell.
+`pearson` and `best_f1` take a unit's activations on held-out images and the label's presence on
+them. The others are in `active_sets`, `rankings` and `association`; `image_level` has all of them
+by name. Whether such a metric is worth anything is for `sanity` to tell.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def pearson(activations: Floats, presence: Floats) -> float:
     Raises:
         ValueError: for fewer than two images, lengths that differ, or values not finite.
     """
-    a, p = _vectors(activations, presence, least=2)
+    a, p = two_vectors(activations, presence, least=2)
     if _constant(a) or _constant(p):
         return float("nan")
     a, p = _standard(a), _standard(p)
@@ -73,30 +74,6 @@ def average_precision(present: Bools, scores: Floats) -> float:
     return float((gains * hits / taken).sum())
 
 
-def auprc(activations: Floats, presence: Floats) -> float:
-    """`average_precision` of activations for finding the images that show the concept.
-
-    Returns:
-        A number in [0, 1]; NaN when no image shows the concept.
-
-    Raises:
-        ValueError: as `average_precision`.
-    """
-    a, p = _vectors(activations, presence)
-    return average_precision(p > THRESHOLD, a)
-
-
-def f1(active: Bools, present: Bools) -> float:
-    """2 TP / (2 TP + FP + FN) of two sets of images; NaN when both are empty.
-
-    Raises:
-        ValueError: when there is no image or lengths differ.
-    """
-    a, p = _vectors(active, present)
-    total = a.sum() + p.sum()
-    return float(2 * (a * p).sum() / total) if total else float("nan")
-
-
 def best_f1(activations: Floats, presence: Floats) -> float:
     """F1 of "the unit is active" and "the concept is there", at the unit's best threshold.
 
@@ -106,26 +83,27 @@ def best_f1(activations: Floats, presence: Floats) -> float:
     Raises:
         ValueError: as `average_precision`.
     """
-    a, p = _vectors(activations, presence)
+    a, p = two_vectors(activations, presence)
     hits, taken = _at_thresholds(p > THRESHOLD, a)
     if not hits[-1]:
         return float("nan")
     return float((2 * hits / (taken + hits[-1])).max())
 
 
-DETECTION: Final[dict[str, Metric]] = {"pearson": pearson, "auprc": auprc, "f1": best_f1}
-"""The detection metrics by name."""
-
-
 def _at_thresholds(present: Bools, scores: Floats) -> tuple[Floats, Floats]:
     """Positives and images taken at each threshold, highest first, each distinct score once."""
-    values, positive = _vectors(scores, present)
+    values, positive = two_vectors(scores, present)
     order = np.argsort(-values, kind="stable")
     last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
     return np.cumsum(positive[order])[last], (last + 1).astype(np.float64)
 
 
-def _vectors(one: Any, other: Any, least: int = 1) -> tuple[Floats, Floats]:
+def two_vectors(one: Any, other: Any, least: int = 1) -> tuple[Floats, Floats]:
+    """Two vectors of one length, as float64.
+
+    Raises:
+        ValueError: when they are not, hold fewer than `least` values, or one that is not finite.
+    """
     a, b = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"two vectors of one length are compared, not {a.shape} and {b.shape}")

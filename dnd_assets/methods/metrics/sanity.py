@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.methods.metrics.detection import DETECTION, THRESHOLD, Floats, Metric
+from dnd_assets.methods.metrics.detection import THRESHOLD, Floats, Metric
+from dnd_assets.methods.metrics.image_level import DETECTION, IMAGE_METRICS
+
+LEAST_DROP: Final = 0.001
+"""Share of a metric's range by which it has to fall, to have fallen (section 4 of the paper)."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,11 @@ class SanityCheck:
         plain: mean over the units with the labels as they are.
         changed: mean with the labels made wrong.
         drop: plain - changed.
-        dropped: share of the units whose value fell; a metric that is worth something is near 1.
+        dropped: share of the units whose value fell by more than `LEAST_DROP` of the range; a
+            metric that is worth something is near 1.
         units: how many units have both values; the others gave NaN and do not count.
+        range: from the least to the largest value that the metric can have; of one without bounds
+            that the units do have.
     """
 
     metric: str
@@ -37,6 +45,12 @@ class SanityCheck:
     drop: float
     dropped: float
     units: int
+    range: float = 1.0
+
+    @property
+    def fell(self) -> bool:
+        """Whether the mean fell by more than `LEAST_DROP` of the range."""
+        return self.drop > LEAST_DROP * self.range
 
 
 def missing_labels(presence: Floats, rng: np.random.Generator) -> Floats:
@@ -102,15 +116,20 @@ def _row(metric: str, check: str, plain: Floats, changed: Floats) -> SanityCheck
     if not known.any():
         nan = float("nan")
         return SanityCheck(metric, check, nan, nan, nan, nan, 0)
-    drops = plain[known] - changed[known]
+    one, other = plain[known], changed[known]
+    drops = one - other
+    bounds = IMAGE_METRICS[metric].range if metric in IMAGE_METRICS else None
+    extent = float(max(one.max(), other.max()) - min(one.min(), other.min()))
+    extent = extent if bounds is None else bounds
     return SanityCheck(
         metric,
         check,
-        plain=float(plain[known].mean()),
-        changed=float(changed[known].mean()),
+        plain=float(one.mean()),
+        changed=float(other.mean()),
         drop=float(drops.mean()),
-        dropped=float((drops > 0).mean()),
+        dropped=float((drops > LEAST_DROP * extent).mean()),
         units=int(known.sum()),
+        range=extent,
     )
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
@@ -70,7 +71,7 @@ class Formula:
         """
         found = presence[self.first]
         for operator, concept in self.steps:
-            found = _apply(operator, found, presence[concept])
+            found = apply(operator, found, presence[concept])
         return found
 
 
@@ -162,6 +163,15 @@ class IntersectionOverUnion:
         union = self._area + sizes - weights
         return np.asarray(weights / np.maximum(union, 1), dtype=np.float64)
 
+    def bounds(self, sizes: Counts, weights: Counts, steps: int) -> Floats:
+        """See `overlap_bounds`."""
+        return overlap_bounds(self._area, *self._most, sizes, weights, steps)
+
+    @cached_property
+    def _most(self) -> tuple[int, int]:
+        every, inside = self.numbers(all_positions(self.concepts))
+        return int(inside.max()), int((every - inside).max())
+
 
 def search(objective: Objective, *, beam: int = 10, length: int = 3) -> list[Explanation]:
     """The best formulas by beam search over AND, OR and AND NOT (Mu & Andreas 2020, section 2).
@@ -235,8 +245,7 @@ def _by_score(found: _Found) -> float:
 
 def _singles(objective: Objective) -> list[_Found]:
     concepts = objective.concepts
-    everywhere = np.full(concepts.words.shape[1], np.iinfo(np.uint64).max, dtype=np.uint64)
-    sizes, weights = objective.numbers(everywhere)
+    sizes, weights = objective.numbers(all_positions(concepts))
     scores = objective.scores(sizes, weights)
     return [
         _Found(Formula(name), float(scores[c]), concepts.words[c], int(sizes[c]), int(weights[c]))
@@ -258,29 +267,89 @@ def _grown(parents: list[_Found], objective: Objective, singles: _Numbers) -> It
     for i in np.argsort(-scores, kind="stable").tolist():
         rest, c = divmod(i, len(concepts.names))
         parent, operator = parents[rest // len(operators)], operators[rest % len(operators)]
-        words = _apply(operator, parent.words, concepts.words[c])
+        words = apply(operator, parent.words, concepts.words[c])
         formula = parent.formula.joined(operator, concepts.names[c])
         yield _Found(formula, float(scores[i]), words, int(sizes[i]), int(weights[i]))
 
 
 def _joins(parent: _Found, objective: Objective, singles: _Numbers) -> _Numbers:
-    """Numbers of the parent AND, OR, AND NOT each concept, one after the other, each (3 C,)."""
-    sizes, weights = objective.numbers(parent.words)
-    return _Numbers(
-        np.concatenate([sizes, parent.size + singles.sizes - sizes, parent.size - sizes]),
-        np.concatenate(
-            [weights, parent.weight + singles.weights - weights, parent.weight - weights]
-        ),
+    inside = objective.numbers(parent.words)
+    known = singles.sizes, singles.weights
+    return _Numbers(*joined_numbers(parent.size, parent.weight, inside, known))
+
+
+def joined_numbers(
+    size: int, weight: int, inside: tuple[Counts, Counts], singles: tuple[Counts, Counts]
+) -> tuple[Counts, Counts]:
+    """Sizes and weights of a formula AND, OR, AND NOT each concept, one after the other, (3 C,).
+
+    Args:
+        size: of the formula.
+        weight: of it.
+        inside: size and weight of its intersection with each concept, (C,).
+        singles: of each concept, (C,).
+    """
+    sizes, weights = inside
+    return (
+        np.concatenate([sizes, size + singles[0] - sizes, size - sizes]),
+        np.concatenate([weights, weight + singles[1] - weights, weight - weights]),
     )
 
 
 def _scores(objective: Objective, singles: _Numbers, parent: _Found, joins: _Numbers) -> Floats:
-    """Scores of joins, (3 C,); those that hold where the parent or the concept does drop out."""
-    count = len(singles.sizes)
-    repeats = joins.sizes == parent.size
+    return joined_scores(objective, singles.sizes, parent.size, joins.sizes, joins.weights)
+
+
+def joined_scores(
+    objective: Objective, singles: Counts, size: int, sizes: Counts, weights: Counts
+) -> Floats:
+    """Scores of joins, (3 C,); -infinity for those that hold where a part of them does.
+
+    Args:
+        objective: what is maximised.
+        singles: size of each concept, (C,).
+        size: of the formula that they are joined to.
+        sizes: of the joins, see `joined_numbers`.
+        weights: of them.
+    """
+    count = len(singles)
+    repeats = sizes == size
     # What is left of the parent without a concept may be as large as the concept by chance.
-    repeats[: 2 * count] |= joins.sizes[: 2 * count] == np.tile(singles.sizes, 2)
-    return np.where(repeats, -math.inf, objective.scores(joins.sizes, joins.weights))
+    repeats[: 2 * count] |= sizes[: 2 * count] == np.tile(singles, 2)
+    return np.where(repeats, -math.inf, objective.scores(sizes, weights))
+
+
+def overlap_bounds(
+    area: int, gain: int, cut: int, sizes: Counts, weights: Counts, steps: int
+) -> Floats:
+    """Upper bounds of the IoU that formulas reach with up to `steps` further concepts.
+
+    OR adds at most `gain` of the unit's pixels and takes away nothing outside; AND leaves at most
+    `gain` of them; AND NOT adds none and takes away at most `cut` outside. Of `steps` concepts j
+    are joined by OR, for every j.
+
+    Args:
+        area: pixels of the unit's mask.
+        gain: of them, the most that one concept has.
+        cut: pixels outside, the most that one concept has.
+        sizes: pixels of the formulas, (n,).
+        weights: of them, those in the unit's mask, (n,).
+        steps: concepts that may be joined.
+    """
+    found = weights / np.maximum(area + sizes - weights, 1)
+    for ors in range(steps + 1):
+        left = np.maximum(0, sizes - weights - (steps - ors) * cut)
+        grown = np.minimum(area, weights + ors * gain) / np.maximum(area + left, 1)
+        found = np.maximum(found, grown)
+        if ors < steps:  # one step at least is an AND
+            kept = np.minimum(area, np.minimum(weights, gain) + ors * gain) / max(area, 1)
+            found = np.maximum(found, kept)
+    return np.asarray(found, dtype=np.float64)
+
+
+def all_positions(concepts: PackedMasks) -> Words:
+    """Bits that are on everywhere."""
+    return np.full(concepts.words.shape[1], np.iinfo(np.uint64).max, dtype=np.uint64)
 
 
 def _distinct(found: Iterable[_Found], beam: int) -> list[_Found]:
@@ -300,7 +369,8 @@ def _overlaps(masks: Words, where: Words) -> Counts:
     return np.concatenate([np.bitwise_count(b & where).sum(axis=1, dtype=np.int64) for b in blocks])
 
 
-def _apply(operator: Operator, left: Bits, right: Bits) -> Bits:
+def apply(operator: Operator, left: Bits, right: Bits) -> Bits:
+    """Where two things joined hold, as booleans or as packed bits."""
     if operator is Operator.AND:
         return left & right
     return left | right if operator is Operator.OR else left & ~right

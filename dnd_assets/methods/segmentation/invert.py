@@ -8,6 +8,7 @@ equal activations count half.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,59 @@ def auc(activations: NDArray[np.floating[Any]], presence: Booleans) -> Floats:
             found[units, concepts] = _auc(present[concepts], sums, len(presence))
     found[~np.isfinite(activations).all(axis=0)] = math.nan
     return found
+
+
+@dataclass(frozen=True)
+class Significance:
+    """How likely an AUC of this size or more is by chance.
+
+    Attributes:
+        p_value: if the concept had nothing to do with the activation.
+        adjusted: for the best of so many formulas (Bonferroni).
+        images: that the formula holds for.
+    """
+
+    p_value: float
+    adjusted: float
+    images: int
+
+
+def significance(
+    activations: NDArray[np.floating[Any]], presence: Booleans, tried: int = 1
+) -> Significance:
+    """One-sided p-value of a unit's AUC (Bykov et al. 2023, section 3: Mann-Whitney U).
+
+    The normal approximation with a correction for ties and for continuity; exact where no
+    activations are equal and one side has eight images or fewer (scipy.stats.mannwhitneyu).
+
+    Args:
+        activations: of one unit, (N,), finite.
+        presence: which images the formula holds for, bool, (N,).
+        tried: formulas that the best was chosen from.
+
+    Returns:
+        NaN for a formula that holds for all images, or none.
+
+    Raises:
+        ValueError: when lengths differ, a value is not finite, or `tried` is not positive.
+    """
+    _check(activations[:, None], presence[:, None])
+    if not np.isfinite(activations).all() or tried < 1:
+        raise ValueError(
+            f"activations have to be finite and tried = {tried} positive; "
+            f"{int((~np.isfinite(activations)).sum()):,} of them are not finite"
+        )
+    images = int(presence.sum())
+    if not 0 < images < len(presence):
+        return Significance(math.nan, math.nan, images)
+    shown, others = activations[presence], activations[~presence]
+    found = float(stats.mannwhitneyu(shown, others, alternative="greater").pvalue)
+    return Significance(found, min(1.0, found * tried), images)
+
+
+def formulas_tried(concepts: int, length: int, beam: int) -> int:
+    """Formulas that a beam search scores: each concept, and 3 joins of each to each of the beam."""
+    return concepts + (length - 1) * min(beam, concepts) * 3 * concepts
 
 
 class AreaUnderCurve:
@@ -111,6 +165,11 @@ class AreaUnderCurve:
         # Shares are decimal fractions: 0.07 of 100 is 7.000000000000001.
         allowed = (sizes >= low - 1e-9) & (sizes <= high + 1e-9) & ~np.isnan(found)
         return np.where(allowed, found, -math.inf)
+
+    def bounds(self, sizes: Counts, weights: Counts, steps: int) -> Floats:
+        """1: a few more concepts may leave just the most active images (see `exact_search`)."""
+        del weights, steps
+        return np.ones(len(sizes))
 
     def _presence(self, start: int) -> Booleans:
         words = self.concepts.words[start : start + _CONCEPTS_AT_ONCE]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from dnd_assets.methods.segmentation.compositions import (
     Floats,
     PackedMasks,
     Words,
+    all_positions,
+    overlap_bounds,
     unpack,
 )
 
@@ -134,6 +137,15 @@ class RegionOverlap:
         """Intersection over union; 0 for nothing over nothing."""
         union = self._area + sizes - weights
         return np.asarray(weights / np.maximum(union, 1), dtype=np.float64)
+
+    def bounds(self, sizes: Counts, weights: Counts, steps: int) -> Floats:
+        """See `compositions.overlap_bounds`."""
+        return overlap_bounds(self._area, *self._most, sizes, weights, steps)
+
+    @cached_property
+    def _most(self) -> tuple[int, int]:
+        every, inside = self.numbers(all_positions(self.concepts))
+        return int(inside.max()), int((every - inside).max())
 
     def _holds(self, start: int) -> Booleans:
         words = self.concepts.words[start : start + _CONCEPTS_AT_ONCE]

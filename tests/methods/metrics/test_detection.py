@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from dnd_assets.methods.metrics import (
     DETECTION,
-    auprc,
     average_precision,
     best_f1,
+    detection_metrics,
     f1,
+    inverse_auprc,
     pearson,
     simulation_score,
 )
@@ -34,7 +35,7 @@ def test_worked_cases():
     # squares to 5 and 1: r = 1 / sqrt(5).
     assert pearson(ACTIVATIONS, PRESENT) == pytest.approx(1 / 5**0.5)
     # Hits at ranks 1 and 3: (1/1 + 2/3) / 2.
-    assert auprc(ACTIVATIONS, PRESENT) == pytest.approx(5 / 6)
+    assert inverse_auprc(ACTIVATIONS, PRESENT) == pytest.approx(5 / 6)
     # The first three images: TP 2, FP 1, FN 0: 4 / 5; the first alone: 2 / 3.
     assert best_f1(ACTIVATIONS, PRESENT) == pytest.approx(0.8)
     # TP 1, FP 2, FN 1: 2 / (2 + 2 + 1).
@@ -52,8 +53,8 @@ def test_equal_activations_are_taken_together():
 def test_a_perfect_unit_scores_one_on_all():
     activations = np.array([0.0, 5.0, 0.0, 5.0])
 
-    for metric in DETECTION.values():
-        assert metric(activations, activations / 5) == pytest.approx(1.0)
+    for name, metric in detection_metrics(share=0.5).items():
+        assert metric(activations, activations / 5) == pytest.approx(1.0), name
 
 
 @given(inputs())
@@ -82,7 +83,7 @@ def test_average_precision_and_f1_in_loops(arguments):
         before = recall
         f1s.append(f1(taken, present))
 
-    assert auprc(activations, presence) == pytest.approx(expected)
+    assert inverse_auprc(activations, presence) == pytest.approx(expected)
     assert best_f1(activations, presence) == pytest.approx(max(f1s))
 
 
@@ -91,9 +92,10 @@ def test_average_precision_and_f1_in_loops(arguments):
 def test_the_order_of_images_and_the_scale_of_activations_do_not_matter(name, arguments, data):
     activations, presence = arguments
     order = data.draw(st.permutations(range(len(activations))))
+    shift = 0 if name == "cosine" else 1  # a cosine has a zero
 
     plain = DETECTION[name](activations, presence)
-    moved = DETECTION[name](activations[order] * 3 + 1, presence[order])
+    moved = DETECTION[name](activations[order] * 3 + shift, presence[order])
 
     assert moved == pytest.approx(plain, abs=1e-9, nan_ok=True)
 
@@ -108,7 +110,7 @@ def test_what_says_nothing_is_nan():
 
     assert np.isnan(pearson(constant, PRESENT))
     assert np.isnan(pearson(ACTIVATIONS, constant))
-    assert np.isnan(auprc(ACTIVATIONS, constant))
+    assert np.isnan(inverse_auprc(ACTIVATIONS, constant))
     assert np.isnan(best_f1(ACTIVATIONS, constant))
     assert np.isnan(f1(np.zeros(4, bool), np.zeros(4, bool)))
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dnd_assets.methods.metrics import (
-    DETECTION,
     best_f1,
+    detection_metrics,
     extra_labels,
     missing_labels,
     pearson,
@@ -36,16 +36,19 @@ def units(count=20, images=400, seed=1):
 
 
 def test_the_metrics_in_use_drop_for_wrong_labels():
-    rows = sanity_checks(*units())
+    # A tenth of the images are active; the least of a presence of 0 is no scale for a cosine.
+    metrics = detection_metrics(share=0.1)
+    rows = sanity_checks(*units(), metrics)
 
     assert [(row.check, row.metric) for row in rows] == [
-        (check, name) for check in ("missing labels", "extra labels") for name in DETECTION
+        (check, name) for check in ("missing labels", "extra labels") for name in metrics
     ]
     for row in rows:
         assert row.units == 20
         assert row.dropped >= 0.95
         assert row.drop == pytest.approx(row.plain - row.changed)
         assert row.drop > 0.1
+        assert row.fell
 
 
 def test_metrics_known_to_be_worthless_do_not_drop():
@@ -75,6 +78,23 @@ def test_a_unit_is_checked_alike_whatever_the_others_and_a_seed_repeats():
     (both,) = sanity_checks(activations[:2], presence[:2], {"f1": best_f1})[1:]
     (other,) = sanity_checks(activations[1:2], presence[1:2], {"f1": best_f1})[1:]
     assert both.plain == pytest.approx((alone.plain + other.plain) / 2)
+
+
+def test_a_drop_counts_from_a_thousandth_of_the_range():
+    def bounded(scale):
+        return lambda activations, presence: scale * (presence > 0.5).mean()
+
+    activations, presence = units()
+    small, large = (
+        sanity_checks(activations, presence, {"pearson": bounded(scale)})[0]
+        for scale in (0.02, 1.0)
+    )
+    # A tenth of the images show it: half of them missing is 0.05 times the scale; Pearson has 2.
+    assert (small.range, small.dropped, small.fell) == (2.0, 0.0, False)
+    assert (large.dropped, large.fell) == (1.0, True)
+    own = sanity_checks(activations, presence, {"own": bounded(1e-6)})[0]
+    assert 0 < own.range < 1e-6
+    assert own.fell, "the range of a metric without bounds is that of its values"
 
 
 def test_units_without_a_value_are_left_out_and_counted():

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dnd_assets.methods.segmentation.compositions import PackedMasks, search
-from dnd_assets.methods.segmentation.invert import AreaUnderCurve, auc
+from dnd_assets.methods.segmentation.invert import (
+    AreaUnderCurve,
+    auc,
+    formulas_tried,
+    significance,
+)
 
 
 @st.composite
@@ -143,3 +148,39 @@ def test_refusals():
         AreaUnderCurve(np.zeros(2), concepts)
     with pytest.raises(ValueError, match=r"min_share = 0.5 and max_share = 0.1"):
         AreaUnderCurve(np.zeros(3), concepts, min_share=0.5, max_share=0.1)
+
+
+def test_p_values_are_those_of_the_mann_whitney_test():
+    rng = np.random.default_rng(0)
+    presence = rng.random(200) < 0.2
+    values = rng.normal(size=200) + presence
+    found = significance(values, presence)
+    expected = stats.mannwhitneyu(values[presence], values[~presence], alternative="greater")
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert (found.adjusted, found.images) == (found.p_value, presence.sum())
+    assert significance(values, presence, tried=50).adjusted == pytest.approx(50 * found.p_value)
+    assert significance(values, ~presence, tried=50).adjusted == 1.0
+    # Of all 10 ways to choose 2 of 5 images just one has the two most active.
+    exact = significance(np.arange(5.0), np.arange(5) > 2)
+    assert exact.p_value == pytest.approx(0.1)
+
+
+def test_random_concepts_are_significant_as_often_as_the_level_says():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=300)
+    found = [significance(values, rng.random(300) < 0.1).p_value for _ in range(400)]
+    assert 0.02 < np.mean(np.array(found) < 0.05) < 0.09
+    # The best of forty concepts: without the correction nearly every unit had a significant one.
+    best = [significance(values, rng.random(300) < 0.1, tried=40).adjusted for _ in range(400)]
+    assert np.mean(np.array(best).reshape(10, 40).min(axis=1) < 0.05) <= 0.2
+
+
+def test_a_concept_that_is_everywhere_has_no_p_value():
+    assert np.isnan(significance(np.arange(5.0), np.ones(5, dtype=bool)).p_value)
+    assert significance(np.ones(6), np.arange(6) > 3).p_value > 0.4, "all images tie"
+    for wrong in ({"tried": 0}, {"activations": np.array([np.nan, 1.0])}):
+        arguments = {"activations": np.arange(2.0), "presence": np.array([True, False]), **wrong}
+        with pytest.raises(ValueError, match="finite"):
+            significance(**arguments)
+    assert formulas_tried(concepts=50, length=1, beam=5) == 50
+    assert formulas_tried(concepts=50, length=3, beam=10) == 50 + 2 * 10 * 150
