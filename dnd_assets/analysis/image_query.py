@@ -97,7 +97,8 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
         StudyError: when the image or a network cannot be read.
         UpstreamError: when the units' activations on the probing set were not recorded.
     """
-    picture = open_picture(file, bench.study.probing_set.max_pixels)
+    settings = bench.study.probing_set
+    picture = open_picture(file, settings.max_pixels, settings.reading)
     units = _of_layer(list(select_units(bench.study, bench.targets).values()), layer)
     source = TableSource(bench.lineage, bench.study.name)
     probing = _probing_images(bench, source)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.engine.cache.vectors import Vectors
@@ -64,7 +65,14 @@ class Workbench:
     @cached_property
     def pictures(self) -> Pictures:
         """Pictures by content."""
-        return Pictures(self.lineage, self.store, self.study.probing_set.max_pixels)
+        chosen = self.study.probing_set
+        return Pictures(self.lineage, self.store, chosen.max_pixels, chosen.reading)
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What the study says of how files become pictures, as a part of keys; often nothing."""
+        seen = self.study.probing_set.seen
+        return {"pictures": seen} if seen else {}
 
     @cached_property
     def vectors(self) -> Vectors:
