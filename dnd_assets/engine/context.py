@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.engine.cache.vectors import Vectors
+from dnd_assets.files.rasters.cutting import resized
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.study.network_settings import LayerSettings
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit
@@ -67,6 +71,29 @@ class Workbench:
         """Pictures by content."""
         chosen = self.study.probing_set
         return Pictures(self.lineage, self.store, chosen.max_pixels, chosen.reading)
+
+    def seen_by(self, model: str, names: Sequence[str]) -> Sequence[Image.Image | Raster]:
+        """Pictures as a network sees them, each read when it is asked for.
+
+        RGB as people see them; of a network that takes bands, their bands.
+
+        Args:
+            model: the network's name in the study.
+            names: hashes of pictures.
+        """
+        if self.targets.takes_bands(model):
+            return self.pictures.lazy_rasters(names)
+        return self.pictures.lazy(names)
+
+    def squares_of(
+        self, model: str, names: Sequence[str], side: int
+    ) -> tuple[list[Image.Image], list[Image.Image | Raster]]:
+        """Pictures resized to squares (bicubic): as people see them, and as a network does."""
+        size = (side, side)
+        shown = [one.resize(size, Image.Resampling.BICUBIC) for one in self.pictures.load(names)]
+        if not self.targets.takes_bands(model):
+            return shown, list(shown)
+        return shown, [resized(self.pictures.raster(name), size) for name in names]
 
     @property
     def shown(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.engine.build": "builds them",
     "dnd_assets.engine.batch_sizes": "sizes of batches, which no result depends on",
     "dnd_assets.engine.models": "which models there are, for people",
+    "dnd_assets.engine.network_inputs": "whether networks take pictures, looked at before a run",
     "dnd_assets.errors": "messages",
     "resources.targets.known_networks:_survey_code": "when a network is looked at anew",
     "dnd_assets.files.atomic": "reads and writes bytes whose hash is checked",

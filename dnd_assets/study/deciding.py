@@ -218,6 +218,8 @@ def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None
     layers = {one.path: one for one in known.layers} if known else {}
     chosen = {} if known is None else _plain(study, known, leave=("layers",))
     one = layers.get(layer)
+    if known is not None and known.input is not None:
+        chosen |= {"probing_set.scale": study.probing_set.scale, **_seen(study)}
     found["models"] = chosen | ({"pooling": one.pooling, **one.declared} if one else {})
     _compute(found, study, "target")
 

@@ -16,6 +16,7 @@ from dnd_assets.engine.cache.paid_images import PictureLedger
 from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import Workbench
 from dnd_assets.files.atomic import sha256
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import RETRYABLE, Outcome
 from dnd_assets.units import Unit
@@ -30,7 +31,7 @@ K = TypeVar("K")
 BLOCK = 512
 """Pictures per stored block of vectors, about: whole batches up to this many."""
 _TEXT_BLOCK = 4096
-Pixels = Sequence[Image.Image]
+Seen = Sequence[Image.Image | Raster]
 TEXTS = "text_embeddings"
 """Kind of the vectors of texts."""
 
@@ -266,7 +267,7 @@ def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
             "layer": path,
             "pooling": how,
             "layout": bench.targets.layout(model, path),
-            **bench.shown,
+            **bench.targets.shown,
         }
     )
 
@@ -299,12 +300,18 @@ def pooled(
     """As `activations`, of any layers of the network; `poolings` is by layer path."""
     providers = {path: _layer_provider(bench, model, path, poolings[path]) for path in needs}
 
-    def run(images: Pixels, names: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
+    def run(images: Seen, names: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
         chosen = {path: poolings[path] for path in names}
         return bench.targets.activations(model, chosen, images, batch, progress)
 
     batch = bench.study.compute.batch.target
-    return _vectors(bench, "activations", providers, needs, batch, run, label, "forward passes")
+
+    def see(images: Sequence[str]) -> Seen:
+        return bench.seen_by(model, images)
+
+    return _vectors(
+        bench, "activations", providers, needs, batch, run, label, "forward passes", see
+    )
 
 
 def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[str]]) -> int:
@@ -328,7 +335,7 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
     provider = bench.lineage.provider(bench.clip.known_by())
     batch = bench.study.compute.batch.clip
 
-    def run(images: Pixels, _: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
+    def run(images: Any, _: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
         return {"clip": bench.clip.embed_images(images, batch, progress=progress)}
 
     needs = {"clip": images}
@@ -372,9 +379,10 @@ def _vectors(
     providers: Mapping[str, str],
     needs: Mapping[str, Iterable[str]],
     batch: int,
-    run: Callable[[Pixels, Sequence[str], Progress], Mapping[str, Matrix]],
+    run: Callable[[Seen, Sequence[str], Progress], Mapping[str, Matrix]],
     label: str,
     work: str,
+    see: Callable[[Sequence[str]], Seen] | None = None,
 ) -> dict[str, tuple[dict[str, int], Matrix]]:
     """Read the known rows of each name, compute the others in one pass over the pictures."""
     tables = {
@@ -386,7 +394,7 @@ def _vectors(
     progress = bench.progress(label, len(pending))
     for block in _parts(pending, max(batch, BLOCK // batch * batch)):
         names = [name for name, ids in missing.items() if not ids.isdisjoint(block)]
-        found = run(bench.pictures.lazy(block), names, progress)
+        found = run((see or bench.pictures.lazy)(block), names, progress)
         bench.count(work, len(block))
         for name in names:
             rows = [row for row, one in enumerate(block) if one in missing[name]]
