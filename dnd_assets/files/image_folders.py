@@ -45,7 +45,8 @@ _STARTS: Final = (
 _BRANDS: Final[Mapping[bytes, str]] = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"), ".heic"),
 }
-_SNIFFED: Final = 132
+_SNIFFED: Final = 32
+_SNIFFED_OF_DICOM: Final = 132
 _NAMED: Final = 3
 
 
@@ -245,8 +246,9 @@ def _why_not(path: Path) -> Skipped | None:
 def _starts_as_image(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            data = file.read(_SNIFFED)
+            data = file.read(_SNIFFED_OF_DICOM)
     except OSError:
         return True  # it is set aside with what the system says
-    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    return data.startswith(_STARTS) or webp or data[4:8] == b"ftyp" or is_dicom(data)
+    start = data[:_SNIFFED]
+    webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    return start.startswith(_STARTS) or webp or start[4:8] == b"ftyp" or is_dicom(data)

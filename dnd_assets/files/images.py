@@ -78,7 +78,7 @@ def looked_at(
         found = _found(data, max_pixels, reading)
         if isinstance(found, Raster):
             return Image.fromarray(rendered(found, reading).pixels), found
-        return _to_rgb(found), None
+        return _plain(found), None
 
     return _reading_of(data, look)
 
@@ -87,16 +87,23 @@ def _decoded(data: bytes, max_pixels: int, reading: Reading) -> Image.Image:
     found = _found(data, max_pixels, reading)
     if isinstance(found, Raster):
         return Image.fromarray(rendered(found, reading).pixels)
-    return _to_rgb(found)
+    return _plain(found)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """A picture of Pillow upright, and RGB."""
+    return _to_rgb(_upright(image))
 
 
 def _as_raster(data: bytes, max_pixels: int, reading: Reading) -> Raster:
     found = _found(data, max_pixels, reading)
-    return found if isinstance(found, Raster) else of_pillow(found, found.format or "", reading)
+    if isinstance(found, Raster):
+        return found
+    return of_pillow(_upright(found), found.format or "", reading)
 
 
 def _found(data: bytes, max_pixels: int, reading: Reading) -> Raster | Image.Image:
-    """The bands of a picture that is more than 8-bit RGB, else the upright picture of Pillow."""
+    """The bands of a picture that is more than 8-bit RGB, else the picture of Pillow as stored."""
     raster = read_raster(data, max_pixels, reading)
     if raster is not None:
         return raster
@@ -107,10 +114,9 @@ def _found(data: bytes, max_pixels: int, reading: Reading) -> Raster | Image.Ima
         image.verify()
         image = _open(data)
     image.load()
-    kind, turned = image.format or "", _upright(image)
-    if turned.mode == "F" or turned.mode.startswith("I") or reading.of_everything:
-        return of_pillow(turned, kind, reading)
-    return turned
+    if image.mode == "F" or image.mode.startswith("I") or reading.of_everything:
+        return of_pillow(_upright(image), image.format or "", reading)
+    return image
 
 
 _Result = TypeVar("_Result")

@@ -93,7 +93,11 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
 }
 """Modules, and names or members of them, that are not entered, each with the reason."""
 
-ENTERED_ALL_THE_SAME: Final = ("dnd_assets.engine.context:Workbench.pictures",)
+ENTERED_ALL_THE_SAME: Final = (
+    "dnd_assets.engine.context:Workbench.pictures",
+    "dnd_assets.engine.context:Workbench.seen_by",
+    "dnd_assets.engine.context:Workbench.squares_of",
+)
 """Exceptions to that: decoding pictures decides what models see."""
 
 PLANNING_BASES: Final = frozenset({"Stage", "Whole", "Model", "ConfigurableResource"})

@@ -325,8 +325,11 @@ class TargetNetworks(KnownNetworks):
     def _pixels(self, model: str) -> Callable[[Image | Raster], "Tensor"]:
         """Makes a picture ready for the network, and refuses one of another size."""
         net, expected = self._network(model), tuple(self._card(model).pixels)
+        bands = self.takes_bands(model)
 
         def prepare(image: Image | Raster) -> "Tensor":
+            if isinstance(image, Raster) and not bands:
+                raise StudyError(f"{model!r} takes RGB pictures, and is given {image.told}.")
             found = net.pixels(image)
             if tuple(found.shape) != expected:
                 raise StudyError(

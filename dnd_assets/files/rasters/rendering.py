@@ -41,7 +41,7 @@ COLOUR_MAPS: Final = {
 
 
 @dataclass(frozen=True)
-class Shown:
+class RenderedPicture:
     """A picture as it is shown.
 
     Attributes:
@@ -59,7 +59,7 @@ class Shown:
     told: str = ""
 
 
-def rendered(raster: Raster, reading: Reading) -> Shown:
+def rendered(raster: Raster, reading: Reading) -> RenderedPicture:
     """A picture as RGB of 8 bits.
 
     Parts without data are black, transparent ones white.
@@ -68,7 +68,7 @@ def rendered(raster: Raster, reading: Reading) -> Shown:
         UnreadableImage: when the study asks for bands that it has not.
     """
     if raster.shown is not None:
-        return Shown(raster.shown, (1, 2, 3))
+        return RenderedPicture(raster.shown, (1, 2, 3))
     bands, why = bands_shown(raster, reading)
     found = raster.values[[one - 1 for one in bands]]
     seen = found if raster.valid is None else found[:, raster.valid]
@@ -89,7 +89,7 @@ def rendered(raster: Raster, reading: Reading) -> Shown:
     told = f"{raster.told}: {which} {numbers}{why} shown {how}"
     as_is = how == "as they are" and raster.bands in (1, 3) and reading.rendering.bands is None
     told = "" if as_is else told
-    return Shown(pixels, bands, low, high, told)
+    return RenderedPicture(pixels, bands, low, high, told)
 
 
 def bands_shown(raster: Raster, reading: Reading) -> tuple[tuple[int, ...], str]:
@@ -197,7 +197,7 @@ def _laid_out(pixels: Pixels, raster: Raster) -> Pixels:
     return pixels
 
 
-def doubt_of(raster: Raster, shown: Shown) -> str:
+def doubt_of(raster: Raster, shown: RenderedPicture) -> str:
     """Why a rendering may show nothing, or what is no picture; empty for nothing."""
     if raster.valid is not None and not raster.valid.any():
         return "without data: every pixel is nodata"
