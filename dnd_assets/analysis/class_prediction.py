@@ -120,7 +120,7 @@ def _feeding(
     bench: Workbench, model: str, units: Sequence[Unit], images: Sequence[str]
 ) -> list[_Feeding]:
     """The study's layers that feed the last linear layer of a network."""
-    probes = bench.pictures.load(images[:_PROBES])
+    probes = list(bench.seen_by(model, images[:_PROBES]))
     last = bench.targets.last_linear(model, probes)
     names = _class_names(bench, model, last)
     groups = {layer: some for (_, layer), some in by_layer(units).items() if layer != last.path}

@@ -22,6 +22,8 @@ from dnd_assets.engine.cache.shared_results import layer_provider
 from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import StudyError, UpstreamError, not_found
+from dnd_assets.files.images import as_raster
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.records import PROBING_SET
 from dnd_assets.methods.dissection import attention_crops
 from dnd_assets.methods.dissection.exemplars import failed_images
@@ -97,7 +99,8 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
         StudyError: when the image or a network cannot be read.
         UpstreamError: when the units' activations on the probing set were not recorded.
     """
-    picture = open_picture(file, bench.study.probing_set.max_pixels)
+    settings = bench.study.probing_set
+    picture = open_picture(file, settings.max_pixels, settings.reading)
     units = _of_layer(list(select_units(bench.study, bench.targets).values()), layer)
     source = TableSource(bench.lineage, bench.study.name)
     probing = _probing_images(bench, source)
@@ -106,9 +109,8 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
     for (model, path), some in by_layer(units).items():
         recorded = _recorded(bench, some[0], probing)
         compared = max(compared, len(recorded))
-        (now,) = bench.targets.activations(model, {path: bench.layer(some[0]).pooling}, [picture])[
-            path
-        ]
+        seen = [_as_seen(bench, model, file, picture)]
+        (now,) = bench.targets.activations(model, {path: bench.layer(some[0]).pooling}, seen)[path]
         for unit in some:
             found = against(recorded[:, unit.neuron], float(now[unit.neuron]))
             if found is not None:
@@ -118,7 +120,7 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
     labels = _labels(source)
     firings, overlays = [], []
     for ((share, reach, unit), activation), (box, drawn) in zip(
-        chosen, _places(bench, [key[2] for key, _ in chosen], picture), strict=True
+        chosen, _places(bench, [key[2] for key, _ in chosen], file, picture), strict=True
     ):
         said = labels.get(unit, {})
         firings.append(UnitActivation(unit.key, said, activation, -share, -reach, box))
@@ -192,12 +194,25 @@ def _labels(source: TableSource) -> dict[Unit, dict[str, str]]:
 Place = tuple[tuple[int, int, int, int] | None, Image.Image]
 
 
-def _places(bench: Workbench, units: Sequence[Unit], picture: Image.Image) -> list[Place]:
+def _as_seen(
+    bench: Workbench, model: str, file: Path, picture: Image.Image
+) -> Image.Image | Raster:
+    """A picture from disk as a network sees it: its bands, where it takes bands."""
+    if not bench.targets.takes_bands(model):
+        return picture
+    chosen = bench.study.probing_set
+    return as_raster(file.expanduser().read_bytes(), chosen.max_pixels, chosen.reading)
+
+
+def _places(
+    bench: Workbench, units: Sequence[Unit], file: Path, picture: Image.Image
+) -> list[Place]:
     """Where each unit looks, and the picture that shows it."""
     found: dict[Unit, Place] = {}
     for model in dict.fromkeys(unit.model for unit in units):
         mine = [unit for unit in units if unit.model == model]
-        maps = bench.targets.maps(model, [(u.layer, u.neuron) for u in mine], [picture])
+        given = [_as_seen(bench, model, file, picture)]
+        maps = bench.targets.maps(model, [(u.layer, u.neuron) for u in mine], given)
         seen = view(bench.targets.transforms(model), *picture.size)
         for unit in mine:
             heat = maps[unit.layer, unit.neuron][0]

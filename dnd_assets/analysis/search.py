@@ -22,6 +22,7 @@ from dnd_assets.analysis.unit_vectors import (
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import NotFoundError, StudyError, nearest
 from dnd_assets.files.images import UnreadableImage, decode
+from dnd_assets.files.rasters.raster import AS_FILES_SAY, Reading
 from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.units import Unit
 
@@ -139,7 +140,8 @@ def search_image(
         StudyError: when the picture cannot be read, or the encoder is not on this machine.
         UpstreamError: when no exemplars were recorded.
     """
-    picture = open_picture(file, bench.study.probing_set.max_pixels)
+    probing = bench.study.probing_set
+    picture = open_picture(file, probing.max_pixels, probing.reading)
     source = TableSource(bench.lineage, bench.study.name)
     faces = faces_of(source, recorded_units(source).select(units))
     bench.clip.check()
@@ -167,7 +169,7 @@ def _own_labels(said: Sequence[UnitLabel]) -> dict[Unit, UnitLabel]:
     return found
 
 
-def open_picture(file: Path, max_pixels: int) -> Image.Image:
+def open_picture(file: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -> Image.Image:
     """A picture from disk, RGB and upright.
 
     Raises:
@@ -175,7 +177,7 @@ def open_picture(file: Path, max_pixels: int) -> Image.Image:
         StudyError: when it is no picture.
     """
     try:
-        return decode(file.expanduser().read_bytes(), max_pixels)
+        return decode(file.expanduser().read_bytes(), max_pixels, reading)
     except (FileNotFoundError, NotADirectoryError) as error:
         beside = sorted(p.name for p in file.parent.iterdir()) if file.parent.is_dir() else []
         close = ", ".join(nearest(file.name, beside)) or "nothing"

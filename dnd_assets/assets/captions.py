@@ -30,7 +30,7 @@ class Captions(Stage):
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The captioner."""
-        return {"captioner": bench.lineage.provider(bench.captioner.fingerprint())}
+        return {"captioner": bench.lineage.provider(bench.captioner.known_by())}
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Pictures that have no caption yet, and calls to a server that they take."""

@@ -74,7 +74,8 @@ def look(bench: Workbench) -> Product:
 
 
 def _parameters(bench: Workbench) -> dict[str, Any]:
-    return {**layout_of(bench.study), "max_pixels": bench.study.probing_set.max_pixels}
+    chosen = bench.study.probing_set
+    return {**layout_of(bench.study), "max_pixels": chosen.max_pixels, **bench.shown}
 
 
 def _scan(bench: Workbench) -> Scan:

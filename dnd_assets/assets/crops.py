@@ -11,6 +11,8 @@ from PIL import Image
 from dnd_assets.engine.cache.shared_results import activations, at_hand, layer_provider, shared_row
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.files.rasters.cutting import cut_out
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import Outcome
@@ -166,27 +168,35 @@ def _cut_batch(
 ) -> dict[tuple[Unit, str], dict[str, Any]]:
     """File and crops of each (unit, image) of one batch of images."""
     side = bench.study.dissection.crop_size
-    whole = [
-        image.resize((side, side), Image.Resampling.BICUBIC) for image in bench.pictures.load(names)
-    ]
+    whole, seen = bench.squares_of(model, names, side)
     pairs = sorted({(unit.layer, unit.neuron) for name in names for unit in wanted[name]})
     only = [{(unit.layer, unit.neuron) for unit in wanted[name]} for name in names]
-    maps = bench.targets.maps(model, pairs, whole, bench.study.compute.batch.target, only)
+    maps = bench.targets.maps(model, pairs, seen, bench.study.compute.batch.target, only)
     made: dict[tuple[Unit, str], dict[str, Any]] = {}
     pieces: list[tuple[dict[str, Any], Image.Image]] = []
+    rasters: list[Raster | None] = []
     for index, name in enumerate(names):
         for unit in wanted[name]:
             heatmap = maps[unit.layer, unit.neuron][index]
             cut = list(_pieces(bench, whole[index], heatmap))
             made[unit, name] = {"file": None, "crops": [crop for crop, _ in cut]}
             pieces += cut
+            rasters += [_raster_piece(seen[index], crop["box"], side) for crop, _ in cut]
     if pieces:
-        file, hashes = bench.pictures.keep([piece for _, piece in pieces])
+        kept = [one for one in rasters if one is not None] or None
+        file, hashes = bench.pictures.keep([piece for _, piece in pieces], kept)
         for (crop, _), name in zip(pieces, hashes, strict=True):
             crop["crop"] = name
         for value in made.values():
             value["file"] = file if value["crops"] else None
     return made
+
+
+def _raster_piece(seen: Image.Image | Raster, box: Any, side: int) -> Raster | None:
+    """A crop as a network sees it that takes bands; None for others, which see what is shown."""
+    return (
+        cut_out(seen, (box[0], box[1], box[2], box[3]), side) if isinstance(seen, Raster) else None
+    )
 
 
 def _pieces(

@@ -67,10 +67,10 @@ class DetectionScores(Stage):
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, the captioner, and the encoder where it is asked."""
-        captioner = bench.lineage.provider(bench.captioner.fingerprint())
+        captioner = bench.lineage.provider(bench.captioner.known_by())
         found = {"target": layer_provider(bench, unit), "captioner": captioner}
         if _asks_encoder(bench):
-            found["clip"] = bench.lineage.provider(bench.clip.fingerprint())
+            found["clip"] = bench.lineage.provider(bench.clip.known_by())
         return found
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:

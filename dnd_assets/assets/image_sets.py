@@ -44,6 +44,7 @@ class ImageSet:
             "image_list": str(bench.study.path(chosen.image_list)) if chosen.image_list else None,
             "world": chosen.world.model_dump() if chosen.world else None,
             "max_pixels": bench.study.probing_set.max_pixels,
+            **({"reading": seen} if (seen := bench.study.probing_set.seen) else {}),
         }
 
     def scan(self, bench: Workbench, *, tell: bool = True) -> Manifest:
@@ -60,7 +61,8 @@ class ImageSet:
         progress = bench.progress(self.what, len(found.files))
         limit = bench.study.probing_set.max_pixels
         cache, code = bench.home / "probing" / self.cache, code_version(inspect)
-        manifest = scan_listing(found, limit, cache, progress.advance, code)
+        reading = bench.study.probing_set.reading
+        manifest = scan_listing(found, limit, cache, progress.advance, code, reading)
         if not manifest.images:
             first = manifest.quarantined[0]
             skipped = f" Besides, {found.told()}." if found.skipped else ""

@@ -285,11 +285,10 @@ def _masked_batch(
     bench: Workbench, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
 ) -> list[dict[str, Any]]:
     side = bench.study.dissection.crop_size
-    size = (side, side)
-    whole = [one.resize(size, Image.Resampling.BICUBIC) for one in bench.pictures.load(names)]
+    whole, seen = bench.squares_of(model, names, side)
     only = [{(unit.layer, unit.neuron) for unit in by_image[name]} for name in names]
     neurons = sorted(set().union(*only))
-    maps = bench.targets.maps(model, neurons, whole, bench.study.compute.batch.target, only)
+    maps = bench.targets.maps(model, neurons, seen, bench.study.compute.batch.target, only)
     asked = [(index, unit) for index, name in enumerate(names) for unit in by_image[name]]
     made = [masked_image(whole[i], maps[unit.layer, unit.neuron][i]) for i, unit in asked]
     file, hashes = bench.pictures.keep(made)

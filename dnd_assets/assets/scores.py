@@ -43,7 +43,7 @@ class Scores(Stage):
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""
-        clip = bench.lineage.provider(bench.clip.fingerprint())
+        clip = bench.lineage.provider(bench.clip.known_by())
         return {"target": layer_provider(bench, unit), "clip": clip}
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:

@@ -223,7 +223,8 @@ def export(
     show_what_stands(lineage, chosen)
     source = TableSource(lineage, chosen.name)
     store = ArtefactStore(root=str(home / "store"), reading=True)
-    known = Pictures(source.lineage, store, chosen.probing_set.max_pixels)
+    probing = chosen.probing_set
+    known = Pictures(source.lineage, store, probing.max_pixels, probing.reading)
     wanted = form == "hf" if pictures is None else pictures
     log = partial(err.print, "  ", markup=False, sep="")
     with source.lineage.connect():

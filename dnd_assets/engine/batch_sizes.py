@@ -13,6 +13,7 @@ from PIL import Image
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.files.atomic import write_atomic
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.study.compute_settings import Role
 from resources.runtime.batch_size import fastest
@@ -27,6 +28,7 @@ _ROLES: dict[str, Role] = {
 }
 """Role of each resource."""
 _SIDE = 256
+_MOST_BANDS = 16
 Trial = Callable[[int], object]
 
 
@@ -95,7 +97,15 @@ def _trials(bench: Workbench, role: Role) -> list[tuple[Any, Trial]]:
 def _target(bench: Workbench, name: str) -> tuple[Any, Trial]:
     layers = {layer.path: layer.pooling for layer in bench.study.model(name).layers}
     made_by = [bench.targets.fingerprint(name), sorted(layers)]
-    return made_by, lambda size: bench.targets.activations(name, layers, _pictures(size), size)
+    picture = _bands(bench, name) if bench.targets.takes_bands(name) else _pictures(1)[0]
+    return made_by, lambda size: bench.targets.activations(name, layers, [picture] * size, size)
+
+
+def _bands(bench: Workbench, name: str) -> Raster:
+    said = bench.study.model(name).input
+    count = max((said.bands if said else None) or bench.study.probing_set.bands or [_MOST_BANDS])
+    noise = np.random.default_rng(0).integers(0, 256, (count, _SIDE, _SIDE), dtype=np.uint8)
+    return Raster(noise, "noise")
 
 
 def _pictures(count: int) -> list[Image.Image]:

@@ -51,7 +51,8 @@ def build_bench(
         reading: only read: nothing in the state folder is touched, and nothing can be recorded.
     """
     compute = compute_of(study)
-    clip = _encoder(study, home, compute_of(study, "clip"))
+    seen = study.probing_set.seen
+    clip = _encoder(study, home, compute_of(study, "clip")).seeing(seen)
     return Workbench(
         study=study,
         home=home,
@@ -59,7 +60,7 @@ def build_bench(
         store=ArtefactStore(root=str(home / "store"), reading=reading),
         compute=compute,
         targets=target_networks(study, home, reading=reading),
-        captioner=_captioner(study, home, compute_of(study, "captioner"), clip),
+        captioner=_captioner(study, home, compute_of(study, "captioner"), clip).seeing(seen),
         summariser=_summariser(study),
         text_to_image=_painter(study, home, compute_of(study, "text_to_image"), clip),
         clip=clip,

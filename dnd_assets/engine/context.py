@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.engine.cache.vectors import Vectors
+from dnd_assets.files.rasters.cutting import resized
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.study.network_settings import LayerSettings
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit
@@ -64,7 +69,37 @@ class Workbench:
     @cached_property
     def pictures(self) -> Pictures:
         """Pictures by content."""
-        return Pictures(self.lineage, self.store, self.study.probing_set.max_pixels)
+        chosen = self.study.probing_set
+        return Pictures(self.lineage, self.store, chosen.max_pixels, chosen.reading)
+
+    def seen_by(self, model: str, names: Sequence[str]) -> Sequence[Image.Image | Raster]:
+        """Pictures as a network sees them, each read when it is asked for.
+
+        RGB as people see them; of a network that takes bands, their bands.
+
+        Args:
+            model: the network's name in the study.
+            names: hashes of pictures.
+        """
+        if self.targets.takes_bands(model):
+            return self.pictures.lazy_rasters(names)
+        return self.pictures.lazy(names)
+
+    def squares_of(
+        self, model: str, names: Sequence[str], side: int
+    ) -> tuple[list[Image.Image], list[Image.Image | Raster]]:
+        """Pictures resized to squares (bicubic): as people see them, and as a network does."""
+        size = (side, side)
+        shown = [one.resize(size, Image.Resampling.BICUBIC) for one in self.pictures.load(names)]
+        if not self.targets.takes_bands(model):
+            return shown, list(shown)
+        return shown, [resized(self.pictures.raster(name), size) for name in names]
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What the study says of how files become pictures, as a part of keys; often nothing."""
+        seen = self.study.probing_set.seen
+        return {"pictures": seen} if seen else {}
 
     @cached_property
     def vectors(self) -> Vectors:

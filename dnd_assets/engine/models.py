@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.network_inputs import told_of_inputs
 from dnd_assets.errors import DndError, StudyError
 from resources.captioners.language_model import LanguageModel
 from resources.model import Model, ModelPart
@@ -77,6 +78,7 @@ def assumptions(bench: Workbench) -> list[tuple[str, str]]:
         with suppress(DndError):  # of a network that is not here nothing is known
             found = bench.targets.doubts(model.name, [layer.path for layer in model.layers])
             told += [(f"target: {model.name}", text) for text in found]
+    told += told_of_inputs(bench)
     for field, (role, _) in _ROLES.items():
         told += [(role, text) for text in getattr(bench, field).assumptions()]
     if bench.sentences is not None:

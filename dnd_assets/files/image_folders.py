@@ -18,6 +18,9 @@ from typing import Final, Literal
 from PIL import Image
 
 from dnd_assets.files.images import FORMATS
+from dnd_assets.files.rasters.dicom import is_dicom
+from dnd_assets.files.rasters.extras import how_to_install, installed
+from dnd_assets.files.rasters.formats import BY_PACKAGE, SUFFIXES
 
 Why = Literal["hidden", "no image", "special", "broken link", "unreadable folder", "seen before"]
 _HIDDEN: Final = frozenset(
@@ -30,19 +33,20 @@ UNDECODABLE: Final[Mapping[str, str]] = {
     ".jxl": "pillow-jxl-plugin",
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2"), "rawpy"),
     **dict.fromkeys((".svg", ".svgz"), "cairosvg"),
-    **dict.fromkeys((".dcm", ".dicom"), "pydicom"),
     ".exr": "OpenEXR",
     ".hdr": "imageio",
 }
 """Suffixes of images that are not decoded here, with the Python package that reads them."""
 _STARTS: Final = (
     b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
+    b"\x93NUMPY", b"EHFA_HEADER_TAG", b"NITF",
     b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"qoif", *(b"P%d" % n for n in range(1, 7)),
 )  # fmt: skip
 _BRANDS: Final[Mapping[bytes, str]] = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"), ".heic"),
 }
 _SNIFFED: Final = 32
+_SNIFFED_OF_DICOM: Final = 132
 _NAMED: Final = 3
 
 
@@ -94,16 +98,29 @@ class Listing:
         found = Counter(f.suffix.lower() for f in self.files if f.suffix.lower() in UNDECODABLE)
         parts = [f"{n:,} {suffix} ({UNDECODABLE[suffix]})" for suffix, n in sorted(found.items())]
         told = "not decoded; convert them, for example with the package named"
-        return f"{', '.join(parts)} {told}" if parts else ""
+        lines = [f"{', '.join(parts)} {told}"] if parts else []
+        lacking = Counter(f.suffix.lower() for f in self.files if _lacking(f.suffix.lower()))
+        lines += [
+            f"{n:,} {suffix} not decoded without the package {BY_PACKAGE[suffix]}; run "
+            f"`{how_to_install(BY_PACKAGE[suffix])}`"
+            for suffix, n in sorted(lacking.items())
+        ]
+        return "; ".join(lines)
 
 
 @cache
 def readable_suffixes() -> frozenset[str]:
-    """Suffixes of the formats that are decoded, as Pillow registers them, lower case."""
+    """Suffixes of the formats that are decoded, lower case: those that Pillow registers, others."""
     Image.init()
     known = Image.registered_extensions()
     # MPO is JPEG with extras, and opened as JPEG.
-    return frozenset(suffix for suffix, kind in known.items() if kind in (*FORMATS, "MPO"))
+    usual = frozenset(suffix for suffix, kind in known.items() if kind in (*FORMATS, "MPO"))
+    return usual | SUFFIXES | frozenset(one for one in BY_PACKAGE if not _lacking(one))
+
+
+def _lacking(suffix: str) -> bool:
+    """Whether files of a suffix are read by a package that is not installed."""
+    return suffix in BY_PACKAGE and not installed(BY_PACKAGE[suffix])
 
 
 def listing(folder: Path) -> Listing:
@@ -212,7 +229,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _why_not(path: Path) -> Skipped | None:
     """Why a file is not read; None for one that is. Broken images are read, to be set aside."""
     suffix = path.suffix.lower()
-    if suffix in readable_suffixes() or suffix in UNDECODABLE:
+    if suffix in readable_suffixes() or suffix in UNDECODABLE or suffix in BY_PACKAGE:
         return None
     try:
         mode = path.stat().st_mode
@@ -229,8 +246,9 @@ def _why_not(path: Path) -> Skipped | None:
 def _starts_as_image(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            data = file.read(_SNIFFED)
+            data = file.read(_SNIFFED_OF_DICOM)
     except OSError:
         return True  # it is set aside with what the system says
-    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    return data.startswith(_STARTS) or webp or data[4:8] == b"ftyp"
+    start = data[:_SNIFFED]
+    webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    return start.startswith(_STARTS) or webp or start[4:8] == b"ftyp" or is_dicom(data)

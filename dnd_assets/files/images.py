@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dnd_assets.errors import DndError
+from dnd_assets.files.rasters.deep import of_pillow
+from dnd_assets.files.rasters.formats import read_raster
+from dnd_assets.files.rasters.raster import AS_FILES_SAY, Raster, Reading
+from dnd_assets.files.rasters.rendering import rendered
+from dnd_assets.files.unreadable import UnreadableImage
+
+__all__ = ["FORMATS", "UnreadableImage", "as_raster", "decode", "encode_png", "looked_at", "strip"]
 
 FORMATS: Final = (
     "JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "QOI",
@@ -26,40 +31,103 @@ _WIDEST: Final = 4
 _silencing = threading.Lock()
 
 
-class UnreadableImage(DndError):  # noqa: N818 (named after what it says of the file)
-    """The bytes are no image that can be used; `reason` says why, for the quarantine list."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"unreadable image: {reason}")
-        self.reason = reason
-
-
-def decode(data: bytes, max_pixels: int = 89_000_000) -> Image.Image:
-    """The picture in `data`, upright, RGB, 8 bits a channel.
+def decode(
+    data: bytes, max_pixels: int = 89_000_000, reading: Reading = AS_FILES_SAY
+) -> Image.Image:
+    """The picture in `data` as people see it, upright, RGB, 8 bits a channel.
 
     The size is read from the header and checked before anything is decoded. Of an animation the
-    first frame is taken; EXIF rotation is applied; transparent parts are laid over white; 16 bits
-    are scaled to 8 (65,535 becomes 255); integers beyond 16 bits and floats are scaled from their
-    minimum and maximum.
+    first frame is taken; EXIF rotation is applied; transparent parts are laid over white. More than
+    8 bits, floats, further bands: see `dnd_assets.files.rasters.rendering`.
 
     Args:
-        data: a file in one of `FORMATS`.
+        data: a file in one of `FORMATS`, or of `dnd_assets.files.rasters.formats`.
         max_pixels: largest width times height. Above 178,956,970 Pillow's own limit holds.
+        reading: what the study says of its files.
 
     Raises:
         UnreadableImage: for an empty, truncated, damaged or too large file, or another format.
     """
+    return _reading_of(data, lambda: _decoded(data, max_pixels, reading))
+
+
+def as_raster(data: bytes, max_pixels: int = 89_000_000, reading: Reading = AS_FILES_SAY) -> Raster:
+    """The picture in `data` as it was measured: its bands and values.
+
+    Args:
+        data: as for `decode`.
+        max_pixels: as for `decode`.
+        reading: what the study says of its files.
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+    return _reading_of(data, lambda: _as_raster(data, max_pixels, reading))
+
+
+def looked_at(
+    data: bytes, max_pixels: int = 89_000_000, reading: Reading = AS_FILES_SAY
+) -> tuple[Image.Image, Raster | None]:
+    """A picture as `decode` gives it, and its bands where Pillow alone would not give it rightly.
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+
+    def look() -> tuple[Image.Image, Raster | None]:
+        found = _found(data, max_pixels, reading)
+        if isinstance(found, Raster):
+            return Image.fromarray(rendered(found, reading).pixels), found
+        return _plain(found), None
+
+    return _reading_of(data, look)
+
+
+def _decoded(data: bytes, max_pixels: int, reading: Reading) -> Image.Image:
+    found = _found(data, max_pixels, reading)
+    if isinstance(found, Raster):
+        return Image.fromarray(rendered(found, reading).pixels)
+    return _plain(found)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """A picture of Pillow upright, and RGB."""
+    return _to_rgb(_upright(image))
+
+
+def _as_raster(data: bytes, max_pixels: int, reading: Reading) -> Raster:
+    found = _found(data, max_pixels, reading)
+    if isinstance(found, Raster):
+        return found
+    return of_pillow(_upright(found), found.format or "", reading)
+
+
+def _found(data: bytes, max_pixels: int, reading: Reading) -> Raster | Image.Image:
+    """The bands of a picture that is more than 8-bit RGB, else the picture of Pillow as stored."""
+    raster = read_raster(data, max_pixels, reading)
+    if raster is not None:
+        return raster
+    image = _open(data)
+    _check_size(image, max_pixels)
+    if image.format == "PNG":
+        # Decoding skips checksums: damage would go unnoticed. It also closes the image.
+        image.verify()
+        image = _open(data)
+    image.load()
+    if image.mode == "F" or image.mode.startswith("I") or reading.of_everything:
+        return of_pillow(_upright(image), image.format or "", reading)
+    return image
+
+
+_Result = TypeVar("_Result")
+
+
+def _reading_of(data: bytes, read: Callable[[], _Result]) -> _Result:
+    """What `read` gives, whatever a decoder raises on damaged data told as one error."""
     if not data:
         raise UnreadableImage("the file is empty")
     try:
-        image = _open(data)
-        _check_size(image, max_pixels)
-        if image.format == "PNG":
-            # Decoding skips checksums: damage would go unnoticed. It also closes the image.
-            image.verify()
-            image = _open(data)
-        image.load()
-        return _to_rgb(_upright(image))
+        return read()
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
@@ -135,25 +203,12 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(_to_bytes(np.asarray(image)))
-    elif image.has_transparency_data:
+    if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     plain = image.convert("RGB")
     plain.info = {}
     return plain
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Grey values of more than 8 bits as uint8."""
-    levels = values.astype(np.float64)
-    if not np.isfinite(levels).all():
-        raise UnreadableImage("it holds NaN or infinite values")
-    low, high = 0.0, 65_535.0
-    if values.dtype.kind == "f" or levels.min() < low or levels.max() > high:
-        low, high = float(levels.min()), float(levels.max())
-    return np.rint((levels - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
 
 
 def _fitted(image: Image.Image, height: int) -> Image.Image:

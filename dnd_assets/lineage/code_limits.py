@@ -34,6 +34,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.engine.build": "builds them",
     "dnd_assets.engine.batch_sizes": "sizes of batches, which no result depends on",
     "dnd_assets.engine.models": "which models there are, for people",
+    "dnd_assets.engine.network_inputs": "whether networks take pictures, looked at before a run",
     "dnd_assets.errors": "messages",
     "resources.targets.known_networks:_survey_code": "when a network is looked at anew",
     "dnd_assets.files.atomic": "reads and writes bytes whose hash is checked",
@@ -92,7 +93,11 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
 }
 """Modules, and names or members of them, that are not entered, each with the reason."""
 
-ENTERED_ALL_THE_SAME: Final = ("dnd_assets.engine.context:Workbench.pictures",)
+ENTERED_ALL_THE_SAME: Final = (
+    "dnd_assets.engine.context:Workbench.pictures",
+    "dnd_assets.engine.context:Workbench.seen_by",
+    "dnd_assets.engine.context:Workbench.squares_of",
+)
 """Exceptions to that: decoding pictures decides what models see."""
 
 PLANNING_BASES: Final = frozenset({"Stage", "Whole", "Model", "ConfigurableResource"})

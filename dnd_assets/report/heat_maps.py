@@ -102,10 +102,7 @@ def _make(bench: Workbench, model: str, wanted: Sequence[_Wanted]) -> None:
     for start in range(0, len(names), batch):
         part = names[start : start + batch]
         # As for crops: the picture is made square, and the map lies over all of it.
-        square = [
-            image.resize((side, side), Image.Resampling.BICUBIC)
-            for image in bench.pictures.load(part)
-        ]
+        _, square = bench.squares_of(model, part, side)
         only = [{(one.unit.layer, one.unit.neuron) for one in by_image[name]} for name in part]
         neurons = sorted(set().union(*only))
         maps = bench.targets.maps(model, neurons, square, batch, only)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from PIL import Image, ImageOps
@@ -58,7 +59,7 @@ class Thumbnails:
             for start in range(0, len(ordered), _AT_ONCE):
                 part = ordered[start : start + _AT_ONCE]
                 read = [(one, data) for one in part if (data := self._data(one)) is not None]
-                made = pool.map(self._small, [data for _, data in read])
+                made = pool.map(lambda one: self._small(*one), read)
                 for (one, _), small in zip(read, made, strict=True):
                     if isinstance(small, str):
                         self.gone[one] = small
@@ -87,20 +88,37 @@ class Thumbnails:
         self.folder.put(name, data)
         self.folder.pictures[name] = size
 
-    def _small(self, data: bytes) -> tuple[bytes, tuple[int, int]] | str:
+    def _small(self, name: str, data: bytes) -> tuple[bytes, tuple[int, int]] | str:
         try:
-            return small(data, self.pictures.max_pixels)
+            plain = not self.pictures.reading.of_everything
+            show = partial(self.pictures.shown, name)
+            return small(data, self.pictures.max_pixels, show=show, plain=plain)
         except UnreadableImage as error:
             return str(error)
 
 
-def small(data: bytes, max_pixels: int, side: int = SIDE) -> tuple[bytes, tuple[int, int]]:
+def small(
+    data: bytes,
+    max_pixels: int,
+    side: int = SIDE,
+    show: Callable[[bytes], Image.Image] | None = None,
+    *,
+    plain: bool = True,
+) -> tuple[bytes, tuple[int, int]]:
     """A picture file as a JPEG of `side` pixels at most, without metadata, and its size.
+
+    Args:
+        data: the file.
+        max_pixels: largest width times height.
+        side: pixels of the longer side at most.
+        show: how the study shows it; None for the usual.
+        plain: whether 8-bit pictures are shown as they are.
 
     Raises:
         UnreadableImage: when it is no picture.
     """
-    image = _reduced(data, max_pixels, side) or decode(data, max_pixels)
+    reduced = _reduced(data, max_pixels, side) if plain else None
+    image = reduced or (decode(data, max_pixels) if show is None else show(data))
     image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = io.BytesIO()
     fine = max(image.size) <= side // 2  # small pictures are enlarged, so that flaws would show

@@ -15,7 +15,6 @@ import pandas as pd
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import NotFoundError, StudyError, not_found
-from dnd_assets.files.images import decode
 from dnd_assets.results.export.export import Written, export, frame
 from dnd_assets.results.export.formats import Format
 from dnd_assets.results.standing import newest_study, stand_by
@@ -50,7 +49,7 @@ class Card:
         Raises:
             StoreError: when it is gone or has changed.
         """
-        return decode(self._pictures.data(name))
+        return self._pictures.shown(name)
 
     def __repr__(self) -> str:
         said = self.known.main
@@ -93,8 +92,9 @@ class Results:
 
     @cached_property
     def _pictures(self) -> Pictures:
-        limit = ProbingSetSettings(folders=["."]).max_pixels
-        return Pictures(self._lineage, self._store, limit)
+        settings = self._settings
+        chosen = ProbingSetSettings(folders=["."]) if settings is None else settings.probing_set
+        return Pictures(self._lineage, self._store, chosen.max_pixels, chosen.reading)
 
     @cached_property
     def _cards(self) -> Cards:
@@ -177,7 +177,7 @@ class Results:
         Raises:
             StoreError: when it is gone or has changed.
         """
-        return decode(self._pictures.data(name))
+        return self._pictures.shown(name)
 
     def export(
         self, folder: str | Path, kind: Format = "parquet", *, pictures: bool = False

@@ -269,7 +269,7 @@ def write_pictures(trace: Trace, pictures: Pictures, folder: Path) -> int:
     count = 0
     for asset, step in trace.steps.items():
         for name in sorted(set(image_hashes(step.payload))):
-            data = pictures.data(name)
+            data = pictures.file(name)
             kind = "png" if data.startswith(b"\x89PNG") else "img"
             write_atomic(folder / asset / f"{name}.{kind}", data)
             count += 1

@@ -218,6 +218,8 @@ def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None
     layers = {one.path: one for one in known.layers} if known else {}
     chosen = {} if known is None else _plain(study, known, leave=("layers",))
     one = layers.get(layer)
+    if known is not None and known.input is not None:
+        chosen |= {"probing_set.scale": study.probing_set.scale, **_seen(study)}
     found["models"] = chosen | ({"pooling": one.pooling, **one.declared} if one else {})
     _compute(found, study, "target")
 
@@ -241,6 +243,7 @@ def _painter(found: dict[str, Any], study: Study, model: str, layer: str) -> Non
 
 def _encoder(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
     _add(found, study, "clip")
+    found["clip"].update(_seen(study))
     _compute(found, study, "clip")
 
 
@@ -266,6 +269,11 @@ def _compute(found: dict[str, Any], study: Study, role: Role) -> None:
     known[f"precision.{role}"] = study.compute.dtype_of(role)
 
 
+def _seen(study: Study) -> dict[str, Any]:
+    """How files become pictures, where the study says it."""
+    return {f"probing_set.{name}": value for name, value in study.probing_set.seen.items()}
+
+
 def _add(found: dict[str, Any], study: Study, section: str) -> None:
     chosen = getattr(study, section)
     if isinstance(chosen, Section):
@@ -273,6 +281,7 @@ def _add(found: dict[str, Any], study: Study, section: str) -> None:
     if section in ("evaluation", "segmentation") and chosen is not None:
         # How large pictures may be counts for them as for the probing set.
         found[section]["max_pixels"] = study.probing_set.max_pixels
+        found[section].update(_seen(study))
 
 
 def _plain(

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Self
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from dnd_assets.files.rasters.raster import Reading, Rendering
+from dnd_assets.files.rasters.rendering import colours_of
 from dnd_assets.study.settings import Positive, Section, Share
+
+Bands = Annotated[list[Positive], Field(min_length=1)]
+"""Numbers of bands, from 1, in the order wanted."""
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Scale = (
+    Annotated[Number, Field(gt=0)]
+    | tuple[Number, Number]
+    | Annotated[list[tuple[Number, Number]], Field(min_length=1)]
+    | Literal["percentiles", "standard", "full", "none"]
+)
+"""How values become what a network takes: divided by a number; two values that become 0 and 1, or a
+pair for each band; `percentiles`, the 2nd and the 98th of each band over the set; `standard`, less
+its mean, by its deviation; `full`, by all that the type holds; `none`."""
 
 
 class World(Section):
@@ -36,16 +52,100 @@ class Images(Section):
         return self
 
 
+class RenderingSettings(Section):
+    """How pictures of further bands, bits or types are shown; see `dnd_assets.files.rasters`.
+
+    Attributes:
+        bands: one band, or three for red, green and blue, counted from 1.
+        range: values that become black and white, `[0, 3000]`; `percentile` (2 to 98 % of each
+            picture), `minmax`, `full` (all that the type holds), `window` (of DICOM).
+        colour_map: for one band: viridis, magma, inferno, plasma, cividis; None for grey.
+    """
+
+    bands: Bands | None = None
+    range: tuple[Number, Number] | Literal["percentile", "minmax", "full", "window"] | None = None
+    colour_map: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.bands is not None and len(self.bands) not in (1, 3):
+            raise ValueError(f"bands names {len(self.bands)} bands; name one, or three as RGB")
+        if isinstance(self.range, tuple) and self.range[0] >= self.range[1]:
+            raise ValueError(
+                f"range = {list(self.range)}: the first has to be less than the second"
+            )
+        if self.colour_map is not None:
+            if self.bands is not None and len(self.bands) != 1:
+                raise ValueError("colour_map is for one band; name one in `bands`")
+            colours_of(self.colour_map)
+        return self
+
+
 class ProbingSetSettings(Images):
     """The images that units are probed with.
 
     Attributes:
         max_quarantined: share of unreadable images above which the asset check fails.
         max_pixels: images with more are set aside before they are decoded.
+        bands: the bands of each file that networks with `[models.input]` get, in order, counted
+            from 1; None for all. What is tagged as alpha then is a band like any other.
+        scale: how values become what these networks take, where `[models.input]` does not say it.
+        nodata: the value that means that there is no data, or "nan"; None for what files say.
+        pages: of files with pages or frames: `first`, a number from 1, or `bands`, all as bands.
+        axes: order of the axes of `.npy` and `.npz`: `hwc` or `chw`; None where the shape tells.
+        array: which array of `.npz` files is the picture.
+        window: which of the windows of DICOM files, from 1.
+        rendering: how pictures are shown to people and to models that see RGB.
     """
 
     max_quarantined: Share = 0.01
     max_pixels: Positive = 89_000_000
+    bands: Bands | None = None
+    scale: Scale | None = None
+    nodata: Number | Literal["nan"] | None = None
+    pages: Positive | Literal["first", "bands"] = "first"
+    axes: Literal["hwc", "chw"] | None = None
+    array: str | None = Field(default=None, min_length=1)
+    window: Positive = 1
+    rendering: RenderingSettings = RenderingSettings()
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_fits(cls, value: Any) -> Any:
+        return checked_scale(value)
+
+    @property
+    def reading(self) -> Reading:
+        """What it says of how files are read and shown."""
+        shown = self.rendering
+        bands = None if shown.bands is None else tuple(shown.bands)
+        return Reading(
+            bands=None if self.bands is None else tuple(self.bands),
+            nodata=math.nan if self.nodata == "nan" else self.nodata,
+            pages=self.pages,
+            axes=self.axes,
+            array=self.array,
+            window=self.window,
+            rendering=Rendering(bands, shown.range, shown.colour_map),
+        )
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What of it decides what models see, as plain values, without what is left open."""
+        names = {"bands", "nodata", "pages", "axes", "array", "window", "rendering"}
+        found: dict[str, Any] = self.model_dump(mode="json", include=names, exclude_defaults=True)
+        return found
+
+
+def checked_scale(value: Any) -> Any:
+    """Refuse pairs of which the first is not less than the second."""
+    pairs = [value] if isinstance(value, tuple) else value if isinstance(value, list) else []
+    for low, high in pairs:
+        if low >= high:
+            raise ValueError(
+                f"scale = [{low:g}, {high:g}]: the first has to be less than the second"
+            )
+    return value
 
 
 class Collection(Section):

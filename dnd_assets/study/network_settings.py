@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.methods.layer_axes import axes_of
+from dnd_assets.study.image_settings import Bands, Number, Scale, checked_scale
 from dnd_assets.study.settings import Positive, Section
 
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
@@ -104,6 +105,57 @@ class LayerSettings(Section):
         return sorted(int(i) for i in chosen)
 
 
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, (int, float)) else value
+
+
+Numbers = Annotated[list[Number], Field(min_length=1), BeforeValidator(_several)]
+
+
+class InputSettings(Section):
+    """What a network takes, where that is no RGB picture of 8 bits.
+
+    Attributes:
+        convention: the library whose convention it is: `torchxrayvision` (one band, -1,024 to
+            1,024, 224 pixels), `torchgeo-sentinel2` (divided by 10,000, 224 pixels); what is
+            written besides goes before it.
+        bands: the bands of each file that it gets, in its order, from 1; None takes
+            `probing_set.bands`, or else as many from the first as it takes.
+        scale: how values become what it takes; None takes `probing_set.scale`.
+        mean: taken off after that, one number or one for each band.
+        std: divided by then, likewise.
+        size: rows and columns, or one number for both; the short side is resized, the middle cut.
+        missing: what bands get that painted pictures have not: `zero`, of what it takes, or `grey`.
+    """
+
+    convention: Literal["torchxrayvision", "torchgeo-sentinel2"] | None = None
+    bands: Bands | None = None
+    scale: Scale | None = None
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    size: (
+        Annotated[
+            list[Positive],
+            Field(min_length=2, max_length=2),
+            BeforeValidator(lambda value: [value, value] if isinstance(value, int) else value),
+        ]
+        | None
+    ) = None
+    missing: Literal["zero", "grey"] | None = None
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_fits(cls, value: Any) -> Any:
+        return checked_scale(value)
+
+    @field_validator("std")
+    @classmethod
+    def _divides(cls, value: Any) -> Any:
+        if value is not None and min(value) <= 0:
+            raise ValueError(f"std = {value}: deviations are above 0")
+        return value
+
+
 class ModelSettings(Section):
     """A target network.
 
@@ -118,6 +170,7 @@ class ModelSettings(Section):
             checkpoint holds several sets that fit.
         categories: a text file with the names of its classes, one a line in the order of the
             outputs, or as `categories_places365.txt`; None takes those that the source knows.
+        input: what it takes, where that is no RGB picture: bands, scale, size.
         layers: what to label in it.
     """
 
@@ -126,6 +179,7 @@ class ModelSettings(Section):
     weights: str | None = None
     weights_key: str | None = Field(default=None, min_length=1)
     categories: str | None = Field(default=None, min_length=1)
+    input: InputSettings | None = None
     layers: list[LayerSettings] = Field(min_length=1)
 
     @field_validator("source")

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,12 @@ from dnd_assets.files.image_folders import (
     special_kind,
     told_skipped,
 )
-from dnd_assets.files.images import FORMATS, UnreadableImage, decode
+from dnd_assets.files.images import FORMATS, UnreadableImage, looked_at
+from dnd_assets.files.rasters.extras import EXTRAS, installed
+from dnd_assets.files.rasters.raster import AS_FILES_SAY, Reading
+from dnd_assets.files.rasters.rendering import doubt_of, near_black_or_white, rendered
+from dnd_assets.files.rasters.tiff import STARTS, pages_of
+from dnd_assets.files.unreadable import NOT_FINITE
 from dnd_assets.study.image_settings import Images, World
 from dnd_assets.study.study import Study, needed
 
@@ -40,7 +45,8 @@ PROBING = "probing_set"
 """The section that names the images units are probed with."""
 _NAMED = 3
 _DECODER = sha256(f"{PIL.__version__} {FORMATS}".encode())[:12]
-"""What a remembered verdict on a file rests on, besides the file."""
+"""The part of that that does not change while a program runs."""
+_NO_DATA = '; where they mean that there is no data, write nodata = "nan" under [probing_set]'
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class ImageFile:
         bytes: size of the file.
         quarantined: why the image is set aside; empty for a sound image.
         animated: whether it has further frames or pages, of which the first alone counts.
+        told: which of its bands are shown, and how; empty for pictures of 8 bits for people.
+        doubt: why its rendering may show nothing; empty for nothing.
     """
 
     path: str
@@ -68,6 +76,8 @@ class ImageFile:
     bytes: int = 0
     quarantined: str = ""
     animated: bool = False
+    told: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,30 @@ class Manifest:
         animated = sum(file.animated and not file.quarantined for file in self.files)
         if animated:
             lines.append(f"of {animated:,} files with several frames or pages the first is taken")
-        return lines
+        return [*lines, *self._shown(), *self._doubtful()]
+
+    def _shown(self) -> list[str]:
+        """How pictures of further bands, bits or types are shown, the most frequent way first."""
+        ways = Counter(file.told for file in self.files if file.told and not file.quarantined)
+        ordered = sorted(ways.items(), key=lambda item: (-item[1], item[0]))
+        lines = [f"{count:,} of {way}" for way, count in ordered[:_NAMED]]
+        more = len(ordered) - _NAMED
+        return [*lines, f"{more:,} other kinds of pictures are shown otherwise"][
+            : len(lines) + (more > 0)
+        ]
+
+    def _doubtful(self) -> list[str]:
+        """Warnings of pictures whose rendering shows next to nothing, or what is no picture."""
+        kinds: dict[str, list[str]] = {}
+        for file in self.files:
+            if file.doubt and not file.quarantined:
+                kinds.setdefault(file.doubt, []).append(file.path)
+        return [
+            f"warning: {len(paths):,} of {len(self.files):,} pictures come out {kind}: "
+            f"{', '.join(paths[:_NAMED])}{', …' if len(paths) > _NAMED else ''}; see `rendering` "
+            "of [probing_set]"
+            for kind, paths in sorted(kinds.items())
+        ]
 
     def reasons(self) -> str:
         """Why files are set aside, counted, the most frequent first."""
@@ -222,6 +255,7 @@ def scan(
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
     code: str = "",
+    reading: Reading = AS_FILES_SAY,
 ) -> Manifest:
     """Read, hash and decode every file once.
 
@@ -231,18 +265,20 @@ def scan(
         cache: where to remember files that have not changed (by size, times and inode).
         advance: called with the number of files done since the last call.
         code: version of the code that reads them; files that another one saw are read again.
+        reading: what the study says of its files.
 
     Returns:
         The manifest; it depends on the files' bytes alone.
     """
     known = _read_cache(cache)
+    declared = () if reading == AS_FILES_SAY else (reading,)
 
     def one(path: Path) -> tuple[str, ImageFile]:
-        stamp = _stamp(path, max_pixels, code)
+        stamp = _stamp(path, max_pixels, code, reading)
         remembered = known.get(str(path))
         if stamp and remembered and remembered[0] == stamp:
             return stamp, remembered[1]
-        return stamp, inspect(path, max_pixels)
+        return stamp, inspect(path, max_pixels, *declared)
 
     found: dict[str, tuple[str, ImageFile]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -260,9 +296,10 @@ def scan_listing(
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
     code: str = "",
+    reading: Reading = AS_FILES_SAY,
 ) -> Manifest:
     """As `scan`, of a listing: folders and special files that cannot be read are set aside, too."""
-    manifest = scan(found.files, max_pixels, cache, advance, code)
+    manifest = scan(found.files, max_pixels, cache, advance, code, reading)
     folders = [
         ImageFile(shown_name(one.path), quarantined=f"folder cannot be read: {one.detail}")
         for one in found.skipped
@@ -272,7 +309,7 @@ def scan_listing(
     return Manifest(files, tuple(one for one in found.skipped if one.why != "unreadable folder"))
 
 
-def inspect(path: Path, max_pixels: int) -> ImageFile:
+def inspect(path: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -> ImageFile:
     """Read and decode one file; whatever is wrong with it ends in `quarantined`."""
     try:
         str(path).encode()
@@ -289,14 +326,33 @@ def inspect(path: Path, max_pixels: int) -> ImageFile:
         return ImageFile(str(path), quarantined=f"cannot be read: {reason}")
     file = ImageFile(str(path), sha256(data), bytes=len(data))
     try:
-        decode(data, max_pixels)
+        image, raster = looked_at(data, max_pixels, reading)
     except UnreadableImage as error:
         reason = how_to_read(path, data) or error.reason
+        if reason == NOT_FINITE:
+            reason += _NO_DATA
         return ImageFile(**{**asdict(file), "quarantined": reason})
+    if raster is None:
+        return replace(_of_pillow(file, data), doubt=near_black_or_white(image))
+    shown = rendered(raster, reading)
+    doubt = doubt_of(raster, shown)
+    try:
+        known = _of_pillow(file, data)
+    except (OSError, ValueError, SyntaxError):  # a format, or a TIFF, that Pillow does not open
+        known = ImageFile(file.path, file.hash, *raster.size, raster.mode, raster.kind, file.bytes)
+    if raster.kind in ("TIFF", "GeoTIFF", "DICOM"):
+        known = replace(known, animated=raster.pages > 1 and reading.pages == "first")
+        known = replace(known, mode=raster.mode, format=raster.kind)
+    return replace(known, told=shown.told, doubt=doubt)
+
+
+def _of_pillow(file: ImageFile, data: bytes) -> ImageFile:
+    """What Pillow says of a picture that it opens."""
     with Image.open(BytesIO(data), formats=FORMATS) as header:
+        animated = pages_of(data) > 1 if data.startswith(STARTS) else _animated(header)
         return ImageFile(
             file.path, file.hash, header.width, header.height, header.mode, header.format or "",
-            file.bytes, animated=_animated(header),
+            file.bytes, animated=animated,
         )  # fmt: skip
 
 
@@ -308,14 +364,20 @@ def _animated(image: Image.Image) -> bool:
         return True
 
 
-def _stamp(path: Path, max_pixels: int, code: str) -> str:
+def _stamp(path: Path, max_pixels: int, code: str, reading: Reading) -> str:
     """Changes whenever the file may have, or how it is read; empty when it cannot be looked at."""
     try:
         stat = path.stat()
     except (OSError, ValueError):
         return ""
     times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
-    return f"{stat.st_size} {times} {stat.st_ino} {max_pixels} {_DECODER} {code}"
+    how = f"{max_pixels} {_decoders()} {code}{'' if reading == AS_FILES_SAY else f' {reading}'}"
+    return f"{stat.st_size} {times} {stat.st_ino} {how}"
+
+
+def _decoders() -> str:
+    """What a remembered verdict on a file rests on, besides the file and the code."""
+    return f"{_DECODER} {' '.join(name for name in EXTRAS if installed(name))}"
 
 
 def _read_cache(cache: Path | None) -> dict[str, tuple[str, ImageFile]]:
@@ -333,4 +395,5 @@ def _write_cache(cache: Path, found: dict[str, tuple[str, ImageFile]]) -> None:
 
 def image_rows(files: Iterable[ImageFile]) -> list[dict[str, Any]]:
     """Rows of the lineage table `images`."""
-    return [{k: v for k, v in asdict(file).items() if k != "animated"} for file in files]
+    known = ("animated", "told", "doubt")
+    return [{k: v for k, v in asdict(file).items() if k not in known} for file in files]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from dnd_assets.study.band_statistics import measured_bands
 from dnd_assets.study.compute_settings import Role
 from dnd_assets.study.network_settings import ModelSettings
 from dnd_assets.study.study import Study
@@ -35,18 +37,37 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
 
     Who only reads takes cards from there and adds none.
     """
-    return TargetNetworks(
-        models=[_target(one) for one in study.models],
+    networks = TargetNetworks(
+        models=[_target(study, one) for one in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
         reading=reading,
         compute=compute_of(study, "target"),
     )
+    networks.measured_by(lambda: measured_bands(study, home, keep=not reading))
+    return networks.seeing(study.probing_set.seen)
 
 
-def _target(model: ModelSettings) -> TargetModel:
+def _target(study: Study, model: ModelSettings) -> TargetModel:
     said = [DeclaredLayout(path=one.path, **one.declared) for one in model.layers if one.declared]
-    return TargetModel(**model.all_but("layers"), layouts=said)
+    taken = input_of(study, model)
+    return TargetModel(**model.all_but("layers", "input"), layouts=said, input=taken)
+
+
+def input_of(study: Study, model: ModelSettings) -> dict[str, Any]:
+    """What a network takes as plain values, with what the probing set says; often nothing."""
+    if model.input is None:
+        return {}
+    chosen, shown = study.probing_set, study.probing_set.rendering
+    own = model.input.model_dump(mode="json", exclude_none=True)
+    usual = {
+        "bands": chosen.bands if model.input.convention != "torchxrayvision" else None,
+        "scale": chosen.model_dump(mode="json")["scale"],
+        "shown_bands": shown.bands if shown.bands is not None and len(shown.bands) == 3 else None,
+        "shown_range": list(shown.range) if isinstance(shown.range, tuple) else None,
+        "convention": "",
+    }
+    return {**{name: value for name, value in usual.items() if value is not None}, **own}
 
 
 def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:

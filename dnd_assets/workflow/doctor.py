@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.truths import CATEGORIES, check_truths
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import Listed, assumptions, inventory, loaded
+from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.engine.recording import LIBRARIES
 from dnd_assets.errors import DndError
 from dnd_assets.files.image_folders import Listing
@@ -138,6 +140,7 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
         _look("device", bench.compute.name),
         _images("probing set", study.probing_set, lambda: image_files(study, home)),
         _units(bench, models),
+        *_inputs(bench, models),
         *_concepts(study),
         *_masks(study, home),
         *_held_out(study, home),
@@ -258,6 +261,19 @@ def _units(bench: Workbench, models: Iterable[ModelEntry]) -> Finding:
 def _layers(bench: Workbench) -> str:
     groups = by_layer(find_units(bench).values())
     return ", ".join(f"{model}/{layer}: {len(units):,}" for (model, layer), units in groups.items())
+
+
+def _inputs(bench: Workbench, models: Iterable[ModelEntry]) -> list[Finding]:
+    """Whether networks that take bands take those of the first files."""
+    names = [one.name for one in bench.study.models if bench.targets.takes_bands(one.name)]
+    if not names or not _networks_there(models):
+        return []
+
+    def told() -> str:
+        check_inputs(bench, list(stages_of(bench.study)))
+        return f"{', '.join(names)} take the bands of the first files"
+
+    return [_look("bands", told)]
 
 
 def _concepts(study: Study) -> list[Finding]:

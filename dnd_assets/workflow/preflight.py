@@ -18,6 +18,7 @@ from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.resolved import ResolvedStudy
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import Listed, require_models, used_by
+from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.engine.plan import Outlook, outlook
 from dnd_assets.engine.resolve import Graph, stream_inputs
 from dnd_assets.engine.stage import Stage, leading_to, wholes_of
@@ -86,6 +87,8 @@ def preflight(
     for name in assets:
         require_models(bench, name, uses[name])
         check_device(bench, uses[name])
+    if any("targets" in some for some in uses.values()):
+        check_inputs(bench, assets)
     served = {
         name: [one for one in used_by(bench, name, uses[name]) if one.part.server]
         for name in assets

@@ -110,7 +110,7 @@ SOURCES = (
         "captioner_weights",
         "The captioning model and its settings.",
         "captioner",
-        lambda bench: dict(bench.captioner.fingerprint()),
+        lambda bench: dict(bench.captioner.known_by()),
     ),
     ExternalSource(
         "summariser_prompts",
@@ -129,7 +129,7 @@ SOURCES = (
         "image_text_weights",
         "The image-text encoder that compares pictures.",
         "clip",
-        lambda bench: dict(bench.clip.fingerprint()),
+        lambda bench: dict(bench.clip.known_by()),
     ),
 )
 """Every source of the seven products, in the order of the graph."""

@@ -6,13 +6,13 @@ fingerprint and its layers, is kept as a card, so that a later run need not load
 
 import math
 import re
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dagster import ConfigurableResource, ResourceDependency
 from pydantic import PrivateAttr
@@ -30,7 +30,7 @@ from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.targets.cards import LayerInfo, NetworkInfo
 from resources.targets.network import Network, NetworkSource
-from resources.targets.pixels import check_range, check_repeats, survey_picture
+from resources.targets.pixels import check_range, check_repeats
 from resources.targets.sources import TargetModel, find_source, in_float32
 from resources.targets.state_hash import behaviour_hash, state_hash
 
@@ -48,6 +48,7 @@ _SURVEYED = (
     "resources.targets.cards",
     "resources.targets.passes",
     "resources.targets.pixels",
+    "resources.targets.inputs",
     "resources.targets.survey",
     "resources.targets.seen",
     "resources.targets.layer_types",
@@ -58,6 +59,9 @@ _SURVEYED = (
     "dnd_assets.methods.moving_patch",
 )
 """Modules whose code decides what a card says."""
+MEASURED = ("percentiles", "standard")
+"""Ways of scaling that are measured over the probing set."""
+Measured = Mapping[str, Sequence[tuple[float, float]]]
 _CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
 
 
@@ -78,6 +82,9 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
     reading: bool = False
     compute: ResourceDependency[Compute]
     _given: dict[str, str] = PrivateAttr(default_factory=dict)
+    _seen: dict[str, Json] = PrivateAttr(default_factory=dict)
+    _measure: Callable[[], Measured] | None = PrivateAttr(default=None)
+    _measured: dict[str, TargetModel] = PrivateAttr(default_factory=dict)
 
     def layers(self, model: str) -> list[LayerInfo]:
         """Every module of a network with its number of units, from one pass of a blank picture.
@@ -137,11 +144,52 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """What was done to the weights of a file before they were put in; empty for nothing."""
         return self._card(model).told
 
-    def _spec(self, model: str) -> TargetModel:
+    def seeing(self, how: dict[str, Json]) -> Self:
+        """The same networks, for pictures that a study has read and shown in a way of its own."""
+        self._seen = how
+        return self
+
+    @property
+    def shown(self) -> dict[str, Json]:
+        """How pictures are read, which results are known by as well; often nothing."""
+        return {"pictures": self._seen} if self._seen else {}
+
+    def measured_by(self, measure: Callable[[], Measured]) -> Self:
+        """The same networks, with what measures the values of their pictures where they ask it.
+
+        Args:
+            measure: gives, by way of scaling, a pair of values for each band of the files.
+        """
+        self._measure = measure
+        return self
+
+    def takes_bands(self, model: str) -> bool:
+        """Whether a network takes bands of files, and no RGB pictures."""
+        return bool(self._said(model).input)
+
+    def _said(self, model: str) -> TargetModel:
+        """A network as the study names it."""
         for spec in self.models:
             if spec.name == model:
                 return spec
         raise not_found("model", model, [spec.name for spec in self.models])
+
+    def _spec(self, model: str) -> TargetModel:
+        """A network with all that it is loaded by; its pictures are measured where it asks so."""
+        spec = self._said(model)
+        how = spec.input.get("scale")
+        if how not in MEASURED:
+            return spec
+        if model not in self._measured:
+            if self._measure is None:
+                raise StudyError(
+                    f"models.input.scale = {how!r} is measured over a probing set, and there is "
+                    "none. Give the values themselves."
+                )
+            pairs = [list(pair) for pair in self._measure()[how]]
+            told = {**spec.input, "scale": pairs, "clip": how == "percentiles"}
+            self._measured[model] = spec.model_copy(update={"input": told})
+        return self._measured[model]
 
     def _network(self, model: str) -> Network:
         """The network, which is the one that its fingerprint was made from.
@@ -183,7 +231,8 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
     def _key(self, spec: TargetModel, source: NetworkSource) -> Hashable:
         """What a loaded network is known by in this process."""
         own = source.own and digest(source.own.version(read_note(self.cards, source)))
-        key = (spec.source, spec.weights, spec.weights_key, self.base, source.content, own)
+        said = digest(spec.input) if spec.input else ""
+        key = (spec.source, spec.weights, spec.weights_key, self.base, source.content, own, said)
         return "target", *key, str(self.compute.torch_device()), self._channels_last(spec)
 
     def _card(self, model: str, wanted: Collection[str] = ()) -> NetworkInfo:
@@ -242,6 +291,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
             "dtype": self.compute.mixed,
             **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
             **({"own": own} if own else {}),
+            **({"input": spec.input} if spec.input else {}),
         }
 
     def _survey(self, model: str, source: NetworkSource) -> NetworkInfo:
@@ -275,9 +325,9 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
 
         from resources.targets.survey import look
 
-        check_repeats(net.transform)
-        pictures = [net.pixels(survey_picture(seed)) for seed in (0, 2)]
-        if net.own_transform:
+        check_repeats(net.transform if net.bands is None else net.bands.loosely)
+        pictures = [net.made_up(seed) for seed in (0, 2)]
+        if net.own_transform and net.bands is None:
             check_range(pictures[0], net.pixel_range)
         pixels, other = (self.compute.place(one[None]) for one in pictures)
         with torch.inference_mode(), self.compute.autocast():
@@ -333,9 +383,7 @@ def _unpinned(kind: str, rest: str) -> str:
 
 def _blank(net: Network) -> "Tensor":
     """A grey picture as the network takes it, (1, 3, H, W)."""
-    import PIL.Image
-
-    return net.pixels(PIL.Image.new("RGB", (256, 256), (128, 128, 128)))[None]
+    return net.blank()[None]
 
 
 def _info(

@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from PIL.Image import Image
+from PIL.Image import Image, new
 
+from dnd_assets.files.rasters.raster import Raster
 from resources.checkpoints import Checkpoint
 from resources.own_code.closure import ObservedUse
 from resources.own_code.code import OwnCode
-from resources.targets.pixels import checked
+from resources.targets.inputs import BandTransform
+from resources.targets.pixels import checked, survey_picture
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,13 +48,33 @@ class Network:
     seen: ObservedUse = field(default_factory=ObservedUse)
     own_types: bool = False
 
-    def pixels(self, image: Image) -> "Tensor":
-        """A picture of any mode as the network takes it, float32 (3, H, W).
+    @property
+    def bands(self) -> BandTransform | None:
+        """What makes its tensors, where it takes bands and no RGB pictures."""
+        return self.transform if isinstance(self.transform, BandTransform) else None
+
+    def pixels(self, image: Image | Raster) -> "Tensor":
+        """A picture of any mode as the network takes it, float32 (3, H, W), or (bands, H, W).
 
         Raises:
             StudyError: when the transform gives something else.
         """
+        if self.bands is not None:
+            return checked(self.bands(image))
+        assert not isinstance(image, Raster), "networks that take no bands get renderings"
         return checked(self.transform(image.convert("RGB")))
+
+    def made_up(self, seed: int) -> "Tensor":
+        """A made-up picture of soft random values, as the network takes it."""
+        if self.bands is not None:
+            return checked(self.bands.made_up(seed))
+        return self.pixels(survey_picture(seed))
+
+    def blank(self) -> "Tensor":
+        """An even picture as the network takes it."""
+        if self.bands is not None:
+            return checked(self.bands.blank())
+        return self.pixels(new("RGB", (256, 256), (128, 128, 128)))
 
 
 @dataclass(frozen=True)

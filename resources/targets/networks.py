@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from dnd_assets.errors import DndError, StudyError
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods.layer_axes import check_shape
 from resources.model import ModelPart
@@ -43,7 +44,7 @@ class TargetNetworks(KnownNetworks):
         self,
         model: str,
         layers: Mapping[str, str],
-        images: Sequence[Image],
+        images: Sequence[Image | Raster],
         batch_size: int = 64,
         progress: Progress | None = None,
     ) -> dict[str, Array]:
@@ -84,7 +85,7 @@ class TargetNetworks(KnownNetworks):
         self,
         model: str,
         units: Sequence[Neuron],
-        images: Sequence[Image],
+        images: Sequence[Image | Raster],
         batch_size: int = 16,
         only: Sequence[Collection[Neuron]] | None = None,
         progress: Progress | None = None,
@@ -129,7 +130,7 @@ class TargetNetworks(KnownNetworks):
         self,
         model: str,
         layers: Mapping[str, Sequence[int]],
-        images: Sequence[Image],
+        images: Sequence[Image | Raster],
         batch_size: int = 16,
     ) -> dict[str, list[Array]]:
         """Activation maps of many units of some layers, in one pass of each picture.
@@ -152,7 +153,7 @@ class TargetNetworks(KnownNetworks):
         rows = self._run(model, readers, images, batch_size, None)
         return {path: [row[path] for row in rows] for path in layers}
 
-    def outputs(self, model: str, images: Sequence[Image], batch_size: int = 64) -> Array:
+    def outputs(self, model: str, images: Sequence[Image | Raster], batch_size: int = 64) -> Array:
         """What a network itself returns: the scores of a classifier's classes.
 
         Args:
@@ -199,7 +200,7 @@ class TargetNetworks(KnownNetworks):
             NotFoundError: when the study has no such model.
             StudyError: when its source or its files are wrong or not on this machine.
         """
-        return list(find_source(self._spec(model), self.base).assumed())
+        return list(find_source(self._said(model), self.base).assumed())
 
     def doubts(self, model: str, layers: Collection[str]) -> list[str]:
         """What nothing proves of how some layers are read, one sentence each.
@@ -244,7 +245,7 @@ class TargetNetworks(KnownNetworks):
 
         return load_once(("final layers", digest(self.fingerprint(model))), look)
 
-    def last_linear(self, model: str, images: Sequence[Image]) -> LastLinear:
+    def last_linear(self, model: str, images: Sequence[Image | Raster]) -> LastLinear:
         """The last linear layer that runs in a forward pass, and what it is given.
 
         Args:
@@ -285,9 +286,18 @@ class TargetNetworks(KnownNetworks):
         weight = linear[path].weight.float().cpu().numpy()
         return LastLinear(path, weight, seen[path].float().cpu().numpy())
 
+    def prepared(self, model: str, image: Any) -> "Tensor":
+        """A picture, or a `Raster`, as a network takes it, float32 (channels, H, W).
+
+        Raises:
+            StudyError: when it does not take it; says what to write.
+        """
+        return self._pixels(model)(image)
+
     def transforms(self, model: str) -> Callable[[Image], "Tensor"]:
         """The preprocessing: a picture (RGB) to a float tensor (3, H, W)."""
-        return self._network(model).transform
+        net = self._network(model)
+        return net.transform if net.bands is None else net.bands.loosely
 
     def _compared(self, model: str, info: LayerInfo, read: Read) -> Read:
         """A reader that first compares what comes out with what the survey saw."""
@@ -312,16 +322,19 @@ class TargetNetworks(KnownNetworks):
 
         return self._compared(model, info, read)
 
-    def _pixels(self, model: str) -> Callable[[Image], "Tensor"]:
+    def _pixels(self, model: str) -> Callable[[Image | Raster], "Tensor"]:
         """Makes a picture ready for the network, and refuses one of another size."""
         net, expected = self._network(model), tuple(self._card(model).pixels)
+        bands = self.takes_bands(model)
 
-        def prepare(image: Image) -> "Tensor":
+        def prepare(image: Image | Raster) -> "Tensor":
+            if isinstance(image, Raster) and not bands:
+                raise StudyError(f"{model!r} takes RGB pictures, and is given {image.told}.")
             found = net.pixels(image)
             if tuple(found.shape) != expected:
                 raise StudyError(
                     f"the transform of {model!r} gives {tuple(found.shape)} for a picture of "
-                    f"{image.width} x {image.height} pixels, and {expected} for a square one; "
+                    f"{image.size[0]} x {image.size[1]} pixels, and {expected} for a square one; "
                     "units are compared at one size. Resize to one size in it, such as "
                     "v2.Resize((224, 224)), or cut out one with v2.CenterCrop(224)."
                 )
@@ -333,7 +346,7 @@ class TargetNetworks(KnownNetworks):
         self,
         model: str,
         readers: Mapping[str, Read],
-        images: Sequence[Image],
+        images: Sequence[Image | Raster],
         batch_size: int,
         progress: Progress | None,
     ) -> list[dict[str, Any]]:

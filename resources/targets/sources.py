@@ -18,7 +18,7 @@ No code that comes with weights is run.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +32,7 @@ from dnd_assets.lineage.fingerprint import digest
 from resources.checkpoints import Checkpoint, file_hash, resolve_file
 from resources.model import ModelPart, find_part
 from resources.targets.declared_layout import DeclaredLayout
+from resources.targets.inputs import BandTransform, NetworkInput, fitted_input, with_channels
 from resources.targets.model_zoos import _SOURCES
 from resources.targets.network import Network, NetworkSource
 from resources.targets.weights import Fitted, fit, put_weights, read
@@ -52,6 +53,7 @@ class TargetModel(Config):
         weights_key: where in that file they stand, if not where `resources.targets.weights` looks.
         categories: a text file with the names of its classes; None takes those of the source.
         layouts: what the study declares of the axes of some layers.
+        input: what it takes, where that is no RGB picture: see `resources.targets.inputs`.
     """
 
     name: str
@@ -60,6 +62,7 @@ class TargetModel(Config):
     weights_key: str | None = None
     categories: str | None = None
     layouts: list[DeclaredLayout] = Field(default=[])
+    input: dict[str, Any] = Field(default={})
 
 
 def find_source(spec: TargetModel, base: str | None = None) -> NetworkSource:
@@ -70,6 +73,8 @@ def find_source(spec: TargetModel, base: str | None = None) -> NetworkSource:
         NotFoundError: when a name is unknown; names the nearest.
     """
     source = _with_weights(spec, base)
+    if spec.input:
+        source = _of_bands(source, NetworkInput.of(spec.input))
     if spec.categories is None:
         return source
     names = read_categories(resolve_file(spec.categories, base))
@@ -122,12 +127,19 @@ def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
     file = resolve_file(spec.weights, base)
     source = _SOURCES[kind](rest, base, spec.weights)
 
+    def banded(net: Network) -> Network:
+        """With as many channels as the study gives it, where a library knows it by three."""
+        bands = NetworkInput.of(spec.input).bands
+        if bands and source.own is None:
+            with_channels(net.module, len(bands))
+        return net
+
     def build() -> Network:
-        net = source.build()
+        net = banded(source.build())
         fitted = fit(read(file), net.module, file, spec.weights_key)
         classes = _other_classes(net.module, fitted.state) if source.sized else None
         if classes is not None and source.sized:
-            net = source.sized(classes)
+            net = banded(source.sized(classes))
         if fitted.headless:
             net = _without_head(net, fitted, file, known=source.sized is not None)
         put_weights(net.module, fitted.state, file)
@@ -136,6 +148,24 @@ def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
     content = digest([file_hash(file), spec.weights_key, source.content])
     found = Checkpoint.of_file(file, spec.weights)
     return replace(source, content=content, build=build, files=found, licence="")
+
+
+def _of_bands(source: NetworkSource, told: NetworkInput) -> NetworkSource:
+    """A source whose network takes bands."""
+
+    def build() -> Network:
+        net = source.build()
+        own = net.transform if net.own_transform else None
+        found = fitted_input(told, net.module, own=own is not None)
+        return replace(net, transform=BandTransform(found, own))
+
+    def assumed() -> Sequence[str]:
+        said = [] if source.own is not None else list(source.assumed())
+        given = "the bands from the first on" if told.bands is None else told.told()
+        asked = f", by the convention of {told.convention}" if told.convention else ""
+        return [*said, f"it gets {given}{asked}, and no rendering"]
+
+    return replace(source, build=build, assumed=assumed)
 
 
 def _without_head(net: Network, fitted: Fitted, file: Path, *, known: bool) -> Network:
@@ -177,9 +207,8 @@ def _named(net: Network, names: list[str], file: str) -> Network:
         StudyError: when there are more or fewer names than classes.
     """
     import torch
-    from PIL.Image import new
 
-    pixels = net.pixels(new("RGB", (256, 256)))[None]
+    pixels = net.blank()[None]
     net.module.eval()
     with torch.inference_mode():
         call = net.call if _runs(net, pixels) else _casting(net)

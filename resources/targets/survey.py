@@ -154,6 +154,13 @@ def _unfit(module: nn.Module, pixels: Tensor, error: Exception) -> StudyError:
         if wanted != shape[0]
         else ""
     )
+    if type(module).__module__.partition(".")[0] == "torchxrayvision":
+        channels += 'Write input = {convention = "torchxrayvision"} under [[models]]. '
+    elif channels:
+        channels += (
+            f"For pictures of {wanted} bands write [models.input] with bands (such as "
+            f"{list(range(1, min(wanted, 13) + 1))}), scale and size. "
+        )
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return StudyError(
         f"the network fails on the picture that its transform gives, {shape}: {line[:300]} "

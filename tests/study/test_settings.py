@@ -145,6 +145,15 @@ DETECTED = {"dissection": {
     "crop_size": 32, "images_per_concept": 3, "exemplars": 5, "candidates": 2,
     "select": "detection",
 }}  # fmt: skip
+FOUR = {"source": "module:tests.band_networks:four", "layers": [{"path": "bands"}], "name": "net"}
+BANDS = {
+    "models": [{**FOUR, "input": {"size": 16, "scale": 10.0, "missing": "zero"}}],
+    "imported_labels": None,
+}
+UNSCALED = {
+    "models": [{**FOUR, "input": {"size": 16}}], "imported_labels": None,
+    "probing_set": {"folders": ["images"], "scale": 10.0},
+}  # fmt: skip
 LISTED = {"segmentation": {"world": None}}
 TOKENS = {"price_prompt": 1.0, "price_completion": 1.0}
 
@@ -255,6 +264,14 @@ CASES = {
     **{f"segmentation.{name}": ({}, value) for name, value in {
         "share": 0.1, "cutoff": 0.5, "beam": 2, "length": 2, "top": 2, "invert.length": 2,
         "invert.min_share": 0.1, "invert.max_share": 0.5}.items()},
+    **{f"probing_set.{name}": ({}, value) for name, value in {
+        "bands": [1, 2], "nodata": 0, "pages": "bands", "axes": "chw", "array": "x", "window": 2,
+        "rendering.bands": [2], "rendering.range": [0, 10],
+        "rendering.colour_map": "viridis"}.items()},
+    "probing_set.scale": (UNSCALED, 20.0),
+    **{f"models[].input.{name}": (BANDS, value) for name, value in {
+        "bands": [4, 3, 2, 1], "scale": 20.0, "mean": 0.5, "std": 0.5, "size": 8,
+        "missing": "grey", "convention": "torchgeo-sentinel2"}.items()},
     "compute.device": (None, "cuda"), "compute.dtype": ({}, "bfloat16"),
     **{f"compute.precision.{name}": ({}, "bfloat16")
        for name in ("target", "captioner", "text_to_image", "clip")},

@@ -61,7 +61,7 @@ def rating_tasks(
     tasks = [
         Task(
             unit,
-            [bench.pictures.data(name) for name in exemplars[unit][:images]],
+            [bench.pictures.file(name) for name in exemplars[unit][:images]],
             {one.name: str(one.by_unit[unit]) for one in methods},
         )
         for unit in able

@@ -97,7 +97,9 @@ class Pass:
         saved = time.monotonic()
         for start in range(done, len(images.hashes), batch):
             part = images.hashes[start : start + batch]
-            found = bench.targets.layer_maps(self.model, layers, bench.pictures.load(part), batch)
+            found = bench.targets.layer_maps(
+                self.model, layers, bench.seen_by(self.model, part), batch
+            )
             for row in range(len(part)):
                 seen = prepare(start + row)
                 for path, reader in readers.items():
@@ -146,6 +148,7 @@ def map_provider(bench: Workbench, model: str, layer: str) -> str:
             "target": bench.targets.fingerprint(model),
             "layer": layer,
             "layout": bench.targets.layout(model, layer),
+            **bench.targets.shown,
         }
     )
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
-from dnd_assets.files.images import decode, encode_png
+from dnd_assets.files.images import (
+    UnreadableImage,
+    as_raster,
+    decode,
+    encode_png,
+    looked_at,
+)
+from dnd_assets.files.rasters.arrays import both_views
+from dnd_assets.files.rasters.deep import is_deep_png
+from dnd_assets.files.rasters.raster import AS_FILES_SAY, Raster, Reading
 from dnd_assets.lineage.records import artefact_row
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
@@ -20,15 +30,18 @@ from resources.runtime.prefetch import Lazy
 
 _ENCODERS = os.cpu_count() or 1
 _PNGS_KEPT = 500
+_EIGHT_BITS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")
+"""Starts of files that hold 8-bit pictures, but for a PNG of 16 bits."""
 
 
 @dataclass(frozen=True)
 class PackedImages:
-    """Stored pictures: the pack's file name, SHA-256 and bytes of each picture's PNG."""
+    """Stored pictures: the pack's file name, SHA-256 and bytes of each picture's PNG or NPZ."""
 
     file: str
     hashes: list[str]
     sizes: list[int]
+    kind: str = "png"
 
 
 @dataclass
@@ -39,11 +52,13 @@ class Pictures:
         lineage: knows the paths of probing images and the packs of stored pictures.
         store: holds crops and synthetic images.
         max_pixels: limit for probing images.
+        reading: what the study says of how probing images are read and shown.
     """
 
     lineage: Lineage
     store: ArtefactStore
     max_pixels: int
+    reading: Reading = AS_FILES_SAY
     _paths: dict[str, list[str]] = field(default_factory=dict)
     _packs: dict[str, str] = field(default_factory=dict)
     _pngs: dict[str, bytes] = field(default_factory=dict)
@@ -55,18 +70,69 @@ class Pictures:
         return sorted(wanted, key=lambda name: (self._packs.get(name, ""), name))
 
     def load(self, hashes: Sequence[str]) -> list[Image.Image]:
-        """RGB pictures in the order of `hashes`, their bytes verified.
+        """RGB pictures in the order of `hashes`, as people see them, their bytes verified.
 
         Raises:
             StoreError: when a picture is nowhere, or its bytes have changed.
         """
         self._find(hashes)
-        return [decode(self._read(name), self.max_pixels) for name in hashes]
+        return [self.shown(name) for name in hashes]
+
+    def shown(self, name: str, data: bytes | None = None) -> Image.Image:
+        """One picture as people see it, RGB.
+
+        Args:
+            name: its hash.
+            data: its bytes, where they are at hand.
+
+        Raises:
+            StoreError: as `load`.
+            UnreadableImage: when the bytes are no picture.
+        """
+        self._find([name])
+        return decode(self._read(name) if data is None else data, self.max_pixels, self._of(name))
+
+    def lazy_rasters(self, hashes: Sequence[str]) -> Sequence[Raster]:
+        """As `raster`, each picture read when it is asked for, in any thread."""
+        self._find(hashes)
+        return Lazy(hashes, self.raster)
+
+    def raster(self, name: str) -> Raster:
+        """One picture as it was measured; one that was painted is marked as a rendering.
+
+        Raises:
+            StoreError: as `load`.
+            UnreadableImage: when the bytes are no picture.
+        """
+        self._find([name])
+        found = as_raster(self._read(name), self.max_pixels, self._of(name))
+        made = not self._paths.get(name) and found.shown is None
+        return replace(found, rendered=True) if made else found
+
+    def file(self, name: str) -> bytes:
+        """A file that programs show: the picture's own, or a PNG of its rendering.
+
+        Raises:
+            StoreError: as `load`.
+        """
+        data, reading = self.data(name), self._of(name)
+        usual = data.startswith(_EIGHT_BITS) and not is_deep_png(data)
+        if usual and not reading.of_everything:
+            return data
+        try:
+            image, raster = looked_at(data, self.max_pixels, reading)
+        except UnreadableImage:
+            return data
+        return data if raster is None else encode_png(image)
+
+    def _of(self, name: str) -> Reading:
+        """How a picture is read: what the study says of its files holds for no stored picture."""
+        return self.reading if self._paths.get(name) else AS_FILES_SAY
 
     def lazy(self, hashes: Sequence[str]) -> Sequence[Image.Image]:
         """As `load`, each picture read and decoded when it is asked for, in any thread."""
         self._find(hashes)
-        return Lazy(hashes, lambda name: decode(self._read(name), self.max_pixels))
+        return Lazy(hashes, self.shown)
 
     def data(self, name: str) -> bytes:
         """The verified bytes of one picture file.
@@ -77,25 +143,38 @@ class Pictures:
         self._find([name])
         return self._read(name)
 
-    def keep(self, images: Sequence[Image.Image]) -> tuple[str, list[str]]:
+    def keep(
+        self, images: Sequence[Image.Image], rasters: Sequence[Raster] | None = None
+    ) -> tuple[str, list[str]]:
         """Store pictures as PNG in one pack and record it.
 
+        Args:
+            images: as people see them.
+            rasters: the same pictures as a network sees them, where it takes bands: both are kept
+                in one file.
+
         Returns:
-            The pack's file name and the SHA-256 of each picture's PNG bytes.
+            The pack's file name and the SHA-256 of each picture's bytes.
         """
-        packed = self.pack(images)
+        packed = self.pack(images, rasters)
         self.record(packed)
         return packed.file, packed.hashes
 
-    def pack(self, images: Sequence[Image.Image]) -> PackedImages:
+    def pack(
+        self, images: Sequence[Image.Image], rasters: Sequence[Raster] | None = None
+    ) -> PackedImages:
         """Store pictures as PNG in one pack, in any thread, to be recorded by `record`.
 
         Compressing takes about as long as painting on a fast card, so threads share it.
         """
         with ThreadPoolExecutor(max(1, min(_ENCODERS, len(images)))) as pool:
-            blobs = list(pool.map(self._png, images))
+            if rasters is None:
+                blobs = list(pool.map(self._png, images))
+            else:
+                blobs = list(pool.map(both_views, rasters, map(np.asarray, images)))
         file, hashes = self.store.put_pack(blobs)
-        return PackedImages(file, hashes, [len(blob) for blob in blobs])
+        kind = "png" if rasters is None else "npz"
+        return PackedImages(file, hashes, [len(blob) for blob in blobs], kind)
 
     def _png(self, image: Image.Image) -> bytes:
         """A picture as PNG; one that came before, as pictures by retrieval do, is not encoded."""
@@ -110,7 +189,7 @@ class Pictures:
     def record(self, packed: PackedImages) -> None:
         """Record a stored pack."""
         rows = [
-            artefact_row(name, packed.file, "png", size)
+            artefact_row(name, packed.file, packed.kind, size)
             for name, size in zip(packed.hashes, packed.sizes, strict=True)
         ]
         self.lineage.commit({"artefacts": rows})

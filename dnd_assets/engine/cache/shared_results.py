@@ -16,6 +16,7 @@ from dnd_assets.engine.cache.paid_images import PictureLedger
 from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import Workbench
 from dnd_assets.files.atomic import sha256
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import RETRYABLE, Outcome
 from dnd_assets.units import Unit
@@ -30,7 +31,7 @@ K = TypeVar("K")
 BLOCK = 512
 """Pictures per stored block of vectors, about: whole batches up to this many."""
 _TEXT_BLOCK = 4096
-Pixels = Sequence[Image.Image]
+Seen = Sequence[Image.Image | Raster]
 TEXTS = "text_embeddings"
 """Kind of the vectors of texts."""
 
@@ -42,7 +43,7 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure
     the server did not answer are asked for again by the next run; what it did answer, it is not
     asked again.
     """
-    provider = bench.lineage.provider(bench.captioner.fingerprint())
+    provider = bench.lineage.provider(bench.captioner.known_by())
     batch = bench.study.compute.batch.captioner
 
     def work(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
@@ -73,7 +74,7 @@ def caption_cost(bench: Workbench, images: Iterable[str]) -> dict[str, int]:
 
     What an earlier stage of the same plan captions is not counted again.
     """
-    provider = bench.lineage.provider(bench.captioner.fingerprint())
+    provider = bench.lineage.provider(bench.captioner.known_by())
     wanted = sorted(set(images))
     known = at_hand(bench, "caption", provider, wanted)
     missing = sorted(bench.promise(provider, (name for name in wanted if name not in known)))
@@ -266,6 +267,7 @@ def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
             "layer": path,
             "pooling": how,
             "layout": bench.targets.layout(model, path),
+            **bench.targets.shown,
         }
     )
 
@@ -298,12 +300,18 @@ def pooled(
     """As `activations`, of any layers of the network; `poolings` is by layer path."""
     providers = {path: _layer_provider(bench, model, path, poolings[path]) for path in needs}
 
-    def run(images: Pixels, names: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
+    def run(images: Seen, names: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
         chosen = {path: poolings[path] for path in names}
         return bench.targets.activations(model, chosen, images, batch, progress)
 
     batch = bench.study.compute.batch.target
-    return _vectors(bench, "activations", providers, needs, batch, run, label, "forward passes")
+
+    def see(images: Sequence[str]) -> Seen:
+        return bench.seen_by(model, images)
+
+    return _vectors(
+        bench, "activations", providers, needs, batch, run, label, "forward passes", see
+    )
 
 
 def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[str]]) -> int:
@@ -318,16 +326,16 @@ def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[st
 
 def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
     """How many pictures have no embedding yet."""
-    provider = bench.lineage.provider(bench.clip.fingerprint())
+    provider = bench.lineage.provider(bench.clip.known_by())
     return len(bench.promise(provider, bench.vectors.unknown("embeddings", provider, images)))
 
 
 def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
     """Unit-length embeddings of pictures by the image-text encoder, float32 (pictures, width)."""
-    provider = bench.lineage.provider(bench.clip.fingerprint())
+    provider = bench.lineage.provider(bench.clip.known_by())
     batch = bench.study.compute.batch.clip
 
-    def run(images: Pixels, _: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
+    def run(images: Any, _: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
         return {"clip": bench.clip.embed_images(images, batch, progress=progress)}
 
     needs = {"clip": images}
@@ -343,14 +351,14 @@ def text_id(text: str) -> str:
 
 def texts_to_embed(bench: Workbench, texts: Iterable[str]) -> int:
     """How many texts have no embedding yet."""
-    provider = bench.lineage.provider(bench.clip.fingerprint())
+    provider = bench.lineage.provider(bench.clip.known_by())
     unknown = bench.vectors.unknown(TEXTS, provider, {text_id(text) for text in texts})
     return len(bench.promise(provider, unknown))
 
 
 def text_embeddings(bench: Workbench, texts: Sequence[str]) -> Matrix:
     """Unit-length embeddings of texts by the image-text encoder, float32 (texts, width)."""
-    provider = bench.lineage.provider(bench.clip.fingerprint())
+    provider = bench.lineage.provider(bench.clip.known_by())
     batch = bench.study.compute.batch.clip
     named = {text_id(text): text for text in texts}
     table = bench.vectors.table(TEXTS, provider, list(named))
@@ -371,9 +379,10 @@ def _vectors(
     providers: Mapping[str, str],
     needs: Mapping[str, Iterable[str]],
     batch: int,
-    run: Callable[[Pixels, Sequence[str], Progress], Mapping[str, Matrix]],
+    run: Callable[[Seen, Sequence[str], Progress], Mapping[str, Matrix]],
     label: str,
     work: str,
+    see: Callable[[Sequence[str]], Seen] | None = None,
 ) -> dict[str, tuple[dict[str, int], Matrix]]:
     """Read the known rows of each name, compute the others in one pass over the pictures."""
     tables = {
@@ -385,7 +394,7 @@ def _vectors(
     progress = bench.progress(label, len(pending))
     for block in _parts(pending, max(batch, BLOCK // batch * batch)):
         names = [name for name, ids in missing.items() if not ids.isdisjoint(block)]
-        found = run(bench.pictures.lazy(block), names, progress)
+        found = run((see or bench.pictures.lazy)(block), names, progress)
         bench.count(work, len(block))
         for name in names:
             rows = [row for row, one in enumerate(block) if one in missing[name]]

@@ -187,7 +187,7 @@ def _picture_row(name: str, tables: Iterable[str], known: Mapping[str, Row]) -> 
 
 def _data(pictures: Pictures, name: str) -> tuple[bytes | None, str | None]:
     try:
-        return pictures.data(name), None
+        return pictures.file(name), None
     except StoreError as error:
         return None, str(error)
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import StoreError
-from dnd_assets.files.images import UnreadableImage, decode
+from dnd_assets.files.images import UnreadableImage
 from dnd_assets.results.unit_card.card import (
     Box,
     CandidateConcept,
@@ -62,7 +62,7 @@ class _Thumbnails:
     def tag(self, name: str, told: str, boxes: Iterable[Box] = ()) -> str:
         """An image element, or a few words where the picture is gone."""
         try:
-            picture = decode(self._pictures.data(name))
+            picture = self._pictures.shown(name)
         except (StoreError, UnreadableImage):
             return f"<i title='{escape(name)}'>picture is gone</i>"
         pen = ImageDraw.Draw(picture)

@@ -1,0 +1,86 @@
+"""Whether networks and the pictures of a study fit each other, seen from its first files.
+
+A network that takes bands is given some; of any other that meets pictures of further bands, bits or
+types, it is said which rendering it gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import DndError, StudyError
+from dnd_assets.files.images import UnreadableImage, as_raster, looked_at
+from dnd_assets.files.rasters.rendering import rendered
+from dnd_assets.study.probing_images import PROBING, image_files
+
+_LOOKED_AT: Final = 3
+_PAINTED: Final = ("scores", "polysemantic_labels")
+"""Products for which a network sees painted pictures."""
+
+
+def check_inputs(bench: Workbench, assets: Sequence[str]) -> None:
+    """Refuse a run whose networks do not take its pictures, before anything is computed.
+
+    Args:
+        bench: the workbench.
+        assets: names of the assets that are asked for.
+
+    Raises:
+        StudyError: naming the network, the picture, and what to write.
+    """
+    networks = [one for one in bench.study.models if bench.targets.takes_bands(one.name)]
+    if not networks:
+        return
+    chosen = bench.study.probing_set
+    for model in networks:
+        for path in _first(bench):
+            with suppress(UnreadableImage, OSError):  # it is set aside, and that is said
+                raster = as_raster(path.read_bytes(), chosen.max_pixels, chosen.reading)
+                _try(bench, model.name, raster, f"of {path}")
+        if any(name in _PAINTED or name.endswith("_metrics") for name in assets):
+            _try(bench, model.name, Image.new("RGB", (64, 64)), "of a painted picture")
+
+
+def told_of_inputs(bench: Workbench) -> list[tuple[str, str]]:
+    """What networks get of pictures that are more than 8-bit RGB, by network; never raises."""
+    told: list[tuple[str, str]] = []
+    chosen = bench.study.probing_set
+    plain = [one.name for one in bench.study.models if not bench.targets.takes_bands(one.name)]
+    for path in _first(bench) if plain else ():
+        with suppress(DndError, OSError):
+            _, raster = looked_at(path.read_bytes(), chosen.max_pixels, chosen.reading)
+            how = "" if raster is None else rendered(raster, chosen.reading).told
+            if how:
+                line = (
+                    f"it takes RGB pictures, and of {path.name}, which is {how}, it gets this "
+                    "rendering; a network that takes bands says so by [models.input]"
+                )
+                told += [(f"target: {name}", line) for name in plain]
+                break
+    return told
+
+
+def _try(bench: Workbench, model: str, picture: object, what: str) -> None:
+    try:
+        bench.targets.prepared(model, picture)
+    except StudyError as error:
+        raise StudyError(f"network {model!r} does not take the bands {what}: {error}") from error
+
+
+def _first(bench: Workbench) -> list[Path]:
+    """The first files of the probing set; none where it names none."""
+    with suppress(DndError):
+        if bench.study.probing_set.world is None and not _waiting(bench):
+            return list(image_files(bench.study, bench.home, PROBING).files[:_LOOKED_AT])
+    return []
+
+
+def _waiting(bench: Workbench) -> bool:
+    """Whether a folder waits for a variable of the environment."""
+    return any("${" in name for name in bench.study.probing_set.folders)

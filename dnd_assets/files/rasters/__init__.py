@@ -1,0 +1,1 @@
+"""Pictures that are more than 8-bit RGB: their values, and how they are shown."""

@@ -1,0 +1,229 @@
+"""How a picture of any bands and values is shown: 8-bit RGB, and in words what was done.
+
+Where the study says nothing: bands 4, 3, 2 from 0 to 3,000 for Sentinel-2, as torchgeo draws it;
+the window of a DICOM file; 8 bits as they are; else the 2nd to the 98th percentile of the values
+shown, in each picture, so that no picture's rendering depends on another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dnd_assets.errors import StudyError, nearest
+from dnd_assets.files.rasters.raster import Raster, Reading, check_bands
+from dnd_assets.files.unreadable import UnreadableImage
+
+Pixels = NDArray[np.uint8]
+_SENTINEL_2: Final = (12, 13)
+"""Bands of a Sentinel-2 product: level 2A has no cirrus band."""
+_SENTINEL_2_BANDS: Final = (4, 3, 2)
+_SENTINEL_2_RANGE: Final = (0.0, 3000.0)
+_PERCENTILES: Final = (2.0, 98.0)
+_ENOUGH: Final = 50
+"""Values of which 2 % are at least one."""
+_NEAR: Final = 24
+"""Distance from black or white within which nothing can be told apart."""
+_CODES: Final = 40
+"""Whole numbers of so few kinds, all small, are codes rather than measurements."""
+COLOUR_MAPS: Final = {
+    "viridis": "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725",
+    "magma": "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf",
+    "inferno": "000004 1b0c41 4a0c6b 781c6d a52c60 cf4446 ed6925 fb9b06 f7d13d fcffa4",
+    "plasma": "0d0887 46039f 7201a8 9c179e bd3786 d8576b ed7953 fb9f3a fdca26 f0f921",
+    "cividis": "00224e 123570 3b496c 575d6d 707173 8a8678 a59c74 c3b369 e1cc55 fee838",
+}
+"""Colour maps as ten colours at equal distances, hexadecimal RGB; between them linear."""
+
+
+@dataclass(frozen=True)
+class RenderedPicture:
+    """A picture as it is shown.
+
+    Attributes:
+        pixels: (rows, columns, 3).
+        bands: numbers of the bands that are seen, from 1: one or three.
+        low: the value that became 0; None where the file holds the rendering, or a window made it.
+        high: the value that became 255; likewise.
+        told: bands and range, for people; empty where 8 bits are shown as they are.
+    """
+
+    pixels: Pixels
+    bands: tuple[int, ...]
+    low: float | None = None
+    high: float | None = None
+    told: str = ""
+
+
+def rendered(raster: Raster, reading: Reading) -> RenderedPicture:
+    """A picture as RGB of 8 bits.
+
+    Parts without data are black, transparent ones white.
+
+    Raises:
+        UnreadableImage: when the study asks for bands that it has not.
+    """
+    if raster.shown is not None:
+        return RenderedPicture(raster.shown, (1, 2, 3))
+    bands, why = bands_shown(raster, reading)
+    found = raster.values[[one - 1 for one in bands]]
+    seen = found if raster.valid is None else found[:, raster.valid]
+    asked = reading.rendering.range
+    if asked in (None, "window") and raster.window is not None and bands == (1,):
+        low = high = None
+        share, how = raster.window[None], raster.windowed
+    else:
+        if asked == "window":
+            raise UnreadableImage("it has no window, and `rendering.range` asks for one")
+        low, high, how = _range(raster, seen, reading)
+        whole = (found.astype(np.float64) - low) / max(high - low, 1e-12)
+        share = np.clip(whole, 0, 1)
+    pixels = _coloured(share, reading.rendering.colour_map)
+    pixels = _laid_out(pixels, raster)
+    which = "band" if len(bands) == 1 else "bands"
+    numbers = ", ".join(map(str, bands))
+    told = f"{raster.told}: {which} {numbers}{why} shown {how}"
+    as_is = how == "as they are" and raster.bands in (1, 3) and reading.rendering.bands is None
+    told = "" if as_is else told
+    return RenderedPicture(pixels, bands, low, high, told)
+
+
+def bands_shown(raster: Raster, reading: Reading) -> tuple[tuple[int, ...], str]:
+    """The bands that are seen, counted from 1, and why these, for people.
+
+    Raises:
+        UnreadableImage: when the study asks for bands that it has not.
+    """
+    asked = reading.rendering.bands
+    if asked:
+        check_bands(asked, raster.bands, "`rendering.bands`")
+        return asked, ""
+    if reading.rendering.colour_map and raster.bands:
+        return (reading.bands[0] if reading.bands else 1,), ""
+    if is_sentinel_2(raster):
+        return _SENTINEL_2_BANDS, " (red, green, blue of Sentinel-2)"
+    order = reading.bands or tuple(range(1, raster.bands + 1))
+    check_bands(order, raster.bands, "`bands`")
+    if len(order) < 3:
+        return order[:1], " of two" if len(order) == 2 else ""
+    if len(order) == 3 or raster.colours:
+        return order[:3], ""
+    return order[:3], " as red, green and blue"
+
+
+def is_sentinel_2(raster: Raster) -> bool:
+    """Whether a picture is taken to be of Sentinel-2: its number of bands, and 16 bits."""
+    return raster.bands in _SENTINEL_2 and raster.values.dtype in (np.uint16, np.int16)
+
+
+def _range(raster: Raster, seen: NDArray[Any], reading: Reading) -> tuple[float, float, str]:
+    """Lowest and highest value shown, and how they were found."""
+    asked = reading.rendering.range
+    if isinstance(asked, tuple):
+        return asked[0], asked[1], f"from {asked[0]:g} to {asked[1]:g}"
+    if seen.size == 0:
+        return 0.0, 1.0, "nowhere: it holds no data"
+    full = raster.full or _of_type(raster.values.dtype)
+    if asked is None and raster.rendered:
+        return *_must(full), "as they are"
+    if asked is None and raster.values.dtype.kind in "ui" and full == (0.0, 255.0):
+        return 0.0, 255.0, "as they are"
+    if asked is None and is_sentinel_2(raster):
+        return *_SENTINEL_2_RANGE, "from 0 to 3,000"
+    if asked == "full" or (asked is None and full and seen.size < _ENOUGH):
+        low, high = _must(full)
+        return low, high, f"from {low:g} to {high:g}, all that there can be"
+    ends = (0.0, 100.0) if asked == "minmax" or seen.size < _ENOUGH else _PERCENTILES
+    low, high = (float(one) for one in np.percentile(seen, ends))
+    if low == high and asked != "minmax":  # a few bright spots on an even ground
+        low, high = float(seen.min()), float(seen.max())
+        return low, high, "from the least to the most of each"
+    words = "from the least to the most of each" if ends[0] == 0 else "from 2 to 98 % of each"
+    return low, high, words
+
+
+def _of_type(kind: np.dtype[Any]) -> tuple[float, float] | None:
+    if kind.kind not in "ui" or kind.itemsize > 2:
+        return None
+    held = np.iinfo(kind)
+    return float(held.min), float(held.max)
+
+
+def _must(full: tuple[float, float] | None) -> tuple[float, float]:
+    if full is None:
+        raise UnreadableImage(
+            "nothing says what values it can hold, and `rendering.range` asks for all; name two "
+            "values, as [0, 4095]"
+        )
+    return full
+
+
+def _coloured(share: NDArray[Any], colour_map: str | None) -> Pixels:
+    """(rows, columns, 3) of values from 0 to 1, (1 or 3, rows, columns)."""
+    if len(share) == 1 and colour_map is not None:
+        stops = colours_of(colour_map)
+        places = np.linspace(0, 1, len(stops))
+        parts = [np.interp(share[0], places, stops[:, n]) for n in range(3)]
+        return np.array(np.rint(np.stack(parts, axis=2)), np.uint8)
+    grey = np.rint(np.nan_to_num(share) * 255).astype(np.uint8)
+    rgb = np.repeat(grey, 3, axis=0) if len(grey) == 1 else grey
+    return np.array(np.moveaxis(rgb, 0, 2), np.uint8)
+
+
+def colours_of(name: str) -> NDArray[np.float64]:
+    """The colours of a map, (10, 3), 0 to 255.
+
+    Raises:
+        StudyError: when there is none of that name; names the nearest.
+    """
+    if name not in COLOUR_MAPS:
+        close = ", ".join(nearest(name, list(COLOUR_MAPS)))
+        raise StudyError(f"no colour map {name!r}; nearest: {close}")
+    stops = [bytes.fromhex(one) for one in COLOUR_MAPS[name].split()]
+    return np.array([list(one) for one in stops], np.float64)
+
+
+def _laid_out(pixels: Pixels, raster: Raster) -> Pixels:
+    """Black where there is no data, white where it is transparent."""
+    if raster.valid is not None:
+        pixels[~raster.valid] = 0
+    if raster.alpha is not None:
+        over = raster.alpha[..., None]
+        pixels = np.rint(pixels * over + 255 * (1 - over)).astype(np.uint8)
+    return pixels
+
+
+def doubt_of(raster: Raster, shown: RenderedPicture) -> str:
+    """Why a rendering may show nothing, or what is no picture; empty for nothing."""
+    if raster.valid is not None and not raster.valid.any():
+        return "without data: every pixel is nodata"
+    dark = near_black_or_white(Image.fromarray(shown.pixels), raster.valid)
+    if dark:
+        return dark
+    kind, most = raster.values.dtype, raster.values.max()
+    if kind.kind in "ui" and most < 4 * _CODES and kind.itemsize > 1:
+        kinds = len(np.unique(raster.values))
+        if 1 < kinds <= _CODES:
+            return f"of {kinds} values alone, codes rather than intensities"
+    return ""
+
+
+def near_black_or_white(image: Image.Image, valid: NDArray[np.bool_] | None = None) -> str:
+    """Whether a picture shows next to nothing: `near black`, `near white`, or empty.
+
+    Args:
+        image: of 8 bits.
+        valid: the pixels that count; None for all.
+    """
+    mask = None if valid is None else Image.fromarray(valid)
+    counts = np.cumsum(image.convert("L").histogram(mask))
+    if not counts[-1]:
+        return ""
+    low, high = np.searchsorted(counts, [0.005 * counts[-1], 0.995 * counts[-1]])
+    if high <= _NEAR:
+        return "near black"
+    return "near white" if low >= 255 - _NEAR else ""

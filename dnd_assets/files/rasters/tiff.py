@@ -1,0 +1,171 @@
+"""TIFF and GeoTIFF of any number of bands and bits.
+
+What Pillow reads rightly, 8-bit pictures for people, is left to Pillow. A GeoTIFF's bands are
+measurements: a fourth band is never transparency, even where it is tagged as alpha, since programs
+that write rasters tag it so without a thought.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from dnd_assets.files.rasters.extras import needed
+from dnd_assets.files.rasters.raster import (
+    Raster,
+    Reading,
+    Values,
+    check_size,
+    upright,
+    where_valid,
+)
+from dnd_assets.files.unreadable import UnreadableImage
+
+STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_GEO: Final = (33550, 33922, 34264, 34735, 42112, 42113)
+"""Tags of GeoTIFF and of GDAL."""
+_NODATA, _ORIENTATION, _ALPHA = 42113, 274, (1, 2)
+_PLAIN: Final = (0, 1, 2, 3, 5, 6, 8)
+"""Photometric interpretations that Pillow turns into RGB: grey, RGB, palette, CMYK, YCbCr, Lab."""
+
+
+def read_tiff(data: bytes, max_pixels: int, reading: Reading) -> Raster | None:
+    """The bands of a TIFF; None for one that is left to Pillow.
+
+    Raises:
+        UnreadableImage: when it is too large, or of a compression that needs another package.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        pages = [page for page in file.pages if not int(page.subfiletype) & 5]
+        first: Any = pages[0]
+        geographic = any(code in first.tags for code in _GEO)
+        if len(pages) == 1 or reading.pages == "first":
+            if is_plain(first, geographic=geographic) and not reading.bands:
+                return None
+            chosen = [first]
+        else:
+            chosen = _chosen(pages, reading.pages)
+        bands = sum(_bands(page) for page in chosen)
+        check_size(first.imagewidth, first.imagelength, bands, max_pixels)
+        values = np.concatenate([_values(data, page, pages.index(page)) for page in chosen])
+        kind = "GeoTIFF" if geographic else "TIFF"
+        return _raster(values, first, kind, len(pages), reading)
+
+
+def pages_of(data: bytes) -> int:
+    """How many pages a TIFF has; smaller copies of a page and masks are none."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return sum(not int(page.subfiletype) & 5 for page in file.pages)
+
+
+def is_plain(page: Any, *, geographic: bool) -> bool:
+    """Whether a page is a picture of 8 bits or fewer, for people, that Pillow reads rightly."""
+    bits = page.bitspersample
+    if bits > 8 or page.sampleformat not in (1, 4) or page.photometric not in _PLAIN:
+        return False
+    extra = len(page.extrasamples)
+    if extra > 1 or (extra and page.extrasamples[0] not in _ALPHA):
+        return False
+    colours = {5: 4, 2: 3, 6: 3, 8: 3}.get(int(page.photometric), 1)
+    return page.samplesperpixel == colours + extra and not (geographic and extra)
+
+
+def _chosen(pages: list[Any], asked: str | int) -> list[Any]:
+    if isinstance(asked, int):
+        if asked > len(pages):
+            raise UnreadableImage(f"it has {len(pages):,} pages, and `pages` asks for {asked}")
+        return [pages[asked - 1]]
+    shapes = sorted({(p.imagelength, p.imagewidth, p.dtype.name) for p in pages})
+    if len(shapes) > 1:
+        told = "; ".join(f"{w} x {h} of {kind}" for h, w, kind in shapes)
+        raise UnreadableImage(
+            f"its {len(pages):,} pages differ ({told}), so they are no bands of one picture; name "
+            "one by `pages`"
+        )
+    return pages
+
+
+def _bands(page: Any) -> int:
+    return int(page.samplesperpixel)
+
+
+def _values(data: bytes, page: Any, number: int) -> Values:
+    """The bands of a page, (bands, rows, columns)."""
+    if page.photometric == 3:  # a palette: its numbers are no values
+        raise UnreadableImage("a page of palette colours is no band; save it as RGB or grey")
+    try:
+        found = page.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        return _decompressed(data, page, number)
+    return _bands_first(found, page)
+
+
+def _bands_first(found: Any, page: Any) -> Values:
+    """(bands, rows, columns) of what was decoded, whose axes the file names."""
+    axes = page.axes
+    if found.ndim != len(axes) or set(axes) - set("YXS"):
+        raise UnreadableImage(
+            f"its axes are {axes}, {found.shape}; rows, columns and bands are read"
+        )
+    if "S" not in axes:
+        return np.asarray(found)[None]
+    return np.asarray(np.moveaxis(found, axes.index("S"), 0))
+
+
+def _decompressed(data: bytes, page: Any, number: int) -> Values:
+    """A page of a compression that tifffile leaves to others: Pillow, where it keeps the values."""
+    known = _by_pillow(data, page, number)
+    if known is not None:
+        return known
+    named = getattr(page.compression, "name", str(page.compression))
+    rasterio = needed("rasterio", f"a TIFF with {named} compression")
+    with rasterio.MemoryFile(data) as memory, memory.open(driver="GTiff") as first:
+        if number == 0:
+            return np.asarray(first.read())
+        with rasterio.open(f"GTIFF_DIR:{number + 1}:{memory.name}") as other:
+            return np.asarray(other.read())
+
+
+def _by_pillow(data: bytes, page: Any, number: int) -> Values | None:
+    """The bands of a page that Pillow decompresses and leaves as they are; None for any other."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+            image.seek(number)
+            grey = page.samplesperpixel == 1 and image.mode in ("L", "I;16", "I", "F")
+            kept = {"RGB": 3, "RGBA": 4}.get(image.mode, 0) == page.samplesperpixel
+            if not grey and not (kept and page.bitspersample == 8 and page.photometric == 2):
+                return None
+            found = np.asarray(image).astype(page.dtype, copy=False)
+    except UnidentifiedImageError:
+        return None
+    return found[None] if found.ndim == 2 else np.moveaxis(found, 2, 0)
+
+
+def _raster(values: Values, page: Any, kind: str, pages: int, reading: Reading) -> Raster:
+    if page.photometric == 0:  # white is zero
+        whole = values.dtype.kind == "u"
+        most = int(np.iinfo(values.dtype).max) if whole else 0
+        values = most - values if whole else -values
+    tag = page.tags.get(_ORIENTATION)
+    values = upright(values, int(tag.value) if tag is not None else 1)
+    nodata = reading.nodata if reading.nodata is not None else _nodata(page)
+    valid = where_valid(values, nodata, declared=reading.nodata is not None)
+    colours = page.photometric == 2 and len(values) >= 3
+    return Raster(values, kind, valid, pages=pages, colours=colours)
+
+
+def _nodata(page: Any) -> float | None:
+    tag = page.tags.get(_NODATA)
+    try:
+        return None if tag is None else float(str(tag.value).strip("\0 "))
+    except ValueError:
+        return None
