@@ -219,6 +219,9 @@ def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None
     chosen = {} if known is None else _plain(study, known, leave=("layers",))
     one = layers.get(layer)
     found["models"] = chosen | ({"pooling": one.pooling, **one.declared} if one else {})
+    if one and one.coding is not None:
+        coding = _plain(study, one.coding, "models[].layers[].coding")
+        found["models"]["coding"] = coding | {"path": str(study.path(one.coding.path))}
     _compute(found, study, "target")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.methods.layer_axes import axes_of
+from dnd_assets.methods.sae.layouts import LAYOUTS
 from dnd_assets.study.settings import Positive, Section
 
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
@@ -19,6 +20,66 @@ class Sample(Section):
 
     sample: Positive
     seed: Annotated[int, Field(ge=0)] = 0
+
+
+class CodingSettings(Section):
+    """What an autoencoder and directions have in common.
+
+    Attributes:
+        path: the checkpoint's file or folder, or the safetensors file of directions.
+        tokens: which tokens of a transformer count: `class`, `patches` or `all`; not for layers
+            without tokens, and not needed where the checkpoint says it.
+    """
+
+    path: str = Field(min_length=1)
+    tokens: Literal["class", "patches", "all"] | None = None
+
+
+class SaeSettings(CodingSettings):
+    """A sparse autoencoder whose latents are a layer's units; see docs/sae.md.
+
+    Attributes:
+        layout: the library that wrote the checkpoint, where the checkpoint does not tell.
+        activation: of a checkpoint that does not tell it.
+        k: of TopK, where the checkpoint does not tell it.
+        threshold: of BatchTopK at inference, where the checkpoint has lost it.
+        subtract_b_dec: whether the decoder's bias is subtracted from the input, where nothing in
+            the checkpoint tells.
+        scale: what activations are multiplied by first, where it is not folded into the weights.
+    """
+
+    layout: str | None = None
+    activation: Literal["relu", "topk", "batch_topk", "jump_relu", "gated"] | None = None
+    k: Positive | None = None
+    threshold: float | None = None
+    subtract_b_dec: bool | None = None
+    scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+
+    @field_validator("layout")
+    @classmethod
+    def _library_known(cls, value: str | None) -> str | None:
+        if value is not None and value not in LAYOUTS:
+            close = ", ".join(nearest(value, LAYOUTS))
+            raise ValueError(f"{value!r} is no layout of autoencoders; nearest: {close}")
+        return value
+
+
+class DirectionsSettings(CodingSettings):
+    """Directions in a layer's space as units: concept activation vectors, probes, PCA, NMF.
+
+    Attributes:
+        tensor: the tensor that holds them, where the file has several matrices.
+        columns: whether they are its columns, where the layer's width does not tell.
+        reading: how vectors are read along them; see `dnd_assets.methods.sae.directions`.
+        mean: the tensor that is subtracted from vectors first.
+        bias: the tensor that is added to projections.
+    """
+
+    tensor: str | None = None
+    columns: bool | None = None
+    reading: Literal["projection", "cosine", "non_negative"] = "projection"
+    mean: str | None = None
+    bias: str | None = None
 
 
 class LayerSettings(Section):
@@ -36,6 +97,8 @@ class LayerSettings(Section):
             `nxtc`; see `dnd_assets.methods.layer_axes`.
         grid: rows and columns that its tokens make, row by row.
         prefix_tokens: tokens before those: class, distillation and register tokens.
+        sae: an autoencoder whose latents are the units, instead of neurons.
+        directions: directions that are the units, instead of neurons.
     """
 
     path: str
@@ -44,6 +107,27 @@ class LayerSettings(Section):
     layout: str | None = None
     grid: tuple[Positive, Positive] | None = None
     prefix_tokens: Annotated[int, Field(ge=0)] | None = None
+    sae: SaeSettings | None = None
+    directions: DirectionsSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_coding(self) -> Self:
+        if self.sae is not None and self.directions is not None:
+            raise ValueError(
+                "a layer has either `sae` or `directions`; list the network twice under two names "
+                "to have both"
+            )
+        if (self.sae or self.directions) and self.pooling in ("class_token", "identity"):
+            raise ValueError(
+                f"pooling = {self.pooling!r} is not for latents, which are pooled by their maximum "
+                "('auto'); which tokens count, `tokens` says"
+            )
+        return self
+
+    @property
+    def coding(self) -> SaeSettings | DirectionsSettings | None:
+        """What makes its units, where they are no neurons."""
+        return self.sae or self.directions
 
     @field_validator("layout")
     @classmethod

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dnd_assets.study.compute_settings import Role
-from dnd_assets.study.network_settings import ModelSettings
+from dnd_assets.study.network_settings import LayerSettings, ModelSettings
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.compute import Compute
 from resources.targets.cards import LayerInfo
+from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.declared_layout import DeclaredLayout
 from resources.targets.networks import TargetNetworks
 from resources.targets.sources import TargetModel
@@ -46,7 +47,18 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
 
 def _target(model: ModelSettings) -> TargetModel:
     said = [DeclaredLayout(path=one.path, **one.declared) for one in model.layers if one.declared]
-    return TargetModel(**model.all_but("layers"), layouts=said)
+    codings = [_coding(one) for one in model.layers if one.coding is not None]
+    return TargetModel(**model.all_but("layers"), layouts=said, codings=codings)
+
+
+def _coding(layer: LayerSettings) -> DeclaredCoding:
+    assert layer.coding is not None, "only layers with a coding are asked"
+    return DeclaredCoding(
+        **layer.coding.all_but("path"),
+        path=layer.path,
+        file=layer.coding.path,
+        kind="directions" if layer.sae is None else "sae",
+    )
 
 
 def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -29,6 +30,8 @@ from resources.own_code.places import plain_name
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.targets.cards import LayerInfo, NetworkInfo
+from resources.targets.codings import Attached, attached, coded, content
+from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.network import Network, NetworkSource
 from resources.targets.pixels import check_range, check_repeats, survey_picture
 from resources.targets.sources import TargetModel, find_source, in_float32
@@ -86,7 +89,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
             NotFoundError: when the study has no such model.
             StudyError: when the network cannot be loaded.
         """
-        return list(self._card(model).layers)
+        return [self._read(model, info) for info in self._card(model).layers]
 
     def check(self, model: str, layer: str) -> LayerInfo:
         """The layer's description.
@@ -104,7 +107,31 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
             if layer not in infos:
                 useful = [path for path, info in infos.items() if info.units is not None]
                 raise _no_layer(model, layer, useful)
-        return {layer: infos[layer] for layer in layers}
+        return {layer: self._read(model, infos[layer]) for layer in layers}
+
+    def codings(self, model: str) -> dict[str, Json]:
+        """What is attached to its layers, and the hash of its files; empty where nothing is.
+
+        Raises:
+            NotFoundError: when there is no such model.
+            StudyError: when a file is not there.
+        """
+        found = self._spec(model).codings
+        held: dict[str, Json] = {one.path: digest(content(one, self.base)) for one in found}
+        return {"codings": held} if held else {}
+
+    def unit_names(self, model: str, layer: str) -> tuple[str, ...]:
+        """Names of a layer's units, where it has directions with names; else none.
+
+        Raises:
+            NotFoundError: when there is no such model.
+            StudyError: when the directions cannot be read.
+        """
+        said = self._coding(model, layer)
+        info = next((one for one in self._card(model).layers if one.path == layer), None)
+        if said is None or info is None or info.units is None:
+            return ()
+        return self._attached(said, info.units).names
 
     def units(self, model: str, layer: str) -> int:
         """How many neurons a layer has.
@@ -136,6 +163,28 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
     def told(self, model: str) -> str:
         """What was done to the weights of a file before they were put in; empty for nothing."""
         return self._card(model).told
+
+    def _coding(self, model: str, layer: str) -> DeclaredCoding | None:
+        """What the study attaches to a layer."""
+        return next((one for one in self._spec(model).codings if one.path == layer), None)
+
+    def _read(self, model: str, info: LayerInfo) -> LayerInfo:
+        """A layer's description as it is read: of its latents where a coding is attached."""
+        said = self._coding(model, info.path)
+        if said is None or info.units is None:
+            return info
+        with _about(model):
+            return coded(info, self._attached(said, info.units), said)
+
+    def _attached(self, said: DeclaredCoding, width: int) -> Attached:
+        device = self.compute.torch_device()
+
+        def load() -> Attached:
+            found = attached(said, width, self.base)
+            return replace(found, coding=found.coding.to(device))
+
+        key = ("coding", content(said, self.base), width, str(device))
+        return load_once(key, load)
 
     def _spec(self, model: str) -> TargetModel:
         for spec in self.models:

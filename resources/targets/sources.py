@@ -31,6 +31,7 @@ from dnd_assets.files.csv_tables import read_text
 from dnd_assets.lineage.fingerprint import digest
 from resources.checkpoints import Checkpoint, file_hash, resolve_file
 from resources.model import ModelPart, find_part
+from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.declared_layout import DeclaredLayout
 from resources.targets.model_zoos import _SOURCES
 from resources.targets.network import Network, NetworkSource
@@ -52,6 +53,7 @@ class TargetModel(Config):
         weights_key: where in that file they stand, if not where `resources.targets.weights` looks.
         categories: a text file with the names of its classes; None takes those of the source.
         layouts: what the study declares of the axes of some layers.
+        codings: autoencoders and directions whose latents are the units of some layers.
     """
 
     name: str
@@ -60,6 +62,7 @@ class TargetModel(Config):
     weights_key: str | None = None
     categories: str | None = None
     layouts: list[DeclaredLayout] = Field(default=[])
+    codings: list[DeclaredCoding] = Field(default=[])
 
 
 def find_source(spec: TargetModel, base: str | None = None) -> NetworkSource:

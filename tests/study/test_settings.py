@@ -268,13 +268,18 @@ BY_CONTENT = {"captioner.revision", "text_to_image.revision", "clip.revision"}
 TESTED_ELSEWHERE = {
     "models[].categories", "milan.language_model", "models[].layers[].layout",
     "models[].layers[].grid", "models[].layers[].prefix_tokens",
+    *(f"models[].layers[].sae.{name}" for name in (
+        "path", "tokens", "layout", "activation", "k", "threshold", "subtract_b_dec", "scale")),
+    *(f"models[].layers[].directions.{name}" for name in (
+        "path", "tokens", "tensor", "columns", "reading", "mean", "bias")),
 }  # fmt: skip
 
 
 def test_every_setting_has_a_case_or_a_reason():
     every = set(fields())
     # A language model runs in tests/assets/test_milan_labels.py; names of classes are tested below;
-    # what a layer declares has to fit its network, see tests/resources/test_layer_declarations.py.
+    # what a layer declares has to fit its network, see tests/resources/test_layer_declarations.py;
+    # so has an autoencoder, see tests/resources/targets/test_codings.py.
     assert set(NO_RESULT) <= every, "the list names what there is"
     assert every - set(CASES) - set(NO_RESULT) == TESTED_ELSEWHERE - set(CASES) - set(NO_RESULT)
     assert all(len(reason) > 5 for reason in NO_RESULT.values())
