@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from dnd_assets.errors import StudyError, nearest
+from dnd_assets.files.csv_tables import read_csv
 from dnd_assets.methods.layer_axes import axes_of
 from dnd_assets.methods.sae.layouts import LAYOUTS
 from dnd_assets.study.settings import Positive, Section
 
+_HERE: Final = Path()
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
 
 
@@ -20,6 +24,45 @@ class Sample(Section):
 
     sample: Positive
     seed: Annotated[int, Field(ge=0)] = 0
+
+
+class FromTable(Section):
+    """Latents chosen by how often they fire, from the table that `dnd latents` writes.
+
+    Attributes:
+        file: the table, with columns `latent` and `pictures`.
+        least: pictures of the probing set on which a latent has to fire.
+        most: pictures on which it may fire; None for any number.
+        sample: a random sample of those; None for all of them.
+        seed: of the sample.
+    """
+
+    file: str = Field(min_length=1)
+    least: Positive = 1
+    most: Positive | None = None
+    sample: Positive | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def latents(self, folder: Path) -> list[int]:
+        """The latents that the table has within the limits, ascending.
+
+        Raises:
+            StudyError: when there are none.
+            TableError: when the table cannot be read.
+        """
+        file = folder / Path(self.file).expanduser()
+        table = read_csv(file)
+        names = table.column(("latent",), "latents"), table.column(("pictures",), "pictures")
+        counts = []
+        for line, row in table.rows:
+            if not (row[names[0]].strip().isdecimal() and row[names[1]].strip().isdecimal()):
+                raise StudyError(
+                    f"{file}, line {line:,}: {row[names[0]]!r}, {row[names[1]]!r} are not a "
+                    "latent's number and a number of pictures. Write the table with `dnd latents`."
+                )
+            counts.append((int(row[names[0]]), int(row[names[1]])))
+        high = math.inf if self.most is None else self.most
+        return sorted(latent for latent, pictures in counts if self.least <= pictures <= high)
 
 
 class CodingSettings(Section):
@@ -87,8 +130,8 @@ class LayerSettings(Section):
 
     Attributes:
         path: the layer's name in `named_modules()`.
-        neurons: `"all"`, a list of indices and ranges (`[3, "10-19"]`), or
-            `{sample = 20, seed = 0}`.
+        neurons: `"all"`, a list of indices and ranges (`[3, "10-19"]`),
+            `{sample = 20, seed = 0}`, or `{file = "latents.csv", least = 10}`.
         pooling: how a map or token grid becomes one number; `auto` is the mean over space for
             maps, the class token for tokens (their mean where there is none), the value itself for
             vectors.
@@ -102,7 +145,7 @@ class LayerSettings(Section):
     """
 
     path: str
-    neurons: Literal["all"] | list[int | str] | Sample = "all"
+    neurons: Literal["all"] | list[int | str] | Sample | FromTable = "all"
     pooling: Pooling = "auto"
     layout: str | None = None
     grid: tuple[Positive, Positive] | None = None
@@ -150,12 +193,18 @@ class LayerSettings(Section):
                 raise ValueError(f"{item!r} is no range of neurons; write '10-19'")
         return value
 
-    def indices(self, count: int) -> list[int]:
+    def indices(self, count: int, folder: Path = _HERE) -> list[int]:
         """The selected neuron indices of a layer that has `count` of them, ascending.
+
+        Args:
+            count: how many there are.
+            folder: where a table's path starts.
 
         Raises:
             StudyError: when an index does not exist or none is selected; says how many there are.
         """
+        if isinstance(self.neurons, FromTable):
+            return self._of_table(self.neurons, count, folder)
         if self.neurons == "all":
             return list(range(count))
         if isinstance(self.neurons, Sample):
@@ -169,6 +218,20 @@ class LayerSettings(Section):
         if not chosen:
             raise self._no_neuron(f"in {self.neurons}", count)
         return sorted(chosen)
+
+    def _of_table(self, chosen: FromTable, count: int, folder: Path) -> list[int]:
+        found = chosen.latents(folder)
+        if not found:
+            raise StudyError(
+                f"{chosen.file} has no latent that fires on {chosen.least:,} pictures or more"
+                f"{f' and {chosen.most:,} at most' if chosen.most else ''}. Widen the limits."
+            )
+        if found[-1] >= count:
+            raise self._no_neuron(str(found[-1]), count)
+        if chosen.sample is None:
+            return found
+        places = self._sampled(Sample(sample=chosen.sample, seed=chosen.seed), len(found))
+        return [found[place] for place in places]
 
     def _no_neuron(self, asked: str, count: int) -> StudyError:
         return StudyError(

@@ -93,5 +93,5 @@ def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
         for layer in model.layers:
             # Of a layer without units it raises, and says why it has none.
             count = known[layer.path].units or targets.units(model.name, layer.path)
-            units += [Unit(model.name, layer.path, i) for i in layer.indices(count)]
+            units += [Unit(model.name, layer.path, i) for i in layer.indices(count, study.folder)]
     return UnitIndex(units)
