@@ -77,6 +77,7 @@ UPSTREAM: Final[Mapping[str, tuple[str, ...]]] = {
     "scores": ("crops", "synthetic_images"),
     "labels": ("candidate_concepts", "scores"),
     "clip_dissect_labels": (PROBING_SET, CONCEPT_ACTIVATIONS),
+    "named_directions_labels": (),
     "polysemantic_labels": (PROBING_SET,),
     "milan_labels": (PROBING_SET,),
     "network_dissection_labels": (CONCEPT_MASKS,),
@@ -120,6 +121,7 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
     "synthetic_images": ("text_to_image",),
     "scores": ("target", "clip"),
     "clip_dissect_labels": ("target", "clip"),
+    "named_directions_labels": ("target", "clip"),
     CONCEPT_ACTIVATIONS: ("clip",),
     "polysemantic_labels": ("target", "captioner", "summariser", "text_to_image", "clip"),
     "milan_labels": ("target", "captioner"),
@@ -130,6 +132,7 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
 """Models that compute a product."""
 _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "clip_dissect_labels": ("clip_dissect",),
+    "named_directions_labels": ("named_directions",),
     CONCEPT_ACTIVATIONS: ("clip_dissect",),
     "polysemantic_labels": ("polysemantic",),
     "milan_labels": ("milan",),
@@ -143,6 +146,7 @@ _METRICS: Final = "_metrics"
 _PATHS: Final = (
     "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
     "masks", "names", "folder", "truths", "classifier_weights",
+    "vectors",
 )  # fmt: skip
 """Settings that name files, wherever they stand."""
 _NAMES_OR_PATHS: Final = ("checkpoint", "model", "pretrained", "source", "classifier", "sentences")

@@ -15,7 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from dagster import ConfigurableResource, ResourceDependency
+from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from dnd_assets.errors import DndError, StudyError, nearest, not_found
@@ -24,6 +26,7 @@ from dnd_assets.lineage.code import method_version
 from dnd_assets.lineage.fingerprint import Json, canonical, digest, source_version
 from dnd_assets.methods.layer_axes import Layout
 from dnd_assets.methods.moving_patch import Verdict
+from dnd_assets.methods.sae.coded_layout import CodedLayout
 from resources.checkpoints import split_revision
 from resources.own_code.notes import check_repeatable, read_note, write_note
 from resources.own_code.places import plain_name
@@ -132,6 +135,19 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
         if said is None or info is None or info.units is None:
             return ()
         return self._attached(said, info.units).names
+
+    def unit_vectors(self, model: str, layer: str) -> NDArray[np.float32]:
+        """Direction of each unit in the layer's space, (units, width): axes of plain neurons.
+
+        Raises:
+            NotFoundError: when there is no such layer.
+            StudyError: when it has no units, or what is attached to it cannot be read.
+        """
+        count = self.units(model, layer)
+        layout = self._layout(model, layer)
+        if not isinstance(layout, CodedLayout) or layout.coding is None:
+            return np.eye(count, dtype=np.float32)
+        return np.asarray(layout.coding.vectors.cpu().float().numpy())
 
     def units(self, model: str, layer: str) -> int:
         """How many neurons a layer has.

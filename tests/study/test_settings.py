@@ -221,6 +221,8 @@ CASES = {
     "clip.classifier_weights": (CONSE, "weights.safetensors"),
     "clip.sentences": (CONSE, "SENTENCES2"), "clip.top": (CONSE, 2),
     "collection.tables": (NEAR, ["fewer.csv"]), "collection.folders": (NEAR, ["others"]),
+    **{f"named_directions.{name}": ({}, value) for name, value in {
+        "concepts": "more.txt", "prompt": "a {concept}", "top": 2}.items()},
     **{f"clip_dissect.{name}": ({}, value) for name, value in {
         "concepts": "more.txt", "prompt": "a {concept}", "similarity": "wpmi", "top": 2,
         "cutoff": 0.5, "pairs": 2, "top_images": 2}.items()},
@@ -268,6 +270,7 @@ BY_CONTENT = {"captioner.revision", "text_to_image.revision", "clip.revision"}
 TESTED_ELSEWHERE = {
     "models[].categories", "milan.language_model", "models[].layers[].layout",
     "models[].layers[].grid", "models[].layers[].prefix_tokens",
+    "named_directions.vectors", "named_directions.columns",
     *(f"models[].layers[].sae.{name}" for name in (
         "path", "tokens", "layout", "activation", "k", "threshold", "subtract_b_dec", "scale")),
     *(f"models[].layers[].directions.{name}" for name in (
@@ -287,7 +290,8 @@ def test_every_setting_has_a_case_or_a_reason():
 
 def _table(colours, models, context):
     table = copy.deepcopy(colours) | {
-        "clip_dissect": {"concepts": "concepts.txt"}, "polysemantic": {}, "milan": {},
+        "clip_dissect": {"concepts": "concepts.txt"},
+        "named_directions": {"concepts": "concepts.txt"}, "polysemantic": {}, "milan": {},
         "imported_labels": {"theirs": "labels.csv"}, "own_methods": {"mine": "my_methods:First"},
         "evaluation": {"folders": ["others"]}, "segmentation": {"world": {"count": 2}},
     }  # fmt: skip

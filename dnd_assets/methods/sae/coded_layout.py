@@ -33,6 +33,11 @@ class Coding(Protocol):
         """Numbers in a code."""
         ...
 
+    @property
+    def vectors(self) -> Tensor:
+        """The direction of each latent in the layer's space, (latents, width)."""
+        ...
+
     def encode(self, values: Tensor) -> Tensor:
         """Codes, float32 (…, latents), of vectors (…, width)."""
         ...

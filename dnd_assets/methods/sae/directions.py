@@ -51,6 +51,11 @@ class Directions:
         """Number of directions."""
         return int(self.directions.shape[0])
 
+    @property
+    def vectors(self) -> Tensor:
+        """The directions themselves, (latents, width)."""
+        return self.directions
+
     def encode(self, values: Tensor) -> Tensor:
         """Codes, float32 (…, latents), of vectors (…, width)."""
         given = values.float() if self.mean is None else values.float() - self.mean

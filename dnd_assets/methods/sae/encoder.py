@@ -30,6 +30,7 @@ class Encoder:
         normalisation: of each input vector; see `normalised`.
         scale: what the input is multiplied by first.
         rescale: what pre-activations are multiplied by, (latents,); None for nothing.
+        decoder: the vector that each latent adds to a reconstruction, (latents, width).
     """
 
     weight: Tensor
@@ -39,6 +40,7 @@ class Encoder:
     normalisation: Normalisation = "none"
     scale: float = 1.0
     rescale: Tensor | None = None
+    decoder: Tensor | None = None
 
     @property
     def width(self) -> int:
@@ -49,6 +51,11 @@ class Encoder:
     def latents(self) -> int:
         """Numbers in a code."""
         return int(self.weight.shape[1])
+
+    @property
+    def vectors(self) -> Tensor:
+        """The direction of each latent, (latents, width): its decoder's, else its encoder's."""
+        return self.weight.T if self.decoder is None else self.decoder
 
     def encode(self, values: Tensor) -> Tensor:
         """Codes, float32 (…, latents), of vectors (…, width)."""
@@ -69,6 +76,7 @@ class Encoder:
             activation=self.activation.to(device),
             shift=None if self.shift is None else self.shift.to(device),
             rescale=None if self.rescale is None else self.rescale.to(device),
+            decoder=None if self.decoder is None else self.decoder.to(device),
         )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.methods.sae import (
@@ -17,6 +17,9 @@ from dnd_assets.methods.sae import (
 )
 from dnd_assets.methods.sae.encoder import Encoder
 from dnd_assets.methods.sae.saved import Answers, Saved
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,20 @@ def encoder_of(saved: Saved, answers: Answers, asked: str | None = None) -> tupl
             f"[models.layers.sae] says {foreign[0]}, which {saved.source} ({layout}) leaves no "
             "room for: it is known of such a checkpoint. Leave it out."
         )
+    found = replace(found, decoder=_decoder(saved, found))
     _check(saved, found)
     return layout, found
+
+
+def _decoder(saved: Saved, found: Encoder) -> Tensor | None:
+    """The decoder's vectors, (latents, width), by the names that the libraries give it."""
+    size = (found.latents, found.width)
+    for name in ("W_dec", "dictionary._weights", "decoder.weight"):
+        if name in saved.tensors:
+            value = saved.tensors[name].float()
+            value = value.T if name == "decoder.weight" else value
+            return value if tuple(value.shape) == size else None
+    return None
 
 
 def _check(saved: Saved, found: Encoder) -> None:
