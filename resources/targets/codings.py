@@ -102,7 +102,9 @@ def attached(said: DeclaredCoding, width: int, base: str | None) -> Attached:
         )
     own = {
         "files": content_of(place),
-        "code": code_version(CodedLayout, type(found.coding), encoder_of),
+        "code": code_version(
+            CodedLayout, type(found.coding), encoder_of, read_autoencoder, read_vectors
+        ),
     }
     return replace(found, fingerprint={**found.fingerprint, **own})
 

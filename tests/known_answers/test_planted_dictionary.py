@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from dnd_assets.analysis.latents import latents, write_table
@@ -75,7 +76,7 @@ def test_the_shipped_dictionary_is_the_one_that_is_written(tmp_path):
 
 def test_no_channel_is_a_detector_and_each_latent_is_one(study, home):
     bench = build_bench(study, home)
-    pictures = [render(scene(seed), seed) for seed in range(900, 908)]
+    pictures = [Image.fromarray(render(scene(seed), seed)) for seed in range(900, 908)]
     pixels = torch.stack([planted_dictionary.transforms()(one) for one in pictures])
     world = load_world_net()
     with torch.inference_mode():
