@@ -23,6 +23,8 @@ from dnd_assets.methods.metrics.strict_match import strict
 from dnd_assets.study.network_settings import FromTable
 from dnd_assets.study.study import load_study
 
+pytestmark = pytest.mark.timeout(900)  # half a minute alone, minutes beside other work
+
 LAYER = "mixed"
 """Both the network's name and its layer's."""
 
