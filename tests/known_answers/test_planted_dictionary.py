@@ -94,7 +94,9 @@ def test_no_channel_is_a_detector_and_each_latent_is_one(study, home):
     for detector, latent in enumerate(places):
         np.testing.assert_allclose(found[:, latent], largest[:, detector], rtol=1e-3, atol=2e-4)
     assert not found[:, sorted(set(range(planted_dictionary.LATENTS)) - set(places))].any()
-    shown = maps.transpose(0, 1).flatten(1)[[0, 4, 6, 8, 11]].numpy()  # what these scenes hold
+    shown = maps.transpose(0, 1).flatten(1).numpy()
+    shown = shown[shown.std(axis=1) > 0]  # what these scenes hold
+    assert len(shown) > 5
     seen = channels.transpose(0, 1).flatten(1).numpy()
     alike = np.abs(np.corrcoef(seen, shown)[: len(seen), len(seen) :])
     assert not (alike > 0.99).any()
