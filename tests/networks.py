@@ -77,3 +77,24 @@ class Chooser(nn.Module):
 
 def chooser_net():
     return Chooser()
+
+
+class Space(nn.Module):
+    """Pictures in a space of so many dimensions, as an image-text encoder has them."""
+
+    def __init__(self, width):
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.joint = nn.Linear(3, width, bias=False)
+        self.joint.weight = nn.Parameter(torch.randn(width, 3, generator=generator))
+
+    def forward(self, images):
+        return self.joint(images.mean(dim=(2, 3)))
+
+
+def space_512():
+    return Space(512)
+
+
+def space_4():
+    return Space(4)

@@ -22,6 +22,7 @@ from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.methods.metrics.detection import pearson
 from dnd_assets.methods.metrics.means import Mean, mean_of
 from dnd_assets.methods.metrics.text_similarity import TextEncoder, contributions, predict_classes
+from dnd_assets.methods.sparse_matrix import dense
 from dnd_assets.units import Unit, by_layer
 from resources.targets.cards import LastLinear
 
@@ -136,8 +137,8 @@ def _feeding(
     chosen = outputs[[rows[name] for name in images]].argmax(axis=1)
     found = []
     for layer, start in fed.items():
-        rows, table = activations(bench, model, {layer: images}, f"{model}: held-out")[layer]
-        table = table[[rows[name] for name in images]]
+        rows, active = activations(bench, model, {layer: images}, f"{model}: held-out")[layer]
+        table = dense(active[[rows[name] for name in images]])
         weight = last.weight[:, start : start + table.shape[1]]
         inputs = last.weight.shape[1]
         found.append(_Feeding(groups[layer], table, weight, chosen, inputs, names))

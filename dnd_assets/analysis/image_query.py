@@ -17,16 +17,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dnd_assets.analysis.search import open_picture
 from dnd_assets.analysis.unit_vectors import labels_of
+from dnd_assets.assets.activations import failed_images
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.engine.cache.shared_results import layer_provider
-from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.cache.vectors import Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import StudyError, UpstreamError, not_found
 from dnd_assets.files.images import as_raster
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.records import PROBING_SET
 from dnd_assets.methods.dissection import attention_crops
-from dnd_assets.methods.dissection.exemplars import failed_images
 from dnd_assets.methods.segmentation.overlay import overlay
 from dnd_assets.methods.segmentation.view import View, view
 from dnd_assets.results.tables.reader import TableSource
@@ -103,16 +103,16 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
     picture = open_picture(file, settings.max_pixels, settings.reading)
     units = _of_layer(list(select_units(bench.study, bench.targets).values()), layer)
     source = TableSource(bench.lineage, bench.study.name)
-    probing = _probing_images(bench, source)
+    probing = probing_images(bench, source)
     ranked: list[tuple[tuple[float, float, Unit], float]] = []
     compared = 0
     for (model, path), some in by_layer(units).items():
-        recorded = _recorded(bench, some[0], probing)
-        compared = max(compared, len(recorded))
+        stored = recorded(bench, some[0], probing)
+        compared = max(compared, len(stored))
         seen = [_as_seen(bench, model, file, picture)]
         (now,) = bench.targets.activations(model, {path: bench.layer(some[0]).pooling}, seen)[path]
         for unit in some:
-            found = against(recorded[:, unit.neuron], float(now[unit.neuron]))
+            found = against(stored[:, unit.neuron], float(now[unit.neuron]))
             if found is not None:
                 ranked.append(((-found[0], -found[1], unit), float(now[unit.neuron])))
     ranked.sort()
@@ -158,20 +158,31 @@ def _of_layer(units: Sequence[Unit], layer: str | None) -> list[Unit]:
     return [unit for unit in units if layer in (unit.layer, unit.key.rpartition("/")[0])]
 
 
-def _probing_images(bench: Workbench, source: TableSource) -> list[str]:
+def probing_images(bench: Workbench, source: TableSource) -> list[str]:
+    """Hashes of the study's recorded probing images.
+
+    Raises:
+        UpstreamError: when none are recorded.
+    """
     for part in source.records(PROBING_SET):
         for one in part:
             return images_of(bench, one.product)
     raise _not_recorded(bench)
 
 
-def _recorded(bench: Workbench, unit: Unit, probing: Sequence[str]) -> Matrix:
-    """The layer's activations on the probing images, as far as they are stored, (N, neurons)."""
+def recorded(bench: Workbench, unit: Unit, probing: Sequence[str]) -> Values:
+    """The layer's activations on the probing images, as far as they are stored, (N, neurons).
+
+    Raises:
+        UpstreamError: when none are.
+    """
     provider = layer_provider(bench, unit)
-    values, found = bench.vectors.read("activations", provider, probing)
-    if not found.any():
+    sparse = bench.layer(unit).sae is not None
+    read = bench.vectors.sparse_table if sparse else bench.vectors.table
+    table = read("activations", provider, probing)
+    if not table.found.any():
         raise _not_recorded(bench)
-    known = values[found]
+    known = table.values[table.found]
     return known[~failed_images(known)]
 
 

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.shared_results import activations as activations_of
 from dnd_assets.engine.cache.shared_results import layer_provider, passes_to_make
-from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.lineage.remarks import NAMED, Remark, few_exemplars, set_aside
 from dnd_assets.methods.dissection import exemplars
+from dnd_assets.methods.sparse_matrix import SparseMatrix
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit, by_layer
 
@@ -103,13 +105,14 @@ class OfLayer:
     Attributes:
         units: the units that were asked for.
         images: hashes of the images, in the order asked for, without those that are set aside.
-        values: activations of the whole layer, float32 (images, neurons).
+        values: activations of the whole layer, float32 (images, neurons); of latents what is not
+            zero.
         failed: hashes of the images on which the layer is NaN or infinite, set aside.
     """
 
     units: list[Unit]
     images: list[str]
-    values: Matrix
+    values: Values
     failed: list[str]
 
 
@@ -138,7 +141,7 @@ def on_images(
         for (_, layer), some in groups.items():
             rows, values = found[layer]
             ordered = values[[rows[name] for name in images]]
-            bad = exemplars.failed_images(ordered)
+            bad = failed_images(ordered)
             failed = [name for name, one in zip(images, bad, strict=True) if one]
             if not failed:
                 yield OfLayer(some, list(images), ordered, [])
@@ -146,6 +149,13 @@ def on_images(
             tell_failed(bench, f"{model}/{layer}", failed, len(images))
             kept = [name for name, one in zip(images, bad, strict=True) if not one]
             yield OfLayer(some, kept, ordered[~bad], failed)
+
+
+def failed_images(values: Values) -> NDArray[np.bool_]:
+    """As `exemplars.failed_images`, of activations in full or of what is not zero in them."""
+    if isinstance(values, SparseMatrix):
+        return values.failed_rows()
+    return exemplars.failed_images(values)
 
 
 def tell_failed(bench: Workbench, layer: str, failed: Sequence[str], images: int) -> None:

@@ -49,6 +49,7 @@ from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptAct
 from dnd_assets.methods.clip_dissect.concept_pairs import Label
 from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, describable
 from dnd_assets.methods.dissection.exemplars import is_lost
+from dnd_assets.methods.sparse_matrix import dense
 from dnd_assets.study.method_settings import ClipDissect
 from dnd_assets.units import Unit
 
@@ -178,7 +179,7 @@ class _Compared:
 
 def _compared(case: _Case, layer: OfLayer) -> _Compared:
     rows = [row for row, name in enumerate(layer.images) if name in case.faces]
-    values = layer.values[rows]
+    values = dense(layer.values[rows])
     finite = np.isfinite(values)
     if not finite.all():
         lost = np.array([is_lost(column) for column in values.T])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.assets.activations import silent
+from dnd_assets.assets.activations import failed_images, silent
 from dnd_assets.assets.held_out_images import LEAST, HeldOutImages, evaluation_of
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.synthetic_images import ROUNDS, Images, paint
@@ -27,13 +27,13 @@ from dnd_assets.engine.cache.shared_results import (
     text_embeddings,
     texts_to_embed,
 )
-from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
 from dnd_assets.methods import seeds
-from dnd_assets.methods.dissection.exemplars import failed_images, is_lost
+from dnd_assets.methods.dissection.exemplars import is_lost
 from dnd_assets.methods.dissection.painted import why
 from dnd_assets.methods.metrics import cosy, detection, presence, text_similarity
 from dnd_assets.methods.metrics.bertscore import Tokens, bert_scores
@@ -365,7 +365,7 @@ def _needs(
     return {unit.layer: everything for unit in labels}
 
 
-def _usable(case: _Case, values: Matrix) -> NDArray[np.bool_]:
+def _usable(case: _Case, values: Values) -> NDArray[np.bool_]:
     """Held-out images that layer and encoder can read, (N,); `values` is (N, neurons)."""
     return ~failed_images(values) & np.isfinite(case.faces).all(axis=1)
 
@@ -376,7 +376,7 @@ def _outcome(
     label: str,
     usable: NDArray[np.bool_],
     rows: Mapping[str, int],
-    values: Matrix,
+    values: Values,
 ) -> Outcome:
     column = values[:, unit.neuron]
     natural = column[[rows[name] for name in case.images]]

@@ -18,7 +18,7 @@ from dnd_assets.assets.candidate_concepts import CandidateConcepts, summaries
 from dnd_assets.assets.captions import caption_entry
 from dnd_assets.assets.labels import best_labels
 from dnd_assets.assets.probing_set import ProbingSet
-from dnd_assets.assets.scores import Table, scored
+from dnd_assets.assets.scores import Active, Table, scored
 from dnd_assets.assets.synthetic_images import (
     ROUNDS,
     Images,
@@ -106,7 +106,7 @@ class _Painted:
     pictures: dict[str, list[str]]
     files: dict[str, set[str]]
     failed: dict[str, Outcome]
-    active: dict[tuple[str, str], Table]
+    active: dict[tuple[str, str], Active]
     embedded: Table
     made: dict[str, Images]
     remedy: str
@@ -329,7 +329,7 @@ def _paint(
     for unit, some in concepts.items():
         layer = needs.setdefault(unit.model, {}).setdefault(unit.layer, set())
         layer.update(name for concept in some for name in pictures.get(concept, ()))
-    active: dict[tuple[str, str], Table] = {}
+    active: dict[tuple[str, str], Active] = {}
     for model, layers in needs.items():
         found = activations(bench, model, layers, f"{model}: synthetic images of groups")
         active |= {(model, path): table for path, table in found.items()}

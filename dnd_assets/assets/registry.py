@@ -16,6 +16,7 @@ from dnd_assets.assets.invert_labels import InvertLabels
 from dnd_assets.assets.label_metrics import SUFFIX, LabelMetrics
 from dnd_assets.assets.labels import Labels
 from dnd_assets.assets.milan_labels import MilanLabels
+from dnd_assets.assets.named_directions_labels import NamedDirectionsLabels
 from dnd_assets.assets.network_dissection_labels import NetworkDissectionLabels
 from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
@@ -43,6 +44,7 @@ STAGES: dict[str, Stage] = {
 
 OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
     "clip_dissect": (ClipDissectLabels(),),
+    "named_directions": (NamedDirectionsLabels(),),
     "polysemantic": (PolysemanticLabels(),),
     "milan": (MilanLabels(),),
     "segmentation": (NetworkDissectionLabels(), CompositionsLabels(), InvertLabels()),

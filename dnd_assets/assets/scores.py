@@ -16,7 +16,7 @@ from dnd_assets.engine.cache.shared_results import (
     most_paintings,
     passes_to_make,
 )
-from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
@@ -25,6 +25,7 @@ from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit
 
 Table = tuple[dict[str, int], Matrix]
+Active = tuple[dict[str, int], Values]
 
 
 class Scores(Stage):
@@ -107,7 +108,7 @@ def scored(
     unit: Unit,
     pictures: Mapping[str, Sequence[str]],
     exemplars: Sequence[str],
-    active: Table,
+    active: Active,
     embedded: Table,
 ) -> Outcome:
     """The outcome of one unit: every scoring function of every concept, best first.

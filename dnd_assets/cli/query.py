@@ -69,6 +69,41 @@ def search(
 
 
 @app.command()
+def latents(
+    layer: Annotated[str | None, typer.Option(help="Only this layer. Default: all.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV with a row for each latent.")
+    ] = None,
+    study: StudyOption = None,
+) -> None:
+    """How often the latents of autoencoders fire on the probing set.
+
+    Reads what a run has stored: `dnd run --assets +activations`, of one unit of the layer.
+
+    Example: dnd latents --layer encoder.layers.10 --output latents.csv
+    """
+    chosen = load_study(study)
+    from dnd_assets.analysis.latents import latents as count
+    from dnd_assets.analysis.latents import write_table
+
+    found = count(asking(chosen, partial(err.print, "  ", markup=False, sep="")), layer)
+    table = Table(box=None, pad_edge=False)
+    for name in ("layer", "latents", "dead", "on 1 %", "on 10 %", "per picture", "pictures"):
+        table.add_column(name, justify="left" if name == "layer" else "right", overflow="fold")
+    for one in found:
+        counted = one.firing
+        often = [int((counted.pictures >= share * counted.images).sum()) for share in (0.01, 0.1)]
+        numbers = (len(counted.pictures), counted.dead, *often)
+        told = [f"{number:,}" for number in numbers]
+        row = (f"{one.model}/{one.layer}", *told, f"{counted.per_picture:.1f}")
+        table.add_row(*row, f"{counted.images:,}")
+    out.print(table)
+    if output is not None:
+        write_table(found, output)
+        out.print(f"wrote {output}", markup=False)
+
+
+@app.command()
 def look(
     image: Annotated[Path, typer.Argument(help="An image file.")],
     layer: Annotated[str | None, typer.Option(help="Only this layer. Default: all.")] = None,

@@ -103,6 +103,34 @@ class Layout:
             return turned.float().mean(dim=tuple(range(1, 1 + others)))
         return turned.flatten(1, -2) if others else turned
 
+    def pooled(self, values: Tensor, how: str, *, class_token: bool) -> Tensor:
+        """One activation for each picture and unit, float32 (B, units); see `pooling.pool`.
+
+        Args:
+            values: what the layer gave for a batch.
+            how: the layer's `pooling`.
+            class_token: whether the first of the tokens before the picture's is a class token.
+
+        Raises:
+            StudyError: when `how` does not fit the output.
+        """
+        from dnd_assets.methods.pooling import pool
+
+        return pool(self.arranged(values), how, self.prefix_tokens, class_token)
+
+    def maps_of(self, values: Tensor, neurons: Sequence[int]) -> Tensor:
+        """Maps of some units, float32 (B, neurons, H, W).
+
+        Args:
+            values: what the layer gave for a batch; the layer has places.
+            neurons: indices of the units.
+        """
+        from dnd_assets.methods.pooling import spatial_maps
+
+        maps = spatial_maps(self.arranged(values), self.prefix_tokens, self.grid)
+        assert maps is not None, "only layers with maps are read"
+        return maps[:, list(neurons)]
+
     def arranged_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of one picture after `arranged`, of an output of this shape, pictures included."""
         size = dict.fromkeys("ntchw", 1)

@@ -233,6 +233,7 @@ def _concept_set(branch: Tree, trace: Trace, payload: Mapping[str, Any]) -> None
 _DESCRIBE = {
     "labels": _labels,
     "clip_dissect_labels": _labels,
+    "named_directions_labels": _labels,
     "polysemantic_labels": _concepts,
     "milan_labels": _milan,
     "network_dissection_labels": _labels,

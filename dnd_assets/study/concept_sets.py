@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnd_assets.files.concept_sets import ConceptSet, read_concepts
-from dnd_assets.study.method_settings import ClipDissect
+from dnd_assets.study.method_settings import ClipDissect, NamedDirections
 from dnd_assets.study.study import Study
 from resources.checkpoints import PACKAGE, local_path
 
@@ -24,7 +24,12 @@ def study_concepts(study: Study, chosen: ClipDissect) -> ConceptSet:
     return read_concepts(concept_path(study, chosen))
 
 
-def concept_path(study: Study, chosen: ClipDissect) -> Path:
+def named_concepts(study: Study, chosen: NamedDirections) -> ConceptSet:
+    """The concepts of section `named_directions`; see `study_concepts`."""
+    return read_concepts(concept_path(study, chosen))
+
+
+def concept_path(study: Study, chosen: ClipDissect | NamedDirections) -> Path:
     """Where the file of concepts lies.
 
     Raises:
@@ -43,3 +48,5 @@ def check_concepts(study: Study) -> None:
     """
     if study.clip_dissect is not None:
         study_concepts(study, study.clip_dissect)
+    if study.named_directions is not None:
+        named_concepts(study, study.named_directions)

@@ -42,6 +42,9 @@ NO_RESULT: Final[Mapping[str, str]] = {
     "models[].layers[].neurons": "which units there are; each has a key of its own",
     "models[].layers[].neurons.sample": "which units there are",
     "models[].layers[].neurons.seed": "which units there are",
+    "models[].layers[].neurons.file": "which units there are",
+    "models[].layers[].neurons.least": "which units there are",
+    "models[].layers[].neurons.most": "which units there are",
     "probing_set.max_quarantined": "when a check of the interface warns",
     "captioner.revision": _REVISION,
     **{f"captioner.{name}": why for name, why in (_SERVER_OPTIONS | _TOKEN_OPTIONS).items()},
@@ -74,6 +77,7 @@ UPSTREAM: Final[Mapping[str, tuple[str, ...]]] = {
     "scores": ("crops", "synthetic_images"),
     "labels": ("candidate_concepts", "scores"),
     "clip_dissect_labels": (PROBING_SET, CONCEPT_ACTIVATIONS),
+    "named_directions_labels": (),
     "polysemantic_labels": (PROBING_SET,),
     "milan_labels": (PROBING_SET,),
     "network_dissection_labels": (CONCEPT_MASKS,),
@@ -117,6 +121,7 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
     "synthetic_images": ("text_to_image",),
     "scores": ("target", "clip"),
     "clip_dissect_labels": ("target", "clip"),
+    "named_directions_labels": ("target", "clip"),
     CONCEPT_ACTIVATIONS: ("clip",),
     "polysemantic_labels": ("target", "captioner", "summariser", "text_to_image", "clip"),
     "milan_labels": ("target", "captioner"),
@@ -127,6 +132,7 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
 """Models that compute a product."""
 _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "clip_dissect_labels": ("clip_dissect",),
+    "named_directions_labels": ("named_directions",),
     CONCEPT_ACTIVATIONS: ("clip_dissect",),
     "polysemantic_labels": ("polysemantic",),
     "milan_labels": ("milan",),
@@ -140,6 +146,7 @@ _METRICS: Final = "_metrics"
 _PATHS: Final = (
     "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
     "masks", "names", "folder", "truths", "classifier_weights",
+    "vectors",
 )  # fmt: skip
 """Settings that name files, wherever they stand."""
 _NAMES_OR_PATHS: Final = ("checkpoint", "model", "pretrained", "source", "classifier", "sentences")
@@ -221,6 +228,9 @@ def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None
     if known is not None and known.input is not None:
         chosen |= {"probing_set.scale": study.probing_set.scale, **_seen(study)}
     found["models"] = chosen | ({"pooling": one.pooling, **one.declared} if one else {})
+    if one and one.coding is not None:
+        coding = _plain(study, one.coding, "models[].layers[].coding")
+        found["models"]["coding"] = coding | {"path": str(study.path(one.coding.path))}
     _compute(found, study, "target")
 
 

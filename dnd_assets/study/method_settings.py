@@ -103,6 +103,30 @@ class ClipDissect(Section):
         return self
 
 
+class NamedDirections(Section):
+    """Names of directions in an image-text space, by the texts that point the same way.
+
+    Attributes:
+        concepts: a text file with one concept a line, or `package:module/path`.
+        vectors: a .npy file with the vector of each concept, in their order; None embeds them with
+            the study's image-text encoder.
+        columns: whether the columns of `vectors` are the texts, where its shape does not tell.
+        prompt: the text that stands for a concept before the encoder.
+        top: labels kept for a unit, best first.
+    """
+
+    concepts: str = Field(min_length=1)
+    vectors: str | None = Field(default=None, min_length=1)
+    columns: bool | None = None
+    prompt: str = "{concept}"
+    top: Positive = 5
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_concept(cls, value: str) -> str:
+        return checked_template(value)
+
+
 class Polysemantic(Section):
     """How many concepts a unit answers to, with a label for each.
 

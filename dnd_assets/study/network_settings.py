@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dnd_assets.errors import StudyError, nearest
+from dnd_assets.files.csv_tables import read_csv
 from dnd_assets.methods.layer_axes import axes_of
+from dnd_assets.methods.sae.layouts import LAYOUTS
 from dnd_assets.study.image_settings import Bands, Number, Scale, checked_scale
 from dnd_assets.study.settings import Positive, Section
 
+_HERE: Final = Path()
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]
 
 
@@ -22,13 +27,112 @@ class Sample(Section):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class FromTable(Section):
+    """Latents chosen by how often they fire, from the table that `dnd latents` writes.
+
+    Attributes:
+        file: the table, with columns `latent` and `pictures`.
+        least: pictures of the probing set on which a latent has to fire.
+        most: pictures on which it may fire; None for any number.
+        sample: a random sample of those; None for all of them.
+        seed: of the sample.
+    """
+
+    file: str = Field(min_length=1)
+    least: Positive = 1
+    most: Positive | None = None
+    sample: Positive | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def latents(self, folder: Path) -> list[int]:
+        """The latents that the table has within the limits, ascending.
+
+        Raises:
+            StudyError: when there are none.
+            TableError: when the table cannot be read.
+        """
+        file = folder / Path(self.file).expanduser()
+        table = read_csv(file)
+        names = table.column(("latent",), "latents"), table.column(("pictures",), "pictures")
+        counts = []
+        for line, row in table.rows:
+            if not (row[names[0]].strip().isdecimal() and row[names[1]].strip().isdecimal()):
+                raise StudyError(
+                    f"{file}, line {line:,}: {row[names[0]]!r}, {row[names[1]]!r} are not a "
+                    "latent's number and a number of pictures. Write the table with `dnd latents`."
+                )
+            counts.append((int(row[names[0]]), int(row[names[1]])))
+        high = math.inf if self.most is None else self.most
+        return sorted(latent for latent, pictures in counts if self.least <= pictures <= high)
+
+
+class CodingSettings(Section):
+    """What an autoencoder and directions have in common.
+
+    Attributes:
+        path: the checkpoint's file or folder, or the safetensors file of directions.
+        tokens: which tokens of a transformer count: `class`, `patches` or `all`; not for layers
+            without tokens, and not needed where the checkpoint says it.
+    """
+
+    path: str = Field(min_length=1)
+    tokens: Literal["class", "patches", "all"] | None = None
+
+
+class SaeSettings(CodingSettings):
+    """A sparse autoencoder whose latents are a layer's units; see docs/sae.md.
+
+    Attributes:
+        layout: the library that wrote the checkpoint, where the checkpoint does not tell.
+        activation: of a checkpoint that does not tell it.
+        k: of TopK, where the checkpoint does not tell it.
+        threshold: of BatchTopK at inference, where the checkpoint has lost it.
+        subtract_b_dec: whether the decoder's bias is subtracted from the input, where nothing in
+            the checkpoint tells.
+        scale: what activations are multiplied by first, where it is not folded into the weights.
+    """
+
+    layout: str | None = None
+    activation: Literal["relu", "topk", "batch_topk", "jump_relu", "gated"] | None = None
+    k: Positive | None = None
+    threshold: float | None = None
+    subtract_b_dec: bool | None = None
+    scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+
+    @field_validator("layout")
+    @classmethod
+    def _library_known(cls, value: str | None) -> str | None:
+        if value is not None and value not in LAYOUTS:
+            close = ", ".join(nearest(value, LAYOUTS))
+            raise ValueError(f"{value!r} is no layout of autoencoders; nearest: {close}")
+        return value
+
+
+class DirectionsSettings(CodingSettings):
+    """Directions in a layer's space as units: concept activation vectors, probes, PCA, NMF.
+
+    Attributes:
+        tensor: the tensor that holds them, where the file has several matrices.
+        columns: whether they are its columns, where the layer's width does not tell.
+        reading: how vectors are read along them; see `dnd_assets.methods.sae.directions`.
+        mean: the tensor that is subtracted from vectors first.
+        bias: the tensor that is added to projections.
+    """
+
+    tensor: str | None = None
+    columns: bool | None = None
+    reading: Literal["projection", "cosine", "non_negative"] = "projection"
+    mean: str | None = None
+    bias: str | None = None
+
+
 class LayerSettings(Section):
     """One layer of a network.
 
     Attributes:
         path: the layer's name in `named_modules()`.
-        neurons: `"all"`, a list of indices and ranges (`[3, "10-19"]`), or
-            `{sample = 20, seed = 0}`.
+        neurons: `"all"`, a list of indices and ranges (`[3, "10-19"]`),
+            `{sample = 20, seed = 0}`, or `{file = "latents.csv", least = 10}`.
         pooling: how a map or token grid becomes one number; `auto` is the mean over space for
             maps, the class token for tokens (their mean where there is none), the value itself for
             vectors.
@@ -37,14 +141,37 @@ class LayerSettings(Section):
             `nxtc`; see `dnd_assets.methods.layer_axes`.
         grid: rows and columns that its tokens make, row by row.
         prefix_tokens: tokens before those: class, distillation and register tokens.
+        sae: an autoencoder whose latents are the units, instead of neurons.
+        directions: directions that are the units, instead of neurons.
     """
 
     path: str
-    neurons: Literal["all"] | list[int | str] | Sample = "all"
+    neurons: Literal["all"] | list[int | str] | Sample | FromTable = "all"
     pooling: Pooling = "auto"
     layout: str | None = None
     grid: tuple[Positive, Positive] | None = None
     prefix_tokens: Annotated[int, Field(ge=0)] | None = None
+    sae: SaeSettings | None = None
+    directions: DirectionsSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_coding(self) -> Self:
+        if self.sae is not None and self.directions is not None:
+            raise ValueError(
+                "a layer has either `sae` or `directions`; list the network twice under two names "
+                "to have both"
+            )
+        if (self.sae or self.directions) and self.pooling in ("class_token", "identity"):
+            raise ValueError(
+                f"pooling = {self.pooling!r} is not for latents, which are pooled by their maximum "
+                "('auto'); which tokens count, `tokens` says"
+            )
+        return self
+
+    @property
+    def coding(self) -> SaeSettings | DirectionsSettings | None:
+        """What makes its units, where they are no neurons."""
+        return self.sae or self.directions
 
     @field_validator("layout")
     @classmethod
@@ -67,12 +194,18 @@ class LayerSettings(Section):
                 raise ValueError(f"{item!r} is no range of neurons; write '10-19'")
         return value
 
-    def indices(self, count: int) -> list[int]:
+    def indices(self, count: int, folder: Path = _HERE) -> list[int]:
         """The selected neuron indices of a layer that has `count` of them, ascending.
+
+        Args:
+            count: how many there are.
+            folder: where a table's path starts.
 
         Raises:
             StudyError: when an index does not exist or none is selected; says how many there are.
         """
+        if isinstance(self.neurons, FromTable):
+            return self._of_table(self.neurons, count, folder)
         if self.neurons == "all":
             return list(range(count))
         if isinstance(self.neurons, Sample):
@@ -86,6 +219,20 @@ class LayerSettings(Section):
         if not chosen:
             raise self._no_neuron(f"in {self.neurons}", count)
         return sorted(chosen)
+
+    def _of_table(self, chosen: FromTable, count: int, folder: Path) -> list[int]:
+        found = chosen.latents(folder)
+        if not found:
+            raise StudyError(
+                f"{chosen.file} has no latent that fires on {chosen.least:,} pictures or more"
+                f"{f' and {chosen.most:,} at most' if chosen.most else ''}. Widen the limits."
+            )
+        if found[-1] >= count:
+            raise self._no_neuron(str(found[-1]), count)
+        if chosen.sample is None:
+            return found
+        places = self._sampled(Sample(sample=chosen.sample, seed=chosen.seed), len(found))
+        return [found[place] for place in places]
 
     def _no_neuron(self, asked: str, count: int) -> StudyError:
         return StudyError(

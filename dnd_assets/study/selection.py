@@ -11,11 +11,12 @@ from typing import Any
 
 from dnd_assets.study.band_statistics import measured_bands
 from dnd_assets.study.compute_settings import Role
-from dnd_assets.study.network_settings import ModelSettings
+from dnd_assets.study.network_settings import LayerSettings, ModelSettings
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.compute import Compute
 from resources.targets.cards import LayerInfo
+from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.declared_layout import DeclaredLayout
 from resources.targets.networks import TargetNetworks
 from resources.targets.sources import TargetModel
@@ -51,7 +52,10 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
 def _target(study: Study, model: ModelSettings) -> TargetModel:
     said = [DeclaredLayout(path=one.path, **one.declared) for one in model.layers if one.declared]
     taken = input_of(study, model)
-    return TargetModel(**model.all_but("layers", "input"), layouts=said, input=taken)
+    codings = [_coding(one) for one in model.layers if one.coding is not None]
+    return TargetModel(
+        **model.all_but("layers", "input"), layouts=said, input=taken, codings=codings
+    )
 
 
 def input_of(study: Study, model: ModelSettings) -> dict[str, Any]:
@@ -68,6 +72,16 @@ def input_of(study: Study, model: ModelSettings) -> dict[str, Any]:
         "convention": "",
     }
     return {**{name: value for name, value in usual.items() if value is not None}, **own}
+
+
+def _coding(layer: LayerSettings) -> DeclaredCoding:
+    assert layer.coding is not None, "only layers with a coding are asked"
+    return DeclaredCoding(
+        **layer.coding.all_but("path"),
+        path=layer.path,
+        file=layer.coding.path,
+        kind="directions" if layer.sae is None else "sae",
+    )
 
 
 def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
@@ -102,5 +116,5 @@ def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
         for layer in model.layers:
             # Of a layer without units it raises, and says why it has none.
             count = known[layer.path].units or targets.units(model.name, layer.path)
-            units += [Unit(model.name, layer.path, i) for i in layer.indices(count)]
+            units += [Unit(model.name, layer.path, i) for i in layer.indices(count, study.folder)]
     return UnitIndex(units)

@@ -29,6 +29,7 @@ from dnd_assets.study.method_settings import (
     EvaluationSettings,
     LabelFile,
     Milan,
+    NamedDirections,
     Polysemantic,
 )
 from dnd_assets.study.model_settings import (
@@ -60,6 +61,7 @@ class Study(Section):
     clip: Clip = Clip()
     collection: Collection | None = None
     clip_dissect: ClipDissect | None = None
+    named_directions: NamedDirections | None = None
     polysemantic: Polysemantic | None = None
     milan: Milan | None = None
     imported_labels: dict[str, LabelFile] = Field(default={})

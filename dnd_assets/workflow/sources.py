@@ -68,7 +68,10 @@ def _images(bench: Workbench) -> dict[str, Any]:
 
 
 def _networks(bench: Workbench) -> dict[str, Any]:
-    return {model.name: bench.targets.fingerprint(model.name) for model in bench.study.models}
+    return {
+        model.name: {**bench.targets.fingerprint(model.name), **bench.targets.codings(model.name)}
+        for model in bench.study.models
+    }
 
 
 def _pipeline(bench: Workbench) -> dict[str, Any]:

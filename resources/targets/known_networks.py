@@ -8,13 +8,16 @@ import math
 import re
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from dagster import ConfigurableResource, ResourceDependency
+from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from dnd_assets.errors import DndError, StudyError, nearest, not_found
@@ -23,12 +26,15 @@ from dnd_assets.lineage.code import method_version
 from dnd_assets.lineage.fingerprint import Json, canonical, digest, source_version
 from dnd_assets.methods.layer_axes import Layout
 from dnd_assets.methods.moving_patch import Verdict
+from dnd_assets.methods.sae.coded_layout import CodedLayout
 from resources.checkpoints import split_revision
 from resources.own_code.notes import check_repeatable, read_note, write_note
 from resources.own_code.places import plain_name
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.targets.cards import LayerInfo, NetworkInfo
+from resources.targets.codings import Attached, attached, coded, content
+from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.network import Network, NetworkSource
 from resources.targets.pixels import check_range, check_repeats
 from resources.targets.sources import TargetModel, find_source, in_float32
@@ -93,7 +99,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
             NotFoundError: when the study has no such model.
             StudyError: when the network cannot be loaded.
         """
-        return list(self._card(model).layers)
+        return [self._read(model, info) for info in self._card(model).layers]
 
     def check(self, model: str, layer: str) -> LayerInfo:
         """The layer's description.
@@ -111,7 +117,44 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
             if layer not in infos:
                 useful = [path for path, info in infos.items() if info.units is not None]
                 raise _no_layer(model, layer, useful)
-        return {layer: infos[layer] for layer in layers}
+        return {layer: self._read(model, infos[layer]) for layer in layers}
+
+    def codings(self, model: str) -> dict[str, Json]:
+        """What is attached to its layers, and the hash of its files; empty where nothing is.
+
+        Raises:
+            NotFoundError: when there is no such model.
+            StudyError: when a file is not there.
+        """
+        found = self._spec(model).codings
+        held: dict[str, Json] = {one.path: digest(content(one, self.base)) for one in found}
+        return {"codings": held} if held else {}
+
+    def unit_names(self, model: str, layer: str) -> tuple[str, ...]:
+        """Names of a layer's units, where it has directions with names; else none.
+
+        Raises:
+            NotFoundError: when there is no such model.
+            StudyError: when the directions cannot be read.
+        """
+        said = self._coding(model, layer)
+        info = next((one for one in self._card(model).layers if one.path == layer), None)
+        if said is None or info is None or info.units is None:
+            return ()
+        return self._attached(said, info.units).names
+
+    def unit_vectors(self, model: str, layer: str) -> NDArray[np.float32]:
+        """Direction of each unit in the layer's space, (units, width): axes of plain neurons.
+
+        Raises:
+            NotFoundError: when there is no such layer.
+            StudyError: when it has no units, or what is attached to it cannot be read.
+        """
+        count = self.units(model, layer)
+        layout = self._layout(model, layer)
+        if not isinstance(layout, CodedLayout) or layout.coding is None:
+            return np.eye(count, dtype=np.float32)
+        return np.asarray(layout.coding.vectors.cpu().float().numpy())
 
     def units(self, model: str, layer: str) -> int:
         """How many neurons a layer has.
@@ -166,6 +209,28 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
     def takes_bands(self, model: str) -> bool:
         """Whether a network takes bands of files, and no RGB pictures."""
         return bool(self._said(model).input)
+
+    def _coding(self, model: str, layer: str) -> DeclaredCoding | None:
+        """What the study attaches to a layer."""
+        return next((one for one in self._said(model).codings if one.path == layer), None)
+
+    def _read(self, model: str, info: LayerInfo) -> LayerInfo:
+        """A layer's description as it is read: of its latents where a coding is attached."""
+        said = self._coding(model, info.path)
+        if said is None or info.units is None:
+            return info
+        with _about(model):
+            return coded(info, self._attached(said, info.units), said)
+
+    def _attached(self, said: DeclaredCoding, width: int) -> Attached:
+        device = self.compute.torch_device()
+
+        def load() -> Attached:
+            found = attached(said, width, self.base)
+            return replace(found, coding=found.coding.to(device))
+
+        key = ("coding", content(said, self.base), width, str(device))
+        return load_once(key, load)
 
     def _said(self, model: str) -> TargetModel:
         """A network as the study names it."""

@@ -20,6 +20,7 @@ from resources.model import ModelPart
 from resources.runtime.compute import load_once
 from resources.runtime.progress import Progress
 from resources.targets.cards import LastLinear, LayerInfo
+from resources.targets.codings import coding_part
 from resources.targets.known_networks import KnownNetworks, _blank
 from resources.targets.network import Network
 from resources.targets.passes import Read, captured
@@ -61,7 +62,7 @@ class TargetNetworks(KnownNetworks):
             For each layer float32 (N, units), rounded so that the batch does not show. NaN and
             infinities of the network stay.
         """
-        from dnd_assets.methods.pooling import pool, stabilise
+        from dnd_assets.methods.pooling import stabilise
 
         counts = {path: self.units(model, path) for path in layers}
 
@@ -71,8 +72,8 @@ class TargetNetworks(KnownNetworks):
 
             def read(out: "Tensor") -> Any:
                 # In float32 first: the mean of a map would be rounded to 16 bits otherwise.
-                values = layout.arranged(out.float())
-                return stabilise(pool(values, how, layout.prefix_tokens, has_class)).cpu().numpy()
+                values = layout.pooled(out.float(), how, class_token=has_class)
+                return stabilise(values).cpu().numpy()
 
             return self._compared(model, info, read)
 
@@ -190,8 +191,12 @@ class TargetNetworks(KnownNetworks):
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
     def parts(self) -> list[ModelPart]:
-        """What each network is loaded from, in the order of `models`."""
-        return [replace(source_part(one, self.base), role=one.name) for one in self.models]
+        """What each network and its codings are loaded from, in the order of `models`."""
+        found = []
+        for one in self.models:
+            found.append(replace(source_part(one, self.base), role=one.name))
+            found += [coding_part(said, one.name, self.base) for said in one.codings]
+        return found
 
     def assumptions(self, model: str) -> list[str]:
         """What the results of a network rest on that neither its files nor the study say.
@@ -311,14 +316,12 @@ class TargetNetworks(KnownNetworks):
         return compared
 
     def _map_reader(self, model: str, path: str, neurons: Sequence[int]) -> Read:
-        from dnd_assets.methods.pooling import spatial_maps, stabilise
+        from dnd_assets.methods.pooling import stabilise
 
         info, layout = self.check(model, path), self._layout(model, path)
 
         def read(output: "Tensor") -> Any:
-            maps = spatial_maps(layout.arranged(output), layout.prefix_tokens, layout.grid)
-            assert maps is not None, "only layers with maps are read"
-            return stabilise(maps[:, list(neurons)]).cpu().numpy()
+            return stabilise(layout.maps_of(output, neurons)).cpu().numpy()
 
         return self._compared(model, info, read)
 

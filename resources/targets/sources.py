@@ -31,6 +31,7 @@ from dnd_assets.files.csv_tables import read_text
 from dnd_assets.lineage.fingerprint import digest
 from resources.checkpoints import Checkpoint, file_hash, resolve_file
 from resources.model import ModelPart, find_part
+from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.declared_layout import DeclaredLayout
 from resources.targets.inputs import BandTransform, NetworkInput, fitted_input, with_channels
 from resources.targets.model_zoos import _SOURCES
@@ -54,6 +55,7 @@ class TargetModel(Config):
         categories: a text file with the names of its classes; None takes those of the source.
         layouts: what the study declares of the axes of some layers.
         input: what it takes, where that is no RGB picture: see `resources.targets.inputs`.
+        codings: autoencoders and directions whose latents are the units of some layers.
     """
 
     name: str
@@ -63,6 +65,7 @@ class TargetModel(Config):
     categories: str | None = None
     layouts: list[DeclaredLayout] = Field(default=[])
     input: dict[str, Any] = Field(default={})
+    codings: list[DeclaredCoding] = Field(default=[])
 
 
 def find_source(spec: TargetModel, base: str | None = None) -> NetworkSource:

@@ -120,7 +120,7 @@ HELPERS = [
     ("dnd_assets.assets.segmentation.map_labels", "if index >= 0", "if index > 0",
      {"compositions_labels", "network_dissection_labels"}),
     ("dnd_assets.files.concept_sets", "template.format(", "template.strip().format(",
-     {"clip_dissect_labels"}),
+     {"clip_dissect_labels", "named_directions_labels"}),
     ("dnd_assets.engine.cache.shared_results", "in RETRYABLE", "not in RETRYABLE", {"captions"}),
     ("dnd_assets.assets.scores", "-entry", "+entry", {"scores", "polysemantic_labels"}),
     ("dnd_assets.assets.label_metrics", "_DIGITS = ", "_DIGITS = 1 + ", {"labels_metrics"}),

@@ -230,6 +230,8 @@ CASES = {
     "clip.classifier_weights": (CONSE, "weights.safetensors"),
     "clip.sentences": (CONSE, "SENTENCES2"), "clip.top": (CONSE, 2),
     "collection.tables": (NEAR, ["fewer.csv"]), "collection.folders": (NEAR, ["others"]),
+    **{f"named_directions.{name}": ({}, value) for name, value in {
+        "concepts": "more.txt", "prompt": "a {concept}", "top": 2}.items()},
     **{f"clip_dissect.{name}": ({}, value) for name, value in {
         "concepts": "more.txt", "prompt": "a {concept}", "similarity": "wpmi", "top": 2,
         "cutoff": 0.5, "pairs": 2, "top_images": 2}.items()},
@@ -285,13 +287,19 @@ BY_CONTENT = {"captioner.revision", "text_to_image.revision", "clip.revision"}
 TESTED_ELSEWHERE = {
     "models[].categories", "milan.language_model", "models[].layers[].layout",
     "models[].layers[].grid", "models[].layers[].prefix_tokens",
+    "named_directions.vectors", "named_directions.columns",
+    *(f"models[].layers[].sae.{name}" for name in (
+        "path", "tokens", "layout", "activation", "k", "threshold", "subtract_b_dec", "scale")),
+    *(f"models[].layers[].directions.{name}" for name in (
+        "path", "tokens", "tensor", "columns", "reading", "mean", "bias")),
 }  # fmt: skip
 
 
 def test_every_setting_has_a_case_or_a_reason():
     every = set(fields())
     # A language model runs in tests/assets/test_milan_labels.py; names of classes are tested below;
-    # what a layer declares has to fit its network, see tests/resources/test_layer_declarations.py.
+    # what a layer declares has to fit its network, see tests/resources/test_layer_declarations.py;
+    # so has an autoencoder, see tests/resources/targets/test_codings.py.
     assert set(NO_RESULT) <= every, "the list names what there is"
     assert every - set(CASES) - set(NO_RESULT) == TESTED_ELSEWHERE - set(CASES) - set(NO_RESULT)
     assert all(len(reason) > 5 for reason in NO_RESULT.values())
@@ -299,7 +307,8 @@ def test_every_setting_has_a_case_or_a_reason():
 
 def _table(colours, models, context):
     table = copy.deepcopy(colours) | {
-        "clip_dissect": {"concepts": "concepts.txt"}, "polysemantic": {}, "milan": {},
+        "clip_dissect": {"concepts": "concepts.txt"},
+        "named_directions": {"concepts": "concepts.txt"}, "polysemantic": {}, "milan": {},
         "imported_labels": {"theirs": "labels.csv"}, "own_methods": {"mine": "my_methods:First"},
         "evaluation": {"folders": ["others"]}, "segmentation": {"world": {"count": 2}},
     }  # fmt: skip

@@ -6,19 +6,20 @@ batch by batch, so that a run that dies loses one batch at most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from dnd_assets.engine.cache.images import PackedImages
 from dnd_assets.engine.cache.paid_images import PictureLedger
-from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import RETRYABLE, Outcome
+from dnd_assets.methods.sparse_matrix import SparseMatrix, dense
 from dnd_assets.units import Unit
 from resources.model import Failure
 from resources.runtime.prefetch import Behind
@@ -274,7 +275,7 @@ def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
 
 def activations(
     bench: Workbench, model: str, needs: Mapping[str, Iterable[str]], label: str
-) -> dict[str, tuple[dict[str, int], Matrix]]:
+) -> dict[str, tuple[dict[str, int], Values]]:
     """Pooled activations of whole layers on pictures, one pass for all layers.
 
     Args:
@@ -284,7 +285,8 @@ def activations(
         label: what the progress line calls the pictures.
 
     Returns:
-        By layer: row of each picture, and the matrix, float32 (pictures, neurons of the layer).
+        By layer: row of each picture, and the matrix, float32 (pictures, neurons of the layer);
+        of latents of an autoencoder what is not zero.
     """
     poolings = {path: bench.layer(Unit(model, path, 0)).pooling for path in needs}
     return pooled(bench, model, poolings, needs, label)
@@ -296,7 +298,7 @@ def pooled(
     poolings: Mapping[str, str],
     needs: Mapping[str, Iterable[str]],
     label: str,
-) -> dict[str, tuple[dict[str, int], Matrix]]:
+) -> dict[str, tuple[dict[str, int], Values]]:
     """As `activations`, of any layers of the network; `poolings` is by layer path."""
     providers = {path: _layer_provider(bench, model, path, poolings[path]) for path in needs}
 
@@ -309,8 +311,9 @@ def pooled(
     def see(images: Sequence[str]) -> Seen:
         return bench.seen_by(model, images)
 
+    sparse = {one.path for one in bench.study.model(model).layers if one.sae is not None}
     return _vectors(
-        bench, "activations", providers, needs, batch, run, label, "forward passes", see
+        bench, "activations", providers, needs, batch, run, label, "forward passes", see, sparse
     )
 
 
@@ -341,7 +344,8 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
     needs = {"clip": images}
     by_name = {"clip": provider}
     found = _vectors(bench, "embeddings", by_name, needs, batch, run, "embeddings", "embeddings")
-    return found["clip"]
+    rows, values = found["clip"]
+    return rows, dense(values)
 
 
 def text_id(text: str) -> str:
@@ -383,10 +387,13 @@ def _vectors(
     label: str,
     work: str,
     see: Callable[[Sequence[str]], Seen] | None = None,
-) -> dict[str, tuple[dict[str, int], Matrix]]:
+    sparse: Collection[str] = (),
+) -> dict[str, tuple[dict[str, int], Values]]:
     """Read the known rows of each name, compute the others in one pass over the pictures."""
     tables = {
-        name: bench.vectors.table(kind, providers[name], sorted(set(ids)))
+        name: (bench.vectors.sparse_table if name in sparse else bench.vectors.table)(
+            kind, providers[name], sorted(set(ids))
+        )
         for name, ids in needs.items()
     }
     missing = {name: table.missing() for name, table in tables.items()}
@@ -398,7 +405,8 @@ def _vectors(
         bench.count(work, len(block))
         for name in names:
             rows = [row for row, one in enumerate(block) if one in missing[name]]
-            fresh, values = [block[row] for row in rows], found[name][rows]
+            fresh, full = [block[row] for row in rows], found[name][rows]
+            values = SparseMatrix.of_dense(full) if name in sparse else full
             bench.vectors.add(kind, providers[name], fresh, values)
             tables[name].fill(fresh, values)
     return {name: (table.rows, table.values) for name, table in tables.items()}

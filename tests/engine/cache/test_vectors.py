@@ -5,6 +5,7 @@ import pytest
 
 from dnd_assets.engine.cache.vectors import Vectors
 from dnd_assets.files.atomic import sha256
+from dnd_assets.methods.sparse_matrix import SparseMatrix
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
 
@@ -128,3 +129,56 @@ def test_a_table_knows_what_is_missing_and_takes_it_in(vectors):
     empty = vectors.table("k", "nobody", [new])
     empty.fill([new], np.array([[7, 8, 9]], dtype=np.float32))
     assert empty.values.tolist() == [[7, 8, 9]]
+
+
+# --- codes of autoencoders, which are mostly zero
+
+
+def codes(pictures, latents, fires, seed=0):
+    """Codes of which `fires` of each picture are not zero."""
+    r = np.random.default_rng(seed)
+    values = np.zeros((pictures, latents), np.float32)
+    for row in values:
+        row[r.choice(latents, fires, replace=False)] = r.uniform(0.1, 9, fires)
+    return values
+
+
+@pytest.mark.parametrize("fires", [32, 200])
+def test_codes_take_less_than_a_fiftieth_of_a_table(vectors, fires):
+    values = codes(64, 49_152, fires)
+    names = [sha256(bytes([7, n])) for n in range(64)]
+    for start in range(0, 64, 16):  # streamed: a block at a time
+        part = slice(start, start + 16)
+        vectors.add("activations", "p", names[part], SparseMatrix.of_dense(values[part]))
+    files = vectors.lineage.shared_items("activations", "p")
+    size = sum(vectors.store.path(file).stat().st_size for file in files)
+
+    assert len(files) == 4
+    assert size < 0.02 * values.nbytes
+    table = vectors.sparse_table("activations", "p", list(reversed(names)))
+    assert table.found.all()
+    np.testing.assert_array_equal(table.values.dense(), values[::-1])
+
+
+def test_a_sparse_table_is_filled_in_any_order_and_knows_what_lacks(vectors):
+    values = codes(12, 40, 3)
+    vectors.add("activations", "p", IDS[3:7], SparseMatrix.of_dense(values[3:7]))
+    vectors.add("activations", "p", IDS[5:8], SparseMatrix.of_dense(values[5:8]))
+    table = vectors.sparse_table("activations", "p", IDS)
+
+    assert table.missing() == {*IDS[:3], *IDS[8:]}
+    assert vectors.unknown("activations", "p", IDS) == table.missing()
+    np.testing.assert_array_equal(table.values.dense()[3:8], values[3:8])
+    assert not table.values.dense()[:3].any()
+    table.fill(IDS[8:], values[8:])
+    table.fill(IDS[:3], SparseMatrix.of_dense(values[:3]))
+    np.testing.assert_array_equal(table.values.dense(), values)
+    full, known = vectors.read("activations", "p", IDS)
+    assert known.tolist() == [False] * 3 + [True] * 5 + [False] * 4
+    np.testing.assert_array_equal(full[3:8], values[3:8])
+
+
+def test_a_sparse_table_of_which_nothing_is_known(vectors):
+    table = vectors.sparse_table("activations", "p", IDS)
+    assert table.values.shape == (12, 0)
+    assert table.missing() == set(IDS)

@@ -1,0 +1,94 @@
+"""How often the latents of a study's autoencoders fire on its probing set.
+
+One pass of the network stores the codes of a whole layer, whichever latents the study selects, so
+that these figures cost nothing more; `neurons = {file = …}` selects by them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnd_assets.analysis.image_query import probing_images, recorded
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import StudyError
+from dnd_assets.files.atomic import write_atomic
+from dnd_assets.methods.sae.firing import Firing, firing
+from dnd_assets.methods.sparse_matrix import SparseMatrix
+from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.units import Unit
+
+COLUMNS = ("latent", "pictures", "share", "largest", "mean")
+"""Columns of the table that is written."""
+
+
+@dataclass(frozen=True)
+class LayerFiring:
+    """The latents of one layer.
+
+    Attributes:
+        model: the network's name in the study.
+        layer: the layer's path.
+        firing: what is counted.
+    """
+
+    model: str
+    layer: str
+    firing: Firing
+
+
+def latents(bench: Workbench, layer: str | None = None) -> list[LayerFiring]:
+    """How often latents fire, of each layer with an autoencoder.
+
+    Args:
+        bench: the workbench.
+        layer: path of the one layer that is asked for; None for all.
+
+    Raises:
+        StudyError: when the study has no such layer.
+        UpstreamError: when activations are not stored.
+    """
+    asked = [
+        (model.name, one.path)
+        for model in bench.study.models
+        for one in model.layers
+        if one.sae is not None and layer in (None, one.path)
+    ]
+    if not asked:
+        known = [one.path for model in bench.study.models for one in model.layers]
+        raise StudyError(
+            f"study {bench.study.name!r} has no layer{f' {layer!r}' if layer else ''} with "
+            f"[models.layers.sae]; its layers: {', '.join(known)}. Attach an autoencoder to one."
+        )
+    images = probing_images(bench, TableSource(bench.lineage, bench.study.name))
+    found = []
+    for model, path in asked:
+        values = recorded(bench, Unit(model, path, 0), images)
+        assert isinstance(values, SparseMatrix), "codes of autoencoders are stored so"
+        found.append(LayerFiring(model, path, firing(values)))
+    return found
+
+
+def write_table(found: Sequence[LayerFiring], file: Path) -> None:
+    """Write a row for each latent of a layer, `COLUMNS`, for `neurons = {file = …}`.
+
+    Raises:
+        StudyError: when there are several layers.
+    """
+    if len(found) != 1:
+        names = ", ".join(f"{one.model}/{one.layer}" for one in found)
+        raise StudyError(f"a table is of one layer, and there are {names}. Name one: --layer.")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    counted = found[0].firing
+    for latent, pictures in enumerate(counted.pictures.tolist()):
+        share = pictures / counted.images
+        writer.writerow(
+            [latent, pictures, f"{share:.6f}", f"{counted.largest[latent]:.6g}",
+             f"{counted.mean[latent]:.6g}"]
+        )  # fmt: skip
+    write_atomic(file, text.getvalue().encode())

@@ -1,0 +1,96 @@
+"""Directions in a layer's space as units: concept activation vectors, probes, PCA, NMF.
+
+A picture's code is how far its vector reaches along each direction:
+
+- `projection`: `(x - mean) . d + bias`: linear probes, concept activation vectors (Kim et al.
+  2018), principal components;
+- `cosine`: the cosine of `x - mean` and d, 0 for a vector of zeros;
+- `non_negative`: the coefficients h >= 0 of least `|x - h D|`, as non-negative matrix
+  factorisation has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Reading = Literal["projection", "cosine", "non_negative"]
+_SWEEPS: Final = 500
+_CLOSE: Final = 1e-7
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Directions and how vectors are read along them.
+
+    Attributes:
+        directions: (latents, width).
+        names: of each; empty where they have none.
+        reading: see the module.
+        mean: subtracted from the vectors first, (width,); None subtracts nothing.
+        bias: added to projections, (latents,); None adds nothing.
+    """
+
+    directions: Tensor
+    names: tuple[str, ...] = ()
+    reading: Reading = "projection"
+    mean: Tensor | None = None
+    bias: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """Numbers in an input vector."""
+        return int(self.directions.shape[1])
+
+    @property
+    def latents(self) -> int:
+        """Number of directions."""
+        return int(self.directions.shape[0])
+
+    @property
+    def vectors(self) -> Tensor:
+        """The directions themselves, (latents, width)."""
+        return self.directions
+
+    def encode(self, values: Tensor) -> Tensor:
+        """Codes, float32 (…, latents), of vectors (…, width)."""
+        given = values.float() if self.mean is None else values.float() - self.mean
+        if self.reading == "non_negative":
+            return _non_negative(given.reshape(-1, self.width), self.directions).reshape(
+                *given.shape[:-1], self.latents
+            )
+        along = given @ self.directions.T
+        if self.reading == "cosine":
+            lengths = given.norm(dim=-1, keepdim=True) * self.directions.norm(dim=1)
+            along = along / lengths.clamp(min=_CLOSE)
+        return along if self.bias is None else along + self.bias
+
+    def to(self, device: torch.device) -> Directions:
+        """The same with its tensors on a device."""
+        return replace(
+            self,
+            directions=self.directions.to(device),
+            mean=None if self.mean is None else self.mean.to(device),
+            bias=None if self.bias is None else self.bias.to(device),
+        )
+
+
+def _non_negative(values: Tensor, directions: Tensor) -> Tensor:
+    """Non-negative least squares by cyclic coordinate descent, (rows, latents)."""
+    import torch
+
+    gram, fit = directions @ directions.T, values @ directions.T
+    codes = torch.zeros_like(fit)
+    for _ in range(_SWEEPS):
+        before = codes.clone()
+        for one in range(len(gram)):
+            if gram[one, one] > 0:
+                step = (fit[:, one] - codes @ gram[:, one]) / gram[one, one]
+                codes[:, one] = (codes[:, one] + step).clamp(min=0)
+        if bool(((codes - before).abs() <= _CLOSE * codes.abs().max().clamp(min=_CLOSE)).all()):
+            break
+    return codes

@@ -1,0 +1,136 @@
+"""What a checkpoint of an autoencoder holds, and what the study answers where it tells nothing.
+
+A convention that a file does not tell is asked for, never guessed: `Answers.settled` is the one
+place where the two meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from dnd_assets.errors import StudyError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+ActivationName = Literal["relu", "topk", "batch_topk", "jump_relu", "gated"]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint as it was read.
+
+    Attributes:
+        source: the file, for messages.
+        tensors: by name, on the CPU.
+        config: the library's settings beside or within the file; None where there are none.
+        header: whether the settings are the first line of the file itself, as saev writes them.
+    """
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    config: Mapping[str, Any] | None = None
+    header: bool = False
+
+    def tensor(self, name: str, layout: str) -> Tensor:
+        """A tensor by name, float32.
+
+        Raises:
+            StudyError: when there is none; names the nearest.
+        """
+        if name not in self.tensors:
+            close = ", ".join(nearest(name, list(self.tensors))) or "none at all"
+            raise StudyError(
+                f"{self.source} has no tensor {name!r}, which an autoencoder of {layout} has; "
+                f"nearest there: {close}. Correct `sae.layout`, or give the checkpoint as {layout} "
+                "saves it."
+            )
+        return self.tensors[name].float()
+
+    def has(self, *names: str) -> bool:
+        """Whether all these tensors are there."""
+        return all(name in self.tensors for name in names)
+
+    def settings(self, layout: str, file: str) -> Mapping[str, Any]:
+        """The library's settings.
+
+        Raises:
+            StudyError: when there are none.
+        """
+        if self.config is None:
+            raise StudyError(
+                f"{self.source} comes without {file}, in which {layout} says how it encodes: "
+                "without it neither activation nor normalisation is known. Put it beside the "
+                "checkpoint, as the library saved it."
+            )
+        return self.config
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the study says of a checkpoint, where the checkpoint itself leaves it open.
+
+    Attributes:
+        activation: the activation.
+        k: of TopK.
+        threshold: of BatchTopK at inference.
+        subtract_b_dec: whether the decoder's bias is subtracted from the input.
+        scale: what activations are multiplied by before encoding.
+        asked: names of the answers that something asked for.
+    """
+
+    activation: ActivationName | None = None
+    k: int | None = None
+    threshold: float | None = None
+    subtract_b_dec: bool | None = None
+    scale: float | None = None
+    asked: set[str] = field(default_factory=set, compare=False)
+
+    def settled(self, name: str, told: T | None, why: str) -> T:
+        """What the checkpoint tells, or else what the study answers.
+
+        Args:
+            name: of the answer.
+            told: what the checkpoint tells; None where it does not.
+            why: what is open, for the question.
+
+        Raises:
+            StudyError: when neither tells, or they contradict each other.
+        """
+        answer: Any = getattr(self, name)
+        self.asked.add(name)
+        if told is None and answer is None:
+            raise StudyError(f"{why}. Say it: `{name} = …` in [models.layers.sae].")
+        if told is not None and answer is not None and answer != told:
+            raise StudyError(
+                f"[models.layers.sae] says {name} = {_written(answer)}, and the checkpoint says "
+                f"{_written(told)}. Leave it out: it is for what a checkpoint leaves open."
+            )
+        return answer if told is None else told
+
+    def unused(self) -> list[str]:
+        """Answers that were given and that nothing asked for."""
+        names = [one.name for one in fields(self) if one.name != "asked"]
+        return [n for n in names if getattr(self, n) is not None and n not in self.asked]
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def refused(source: str, layout: str, what: str, known: Sequence[str]) -> StudyError:
+    """An autoencoder of a kind that is not read.
+
+    Args:
+        source: the file.
+        layout: the library.
+        what: what was found, such as `activation 'tanh-relu'`.
+        known: what is read.
+    """
+    return StudyError(
+        f"{source} is an autoencoder of {layout} with {what}, which is not read; what is: "
+        f"{', '.join(known)}. Choose another checkpoint."
+    )
