@@ -351,7 +351,8 @@ def choose(found: Iterable[Detected], margin: float = MARGIN) -> Detected | None
     Classification and Regression Trees, 1984, section 3.4.3). A negation is chosen only where
     nothing else comes near it, see `CLEARER`. None where no candidate predicts anything.
     """
-    every = [one for one in found if one.score > 0]
+    # Whom captions speak against has no threshold, however much the encoder agrees.
+    every = [one for one in found if one.score > 0 and one.mcc > 0]
     every = _without_odd(every, _is_negation, lambda best: CLEARER * best.score)
     every = _without_odd(every, _is_either, lambda best: max(margin, best.error))
     least = max((one.score for one in every), default=0.0) - margin

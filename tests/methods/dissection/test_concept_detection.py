@@ -246,3 +246,10 @@ def test_an_encoder_tells_two_concepts_apart_that_captions_do_not():
     assert best.candidate.text == "a"
     assert best.agreement == pytest.approx(1.0)
     assert best.score == pytest.approx((best.mcc + 1) / 2)
+
+
+def test_what_captions_speak_against_is_not_chosen_however_much_the_encoder_agrees():
+    against = Detected(single("a"), 0.0, np.inf, 0.1, 5.0, agreement=0.9)
+    weak = Detected(single("b"), 0.1, 1.0, 0.1, 5.0, agreement=0.1)
+    assert choose([against, weak]) == weak
+    assert choose([against]) is None
