@@ -230,8 +230,8 @@ def test_correlations_are_pearson_s_of_repeated_images(rows):
 
 def test_an_encoder_tells_two_concepts_apart_that_captions_do_not():
     # Both words stand in the same captions; the pictures of one are like the text "a" alone.
-    captions = [frozenset(["a", "b"])] * 3 + [frozenset()] * 5
-    activations = np.array([3.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    captions = [frozenset(["a", "b"])] * 30 + [frozenset()] * 50
+    activations = np.array([*range(30, 0, -1), *[0] * 50], dtype=float)
     like = {"a": activations, "b": -activations}
 
     def likeness(texts):
