@@ -54,7 +54,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.results.tables.registry": "tables for people",
     "dnd_assets.results.tables.columns": "tables for people",
     "dnd_assets.results.tables.product_rows": "tables for people",
-    "dnd_assets.results.tables.product_tables": "tables for people",
+    "dnd_assets.results.products": "what readers are told of products",
     "dnd_assets.results.tables.lineage_tables": "tables for people",
     "dnd_assets.results.tables.dictionary": "tables for people",
     "dnd_assets.engine.cache.images:PackedImages": "how pictures are packed",

@@ -196,15 +196,21 @@ def _own(found: dict[str, Any], study: Study, asset: str, model: str, layer: str
 
 
 def _named(found: dict[str, Any], study: Study, method: str, model: str, layer: str) -> None:
-    """Labels of a file, or of a method of the user's own, which may look at any product."""
+    """Labels of a file, or of a method that may look at any product.
+
+    That is one of the user's own, or one of a section that is not named here.
+    """
     if method in study.imported_labels:
         file = _plain(study, study.imported_labels[method], "imported_labels.*")
         found["imported_labels"] = {method: file}
-    elif method in study.own_methods:
+    elif method in study.own_methods or method in type(study).model_fields:
         for name in ("labels", "candidate_concepts"):
             for part in _leading_to(name, upstream_of(study)):
                 _own(found, study, part, model, layer)
-        found["own_methods"] = {method: study.own_methods[method]}
+        if method in study.own_methods:
+            found["own_methods"] = {method: study.own_methods[method]}
+        else:
+            _add(found, study, method)
 
 
 def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
