@@ -9,6 +9,7 @@ from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
     CONCEPT_MASKS,
     HELD_OUT_IMAGES,
+    METRICS_SUFFIX,
     PROBING_SET,
 )
 from dnd_assets.settings import Kind, Section, kinds_of
@@ -129,7 +130,6 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     CONCEPT_MASKS: ("segmentation",),
 }
 """Sections of their own."""
-_METRICS: Final = "_metrics"
 _PATHS: Final = (
     "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
     "masks", "names", "folder", "truths", "classifier_weights",
@@ -169,8 +169,8 @@ def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict
 
 def _leading_to(asset: str, upstream: Mapping[str, tuple[str, ...]]) -> list[str]:
     """A product and all it is made from."""
-    if asset.endswith(_METRICS):
-        return [*_leading_to(asset.removesuffix(_METRICS), upstream), HELD_OUT_IMAGES, asset]
+    if asset.endswith(METRICS_SUFFIX):
+        return [*_leading_to(asset.removesuffix(METRICS_SUFFIX), upstream), HELD_OUT_IMAGES, asset]
     above = [one for name in upstream.get(asset, ()) for one in _leading_to(name, upstream)]
     return list(dict.fromkeys([*above, asset]))
 
@@ -188,7 +188,7 @@ def _own(found: dict[str, Any], study: Study, asset: str, model: str, layer: str
         _add(found, study, "probing_set")
     elif asset == HELD_OUT_IMAGES:
         _add(found, study, "evaluation")
-    elif asset.endswith(_METRICS):
+    elif asset.endswith(METRICS_SUFFIX):
         for part in ("target", "text_to_image", "clip"):
             _ADD[part](found, study, model, layer)
     elif asset.endswith("_labels") and asset not in UPSTREAM:

@@ -9,13 +9,12 @@ from rich.tree import Tree
 
 from dnd_assets.assets.label_metrics import in_order
 from dnd_assets.engine.context import Workbench
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import METRICS_SUFFIX, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.methods.dissection.painted import told
 from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, pictures
 from dnd_assets.results.tables.columns import (
     ASSET,
-    METRICS_SUFFIX,
     PAINTED,
     UNIT,
     Column,

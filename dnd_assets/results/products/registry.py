@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from dnd_assets.lineage.records import UNPARTITIONED
+from dnd_assets.lineage.records import METRICS_SUFFIX, UNPARTITIONED
 from dnd_assets.results.products.activations import ACTIVATIONS
 from dnd_assets.results.products.candidate_concepts import CANDIDATE_CONCEPTS
 from dnd_assets.results.products.captions import CAPTIONS
@@ -25,7 +25,7 @@ from dnd_assets.results.products.polysemantic_labels import POLYSEMANTIC_LABELS
 from dnd_assets.results.products.scores import SCORES
 from dnd_assets.results.products.synthetic_images import SYNTHETIC_IMAGES
 from dnd_assets.results.products.view import ProductView
-from dnd_assets.results.tables.columns import METRICS_SUFFIX, Table
+from dnd_assets.results.tables.columns import Table
 
 PRODUCTS: Final[tuple[ProductView, ...]] = (
     PROBING_IMAGES,

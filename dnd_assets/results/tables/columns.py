@@ -19,7 +19,6 @@ Type = Literal[
 """`scored` is a list of labels with scores; `json` is text that holds JSON."""
 COLUMN_TYPES: Final[tuple[Type, ...]] = get_args(Type)
 Row = dict[str, Any]
-METRICS_SUFFIX: Final = "_metrics"
 
 
 @dataclass(frozen=True)
