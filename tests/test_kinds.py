@@ -115,11 +115,23 @@ def test_what_kinds_say_of_their_options_is_of_options_and_does_not_contradict()
                 }, "readers know an option by its section and name"
 
 
-def test_settings_import_nothing_heavy():
+HEAVY = "dagster torch scipy transformers diffusers open_clip httpx duckdb"
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("dnd_assets.study.study", HEAVY),
+        (", ".join(f"resources.{role}.kinds" for role in
+                   ("captioners", "summarisers", "text_to_image", "encoders")),
+         f"{HEAVY} numpy PIL"),
+    ],
+    ids=["study", "kinds"],
+)  # fmt: skip
+def test_settings_import_nothing_heavy(modules, heavy):
     """Every reader of a study imports all of them."""
-    heavy = "dagster torch numpy scipy PIL transformers diffusers open_clip httpx duckdb"
     code = (
-        "import sys\nimport dnd_assets.study.study\n"
+        f"import sys\nimport {modules}\n"
         f"print([name for name in '{heavy}'.split() if name in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
