@@ -46,7 +46,7 @@ class CandidateConcepts(Stage):
 
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
         """One call to shorten the captions and N_c to label them, each repaired once or twice."""
-        if bench.study.summariser.kind != "chat":
+        if not bench.study.summariser.SERVED:
             return {}
         return {"LLM calls": units * (2 + 3 * bench.study.dissection.candidates)}
 

@@ -39,7 +39,7 @@ class Captions(Stage):
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
         """A caption for each of K pictures."""
         most = units * bench.study.dissection.exemplars
-        calls = {"LLM calls": most} if bench.study.captioner.kind == "chat" else {}
+        calls = {"LLM calls": most} if bench.study.captioner.SERVED else {}
         return {"captions": most, **calls}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:

@@ -87,7 +87,7 @@ class DetectionScores(Stage):
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
         """A caption for each reference image, however many the units."""
         most = bench.study.dissection.reference_images
-        calls = {"LLM calls": most} if bench.study.captioner.kind == "chat" else {}
+        calls = {"LLM calls": most} if bench.study.captioner.SERVED else {}
         return {"captions": most, **calls}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:

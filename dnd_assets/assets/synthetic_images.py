@@ -67,7 +67,7 @@ class SyntheticImages(Stage):
     def most(self, bench: Workbench, units: int) -> dict[str, int]:
         """Q pictures of each of N_c concepts, all rejected and painted again."""
         most = ROUNDS * most_paintings(bench, units)
-        calls = {"picture calls": most} if bench.study.text_to_image.kind == "images" else {}
+        calls = {"picture calls": most} if bench.study.text_to_image.SERVED else {}
         return {"paintings": most, **calls}
 
     def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:

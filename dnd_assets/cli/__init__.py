@@ -1,10 +1,29 @@
-"""`dnd`: label the units of vision networks, and ask why."""
+"""`dnd`: label the units of vision networks, and ask why.
+
+One file for a group of commands. A file that is put here is imported, so that its commands are
+there; nothing else names it.
+"""
+
+import pkgutil
+from importlib import import_module
+from typing import Final
 
 from dnd_assets.workflow import stopping
 
 stopping.from_the_start()
-# Imported in the order in which `dnd --help` lists their commands.
-from dnd_assets.cli import setup, run, results, query, evaluate  # isort: skip # noqa: E402, F401
 from dnd_assets.cli.app import app, main  # noqa: E402
+
+_FIRST: Final = ("setup", "run", "results", "query", "evaluate")
+"""Groups in the order in which `dnd --help` lists their commands; others follow by name."""
+_NO_COMMANDS: Final = frozenset({"__main__", "app", "completion", "console", "web_interface"})
+
+
+def _groups() -> list[str]:
+    found = {module.name for module in pkgutil.iter_modules(__path__)} - _NO_COMMANDS
+    return [*_FIRST, *sorted(found.difference(_FIRST))]
+
+
+for _group in _groups():
+    import_module(f"{__name__}.{_group}")
 
 __all__ = ["app", "main"]

@@ -45,6 +45,7 @@ UNPARTITIONED: frozenset[str] = frozenset(
 
 
 LABELS_SUFFIX = "_labels"
+METRICS_SUFFIX = "_metrics"
 """What the assets of other methods' labels end in."""
 
 

@@ -96,90 +96,6 @@ SELECT m.run, m.asset, m.unit, i.key AS input, i.value ->> '$' AS version
 FROM materializations m JOIN products p USING (key), json_each(p.preimage, '$.inputs') i;
 COMMENT ON VIEW inputs IS 'Data version of each input of each materialization.';
 
-CREATE OR REPLACE VIEW exemplars AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
-       e.value ->> 'image' AS image, (e.value ->> 'activation')::DOUBLE AS activation
-FROM latest l, json_each(l.payload, '$.exemplars') e WHERE l.asset = 'activations';
-COMMENT ON VIEW exemplars IS 'The most activating probing images of each unit, largest activation first.';
-
-CREATE OR REPLACE VIEW crops AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
-       e.value ->> 'image' AS image, e.value ->> 'crop' AS crop,
-       e.value -> 'box' AS box, (e.value ->> 'threshold')::INTEGER AS threshold,
-       (e.value ->> 'activation')::DOUBLE AS activation
-FROM latest l, json_each(l.payload, '$.crops') e WHERE l.asset = 'crops';
-COMMENT ON VIEW crops IS 'Attention crops of each unit: source image, box (x1, y1, x2, y2), Otsu threshold, activation.';
-
-CREATE OR REPLACE VIEW activating_images AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
-       e.value ->> 'image' AS image, e.value ->> 'kind' AS kind,
-       (e.value ->> 'activation')::DOUBLE AS activation
-FROM latest l, json_each(l.payload, '$.activating') e WHERE l.asset = 'crops';
-COMMENT ON VIEW activating_images IS 'The K most activating of a unit''s exemplars and crops: what gets captioned.';
-
-CREATE OR REPLACE VIEW captions AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
-       e.value ->> 'image' AS image, e.value ->> 'caption' AS caption
-FROM latest l, json_each(l.payload, '$.captions') e WHERE l.asset = 'captions';
-COMMENT ON VIEW captions IS 'Caption of each activating image.';
-
-CREATE OR REPLACE VIEW candidate_concepts AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
-       e.value ->> '$' AS concept
-FROM latest l, json_each(l.payload, '$.candidates') e WHERE l.asset = 'candidate_concepts';
-COMMENT ON VIEW candidate_concepts IS 'Candidate concepts of each unit, in the summariser''s order.';
-
-CREATE OR REPLACE VIEW detection AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS label,
-       (l.payload ->> 'confidence')::DOUBLE AS confidence,
-       (l.payload ->> '$.evidence.held_out')::DOUBLE AS held_out,
-       (l.payload ->> '$.evidence.stability')::DOUBLE AS stability,
-       (l.payload ->> '$.evidence.gap')::DOUBLE AS gap, l.status, l.reason
-FROM latest l WHERE l.asset = 'detection_scores';
-COMMENT ON VIEW detection IS 'What detects best where each unit is active, and how sure that is.';
-
-CREATE OR REPLACE VIEW detection_scores AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
-       e.value ->> 'concept' AS concept, (e.value ->> 'mcc')::DOUBLE AS mcc,
-       (e.value ->> 'threshold')::DOUBLE AS threshold, (e.value ->> 'share')::DOUBLE AS share,
-       (e.value ->> 'agreement')::DOUBLE AS agreement
-FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'detection_scores';
-COMMENT ON VIEW detection_scores IS 'How well each concept''s presence in captions predicts where a unit is active.';
-
-CREATE OR REPLACE VIEW detection_examples AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, (e.key::INTEGER) + 1 AS position,
-       e.value ->> 'image' AS image, (e.value ->> 'activation')::DOUBLE AS activation,
-       e.value ->> 'caption' AS caption, (e.value ->> 'shows')::BOOLEAN AS shows,
-       e.value ->> 'band' AS band
-FROM latest l, json_each(l.payload, '$.examples') e WHERE l.asset = 'detection_scores';
-COMMENT ON VIEW detection_examples IS 'Reference images from the whole range of each unit''s activations.';
-
-CREATE OR REPLACE VIEW synthetic_images AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, c.value ->> 'concept' AS concept,
-       (e.value ->> 'index')::INTEGER AS index, (e.value ->> 'seed')::UBIGINT AS seed,
-       e.value ->> 'image' AS image, (e.value ->> 'rejected')::BOOLEAN AS rejected
-FROM latest l, json_each(l.payload, '$.concepts') c, json_each(c.value, '$.images') e
-WHERE l.asset = 'synthetic_images';
-COMMENT ON VIEW synthetic_images IS 'Pictures painted of each candidate concept, with their seeds.';
-
-CREATE OR REPLACE VIEW scores AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, e.value ->> 'concept' AS concept,
-       (e.value ->> 'score')::DOUBLE AS score, (e.value ->> 'mean_rank')::DOUBLE AS mean_rank,
-       (e.value ->> 'topk_squared')::DOUBLE AS topk_squared,
-       (e.value ->> 'image_products')::DOUBLE AS image_products,
-       (e.value ->> 'topk_squared_image_products')::DOUBLE AS topk_squared_image_products,
-       e.value -> 'activations' AS activations
-FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'scores';
-COMMENT ON VIEW scores IS 'Every scoring function of every candidate concept; score is the one the study selects.';
-
-CREATE OR REPLACE VIEW labels AS
-SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS label,
-       (l.payload ->> 'score')::DOUBLE AS score, l.status, l.reason,
-       l.payload -> 'labels' AS labels, l.run, l.recorded_at,
-       (l.payload ->> 'confidence')::DOUBLE AS confidence
-FROM latest l WHERE l.asset = 'labels';
-COMMENT ON VIEW labels IS 'The label of each unit, or the status that says why it has none.';
-
 CREATE OR REPLACE VIEW method_labels AS
 SELECT l.study, l.asset, l.model, l.layer, l.neuron, l.unit, l.payload ->> 'label' AS label,
        (l.payload ->> 'score')::DOUBLE AS score,
@@ -193,3 +109,126 @@ SELECT l.study, l.model, l.layer, l.neuron, l.unit, l.asset, l.payload ->> 'labe
        e.key AS metric, (e.value ->> '$')::DOUBLE AS value
 FROM latest l, json_each(l.payload, '$.metrics') e WHERE suffix(l.asset, '_metrics');
 COMMENT ON VIEW label_metrics IS 'Each metric of each unit''s label, by the asset that measured it; NULL where it cannot be computed.';
+
+-- Views of products: made from dnd_assets/results/products; do not edit from here on.
+
+CREATE OR REPLACE VIEW exemplars AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image,
+       (e.value ->> 'activation')::DOUBLE AS activation
+FROM latest l, json_each(l.payload, '$.exemplars') e WHERE l.asset = 'activations';
+COMMENT ON VIEW exemplars IS 'One of the most activating probing images of a unit on which it fires, largest activation first.';
+
+CREATE OR REPLACE VIEW crops AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image,
+       e.value ->> 'crop' AS crop,
+       e.value -> 'box' AS box,
+       (e.value ->> 'threshold')::INTEGER AS threshold,
+       (e.value ->> 'activation')::DOUBLE AS activation
+FROM latest l, json_each(l.payload, '$.crops') e WHERE l.asset = 'crops';
+COMMENT ON VIEW crops IS 'An attention crop of an exemplar.';
+
+CREATE OR REPLACE VIEW activating_images AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image,
+       e.value ->> 'kind' AS kind,
+       (e.value ->> 'activation')::DOUBLE AS activation
+FROM latest l, json_each(l.payload, '$.activating') e WHERE l.asset = 'crops';
+COMMENT ON VIEW activating_images IS 'One of the K most activating pictures out of exemplars and crops: what is captioned.';
+
+CREATE OR REPLACE VIEW captions AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image,
+       e.value ->> 'caption' AS caption
+FROM latest l, json_each(l.payload, '$.captions') e WHERE l.asset = 'captions';
+COMMENT ON VIEW captions IS 'The caption of an activating picture.';
+
+CREATE OR REPLACE VIEW candidate_concepts AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> '$' AS concept
+FROM latest l, json_each(l.payload, '$.candidates') e WHERE l.asset = 'candidate_concepts';
+COMMENT ON VIEW candidate_concepts IS 'A candidate concept, in the summariser''s order.';
+
+CREATE OR REPLACE VIEW detection AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       l.payload ->> 'label' AS label,
+       (l.payload ->> 'confidence')::DOUBLE AS confidence,
+       (l.payload ->> '$.evidence.held_out')::DOUBLE AS held_out,
+       (l.payload ->> '$.evidence.stability')::DOUBLE AS stability,
+       (l.payload ->> '$.evidence.gap')::DOUBLE AS gap,
+       (l.payload ->> '$.evidence.images')::INTEGER AS images,
+       l.payload -> '$.evidence.label_set' AS label_set,
+       l.status,
+       l.reason
+FROM latest l WHERE l.asset = 'detection_scores';
+COMMENT ON VIEW detection IS 'What detects best where a unit is active, also where it is too unsure to be its label.';
+
+CREATE OR REPLACE VIEW detection_scores AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'concept' AS concept,
+       (e.value ->> 'mcc')::DOUBLE AS mcc,
+       (e.value ->> 'threshold')::DOUBLE AS threshold,
+       (e.value ->> 'share')::DOUBLE AS share,
+       (e.value ->> 'agreement')::DOUBLE AS agreement
+FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'detection_scores';
+COMMENT ON VIEW detection_scores IS 'How well the presence of a concept in captions predicts where a unit is active, best first.';
+
+CREATE OR REPLACE VIEW detection_examples AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'image' AS image,
+       (e.value ->> 'activation')::DOUBLE AS activation,
+       e.value ->> 'caption' AS caption,
+       (e.value ->> 'shows')::BOOLEAN AS shows,
+       e.value ->> 'band' AS band
+FROM latest l, json_each(l.payload, '$.examples') e WHERE l.asset = 'detection_scores';
+COMMENT ON VIEW detection_examples IS 'A reference image from the whole range of a unit''s activations.';
+
+CREATE OR REPLACE VIEW synthetic_images AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       c.value ->> 'concept' AS concept,
+       (e.value ->> 'index')::INTEGER AS index,
+       (e.value ->> 'seed')::UBIGINT AS seed,
+       e.value ->> 'image' AS image,
+       (e.value ->> 'rejected')::BOOLEAN AS rejected
+FROM latest l, json_each(l.payload, '$.concepts') c, json_each(c.value, '$.images') e WHERE l.asset = 'synthetic_images';
+COMMENT ON VIEW synthetic_images IS 'A picture painted of a candidate concept.';
+
+CREATE OR REPLACE VIEW scores AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'concept' AS concept,
+       (e.value ->> 'score')::DOUBLE AS score,
+       (e.value ->> 'mean_rank')::DOUBLE AS mean_rank,
+       (e.value ->> 'topk_squared')::DOUBLE AS topk_squared,
+       (e.value ->> 'image_products')::DOUBLE AS image_products,
+       (e.value ->> 'topk_squared_image_products')::DOUBLE AS topk_squared_image_products,
+       e.value -> 'activations' AS activations
+FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'scores';
+COMMENT ON VIEW scores IS 'Every scoring function of a candidate concept, best concept first.';
+
+CREATE OR REPLACE VIEW labels AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       l.payload ->> 'label' AS label,
+       (l.payload ->> 'score')::DOUBLE AS score,
+       (l.payload ->> 'confidence')::DOUBLE AS confidence,
+       (l.payload ->> '$.evidence.held_out')::DOUBLE AS held_out,
+       (l.payload ->> '$.evidence.stability')::DOUBLE AS stability,
+       (l.payload ->> '$.evidence.gap')::DOUBLE AS gap,
+       (l.payload ->> '$.evidence.confirmed')::BOOLEAN AS confirmed,
+       l.status,
+       l.reason,
+       (l.payload ->> 'interpretable')::BOOLEAN AS interpretable,
+       (l.payload ->> 'count')::INTEGER AS concepts,
+       l.payload -> 'labels' AS labels,
+       l.run,
+       l.recorded_at
+FROM latest l WHERE l.asset = 'labels';
+COMMENT ON VIEW labels IS 'The newest label of each unit, the study''s own.';

@@ -49,6 +49,12 @@ class Step:
     weights: Mapping[str, Any]
     models: Sequence[Mapping[str, Any]] = ()
 
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What was noted beside the product."""
+        found: Mapping[str, Any] = json.loads(self.record.get("notes") or "{}")
+        return found
+
     def summary(self) -> dict[str, Any]:
         """What made it: key, versions, code, parameters, weights, run, device, seconds."""
         names = (

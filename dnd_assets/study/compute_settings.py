@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dnd_assets.study.settings import Positive, Section
+from dnd_assets.settings import Positive, Section
 
 Role = Literal["target", "captioner", "text_to_image", "clip"]
 """What a model is to the study."""

@@ -9,29 +9,26 @@ from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
     CONCEPT_MASKS,
     HELD_OUT_IMAGES,
+    METRICS_SUFFIX,
     PROBING_SET,
 )
+from dnd_assets.settings import Kind, Section, kinds_of
 from dnd_assets.study.compute_settings import Role
-from dnd_assets.study.settings import Section
 from dnd_assets.study.study import Study
 
 Deciding = Mapping[str, Any]
 """Settings by section and name."""
 
-_SERVER_OPTIONS: Final = {
-    "api_key_env": "where the key is found, not what is answered",
-    "timeout_s": "how long a server may take; what comes too late is a failure, asked for again",
-    "max_retries": "how often a failed call is repeated; a failure is no result",
-    "max_concurrency": "calls at one time; no answer depends on another",
-    "max_cost": "a budget: a call that it stops is no result",
-    "allow_insecure_http": "lets a call be made, or not",
-}
-_TOKEN_OPTIONS: Final = {
-    "max_tokens": "a budget: a call that it stops is no result",
-    "price_prompt": "what a budget is reckoned with",
-    "price_completion": "what a budget is reckoned with",
-}
-_REVISION: Final = "the files that it leads to count by their content, whatever it is called"
+
+def _of_kinds() -> dict[str, str]:
+    """What kinds of models say themselves of their settings."""
+    return {
+        f"{section}.{name}": why
+        for section, field in Study.model_fields.items()
+        for one in kinds_of(field.annotation).values()
+        for name, why in one.NO_RESULT.items()
+    }
+
 
 NO_RESULT: Final[Mapping[str, str]] = {
     "name": "what results are recorded under; keys are shared by all studies of a state folder",
@@ -46,16 +43,7 @@ NO_RESULT: Final[Mapping[str, str]] = {
     "models[].layers[].neurons.least": "which units there are",
     "models[].layers[].neurons.most": "which units there are",
     "probing_set.max_quarantined": "when a check of the interface warns",
-    "captioner.revision": _REVISION,
-    **{f"captioner.{name}": why for name, why in (_SERVER_OPTIONS | _TOKEN_OPTIONS).items()},
-    "captioner.picture_tokens": "what a budget is reckoned with before a server has counted",
-    **{f"summariser.{name}": why for name, why in (_SERVER_OPTIONS | _TOKEN_OPTIONS).items()},
-    "text_to_image.revision": _REVISION,
-    **{f"text_to_image.{name}": why for name, why in _SERVER_OPTIONS.items()},
-    "text_to_image.response_format": "how a picture is sent; it is the same picture",
-    "text_to_image.max_pictures": "a budget: a call that it stops is no result",
-    "text_to_image.price_per_picture": "what a budget is reckoned with",
-    "clip.revision": _REVISION,
+    **_of_kinds(),
     "evaluation.methods": "which products there are",
     "segmentation.methods": "which products there are",
     "compute.models_gb": "which models stay in memory between stages",
@@ -142,7 +130,6 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     CONCEPT_MASKS: ("segmentation",),
 }
 """Sections of their own."""
-_METRICS: Final = "_metrics"
 _PATHS: Final = (
     "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
     "masks", "names", "folder", "truths", "classifier_weights",
@@ -182,8 +169,8 @@ def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict
 
 def _leading_to(asset: str, upstream: Mapping[str, tuple[str, ...]]) -> list[str]:
     """A product and all it is made from."""
-    if asset.endswith(_METRICS):
-        return [*_leading_to(asset.removesuffix(_METRICS), upstream), HELD_OUT_IMAGES, asset]
+    if asset.endswith(METRICS_SUFFIX):
+        return [*_leading_to(asset.removesuffix(METRICS_SUFFIX), upstream), HELD_OUT_IMAGES, asset]
     above = [one for name in upstream.get(asset, ()) for one in _leading_to(name, upstream)]
     return list(dict.fromkeys([*above, asset]))
 
@@ -201,7 +188,7 @@ def _own(found: dict[str, Any], study: Study, asset: str, model: str, layer: str
         _add(found, study, "probing_set")
     elif asset == HELD_OUT_IMAGES:
         _add(found, study, "evaluation")
-    elif asset.endswith(_METRICS):
+    elif asset.endswith(METRICS_SUFFIX):
         for part in ("target", "text_to_image", "clip"):
             _ADD[part](found, study, model, layer)
     elif asset.endswith("_labels") and asset not in UPSTREAM:
@@ -209,15 +196,21 @@ def _own(found: dict[str, Any], study: Study, asset: str, model: str, layer: str
 
 
 def _named(found: dict[str, Any], study: Study, method: str, model: str, layer: str) -> None:
-    """Labels of a file, or of a method of the user's own, which may look at any product."""
+    """Labels of a file, or of a method that may look at any product.
+
+    That is one of the user's own, or one of a section that is not named here.
+    """
     if method in study.imported_labels:
         file = _plain(study, study.imported_labels[method], "imported_labels.*")
         found["imported_labels"] = {method: file}
-    elif method in study.own_methods:
+    elif method in study.own_methods or method in type(study).model_fields:
         for name in ("labels", "candidate_concepts"):
             for part in _leading_to(name, upstream_of(study)):
                 _own(found, study, part, model, layer)
-        found["own_methods"] = {method: study.own_methods[method]}
+        if method in study.own_methods:
+            found["own_methods"] = {method: study.own_methods[method]}
+        else:
+            _add(found, study, method)
 
 
 def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
@@ -237,7 +230,7 @@ def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None
 def _captioner(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
     _add(found, study, "captioner")
     _compute(found, study, "captioner")
-    _near(found, study, study.captioner.kind)
+    _rested_on(found, study, study.captioner)
 
 
 def _summariser(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
@@ -248,7 +241,7 @@ def _painter(found: dict[str, Any], study: Study, model: str, layer: str) -> Non
     _add(found, study, "text_to_image")
     _compute(found, study, "text_to_image")
     found["compute"]["compile"] = study.compute.compile
-    _near(found, study, study.text_to_image.kind)
+    _rested_on(found, study, study.text_to_image)
 
 
 def _encoder(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
@@ -257,11 +250,11 @@ def _encoder(found: dict[str, Any], study: Study, model: str, layer: str) -> Non
     _compute(found, study, "clip")
 
 
-def _near(found: dict[str, Any], study: Study, kind: str) -> None:
+def _rested_on(found: dict[str, Any], study: Study, chosen: Kind) -> None:
     """What is retrieved is near in the encoder's space."""
-    if kind in ("retrieval", "concepts"):
+    if "clip" in chosen.RESTS_ON:
         _encoder(found, study, "", "")
-    if kind == "retrieval":
+    if "collection" in chosen.RESTS_ON:
         _add(found, study, "collection")
 
 

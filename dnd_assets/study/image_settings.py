@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dnd_assets.files.rasters.raster import Reading, Rendering
 from dnd_assets.files.rasters.rendering import colours_of
-from dnd_assets.study.settings import Positive, Section, Share
+from dnd_assets.settings import Positive, Section, Share
 
 Bands = Annotated[list[Positive], Field(min_length=1)]
 """Numbers of bands, from 1, in the order wanted."""

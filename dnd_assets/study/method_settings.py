@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dnd_assets.settings import Positive, Section, Share, checked_name, checked_template
 from dnd_assets.study.image_settings import Images
-from dnd_assets.study.settings import Positive, Section, Share, checked_name, checked_template
 
 Scoring = Literal["mean_rank", "topk_squared", "image_products", "topk_squared_image_products"]
 Similarity = Literal["cos", "cos_cubed", "rank_reorder", "wpmi", "soft_wpmi"]

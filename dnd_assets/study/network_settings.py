@@ -13,8 +13,8 @@ from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files.csv_tables import read_csv
 from dnd_assets.methods.layer_axes import axes_of
 from dnd_assets.methods.sae.layouts import LAYOUTS
+from dnd_assets.settings import Positive, Section
 from dnd_assets.study.image_settings import Bands, Number, Scale, checked_scale
-from dnd_assets.study.settings import Positive, Section
 
 _HERE: Final = Path()
 Pooling = Literal["auto", "mean", "max", "class_token", "token_mean", "token_max", "identity"]

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dnd_assets.settings import Positive, Section, Share
 from dnd_assets.study.image_settings import World
-from dnd_assets.study.settings import Positive, Section, Share
 
 SegmentationMethod = Literal["network_dissection", "compositions", "invert"]
 

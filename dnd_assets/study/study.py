@@ -1,6 +1,7 @@
 """A study: the validated TOML file that says what to label and how.
 
-Its sections stand in the modules beside this one that end in `_settings`. Every parameter of
+Its sections stand in the modules beside this one that end in `_settings`; those of models that have
+kinds, in the folders `kinds` of `resources`, a file for each kind. Every parameter of
 Describe-and-Dissect stands there with the paper's value as its default
 (DnD, section 3 and appendix; K = 10, alpha = 4, eta = 0.5, N_c = 5, Q = 10, t = 10, beta = 5).
 Paths are relative to the study file; `package:module/path` names a file shipped in a package;
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.settings import Kind, Section, checked_name, kinds_of
 from dnd_assets.study.compute_settings import ComputeSettings
 from dnd_assets.study.image_settings import Collection, ProbingSetSettings
 from dnd_assets.study.method_settings import (
@@ -32,16 +34,18 @@ from dnd_assets.study.method_settings import (
     NamedDirections,
     Polysemantic,
 )
-from dnd_assets.study.model_settings import (
-    CaptionerSettings,
-    Clip,
-    SummariserSettings,
-    TextToImageSettings,
-)
 from dnd_assets.study.network_settings import ModelSettings
 from dnd_assets.study.segmentation_settings import Segmentation
-from dnd_assets.study.settings import Section, checked_name
+from resources.captioners.kinds import AnyCaptionerSettings
+from resources.captioners.kinds.blip import BlipSettings
+from resources.encoders.kinds import AnyEncoderSettings
+from resources.encoders.kinds.open_clip import OpenClipSettings
 from resources.servers.addresses import is_loopback
+from resources.servers.settings import ServerSettings
+from resources.summarisers.kinds import AnySummariserSettings
+from resources.summarisers.kinds.consensus import ConsensusSettings
+from resources.text_to_image.kinds import AnyTextToImageSettings
+from resources.text_to_image.kinds.diffusers import DiffusersSettings
 
 _VARIABLE = re.compile(r"\$\{(DND_\w+)\}")
 _Section = TypeVar("_Section", bound=Section)
@@ -55,10 +59,10 @@ class Study(Section):
     models: list[ModelSettings] = Field(min_length=1)
     probing_set: ProbingSetSettings
     dissection: DissectionSettings = DissectionSettings()
-    captioner: CaptionerSettings = CaptionerSettings()
-    summariser: SummariserSettings = SummariserSettings()
-    text_to_image: TextToImageSettings = TextToImageSettings()
-    clip: Clip = Clip()
+    captioner: AnyCaptionerSettings = BlipSettings()
+    summariser: AnySummariserSettings = ConsensusSettings()
+    text_to_image: AnyTextToImageSettings = DiffusersSettings()
+    clip: AnyEncoderSettings = OpenClipSettings()
     collection: Collection | None = None
     clip_dissect: ClipDissect | None = None
     named_directions: NamedDirections | None = None
@@ -99,14 +103,13 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        kinds = {"captioner": self.captioner.kind, "text_to_image": self.text_to_image.kind}
-        for section, kind in kinds.items():
-            if kind == "retrieval" and self.collection is None:
+        for section, chosen in self.by_kind().items():
+            if "collection" in chosen.RESTS_ON and self.collection is None:
                 raise ValueError(
-                    f"{section}.kind = 'retrieval' needs a section [collection] with tables = "
+                    f"{section}.kind = {chosen.kind!r} needs a section [collection] with tables = "
                     "['captions.csv'], columns file and caption"
                 )
-        if self.milan is not None and self.captioner.kind != "blip":
+        if self.milan is not None and not self.captioner.LIKELIHOODS:
             raise ValueError(
                 f"[milan] needs a captioner that tells how likely a caption is, not kind = "
                 f"{self.captioner.kind!r}; use captioner.kind = 'blip', or leave out [milan]"
@@ -124,10 +127,18 @@ class Study(Section):
                 return model
         raise not_found("model", name, [model.name for model in self.models])
 
+    def by_kind(self) -> dict[str, Kind]:
+        """The sections on models that have kinds, by name."""
+        return {
+            name: one
+            for name in type(self).model_fields
+            if isinstance(one := getattr(self, name), Kind)
+        }
+
     def servers(self) -> list[str]:
         """Addresses outside this machine that a run may call, which may cost money."""
-        sections = (self.captioner, self.summariser, self.text_to_image)
-        asked = [one.base_url for one in sections if one.kind in ("chat", "images")]
+        served = [one for one in self.by_kind().values() if one.SERVED]
+        asked = [one.base_url for one in served if isinstance(one, ServerSettings)]
         return [url for url in asked if not is_loopback(urlsplit(url).hostname or "")]
 
     def path(self, name: str) -> Path:
@@ -234,31 +245,47 @@ def parse_study(table: dict[str, Any], folder: Path, origin: str = "study") -> S
 
 def _explain(table: dict[str, Any], problem: dict[str, Any]) -> str:
     """One line on one thing pydantic found: where, what was asked, what would be valid."""
-    where = ".".join(str(part) for part in problem["loc"])
+    location, section = _placed(problem["loc"])
+    where = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
-        keys = _valid_keys(problem["loc"][:-1])
-        return f"{where}: unknown key; nearest: {', '.join(nearest(str(problem['loc'][-1]), keys))}"
+        close = ", ".join(nearest(str(location[-1]), section))
+        return f"{where}: unknown key; nearest: {close}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{where}: is missing"
-    if problem["type"] == "literal_error":
-        choices = re.findall(r"'([^']+)'", str(problem["ctx"]["expected"]))
-        close = ", ".join(nearest(str(problem["input"]), choices))
-        return f"{where}: {problem['input']!r} is not known; nearest: {close}"
+    if problem["type"] in ("literal_error", "union_tag_invalid"):
+        return _unknown_value(where, problem)
     if problem["type"] == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where}: {problem['input']!r} is wrong: {message}"
 
 
-def _valid_keys(location: tuple[str | int, ...]) -> list[str]:
-    """Keys that the table at `location` takes."""
+def _unknown_value(where: str, problem: dict[str, Any]) -> str:
+    """Of a value, or of the kind of a section, that is none of those there are."""
+    context, given = problem["ctx"], problem["input"]
+    kind = problem["type"] == "union_tag_invalid"
+    choices = re.findall(r"'([^']+)'", str(context["expected_tags" if kind else "expected"]))
+    where, given = (f"{where}.kind", given["kind"]) if kind else (where, given)
+    return f"{where}: {given!r} is not known; nearest: {', '.join(nearest(str(given), choices))}"
+
+
+def _placed(location: tuple[str | int, ...]) -> tuple[list[str | int], list[str]]:
+    """A place as the file knows it, and the keys that the table takes which it lies in.
+
+    pydantic names the kind of a section besides, as if it were a table in it.
+    """
     section: Any = Study
+    kinds: dict[str, type[Kind]] = {}
+    place: list[str | int] = []
     for part in location:
-        if isinstance(part, int):
+        if part in kinds:
+            section, kinds = kinds[str(part)], {}
             continue
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        section = _section_in(annotation) or section
-    return [key for key in section.model_fields if key != "folder"]
+        place.append(part)
+        if part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+            kinds, section = kinds_of(annotation), _section_in(annotation) or section
+    return place, [key for key in section.model_fields if key != "folder"]
 
 
 def _section_in(annotation: Any) -> Any:

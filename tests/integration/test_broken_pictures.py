@@ -13,7 +13,7 @@ from rich.console import Console
 from dnd_assets.engine.build import build_bench
 from dnd_assets.lineage.trace import trace
 from dnd_assets.methods.dissection.painted import broken, why
-from dnd_assets.results.tables.product_tables import TABLES
+from dnd_assets.results.tables.registry import TABLES
 from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.study import parse_study
 from resources.runtime.compute import Compute

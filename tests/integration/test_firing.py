@@ -17,9 +17,8 @@ from dnd_assets.engine.resolve import Graph
 from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels as read_labels
-from dnd_assets.results.tables.product_tables import TABLES
 from dnd_assets.results.tables.reader import TableSource
-from dnd_assets.results.tables.registry import rows_of
+from dnd_assets.results.tables.registry import TABLES, rows_of
 from dnd_assets.results.trace_tree import tree
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.study import parse_study

@@ -18,9 +18,9 @@ import torch
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.stage import wholes_of
+from dnd_assets.settings import Section
 from dnd_assets.study.deciding import _DISSECTION, NO_RESULT, deciding, upstream_of
 from dnd_assets.study.method_settings import DissectionSettings
-from dnd_assets.study.settings import Section
 from dnd_assets.study.study import Study, parse_study
 from resources.lineage_db.reader import LineageReader
 from resources.text_to_image.base import DiffusersTextToImage

@@ -7,7 +7,7 @@ from typing import Final
 
 from dnd_assets.results.tables.columns import Type
 from dnd_assets.results.tables.lineage_tables import UNITS, WHOLE_TABLES
-from dnd_assets.results.tables.product_tables import TABLES
+from dnd_assets.results.tables.registry import TABLES
 
 
 def dictionary() -> str:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from dnd_assets.results.tables.columns import ASSET, IMAGE, LABEL_COLUMNS, STATUS, Column, Table
+from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.results.tables.columns import (
+    ASSET,
+    IMAGE,
+    LABEL_COLUMNS,
+    STATUS,
+    Column,
+    NewestProduct,
+    Row,
+    Table,
+)
 
 _RUN: Final = Column("run", "text", "the run's id")
 
@@ -124,6 +135,44 @@ LLM_CALLS: Final = Table(
         Column("status", "text", "how it ended"),
     ),
 )
+
+
+def _lineage(record: NewestProduct) -> Iterator[Row]:
+    product = record.product
+    preimage = product.preimage
+    texts = {
+        name: canonical(preimage.get(name, {})) for name in ("parameters", "inputs", "weights")
+    }
+    yield {
+        "asset": record.asset, "key": product.key, "data_version": product.data_version,
+        "status": product.outcome.status, "reason": product.outcome.reason,
+        "code": preimage.get("code"), **texts, "run": record.run,
+        "recorded_at": record.recorded_at, "content": canonical(product.payload),
+    }  # fmt: skip
+
+
+PRODUCTS: Final = Table(
+    "products",
+    "What a product was made from: the newest of each asset and unit.",
+    "every asset",
+    (
+        Column("unit", "text", "the unit's key; missing for products of the whole study"),
+        ASSET,
+        Column("key", "text", "SHA-256 of code, parameters, weights and inputs"),
+        Column("data_version", "text", "SHA-256 of its content"),
+        *STATUS,
+        Column("code", "text", "version of the code that made it"),
+        Column("parameters", "json", "settings that decide it"),
+        Column("inputs", "json", "data version of each input, by asset"),
+        Column("weights", "json", "each model by the hash that table providers explains"),
+        Column("run", "text", "the run that announced it last"),
+        Column("recorded_at", "text", "when, ISO 8601 in UTC"),
+        Column("content", "json", "the product itself, where no other table has it"),
+    ),
+    lambda asset: True,
+    rows=_lineage,
+)
+"""Of every product; its content is given where no other table has it."""
 WHOLE_TABLES: Final = (
     UNITS, PICTURES, RUNS, MATERIALIZATIONS, PROVIDERS, WORK, MODELS, STAGE_RUNS, LLM_CALLS,
 )  # fmt: skip

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from dnd_assets.lineage.records import LABELS_SUFFIX
+from dnd_assets.results.products.labels import label_table
+from dnd_assets.results.products.registry import PRODUCT_TABLES
 from dnd_assets.results.tables.columns import NewestProduct, Row, Table
-from dnd_assets.results.tables.lineage_tables import UNITS, WHOLE_TABLES
-from dnd_assets.results.tables.product_tables import TABLES, label_table
+from dnd_assets.results.tables.lineage_tables import PRODUCTS, UNITS, WHOLE_TABLES
+from dnd_assets.results.tables.product_rows import product_rows
+
+TABLES: Final[tuple[Table, ...]] = (*PRODUCT_TABLES, PRODUCTS)
+"""The tables whose rows come of products; labels of other methods have one each besides."""
 
 
 def tables_for(assets: Iterable[str]) -> list[Table]:
@@ -20,7 +26,10 @@ def tables_for(assets: Iterable[str]) -> list[Table]:
 
 def rows_of(table: Table, record: NewestProduct) -> Iterator[Row]:
     """Rows of one product: each with the unit, and every column."""
-    for row in table.rows(record):
-        unit = {"unit": record.unit or None}
-        full = {**unit, **row}
+    found = table.rows(record) if table.rows else product_rows(table, record)
+    if table is PRODUCTS:
+        told = any(one.reads(record.asset) for one in PRODUCT_TABLES)
+        found = [{**row, "content": None if told else row["content"]} for row in found]
+    for row in found:
+        full = {"unit": record.unit or None, **row}
         yield {column.name: full.get(column.name) for column in table.columns}

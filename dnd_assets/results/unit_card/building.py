@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.lineage.records import Product, is_labels
+from dnd_assets.lineage.records import METRICS_SUFFIX, Product, is_labels
 from dnd_assets.lineage.remarks import remarks_of
 from dnd_assets.results.unit_card.card import (
     ActivationRange,
@@ -37,7 +37,6 @@ from dnd_assets.results.unit_card.unit_records import ProductRecord, UnitRecords
 
 BINS: Final = 40
 """Bars of an activation histogram."""
-_METRICS: Final = "_metrics"
 
 
 def card_of(
@@ -221,14 +220,14 @@ def _painting(image: Mapping[str, Any], activation: float | None) -> SyntheticIm
 
 
 def _metrics(one: UnitRecords) -> tuple[MetricSet, ...]:
-    names = [name for name in one.records if name.endswith(_METRICS)]
+    names = [name for name in one.records if name.endswith(METRICS_SUFFIX)]
     found = []
-    for name in sorted(names, key=lambda n: own_first(n.removesuffix(_METRICS))):
+    for name in sorted(names, key=lambda n: own_first(n.removesuffix(METRICS_SUFFIX))):
         content = one.content(name)
         if content:
             found.append(
                 MetricSet(
-                    name.removesuffix(_METRICS), str(content["label"]), content["truth"],
+                    name.removesuffix(METRICS_SUFFIX), str(content["label"]), content["truth"],
                     content["metrics"], content["reasons"],
                     int(content["images"]), int(content["shown"]),
                     tuple(_painting(image, None) for image in content["pictures"]),

@@ -10,8 +10,8 @@ from dnd_assets.methods.dissection.candidate_concepts import (
     concept_messages,
     shorten_messages,
 )
-from dnd_assets.study.model_settings import SummariserSettings
 from resources.summarisers.base import ChatSummariser
+from resources.summarisers.kinds.chat import ChatSummariserSettings
 
 OWN = {
     "prompt": "Name the land use that most of these have in common, 1-3 words.",
@@ -57,6 +57,6 @@ def test_own_words_are_asked_and_the_form_of_the_answer_stays():
 
 
 def test_the_section_takes_them_and_refuses_blank_ones():
-    assert SummariserSettings(kind="chat", **OWN).domain == OWN["domain"]
+    assert ChatSummariserSettings(**OWN).domain == OWN["domain"]
     with pytest.raises(ValidationError):
-        SummariserSettings(kind="chat", prompt="")
+        ChatSummariserSettings(prompt="")

@@ -23,9 +23,8 @@ from dnd_assets.results.export.formats import FORMATS, as_frame, read, writer
 from dnd_assets.results.tables.columns import Column
 from dnd_assets.results.tables.dictionary import dictionary
 from dnd_assets.results.tables.lineage_tables import WHOLE_TABLES
-from dnd_assets.results.tables.product_tables import TABLES
 from dnd_assets.results.tables.reader import TableSource
-from dnd_assets.results.tables.registry import tables_for
+from dnd_assets.results.tables.registry import TABLES, tables_for
 from dnd_assets.study.label_files import imported_labels
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit

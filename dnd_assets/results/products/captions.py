@@ -1,0 +1,52 @@
+"""Captions of the pictures that activate a unit most."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.trace import Trace
+from dnd_assets.results.products.view import (
+    Payload,
+    ProductView,
+    Shown,
+    column_of,
+    is_one_of,
+    pictures,
+)
+from dnd_assets.results.tables.columns import IMAGE, POSITION, UNIT, Column, Table
+
+
+def _shown(bench: Workbench, product: Product) -> Shown:
+    found = product.payload["captions"]
+    said = column_of("caption", [one["caption"] for one in found])
+    return {"captioned": pictures(found), "captions": said}
+
+
+def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
+    for entry in payload.get("captions", []):
+        told = entry["caption"] or entry.get("raw", "")
+        read = f"  (read as: {entry['read']})" if "read" in entry else ""
+        if "status" in entry:
+            read = f"  ({entry['status']}: {entry['reason']})"
+        branch.add(f"{entry['image'][:16]}…  {escape(f'{told}{read}')}")
+
+
+CAPTIONS = ProductView(
+    "captions",
+    tables=(
+        Table(
+            "captions",
+            "The caption of an activating picture.",
+            "`captions`",
+            (UNIT, POSITION, IMAGE, Column("caption", "text", "what the captioner says of it")),
+            is_one_of("captions"),
+            entries=("captions",),
+            view=True,
+        ),
+    ),
+    trace=_trace,
+    shown=_shown,
+)

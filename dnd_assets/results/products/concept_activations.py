@@ -1,0 +1,32 @@
+"""Concept activations: a fixed set of concepts before the image-text encoder."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.tree import Tree
+
+from dnd_assets.assets.concept_activations import texts_of
+from dnd_assets.engine.context import Workbench
+from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, Product
+from dnd_assets.lineage.trace import Trace
+from dnd_assets.results.products.view import Payload, ProductView, Shown, column_of
+
+_FIRST: Final = 10
+
+
+def _shown(bench: Workbench, product: Product) -> Shown:
+    return {
+        "concepts": product.payload["count"],
+        "duplicates": product.outcome.notes["duplicates"],
+        "blank lines": product.outcome.notes["blanks"],
+        "first texts": column_of("text", texts_of(bench, product)[:_FIRST]),
+        "encoder": product.payload["encoder"],
+    }
+
+
+def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
+    branch.add(f"{payload['count']:,} concepts")
+
+
+CONCEPTS = ProductView(CONCEPT_ACTIVATIONS, trace=_trace, shown=_shown)

@@ -1,0 +1,27 @@
+"""Concept masks: images with pixel labels."""
+
+from __future__ import annotations
+
+from rich.tree import Tree
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.lineage.records import CONCEPT_MASKS, Product
+from dnd_assets.lineage.trace import Trace
+from dnd_assets.results.products.image_sets import scan_grids
+from dnd_assets.results.products.view import Payload, ProductView, Shown
+
+
+def _shown(bench: Workbench, product: Product) -> Shown:
+    return {
+        **scan_grids(product),
+        "images": product.payload["images"],
+        "concepts": product.payload["concepts"],
+        "manifest": product.payload["masks"],
+    }
+
+
+def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
+    branch.add(f"{payload['images']:,} images with masks of {payload['concepts']:,} concepts")
+
+
+MASKS = ProductView(CONCEPT_MASKS, trace=_trace, shown=_shown)

@@ -1,0 +1,36 @@
+"""MILAN's labels."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.trace import Trace
+from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, pictures
+
+
+def _shown(bench: Workbench, product: Product) -> Shown:
+    payload = product.payload
+    names = ("label", "score", "log_given_images", "log_prior")
+    return {
+        "label": payload["label"],
+        "score": payload["score"],
+        "candidates": payload["candidates"],
+        "top captions": Grid(payload["labels"], names, ("label",)),
+        "exemplars": pictures([entry["masked"] or entry for entry in payload["exemplars"]]),
+    }
+
+
+def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
+    for entry in payload.get("labels", []):
+        branch.add(
+            f"{entry['score']:9.4f}  {escape(entry['label'])}: log p given the images "
+            f"{entry['log_given_images']:.4g}, by itself {entry['log_prior']:.4g}"
+        )
+    for image in payload.get("exemplars", []):
+        branch.add(f"{image['activation']:10.4f}  {image['image'][:16]}…")
+
+
+MILAN_LABELS = ProductView("milan_labels", trace=_trace, shown=_shown)

@@ -1,0 +1,33 @@
+"""Labels by methods that compare a unit's maps or activations with pixel labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dnd_assets.assets.segmentation.map_pictures import drawn_maps
+from dnd_assets.engine.context import Workbench
+from dnd_assets.lineage.records import Product
+from dnd_assets.results.products.labels import scored_lines
+from dnd_assets.results.products.view import Grid, ProductView, Shown
+
+
+def concept_grid(labels: Sequence[Mapping[str, Any]], score: str) -> Grid:
+    """Labels that were chosen from a fixed set of concepts, with what their score is called."""
+    rows = [{"concept": entry["label"], score: entry["score"]} for entry in labels]
+    return Grid(rows, ("concept", score), ("concept",))
+
+
+def _shown(bench: Workbench, product: Product) -> Shown:
+    payload = product.payload
+    names = ("label", "score", "interpretable", "threshold")
+    return {
+        **{name: payload[name] for name in names if name in payload},
+        "top concepts": concept_grid(payload["labels"], "score"),
+    }
+
+
+PIXEL_LABELS = tuple(
+    ProductView(name, trace=scored_lines, shown=_shown, drawn=drawn_maps)
+    for name in ("invert_labels", "compositions_labels", "network_dissection_labels")
+)

@@ -1,0 +1,52 @@
+"""Polysemantic labels: a label for each concept that a unit answers to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.trace import Trace
+from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, pictures
+
+
+def _shown(bench: Workbench, product: Product) -> Shown:
+    payload = product.payload
+    found = [{**one, "exemplars": len(one["exemplars"])} for one in payload["concepts"]]
+    names = ("label", "score", "response", "mass", "exemplars")
+    groups = {
+        f"{number}: {entry['label']}": pictures(entry["exemplars"])
+        for number, entry in enumerate(payload["concepts"], 1)
+    }
+    return {
+        "label": payload["label"],
+        "concepts": payload["count"],
+        "by concept": Grid(found, names, ("label",)),
+        **groups,
+        "outliers": len(payload["outliers"]),
+    }
+
+
+def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
+    for entry in payload.get("concepts", []):
+        inner = branch.add(
+            f"{entry['score']:9.4f}  {escape(entry['label'])}: response {entry['response']:.4g}, "
+            f"{len(entry['exemplars'])} exemplars, mass {entry['mass']:.4g}"
+        )
+        for other in entry["runners_up"]:
+            inner.add(f"[dim]{other['score']:9.4f}  {escape(other['label'])}[/dim]")
+        for image in entry["exemplars"]:
+            inner.add(_exemplar(image))
+    for image in payload.get("outliers", []):
+        branch.add(f"outlier {_exemplar(image)}")
+
+
+def _exemplar(image: Mapping[str, Any]) -> str:
+    return f"{image['activation']:10.4f}  {image['image'][:16]}…  {escape(image['caption'])}"
+
+
+POLYSEMANTIC_LABELS = ProductView("polysemantic_labels", trace=_trace, shown=_shown)

@@ -1,0 +1,71 @@
+"""The products that have a description of their own, in the order of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from dnd_assets.lineage.records import METRICS_SUFFIX, UNPARTITIONED
+from dnd_assets.results.products.activations import ACTIVATIONS
+from dnd_assets.results.products.candidate_concepts import CANDIDATE_CONCEPTS
+from dnd_assets.results.products.captions import CAPTIONS
+from dnd_assets.results.products.clip_dissect_labels import CLIP_DISSECT_LABELS
+from dnd_assets.results.products.concept_activations import CONCEPTS
+from dnd_assets.results.products.concept_masks import MASKS
+from dnd_assets.results.products.crops import CROPS
+from dnd_assets.results.products.detection_scores import DETECTION_SCORES
+from dnd_assets.results.products.image_sets import HELD_OUT, PROBING_IMAGES
+from dnd_assets.results.products.label_metrics import LABEL_METRICS
+from dnd_assets.results.products.labels import LABELS
+from dnd_assets.results.products.milan_labels import MILAN_LABELS
+from dnd_assets.results.products.named_directions_labels import NAMED_DIRECTIONS_LABELS
+from dnd_assets.results.products.other_labels import OTHER_LABELS
+from dnd_assets.results.products.pixel_labels import PIXEL_LABELS
+from dnd_assets.results.products.polysemantic_labels import POLYSEMANTIC_LABELS
+from dnd_assets.results.products.scores import SCORES
+from dnd_assets.results.products.synthetic_images import SYNTHETIC_IMAGES
+from dnd_assets.results.products.view import ProductView
+from dnd_assets.results.tables.columns import Table
+
+PRODUCTS: Final[tuple[ProductView, ...]] = (
+    PROBING_IMAGES,
+    ACTIVATIONS,
+    CROPS,
+    CAPTIONS,
+    CANDIDATE_CONCEPTS,
+    DETECTION_SCORES,
+    SYNTHETIC_IMAGES,
+    SCORES,
+    HELD_OUT,
+    CONCEPTS,
+    MASKS,
+    *PIXEL_LABELS,
+    MILAN_LABELS,
+    POLYSEMANTIC_LABELS,
+    NAMED_DIRECTIONS_LABELS,
+    CLIP_DISSECT_LABELS,
+    LABELS,
+)
+_BY_NAME: Final = {one.name: one for one in PRODUCTS}
+PRODUCT_TABLES: Final[tuple[Table, ...]] = tuple(
+    table for one in (*PRODUCTS, OTHER_LABELS, LABEL_METRICS) for table in one.tables
+)
+"""The tables of all products, in their order."""
+
+
+def view_of(asset: str) -> ProductView:
+    """What readers are told of an asset's products."""
+    if asset in _BY_NAME:
+        return _BY_NAME[asset]
+    return LABEL_METRICS if asset.endswith(METRICS_SUFFIX) else OTHER_LABELS
+
+
+def upwards(assets: Iterable[str]) -> list[str]:
+    """Assets from labels to what they were made from; first those without a description here.
+
+    The probing set is left out: a trace lists its images one by one.
+    """
+    known = list(assets)
+    others = [one for one in known if one not in _BY_NAME and one not in UNPARTITIONED]
+    told = [one.name for one in reversed(PRODUCTS) if one is not PROBING_IMAGES]
+    return [*others, *(name for name in told if name in known)]

@@ -1,0 +1,61 @@
+"""Synthetic images: pictures painted of candidate concepts."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from dnd_assets.engine.context import Workbench
+from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.trace import Trace
+from dnd_assets.methods.dissection.painted import told
+from dnd_assets.results.products.view import (
+    Payload,
+    ProductView,
+    Shown,
+    column_of,
+    is_one_of,
+    pictures,
+)
+from dnd_assets.results.tables.columns import PAINTED, UNIT, Column, Table
+
+
+def _shown(bench: Workbench, product: Product) -> Shown:
+    found = product.payload["concepts"]
+    first = [entry["images"][0] for entry in found if entry["images"]]
+    every = [image for entry in found for image in entry["images"]]
+    return {
+        "first picture of each": pictures(first),
+        "painted": column_of("concept", [entry["concept"] for entry in found]),
+        "concepts": len(found),
+        "rejected pictures": sum(image["rejected"] for image in every),
+    }
+
+
+def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
+    for entry in payload.get("concepts", []):
+        inner = branch.add(f"prompt: {escape(trace.prompt(entry['concept']))!r}")
+        for image in entry["images"]:
+            word = f" {told(image)}".rstrip()
+            inner.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
+
+    for concept in trace.steps["synthetic_images"].notes.get("dropped", []):
+        branch.add(f"dropped: too many pictures of {escape(concept)!r} were rejected")
+
+
+SYNTHETIC_IMAGES = ProductView(
+    "synthetic_images",
+    tables=(
+        Table(
+            "synthetic_images",
+            "A picture painted of a candidate concept.",
+            "`synthetic_images`",
+            (UNIT, Column("concept", "text", "the candidate concept", path="^.concept"), *PAINTED),
+            is_one_of("synthetic_images"),
+            entries=("concepts", "images"),
+            view=True,
+        ),
+    ),
+    trace=_trace,
+    shown=_shown,
+)

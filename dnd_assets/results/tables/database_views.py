@@ -1,0 +1,90 @@
+"""The database's views of products, made from the columns that say where values stand.
+
+They lie in `dnd_assets/lineage/schema.sql`, since the database is below the results. `python -m
+dnd_assets.results.tables.database_views` writes them there; a test holds that they fit.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dnd_assets.files.atomic import write_atomic
+from dnd_assets.results.products.registry import PRODUCT_TABLES
+from dnd_assets.results.tables.columns import Column, Table, Type
+
+SCHEMA: Final = Path(__file__).parents[2] / "lineage" / "schema.sql"
+_HEAD: Final = (
+    "-- Views of products: made from dnd_assets/results/products; do not edit from here on."
+)
+_UNIT: Final = ("study", "model", "layer", "neuron", "unit")
+_CASTS: Final[Mapping[Type, str]] = {
+    "int": "INTEGER", "uint": "UBIGINT", "number": "DOUBLE", "flag": "BOOLEAN",
+}  # fmt: skip
+_TEXTS: Final = ("text",)
+
+
+def view_sql(table: Table) -> str:
+    """The statement that makes a table's view."""
+    columns = [_column(one, table) for one in table.columns if one.name not in _UNIT]
+    known = [f"l.{name}" for name in _UNIT]
+    selected = ",\n       ".join([", ".join(known), *filter(None, columns)])
+    lists = "".join(_walk(number, table) for number in range(len(table.entries)))
+    meaning = table.meaning.replace("'", "''")
+    return (
+        f"CREATE OR REPLACE VIEW {table.name} AS\nSELECT {selected}\n"
+        f"FROM latest l{lists} WHERE l.asset = '{_asset(table)}';\n"
+        f"COMMENT ON VIEW {table.name} IS '{meaning}';\n"
+    )
+
+
+def _asset(table: Table) -> str:
+    return table.source.strip("`")
+
+
+def _walk(number: int, table: Table) -> str:
+    above = f"{_at(number - 1, table)}.value" if number else "l.payload"
+    return f", json_each({above}, '$.{table.entries[number]}') {_at(number, table)}"
+
+
+def _at(number: int, table: Table) -> str:
+    """What the entries of a list are called: `e` those that rows are, `c` those around."""
+    return "e" if number == len(table.entries) - 1 else "c"
+
+
+def _column(column: Column, table: Table) -> str:
+    if column.path is None:
+        return ""
+    path = column.path or column.name
+    if path == "@position":
+        return f"(e.key::INTEGER) + 1 AS {column.name}"
+    if path.startswith("@"):
+        return f"l.{path[1:]}"
+    entry = "e.value" if table.entries else "l.payload"
+    if path.startswith("^."):
+        entry, path = ("c.value" if len(table.entries) > 1 else "l.payload"), path[2:]
+    place = "$" if path == "." else path if "." not in path else f"$.{path}"
+    if column.type in _CASTS:
+        return f"({entry} ->> '{place}')::{_CASTS[column.type]} AS {column.name}"
+    return f"{entry} {'->>' if column.type in _TEXTS else '->'} '{place}' AS {column.name}"
+
+
+def schema_text(written: str) -> str:
+    """The text of the schema file with the views as they should be."""
+    kept = re.split(f"^{re.escape(_HEAD)}$", written, flags=re.MULTILINE)[0]
+    views = "\n".join(view_sql(table) for table in PRODUCT_TABLES if table.view)
+    return f"{kept.rstrip()}\n\n{_HEAD}\n\n{views}"
+
+
+def main() -> int:
+    """Write the views into the schema file."""
+    text = schema_text(SCHEMA.read_text(encoding="utf-8"))
+    write_atomic(SCHEMA, text.encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""What all sections of a study have in common: their base, types of numbers, kinds, and checks."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Mapping
+from functools import reduce
+from importlib import import_module
+from operator import or_
+from typing import Annotated, Any, ClassVar, Final, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+
+from dnd_assets.errors import StudyError, nearest
+from dnd_assets.files.concept_sets import check_template
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Money = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+REVISION: Final = "the files that it leads to count by their content, whatever it is called"
+"""Why no revision is part of a key."""
+
+
+class Section(BaseModel):
+    """A table of the study: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def chosen(self, *names: str) -> dict[str, Any]:
+        """Some settings by name.
+
+        Raises:
+            ValueError: when there is no such setting; pydantic would leave it out in silence.
+        """
+        for name in names:
+            if name not in type(self).model_fields:
+                close = ", ".join(nearest(name, list(type(self).model_fields)))
+                what = type(self).__name__
+                raise ValueError(f"{what} has no setting {name!r}; nearest: {close}")
+        return self.model_dump(include=set(names))
+
+    def all_but(self, *names: str) -> dict[str, Any]:
+        """All settings without some.
+
+        Raises:
+            ValueError: when there is no such setting.
+        """
+        left = self.chosen(*names).keys()
+        return self.model_dump(exclude=set(left))
+
+
+class Kind(Section):
+    """Settings of one kind of something: a subclass for each, told apart by `kind`.
+
+    Attributes:
+        kind: its name in the study; a subclass declares it as the only value, which is its default.
+        NO_RESULT: settings that change no result, each with the reason; all others are expected to
+            reach a key.
+        RESTS_ON: other sections of the study that decide its results as well.
+        SERVED: whether it works by calling a server, which may cost money.
+    """
+
+    NO_RESULT: ClassVar[Mapping[str, str]] = {}
+    RESTS_ON: ClassVar[tuple[str, ...]] = ()
+    SERVED: ClassVar[bool] = False
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All settings but the kind."""
+        return self.all_but("kind")
+
+
+def one_of(package: str, base: type[Kind], usual: str) -> Any:
+    """The kinds that a package holds, a module each, as one type that `kind` tells apart.
+
+    Args:
+        package: its name; every module in it is imported, and its subclasses of `base` are kinds.
+        base: what the kinds have in common.
+        usual: the kind of a section that names none.
+
+    Returns:
+        A discriminated union of the kinds, in the order of their modules' names. An option that
+        only other kinds have is refused by name, unless it has their usual value.
+    """
+    kinds = _kinds_in(package, base)
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        kind = value.get("kind", usual)
+        chosen = kinds.get(kind) if isinstance(kind, str) else None
+        return {**(_fitting(value, chosen, kinds) if chosen else value), "kind": kind}
+
+    union: Any = reduce(or_, kinds.values())
+    return Annotated[union, Discriminator("kind"), BeforeValidator(read)]
+
+
+def kinds_of(annotation: Any) -> dict[str, type[Kind]]:
+    """The kinds by name that a type made by `one_of` tells apart; empty for any other type."""
+    some = [one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, Kind)]
+    return {_name_of(one): one for one in some}
+
+
+def _kinds_in(package: str, base: type[Kind]) -> dict[str, type[Kind]]:
+    found: dict[str, type[Kind]] = {}
+    for name in sorted(one.name for one in pkgutil.iter_modules(import_module(package).__path__)):
+        module = import_module(f"{package}.{name}")
+        for one in vars(module).values():
+            mine = isinstance(one, type) and one.__module__ == module.__name__
+            if not mine or not issubclass(one, base) or one.model_fields["kind"].is_required():
+                continue
+            if _name_of(one) in found:
+                raise TypeError(f"{one} and {found[_name_of(one)]} are of one kind")
+            found[_name_of(one)] = one
+    return found
+
+
+def _name_of(kind: type[Kind]) -> str:
+    return str(kind.model_fields["kind"].default)
+
+
+def _fitting(
+    value: Mapping[str, Any], chosen: type[Kind], kinds: Mapping[str, type[Kind]]
+) -> dict[str, Any]:
+    """A section without options of other kinds that have their usual value.
+
+    Studies are recorded with runs; before kinds had classes of their own, all options of all kinds
+    were.
+
+    Raises:
+        ValueError: for an option that says nothing to the chosen kind.
+    """
+    kept = dict(value)
+    for name in sorted(value.keys() - chosen.model_fields.keys()):
+        owners = {kind: one for kind, one in kinds.items() if name in one.model_fields}
+        usual = [one.model_fields[name].get_default() for one in owners.values()]
+        if owners and value[name] not in usual:
+            raise ValueError(
+                f"{name} is no option of kind = {_name_of(chosen)!r} (it belongs to "
+                f"{', '.join(owners)}); leave it out"
+            )
+        if owners:
+            del kept[name]
+    return kept
+
+
+def checked_name(name: str, what: str) -> str:
+    """A name of the user's that becomes part of an asset's or a column's.
+
+    Raises:
+        ValueError: when it is no such name.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name.endswith("_labels"):
+        raise ValueError(
+            f"{name!r} names no {what}; write small letters, digits and underscores, without "
+            "`_labels` at the end, as in milan_published"
+        )
+    return name
+
+
+def checked_template(value: str) -> str:
+    """A text that stands for a concept, which has `{concept}` in it.
+
+    Raises:
+        ValueError: when it has not.
+    """
+    try:
+        check_template(value)
+    except StudyError as error:
+        raise ValueError(str(error)) from error
+    return value

@@ -1,0 +1,16 @@
+"""Kinds of captioner: a file each, which holds the settings and says what builds them.
+
+A file that is put here is a kind of the study's section [captioner]; nothing else names it.
+Nothing heavy is imported here, since every reader of a study imports all kinds: models are imported
+by `build`, and lie in the folder above.
+"""
+
+from typing import TYPE_CHECKING
+
+from dnd_assets.settings import one_of
+from resources.captioners.settings import CaptionerSettings
+
+if TYPE_CHECKING:
+    AnyCaptionerSettings = CaptionerSettings
+else:
+    AnyCaptionerSettings = one_of(__name__, CaptionerSettings, "blip")
