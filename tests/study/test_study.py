@@ -88,7 +88,9 @@ def test_every_default_is_the_papers(where, value):
 def test_every_parameter_of_the_dissection_is_the_papers_or_listed_as_ours():
     every = {name for section, name in PAPER if section == "dissection"}
 
-    ours = {"seed", "reference_images", "contrast_phrases", "margin", "min_confidence"}
+    ours = {
+        "seed", "reference_images", "contrast_phrases", "margin", "min_confidence", "presence",
+    }  # fmt: skip
     assert set(read().dissection.model_dump()) == every | ours
 
 
