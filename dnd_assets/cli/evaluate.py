@@ -106,10 +106,15 @@ def evaluate(
         return
     if study is not None or units or classes or form == "csv":
         raise typer.BadParameter("--labels goes without --study, units, --classes and --format csv")
+    _evaluate_file(labels, truths, encoder, cast("Literal[0, 1] | None", first_unit), form)
+
+
+def _evaluate_file(
+    labels: Path, truths: Path | None, encoder: str, first: Literal[0, 1] | None, form: str
+) -> None:
     from dnd_assets.analysis.evaluate import evaluate as compare
 
     space = text_space(encoder)
-    first = cast("Literal[0, 1] | None", first_unit)
     found = compare(labels, truths, space, first_unit=first)
     if form == "json":
         report = {**found.as_json(), "encoder": space.fingerprint()}

@@ -256,7 +256,7 @@ class ChatSummariser(ServedChat, Summariser):
         self, messages: list[dict[str, str]], answer: type[BaseModel], limit: int, seed: int
     ) -> dict[str, Json]:
         """A request for an answer of a kind, as it is kept."""
-        schema = {"name": _schema_name(answer), "strict": True}
+        schema = {"name": answer.__name__.strip("_").lower(), "strict": True}
         first = {} if self.response_format == "json_schema" else {"answers": self.response_format}
         return {
             **self._asked(seed, self.max_new_tokens or limit),
@@ -416,7 +416,7 @@ def _said(request: dict[str, Json], calls: list[str]) -> Step[str]:
 
 def _supposed(name: str, body: Mapping[str, Json], captions: Sequence[str]) -> StoredCall:
     """A sound answer to a request that was never made: what is asked next depends on it."""
-    shortening = body["response_format"]["json_schema"]["name"] == _schema_name(_Concepts)
+    shortening = body["response_format"]["json_schema"]["name"] == "concepts"
     labels = [f"supposed {name[:16]} {index}" for index in range(len(captions))]
     answer = _Concepts(concepts=labels) if shortening else _Concept(concept=labels[0])
     message = {"role": "assistant", "content": answer.model_dump_json()}
@@ -488,10 +488,6 @@ def _not_valid(error: ValidationError, content: str) -> _WrongAnswerError:
     what = str(error.errors(include_url=False, include_input=False)[0]["msg"])
     shown = " ".join(content[:80].split()) or "nothing"
     return _WrongAnswerError(f"the answer is not the JSON asked for ({what}): {shown}")
-
-
-def _schema_name(answer: type[BaseModel]) -> str:
-    return answer.__name__.strip("_").lower()
 
 
 def _again(request: Mapping[str, Json], answer: str, problem: str) -> dict[str, Json]:

@@ -275,13 +275,17 @@ def trial(
     if likeness is not None:
         single = _standardised(likeness([one.text for one in candidates]))
         absent = _standardised(likeness([one.text for one in negatable]))
-        alike = np.vstack([
-            single,
-            np.maximum(single[firsts[:cut]], single[seconds[:cut]]),
-            np.minimum(single[firsts[cut:]], single[seconds[cut:]]),
-            -absent,
-        ])  # fmt: skip
+        alike = _joined(single, absent, firsts, seconds, cut)
     return Trial(every, np.vstack(blocks), activations, alike)
+
+
+def _joined(
+    single: Floats, absent: Floats, firsts: NDArray[Any], seconds: NDArray[Any], cut: int
+) -> Floats:
+    """Likeness of single phrases, of pairs by "or" (the first `cut`) and by "and", of negations."""
+    either = np.maximum(single[firsts[:cut]], single[seconds[:cut]])
+    both = np.minimum(single[firsts[cut:]], single[seconds[cut:]])
+    return np.vstack([single, either, both, -absent])
 
 
 def _standardised(rows: Floats) -> Floats:
