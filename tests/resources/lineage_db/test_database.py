@@ -515,8 +515,14 @@ def test_view_scores(filled):
 
     assert [json.loads(row.pop("activations")) for row in found] == [[0.75, 0.5], [0.25, 0.5]]
     assert found == [
-        {"concept": c, "score": s, **handmade.SCORED, "topk_squared_image_products": s}
-        for c, s in (("red dot", 0.75), ("blue, sky", 0.25))
+        {
+            "position": p,
+            "concept": c,
+            "score": s,
+            **handmade.SCORED,
+            "topk_squared_image_products": s,
+        }
+        for p, c, s in ((1, "red dot", 0.75), (2, "blue, sky", 0.25))
     ]
 
 
@@ -524,8 +530,9 @@ def test_view_labels(filled):
     (row,) = rows(filled, "labels", "label")
     assert json.loads(row.pop("labels")) == handmade.CONTENT["labels"]["labels"]
     assert row.pop("recorded_at").endswith("run-1")
-    told = {"label": "red dot", "score": 0.75, "confidence": None}
-    assert row == {**told, "status": "ok", "reason": "", "run": "run-1"}
+    told = {"label": "red dot", "score": 0.75, "status": "ok", "reason": "", "run": "run-1"}
+    assert {name: value for name, value in row.items() if value is not None} == told
+    assert row.keys() >= {"confidence", "held_out", "stability", "confirmed"}, "by detection"
 
 
 def test_a_dead_unit_has_a_row_that_says_so_and_no_other(filled):
