@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -201,6 +201,10 @@ def _placed(place: Path, name: str, data: bytes, kind: Format) -> Row:
     return {"file": f"pictures/{file}"}
 
 
+_TOLD: Final = ("name", "type", "meaning", "unit")
+"""What a manifest says of a column."""
+
+
 def _manifest(
     study: str,
     kind: Format,
@@ -216,7 +220,9 @@ def _manifest(
                 "meaning": one.meaning,
                 "files": files[one.name],
                 "rows": rows[one.name],
-                "columns": [asdict(column) for column in one.columns],
+                "columns": [
+                    {name: getattr(column, name) for name in _TOLD} for column in one.columns
+                ],
             }
             for one in tables
         },
