@@ -6,8 +6,6 @@ from PIL import Image
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product
-from dnd_assets.methods.segmentation.overlay import overlay
-from dnd_assets.methods.segmentation.view import view
 
 
 def drawn_maps(bench: Workbench, model: str, product: Product) -> list[Image.Image]:
@@ -22,6 +20,9 @@ def drawn_maps(bench: Workbench, model: str, product: Product) -> list[Image.Ima
     Raises:
         StoreError: when an image or the maps are gone.
     """
+    from dnd_assets.methods.segmentation.overlay import overlay  # need torch: readers load none
+    from dnd_assets.methods.segmentation.view import view
+
     shown = product.payload["images"]
     pictures = bench.pictures.load([one["image"] for one in shown])
     kept = product.outcome.notes.get("maps")
