@@ -176,12 +176,20 @@ def _all_ends(trials: _Trials, interface: commands.Interface) -> None:
     gone = commands.wait_for(lambda: not commands.members(interface.group), _END_S)
     trials.bad["processes that live on"] += not gone
     trials.bad["hangs"] += by_itself and interface.process.poll() is None
+    trials.bad["ports that stay taken"] += not commands.wait_for(
+        lambda: not _listens(interface.port), _END_S
+    )
+
+
+def _listens(port: int) -> bool:
+    """Whether anything takes connections there.
+
+    That the port cannot be bound says less: it is one of those that the system also gives to
+    connections of other processes.
+    """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", interface.port))
-        except OSError:
-            trials.bad["ports that stay taken"] += 1
+        probe.settimeout(_END_S)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:
