@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from resources.targets.layer_layout import KnownLayout
     from resources.targets.seen import Survey
 
-_READING = ("activations", "maps", "layer_maps", "outputs")
+_READING = ("activations", "maps", "layer_maps", "outputs", "unit_vectors")
 """Methods whose code decides what is read from a network."""
 _SURVEYED = (
     __name__,
