@@ -53,8 +53,11 @@ def mean_interval(
         raise ValueError(f"level = {level} has to be in (0, 1), resamples = {resamples} positive")
     if vector.max() == vector.min():
         return Interval(float(vector[0]), float(vector[0]))
+    # Squares of very small values would be nothing: doubling changes no digit.
+    _, doubled = np.frexp(np.abs(vector).max())
+    doubled = min(int(doubled), 0)
     found = bootstrap(
-        (vector,),
+        (np.ldexp(vector, -doubled),),
         np.mean,
         confidence_level=level,
         n_resamples=resamples,
@@ -63,4 +66,4 @@ def mean_interval(
     ).confidence_interval
     if not np.isfinite([found.low, found.high]).all():
         raise ValueError(f"values up to {np.abs(vector).max():.0e} are too large for an interval")
-    return Interval(float(found.low), float(found.high))
+    return Interval(float(np.ldexp(found.low, doubled)), float(np.ldexp(found.high, doubled)))

@@ -39,6 +39,13 @@ def test_many_units_give_the_normal_interval():
     assert found == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
 
 
+@pytest.mark.parametrize("least", [1e-3, 7e-271, 5e-320])
+def test_very_small_values_have_an_interval_too(least):
+    values = [0.0, least, 0.0, least, least, 0.0, least]
+    plain = mean_interval([value / least for value in values])
+    assert mean_interval(values) == pytest.approx((plain.low * least, plain.high * least), rel=1e-3)
+
+
 @given(numbers)
 def test_the_interval_holds_the_mean_of_what_it_drew_and_repeats(values):
     found = mean_interval(values, resamples=199)
