@@ -1,9 +1,10 @@
 """How near labels of a final layer come to the names of its classes.
 
 `python -m benchmarks.offline_photos [STUDY]` reads what `dnd run --study offline-photos` left in
-the state folder. Only classes count that some picture of the captioned collection has with a
-probability above one half: of others the captions cannot speak. Figures are mean cosines of the
-study's sentence encoder with 95 % bootstrap intervals. Class names are looked at here alone.
+the state folder. Only classes count that some picture of the collection's first table, its
+captioned objects, has with a probability above one half: of others the captions cannot speak.
+Figures are mean cosines of the study's sentence encoder with 95 % bootstrap intervals. Class names
+are looked at here alone.
 """
 
 from __future__ import annotations
@@ -59,10 +60,16 @@ def main(
 
 
 def _classes(bench: Workbench, model: str) -> list[int]:
-    """Classes that some picture of the collection has for certain."""
+    """Classes that some picture of the collection's first table has for certain."""
     captioner = bench.captioner
     assert isinstance(captioner, RetrievalCaptioner)
-    pictures = [decode(one.file.read_bytes()) for one in captioner.collection.entries()]
+    objects = captioner.collection.model_copy(
+        update={
+            "tables": captioner.collection.tables[:1],
+            "folders": captioner.collection.folders[:1],
+        }
+    )
+    pictures = [decode(one.file.read_bytes()) for one in objects.entries()]
     outputs = bench.targets.outputs(model, pictures)
     certain = softmax(outputs.astype(np.float64), axis=1) > CERTAIN
     return [int(index) for index in np.flatnonzero(certain.any(axis=0))]
