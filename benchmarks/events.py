@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 
 from benchmarks.setting import Figure, Table, bench
+from dnd_assets.home import EVENT_BATCH_SIZE
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.event_batches import materialized
-from dnd_assets.workflow.event_log import BATCH_SIZE
 from dnd_assets.workflow.instance import opened_instance
 from dnd_assets.workflow.run import run
 
@@ -43,7 +43,7 @@ def written(table: Table, folder: Path, count: int = EVENTS) -> list[Figure]:
 def _seconds(folder: Path, batch: str, count: int) -> float:
     """A run of an asset that does nothing but announce, from its start to its end."""
     definitions = _announcing(count)
-    with _environment(BATCH_SIZE, batch), opened_instance(folder) as instance:
+    with _environment(EVENT_BATCH_SIZE, batch), opened_instance(folder) as instance:
         job = definitions.resolve_implicit_global_asset_job_def()
         started = time.perf_counter()
         done = job.execute_in_process(

@@ -28,6 +28,8 @@ _EARLIER = (
     + "concurrency:\n  pools:\n    default_limit: 1\n",
 )
 """What earlier versions wrote: replaced, unless it was edited."""
+EVENT_BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
+"""Environment variable: events that Dagster gathers before it hands them to its storage."""
 _EVENTS_AT_ONCE = "1000"
 
 
@@ -67,5 +69,5 @@ def dagster_home(home: Path) -> Path:
     if not file.exists() or file.read_text(encoding="utf-8") in _EARLIER:
         write_atomic(file, _DAGSTER_YAML.encode())
     os.environ["DAGSTER_HOME"] = str(folder)
-    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _EVENTS_AT_ONCE)
+    os.environ.setdefault(EVENT_BATCH_SIZE, _EVENTS_AT_ONCE)
     return folder

@@ -154,7 +154,7 @@ def on_images(
 def failed_images(values: Values) -> NDArray[np.bool_]:
     """As `exemplars.failed_images`, of activations in full or of what is not zero in them."""
     if isinstance(values, SparseMatrix):
-        return values.failed_rows()
+        return exemplars.failing(values.not_finite())
     return exemplars.failed_images(values)
 
 

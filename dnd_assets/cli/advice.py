@@ -9,13 +9,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from inspect import signature
 from typing import Final
 
-_OF_A_STUDY: Final = (
-    "run", "plan", "verify", "labels", "trace", "explain", "layers", "report", "export", "search",
-    "doctor", "diff", "evaluate", "compare", "ui",
-)  # fmt: skip
-_COMMAND: Final = re.compile(rf"`(dnd (?:{'|'.join(_OF_A_STUDY)})\b[^`]*)`")
+_COMMAND: Final = re.compile(r"`(dnd ([a-z-]+)\b[^`]*)`")
 
 
 def asked_study(arguments: Sequence[str]) -> str | None:
@@ -50,4 +47,20 @@ def for_study(message: str, study: str | None) -> str:
     >>> for_study("Run `dnd run` first.", "mine.toml")
     'Run `dnd run --study mine.toml` first.'
     """
-    return _COMMAND.sub(lambda found: f"`{with_study(found.group(1), study)}`", message)
+
+    def advised(found: re.Match[str]) -> str:
+        return f"`{with_study(found[1], study if _takes_study(found[2]) else None)}`"
+
+    return _COMMAND.sub(advised, message)
+
+
+def _takes_study(name: str) -> bool:
+    """Whether a command has the option `--study`."""
+    from dnd_assets.cli.app import app  # which needs what stands above
+
+    return any(
+        name == (one.name or one.callback.__name__.replace("_", "-"))
+        and "study" in signature(one.callback).parameters
+        for one in app.registered_commands
+        if one.callback is not None
+    )

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dnd_assets.files.atomic import sha256
 from dnd_assets.files.rasters.deep import of_pillow
 from dnd_assets.files.rasters.formats import read_raster
 from dnd_assets.files.rasters.raster import AS_FILES_SAY, Raster, Reading
@@ -48,7 +49,7 @@ def decode(
     Raises:
         UnreadableImage: for an empty, truncated, damaged or too large file, or another format.
     """
-    return _reading_of(data, lambda: _decoded(data, max_pixels, reading))
+    return looked_at(data, max_pixels, reading)[0]
 
 
 def as_raster(data: bytes, max_pixels: int = 89_000_000, reading: Reading = AS_FILES_SAY) -> Raster:
@@ -81,13 +82,6 @@ def looked_at(
         return _plain(found), None
 
     return _reading_of(data, look)
-
-
-def _decoded(data: bytes, max_pixels: int, reading: Reading) -> Image.Image:
-    found = _found(data, max_pixels, reading)
-    if isinstance(found, Raster):
-        return Image.fromarray(rendered(found, reading).pixels)
-    return _plain(found)
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -138,6 +132,11 @@ def _reading_of(data: bytes, read: Callable[[], _Result]) -> _Result:
         raise UnreadableImage(f"too large: {error}") from error
     except Exception as error:  # decoders raise anything on damaged data; all of it means the same
         raise UnreadableImage(f"damaged: {type(error).__name__}: {error}"[:300]) from error
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """SHA-256 of a picture's size and RGB pixels: what it shows, however it was stored."""
+    return sha256(f"{image.size}".encode() + image.convert("RGB").tobytes())
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -104,13 +104,12 @@ class SparseMatrix:
             )
         return np.asarray(self.held.toarray(), dtype=np.float32)
 
-    def failed_rows(self) -> NDArray[np.bool_]:
-        """As `dissection.exemplars.failed_images`: rows of which most is NaN or infinite."""
+    def not_finite(self) -> NDArray[np.float64]:
+        """Share of NaN and infinity in each row, (rows,)."""
         bad = np.zeros(len(self), dtype=np.float64)
         rows = np.repeat(np.arange(len(self)), np.diff(self.held.indptr))
         np.add.at(bad, rows, ~np.isfinite(self.held.data))
-        failed = bad / max(self.shape[1], 1) > 0.5
-        return np.asarray(failed & (failed.mean() <= 0.5)) if len(failed) else failed
+        return bad / max(self.shape[1], 1)
 
     @cached_property
     def _by_column(self) -> Any:

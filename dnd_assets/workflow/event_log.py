@@ -23,9 +23,6 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy.engine import Connection
 
-BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
-"""Environment variable: events that Dagster gathers before it hands them to the storage."""
-
 
 class BatchedEventLog(SqliteEventLogStorage):
     """As `SqliteEventLogStorage`, with `store_event_batch` in two transactions."""

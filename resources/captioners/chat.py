@@ -5,15 +5,15 @@ the ledger keeps what was asked without keeping every picture again.
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
-from typing import Any, ClassVar, Final, cast
+from typing import ClassVar, Final, cast
 
 from PIL import Image
 
 from dnd_assets.errors import StudyError
+from dnd_assets.files.images import pixel_hash
 from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.methods.text import caption_text
 from resources.captioners.base import PROMPT, Captioner, Keep, Load
@@ -75,7 +75,7 @@ class ChatCaptioner(ServedChat, Captioner):
         Raises:
             StudyError: when a picture could not be captioned, with the reason.
         """
-        named = {_name(image): image for image in images}
+        named = {pixel_hash(image): image for image in images}
         found: dict[str, str | Failure] = {}
         self.caption_named(
             list(named),
@@ -84,7 +84,7 @@ class ChatCaptioner(ServedChat, Captioner):
             found.update,
             MemoryLedger(),
         )
-        captions = [_sound(found[_name(image)]) for image in images]
+        captions = [_sound(found[pixel_hash(image)]) for image in images]
         if on_batch is not None:
             on_batch(images, captions)
         if progress is not None:
@@ -208,9 +208,3 @@ def _data_url(image: Image.Image, max_side: int) -> str:
     buffer = io.BytesIO()
     shown.save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _name(image: Image.Image) -> str:
-    """Hash of a picture's pixels, for pictures that come without a name."""
-    shown: Any = image.convert("RGB")
-    return hashlib.sha256(f"{shown.size}".encode() + shown.tobytes()).hexdigest()

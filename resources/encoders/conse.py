@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from dagster import ResourceDependency
@@ -9,7 +10,7 @@ from PIL.Image import Image
 from scipy.special import softmax
 
 from dnd_assets.errors import StudyError
-from dnd_assets.files.atomic import sha256
+from dnd_assets.files.images import pixel_hash
 from dnd_assets.lineage.fingerprint import Json, canonical
 from dnd_assets.methods import conse
 from resources.encoders.base import Embeddings, ImageTextEncoder
@@ -73,24 +74,24 @@ class Conse(ImageTextEncoder):
             StudyError: when one is not on this machine, naming the command that gets it.
         """
         find_source(self._spec(), self.base)
-        self._sentences().check()
+        self._sentences.check()
 
     def parts(self) -> list[ModelPart]:
         """The classifier, whose source pins it, and the sentence encoder."""
         classifier = source_part(self._spec(), self.base, role="classifier", pin="classifier")
-        return [classifier, *(replace(one, role="sentences") for one in self._sentences().parts())]
+        return [classifier, *(replace(one, role="sentences") for one in self._sentences.parts())]
 
     def assumptions(self) -> list[str]:
         """Those of the classifier and of the sentence encoder."""
-        told = [text for _, text in self._networks().every_assumption()]
-        return [*told, *self._sentences().assumptions()]
+        told = [text for _, text in self._networks.every_assumption()]
+        return [*told, *self._sentences.assumptions()]
 
     def fingerprint(self) -> dict[str, Json]:
         """Both models, and how many classes stand for a picture."""
         return {
             "space": "ConSE",
-            "classifier": self._networks().fingerprint(_NAME),
-            "sentences": self._sentences().fingerprint(),
+            "classifier": self._networks.fingerprint(_NAME),
+            "sentences": self._sentences.fingerprint(),
             "top": self.top,
             "code": self.code(),
         }
@@ -107,7 +108,7 @@ class Conse(ImageTextEncoder):
 
         from dnd_assets.methods.pooling import stabilise
 
-        classes, networks = self._classes(), self._networks()
+        classes, networks = self._classes(), self._networks
         space = canonical(self.fingerprint())
 
         def embed(batch: Sequence[Image]) -> Embeddings:
@@ -116,9 +117,7 @@ class Conse(ImageTextEncoder):
             return np.asarray(stabilise(torch.from_numpy(found)).numpy())
 
         def run(batch: Sequence[Image]) -> list[Embeddings]:
-            names = [
-                (space, sha256(image.tobytes() + repr(image.size).encode())) for image in batch
-            ]
+            names = [(space, pixel_hash(image)) for image in batch]
             if not all(name in _vectors for name in names):
                 # The whole batch: of fewer pictures the last bits might be others.
                 _remember(_vectors, dict(zip(names, embed(batch), strict=True)))
@@ -135,7 +134,7 @@ class Conse(ImageTextEncoder):
         Each text is encoded by itself, so those of before are remembered: retrieval and scoring
         ask for the same concepts.
         """
-        sentences = self._sentences()
+        sentences = self._sentences
         space = canonical(sentences.fingerprint())
         missing = [text for text in dict.fromkeys(texts) if (space, text) not in _texts]
         found = dict(zip(missing, sentences.encode(missing), strict=True))
@@ -149,26 +148,28 @@ class Conse(ImageTextEncoder):
         Raises:
             StudyError: when the classifier does not know the names of its classes.
         """
-        names = self._networks().categories(_NAME)
+        names = self._networks.categories(_NAME)
         if not names:
             raise StudyError(
                 f"{self.classifier!r} does not know the names of its classes, which ConSE needs. "
                 "Choose a classifier that does, such as torchvision:resnet50@IMAGENET1K_V2."
             )
         found: Embeddings = load_once(
-            ("conse", tuple(names), str(self._sentences().fingerprint())),
-            lambda: self._sentences().encode(names),
+            ("conse", tuple(names), str(self._sentences.fingerprint())),
+            lambda: self._sentences.encode(names),
         )
         return found
 
     def _spec(self) -> TargetModel:
         return TargetModel(name=_NAME, source=self.classifier, weights=self.classifier_weights)
 
+    @cached_property
     def _networks(self) -> TargetNetworks:
         return TargetNetworks(
             models=[self._spec()], base=self.base, cards=self.cards, compute=self.compute
         )
 
+    @cached_property
     def _sentences(self) -> SentenceEncoder:
         return SentenceEncoder(
             model=self.sentences,

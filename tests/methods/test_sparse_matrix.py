@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dnd_assets.errors import StudyError
-from dnd_assets.methods.dissection.exemplars import failed_images
+from dnd_assets.methods.dissection.exemplars import failed_images, failing
 from dnd_assets.methods.sparse_matrix import SparseMatrix
 
 numbers = st.sampled_from([0.0, 0.0, 0.0, 1.5, -2.0, 3e-8, np.nan, np.inf])
@@ -31,7 +31,7 @@ def test_indexing_is_that_of_the_full_table(full, data):
     np.testing.assert_array_equal(held[rows, column], full[rows, column])
     np.testing.assert_array_equal(held[rows[0], column], full[rows[0], column])
     np.testing.assert_array_equal(held[:, [column, 0]], full[:, [column, 0]])
-    np.testing.assert_array_equal(held.failed_rows(), failed_images(full))
+    np.testing.assert_array_equal(failing(held.not_finite()), failed_images(full))
 
 
 def test_a_column_that_there_is_not():

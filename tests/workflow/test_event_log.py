@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
+from dnd_assets.home import EVENT_BATCH_SIZE
 from dnd_assets.workflow.event_batches import materialized
-from dnd_assets.workflow.event_log import BATCH_SIZE
 from dnd_assets.workflow.instance import opened_instance
 
 UNITS = [f"net/layer/{number}" for number in range(7)]
@@ -40,7 +40,7 @@ def _definitions(fails_at=None):
 
 def _run(folder, definitions, batch, monkeypatch):
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    monkeypatch.setenv(BATCH_SIZE, batch)
+    monkeypatch.setenv(EVENT_BATCH_SIZE, batch)
     with opened_instance(folder) as instance:
         done = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance,

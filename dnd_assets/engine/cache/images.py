@@ -19,6 +19,7 @@ from dnd_assets.files.images import (
     decode,
     encode_png,
     looked_at,
+    pixel_hash,
 )
 from dnd_assets.files.rasters.arrays import both_views
 from dnd_assets.files.rasters.deep import is_deep_png
@@ -178,7 +179,7 @@ class Pictures:
 
     def _png(self, image: Image.Image) -> bytes:
         """A picture as PNG; one that came before, as pictures by retrieval do, is not encoded."""
-        pixels = sha256(repr((image.mode, image.size)).encode() + image.tobytes())
+        pixels = pixel_hash(image)
         blob = self._pngs.get(pixels)
         if blob is None:
             blob = encode_png(image)

@@ -243,12 +243,11 @@ def trial(
         raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
     shown = presence([one.parts[0] for one in candidates], captions)
     mcc, _ = best_mccs(shown, activations, misses=MISSES)
-    order = sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))
+    leading = sorted(sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))[:PAIRED])
     if likeness is not None:  # texts take long to embed: those that captions speak against are out
-        kept = sorted(order[:PAIRED])
-        candidates, shown, mcc = [candidates[row] for row in kept], shown[kept], mcc[kept]
-        order = sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))
-    best = sorted(row for row in order[:PAIRED] if mcc[row] > 0)
+        candidates, shown, mcc = [candidates[r] for r in leading], shown[leading], mcc[leading]
+        leading = list(range(len(leading)))
+    best = [row for row in leading if mcc[row] > 0]
     pairs = [
         (one, other)
         for one, other in combinations(best, 2)

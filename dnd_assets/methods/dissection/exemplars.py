@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 
 _COLUMNS_AT_ONCE = 256
-_ZERO: Final = 2.0**-14
+ZERO: Final = 2.0**-14
 """Share of the largest magnitude up to which an activation is zero."""
 _MANY: Final = 0.1
 _MANY_AT_LEAST: Final = 3
@@ -88,7 +88,7 @@ def silence(values: Floats) -> float | None:
     if not len(wide):
         return None
     low, high = float(wide.min()), float(wide.max())
-    zero = max(abs(low), abs(high)) * _ZERO
+    zero = max(abs(low), abs(high)) * ZERO
     many = max(_MANY_AT_LEAST, math.ceil(len(wide) * _MANY))
     if not zero:
         return 0.0
@@ -147,7 +147,12 @@ def failed_images(values: Floats) -> NDArray[np.bool_]:
     Returns:
         bool, (N,).
     """
-    bad = (~np.isfinite(values)).mean(axis=1) > MOST
+    return failing((~np.isfinite(values)).mean(axis=1))
+
+
+def failing(shares: Floats) -> NDArray[np.bool_]:
+    """As `failed_images`, from the share of units that are NaN or infinite on each image, (N,)."""
+    bad = shares > MOST
     return np.asarray(bad & (bad.mean() <= MOST)) if len(bad) else bad
 
 

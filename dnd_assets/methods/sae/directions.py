@@ -14,12 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 Reading = Literal["projection", "cosine", "non_negative"]
-_SWEEPS: Final = 500
 _CLOSE: Final = 1e-7
 
 
@@ -80,17 +81,12 @@ class Directions:
 
 
 def _non_negative(values: Tensor, directions: Tensor) -> Tensor:
-    """Non-negative least squares by cyclic coordinate descent, (rows, latents)."""
+    """Non-negative least squares of each vector, (rows, latents); NaN of one that is not finite."""
     import torch
+    from scipy.optimize import nnls
 
-    gram, fit = directions @ directions.T, values @ directions.T
-    codes = torch.zeros_like(fit)
-    for _ in range(_SWEEPS):
-        before = codes.clone()
-        for one in range(len(gram)):
-            if gram[one, one] > 0:
-                step = (fit[:, one] - codes @ gram[:, one]) / gram[one, one]
-                codes[:, one] = (codes[:, one] + step).clamp(min=0)
-        if bool(((codes - before).abs() <= _CLOSE * codes.abs().max().clamp(min=_CLOSE)).all()):
-            break
-    return codes
+    basis, rows = directions.T.double().cpu().numpy(), values.double().cpu().numpy()
+    codes = np.full((len(rows), len(directions)), np.nan)
+    for place in np.flatnonzero(np.isfinite(rows).all(axis=1)):
+        codes[place], _ = nnls(basis, rows[place])
+    return torch.from_numpy(codes).to(values)

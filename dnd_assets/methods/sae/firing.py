@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnd_assets.methods.dissection.exemplars import ZERO
 from dnd_assets.methods.sparse_matrix import SparseMatrix
-
-_ZERO: Final = 2.0**-14
-"""Share of a latent's largest code up to which it is silent, as in `dissection.exemplars`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def firing(values: SparseMatrix) -> Firing:
     columns, codes = held.indices[finite], held.data[finite]
     largest = np.zeros(latents, dtype=np.float32)
     np.maximum.at(largest, columns, codes)
-    on = codes > largest[columns] * _ZERO
+    on = codes > largest[columns] * ZERO
     counts = np.bincount(columns[on], minlength=latents).astype(np.int64)
     sums = np.bincount(columns[on], weights=codes[on].astype(np.float64), minlength=latents)
     mean = (sums / np.maximum(counts, 1)).astype(np.float32)

@@ -131,7 +131,31 @@ class Objective(Protocol):
         """The score of formulas of these sizes and weights; -infinity for those not allowed."""
 
 
-class IntersectionOverUnion:
+class Overlap(Objective):
+    """IoU of formulas' masks and a unit's mask, however intersections are counted.
+
+    Attributes:
+        area: pixels of the unit's mask.
+    """
+
+    area: int
+
+    def scores(self, sizes: Counts, weights: Counts) -> Floats:
+        """Intersection over union; 0 for nothing over nothing."""
+        union = self.area + sizes - weights
+        return np.asarray(weights / np.maximum(union, 1), dtype=np.float64)
+
+    def bounds(self, sizes: Counts, weights: Counts, steps: int) -> Floats:
+        """See `overlap_bounds`."""
+        return overlap_bounds(self.area, *self._most, sizes, weights, steps)
+
+    @cached_property
+    def _most(self) -> tuple[int, int]:
+        every, inside = self.numbers(all_positions(self.concepts))
+        return int(inside.max()), int((every - inside).max())
+
+
+class IntersectionOverUnion(Overlap):
     """IoU of a formula's mask and the unit's mask (Mu & Andreas 2020, section 2)."""
 
     def __init__(self, unit: Booleans, concepts: PackedMasks) -> None:
@@ -151,26 +175,12 @@ class IntersectionOverUnion:
             )
         self.concepts = concepts
         self._unit = pack(unit[None])[0]
-        self._area = int(unit.sum())
+        self.area = int(unit.sum())
 
     def numbers(self, where: Words) -> tuple[Counts, Counts]:
         """Pixels of the intersections, and those of them in the unit's mask."""
         inside = where & self._unit
         return _overlaps(self.concepts.words, where), _overlaps(self.concepts.words, inside)
-
-    def scores(self, sizes: Counts, weights: Counts) -> Floats:
-        """Intersection over union; 0 for nothing over nothing."""
-        union = self._area + sizes - weights
-        return np.asarray(weights / np.maximum(union, 1), dtype=np.float64)
-
-    def bounds(self, sizes: Counts, weights: Counts, steps: int) -> Floats:
-        """See `overlap_bounds`."""
-        return overlap_bounds(self._area, *self._most, sizes, weights, steps)
-
-    @cached_property
-    def _most(self) -> tuple[int, int]:
-        every, inside = self.numbers(all_positions(self.concepts))
-        return int(inside.max()), int((every - inside).max())
 
 
 def search(objective: Objective, *, beam: int = 10, length: int = 3) -> list[Explanation]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,9 @@ from numpy.typing import NDArray
 from dnd_assets.methods.segmentation.compositions import (
     Booleans,
     Counts,
-    Floats,
+    Overlap,
     PackedMasks,
     Words,
-    all_positions,
-    overlap_bounds,
     unpack,
 )
 
@@ -96,7 +93,7 @@ def joined(parts: Iterable[Regions]) -> Regions:
     return Regions(tuple(sizes), np.array(list(sizes.values()), dtype=np.int64))
 
 
-class RegionOverlap:
+class RegionOverlap(Overlap):
     """IoU of a formula's mask and the unit's mask, from regions (Mu & Andreas 2020, section 2).
 
     Equals `compositions.IntersectionOverUnion` on the pixels themselves.
@@ -122,7 +119,7 @@ class RegionOverlap:
             raise ValueError("a region has more pixels inside the unit's mask than it has, or < 0")
         self.concepts = concepts
         self._columns = np.stack([sizes, inside], axis=1).astype(np.float64)
-        self._area = int(inside.sum())
+        self.area = int(inside.sum())
 
     def numbers(self, where: Words) -> tuple[Counts, Counts]:
         """Pixels of the intersections, and those of them in the unit's mask."""
@@ -132,20 +129,6 @@ class RegionOverlap:
         found = [self._holds(start)[:, chosen].astype(np.float64) @ columns for start in blocks]
         sizes, inside = np.concatenate(found).astype(np.int64).T
         return sizes, inside
-
-    def scores(self, sizes: Counts, weights: Counts) -> Floats:
-        """Intersection over union; 0 for nothing over nothing."""
-        union = self._area + sizes - weights
-        return np.asarray(weights / np.maximum(union, 1), dtype=np.float64)
-
-    def bounds(self, sizes: Counts, weights: Counts, steps: int) -> Floats:
-        """See `compositions.overlap_bounds`."""
-        return overlap_bounds(self._area, *self._most, sizes, weights, steps)
-
-    @cached_property
-    def _most(self) -> tuple[int, int]:
-        every, inside = self.numbers(all_positions(self.concepts))
-        return int(inside.max()), int((every - inside).max())
 
     def _holds(self, start: int) -> Booleans:
         words = self.concepts.words[start : start + _CONCEPTS_AT_ONCE]
