@@ -284,13 +284,7 @@ def _describe_and_dissect(
     """The job for the labels of Describe-and-Dissect and what they come from, and nothing else."""
     if "labels" not in resolved.stages:
         return []
-    needed, left = set(), ["labels"]
-    while left:
-        name = left.pop()
-        if name in resolved.stages and name not in needed:
-            needed.add(name)
-            left += resolved.stages[name].upstream
-    chosen = [name for name in resolved.stages if name in needed]
+    chosen = list(leading_to(resolved.stages, ["labels"]))
     about = "From the images to the labels of Describe-and-Dissect, without other methods."
     return [_job("describe_and_dissect", chosen, about, partitions)]
 

@@ -33,15 +33,16 @@ def materialized(
     waiting: dg.AssetMaterialization | None = None
     try:
         for one in found:
-            if waiting is not None:
-                ends = time.monotonic() - written >= _FLUSH_S
-                event, waiting = _event(step, waiting, batch, ends=ends), None
-                if ends:
-                    written = time.monotonic()
-                yield event
-            waiting = one
+            if waiting is None:
+                waiting = one
+                continue
+            ends = time.monotonic() - written >= _FLUSH_S
+            event, waiting = _event(step, waiting, batch, ends=ends), one
+            if ends:
+                written = time.monotonic()
+            yield event
     except BaseException:
-        if waiting is not None:  # what was announced before the failure is written, too
+        if waiting is not None:  # so that what was announced before the failure is written, too
             _event(step, waiting, batch, ends=True)
         raise
     if waiting is not None:

@@ -1,5 +1,7 @@
 """Events written in batches read like events written one by one."""
 
+from itertools import islice
+
 import dagster as dg
 import pytest
 
@@ -11,8 +13,11 @@ UNITS = [f"net/layer/{number}" for number in range(7)]
 KEY = dg.AssetKey("captions")
 
 
-def _definitions(fails_at=None):
-    """An asset of seven units with one event each, which may fail before one of them."""
+def _definitions(fails_at=None, taken=None):
+    """An asset of seven units with one event each, which may fail before one of them.
+
+    Of the events only so many are `taken` before whoever asks for them goes away.
+    """
     parts = dg.StaticPartitionsDefinition(UNITS)
 
     @dg.multi_asset(
@@ -33,7 +38,9 @@ def _definitions(fails_at=None):
                 )
 
         yield dg.AssetObservation("images", tags={"dagster/data_version": "seen"})
-        yield from materialized(context, found())
+        events = materialized(context, found())
+        yield from islice(events, taken)
+        events.close()
 
     return dg.Definitions([captions])
 
@@ -94,6 +101,12 @@ def test_what_is_read_is_the_same_whether_events_come_in_batches_or_not(
 @pytest.mark.parametrize("batch", ["1", "2", "3", "7"])
 def test_a_batch_that_is_full_is_written_and_none_is_lost(tmp_path, monkeypatch, batch):
     assert _run(tmp_path, _definitions(), batch, monkeypatch)["by unit"] == UNITS
+
+
+@pytest.mark.parametrize("taken", [1, 3, 7])
+def test_no_event_is_lost_when_nobody_asks_for_the_rest(tmp_path, monkeypatch, taken):
+    written = _run(tmp_path, _definitions(taken=taken), "1000", monkeypatch)["by unit"]
+    assert written[:taken] == UNITS[:taken], "all that were told"
 
 
 def test_a_second_run_is_newer_in_every_unit(tmp_path, monkeypatch):
