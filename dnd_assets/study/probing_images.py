@@ -123,9 +123,9 @@ class Manifest:
         ordered = sorted(ways.items(), key=lambda item: (-item[1], item[0]))
         lines = [f"{count:,} of {way}" for way, count in ordered[:_NAMED]]
         more = len(ordered) - _NAMED
-        return [*lines, f"{more:,} other kinds of pictures are shown otherwise"][
-            : len(lines) + (more > 0)
-        ]
+        if more > 0:
+            lines.append(f"{more:,} other kinds of pictures are shown otherwise")
+        return lines
 
     def _doubtful(self) -> list[str]:
         """Warnings of pictures whose rendering shows next to nothing, or what is no picture."""
