@@ -3,10 +3,8 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 from dagster import ConfigurableResource
-from pydantic import PrivateAttr
 
 from dnd_assets.errors import DndError, MissingError
 from dnd_assets.lineage.code import code_version
@@ -68,22 +66,6 @@ class ModelPart:
 
 class Model(ConfigurableResource):  # type: ignore[type-arg]
     """Base of captioners, painters and encoders."""
-
-    _seen: dict[str, Json] = PrivateAttr(default_factory=dict)
-
-    def seeing(self, how: dict[str, Json]) -> Self:
-        """The same model, for pictures that a study has shown in a way of its own.
-
-        Args:
-            how: what the study says of that; it becomes part of what results are known by.
-        """
-        self._seen = how
-        return self
-
-    def known_by(self) -> dict[str, Json]:
-        """What its results are known by: its fingerprint, and how its pictures were shown."""
-        found = self.fingerprint()
-        return {**found, "pictures": self._seen} if self._seen else found
 
     def title(self) -> str:
         """What it is called."""

@@ -30,7 +30,7 @@ class Captions(Stage):
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The captioner."""
-        return {"captioner": bench.lineage.provider(bench.captioner.known_by())}
+        return {"captioner": bench.lineage.provider(bench.known_by(bench.captioner))}
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
         """Pictures that have no caption yet, and calls to a server that they take."""

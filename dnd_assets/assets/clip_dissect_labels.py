@@ -99,7 +99,7 @@ class ClipDissectLabels(Stage):
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""
-        clip = bench.lineage.provider(bench.clip.known_by())
+        clip = bench.lineage.provider(bench.known_by(bench.clip))
         return {"target": layer_provider(bench, unit), "clip": clip}
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
@@ -237,7 +237,7 @@ def _prior(case: _Case, unit: Unit, layer: labelling.LayerSimilarity) -> Tensor 
     bench, setting = case.bench, case.setting
     made_by = {
         "target": layer_provider(bench, unit),
-        "clip": bench.lineage.provider(bench.clip.known_by()),
+        "clip": bench.lineage.provider(bench.known_by(bench.clip)),
         "similarity": setting.similarity,
         "options": _options(setting),
         "code": code_version(labelling.LayerSimilarity),

@@ -108,7 +108,7 @@ def _settings(bench: Workbench) -> Settings:
     chosen = clip_dissect_of(bench)
     here = chosen.concepts.startswith("package:")
     path = chosen.concepts if here else str(bench.study.path(chosen.concepts))
-    encoder = bench.lineage.provider(bench.clip.known_by())
+    encoder = bench.lineage.provider(bench.known_by(bench.clip))
     return {"concepts": path, "prompt": chosen.prompt}, {"clip": encoder}
 
 

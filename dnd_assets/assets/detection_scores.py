@@ -67,10 +67,10 @@ class DetectionScores(Stage):
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, the captioner, and the encoder where it is asked."""
-        captioner = bench.lineage.provider(bench.captioner.known_by())
+        captioner = bench.lineage.provider(bench.known_by(bench.captioner))
         found = {"target": layer_provider(bench, unit), "captioner": captioner}
         if _asks_encoder(bench):
-            found["clip"] = bench.lineage.provider(bench.clip.known_by())
+            found["clip"] = bench.lineage.provider(bench.known_by(bench.clip))
         return found
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:

@@ -193,7 +193,7 @@ class LabelMetrics(Stage):
         found = {
             "target": layer_provider(bench, unit),
             "text_to_image": provider(bench.text_to_image.fingerprint()),
-            "clip": provider(bench.clip.known_by()),
+            "clip": provider(bench.known_by(bench.clip)),
         }
         truths = truths_of(bench, unit.model, unit.layer)
         if truths:

@@ -88,7 +88,7 @@ class MilanLabels(Stage):
         captioner = CaptionLikelihood(bench.captioner)
         return {
             "target": layer_provider(bench, unit),
-            "captioner": bench.lineage.provider(captioner.fingerprint()),
+            "captioner": bench.lineage.provider(bench.known_by(captioner)),
             "language_model": bench.lineage.provider(judge.fingerprint()),
         }
 

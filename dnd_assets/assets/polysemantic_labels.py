@@ -144,10 +144,10 @@ class PolysemanticLabels(Stage):
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network, and every model that takes part."""
         prints = {
-            "captioner": bench.captioner.known_by(),
+            "captioner": bench.known_by(bench.captioner),
             "summariser": bench.summariser.fingerprint(),
             "text_to_image": bench.text_to_image.fingerprint(),
-            "clip": bench.clip.known_by(),
+            "clip": bench.known_by(bench.clip),
         }
         models = {name: bench.lineage.provider(found) for name, found in prints.items()}
         return {"target": layer_provider(bench, unit), **models}

@@ -44,7 +44,7 @@ class Scores(Stage):
 
     def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""
-        clip = bench.lineage.provider(bench.clip.known_by())
+        clip = bench.lineage.provider(bench.known_by(bench.clip))
         return {"target": layer_provider(bench, unit), "clip": clip}
 
     def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:

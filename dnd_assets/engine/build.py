@@ -34,13 +34,11 @@ def build_bench(
         reading: only read: nothing in the state folder is touched, and nothing can be recorded.
     """
     compute = compute_of(study)
-    seen = study.probing_set.seen
     context = BuildContext(
         base=str(study.folder),
         home=home,
         compute=partial(compute_of, study),
         clip=study.clip,
-        seen=seen,
         captioned=study.collection.model_dump() if study.collection else None,
     )
     return Workbench(
@@ -50,7 +48,7 @@ def build_bench(
         store=ArtefactStore(root=str(home / "store"), reading=reading),
         compute=compute,
         targets=target_networks(study, home, reading=reading),
-        captioner=study.captioner.build(context).seeing(seen),
+        captioner=study.captioner.build(context),
         summariser=study.summariser.build(context),
         text_to_image=study.text_to_image.build(context),
         clip=context.encoder,

@@ -15,14 +15,17 @@ from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.engine.cache.vectors import Vectors
 from dnd_assets.files.rasters.cutting import resized
 from dnd_assets.files.rasters.raster import Raster
+from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.study.network_settings import LayerSettings
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit
 from resources.artefact_store import ArtefactStore
 from resources.captioners.base import Captioner
+from resources.captioners.likelihood import CaptionLikelihood
 from resources.encoders.base import ImageTextEncoder
 from resources.encoders.sentence import SentenceEncoder
 from resources.lineage_db.database import Lineage
+from resources.model import Model
 from resources.runtime.compute import Compute
 from resources.runtime.progress import Progress
 from resources.summarisers.base import Summariser
@@ -100,6 +103,10 @@ class Workbench:
         """What the study says of how files become pictures, as a part of keys; often nothing."""
         seen = self.study.probing_set.seen
         return {"pictures": seen} if seen else {}
+
+    def known_by(self, model: Model | CaptionLikelihood) -> dict[str, Json]:
+        """What the results of a model that sees pictures are known by: itself, and their look."""
+        return {**model.fingerprint(), **self.shown}
 
     @cached_property
     def vectors(self) -> Vectors:

@@ -45,8 +45,7 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
         reading=reading,
         compute=compute_of(study, "target"),
     )
-    networks.measured_by(lambda: measured_bands(study, home, keep=not reading))
-    return networks.seeing(study.probing_set.seen)
+    return networks.measured_by(lambda: measured_bands(study, home, keep=not reading))
 
 
 def _target(study: Study, model: ModelSettings) -> TargetModel:

@@ -113,7 +113,7 @@ SOURCES = (
         "captioner_weights",
         "The captioning model and its settings.",
         "captioner",
-        lambda bench: dict(bench.captioner.known_by()),
+        lambda bench: dict(bench.known_by(bench.captioner)),
     ),
     ExternalSource(
         "summariser_prompts",
@@ -132,7 +132,7 @@ SOURCES = (
         "image_text_weights",
         "The image-text encoder that compares pictures.",
         "clip",
-        lambda bench: dict(bench.clip.known_by()),
+        lambda bench: dict(bench.known_by(bench.clip)),
     ),
 )
 """Every source of the seven products, in the order of the graph."""

@@ -46,7 +46,7 @@ class CaptionLikelihood:
     def fingerprint(self) -> dict[str, Json]:
         """Everything that may change a caption or a probability."""
         return {
-            "captioner": self.captioner.known_by(),
+            "captioner": self.captioner.fingerprint(),
             "code": code_version(type(self)),
         }
 

@@ -23,7 +23,6 @@ class BuildContext:
         home: the state folder.
         compute: device and precision of a role (`captioner`, `text_to_image`, `clip`).
         clip: settings of the study's image-text encoder.
-        seen: how the study shows pictures to models, see `Model.seeing`.
         captioned: settings of its captioned collection; None where it has none.
     """
 
@@ -31,13 +30,12 @@ class BuildContext:
     home: Path
     compute: Callable[[Any], Compute]
     clip: EncoderSettings
-    seen: dict[str, Any]
     captioned: Mapping[str, Any] | None
 
     @cached_property
     def encoder(self) -> ImageTextEncoder:
         """The study's image-text encoder, the same one for all."""
-        return self.clip.build(self).seeing(self.seen)
+        return self.clip.build(self)
 
     def collection(self) -> CaptionedCollection:
         """The study's captioned collection."""

@@ -88,7 +88,6 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
     reading: bool = False
     compute: ResourceDependency[Compute]
     _given: dict[str, str] = PrivateAttr(default_factory=dict)
-    _seen: dict[str, Json] = PrivateAttr(default_factory=dict)
     _measure: Callable[[], Measured] | None = PrivateAttr(default=None)
     _measured: dict[str, TargetModel] = PrivateAttr(default_factory=dict)
 
@@ -187,16 +186,6 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """What was done to the weights of a file before they were put in; empty for nothing."""
         return self._card(model).told
 
-    def seeing(self, how: dict[str, Json]) -> Self:
-        """The same networks, for pictures that a study has read and shown in a way of its own."""
-        self._seen = how
-        return self
-
-    @property
-    def shown(self) -> dict[str, Json]:
-        """How pictures are read, which results are known by as well; often nothing."""
-        return {"pictures": self._seen} if self._seen else {}
-
     def measured_by(self, measure: Callable[[], Measured]) -> Self:
         """The same networks, with what measures the values of their pictures where they ask it.
 
@@ -205,6 +194,10 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """
         self._measure = measure
         return self
+
+    def measured_as(self, other: "KnownNetworks") -> None:
+        """Take from the same networks what measures their pictures, and what it found so far."""
+        self._measure, self._measured = other._measure, other._measured
 
     def takes_bands(self, model: str) -> bool:
         """Whether a network takes bands of files, and no RGB pictures."""

@@ -17,8 +17,9 @@ def test_the_peak_is_of_what_was_in_use_not_of_what_is():
     after = before.bytes
     small = PeakMemory()
     assert after >= 200 * MEGABYTE
-    # Where the kernel lets a process start its peak anew, the array is forgotten.
-    assert small.bytes <= after
+    # Where the kernel lets a process start its peak anew, the array is forgotten; elsewhere the
+    # peak stays, but for the few pages that reading it takes.
+    assert small.bytes < after + MEGABYTE
 
 
 def test_sizes_in_words():

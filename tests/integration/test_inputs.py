@@ -11,6 +11,7 @@ from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.errors import StudyError
 from dnd_assets.study.band_statistics import measured_bands
 from dnd_assets.study.study import parse_study
+from dnd_assets.workflow.run import run
 from tests import studies
 from tests.files.rasters import dicom, geotiff, npy, ramp
 
@@ -177,3 +178,15 @@ def test_a_network_of_three_bands_says_which_it_gets(table, tmp_path):
     bench = build_bench(parse_study(table, tmp_path), tmp_path / "state")
     told = dict(assumptions(bench))["target: net"]
     assert "a.tif, which is 13 bands of uint16: bands 4, 3, 2" in told
+
+
+def test_a_study_of_its_own_look_runs_through_dagster_and_has_nothing_to_do_again(table, tmp_path):
+    """Dagster builds resources anew from their fields, so nothing may hang on what is no field."""
+    scenes(tmp_path / "images")
+    shown = {"rendering": {"bands": [4, 3, 2], "range": "minmax"}}
+    chosen = with_input(table, "four", shown, size=SIZE, scale="percentiles", missing="grey")
+    study, home = parse_study(chosen, tmp_path), tmp_path / "state"
+    units = ["net/bands/0"]
+    first = run(study, home, units)
+    assert {"captions", "crops", "labels"} <= first.computed.keys()
+    assert not run(study, home, units).computed

@@ -148,7 +148,7 @@ def map_provider(bench: Workbench, model: str, layer: str) -> str:
             "target": bench.targets.fingerprint(model),
             "layer": layer,
             "layout": bench.targets.layout(model, layer),
-            **bench.targets.shown,
+            **bench.shown,
         }
     )
 

@@ -60,7 +60,7 @@ def log_given(bench: Workbench, pairs: Iterable[Pair]) -> dict[Pair, float]:
             for text, value in zip(some, found, strict=True)
         }
 
-    provider = bench.lineage.provider(captioner.fingerprint())
+    provider = bench.lineage.provider(bench.known_by(captioner))
     wanted = {canonical(list(pair)): pair for pair in pairs}
     found = once(bench, "caption likelihood", provider, sorted(wanted), _PAIRS, work)
     return {wanted[item]: _read(value) for item, value in found.items()}
@@ -68,7 +68,7 @@ def log_given(bench: Workbench, pairs: Iterable[Pair]) -> dict[Pair, float]:
 
 def likelihoods_to_make(bench: Workbench, pairs: Iterable[Pair]) -> int:
     """How many pairs have no probability yet."""
-    provider = bench.lineage.provider(CaptionLikelihood(bench.captioner).fingerprint())
+    provider = bench.lineage.provider(bench.known_by(CaptionLikelihood(bench.captioner)))
     wanted = sorted({canonical(list(pair)) for pair in pairs})
     return len(wanted) - len(at_hand(bench, "caption likelihood", provider, wanted))
 
@@ -103,7 +103,7 @@ def prior_model(bench: Workbench, model: str | None) -> LanguageModel | CaptionL
 
 def _beam_provider(bench: Workbench, count: int) -> str:
     captioner = CaptionLikelihood(bench.captioner)
-    return bench.lineage.provider({**captioner.fingerprint(), "beams": count})
+    return bench.lineage.provider({**bench.known_by(captioner), "beams": count})
 
 
 def _stored(value: float) -> float | None:

@@ -44,7 +44,7 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure
     the server did not answer are asked for again by the next run; what it did answer, it is not
     asked again.
     """
-    provider = bench.lineage.provider(bench.captioner.known_by())
+    provider = bench.lineage.provider(bench.known_by(bench.captioner))
     batch = bench.study.compute.batch.captioner
 
     def work(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
@@ -75,7 +75,7 @@ def caption_cost(bench: Workbench, images: Iterable[str]) -> dict[str, int]:
 
     What an earlier stage of the same plan captions is not counted again.
     """
-    provider = bench.lineage.provider(bench.captioner.known_by())
+    provider = bench.lineage.provider(bench.known_by(bench.captioner))
     wanted = sorted(set(images))
     known = at_hand(bench, "caption", provider, wanted)
     missing = sorted(bench.promise(provider, (name for name in wanted if name not in known)))
@@ -268,7 +268,7 @@ def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
             "layer": path,
             "pooling": how,
             "layout": bench.targets.layout(model, path),
-            **bench.targets.shown,
+            **bench.shown,
         }
     )
 
@@ -329,13 +329,13 @@ def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[st
 
 def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
     """How many pictures have no embedding yet."""
-    provider = bench.lineage.provider(bench.clip.known_by())
+    provider = bench.lineage.provider(bench.known_by(bench.clip))
     return len(bench.promise(provider, bench.vectors.unknown("embeddings", provider, images)))
 
 
 def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
     """Unit-length embeddings of pictures by the image-text encoder, float32 (pictures, width)."""
-    provider = bench.lineage.provider(bench.clip.known_by())
+    provider = bench.lineage.provider(bench.known_by(bench.clip))
     batch = bench.study.compute.batch.clip
 
     def run(images: Any, _: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
@@ -355,14 +355,14 @@ def text_id(text: str) -> str:
 
 def texts_to_embed(bench: Workbench, texts: Iterable[str]) -> int:
     """How many texts have no embedding yet."""
-    provider = bench.lineage.provider(bench.clip.known_by())
+    provider = bench.lineage.provider(bench.known_by(bench.clip))
     unknown = bench.vectors.unknown(TEXTS, provider, {text_id(text) for text in texts})
     return len(bench.promise(provider, unknown))
 
 
 def text_embeddings(bench: Workbench, texts: Sequence[str]) -> Matrix:
     """Unit-length embeddings of texts by the image-text encoder, float32 (texts, width)."""
-    provider = bench.lineage.provider(bench.clip.known_by())
+    provider = bench.lineage.provider(bench.known_by(bench.clip))
     batch = bench.study.compute.batch.clip
     named = {text_id(text): text for text in texts}
     table = bench.vectors.table(TEXTS, provider, list(named))
