@@ -14,7 +14,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks import damage, edits, events, faults, kills, repeats, report, scale, stops, together
+from benchmarks import (
+    damage,
+    edits,
+    events,
+    faults,
+    kills,
+    repeats,
+    report,
+    scale,
+    staleness,
+    stops,
+    together,
+)  # fmt: skip
 from benchmarks.setting import Figure, Table, setting
 
 Benchmark = Callable[[Table, Path, float], list[Figure]]
@@ -34,6 +46,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "edits": lambda t, f, share: edits.random_edits(t, f, _times(100, share)),
     "kills": lambda t, f, share: kills.killed_commands(t, f, _times(50, share)),
     "interface": lambda t, f, share: kills.killed_interfaces(t, f, _times(50, share)),
+    "staleness": lambda t, f, share: staleness.after_edits(t, f),
     "stops": lambda t, f, share: stops.stopped_commands(t, f),
     "points": lambda t, f, share: faults.killed_at_named_points(t, f, 3 if share == 1 else 1),
     "refusals": lambda t, f, share: faults.refused(t, f, 1 if share == 1 else 20),

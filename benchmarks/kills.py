@@ -113,7 +113,7 @@ def killed_interfaces(table: Table, folder: Path, times: int = 12) -> list[Figur
     for number in range(times):
         victim = VICTIMS[number % len(VICTIMS)]
         if interface is None:
-            interface = commands.Interface(trials.fresh(), _free_port())
+            interface = commands.Interface(trials.fresh(), free_port())
             assert interface.ready(), commands.said(trials.place)
         run = interface.launch(*UNITS)
         time.sleep(dice.uniform(0.0, trials.longest))
@@ -192,7 +192,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing takes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -386,6 +386,8 @@ _SKIPPED: Final = {
     "perceiver": "takes its pictures flattened (pixel_values of a preprocessor)",
     "timm_wrapper": "is timm's",
     "siglip2": "takes patches, not pictures",
+    "imagegpt": "takes numbers of colours, not pictures",
+    "shieldgemma2": "is a language model of four thousand million weights",
 }
 
 
@@ -421,7 +423,10 @@ _NARROW: Final = {"hidden_size": 96, "num_attention_heads": 3, "intermediate_siz
 
 
 def small_configuration(config: Any) -> Any:
-    """The configuration with few and narrow layers."""
+    """The configuration with few and narrow layers; of EfficientNets the smallest, B0 at 224."""
+    if config.model_type == "efficientnet":
+        config.width_coefficient = config.depth_coefficient = 1.0
+        config.image_size = 224
     for one in (config, getattr(config, "vision_config", config)):
         if all(isinstance(getattr(one, name, None), int) for name in _NARROW):
             for name, value in _NARROW.items():

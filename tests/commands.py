@@ -12,6 +12,8 @@ from pathlib import Path
 
 from resources.lineage_db.database import Lineage
 
+_ROOT = str(Path(__file__).parents[1])
+"""Networks of the tests are found from any folder."""
 OPEN = {"NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"}
 """Statuses of runs that go on."""
 HELD = OPEN - {"QUEUED"}
@@ -30,6 +32,7 @@ def start(folder: Path, *arguments, **environment) -> subprocess.Popen:
         "DND_STUDY": str(folder / "study.toml"),
         "DAGSTER_HOME": str(folder / "state" / "dagster"),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
         **environment,
     }
     command = [sys.executable, "-m", "dnd_assets.cli", *map(str, arguments)]
@@ -161,15 +164,18 @@ class Interface:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)["data"]
 
-    def launch(self, first: str, last: str) -> str:
-        """Launch the study's job for a range of units; the run's id."""
+    def place(self) -> dict[str, str]:
+        """The code location and the repository, as the API selects them."""
         place = "repositoriesOrError{... on RepositoryConnection{nodes{name location{name}}}}"
         (one,) = self.ask(f"{{{place}}}")["repositoriesOrError"]["nodes"]
-        selector = {
+        return {
             "repositoryLocationName": one["location"]["name"],
             "repositoryName": one["name"],
-            "jobName": "label_units",
         }
+
+    def launch(self, first: str, last: str) -> str:
+        """Launch the study's job for a range of units; the run's id."""
+        selector = {**self.place(), "jobName": "label_units"}
         tags = [
             {"key": "dagster/asset_partition_range_start", "value": first},
             {"key": "dagster/asset_partition_range_end", "value": last},

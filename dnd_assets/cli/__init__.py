@@ -16,7 +16,7 @@ from dnd_assets.cli.app import app, main  # noqa: E402
 _FIRST: Final = ("setup", "run", "results", "query", "evaluate")
 """Groups in the order in which `dnd --help` lists their commands; others follow by name."""
 _NO_COMMANDS: Final = frozenset(
-    {"__main__", "advice", "app", "completion", "console", "web_interface"}
+    {"__main__", "advice", "app", "completion", "console", "readiness", "web_interface"}
 )
 
 

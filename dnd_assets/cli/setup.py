@@ -139,7 +139,7 @@ def ui(
     from dnd_assets.cli.web_interface import serve
 
     home = state_folder()
-    out.print(f"http://127.0.0.1:{port}  study {chosen.name}, state {home}")
+    out.print(f"starting on http://127.0.0.1:{port}  study {chosen.name}, state {home}")
     raise typer.Exit(serve(home, port, study, partial(err.print, markup=False)))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dnd_assets.cli.readiness import tell_when_ready
 from dnd_assets.errors import StudyError
 from dnd_assets.home import dagster_home
 from dnd_assets.report.asset import serve_atlases
@@ -40,7 +41,8 @@ def serve(
         home: the state folder.
         port: on loopback; atlases are shown at the next one.
         study: name or path of the study; None takes `DND_STUDY`.
-        log: told of runs that were marked failed, and of an end that nobody asked for.
+        log: told when it is ready, of runs that were marked failed, and of an end that nobody
+            asked for.
 
     Raises:
         StudyError: when the next port is taken.
@@ -69,6 +71,7 @@ def serve(
         "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning",
     ]  # fmt: skip
     _mark(home, log)
+    over = tell_when_ready(port, log)
     try:
         with stopping.noting(lambda: None, lambda: _mark(home, log)):
             try:
@@ -76,6 +79,7 @@ def serve(
             finally:
                 _mark(home, log)
     finally:
+        over.set()
         atlases.shutdown()
     if not stopping.requested():
         log(

@@ -119,11 +119,16 @@ def _hooked(
 
 def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor) -> _Base:
     base = _Base()
+    copies: dict[int, Tensor] = {}
 
     def read(path: str, values: Tensor) -> None:
         base.kept.append(values)
+        copy = copies.get(id(values))
+        # Blocks hand on the tensor of their last layer: one copy, unless it was written to since.
+        if copy is None or not torch.equal(copy, values):
+            copy = copies[id(values)] = values.detach().clone()
         base.values.pop(path, None)  # of a layer that runs twice the last output counts
-        base.values[path] = values.detach().clone()
+        base.values[path] = copy
         base.outputs[path] = id(values)
 
     def inputs(path: str, args: Sequence[Any], named: Mapping[str, Any]) -> None:
