@@ -46,7 +46,7 @@ def tell_when_ready(port: int, log: Callable[[str], None]) -> Event:
 
 def _problem(port: int) -> str | None:
     """Why the study could not be loaded; empty when it is there; None while nothing answers."""
-    request = urllib.request.Request(  # noqa: S310 (our own server)
+    request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql",
         json.dumps({"query": _ASKED}).encode(),
         {"Content-Type": "application/json"},
