@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from dagster import ConfigurableResource
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256, write_atomic
+from resources.resource import Resource
 
 Arrays = dict[str, NDArray[np.generic]]
 
 
-class ArtefactStore(ConfigurableResource):  # type: ignore[type-arg]
+class ArtefactStore(Resource):
     """Files named by the SHA-256 of their content under `root`.
 
     Attributes:

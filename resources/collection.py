@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from dagster import ConfigurableResource, ResourceDependency
 from numpy.typing import NDArray
 from PIL.Image import Image
 from pydantic import Field
@@ -21,6 +20,7 @@ from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods import retrieval
 from resources.checkpoints import file_hash
 from resources.encoders.base import ImageTextEncoder
+from resources.resource import Resource
 from resources.runtime.compute import load_once
 
 Vectors = NDArray[np.float32]
@@ -44,7 +44,7 @@ class Captioned:
     id: str
 
 
-class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
+class CaptionedCollection(Resource):
     """Pictures with captions, found by embedding.
 
     Attributes:
@@ -59,7 +59,7 @@ class CaptionedCollection(ConfigurableResource):  # type: ignore[type-arg]
     folders: list[str] = Field(default=[])
     base: str | None = None
     cache: str | None = None
-    encoder: ResourceDependency[ImageTextEncoder]
+    encoder: ImageTextEncoder
 
     def entries(self) -> list[Captioned]:
         """The pictures with their captions, by id.

@@ -4,14 +4,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dagster import ConfigurableResource
-
 from dnd_assets.errors import DndError, MissingError
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import Status
 from resources.checkpoints import Checkpoint
 from resources.licences import UNKNOWN, known_licence, licence_of
+from resources.resource import Resource
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class ModelPart:
         return not self.problem
 
 
-class Model(ConfigurableResource):  # type: ignore[type-arg]
+class Model(Resource):
     """Base of captioners, painters and encoders."""
 
     def title(self) -> str:

@@ -110,7 +110,7 @@ ENTERED_ALL_THE_SAME: Final = (
 )
 """Exceptions to that: decoding pictures decides what models see."""
 
-PLANNING_BASES: Final = frozenset({"Stage", "Whole", "Model", "ConfigurableResource"})
+PLANNING_BASES: Final = frozenset({"Stage", "Whole", "Model", "Resource"})
 PLANNING_MEMBERS: Final = frozenset(
     {
         "calls_to_make", "check", "code", "cost", "fingerprint", "given", "look", "materialize",

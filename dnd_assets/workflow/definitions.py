@@ -20,6 +20,7 @@ from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import PROBING_SET
 from dnd_assets.study.study import Study
 from dnd_assets.workflow.asset_checks import stage_checks
+from dnd_assets.workflow.dagster_resources import as_dagster
 from dnd_assets.workflow.freshness import CHECK, freshness_checks
 from dnd_assets.workflow.metadata import whole_metadata
 from dnd_assets.workflow.preflight import preflight
@@ -111,7 +112,11 @@ def _preflight(
 def _resources(bench: Workbench) -> dict[str, Any]:
     """What assets ask for by name; a study without sentence encoder has none."""
     found = {name: getattr(bench, name) for name in RESOURCES}
-    return {name: resource for name, resource in found.items() if resource is not None}
+    return {
+        name: as_dagster(name, resource)
+        for name, resource in found.items()
+        if resource is not None
+    }
 
 
 def _spec(

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
-from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.errors import StudyError
@@ -116,7 +115,7 @@ class BlipCaptioner(Captioner):
     max_new_tokens: int = 32
     min_length: int = 5
     base: str | None = None
-    compute: ResourceDependency[Compute]
+    compute: Compute
 
     def title(self) -> str:
         """The checkpoint."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.files.concept_sets import ConceptSet, prompts, read_concepts
@@ -36,7 +35,7 @@ class ConceptCaptioner(Captioner):
     prompt: str | None = None
     top: int = 1
     base: str | None = None
-    encoder: ResourceDependency[ImageTextEncoder]
+    encoder: ImageTextEncoder
 
     def title(self) -> str:
         """The set and the encoder."""

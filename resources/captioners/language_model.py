@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
-from dagster import ResourceDependency
-
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, digest
 from resources.captioners.teacher_forcing import log_likelihood
@@ -30,7 +28,7 @@ class LanguageModel(Model):
     model: str
     revision: str | None = None
     base: str | None = None
-    compute: ResourceDependency[Compute]
+    compute: Compute
 
     def title(self) -> str:
         """The model."""

@@ -7,7 +7,6 @@ nearest to it. Labels can then only say what the collection's captions say.
 
 from collections.abc import Callable, Sequence
 
-from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.lineage.fingerprint import Json
@@ -22,7 +21,7 @@ from resources.text_to_image.base import Painting, PaintRequest, TextToImage
 class _Retrieval(Model):
     """A collection in the place of a model."""
 
-    collection: ResourceDependency[CaptionedCollection]
+    collection: CaptionedCollection
 
     def title(self) -> str:
         """The tables it reads."""

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, nearest
@@ -46,7 +45,7 @@ class VlmCaptioner(Captioner):
     prompt: str | None = None
     max_new_tokens: int = 32
     base: str | None = None
-    compute: ResourceDependency[Compute]
+    compute: Compute
 
     def title(self) -> str:
         """The checkpoint."""

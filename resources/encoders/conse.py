@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from dagster import ResourceDependency
 from PIL.Image import Image
 from scipy.special import softmax
 
@@ -61,7 +60,7 @@ class Conse(ImageTextEncoder):
     top: int = conse.TOP
     base: str | None = None
     cards: str | None = None
-    compute: ResourceDependency[Compute]
+    compute: Compute
 
     def title(self) -> str:
         """Both models by name."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.errors import DndError, MissingError, StudyError, not_found
@@ -84,7 +83,7 @@ class OpenClip(ImageTextEncoder):
     weights: str | None = None
     revision: str | None = None
     base: str | None = None
-    compute: ResourceDependency[Compute]
+    compute: Compute
 
     def title(self) -> str:
         """Architecture, tag and file, or the folder."""

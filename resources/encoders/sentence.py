@@ -12,7 +12,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from dagster import ResourceDependency
 from numpy.typing import NDArray
 
 from dnd_assets.errors import DndError, StudyError
@@ -60,7 +59,7 @@ class SentenceEncoder(Model):
     batch_size: int = 64
     exact: bool = False
     layer: int | None = None
-    compute: ResourceDependency[Compute]
+    compute: Compute
 
     def title(self) -> str:
         """The model."""

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster import ConfigurableResource
 from filelock import FileLock, Timeout
 from pydantic import PrivateAttr
 
@@ -30,6 +29,7 @@ from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import Head, Outcome, Product, Status, now
 from resources.lineage_db.index import TABLES, Index, sound
+from resources.resource import Resource
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows to record, by table."""
@@ -37,7 +37,7 @@ _WAITS: Counter[str] = Counter()
 """How often this process has waited for another one, by state folder; Dagster copies resources."""
 
 
-class Lineage(ConfigurableResource):  # type: ignore[type-arg]
+class Lineage(Resource):
     """Journal, database and locks under one folder.
 
     Attributes:

@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dagster import ConfigurableResource
-
 from dnd_assets.errors import StudyError, nearest
+from resources.resource import Resource
 from resources.runtime.memory import free_memory, is_out_of_memory
 from resources.runtime.model_cache import _loaded, load_once, unload_others
 from resources.runtime.prefetch import Ahead
@@ -32,7 +31,7 @@ _DTYPES: Final = ("float32", "bfloat16", "float16")
 _MOST_WORKERS: Final = 8
 
 
-class Compute(ConfigurableResource):  # type: ignore[type-arg]
+class Compute(Resource):
     """The device and precision of a model.
 
     A lower precision is had in one of two ways; each model takes the better one for it:

@@ -1,9 +1,9 @@
 """What a study declares of a layer whose units are latents or directions instead of neurons."""
 
-from dagster import Config
+from resources.resource import Settings
 
 
-class DeclaredCoding(Config):
+class DeclaredCoding(Settings):
     """An autoencoder or directions, attached to a layer; see `resources.targets.codings`.
 
     Attributes:

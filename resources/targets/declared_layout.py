@@ -1,9 +1,9 @@
 """What a study declares of a layer: its axes, its grid of tokens, the tokens before them."""
 
-from dagster import Config
+from resources.resource import Settings
 
 
-class DeclaredLayout(Config):
+class DeclaredLayout(Settings):
     """What a study says of one layer.
 
     Attributes:

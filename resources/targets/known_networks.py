@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from dagster import ConfigurableResource, ResourceDependency
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
@@ -30,6 +29,7 @@ from dnd_assets.methods.sae.coded_layout import CodedLayout
 from resources.checkpoints import split_revision
 from resources.own_code.notes import check_repeatable, read_note, write_note
 from resources.own_code.places import plain_name
+from resources.resource import Resource
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.targets.cards import LayerInfo, NetworkInfo
@@ -71,7 +71,7 @@ Measured = Mapping[str, Sequence[tuple[float, float]]]
 _CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
 
 
-class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
+class KnownNetworks(Resource):
     """The networks of a study and their layers; `TargetNetworks` reads what these give.
 
     Attributes:
@@ -86,7 +86,7 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
     base: str | None = None
     cards: str | None = None
     reading: bool = False
-    compute: ResourceDependency[Compute]
+    compute: Compute
     _given: dict[str, str] = PrivateAttr(default_factory=dict)
     _measure: Callable[[], Measured] | None = PrivateAttr(default=None)
     _measured: dict[str, TargetModel] = PrivateAttr(default_factory=dict)
@@ -194,10 +194,6 @@ class KnownNetworks(ConfigurableResource):  # type: ignore[type-arg]
         """
         self._measure = measure
         return self
-
-    def measured_as(self, other: "KnownNetworks") -> None:
-        """Take from the same networks what measures their pictures, and what it found so far."""
-        self._measure, self._measured = other._measure, other._measured
 
     def takes_bands(self, model: str) -> bool:
         """Whether a network takes bands of files, and no RGB pictures."""

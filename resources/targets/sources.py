@@ -23,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster import Config
 from pydantic import Field
 
 from dnd_assets.errors import StudyError, TableError, nearest
@@ -31,6 +30,7 @@ from dnd_assets.files.csv_tables import read_text
 from dnd_assets.lineage.fingerprint import digest
 from resources.checkpoints import Checkpoint, file_hash, resolve_file
 from resources.model import ModelPart, find_part
+from resources.resource import Settings
 from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.declared_layout import DeclaredLayout
 from resources.targets.inputs import BandTransform, NetworkInput, fitted_input, with_channels
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _PLACES: Final = re.compile(r"/[a-z]/(\S+) (\d+)")
 
 
-class TargetModel(Config):
+class TargetModel(Settings):
     """One network.
 
     Attributes:

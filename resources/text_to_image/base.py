@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster import ResourceDependency
 from PIL.Image import Image
 
 from dnd_assets.errors import DndError, StudyError, nearest
@@ -146,7 +145,7 @@ class DiffusersTextToImage(TextToImage):
     prompt: str = "One realistic image of {concept}"
     few_step: bool | None = None
     base: str | None = None
-    compute: ResourceDependency[Compute]
+    compute: Compute
 
     def title(self) -> str:
         """The checkpoint."""

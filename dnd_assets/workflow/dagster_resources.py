@@ -1,0 +1,62 @@
+"""A study's models and stores as Dagster resources, with their settings for the interface to show.
+
+Dagster would build a resource anew from its configuration for every step. These hand over the very
+model or store that the study was resolved with, so that nothing is loaded twice, and nothing that
+is no setting gets lost.
+"""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import create_model
+
+from dnd_assets.errors import StudyError
+from resources.resource import Resource
+
+
+class StudyResource(dg.ConfigurableResource[Any]):
+    """One of the study's resources; its fields show the settings that the study leads to."""
+
+    @classmethod
+    def held(cls) -> Resource:
+        """The resource itself."""
+        raise NotImplementedError
+
+    def create_resource(self, context: dg.InitResourceContext) -> Resource:
+        """The resource of the study.
+
+        Raises:
+            StudyError: when a run was launched with other settings than the study's: results would
+                be recorded under settings that they were not made with.
+        """
+        held = self.held()
+        told = settings_of(held)
+        other = [name for name, value in told.items() if getattr(self, name) != value]
+        if other:
+            raise StudyError(
+                f"the run was launched with another {other[0]} of {context.resource_def.description}"
+                f" ({getattr(self, other[0])!r}; the study leads to {told[other[0]]!r}). Change the "
+                "study's file and reload the code location: what a product was made with stands in "
+                "the study alone."
+            )
+        return held
+
+
+def as_dagster(name: str, resource: Resource) -> StudyResource:
+    """The Dagster resource that hands over one of the study's.
+
+    Args:
+        name: what assets ask for it by.
+        resource: the model or store.
+    """
+    fields: dict[str, Any] = {key: (Any, value) for key, value in settings_of(resource).items()}
+    kind = create_model(type(resource).__name__, __base__=StudyResource, **fields)
+    kind.__doc__ = f"{name}: {type(resource).__doc__ or ''}"
+    kind.held = classmethod(lambda _: resource)  # type: ignore[method-assign, assignment]
+    return kind()
+
+
+def settings_of(resource: Resource) -> dict[str, Any]:
+    """Its settings as plain values, of the resources that it rests on, too."""
+    found: dict[str, Any] = resource.model_dump(mode="json")
+    return found
