@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -40,17 +39,17 @@ def labels(
     Example: dnd labels --format csv --output labels.csv
     """
     chosen = load_study(study)
-    from dnd_assets.results.labels import export
+    from dnd_assets.results.labels import export, label_rows
     from dnd_assets.results.labels import labels as read
     from resources.lineage_db.reader import LineageReader
 
     lineage = LineageReader(root=str(results_folder()))
     with lineage.connect():
         show_what_stands(lineage, chosen, [asset])
+        if form == "table":
+            _print_labels(label_rows(lineage, chosen.name, asset), chosen, study)
+            return
         table = read(lineage, chosen.name, asset)
-    if form == "table":
-        _print_labels(table.to_dict("records"), chosen, study)
-        return
     data = export(table, form)
     if output is not None:
         write_atomic(output, data)
@@ -61,7 +60,7 @@ def labels(
         sys.stdout.write(data.decode())
 
 
-def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | None) -> None:
+def _print_labels(rows: list[dict[str, Any]], study: Study, asked: str | None) -> None:
     if not rows:
         command = with_study("dnd run", asked)
         out.print(f"Study {study.name!r} has no labels yet. Run: {command}", markup=False)
@@ -75,9 +74,9 @@ def _print_labels(rows: list[dict[Hashable, Any]], study: Study, asked: str | No
     for row in rows:
         score = row["score"]
         shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
-        label = row["label"] if isinstance(row["label"], str) else "-"  # pandas has NaN for none
+        label = row["label"] or "-"
         count = [str(row["concepts"]) if row["status"] == "ok" else "-"] if counted else []
-        said = [escape(row[name] if isinstance(row[name], str) else "") for name in told]
+        said = [escape(row[name] or "") for name in told]
         table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count, *said)
     out.print(table)
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from dnd_assets.methods.dissection.candidate_concepts import content_words
 
@@ -130,8 +129,14 @@ def _clusters(cosines: NDArray[np.float64], similarity: float) -> list[int]:
         return [1]
     distances = 1 - cosines
     np.fill_diagonal(distances, 0)
-    tree = linkage(squareform((distances + distances.T) / 2, checks=False), method="average")
-    return [int(group) for group in fcluster(tree, 1 - similarity, criterion="distance")]
+    tree = scipy.cluster.hierarchy.linkage(
+        scipy.spatial.distance.squareform((distances + distances.T) / 2, checks=False),
+        method="average",
+    )
+    return [
+        int(group)
+        for group in scipy.cluster.hierarchy.fcluster(tree, 1 - similarity, criterion="distance")
+    ]
 
 
 def _check(

@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
 
 from dnd_assets.errors import StudyError
 
@@ -36,7 +36,7 @@ class SparseMatrix:
     @classmethod
     def of_dense(cls, values: Matrix) -> SparseMatrix:
         """What is not zero in a table."""
-        return cls(csr_array(values.astype(np.float32, copy=False)))
+        return cls(scipy.sparse.csr_array(values.astype(np.float32, copy=False)))
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> SparseMatrix:
@@ -48,17 +48,19 @@ class SparseMatrix:
         width = int(arrays["width"][0])
         starts = arrays["starts"].astype(np.int64)
         data, columns = arrays["data"].astype(np.float32), arrays["columns"].astype(np.int64)
-        return cls(csr_array((data, columns, starts), shape=(len(starts) - 1, width)))
+        return cls(scipy.sparse.csr_array((data, columns, starts), shape=(len(starts) - 1, width)))
 
     @classmethod
     def zeros(cls, rows: int, width: int) -> SparseMatrix:
         """A table of zeros."""
-        return cls(csr_array((rows, width), dtype=np.float32))
+        return cls(scipy.sparse.csr_array((rows, width), dtype=np.float32))
 
     @classmethod
     def stacked(cls, parts: Sequence[SparseMatrix]) -> SparseMatrix:
         """Tables one below the other, at least one."""
-        return cls(csr_array(vstack([part.held for part in parts], format="csr")))
+        return cls(
+            scipy.sparse.csr_array(scipy.sparse.vstack([part.held for part in parts], format="csr"))
+        )
 
     def as_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The table as arrays for a file: `data`, `columns` (16 bits where they do), `starts`."""
@@ -83,7 +85,7 @@ class SparseMatrix:
         if not isinstance(key, tuple):
             rows = np.asarray(key)
             chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
-            return SparseMatrix(csr_array(self.held[np.atleast_1d(chosen)]))
+            return SparseMatrix(scipy.sparse.csr_array(self.held[np.atleast_1d(chosen)]))
         rows, columns = key
         if np.ndim(columns) == 0:
             return self._column(int(columns))[rows]

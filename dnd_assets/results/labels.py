@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from io import BytesIO
-from typing import Any, Final, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dnd_assets.errors import not_found
 from dnd_assets.files.csv_tables import guarded
 from resources.lineage_db.database import Lineage
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Format = Literal["csv", "json", "parquet"]
+_WHERE_KNOWN: Final = ("concepts", "nearest", "remarks")
 COLUMNS = ("unit", "model", "layer", "neuron", "label", "score", "status", "reason", "run")
 
 
@@ -26,7 +28,7 @@ def label_assets(lineage: Lineage, study: str) -> list[str]:
     return [row["asset"] for row in lineage.query(sql, [study])]
 
 
-def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
+def label_rows(lineage: Lineage, study: str, asset: str = "labels") -> list[dict[str, Any]]:
     """The newest label of every unit of a study, ordered by model, layer and neuron.
 
     The score of a label by detection is the probability that it is right. Where a unit ends without
@@ -44,15 +46,26 @@ def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
         choices = dict.fromkeys(["labels", *known])
         raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
     rows = lineage.query(_LABELS, [study, asset])
-    texts = [_remarks(row.pop("noted"), row.pop("behind")) for row in rows]
-    nearest = [_nearest(row.pop("nearest"), row.pop("probability")) for row in rows]
-    counted = any(row["concepts"] is not None for row in rows)
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *(["concepts"] if counted else [])])
-    if any(nearest):
-        table["nearest"] = pd.Series(nearest, dtype=object)
-    if any(texts):
-        table["remarks"] = pd.Series(texts, dtype=object)
-    return table.astype({"concepts": "Int64"}) if counted else table
+    for row in rows:
+        row["remarks"] = _remarks(row.pop("noted"), row.pop("behind"))
+        row["nearest"] = _nearest(row.pop("nearest"), row.pop("probability"))
+    told = [name for name in _WHERE_KNOWN if any(row[name] is not None for row in rows)]
+    return [{name: row[name] for name in (*COLUMNS, *told)} for row in rows]
+
+
+def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
+    """`label_rows` as a table.
+
+    Raises:
+        NotFoundError: when the study has no such labels; names the nearest.
+    """
+    import pandas as pd
+
+    rows = label_rows(lineage, study, asset)
+    table = pd.DataFrame(rows, columns=[*rows[0]] if rows else [*COLUMNS])
+    for name in {"nearest", "remarks"} & set(table.columns):
+        table[name] = pd.Series([row[name] for row in rows], dtype=object)
+    return table.astype({"concepts": "Int64"}) if "concepts" in table else table
 
 
 # Own labels rest on the exemplars of `activations`; other methods note what they chose themselves.

@@ -33,11 +33,11 @@ class StudyResource(dg.ConfigurableResource[Any]):
         told = settings_of(held)
         other = [name for name, value in told.items() if getattr(self, name) != value]
         if other:
+            name, asked = other[0], getattr(self, other[0])
             raise StudyError(
-                f"the run was launched with another {other[0]} of {context.resource_def.description}"
-                f" ({getattr(self, other[0])!r}; the study leads to {told[other[0]]!r}). Change the "
-                "study's file and reload the code location: what a product was made with stands in "
-                "the study alone."
+                f"the run was launched with another {name} of {type(held).__name__} ({asked!r}; "
+                f"the study leads to {told[name]!r}). Change the study's file and reload the code "
+                "location: what a product was made with stands in the study alone."
             )
         return held
 

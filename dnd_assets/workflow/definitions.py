@@ -113,9 +113,7 @@ def _resources(bench: Workbench) -> dict[str, Any]:
     """What assets ask for by name; a study without sentence encoder has none."""
     found = {name: getattr(bench, name) for name in RESOURCES}
     return {
-        name: as_dagster(name, resource)
-        for name, resource in found.items()
-        if resource is not None
+        name: as_dagster(name, resource) for name, resource in found.items() if resource is not None
     }
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+import scipy
 from PIL.Image import Image
-from scipy.special import softmax
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files.images import pixel_hash
@@ -112,7 +112,7 @@ class Conse(ImageTextEncoder):
 
         def embed(batch: Sequence[Image]) -> Embeddings:
             logits = networks.outputs(_NAME, batch, len(batch)).astype(np.float64)
-            found = conse.conse(softmax(logits, axis=1), classes, self.top)
+            found = conse.conse(scipy.special.softmax(logits, axis=1), classes, self.top)
             return np.asarray(stabilise(torch.from_numpy(found)).numpy())
 
         def run(batch: Sequence[Image]) -> list[Embeddings]:

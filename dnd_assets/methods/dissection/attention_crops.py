@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are exclusive."""
@@ -148,8 +148,8 @@ def _check_heatmap(heatmap: NDArray[np.uint8]) -> None:
 
 def _outer_boxes(foreground: NDArray[np.bool_]) -> list[Box]:
     """Bounding boxes of the outer contours, in OpenCV's order: the last found in reading first."""
-    labels, _ = ndimage.label(_without_holes(foreground), structure=_EIGHT_NEIGHBOURS)
-    found = ndimage.find_objects(labels)
+    labels, _ = scipy.ndimage.label(_without_holes(foreground), structure=_EIGHT_NEIGHBOURS)
+    found = scipy.ndimage.find_objects(labels)
     return [(x.start, y.start, x.stop, y.stop) for y, x in reversed(found)]
 
 
@@ -158,7 +158,7 @@ def _without_holes(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     As `ndimage.binary_fill_holes`, which grows the outside pixel by pixel, in one labelling.
     """
-    background, regions = ndimage.label(np.pad(~foreground, 1, constant_values=True))
+    background, regions = scipy.ndimage.label(np.pad(~foreground, 1, constant_values=True))
     if regions == 1:
         return foreground
     return np.asarray(background != background[0, 0])[1:-1, 1:-1]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 _AT_ONCE = 500
 
@@ -56,7 +56,7 @@ def mean_interval(
     # Squares of very small values would be nothing: doubling changes no digit.
     _, doubled = np.frexp(np.abs(vector).max())
     doubled = min(int(doubled), 0)
-    found = bootstrap(
+    found = scipy.stats.bootstrap(
         (np.ldexp(vector, -doubled),),
         np.mean,
         confidence_level=level,

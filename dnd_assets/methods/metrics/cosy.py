@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Floats = NDArray[np.floating[Any]]
 
@@ -32,7 +32,7 @@ def cosy_auc(synthetic: Floats, natural: Floats) -> float:
         ValueError: when either is empty, not a vector, or not finite.
     """
     one, zero = _check(synthetic, natural)
-    ranks = rankdata(np.concatenate([one, zero]))[: len(one)]
+    ranks = scipy.stats.rankdata(np.concatenate([one, zero]))[: len(one)]
     pairs = len(one) * len(zero)
     return float((ranks.sum() - len(one) * (len(one) + 1) / 2) / pairs)
 

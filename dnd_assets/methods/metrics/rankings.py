@@ -9,7 +9,7 @@ mostly the inverse one.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from dnd_assets.methods.metrics.active_sets import ACTIVE_SHARE, active_images
 from dnd_assets.methods.metrics.detection import (
@@ -36,7 +36,7 @@ def ranking_auc(positive: Bools, scores: Floats) -> float:
     pairs = ones * (len(among) - ones)
     if not pairs:
         return float("nan")
-    wins = rankdata(values)[among > 0].sum() - ones * (ones + 1) / 2
+    wins = scipy.stats.rankdata(values)[among > 0].sum() - ones * (ones + 1) / 2
     return float(wins / pairs)
 
 
@@ -99,4 +99,4 @@ def spearman(activations: Floats, presence: Floats) -> float:
         ValueError: as `pearson`.
     """
     a, p = two_vectors(activations, presence, least=2)
-    return pearson(np.asarray(rankdata(a)), np.asarray(rankdata(p)))
+    return pearson(np.asarray(scipy.stats.rankdata(a)), np.asarray(scipy.stats.rankdata(p)))

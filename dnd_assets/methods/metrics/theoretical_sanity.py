@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binom, norm
 
 from dnd_assets.methods.metrics.association import TOP, harmonic_mean
 from dnd_assets.methods.metrics.detection import Metric
@@ -65,7 +65,7 @@ class Move:
         """Chance that a unit's value falls by more than `LEAST_DROP` of the range."""
         if self.deviation < _CERTAIN:
             return float(self.mean < -LEAST_DROP)
-        return float(norm.cdf((-LEAST_DROP - self.mean) / self.deviation))
+        return float(scipy.stats.norm.cdf((-LEAST_DROP - self.mean) / self.deviation))
 
 
 @dataclass(frozen=True)
@@ -229,13 +229,14 @@ def _mean_top_and_random(active: Vector, present: Vector, top: int | None) -> fl
     silent = np.arange(1, TOP + 1)  # with none there is no correlation, and next to never is
     total = 0.0
     for zeros, weight in zip(
-        silent, binom.pmf(silent, TOP, 1 - actives / len(active)), strict=True
+        silent, scipy.stats.binom.pmf(silent, TOP, 1 - actives / len(active)), strict=True
     ):
         ones = TOP - zeros + (actives if top is None else min(top, actives))
         sure, drawn = (hits, TOP - zeros) if top is None else (0, ones)
         h, e = np.arange(drawn + 1), np.arange(zeros + 1)
         chances = np.outer(
-            binom.pmf(h, drawn, hits / actives), binom.pmf(e, zeros, shown_by_silent)
+            scipy.stats.binom.pmf(h, drawn, hits / actives),
+            scipy.stats.binom.pmf(e, zeros, shown_by_silent),
         )
         values = _phi((sure + h)[:, None], e[None], int(ones), int(zeros))
         total += weight * float((chances * np.nan_to_num(values)).sum())

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 Floats = NDArray[np.floating[Any]]
 
@@ -108,7 +108,7 @@ def log_given_set(
     if how == "product":
         return np.asarray(values.mean(axis=1))
     if how == "mixture":
-        return np.asarray(logsumexp(values, axis=1) - math.log(values.shape[1]))
+        return np.asarray(scipy.special.logsumexp(values, axis=1) - math.log(values.shape[1]))
     raise ValueError(f"how = {how!r} is neither 'product' nor 'mixture'")
 
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import pdist
 
 Floats = NDArray[np.floating[Any]]
 
@@ -109,10 +108,13 @@ def _cut(vectors: Floats, shared: float) -> tuple[list[int], float]:
     """The group of each vector, and the mean cosine of the last two groups merged."""
     if len(vectors) == 1:
         return [1], float("nan")
-    tree = linkage(pdist(vectors, metric="cosine"), method="average")
+    tree = scipy.cluster.hierarchy.linkage(
+        scipy.spatial.distance.pdist(vectors, metric="cosine"), method="average"
+    )
     # Groups at a distance of exactly 1 - shared stay apart.
     height = np.nextafter(1 - shared, -np.inf)
-    return fcluster(tree, height, criterion="distance").tolist(), float(1 - tree[-1, 2])
+    groups = scipy.cluster.hierarchy.fcluster(tree, height, criterion="distance")
+    return groups.tolist(), float(1 - tree[-1, 2])
 
 
 def _centred(embeddings: Floats, centre: Floats) -> Floats:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from dnd_assets.methods.segmentation.compositions import (
     Booleans,
@@ -103,7 +103,7 @@ def significance(
     if not 0 < images < len(presence):
         return Significance(math.nan, math.nan, images)
     shown, others = activations[presence], activations[~presence]
-    found = float(stats.mannwhitneyu(shown, others, alternative="greater").pvalue)
+    found = float(scipy.stats.mannwhitneyu(shown, others, alternative="greater").pvalue)
     return Significance(found, min(1.0, found * tried), images)
 
 
@@ -178,7 +178,7 @@ class AreaUnderCurve:
 
 def _doubled_ranks(activations: NDArray[np.floating[Any]]) -> Floats:
     """Twice the ascending rank of each activation in its column, ties averaged: whole numbers."""
-    return np.asarray(2 * stats.rankdata(activations, axis=0), dtype=np.float64)
+    return np.asarray(2 * scipy.stats.rankdata(activations, axis=0), dtype=np.float64)
 
 
 def _auc(present: Counts, doubled: Floats, images: int) -> Floats:
