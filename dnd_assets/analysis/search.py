@@ -22,7 +22,7 @@ from dnd_assets.analysis.unit_vectors import (
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import NotFoundError, StudyError, nearest
 from dnd_assets.files.images import UnreadableImage, decode
-from dnd_assets.files.rasters.raster import AS_FILES_SAY, Reading
+from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
 from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.units import Unit
 

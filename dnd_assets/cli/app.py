@@ -21,6 +21,7 @@ from dnd_assets.workflow import stopping
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench
+    from dnd_assets.results.recorded import Recorded
     from resources.lineage_db.database import Lineage
 
 app = typer.Typer(
@@ -87,6 +88,40 @@ def reading(
     with bench.lineage.connect():
         show_what_stands(bench.lineage, study, assets)
         yield bench
+
+
+@contextmanager
+def records_of(study: Study, assets: Sequence[str] | None = None) -> Iterator[Recorded]:
+    """The records of a study in one state, as `reading`, without its models.
+
+    Raises:
+        NotFoundError: when there are no results; no folder is made.
+    """
+    from dnd_assets.results.recorded import Recorded
+
+    recorded = Recorded.at(study, results_folder())
+    with recorded.lineage.connect():
+        show_what_stands(recorded.lineage, study, assets)
+        yield recorded
+
+
+def recorded_key(recorded: Recorded, asset: str, unit: str) -> tuple[str, str]:
+    """An asset's name and a unit's key, of which the study has a product or could have one.
+
+    What is recorded tells without methods and networks, which take seconds to import and look at.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    study, sql = recorded.study, "SELECT 1 FROM latest WHERE study = ? AND asset = ? AND unit = ?"
+    if recorded.lineage.query(sql, [study.name, asset, unit]):
+        return asset, unit
+    from dnd_assets.study.selection import select_units, target_networks
+    from dnd_assets.workflow.run import chosen_assets
+
+    (name,) = chosen_assets(study, [asset])
+    networks = target_networks(study, results_folder(), reading=True)
+    return name, select_units(study, networks)[unit].key
 
 
 def asking(study: Study, log: Callable[[str], None] = lambda _: None) -> Workbench:

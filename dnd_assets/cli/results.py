@@ -13,13 +13,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from dnd_assets.cli.advice import with_study
-from dnd_assets.cli.app import StudyOption, app, asking, err, out, reading, show_what_stands
+from dnd_assets.cli.app import (
+    StudyOption,
+    app,
+    asking,
+    err,
+    out,
+    reading,
+    recorded_key,
+    records_of,
+    show_what_stands,
+)  # fmt: skip
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
 from dnd_assets.study.study import Study, load_study
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench
+    from dnd_assets.lineage.trace import Trace
     from dnd_assets.report.build import Built
 
 
@@ -98,24 +109,26 @@ def trace(
     Example: dnd trace worldnet/planted/0 --pictures why/
     """
     chosen = load_study(study)
-    from dnd_assets.engine.build import find_units
-    from dnd_assets.lineage.openlineage import events
     from dnd_assets.lineage.trace import trace as follow
     from dnd_assets.results.trace_tree import tree, write_pictures
-    from dnd_assets.workflow.run import chosen_assets
 
-    (name,) = chosen_assets(chosen, [asset])
-    with reading(chosen, [name]) as bench:
-        key = find_units(bench)[unit].key
-        found = follow(bench.lineage.query, chosen.name, key, name)
+    with records_of(chosen, [asset]) as recorded:
+        name, key = recorded_key(recorded, asset, unit)
+        found = follow(recorded.lineage.query, chosen.name, key, name)
         if form == "text":
             out.print(tree(found))
         else:
-            content = found.as_json() if form == "json" else events(found)
+            content = found.as_json() if form == "json" else _events(found)
             sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         if pictures is not None:
-            written = write_pictures(found, bench.pictures, pictures)
+            written = write_pictures(found, recorded.pictures, pictures)
             err.print(f"{written:,} pictures written to {pictures}", markup=False)
+
+
+def _events(found: Trace) -> Any:
+    from dnd_assets.lineage.openlineage import events
+
+    return events(found)
 
 
 @app.command()
@@ -132,16 +145,13 @@ def explain(
     Example: dnd explain worldnet/planted/0 --asset crops
     """
     chosen = load_study(study)
-    from dnd_assets.engine.build import find_units
     from dnd_assets.lineage.explain import pair
     from dnd_assets.results.diff import changes
-    from dnd_assets.workflow.run import chosen_assets
 
-    (name,) = chosen_assets(chosen, [asset])
-    with reading(chosen, [name]) as bench:
-        key = find_units(bench)[unit].key
-        old, new = pair(bench.lineage.query, bench.study.name, name, key, against)
-        found = changes(bench, name, key, old, new)
+    with records_of(chosen, [asset]) as recorded:
+        name, key = recorded_key(recorded, asset, unit)
+        old, new = pair(recorded.lineage.query, chosen.name, name, key, against)
+        found = changes(recorded, name, key, old, new)
     out.print(f"{name} of {key}: run {old.run[:8]} → run {new.run[:8]}")
     for change in found:
         out.print(f"  {change}", markup=False)
@@ -168,8 +178,8 @@ def diff(
     from dnd_assets.results.diff import diff as compare
     from dnd_assets.results.diff import find_run
 
-    with reading(chosen) as bench:
-        found = compare(bench, find_run(bench, before), find_run(bench, after), asset)
+    with records_of(chosen) as recorded:
+        found = compare(recorded, find_run(recorded, before), find_run(recorded, after), asset)
     for change in found:
         whose = "" if change.asset == "labels" else f" ({change.asset})"
         out.print(f"{change.unit}{whose}: {change.before} → {change.after}", markup=False)

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.rasters.deep import of_pillow
 from dnd_assets.files.rasters.formats import read_raster
-from dnd_assets.files.rasters.raster import AS_FILES_SAY, Raster, Reading
+from dnd_assets.files.rasters.raster import Raster
+from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
 from dnd_assets.files.rasters.rendering import rendered
 from dnd_assets.files.unreadable import UnreadableImage
 

@@ -12,6 +12,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import NotFoundError
 from dnd_assets.report.folder import read_manifest
 from dnd_assets.results.diff import diff, find_run
+from dnd_assets.results.recorded import Recorded
 from dnd_assets.results.unit_card.card import MethodLabel
 from dnd_assets.results.unit_card.reader import Cards
 
@@ -70,7 +71,8 @@ def changes_since(bench: Workbench, cards: Cards, against: str) -> Changes:
     folder = Path(against).expanduser()
     if folder.is_dir():
         return _since_report(cards, folder)
-    before = find_run(bench, against)
+    recorded = Recorded.of(bench)
+    before = find_run(recorded, against)
     sql = (
         "SELECT run FROM materializations WHERE study = ? GROUP BY run "
         "ORDER BY max(recorded_at) DESC LIMIT 1"
@@ -81,7 +83,7 @@ def changes_since(bench: Workbench, cards: Cards, against: str) -> Changes:
             ChangedUnit(
                 method_name(c.asset), c.unit, c.before, c.after, tuple(str(w) for w in c.why)
             )
-            for c in diff(bench, before, newest)
+            for c in diff(recorded, before, newest)
         ]
     shared = "SELECT count(DISTINCT unit) AS n FROM materializations WHERE study = ? AND unit <> ''"
     units = int(bench.lineage.query(shared, [bench.study.name])[0]["n"])

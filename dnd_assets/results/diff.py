@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import not_found
 from dnd_assets.lineage.explain import Change, Version, explain, image_changes, versions
 from dnd_assets.lineage.records import UNPARTITIONED
 from dnd_assets.results.labels import label_assets
+from dnd_assets.results.recorded import Recorded
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,29 @@ class LabelChange:
     why: tuple[Change, ...]
 
 
-def find_run(bench: Workbench, name: str) -> str:
+def find_run(recorded: Recorded, name: str) -> str:
     """The full id of a run, from its id or the start of it.
 
     Raises:
         NotFoundError: with the nearest ids.
     """
     sql = "SELECT run FROM materializations WHERE study = ? GROUP BY run ORDER BY max(recorded_at)"
-    runs = [row["run"] for row in bench.lineage.query(sql, [bench.study.name])]
+    runs = [row["run"] for row in recorded.lineage.query(sql, [recorded.study.name])]
     matching = [run for run in runs if run.startswith(name)]
     if len(matching) != 1:
         raise not_found("run", name, runs, "Give enough of its id to be unique.")
     return str(matching[0])
 
 
-def diff(bench: Workbench, before: str, after: str, asset: str | None = None) -> list[LabelChange]:
+def diff(
+    recorded: Recorded, before: str, after: str, asset: str | None = None
+) -> list[LabelChange]:
     """Units whose labels after the one run and after the other differ, with the causes of each.
 
     A run leaves out what is up to date, so a unit's label after a run may be of an earlier one.
 
     Args:
-        bench: the workbench.
+        recorded: of the study.
         before: id of the earlier run.
         after: id of the later run.
         asset: whose labels; None for those of every method.
@@ -60,66 +62,66 @@ def diff(bench: Workbench, before: str, after: str, asset: str | None = None) ->
     Raises:
         NotFoundError: when the study has no such labels; names the nearest.
     """
-    known = label_assets(bench.lineage, bench.study.name)
+    known = label_assets(recorded.lineage, recorded.study.name)
     if asset is not None and asset not in known:
         raise not_found("labels", asset, known)
-    ends = _end(bench, before), _end(bench, after)
+    ends = _end(recorded, before), _end(recorded, after)
     found = []
     for name in known if asset is None else [asset]:
-        old, new = (_labels(bench, name, end) for end in ends)
+        old, new = (_labels(recorded, name, end) for end in ends)
         for unit in sorted(old.keys() & new.keys()):
             if old[unit] != new[unit]:
-                why = why_changed(bench, name, unit, *ends)
+                why = why_changed(recorded, name, unit, *ends)
                 found.append(LabelChange(name, unit, old[unit], new[unit], why))
     return found
 
 
-def _end(bench: Workbench, run: str) -> str:
+def _end(recorded: Recorded, run: str) -> str:
     """When a run recorded its last product."""
     sql = "SELECT max(recorded_at) AS at FROM materializations WHERE study = ? AND run = ?"
-    return str(bench.lineage.query(sql, [bench.study.name, run])[0]["at"])
+    return str(recorded.lineage.query(sql, [recorded.study.name, run])[0]["at"])
 
 
-def _labels(bench: Workbench, asset: str, end: str) -> dict[str, str]:
+def _labels(recorded: Recorded, asset: str, end: str) -> dict[str, str]:
     """The newest label of each unit at a moment."""
     sql = (
         "SELECT m.unit, m.status, p.payload ->> 'label' AS label FROM materializations m "
         "JOIN products p USING (key) WHERE m.study = ? AND m.asset = ? "
         "AND m.recorded_at <= ? ORDER BY m.recorded_at, m.run"
     )
-    rows = bench.lineage.query(sql, [bench.study.name, asset, end])
+    rows = recorded.lineage.query(sql, [recorded.study.name, asset, end])
     return {row["unit"]: row["label"] or f"({row['status']})" for row in rows}
 
 
 def why_changed(
-    bench: Workbench, asset: str, unit: str, before: str, after: str
+    recorded: Recorded, asset: str, unit: str, before: str, after: str
 ) -> tuple[Change, ...]:
     """First causes of the difference between a unit's products at two moments."""
-    found = versions(bench.lineage.query, bench.study.name, asset, unit)
+    found = versions(recorded.lineage.query, recorded.study.name, asset, unit)
     old, new = ([one for one in found if one.recorded_at <= end][-1] for end in (before, after))
-    return tuple(changes(bench, asset, unit, old, new))
+    return tuple(changes(recorded, asset, unit, old, new))
 
 
-def changes(bench: Workbench, asset: str, unit: str, old: Version, new: Version) -> list[Change]:
+def changes(recorded: Recorded, asset: str, unit: str, old: Version, new: Version) -> list[Change]:
     """First causes, with the images that came and went where the probing set is one of them."""
-    query, study = bench.lineage.query, bench.study.name
+    query, study = recorded.lineage.query, recorded.study.name
     found = explain(query, study, asset, unit, old, new)
     probing = next((one for one in found if one.asset == "probing_set"), None)
     if probing is not None:
         found = [one for one in found if one.what != "images"]
-        found += image_changes(*(_manifest(bench, unit, one) for one in (old, new)))
+        found += image_changes(*(_manifest(recorded, unit, one) for one in (old, new)))
     return found
 
 
-def _manifest(bench: Workbench, unit: str, version: Version) -> Sequence[str]:
+def _manifest(recorded: Recorded, unit: str, version: Version) -> Sequence[str]:
     """The images of the probing set that a version was made from."""
     while "probing_set" not in version.preimage["inputs"]:
         inputs = version.preimage["inputs"].items()
         name, wanted = next(item for item in inputs if item[0] not in UNPARTITIONED)
-        found = versions(bench.lineage.query, bench.study.name, name, unit)
+        found = versions(recorded.lineage.query, recorded.study.name, name, unit)
         version = next(one for one in reversed(found) if one.data_version == wanted)
     wanted = version.preimage["inputs"]["probing_set"]
-    found = versions(bench.lineage.query, bench.study.name, "probing_set", "")
+    found = versions(recorded.lineage.query, recorded.study.name, "probing_set", "")
     manifest = next(one for one in reversed(found) if one.data_version == wanted)
-    images: list[str] = json.loads(bench.store.get(manifest.payload["manifest"]))
+    images: list[str] = json.loads(recorded.store.get(manifest.payload["manifest"]))
     return images

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.lineage.remarks import remarks_of
 from dnd_assets.lineage.trace import Step, Trace, image_hashes
 from dnd_assets.results.products.registry import upwards, view_of
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.cache.images import Pictures
 
 
 def tree(trace: Trace) -> Tree:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from dnd_assets.files.rasters.raster import Reading, Rendering
-from dnd_assets.files.rasters.rendering import colours_of
+from dnd_assets.files.rasters.colour_maps import colours_of
+from dnd_assets.files.rasters.reading import Reading, Rendering
 from dnd_assets.settings import Positive, Section, Share
 
 Bands = Annotated[list[Positive], Field(min_length=1)]

@@ -224,9 +224,11 @@ class EvaluationSettings(Images):
     @field_validator("metrics")
     @classmethod
     def _metrics_known(cls, value: list[str] | None) -> list[str] | None:
+        if value is None:
+            return None
         from dnd_assets.methods.metrics.image_level import chosen_metrics  # takes half a second
 
-        return value if value is None else list(chosen_metrics(value))
+        return list(chosen_metrics(value))
 
     @field_validator("own_metrics")
     @classmethod

@@ -34,7 +34,7 @@ from dnd_assets.files.image_folders import (
 )
 from dnd_assets.files.images import FORMATS, UnreadableImage, looked_at
 from dnd_assets.files.rasters.extras import EXTRAS, installed
-from dnd_assets.files.rasters.raster import AS_FILES_SAY, Reading
+from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
 from dnd_assets.files.rasters.rendering import doubt_of, near_black_or_white, rendered
 from dnd_assets.files.rasters.tiff import STARTS, pages_of
 from dnd_assets.files.unreadable import NOT_FINITE

@@ -10,7 +10,8 @@ from rasterio.enums import ColorInterp
 
 from dnd_assets.files.images import UnreadableImage, as_raster, decode
 from dnd_assets.files.rasters.arrays import both_views
-from dnd_assets.files.rasters.raster import Raster, Reading, Rendering, upright
+from dnd_assets.files.rasters.raster import Raster, upright
+from dnd_assets.files.rasters.reading import Reading, Rendering
 from dnd_assets.files.rasters.rendering import rendered
 from dnd_assets.study.probing_images import inspect, scan
 from tests.files.rasters import dicom, geotiff, npy, npz, pages, png16, ramp, tiff

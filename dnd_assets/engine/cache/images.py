@@ -23,7 +23,8 @@ from dnd_assets.files.images import (
 )
 from dnd_assets.files.rasters.arrays import both_views
 from dnd_assets.files.rasters.deep import is_deep_png
-from dnd_assets.files.rasters.raster import AS_FILES_SAY, Raster, Reading
+from dnd_assets.files.rasters.raster import Raster
+from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
 from dnd_assets.lineage.records import artefact_row
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage

@@ -9,7 +9,8 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.files.rasters.raster import Raster, Reading, Values, check_size, where_valid
+from dnd_assets.files.rasters.raster import Raster, Values, check_size, where_valid
+from dnd_assets.files.rasters.reading import Reading
 from dnd_assets.files.unreadable import UnreadableImage
 
 NPY: Final = b"\x93NUMPY"

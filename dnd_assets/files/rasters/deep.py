@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from dnd_assets.files.rasters.extras import needed
-from dnd_assets.files.rasters.raster import Raster, Reading, Values, check_size, where_valid
+from dnd_assets.files.rasters.raster import Raster, Values, check_size, where_valid
+from dnd_assets.files.rasters.reading import Reading
 from dnd_assets.files.unreadable import UnreadableImage
 
 PNG: Final = b"\x89PNG\r\n\x1a\n"

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.files.rasters.extras import needed
-from dnd_assets.files.rasters.raster import Raster, Reading, Values, check_size, where_valid
+from dnd_assets.files.rasters.raster import Raster, Values, check_size, where_valid
+from dnd_assets.files.rasters.reading import Reading
 from dnd_assets.files.unreadable import UnreadableImage
 
 _PREAMBLE: Final = 128

@@ -7,7 +7,8 @@ from typing import Final
 from dnd_assets.files.rasters import deep, tiff
 from dnd_assets.files.rasters.arrays import NPY, ZIP, read_array
 from dnd_assets.files.rasters.dicom import is_dicom, read_dicom
-from dnd_assets.files.rasters.raster import Raster, Reading
+from dnd_assets.files.rasters.raster import Raster
+from dnd_assets.files.rasters.reading import Reading
 
 SUFFIXES: Final = frozenset({".npy", ".npz"})
 """Suffixes of pictures that Pillow knows nothing of, and that are read without further packages."""

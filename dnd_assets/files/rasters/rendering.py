@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dnd_assets.errors import StudyError, nearest
-from dnd_assets.files.rasters.raster import Raster, Reading, check_bands
+from dnd_assets.files.rasters.colour_maps import colours_of
+from dnd_assets.files.rasters.raster import Raster, check_bands
+from dnd_assets.files.rasters.reading import Reading
 from dnd_assets.files.unreadable import UnreadableImage
 
 Pixels = NDArray[np.uint8]
@@ -30,14 +31,6 @@ _NEAR: Final = 24
 """Distance from black or white within which nothing can be told apart."""
 _CODES: Final = 40
 """Whole numbers of so few kinds, all small, are codes rather than measurements."""
-COLOUR_MAPS: Final = {
-    "viridis": "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725",
-    "magma": "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf",
-    "inferno": "000004 1b0c41 4a0c6b 781c6d a52c60 cf4446 ed6925 fb9b06 f7d13d fcffa4",
-    "plasma": "0d0887 46039f 7201a8 9c179e bd3786 d8576b ed7953 fb9f3a fdca26 f0f921",
-    "cividis": "00224e 123570 3b496c 575d6d 707173 8a8678 a59c74 c3b369 e1cc55 fee838",
-}
-"""Colour maps as ten colours at equal distances, hexadecimal RGB; between them linear."""
 
 
 @dataclass(frozen=True)
@@ -165,26 +158,13 @@ def _must(full: tuple[float, float] | None) -> tuple[float, float]:
 def _coloured(share: NDArray[Any], colour_map: str | None) -> Pixels:
     """(rows, columns, 3) of values from 0 to 1, (1 or 3, rows, columns)."""
     if len(share) == 1 and colour_map is not None:
-        stops = colours_of(colour_map)
+        stops = np.array(colours_of(colour_map), np.float64)
         places = np.linspace(0, 1, len(stops))
         parts = [np.interp(share[0], places, stops[:, n]) for n in range(3)]
         return np.array(np.rint(np.stack(parts, axis=2)), np.uint8)
     grey = np.rint(np.nan_to_num(share) * 255).astype(np.uint8)
     rgb = np.repeat(grey, 3, axis=0) if len(grey) == 1 else grey
     return np.array(np.moveaxis(rgb, 0, 2), np.uint8)
-
-
-def colours_of(name: str) -> NDArray[np.float64]:
-    """The colours of a map, (10, 3), 0 to 255.
-
-    Raises:
-        StudyError: when there is none of that name; names the nearest.
-    """
-    if name not in COLOUR_MAPS:
-        close = ", ".join(nearest(name, list(COLOUR_MAPS)))
-        raise StudyError(f"no colour map {name!r}; nearest: {close}")
-    stops = [bytes.fromhex(one) for one in COLOUR_MAPS[name].split()]
-    return np.array([list(one) for one in stops], np.float64)
 
 
 def _laid_out(pixels: Pixels, raster: Raster) -> Pixels:

@@ -16,12 +16,12 @@ from PIL import Image, UnidentifiedImageError
 from dnd_assets.files.rasters.extras import needed
 from dnd_assets.files.rasters.raster import (
     Raster,
-    Reading,
     Values,
     check_size,
     upright,
     where_valid,
 )
+from dnd_assets.files.rasters.reading import Reading
 from dnd_assets.files.unreadable import UnreadableImage
 
 STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 Cause = Literal["safety", "not_finite", "constant"]
 """Why a picture was rejected."""
@@ -37,9 +38,12 @@ def broken(pixels: NDArray[Any]) -> Cause | None:
     Args:
         pixels: (H, W, C), as the painter's decoder gives them, or as they are stored.
 
+    >>> import numpy as np
     >>> broken(np.zeros((4, 4, 3), np.uint8))
     'constant'
     """
+    import numpy as np  # who only reads what was rejected needs none
+
     if not np.isfinite(pixels).all():
         return "not_finite"
     return "constant" if (pixels == pixels[:1, :1]).all() else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product
 from dnd_assets.lineage.remarks import remarks_of
 from dnd_assets.lineage.trace import Trace
@@ -22,6 +22,9 @@ from dnd_assets.results.tables.columns import (
     Row,
     Table,
 )
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:

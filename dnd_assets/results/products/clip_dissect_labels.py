@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dnd_assets.engine.context import Workbench
+from typing import TYPE_CHECKING
+
 from dnd_assets.lineage.records import Product
 from dnd_assets.results.products.labels import scored_lines
 from dnd_assets.results.products.pixel_labels import concept_grid
 from dnd_assets.results.products.view import ProductView, Shown
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:

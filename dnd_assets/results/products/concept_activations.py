@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.tree import Tree
 
-from dnd_assets.assets.concept_activations import texts_of
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import Payload, ProductView, Shown, column_of
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 _FIRST: Final = 10
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:
+    from dnd_assets.assets.concept_activations import texts_of
+
     return {
         "concepts": product.payload["count"],
         "duplicates": product.outcome.notes["duplicates"],

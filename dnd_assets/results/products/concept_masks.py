@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import CONCEPT_MASKS, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.image_sets import scan_grids
 from dnd_assets.results.products.view import Payload, ProductView, Shown
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, PROBING_SET, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 _FIRST: Final = 10
 

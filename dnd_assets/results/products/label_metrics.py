@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.assets.label_metrics import in_order
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import METRICS_SUFFIX, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.methods.dissection.painted import told
@@ -23,8 +22,13 @@ from dnd_assets.results.tables.columns import (
     Table,
 )
 
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
+
 
 def _shown(bench: Workbench, product: Product) -> Shown:
+    from dnd_assets.assets.label_metrics import in_order
+
     payload = product.payload
     found = payload["metrics"]
     rows = [

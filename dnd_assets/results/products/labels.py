@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.detection_scores import evidence_line
 from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import LABEL_COLUMNS, Table
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 _SUPPORT: Final = ("held_out", "stability", "gap", "images")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product, is_labels
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown
@@ -22,6 +21,9 @@ from dnd_assets.results.tables.columns import (
     Row,
     Table,
 )
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:

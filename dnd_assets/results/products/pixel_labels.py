@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dnd_assets.assets.segmentation.map_pictures import drawn_maps
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product
 from dnd_assets.results.products.labels import scored_lines
 from dnd_assets.results.products.view import Grid, ProductView, Shown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from dnd_assets.engine.context import Workbench
 
 
 def concept_grid(labels: Sequence[Mapping[str, Any]], score: str) -> Grid:
@@ -27,7 +30,13 @@ def _shown(bench: Workbench, product: Product) -> Shown:
     }
 
 
+def _drawn(bench: Workbench, model: str, product: Product) -> Sequence[Image]:
+    from dnd_assets.assets.segmentation.map_pictures import drawn_maps
+
+    return drawn_maps(bench, model, product)
+
+
 PIXEL_LABELS = tuple(
-    ProductView(name, trace=scored_lines, shown=_shown, drawn=drawn_maps)
+    ProductView(name, trace=scored_lines, shown=_shown, drawn=_drawn)
     for name in ("invert_labels", "compositions_labels", "network_dissection_labels")
 )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import POSITION, UNIT, Column, Table
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 _FUNCTIONS: Final = (
     "mean_rank", "topk_squared", "image_products", "topk_squared_image_products",

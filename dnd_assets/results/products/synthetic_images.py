@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.methods.dissection.painted import told
@@ -18,6 +19,9 @@ from dnd_assets.results.products.view import (
     pictures,
 )
 from dnd_assets.results.tables.columns import PAINTED, UNIT, Column, Table
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:

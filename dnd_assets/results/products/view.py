@@ -1,18 +1,25 @@
-"""What readers are told of a product: the one description that all ways of reading rest on."""
+"""What readers are told of a product: the one description that all ways of reading rest on.
+
+Whoever reads a trace imports all of these, so what only the interface shows is imported where it is
+drawn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL.Image import Image
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.tables.columns import Table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from dnd_assets.engine.context import Workbench
 
 Payload = Mapping[str, Any]
 

@@ -1,0 +1,57 @@
+"""What is recorded of a study, for who only reads: no model is needed for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnd_assets.study.study import Study
+from resources.lineage_db.database import Lineage
+from resources.lineage_db.reader import LineageReader
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.cache.images import Pictures
+    from dnd_assets.engine.context import Workbench
+    from resources.artefact_store import ArtefactStore
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The records and the artefacts of a study.
+
+    Attributes:
+        study: the study as it is now.
+        lineage: its records.
+        home: the state folder.
+    """
+
+    study: Study
+    lineage: Lineage
+    home: Path
+
+    @classmethod
+    def at(cls, study: Study, home: Path) -> Recorded:
+        """What a state folder holds of a study; nothing there is touched."""
+        return cls(study, LineageReader(root=str(home)), home)
+
+    @classmethod
+    def of(cls, bench: Workbench) -> Recorded:
+        """What a workbench works on."""
+        return cls(bench.study, bench.lineage, bench.home)
+
+    @cached_property
+    def store(self) -> ArtefactStore:
+        """Its artefacts, to be read."""
+        from resources.artefact_store import ArtefactStore  # most readers need none
+
+        return ArtefactStore(root=str(self.home / "store"), reading=True)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Pictures by content."""
+        from dnd_assets.engine.cache.images import Pictures  # decoders take time to import
+
+        chosen = self.study.probing_set
+        return Pictures(self.lineage, self.store, chosen.max_pixels, chosen.reading)
