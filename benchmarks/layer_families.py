@@ -13,6 +13,7 @@ that its documentation names.
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import re
 import sys
@@ -158,8 +159,10 @@ def rows(
     """The lines of one network at one size."""
     torch.manual_seed(0)
     pixels = torch.nn.functional.interpolate(torch.randn(2, 3, 9, 9), size, mode="bicubic")
+    # A picture of another size changes some networks for good; the product loads them anew, too.
+    looked_at = copy.deepcopy(module)
     with torch.inference_mode():
-        surveyed = look(module, lambda given: call(module, given), pixels[:1], pixels[1:])
+        surveyed = look(looked_at, lambda given: call(looked_at, given), pixels[:1], pixels[1:])
     known = layouts_of(module, surveyed)
     values = outputs(module, call, pixels)
     with torch.inference_mode():
@@ -379,7 +382,7 @@ _PREFIX: Final = {
     "vit": (1, True), "deit": (2, True), "beit": (1, True), "data2vec-vision": (1, True),
     "dinov2": (1, True), "dinov2_with_registers": (5, True), "dinov3_vit": (5, True),
     "clip": (1, True), "vit_msn": (1, True), "siglip": (0, False), "siglip2": (0, False),
-    "ijepa": (0, False), "metaclip_2": (1, True), "pvt": (0, False), "segformer": (0, False),
+    "ijepa": (0, False), "metaclip_2": (1, True), "segformer": (0, False),
 }  # fmt: skip
 """Tokens before the patches, and whether the first is a class token, by type of model."""
 _SKIPPED: Final = {
@@ -426,7 +429,7 @@ def small_configuration(config: Any) -> Any:
     """The configuration with few and narrow layers; of EfficientNets the smallest, B0 at 224."""
     if config.model_type == "efficientnet":
         config.width_coefficient = config.depth_coefficient = 1.0
-        config.image_size = 224
+        config.image_size, config.hidden_dim = 224, 1280
     for one in (config, getattr(config, "vision_config", config)):
         if all(isinstance(getattr(one, name, None), int) for name in _NARROW):
             for name, value in _NARROW.items():
