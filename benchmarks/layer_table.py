@@ -25,7 +25,8 @@ def table(lines: Iterable[str]) -> Iterator[str]:
         sizes = list(dict.fromkeys(row[3] for row in rows))
         told = [_verdicts([row for row in rows if row[3] == size], size) for size in sizes[:2]]
         told += [""] * (2 - len(told))
-        yield f"| {source} | {family} | {network} | {_layers(rows, sizes[0])} | {' | '.join(told)} |"
+        cells = (source, family, network, _layers(rows, sizes[0]), *told)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _cells(lines: Iterable[str]) -> Iterator[Cells]:
@@ -51,4 +52,4 @@ def _verdicts(rows: Sequence[Cells], size: str) -> str:
 
 if __name__ == "__main__":
     files = [Path(name).read_text(encoding="utf-8") for name in sys.argv[1:]]
-    print("\n".join(table("\n".join(files).splitlines())))
+    sys.stdout.write("\n".join(table("\n".join(files).splitlines())) + "\n")

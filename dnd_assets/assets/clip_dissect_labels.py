@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dnd_assets.assets.activations import (
     OfLayer,
@@ -35,6 +33,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.files.concept_sets import prompts
+from dnd_assets.lazy import torch
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import (
@@ -52,6 +51,9 @@ from dnd_assets.methods.dissection.exemplars import is_lost
 from dnd_assets.methods.sparse_matrix import dense
 from dnd_assets.study.method_settings import ClipDissect
 from dnd_assets.units import Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

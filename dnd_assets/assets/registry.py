@@ -174,3 +174,31 @@ def section_of(asset: str) -> str | None:
     if asset == HELD_OUT_IMAGES or asset.endswith(SUFFIX):
         return "evaluation"
     return None
+
+
+def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
+    """Assets of a study by name; a plus sign before one brings everything upstream along.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    return chosen_from(stages_of(study), names)
+
+
+def chosen_from(stages: Mapping[str, Stage], names: Sequence[str]) -> list[str]:
+    """As `chosen_assets`, of a study whose stages are known."""
+    every = [*wholes_of(stages), *stages]
+    chosen: set[str] = set()
+    for asked in names:
+        name = asked.removeprefix("+")
+        if name not in every:
+            section = section_of(name)
+            off = f"It needs a section [{section}] in the study." if section else ""
+            raise not_found("asset", asked, every, off)
+        chosen |= {name} | (_upstream(stages, name) if asked.startswith("+") else set())
+    return [name for name in every if name in chosen or not names]
+
+
+def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
+    direct = stages[name].upstream if name in stages else ()
+    return set(direct).union(*(_upstream(stages, one) for one in direct))

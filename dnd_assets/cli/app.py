@@ -116,8 +116,8 @@ def recorded_key(recorded: Recorded, asset: str, unit: str) -> tuple[str, str]:
     study, sql = recorded.study, "SELECT 1 FROM latest WHERE study = ? AND asset = ? AND unit = ?"
     if recorded.lineage.query(sql, [study.name, asset, unit]):
         return asset, unit
+    from dnd_assets.assets.registry import chosen_assets
     from dnd_assets.study.selection import select_units, target_networks
-    from dnd_assets.workflow.run import chosen_assets
 
     (name,) = chosen_assets(study, [asset])
     networks = target_networks(study, results_folder(), reading=True)

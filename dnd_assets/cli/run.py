@@ -116,10 +116,10 @@ def plan(
     Example: dnd plan worldnet/head
     """
     chosen = load_study(study)
+    from dnd_assets.assets.registry import chosen_from
     from dnd_assets.assets.resolved import resolve_study
     from dnd_assets.engine.plan import plan as make
     from dnd_assets.workflow.preflight import look
-    from dnd_assets.workflow.run import chosen_from
 
     resolved = resolve_study(chosen, state_folder())
     bench, stages = resolved.bench, resolved.stages

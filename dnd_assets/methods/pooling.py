@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Final
 
 from dnd_assets.errors import StudyError
+from dnd_assets.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KEPT_BITS: Final = 14
 _DROPPED_BITS: Final = 23 - _KEPT_BITS
@@ -179,10 +180,10 @@ def _unfit(how: str, kind: str, values: Tensor) -> StudyError:
 
 
 def _first_tensor(output: Any) -> Tensor | None:
-    if isinstance(output, Tensor):
+    if isinstance(output, torch.Tensor):
         return output
     hidden = getattr(output, "last_hidden_state", None)
-    if isinstance(hidden, Tensor):
+    if isinstance(hidden, torch.Tensor):
         return hidden
     if isinstance(output, Mapping):
         parts = list(output.values())

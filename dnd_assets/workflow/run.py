@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
-from dnd_assets.assets.registry import section_of, stages_of
+from dnd_assets.assets.registry import chosen_from
 from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import assumptions
 from dnd_assets.engine.plan import newest_announced, out_of_date
 from dnd_assets.engine.recording import record_run
 from dnd_assets.engine.seen import Seen
-from dnd_assets.engine.stage import Stage, wholes_of
 from dnd_assets.engine.stage_versions import recorded_version
-from dnd_assets.errors import DndError, UpstreamError, not_found
+from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.lineage.records import Product, now
 from dnd_assets.results.standing import Standing
 from dnd_assets.study.study import Study
@@ -39,8 +38,7 @@ from dnd_assets.workflow.preflight import check_models, look, preflight
 from resources.lineage_db.database import Lineage
 
 __all__ = [
-    "Run", "RunFailedError", "ServiceFailedError", "chosen_assets", "chosen_from", "look", "run",
-    "run_resolved",
+    "Run", "RunFailedError", "ServiceFailedError", "look", "run", "run_resolved",
 ]  # fmt: skip
 _NEWEST = """
 SELECT run, study, asset, unit, model, layer, neuron, key, data_version, code_version, status,
@@ -77,34 +75,6 @@ class Run:
     computed: dict[str, int]
     reused: dict[str, int]
     work: dict[str, int] = field(default_factory=dict)
-
-
-def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
-    """Assets of a study by name; a plus sign before one brings everything upstream along.
-
-    Raises:
-        NotFoundError: with the nearest names.
-    """
-    return chosen_from(stages_of(study), names)
-
-
-def chosen_from(stages: Mapping[str, Stage], names: Sequence[str]) -> list[str]:
-    """As `chosen_assets`, of a study whose stages are known."""
-    every = [*wholes_of(stages), *stages]
-    chosen: set[str] = set()
-    for asked in names:
-        name = asked.removeprefix("+")
-        if name not in every:
-            section = section_of(name)
-            off = f"It needs a section [{section}] in the study." if section else ""
-            raise not_found("asset", asked, every, off)
-        chosen |= {name} | (_upstream(stages, name) if asked.startswith("+") else set())
-    return [name for name in every if name in chosen or not names]
-
-
-def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
-    direct = stages[name].upstream if name in stages else ()
-    return set(direct).union(*(_upstream(stages, one) for one in direct))
 
 
 def run(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dnd_assets.assets import concept_activations, probing_set
-from dnd_assets.assets.registry import STAGES, stages_of
+from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.cache.shared_results import activations, embeddings, text_embeddings
 from dnd_assets.engine.gc import collect, find_garbage
@@ -28,7 +28,7 @@ from dnd_assets.study.concept_sets import check_concepts
 from dnd_assets.study.method_settings import Similarity
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.run import chosen_assets, look, run
+from dnd_assets.workflow.run import look, run
 from dnd_assets.workflow.sources import CONCEPT_FILE, SOURCES, sources_for
 from tests.studies import changed, computed, label, statuses, versions
 

@@ -14,7 +14,7 @@ from dnd_assets.assets import probing_set
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.label_metrics import LabelMetrics
-from dnd_assets.assets.registry import STAGES, stages_of
+from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
 from dnd_assets.assets.truths import check_truths, truths_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.cache.shared_results import embeddings, text_embeddings
@@ -36,7 +36,7 @@ from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.study import load_study, parse_study
 from dnd_assets.units import Unit
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.run import chosen_assets, look, run
+from dnd_assets.workflow.run import look, run
 from dnd_assets.workflow.sources import HELD_OUT, SENTENCES, sources_for
 from resources.text_to_image.base import Painting, TextToImage
 from tests import networks

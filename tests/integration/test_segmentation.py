@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dnd_assets.assets import concept_masks
-from dnd_assets.assets.registry import STAGES, stages_of
+from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
 from dnd_assets.assets.segmentation import map_passes
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.gc import collect, find_garbage
@@ -28,7 +28,7 @@ from dnd_assets.results.labels import labels as read_labels
 from dnd_assets.study.mask_sets import check_masks
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.run import chosen_assets, look, run
+from dnd_assets.workflow.run import look, run
 from dnd_assets.workflow.sources import MASK_FILES, sources_for
 from resources.targets.networks import TargetNetworks
 from tests.studies import changed, table

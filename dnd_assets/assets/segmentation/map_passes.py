@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import safetensors.numpy
-import torch
 
 from dnd_assets.assets.activations import tell_failed
 from dnd_assets.assets.segmentation.map_readers import (
@@ -34,6 +33,7 @@ from dnd_assets.engine.cache.shared_results import at_hand, shared_row
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Work
 from dnd_assets.files.atomic import sha256, write_atomic
+from dnd_assets.lazy import torch
 from dnd_assets.lineage.code import code_version, method_version
 from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import CONCEPT_MASKS, Product, artefact_row

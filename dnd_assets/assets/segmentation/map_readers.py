@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dnd_assets.errors import StudyError
+from dnd_assets.lazy import torch
 from dnd_assets.methods.dissection.exemplars import MOST
 from dnd_assets.methods.segmentation.compositions import Booleans
 from dnd_assets.methods.segmentation.network_dissection import Overlaps, TopShare, thresholded
 from dnd_assets.methods.segmentation.regions import Pattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Arrays = Mapping[str, NDArray[Any]]
 _Seen = TypeVar("_Seen", contravariant=True)

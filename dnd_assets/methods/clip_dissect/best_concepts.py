@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dnd_assets.methods.ordering import top_positions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def interpretable(similarities: Tensor, cutoff: float = 0.16) -> Tensor:

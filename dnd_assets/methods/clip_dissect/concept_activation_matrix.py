@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor
+from dnd_assets.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 _ALL = slice(None)
 
@@ -61,7 +65,7 @@ class ConceptActivationMatrix:
         return self.images[rows] @ self.texts[columns].T
 
 
-Products = Tensor | ConceptActivationMatrix
+Products: TypeAlias = "Tensor | ConceptActivationMatrix"
 """P as a tensor (N, M), or by its factors."""
 
 

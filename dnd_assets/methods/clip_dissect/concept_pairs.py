@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from dnd_assets.lazy import torch
 from dnd_assets.methods.clip_dissect.best_concepts import top_concepts
 from dnd_assets.methods.ordering import top_positions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from inspect import signature
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import torch
-from torch import Tensor
-
+from dnd_assets.lazy import torch
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
     ConceptActivationMatrix,
     Products,
@@ -29,6 +27,9 @@ from dnd_assets.methods.clip_dissect.similarity import (
     soft_log_likelihood,
     weighed,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _GROUP: Final = 512
 """Units of a layer that are computed together."""

@@ -18,18 +18,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError
+from dnd_assets.lazy import torch
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
     ConceptActivationMatrix,
     Products,
     part_of,
 )
 from dnd_assets.methods.ordering import top_positions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK: Final = 1 << 26
 _SMALLEST_NORM: Final = 1e-3
@@ -207,7 +208,7 @@ def soft_wpmi(
     return weighed(likelihood, log_prior(likelihood) if prior is None else prior, lam)
 
 
-Similarity = Callable[..., Tensor]
+Similarity = Callable[..., "Tensor"]
 """(products, activations, **options) -> (units, concepts)."""
 
 SIMILARITY: Final[dict[str, Similarity]] = {

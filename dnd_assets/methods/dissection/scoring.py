@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import torch
-from torch import Tensor
+from dnd_assets.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def mean_rank(
@@ -140,7 +142,7 @@ def topk_squared_image_products(
     return (len(squared) - _positions(squared)) * products
 
 
-Scoring = Callable[..., Tensor]
+Scoring = Callable[..., "Tensor"]
 """(activations, generated, exemplars, *, beta, top_images) -> scores, see `mean_rank`."""
 
 SCORING: Final[dict[str, Scoring]] = {

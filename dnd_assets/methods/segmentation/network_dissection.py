@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dnd_assets.errors import StudyError
+from dnd_assets.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CUTOFF: Final = 0.04
 """The IoU above which a unit counts as a detector (Bau et al. 2017, section 3.1)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from dnd_assets.lazy import torch
 from dnd_assets.methods.segmentation.network_dissection import thresholded
 from dnd_assets.methods.segmentation.view import View
 
