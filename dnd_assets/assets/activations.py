@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.shared_results import activations as activations_of
-from dnd_assets.engine.cache.shared_results import layer_provider, passes_to_make
+from dnd_assets.engine.cache.shared_results import have_passed, layer_provider, passes_to_make
 from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
@@ -84,6 +84,11 @@ def probing_passes(bench: Workbench, work: Iterable[Work]) -> tuple[int, list[st
     `work` is gone through once; of no units, no images.
     """
     return passes_over(bench, work, probing_images)
+
+
+def passed(bench: Workbench, work: Iterable[Work], images: Sequence[str]) -> bool:
+    """Whether all probing images have gone through the networks for some units, and are stored."""
+    return have_passed(bench, sorted({(one.unit.model, one.unit.layer) for one in work}), images)
 
 
 def passes_over(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dnd_assets.assets.activations import (
     on_probing_images,
+    passed,
     probing_images,
     probing_passes,
     remarks_on,
@@ -98,7 +99,7 @@ class MilanLabels(Stage):
         passes, images = probing_passes(bench, every)
         if not every:
             return {}
-        if passes:
+        if not passed(bench, every, images):
             return {"forward passes": passes, **_at_most(setting, len(every), len(images))}
         best, _ = _exemplars(bench, every, images)
         chosen = {unit: one.active for unit, one in best.items()}

@@ -10,6 +10,7 @@ import numpy as np
 
 from dnd_assets.assets.activations import (
     on_probing_images,
+    passed,
     probing_images,
     probing_passes,
     silent_or_none,
@@ -161,7 +162,7 @@ class PolysemanticLabels(Stage):
         setting = polysemantic_of(bench)
         most = len(every) * min(setting.exemplars, len(images))
         later = self._most_later(bench, len(every), setting)
-        if passes:
+        if not passed(bench, every, images):
             found = {"embeddings at most": min(len(images), _AVERAGE_OF + most)}
             return {"forward passes": passes, **found, "captions at most": most, **later}
         samples, _ = _samples(bench, every, images)

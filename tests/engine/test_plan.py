@@ -8,11 +8,12 @@ from werkzeug.wrappers import Response
 
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.probing_set import look
-from dnd_assets.assets.registry import STAGES
+from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.errors import UpstreamError
 from dnd_assets.study.study import parse_study
+from dnd_assets.workflow.preflight import look as whole_look
 from tests.studies import changed, computed, label, write_images
 
 UNITS = 8
@@ -141,3 +142,17 @@ def _answer(request):
     usage = {"prompt_tokens": 7, "completion_tokens": 5}
     answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     return Response(json.dumps({**answer, "usage": usage}), content_type="application/json")
+
+
+def test_a_plan_passes_no_picture_through_a_network(colour_folder, colours):
+    """What an earlier stage of the plan has promised is not there yet: no later one asks for it."""
+    table = changed(colours, polysemantic={"exemplars": 6, "smallest": 2}, milan={})
+    table["clip_dissect"] = None
+    bench = build_bench(parse_study(table, colour_folder), colour_folder / "state")
+    stages = stages_of(bench.study)
+    found = plan(bench, stages, list(find_units(bench).values()), list(stages), *whole_look(bench))
+    costs = {one.asset: one.cost for one in found if one.compute}
+    assert costs["activations"]["forward passes"] == 18
+    assert costs["polysemantic_labels"]["captions at most"] > 0
+    assert "forward passes" not in costs["milan_labels"], "counted once"
+    assert bench.tally.total() == 0

@@ -327,6 +327,18 @@ def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[st
     return len(pending)
 
 
+def have_passed(bench: Workbench, layers: Iterable[tuple[str, str]], images: Sequence[str]) -> bool:
+    """Whether the activations of all pictures are stored for layers, (model, path).
+
+    A plan that goes on where they are not would have to pass them: what another stage of the plan
+    has promised is counted, but not there yet.
+    """
+    return not any(
+        bench.vectors.unknown("activations", layer_provider(bench, Unit(model, path, 0)), images)
+        for model, path in layers
+    )
+
+
 def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
     """How many pictures have no embedding yet."""
     provider = bench.lineage.provider(bench.known_by(bench.clip))
