@@ -43,7 +43,9 @@ def _damage(table: Table, folder: Path, share: float) -> list[Figure]:
 
 
 BENCHMARKS: dict[str, Benchmark] = {
-    "edits": lambda t, f, share: edits.random_edits(t, f, _times(100, share)),
+    "edits": lambda t, f, share: edits.random_edits(
+        t, f, max(len(edits.EDITS), _times(100, share))
+    ),
     "kills": lambda t, f, share: kills.killed_commands(t, f, _times(50, share)),
     "interface": lambda t, f, share: kills.killed_interfaces(t, f, _times(50, share)),
     "staleness": lambda t, f, share: staleness.after_edits(t, f),

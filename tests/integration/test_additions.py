@@ -83,6 +83,9 @@ source = TableSource(bench.lineage, "added")
 told["captions"] = [row for rows in source.batches("captions", [source.table("captions")])
                     for row in rows.by_table["captions"]]
 told["tables"] = [one.name for one in source.tables()]
+from dnd_assets.methods.metrics.image_level import detection_metrics
+kendall = detection_metrics(["kendall"])["kendall"]
+told["kendall"] = kendall([1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 1.0, 1.0])
 told["decides"] = deciding(study, "longest_word_labels", "net", "colours")["longest_word"]
 table = study.model_dump(mode="json")
 wrong = {
@@ -129,6 +132,12 @@ EDITS = (
     ("dnd_assets/study/study.py",
      "from dnd_assets.study.network_settings import ModelSettings\n",
      "from dnd_assets.methods.longest_word.settings import LongestWordSettings\n"),
+    ("dnd_assets/methods/metrics/image_level.py",
+     '    "spearman": ImageMetric(_plain(rankings.spearman), -1.0),\n',
+     '    "kendall": ImageMetric(_plain(kendall), -1.0),\n'),
+    ("dnd_assets/methods/metrics/image_level.py",
+     "from dnd_assets.methods.metrics.active_sets import ACTIVE_SHARE, active_images\n",
+     "from dnd_assets.methods.metrics.kendall import kendall\n"),
 )  # fmt: skip
 """Lines that are added to files, after which one: the method's line and field, with imports."""
 CAPTIONS = "dnd_assets/results/products/captions.py"
@@ -195,3 +204,9 @@ def test_a_column_and_a_command_are_there(added):
     assert told["networks"].strip() == "net: module:tests.networks:colour_net"
     assert told["captions"]
     assert all(one["letters"] == len(one["caption"]) for one in told["captions"])
+
+
+def test_a_metric_is_one_file_and_one_entry(added):
+    _, told = added
+    # 4 of 6 pairs agree and 2 are tied in presence: 4 / sqrt(6 * 4).
+    assert told["kendall"] == pytest.approx(4 / 24**0.5)
