@@ -19,7 +19,7 @@ from pydantic import PrivateAttr
 
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256, write_atomic
-from resources.resource import Resource
+from resources.runtime.resource import Resource
 
 Arrays = dict[str, NDArray[np.generic]]
 

@@ -20,8 +20,8 @@ from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods import retrieval
 from resources.checkpoints import file_hash
 from resources.encoders.base import ImageTextEncoder
-from resources.resource import Resource
 from resources.runtime.compute import load_once
+from resources.runtime.resource import Resource
 
 Vectors = NDArray[np.float32]
 FILE_COLUMNS = ("file", "image", "path", "file name")

@@ -10,7 +10,7 @@ from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import Status
 from resources.checkpoints import Checkpoint
 from resources.licences import UNKNOWN, known_licence, licence_of
-from resources.resource import Resource
+from resources.runtime.resource import Resource
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.files.concept_sets import prompts
-from dnd_assets.lazy import torch
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import (
@@ -48,6 +47,7 @@ from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptAct
 from dnd_assets.methods.clip_dissect.concept_pairs import Label
 from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, describable
 from dnd_assets.methods.dissection.exemplars import is_lost
+from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.sparse_matrix import dense
 from dnd_assets.study.method_settings import ClipDissect
 from dnd_assets.units import Unit

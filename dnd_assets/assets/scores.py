@@ -18,9 +18,9 @@ from dnd_assets.engine.cache.shared_results import (
 from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
-from dnd_assets.lazy import torch
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.dissection import scoring
+from dnd_assets.methods.lazy import torch
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dnd_assets.lazy import torch
+from dnd_assets.methods.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import create_model
 
 from dnd_assets.errors import StudyError
-from resources.resource import Resource
+from resources.runtime.resource import Resource
 
 
 class StudyResource(dg.ConfigurableResource[Any]):

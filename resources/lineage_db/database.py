@@ -29,7 +29,7 @@ from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import Head, Outcome, Product, Status, now
 from resources.lineage_db.index import TABLES, Index, sound
-from resources.resource import Resource
+from resources.runtime.resource import Resource
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows to record, by table."""

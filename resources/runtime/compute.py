@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dnd_assets.errors import StudyError, nearest
-from resources.resource import Resource
 from resources.runtime.memory import free_memory, is_out_of_memory
 from resources.runtime.model_cache import _loaded, load_once, unload_others
 from resources.runtime.prefetch import Ahead
 from resources.runtime.progress import Progress
+from resources.runtime.resource import Resource
 
 if TYPE_CHECKING:
     import torch

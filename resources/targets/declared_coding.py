@@ -1,9 +1,9 @@
 """What a study declares of a layer whose units are latents or directions instead of neurons."""
 
-from resources.resource import Settings
+from resources.runtime.resource import FrozenSettings
 
 
-class DeclaredCoding(Settings):
+class DeclaredCoding(FrozenSettings):
     """An autoencoder or directions, attached to a layer; see `resources.targets.codings`.
 
     Attributes:

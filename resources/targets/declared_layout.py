@@ -1,9 +1,9 @@
 """What a study declares of a layer: its axes, its grid of tokens, the tokens before them."""
 
-from resources.resource import Settings
+from resources.runtime.resource import FrozenSettings
 
 
-class DeclaredLayout(Settings):
+class DeclaredLayout(FrozenSettings):
     """What a study says of one layer.
 
     Attributes:

@@ -29,9 +29,9 @@ from dnd_assets.methods.sae.coded_layout import CodedLayout
 from resources.checkpoints import split_revision
 from resources.own_code.notes import check_repeatable, read_note, write_note
 from resources.own_code.places import plain_name
-from resources.resource import Resource
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
+from resources.runtime.resource import Resource
 from resources.targets.cards import LayerInfo, NetworkInfo
 from resources.targets.codings import Attached, attached, coded, content
 from resources.targets.declared_coding import DeclaredCoding

@@ -30,7 +30,7 @@ from dnd_assets.files.csv_tables import read_text
 from dnd_assets.lineage.fingerprint import digest
 from resources.checkpoints import Checkpoint, file_hash, resolve_file
 from resources.model import ModelPart, find_part
-from resources.resource import Settings
+from resources.runtime.resource import FrozenSettings
 from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.declared_layout import DeclaredLayout
 from resources.targets.inputs import BandTransform, NetworkInput, fitted_input, with_channels
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _PLACES: Final = re.compile(r"/[a-z]/(\S+) (\d+)")
 
 
-class TargetModel(Settings):
+class TargetModel(FrozenSettings):
     """One network.
 
     Attributes:

@@ -5,8 +5,8 @@ import pytest
 
 from dnd_assets.errors import StudyError
 from dnd_assets.workflow.dagster_resources import as_dagster, settings_of
-from resources.resource import Resource
 from resources.runtime.compute import Compute
+from resources.runtime.resource import Resource
 
 
 class Model(Resource):

@@ -33,10 +33,10 @@ from dnd_assets.engine.cache.shared_results import at_hand, shared_row
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Work
 from dnd_assets.files.atomic import sha256, write_atomic
-from dnd_assets.lazy import torch
 from dnd_assets.lineage.code import code_version, method_version
 from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import CONCEPT_MASKS, Product, artefact_row
+from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.segmentation.regions import Pattern, regions_of
 from dnd_assets.study.mask_sets import segmentation_of
 from dnd_assets.units import Unit

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lazy import torch
 from dnd_assets.methods.dissection.exemplars import MOST
+from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.segmentation.compositions import Booleans
 from dnd_assets.methods.segmentation.network_dissection import Overlaps, TopShare, thresholded
 from dnd_assets.methods.segmentation.regions import Pattern

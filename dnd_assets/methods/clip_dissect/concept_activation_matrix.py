@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from dnd_assets.lazy import torch
+from dnd_assets.methods.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dnd_assets.lazy import torch
 from dnd_assets.methods.clip_dissect.best_concepts import top_concepts
+from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.ordering import top_positions
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from functools import cached_property, partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
-from dnd_assets.lazy import torch
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
     ConceptActivationMatrix,
     Products,
@@ -27,6 +26,7 @@ from dnd_assets.methods.clip_dissect.similarity import (
     soft_log_likelihood,
     weighed,
 )
+from dnd_assets.methods.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor

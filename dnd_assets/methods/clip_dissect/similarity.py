@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lazy import torch
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
     ConceptActivationMatrix,
     Products,
     part_of,
 )
+from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.ordering import top_positions
 
 if TYPE_CHECKING:

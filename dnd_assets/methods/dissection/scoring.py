@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from dnd_assets.lazy import torch
+from dnd_assets.methods.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor

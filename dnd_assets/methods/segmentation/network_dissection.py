@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lazy import torch
+from dnd_assets.methods.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dnd_assets.lazy import torch
+from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.segmentation.network_dissection import thresholded
 from dnd_assets.methods.segmentation.view import View
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pydantic import BaseModel, ConfigDict
 
 
-class Settings(BaseModel):
+class FrozenSettings(BaseModel):
     """Values that a resource is made with: frozen, and no other names than those declared."""
 
     model_config = ConfigDict(
@@ -18,5 +18,5 @@ class Settings(BaseModel):
     )  # fmt: skip
 
 
-class Resource(Settings):
+class Resource(FrozenSettings):
     """A model or a store of a study."""
