@@ -1,7 +1,7 @@
 """CLIP: pictures and texts in one space (DnD, section 3.3; paper: CLIP ViT-B/16), by open_clip."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +42,13 @@ _WORDS: Final = ("token", "vocab", "merges", "special", "added", "spiece", "sent
 """How names of the files begin that make a tokenizer."""
 _HUB: Final = "hf-hub:"
 _LOCAL: Final = "local-dir:"
+_ENDINGS: Final = (".safetensors", ".bin", ".pth")
+_USUAL: Final = (
+    "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth", "model.safetensors",
+    "pytorch_model.bin", "pytorch_model.pth", "model.pth",
+)  # fmt: skip
+"""Names of weights that open_clip looks for in a folder, the first that is there."""
 _FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -301,10 +308,30 @@ def _tag(name: str) -> str:
 
 
 def _weights_of(found: Checkpoint) -> Path:
-    """The file of a folder that open_clip loads, among several."""
-    from open_clip.factory import _find_checkpoint_in_dir
+    """The file of a folder that open_clip loads, among several, without waiting for open_clip.
 
-    return Path(str(_find_checkpoint_in_dir(found.folder)))
+    As `open_clip.factory._find_checkpoint_in_dir`, which a test compares it with.
+    """
+    files = [path for end in _ENDINGS for path in sorted(found.folder.glob(f"*{end}"))]
+    return min(files, key=lambda path: _rank(path.name))
+
+
+def _rank(name: str) -> tuple[bool, int, bool, str]:
+    """The files with usual names come first, in their order; then safetensors, then by name."""
+    usual = name in _USUAL
+    return (not usual, _USUAL.index(name) if usual else 0, not name.endswith(_ENDINGS[0]), name)
+
+
+def _configuration(model: str) -> Mapping[str, Any]:
+    """The shape of a model; that of a folder without waiting for open_clip."""
+    if model.startswith(_LOCAL):
+        text = (Path(model.removeprefix(_LOCAL)) / clip_settings.CONFIG).read_text(encoding="utf-8")
+        content = json.loads(text)
+        found: Mapping[str, Any] = content.get("model_cfg", content)
+        return found
+    import open_clip
+
+    return dict(open_clip.get_model_config(model))
 
 
 def _of_architecture(architecture: str, found: Checkpoint, settings: Settings) -> _Weights:
@@ -319,9 +346,7 @@ def _of_architecture(architecture: str, found: Checkpoint, settings: Settings) -
 
 def _libraries(found: _Weights) -> list[str]:
     """What builds the model, prepares its pictures and cuts its texts."""
-    import open_clip
-
-    config = open_clip.get_model_config(found.model)
+    config = _configuration(found.model)
     timm = ["timm"] if config["vision_cfg"].get("timm_model_name") else []
     names = ("hf_model_name", "hf_tokenizer_name")
     hugging = any(config["text_cfg"].get(one) for one in names) or _unnamed_tokenizer(found)
@@ -370,9 +395,7 @@ def _repository(architecture: str, tag: str) -> str:
 
 def _tokenizer_name(found: _Weights) -> str | None:
     """The hub model whose tokenizer an architecture takes; None for CLIP's own."""
-    import open_clip
-
-    name: str | None = open_clip.get_model_config(found.model)["text_cfg"].get("hf_tokenizer_name")
+    name: str | None = _configuration(found.model)["text_cfg"].get("hf_tokenizer_name")
     return name
 
 
@@ -450,7 +473,7 @@ def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
     from open_clip.tokenizer import HFTokenizer
 
     named = _tokenizer_name(found)
-    text = open_clip.get_model_config(found.model)["text_cfg"]
+    text = _configuration(found.model)["text_cfg"]
     if _unnamed_tokenizer(found):
         own: Callable[[list[str]], torch.Tensor] = HFTokenizer(
             str(found.found.folder),

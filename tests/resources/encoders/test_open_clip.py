@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from dnd_assets.errors import NotFoundError, StudyError
-from resources.encoders.open_clip import OpenClip
+from resources.checkpoints import Checkpoint
+from resources.encoders.open_clip import (
+    _ENDINGS,
+    _LOCAL,
+    _USUAL,
+    OpenClip,
+    _configuration,
+    _weights_of,
+)
 from tests.resources import tiny
 
 
@@ -33,6 +41,21 @@ def architecture(clip_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(pretrained._PRETRAINED, "Tiny-B-8", {"noise": tag})
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return "Tiny-B-8"
+
+
+def test_a_folders_weights_and_shape_are_those_that_open_clip_takes(clip_folder, tmp_path):
+    from open_clip.factory import _find_checkpoint_in_dir, get_model_config
+
+    names = [*_USUAL, *(f"{stem}{end}" for stem in ("a", "zz") for end in _ENDINGS)]
+    dice = np.random.default_rng(0)
+    for number in range(60):
+        place = tmp_path / str(number)
+        place.mkdir()
+        for name in dice.choice(names, size=dice.integers(1, 6), replace=False):
+            (place / name).touch()
+        found = _weights_of(Checkpoint(place, "here"))
+        assert str(found) == _find_checkpoint_in_dir(place), sorted(place.iterdir())
+    assert _configuration(f"{_LOCAL}{clip_folder}") == get_model_config(f"{_LOCAL}{clip_folder}")
 
 
 def test_embeddings_are_unit_vectors(clip, photos):
