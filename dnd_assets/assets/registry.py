@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from dnd_assets.assets.ablation_effects import AblationEffects
 from dnd_assets.assets.activations import Activations
 from dnd_assets.assets.candidate_concepts import CandidateConcepts
 from dnd_assets.assets.captions import Captions
@@ -48,6 +49,7 @@ OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
     "polysemantic": (PolysemanticLabels(),),
     "milan": (MilanLabels(),),
     "segmentation": (NetworkDissectionLabels(), CompositionsLabels(), InvertLabels()),
+    "ablation": (AblationEffects(),),
 }
 """The products that a section of the study adds, by the section's name, in their order."""
 

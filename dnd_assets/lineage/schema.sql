@@ -214,6 +214,23 @@ SELECT l.study, l.model, l.layer, l.neuron, l.unit,
 FROM latest l, json_each(l.payload, '$.concepts') e WHERE l.asset = 'scores';
 COMMENT ON VIEW scores IS 'Every scoring function of a candidate concept, best concept first.';
 
+CREATE OR REPLACE VIEW ablation_effects AS
+SELECT l.study, l.model, l.layer, l.neuron, l.unit,
+       (e.key::INTEGER) + 1 AS position,
+       e.value ->> 'class' AS class,
+       l.payload ->> 'how' AS how,
+       (e.value ->> 'images')::INTEGER AS images,
+       (e.value ->> '$.logit.before')::DOUBLE AS logit_before,
+       (e.value ->> '$.logit.change')::DOUBLE AS logit_change,
+       (e.value ->> '$.logit.low')::DOUBLE AS logit_low,
+       (e.value ->> '$.logit.high')::DOUBLE AS logit_high,
+       (e.value ->> '$.accuracy.before')::DOUBLE AS accuracy_before,
+       (e.value ->> '$.accuracy.change')::DOUBLE AS accuracy_change,
+       (e.value ->> '$.accuracy.low')::DOUBLE AS accuracy_low,
+       (e.value ->> '$.accuracy.high')::DOUBLE AS accuracy_high
+FROM latest l, json_each(l.payload, '$.classes') e WHERE l.asset = 'ablation_effects';
+COMMENT ON VIEW ablation_effects IS 'What a class loses without a unit, the largest change first.';
+
 CREATE OR REPLACE VIEW labels AS
 SELECT l.study, l.model, l.layer, l.neuron, l.unit,
        l.payload ->> 'label' AS label,

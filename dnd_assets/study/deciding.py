@@ -71,6 +71,7 @@ UPSTREAM: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": (CONCEPT_MASKS,),
     "compositions_labels": (CONCEPT_MASKS,),
     "invert_labels": (CONCEPT_MASKS,),
+    "ablation_effects": (PROBING_SET,),
 }
 """What products are made from, by name, as their stages say it."""
 _BY_DETECTION: Final[Mapping[str, tuple[str, ...]]] = {
@@ -116,6 +117,7 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": ("target",),
     "compositions_labels": ("target",),
     "invert_labels": ("target",),
+    "ablation_effects": ("target",),
 }
 """Models that compute a product."""
 _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -127,13 +129,14 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": ("segmentation",),
     "compositions_labels": ("segmentation",),
     "invert_labels": ("segmentation",),
+    "ablation_effects": ("ablation",),
     CONCEPT_MASKS: ("segmentation",),
 }
 """Sections of their own."""
 _PATHS: Final = (
     "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
     "masks", "names", "folder", "truths", "classifier_weights",
-    "vectors",
+    "vectors", "classes",
 )  # fmt: skip
 """Settings that name files, wherever they stand."""
 _NAMES_OR_PATHS: Final = ("checkpoint", "model", "pretrained", "source", "classifier", "sentences")

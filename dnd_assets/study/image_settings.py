@@ -32,6 +32,18 @@ class World(Section):
     seed: int = 0
 
 
+class Scenes(Section):
+    """Tiles of scenes that say of each pixel what covers the land; see `dnd_assets.land_cover`.
+
+    Attributes:
+        folder: the folder of scenes, `.npy` of rows, columns and bands, the last one codes.
+        side: of a tile, in pixels.
+    """
+
+    folder: str = Field(min_length=1)
+    side: Annotated[int, Field(ge=2)] = 50
+
+
 class Images(Section):
     """Where images lie.
 
@@ -39,16 +51,18 @@ class Images(Section):
         folders: folders searched for images, recursively.
         image_list: a text file with one image path a line.
         world: generated images with known truths instead of files.
+        scenes: tiles that are cut from scenes of land cover.
     """
 
     folders: list[str] = Field(default=[])
     image_list: str | None = None
     world: World | None = None
+    scenes: Scenes | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not (self.folders or self.image_list or self.world):
-            raise ValueError("names no images; give `folders`, `image_list` or `world`")
+        if not (self.folders or self.image_list or self.world or self.scenes):
+            raise ValueError("names no images; give `folders`, `image_list`, `world` or `scenes`")
         return self
 
 

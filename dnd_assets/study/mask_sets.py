@@ -24,8 +24,11 @@ from dnd_assets.files.segmentation_masks import (
     index_masks,
     mask_table,
 )
+from dnd_assets.land_cover.scenes import scene_files
 from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.study.image_settings import Scenes
 from dnd_assets.study.probing_images import ImageFile, scan
+from dnd_assets.study.scenes import tiles_of
 from dnd_assets.study.segmentation_settings import Segmentation
 from dnd_assets.study.study import Study, needed
 
@@ -64,6 +67,8 @@ def layout_of(study: Study) -> dict[str, Any]:
     chosen = segmentation_of(study)
     if chosen.world is not None:
         return {"world": chosen.world.model_dump()}
+    if chosen.scenes is not None:
+        return {"scenes": _absolute(study, chosen.scenes.model_dump(), ("folder",))}
     if chosen.table is not None:
         return {"table": _absolute(study, chosen.table.model_dump(), ("file", "images", "masks"))}
     if chosen.broden is not None:
@@ -87,6 +92,8 @@ def check_masks(study: Study) -> None:
     ((layout, entry),) = layout_of(study).items()
     files = {"table": ("file",), "index": ("names",)}.get(layout, ())
     folders = {"table": ("images", "masks"), "index": ("images", "masks"), "broden": ("folder",)}
+    if layout == "scenes":
+        scene_files(Path(entry["folder"]))
     for key in (*files, *folders.get(layout, ())):
         path = Path(entry[key])
         if not (path.is_file() if key in files else path.is_dir()):
@@ -124,6 +131,8 @@ def read_masks(study: Study, home: Path) -> MaskSet:
     if layout == "index":
         images, masks, names = (Path(entry[key]) for key in ("images", "masks", "names"))
         return index_masks(images, masks, names, entry["category"])
+    if layout == "scenes":
+        return tiles_of(study, Scenes(**entry), home).masks()
     # Imported late: only studies of the generated world need it.
     from dnd_assets.known_answers.masked_world import write_masked_world
 

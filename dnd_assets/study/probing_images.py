@@ -38,7 +38,7 @@ from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
 from dnd_assets.files.rasters.rendering import doubt_of, near_black_or_white, rendered
 from dnd_assets.files.rasters.tiff import STARTS, pages_of
 from dnd_assets.files.unreadable import NOT_FINITE
-from dnd_assets.study.image_settings import Images, World
+from dnd_assets.study.image_settings import Images, Scenes, World
 from dnd_assets.study.study import Study, needed
 
 PROBING = "probing_set"
@@ -172,6 +172,8 @@ def image_files(study: Study, home: Path, section: str = PROBING) -> Listing:
         found.append(Listing(tuple(listed)))
     if images.world is not None:
         found.append(Listing(tuple(_world(images.world, home))))
+    if images.scenes is not None:
+        found.append(Listing(tuple(_tiles(study, images.scenes, home))))
     every = merged(found)
     if not every.files:
         raise StudyError(f"the image list {images.image_list!r} names no image; add paths to it.")
@@ -187,6 +189,12 @@ def check_paths(study: Study, section: str = PROBING) -> None:
     images = _images(study, section)
     for name in images.folders:
         _check_folder(study.path(name), name, section)
+    if images.scenes is not None:
+        from dnd_assets.land_cover.scenes import cover_names, scene_files
+
+        folder = study.path(images.scenes.folder)
+        scene_files(folder)
+        cover_names(folder)
     if images.image_list is not None:
         _check_list(study.path(images.image_list), images.image_list, section)
 
@@ -247,6 +255,13 @@ def _world(world: World, home: Path) -> list[Path]:
 
     count, seed = world.count, world.seed
     return write_probing_set(home / "probing" / f"known-answers-{count}-{seed}", count, seed)
+
+
+def _tiles(study: Study, scenes: Scenes, home: Path) -> list[Path]:
+    # Imported late: only studies of land cover need it.
+    from dnd_assets.study.scenes import tiles_of
+
+    return [tile.picture for tile in tiles_of(study, scenes, home).tiles]
 
 
 def scan(

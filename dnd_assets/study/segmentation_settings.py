@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from dnd_assets.settings import Positive, Section, Share
-from dnd_assets.study.image_settings import World
+from dnd_assets.study.image_settings import Scenes, World
 
 SegmentationMethod = Literal["network_dissection", "compositions", "invert"]
 
@@ -74,6 +74,7 @@ class Segmentation(Section):
         broden: Broden's layout.
         index: index masks, as of ADE20K.
         world: generated pictures with exact masks.
+        scenes: tiles of land-cover scenes, whose pixels say what covers the land.
         methods: which labels to make.
         share: of all positions, those that exceed a unit's threshold.
         cutoff: the IoU above which a unit counts as interpretable.
@@ -87,6 +88,7 @@ class Segmentation(Section):
     broden: BrodenFolder | None = None
     index: IndexMasks | None = None
     world: MaskedWorld | None = None
+    scenes: Scenes | None = None
     methods: list[SegmentationMethod] = Field(
         default=["network_dissection", "compositions", "invert"], min_length=1
     )
@@ -99,7 +101,7 @@ class Segmentation(Section):
 
     @model_validator(mode="after")
     def _one_layout(self) -> Self:
-        layouts = ("table", "broden", "index", "world")
+        layouts = ("table", "broden", "index", "world", "scenes")
         named = [name for name in layouts if getattr(self, name) is not None]
         if len(named) != 1:
             said = f"{' and '.join(named)} were given" if named else "none was given"

@@ -6,6 +6,7 @@ How they are loaded, and what is known of their layers: `resources.targets.known
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from PIL.Image import Image
 from dnd_assets.errors import DndError, StudyError
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import Json, digest
+from dnd_assets.methods.ablation.replacing import Group
 from dnd_assets.methods.layer_axes import check_shape
 from resources.model import ModelPart
 from resources.runtime.compute import load_once
 from resources.runtime.progress import Progress
+from resources.targets.ablated import Passes, grows
 from resources.targets.cards import LastLinear, LayerInfo
 from resources.targets.codings import coding_part
 from resources.targets.known_networks import KnownNetworks, _blank
@@ -189,6 +192,107 @@ class TargetNetworks(KnownNetworks):
             images, run, batch_size, prepare=self._pixels(model), pad=True, exact=True
         )
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+
+    def unit_means(
+        self, model: str, layer: str, images: Sequence[Image | Raster], batch_size: int = 64
+    ) -> NDArray[np.float64]:
+        """Mean of each unit of a layer over pictures and places, float64 (units,).
+
+        Args:
+            model: name in the study.
+            layer: path of a layer that no autoencoder reads.
+            images: pictures of any size and mode, at least one.
+            batch_size: pictures in a batch; batches are filled up.
+        """
+        from dnd_assets.methods.ablation.replacing import unit_means
+
+        info, axes = self.check(model, layer), self._layout(model, layer).axes
+
+        def read(output: "Tensor") -> Any:
+            return unit_means(output, axes).cpu().numpy()
+
+        readers = {layer: self._compared(model, info, read)}
+        rows = self._run(model, readers, images, batch_size, None)
+        found: NDArray[np.float64] = np.stack([row[layer] for row in rows]).astype(np.float64)
+        return found.mean(axis=0)
+
+    def outputs_without(
+        self,
+        model: str,
+        layer: str,
+        groups: Sequence[Group],
+        images: Sequence[Image | Raster],
+        fill: NDArray[np.float64] | None,
+        donors: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> Array:
+        """What a network itself returns without each of some groups of units of a layer.
+
+        Args:
+            model: name in the study.
+            layer: path of a layer that no autoencoder reads.
+            groups: neurons that are ablated together; an empty one is the whole network.
+            images: pictures of any size and mode.
+            fill: what stands in the place of each unit of the layer, float64 (units,); None where
+                donors give it.
+            donors: for each picture the place among `images` of the one whose output stands there.
+            progress: counts finished pictures.
+
+        Returns:
+            float32 (groups, N, outputs), rounded so that the other groups do not show. NaN and
+            infinities stay.
+
+        Raises:
+            StudyError: when the network returns no table of scores, or the layer cannot be ablated.
+            NotFoundError: when a neuron does not exist.
+        """
+        import torch
+
+        from dnd_assets.methods.pooling import stabilise
+
+        self._check_neurons(model, {layer: sorted({n for group in groups for n in group})})
+        net, passes, prepare = (
+            self._network(model),
+            self._ablating(model, layer),
+            self._pixels(model),
+        )
+        given = None if fill is None else self.compute.place(torch.from_numpy(fill).float())
+        found = []
+        for place, image in enumerate(images):
+            picture = self.compute.place(prepare(image))
+            donor = None if donors is None else self.compute.place(prepare(images[donors[place]]))
+            rows = []
+            with torch.inference_mode(), self.compute.autocast():
+                for start in range(0, len(groups), passes.rows):
+                    some = groups[start : start + passes.rows]
+                    rows.append(
+                        passes.scores(partial(net.call, net.module), picture, some, given, donor)
+                    )
+            found.append(stabilise(torch.cat(rows)).cpu().numpy())
+            if progress is not None:
+                progress.advance(1)
+        return np.stack(found, axis=1)
+
+    def _ablating(self, model: str, layer: str) -> Passes:
+        """How units of a layer are ablated; see `resources.targets.ablated`."""
+        import torch
+
+        info, axes = self.check(model, layer), self._layout(model, layer).axes
+        if info.units is None or self._coding(model, layer) is not None:
+            raise StudyError(
+                f"layer {layer!r} of {model!r} has latents or directions, and ablation is of a "
+                "layer's own units. Leave [ablation] out, or name the layer without them."
+            )
+        net = self._network(model)
+        module, units = dict(net.module.named_modules())[layer], info.units
+
+        def look() -> bool:
+            picture = self.compute.place(net.made_up(0))
+            with torch.inference_mode(), self.compute.autocast():
+                return grows(module, axes, partial(net.call, net.module), picture, units)
+
+        grown = load_once(("ablation", digest(self.fingerprint(model)), layer), look)
+        return Passes(module, axes, grown)
 
     def parts(self) -> list[ModelPart]:
         """What each network and its codings are loaded from, in the order of `models`."""

@@ -11,6 +11,7 @@ import typing
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -92,8 +93,14 @@ def place(tmp_path_factory):
          "class First(OwnMethod):\n    upstream = ('captions',)\n"
          "    def labels(self, inputs):\n        return []\n\n"
          "class Second(First):\n    def labels(self, inputs):\n        return [('red', 1.0)]\n"),
+        ("answers.csv", "file,class\n000.png,one\n"),
     ):  # fmt: skip
         (folder / name).write_text(lines)
+    for number, name in enumerate(("scenes", "scenes2")):
+        (folder / name).mkdir()
+        (folder / name / "cdl_codes.csv").write_text("code,land cover\n1,Rice\n")
+        scene = np.random.default_rng(number).integers(1, 3, (8, 8, 4), dtype=np.uint8)
+        np.save(folder / name / "one.npy", scene)
     for number, name in enumerate(("weights.safetensors", "weights2.safetensors")):
         torch.manual_seed(number)
         state = {n: torch.rand_like(v) for n, v in networks.colour_net().state_dict().items()}
@@ -140,6 +147,7 @@ ONE_LAYER = {
 CONSE = {"clip": {"kind": "conse", "classifier": "module:tests.networks:colour_net"}}
 TABLE = {"table": {"file": "labels.csv", "images": "images", "masks": "images"}}
 BRODEN = {"broden": {"folder": "images"}}
+SCENES = {"scenes": {"folder": "scenes", "side": 4}}
 INDEX = {"index": {"images": "images", "masks": "images", "names": "classes.txt"}}
 DETECTED = {"dissection": {
     "crop_size": 32, "images_per_concept": 3, "exemplars": 5, "candidates": 2,
@@ -266,7 +274,14 @@ CASES = {
     "segmentation.index.images": (INDEX, "others"), "segmentation.index.masks": (INDEX, "others"),
     "segmentation.index.names": (INDEX, "more.txt"), "segmentation.index.category": (INDEX, "part"),
     "segmentation.world.count": ({}, 3), "segmentation.world.seed": ({}, 1),
+    "segmentation.scenes.folder": (SCENES, "scenes2"), "segmentation.scenes.side": (SCENES, 3),
     "segmentation.methods": ({}, ["invert"]),
+    **{f"{name}.scenes.{key}": ({name: {"scenes": {"folder": "scenes", "side": 4}}}, value)
+       for name in ("probing_set", "evaluation")
+       for key, value in {"folder": "scenes2", "side": 3}.items()},
+    **{f"ablation.{name}": ({}, value) for name, value in {
+        "how": "zero", "images": 3, "classes": "answers.csv", "top": 2}.items()},
+    "ablation.probe": ({"ablation": {"classes": "answers.csv"}}, True),
     **{f"segmentation.{name}": ({}, value) for name, value in {
         "share": 0.1, "cutoff": 0.5, "beam": 2, "length": 2, "top": 2, "invert.length": 2,
         "invert.min_share": 0.1, "invert.max_share": 0.5}.items()},
@@ -315,9 +330,10 @@ def _table(colours, models, context):
         "named_directions": {"concepts": "concepts.txt"}, "polysemantic": {}, "milan": {},
         "imported_labels": {"theirs": "labels.csv"}, "own_methods": {"mine": "my_methods:First"},
         "evaluation": {"folders": ["others"]}, "segmentation": {"world": {"count": 2}},
+        "ablation": {},
     }  # fmt: skip
     for name, section in (context or {}).items():
-        if name in ("table", "broden", "index"):
+        if name in ("table", "broden", "index", "scenes"):
             table["segmentation"] = {name: section}
         elif section is None:
             table.pop(name)

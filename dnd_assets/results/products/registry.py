@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from dnd_assets.lineage.records import METRICS_SUFFIX, UNPARTITIONED
+from dnd_assets.results.products.ablation_effects import ABLATION_EFFECTS
 from dnd_assets.results.products.activations import ACTIVATIONS
 from dnd_assets.results.products.candidate_concepts import CANDIDATE_CONCEPTS
 from dnd_assets.results.products.captions import CAPTIONS
@@ -44,6 +45,7 @@ PRODUCTS: Final[tuple[ProductView, ...]] = (
     POLYSEMANTIC_LABELS,
     NAMED_DIRECTIONS_LABELS,
     CLIP_DISSECT_LABELS,
+    ABLATION_EFFECTS,
     LABELS,
 )
 _BY_NAME: Final = {one.name: one for one in PRODUCTS}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dnd_assets.lineage.records import METRICS_SUFFIX, Product, is_labels
 from dnd_assets.lineage.remarks import remarks_of
 from dnd_assets.results.unit_card.card import (
+    Ablation,
     ActivationRange,
     Box,
     CandidateConcept,
@@ -24,6 +25,7 @@ from dnd_assets.results.unit_card.card import (
     Exemplar,
     Facet,
     LabelEvidence,
+    Loss,
     Made,
     MethodLabel,
     MetricSet,
@@ -68,6 +70,7 @@ def card_of(
         made=_lineage(one),
         remarks=_remarks(one),
         evidence=_evidence(one),
+        ablation=_ablation(one),
     )  # fmt: skip
 
 
@@ -194,6 +197,26 @@ def _evidence(one: UnitRecords) -> LabelEvidence | None:
         said.get("painted"), tuple(said.get("painted_without", {}).items()),
         said.get("confirmed"),
     )  # fmt: skip
+
+
+def _ablation(one: UnitRecords) -> Ablation | None:
+    content = one.content("ablation_effects")
+    if not content:
+        return None
+    losses = tuple(_loss(entry) for entry in content["classes"])
+    return Ablation(content["how"], content["images"], content["probe"], content["chosen"], losses)
+
+
+def _loss(entry: Mapping[str, Any]) -> Loss:
+    score, accuracy = entry["logit"], entry["accuracy"]
+    known = () if accuracy is None else (accuracy["before"], accuracy["change"], _ends(accuracy))
+    return Loss(
+        entry["class"], entry["images"], score["before"], score["change"], _ends(score), *known
+    )
+
+
+def _ends(change: Mapping[str, Any]) -> tuple[float, float] | None:
+    return None if change["low"] is None else (change["low"], change["high"])
 
 
 def _concept(

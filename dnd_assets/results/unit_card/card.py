@@ -376,6 +376,50 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """What a class loses without a unit.
+
+    Attributes:
+        name: the class.
+        images: images that the changes are means over.
+        score: its mean score in the whole network.
+        change: what ablation adds to it.
+        ends: the change's 95 % interval over images; None for a single image.
+        accuracy: share of its images that get it; None where classes of images are not known.
+        accuracy_change: what ablation adds to that.
+        accuracy_ends: the interval of that.
+    """
+
+    name: str
+    images: int
+    score: float
+    change: float
+    ends: tuple[float, float] | None
+    accuracy: float | None = None
+    accuracy_change: float | None = None
+    accuracy_ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """What the network loses without a unit.
+
+    Attributes:
+        how: how it was ablated: zero, mean or resample.
+        images: images that it was ablated on.
+        probe: whether classes are read off by a linear probe.
+        chosen: share of images whose best class becomes another.
+        losses: classes, the largest change first.
+    """
+
+    how: str
+    images: int
+    probe: bool
+    chosen: float
+    losses: tuple[Loss, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class UnitCard:
     """Everything known of one unit.
 
@@ -394,6 +438,7 @@ class UnitCard:
         made: lineage, one entry for each product, upstream first.
         remarks: what is to be known of its exemplars beside them.
         evidence: what speaks for a label by detection, or for what came nearest.
+        ablation: what the network loses without it; None where that was not asked.
     """
 
     unit: str
@@ -410,6 +455,7 @@ class UnitCard:
     made: tuple[Made, ...] = ()
     remarks: tuple[str, ...] = ()
     evidence: LabelEvidence | None = None
+    ablation: Ablation | None = None
 
     @property
     def main(self) -> MethodLabel | None:

@@ -43,6 +43,7 @@ def card_html(card: UnitCard, pictures: Pictures) -> str:
         _title(card),
         _evidence(card, drawn),
         _methods(card),
+        _ablation(card),
         _exemplars(card.exemplars[:_EXEMPLARS], drawn),
         "".join(f"<p>{escape(one)}</p>" for one in card.remarks),
         _concepts(card.concepts[:_CONCEPTS], drawn),
@@ -140,6 +141,28 @@ def _methods(card: UnitCard) -> str:
         for one in card.methods
     ]  # fmt: skip
     return _table(("method", "label", "score", "then"), rows)
+
+
+def _ablation(card: UnitCard) -> str:
+    """What the classes of the network lose without the unit."""
+    found = card.ablation
+    if found is None:
+        return ""
+    told = (
+        f"Without it ({found.how} ablation, {found.images:,} images) the best class changes on "
+        f"{found.chosen:.1%} of the images" + (", by a linear probe" if found.probe else "")
+    )
+    rows = [
+        (escape(one.name), _number(one.score), _number(one.change), _range(one.ends),
+         _number(one.accuracy), _number(one.accuracy_change), _range(one.accuracy_ends))
+        for one in found.losses
+    ]  # fmt: skip
+    head = ("class", "score", "change", "95 %", "accuracy", "change", "95 %")
+    return f"<p>{escape(told)}</p>{_table(head, rows)}"
+
+
+def _range(ends: tuple[float, float] | None) -> str:
+    return "-" if ends is None else f"{_number(ends[0])} to {_number(ends[1])}"
 
 
 def _exemplars(exemplars: Sequence[Exemplar], drawn: _Thumbnails) -> str:

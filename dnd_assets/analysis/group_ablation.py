@@ -1,0 +1,190 @@
+"""What the classes of a network lose without a group of units, against random groups of as many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from dnd_assets.analysis.image_query import probing_images
+from dnd_assets.analysis.label_grouping import group_study
+from dnd_assets.assets.ablation_runs import AblationCase, ablation_case, ablation_parameters
+from dnd_assets.engine.cache.shared_results import activations, at_hand, layer_provider, shared_row
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import StudyError, not_found
+from dnd_assets.lineage.code import code_version
+from dnd_assets.lineage.fingerprint import Json, canonical, digest
+from dnd_assets.methods.ablation.effects import Effects, effects
+from dnd_assets.methods.ablation.random_groups import Beyond, beyond_random, random_groups
+from dnd_assets.methods.ablation.settings import AblationSettings
+from dnd_assets.methods.dissection.exemplars import is_dead
+from dnd_assets.methods.label_groups import plain_label
+from dnd_assets.methods.sparse_matrix import dense
+from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.units import Unit, by_layer
+from resources.targets.ablated import Passes
+
+KIND: Final = "ablation"
+"""Kind of stored results."""
+NO_SETTINGS: Final = AblationSettings()
+
+
+@dataclass(frozen=True)
+class GroupAblation:
+    """The effects of one group of units of a layer.
+
+    Attributes:
+        layer: `model/layer` in slugs.
+        units: keys of the units that are ablated together.
+        how: how they are ablated.
+        images: images that effects are measured on.
+        probe: whether classes are read off by a linear probe.
+        effects: what the classes lose.
+        random: how many random groups were compared.
+        scores: changes of scores beside those by random groups; none without random groups.
+        accuracies: the same of accuracies; none where classes of images are not known.
+        left_out: classes of too few images for a probe, with their numbers.
+    """
+
+    layer: str
+    units: tuple[str, ...]
+    how: str
+    images: int
+    probe: bool
+    effects: Effects
+    random: int
+    scores: tuple[Beyond, ...]
+    accuracies: tuple[Beyond, ...]
+    left_out: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            **{name: getattr(self, name) for name in ("layer", "how", "images", "probe", "random")},
+            "units": list(self.units),
+            "classes": [one.as_json() for one in self.effects.classes],
+            "accuracy": None if self.effects.accuracy is None else asdict(self.effects.accuracy),
+            "chosen": self.effects.chosen,
+            "scores": [one.as_json() for one in self.scores],
+            "accuracies": [one.as_json() for one in self.accuracies],
+            "left_out": self.left_out,
+        }
+
+
+def units_of_group(bench: Workbench, name: str, asset: str, units: Sequence[str]) -> list[str]:
+    """The units of a group of `dnd groups`, by its name or by a label in it.
+
+    Args:
+        bench: the workbench.
+        name: of the group, or a label.
+        asset: whose labels are grouped.
+        units: keys, prefixes or ranges to group; none for all.
+
+    Raises:
+        NotFoundError: when there is no such group; names the nearest.
+        UpstreamError: when there are no labels yet.
+    """
+    groups = group_study(bench, units, asset).groups
+    wanted = plain_label(name)
+    for one in groups:
+        if wanted in (plain_label(one.name), *(plain_label(text) for text, _ in one.labels)):
+            return list(one.units)
+    advice = "`dnd groups` lists them."
+    raise not_found("group", name, [one.name for one in groups], advice)
+
+
+def ablate(
+    bench: Workbench,
+    units: Sequence[Unit],
+    setting: AblationSettings | None = None,
+    random: int = 20,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Ablate units together, those of each layer by themselves.
+
+    Args:
+        bench: the workbench.
+        units: the units.
+        setting: how; None takes the study's section [ablation], or its defaults.
+        random: random groups of the same size to compare with; 0 for none.
+        seed: of these.
+
+    Returns:
+        `GroupAblation.as_json` of each layer, in the order of the units; what was worked out before
+        is read back.
+
+    Raises:
+        UpstreamError: when the probing set has not been materialized.
+        StudyError: when a network has no classes, or a layer too few units for random groups.
+    """
+    chosen = setting or bench.study.ablation or NO_SETTINGS
+    images = probing_images(bench, TableSource(bench.lineage, bench.study.name))
+    cases: dict[str, AblationCase] = {}
+    found = []
+    for (model, _), some in by_layer(units).items():
+        made_by = _made_by(bench, some[0], chosen, images, random, seed)
+        provider = bench.lineage.provider(made_by)
+        item = digest(sorted(unit.neuron for unit in some))
+        known = at_hand(bench, KIND, provider, [item])
+        if item in known:
+            found.append({**known[item], "units": [unit.key for unit in some]})
+            continue
+        if model not in cases:
+            cases[model] = ablation_case(bench, model, chosen, images)
+        result = _ablated(cases[model], some, random, seed).as_json()
+        if bench.lineage.keeps:
+            bench.lineage.commit({"shared": [shared_row(KIND, provider, item, result)]})
+        found.append(result)
+    return found
+
+
+def _made_by(
+    bench: Workbench, unit: Unit, setting: AblationSettings, images: Sequence[str], *draw: int
+) -> dict[str, Json]:
+    return {
+        "target": layer_provider(bench, unit),
+        "parameters": canonical(ablation_parameters(bench, setting)),
+        "images": digest(list(images)),
+        "draw": list(draw),
+        "names": digest(bench.targets.categories(unit.model)),
+        "code": code_version(Passes, ablation_case, GroupAblation, _ablated),
+    }
+
+
+def _ablated(case: AblationCase, units: Sequence[Unit], random: int, seed: int) -> GroupAblation:
+    """The effects of a group of one layer."""
+    first = units[0]
+    group = tuple(sorted({unit.neuron for unit in units}))
+    drawn = _drawn(case, first, group, random, seed) if random else []
+    label = f"{first.model}/{first.layer}: ablation of {len(group):,} units"
+    whole, after, *others = case.without(first.layer, [(), group, *drawn], label)
+    scores, accuracies = [], []
+    if others:
+        shared = (whole, after, np.stack(others), case.names, case.truth)
+        scores = beyond_random(*shared, accuracy=False)
+        accuracies = [] if case.truth is None else beyond_random(*shared, accuracy=True)
+    return GroupAblation(
+        first.key.rpartition("/")[0], tuple(unit.key for unit in units), case.setting.how,
+        len(case.images), case.probe is not None,
+        effects(whole, after, case.names, case.truth), len(drawn),
+        tuple(scores), tuple(accuracies), case.left_out,
+    )  # fmt: skip
+
+
+def _drawn(
+    case: AblationCase, unit: Unit, group: tuple[int, ...], random: int, seed: int
+) -> list[tuple[int, ...]]:
+    """Random groups of the layer's units that are not dead on the images."""
+    label = f"{unit.model}/{unit.layer}: activations"
+    needs = {unit.layer: case.images}
+    rows, values = activations(case.bench, unit.model, needs, label)[unit.layer]
+    alive = ~is_dead(dense(values[[rows[name] for name in case.images]]))
+    try:
+        return random_groups(group, np.flatnonzero(alive).tolist(), random, seed)
+    except ValueError as error:
+        raise StudyError(
+            f"layer {unit.layer!r} of {unit.model!r}: {error}, of those that are not dead. Ablate "
+            "fewer units, or compare with no random groups: --random 0."
+        ) from error

@@ -1,0 +1,99 @@
+"""Ablation effects: what the classes of a network lose without a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+
+from dnd_assets.assets.ablation_runs import AblationCase, Scores, ablation_case, ablation_parameters
+from dnd_assets.assets.activations import probing_images
+from dnd_assets.assets.probing_set import ProbingSet
+from dnd_assets.engine.cache.shared_results import layer_provider
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.lineage.records import PROBING_SET, Outcome
+from dnd_assets.methods.ablation.effects import effects
+from dnd_assets.methods.ablation.settings import AblationSettings
+from dnd_assets.study.study import needed
+from dnd_assets.units import Unit, by_layer
+
+_PART: Final = 512
+"""Units whose effects are kept together, so that a run that dies loses no more."""
+
+
+class AblationEffects(Stage):
+    """What the classes of a network lose without a unit: changes of scores and of accuracies.
+
+    The unit is set to zero, to its mean, or to what it gives for another image, and the network
+    runs on; see `methods.ablation`. Intervals are over images.
+    """
+
+    name = "ablation_effects"
+    upstream = (PROBING_SET,)
+    wholes = (ProbingSet(),)
+    group = "evaluation"
+    kinds = frozenset({"pytorch"})
+    uses = ("targets", "compute")
+    by_neuron = True
+
+    def parameters(self, bench: Workbench) -> dict[str, Any]:
+        """How units are ablated, the number of images, and their classes by content."""
+        return ablation_parameters(bench, ablation_of(bench))
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network."""
+        return {"target": layer_provider(bench, unit)}
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Ablations of single images."""
+        units = list(work)
+        if not units:
+            return {}
+        images = min(len(probing_images(bench, units[0])), ablation_of(bench).images)
+        return {"ablations": images * len(units)}
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes with `how`, `images`, `classes` [see `ClassEffect`], `accuracy`, `chosen`."""
+        lookup = {one.unit: one for one in work}
+        cases: dict[str, AblationCase] = {}
+        for (model, layer), some in by_layer(lookup).items():
+            if model not in cases:
+                probing = probing_images(bench, work[0])
+                cases[model] = ablation_case(bench, model, ablation_of(bench), probing)
+            case = cases[model]
+            for start in range(0, len(some), _PART):
+                part = some[start : start + _PART]
+                groups = [(), *((unit.neuron,) for unit in part)]
+                found = case.without(layer, groups, f"{model}/{layer}: ablation")
+                for unit, after in zip(part, found[1:], strict=True):
+                    yield lookup[unit], _outcome(case, found[0], after)
+
+
+def ablation_of(bench: Workbench) -> AblationSettings:
+    """The study's section `ablation`.
+
+    Raises:
+        StudyError: when it has none.
+    """
+    return needed(bench.study.ablation, "ablation", bench.study, "how = 'mean'")
+
+
+def _outcome(case: AblationCase, whole: Scores, after: Scores) -> Outcome:
+    if not np.isfinite(after).all():
+        bad = int((~np.isfinite(after)).any(axis=1).sum())
+        reason = f"scores are NaN or infinite without it, on {bad:,} of {len(after):,} images"
+        return Outcome("not_finite", {}, reason)
+    found = effects(whole, after, case.names, case.truth)
+    payload = {
+        "how": case.setting.how,
+        "images": len(case.images),
+        "probe": case.probe is not None,
+        "classes": [one.as_json() for one in found.largest(case.setting.top)],
+        "accuracy": None if found.accuracy is None else asdict(found.accuracy),
+        "chosen": found.chosen,
+    }
+    notes = {"too_few_images": case.left_out} if case.left_out else {}
+    return Outcome("ok", payload, notes=notes)

@@ -1,0 +1,193 @@
+"""Ablations of groups of units: the images, the classes, the passes, and the effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.engine.cache.shared_results import Seen
+from dnd_assets.engine.context import Workbench
+from dnd_assets.errors import StudyError
+from dnd_assets.lineage.code import method_version
+from dnd_assets.lineage.fingerprint import Json, digest
+from dnd_assets.methods.ablation.probe import LEAST, CrossFitted, cross_fitted
+from dnd_assets.methods.ablation.replacing import Group
+from dnd_assets.methods.ablation.settings import AblationSettings
+from dnd_assets.methods.seeds import content_seed
+from dnd_assets.study.image_classes import class_table, classes_by_hash
+
+Scores = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class AblationCase:
+    """What all units of a network are ablated on.
+
+    Attributes:
+        bench: the workbench.
+        model: the network's name in the study.
+        setting: the section [ablation].
+        images: hashes of the images, ascending.
+        names: of the classes.
+        truth: class of each image, int64 (images,); None where it is not known.
+        before: scores of the whole network, (images, classes).
+        probe: reads classes off the network's output; None for a classifier.
+        left_out: classes of too few images for a probe, with their numbers.
+    """
+
+    bench: Workbench
+    model: str
+    setting: AblationSettings
+    images: list[str]
+    names: list[str]
+    truth: NDArray[np.int64] | None
+    before: Scores
+    probe: CrossFitted | None
+    left_out: dict[str, int]
+
+    def without(self, layer: str, groups: Sequence[Group], label: str) -> Scores:
+        """Scores without each of some groups of a layer's units, (groups, images, classes)."""
+        bench, how = self.bench, self.setting.how
+        seen = bench.seen_by(self.model, self.images)
+        progress = bench.progress(label, len(self.images))
+        found = bench.targets.outputs_without(
+            self.model, layer, groups, seen, _fill(self, layer, seen),
+            _donors(self.images) if how == "resample" else None, progress,
+        )  # fmt: skip
+        bench.count("ablations", len(self.images) * len(groups))
+        if self.probe is None:
+            return found
+        return np.stack([self.probe.scores(one) for one in found])
+
+
+def ablation_parameters(bench: Workbench, setting: AblationSettings) -> dict[str, Any]:
+    """What of the section decides effects, tables by their content.
+
+    The code of the passes counts here, since what counts of a network's own are its activations.
+    """
+    found = setting.chosen("how", "images", "probe", "top")
+    found["passes"] = method_version(type(bench.targets), "outputs_without", "unit_means")
+    if setting.classes is not None:
+        found["classes"] = digest(_table(bench, setting))
+    return found
+
+
+def ablation_case(
+    bench: Workbench, model: str, setting: AblationSettings, probing: Sequence[str]
+) -> AblationCase:
+    """Images, classes and the whole network's scores, for all layers of a network.
+
+    Args:
+        bench: the workbench.
+        model: the network's name in the study.
+        setting: the section [ablation].
+        probing: hashes of the probing images, ascending.
+
+    Raises:
+        StudyError: when the network gives no scores of classes, or images have no classes.
+    """
+    known = _classes(bench, setting, probing)
+    images = (list(probing) if known is None else sorted(known))[: setting.images]
+    if len(images) < 2:
+        raise StudyError(f"ablation takes two images at least, and there is {len(images)}.")
+    batch = bench.study.compute.batch.target
+    if setting.probe:
+        assert known is not None, "the section sees to it"
+        return _probed(bench, model, setting, {name: known[name] for name in images})
+    seen = bench.seen_by(model, images)
+    before = bench.targets.outputs(model, seen, batch)
+    names = class_names(bench, model, before.shape[1])
+    truth = None if known is None else _indices(known, images, names, model)
+    return AblationCase(bench, model, setting, images, names, truth, before, None, {})
+
+
+def class_names(bench: Workbench, model: str, count: int) -> list[str]:
+    """Names of a network's outputs; numbers where it has none for them."""
+    names = bench.targets.categories(model)
+    if names is None or len(names) != count:
+        return [f"output {index}" for index in range(count)]
+    return list(names)
+
+
+def _probed(
+    bench: Workbench, model: str, setting: AblationSettings, known: dict[str, str]
+) -> AblationCase:
+    said = list(known.values())
+    counts = {name: said.count(name) for name in sorted(set(said))}
+    names = [name for name, count in counts.items() if count >= LEAST]
+    if len(names) < 2:
+        told = ", ".join(f"{name} ({count})" for name, count in counts.items())
+        raise StudyError(
+            f"a linear probe tells two classes of {LEAST} images each at least; the {len(known)} "
+            f"images show {told}. Add images of other classes, or raise ablation.images."
+        )
+    images = [image for image, name in known.items() if name in names]
+    truth = np.array([names.index(known[image]) for image in images], dtype=np.int64)
+    batch = bench.study.compute.batch.target
+    vectors = bench.targets.outputs(model, bench.seen_by(model, images), batch)
+    probe = cross_fitted(images, vectors, truth, len(names))
+    few = {name: count for name, count in counts.items() if name not in names}
+    before = probe.scores(vectors)
+    return AblationCase(bench, model, setting, images, names, truth, before, probe, few)
+
+
+def _table(bench: Workbench, setting: AblationSettings) -> dict[str, Json]:
+    assert setting.classes is not None, "only where classes are known"
+    return dict(class_table(bench.study, setting.classes, bench.home))
+
+
+def _classes(
+    bench: Workbench, setting: AblationSettings, images: Sequence[str]
+) -> dict[str, str] | None:
+    """Class of each image that has one, by hash; None where the study says nothing of it."""
+    if setting.classes is None:
+        return None
+    sql = (
+        "SELECT hash, list(DISTINCT path ORDER BY path) AS paths FROM images "
+        "WHERE hash IN (SELECT unnest(?::VARCHAR[])) GROUP BY hash"
+    )
+    paths = {row["hash"]: row["paths"] for row in bench.lineage.query(sql, [list(images)])}
+    table = class_table(bench.study, setting.classes, bench.home)
+    found = classes_by_hash(table, paths)
+    if not found:
+        first, seen = next(iter(table)), next(iter(paths.values()), ["none"])[0]
+        raise StudyError(
+            f"no probing image is in the table of classes {setting.classes!r}: it names files such "
+            f"as {first!r}, and images lie at such as {seen}. Write paths as the folders have them."
+        )
+    return found
+
+
+def _indices(
+    known: dict[str, str], images: Sequence[str], names: Sequence[str], model: str
+) -> NDArray[np.int64]:
+    place = {name: index for index, name in enumerate(names)}
+    unknown = sorted({known[image] for image in images} - place.keys())
+    if unknown:
+        raise StudyError(
+            f"the table of classes has {unknown[0]!r}, which is no class of {model!r}, such as "
+            f"{', '.join(map(repr, names[:3]))}. Write classes as the network names them, or set "
+            "probe = true under [ablation], which reads them off its output."
+        )
+    return np.array([place[known[image]] for image in images], dtype=np.int64)
+
+
+def _fill(case: AblationCase, layer: str, seen: Seen) -> NDArray[np.float64] | None:
+    bench, how = case.bench, case.setting.how
+    if how == "resample":
+        return None
+    if how == "zero":
+        return np.zeros(bench.targets.units(case.model, layer))
+    batch = bench.study.compute.batch.target
+    return bench.targets.unit_means(case.model, layer, seen, batch)
+
+
+def _donors(images: Sequence[str]) -> list[int]:
+    """For each image the place of another one, by its content."""
+    others = len(images) - 1
+    found = [content_seed("donor", name) % others for name in images]
+    return [other + (other >= place) for place, other in enumerate(found)]

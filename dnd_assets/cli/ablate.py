@@ -1,0 +1,126 @@
+"""The command that asks what units are for: what the network loses without them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dnd_assets.cli.app import StudyOption, app, asking, err, out
+from dnd_assets.methods.ablation.settings import AblationSettings
+from dnd_assets.study.study import load_study
+
+
+@app.command()
+def ablate(
+    units: Annotated[
+        list[str] | None,
+        typer.Argument(help="Units that are ablated together: keys, prefixes or ranges."),
+    ] = None,
+    study: StudyOption = None,
+    group: Annotated[
+        str | None, typer.Option(help="A group of `dnd groups`, by its name or a label in it.")
+    ] = None,
+    asset: Annotated[str, typer.Option(help="With --group: whose labels.")] = "labels",
+    how: Annotated[
+        Literal["zero", "mean", "resample"] | None,
+        typer.Option(help="What stands in their place. Default: the study's, else the mean."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Probing images. Default: the study's, else 256.", min=2)
+    ] = None,
+    random: Annotated[
+        int, typer.Option(help="Random groups of the same size to compare with.", min=0)
+    ] = 20,
+    seed: Annotated[int, typer.Option(help="Of the random groups.")] = 0,
+    top: Annotated[int, typer.Option(help="Classes shown, the largest changes first.", min=1)] = 10,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """What the classes of a network lose without some units, beside random groups of as many.
+
+    Units of one layer are ablated together. Intervals are over images, those of random groups over
+    groups. What was worked out before is read back.
+
+    Example: dnd ablate resnet50/layer4/12    or: dnd ablate --group almonds --how zero
+    """
+    if group is None and not units:
+        raise typer.BadParameter("name units, or --group")
+    chosen = load_study(study)
+    from dnd_assets.analysis.group_ablation import ablate as run
+    from dnd_assets.analysis.group_ablation import units_of_group
+    from dnd_assets.engine.build import find_units
+
+    bench = asking(chosen, partial(err.print, "  ", markup=False, sep=""))
+    keys = list(units or [])
+    if group is not None:
+        keys = units_of_group(bench, group, asset, keys)
+    changed = {name: value for name, value in (("how", how), ("images", images)) if value}
+    setting = (chosen.ablation or AblationSettings()).model_copy(update=changed)
+    found = run(bench, find_units(bench).select(keys), setting, random, seed)
+    if form == "json":
+        sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        return
+    for one in found:
+        _show(one, top)
+
+
+def _show(found: Mapping[str, Any], top: int) -> None:
+    units = found["units"]
+    named = ", ".join(units[:3]) + (", …" if len(units) > 3 else "")
+    out.print(
+        f"{found['layer']}: {found['how']} ablation of {len(units):,} units ({named}) on "
+        f"{found['images']:,} images" + (", classes by a linear probe" if found["probe"] else ""),
+        markup=False,
+    )
+    _show_overall(found)
+    parts = {"score": ("logit", "scores"), "accuracy": ("accuracy", "accuracies")}
+    for what, (part, beside) in parts.items():
+        entries = [one for one in found["classes"] if one[part] is not None]
+        entries.sort(key=lambda one, part=part: -abs(one[part]["change"]))  # type: ignore[misc]
+        if entries:
+            randoms = {one["name"]: one for one in found[beside]}
+            out.print(_table(what, part, entries[:top], randoms))
+    for name, count in found["left_out"].items():
+        out.print(f"{name}: {count} images are too few for the probe", markup=False)
+
+
+def _show_overall(found: Mapping[str, Any]) -> None:
+    told = f"the best class changes on {found['chosen']:.1%} of the images"
+    overall = found["accuracy"]
+    if overall is not None:
+        told += (
+            f"; accuracy {overall['before']:.1%}, change {overall['change']:+.1%} "
+            f"[{overall['low']:+.1%}, {overall['high']:+.1%}]"
+        )
+    out.print(told, markup=False)
+
+
+def _table(
+    what: str, part: str, entries: list[Mapping[str, Any]], randoms: Mapping[str, Any]
+) -> Table:
+    table = Table(box=None, pad_edge=False)
+    names = ["class", "images", what, "change", "95 %"]
+    names += ["random groups", "95 % of them", "beyond them", "95 %"] if randoms else []
+    for name in names:
+        table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
+    for one in entries:
+        change = one[part]
+        row = [escape(one["class"]), f"{one['images']:,}", f"{change['before']:.3f}",
+               f"{change['change']:+.3f}", _ends(change)]  # fmt: skip
+        other = randoms.get(one["class"])
+        if other is not None:
+            spread = {"low": other["random_low"], "high": other["random_high"]}
+            row += [f"{other['random']:+.3f}", _ends(spread), f"{other['beyond']['change']:+.3f}",
+                    _ends(other["beyond"])]  # fmt: skip
+        table.add_row(*row)
+    return table
+
+
+def _ends(change: Mapping[str, Any]) -> str:
+    return "-" if change["low"] is None else f"{change['low']:+.3f} to {change['high']:+.3f}"

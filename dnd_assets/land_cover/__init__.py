@@ -1,0 +1,1 @@
+"""Scenes of land cover from the air, tiles of them, and a Tile2Vec network trained on such."""

@@ -1,0 +1,117 @@
+"""Linear probes: classes read off the output of a network that is no classifier.
+
+Multinomial logistic regression with an L2 penalty (Alain & Bengio 2017), on standardised outputs,
+classes weighted alike. Two probes are fitted, each to one half of the images, and each reads the
+other half, so that no image is judged by a probe that has seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+LEAST: Final = 4
+"""Images of a class, below which no probe is fitted to it: two in each half."""
+Values = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Scores of classes from a vector.
+
+    Attributes:
+        weight: float64 (D, C).
+        bias: float64 (C,).
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    def scores(self, vectors: Values) -> NDArray[np.float64]:
+        """Scores, float64 (N, C), of vectors (N, D)."""
+        found: NDArray[np.float64] = vectors.astype(np.float64) @ self.weight + self.bias
+        return found
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """Two probes, and which of them reads which image.
+
+    Attributes:
+        probes: each fitted to the images of the other half.
+        half: half of each image, int64 (N,).
+    """
+
+    probes: tuple[LinearProbe, LinearProbe]
+    half: NDArray[np.int64]
+
+    def scores(self, vectors: Values) -> NDArray[np.float64]:
+        """Scores, float64 (N, C), of one vector (N, D) for each image, in the order of `half`."""
+        both = np.stack([probe.scores(vectors) for probe in self.probes])
+        found: NDArray[np.float64] = both[self.half, np.arange(len(self.half))]
+        return found
+
+
+def fitted(vectors: Values, truth: NDArray[np.int64], classes: int) -> LinearProbe:
+    """A probe for some images.
+
+    The loss is the mean negative log likelihood, in which every class weighs the same, plus the
+    squared weights by half the number of images: the usual strength (C = 1), not chosen by results.
+
+    Args:
+        vectors: (N, D).
+        truth: class of each, int64 (N,); every class has an image.
+        classes: C.
+    """
+    plain = vectors.astype(np.float64)
+    mean, spread = plain.mean(axis=0), plain.std(axis=0)
+    spread[spread == 0] = 1.0
+    given = (plain - mean) / spread
+    counts = np.bincount(truth, minlength=classes)
+    weights = (1 / (classes * counts))[truth]
+    hit = np.eye(classes)[truth]
+    shape = (given.shape[1] + 1, classes)
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        held = flat.reshape(shape)
+        raw = given @ held[:-1] + held[-1]
+        value = -(weights * log_softmax(raw, axis=1)[np.arange(len(truth)), truth]).sum()
+        slope = (softmax(raw, axis=1) - hit) * weights[:, None]
+        down = np.concatenate([given.T @ slope, slope.sum(axis=0)[None]])
+        down[:-1] += held[:-1] / len(truth)
+        return value + (held[:-1] ** 2).sum() / (2 * len(truth)), down.ravel()
+
+    start = np.zeros(shape[0] * shape[1])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    held = found.x.reshape(shape)
+    weight = held[:-1] / spread[:, None]
+    return LinearProbe(weight, held[-1] - mean @ weight)
+
+
+def halves(names: Sequence[str], truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Half of each image, 0 or 1: within each class by turns, in the order of their names.
+
+    Args:
+        names: hashes of the images, (N,).
+        truth: class of each, int64 (N,).
+    """
+    found = np.zeros(len(names), dtype=np.int64)
+    for index in np.unique(truth):
+        rows = sorted(np.flatnonzero(truth == index).tolist(), key=lambda row: names[row])
+        found[rows] = np.arange(len(rows)) % 2
+    return found
+
+
+def cross_fitted(
+    names: Sequence[str], vectors: Values, truth: NDArray[np.int64], classes: int
+) -> CrossFitted:
+    """Probes for both halves of some images; the arguments are those of `fitted` and `halves`."""
+    half = halves(names, truth)
+    first, second = (fitted(vectors[half != one], truth[half != one], classes) for one in (0, 1))
+    return CrossFitted((first, second), half)

@@ -1,0 +1,84 @@
+"""Which class each image shows, as a table or the scenes of a study say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dnd_assets.errors import StudyError
+from dnd_assets.files.csv_tables import read_csv
+from dnd_assets.study.study import Study
+
+SCENES: Final = "scenes"
+"""The setting that takes what covers most of each tile of the probing set's scenes."""
+_FILE: Final = ("file", "path", "image")
+_CLASS: Final = ("class", "label", "truth")
+
+
+def class_table(study: Study, named: str, home: Path) -> dict[str, str]:
+    """Class of each file, by its path as the table has it.
+
+    Args:
+        study: the study, which relative paths start from.
+        named: a CSV with columns `file` and `class`, or `scenes`.
+        home: the state folder, in which tiles of scenes lie.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it cannot be read or has no such columns.
+        StudyError: when a file has two classes, there is none, or the study has no scenes.
+    """
+    if named == SCENES:
+        return _of_scenes(study, home)
+    table = read_csv(study.path(named))
+    file, label = table.column(_FILE, "files"), table.column(_CLASS, "classes")
+    found: dict[str, str] = {}
+    for line, fields in table.rows:
+        path, name = Path(fields[file].strip()).as_posix(), fields[label].strip()
+        if not fields[file].strip() or not name:
+            continue
+        if found.setdefault(path, name) != name:
+            raise StudyError(
+                f"{table.path}, line {line:,}: {path!r} is {name!r} here and {found[path]!r} "
+                "above. Give each file one class."
+            )
+    if not found:
+        raise StudyError(f"{table.path} names no file with a class; add rows of file and class.")
+    return found
+
+
+def classes_by_hash(table: Mapping[str, str], paths: Mapping[str, list[str]]) -> dict[str, str]:
+    """Class of each image, by its hash.
+
+    Args:
+        table: class by path, whole or only its last parts.
+        paths: the paths at which each image was seen, by hash.
+
+    Raises:
+        StudyError: when an image gets two classes.
+    """
+    found: dict[str, str] = {}
+    for image, places in paths.items():
+        for place in places:
+            parts = Path(place).as_posix().split("/")
+            ends = ("/".join(parts[start:]) for start in range(len(parts)))
+            name = next((table[end] for end in ends if end in table), None)
+            if name is not None and found.setdefault(image, name) != name:
+                raise StudyError(
+                    f"{place} is {name!r} in the table of classes, and {found[image]!r} under "
+                    "another path. Write longer paths in the table, or give both one class."
+                )
+    return found
+
+
+def _of_scenes(study: Study, home: Path) -> dict[str, str]:
+    from dnd_assets.study.scenes import tiles_of
+
+    scenes = study.probing_set.scenes
+    if scenes is None:
+        raise StudyError(
+            f"ablation.classes = 'scenes', and study {study.name!r} has no probing_set.scenes. "
+            "Name a CSV with columns file and class."
+        )
+    return tiles_of(study, scenes, home).classes()
