@@ -199,8 +199,41 @@ def load_study(
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not valid TOML: {error}. Correct that line.") from error
-    expanded = _expanded(table, str(path), unset)
+    try:
+        expanded = _expanded(table, str(path), unset)
+    except _UnsetVariableError as error:
+        raise StudyError(f"{error}{_said_of(error.variable, path)}") from error
     return parse_study(expanded, path.resolve().parent, str(path))
+
+
+class _UnsetVariableError(StudyError):
+    """A study reads a variable of the environment that is not set."""
+
+    def __init__(self, variable: str, origin: str) -> None:
+        super().__init__(
+            f"{origin} reads the environment variable {variable}, which is not set. Run "
+            f"`export {variable}=…` first, or write the value into the study."
+        )
+        self.variable = variable
+
+
+def _said_of(variable: str, path: Path) -> str:
+    """What the comments of a study say of a variable: from the line with its `export` on.
+
+    A remark behind the `export` goes on in lines below it that are indented, others in all lines.
+    """
+    said: list[str] = []
+    going_on = r"#"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if line.startswith(f"# export {variable}="):
+            value, _, remark = text.partition("#")
+            said, going_on = [value.strip(), remark.strip()], r"#\s{8}" if remark else r"#"
+        elif said and re.match(going_on, line) and not text.startswith("export "):
+            said.append(text.removeprefix("#").strip())
+        elif said:
+            break
+    return f" The study says of it: {' '.join(filter(None, said))}" if said else ""
 
 
 def _expanded(value: Any, origin: str, unset: dict[str, str] | None, where: str = "") -> Any:
@@ -223,10 +256,7 @@ def _expanded(value: Any, origin: str, unset: dict[str, str] | None, where: str 
             unset.setdefault(found[1], where)
             return found[0]
         if found[1] not in os.environ:
-            raise StudyError(
-                f"{origin} reads the environment variable {found[1]}, which is not set. Run "
-                f"`export {found[1]}=…` first, or write the value into the study."
-            )
+            raise _UnsetVariableError(found[1], origin)
         return os.environ[found[1]]
 
     return _VARIABLE.sub(known, value)

@@ -1,0 +1,32 @@
+"""The captioner that reads the crop map of scenes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from resources.captioners.settings import CaptionerSettings
+
+if TYPE_CHECKING:
+    from resources.captioners.base import Captioner
+    from resources.runtime.build_context import BuildContext
+
+
+class LandCoverCaptionerSettings(CaptionerSettings):
+    """What covers a tile, by the map that its scene comes with: no model's opinion.
+
+    Attributes:
+        scenes: folder of scenes, `.npy` of rows, columns and bands, the last one codes.
+        side: of a tile, in pixels.
+    """
+
+    kind: Literal["land_cover"] = "land_cover"
+    scenes: str = Field(min_length=1)
+    side: Annotated[int, Field(ge=2)] = 50
+
+    def build(self, context: BuildContext) -> Captioner:
+        """The captioner."""
+        from resources.captioners.land_cover import LandCoverCaptioner
+
+        return LandCoverCaptioner(**self.options, base=context.base)

@@ -1,0 +1,32 @@
+"""Windows of scenes in the place of painted pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from resources.text_to_image.settings import TextToImageSettings
+
+if TYPE_CHECKING:
+    from resources.runtime.build_context import BuildContext
+    from resources.text_to_image.base import TextToImage
+
+
+class LandCoverPainterSettings(TextToImageSettings):
+    """Windows where a concept covers most; red, green and blue alone.
+
+    Attributes:
+        scenes: folder of scenes, `.npy` of rows, columns and bands, the last one codes.
+        side: of a tile, in pixels.
+    """
+
+    kind: Literal["land_cover"] = "land_cover"
+    scenes: str = Field(min_length=1)
+    side: Annotated[int, Field(ge=2)] = 50
+
+    def build(self, context: BuildContext) -> TextToImage:
+        """The painter."""
+        from resources.text_to_image.land_cover import LandCoverPainter
+
+        return LandCoverPainter(**self.options, base=context.base)
