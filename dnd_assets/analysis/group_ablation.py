@@ -24,7 +24,7 @@ from dnd_assets.methods.label_groups import plain_label
 from dnd_assets.methods.sparse_matrix import dense
 from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.units import Unit, by_layer
-from resources.targets.ablated import Passes
+from resources.targets.ablated import AblatedPasses
 
 KIND: Final = "ablation"
 """Kind of stored results."""
@@ -149,7 +149,7 @@ def _made_by(
         "images": digest(list(images)),
         "draw": list(draw),
         "names": digest(bench.targets.categories(unit.model)),
-        "code": code_version(Passes, ablation_case, GroupAblation, _ablated),
+        "code": code_version(AblatedPasses, ablation_case, GroupAblation, _ablated),
     }
 
 

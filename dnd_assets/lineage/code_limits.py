@@ -31,6 +31,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.study.method_settings": "settings, too",
     "dnd_assets.study.segmentation_settings": "settings, too",
     "dnd_assets.study.compute_settings": "settings, too",
+    "dnd_assets.methods.ablation.settings": "settings, too",
     "dnd_assets.study.selection": "which units there are: a unit's key says which one it is",
     "dnd_assets.engine.stage": "the engine: it asks for what is missing and records what comes",
     "dnd_assets.engine.stage_versions": "hashes that Dagster shows",

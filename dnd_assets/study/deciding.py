@@ -139,7 +139,9 @@ _PATHS: Final = (
     "vectors", "classes",
 )  # fmt: skip
 """Settings that name files, wherever they stand."""
-_NAMES_OR_PATHS: Final = ("checkpoint", "model", "pretrained", "source", "classifier", "sentences")
+_NAMES_OR_PATHS: Final = (
+    "checkpoint", "model", "pretrained", "source", "classifier", "sentences", "scenes",
+)  # fmt: skip
 """Settings that name a file where there is one of that name."""
 
 

@@ -33,7 +33,9 @@ class World(Section):
 
 
 class Scenes(Section):
-    """Tiles of scenes that say of each pixel what covers the land; see `dnd_assets.land_cover`.
+    """Tiles of scenes that say of each pixel what covers the land.
+
+    See `dnd_assets.known_answers.land_cover`.
 
     Attributes:
         folder: the folder of scenes, `.npy` of rows, columns and bands, the last one codes.

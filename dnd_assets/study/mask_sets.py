@@ -24,7 +24,7 @@ from dnd_assets.files.segmentation_masks import (
     index_masks,
     mask_table,
 )
-from dnd_assets.land_cover.scenes import scene_files
+from dnd_assets.known_answers.land_cover.scenes import scene_files
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.study.image_settings import Scenes
 from dnd_assets.study.probing_images import ImageFile, scan

@@ -190,7 +190,7 @@ def check_paths(study: Study, section: str = PROBING) -> None:
     for name in images.folders:
         _check_folder(study.path(name), name, section)
     if images.scenes is not None:
-        from dnd_assets.land_cover.scenes import cover_names, scene_files
+        from dnd_assets.known_answers.land_cover.scenes import cover_names, scene_files
 
         folder = study.path(images.scenes.folder)
         scene_files(folder)

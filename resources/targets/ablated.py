@@ -22,7 +22,7 @@ COPIED_ROWS: Final = 8
 
 
 @dataclass(frozen=True)
-class Passes:
+class AblatedPasses:
     """How groups of one layer are ablated.
 
     Attributes:
@@ -120,9 +120,9 @@ def grows(
 
     groups: list[Group] = [(), tuple(range(units)), (0,), (units - 1,)]
     zero = torch.zeros(units, device=picture.device)
-    copied = Passes(layer, axes, grown=False).scores(call, picture, groups, zero, None)
+    copied = AblatedPasses(layer, axes, grown=False).scores(call, picture, groups, zero, None)
     try:
-        grown = Passes(layer, axes, grown=True).scores(call, picture, groups, zero, None)
+        grown = AblatedPasses(layer, axes, grown=True).scores(call, picture, groups, zero, None)
     except (RuntimeError, ValueError, IndexError, StudyError):
         return False  # whatever a network does with a batch that has grown on its way
     if grown.shape != copied.shape:

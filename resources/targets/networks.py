@@ -21,7 +21,7 @@ from dnd_assets.methods.layer_axes import check_shape
 from resources.model import ModelPart
 from resources.runtime.compute import load_once
 from resources.runtime.progress import Progress
-from resources.targets.ablated import Passes, grows
+from resources.targets.ablated import AblatedPasses, grows
 from resources.targets.cards import LastLinear, LayerInfo
 from resources.targets.codings import coding_part
 from resources.targets.known_networks import KnownNetworks, _blank
@@ -273,7 +273,7 @@ class TargetNetworks(KnownNetworks):
                 progress.advance(1)
         return np.stack(found, axis=1)
 
-    def _ablating(self, model: str, layer: str) -> Passes:
+    def _ablating(self, model: str, layer: str) -> AblatedPasses:
         """How units of a layer are ablated; see `resources.targets.ablated`."""
         import torch
 
@@ -292,7 +292,7 @@ class TargetNetworks(KnownNetworks):
                 return grows(module, axes, partial(net.call, net.module), picture, units)
 
         grown = load_once(("ablation", digest(self.fingerprint(model)), layer), look)
-        return Passes(module, axes, grown)
+        return AblatedPasses(module, axes, grown)
 
     def parts(self) -> list[ModelPart]:
         """What each network and its codings are loaded from, in the order of `models`."""

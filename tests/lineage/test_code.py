@@ -221,7 +221,20 @@ def test_what_products_ask_of_networks_is_in_the_version_of_these():
     asked = {name for module in reached for name in re.findall(r"targets\.(\w+)\(", source(module))}
     assert {"activations", "maps", "layer_maps"} <= asked
     # What these give is in keys itself: transforms in networks' fingerprints, truths as they are.
-    assert asked - covered <= {"fingerprint", "transforms", "categories", "final_layers"}
+    # The code of ablation is a parameter of what it gives, so that activations keep their keys.
+    inside = {"fingerprint", "transforms", "categories", "final_layers"}
+    assert asked - covered <= inside | {"outputs_without", "unit_means"}
+
+
+@pytest.mark.parametrize(("module", "old", "new"), [
+    ("resources.targets.ablated", "self.rows - len(groups)", "self.rows + 1 - len(groups)"),
+    ("dnd_assets.methods.ablation.replacing", "moved[row, units] = fill", "moved[row] = fill"),
+    ("dnd_assets.methods.ablation.replacing", "low == high", "low >= high"),
+])  # fmt: skip
+def test_the_code_of_ablation_counts_for_its_effects(module, old, new):
+    nodes = [Node(TargetNetworks.__module__, "TargetNetworks", name)
+             for name in ("outputs_without", "unit_means")]  # fmt: skip
+    assert edited(module, old, new).version(nodes) != project().version(nodes)
 
 
 @pytest.mark.parametrize("name", NODES)

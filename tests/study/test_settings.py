@@ -147,6 +147,10 @@ ONE_LAYER = {
 CONSE = {"clip": {"kind": "conse", "classifier": "module:tests.networks:colour_net"}}
 TABLE = {"table": {"file": "labels.csv", "images": "images", "masks": "images"}}
 BRODEN = {"broden": {"folder": "images"}}
+MAPPED = {
+    section: {section: {"kind": "land_cover", "scenes": "scenes", "tile_side": 4}, "milan": None}
+    for section in ("captioner", "text_to_image", "clip")
+}
 SCENES = {"scenes": {"folder": "scenes", "side": 4}}
 INDEX = {"index": {"images": "images", "masks": "images", "names": "classes.txt"}}
 DETECTED = {"dissection": {
@@ -241,6 +245,8 @@ CASES = {
     "clip.classifier": (CONSE, "module:tests.networks:ColourNet"),
     "clip.classifier_weights": (CONSE, "weights.safetensors"),
     "clip.sentences": (CONSE, "SENTENCES2"), "clip.top": (CONSE, 2),
+    **{f"{section}.{name}": (MAPPED[section], value)
+       for section in MAPPED for name, value in {"scenes": "scenes2", "tile_side": 3}.items()},
     "collection.tables": (NEAR, ["fewer.csv"]), "collection.folders": (NEAR, ["others"]),
     **{f"named_directions.{name}": ({}, value) for name, value in {
         "concepts": "more.txt", "prompt": "a {concept}", "top": 2}.items()},

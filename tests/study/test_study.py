@@ -329,7 +329,10 @@ def test_an_unknown_value_names_the_nearest(changes, found):
         ({"models": [model(layers=[])]}, "models.0.layers: [] is wrong: "),
         ({"models": [{"name": "a", "source": "timm:x"}]}, "models.0.layers: is missing"),
         ({"models": [model(layers=[{}])]}, "models.0.layers.0.path: is missing"),
-        ({"probing_set": {}}, "probing_set: names no images; give `folders`, `image_list` or"),
+        (
+            {"probing_set": {}},
+            "probing_set: names no images; give `folders`, `image_list`, `world` or",
+        ),
         ({"probing_set": 3}, "probing_set: 3 is wrong: "),
         ({"models": [model(), model()]}, "two models are called 'net'; names must differ"),
         (

@@ -19,7 +19,7 @@ Values = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Change:
+class MeanChange:
     """A mean over images, and how it changes.
 
     Attributes:
@@ -48,8 +48,8 @@ class ClassEffect:
 
     name: str
     images: int
-    logit: Change
-    accuracy: Change | None
+    logit: MeanChange
+    accuracy: MeanChange | None
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -68,7 +68,7 @@ class Effects:
     """
 
     classes: tuple[ClassEffect, ...]
-    accuracy: Change | None
+    accuracy: MeanChange | None
     chosen: float
 
     def largest(self, top: int) -> list[ClassEffect]:
@@ -126,7 +126,7 @@ def best_class(scores: Values) -> NDArray[np.int64]:
     return found
 
 
-def changes(before: NDArray[np.float64], added: NDArray[np.float64]) -> list[Change]:
+def changes(before: NDArray[np.float64], added: NDArray[np.float64]) -> list[MeanChange]:
     """Means with intervals of the changes, column by column.
 
     Args:
@@ -136,7 +136,7 @@ def changes(before: NDArray[np.float64], added: NDArray[np.float64]) -> list[Cha
     means, starts = added.mean(axis=0), before.mean(axis=0)
     low, high = intervals(added)
     return [
-        Change(float(starts[i]), float(means[i]), _end(low, i), _end(high, i))
+        MeanChange(float(starts[i]), float(means[i]), _end(low, i), _end(high, i))
         for i in range(added.shape[1])
     ]
 

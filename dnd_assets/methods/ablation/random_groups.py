@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.methods.ablation.effects import Change, Values, best_class, changes
+from dnd_assets.methods.ablation.effects import MeanChange, Values, best_class, changes
 from dnd_assets.methods.ablation.replacing import Group
 from dnd_assets.methods.seeds import content_seed
 
@@ -30,11 +30,11 @@ class Beyond:
 
     name: str
     images: int
-    change: Change
+    change: MeanChange
     random: float
     random_low: float
     random_high: float
-    beyond: Change
+    beyond: MeanChange
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain values."""

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dnd_assets.lineage.records import METRICS_SUFFIX, Product, is_labels
 from dnd_assets.lineage.remarks import remarks_of
 from dnd_assets.results.unit_card.card import (
-    Ablation,
     ActivationRange,
     Box,
     CandidateConcept,
@@ -33,6 +32,7 @@ from dnd_assets.results.unit_card.card import (
     ScoredLabel,
     Shown,
     SyntheticImage,
+    UnitAblation,
     UnitCard,
 )
 from dnd_assets.results.unit_card.unit_records import ProductRecord, UnitRecords, own_first
@@ -199,12 +199,14 @@ def _evidence(one: UnitRecords) -> LabelEvidence | None:
     )  # fmt: skip
 
 
-def _ablation(one: UnitRecords) -> Ablation | None:
+def _ablation(one: UnitRecords) -> UnitAblation | None:
     content = one.content("ablation_effects")
     if not content:
         return None
     losses = tuple(_loss(entry) for entry in content["classes"])
-    return Ablation(content["how"], content["images"], content["probe"], content["chosen"], losses)
+    return UnitAblation(
+        content["how"], content["images"], content["probe"], content["chosen"], losses
+    )
 
 
 def _loss(entry: Mapping[str, Any]) -> Loss:

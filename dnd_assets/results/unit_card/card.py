@@ -401,7 +401,7 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class Ablation:
+class UnitAblation:
     """What the network loses without a unit.
 
     Attributes:
@@ -455,7 +455,7 @@ class UnitCard:
     made: tuple[Made, ...] = ()
     remarks: tuple[str, ...] = ()
     evidence: LabelEvidence | None = None
-    ablation: Ablation | None = None
+    ablation: UnitAblation | None = None
 
     @property
     def main(self) -> MethodLabel | None:

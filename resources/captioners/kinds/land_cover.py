@@ -18,12 +18,12 @@ class LandCoverCaptionerSettings(CaptionerSettings):
 
     Attributes:
         scenes: folder of scenes, `.npy` of rows, columns and bands, the last one codes.
-        side: of a tile, in pixels.
+        tile_side: of a tile, in pixels.
     """
 
     kind: Literal["land_cover"] = "land_cover"
     scenes: str = Field(min_length=1)
-    side: Annotated[int, Field(ge=2)] = 50
+    tile_side: Annotated[int, Field(ge=2)] = 50
 
     def build(self, context: BuildContext) -> Captioner:
         """The captioner."""

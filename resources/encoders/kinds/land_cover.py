@@ -18,15 +18,15 @@ class LandCoverEncoderSettings(EncoderSettings):
 
     Attributes:
         scenes: folder of scenes, `.npy` of rows, columns and bands, the last one codes.
-        side: of a tile, in pixels.
+        tile_side: of a tile, in pixels.
     """
 
     kind: Literal["land_cover"] = "land_cover"
     scenes: str = Field(min_length=1)
-    side: Annotated[int, Field(ge=2)] = 50
+    tile_side: Annotated[int, Field(ge=2)] = 50
 
     def build(self, context: BuildContext) -> ImageTextEncoder:
         """The encoder."""
-        from resources.encoders.land_cover import LandCoverEncoder
+        from resources.captioners.land_cover import LandCoverEncoder
 
         return LandCoverEncoder(**self.options, base=context.base)

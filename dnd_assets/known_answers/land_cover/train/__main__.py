@@ -1,7 +1,8 @@
 """Train the study's Tile2Vec network from a folder of scenes.
 
-`python -m dnd_assets.land_cover.train SCENES` cuts triplets from the scenes, trains, and writes
-`weights.safetensors` and `training.json`. The shipped weights took about five minutes of a core.
+`python -m dnd_assets.known_answers.land_cover.train SCENES` cuts triplets from the scenes, trains,
+and writes `weights.safetensors` and `training.json`. The shipped weights took some five minutes of
+a core.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ import typer
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import write_atomic
-from dnd_assets.land_cover.tile2vec import CHECKPOINT
-from dnd_assets.land_cover.train.tile2vec import TrainingSettings, save_weights, train_tile2vec
+from dnd_assets.known_answers.land_cover.tile2vec import CHECKPOINT
+from dnd_assets.known_answers.land_cover.train.tile2vec import (
+    TrainingSettings,
+    save_weights,
+    train_tile2vec,
+)
 
 _USUAL = TrainingSettings()
 

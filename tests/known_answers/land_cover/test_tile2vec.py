@@ -7,9 +7,18 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from dnd_assets.land_cover.tile2vec import CHECKPOINT, Tile2Vec, tile2vec, triplet_loss
-from dnd_assets.land_cover.train.tile2vec import TrainingSettings, ordered_share, train_tile2vec
-from dnd_assets.land_cover.triplets import draw_triplets
+from dnd_assets.known_answers.land_cover.tile2vec import (
+    CHECKPOINT,
+    Tile2Vec,
+    tile2vec,
+    triplet_loss,
+)
+from dnd_assets.known_answers.land_cover.train.tile2vec import (
+    TrainingSettings,
+    ordered_share,
+    train_tile2vec,
+)
+from dnd_assets.known_answers.land_cover.triplets import draw_triplets
 from tests.land_cover_scenes import write_scenes
 
 
@@ -42,7 +51,7 @@ def test_training_puts_neighbours_nearer_than_distant_tiles(tmp_path, one_thread
 def test_the_command_writes_weights_that_the_network_takes(tmp_path, one_thread):
     import typer
 
-    from dnd_assets.land_cover.train.__main__ import main
+    from dnd_assets.known_answers.land_cover.train.__main__ import main
 
     app = typer.Typer()
     app.command()(main)
@@ -58,7 +67,7 @@ def test_the_command_writes_weights_that_the_network_takes(tmp_path, one_thread)
 
 def test_the_shipped_weights_order_triplets_of_real_scenes(shared_dir, one_thread):
     """Better than the network did before training, as its record says."""
-    from dnd_assets.land_cover.scenes import read_scenes
+    from dnd_assets.known_answers.land_cover.scenes import read_scenes
 
     net = tile2vec()
     net.load_state_dict(load_file(CHECKPOINT / "weights.safetensors"))

@@ -15,9 +15,15 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dnd_assets.land_cover.scenes import read_scenes
-from dnd_assets.land_cover.tile2vec import SCALE, SHIPPED_WIDTH, SIDE, Tile2Vec, triplet_loss
-from dnd_assets.land_cover.triplets import draw_triplets
+from dnd_assets.known_answers.land_cover.scenes import read_scenes
+from dnd_assets.known_answers.land_cover.tile2vec import (
+    SCALE,
+    SHIPPED_WIDTH,
+    SIDE,
+    Tile2Vec,
+    triplet_loss,
+)
+from dnd_assets.known_answers.land_cover.triplets import draw_triplets
 
 _LOG = logging.getLogger(__name__)
 

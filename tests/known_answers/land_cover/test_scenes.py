@@ -5,9 +5,14 @@ import pytest
 from PIL import Image
 
 from dnd_assets.errors import StudyError
-from dnd_assets.land_cover.cover import CoverMap
-from dnd_assets.land_cover.scenes import cover_names, plain_name, read_scene, read_scenes
-from dnd_assets.land_cover.triplets import draw_triplets
+from dnd_assets.known_answers.land_cover.cover import CoverMap
+from dnd_assets.known_answers.land_cover.scenes import (
+    cover_names,
+    plain_name,
+    read_scene,
+    read_scenes,
+)
+from dnd_assets.known_answers.land_cover.triplets import draw_triplets
 from dnd_assets.study.image_settings import Scenes
 from dnd_assets.study.scenes import tiles_of
 from tests.land_cover_scenes import write_scenes
@@ -115,6 +120,9 @@ def test_pictures_and_texts_of_one_cover_are_near(folder):
             assert (texts @ cover.vector(picture)).argmax() == place
             assert np.array_equal(picture, cover.painted(text, seed))
     assert cover.text_vector("a dog")[-1] == 1
+    assert np.allclose(cover.text_vector("rice or tree nuts"), np.array([1, 0, 1, 0]) / 2**0.5)
+    others = np.array([0, 1, 1, 1]) / 3**0.5
+    assert np.allclose(cover.text_vector("not rice"), others), "what is not rice may be anything"
 
 
 def test_triplets_are_of_the_scenes_and_the_same_for_the_same_seed(folder):

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.files.atomic import sha256
-from dnd_assets.land_cover.scenes import (
+from dnd_assets.known_answers.land_cover.scenes import (
     NAMES_FILE,
-    Scene,
+    LandScene,
     cover_names,
     name_of,
     read_scenes,
@@ -34,6 +34,7 @@ NEAREST: Final = 5
 """Tiles whose mean cover stands for a picture that is none of them."""
 _STEP: Final = 10
 _RED_GREEN_BLUE: Final = 3
+_ALTERNATIVES: Final = re.compile(r"\bor\b|\band\b|,")
 _WORD: Final = re.compile(r"[a-z0-9]+")
 
 Pixels = NDArray[np.uint8]
@@ -58,12 +59,12 @@ class CoverMap:
     """The tiles of a folder of scenes, and what covers them.
 
     Args:
-        folder: the scenes; see `dnd_assets.land_cover.scenes`.
+        folder: the scenes; see `dnd_assets.known_answers.land_cover.scenes`.
         side: of a tile, in pixels.
     """
 
     def __init__(self, folder: Path, side: int) -> None:
-        self.scenes: list[Scene] = read_scenes(folder)
+        self.scenes: list[LandScene] = read_scenes(folder)
         self.names, self.side = cover_names(folder), side
 
     @cached_property
@@ -138,9 +139,16 @@ class CoverMap:
         return spread, table
 
     def text_vector(self, text: str) -> NDArray[np.float32]:
-        """Cover that a text names, a unit vector as of `vector`; the last where it names none."""
-        named = self.named(text)
-        found = np.array([float(code in named) for code in self.codes] + [float(not named)])
+        """Cover that a text names, a unit vector as of `vector`; the last where it names none.
+
+        "not" before a cover stands for all others, and for whatever else there is.
+        """
+        found = np.zeros(len(self.codes) + 1)
+        for part in _ALTERNATIVES.split(text.lower()):
+            named = self.named(part)
+            turned = "not" in part.split()
+            of_part = [(code in named) != turned for code in self.codes]
+            found = np.maximum(found, [*of_part, turned or not named])
         return _unit(found)
 
     def named(self, text: str) -> list[int]:

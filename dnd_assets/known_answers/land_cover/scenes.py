@@ -28,7 +28,7 @@ _BANDS: Final = 2
 
 
 @dataclass(frozen=True)
-class Scene:
+class LandScene:
     """One scene.
 
     Attributes:
@@ -60,7 +60,7 @@ def scene_files(folder: Path) -> list[Path]:
     return found
 
 
-def read_scene(path: Path) -> Scene:
+def read_scene(path: Path) -> LandScene:
     """One scene.
 
     Raises:
@@ -75,10 +75,10 @@ def read_scene(path: Path) -> Scene:
             f"{path} holds {held.shape} {held.dtype}; a scene has rows, columns and bands of whole "
             "numbers, of which the last is the code of land cover."
         )
-    return Scene(path.stem, held[..., :-1], held[..., -1].astype(np.int64))
+    return LandScene(path.stem, held[..., :-1], held[..., -1].astype(np.int64))
 
 
-def read_scenes(folder: Path) -> list[Scene]:
+def read_scenes(folder: Path) -> list[LandScene]:
     """All scenes of a folder, by name; see `scene_files` and `read_scene`."""
     return [read_scene(path) for path in scene_files(folder)]
 

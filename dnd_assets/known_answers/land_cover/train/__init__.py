@@ -1,0 +1,1 @@
+"""Training of the Tile2Vec network; see `python -m dnd_assets.known_answers.land_cover.train`."""

@@ -1,1 +1,0 @@
-"""Training of the Tile2Vec network; see `python -m dnd_assets.land_cover.train`."""
