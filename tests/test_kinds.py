@@ -24,6 +24,7 @@ NEEDED = {
     "vlm": {"checkpoint": "a/b"},
     "concepts": {"concepts": "words.txt"},
     "own": {"source": "mine:caption"},
+    "land_cover": {"scenes": "scenes"},
     "conse": {"classifier": "timm:x"},
 }
 """What some kinds cannot do without."""

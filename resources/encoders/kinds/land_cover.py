@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from resources.encoders.settings import EncoderSettings
 
@@ -22,8 +22,14 @@ class LandCoverEncoderSettings(EncoderSettings):
     """
 
     kind: Literal["land_cover"] = "land_cover"
-    scenes: str = Field(min_length=1)
+    scenes: str | None = None
     tile_side: Annotated[int, Field(ge=2)] = 50
+
+    @model_validator(mode="after")
+    def _scenes_named(self) -> Self:
+        if not self.scenes:
+            raise ValueError("kind = 'land_cover' needs a folder of scenes: scenes = 'scenes'")
+        return self
 
     def build(self, context: BuildContext) -> ImageTextEncoder:
         """The encoder."""

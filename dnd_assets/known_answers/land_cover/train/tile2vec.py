@@ -99,9 +99,9 @@ def _train(
     for step in range(settings.steps):
         seed = 1_000_000 * (settings.seed + 1) + step
         drawn = draw_triplets(scenes, settings.batch, SIDE, settings.reach, seed)
-        parts = [net(_tensor(drawn[:, place])) for place in range(3)]
-        lengths = sum(torch.linalg.vector_norm(one, dim=1).mean() for one in parts)
-        loss = triplet_loss(*parts, settings.margin) + settings.penalty * lengths
+        anchor, near, far = (net(_tensor(drawn[:, place])) for place in range(3))
+        lengths = torch.stack([one.norm(dim=1).mean() for one in (anchor, near, far)]).sum()
+        loss = triplet_loss(anchor, near, far, settings.margin) + settings.penalty * lengths
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
