@@ -28,7 +28,7 @@ FRAME = {
     "models": [{"name": "n", "source": "module:m:f", "layers": [{"path": "l"}]}],
     "probing_set": {"folders": ["photographs"]},
 }
-HUGE = "paper-resnet50", "modern", "offline-photos"
+HUGE = "paper-resnet50", "modern", "offline-photos", "land-cover", "eurosat"
 """Studies whose models are not here: of these the doctor is asked, and has to find what lacks."""
 SLOW = re.compile(r"dnd (ui|demo)\b")
 """Commands that other tests or CI run, or that only end when they are stopped."""

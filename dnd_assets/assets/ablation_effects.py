@@ -8,7 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from dnd_assets.assets.ablation_runs import AblationCase, Scores, ablation_case, ablation_parameters
+from dnd_assets.assets.ablation_runs import (
+    AblationCase,
+    FewClassesError,
+    Scores,
+    ablation_case,
+    ablation_parameters,
+)
 from dnd_assets.assets.activations import probing_images
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.shared_results import layer_provider
@@ -62,7 +68,12 @@ class AblationEffects(Stage):
         for (model, layer), some in by_layer(lookup).items():
             if model not in cases:
                 probing = probing_images(bench, work[0])
-                cases[model] = ablation_case(bench, model, ablation_of(bench), probing)
+                try:
+                    cases[model] = ablation_case(bench, model, ablation_of(bench), probing)
+                except FewClassesError as error:  # other images have other classes
+                    nothing = Outcome("no_classes", {}, str(error))
+                    yield from ((lookup[unit], nothing) for unit in some)
+                    continue
             case = cases[model]
             for start in range(0, len(some), _PART):
                 part = some[start : start + _PART]

@@ -23,6 +23,10 @@ from dnd_assets.study.image_classes import class_table, classes_by_hash
 Scores = NDArray[np.floating[Any]]
 
 
+class FewClassesError(StudyError):
+    """The images show too few classes for a linear probe."""
+
+
 @dataclass(frozen=True)
 class AblationCase:
     """What all units of a network are ablated on.
@@ -89,6 +93,7 @@ def ablation_case(
 
     Raises:
         StudyError: when the network gives no scores of classes, or images have no classes.
+        FewClassesError: when a probe is asked for, and the images show too few classes.
     """
     known = _classes(bench, setting, probing)
     images = (list(probing) if known is None else sorted(known))[: setting.images]
@@ -121,7 +126,7 @@ def _probed(
     names = [name for name, count in counts.items() if count >= LEAST]
     if len(names) < 2:
         told = ", ".join(f"{name} ({count})" for name, count in counts.items())
-        raise StudyError(
+        raise FewClassesError(
             f"a linear probe tells two classes of {LEAST} images each at least; the {len(known)} "
             f"images show {told}. Add images of other classes, or raise ablation.images."
         )

@@ -27,6 +27,7 @@ Status = Literal[
     "refused",
     "cut_off",
     "no_answer",
+    "no_classes",
 ]
 """How a unit's product ended. Everything but `ok` passes on to the products that follow."""
 

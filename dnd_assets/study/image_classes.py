@@ -8,10 +8,13 @@ from typing import Final
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files.csv_tables import read_csv
+from dnd_assets.study.probing_images import image_files
 from dnd_assets.study.study import Study
 
 SCENES: Final = "scenes"
 """The setting that takes what covers most of each tile of the probing set's scenes."""
+FOLDERS: Final = "folders"
+"""The setting that takes the folder that an image lies in."""
 _FILE: Final = ("file", "path", "image")
 _CLASS: Final = ("class", "label", "truth")
 
@@ -21,7 +24,7 @@ def class_table(study: Study, named: str, home: Path) -> dict[str, str]:
 
     Args:
         study: the study, which relative paths start from.
-        named: a CSV with columns `file` and `class`, or `scenes`.
+        named: a CSV with columns `file` and `class`; `scenes`; or `folders`.
         home: the state folder, in which tiles of scenes lie.
 
     Raises:
@@ -31,6 +34,9 @@ def class_table(study: Study, named: str, home: Path) -> dict[str, str]:
     """
     if named == SCENES:
         return _of_scenes(study, home)
+    if named == FOLDERS:
+        files = image_files(study, home).files
+        return {f"{file.parent.name}/{file.name}": file.parent.name for file in files}
     table = read_csv(study.path(named))
     file, label = table.column(_FILE, "files"), table.column(_CLASS, "classes")
     found: dict[str, str] = {}

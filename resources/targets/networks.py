@@ -214,7 +214,8 @@ class TargetNetworks(KnownNetworks):
         readers = {layer: self._compared(model, info, read)}
         rows = self._run(model, readers, images, batch_size, None)
         found: NDArray[np.float64] = np.stack([row[layer] for row in rows]).astype(np.float64)
-        return found.mean(axis=0)
+        means: NDArray[np.float64] = found.mean(axis=0)
+        return means
 
     def outputs_without(
         self,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.errors import StudyError
+from dnd_assets.report.pages import unit_page
 from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.unit_card.html import card_html
 from dnd_assets.results.unit_card.reader import Cards
@@ -127,7 +129,6 @@ def test_a_linear_probe_reads_classes_off_a_network_that_has_none(colours, folde
         ("file,class\nmissing.png,red\n", {}, "no probing image is in the table"),
         ("file,colour\n000.png,red\n", {}, "no column for the classes"),
         ("file,class\n000.png,red\n000.png,blue\n", {}, "one class"),
-        ("file,class\n000.png,red\n001.png,green\n", {"probe": True}, "two classes of 4"),
     ],
 )
 def test_classes_that_do_not_fit_are_refused(rows, section, told, colours, folder):
@@ -135,6 +136,23 @@ def test_classes_that_do_not_fit_are_refused(rows, section, told, colours, folde
     (folder / "classes.csv").write_text(rows if "purple" not in rows else rows + "001.png,red\n")
     with pytest.raises(Exception, match=told):
         ablated(colours, folder, classes="classes.csv", **section)
+
+
+def test_the_folder_that_an_image_lies_in_may_be_its_class(colours, folder):
+    for index, one in enumerate(sorted((folder / "images").iterdir())):
+        place = folder / "images" / NAMES[index % 3]
+        place.mkdir(exist_ok=True)
+        one.rename(place / one.name)
+    _, by_folder, _ = ablated(colours, folder, how="zero", classes="folders")
+    _, by_table, _ = ablated(colours, folder, how="zero", classes="classes.csv")
+    assert by_folder[RED].payload == by_table[RED].payload
+
+
+def test_images_of_too_few_classes_for_a_probe_end_in_a_typed_status(colours, folder):
+    (folder / "classes.csv").write_text("file,class\n000.png,red\n001.png,green\n")
+    _, found, _ = ablated(colours, folder, classes="classes.csv", probe=True)
+    assert {one.status for one in found.values()} == {"no_classes"}
+    assert "two classes of 4 images" in found[RED].reason
 
 
 def test_a_probe_needs_classes(colours, folder):
@@ -159,6 +177,9 @@ def test_readers_show_it_beside_the_label(colours, folder):
     first = card.ablation.losses[0]
     assert (first.name, first.accuracy, first.accuracy_change) == ("red", 1.0, -1.0)
     assert "Without it (zero ablation, 12 images)" in card_html(card, bench.pictures)
+    page = unit_page(card, lambda _hash: None, {}, (None, None), "colours").decode()
+    assert "What the network loses without it" in page
+    assert re.search(r"<bdi>red</bdi>.*100 %.*-1 to -1", page)
     rows = [
         row
         for part in TableSource(bench.lineage, bench.study.name).batches(
