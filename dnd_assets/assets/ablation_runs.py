@@ -183,10 +183,8 @@ def _indices(
 
 def _fill(case: AblationCase, layer: str, seen: Seen) -> NDArray[np.float64] | None:
     bench, how = case.bench, case.setting.how
-    if how == "resample":
+    if how != "mean":
         return None
-    if how == "zero":
-        return np.zeros(bench.targets.units(case.model, layer))
     batch = bench.study.compute.batch.target
     return bench.targets.unit_means(case.model, layer, seen, batch)
 

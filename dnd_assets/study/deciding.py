@@ -228,7 +228,8 @@ def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None
     found["models"] = chosen | ({"pooling": one.pooling, **one.declared} if one else {})
     if one and one.coding is not None:
         coding = _plain(study, one.coding, "models[].layers[].coding")
-        found["models"]["coding"] = coding | {"path": str(study.path(one.coding.path))}
+        file = getattr(one.coding, "path", None)
+        found["models"]["coding"] = coding | ({"path": str(study.path(file))} if file else {})
     _compute(found, study, "target")
 
 

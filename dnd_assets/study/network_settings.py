@@ -126,6 +126,18 @@ class DirectionsSettings(CodingSettings):
     bias: str | None = None
 
 
+class HeadsSettings(Section):
+    """Attention heads as units; `path` of the layer is the projection that mixes them.
+
+    Attributes:
+        count: heads of the block.
+        tokens: which tokens count: `class`, `patches` or `all`.
+    """
+
+    count: Positive
+    tokens: Literal["class", "patches", "all"] = "all"
+
+
 class LayerSettings(Section):
     """One layer of a network.
 
@@ -143,6 +155,7 @@ class LayerSettings(Section):
         prefix_tokens: tokens before those: class, distillation and register tokens.
         sae: an autoencoder whose latents are the units, instead of neurons.
         directions: directions that are the units, instead of neurons.
+        heads: attention heads that are the units, instead of neurons.
     """
 
     path: str
@@ -153,15 +166,16 @@ class LayerSettings(Section):
     prefix_tokens: Annotated[int, Field(ge=0)] | None = None
     sae: SaeSettings | None = None
     directions: DirectionsSettings | None = None
+    heads: HeadsSettings | None = None
 
     @model_validator(mode="after")
     def _one_coding(self) -> Self:
-        if self.sae is not None and self.directions is not None:
+        if sum(one is not None for one in (self.sae, self.directions, self.heads)) > 1:
             raise ValueError(
-                "a layer has either `sae` or `directions`; list the network twice under two names "
-                "to have both"
+                "a layer has one of `sae`, `directions` and `heads`; list the network twice under "
+                "two names to have two"
             )
-        if (self.sae or self.directions) and self.pooling in ("class_token", "identity"):
+        if self.coding and self.pooling in ("class_token", "identity"):
             raise ValueError(
                 f"pooling = {self.pooling!r} is not for latents, which are pooled by their maximum "
                 "('auto'); which tokens count, `tokens` says"
@@ -169,9 +183,9 @@ class LayerSettings(Section):
         return self
 
     @property
-    def coding(self) -> SaeSettings | DirectionsSettings | None:
+    def coding(self) -> SaeSettings | DirectionsSettings | HeadsSettings | None:
         """What makes its units, where they are no neurons."""
-        return self.sae or self.directions
+        return self.sae or self.directions or self.heads
 
     @field_validator("layout")
     @classmethod

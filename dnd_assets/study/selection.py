@@ -11,7 +11,7 @@ from typing import Any
 
 from dnd_assets.study.band_statistics import measured_bands
 from dnd_assets.study.compute_settings import Role
-from dnd_assets.study.network_settings import LayerSettings, ModelSettings
+from dnd_assets.study.network_settings import HeadsSettings, LayerSettings, ModelSettings
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.compute import Compute
@@ -75,6 +75,8 @@ def input_of(study: Study, model: ModelSettings) -> dict[str, Any]:
 
 def _coding(layer: LayerSettings) -> DeclaredCoding:
     assert layer.coding is not None, "only layers with a coding are asked"
+    if isinstance(layer.coding, HeadsSettings):
+        return DeclaredCoding(path=layer.path, kind="heads", **layer.coding.model_dump())
     return DeclaredCoding(
         **layer.coding.all_but("path"),
         path=layer.path,

@@ -7,11 +7,12 @@ its batch grow so, it is given as many copies of the picture from the start.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.ablation.replacing import Group, Replacement, ablated, with_tensor
+from dnd_assets.methods.sae.heads import Heads
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 GROWN_ROWS: Final = 32
 COPIED_ROWS: Final = 8
 """Rows of every pass: always so many, so that no result depends on how many groups there are."""
+Call = Callable[["Tensor"], Any]
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class AblatedPasses:
         layer: the module.
         axes: letters of its output's layout.
         grown: whether rows become many at the layer, instead of at the input.
+        heads: heads that are the units, in what the layer is given; None for its own units.
     """
 
     layer: "nn.Module"
     axes: str
-    grown: bool
+    grown: bool = False
+    heads: Heads | None = None
 
     @property
     def rows(self) -> int:
@@ -41,77 +45,79 @@ class AblatedPasses:
         return GROWN_ROWS if self.grown else COPIED_ROWS
 
     def scores(
-        self,
-        call: Callable[["Tensor"], Any],
-        picture: "Tensor",
-        groups: Sequence[Group],
-        fill: "Tensor | None",
-        donor: "Tensor | None",
+        self, call: Call, picture: "Tensor", groups: Sequence[Group], replacement: Replacement
     ) -> "Tensor":
         """What the network returns without each of some groups, float32 (groups, outputs).
 
         Args:
             call: runs the network on a batch.
             picture: float (bands, H, W), on the device.
-            groups: at most `rows`.
-            fill: see `Replacement`.
-            donor: another picture, whose output stands in the place of the units'.
+            groups: neurons that are ablated together.
+            replacement: what stands in their place.
         """
         import torch
 
-        padded = [*groups, *[()] * (self.rows - len(groups))]
-        copies = 1 if self.grown else len(padded)
-        batch = [picture] * copies + ([] if donor is None else [donor])
-        with self._replaced(padded, fill, donor is not None):
-            found = call(torch.stack(batch))
+        parts = [groups[start : start + self.rows] for start in range(0, len(groups), self.rows)]
+        return torch.cat([self._scores(call, picture, some, replacement) for some in parts])
+
+    def _scores(
+        self, call: Call, picture: "Tensor", groups: Sequence[Group], replacement: Replacement
+    ) -> "Tensor":
+        """As `scores`, of as many groups as there are rows at most."""
+        import torch
+
+        channels = list(groups) if self.heads is None else list(map(self.heads.channels, groups))
+        padded = [*channels, *[()] * (self.rows - len(groups))]
+        axis = self.axes.index("n")
+
+        def replaced(values: "Tensor") -> "Tensor":
+            grows_here = self.grown and values.shape[axis] == 1
+            rows = values.repeat_interleave(len(padded), dim=axis) if grows_here else values
+            return ablated(rows, self.axes, padded, replacement)
+
+        with self._hooked(replaced):
+            found = call(picture[None] if self.grown else torch.stack([picture] * len(padded)))
         scores = getattr(found, "logits", found)
         if not isinstance(scores, torch.Tensor) or scores.ndim != 2:
             raise StudyError("the network returns no scores of classes, (pictures, classes).")
         return scores[: len(groups)].float()
 
+    def given(self, call: Call, picture: "Tensor") -> "Tensor":
+        """What the units are read from for one picture, as a donor gives it."""
+        seen: list[Tensor] = []
+
+        def keep(values: "Tensor") -> "Tensor":
+            seen.append(values.clone())  # a later layer may change it in place
+            return values
+
+        with self._hooked(keep):
+            call(picture[None])
+        return seen[-1]
+
     @contextmanager
-    def _replaced(
-        self, groups: Sequence[Group], fill: "Tensor | None", with_donor: bool
-    ) -> Iterator[None]:
+    def _hooked(self, change: Callable[["Tensor"], "Tensor"]) -> Iterator[None]:
+        """Within the block, what the units are read from is changed."""
         from dnd_assets.methods.pooling import tensor_of
 
-        axis = self.axes.index("n")
+        def changed(values: Any) -> Any:
+            old = tensor_of(values)
+            return with_tensor(values, old, change(old))
 
-        def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-            values = tensor_of(output)
-            count = values.shape[axis]
-            own = count - 1 if with_donor else count
-            donor = values.narrow(axis, own, 1) if with_donor else None
-            mine = values.narrow(axis, 0, own)
-            if self.grown and own == 1:
-                mine = mine.repeat_interleave(len(groups), dim=axis)
-            new = ablated(mine, self.axes, groups, Replacement(fill, donor))
-            if with_donor:
-                new = _joined(new, donor, axis)
-            return with_tensor(output, values, new)
-
-        handle = self.layer.register_forward_hook(hook)
+        if self.heads is None:
+            handle = self.layer.register_forward_hook(lambda _module, _inputs, out: changed(out))
+        else:
+            handle = self.layer.register_forward_pre_hook(lambda _module, inputs: changed(inputs))
         try:
             yield
         finally:
             handle.remove()
 
 
-def _joined(rows: "Tensor", donor: "Tensor | None", axis: int) -> "Tensor":
-    import torch
-
-    assert donor is not None, "only where there is one"
-    return torch.cat([rows, donor.to(rows.dtype)], dim=axis)
-
-
-def grows(
-    layer: "nn.Module", axes: str, call: Callable[["Tensor"], Any], picture: "Tensor", units: int
-) -> bool:
+def grows(passes: AblatedPasses, call: Call, picture: "Tensor", units: int) -> bool:
     """Whether a network gives the same, whether rows become many at a layer or at the input.
 
     Args:
-        layer: the module.
-        axes: letters of its output's layout.
+        passes: how the layer is ablated, in either way.
         call: runs the network on a batch.
         picture: any picture as the network takes it.
         units: how many units the layer has.
@@ -119,10 +125,11 @@ def grows(
     import torch
 
     groups: list[Group] = [(), tuple(range(units)), (0,), (units - 1,)]
-    zero = torch.zeros(units, device=picture.device)
-    copied = AblatedPasses(layer, axes, grown=False).scores(call, picture, groups, zero, None)
+    width = units if passes.heads is None else passes.heads.width
+    zero = Replacement(fill=torch.zeros(width, device=picture.device))
+    copied = replace(passes, grown=False).scores(call, picture, groups, zero)
     try:
-        grown = AblatedPasses(layer, axes, grown=True).scores(call, picture, groups, zero, None)
+        grown = replace(passes, grown=True).scores(call, picture, groups, zero)
     except (RuntimeError, ValueError, IndexError, StudyError):
         return False  # whatever a network does with a batch that has grown on its way
     if grown.shape != copied.shape:

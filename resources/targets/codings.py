@@ -18,6 +18,7 @@ from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.methods.sae import vit_prisma
 from dnd_assets.methods.sae.coded_layout import CodedLayout, Coding, TokenChoice
 from dnd_assets.methods.sae.directions import Directions, Reading
+from dnd_assets.methods.sae.heads import Heads
 from dnd_assets.methods.sae.layouts import encoder_of
 from dnd_assets.methods.sae.saved import ActivationName, Answers
 from resources.checkpoints import Checkpoint, local_path
@@ -30,12 +31,15 @@ from resources.targets.autoencoder_files import (
 )
 from resources.targets.cards import LayerInfo
 from resources.targets.declared_coding import DeclaredCoding
+from resources.targets.passes import OfInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _ANSWERS: Final = ("k", "threshold", "subtract_b_dec", "scale")
 _NAMES: Final = "names"
+HEADS: Final = "heads"
+"""The kind of coding that has no file."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def content(said: DeclaredCoding, base: str | None) -> str:
     Raises:
         StudyError: when they are not there.
     """
+    if said.kind == HEADS:
+        return json.dumps([HEADS, said.count, said.tokens])
     place = place_of(said, base)
     return json.dumps([content_of(place), said.model_dump(exclude={"file"})], sort_keys=True)
 
@@ -93,6 +99,8 @@ def attached(said: DeclaredCoding, width: int, base: str | None) -> Attached:
         StudyError: when it is not there, not read, leaves something open, or has another width.
         NotFoundError: when the study names a layout or a tensor that there is not.
     """
+    if said.kind == HEADS:
+        return _heads(said, width)
     place = place_of(said, base)
     found = _directions(said, place, width) if said.kind == "directions" else _sae(said, place)
     if found.coding.width != width:
@@ -180,6 +188,19 @@ def _sae(said: DeclaredCoding, place: Path) -> Attached:
     mark |= {name: value for name, value in given.items() if value is not None}
     tokens = cast("TokenChoice | None", said.tokens or told)
     return Attached(encoder, tokens, mark, f"latents of {layout}")
+
+
+def _heads(said: DeclaredCoding, width: int) -> Attached:
+    count = said.count or 0
+    if not count or width % count:
+        raise StudyError(
+            f"layer {said.path!r} reads {width:,} numbers a token, which {count} heads cannot "
+            "share alike. Write the block's own number of heads: heads = { count = … }."
+        )
+    mark: dict[str, Json] = {"kind": HEADS, "count": count, "code": code_version(Heads, OfInput)}
+    return Attached(
+        Heads(width, count), cast("TokenChoice", said.tokens or "all"), mark, "attention heads"
+    )
 
 
 def _directions(said: DeclaredCoding, place: Path, width: int) -> Attached:

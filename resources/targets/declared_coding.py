@@ -9,7 +9,7 @@ class DeclaredCoding(FrozenSettings):
     Attributes:
         path: of the layer, in `named_modules()`.
         file: the checkpoint, or the safetensors file of directions.
-        kind: `sae` or `directions`.
+        kind: `sae`, `directions`, or `heads`, which have no file.
         tokens: which tokens count.
         layout: the library that wrote the checkpoint; None finds it.
         activation, k, threshold, subtract_b_dec, scale: answers to what a checkpoint leaves open.
@@ -18,10 +18,11 @@ class DeclaredCoding(FrozenSettings):
         reading: how vectors are read along directions.
         mean: name of the tensor that is subtracted first.
         bias: name of the tensor that is added to projections.
+        count: how many heads there are.
     """
 
     path: str
-    file: str
+    file: str = ""
     kind: str = "sae"
     tokens: str | None = None
     layout: str | None = None
@@ -35,3 +36,4 @@ class DeclaredCoding(FrozenSettings):
     reading: str = "projection"
     mean: str | None = None
     bias: str | None = None
+    count: int | None = None

@@ -16,17 +16,19 @@ from PIL.Image import Image
 from dnd_assets.errors import DndError, StudyError
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import Json, digest
-from dnd_assets.methods.ablation.replacing import Group
+from dnd_assets.methods.ablation.replacing import Group, Replacement
 from dnd_assets.methods.layer_axes import check_shape
+from dnd_assets.methods.sae.heads import Heads
 from resources.model import ModelPart
 from resources.runtime.compute import load_once
 from resources.runtime.progress import Progress
 from resources.targets.ablated import AblatedPasses, grows
 from resources.targets.cards import LastLinear, LayerInfo
-from resources.targets.codings import coding_part
+from resources.targets.codings import HEADS, coding_part
+from resources.targets.heads import check_heads
 from resources.targets.known_networks import KnownNetworks, _blank
 from resources.targets.network import Network
-from resources.targets.passes import Read, captured
+from resources.targets.passes import OfInput, Read, captured
 from resources.targets.sources import find_source, source_part
 
 if TYPE_CHECKING:
@@ -198,6 +200,8 @@ class TargetNetworks(KnownNetworks):
     ) -> NDArray[np.float64]:
         """Mean of each unit of a layer over pictures and places, float64 (units,).
 
+        Of heads the mean of each number in their vectors, (width,).
+
         Args:
             model: name in the study.
             layer: path of a layer that no autoencoder reads.
@@ -208,8 +212,8 @@ class TargetNetworks(KnownNetworks):
 
         info, axes = self.check(model, layer), self._layout(model, layer).axes
 
-        def read(output: "Tensor") -> Any:
-            return unit_means(output, axes).cpu().numpy()
+        def read(values: "Tensor") -> Any:
+            return unit_means(values, axes).cpu().numpy()
 
         readers = {layer: self._compared(model, info, read)}
         rows = self._run(model, readers, images, batch_size, None)
@@ -234,8 +238,8 @@ class TargetNetworks(KnownNetworks):
             layer: path of a layer that no autoencoder reads.
             groups: neurons that are ablated together; an empty one is the whole network.
             images: pictures of any size and mode.
-            fill: what stands in the place of each unit of the layer, float64 (units,); None where
-                donors give it.
+            fill: what stands in the place of each unit of the layer, as `unit_means` gives it; None
+                where donors give it, or nothing does.
             donors: for each picture the place among `images` of the one whose output stands there.
             progress: counts finished pictures.
 
@@ -252,24 +256,21 @@ class TargetNetworks(KnownNetworks):
         from dnd_assets.methods.pooling import stabilise
 
         self._check_neurons(model, {layer: sorted({n for group in groups for n in group})})
-        net, passes, prepare = (
-            self._network(model),
-            self._ablating(model, layer),
-            self._pixels(model),
-        )
-        given = None if fill is None else self.compute.place(torch.from_numpy(fill).float())
+        net, passes = self._network(model), self._ablating(model, layer)
+        call, prepare = partial(net.call, net.module), self._pixels(model)
+        width = passes.heads.width if passes.heads else self.units(model, layer)
+        stands = np.zeros(width) if fill is None else fill
+        plain = Replacement(fill=self.compute.place(torch.from_numpy(stands).float()))
         found = []
         for place, image in enumerate(images):
             picture = self.compute.place(prepare(image))
-            donor = None if donors is None else self.compute.place(prepare(images[donors[place]]))
-            rows = []
             with torch.inference_mode(), self.compute.autocast():
-                for start in range(0, len(groups), passes.rows):
-                    some = groups[start : start + passes.rows]
-                    rows.append(
-                        passes.scores(partial(net.call, net.module), picture, some, given, donor)
-                    )
-            found.append(stabilise(torch.cat(rows)).cpu().numpy())
+                instead = plain
+                if donors is not None:
+                    other = self.compute.place(prepare(images[donors[place]]))
+                    instead = Replacement(donor=passes.given(call, other))
+                scores = passes.scores(call, picture, groups, instead)
+            found.append(stabilise(scores).cpu().numpy())
             if progress is not None:
                 progress.advance(1)
         return np.stack(found, axis=1)
@@ -279,28 +280,34 @@ class TargetNetworks(KnownNetworks):
         import torch
 
         info, axes = self.check(model, layer), self._layout(model, layer).axes
-        if info.units is None or self._coding(model, layer) is not None:
+        coding = getattr(self._layout(model, layer), "coding", None)
+        heads = coding if isinstance(coding, Heads) else None
+        if info.units is None or (coding is not None and heads is None):
             raise StudyError(
                 f"layer {layer!r} of {model!r} has latents or directions, and ablation is of a "
                 "layer's own units. Leave [ablation] out, or name the layer without them."
             )
         net = self._network(model)
-        module, units = dict(net.module.named_modules())[layer], info.units
+        if heads is not None:
+            check_heads(net.module, layer, heads.latents)
+        plain = AblatedPasses(dict(net.module.named_modules())[layer], axes, heads=heads)
+        units = info.units
 
         def look() -> bool:
             picture = self.compute.place(net.made_up(0))
             with torch.inference_mode(), self.compute.autocast():
-                return grows(module, axes, partial(net.call, net.module), picture, units)
+                return grows(plain, partial(net.call, net.module), picture, units)
 
-        grown = load_once(("ablation", digest(self.fingerprint(model)), layer), look)
-        return AblatedPasses(module, axes, grown)
+        grown = load_once(("ablation", digest(self.fingerprint(model)), layer, units), look)
+        return replace(plain, grown=grown)
 
     def parts(self) -> list[ModelPart]:
         """What each network and its codings are loaded from, in the order of `models`."""
         found = []
         for one in self.models:
             found.append(replace(source_part(one, self.base), role=one.name))
-            found += [coding_part(said, one.name, self.base) for said in one.codings]
+            files = [said for said in one.codings if said.kind != HEADS]
+            found += [coding_part(said, one.name, self.base) for said in files]
         return found
 
     def assumptions(self, model: str) -> list[str]:
@@ -418,7 +425,11 @@ class TargetNetworks(KnownNetworks):
             check_shape(where, tuple(output.shape), raw, layout.axes)
             return read(output)
 
-        return compared
+        said = self._coding(model, info.path)
+        if said is None or said.kind != HEADS:
+            return compared
+        check_heads(self._network(model).module, info.path, said.count or 0)
+        return OfInput(compared)
 
     def _map_reader(self, model: str, path: str, neurons: Sequence[int]) -> Read:
         from dnd_assets.methods.pooling import stabilise

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnd_assets.errors import StudyError
@@ -11,6 +12,17 @@ if TYPE_CHECKING:
 
 Read = Callable[["Tensor"], Any]
 """Makes of a layer's output what is wanted of it."""
+
+
+@dataclass(frozen=True)
+class OfInput:
+    """A reader of what a layer is given, in the place of what it gives."""
+
+    read: Read
+
+    def __call__(self, values: "Tensor") -> Any:
+        """What the reader makes of it."""
+        return self.read(values)
 
 
 @contextmanager
@@ -30,9 +42,9 @@ def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[dic
     modules = dict(module.named_modules())
 
     def hook(path: str) -> Callable[[Any, Any, Any], None]:
-        def read(_module: Any, _inputs: Any, output: Any) -> None:
+        def read(_module: Any, inputs: Any, output: Any) -> None:
             try:
-                values = tensor_of(output)
+                values = tensor_of(inputs if isinstance(readers[path], OfInput) else output)
             except StudyError:
                 return
             values = values.dequantize() if values.is_quantized else values

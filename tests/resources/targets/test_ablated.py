@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 from dnd_assets.errors import StudyError
 from resources.runtime.compute import Compute
@@ -109,3 +111,40 @@ def test_an_unknown_neuron_is_named(pictures):
 def test_a_network_that_returns_maps_is_refused(pictures):
     with pytest.raises(StudyError, match="scores of classes"):
         targets("networks:Colours").outputs_without("net", "conv", [(0,)], pictures, np.zeros(4))
+
+
+class Residual(torch.nn.Module):
+    """A layer with a way around it, whose rows therefore meet those before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        return (images + self.inner(images)).mean(dim=(2, 3))
+
+
+def residual():
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return Residual().eval()
+
+
+def transforms():
+    kind = torch.float32
+    return v2.Compose([v2.Resize((SIDE, SIDE)), v2.ToImage(), v2.ToDtype(kind, scale=True)])
+
+
+def test_a_way_around_the_layer_keeps_the_pictures_own_values(pictures):
+    """Of a donor only what the layer gives is taken, not what goes around it."""
+    model = TargetModel(name="net", source="module:tests.resources.targets.test_ablated:residual")
+    net = TargetNetworks(models=[model], compute=Compute(device="cpu"))
+    assert net._ablating("net", "inner").grown
+    donors = [2, 3, 4, 0, 1]
+    found = net.outputs_without("net", "inner", [(0, 2)], pictures, None, donors)[0]
+    pixels = torch.stack([transforms()(one) for one in pictures])
+    with torch.inference_mode():
+        own = residual().inner(pixels).mean(dim=(2, 3)).numpy()
+    wanted = own.copy()
+    wanted[:, [0, 2]] = own[donors][:, [0, 2]]
+    np.testing.assert_allclose(found, pixels.mean(dim=(2, 3)).numpy() + wanted, rtol=1e-3)

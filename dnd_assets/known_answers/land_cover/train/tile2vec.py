@@ -103,7 +103,7 @@ def _train(
         lengths = torch.stack([one.norm(dim=1).mean() for one in (anchor, near, far)]).sum()
         loss = triplet_loss(anchor, near, far, settings.margin) + settings.penalty * lengths
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(float(loss.detach()))
         if step % 25 == 0:

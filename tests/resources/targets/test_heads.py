@@ -1,0 +1,206 @@
+"""Attention heads as units, against an attention worked out in numpy, and their ablation."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms import v2
+
+from dnd_assets.errors import StudyError
+from resources.runtime.compute import Compute
+from resources.targets.networks import TargetNetworks
+
+SIDE, PATCH, WIDTH, HEADS = 16, 4, 12, 3
+GRID = SIDE // PATCH
+
+
+class Attention(nn.Module):
+    """Multi-head attention as timm has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads = HEADS
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        self.proj = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, tokens):
+        batch, count, _ = tokens.shape
+        q, k, v = self.qkv(tokens).reshape(batch, count, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, count, WIDTH))
+
+
+class Small(nn.Module):
+    """A transformer of one block on patches, with a class token and four classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Conv2d(3, WIDTH, PATCH, PATCH)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, WIDTH))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.attn = Attention()
+        self.head = nn.Linear(WIDTH, 4)
+
+    def forward(self, images):
+        tokens = self.embed(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = tokens + self.attn(self.norm(tokens))
+        return self.head(tokens[:, 0])
+
+
+def small():
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        return Small().eval()
+
+
+def transforms():
+    kind = torch.float32
+    return v2.Compose([v2.Resize((SIDE, SIDE)), v2.ToImage(), v2.ToDtype(kind, scale=True)])
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(7)
+    made = [rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(4)]
+    return [Image.fromarray(one) for one in made]
+
+
+def targets(count=HEADS, path="attn.proj", tokens="patches"):
+    heads = {"path": path, "kind": "heads", "count": count, "tokens": tokens}
+    layout = {"path": path, "layout": "ntc", "grid": [GRID, GRID], "prefix_tokens": 1}
+    model = {"name": "net", "source": "module:tests.resources.targets.test_heads:small",
+             "codings": [heads], "layouts": [layout]}  # fmt: skip
+    return TargetNetworks(models=[model], compute=Compute(device="cpu"))
+
+
+def worked_out(pictures):
+    """What each head gives each token, (pictures, tokens, heads, width of a head), in numpy."""
+    net, see = small(), transforms()
+    with torch.inference_mode():
+        tokens = net.embed(torch.stack([see(one) for one in pictures])).flatten(2).transpose(1, 2)
+        tokens = torch.cat([net.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        given = net.norm(tokens).double().numpy()
+    weight, bias = (
+        one.detach().double().numpy() for one in (net.attn.qkv.weight, net.attn.qkv.bias)
+    )
+    found = []
+    for one in given:
+        q, k, v = np.split(one @ weight.T + bias, 3, axis=1)
+        heads = []
+        for head in range(HEADS):
+            part = np.s_[:, head * 4 : head * 4 + 4]
+            scores = np.exp(q[part] @ k[part].T / 2)
+            heads.append(scores / scores.sum(axis=1, keepdims=True) @ v[part])
+        found.append(np.stack(heads, axis=1))
+    return np.stack(found), tokens.double().numpy()
+
+
+def test_a_heads_activation_is_the_length_of_its_vector(pictures):
+    lengths = np.linalg.norm(worked_out(pictures)[0], axis=3)
+    for tokens, rows in (("patches", lengths[:, 1:]), ("class", lengths[:, :1]), ("all", lengths)):
+        net = targets(tokens=tokens)
+        assert net.units("net", "attn.proj") == HEADS
+        found = net.activations("net", {"attn.proj": "auto"}, pictures)["attn.proj"]
+        np.testing.assert_allclose(found, rows.max(axis=1), rtol=1e-3)
+    mean = targets().activations("net", {"attn.proj": "mean"}, pictures)["attn.proj"]
+    np.testing.assert_allclose(mean, lengths[:, 1:].mean(axis=1), rtol=1e-3)
+
+
+def test_heads_have_maps_over_the_patches(pictures):
+    lengths = np.linalg.norm(worked_out(pictures)[0], axis=3)[:, 1:]
+    units = [("attn.proj", head) for head in range(HEADS)]
+    maps = targets().maps("net", units, pictures)
+    for _, head in units:
+        for place in range(len(pictures)):
+            wanted = lengths[place, :, head].reshape(GRID, GRID)
+            np.testing.assert_allclose(maps["attn.proj", head][place], wanted, rtol=1e-3)
+
+
+def test_a_head_is_ablated_before_the_projection_mixes_it(pictures):
+    heads, tokens = worked_out(pictures)
+    net, whole = small(), targets()
+    weight, bias, out, shift = (
+        one.detach().double().numpy()
+        for one in (net.attn.proj.weight, net.attn.proj.bias, net.head.weight, net.head.bias)
+    )
+
+    def scores(gone, instead):
+        kept = heads.copy()
+        kept[:, :, gone] = instead[:, :, gone] if np.ndim(instead) else instead
+        mixed = kept.reshape(*kept.shape[:2], WIDTH)[:, 0] @ weight.T + bias
+        return (tokens[:, 0] + mixed) @ out.T + shift
+
+    groups = [(), (1,), (0, 2)]
+    zero = whole.outputs_without("net", "attn.proj", groups, pictures, None)
+    means = whole.unit_means("net", "attn.proj", pictures)
+    assert means.shape == (WIDTH,)
+    mean = whole.outputs_without("net", "attn.proj", groups, pictures, means)
+    donors = [1, 2, 3, 0]
+    other = whole.outputs_without("net", "attn.proj", groups, pictures, None, donors)
+    average = np.broadcast_to(heads.mean(axis=(0, 1)), heads.shape)
+    for found, instead in ((zero, 0.0), (mean, average), (other, heads[donors])):
+        for place, gone in enumerate(groups):
+            np.testing.assert_allclose(found[place], scores(list(gone), instead), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("path", "count", "told"),
+    [
+        ("attn.proj", 4, r"mixes 3 heads, and the study says 4"),
+        ("attn.proj", 5, "cannot share"),
+        ("attn.qkv", 3, "no square nn.Linear"),
+        ("norm", 3, "is LayerNorm"),
+    ],
+)
+def test_what_is_no_projection_of_so_many_heads_is_refused(path, count, told, pictures):
+    with pytest.raises(StudyError, match=told):
+        targets(count, path).activations("net", {path: "auto"}, pictures)
+
+
+def test_heads_of_known_libraries_are_read_before_their_projection(vit_folder):
+    """The projection of a transformers ViT is found by its message, and read."""
+    plain = TargetNetworks(
+        models=[{"name": "net", "source": f"hf:{vit_folder}"}], compute=Compute(device="cpu")
+    )
+    modules = dict(plain._network("net").module.named_modules())
+    linear = [n for n, m in modules.items() if isinstance(m, nn.Linear) and "attention" in n]
+    path = next(n for n in linear if n.rpartition(".")[2] in ("dense", "out_proj", "o_proj"))
+    width = modules[path].in_features
+    config = plain._network("net").module.config
+    count = config.num_attention_heads
+    heads = {"path": path, "kind": "heads", "count": count, "tokens": "all"}
+    net = TargetNetworks(
+        models=[{"name": "net", "source": f"hf:{vit_folder}", "codings": [heads]}],
+        compute=Compute(device="cpu"),
+    )
+    rng = np.random.default_rng(3)
+    pictures = [Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))]
+    seen = []
+    loaded = net._network("net").module
+    hook = dict(loaded.named_modules())[path].register_forward_pre_hook(
+        lambda _module, given: seen.append(given[0].detach())
+    )
+    found = net.activations("net", {path: "auto"}, pictures)[path]
+    hook.remove()
+    lengths = seen[-1].reshape(1, -1, count, width // count).norm(dim=3).amax(dim=1)
+    np.testing.assert_allclose(found, lengths.numpy(), rtol=1e-3)
+    wrong = next(n for n in linear if n.rpartition(".")[2] in ("query", "q_proj"))
+    heads["path"] = wrong
+    refused = TargetNetworks(
+        models=[{"name": "net", "source": f"hf:{vit_folder}", "codings": [heads]}],
+        compute=Compute(device="cpu"),
+    )
+    with pytest.raises(StudyError, match="last linear layer"):
+        refused.activations("net", {wrong: "auto"}, pictures)
+
+
+def test_neurons_of_the_mlp_are_units_with_maps_as_they_are(vit_folder):
+    net = TargetNetworks(
+        models=[{"name": "net", "source": f"hf:{vit_folder}"}], compute=Compute(device="cpu")
+    )
+    config = net._network("net").module.config
+    inner = [one for one in net.layers("net") if one.units == config.intermediate_size]
+    assert inner
+    assert all(one.has_map for one in inner if one.shape and len(one.shape) == 2)
