@@ -218,8 +218,7 @@ class TargetNetworks(KnownNetworks):
         readers = {layer: self._compared(model, info, read)}
         rows = self._run(model, readers, images, batch_size, None)
         found: NDArray[np.float64] = np.stack([row[layer] for row in rows]).astype(np.float64)
-        means: NDArray[np.float64] = found.mean(axis=0)
-        return means
+        return np.asarray(found.mean(axis=0))
 
     def outputs_without(
         self,
@@ -244,8 +243,7 @@ class TargetNetworks(KnownNetworks):
             progress: counts finished pictures.
 
         Returns:
-            float32 (groups, N, outputs), rounded so that the other groups do not show. NaN and
-            infinities stay.
+            float32 (groups, N, outputs), rounded so that other groups do not show.
 
         Raises:
             StudyError: when the network returns no table of scores, or the layer cannot be ablated.
@@ -279,10 +277,10 @@ class TargetNetworks(KnownNetworks):
         """How units of a layer are ablated; see `resources.targets.ablated`."""
         import torch
 
-        info, axes = self.check(model, layer), self._layout(model, layer).axes
-        coding = getattr(self._layout(model, layer), "coding", None)
+        layout, units = self._layout(model, layer), self.units(model, layer)
+        coding = getattr(layout, "coding", None)
         heads = coding if isinstance(coding, Heads) else None
-        if info.units is None or (coding is not None and heads is None):
+        if coding is not heads:
             raise StudyError(
                 f"layer {layer!r} of {model!r} has latents or directions, and ablation is of a "
                 "layer's own units. Leave [ablation] out, or name the layer without them."
@@ -290,8 +288,7 @@ class TargetNetworks(KnownNetworks):
         net = self._network(model)
         if heads is not None:
             check_heads(net.module, layer, heads.latents)
-        plain = AblatedPasses(dict(net.module.named_modules())[layer], axes, heads=heads)
-        units = info.units
+        plain = AblatedPasses(net.module.get_submodule(layer), layout.axes, heads=heads)
 
         def look() -> bool:
             picture = self.compute.place(net.made_up(0))
@@ -306,8 +303,8 @@ class TargetNetworks(KnownNetworks):
         found = []
         for one in self.models:
             found.append(replace(source_part(one, self.base), role=one.name))
-            files = [said for said in one.codings if said.kind != HEADS]
-            found += [coding_part(said, one.name, self.base) for said in files]
+            read = [said for said in one.codings if said.kind != HEADS]
+            found += [coding_part(said, one.name, self.base) for said in read]
         return found
 
     def assumptions(self, model: str) -> list[str]:

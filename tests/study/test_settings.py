@@ -317,6 +317,7 @@ TESTED_ELSEWHERE = {
         "path", "tokens", "layout", "activation", "k", "threshold", "subtract_b_dec", "scale")),
     *(f"models[].layers[].directions.{name}" for name in (
         "path", "tokens", "tensor", "columns", "reading", "mean", "bias")),
+    *(f"models[].layers[].heads.{name}" for name in ("count", "tokens")),
 }  # fmt: skip
 
 

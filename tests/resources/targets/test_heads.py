@@ -8,6 +8,8 @@ from torch import nn
 from torchvision.transforms import v2
 
 from dnd_assets.errors import StudyError
+from dnd_assets.study.deciding import deciding
+from dnd_assets.study.study import parse_study
 from resources.runtime.compute import Compute
 from resources.targets.networks import TargetNetworks
 
@@ -204,3 +206,39 @@ def test_neurons_of_the_mlp_are_units_with_maps_as_they_are(vit_folder):
     inner = [one for one in net.layers("net") if one.units == config.intermediate_size]
     assert inner
     assert all(one.has_map for one in inner if one.shape and len(one.shape) == 2)
+
+
+def test_what_is_declared_of_heads_reaches_the_keys():
+    plain, other = targets(), targets(tokens="all")
+    layouts = [one.layout("net", "attn.proj") for one in (plain, other)]
+    assert layouts[0] != layouts[1]
+    assert plain.codings("net") != other.codings("net")
+    neurons = TargetNetworks(models=[plain.models[0].model_copy(update={"codings": []})],
+                             compute=Compute(device="cpu"))  # fmt: skip
+    assert neurons.layout("net", "attn.proj") not in layouts
+
+
+def test_a_study_declares_heads_by_name_and_ablates_them(colours, tmp_path):
+    from tests.studies import changed, label_alone, write_images
+
+    write_images(tmp_path / "images", 6)
+    table = changed(colours, ablation={"how": "zero"})
+    layer = {"path": "attn.proj", "layout": "ntc", "grid": [GRID, GRID], "prefix_tokens": 1,
+             "heads": {"count": HEADS}}  # fmt: skip
+    source = "module:tests.resources.targets.test_heads:small"
+    table["models"] = [{"name": "net", "source": source, "layers": [layer]}]
+    study = parse_study(table, tmp_path)
+    bench, found = label_alone(study, tmp_path / "state", "ablation_effects")
+    assert {one.product.outcome.status for one in found.values()} == {"ok"}
+    assert len(found) == HEADS
+    _, active = label_alone(study, tmp_path / "state", "activations")
+    assert {one.product.outcome.status for one in active.values()} == {"ok"}
+    assert deciding(study, "activations", "net", "attn.proj")["models"]["coding"]["count"] == HEADS
+
+
+def test_one_coding_a_layer(tmp_path):
+    layer = {"path": "attn.proj", "heads": {"count": 3}, "sae": {"path": "sae"}}
+    table = {"name": "mine", "probing_set": {"folders": ["images"]},
+             "models": [{"name": "net", "source": "module:m:f", "layers": [layer]}]}  # fmt: skip
+    with pytest.raises(StudyError, match="one of `sae`, `directions` and `heads`"):
+        parse_study(table, tmp_path)
