@@ -48,7 +48,7 @@ class Heads:
 
     def encode(self, values: Tensor) -> Tensor:
         """Lengths of the heads' vectors, float32 (…, heads), of tokens (…, width)."""
-        apart = values.float().unflatten(-1, (self.latents, self.span))
+        apart = values.float().reshape(*values.shape[:-1], self.latents, self.span)
         found: Tensor = apart.norm(dim=-1)
         return found
 

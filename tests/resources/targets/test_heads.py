@@ -228,7 +228,7 @@ def test_a_study_declares_heads_by_name_and_ablates_them(colours, tmp_path):
     source = "module:tests.resources.targets.test_heads:small"
     table["models"] = [{"name": "net", "source": source, "layers": [layer]}]
     study = parse_study(table, tmp_path)
-    bench, found = label_alone(study, tmp_path / "state", "ablation_effects")
+    _, found = label_alone(study, tmp_path / "state", "ablation_effects")
     assert {one.product.outcome.status for one in found.values()} == {"ok"}
     assert len(found) == HEADS
     _, active = label_alone(study, tmp_path / "state", "activations")
