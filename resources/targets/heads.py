@@ -1,17 +1,18 @@
 """Whether a layer is the projection that mixes the heads of an attention, and how many it mixes."""
 
-from typing import Final
-
-from torch import nn
+from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _COUNTS: Final = ("num_heads", "num_attention_heads")
 _ABOVE: Final = 2
 """How far above a projection the module lies that knows of heads."""
 
 
-def check_heads(network: nn.Module, path: str, count: int) -> None:
+def check_heads(network: "nn.Module", path: str, count: int) -> None:
     """Refuse heads of a layer whose input is not known to be heads side by side.
 
     Args:
@@ -22,6 +23,8 @@ def check_heads(network: nn.Module, path: str, count: int) -> None:
     Raises:
         StudyError: when it is no such projection, or has another number of heads; says which.
     """
+    from torch import nn
+
     modules = dict(network.named_modules())
     layer = modules[path]
     if not isinstance(layer, nn.Linear) or layer.in_features != layer.out_features:
@@ -44,14 +47,16 @@ def check_heads(network: nn.Module, path: str, count: int) -> None:
     raise _refused(path, "lies in no module that knows its number of heads", network)
 
 
-def _counts(module: nn.Module) -> set[int]:
+def _counts(module: "nn.Module") -> set[int]:
     """Numbers of heads that a module, or one right inside it, says it has."""
     some = [module, *module.children()]
     said = [getattr(one, name, None) for one in some for name in _COUNTS]
     return {one for one in said if isinstance(one, int)}
 
 
-def _refused(path: str, why: str, network: nn.Module) -> StudyError:
+def _refused(path: str, why: str, network: "nn.Module") -> StudyError:
+    from torch import nn
+
     linear = [n for n, one in network.named_modules() if isinstance(one, nn.Linear)]
     likely = [n for n in linear if n.rpartition(".")[2] in ("proj", "out_proj", "dense")]
     return StudyError(

@@ -13,8 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 
 LEAST: Final = 4
 """Images of a class, below which no probe is fitted to it: two in each half."""
@@ -69,6 +67,9 @@ def fitted(vectors: Values, truth: NDArray[np.int64], classes: int) -> LinearPro
         truth: class of each, int64 (N,); every class has an image.
         classes: C.
     """
+    from scipy.optimize import minimize  # half a second, which plans need not wait for
+    from scipy.special import log_softmax, softmax
+
     plain = vectors.astype(np.float64)
     mean, spread = plain.mean(axis=0), plain.std(axis=0)
     spread[spread == 0] = 1.0
