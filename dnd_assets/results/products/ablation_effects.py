@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.records import Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import POSITION, UNIT, Column, Table
+
+if TYPE_CHECKING:
+    from dnd_assets.engine.context import Workbench
 
 _NAMES = ("class", "images", "score", "without it", "low", "high", "accuracy", "without it, too")
 
