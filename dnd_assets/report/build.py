@@ -13,6 +13,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.report import pages
 from dnd_assets.report.changes import Changes, changes_since
+from dnd_assets.report.class_names import Names, class_names, class_names_key
 from dnd_assets.report.comparison import compared
 from dnd_assets.report.connections import (
     Connections,
@@ -20,7 +21,13 @@ from dnd_assets.report.connections import (
     connections,
     connections_key,
 )
-from dnd_assets.report.entries import Entry, entry_of, index_data
+from dnd_assets.report.entries import (
+    Entry,
+    entry_of,
+    exemplar_data,
+    index_data,
+    metric_names,
+)
 from dnd_assets.report.folder import Folder
 from dnd_assets.report.heat_maps import make_heat_maps
 from dnd_assets.report.names import picture_name, script
@@ -34,7 +41,10 @@ from dnd_assets.report.overview import (
     unit_map,
 )
 from dnd_assets.report.pictures import pictures_of
+from dnd_assets.report.similar import LEAST, similar_key, similar_units
+from dnd_assets.report.sources import sources_page
 from dnd_assets.report.thumbnails import Thumbnails
+from dnd_assets.report.unit_data import unit_data
 from dnd_assets.results.standing import stand_by
 from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.reader import Cards
@@ -81,6 +91,7 @@ class _Work:
     folder: Folder
     thumbs: Thumbnails
     style: str
+    names: Names
     units: dict[str, dict[str, Any]] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
 
@@ -116,7 +127,8 @@ def build_report(
     told = [notice] if notice else []
     told += make_heat_maps(bench, cards, order) if heat_maps else []
     thumbs = Thumbnails(bench.pictures, folder, {})
-    work = _Work(bench, cards, folder, thumbs, pages.style())
+    names = folder.once("classes", class_names_key(bench), lambda: class_names(bench))
+    work = _Work(bench, cards, folder, thumbs, pages.style(), names)
     since = time.monotonic()
     stale = _unit_pages(work, order, log)
     rate = len(stale) / max(time.monotonic() - since, 1e-9)
@@ -206,7 +218,8 @@ def _digest(
 ) -> str:
     """Hash of all that a unit's page is made from."""
     made = [[one.asset, one.key, one.data_version, one.run] for one in records.values()]
-    return digest([work.style, work.cards.study, made, list(beside), maps])[:32]
+    named = work.names.get(_unit(_first(records)).key, "")
+    return digest([work.style, work.cards.study, made, list(beside), maps, named])[:32]
 
 
 def _kept(work: _Work, unit: str, now: str) -> bool:
@@ -218,7 +231,7 @@ def _kept(work: _Work, unit: str, now: str) -> bool:
     folder = work.folder
     if not all(name in folder.files or folder.keep(name) for name in known["pictures"]):
         return False
-    if not folder.keep(entry.page):
+    if not folder.keep(entry.page) or not folder.keep(entry.data):
         return False
     work.units[unit], work.entries[unit] = known, entry
     return True
@@ -249,9 +262,12 @@ def _write(
     beside: tuple[str | None, str | None],
     now: str,
 ) -> None:
-    entry = entry_of(card)
-    page = pages.unit_page(card, work.thumbs.of, names, beside, work.cards.study)
+    entry = entry_of(card, work.names.get(card.unit, ""))
+    page = pages.unit_page(card, entry, work.thumbs.of, names, beside, work.cards.study)
     work.folder.put(entry.page, page)
+    mine = {one.image: names[one.image] for one in card.exemplars if one.image in names}
+    told = unit_data(card, work.cards.study, entry.class_name, mine)
+    work.folder.put(entry.data, told)
     work.entries[card.unit] = entry
     work.units[card.unit] = {
         "digest": now,
@@ -267,14 +283,20 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     for name in pages.STATIC:
         folder.put(name, pages.static(name))
     folder.put("data-units.js", script("ATLAS_UNITS", index_data(entries, folder.files)))
+    told = exemplar_data(entries, folder.files)
+    folder.put("data-exemplars.js", script("ATLAS_EXEMPLARS", told))
+    folder.put("data-similar.js", script("ATLAS_SIMILAR", _similar(work, entries)))
     common = {"root": "", "study": study, "changes": changes is not None}
     groups = list(dict.fromkeys(one.group for one in entries))
     methods = list(dict.fromkeys(name for one in entries for name in one.methods))
     description = work.bench.study.description
     folder.put("index.html", pages.render(
         "index.html", here="index", count=len(entries), groups=groups, methods=methods,
-        description=description, **common,
+        description=description, metrics=metric_names(entries),
+        sure=any(one.confidence is not None for one in entries), **common,
     ))  # fmt: skip
+    for name in ("compare", "ratings"):
+        folder.put(f"{name}.html", pages.render(f"{name}.html", here=name, **common))
     texts = [s.label for one in entries for s in one.methods.values() if s.label]
     embedded = stored_embeddings(work.bench.vectors, entries, texts)
     folder.put("overview.html", _overview(work, entries, embedded, common))
@@ -288,7 +310,7 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
         linked = {one.unit: one.page for one in entries}
         page = pages.render("changes.html", here="changes", found=changes, linked=linked, **common)
         folder.put("changes.html", page)
-    folder.put("sources.html", _sources(work, common))
+    folder.put("sources.html", sources_page(work.cards, common))
 
 
 def _overview(
@@ -314,27 +336,12 @@ def _overview(
     )  # fmt: skip
 
 
-def _sources(work: _Work, common: Mapping[str, Any]) -> bytes:
-    """Runs, and the models and settings behind the study's products."""
-    sql = (
-        "SELECT DISTINCT w.value ->> '$' AS provider FROM latest l, "
-        "json_each(l.preimage, '$.weights') w WHERE l.study = ?"
-    )
-    rows = work.cards.lineage.query(sql, [work.cards.study])
-    found = work.cards.providers(row["provider"] for row in rows)
-    providers = [(name, _kind(one), one) for name, one in sorted(found.items())]
-    return pages.render(
-        "sources.html", here="sources", runs=work.cards.runs(), providers=providers, **common
-    )
+def _similar(work: _Work, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Similar units of each unit as scripts read them: place, correlation, place and so on."""
+    units = [one.unit for one in entries]
 
+    def work_out() -> dict[str, Any]:
+        found = similar_units(work.cards, units)
+        return {"near": [[v for s in some for v in (s.place, s.correlation)] for some in found]}
 
-def _kind(fingerprint: Mapping[str, Any]) -> str:
-    """What a fingerprint is of, in a word or two."""
-    if "target" in fingerprint:
-        return f"layer {fingerprint.get('layer', '')}".strip()
-    if "of" in fingerprint:
-        return "truths"
-    for name in ("kind", "checkpoint", "model", "source"):
-        if isinstance(fingerprint.get(name), str):
-            return str(fingerprint[name])
-    return "settings"
+    return {"least": LEAST, **work.folder.once("similar", similar_key(work.cards, units), work_out)}

@@ -14,6 +14,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.report.class_names import fingerprint
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.study import Study
 from resources.targets.sources import find_source
@@ -102,18 +103,11 @@ class Connections:
 def connections_key(bench: Workbench, space: LabelSpace) -> str:
     """Hash of what decides the connections; the networks are not loaded."""
     models: list[Any] = [
-        [one.name, [layer.path for layer in one.layers], _fingerprint(bench, one.name)]
+        [one.name, [layer.path for layer in one.layers], fingerprint(bench, one.name)]
         for one in bench.study.models
     ]
     vectors = [[text, sha256(vector.tobytes())] for text, vector in sorted(space.vectors.items())]
     return digest([models, dict(space.labels), vectors, code_version(connections)])
-
-
-def _fingerprint(bench: Workbench, name: str) -> Any:
-    try:
-        return bench.targets.fingerprint(name)
-    except Exception as error:  # noqa: BLE001 (a network's own code may raise anything)
-        return str(type(error).__name__)
 
 
 def connections(bench: Workbench, cards: Cards, space: LabelSpace) -> Connections:

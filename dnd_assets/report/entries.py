@@ -43,6 +43,8 @@ class Entry:
         texts: provider of the stored embeddings of texts; empty where none is recorded.
         confidence: probability that the label is right, or what came nearest; None where nothing
             tells.
+        activations: the unit's activation on each exemplar.
+        class_name: the class that the unit stands for; empty where it is none.
     """
 
     unit: str
@@ -55,6 +57,8 @@ class Entry:
     exemplars: tuple[str, ...] = ()
     texts: str = ""
     confidence: float | None = None
+    activations: tuple[float, ...] = ()
+    class_name: str = ""
 
     @property
     def main(self) -> MethodSummary:
@@ -65,6 +69,11 @@ class Entry:
     def page(self) -> str:
         """Path of the unit's page in the report."""
         return f"units/{page_name(self.unit)}"
+
+    @property
+    def data(self) -> str:
+        """Path of the unit's data in the report."""
+        return f"data/{page_name(self.unit).removesuffix('.html')}.json"
 
     @property
     def group(self) -> str:
@@ -89,11 +98,12 @@ class Entry:
         said = sorted(value["methods"].items(), key=lambda item: own_first(item[0]))
         plain["methods"] = {name: MethodSummary(**one) for name, one in said}
         plain["thumbs"], plain["exemplars"] = tuple(value["thumbs"]), tuple(value["exemplars"])
+        plain["activations"] = tuple(value["activations"])
         return cls(**plain)
 
 
-def entry_of(card: UnitCard) -> Entry:
-    """The entry of a card."""
+def entry_of(card: UnitCard, class_name: str = "") -> Entry:
+    """The entry of a card, of a unit that stands for a class or for none."""
     texts = next((one.weights["clip"] for one in card.made if "clip" in one.weights), "")
     return Entry(
         card.unit, card.model, card.layer, card.neuron,
@@ -108,6 +118,8 @@ def entry_of(card: UnitCard) -> Entry:
         exemplars=tuple(one.image for one in card.exemplars),
         texts=texts,
         confidence=card.evidence.confidence if card.evidence else None,
+        activations=tuple(one.activation for one in card.exemplars),
+        class_name=class_name,
     )  # fmt: skip
 
 
@@ -139,11 +151,52 @@ def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]
         "layer": [number(one.group) for one in entries],
         "thumbs": [[p for t in one.thumbs if (p := picture(t)) >= 0] for one in entries],
         "sure": [_short(one.confidence) for one in entries],
+        "class": [number(one.class_name or None) for one in entries],
+        "metrics": _metrics(entries),
         "methods": {
             name: _column([one.methods.get(name) for one in entries], number) for name in methods
         },
     }
     return {**columns, "texts": list(texts), "pictures": list(pictures)}
+
+
+def exemplar_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]:
+    """Exemplars and activations of all units, for the page that compares some of them.
+
+    Args:
+        entries: the units in their order.
+        shown: file names of the thumbnails there are.
+    """
+    there = set(shown)
+    pictures: dict[str, int] = {}
+
+    def picture(content: str) -> int:
+        name = picture_name(content)
+        return pictures.setdefault(name[9:-4], len(pictures)) if name in there else -1
+
+    columns = {
+        "images": [[picture(image) for image in one.exemplars] for one in entries],
+        "values": [[_short(value) for value in one.activations] for one in entries],
+    }
+    return {**columns, "pictures": list(pictures)}
+
+
+def metric_names(entries: Sequence[Entry]) -> list[str]:
+    """Every metric that any unit has of any method, in the order of the first."""
+    some = (values for one in entries for values in (one.metrics or {}).values())
+    return list(dict.fromkeys(name for values in some for name in values))
+
+
+def _metrics(entries: Sequence[Entry]) -> dict[str, dict[str, list[float | None]]]:
+    """Values of each metric of each method, one for each unit."""
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for place, one in enumerate(entries):
+        for method, values in (one.metrics or {}).items():
+            for name, value in values.items():
+                empty: list[float | None] = [None] * len(entries)
+                column = found.setdefault(method, {}).setdefault(name, empty)
+                column[place] = _short(value)
+    return found
 
 
 def _column(said: Sequence[MethodSummary | None], number: Any) -> dict[str, list[Any]]:

@@ -20,7 +20,7 @@ from dnd_assets.files.atomic import sha256, write, write_atomic
 MANIFEST: Final = "manifest.json"
 _VERSION: Final = 1
 _OURS: Final = re.compile(
-    r"[a-z-]+\.(html|js|css|json)|units/[a-z0-9-]+\.html|pictures/[0-9a-f]{2}/[0-9a-f]+\.jpg"
+    r"[a-z-]+\.(html|js|css|json)|units/[a-z0-9-]+\.html|data/[a-z0-9-]+\.json|pictures/[0-9a-f]{2}/[0-9a-f]+\.jpg"
 )
 
 

@@ -17,13 +17,16 @@ from markupsafe import Markup, escape
 
 from dnd_assets.analysis.metric_means import method_name
 from dnd_assets.files.atomic import sha256
+from dnd_assets.methods.metrics.means import Mean
 from dnd_assets.report.entries import LONGEST, Entry
 from dnd_assets.report.names import visible
 from dnd_assets.report.thumbnails import Thumbnail
 from dnd_assets.results.unit_card.card import Distribution, Made, UnitCard
 from dnd_assets.workflow.atlas_address import page_name
 
-STATIC: Final = ("atlas.css", "atlas.js")
+STATIC: Final = (
+    "atlas.css", "atlas.js", "compare.js", "ratings.js", "unit.js", "zoom.js"
+)  # fmt: skip
 _PARTS: Final = ("templates", "static")
 _CARDS: Final = ("building", "card", "reader", "unit_records")
 """Modules that decide what a unit's card says."""
@@ -43,7 +46,7 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "number": number, "share": _share, "short": _short, "pretty": pretty, "data": _data,
         "method": method_name, "page": page_name,
-        "anchor": anchor, "query": _query,
+        "anchor": anchor, "query": _query, "units": _units, "interval": interval,
     }  # fmt: skip
     return made
 
@@ -71,6 +74,7 @@ def render(template: str, **values: Any) -> bytes:
 
 def unit_page(
     card: UnitCard,
+    entry: Entry,
     find: Find,
     names: Mapping[str, str],
     neighbours: tuple[str | None, str | None],
@@ -80,6 +84,7 @@ def unit_page(
 
     Args:
         card: the unit.
+        entry: what the index says of it.
         find: the thumbnail of a picture.
         names: file names of probing images.
         neighbours: keys of the units before and after.
@@ -87,7 +92,8 @@ def unit_page(
     """
     top = card.exemplars[0].activation if card.exemplars else None
     return render(
-        "unit.html", root="../", here="", study=title, changes=False, card=card, find=find,
+        "unit.html", root="../", here="", study=title, changes=False, card=card, entry=entry,
+        find=find,
         names=names, neighbours=neighbours, histogram=histogram(card), steps=steps(card), top=top,
         ranges=_ranges(card),
     )  # fmt: skip
@@ -197,6 +203,25 @@ def anchor(name: str) -> str:
 def _query(label: str) -> str:
     """What follows the # of a link to the units of one label."""
     return urlencode({"q": f'"{visible(label)[:LONGEST]}"'}, errors="replace")
+
+
+def _units(keys: Sequence[str]) -> str:
+    """What follows the # of a link that sets units side by side."""
+    return urlencode([("u", visible(key)) for key in keys], errors="replace")
+
+
+def interval(share: Mean) -> str:
+    """The 95 % interval of a share of units that do or do not (Wilson, 1927).
+
+    Unlike that of resamples it is no point where all units, or none, do.
+
+    >>> interval(Mean(1.0, 1.0, 1.0, 27))
+    '88 to 100 %'
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(share.count, share.units).proportion_ci(method="wilson")
+    return f"{100 * found.low:.0f} to {100 * found.high:.0f} %"
 
 
 def pretty(value: Any) -> Markup:

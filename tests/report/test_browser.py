@@ -101,20 +101,27 @@ def test_keys_lead_from_search_to_a_unit_and_its_lineage(watched, atlas):
     link.focus()
     page.keyboard.press("Enter")  # the second
     page.wait_for_url("**/sources.html#p-*")
-    assert page.locator(".step:target pre").inner_text().count("One realistic image of") == 1
+    assert page.locator(".step:target > dl").inner_text().count("One realistic image of") == 1
     assert watched.complaints == watched.outside == []
 
 
-def test_heat_map_and_boxes_are_switched_without_a_script(watched, atlas):
-    page = watched.open(atlas[0] / "units" / page_name(UNITS[0].key))
+def test_heat_map_and_boxes_are_switched_without_a_script(chrome, atlas):
+    context = chrome.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((atlas[0] / "units" / page_name(UNITS[0].key)).as_uri())
     heat, boxes = page.locator(".heat").first, page.locator(".boxes").first
     assert heat.is_visible()
     assert boxes.is_visible()
+    page.locator(".one-heat input").first.uncheck()
+    assert not heat.is_visible()
+    assert boxes.is_visible()
+    page.locator(".one-heat input").first.check()
+    assert heat.is_visible()
     page.uncheck(".show-heat")
     page.uncheck(".show-boxes")
     assert not heat.is_visible()
     assert not boxes.is_visible()
-    assert page.locator("script").count() == 0
+    context.close()
 
 
 def test_pictures_load_as_they_come_near(watched, atlas):

@@ -112,6 +112,16 @@ class Cards:
             found.setdefault(row["hash"], []).append(row["path"])
         return found
 
+    def activations(self, product: Product) -> tuple[list[str], Matrix] | None:
+        """A layer's stored activations, as one of its units' `activations` rests on them.
+
+        Returns:
+            Hashes of the probing images, and float32 (images, neurons); None where they are not
+            all stored any more.
+        """
+        layer = self._layer(product)
+        return None if layer is None else (layer.images, layer.values)
+
     def runs(self) -> list[dict[str, Any]]:
         """The study's runs, newest first: run, recorded_at, definition and versions."""
         sql = "SELECT * FROM runs WHERE study = ? ORDER BY recorded_at DESC, run"
