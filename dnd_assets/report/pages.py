@@ -20,6 +20,7 @@ from dnd_assets.files.atomic import sha256
 from dnd_assets.methods.metrics.means import Mean
 from dnd_assets.report.entries import LONGEST, Entry
 from dnd_assets.report.names import visible
+from dnd_assets.report.similar import LEAST
 from dnd_assets.report.thumbnails import Thumbnail
 from dnd_assets.results.unit_card.card import Distribution, Made, UnitCard
 from dnd_assets.workflow.atlas_address import page_name
@@ -95,7 +96,7 @@ def unit_page(
         "unit.html", root="../", here="", study=title, changes=False, card=card, entry=entry,
         find=find,
         names=names, neighbours=neighbours, histogram=histogram(card), steps=steps(card), top=top,
-        ranges=_ranges(card),
+        ranges=_ranges(card), least=LEAST,
     )  # fmt: skip
 
 

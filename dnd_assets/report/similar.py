@@ -81,7 +81,9 @@ def nearest_columns(
         for row, values in enumerate(like):
             values[start + row] = -np.inf
             best = np.argsort(-values, kind="stable")[:most]
-            found.append([(int(at), float(values[at])) for at in best if values[at] >= least])
+            found.append(
+                [(int(at), round(float(values[at]), 3)) for at in best if values[at] >= least]
+            )
     return found
 
 

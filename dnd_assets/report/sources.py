@@ -113,6 +113,7 @@ def _title(fingerprint: Mapping[str, Any]) -> str:
     if "of" in fingerprint:
         return "truths"
     for name in ("kind", "checkpoint", "model", "source"):
-        if isinstance(fingerprint.get(name), str):
-            return str(fingerprint[name])
-    return "settings"
+        said = fingerprint.get(name)
+        if isinstance(said, str) and not _HASH.fullmatch(said):
+            return said
+    return "model" if "torch" in fingerprint else "settings"

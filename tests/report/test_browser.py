@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from dnd_assets.analysis.atlas_ratings import read_atlas_ratings
 from dnd_assets.report.build import build_report
 from dnd_assets.report.names import visible
 from dnd_assets.results.unit_card.reader import Cards
@@ -133,6 +134,137 @@ def test_pictures_load_as_they_come_near(watched, atlas):
     assert page.evaluate(broken) == 0
 
 
+def test_a_picture_is_enlarged_with_its_map_and_the_arrows_lead_on(watched, atlas):
+    page = watched.open(atlas[0] / "units" / page_name(UNITS[0].key))
+    small = page.locator(".shots .frame").first.bounding_box()
+    page.locator(".shots .frame").first.click()
+    large = page.locator("dialog.zoom .large")
+    assert large.bounding_box()["width"] > 2 * small["width"]
+    assert page.locator("dialog.zoom .heat").is_visible()
+    assert page.locator("dialog.zoom .boxes").is_visible()
+    assert "(1 of 8)" in page.inner_text("dialog.zoom .words")
+    page.keyboard.press("ArrowRight")
+    assert "(2 of 8)" in page.inner_text("dialog.zoom .words")
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog.zoom").is_visible()
+    page.locator(".paintings .small").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("dialog.zoom img").is_visible()
+    assert watched.complaints == watched.outside == []
+
+
+def test_arrow_keys_lead_from_unit_to_unit_and_u_back_to_the_table_as_it_was(watched, atlas):
+    page = watched.open(atlas[0] / "index.html")
+    page.select_option("#layer", label="net/conv.1")
+    page.fill("#least", "0.5")
+    page.click("button[data-sort=score]")
+    address = page.url
+    before = page.locator(".what").all_inner_texts()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/units/*.html")
+    assert page.inner_text("h1 bdi") == before[1]
+    page.goto((atlas[0] / "units" / page_name(UNITS[3].key)).as_uri())
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(f"**/{page_name(UNITS[4].key)}")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(f"**/{page_name(UNITS[3].key)}")
+    page.focus("#better")
+    page.keyboard.type("word")
+    page.keyboard.press("ArrowLeft")  # in a field it moves the cursor alone
+    assert page.url.endswith(page_name(UNITS[3].key))
+    page.fill("#better", "")
+    page.locator("h1").click()
+    page.keyboard.press("u")
+    page.wait_for_url("**/index.html*")
+    assert page.url == address
+    assert page.locator(".what").all_inner_texts() == before
+    assert page.get_attribute("th:has(button[data-sort=score])", "aria-sort") == "descending"
+    assert watched.complaints == watched.outside == []
+
+
+def test_an_address_holds_method_layer_measure_and_order(watched, atlas):
+    address = (atlas[0] / "index.html").as_uri()
+    asked = "#method=clip_dissect_labels&layer=1&measure=score&least=0.15&sort=-score"
+    page = watched.page
+    page.goto(address + asked)
+    page.wait_for_selector("tbody tr")
+    scores = [float(text) for text in page.locator("td.num").all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < len(scores) < 6
+    assert min(scores) >= 0.15
+    page.fill("#least", "0.3")
+    assert shown(page) == 0
+    assert "least=0.3" in page.url
+
+
+def test_units_are_compared_side_by_side_and_the_address_says_which(watched, atlas):
+    page = watched.open(atlas[0] / "index.html")
+    page.wait_for_selector("tbody tr")
+    for place in range(5):
+        page.locator("tbody .choose input").nth(place).click()
+    assert page.locator("tbody .choose input:checked").count() == 4  # four at most
+    page.click("#compare")
+    page.wait_for_selector(".unit-column")
+    assert page.locator(".unit-column h2").all_inner_texts() == [f"label {n}" for n in range(4)]
+    cards = Cards(atlas[1].bench.lineage, atlas[1].bench.store, "atlas")
+    four = list(cards.read([unit.key for unit in UNITS[:4]]))
+    seen = [{one.image for one in card.exemplars} for card in four]
+    common = {i for some in seen for i in some if sum(i in other for other in seen) > 1}
+    assert page.inner_text("#found").startswith(f"{len(common)} exemplar")
+    shared = sum(len(some & common) for some in seen)
+    assert page.locator(".unit-column .chip", has_text="shared").count() == shared
+    tops = page.locator(".unit-column").nth(2).locator(".value").all_inner_texts()
+    assert [float(v) for v in tops] == [float(f"{e.activation:.4g}") for e in four[2].exemplars]
+    address = page.url
+    page.click("button.drop >> nth=0")
+    assert page.locator(".unit-column").count() == 3
+    page.fill("#query", "label 9")
+    page.keyboard.press("Enter")
+    assert page.locator(".unit-column h2").all_inner_texts()[-1] == "label 9"
+    page.goto(address)
+    assert page.locator(".unit-column").count() == 4
+    page.goto((atlas[0] / "compare.html").as_uri() + "#u=no/such/1&u=net/conv.1/0")
+    page.reload()
+    assert page.inner_text("#found") == "Not in this atlas: no/such/1"
+    assert watched.complaints == watched.outside == []
+
+
+def test_units_that_answer_alike_are_shown_with_their_labels(watched, atlas):
+    page = watched.open(atlas[0] / "units" / page_name(UNITS[0].key))
+    first = page.locator("#near .unit").first
+    assert first.inner_text().split("\n") == ["label 6", f"{UNITS[6].key} · 1.00"]
+    page.click("#beside")
+    page.wait_for_selector(".unit-column")
+    assert page.locator(".unit-column h2").first.inner_text() == "label 0"
+    assert page.locator(".unit-column h2").nth(1).inner_text() == "label 6"
+
+
+def test_ratings_are_exported_as_a_file_that_the_command_reads(watched, atlas, tmp_path):
+    page = watched.open(atlas[0] / "units" / page_name(UNITS[0].key))
+    page.click("button[data-verdict=down]")
+    page.fill("#better", 'stripes, "<b>" & more')
+    page.goto((atlas[0] / "units" / page_name(UNITS[1].key)).as_uri())
+    page.click("button[data-verdict=up]")
+    page.reload()
+    assert page.get_attribute("button[data-verdict=up]", "aria-pressed") == "true"
+    page.goto((atlas[0] / "ratings.html").as_uri())
+    assert shown(page) == 2
+    with page.expect_download() as waiting:
+        page.click("#export")
+    assert waiting.value.suggested_filename == "ratings-atlas.json"
+    waiting.value.save_as(tmp_path / "r.json")
+    found = read_atlas_ratings(tmp_path / "r.json", "atlas")
+    assert [(r.unit, r.method, r.label, r.verdict, r.better) for r in found] == [
+        (UNITS[0].key, "labels", "label 0", "down", 'stripes, "<b>" & more'),
+        (UNITS[1].key, "labels", "label 1", "up", ""),
+    ]
+    page.locator("#rated button").first.click()
+    assert shown(page) == 1
+    assert watched.complaints == watched.outside == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_a_phone_and_follow_the_system(chrome, atlas, scheme):
     size = {"width": 360, "height": 740}
@@ -143,6 +275,8 @@ def test_pages_fit_a_phone_and_follow_the_system(chrome, atlas, scheme):
         "overview",
         "methods",
         "sources",
+        "compare",
+        "ratings",
         f"units/{page_name(UNITS[0].key)[:-5]}",
     ):
         page.goto((atlas[0] / f"{name}.html").as_uri())
@@ -160,7 +294,14 @@ def test_pages_fit_a_phone_and_follow_the_system(chrome, atlas, scheme):
 
 
 def test_every_page_can_be_read_aloud(watched, atlas):
-    for name in ("index", "overview", "methods", f"units/{page_name(UNITS[0].key)[:-5]}"):
+    for name in (
+        "index",
+        "overview",
+        "methods",
+        "compare",
+        "ratings",
+        f"units/{page_name(UNITS[0].key)[:-5]}",
+    ):
         page = watched.open(atlas[0] / f"{name}.html")
         assert page.get_attribute("html", "lang") == "en"
         assert page.locator("main").count() == page.locator("h1").count() == 1

@@ -95,10 +95,13 @@
 
   const search = () => {
     const wanted = query.value.toLowerCase().split(/\s+/).filter((one) => one);
-    const some = [];
-    for (let i = 0; wanted.length && i < words.length && some.length < 8; i++) {
+    const some = [], whole = query.value.trim().toLowerCase();
+    for (let i = 0; wanted.length && i < words.length; i++) {
       if (wanted.every((one) => words[i].includes(one))) some.push(i);
     }
+    // Units that are called what was typed come before those whose other words hold it.
+    const called = (i) => (text(data.methods[names[0]].label[i]).toLowerCase() === whole ? 0 : 1);
+    some.sort((a, b) => called(a) - called(b) || a - b).splice(8);
     hits.replaceChildren(...some.map((i) => {
       const item = element("li"), button = element("button");
       button.type = "button";

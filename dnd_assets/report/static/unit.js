@@ -29,7 +29,10 @@
   if (!data || !similar || !form || !section) return;
   const here = data.unit.indexOf(form.dataset.unit);
   const near = here < 0 ? [] : similar.near[here];
-  if (!near || !near.length) return;
+  if (!near) return;
+  section.hidden = false;
+  document.getElementById("alone").hidden = near.length > 0;
+  document.getElementById("beside").hidden = !near.length;
   const element = (tag, kind, content) => {
     const made = document.createElement(tag);
     if (kind) made.className = kind;
@@ -59,5 +62,4 @@
     list.append(item);
   }
   document.getElementById("beside").href = "../compare.html#" + asked.toString();
-  section.hidden = false;
 })();

@@ -39,7 +39,10 @@
     const figure = from.closest("figure, li");
     const told = figure && figure.querySelector("figcaption, .said");
     const said = told ? told.cloneNode(true) : null;
-    if (said) said.querySelectorAll("label").forEach((one) => one.remove());
+    if (said) {
+      said.querySelectorAll("label").forEach((one) => one.remove());
+      said.querySelectorAll(".file").forEach((one) => one.prepend("  "));
+    }
     words.textContent = (said ? said.textContent.replace(/\s+/g, " ").trim() : image.alt || "") +
       "  (" + (at + 1) + " of " + pictures.length + ")";
     before.disabled = at === 0; after.disabled = at === pictures.length - 1;

@@ -1,0 +1,189 @@
+"""What people said of labels on the pages of an atlas: read, counted, and given back as labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dnd_assets.analysis.metric_means import method_name
+from dnd_assets.errors import StudyError, TableError, not_found
+from dnd_assets.files.csv_tables import guarded, read_text
+
+FORMAT: Final = "dnd-ratings"
+VERSION: Final = 1
+_VERDICTS: Final = ("up", "down", "")
+_LONGEST: Final = 2_000
+_ADVICE: Final = "Press `Export as a file` on the page Ratings of an atlas."
+
+
+@dataclass(frozen=True)
+class Rating:
+    """What one person said of one label.
+
+    Attributes:
+        unit: key of the unit.
+        method: asset of labels; empty for a unit that none was asked of.
+        label: the label that was judged, as the page shows it; empty for no label.
+        verdict: `up` for right, `down` for wrong, empty where only a better label is given.
+        better: the label that the person would give; empty for none.
+        at: when, as ISO 8601 in UTC.
+    """
+
+    unit: str
+    method: str
+    label: str
+    verdict: str
+    better: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Ratings of one method's labels in one layer.
+
+    Attributes:
+        layer: `model/layer`.
+        method: name of the method.
+        up: labels found right.
+        down: labels found wrong.
+        better: labels that were given instead.
+        low: lower end of the 95 % interval of the share found right (Wilson); None without any.
+        high: its upper end.
+    """
+
+    layer: str
+    method: str
+    up: int
+    down: int
+    better: int
+    low: float | None
+    high: float | None
+
+    @property
+    def share(self) -> float | None:
+        """Share of labels found right; None without any verdict."""
+        return self.up / (self.up + self.down) if self.up + self.down else None
+
+
+def read_atlas_ratings(path: Path, study: str) -> list[Rating]:
+    """Ratings as the atlas exports them; of two of a unit and method, the later one.
+
+    Args:
+        path: of the file.
+        study: name of the study that they have to be of.
+
+    Raises:
+        NotFoundError: when there is no such file.
+        TableError: when it is no such file, or an entry is not sound; names the entry.
+        StudyError: when it is of another study.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise TableError(f"{path} is no JSON ({error}). {_ADVICE}") from error
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        raise TableError(f"{path} is no export of an atlas's ratings. {_ADVICE}")
+    if content.get("version") != VERSION:
+        raise TableError(
+            f"{path} is of version {content.get('version')!r}; this program reads {VERSION}. "
+            "Export again from an atlas that `dnd report` of this version wrote."
+        )
+    if content.get("study") != study:
+        raise StudyError(
+            f"{path} holds ratings of study {content.get('study')!r}, and {study!r} was asked "
+            "about. Give the study they are of: --study."
+        )
+    entries = content.get("ratings")
+    if not isinstance(entries, list):
+        raise TableError(f"{path} has no list of ratings. {_ADVICE}")
+    return newest(_rating(entry, n, path) for n, entry in enumerate(entries, 1))
+
+
+def newest(ratings: Iterable[Rating]) -> list[Rating]:
+    """Of several ratings of a unit and method the latest, ordered by unit and method."""
+    found: dict[tuple[str, str], Rating] = {}
+    for one in sorted(ratings, key=lambda r: (r.unit, r.method, r.at)):
+        found[one.unit, one.method] = one
+    return list(found.values())
+
+
+def check_units(ratings: Iterable[Rating], known: Iterable[str]) -> None:
+    """See that the units that were rated have labels.
+
+    Raises:
+        NotFoundError: when one has none; names the nearest.
+    """
+    there = dict.fromkeys(known)
+    for one in ratings:
+        if one.unit not in there:
+            raise not_found("unit with labels", one.unit, there, "The study no longer labels it.")
+
+
+def outdated(ratings: Iterable[Rating], present: Mapping[tuple[str, str], str]) -> list[Rating]:
+    """Ratings of a label that the unit no longer has.
+
+    Args:
+        ratings: what people said.
+        present: the label of each unit and asset as pages show it; empty for none.
+    """
+    return [one for one in ratings if present.get((one.unit, one.method), "") != one.label]
+
+
+def tally(ratings: Sequence[Rating]) -> list[Tally]:
+    """Ratings counted by layer and method, in the order of the ratings."""
+    groups: dict[tuple[str, str], list[Rating]] = {}
+    for one in ratings:
+        groups.setdefault((one.unit.rpartition("/")[0], one.method), []).append(one)
+    return [_tally(layer, method, some) for (layer, method), some in groups.items()]
+
+
+def corrected(ratings: Iterable[Rating]) -> str:
+    """Labels that people give, as a CSV that `[imported_labels]` reads: unit, label.
+
+    The better label where one is given, else the label itself where it was found right; units
+    whose label is wrong and that got no better one are left out. The latest rating counts. Of
+    several methods' labels of a unit a better one goes before one that was found right.
+    """
+    found: dict[str, tuple[bool, str]] = {}
+    for one in newest(ratings):
+        text = one.better or (one.label if one.verdict == "up" else "")
+        if text and (one.unit not in found or (one.better and not found[one.unit][0])):
+            found[one.unit] = (bool(one.better), text)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["unit", "label"])
+    writer.writerows([unit, guarded(text)] for unit, (_, text) in found.items())
+    return buffer.getvalue()
+
+
+def _rating(entry: Any, number: int, path: Path) -> Rating:
+    texts = {}
+    for name in ("unit", "method", "label", "verdict", "better", "at"):
+        text = entry.get(name, "") if isinstance(entry, Mapping) else None
+        if not isinstance(text, str) or len(text) > _LONGEST:
+            raise TableError(f"{path}: rating {number} has no sound {name!r}: a text is wanted.")
+        texts[name] = " ".join(text.split()) if name == "better" else text
+    if not texts["unit"] or texts["verdict"] not in _VERDICTS:
+        raise TableError(
+            f"{path}: rating {number} needs a unit, and a verdict of 'up', 'down' or ''; found "
+            f"unit {texts['unit']!r}, verdict {texts['verdict']!r}."
+        )
+    return Rating(**texts)
+
+
+def _tally(layer: str, method: str, ratings: Sequence[Rating]) -> Tally:
+    from scipy.stats import binomtest
+
+    up = sum(one.verdict == "up" for one in ratings)
+    down = sum(one.verdict == "down" for one in ratings)
+    low = high = None
+    if up + down:
+        found = binomtest(up, up + down).proportion_ci(method="wilson")
+        low, high = float(found.low), float(found.high)
+    better = sum(bool(one.better) for one in ratings)
+    return Tally(layer, method_name(method), up, down, better, low, high)
