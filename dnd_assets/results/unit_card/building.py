@@ -47,6 +47,7 @@ def card_of(
     heat: Mapping[tuple[str, str], bytes],
     distribution: Distribution | None,
     ranges: tuple[ActivationRange, ...],
+    ladder: tuple[Shown, ...] = (),
 ) -> UnitCard:
     """The card of a unit.
 
@@ -56,6 +57,7 @@ def card_of(
         heat: stored maps of exemplars, by unit and image.
         distribution: activations on all probing images.
         ranges: samples of wider ranges of activations.
+        ladder: probing images from the largest activation to the smallest.
     """
     record = one.record
     return UnitCard(
@@ -66,6 +68,7 @@ def card_of(
         concepts=_concepts(one, templates),
         distribution=distribution,
         ranges=ranges,
+        ladder=ladder,
         metrics=_metrics(one),
         made=_lineage(one),
         remarks=_remarks(one),

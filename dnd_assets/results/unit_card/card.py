@@ -434,6 +434,7 @@ class UnitCard:
         concepts: candidate concepts, best first, dropped ones last.
         distribution: activations on all probing images; None where nothing is known.
         ranges: samples of wider ranges of activations.
+        ladder: probing images from its largest activation to its smallest, evenly spaced.
         metrics: metrics of each method's label.
         made: lineage, one entry for each product, upstream first.
         remarks: what is to be known of its exemplars beside them.
@@ -451,6 +452,7 @@ class UnitCard:
     concepts: tuple[CandidateConcept, ...] = ()
     distribution: Distribution | None = None
     ranges: tuple[ActivationRange, ...] = ()
+    ladder: tuple[Shown, ...] = ()
     metrics: tuple[MetricSet, ...] = ()
     made: tuple[Made, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -478,6 +480,7 @@ class UnitCard:
         yield from (one.image for one in self.exemplars)
         yield from (one.crop.image if one.crop else one.image for one in self.described)
         yield from (one.image for span in self.ranges for one in span.images)
+        yield from (one.image for one in self.ladder)
         yield from (one.image for one in (self.evidence.examples if self.evidence else ()))
         yield from (one.image for concept in self.concepts for one in concept.pictures)
         yield from (one.image for entry in self.metrics for one in entry.pictures)

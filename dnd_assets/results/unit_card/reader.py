@@ -19,6 +19,7 @@ from dnd_assets.engine.cache.vectors import Matrix, Vectors
 from dnd_assets.errors import NotFoundError, StoreError, not_found
 from dnd_assets.lineage.records import PROBING_SET, Product
 from dnd_assets.methods.clip_dissect.activation_ranges import sample_ranges
+from dnd_assets.methods.dissection.activation_ladder import activation_ladder
 from dnd_assets.results.unit_card.building import card_of, distribution_of, noted_distribution
 from dnd_assets.results.unit_card.card import ActivationRange, Distribution, Shown, UnitCard
 from dnd_assets.results.unit_card.unit_records import ProductRecord, UnitRecords, older_inputs
@@ -190,18 +191,18 @@ class Cards:
 
     def _activity(
         self, one: UnitRecords
-    ) -> tuple[Distribution | None, tuple[ActivationRange, ...]]:
-        """Distribution and ranges from the stored activations of the probing images."""
+    ) -> tuple[Distribution | None, tuple[ActivationRange, ...], tuple[Shown, ...]]:
+        """Distribution, ranges and ladder from the stored activations of the probing images."""
         product = one.product("activations")
         if product is None:
-            return None, ()
+            return None, (), ()
         layer = self._layer(product)
         neuron = one.record.neuron
         if layer is None or neuron >= layer.values.shape[1]:
-            return noted_distribution(product), ()
+            return noted_distribution(product), (), ()
         finite = np.flatnonzero(np.isfinite(layer.values[:, neuron]))
         if (not product.ok and len(finite) < len(layer.images)) or not len(finite):
-            return None, ()
+            return None, (), ()
         column, images = layer.values[finite, neuron], [layer.images[row] for row in finite]
         spans = sample_ranges(column, images, one.unit, n=_RANGE_SAMPLE)
         ranges = tuple(
@@ -212,7 +213,11 @@ class Cards:
             for span in spans
         )  # fmt: skip
         fires = product.outcome.notes.get("summary", {}).get("fires")
-        return distribution_of(column, fires), ranges if product.ok else ()
+        spread = distribution_of(column, fires)
+        if not product.ok:
+            return spread, (), ()
+        steps = activation_ladder(column, images)
+        return spread, ranges, tuple(Shown(images[i], float(column[i])) for i in steps)
 
     def _layer(self, product: Product) -> _Layer | None:
         """A layer's stored activations; None where they are not all stored any more."""
