@@ -9,7 +9,9 @@ In a notebook:
 """
 
 import sys
+import warnings
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +29,42 @@ _PLACES = {
 }
 
 
+_HIDDEN = (
+    "{found} is another `resources` than the package that comes with dnd_assets. dnd_assets uses "
+    "its own; `import resources` gives that one, too, wherever it is written from now on. Rename "
+    "yours to import it."
+)
+_TAKEN = (
+    "dnd_assets needs the package `resources` that comes with it, and another `resources` was "
+    "imported before it: {found}. Rename that file or folder (and delete its __pycache__), or "
+    "start Python in another folder."
+)
+_LOST = (
+    "dnd_assets needs the package `resources` that comes with it, and {file} is not there. "
+    "Install it again: pip install --force-reinstall --no-deps dnd-assets"
+)
+
+
 def _find_resources() -> None:
-    """Import `resources` from beside this package, whatever else of that name is on the path."""
+    """Import `resources` from beside this package, whatever else of that name is on the path.
+
+    Raises:
+        ImportError: when another `resources` was imported already, or ours is not there.
+    """
     file = Path(__file__).parent.parent / "resources" / "__init__.py"
-    spec = spec_from_file_location("resources", file, submodule_search_locations=[str(file.parent)])
-    if "resources" in sys.modules or not file.is_file() or spec is None or spec.loader is None:
+    known = sys.modules.get("resources")
+    if known is not None:
+        folders = [*getattr(known, "__path__", ())]
+        found = getattr(known, "__file__", None) or next(iter(folders), "unknown")
+        if Path(found).resolve() not in (file.resolve(), file.parent.resolve()):
+            raise ImportError(_TAKEN.format(found=found))
         return
+    spec = spec_from_file_location("resources", file, submodule_search_locations=[str(file.parent)])
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise ImportError(_LOST.format(file=file))
+    other = PathFinder.find_spec("resources")
+    if other is not None and other.origin and Path(other.origin).resolve() != file.resolve():
+        warnings.warn(_HIDDEN.format(found=other.origin), stacklevel=3)
     sys.modules["resources"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["resources"])
 

@@ -24,6 +24,7 @@ from dnd_assets.cli.app import (
     records_of,
     show_what_stands,
 )  # fmt: skip
+from dnd_assets.extras import extra
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
 from dnd_assets.study.study import Study, load_study
@@ -125,7 +126,13 @@ def trace(
             err.print(f"{written:,} pictures written to {pictures}", markup=False)
 
 
-def _events(found: Trace) -> Any:
+def _events(found: Trace) -> list[dict[str, Any]]:
+    """A trace as OpenLineage events.
+
+    Raises:
+        MissingError: when the package of OpenLineage is not installed.
+    """
+    extra("openlineage", "`--format openlineage`")
     from dnd_assets.lineage.openlineage import events
 
     return events(found)
