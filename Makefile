@@ -4,6 +4,9 @@
 # make ui     the Dagster web interface on the active study (DND_STUDY)
 # make reliability   the figures of docs/reliability.md, about an hour
 # make house   figures of the code: sizes, names, floors
+# make docs    the documentation as a site, in site/; a link that leads nowhere fails
+# make wheel   build the wheel, and label three units with it outside the project, in an empty home
+# make test-lowest   tests with the lowest versions that pyproject.toml allows, in an environment of their own
 # make lock   write requirements.txt anew after a change of pyproject.toml
 
 PYTHON ?= python3
@@ -11,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check ui lock setup reliability house
+.PHONY: demo test check ui lock setup reliability house docs wheel test-lowest
 setup: $(READY)
 
 $(READY): pyproject.toml requirements.txt
@@ -45,5 +48,23 @@ reliability: $(READY)
 house: $(READY)
 	$(BIN)/python -m benchmarks.house
 
+DOCS := .venv-docs
+
+$(DOCS)/.ready: requirements-docs.txt $(READY)
+	$(BIN)/uv venv --quiet --clear $(DOCS)
+	$(BIN)/uv pip install --quiet --python $(DOCS)/bin/python --require-hashes -r requirements-docs.txt
+	@touch $@
+
+docs: $(DOCS)/.ready
+	$(BIN)/typer dnd_assets.cli utils docs --name dnd --output $(DOCS)/commands.md
+	DND_COMMANDS=$(DOCS)/commands.md NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet --clean
+
+wheel: $(READY)
+	.ci/wheel
+
+test-lowest: $(READY)
+	.ci/test-lowest
+
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra real --generate-hashes --universal --python-version 3.11 -o requirements.txt --quiet
+	$(BIN)/uv pip compile --group docs --generate-hashes --universal --python-version 3.11 -o requirements-docs.txt --quiet

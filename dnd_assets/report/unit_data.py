@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from dnd_assets.results.unit_card.card import UnitCard
@@ -26,18 +26,23 @@ def unit_data(card: UnitCard, study: str, class_name: str, files: Mapping[str, s
     """
     told = {
         "format": FORMAT, "version": VERSION, "study": study, "class_name": class_name or None,
-        "label": card.label, **asdict(card), "files": dict(sorted(files.items())),
+        "label": card.label, **_plain(card), "files": dict(sorted(files.items())),
     }  # fmt: skip
-    return json.dumps(_plain(told), ensure_ascii=True, indent=1, allow_nan=False).encode("ascii")
+    return json.dumps(told, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+    """A value as JSON holds it; written out, since `asdict` copies all of it first."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    raise TypeError(f"{type(value).__name__} is nothing that JSON holds")

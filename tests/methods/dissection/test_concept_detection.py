@@ -53,7 +53,8 @@ def test_it_is_the_largest_correlation_with_any_threshold(pairs):
         assert mcc == pytest.approx(max(every, default=0.0), abs=1e-9)
     else:
         assert mcc == pytest.approx(max(every))
-        assert float(pearsonr(shown, values >= threshold)[0]) == pytest.approx(mcc)
+        active = (values >= threshold).astype(float)
+        assert float(pearsonr(shown.astype(float), active)[0]) == pytest.approx(mcc)
 
 
 @given(st.permutations(range(8)))
