@@ -99,7 +99,8 @@ def _standardised(cards: Cards, units: Sequence[str]) -> list[tuple[list[int], C
         kept = [(place, neuron) for place, _, neuron in members if neuron < values.shape[1]]
         places, columns = groups.setdefault(version, ([], []))
         places += [place for place, _ in kept]
-        columns.append(_unit_length(values[np.ix_(rows, [neuron for _, neuron in kept])]))
+        neurons = np.array([neuron for _, neuron in kept], dtype=np.int64)
+        columns.append(_unit_length(values[np.ix_(rows, neurons)]))
     return [(places, np.concatenate(some, axis=1)) for places, some in groups.values()]
 
 
