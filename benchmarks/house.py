@@ -87,8 +87,11 @@ def _short(names: list[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + more
 
 
+_NO_ENTRIES = frozenset({"__pycache__", "py.typed"})
+
+
 def _entries(root: Path, room: str, bar: int) -> Figure:
-    entries = [one for one in (root / room).iterdir() if one.name != "__pycache__"]
+    entries = [one for one in (root / room).iterdir() if one.name not in _NO_ENTRIES]
     return Figure(f"entries at the top of {room}/", len(entries), bar)
 
 

@@ -24,9 +24,9 @@ from dnd_assets.cli.app import (
     records_of,
     show_what_stands,
 )  # fmt: skip
-from dnd_assets.extras import extra
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
+from dnd_assets.lazy import extra
 from dnd_assets.study.study import Study, load_study
 
 if TYPE_CHECKING:

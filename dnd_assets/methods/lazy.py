@@ -1,13 +1,20 @@
 """Libraries that take seconds to import, imported when something of them is first asked for.
 
 Plans and tables name the methods without running them, so the methods import PyTorch from here.
+Packages that only some commands need, and that an extra of this package installs, come from here,
+too; those that read files stand in `files.rasters.extras`, since an unreadable file ends no run.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from dnd_assets.errors import MissingError
+
+EXTRAS: Final = {"openlineage": "openlineage"}
+"""Extra of this package, by the package that it installs."""
 
 
 class LazyModule(ModuleType):
@@ -26,4 +33,23 @@ if TYPE_CHECKING:
 else:
     torch = LazyModule("torch")
 
-__all__ = ["LazyModule", "torch"]
+__all__ = ["EXTRAS", "LazyModule", "extra", "torch"]
+
+
+def extra(package: str, what: str) -> ModuleType:
+    """A package of an extra, imported.
+
+    Args:
+        package: its name.
+        what: what needs it, for people.
+
+    Raises:
+        MissingError: when it is not installed; says what installs it.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        command = f"pip install 'dnd-assets[{EXTRAS[package]}]'"
+        raise MissingError(
+            f"{what} needs the package {package}, which is not installed; run `{command}`", command
+        ) from error
