@@ -11,7 +11,7 @@ import pytest
 
 from dnd_assets.errors import MissingError
 from dnd_assets.files.rasters.extras import EXTRAS as READERS
-from dnd_assets.lazy import EXTRAS, extra
+from dnd_assets.methods.lazy import EXTRAS, extra
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("dnd_assets", "resources")

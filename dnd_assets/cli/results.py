@@ -26,7 +26,7 @@ from dnd_assets.cli.app import (
 )  # fmt: skip
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
-from dnd_assets.lazy import extra
+from dnd_assets.methods.lazy import extra
 from dnd_assets.study.study import Study, load_study
 
 if TYPE_CHECKING:
