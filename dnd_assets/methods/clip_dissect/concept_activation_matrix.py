@@ -70,7 +70,7 @@ Products: TypeAlias = "Tensor | ConceptActivationMatrix"
 
 
 def part_of(products: Products, rows: Tensor | slice = _ALL, columns: slice = _ALL) -> Tensor:
-    """`P[rows][:, columns]`, float32; as a tensor of its own, unless both are slices of a tensor."""
+    """`P[rows][:, columns]`, float32: a tensor of its own, unless both are slices of a tensor."""
     if isinstance(products, ConceptActivationMatrix):
         return products.part(rows, columns)
     return products[rows, columns].float()
