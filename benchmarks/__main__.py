@@ -20,6 +20,7 @@ from benchmarks import (
     events,
     faults,
     kills,
+    reading,
     repeats,
     report,
     scale,
@@ -58,6 +59,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "repeats": lambda t, f, share: repeats.repeats(t, f),
     "rerun": lambda t, f, share: scale.no_op(t, f),
     "events": lambda t, f, share: events.written(t, f, max(200, _times(events.EVENTS, share))),
+    "reading": lambda t, f, share: reading.ratios(t, f),
     "planning": lambda t, f, share: scale.planning(t, f),
     "report": lambda t, f, share: report.atlas(t, f, 4 * _times(1_000, share)),
 }

@@ -24,17 +24,22 @@ _LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {
 _TERMINATE = """mutation($r: String!) { terminateRun(runId: $r) { __typename } }"""
 
 
-def start(folder: Path, *arguments, **environment) -> subprocess.Popen:
-    """`dnd` on the study and the state in a folder; its output goes to files there."""
-    given = {
+def environment(folder: Path, **more) -> dict[str, str]:
+    """Environment of a `dnd` on the study and the state in a folder."""
+    return {
         **os.environ,
         "DND_HOME": str(folder / "state"),
         "DND_STUDY": str(folder / "study.toml"),
         "DAGSTER_HOME": str(folder / "state" / "dagster"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
-        **environment,
+        **more,
     }
+
+
+def start(folder: Path, *arguments, **environment_of_its_own) -> subprocess.Popen:
+    """`dnd` on the study and the state in a folder; its output goes to files there."""
+    given = environment(folder, **environment_of_its_own)
     command = [sys.executable, "-m", "dnd_assets.cli", *map(str, arguments)]
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         return subprocess.Popen(command, cwd=folder, env=given, stdout=out, stderr=err)
