@@ -1,0 +1,20 @@
+"""Tests of `dnd_assets/known_answers`.
+
+Modules of `ELSEWHERE` are parts of one concept, and tested with it.
+"""
+
+ELSEWHERE = {
+    "masked_world": "integration/test_segmentation.py",
+    "render": "known_answers/test_planted_dictionary.py",
+    "train.captioner": "known_answers/test_training.py",
+    "train.clip": "known_answers/test_training.py",
+    "train.common": "known_answers/test_training.py",
+    "train.phrases": "known_answers/test_training.py",
+    "train.recogniser": "known_answers/test_checkpoints.py",
+    "train.release": "known_answers/test_checkpoints.py",
+    "train.text_to_image": "known_answers/test_training.py",
+    "train.tokens": "known_answers/test_training.py",
+    "train.vae": "known_answers/test_training.py",
+    "train.views": "known_answers/test_training.py",
+}
+"""Where modules without a test file of their name are tested."""

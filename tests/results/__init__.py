@@ -1,0 +1,16 @@
+"""Tests of `dnd_assets/results`.
+
+Modules of `ELSEWHERE` are parts of one concept, and tested with it.
+"""
+
+ELSEWHERE = {
+    "diff": "assets/test_clip_dissect_labels.py",
+    "recorded": "integration/test_audit.py",
+    "tables.columns": "results/export/test_export.py",
+    "tables.database_views": "results/products/test_registry.py",
+    "tables.dictionary": "results/export/test_export.py",
+    "tables.lineage_tables": "results/export/test_export.py",
+    "tables.product_rows": "results/products/test_registry.py",
+    "trace_tree": "assets/test_detection_scores.py",
+}
+"""Where modules without a test file of their name are tested."""
