@@ -10,6 +10,7 @@ from PIL import Image
 
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.errors import StudyError
+from dnd_assets.report.entries import entry_of
 from dnd_assets.report.pages import unit_page
 from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.unit_card.html import card_html
@@ -177,7 +178,7 @@ def test_readers_show_it_beside_the_label(colours, folder):
     first = card.ablation.losses[0]
     assert (first.name, first.accuracy, first.accuracy_change) == ("red", 1.0, -1.0)
     assert "Without it (zero ablation, 12 images)" in card_html(card, bench.pictures)
-    page = unit_page(card, lambda _hash: None, {}, (None, None), "colours").decode()
+    page = unit_page(card, entry_of(card), lambda _hash: None, {}, (None, None), "colours").decode()
     assert "What the network loses without it" in page
     assert re.search(r"<bdi>red</bdi>.*100 %.*-1 to -1", page)
     rows = [

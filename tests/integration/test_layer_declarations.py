@@ -53,7 +53,7 @@ class Bench:
     def __init__(self, chosen, home):
         self.chosen = chosen
         self.targets = target_networks(chosen, home)
-        self.lineage = self
+        self.lineage, self.shown = self, {}
 
     def layer(self, unit):
         return self.chosen.model(unit.model).layers[0]

@@ -514,7 +514,10 @@ def test_methods_can_be_chosen(folder, study):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({}, r"segmentation: takes exactly one of table, broden, index, world; none was given"),
+        (
+            {},
+            r"segmentation: takes exactly one of table, broden, index, world, scenes; none was given",
+        ),
         ({"world": {}, "broden": {"folder": "x"}}, "broden and world were given"),
         ({"world": {}, "methods": []}, "segmentation.methods"),
         ({"world": {}, "methods": ["invert", "invert"]}, "names a method twice"),

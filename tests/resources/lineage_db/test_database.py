@@ -31,6 +31,7 @@ VIEWS = {
     "latest", "inputs", "exemplars", "crops", "activating_images", "captions",
     "candidate_concepts", "synthetic_images", "scores", "labels",
     "label_metrics", "method_labels", "detection", "detection_scores", "detection_examples",
+    "ablation_effects",
 }  # fmt: skip
 
 

@@ -16,12 +16,12 @@ from werkzeug import Request, Response
 
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.workflow.dagster_resources import as_dagster
 from resources.servers.calls import MemoryLedger
 from resources.summarisers.base import (
     CaptionsAsConcepts,
     ChatSummariser,
     ConsensusSummariser,
-    Summariser,
     Summary,
 )
 
@@ -480,12 +480,14 @@ def test_the_key_is_in_no_traceback_not_even_with_local_variables(model, chat):
 def test_a_run_of_dagster_can_use_each_summariser(model, chat):
     found: dict[str, Summary] = {}
 
-    @asset
-    def labels(summariser: Summariser) -> None:
+    @asset(required_resource_keys={"summariser"})
+    def labels(context) -> None:
+        summariser = context.resources.summariser
         found[type(summariser).__name__] = summariser.summarise(RED, 1, 0)
 
     for kind in (ConsensusSummariser(), CaptionsAsConcepts(), chat(max_tokens=100_000)):
-        Definitions(assets=[labels], resources={"summariser": kind})
-        assert materialize([labels], resources={"summariser": kind}).success
+        resources = {"summariser": as_dagster("summariser", kind)}
+        Definitions(assets=[labels], resources=resources)
+        assert materialize([labels], resources=resources).success
     assert {summary.status for summary in found.values()} == {"ok"}
     assert len(found) == 3

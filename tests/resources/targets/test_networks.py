@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.methods.layer_axes import Layout
+from dnd_assets.workflow.dagster_resources import as_dagster
 from resources.runtime import model_cache as loaded
 from resources.runtime.compute import Compute
 from resources.targets.cards import LayerInfo
@@ -423,11 +424,13 @@ def test_the_embedded_network_brings_transform_and_categories(cpu):
 def test_it_works_as_a_dagster_resource(cpu, photos):
     seen = {}
 
-    @asset
-    def probe(targets: TargetNetworks):
+    @asset(required_resource_keys={"targets"})
+    def probe(context):
+        targets = context.resources.targets
         seen["units"] = targets.activations("net", {"head": "auto"}, photos)["head"].shape[1]
 
-    done = materialize([probe], resources={"targets": networks(cpu, f"{OWN}:small_net")})
+    nets = as_dagster("targets", networks(cpu, f"{OWN}:small_net"))
+    done = materialize([probe], resources={"targets": nets})
 
     assert done.success
     assert seen == {"units": 3}
