@@ -516,7 +516,7 @@ def test_methods_can_be_chosen(folder, study):
     [
         (
             {},
-            r"segmentation: takes exactly one of table, broden, index, world, scenes; none was given",
+            "takes exactly one of table, broden, index, world, scenes; none was given",
         ),
         ({"world": {}, "broden": {"folder": "x"}}, "broden and world were given"),
         ({"world": {}, "methods": []}, "segmentation.methods"),
