@@ -45,7 +45,7 @@ def atlas_definitions(study: Study, home: Path | None = None) -> dg.Definitions:
 
         Only pages of units whose results changed are written again.
         """
-        table = at_work(context, bench, set())
+        table = at_work(context, bench)
         made = build_report(table, atlas_folder(bench.home, study.name), log=table.log)
         return dg.MaterializeResult(
             metadata={

@@ -153,7 +153,7 @@ def _whole_asset(whole: Whole, bench: Workbench, seen: Seen) -> dg.AssetsDefinit
         code_version=_version_of_whole(whole, bench),
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        table = at_work(context, bench, needed)
+        table = at_work(context, bench)
         product = seen.record(table, whole, context.run_id)
         if product is None:
             product = whole.materialize(table, context.run_id)

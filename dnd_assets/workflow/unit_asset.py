@@ -62,7 +62,7 @@ def unit_asset(
     Args:
         stage: what it computes.
         stages: all stages, to resolve what is upstream.
-        bench: the study with its resources; those that the stage uses come from Dagster.
+        bench: the study with its resources, which Dagster is handed.
         units: the units by partition key.
         spec: key, dependencies, partitions and what the interface says.
         memory: shared by the stages.
@@ -77,7 +77,7 @@ def unit_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[object]:
-        table = at_work(context, bench, needed)
+        table = at_work(context, bench)
         chosen = [units[key] for key in context.partition_keys]
         graph = Graph(table, stages, memory.of(context.run_id))
         pointers = _input_pointers(context.instance, stage)
@@ -129,15 +129,14 @@ class _Gallery:
         return [one["image"] for one in found.payload["exemplars"]] if found and found.ok else []
 
 
-def at_work(context: dg.AssetExecutionContext, bench: Workbench, needed: set[str]) -> Workbench:
-    """The workbench with the resources that Dagster hands over and the run's log."""
-    given = {name: getattr(context.resources, name) for name in needed}
+def at_work(context: dg.AssetExecutionContext, bench: Workbench) -> Workbench:
+    """The workbench, whose resources Dagster has seen to be the study's, with the run's log."""
 
     def log(line: str) -> None:
         context.log.info(line)
         bench.log(line)
 
-    return replace(bench, log=log, **given)
+    return replace(bench, log=log)
 
 
 def _input_pointers(instance: dg.DagsterInstance, stage: Stage) -> dict[str, dict[str, int]]:
