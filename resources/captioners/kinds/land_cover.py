@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dnd_assets.known_answers.land_cover.settings import LandCoverSettings
+from resources.captioners.land_cover_settings import LandCoverSettings
 from resources.captioners.settings import CaptionerSettings
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 """
 
 ELSEWHERE = {
+    "land_cover_settings": "integration/test_land_cover.py",
     "custom": "assets/test_detection_scores.py",
     "kinds.blip": "study/test_settings.py",
     "kinds.blip2": "resources/captioners/test_vlm.py",
