@@ -23,12 +23,16 @@ REVISION: Final = "the files that it leads to count by their content, whatever i
 """Why no revision is part of a key."""
 
 
+Options = dict[str, Any]
+"""Settings by name, of a study or a file, whose reader checks them before they are relied on."""
+
+
 class Section(BaseModel):
     """A table of the study: unknown keys are refused, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def chosen(self, *names: str) -> dict[str, Any]:
+    def chosen(self, *names: str) -> Options:
         """Some settings by name.
 
         Raises:
@@ -41,7 +45,7 @@ class Section(BaseModel):
                 raise ValueError(f"{what} has no setting {name!r}; nearest: {close}")
         return self.model_dump(include=set(names))
 
-    def all_but(self, *names: str) -> dict[str, Any]:
+    def all_but(self, *names: str) -> Options:
         """All settings without some.
 
         Raises:
@@ -68,7 +72,7 @@ class Kind(Section):
     kind: str
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """All settings but the kind."""
         return self.all_but("kind")
 
@@ -98,7 +102,7 @@ def one_of(package: str, base: type[Kind], usual: str) -> Any:
     return Annotated[union, Discriminator("kind"), BeforeValidator(read)]
 
 
-def kinds_of(annotation: Any) -> dict[str, type[Kind]]:
+def kinds_of(annotation: object) -> dict[str, type[Kind]]:
     """The kinds by name that a type made by `one_of` tells apart; empty for any other type."""
     some = [one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, Kind)]
     return {_name_of(one): one for one in some}
@@ -123,8 +127,8 @@ def _name_of(kind: type[Kind]) -> str:
 
 
 def _fitting(
-    value: Mapping[str, Any], chosen: type[Kind], kinds: Mapping[str, type[Kind]]
-) -> dict[str, Any]:
+    value: Mapping[str, object], chosen: type[Kind], kinds: Mapping[str, type[Kind]]
+) -> dict[str, object]:
     """A section without options of other kinds that have their usual value.
 
     Studies are recorded with runs; before kinds had classes of their own, all options of all kinds

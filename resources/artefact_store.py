@@ -7,10 +7,9 @@ and batch, so that 2,048 units do not become 2,048 files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -35,7 +34,7 @@ class ArtefactStore(Resource):
     root: str
     reading: bool = False
     _verified: dict[str, Arrays] = PrivateAttr(default_factory=dict)
-    _reading: Any = PrivateAttr(default_factory=RLock)
+    _reading: AbstractContextManager[bool] = PrivateAttr(default_factory=RLock)
 
     def path(self, name: str) -> Path:
         """Where the file `name` (`<sha256>.<extension>`) lies."""

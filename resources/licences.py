@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from resources.checkpoints import PACKAGE, Checkpoint, split_revision
 
@@ -90,7 +90,7 @@ def _card(folder: Path) -> str:
     from yaml import YAMLError
 
     try:
-        told: dict[str, Any] = metadata_load(file) or {}
+        told: dict[str, object] = metadata_load(file) or {}
     except (OSError, ValueError, YAMLError):
         return ""
     name = told.get("license")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.analysis.metric_means import method_name
 from dnd_assets.errors import StudyError, TableError, not_found
@@ -161,7 +161,7 @@ def corrected(ratings: Iterable[Rating]) -> str:
     return buffer.getvalue()
 
 
-def _rating(entry: Any, number: int, path: Path) -> Rating:
+def _rating(entry: object, number: int, path: Path) -> Rating:
     texts = {}
     for name in ("unit", "method", "label", "verdict", "better", "at"):
         text = entry.get(name, "") if isinstance(entry, Mapping) else None

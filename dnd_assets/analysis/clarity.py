@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,7 @@ class Clarity:
     layers: tuple[LayerClarity, ...]
     units: tuple[UnitClarity, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return {
             "encoder": self.encoder,

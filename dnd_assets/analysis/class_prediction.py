@@ -61,7 +61,7 @@ class ClassPrediction:
     correlation: float | None
     top_correlation: float | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return asdict(self)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -143,7 +142,7 @@ class Comparison:
         """A method's row in a group, if it has been asked for any unit there."""
         return next((r for r in self.rows if (r.group, r.method) == (group, method)), None)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return {
             "methods": [{"method": one.name, "setting": one.setting} for one in self.methods],

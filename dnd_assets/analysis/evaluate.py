@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.errors import TableError, nearest
 from dnd_assets.files.unit_texts import First, Numbering, Texts, numbering, read_labels, read_truths
@@ -90,7 +90,7 @@ class Evaluation:
             lines += [f"  {r.similarity:.3f}  {r.unit}: {r.label} | {r.truth}" for r in rows]
         return lines
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values; a missing number is None."""
         plain = asdict(self)
         interval = [None if math.isnan(end) else end for end in self.interval]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json, canonical, digest
+from dnd_assets.lineage.rows import Row
 from dnd_assets.methods.ablation.effects import Effects, effects
 from dnd_assets.methods.ablation.random_groups import Beyond, beyond_random, random_groups
 from dnd_assets.methods.ablation.settings import AblationSettings
@@ -59,7 +60,7 @@ class GroupAblation:
     accuracies: tuple[Beyond, ...]
     left_out: dict[str, int]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return {
             **{name: getattr(self, name) for name in ("layer", "how", "images", "probe", "random")},
@@ -101,7 +102,7 @@ def ablate(
     setting: AblationSettings | None = None,
     random: int = 20,
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Ablate units together, those of each layer by themselves.
 
     Args:

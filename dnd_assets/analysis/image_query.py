@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class Look:
     overlays: tuple[Image.Image, ...]
     compared: int
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The firings as plain values."""
         return {"probing_images": self.compared, "units": [asdict(one) for one in self.firings]}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dnd_assets.analysis.unit_vectors import labels_of, recorded_units, text_encoder, text_vectors
 from dnd_assets.engine.context import Workbench
@@ -29,7 +28,7 @@ class Grouping:
     groups: tuple[LabelGroup, ...]
     unlabelled: int
 
-    def rows(self, least: int = 1) -> list[dict[str, Any]]:
+    def rows(self, least: int = 1) -> list[dict[str, object]]:
         """A row for each unit of a group of `least` units or more, for CSV and JSON."""
         return [
             {"unit": unit, "group": place, "name": group.name, "size": len(group.units)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class MetricMean:
     mean: Mean
     without: int
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return {**asdict(self), **asdict(self.mean)}
 
@@ -187,7 +187,7 @@ class EvaluationReport:
     means: tuple[MetricMean, ...]
     checks: tuple[Soundness, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values; a missing number is None."""
         return {
             "study": self.study,
@@ -203,7 +203,7 @@ class EvaluationReport:
             ],
         }
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """A row for each mean, with the verdicts on its metric: for CSV."""
         verdicts = {
             (one.layer, one.method, one.check.metric, one.check.check): one.verdict
@@ -228,7 +228,7 @@ class EvaluationReport:
         ]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

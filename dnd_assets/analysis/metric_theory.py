@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 
 from dnd_assets.methods.metrics.theoretical_sanity import SURELY, Move, TheoreticalCheck
 
 
-def as_rows(checks: Sequence[TheoreticalCheck]) -> list[dict[str, Any]]:
+def as_rows(checks: Sequence[TheoreticalCheck]) -> list[dict[str, object]]:
     """A row for each metric and share of active images, as plain values."""
     return [
         {

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -183,7 +183,7 @@ def _flat(found: Comparison) -> pd.DataFrame:
             alike[pair.group, one, other] = (pair.exact, pair.similarity)
     rows = []
     for row in found.rows:
-        flat: dict[str, Any] = {"group": row.group, "method": row.method}
+        flat: dict[str, object] = {"group": row.group, "method": row.method}
         flat |= {"units": row.units, "labelled": row.labelled, "words": row.words}
         for name, mean in _means(row):
             flat[name] = mean.mean if mean else None

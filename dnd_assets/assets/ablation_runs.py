@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from dnd_assets.methods.ablation.settings import AblationSettings
 from dnd_assets.methods.seeds import content_seed
 from dnd_assets.study.image_classes import class_table, classes_by_hash
 
-Scores = NDArray[np.floating[Any]]
+Scores = NDArray[np.floating]
 
 
 class FewClassesError(StudyError):
@@ -68,7 +67,7 @@ class AblationCase:
         return np.stack([self.probe.scores(one) for one in found])
 
 
-def ablation_parameters(bench: Workbench, setting: AblationSettings) -> dict[str, Any]:
+def ablation_parameters(bench: Workbench, setting: AblationSettings) -> dict[str, object]:
     """What of the section decides effects, tables by their content.
 
     The code of the passes counts here, since what counts of a network's own are its activations.

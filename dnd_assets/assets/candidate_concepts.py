@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from dnd_assets.engine.cache.shared_results import call_cost, call_ledger
 from dnd_assets.engine.context import Workbench
@@ -24,7 +23,7 @@ class CandidateConcepts(Stage):
     kinds = frozenset({"openai"})
     uses = ("summariser",)
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """N_c and the seed of the caption orders."""
         return parameters_of_dissection(self.name, bench.study)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from dnd_assets.engine.cache.shared_results import caption_cost, captions, first_unanswered
 from dnd_assets.engine.context import Workbench
@@ -24,7 +23,7 @@ class Captions(Stage):
     kinds = frozenset({"huggingface"})
     uses = ("captioner", "compute")
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Nothing but the model, whose settings are part of its fingerprint."""
         return {}
 

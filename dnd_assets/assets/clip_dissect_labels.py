@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -49,6 +49,7 @@ from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, describable
 from dnd_assets.methods.dissection.exemplars import is_lost
 from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.sparse_matrix import dense
+from dnd_assets.settings import Options
 from dnd_assets.study.method_settings import ClipDissect
 from dnd_assets.units import Unit
 
@@ -93,7 +94,7 @@ class ClipDissectLabels(Stage):
     uses = ("targets", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Similarity function and its options, cutoff and number of labels."""
         setting = clip_dissect_of(bench)
         more = ("prompt",) if setting.pairs else ()
@@ -120,11 +121,11 @@ class ClipDissectLabels(Stage):
                 yield lookup[unit], outcome
 
 
-def _options(setting: ClipDissect) -> dict[str, Any]:
+def _options(setting: ClipDissect) -> Options:
     return {} if setting.top_images is None else {"top_images": setting.top_images}
 
 
-def _options_for(setting: ClipDissect, compared: _Compared) -> dict[str, Any]:
+def _options_for(setting: ClipDissect, compared: _Compared) -> Options:
     """The options, for no more top images than are left after some were set aside."""
     options, left = _options(setting), len(compared.values)
     known = signature(SIMILARITY[setting.similarity]).parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from dnd_assets.assets.segmentation.map_labels import MapLabels, pixel_outcome, silent_maps
 from dnd_assets.assets.segmentation.map_passes import Kept, Passes, passes_of
@@ -36,7 +35,7 @@ class CompositionsLabels(MapLabels):
 
     name = "compositions_labels"
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Share of positions above the threshold, cutoff, beam, length and number of labels."""
         return segmentation_of(bench.study).chosen("share", "cutoff", "beam", "length", "top")
 
@@ -99,7 +98,7 @@ def _outcome(
     return pixel_outcome(bench, images, first, counts, row, unit.neuron, labels)
 
 
-def labels_of(found: Sequence[Explanation], top: int) -> list[dict[str, Any]]:
+def labels_of(found: Sequence[Explanation], top: int) -> list[dict[str, object]]:
     """Formulas as labels with their scores, best first."""
     return [{"label": text_of(one.formula), "score": one.score} for one in found[:top]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from dnd_assets.engine.cache.shared_results import text_embeddings
 from dnd_assets.engine.context import Workbench
@@ -13,6 +12,7 @@ from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.files.concept_sets import ConceptSet, prompts
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, Outcome, Product, artefact_row
+from dnd_assets.lineage.rows import Row
 from dnd_assets.study.concept_sets import study_concepts
 from dnd_assets.study.method_settings import ClipDissect
 from dnd_assets.study.study import needed
@@ -143,7 +143,7 @@ def _put(bench: Workbench, texts: Sequence[str]) -> str:
     return bench.store.put(canonical(list(texts)).encode(), "json")
 
 
-def _artefacts(bench: Workbench, product: Product) -> list[dict[str, Any]]:
+def _artefacts(bench: Workbench, product: Product) -> list[Row]:
     sizes = {file: bench.store.path(file).stat().st_size for file in product.outcome.notes["files"]}
     return [
         artefact_row(file.partition(".")[0], file, "concepts", size) for file, size in sizes.items()

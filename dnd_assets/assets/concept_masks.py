@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.recording import record_run, record_whole
 from dnd_assets.engine.stage import Settings, Whole
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact_row
+from dnd_assets.lineage.rows import Row
 from dnd_assets.study.mask_sets import Scan, layout_of, mask_files, read_masks, scan_masks
 from dnd_assets.study.probing_images import image_rows, inspect
 
@@ -73,7 +72,7 @@ def look(bench: Workbench) -> Product:
     return product
 
 
-def _parameters(bench: Workbench) -> dict[str, Any]:
+def _parameters(bench: Workbench) -> dict[str, object]:
     chosen = bench.study.probing_set
     return {**layout_of(bench.study), "max_pixels": chosen.max_pixels, **bench.shown}
 
@@ -104,7 +103,7 @@ def _product(bench: Workbench, found: Scan) -> Product:
     return Product(digest(image), CONCEPT_MASKS, image, Outcome("ok", payload, notes=notes))
 
 
-def _records(bench: Workbench, product: Product, found: Scan) -> dict[str, list[dict[str, Any]]]:
+def _records(bench: Workbench, product: Product, found: Scan) -> dict[str, list[Row]]:
     """Rows of the manifest's files, and of images and masks never seen at their path before."""
     sizes = {file: bench.store.path(file).stat().st_size for file in product.outcome.notes["files"]}
     artefacts = [

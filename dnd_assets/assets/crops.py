@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from PIL import Image
 
@@ -20,8 +20,35 @@ from dnd_assets.methods.dissection import attention_crops, exemplars
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit, by_layer
 
-Found = dict[Unit, list[dict[str, Any]]]
-"""Crops by unit: image, crop, box, threshold, file."""
+
+class MadeCrop(TypedDict, total=False):
+    """A crop on its way into the product.
+
+    Attributes:
+        box: left, top, right, bottom on the picture resized to a square, in pixels.
+        threshold: Otsu's threshold of the heat map, 0 to 255.
+        crop: its hash, once it is stored.
+        image: hash of the exemplar.
+        file: the pack that holds it.
+        activation: the unit's activation on it.
+    """
+
+    box: list[int]
+    threshold: int
+    crop: str
+    image: str
+    file: str | None
+    activation: float
+
+
+class CutExemplar(TypedDict):
+    """The crops of one exemplar, as they are shared between runs, and the pack that holds them."""
+
+    file: str | None
+    crops: list[MadeCrop]
+
+
+Found = dict[Unit, list[MadeCrop]]
 Wanted = list[tuple[Unit, str]]
 """Units with the exemplars whose crops they need."""
 
@@ -41,7 +68,7 @@ class Crops(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """The settings of attention cropping."""
         if not bench.study.dissection.crop:
             return bench.study.dissection.chosen("exemplars", "crop")
@@ -139,9 +166,11 @@ def _with_maps(bench: Workbench, model: str, wanted: Wanted) -> Wanted:
     return [(unit, image) for unit, image in wanted if unit.layer in spatial]
 
 
-def _lacking(bench: Workbench, wanted: Wanted) -> tuple[Wanted, dict[tuple[Unit, str], Any]]:
+def _lacking(
+    bench: Workbench, wanted: Wanted
+) -> tuple[Wanted, dict[tuple[Unit, str], CutExemplar]]:
     """Exemplars whose crops have not been cut yet, and the crops of the others."""
-    known: dict[tuple[Unit, str], Any] = {}
+    known: dict[tuple[Unit, str], CutExemplar] = {}
     for of_layer in by_layer(unit for unit, _ in wanted).values():
         layer = set(of_layer)
         pairs = {_item(unit, image): (unit, image) for unit, image in wanted if unit in layer}
@@ -165,15 +194,15 @@ def _by_image(wanted: Wanted) -> dict[str, list[Unit]]:
 
 def _cut_batch(
     bench: Workbench, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
-) -> dict[tuple[Unit, str], dict[str, Any]]:
+) -> dict[tuple[Unit, str], CutExemplar]:
     """File and crops of each (unit, image) of one batch of images."""
     side = bench.study.dissection.crop_size
     whole, seen = bench.squares_of(model, names, side)
     pairs = sorted({(unit.layer, unit.neuron) for name in names for unit in wanted[name]})
     only = [{(unit.layer, unit.neuron) for unit in wanted[name]} for name in names]
     maps = bench.targets.maps(model, pairs, seen, bench.study.compute.batch.target, only)
-    made: dict[tuple[Unit, str], dict[str, Any]] = {}
-    pieces: list[tuple[dict[str, Any], Image.Image]] = []
+    made: dict[tuple[Unit, str], CutExemplar] = {}
+    pieces: list[tuple[MadeCrop, Image.Image]] = []
     rasters: list[Raster | None] = []
     for index, name in enumerate(names):
         for unit in wanted[name]:
@@ -192,7 +221,7 @@ def _cut_batch(
     return made
 
 
-def _raster_piece(seen: Image.Image | Raster, box: Any, side: int) -> Raster | None:
+def _raster_piece(seen: Image.Image | Raster, box: Sequence[int], side: int) -> Raster | None:
     """A crop as a network sees it that takes bands; None for others, which see what is shown."""
     return (
         cut_out(seen, (box[0], box[1], box[2], box[3]), side) if isinstance(seen, Raster) else None
@@ -201,7 +230,7 @@ def _raster_piece(seen: Image.Image | Raster, box: Any, side: int) -> Raster | N
 
 def _pieces(
     bench: Workbench, whole: Image.Image, heatmap: Any
-) -> Iterator[tuple[dict[str, Any], Image.Image]]:
+) -> Iterator[tuple[MadeCrop, Image.Image]]:
     setting = bench.study.dissection
     scaled = attention_crops.heatmap_bytes(heatmap, setting.crop_size)
     threshold, boxes = attention_crops.attention_boxes(
@@ -214,7 +243,7 @@ def _pieces(
         )
 
 
-def _outcome(work: Work, made: Sequence[dict[str, Any]], count: int) -> Outcome:
+def _outcome(work: Work, made: Sequence[MadeCrop], count: int) -> Outcome:
     found = work.inputs["activations"].payload
     whole = [(e["image"], e["activation"]) for e in found["exemplars"]]
     active = {crop["crop"]: crop["activation"] for crop in made}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
@@ -27,14 +27,14 @@ class OwnMethod(Stage):
     kinds: ClassVar[frozenset[str]] = frozenset({"python"})
 
     @abstractmethod
-    def labels(self, inputs: Mapping[str, Mapping[str, Any]]) -> Sequence[tuple[str, float]]:
+    def labels(self, inputs: Mapping[str, Mapping[str, object]]) -> Sequence[tuple[str, float]]:
         """Labels of a unit with their scores, best first; none where nothing can be said.
 
         Args:
             inputs: payload of each upstream asset by name, as `dnd trace` shows it.
         """
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """None: what can be set is in the code, whose version counts."""
         return {}
 

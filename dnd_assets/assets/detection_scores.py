@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
-from typing import Any
 
 import numpy as np
 
@@ -61,7 +60,7 @@ class DetectionScores(Stage):
     uses = ("captioner", "targets", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """How many images, phrases and concepts; margin, least confidence and seed."""
         return parameters_of_dissection(self.name, bench.study)
 
@@ -234,7 +233,7 @@ def _outcome(
     return Outcome("ok", payload)
 
 
-def _payload(found: DetectionLabel, painted: int) -> dict[str, Any]:
+def _payload(found: DetectionLabel, painted: int) -> dict[str, object]:
     """The label, the concepts that come next, and which of them are painted."""
     best = found.best
     others = (one for one in found.order if one.candidate != best.candidate)

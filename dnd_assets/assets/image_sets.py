@@ -15,6 +15,7 @@ from dnd_assets.files.image_folders import shown_name
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import Outcome, Product, artefact_row
+from dnd_assets.lineage.rows import Row
 from dnd_assets.study.image_settings import Scenes
 from dnd_assets.study.probing_images import Manifest, image_files, image_rows, inspect, scan_listing
 
@@ -37,7 +38,7 @@ class ImageSet:
     what: str
     cache: str
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Folders as absolute paths, and the largest picture."""
         chosen = getattr(bench.study, self.section)
         return {
@@ -133,14 +134,14 @@ class ScannedImages:
         bench.lineage.commit(self._rows(bench, product))
         return product
 
-    def _rows(self, bench: Workbench, product: Product) -> dict[str, list[dict[str, Any]]]:
+    def _rows(self, bench: Workbench, product: Product) -> dict[str, list[Row]]:
         file = product.payload["manifest"]
         size = bench.store.path(file).stat().st_size
         artefact = artefact_row(file.partition(".")[0], file, "manifest", size)
         return {"artefacts": [artefact], "images": _unknown(bench, self.manifest)}
 
 
-def _scenes(bench: Workbench, scenes: Scenes) -> dict[str, Any]:
+def _scenes(bench: Workbench, scenes: Scenes) -> dict[str, object]:
     return {"folder": str(bench.study.path(scenes.folder)), "side": scenes.side}
 
 
@@ -150,7 +151,7 @@ def images_of(bench: Workbench, product: Product) -> list[str]:
     return found
 
 
-def _unknown(bench: Workbench, manifest: Manifest) -> list[dict[str, Any]]:
+def _unknown(bench: Workbench, manifest: Manifest) -> list[dict[str, object]]:
     """Rows of the images that were never seen at their path in their state."""
     known = bench.lineage.query("SELECT hash, path, quarantined FROM images")
     before = {(row["hash"], row["path"], row["quarantined"]) for row in known}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
@@ -27,11 +26,11 @@ class ImportedLabels(Stage):
         self.method = method
         self.name = f"{method}{SUFFIX}"
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Nothing but the unit's own row."""
         return {}
 
-    def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, Any]]:
+    def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, object]]:
         """The unit's label, and where there is none, why."""
         sizes = sizes_of(bench.study, bench.targets.units)
         found = imported_labels(bench.study, self.method, units, sizes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class InvertLabels(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Length of formulas, the shares they may hold for, beam and number of labels."""
         setting = segmentation_of(bench.study)
         return {**setting.invert.model_dump(), "beam": _beam(setting), "top": setting.top}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.synthetic_images import ROUNDS, Images, paint
 from dnd_assets.assets.truths import truths_of
 from dnd_assets.engine.cache.shared_results import (
+    Paintings,
     activations,
     embeddings,
     embeddings_to_make,
@@ -176,7 +176,7 @@ class LabelMetrics(Stage):
         self.uses = ("targets", "text_to_image", "clip", "compute")
         self.uses += ("sentences",) if sentences else ()
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Q' and the seed of the fresh pictures, the metrics on images and what is active."""
         chosen = evaluation_of(bench)
         found = chosen.chosen("images_per_label", "seed", "active_share")
@@ -275,7 +275,7 @@ def _request(bench: Workbench, label: str, index: int) -> PaintRequest:
 
 
 _Requests = dict[str, list[PaintRequest]]
-_Known = dict[PaintRequest, Any]
+_Known = Paintings
 
 
 def _expected(bench: Workbench, labels: Sequence[str]) -> tuple[_Requests, _Known]:

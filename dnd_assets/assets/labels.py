@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
-from dnd_assets.lineage.records import Outcome
+from dnd_assets.lineage.records import LabelEntry, Outcome, Payload
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.study.method_settings import DissectionSettings
 
@@ -32,7 +31,7 @@ class Labels(Stage):
         """With the asset that proposed the concepts."""
         self.upstream = (proposed_by, "scores")
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """How many labels, and how they are selected."""
         return parameters_of_dissection(self.name, bench.study)
 
@@ -51,8 +50,8 @@ class Labels(Stage):
 
 
 def best_labels(
-    setting: DissectionSettings, found: Sequence[Mapping[str, Any]], candidates: Sequence[str]
-) -> list[dict[str, Any]]:
+    setting: DissectionSettings, found: Sequence[Payload], candidates: Sequence[str]
+) -> list[LabelEntry]:
     """Labels with their scores, as concepts by scores or by the summariser's order.
 
     Groups of exemplars take it, too. Of these `detection` is no choice: it judges a concept by all
@@ -70,9 +69,7 @@ def best_labels(
     return [{"label": name, "score": scored[name]} for name in order]
 
 
-def detected_label(
-    count: int, detected: Mapping[str, Any], scored: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def detected_label(count: int, detected: Payload, scored: Sequence[Payload]) -> dict[str, object]:
     """The label that detects best, with its evidence.
 
     Labels that come next have as score how often the bootstrap chose them instead. Painted

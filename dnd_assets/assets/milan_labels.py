@@ -35,6 +35,7 @@ from dnd_assets.errors import StudyError
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import PROBING_SET, Outcome
+from dnd_assets.lineage.rows import Row
 from dnd_assets.methods.dissection import attention_crops, exemplars
 from dnd_assets.methods.milan import mutual_information
 from dnd_assets.study.method_settings import Milan
@@ -42,7 +43,7 @@ from dnd_assets.study.study import needed
 from dnd_assets.units import Unit, by_layer
 from resources.captioners.likelihood import CaptionLikelihood
 
-Shown = dict[Unit, dict[str, dict[str, Any]]]
+Shown = dict[Unit, dict[str, Row]]
 """What the captioner sees of each exemplar: `image` and `file` by unit and exemplar."""
 
 
@@ -78,7 +79,7 @@ class MilanLabels(Stage):
     uses = ("targets", "captioner", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """The section's settings; the language model is known by its content."""
         found = milan_of(bench).all_but("language_model")
         return found | ({"mask_size": bench.study.dissection.crop_size} if found["masked"] else {})
@@ -173,7 +174,7 @@ class _Best:
     """
 
     active: dict[str, float]
-    remarks: list[dict[str, Any]]
+    remarks: list[Row]
 
 
 def _exemplars(
@@ -230,8 +231,8 @@ def _spatial(
 
 def _known_masks(
     bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]
-) -> dict[tuple[Unit, str], dict[str, Any]]:
-    found: dict[tuple[Unit, str], dict[str, Any]] = {}
+) -> dict[tuple[Unit, str], Row]:
+    found: dict[tuple[Unit, str], Row] = {}
     pairs = _spatial(bench, chosen)
     for some in by_layer(unit for unit, _ in pairs).values():
         layer = set(some)
@@ -284,7 +285,7 @@ def _mask(bench: Workbench, wanted: Sequence[tuple[Unit, str]]) -> None:
 
 def _masked_batch(
     bench: Workbench, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     side = bench.study.dissection.crop_size
     whole, seen = bench.squares_of(model, names, side)
     only = [{(unit.layer, unit.neuron) for unit in by_image[name]} for name in names]

@@ -37,7 +37,7 @@ class NamedDirectionsLabels(Stage):
     uses = ("targets", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """The concepts, their vectors where they come from a file, and how many labels are kept."""
         chosen = _setting(bench)
         found = {"concepts": _concepts(bench).hash, "top": chosen.top}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ class NetworkDissectionLabels(MapLabels):
 
     name = "network_dissection_labels"
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Share of positions above the threshold, cutoff and number of labels."""
         return segmentation_of(bench.study).chosen("share", "cutoff", "top")
 
@@ -56,7 +55,7 @@ def _outcome(
     return pixel_outcome(bench, images, first, second, neuron, neuron, labels)
 
 
-def _best(ious: NDArray[np.float64], names: Sequence[str], top: int) -> list[dict[str, Any]]:
+def _best(ious: NDArray[np.float64], names: Sequence[str], top: int) -> list[dict[str, object]]:
     """The concepts with the best IoU above 0, of equal ones the first."""
     order = np.argsort(-ious, kind="stable")[:top].tolist()
     return [{"label": names[i], "score": float(ious[i])} for i in order if ious[i] > 0]

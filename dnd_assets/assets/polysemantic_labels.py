@@ -39,7 +39,7 @@ from dnd_assets.engine.cache.shared_results import (
 )
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
-from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, Outcome
+from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, LabelEntry, Outcome
 from dnd_assets.methods.clip_dissect.activation_ranges import sample_reach
 from dnd_assets.methods.polysemantic import clusters
 from dnd_assets.methods.polysemantic.clusters import concepts_of_unit
@@ -86,7 +86,7 @@ class _Group:
     unit: Unit
     images: list[str]
     candidates: list[str]
-    labels: list[dict[str, Any]]
+    labels: list[LabelEntry]
     failure: Outcome | None = None
 
 
@@ -135,7 +135,7 @@ class PolysemanticLabels(Stage):
     uses = ("targets", "captioner", "summariser", "text_to_image", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """The section's settings, and those of the steps of Describe-and-Dissect."""
         steps = parameters_of_dissection(self.name, bench.study)
         if steps["select"] == "detection":  # see `best_labels`
@@ -443,7 +443,9 @@ def _entry(
     }
 
 
-def _images(names: Sequence[str], sample: _Sample, said: Mapping[str, str]) -> list[dict[str, Any]]:
+def _images(
+    names: Sequence[str], sample: _Sample, said: Mapping[str, str]
+) -> list[dict[str, object]]:
     return [
         {"image": name, "activation": sample.activation[name], "caption": said[name]}
         for name in names

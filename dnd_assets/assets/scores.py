@@ -38,7 +38,7 @@ class Scores(Stage):
     uses = ("targets", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Beta, t and the chosen function."""
         return parameters_of_dissection(self.name, bench.study)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from dnd_assets.engine.cache.shared_results import (
     first_failure,
@@ -24,7 +24,28 @@ from resources.text_to_image.base import PaintRequest
 ROUNDS = 2
 """A concept may be painted up to this many times Q before its rejections drop it."""
 
-Images = list[dict[str, Any]]
+
+class PaintedEntry(TypedDict):
+    """A synthetic picture of a concept.
+
+    Attributes:
+        index: its number among those of the concept, from 0.
+        seed: what it was painted from, with the concept.
+        image: its hash.
+        rejected: whether it is no evidence.
+        cause: why, unless the safety checker refused it.
+        file: the pack that holds it; not part of the product.
+    """
+
+    index: int
+    seed: int
+    image: str
+    rejected: bool
+    cause: NotRequired[str]
+    file: NotRequired[str]
+
+
+Images = list[PaintedEntry]
 Request = Callable[[str, int], PaintRequest]
 
 
@@ -45,7 +66,7 @@ class SyntheticImages(Stage):
         """With the asset whose `candidates` are painted."""
         self.upstream = (proposed_by,)
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Q and the base seed."""
         return parameters_of_dissection(self.name, bench.study)
 
@@ -135,7 +156,7 @@ def paint(bench: Workbench, concepts: Sequence[str], wanted: int, request: Reque
         for (concept, index), one in requests.items():
             failure = first_failure(found, [one])
             if failure is None:
-                made[concept].append({"index": index, "seed": one.seed, **found[one]})
+                made[concept].append({"index": index, "seed": one.seed, **found[one]})  # type: ignore[typeddict-item] # no Failure
             else:
                 failed.setdefault(concept, failure)
     _warn(bench, [image for images in made.values() for image in images])

@@ -6,13 +6,14 @@ import json
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from dnd_assets.cli.app import StudyOption, app, asking, err, out
+from dnd_assets.lineage.records import Payload
 from dnd_assets.methods.ablation.settings import AblationSettings
 from dnd_assets.study.study import load_study
 
@@ -70,7 +71,7 @@ def ablate(
         _show(one, top)
 
 
-def _show(found: Mapping[str, Any], top: int) -> None:
+def _show(found: Payload, top: int) -> None:
     units = found["units"]
     named = ", ".join(units[:3]) + (", …" if len(units) > 3 else "")
     out.print(
@@ -90,7 +91,7 @@ def _show(found: Mapping[str, Any], top: int) -> None:
         out.print(f"{name}: {count} images are too few for the probe", markup=False)
 
 
-def _show_overall(found: Mapping[str, Any]) -> None:
+def _show_overall(found: Payload) -> None:
     told = f"the best class changes on {found['chosen']:.1%} of the images"
     overall = found["accuracy"]
     if overall is not None:
@@ -101,9 +102,7 @@ def _show_overall(found: Mapping[str, Any]) -> None:
     out.print(told, markup=False)
 
 
-def _table(
-    what: str, part: str, entries: list[Mapping[str, Any]], randoms: Mapping[str, Any]
-) -> Table:
+def _table(what: str, part: str, entries: list[Payload], randoms: Payload) -> Table:
     table = Table(box=None, pad_edge=False)
     names = ["class", "images", what, "change", "95 %"]
     names += ["random groups", "95 % of them", "beyond them", "95 %"] if randoms else []
@@ -122,5 +121,5 @@ def _table(
     return table
 
 
-def _ends(change: Mapping[str, Any]) -> str:
+def _ends(change: Mapping[str, object]) -> str:
     return "-" if change["low"] is None else f"{change['low']:+.3f} to {change['high']:+.3f}"

@@ -6,7 +6,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -26,6 +26,7 @@ from dnd_assets.cli.app import (
 )  # fmt: skip
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
+from dnd_assets.lineage.rows import Row
 from dnd_assets.methods.lazy import extra
 from dnd_assets.study.study import Study, load_study
 
@@ -72,7 +73,7 @@ def labels(
         sys.stdout.write(data.decode())
 
 
-def _print_labels(rows: list[dict[str, Any]], study: Study, asked: str | None) -> None:
+def _print_labels(rows: list[Row], study: Study, asked: str | None) -> None:
     if not rows:
         command = with_study("dnd run", asked)
         out.print(f"Study {study.name!r} has no labels yet. Run: {command}", markup=False)
@@ -126,7 +127,7 @@ def trace(
             err.print(f"{written:,} pictures written to {pictures}", markup=False)
 
 
-def _events(found: Trace) -> list[dict[str, Any]]:
+def _events(found: Trace) -> list[dict[str, object]]:
     """A trace as OpenLineage events.
 
     Raises:

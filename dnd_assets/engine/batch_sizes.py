@@ -59,7 +59,7 @@ def _size(bench: Workbench, role: Role) -> int:
     return min((_known(bench, role, *one, usual) for one in _trials(bench, role)), default=usual)
 
 
-def _known(bench: Workbench, role: Role, made_by: Any, trial: Trial, usual: int) -> int:
+def _known(bench: Workbench, role: Role, made_by: object, trial: Trial, usual: int) -> int:
     """The size in the state folder, or else one that is looked for now."""
     file = bench.home / "batch_sizes.json"
     image = {
@@ -94,7 +94,7 @@ def _trials(bench: Workbench, role: Role) -> list[tuple[Any, Trial]]:
     return [(model.fingerprint(), trials[role])]
 
 
-def _target(bench: Workbench, name: str) -> tuple[Any, Trial]:
+def _target(bench: Workbench, name: str) -> tuple[object, Trial]:
     layers = {layer.path: layer.pooling for layer in bench.study.model(name).layers}
     made_by = [bench.targets.fingerprint(name), sorted(layers)]
     picture = _bands(bench, name) if bench.targets.takes_bands(name) else _pictures(1)[0]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -99,7 +98,7 @@ class Workbench:
         return shown, [resized(self.pictures.raster(name), size) for name in names]
 
     @property
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> dict[str, object]:
         """What the study says of how files become pictures, as a part of keys; often nothing."""
         seen = self.study.probing_set.seen
         return {"pictures": seen} if seen else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.network_inputs import told_of_inputs
@@ -46,7 +46,7 @@ class Listed:
         """The role, with the part's own within its model."""
         return f"{self.role}: {self.part.role}" if self.part.role else self.role
 
-    def row(self, run: str, study: str, asset: str) -> dict[str, Any]:
+    def row(self, run: str, study: str, asset: str) -> dict[str, object]:
         """The row of table `models`."""
         part = self.part
         return {

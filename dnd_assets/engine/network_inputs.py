@@ -16,6 +16,7 @@ from PIL import Image
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import DndError, StudyError
 from dnd_assets.files.images import UnreadableImage, as_raster, looked_at
+from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.files.rasters.rendering import rendered
 from dnd_assets.study.probing_images import PROBING, image_files
 
@@ -66,7 +67,7 @@ def told_of_inputs(bench: Workbench) -> list[tuple[str, str]]:
     return told
 
 
-def _try(bench: Workbench, model: str, picture: object, what: str) -> None:
+def _try(bench: Workbench, model: str, picture: Image.Image | Raster, what: str) -> None:
     try:
         bench.targets.prepared(model, picture)
     except StudyError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.materialize import reusable
@@ -18,6 +17,7 @@ from dnd_assets.engine.resolve import Graph, Resolved, parts, stream_inputs
 from dnd_assets.engine.stage import Stage, leading_to
 from dnd_assets.engine.stage_versions import stage_version
 from dnd_assets.lineage.explain import own_changes
+from dnd_assets.lineage.fingerprint import Preimage
 from dnd_assets.lineage.records import RETRYABLE, Product
 from dnd_assets.units import Unit
 
@@ -160,9 +160,7 @@ def _reasons(bench: Workbench, found: Outlook) -> Counter[str]:
     return reasons
 
 
-def _differences(
-    bench: Workbench, asset: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> list[str]:
+def _differences(bench: Workbench, asset: str, old: Preimage, new: Preimage) -> list[str]:
     inputs = {**old["inputs"], **new["inputs"]}
     changed = [name for name in inputs if old["inputs"].get(name) != new["inputs"].get(name)]
     own = [str(change) for change in own_changes(bench.lineage.query, asset, old, new)]

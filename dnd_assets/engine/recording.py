@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.models import used_by
@@ -208,7 +207,7 @@ def record_whole(
     bench: Workbench,
     run: str,
     product: Product,
-    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    rows: Mapping[str, Sequence[Mapping[str, object]]],
     device: str = "cpu",
 ) -> None:
     """Record a product of the whole study in the name of a run, with what it was read from."""

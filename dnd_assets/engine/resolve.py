@@ -9,12 +9,17 @@ from typing import Any
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Stage, Work, wholes_of
 from dnd_assets.errors import UpstreamError
-from dnd_assets.lineage.fingerprint import digest, preimage
-from dnd_assets.lineage.records import UNPARTITIONED, Head, Product
+from dnd_assets.lineage.fingerprint import Preimage, digest, preimage
+from dnd_assets.lineage.records import UNPARTITIONED, Head, Payload, Product
 from dnd_assets.units import Unit, by_layer
 
 _STREAM = 1024
 """Units whose inputs lie in memory together while a plan is counted."""
+
+
+Recipe = Mapping[str, Any]
+"""What is hashed of all products of a layer besides their inputs and neurons: a `Preimage` without
+`inputs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +35,25 @@ class Resolved:
         given: what was read from outside for the unit alone.
     """
 
-    recipe: Mapping[str, Any]
+    recipe: Recipe
     inputs: Mapping[str, str]
     neuron: int | None
     key: str
     head: Head | None
-    given: Mapping[str, Any] | None = None
+    given: Payload | None = None
 
     @property
-    def preimage(self) -> dict[str, Any]:
+    def preimage(self) -> Preimage:
         """The readable description that `key` is the hash of."""
         return _preimage(self.recipe, self.inputs, self.neuron, self.given)
 
 
 def _preimage(
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     inputs: Mapping[str, str],
     neuron: int | None,
-    given: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+    given: Payload | None,
+) -> Preimage:
     own = {} if neuron is None else {"neuron": neuron}
     parameters = {**recipe["parameters"], **own, **(given or {})}
     return preimage(recipe["asset"], recipe["code"], parameters, recipe["weights"], inputs)
@@ -98,7 +103,7 @@ class Graph:
             )
         return {unit: self.known[asset, unit] for unit in units}
 
-    def recipes(self, stage: Stage, units: Sequence[Unit]) -> dict[tuple[str, str], dict[str, Any]]:
+    def recipes(self, stage: Stage, units: Sequence[Unit]) -> dict[tuple[str, str], Recipe]:
         """What is hashed of each layer's products besides inputs and neuron."""
         if not units:
             return {}

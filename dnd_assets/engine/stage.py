@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.code import method_version
@@ -25,11 +25,11 @@ class Work:
 
     unit: Unit
     inputs: Mapping[str, Product]
-    given: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, object] = field(default_factory=dict)
 
 
 Results = Iterator[tuple[Work, Outcome]]
-Settings = tuple[dict[str, Any], dict[str, str]]
+Settings = tuple[dict[str, object], dict[str, str]]
 """Parameters and weights of an unpartitioned product."""
 
 
@@ -85,17 +85,17 @@ class Stage(ABC):
     upstream: tuple[str, ...]
     wholes: ClassVar[tuple[Whole, ...]] = ()
     uses: tuple[str, ...] = ()
-    sources: tuple[ModuleType | Callable[..., Any], ...] = ()
+    sources: tuple[ModuleType | Callable[..., object], ...] = ()
     by_neuron: ClassVar[bool] = False
-    own: Mapping[str, Any] = MappingProxyType({})
+    own: Mapping[str, object] = MappingProxyType({})
     group: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
 
     @abstractmethod
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """The settings that matter to this product, and no others."""
 
-    def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, Any]]:
+    def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, object]]:
         """What is read from outside for single units; it counts as parameters of theirs."""
         return {}
 

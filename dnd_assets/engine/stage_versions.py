@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Settings, Stage
@@ -49,7 +48,7 @@ def recorded_version(product: Product) -> str:
     return whole_version(image["code"], (image["parameters"], image["weights"]))
 
 
-def _unusual_layers(study: Study) -> dict[str, Any]:
+def _unusual_layers(study: Study) -> dict[str, object]:
     """Settings of layers that are not the default, so that one more layer changes nothing."""
     ours = {"path", "neurons"}
     found = {

@@ -10,7 +10,7 @@ detectors, and the rest of them are dead.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,7 @@ def write_dictionary(folder: Path = DICTIONARY) -> None:
         "b_dec": offset,
         "threshold": torch.full((LATENTS,), _THRESHOLD),
     }
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "architecture": "jumprelu",
         "d_in": CHANNELS,
         "d_sae": LATENTS,

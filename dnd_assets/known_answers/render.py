@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -188,27 +188,27 @@ _SHAPES: Final[dict[str, Callable[[_Array, _Array, np.float32], _Array]]] = {
 # Textures: true where the second tone shows, for shifted pixel coordinates.
 
 
-def _plain(x: _Array, y: _Array) -> npt.NDArray[Any]:
+def _plain(x: _Array, y: _Array) -> npt.NDArray[np.generic]:
     return np.zeros((1, 1), dtype=bool)
 
 
-def _horizontal(x: _Array, y: _Array) -> npt.NDArray[Any]:
+def _horizontal(x: _Array, y: _Array) -> npt.NDArray[np.generic]:
     return np.asarray(np.mod(y, 5.0) < 2.4)
 
 
-def _vertical(x: _Array, y: _Array) -> npt.NDArray[Any]:
+def _vertical(x: _Array, y: _Array) -> npt.NDArray[np.generic]:
     return np.asarray(np.mod(x, 5.0) < 2.4)
 
 
-def _checks(x: _Array, y: _Array) -> npt.NDArray[Any]:
+def _checks(x: _Array, y: _Array) -> npt.NDArray[np.generic]:
     return np.asarray((np.mod(x, 8.0) < 4.0) != (np.mod(y, 8.0) < 4.0))
 
 
-def _dots(x: _Array, y: _Array) -> npt.NDArray[Any]:
+def _dots(x: _Array, y: _Array) -> npt.NDArray[np.generic]:
     return np.asarray(np.hypot(np.mod(x, 5.5) - 2.75, np.mod(y, 5.5) - 2.75) < 1.7)
 
 
-_TEXTURES: Final[dict[str, Callable[[_Array, _Array], npt.NDArray[Any]]]] = {
+_TEXTURES: Final[dict[str, Callable[[_Array, _Array], npt.NDArray[np.generic]]]] = {
     "plain": _plain,
     "horizontal stripes": _horizontal,
     "vertical stripes": _vertical,

@@ -25,7 +25,6 @@ from functools import cache, cached_property
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from dnd_assets.lineage.code_limits import (
     ENTERED_ALL_THE_SAME,
@@ -37,7 +36,7 @@ from dnd_assets.lineage.code_limits import (
 from dnd_assets.lineage.code_modules import Module, Node, head_of
 from dnd_assets.lineage.code_names import Imported, Piece, first_class, read, without_docstrings
 
-Source = ModuleType | Callable[..., Any] | type
+Source = ModuleType | Callable[..., object] | type
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _ROUNDS = 3
 _WHOLE = "*"

@@ -83,7 +83,7 @@ class _Reader:
         self._method, self._head = method, head
         self._scopes: list[Mapping[str, Imported | ast.expr | str | None]] = []
 
-    def text(self, node: Any) -> str:
+    def text(self, node: object) -> str:
         """A node, a list of nodes or a plain value as text."""
         if isinstance(node, list):
             return "[" + ",".join(filter(None, map(self.text, node))) + "]"
@@ -128,7 +128,7 @@ class _Reader:
         self._scopes.pop()
         return f"{type(node).__name__}({','.join(said)})"
 
-    def _part(self, node: ast.AST, name: str, value: Any) -> str:
+    def _part(self, node: ast.AST, name: str, value: object) -> str:
         if isinstance(value, ast.arguments):
             return self._plain(value, leave={"defaults", "kw_defaults"})
         if name == "body" and isinstance(value, list) and _has_docstring(value):

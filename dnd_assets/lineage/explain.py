@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dnd_assets.errors import NotFoundError, not_found
+from dnd_assets.lineage.fingerprint import Preimage
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
     CONCEPT_MASKS,
     HELD_OUT_IMAGES,
     PROBING_SET,
     UNPARTITIONED,
+    Payload,
 )
-
-Query = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
-"""SQL and its parameters to rows, as `Lineage.query`."""
+from dnd_assets.lineage.rows import Query
 
 _SHOWN = 12
 _VERSIONS = """
@@ -34,8 +33,8 @@ class Version:
     run: str
     key: str
     data_version: str
-    preimage: Mapping[str, Any]
-    payload: Mapping[str, Any]
+    preimage: Preimage
+    payload: Payload
     recorded_at: str = ""
 
 
@@ -143,9 +142,7 @@ def explain(
     return list(dict.fromkeys(found))
 
 
-def own_changes(
-    query: Query, asset: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> Iterator[Change]:
+def own_changes(query: Query, asset: str, old: Preimage, new: Preimage) -> Iterator[Change]:
     """Differences of code, parameters and weights between two preimages of one product."""
     if old["code"] != new["code"]:
         yield Change(asset, "code", old["code"], new["code"])
@@ -157,7 +154,7 @@ def own_changes(
             yield from _values(asset, f"{name} ", known.get(before, {}), known.get(after, {}))
 
 
-def _values(asset: str, prefix: str, old: Any, new: Any) -> Iterator[Change]:
+def _values(asset: str, prefix: str, old: object, new: object) -> Iterator[Change]:
     """Differing leaves of two JSON values, by dotted name."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted({*old, *new}):
@@ -167,11 +164,11 @@ def _values(asset: str, prefix: str, old: Any, new: Any) -> Iterator[Change]:
         yield Change(asset, prefix.rstrip("."), _text(old), _text(new))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _providers(query: Query, hashes: Sequence[str]) -> dict[str | None, Any]:
+def _providers(query: Query, hashes: Sequence[str]) -> dict[str | None, object]:
     sql = "SELECT * FROM providers WHERE provider IN (SELECT unnest(?::VARCHAR[]))"
     return {row["provider"]: json.loads(row["fingerprint"]) for row in query(sql, [list(hashes)])}
 

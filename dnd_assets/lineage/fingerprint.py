@@ -13,11 +13,11 @@ import json
 import textwrap
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 from dnd_assets.lineage.code_names import without_docstrings
 
-Json = Any
+Json = object
 """A value made of dict, list, str, int, float, bool and None."""
 
 _ENCODER = json.JSONEncoder(
@@ -51,20 +51,38 @@ def source_version(source: str) -> str:
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
 
+class Preimage(TypedDict):
+    """What the key of a product is the hash of.
+
+    Attributes:
+        asset: the product's name.
+        code: code version of the functions that make it.
+        parameters: the settings that matter to it.
+        weights: hashes of the fingerprints of its models, by role.
+        inputs: data version of each input, by name.
+    """
+
+    asset: str
+    code: str
+    parameters: dict[str, Any]
+    weights: dict[str, str]
+    inputs: dict[str, str]
+
+
 def preimage(
     asset: str,
     code: str,
     parameters: Mapping[str, Json],
-    weights: Mapping[str, Json],
+    weights: Mapping[str, str],
     inputs: Mapping[str, str],
-) -> dict[str, Json]:
+) -> Preimage:
     """The readable description of a product that its key is the hash of.
 
     Args:
         asset: the product's name.
         code: code version of the functions that make it.
         parameters: the settings that matter to it, and no others.
-        weights: fingerprints of the models it uses, library versions among them.
+        weights: hashes of the fingerprints of the models it uses, by role.
         inputs: data version of each input by name.
     """
     return {

@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
 import attr
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
@@ -36,8 +35,8 @@ class FingerprintRunFacet(RunFacet):
 
     key: str
     code: str
-    parameters: dict[str, Any]
-    weights: dict[str, Any]
+    parameters: dict[str, object]
+    weights: dict[str, object]
     status: str
     reason: str
     device: str
@@ -47,10 +46,10 @@ class FingerprintRunFacet(RunFacet):
 class ContentDatasetFacet(DatasetFacet):
     """A product's content as JSON."""
 
-    content: dict[str, Any]
+    content: dict[str, object]
 
 
-def events(trace: Trace) -> list[dict[str, Any]]:
+def events(trace: Trace) -> list[dict[str, object]]:
     """OpenLineage run events of a trace as JSON objects, upstream first.
 
     Args:

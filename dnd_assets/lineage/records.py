@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
-from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.lineage.fingerprint import Preimage, canonical, digest
 
 Status = Literal[
     "ok",
@@ -55,6 +55,18 @@ def is_labels(asset: str) -> bool:
     return asset == "labels" or asset.endswith(LABELS_SUFFIX)
 
 
+Payload = Mapping[str, Any]
+"""Content of a product, or what is noted beside it, as JSON. Which keys it has depends on the
+asset, whose file names them."""
+
+
+class LabelEntry(TypedDict):
+    """An entry of `labels` in a product of labels: a text and the method's own score."""
+
+    label: str
+    score: float
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a stage computed for one unit.
@@ -68,9 +80,9 @@ class Outcome:
     """
 
     status: Status
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    payload: Payload = field(default_factory=dict)
     reason: str = ""
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Payload = field(default_factory=dict)
 
     @cached_property
     def data_version(self) -> str:
@@ -94,7 +106,7 @@ class Product:
 
     key: str
     asset: str
-    preimage: Mapping[str, Any]
+    preimage: Preimage
     outcome: Outcome
 
     @property
@@ -103,7 +115,7 @@ class Product:
         return self.outcome.data_version
 
     @property
-    def payload(self) -> Mapping[str, Any]:
+    def payload(self) -> Payload:
         """The product as JSON."""
         return self.outcome.payload
 
@@ -112,7 +124,7 @@ class Product:
         """Whether the stage succeeded for this product."""
         return self.outcome.status == "ok"
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """The row of table `products`."""
         return {
             "key": self.key,
@@ -147,11 +159,11 @@ class Materialization:
     seconds: float
     recorded_at: str
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """The row of table `materializations`."""
         return dict(vars(self))
 
-    def failure_row(self) -> dict[str, Any]:
+    def failure_row(self) -> dict[str, object]:
         """The row of table `failures`, of one whose service gave nothing."""
         names = ("run", "study", "asset", "unit", "key", "status", "reason", "recorded_at")
         return {name: getattr(self, name) for name in names}
@@ -162,7 +174,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def artefact_row(content: str, file: str, kind: str, size: int) -> dict[str, Any]:
+def artefact_row(content: str, file: str, kind: str, size: int) -> dict[str, object]:
     """The row of table `artefacts` for content that has just been stored.
 
     Args:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
+
+from dnd_assets.lineage.records import Payload
 
 Kind = Literal["few_exemplars", "images_set_aside", "units_counted"]
 NAMED: Final = 3
@@ -24,9 +26,9 @@ class Remark:
 
     kind: Kind
     text: str
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The remark as a product's notes keep it, in their list `remarks`."""
         return {"kind": self.kind, "text": self.text, **self.details}
 
@@ -59,6 +61,6 @@ def set_aside(images: Sequence[str], of: int) -> Remark:
     return Remark("images_set_aside", text, {"count": len(images), "images": list(images[:_KEPT])})
 
 
-def remarks_of(notes: Mapping[str, Any]) -> Iterator[str]:
+def remarks_of(notes: Payload) -> Iterator[str]:
     """The texts of the remarks among a product's notes."""
     yield from (str(one["text"]) for one in notes.get("remarks", ()))

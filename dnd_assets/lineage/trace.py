@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dnd_assets.errors import NotFoundError
-from dnd_assets.lineage.records import UNPARTITIONED
-
-Query = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
-"""SQL and its parameters to rows, as `Lineage.query`."""
+from dnd_assets.lineage.fingerprint import Preimage
+from dnd_assets.lineage.records import UNPARTITIONED, Payload
+from dnd_assets.lineage.rows import Query, Row
 
 _BY_VERSION = """
 SELECT m.*, p.payload, p.preimage, p.notes FROM materializations m JOIN products p USING (key)
@@ -43,19 +41,19 @@ class Step:
     """
 
     asset: str
-    record: Mapping[str, Any]
-    payload: Mapping[str, Any]
-    preimage: Mapping[str, Any]
-    weights: Mapping[str, Any]
-    models: Sequence[Mapping[str, Any]] = ()
+    record: Row
+    payload: Payload
+    preimage: Preimage
+    weights: Mapping[str, Payload]
+    models: Sequence[Row] = ()
 
     @property
-    def notes(self) -> Mapping[str, Any]:
+    def notes(self) -> Payload:
         """What was noted beside the product."""
-        found: Mapping[str, Any] = json.loads(self.record.get("notes") or "{}")
+        found: Payload = json.loads(self.record.get("notes") or "{}")
         return found
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Row:
         """What made it: key, versions, code, parameters, weights, run, device, seconds."""
         names = (
             "status", "reason", "key", "data_version", "run", "device", "seconds", "recorded_at"
@@ -84,9 +82,9 @@ class Trace:
     study: str
     unit: str
     steps: Mapping[str, Step]
-    images: Mapping[str, Mapping[str, Any]]
+    images: Mapping[str, Row]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The whole trace as one JSON document."""
         return {
             "study": self.study,
@@ -98,7 +96,7 @@ class Trace:
             "images": {name: dict(image) for name, image in self.images.items()},
         }
 
-    def payload(self, asset: str) -> Mapping[str, Any]:
+    def payload(self, asset: str) -> Payload:
         """A product's content; empty when the unit never got there."""
         return self.steps[asset].payload if asset in self.steps else {}
 
@@ -153,7 +151,7 @@ def _step(query: Query, study: str, asset: str, unit: str, version: str) -> Step
     return Step(asset, row, payload, preimage, _weights(query, preimage["weights"]), models)
 
 
-def _weights(query: Query, providers: Mapping[str, str]) -> dict[str, Any]:
+def _weights(query: Query, providers: Mapping[str, str]) -> dict[str, Payload]:
     sql = "SELECT * FROM providers WHERE provider IN (SELECT unnest(?::VARCHAR[]))"
     found = query(sql, [list(providers.values())])
     known = {row["provider"]: json.loads(row["fingerprint"]) for row in found}
@@ -162,13 +160,13 @@ def _weights(query: Query, providers: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _images(query: Query, steps: Mapping[str, Step]) -> dict[str, dict[str, Any]]:
+def _images(query: Query, steps: Mapping[str, Step]) -> dict[str, Row]:
     hashes = sorted({name for step in steps.values() for name in image_hashes(step.payload)})
     rows = query(
         "SELECT * FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) ORDER BY hash, path",
         [hashes],
     )
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Row] = {}
     for row in rows:
         entry = found.setdefault(row["hash"], {**row, "paths": []})
         entry.pop("path", None)
@@ -176,7 +174,7 @@ def _images(query: Query, steps: Mapping[str, Step]) -> dict[str, dict[str, Any]
     return found
 
 
-def image_hashes(value: Any) -> Iterator[str]:
+def image_hashes(value: object) -> Iterator[str]:
     """Every picture hash inside a product's content."""
     if isinstance(value, Mapping):
         for key, inner in value.items():

@@ -7,12 +7,12 @@ bring classes along.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 
 TOP: Final = 10
 """Predicted classes that stand for a picture: the authors' T = 10."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import scipy
@@ -50,7 +50,7 @@ def plain_label(text: str) -> str:
 
 def group_labels(
     labels: Mapping[str, str],
-    vectors: Mapping[str, NDArray[np.floating[Any]]],
+    vectors: Mapping[str, NDArray[np.floating]],
     similarity: float = SIMILARITY,
 ) -> list[LabelGroup]:
     """Groups of units whose labels are alike, the largest first.
@@ -140,7 +140,7 @@ def _clusters(cosines: NDArray[np.float64], similarity: float) -> list[int]:
 
 
 def _check(
-    texts: Sequence[str], vectors: Mapping[str, NDArray[np.floating[Any]]], similarity: float
+    texts: Sequence[str], vectors: Mapping[str, NDArray[np.floating]], similarity: float
 ) -> None:
     if not texts or not all(texts):
         raise ValueError("labels are needed, and none of them blank; leave units without one out")

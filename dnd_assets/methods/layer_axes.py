@@ -61,7 +61,7 @@ class Layout:
         """Whether activations have a place in the picture."""
         return "h" in self.axes or self.grid is not None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The layout as plain values, for fingerprints and cards."""
         return {
             "axes": self.axes,

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.methods.metrics.detection import simulation_score
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 _SHOWN: Final = 1e-9
 
 

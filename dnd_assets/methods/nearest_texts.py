@@ -6,12 +6,10 @@ it, as Discover-then-Name (Rao et al., ECCV 2024) names the vectors of an autoen
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 
 
 def cosines(directions: Floats, texts: Floats) -> NDArray[np.float64]:

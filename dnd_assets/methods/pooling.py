@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.lazy import torch
@@ -27,7 +27,9 @@ _VALID: Final = {
 }
 
 
-def pool(output: Any, how: str, prefix_tokens: int = 1, class_token: bool | None = None) -> Tensor:
+def pool(
+    output: object, how: str, prefix_tokens: int = 1, class_token: bool | None = None
+) -> Tensor:
     """One activation for each image and unit.
 
     `auto` is the mean over space for maps, the class token for tokens (their mean where there is
@@ -61,7 +63,7 @@ def pool(output: Any, how: str, prefix_tokens: int = 1, class_token: bool | None
 
 
 def spatial_maps(
-    output: Any, prefix_tokens: int = 1, grid: tuple[int, int] | None = None
+    output: object, prefix_tokens: int = 1, grid: tuple[int, int] | None = None
 ) -> Tensor | None:
     """The layer's maps, from which attention crops are made.
 
@@ -97,7 +99,7 @@ def spatial_maps(
     return patches.transpose(1, 2).reshape(len(patches), -1, *grid)
 
 
-def tensor_of(output: Any) -> Tensor:
+def tensor_of(output: object) -> Tensor:
     """The tensor in a layer's output.
 
     The output itself, its `last_hidden_state`, or the first tensor inside a tuple, list, mapping
@@ -179,7 +181,7 @@ def _unfit(how: str, kind: str, values: Tensor) -> StudyError:
     )
 
 
-def _first_tensor(output: Any) -> Tensor | None:
+def _first_tensor(output: object) -> Tensor | None:
     if isinstance(output, torch.Tensor):
         return output
     hidden = getattr(output, "last_hidden_state", None)

@@ -8,12 +8,12 @@ the space of a foundation model such as CLIP; theta, their mean, stands for the 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 
 EXACT: Final = 12
 """Exemplars up to which the best of all splits into two is found by trying each."""

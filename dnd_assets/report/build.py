@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.engine.cache.heat_maps import MAPS
 from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.lineage.records import Payload
 from dnd_assets.report import pages
 from dnd_assets.report.changes import Changes, changes_since
 from dnd_assets.report.class_names import Names, class_names, class_names_key
@@ -92,7 +93,7 @@ class _Work:
     thumbs: Thumbnails
     style: str
     names: Names
-    units: dict[str, dict[str, Any]] = field(default_factory=dict)
+    units: dict[str, Payload] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
 
 
@@ -313,9 +314,7 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     folder.put("sources.html", sources_page(work.cards, common))
 
 
-def _overview(
-    work: _Work, entries: Sequence[Entry], embedded: Mapping[str, Any], common: Mapping[str, Any]
-) -> bytes:
+def _overview(work: _Work, entries: Sequence[Entry], embedded: Payload, common: Payload) -> bytes:
     labels = {one.unit: one.main.label for one in entries if one.main.label}
     space = LabelSpace(labels, embedded)
     found = work.folder.once(
@@ -336,11 +335,11 @@ def _overview(
     )  # fmt: skip
 
 
-def _similar(work: _Work, entries: Sequence[Entry]) -> dict[str, Any]:
+def _similar(work: _Work, entries: Sequence[Entry]) -> Payload:
     """Similar units of each unit as scripts read them: place, correlation, place and so on."""
     units = [one.unit for one in entries]
 
-    def work_out() -> dict[str, Any]:
+    def work_out() -> Payload:
         found = similar_units(work.cards, units)
         return {"near": [[v for s in some for v in (s.place, s.correlation)] for some in found]}
 

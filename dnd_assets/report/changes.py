@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dnd_assets.analysis.metric_means import method_name
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import NotFoundError
+from dnd_assets.lineage.records import Payload
 from dnd_assets.report.folder import read_manifest
 from dnd_assets.results.diff import diff, find_run
 from dnd_assets.results.recorded import Recorded
@@ -114,7 +113,7 @@ def _since_report(cards: Cards, folder: Path) -> Changes:
     )  # fmt: skip
 
 
-def _old(unit: Mapping[str, Any]) -> dict[str, str]:
+def _old(unit: Payload) -> dict[str, str]:
     return {
         str(asset): str(one["label"] or f"({one['status']})")
         for asset, one in unit["entry"]["methods"].items()

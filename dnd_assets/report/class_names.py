@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.code import code_version
@@ -23,7 +22,7 @@ def class_names_key(bench: Workbench) -> str:
     return digest([models, code_version(class_names)])
 
 
-def fingerprint(bench: Workbench, model: str) -> Any:
+def fingerprint(bench: Workbench, model: str) -> object:
     """What a network is known by; the kind of error where it is not at hand."""
     try:
         return bench.targets.fingerprint(model)

@@ -14,6 +14,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.lineage.records import Payload
 from dnd_assets.report.class_names import fingerprint
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.study import Study
@@ -91,7 +92,7 @@ class Connections:
     why: str = ""
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Connections:
+    def from_json(cls, value: Payload) -> Connections:
         """What `dataclasses.asdict` told."""
         pairs = [
             Adjacent(**{**one, "strongest": tuple(Connection(**c) for c in one["strongest"])})
@@ -102,7 +103,7 @@ class Connections:
 
 def connections_key(bench: Workbench, space: LabelSpace) -> str:
     """Hash of what decides the connections; the networks are not loaded."""
-    models: list[Any] = [
+    models: list[object] = [
         [one.name, [layer.path for layer in one.layers], fingerprint(bench, one.name)]
         for one in bench.study.models
     ]
@@ -129,7 +130,7 @@ def connections(bench: Workbench, cards: Cards, space: LabelSpace) -> Connection
         return Connections(
             why="The study labels one layer of each network, so no two layers are adjacent."
         )
-    networks: dict[str, Any] = {}
+    networks: dict[str, object] = {}
     for model, lower, upper in pairs:
         if model.name not in networks:
             networks[model.name] = _network(bench.study, bench, model.name, units)
@@ -206,7 +207,7 @@ def _by_layer(cards: Cards) -> dict[tuple[str, str], dict[int, str]]:
 
 def _network(
     study: Study, bench: Workbench, name: str, units: Mapping[tuple[str, str], Mapping[int, str]]
-) -> Any:
+) -> object:
     """The network's module, or why it cannot be had."""
     try:
         if not _recorded(bench, name):

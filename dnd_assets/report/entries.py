@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from dnd_assets.lineage.records import Payload
 from dnd_assets.report.names import picture_name, visible
 from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.unit_records import own_first
@@ -87,12 +88,12 @@ class Entry:
         known = [one for one in said if one is not None]
         return any(known) if known else None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return {**asdict(self), "methods": {name: asdict(s) for name, s in self.methods.items()}}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Entry:
+    def from_json(cls, value: Payload) -> Entry:
         """The entry that `as_json` told."""
         plain = dict(value)
         said = sorted(value["methods"].items(), key=lambda item: own_first(item[0]))
@@ -123,7 +124,7 @@ def entry_of(card: UnitCard, class_name: str = "") -> Entry:
     )  # fmt: skip
 
 
-def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]:
+def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, object]:
     """The index as the page's script reads it: columns, with every text once.
 
     Args:
@@ -145,7 +146,7 @@ def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]
         name = picture_name(content)
         return pictures.setdefault(name[9:-4], len(pictures)) if name in there else -1
 
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "unit": [visible(one.unit) for one in entries],
         "page": [one.page[6:-5] for one in entries],
         "layer": [number(one.group) for one in entries],
@@ -160,7 +161,7 @@ def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]
     return {**columns, "texts": list(texts), "pictures": list(pictures)}
 
 
-def exemplar_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, Any]:
+def exemplar_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, object]:
     """Exemplars and activations of all units, for the page that compares some of them.
 
     Args:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import sha256, write, write_atomic
+from dnd_assets.lineage.records import Payload
 
 MANIFEST: Final = "manifest.json"
 _VERSION: Final = 1
@@ -41,7 +42,7 @@ class Folder:
 
     root: Path
     before: dict[str, tuple[int, str]] = field(default_factory=dict)
-    units: dict[str, dict[str, Any]] = field(default_factory=dict)
+    units: dict[str, Payload] = field(default_factory=dict)
     pictures: dict[str, tuple[int, int]] = field(default_factory=dict)
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     worked_out: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -103,11 +104,11 @@ class Folder:
         self.files[name] = known
         return True
 
-    def once(self, name: str, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def once(self, name: str, key: str, work: Callable[[], Payload]) -> Payload:
         """What `work` finds, as JSON; that of the last report when the key is the same."""
         if self.worked_out.get(name, {}).get("key") != key:
             self.worked_out[name] = {"key": key, "found": work()}
-        found: dict[str, Any] = self.worked_out[name]["found"]
+        found: Payload = self.worked_out[name]["found"]
         return found
 
     def _lies(self, name: str, size: int) -> bool:
@@ -116,7 +117,7 @@ class Folder:
         except OSError:
             return False
 
-    def finish(self, units: Mapping[str, Mapping[str, Any]]) -> None:
+    def finish(self, units: Mapping[str, Mapping[str, object]]) -> None:
         """Write the manifest and remove files of the last report that this one has not."""
         for name in sorted(self.before.keys() - self.files.keys()):
             (self.root / name).unlink(missing_ok=True)
@@ -134,7 +135,7 @@ class Folder:
         write_atomic(self.root / MANIFEST, data)
 
 
-def read_manifest(root: Path) -> dict[str, Any] | None:
+def read_manifest(root: Path) -> Payload | None:
     """A report's manifest; None where there is none that can be read."""
     try:
         found = json.loads((root / MANIFEST).read_bytes())

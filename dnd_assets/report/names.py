@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 _LONGEST_TEXT: Final = 1_000
 _JOINER: Final = "\u200d"
@@ -36,7 +36,7 @@ def _seen(character: str) -> str:
     return " " if character in "\t\n\r\u00a0\u3000" else f"\\u{ord(character):04x}"
 
 
-def script(name: str, value: Any) -> bytes:
+def script(name: str, value: object) -> bytes:
     """A script that gives the page a value: pages opened from a folder cannot fetch.
 
     ASCII, without `<`, `>` and `&`, so that nothing in it can end the script or start another.

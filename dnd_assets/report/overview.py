@@ -15,6 +15,7 @@ from dnd_assets.engine.cache.vectors import Vectors
 from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.lineage.records import Payload
 from dnd_assets.report.entries import Entry
 from dnd_assets.report.layout import plane
 
@@ -96,7 +97,7 @@ class Map:
     why: str = ""
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Map:
+    def from_json(cls, value: Payload) -> Map:
         """The map that `dataclasses.asdict` told."""
         return cls(tuple(Spot(**one) for one in value["spots"]), value["by"], value["why"])
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 import jinja2
@@ -68,7 +68,7 @@ def static(name: str) -> bytes:
     return files("dnd_assets.report").joinpath("static", name).read_bytes()
 
 
-def render(template: str, **values: Any) -> bytes:
+def render(template: str, **values: object) -> bytes:
     """A page as UTF-8."""
     return environment().get_template(template).render(**values).encode()
 
@@ -100,7 +100,7 @@ def unit_page(
     )  # fmt: skip
 
 
-def histogram(card: UnitCard) -> dict[str, Any] | None:
+def histogram(card: UnitCard) -> dict[str, object] | None:
     """A unit's activation histogram as shapes in a box of 400 x 100; None without activations.
 
     Bars are as high as the logarithm of their counts: a few images in a tail of thousands have to
@@ -132,7 +132,7 @@ def _place(value: float, spread: Distribution) -> float:
     return round(400 * min(max((value - spread.low) / span, 0.0), 1.0), 1) if span else 200.0
 
 
-def _ranges(card: UnitCard) -> list[dict[str, Any]]:
+def _ranges(card: UnitCard) -> list[dict[str, object]]:
     """The wider ranges, without those that are as large as a narrower one."""
     found = [{"span": card.ranges[0], "wider": False}] if card.ranges else []
     return found + [
@@ -142,7 +142,7 @@ def _ranges(card: UnitCard) -> list[dict[str, Any]]:
     ]
 
 
-def steps(card: UnitCard) -> list[dict[str, Any]]:
+def steps(card: UnitCard) -> list[dict[str, object]]:
     """The lineage as the page shows it: each product with links to what it was made from."""
     known = {one.asset for one in card.made}
     return [
@@ -160,11 +160,11 @@ def _weights(made: Made) -> list[tuple[str, str]]:
     return sorted(made.weights.items())
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=True)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """What stands in a page: text made visible, nothing for None."""
     if isinstance(value, Markup):
         return value
@@ -225,7 +225,7 @@ def interval(share: Mean) -> str:
     return f"{100 * found.low:.0f} to {100 * found.high:.0f} %"
 
 
-def pretty(value: Any) -> Markup:
+def pretty(value: object) -> Markup:
     """A value as JSON of several lines, ASCII, escaped."""
     return escape(json.dumps(value, indent=1, ensure_ascii=True, sort_keys=True))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from dnd_assets.lineage.records import Payload
 from dnd_assets.report import pages
 from dnd_assets.results.unit_card.reader import Cards
 
@@ -50,10 +51,10 @@ class Provider:
     title: str
     role: str
     facts: tuple[Fact, ...]
-    fingerprint: Mapping[str, Any]
+    fingerprint: Mapping[str, object]
 
 
-def sources_page(cards: Cards, common: Mapping[str, Any]) -> bytes:
+def sources_page(cards: Cards, common: Payload) -> bytes:
     """The page of a study's models, settings and runs."""
     roles: dict[str, set[str]] = {}
     for row in cards.lineage.query(_USED, [cards.study]):
@@ -67,7 +68,7 @@ def sources_page(cards: Cards, common: Mapping[str, Any]) -> bytes:
     return pages.render("sources.html", here="sources", runs=runs, providers=ordered, **common)
 
 
-def sections(definition: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
+def sections(definition: Mapping[str, object]) -> list[tuple[str, list[Fact]]]:
     """A study's definition by section; what stands in none comes first, sections of nothing last.
 
     >>> [name for name, _ in sections({"clip": {"kind": "conse"}, "name": "mine", "milan": None})]
@@ -79,7 +80,7 @@ def sections(definition: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
     return [one for one in [("", facts(plain)), *named] if one[1]]
 
 
-def facts(value: Any, name: str = "") -> list[Fact]:
+def facts(value: object, name: str = "") -> list[Fact]:
     """A value of nested tables and lists as lines, without what is not set.
 
     >>> facts({"a": {"b": 1, "c": None}, "d": ["x", "y"]})
@@ -96,7 +97,7 @@ def facts(value: Any, name: str = "") -> list[Fact]:
     return [Fact(name, text, bool(_HASH.fullmatch(text)))]
 
 
-def _listed(values: Sequence[Any], name: str) -> list[Fact]:
+def _listed(values: Sequence[object], name: str) -> list[Fact]:
     if any(isinstance(one, Mapping | list) for one in values):
         numbered = enumerate(values, 1)
         alone = len(values) == 1
@@ -106,7 +107,7 @@ def _listed(values: Sequence[Any], name: str) -> list[Fact]:
     return [Fact(name, ", ".join([*shown, *more]))] if shown else []
 
 
-def _title(fingerprint: Mapping[str, Any]) -> str:
+def _title(fingerprint: Mapping[str, object]) -> str:
     """What a fingerprint is of, in a word or two."""
     if "target" in fingerprint:
         return f"layer {fingerprint.get('layer', '')}".strip()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from dnd_assets.errors import not_found
 from dnd_assets.files.csv_tables import guarded
+from dnd_assets.lineage.rows import Row
 from resources.lineage_db.database import Lineage
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def label_assets(lineage: Lineage, study: str) -> list[str]:
     return [row["asset"] for row in lineage.query(sql, [study])]
 
 
-def label_rows(lineage: Lineage, study: str, asset: str = "labels") -> list[dict[str, Any]]:
+def label_rows(lineage: Lineage, study: str, asset: str = "labels") -> list[Row]:
     """The newest label of every unit of a study, ordered by model, layer and neuron.
 
     The score of a label by detection is the probability that it is right. Where a unit ends without
@@ -113,7 +114,7 @@ def export(table: pd.DataFrame, kind: Format) -> bytes:
 def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Text that a spreadsheet would run as a formula gets an apostrophe before it."""
 
-    def plain(value: Any) -> Any:
+    def plain(value: object) -> object:
         return guarded(value) if isinstance(value, str) else value
 
     return table.map(plain)

@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import NotFoundError, StudyError, not_found
+from dnd_assets.lineage.rows import Row
 from dnd_assets.results.export.export import Written, export, frame
 from dnd_assets.results.export.formats import Format
 from dnd_assets.results.standing import newest_study, stand_by
@@ -237,7 +238,7 @@ def _settings(home: Path, study: str | Path | None, name: str) -> Study | None:
 
 
 def _recorded(home: Path) -> list[str]:
-    rows: list[dict[str, Any]] = LineageReader(root=str(home)).query(
+    rows: list[Row] = LineageReader(root=str(home)).query(
         "SELECT DISTINCT study FROM materializations ORDER BY study"
     )
     return [row["study"] for row in rows]

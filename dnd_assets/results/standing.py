@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
+from dnd_assets.lineage.rows import Row
 from dnd_assets.study.deciding import Deciding, deciding
 from dnd_assets.study.study import Study
 from resources.lineage_db.database import Lineage, announced_as
@@ -77,7 +77,7 @@ class Standing:
         """All that stands: (run, asset, model, layer)."""
         return [one for one in sorted(self._runs) if self.stands(*one)]
 
-    def others(self, assets: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def others(self, assets: Sequence[str] | None = None) -> list[Row]:
         """What readers are shown though it does not stand: run, asset, model, layer, n, since."""
         rows = self.lineage.query(_NEWEST, [self.study.name])
         names = ("run", "asset", "model", "layer")

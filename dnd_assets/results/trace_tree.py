@@ -65,7 +65,7 @@ def _images(root: Tree, trace: Trace) -> None:
         branch.add(f"{name}  {size}  {escape(', '.join(image['paths']))}")
 
 
-def _flat(value: Any, prefix: str = "") -> str:
+def _flat(value: object, prefix: str = "") -> str:
     if isinstance(value, Mapping):
         return ", ".join(_flat(inner, f"{prefix}{key}.") for key, inner in value.items())
     return f"{prefix.rstrip('.')}={value}"

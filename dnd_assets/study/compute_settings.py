@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -31,7 +31,7 @@ class BatchSizes(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _auto_noted(cls, value: Any) -> Any:
+    def _auto_noted(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
         named = [name for name, size in value.items() if size == "auto"]

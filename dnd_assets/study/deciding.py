@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.lineage.records import (
     CONCEPT_ACTIVATIONS,
@@ -12,11 +12,11 @@ from dnd_assets.lineage.records import (
     METRICS_SUFFIX,
     PROBING_SET,
 )
-from dnd_assets.settings import Kind, Section, kinds_of
+from dnd_assets.settings import Kind, Options, Section, kinds_of
 from dnd_assets.study.compute_settings import Role
 from dnd_assets.study.study import Study
 
-Deciding = Mapping[str, Any]
+Deciding = Mapping[str, object]
 """Settings by section and name."""
 
 
@@ -145,7 +145,7 @@ _NAMES_OR_PATHS: Final = (
 """Settings that name a file where there is one of that name."""
 
 
-def parameters_of_dissection(asset: str, study: Study, *more: str) -> dict[str, Any]:
+def parameters_of_dissection(asset: str, study: Study, *more: str) -> dict[str, object]:
     """The settings of [dissection] that are parameters of a product."""
     return study.dissection.chosen(*_DISSECTION[asset], *more)
 
@@ -155,7 +155,7 @@ def upstream_of(study: Study) -> Mapping[str, tuple[str, ...]]:
     return {**UPSTREAM, **_BY_DETECTION} if study.dissection.select == "detection" else UPSTREAM
 
 
-def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict[str, Any]:
+def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict[str, object]:
     """The settings that decide a product of some layer, those of all it is made from among them.
 
     Rather one too many than one too few: some decide a product only for some values of others.
@@ -166,7 +166,7 @@ def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict
         model: the network's name in the study; empty for products of no unit.
         layer: the layer's path.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name in _leading_to(asset, upstream_of(study)):
         _own(found, study, name, model, layer)
     return found
@@ -180,7 +180,7 @@ def _leading_to(asset: str, upstream: Mapping[str, tuple[str, ...]]) -> list[str
     return list(dict.fromkeys([*above, asset]))
 
 
-def _own(found: dict[str, Any], study: Study, asset: str, model: str, layer: str) -> None:
+def _own(found: Options, study: Study, asset: str, model: str, layer: str) -> None:
     """Add what decides a product, besides what it is made from."""
     names = _DISSECTION.get(asset, ())
     if names:
@@ -200,7 +200,7 @@ def _own(found: dict[str, Any], study: Study, asset: str, model: str, layer: str
         _named(found, study, asset.removesuffix("_labels"), model, layer)
 
 
-def _named(found: dict[str, Any], study: Study, method: str, model: str, layer: str) -> None:
+def _named(found: dict[str, object], study: Study, method: str, model: str, layer: str) -> None:
     """Labels of a file, or of a method that may look at any product.
 
     That is one of the user's own, or one of a section that is not named here.
@@ -218,7 +218,7 @@ def _named(found: dict[str, Any], study: Study, method: str, model: str, layer: 
             _add(found, study, method)
 
 
-def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+def _target(found: Options, study: Study, model: str, layer: str) -> None:
     known = next((one for one in study.models if one.name == model), None)
     layers = {one.path: one for one in known.layers} if known else {}
     chosen = {} if known is None else _plain(study, known, leave=("layers",))
@@ -233,30 +233,30 @@ def _target(found: dict[str, Any], study: Study, model: str, layer: str) -> None
     _compute(found, study, "target")
 
 
-def _captioner(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+def _captioner(found: dict[str, object], study: Study, model: str, layer: str) -> None:
     _add(found, study, "captioner")
     _compute(found, study, "captioner")
     _rested_on(found, study, study.captioner)
 
 
-def _summariser(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+def _summariser(found: dict[str, object], study: Study, model: str, layer: str) -> None:
     _add(found, study, "summariser")
 
 
-def _painter(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+def _painter(found: Options, study: Study, model: str, layer: str) -> None:
     _add(found, study, "text_to_image")
     _compute(found, study, "text_to_image")
     found["compute"]["compile"] = study.compute.compile
     _rested_on(found, study, study.text_to_image)
 
 
-def _encoder(found: dict[str, Any], study: Study, model: str, layer: str) -> None:
+def _encoder(found: Options, study: Study, model: str, layer: str) -> None:
     _add(found, study, "clip")
     found["clip"].update(_seen(study))
     _compute(found, study, "clip")
 
 
-def _rested_on(found: dict[str, Any], study: Study, chosen: Kind) -> None:
+def _rested_on(found: dict[str, object], study: Study, chosen: Kind) -> None:
     """What is retrieved is near in the encoder's space."""
     if "clip" in chosen.RESTS_ON:
         _encoder(found, study, "", "")
@@ -264,7 +264,7 @@ def _rested_on(found: dict[str, Any], study: Study, chosen: Kind) -> None:
         _add(found, study, "collection")
 
 
-_ADD: Final[Mapping[str, Callable[[dict[str, Any], Study, str, str], None]]] = {
+_ADD: Final[Mapping[str, Callable[[dict[str, object], Study, str, str], None]]] = {
     "target": _target,
     "captioner": _captioner,
     "summariser": _summariser,
@@ -273,17 +273,17 @@ _ADD: Final[Mapping[str, Callable[[dict[str, Any], Study, str, str], None]]] = {
 }
 
 
-def _compute(found: dict[str, Any], study: Study, role: Role) -> None:
+def _compute(found: Options, study: Study, role: Role) -> None:
     known = found.setdefault("compute", {"device": study.compute.device})
     known[f"precision.{role}"] = study.compute.dtype_of(role)
 
 
-def _seen(study: Study) -> dict[str, Any]:
+def _seen(study: Study) -> dict[str, object]:
     """How files become pictures, where the study says it."""
     return {f"probing_set.{name}": value for name, value in study.probing_set.seen.items()}
 
 
-def _add(found: dict[str, Any], study: Study, section: str) -> None:
+def _add(found: Options, study: Study, section: str) -> None:
     chosen = getattr(study, section)
     if isinstance(chosen, Section):
         found[section] = _plain(study, chosen, section)
@@ -295,9 +295,9 @@ def _add(found: dict[str, Any], study: Study, section: str) -> None:
 
 def _plain(
     study: Study, section: Section, name: str = "models[]", leave: tuple[str, ...] = ()
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """A section's settings that decide results, those that name files as absolute paths."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key in type(section).model_fields:
         value = getattr(section, key)
         if key in leave or f"{name}.{key}" in NO_RESULT:
@@ -309,13 +309,13 @@ def _plain(
     return found
 
 
-def _names_file(study: Study, key: str, value: Any) -> bool:
+def _names_file(study: Study, key: str, value: object) -> bool:
     if key in _NAMES_OR_PATHS:
         return bool(value) and isinstance(value, str) and (study.folder / value).exists()
     return key in _PATHS
 
 
-def _absolute(study: Study, value: Any) -> Any:
+def _absolute(study: Study, value: object) -> object:
     if isinstance(value, list):
         return [_absolute(study, one) for one in value]
     if not isinstance(value, str) or value.startswith("package:"):

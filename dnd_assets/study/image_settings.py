@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -127,7 +127,7 @@ class ProbingSetSettings(Images):
 
     @field_validator("scale")
     @classmethod
-    def _scale_fits(cls, value: Any) -> Any:
+    def _scale_fits(cls, value: object) -> object:
         return checked_scale(value)
 
     @property
@@ -146,14 +146,16 @@ class ProbingSetSettings(Images):
         )
 
     @property
-    def seen(self) -> dict[str, Any]:
+    def seen(self) -> dict[str, object]:
         """What of it decides what models see, as plain values, without what is left open."""
         names = {"bands", "nodata", "pages", "axes", "array", "window", "rendering"}
-        found: dict[str, Any] = self.model_dump(mode="json", include=names, exclude_defaults=True)
+        found: dict[str, object] = self.model_dump(
+            mode="json", include=names, exclude_defaults=True
+        )
         return found
 
 
-def checked_scale(value: Any) -> Any:
+def checked_scale(value: object) -> object:
     """Refuse pairs of which the first is not less than the second."""
     pairs = [value] if isinstance(value, tuple) else value if isinstance(value, list) else []
     for low, high in pairs:

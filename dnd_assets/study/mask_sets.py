@@ -26,6 +26,7 @@ from dnd_assets.files.segmentation_masks import (
 )
 from dnd_assets.known_answers.land_cover.scenes import scene_files
 from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.settings import Options
 from dnd_assets.study.image_settings import Scenes
 from dnd_assets.study.probing_images import ImageFile, scan
 from dnd_assets.study.scenes import tiles_of
@@ -62,7 +63,7 @@ def segmentation_of(study: Study) -> Segmentation:
     return needed(study.segmentation, "segmentation", study, example)
 
 
-def layout_of(study: Study) -> dict[str, Any]:
+def layout_of(study: Study) -> Options:
     """Where the masks lie and in which layout, with absolute paths."""
     chosen = segmentation_of(study)
     if chosen.world is not None:
@@ -77,7 +78,7 @@ def layout_of(study: Study) -> dict[str, Any]:
     return {"index": _absolute(study, chosen.index.model_dump(), ("images", "masks", "names"))}
 
 
-def _absolute(study: Study, layout: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+def _absolute(study: Study, layout: Options, paths: Sequence[str]) -> Options:
     return {key: str(study.path(value)) if key in paths else value for key, value in layout.items()}
 
 
@@ -214,7 +215,7 @@ def manifest_of(
     concepts: Sequence[Concept],
     images: Mapping[str, MaskedImage],
     files: Mapping[str, ImageFile],
-) -> dict[str, Any]:
+) -> Options:
     """Images by hash with their masks, as JSON.
 
     Args:
@@ -252,7 +253,7 @@ def manifest_of(
     return {"concepts": named, "codes": [json.loads(table) for table in tables], "images": rows}
 
 
-def from_manifest(masks: Mapping[str, Any]) -> tuple[list[str], MaskSet]:
+def from_manifest(masks: Options) -> tuple[list[str], MaskSet]:
     """The inverse of `manifest_of`.
 
     Returns:

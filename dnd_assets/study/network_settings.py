@@ -13,7 +13,7 @@ from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files.csv_tables import read_csv
 from dnd_assets.methods.layer_axes import axes_of
 from dnd_assets.methods.sae.layouts import LAYOUTS
-from dnd_assets.settings import Positive, Section
+from dnd_assets.settings import Options, Positive, Section
 from dnd_assets.study.image_settings import Bands, Number, Scale, checked_scale
 
 _HERE: Final = Path()
@@ -195,14 +195,14 @@ class LayerSettings(Section):
         return value
 
     @property
-    def declared(self) -> dict[str, Any]:
+    def declared(self) -> Options:
         """What it says of its axes, without what it leaves open."""
         names = {"layout", "grid", "prefix_tokens"}
         return self.model_dump(mode="json", include=names, exclude_none=True)
 
     @field_validator("neurons")
     @classmethod
-    def _ranges_read(cls, value: Any) -> Any:
+    def _ranges_read(cls, value: object) -> object:
         for item in value if isinstance(value, list) else []:
             if isinstance(item, str) and not re.fullmatch(r"\d+-\d+", item):
                 raise ValueError(f"{item!r} is no range of neurons; write '10-19'")
@@ -266,7 +266,7 @@ class LayerSettings(Section):
         return sorted(int(i) for i in chosen)
 
 
-def _several(value: Any) -> Any:
+def _several(value: object) -> object:
     return [value] if isinstance(value, (int, float)) else value
 
 
@@ -306,7 +306,7 @@ class InputSettings(Section):
 
     @field_validator("scale")
     @classmethod
-    def _scale_fits(cls, value: Any) -> Any:
+    def _scale_fits(cls, value: object) -> object:
         return checked_scale(value)
 
     @field_validator("std")

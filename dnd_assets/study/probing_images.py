@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import PIL
 from PIL import Image
@@ -408,7 +407,7 @@ def _write_cache(cache: Path, found: dict[str, tuple[str, ImageFile]]) -> None:
     write_atomic(cache, json.dumps(table).encode())
 
 
-def image_rows(files: Iterable[ImageFile]) -> list[dict[str, Any]]:
+def image_rows(files: Iterable[ImageFile]) -> list[dict[str, object]]:
     """Rows of the lineage table `images`."""
     known = ("animated", "told", "doubt")
     return [{k: v for k, v in asdict(file).items() if k not in known} for file in files]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from dnd_assets.settings import Options
 from dnd_assets.study.band_statistics import measured_bands
 from dnd_assets.study.compute_settings import Role
 from dnd_assets.study.network_settings import HeadsSettings, LayerSettings, ModelSettings
@@ -57,7 +57,7 @@ def _target(study: Study, model: ModelSettings) -> TargetModel:
     )
 
 
-def input_of(study: Study, model: ModelSettings) -> dict[str, Any]:
+def input_of(study: Study, model: ModelSettings) -> Options:
     """What a network takes as plain values, with what the probing set says; often nothing."""
     if model.input is None:
         return {}

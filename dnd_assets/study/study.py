@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dnd_assets.errors import StudyError, nearest, not_found
 from dnd_assets.methods.ablation.settings import AblationSettings
-from dnd_assets.settings import Kind, Section, checked_name, kinds_of
+from dnd_assets.settings import Kind, Options, Section, checked_name, kinds_of
 from dnd_assets.study.compute_settings import ComputeSettings
 from dnd_assets.study.image_settings import Collection, ProbingSetSettings
 from dnd_assets.study.method_settings import (
@@ -79,7 +79,7 @@ class Study(Section):
 
     @field_validator("imported_labels", mode="before")
     @classmethod
-    def _files_named(cls, value: Any) -> Any:
+    def _files_named(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
         files = {n: {"file": one} if isinstance(one, str) else one for n, one in value.items()}
@@ -236,7 +236,7 @@ def _said_of(variable: str, path: Path) -> str:
     return f" The study says of it: {' '.join(filter(None, said))}" if said else ""
 
 
-def _expanded(value: Any, origin: str, unset: dict[str, str] | None, where: str = "") -> Any:
+def _expanded(value: object, origin: str, unset: dict[str, str] | None, where: str = "") -> Any:
     """`${DND_…}` in any text of a study, by the environment.
 
     Other variables are left alone: the study is recorded with each run, and keys lie in some.
@@ -262,7 +262,7 @@ def _expanded(value: Any, origin: str, unset: dict[str, str] | None, where: str 
     return _VARIABLE.sub(known, value)
 
 
-def parse_study(table: dict[str, Any], folder: Path, origin: str = "study") -> Study:
+def parse_study(table: dict[str, object], folder: Path, origin: str = "study") -> Study:
     """Check a study that was read from TOML already; `folder` anchors its relative paths."""
     if "folder" in table:
         raise StudyError(f"{origin}: unknown key 'folder'; images go under [probing_set].")
@@ -275,7 +275,7 @@ def parse_study(table: dict[str, Any], folder: Path, origin: str = "study") -> S
         ) from error
 
 
-def _explain(table: dict[str, Any], problem: dict[str, Any]) -> str:
+def _explain(table: Options, problem: Options) -> str:
     """One line on one thing pydantic found: where, what was asked, what would be valid."""
     location, section = _placed(problem["loc"])
     where = ".".join(str(part) for part in location)
@@ -292,7 +292,7 @@ def _explain(table: dict[str, Any], problem: dict[str, Any]) -> str:
     return f"{where}: {problem['input']!r} is wrong: {message}"
 
 
-def _unknown_value(where: str, problem: dict[str, Any]) -> str:
+def _unknown_value(where: str, problem: Options) -> str:
     """Of a value, or of the kind of a section, that is none of those there are."""
     context, given = problem["ctx"], problem["input"]
     kind = problem["type"] == "union_tag_invalid"
@@ -320,7 +320,7 @@ def _placed(location: tuple[str | int, ...]) -> tuple[list[str | int], list[str]
     return place, [key for key in section.model_fields if key != "folder"]
 
 
-def _section_in(annotation: Any) -> Any:
+def _section_in(annotation: object) -> object:
     """The Section class inside an annotation such as `list[Model]` or `World | None`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation

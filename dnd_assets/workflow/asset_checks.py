@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -14,6 +13,7 @@ from dnd_assets.lineage.records import (
     PROBING_SET,
     is_labels,
 )
+from dnd_assets.lineage.rows import Row
 from dnd_assets.units import UnitIndex
 
 _SCANNED = (PROBING_SET, CONCEPT_MASKS, HELD_OUT_IMAGES)
@@ -138,7 +138,7 @@ def _sound(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
     return check
 
 
-def unanswered(bench: Workbench, asset: str) -> list[dict[str, Any]]:
+def unanswered(bench: Workbench, asset: str) -> list[Row]:
     """Units whose newest attempt ended in a failure of a service, with the reason."""
     sql = (
         "SELECT f.unit, f.reason FROM failures f WHERE f.study = ? AND f.asset = ? AND NOT EXISTS "
@@ -171,7 +171,7 @@ def service_failures(bench: Workbench, run: str, assets: Sequence[str]) -> str:
     )
 
 
-def _latest(bench: Workbench, asset: str, columns: str) -> list[dict[str, Any]]:
+def _latest(bench: Workbench, asset: str, columns: str) -> list[Row]:
     sql = (
         f"SELECT {columns} FROM latest l JOIN products p USING (key) "  # noqa: S608 (own columns)
         "WHERE l.study = ? AND l.asset = ?"

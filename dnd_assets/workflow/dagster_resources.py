@@ -56,7 +56,7 @@ def as_dagster(name: str, resource: Resource) -> StudyResource:
     return kind()
 
 
-def settings_of(resource: Resource) -> dict[str, Any]:
+def settings_of(resource: Resource) -> dict[str, object]:
     """Its settings as plain values, of the resources that it rests on, too."""
-    found: dict[str, Any] = resource.model_dump(mode="json")
+    found: dict[str, object] = resource.model_dump(mode="json")
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
 from dnd_assets.engine.context import Workbench
@@ -109,7 +110,7 @@ def _preflight(
     preflight(resolved, [resolved.units[key] for key in chosen], names)
 
 
-def _resources(bench: Workbench) -> dict[str, Any]:
+def _resources(bench: Workbench) -> dict[str, object]:
     """What assets ask for by name; a study without sentence encoder has none."""
     found = {name: getattr(bench, name) for name in RESOURCES}
     return {
@@ -245,7 +246,9 @@ def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
     )
 
 
-def _jobs(resolved: ResolvedStudy, partitions: dg.StaticPartitionsDefinition) -> list[Any]:
+def _jobs(
+    resolved: ResolvedStudy, partitions: dg.StaticPartitionsDefinition
+) -> list[UnresolvedAssetJobDefinition]:
     """Describe-and-Dissect, everything that the study asks for, and each step of the paper.
 
     A single asset is materialized from the graph.
@@ -283,7 +286,7 @@ def _jobs(resolved: ResolvedStudy, partitions: dg.StaticPartitionsDefinition) ->
 
 def _describe_and_dissect(
     resolved: ResolvedStudy, partitions: dg.StaticPartitionsDefinition
-) -> list[Any]:
+) -> list[UnresolvedAssetJobDefinition]:
     """The job for the labels of Describe-and-Dissect and what they come from, and nothing else."""
     if "labels" not in resolved.stages:
         return []
@@ -294,6 +297,6 @@ def _describe_and_dissect(
 
 def _job(
     name: str, assets: Sequence[str], description: str, partitions: dg.StaticPartitionsDefinition
-) -> Any:
+) -> UnresolvedAssetJobDefinition:
     chosen = dg.AssetSelection.assets(*assets)
     return dg.define_asset_job(name, chosen, description=description, partitions_def=partitions)

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -62,7 +61,7 @@ class ModelEntry:
     state: str
     good: bool
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The entry as JSON."""
         part = asdict(self.listed.part)
         part.pop("pin")

@@ -32,7 +32,7 @@ _TABLES_SEARCHED: Final = 20
 _MAX_PIXELS: Final = 89_000_000
 _VARIABLE: Final = re.compile(r"\$\{DND_\w+\}")
 
-_ENCODERS: Final[Sequence[Mapping[str, Any]]] = (
+_ENCODERS: Final[Sequence[Mapping[str, object]]] = (
     {"model": "ViT-B-16", "pretrained": "openai"},
     {"model": "ViT-B-16", "pretrained": "laion2b_s34b_b88k"},
     {"model": "ViT-B-32", "pretrained": "openai"},
@@ -40,11 +40,11 @@ _ENCODERS: Final[Sequence[Mapping[str, Any]]] = (
     {"kind": "conse", "classifier": "efficientnet-lite:efficientnet-lite2"},
 )
 """Image-text encoders, the paper's first."""
-_CAPTIONERS: Final[Sequence[Mapping[str, Any]]] = (
+_CAPTIONERS: Final[Sequence[Mapping[str, object]]] = (
     {"checkpoint": "Salesforce/blip-image-captioning-base"},
     {"checkpoint": "Salesforce/blip-image-captioning-large"},
 )
-_PAINTERS: Final[Sequence[Mapping[str, Any]]] = (
+_PAINTERS: Final[Sequence[Mapping[str, object]]] = (
     {"checkpoint": "CompVis/stable-diffusion-v1-4"},
     {"checkpoint": "stable-diffusion-v1-5/stable-diffusion-v1-5"},
 )
@@ -95,7 +95,7 @@ def init(network: str, images: Path, weights: Path | None, output: Path, home: P
 
 
 def _look_at_network(
-    table: Mapping[str, Any], base: Path, home: Path
+    table: Mapping[str, object], base: Path, home: Path
 ) -> tuple[str, list[LayerInfo], list[str]]:
     """Why it has no weights here if so, its modules, and those that give its output."""
     study = parse_study(dict(table), base)
@@ -148,7 +148,7 @@ def _no_folder(folder: Path) -> NotFoundError:
     return NotFoundError(f"no folder {folder}; {parent} holds: {close}. Correct --images.")
 
 
-def _captions(folder: Path, base: Path) -> tuple[dict[str, Any], int]:
+def _captions(folder: Path, base: Path) -> tuple[dict[str, object], int]:
     """A table of captions in or beside the folder, as the section of a collection."""
     beside = [*sorted(folder.glob("*.csv")), *sorted(folder.parent.glob("*.csv"))]
     for path in beside[:_TABLES_SEARCHED]:
@@ -162,7 +162,7 @@ def _captions(folder: Path, base: Path) -> tuple[dict[str, Any], int]:
         rows = [(row[file], row[caption]) for _, row in table.rows if row[caption].strip()]
         for place in (path.parent, folder):
             if rows and all((place / name).is_file() for name, _ in rows):
-                section: dict[str, Any] = {"tables": [_placed(path, base)]}
+                section: dict[str, object] = {"tables": [_placed(path, base)]}
                 if place != path.parent:
                     section["folders"] = [_placed(place, base)]
                 return section, len(rows)
@@ -170,11 +170,11 @@ def _captions(folder: Path, base: Path) -> tuple[dict[str, Any], int]:
 
 
 def _choose_models(
-    table: Mapping[str, Any], base: Path, home: Path, images: ImageFolder
+    table: Mapping[str, object], base: Path, home: Path, images: ImageFolder
 ) -> dict[str, Choice]:
     """Each model that is on this machine, else retrieval from captions, else the paper's."""
 
-    def first(section: str, options: Sequence[Mapping[str, Any]]) -> Choice:
+    def first(section: str, options: Sequence[Mapping[str, object]]) -> Choice:
         return _first_there(table, base, home, section, options)
 
     clip = first("clip", _ENCODERS)
@@ -191,11 +191,11 @@ def _choose_models(
 
 
 def _first_there(
-    table: Mapping[str, Any],
+    table: Mapping[str, object],
     base: Path,
     home: Path,
     section: str,
-    options: Sequence[Mapping[str, Any]],
+    options: Sequence[Mapping[str, object]],
 ) -> Choice:
     """The first option whose model is on this machine; else the first of all, and what it lacks."""
     from dnd_assets.engine.build import (

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.workflow.init_layers import worth_showing
 from resources.targets.cards import LayerInfo
@@ -47,7 +47,7 @@ class Choice:
         missing: what the machine lacks for it, with the command that gets it; empty when nothing.
     """
 
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     missing: str = ""
 
 
@@ -68,7 +68,7 @@ class ImageFolder:
     files: int
     opened: int
     readable: int
-    collection: Mapping[str, Any] = field(default_factory=dict)
+    collection: Mapping[str, object] = field(default_factory=dict)
     captioned: int = 0
 
 
@@ -99,7 +99,7 @@ class Plan:
     dissection: Mapping[str, int | str]
 
 
-def toml_value(value: Any) -> str:
+def toml_value(value: object) -> str:
     """A text, number, list or table as TOML on one line, whatever the text holds.
 
     TOML's basic strings are JSON's, besides DEL, which TOML wants written out.

@@ -8,7 +8,6 @@ the sources it used, in the run that used them.
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 
@@ -50,7 +49,7 @@ class ExternalSource:
     name: str
     description: str
     feeds: str
-    describe: Callable[[Workbench], dict[str, Any]]
+    describe: Callable[[Workbench], dict[str, object]]
     whole: bool = False
 
     def observation(self, bench: Workbench, made: Product | None = None) -> dg.AssetObservation:
@@ -63,27 +62,27 @@ class ExternalSource:
         )
 
 
-def _images(bench: Workbench) -> dict[str, Any]:
+def _images(bench: Workbench) -> dict[str, object]:
     return dict(look(bench).payload)
 
 
-def _networks(bench: Workbench) -> dict[str, Any]:
+def _networks(bench: Workbench) -> dict[str, object]:
     return {
         model.name: {**bench.targets.fingerprint(model.name), **bench.targets.codings(model.name)}
         for model in bench.study.models
     }
 
 
-def _pipeline(bench: Workbench) -> dict[str, Any]:
+def _pipeline(bench: Workbench) -> dict[str, object]:
     found = bench.text_to_image.fingerprint()
     return {name: value for name, value in found.items() if name != "prompt"}
 
 
-def _prompt(bench: Workbench) -> dict[str, Any]:
+def _prompt(bench: Workbench) -> dict[str, object]:
     return {"prompt": bench.text_to_image.fingerprint().get("prompt", "{concept}")}
 
 
-def _concepts(bench: Workbench) -> dict[str, Any]:
+def _concepts(bench: Workbench) -> dict[str, object]:
     chosen = bench.study.clip_dissect
     if chosen is None:
         return {}
@@ -91,7 +90,7 @@ def _concepts(bench: Workbench) -> dict[str, Any]:
     return {"concepts": len(found.concepts), "hash": found.hash, "prompt": chosen.prompt}
 
 
-def _masks(bench: Workbench) -> dict[str, Any]:
+def _masks(bench: Workbench) -> dict[str, object]:
     return dict(look_at_masks(bench).payload) if bench.study.segmentation else {}
 
 
@@ -151,7 +150,7 @@ MASK_FILES = ExternalSource(
 def label_file(method: str) -> ExternalSource:
     """The file of an imported method of labels."""
 
-    def describe(bench: Workbench) -> dict[str, Any]:
+    def describe(bench: Workbench) -> dict[str, object]:
         path = label_path(bench.study, method)
         return {"file": path.name, "sha256": sha256_file(path) if path.is_file() else None}
 

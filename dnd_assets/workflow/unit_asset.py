@@ -106,7 +106,7 @@ class _Gallery:
     stage: Stage
     units: int
 
-    def metadata(self, announcement: Announcement) -> dict[str, Any]:
+    def metadata(self, announcement: Announcement) -> dict[str, object]:
         few, labels = self.units <= _FEW, is_labels(self.stage.name)
         bench, unit = self.graph.bench, announcement.unit
         shown = unit_metadata(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from PIL.Image import Image
 
@@ -13,6 +13,9 @@ from resources.model import Failure, Model
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.progress import Progress
 from resources.servers.calls import CallLedger
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
 
 _NEEDS: Final = ("config.json", "*.safetensors")
 _PROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
@@ -174,7 +177,9 @@ class BlipCaptioner(Captioner):
             images, run, batch_size, pad=True, on_batch=on_batch, progress=progress
         )
 
-    def _captions(self, model: Any, processor: Any, batch: Sequence[Image]) -> list[str]:
+    def _captions(
+        self, model: "PreTrainedModel", processor: "ProcessorMixin", batch: Sequence[Image]
+    ) -> list[str]:
         import torch
 
         inputs = processor(images=[image.convert("RGB") for image in batch], return_tensors="pt")
@@ -189,12 +194,12 @@ class BlipCaptioner(Captioner):
             )
         return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
 
-    def _load(self) -> tuple[Any, Any]:
+    def _load(self) -> tuple["PreTrainedModel", "ProcessorMixin"]:
         """Model and processor; loaded once for the same files, device and precision."""
         found = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
 
-        def load() -> tuple[Any, Any]:
+        def load() -> tuple["PreTrainedModel", "ProcessorMixin"]:
             from transformers import BlipForConditionalGeneration, BlipProcessor
 
             with quiet("transformers"):

@@ -22,6 +22,7 @@ from resources.runtime.progress import Progress
 from resources.servers.answers import MessageAnswer, asked_again, said_in
 from resources.servers.calls import CallLedger, MemoryLedger, StoredCall, request_hash
 from resources.servers.conversations import Dialogue
+from resources.servers.messages import Body, JsonObject
 from resources.servers.served import ServedChat
 
 _HASH: Final = "sha256:"
@@ -144,7 +145,7 @@ class ChatCaptioner(ServedChat, Captioner):
             answer = yield body
             shown.pop(name, None)
 
-    def _request(self, name: str) -> dict[str, Json]:
+    def _request(self, name: str) -> Body:
         """The request about a picture, as it is kept."""
         detail = {} if self.detail is None else {"detail": self.detail}
         picture = {"type": "image_url", "image_url": {"url": f"{_HASH}{name}", **detail}}
@@ -159,7 +160,7 @@ class ChatCaptioner(ServedChat, Captioner):
         return PROMPT if self.prompt is None else self.prompt
 
 
-def _ask(body: dict[str, Json]) -> Generator[dict[str, Json], StoredCall, MessageAnswer]:
+def _ask(body: Body) -> Generator[Body, StoredCall, MessageAnswer]:
     """What is said of a picture, asked for once more with more room where that may help."""
     said = _read((yield body))
     call = yield from asked_again(body, said)
@@ -189,7 +190,7 @@ def _sound(found: str | Failure) -> str:
     return found
 
 
-def _with_picture(body: Mapping[str, Json], shown: Mapping[str, str]) -> dict[str, Json]:
+def _with_picture(body: JsonObject, shown: Mapping[str, str]) -> Body:
     """A request as it is sent, with the picture in place of its hash."""
     (turn,) = body["messages"]
     words, picture = turn["content"]

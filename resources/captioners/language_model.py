@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json, digest
@@ -10,6 +10,10 @@ from resources.captioners.teacher_forcing import log_likelihood
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Model
 from resources.runtime.compute import Compute, load_once
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _NEEDS: Final = ("config.json", "*.safetensors", "tokenizer_config.json")
 
@@ -74,7 +78,7 @@ class LanguageModel(Model):
         longest = min(positions or 10**9, int(tokenizer.model_max_length)) - 1
         every = [tokenizer(text, add_special_tokens=False)["input_ids"][:longest] for text in texts]
 
-        def decode(numbers: Any, mask: Any) -> Any:
+        def decode(numbers: "Tensor", mask: "Tensor") -> Any:
             return model(input_ids=numbers, attention_mask=mask).logits
 
         def run(batch: Sequence[list[int]]) -> list[float]:
@@ -82,11 +86,11 @@ class LanguageModel(Model):
 
         return self.compute.in_batches(every, run, batch_size, exact=True)
 
-    def _load(self) -> tuple[Any, Any]:
+    def _load(self) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
         found = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
 
-        def load() -> tuple[Any, Any]:
+        def load() -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
             here = {"local_files_only": True, "trust_remote_code": False}
@@ -101,6 +105,6 @@ class LanguageModel(Model):
         return load_once(key, load)
 
 
-def _end(tokenizer: Any) -> int | None:
+def _end(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     number: int | None = tokenizer.eos_token_id
     return number

@@ -6,7 +6,7 @@ latter; `resources.captioners.language_model` has a language model for it.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from PIL.Image import Image
 
@@ -15,6 +15,10 @@ from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json
 from resources.captioners.base import BlipCaptioner, Captioner
 from resources.captioners.teacher_forcing import log_likelihood
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, ProcessorMixin
 
 _END: Final = 2
 """Positions that the marks of start and end take."""
@@ -102,7 +106,11 @@ class CaptionLikelihood:
         return self._scores(model, processor, self._encode(model, processor), texts, batch_size)
 
     def _beams(
-        self, model: Any, processor: Any, batch: Sequence[Image], count: int
+        self,
+        model: "PreTrainedModel",
+        processor: "ProcessorMixin",
+        batch: Sequence[Image],
+        count: int,
     ) -> list[list[str]]:
         import torch
 
@@ -120,7 +128,12 @@ class CaptionLikelihood:
         return [list(dict.fromkeys(text for text in group if text)) for group in groups]
 
     def _scores(
-        self, model: Any, processor: Any, seen: Any, texts: Sequence[str], batch_size: int
+        self,
+        model: "PreTrainedModel",
+        processor: "ProcessorMixin",
+        seen: "Tensor",
+        texts: Sequence[str],
+        batch_size: int,
     ) -> list[float]:
         start, end, longest = self._marks(model)
         tokenized = [
@@ -133,7 +146,9 @@ class CaptionLikelihood:
 
         return self.captioner.compute.in_batches(tokenized, run, batch_size, exact=True)
 
-    def _encode(self, model: Any, processor: Any, image: Image | None = None) -> Any:
+    def _encode(
+        self, model: "PreTrainedModel", processor: "ProcessorMixin", image: Image | None = None
+    ) -> Any:
         """What the decoder attends to, (1, positions, width); without an image, of no content."""
         import torch
 
@@ -146,9 +161,14 @@ class CaptionLikelihood:
             return model.vision_model(pixel_values=pixels)[0]
 
     def _decode(
-        self, model: Any, seen: Any, batch: Sequence[list[int]], start: int, end: int
+        self,
+        model: "PreTrainedModel",
+        seen: "Tensor",
+        batch: Sequence[list[int]],
+        start: int,
+        end: int,
     ) -> list[float]:
-        def decode(numbers: Any, mask: Any) -> Any:
+        def decode(numbers: "Tensor", mask: "Tensor") -> Any:
             return model.text_decoder(
                 input_ids=numbers,
                 attention_mask=mask,
@@ -157,12 +177,12 @@ class CaptionLikelihood:
 
         return log_likelihood(decode, batch, start, end, model.device)
 
-    def _marks(self, model: Any) -> tuple[int, int, int]:
+    def _marks(self, model: "PreTrainedModel") -> tuple[int, int, int]:
         """Numbers of the start and the end of a caption, and the decoder's positions."""
         text = model.config.text_config
         return text.bos_token_id, text.sep_token_id, text.max_position_embeddings
 
 
-def _pixels(model: Any, processor: Any, batch: Sequence[Image]) -> Any:
+def _pixels(model: "PreTrainedModel", processor: "ProcessorMixin", batch: Sequence[Image]) -> Any:
     inputs = processor(images=[image.convert("RGB") for image in batch], return_tensors="pt")
     return inputs["pixel_values"].to(model.device, model.dtype)

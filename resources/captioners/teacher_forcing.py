@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-Decode = Callable[[Any, Any], Any]
+if TYPE_CHECKING:
+    from torch import Tensor, device
+
+Decode = Callable[["Tensor", "Tensor"], "Tensor"]
 """Numbers and mask of tokens, int64 (B, T), to logits, (B, T, V)."""
 
 
 def log_likelihood(
-    decode: Decode, texts: Sequence[Sequence[int]], start: int, end: int, device: Any
+    decode: Decode, texts: Sequence[Sequence[int]], start: int, end: int, device: device
 ) -> list[float]:
     """Natural log p of each text and its end: sum over t of log p(token t | start, tokens < t).
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from PIL.Image import Image
 
@@ -18,6 +18,9 @@ from resources.captioners.base import PROMPT, Captioner, require_processor
 from resources.checkpoints import Checkpoint, file_hash, quiet, resolve
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 _NEEDS: Final = ("config.json", "*.safetensors")
 _TEMPLATES: Final = ("chat_template.jinja", "additional_chat_templates/*.jinja")
@@ -108,7 +111,9 @@ class VlmCaptioner(Captioner):
             images, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
         )
 
-    def _captions(self, model: Any, processor: Any, batch: Sequence[Image]) -> list[str]:
+    def _captions(
+        self, model: "PreTrainedModel", processor: "ProcessorMixin", batch: Sequence[Image]
+    ) -> list[str]:
         import torch
 
         with torch.inference_mode(), quiet("transformers"):
@@ -121,7 +126,7 @@ class VlmCaptioner(Captioner):
         found = processor.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(text.split()) for text in found]
 
-    def _inputs(self, processor: Any, batch: Sequence[Image]) -> Any:
+    def _inputs(self, processor: "ProcessorMixin", batch: Sequence[Image]) -> "BatchFeature":
         """What the model reads of some pictures, the same words with each."""
         words = {"type": "text", "text": self._prompt()}
         turns = [
@@ -160,13 +165,13 @@ class VlmCaptioner(Captioner):
                 "BLIP-2."
             )
 
-    def _load(self) -> tuple[Any, Any]:
+    def _load(self) -> tuple["PreTrainedModel", "ProcessorMixin"]:
         """Model and processor; loaded once for the same files, device and precision."""
         found = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
         here = {"local_files_only": True, "trust_remote_code": False}
 
-        def load() -> tuple[Any, Any]:
+        def load() -> tuple["PreTrainedModel", "ProcessorMixin"]:
             from transformers import AutoModelForImageTextToText, AutoProcessor
 
             with quiet("transformers"):
@@ -194,7 +199,7 @@ class Blip2Captioner(VlmCaptioner):
     kind: ClassVar[str] = "blip2"
     usual: ClassVar[str] = ""
 
-    def _inputs(self, processor: Any, batch: Sequence[Image]) -> Any:
+    def _inputs(self, processor: "ProcessorMixin", batch: Sequence[Image]) -> "BatchFeature":
         texts = {"text": [self._prompt()] * len(batch)} if self._prompt() else {}
         return processor(images=list(batch), **texts, return_tensors="pt")
 

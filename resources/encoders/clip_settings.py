@@ -167,7 +167,7 @@ def _of_config(architecture: str, path: Path) -> Settings:
     return Settings(bool(config.get("quick_gelu", False)), _preprocess(preprocess))
 
 
-def _preprocess(config: Mapping[str, Any]) -> dict[str, Any]:
+def _preprocess(config: Mapping[str, object]) -> dict[str, object]:
     """The preprocessing in a configuration, by open_clip's own rule."""
     from open_clip.transform import merge_preprocess_dict
 
@@ -181,5 +181,5 @@ def _known_hash(address: str) -> str:
     return found[0] if found else ""
 
 
-def _plain(value: Any) -> Json:
+def _plain(value: object) -> Json:
     return list(value) if isinstance(value, tuple) else value

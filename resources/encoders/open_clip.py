@@ -1,7 +1,7 @@
 """CLIP: pictures and texts in one space (DnD, section 3.3; paper: CLIP ViT-B/16), by open_clip."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ from PIL.Image import Image
 
 from dnd_assets.errors import DndError, MissingError, StudyError, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
+from dnd_assets.settings import Options
 from resources.checkpoints import (
     PACKAGE,
     Checkpoint,
@@ -32,6 +33,7 @@ from resources.runtime.compute import Compute, load_once
 from resources.runtime.progress import Progress
 
 if TYPE_CHECKING:
+    import open_clip
     import torch
 
     Encode = Callable[[Sequence[Any]], "torch.Tensor"]
@@ -322,12 +324,12 @@ def _rank(name: str) -> tuple[bool, int, bool, str]:
     return (not usual, _USUAL.index(name) if usual else 0, not name.endswith(_ENDINGS[0]), name)
 
 
-def _configuration(model: str) -> Mapping[str, Any]:
+def _configuration(model: str) -> Options:
     """The shape of a model; that of a folder without waiting for open_clip."""
     if model.startswith(_LOCAL):
         text = (Path(model.removeprefix(_LOCAL)) / clip_settings.CONFIG).read_text(encoding="utf-8")
         content = json.loads(text)
-        found: Mapping[str, Any] = content.get("model_cfg", content)
+        found: Options = content.get("model_cfg", content)
         return found
     import open_clip
 
@@ -451,12 +453,12 @@ def _assumed_tokenizer(found: _Weights) -> str:
     )
 
 
-def _built(found: _Weights) -> tuple[Any, Any]:
+def _built(found: _Weights) -> tuple["open_clip.CLIP", Callable[[Image], "torch.Tensor"]]:
     """The model with its weights, and its transform of pictures, both made by open_clip."""
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    extra: dict[str, Any] = {}
+    extra: dict[str, object] = {}
     if found.settings is not None:
         extra = {
             "quick_gelu": found.settings.quick_gelu,

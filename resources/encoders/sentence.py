@@ -7,9 +7,9 @@ ask for beyond it is refused: another pooling, a layer after it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from dnd_assets.errors import DndError, StudyError
 from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.methods.metrics.bertscore import Tokens
+from dnd_assets.settings import Options
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Model
 from resources.runtime.compute import Compute, load_once
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
 _NEEDS: Final = ("config.json", "*.safetensors", "tokenizer_config.json")
 _POOLING: Final = "1_Pooling"
@@ -36,6 +38,9 @@ _LIMITS: Final = tuple(
 _MEAN: Final = frozenset({"mean", "pooling_mode_mean_tokens"})
 _KNOWN: Final = ("Transformer", "Pooling", "Normalize", "Dropout")
 """Modules of sentence-transformers that this encoder is made of; the length is 1 in any case."""
+
+
+T = TypeVar("T")
 
 
 class SentenceEncoder(Model):
@@ -133,7 +138,12 @@ class SentenceEncoder(Model):
         layer = net.layers if self.layer is None else self.layer
         return self._by_length(net, texts, lambda batch: net.tokens(batch, layer))
 
-    def _by_length(self, net: "_Encoder", texts: Sequence[str], run: Any) -> list[Any]:
+    def _by_length(
+        self,
+        net: "_Encoder",
+        texts: Sequence[str],
+        run: Callable[[Sequence[list[int]]], Sequence[T]],
+    ) -> list[T]:
         """Results of `run` in the order of `texts`; batches hold texts of like length."""
         encoded = [net.tokenize(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
@@ -220,7 +230,7 @@ class _Encoder:
         return states, mask.to(self._device, torch.float32)
 
 
-def _context(found: Checkpoint, positions: int, tokenizer: Any) -> int:
+def _context(found: Checkpoint, positions: int, tokenizer: "PreTrainedTokenizerBase") -> int:
     """How many tokens the encoder takes: its sentence limit, its tokenizer's, its positions."""
     limits = _limits(found).get("max_seq_length")
     # Position numbers of MPNet and RoBERTa start after that of the padding.
@@ -228,7 +238,7 @@ def _context(found: Checkpoint, positions: int, tokenizer: Any) -> int:
     return min(int(limits or positions), int(tokenizer.model_max_length), positions - offset)
 
 
-def _limits(found: Checkpoint) -> dict[str, Any]:
+def _limits(found: Checkpoint) -> Options:
     return next(filter(None, (_read(found, name) for name in _LIMITS)), {})
 
 
@@ -288,7 +298,7 @@ def _check_modules(found: Checkpoint) -> None:
         )
 
 
-def _modes(pooling: dict[str, Any]) -> set[str]:
+def _modes(pooling: Options) -> set[str]:
     """How tokens are pooled, by old settings (one flag for each way) or new (one name or more)."""
     named = pooling.get("pooling_mode") or []
     flags = [
@@ -297,7 +307,7 @@ def _modes(pooling: dict[str, Any]) -> set[str]:
     return set(flags if not named else [named] if isinstance(named, str) else named)
 
 
-def _read(found: Checkpoint, name: str) -> dict[str, Any]:
+def _read(found: Checkpoint, name: str) -> Options:
     path = found.folder / name
     if not path.is_file():
         return {}

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import duckdb
 from filelock import FileLock, Timeout
@@ -26,12 +25,13 @@ from pydantic import PrivateAttr
 
 from dnd_assets.errors import LineageError
 from dnd_assets.files.atomic import sha256, write_atomic
-from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.lineage.fingerprint import Preimage, canonical, digest
 from dnd_assets.lineage.records import Head, Outcome, Product, Status, now
+from dnd_assets.lineage.rows import Row, Shared
 from resources.lineage_db.index import TABLES, Index, sound
 from resources.runtime.resource import Resource
 
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+Rows = Mapping[str, Sequence[Mapping[str, object]]]
 """Rows to record, by table."""
 _WAITS: Counter[str] = Counter()
 """How often this process has waited for another one, by state folder; Dagster copies resources."""
@@ -151,7 +151,7 @@ class Lineage(Resource):
         write_atomic(self.journal / name, data)
         return name
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Rows of a query as dictionaries; values only through `parameters`."""
         with self.connect() as connection:
             cursor = connection.execute(sql, list(parameters))
@@ -180,13 +180,13 @@ class Lineage(Resource):
             rows = connection.execute(sql, [wanted]).fetchall()
         return {key: _head(*rest) for key, *rest in rows}
 
-    def preimages(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+    def preimages(self, keys: Iterable[str]) -> dict[str, Preimage]:
         """What the stored products among `keys` were made from, by key."""
         sql = "SELECT key, preimage FROM products WHERE key IN (SELECT unnest(?::VARCHAR[]))"
         rows = self.query(sql, [list(keys)])
         return {row["key"]: json.loads(row["preimage"]) for row in rows}
 
-    def shared(self, kind: str, provider: str, items: Iterable[str]) -> dict[str, Any]:
+    def shared(self, kind: str, provider: str, items: Iterable[str]) -> Shared:
         """Stored results among `items` of one kind and provider, by item."""
         wanted = list(dict.fromkeys(items))
         sql = (
@@ -196,7 +196,7 @@ class Lineage(Resource):
         rows = self.query(sql, [kind, provider, wanted]) if wanted else []
         return {row["item"]: json.loads(row["value"]) for row in rows}
 
-    def shared_items(self, kind: str, provider: str) -> dict[str, Any]:
+    def shared_items(self, kind: str, provider: str) -> Shared:
         """All stored results of one kind and provider, by item."""
         sql = "SELECT item, value FROM shared WHERE kind = ? AND provider = ? ORDER BY item"
         return {row["item"]: json.loads(row["value"]) for row in self.query(sql, [kind, provider])}
@@ -207,7 +207,7 @@ class Lineage(Resource):
         sql = "SELECT hash, file FROM artefacts WHERE hash IN (SELECT unnest(?::VARCHAR[]))"
         return {row["hash"]: row["file"] for row in self.query(sql, [wanted])} if wanted else {}
 
-    def provider(self, fingerprint: Mapping[str, Any]) -> str:
+    def provider(self, fingerprint: Mapping[str, object]) -> str:
         """Record a provider's fingerprint once and return its hash."""
         name = digest(fingerprint)
         if name not in self._known:
@@ -304,7 +304,7 @@ def _head(version: str, status: Status, reason: str, files: str | None) -> Head:
     return Head(version, status, reason, tuple(json.loads(files)) if files else ())
 
 
-def _product(row: Mapping[str, Any]) -> Product:
+def _product(row: Row) -> Product:
     payload, notes = json.loads(row["payload"]), json.loads(row["notes"])
     outcome = Outcome(row["status"], payload, row["reason"], notes)
     return Product(row["key"], row["asset"], json.loads(row["preimage"]), outcome)

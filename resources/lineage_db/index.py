@@ -170,7 +170,7 @@ class Index:
                 "kept it: free some space or mend the permissions, then run again."
             ) from error
 
-    def read(self, name: str) -> dict[str, Any]:
+    def read(self, name: str) -> dict[str, object]:
         """The rows of a segment by table.
 
         Raises:
@@ -182,7 +182,7 @@ class Index:
                 f"journal segment {self.journal / name} has changed since it was written. Restore "
                 "it from a copy, or remove it: what it recorded is then computed anew."
             )
-        rows: dict[str, Any] = json.loads(data)
+        rows: dict[str, object] = json.loads(data)
         return rows
 
     def seed(self, other: Index) -> None:
@@ -194,9 +194,9 @@ class Index:
         """Where DuckDB writes ahead."""
         return self.database.with_name(f"{self.database.name}.wal")
 
-    def _read(self, names: Sequence[str]) -> Iterator[dict[str, dict[str, Any]]]:
+    def _read(self, names: Sequence[str]) -> Iterator[dict[str, dict[str, object]]]:
         """Segments in parts that are taken in together."""
-        part: dict[str, dict[str, Any]] = {}
+        part: dict[str, dict[str, object]] = {}
         size = 0
         for name in names:
             part[name] = self.read(name)
@@ -239,7 +239,7 @@ def sound(name: str, data: bytes) -> bool:
 
 
 def insert(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]
+    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, object]]
 ) -> None:
     """Insert rows by column name; in tables with a key, a row replaces the one with its key."""
     if table not in TABLES:
@@ -256,9 +256,9 @@ def insert(
     connection.execute(statement, [[row[name] for row in rows] for name in names])
 
 
-def _of_like_columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+def _of_like_columns(rows: Sequence[Mapping[str, object]]) -> Iterator[list[Mapping[str, object]]]:
     """Rows in their order, split where the columns change: older records have fewer."""
-    alike: list[Mapping[str, Any]] = []
+    alike: list[Mapping[str, object]] = []
     for row in rows:
         if alike and row.keys() != alike[0].keys():
             yield alike

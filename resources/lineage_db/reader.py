@@ -59,7 +59,7 @@ class LineageReader(Lineage):
         """Refused: the database is another's."""
         raise self._refusal("rebuilt")
 
-    def provider(self, fingerprint: Mapping[str, Any]) -> str:
+    def provider(self, fingerprint: Mapping[str, object]) -> str:
         """The hash of a provider's fingerprint; whether it is recorded does not matter here."""
         return digest(fingerprint)
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json, digest, source_version
+from dnd_assets.settings import Options
 from resources.checkpoints import file_hash
 from resources.own_code.places import OURS, is_system, module_file, own_root, package_versions
 
@@ -117,11 +118,11 @@ class Closure:
         """Hash of the sources alone."""
         return digest(sorted([name, sha256(self.sources[f])] for name, f in self.files.items()))
 
-    def version(self, seen: ObservedUse | None = None) -> dict[str, Json]:
+    def version(self, seen: ObservedUse | None = None) -> Options:
         """All that counts, as it is now, readable; without places on disk and without secrets."""
         seen = seen or ObservedUse()
         self.add(seen.modules)
-        found: dict[str, Json] = {
+        found: Options = {
             "modules": {name: self._facts(file).version for name, file in self.files.items()},
             "project": {f"{m}:{n}" if n else m: _ours(m, n) for m, n in sorted(self.ours)},
             "packages": package_versions({*self.packages, *seen.packages}),

@@ -23,13 +23,14 @@ from typing import Any
 
 from dnd_assets.errors import StudyError, nearest, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
+from dnd_assets.settings import Options
 from resources.own_code.closure import Closure, ObservedUse, closure_of, shown
 from resources.own_code.imports import Space
 from resources.own_code.places import OURS, own_root, plain_name
 from resources.own_code.watch import Watch, watching
 
 
-def own(source: str, base: Path | str | None, what: str) -> Callable[..., Any]:
+def own(source: str, base: Path | str | None, what: str) -> Callable[..., object]:
     """The class or function that `source` names.
 
     Args:
@@ -85,7 +86,7 @@ def own_function(source: str, base: Path | str | None, what: str) -> OwnFunction
     return OwnFunction(named_in(loaded.module, source, what), code, loaded)
 
 
-def named_in(module: ModuleType, source: str, what: str) -> Callable[..., Any]:
+def named_in(module: ModuleType, source: str, what: str) -> Callable[..., object]:
     """The class or function of a module that `source` names; see `own`."""
     path, _, name = source.partition(":")
     found = getattr(module, name, None) if name else None
@@ -93,7 +94,7 @@ def named_in(module: ModuleType, source: str, what: str) -> Callable[..., Any]:
         callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         advice = "It is written package.module:name."
         raise not_found(f"{what} in {path}", name, callables, advice)
-    chosen: Callable[..., Any] = found
+    chosen: Callable[..., object] = found
     return chosen
 
 
@@ -195,7 +196,7 @@ class OwnCode:
             raise _not_importable(path, source, "there is no such module")
         return cls(path, source, closure)
 
-    def version(self, seen: ObservedUse | None = None) -> dict[str, Json]:
+    def version(self, seen: ObservedUse | None = None) -> Options:
         """What counts, as it is now; readable."""
         return self.closure.version(seen)
 

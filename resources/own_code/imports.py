@@ -86,7 +86,7 @@ class Space:
             fullname, file, loader=loader, submodule_search_locations=places
         )
 
-    def importer(self) -> Callable[..., Any]:
+    def importer(self) -> Callable[..., object]:
         """`__import__` for the modules of this space."""
 
         def own_import(
@@ -95,7 +95,7 @@ class Space:
             locals: Mapping[str, object] | None = None,  # noqa: A002
             fromlist: Sequence[str] | None = (),
             level: int = 0,
-        ) -> Any:
+        ) -> object:
             top = name.partition(".")[0]
             if not level and name == "importlib":
                 return self._importlib

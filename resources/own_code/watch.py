@@ -97,7 +97,7 @@ def _install() -> None:
     _wrap_safetensors()
 
 
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+def _hook(event: str, arguments: tuple[object, ...]) -> None:
     if not _here.watches:
         return
     if event == _OPENED and _reads(*arguments[1:3]):
@@ -108,13 +108,13 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
             watch.folders.add(Path(path))
 
 
-def _reads(mode: Any, flags: Any = 0) -> bool:
+def _reads(mode: object, flags: object = 0) -> bool:
     if isinstance(mode, str):
         return "r" in mode or "+" in mode
     return isinstance(flags, int) and flags & (os.O_WRONLY | os.O_DIRECTORY) == 0
 
 
-def _opened(file: Any) -> None:
+def _opened(file: object) -> None:
     path = _path(file)
     if not path or is_system(path):
         return
@@ -134,7 +134,7 @@ def _source(path: str) -> Path:
         return Path(path)
 
 
-def _path(file: Any) -> str:
+def _path(file: object) -> str:
     if not isinstance(file, str | bytes | os.PathLike):
         return ""
     return os.path.abspath(os.fsdecode(file))  # noqa: PTH100  without following links
@@ -160,7 +160,7 @@ def _by_own(frame: FrameType | None) -> bool:
     return frame is not None and is_own(frame)
 
 
-def _telling_getitem(self: Any, key: Any) -> Any:
+def _telling_getitem(self: object, key: object) -> object:
     if _here.watches and isinstance(key, str) and _by_own(sys._getframe(1)):
         for watch in _here.watches:
             if not watch.whole_environment:
@@ -168,7 +168,7 @@ def _telling_getitem(self: Any, key: Any) -> Any:
     return _plain_getitem(self, key)
 
 
-def _telling_iter(self: Any) -> Iterator[Any]:
+def _telling_iter(self: object) -> Iterator[object]:
     if _here.watches and _by_own(sys._getframe(1)):
         for watch in _here.watches:
             watch.whole_environment = True
@@ -205,7 +205,7 @@ def _wrap_safetensors() -> None:
     if hasattr(plain, "plain"):
         return
 
-    def safe_open(filename: Any, *args: Any, **more: Any) -> Any:
+    def safe_open(filename: str, *args: Any, **more: Any) -> object:
         if _here.watches:
             _opened(filename)
         return plain(filename, *args, **more)

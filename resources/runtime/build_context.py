@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from dnd_assets.settings import Options
 from resources.collection import CaptionedCollection
 from resources.encoders.base import ImageTextEncoder
 from resources.encoders.settings import EncoderSettings
@@ -28,9 +28,9 @@ class BuildContext:
 
     base: str
     home: Path
-    compute: Callable[[Any], Compute]
+    compute: Callable[[object], Compute]
     clip: EncoderSettings
-    captioned: Mapping[str, Any] | None
+    captioned: Options | None
 
     @cached_property
     def encoder(self) -> ImageTextEncoder:

@@ -94,7 +94,7 @@ def loaded_models() -> list[Hashable]:
     return [key for key in _loaded if _sizes.get(key, 0) > 0]
 
 
-def model_bytes(value: Any) -> int:
+def model_bytes(value: object) -> int:
     """Bytes of all parameters and buffers in `value`: a module, a pipeline, or what holds some."""
     if "torch" not in sys.modules:
         return 0
@@ -106,7 +106,7 @@ def model_bytes(value: Any) -> int:
     return sum(tensors.values())
 
 
-def _modules(value: Any, depth: int) -> Iterator[Any]:
+def _modules(value: object, depth: int) -> Iterator[Any]:
     if isinstance(value, sys.modules["torch"].nn.Module):
         yield value
         return
@@ -116,7 +116,7 @@ def _modules(value: Any, depth: int) -> Iterator[Any]:
         yield from _modules(part, depth - 1)
 
 
-def _parts(value: Any) -> list[Any]:
+def _parts(value: object) -> list[object]:
     if isinstance(value, tuple | list):
         return list(value)
     if isinstance(value, Mapping):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
 
-from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import Status
 from dnd_assets.methods.text.answer_text import answer_in
 from resources.servers.calls import StoredCall
-from resources.servers.messages import Message, message_of
+from resources.servers.messages import Body, JsonObject, Message, message_of
 
 _SHOWN: Final = 120
 _HELPED: Final[frozenset[Status]] = frozenset({"cut_off", "no_answer"})
@@ -76,8 +75,8 @@ def said_in(call: StoredCall, as_json: bool = False) -> MessageAnswer:
 
 
 def asked_again(
-    body: Mapping[str, Json], first: MessageAnswer
-) -> Generator[dict[str, Json], StoredCall, StoredCall | None]:
+    body: JsonObject, first: MessageAnswer
+) -> Generator[Body, StoredCall, StoredCall | None]:
     """Ask once more with more room, where that may help.
 
     Returns:
@@ -85,7 +84,7 @@ def asked_again(
     """
     if first.status not in _HELPED:
         return None
-    again: dict[str, Json] = {**body, "attempt": 2}
+    again: Body = {**body, "attempt": 2}
     if "max_tokens" in body:
         least = _REASONING if first.reasoned else _LEAST
         again["max_tokens"] = max(_MORE * int(body["max_tokens"]), least)

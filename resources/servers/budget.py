@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from dnd_assets.lineage.fingerprint import Json, canonical
+from dnd_assets.lineage.fingerprint import canonical
 from resources.servers.calls import StoredCall
+from resources.servers.messages import JsonObject
 
 _WITHOUT_LIMIT: Final = 4_096
 """Tokens that an answer without a limit is taken to have, by estimate."""
@@ -16,11 +17,11 @@ _WITHOUT_LIMIT: Final = 4_096
 class Spending(Protocol):
     """What calls may use. Asked from one thread at a time, before and after each call."""
 
-    def fits(self, body: Mapping[str, Json]) -> bool:
+    def fits(self, body: JsonObject) -> bool:
         """Whether a call can be made, even if all those under way use their whole share."""
         ...
 
-    def reserve(self, body: Mapping[str, Json]) -> None:
+    def reserve(self, body: JsonObject) -> None:
         """Put aside what a call may use at most."""
         ...
 
@@ -28,11 +29,11 @@ class Spending(Protocol):
         """What a call that has ended cost; None when no price is known."""
         ...
 
-    def settle(self, body: Mapping[str, Json], call: StoredCall) -> None:
+    def settle(self, body: JsonObject, call: StoredCall) -> None:
         """Count a call that has ended in place of what was put aside for it."""
         ...
 
-    def refusal(self, body: Mapping[str, Json]) -> str:
+    def refusal(self, body: JsonObject) -> str:
         """Why a call does not fit, and which setting to raise."""
         ...
 
@@ -73,18 +74,18 @@ class Budget:
     spent: float = 0.0
     pledged: float = 0.0
 
-    def estimate(self, body: Mapping[str, Json]) -> int:
+    def estimate(self, body: JsonObject) -> int:
         """Tokens that a request may use at most, by estimate."""
         return sum(self._sizes(body))
 
-    def fits(self, body: Mapping[str, Json]) -> bool:
+    def fits(self, body: JsonObject) -> bool:
         """Whether a call can be made, even if all those under way use their whole share."""
         tokens, money = self.used + self.reserved + self.estimate(body), self._most(body)
         return (self.limit is None or tokens <= self.limit) and (
             self.max_cost is None or self.spent + self.pledged + money <= self.max_cost
         )
 
-    def reserve(self, body: Mapping[str, Json]) -> None:
+    def reserve(self, body: JsonObject) -> None:
         """Put aside what a call may use at most."""
         self.reserved += self.estimate(body)
         self.pledged += self._most(body)
@@ -99,7 +100,7 @@ class Budget:
             return self._most(call.body)
         return self._price(call.prompt_tokens, call.completion_tokens)
 
-    def settle(self, body: Mapping[str, Json], call: StoredCall) -> None:
+    def settle(self, body: JsonObject, call: StoredCall) -> None:
         """Count a call that has ended; a server that does not count is taken at the estimate."""
         estimated = self.estimate(body)
         counted = call.prompt_tokens + call.completion_tokens
@@ -108,7 +109,7 @@ class Budget:
         self.pledged -= self._most(body)
         self.spent += self.cost(call) or 0.0
 
-    def refusal(self, body: Mapping[str, Json]) -> str:
+    def refusal(self, body: JsonObject) -> str:
         """Why a call does not fit, and which setting to raise."""
         tokens = self.estimate(body)
         if self.limit is not None and self.used + tokens > self.limit:
@@ -129,14 +130,14 @@ class Budget:
         self.used, self.reserved = self.used + self.reserved, 0
         self.spent, self.pledged = self.spent + self.pledged, 0.0
 
-    def _sizes(self, body: Mapping[str, Json]) -> tuple[int, int]:
+    def _sizes(self, body: JsonObject) -> tuple[int, int]:
         """Tokens read and written at most, by estimate."""
         text = -(-len(canonical(dict(body)).encode()) // 3)
         return text + self.picture_tokens * _pictures_in(body), int(
             body.get("max_tokens", _WITHOUT_LIMIT)
         )
 
-    def _most(self, body: Mapping[str, Json]) -> float:
+    def _most(self, body: JsonObject) -> float:
         return self._price(*self._sizes(body))
 
     def _price(self, prompt: int, completion: int) -> float:
@@ -145,7 +146,7 @@ class Budget:
         ) / 1e6
 
 
-def _pictures_in(body: Mapping[str, Json]) -> int:
+def _pictures_in(body: JsonObject) -> int:
     """Pictures that a request shows to the model."""
     turns = [turn for turn in body.get("messages", ()) if isinstance(turn, Mapping)]
     lists = [turn["content"] for turn in turns if isinstance(turn["content"], list)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pydantic_core import from_json
 
-from dnd_assets.lineage.fingerprint import Json, canonical, digest
+from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import Status
-from resources.servers.messages import message_of
+from resources.servers.messages import Body, Json, JsonObject, message_of
 
 _SENT: Final = "_sent"
 """Where a row says, beside the server's answer, what was sent otherwise than it was asked."""
@@ -61,7 +61,7 @@ class StoredCall:
         """Why the call failed; empty when it did not."""
         return "" if self.status == "ok" else str(self.response["error"])
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Body:
         """The row of table `llm_calls`."""
         return {
             "request_hash": self.request,
@@ -75,7 +75,7 @@ class StoredCall:
         }
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> StoredCall:
+    def from_row(cls, row: JsonObject) -> StoredCall:
         """The call that `row` of table `llm_calls` tells of."""
         response = from_json(row["response"])
         sent = response.pop(_SENT, {}) if isinstance(response, dict) else {}
@@ -126,7 +126,7 @@ class MemoryLedger:
         self.calls.setdefault(call.request, call)
 
 
-def request_hash(body: Mapping[str, Json]) -> str:
+def request_hash(body: JsonObject) -> str:
     """SHA-256 of a request's canonical JSON.
 
     It covers everything the answer depends on: `base_url` (two servers may give one name to
@@ -137,11 +137,11 @@ def request_hash(body: Mapping[str, Json]) -> str:
 
 
 def failed(
-    body: Mapping[str, Json],
+    body: JsonObject,
     status: Status,
-    response: Json,
+    response: JsonObject,
     seconds: float = 0.0,
-    sent: Mapping[str, Json] | None = None,
+    sent: JsonObject | None = None,
 ) -> StoredCall:
     """A failed call: under a hash of its own, unless the failure is the server's answer."""
     request = request_hash(body)
@@ -152,6 +152,6 @@ def failed(
     )
 
 
-def not_made(body: Mapping[str, Json], status: Status, error: str) -> StoredCall:
+def not_made(body: JsonObject, status: Status, error: str) -> StoredCall:
     """A call that was not made, and why."""
     return StoredCall("", dict(body), {"error": error}, status=status)

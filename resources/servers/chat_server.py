@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar, cast
 
@@ -17,12 +17,11 @@ import httpx2
 from pydantic_core import from_json
 
 from dnd_assets.errors import nearest
-from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import Status
 from resources.servers.calls import StoredCall, failed, request_hash
 from resources.servers.errors import hint_for, is_filter, said_by, shown
 from resources.servers.keys import LOGGERS, KeyFilter, read_key, without_key
-from resources.servers.messages import message_of
+from resources.servers.messages import Body, JsonObject, message_of
 from resources.servers.options import KEPT_ONLY, MOST_CHANGES, Accepted, Memory, changes
 from resources.servers.responses import as_response
 
@@ -63,7 +62,7 @@ class ChatServer:
         timeout_s: float,
         max_retries: int,
         section: str = "summariser",
-        wire: Callable[[Mapping[str, Json]], Mapping[str, Json]] = dict,
+        wire: Callable[[JsonObject], JsonObject] = dict,
         memory: Memory | None = None,
     ) -> None:
         self._base_url = base_url
@@ -115,7 +114,7 @@ class ChatServer:
             for name in LOGGERS:
                 logging.getLogger(name).removeFilter(self._filter)
 
-    def send(self, body: Mapping[str, Json]) -> StoredCall:
+    def send(self, body: JsonObject) -> StoredCall:
         """Make one call and say how it ended; failures of the server are no exceptions.
 
         A call is made again without the options that the server says it does not take.
@@ -128,7 +127,7 @@ class ChatServer:
         name = request_hash(body)
         return StoredCall(name, dict(body), response, *self._tokens(response), seconds, sent=sent)
 
-    def _post(self, body: Mapping[str, Json], arguments: dict[str, Any]) -> bytes:
+    def _post(self, body: JsonObject, arguments: Body) -> bytes:
         """Make one call, and return the body of the answer."""
         path = self.path
         if body.get("api") == "responses":
@@ -136,7 +135,7 @@ class ChatServer:
         data: bytes = self._client.post(path, cast_to=httpx2.Response, body=arguments).content
         return data
 
-    def _tokens(self, response: Json) -> tuple[int, int]:
+    def _tokens(self, response: JsonObject) -> tuple[int, int]:
         """Tokens read and written, as the server counted them.
 
         Raises:
@@ -147,7 +146,7 @@ class ChatServer:
             raise ValueError("the server broke the answer off")
         return message.prompt_tokens, message.completion_tokens
 
-    def _exchange(self, body: Mapping[str, Json]) -> tuple[Status, Json, dict[str, Json]]:
+    def _exchange(self, body: JsonObject) -> tuple[Status, JsonObject, Body]:
         """How a call ended, what came back, and what was changed of the request for it."""
         import openai
 
@@ -174,7 +173,7 @@ class ChatServer:
         what = f"the server refuses the request however it is asked ({MOST_CHANGES} ways)"
         return "service_error", self._error(what), {}
 
-    def _read(self, data: bytes) -> tuple[Status, Json]:
+    def _read(self, data: bytes) -> tuple[Status, JsonObject]:
         text = data.decode(errors="replace")
         try:
             response = from_json(self._without_key(text), allow_inf_nan=False)
@@ -188,14 +187,14 @@ class ChatServer:
             return "service_error", self._error(f"the answer is no {self.asked}: {shown(text)}")
         return "ok", response
 
-    def _told(self, error: Any) -> tuple[Status, Json]:
+    def _told(self, error: Any) -> tuple[Status, JsonObject]:
         """An error in an answer with HTTP status 200, as proxies send."""
         words = error if isinstance(error, str) else str(error.get("message", error))
         status: Status = self.refused if is_filter(error) else "service_error"
         what = f"the answer is no {self.asked} but an error: {shown(words)}"
         return status, self._error(what, shown(words))
 
-    def _http_failure(self, body: Mapping[str, Json], error: Any) -> tuple[Status, Json]:
+    def _http_failure(self, body: JsonObject, error: Any) -> tuple[Status, JsonObject]:
         """What an answer with an HTTP status of failure means."""
         code, said = int(error.status_code), shown(said_by(error))
         if code < 500 and code not in (401, 404, 429) and is_filter(error.body):
@@ -231,7 +230,7 @@ class ChatServer:
                     self._names = sorted(str(one["id"]) for one in listed)
         return self._names
 
-    def _error(self, what: str, said: str = "") -> dict[str, Json]:
+    def _error(self, what: str, said: str = "") -> Body:
         found = {"error": self._without_key(f"{self._base_url}: {what}")}
         return found | ({"server_said": self._without_key(said)} if said else {})
 
@@ -273,7 +272,7 @@ class _BoundedStream(httpx2.SyncByteStream):
 
 
 def _is_refused(
-    error: Any, memory: Memory, body: Mapping[str, Json], used: Accepted, asked: Mapping[str, Json]
+    error: Any, memory: Memory, body: JsonObject, used: Accepted, asked: JsonObject
 ) -> bool:
     """Whether an error says that an option is not taken, and is to be sent without it."""
     if int(error.status_code) not in _REFUSING or is_filter(error.body):

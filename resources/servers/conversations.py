@@ -9,7 +9,7 @@ from there, with no network and no key: a paid answer is never paid for twice.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +18,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from dnd_assets.lineage.fingerprint import Json
 from resources.servers.budget import Spending
 from resources.servers.calls import ANSWERED, CallLedger, StoredCall, not_made, request_hash
+from resources.servers.messages import Body, JsonObject
 
 T = TypeVar("T")
 
@@ -35,12 +36,12 @@ class Server(Protocol):
         """Get ready for calls; called from the driving thread before the first one."""
         ...
 
-    def send(self, body: Mapping[str, Json]) -> StoredCall:
+    def send(self, body: JsonObject) -> StoredCall:
         """Make one call; called from any thread."""
         ...
 
 
-Dialogue = Generator[dict[str, Json], StoredCall, T]
+Dialogue = Generator[Body, StoredCall, T]
 """Yields requests, is sent the calls, and returns its result."""
 
 
@@ -130,7 +131,7 @@ class _Desk(Generic[T]):
             else:
                 self._place(index, request)
 
-    def _place(self, index: int, body: dict[str, Json]) -> None:
+    def _place(self, index: int, body: Body) -> None:
         name = request_hash(body)
         if name in self.listeners:
             self.listeners[name].append(index)
@@ -147,7 +148,7 @@ class _Desk(Generic[T]):
         else:
             self.ready.append((index, not_made(body, "over_budget", self.budget.refusal(body))))
 
-    def _submit(self, index: int, name: str, body: dict[str, Json]) -> None:
+    def _submit(self, index: int, name: str, body: Body) -> None:
         self.server.open()
         self.budget.reserve(body)
         self.flying[self.pool.submit(self.server.send, body)] = name
@@ -179,5 +180,5 @@ class _Desk(Generic[T]):
         return replace(call, cost=self.budget.cost(call))
 
 
-def _lasts(response: Mapping[str, Json]) -> bool:
+def _lasts(response: JsonObject) -> bool:
     return response.get("http_status") in _LASTING or bool(response.get("lasting"))

@@ -27,7 +27,7 @@ _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTA
 _HIDDEN: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 
-def is_filter(body: Any) -> bool:
+def is_filter(body: object) -> bool:
     """Whether the body of an error says that a filter refused what was asked."""
     if isinstance(body, Mapping):
         codes = {str(body.get(name)).lower() for name in ("code", "type")}

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dnd_assets.lineage.fingerprint import Json
-
 End = Literal["stop", "cut", "filtered", "tools", "interrupted"]
 """How an answer ended: by itself, at the token limit, by a filter, in a call of a tool, or in a
 failure of the server's."""
@@ -31,6 +29,17 @@ _ENDS: Final[Mapping[str, End]] = {
 }
 _REASONING: Final = frozenset({"thinking", "reasoning", "reasoning_text", "summary_text"})
 """Kinds of the parts of an answer that are reasoning."""
+
+
+JsonObject = Mapping[str, Any]
+"""What a request asks or a server answers, as JSON. Servers differ in what they answer: whoever
+reads an answer looks at each value before relying on it."""
+
+Json = Any
+"""A value of such an object."""
+
+Body = dict[str, Any]
+"""A request that is being written."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Message:
     completion_tokens: int = 0
 
 
-def message_of(response: Json) -> Message:
+def message_of(response: object) -> Message:
     """What an answer says.
 
     Raises:
@@ -82,7 +91,7 @@ def message_of(response: Json) -> Message:
     )
 
 
-def _of_response(response: Mapping[str, Any]) -> Message:
+def _of_response(response: JsonObject) -> Message:
     """An answer of OpenAI's responses API."""
     texts, reasonings, refusals = [], [], []
     for item in _mappings(response["output"]):
@@ -103,7 +112,7 @@ def _of_response(response: Mapping[str, Any]) -> Message:
     )
 
 
-def _parts(content: Any) -> tuple[str, str, str]:
+def _parts(content: object) -> tuple[str, str, str]:
     """Text, reasoning and refusal of a content.
 
     Raises:
@@ -125,7 +134,7 @@ def _parts(content: Any) -> tuple[str, str, str]:
     return "".join(texts), "".join(reasonings), "".join(refusals)
 
 
-def _inner(part: Mapping[str, Any]) -> str:
+def _inner(part: JsonObject) -> str:
     """The text of a part, which may hold parts itself (Mistral's `thinking`)."""
     text = part.get("text")
     if isinstance(text, str):
@@ -134,15 +143,15 @@ def _inner(part: Mapping[str, Any]) -> str:
     return "".join(_inner(one) for one in _mappings(inner)) if isinstance(inner, list) else ""
 
 
-def _mappings(items: Iterable[Any]) -> list[Mapping[str, Any]]:
+def _mappings(items: Iterable[object]) -> list[JsonObject]:
     return [item for item in items if isinstance(item, Mapping)]
 
 
-def _end(reason: Any) -> End:
+def _end(reason: object) -> End:
     return _ENDS.get(str(reason).lower(), "stop")
 
 
-def _counted(response: Mapping[str, Any], *names: str) -> list[int]:
+def _counted(response: JsonObject, *names: str) -> list[int]:
     usage = response.get("usage")
     if not isinstance(usage, Mapping):
         return [0 for _ in names]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from dnd_assets.lineage.fingerprint import Json
+from resources.servers.messages import Body, JsonObject
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Accepted:
     seed: str = "seed"
     level: int = 0
 
-    def applied(self, arguments: Mapping[str, Json]) -> dict[str, Json]:
+    def applied(self, arguments: JsonObject) -> Body:
         """A request as this server takes it."""
         sent = {name: value for name, value in arguments.items() if name not in self.without}
         for name, called in (("max_tokens", self.limit), ("seed", self.seed)):
@@ -81,7 +82,7 @@ class Accepted:
                 del sent["response_format"]
         return sent
 
-    def without_what(self, error: Any, arguments: Mapping[str, Json]) -> Accepted | None:
+    def without_what(self, error: object, arguments: JsonObject) -> Accepted | None:
         """What the server takes, now that it has refused a request; None when that says nothing.
 
         Args:
@@ -136,14 +137,14 @@ class _Told:
             return False
         return bool(_NOT_TAKEN.search(self.words)) and not _TOO_MUCH.search(self.words)
 
-    def refuses_format(self, arguments: Mapping[str, Json]) -> bool:
+    def refuses_format(self, arguments: JsonObject) -> bool:
         """Whether it says that JSON cannot be asked for in this way."""
         if "response_format" not in arguments or not _FORMAT.search(self.words):
             return False
         return bool(_NOT_TAKEN.search(self.words))
 
 
-def _places(body: Any) -> Iterator[str]:
+def _places(body: object) -> Iterator[str]:
     """Names that an error points at: OpenAI's `param`, and pydantic's `loc` below the body."""
     if isinstance(body, Mapping):
         if isinstance(body.get("param"), str):
@@ -168,16 +169,14 @@ class Memory:
     known: dict[tuple[str, str, str], Accepted] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def accepted(self, body: Mapping[str, Json]) -> Accepted:
+    def accepted(self, body: JsonObject) -> Accepted:
         """What is known of the server and model of a request."""
         start = LEVELS.index(str(body.get("answers", LEVELS[0])))
         with self.lock:
             found = self.known.get(_who(body), Accepted())
         return replace(found, level=max(found.level, start))
 
-    def learn(
-        self, body: Mapping[str, Json], used: Accepted, error: Any, arguments: Mapping[str, Json]
-    ) -> bool:
+    def learn(self, body: JsonObject, used: Accepted, error: object, arguments: JsonObject) -> bool:
         """Remember what an error says about options, and whether to send the request again."""
         with self.lock:
             now = self.known.get(_who(body), Accepted())
@@ -193,7 +192,7 @@ class Memory:
         return True
 
 
-def _who(body: Mapping[str, Json]) -> tuple[str, str, str]:
+def _who(body: JsonObject) -> tuple[str, str, str]:
     return str(body["base_url"]), str(body["model"]), str(body.get("api", "chat"))
 
 
@@ -209,10 +208,10 @@ def described(before: Accepted, after: Accepted) -> str:
     return ", ".join(words)
 
 
-def changes(arguments: Mapping[str, Json], sent: Mapping[str, Json]) -> dict[str, Json]:
+def changes(arguments: JsonObject, sent: JsonObject) -> Body:
     """What was sent otherwise than it was asked, by option; None for what was left out."""
     names = sorted(name for name in arguments if arguments[name] != sent.get(name))
-    found: dict[str, Json] = {}
+    found: Body = {}
     for name in names:
         called = next((a for a in _ALIASES.get(name, ()) if a in sent and a != name), None)
         value = sent.get(name)

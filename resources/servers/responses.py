@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dnd_assets.lineage.fingerprint import Json
+from resources.servers.messages import Body, JsonObject
 
 
-def as_response(sent: Mapping[str, Json]) -> dict[str, Json]:
+def as_response(sent: JsonObject) -> Body:
     """The request of `/responses` that asks for what a request of `/chat/completions` asks for."""
     renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
     apart = {"messages", "response_format", "reasoning_effort", "seed", "random_seed"}
-    request: dict[str, Json] = {
+    request: Body = {
         renamed.get(name, name): value for name, value in sent.items() if name not in apart
     }
     request["input"] = [
@@ -34,7 +34,7 @@ def _content(content: Any) -> Any:
     return content if isinstance(content, str) else [_part(part) for part in content]
 
 
-def _part(part: Mapping[str, Any]) -> dict[str, Json]:
+def _part(part: JsonObject) -> Body:
     if part["type"] == "image_url":
         return {
             "type": "input_image",

@@ -1,19 +1,19 @@
 """What models behind an OpenAI-compatible server have in common: address, key, limits, calls."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field, PrivateAttr
 
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.fingerprint import Json
 from resources.model import Model
 from resources.servers.budget import Budget, Spending
 from resources.servers.calls import CallLedger
 from resources.servers.chat_server import ChatServer
 from resources.servers.conversations import Dialogue, converse
 from resources.servers.keys import check_base_url, read_key
+from resources.servers.messages import Body, JsonObject
 from resources.servers.options import KEPT_ONLY, Memory
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class ServedChat(Served):
                 "not be changed. Take it out."
             )
 
-    def _asked(self, seed: int, limit: int) -> dict[str, Json]:
+    def _asked(self, seed: int, limit: int) -> Body:
         """A request without its messages, as it is kept."""
         options = {
             "temperature": self.temperature,
@@ -148,15 +148,13 @@ class ServedChat(Served):
         said = {name: value for name, value in options.items() if value is not None}
         return {"base_url": self.base_url.rstrip("/"), "model": self.model, **said}
 
-    def _options(self) -> dict[str, Json]:
+    def _options(self) -> Body:
         """What of the options changes an answer."""
         asked = self._asked(0, 1)
         named = {name: value for name, value in asked.items() if name not in ("seed", "max_tokens")}
         return named | {"send_seed": self.send_seed, "send_limit": self.send_limit}
 
-    def _server(
-        self, wire: Callable[[Mapping[str, Json]], Mapping[str, Json]] = dict
-    ) -> ChatServer:
+    def _server(self, wire: Callable[[JsonObject], JsonObject] = dict) -> ChatServer:
         """The server, which remembers what it refused."""
         return ChatServer(
             self.base_url,

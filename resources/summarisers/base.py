@@ -6,7 +6,7 @@ captions themselves (the paper's ablation), and any server that speaks the OpenA
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeVar, cast
@@ -21,6 +21,7 @@ from resources.model import Model, ModelPart, built_in
 from resources.servers.answers import asked_again, said_in
 from resources.servers.calls import CallLedger, MemoryLedger, StoredCall, request_hash
 from resources.servers.conversations import Dialogue
+from resources.servers.messages import Body, JsonObject
 from resources.servers.served import ServedChat
 
 Answer = TypeVar("Answer")
@@ -254,7 +255,7 @@ class ChatSummariser(ServedChat, Summariser):
 
     def _request(
         self, messages: list[dict[str, str]], answer: type[BaseModel], limit: int, seed: int
-    ) -> dict[str, Json]:
+    ) -> Body:
         """A request for an answer of a kind, as it is kept."""
         schema = {"name": answer.__name__.strip("_").lower(), "strict": True}
         first = {} if self.response_format == "json_schema" else {"answers": self.response_format}
@@ -306,10 +307,10 @@ class _EndedError(Exception):
 
 
 _NO_CAPTIONS = Summary((), "no_captions", "none of the unit's images has a caption of use")
-Request = Callable[[list[dict[str, str]], type[BaseModel], int, int], dict[str, Json]]
+Request = Callable[[list[dict[str, str]], type[BaseModel], int, int], Body]
 """Makes a request of messages, the kind of answer, its token limit and a seed."""
 
-Step = Generator[dict[str, Json], StoredCall, Answer]
+Step = Generator[Body, StoredCall, Answer]
 """A part of a dialogue."""
 
 
@@ -368,7 +369,7 @@ def _unit_dialogue(
     return _summary(concepts.clean_concepts(labels), reason, calls)
 
 
-def _label(request: dict[str, Json], calls: list[str]) -> Step[str]:
+def _label(request: Body, calls: list[str]) -> Step[str]:
     """One label; a comma list is sent back once."""
     label = yield from _ask(request, _read_label, calls)
     if not concepts.is_list(label):
@@ -381,7 +382,7 @@ def _label(request: dict[str, Json], calls: list[str]) -> Step[str]:
     return label
 
 
-def _ask(request: dict[str, Json], read: Callable[[str], Answer], calls: list[str]) -> Step[Answer]:
+def _ask(request: Body, read: Callable[[str], Answer], calls: list[str]) -> Step[Answer]:
     """The answer to a request, with one turn to repair it."""
     content = yield from _said(request, calls)
     try:
@@ -393,7 +394,7 @@ def _ask(request: dict[str, Json], read: Callable[[str], Answer], calls: list[st
     return read((yield from _said(again, calls)))
 
 
-def _said(request: dict[str, Json], calls: list[str]) -> Step[str]:
+def _said(request: Body, calls: list[str]) -> Step[str]:
     """What the model answers, asked once more with more room where that may help.
 
     Raises:
@@ -414,7 +415,7 @@ def _said(request: dict[str, Json], calls: list[str]) -> Step[str]:
     raise _NoAnswerError(said.status, said.reason)
 
 
-def _supposed(name: str, body: Mapping[str, Json], captions: Sequence[str]) -> StoredCall:
+def _supposed(name: str, body: JsonObject, captions: Sequence[str]) -> StoredCall:
     """A sound answer to a request that was never made: what is asked next depends on it."""
     shortening = body["response_format"]["json_schema"]["name"] == "concepts"
     labels = [f"supposed {name[:16]} {index}" for index in range(len(captions))]
@@ -490,7 +491,7 @@ def _not_valid(error: ValidationError, content: str) -> _WrongAnswerError:
     return _WrongAnswerError(f"the answer is not the JSON asked for ({what}): {shown}")
 
 
-def _again(request: Mapping[str, Json], answer: str, problem: str) -> dict[str, Json]:
+def _again(request: JsonObject, answer: str, problem: str) -> Body:
     """The request with the model's answer and what is wrong with it."""
     turns = [
         {"role": "assistant", "content": answer[:_QUOTED] or "(nothing)"},

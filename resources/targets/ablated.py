@@ -8,7 +8,7 @@ its batch grow so, it is given as many copies of the picture from the start.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.ablation.replacing import Group, Replacement, ablated, with_tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GROWN_ROWS: Final = 32
 COPIED_ROWS: Final = 8
 """Rows of every pass: always so many, so that no result depends on how many groups there are."""
-Call = Callable[["Tensor"], Any]
+Call = Callable[["Tensor"], object]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class AblatedPasses:
         """Within the block, what the units are read from is changed."""
         from dnd_assets.methods.pooling import tensor_of
 
-        def changed(values: Any) -> Any:
+        def changed(values: object) -> object:
             old = tensor_of(values)
             return with_tensor(values, old, change(old))
 

@@ -11,11 +11,12 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.methods.sae.saved import Saved
+from dnd_assets.settings import Options
 from resources.checkpoints import file_hash
 from resources.targets.weights import read
 
@@ -112,7 +113,7 @@ def read_vectors(place: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise StudyError(f"{file} is no sound safetensors file ({error}). Copy it anew.") from error
 
 
-def _header(file: Path) -> dict[str, Any] | None:
+def _header(file: Path) -> Options | None:
     """The line of settings with which saev begins a file; None for other files."""
     if file.suffix not in _TORCH:
         return None
@@ -131,7 +132,7 @@ def _header(file: Path) -> dict[str, Any] | None:
     return dict(found)
 
 
-def _after_header(file: Path) -> dict[str, Any]:
+def _after_header(file: Path) -> Options:
     """What torch reads behind the first line of a file."""
     from pickle import UnpicklingError
 
@@ -149,7 +150,7 @@ def _after_header(file: Path) -> dict[str, Any]:
         ) from error
 
 
-def _settings(file: Path) -> dict[str, Any] | None:
+def _settings(file: Path) -> Options | None:
     """The library's settings beside a file of weights; None where there are none."""
     found = [file.parent / name for name in _SETTINGS if (file.parent / name).is_file()]
     if not found:
@@ -168,7 +169,7 @@ def _settings(file: Path) -> dict[str, Any] | None:
     return table
 
 
-def _tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
+def _tensors(values: Mapping[str, object]) -> dict[str, Tensor]:
     import torch
 
     return {str(name): value for name, value in values.items() if isinstance(value, torch.Tensor)}

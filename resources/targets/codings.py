@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.code import code_version
@@ -263,7 +263,7 @@ def _names(place: Path, texts: Mapping[str, str], count: int) -> tuple[str, ...]
     if _NAMES not in texts:
         return ()
     try:
-        found: Any = json.loads(texts[_NAMES])
+        found: object = json.loads(texts[_NAMES])
     except ValueError as error:
         raise StudyError(f"{place}: `names` in its header is no JSON list ({error}).") from error
     if not isinstance(found, list) or len(found) != count:

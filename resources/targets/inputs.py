@@ -7,7 +7,7 @@ transforms of torchgeo's weights for Sentinel-2), 224 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files.rasters.raster import Raster
+from dnd_assets.settings import Options
 
 if TYPE_CHECKING:
     from torch import nn
 
-CONVENTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+CONVENTIONS: Final[Mapping[str, Mapping[str, object]]] = {
     "torchxrayvision": {"bands": [1], "scale": "full", "mean": [0.5], "std": [1 / 2048],
                         "size": [224, 224]},
     "torchgeo-sentinel2": {"scale": 10_000.0, "size": [224, 224]},
@@ -70,7 +71,7 @@ class NetworkInput:
     convention: str = ""
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> NetworkInput:
+    def of(cls, told: Options) -> NetworkInput:
         """Of plain values, as they stand in a study, conventions written out."""
         usual = CONVENTIONS.get(str(told.get("convention") or ""), {})
         every = {**usual, **{name: value for name, value in told.items() if value is not None}}
@@ -115,7 +116,7 @@ def with_channels(module: nn.Module, count: int) -> None:
         if old.in_channels == count or old.groups != 1:
             return
         alike = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-        shape: dict[str, Any] = {one: getattr(old, one) for one in alike}
+        shape: Options = {one: getattr(old, one) for one in alike}
         new = nn.Conv2d(count, old.out_channels, bias=old.bias is not None, **shape)
         parent, _, last = name.rpartition(".")
         setattr(module.get_submodule(parent), last, new)
@@ -250,7 +251,7 @@ class BandTransform:
         return (values - np.float32(low)) / np.float32(high - low)
 
     def _by_band(
-        self, values: NDArray[np.float32], pairs: Any, places: list[int]
+        self, values: NDArray[np.float32], pairs: Sequence[tuple[float, float]], places: list[int]
     ) -> NDArray[np.float32]:
         if max(places) >= len(pairs) and len(pairs) != len(places):
             raise StudyError(

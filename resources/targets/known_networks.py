@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -469,7 +469,7 @@ def _another_network(model: str, other: Sequence[str]) -> StudyError:
     )
 
 
-def _description(transform: Any) -> str:
+def _description(transform: object) -> str:
     """A transform in words, without addresses in memory."""
     config = getattr(transform, "config", None)
     told = str(config if config is not None else transform)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from torch import nn
 
@@ -123,12 +123,12 @@ def _dimensions(module: nn.Module, given: int) -> int:
     return given if given > 2 else 4
 
 
-def _width(module: Any, *, into: bool) -> int | None:
+def _width(module: object, *, into: bool) -> int | None:
     names = ("in_channels" if into else "out_channels", "num_features", "num_channels")
     return next((int(getattr(module, name)) for name in names if hasattr(module, name)), None)
 
 
-def _last_width(module: Any, *, into: bool) -> int | None:
+def _last_width(module: object, *, into: bool) -> int | None:
     """How many features lie on the last axis of a module's tensors; None where it is none such."""
     if isinstance(module, nn.Linear):
         return int(module.in_features if into else module.out_features)
@@ -150,7 +150,7 @@ def _plain_norm(module: nn.LayerNorm | nn.RMSNorm) -> bool:
     return len(module.normalized_shape) == 1 and type(module).__module__.startswith(_LIBRARIES)
 
 
-def _norm_first(module: Any) -> bool:
+def _norm_first(module: object) -> bool:
     """Whether a layer norm takes maps (B, C, H, W), as those called `…2d` of the libraries do."""
     if getattr(module, "data_format", "") == "channels_first":
         return True
@@ -164,7 +164,7 @@ def _around(path: str) -> Iterator[str]:
         yield ".".join(parts[:length])
 
 
-def _timm_prefix(module: Any) -> Prefix | None:
+def _timm_prefix(module: object) -> Prefix | None:
     """What a network of timm says of itself."""
     tokens = module.__dict__.get("num_prefix_tokens")
     told = hasattr(module, "cls_token") or hasattr(module, "has_class_token")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from PIL.Image import Image
 
@@ -43,11 +43,15 @@ from resources.targets.weights import load_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torchvision.models import WeightsEnum
+    from torchvision.transforms.v2 import Compose
+    from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
+Made = TypeVar("Made")
 _SEED: Final = 0
 
 
-def _seeded(make: Callable[[], Any]) -> Any:
+def _seeded(make: Callable[[], Made]) -> Made:
     """What `make` returns with torch's random numbers started from a fixed seed."""
     import torch
 
@@ -56,7 +60,7 @@ def _seeded(make: Callable[[], Any]) -> Any:
         return make()
 
 
-def _all_seeded(make: Callable[[], Any]) -> Any:
+def _all_seeded(make: Callable[[], object]) -> object:
     """As `_seeded`, with the random numbers of Python and numpy as well."""
     import random
 
@@ -86,7 +90,7 @@ def _tensors_only() -> Iterator[None]:
 
 def _imagenet_transform(
     side: int, mean: Sequence[float], std: Sequence[float], bicubic: bool
-) -> Any:
+) -> "Compose":
     """Short side resized to side + 32, centre cut out: the usual ImageNet evaluation."""
     import torch
     from torchvision.transforms import InterpolationMode, v2
@@ -103,7 +107,7 @@ def _imagenet_transform(
     )
 
 
-def _plain_transform() -> Any:
+def _plain_transform() -> "Compose":
     return _imagenet_transform(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), bicubic=False)
 
 
@@ -166,7 +170,7 @@ def _torchvision_shape(name: str, training: Training) -> NetworkSource:
     )
 
 
-def _torchvision_weights(name: str, tag: str) -> Any:
+def _torchvision_weights(name: str, tag: str) -> "WeightsEnum":
     from torchvision import models
 
     known = models.get_model_weights(name)
@@ -175,7 +179,7 @@ def _torchvision_weights(name: str, tag: str) -> Any:
     return known[tag]
 
 
-def _torch_hub_file(name: str, weights: Any) -> Path:
+def _torch_hub_file(name: str, weights: "WeightsEnum") -> Path:
     import torch
 
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
@@ -275,7 +279,7 @@ def _hf(rest: str, base: str | None, weights: str | None) -> NetworkSource:
 class _Processed:
     """An image processor of transformers as a transform of one picture."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: "BaseImageProcessor") -> None:
         self._processor = processor
         self.config = processor.to_json_string()
 
@@ -285,7 +289,7 @@ class _Processed:
         return pixels
 
 
-def _hf_parts(folder: Path, name: str) -> tuple[Any, Any]:
+def _hf_parts(folder: Path, name: str) -> tuple["BaseImageProcessor", "PreTrainedModel"]:
     """Image processor and network of a checkpoint."""
     import transformers
 
@@ -302,7 +306,7 @@ def _hf_parts(folder: Path, name: str) -> tuple[Any, Any]:
         ) from error
 
 
-def _hf_module(transformers: ModuleType, folder: Path) -> Any:
+def _hf_module(transformers: ModuleType, folder: Path) -> "PreTrainedModel":
     """The classifier if the checkpoint is one, else the vision model."""
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     classifies = any("ForImageClassification" in name for name in config.architectures or [])
@@ -311,7 +315,7 @@ def _hf_module(transformers: ModuleType, folder: Path) -> Any:
     return module if classifies else getattr(module, "vision_model", module)
 
 
-def _hf_categories(config: Any) -> list[str] | None:
+def _hf_categories(config: "PretrainedConfig") -> list[str] | None:
     names = [config.id2label[index] for index in sorted(getattr(config, "id2label", None) or {})]
     return None if not names or names[0].startswith("LABEL_") else names
 
@@ -359,7 +363,7 @@ def _module(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     return NetworkSource("", build, own=code, assumed=assumed)
 
 
-def _checked_module(value: Any, rest: str) -> "nn.Module":
+def _checked_module(value: object, rest: str) -> "nn.Module":
     import torch
 
     if isinstance(value, torch.jit.ScriptModule):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from resources.targets.codings import HEADS, coding_part
 from resources.targets.heads import check_heads
 from resources.targets.known_networks import KnownNetworks, _blank
 from resources.targets.network import Network
-from resources.targets.passes import OfInput, Read, captured
+from resources.targets.passes import Found, OfInput, Read, captured
 from resources.targets.sources import find_source, source_part
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class TargetNetworks(KnownNetworks):
             info, layout = self.check(model, path), self._layout(model, path)
             has_class = layout.class_token or (info.known == "declared" and how == "class_token")
 
-            def read(out: "Tensor") -> Any:
+            def read(out: "Tensor") -> Array:
                 # In float32 first: the mean of a map would be rounded to 16 bits otherwise.
                 values = layout.pooled(out.float(), how, class_token=has_class)
                 return stabilise(values).cpu().numpy()
@@ -212,7 +212,7 @@ class TargetNetworks(KnownNetworks):
 
         info, axes = self.check(model, layer), self._layout(model, layer).axes
 
-        def read(values: "Tensor") -> Any:
+        def read(values: "Tensor") -> Array:
             return unit_means(values, axes).cpu().numpy()
 
         readers = {layer: self._compared(model, info, read)}
@@ -375,8 +375,8 @@ class TargetNetworks(KnownNetworks):
         net = self._network(model)
         seen: dict[str, torch.Tensor] = {}
 
-        def keep(path: str) -> Callable[[Any, Any, Any], None]:
-            def hook(_module: Any, inputs: Any, _output: Any) -> None:
+        def keep(path: str) -> "Callable[[object, tuple[Tensor, ...], object], None]":
+            def hook(_module: object, inputs: "tuple[Tensor, ...]", _output: object) -> None:
                 seen.pop(path, None)  # the last to run comes last
                 seen[path] = inputs[0]
 
@@ -400,7 +400,7 @@ class TargetNetworks(KnownNetworks):
         weight = linear[path].weight.float().cpu().numpy()
         return LastLinear(path, weight, seen[path].float().cpu().numpy())
 
-    def prepared(self, model: str, image: Any) -> "Tensor":
+    def prepared(self, model: str, image: Image | Raster) -> "Tensor":
         """A picture, or a `Raster`, as a network takes it, float32 (channels, H, W).
 
         Raises:
@@ -417,7 +417,7 @@ class TargetNetworks(KnownNetworks):
         """A reader that first compares what comes out with what the survey saw."""
         layout, raw = self._layout(model, info.path), info.raw or ()
 
-        def compared(output: "Tensor") -> Any:
+        def compared(output: "Tensor") -> object:
             where = f"layer {info.path!r} of {model!r}"
             check_shape(where, tuple(output.shape), raw, layout.axes)
             return read(output)
@@ -433,7 +433,7 @@ class TargetNetworks(KnownNetworks):
 
         info, layout = self.check(model, path), self._layout(model, path)
 
-        def read(output: "Tensor") -> Any:
+        def read(output: "Tensor") -> Array:
             return stabilise(layout.maps_of(output, neurons)).cpu().numpy()
 
         return self._compared(model, info, read)
@@ -465,13 +465,13 @@ class TargetNetworks(KnownNetworks):
         images: Sequence[Image | Raster],
         batch_size: int,
         progress: Progress | None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Found]:
         """What `readers` make of the layers' outputs, for each picture."""
         import torch
 
         net = self._network(model)
 
-        def run(batch: Sequence["Tensor"]) -> list[dict[str, Any]]:
+        def run(batch: Sequence["Tensor"]) -> list[Found]:
             outputs = self._forward(net, torch.stack(list(batch)), readers)
             return [{p: out[i] for p, out in outputs.items()} for i in range(len(batch))]
 
@@ -485,9 +485,7 @@ class TargetNetworks(KnownNetworks):
             progress=progress,
         )
 
-    def _forward(
-        self, net: Network, pixels: "Tensor", readers: Mapping[str, Read]
-    ) -> dict[str, Any]:
+    def _forward(self, net: Network, pixels: "Tensor", readers: Mapping[str, Read]) -> Found:
         import torch
 
         pixels = self.compute.place(pixels)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Read = Callable[["Tensor"], Any]
 """Makes of a layer's output what is wanted of it."""
 
+Found = dict[str, Any]
+"""What readers made, by layer path: what each is, its reader decides."""
+
 
 @dataclass(frozen=True)
 class OfInput:
@@ -20,13 +23,13 @@ class OfInput:
 
     read: Read
 
-    def __call__(self, values: "Tensor") -> Any:
+    def __call__(self, values: "Tensor") -> object:
         """What the reader makes of it."""
         return self.read(values)
 
 
 @contextmanager
-def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[dict[str, Any]]:
+def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[Found]:
     """Within the block, what `readers` make of layers' outputs collects in the dictionary.
 
     A reader runs at once, before a later layer can change the tensor in place; of a layer that
@@ -38,11 +41,11 @@ def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[dic
     """
     from dnd_assets.methods.pooling import tensor_of
 
-    found: dict[str, Any] = {}
+    found: Found = {}
     modules = dict(module.named_modules())
 
-    def hook(path: str) -> Callable[[Any, Any, Any], None]:
-        def read(_module: Any, inputs: Any, output: Any) -> None:
+    def hook(path: str) -> Callable[[object, object, object], None]:
+        def read(_module: object, inputs: object, output: object) -> None:
             try:
                 values = tensor_of(inputs if isinstance(readers[path], OfInput) else output)
             except StudyError:

@@ -38,7 +38,7 @@ def survey_picture(seed: int = 0, side: int = 256) -> PIL.Image.Image:
     return PIL.Image.fromarray(small).resize((side, side), PIL.Image.Resampling.BICUBIC)
 
 
-def checked(value: Any) -> Tensor:
+def checked(value: object) -> Tensor:
     """What a transform gave, as the float32 tensor (channels, height, width) that it has to be.
 
     Other floating-point types become float32.
@@ -115,7 +115,7 @@ _DECLARE: Final = (
 )
 
 
-def check_repeats(transform: Callable[[PIL.Image.Image], Any]) -> None:
+def check_repeats(transform: Callable[[PIL.Image.Image], object]) -> None:
     """Refuse a transform of RGB pictures that gives one picture in several ways.
 
     Raises:
@@ -138,7 +138,7 @@ def check_repeats(transform: Callable[[PIL.Image.Image], Any]) -> None:
             raise _random_transform(transform, differs)
 
 
-def _random_transform(transform: Any, differs: bool) -> StudyError:
+def _random_transform(transform: object, differs: bool) -> StudyError:
     text = str(getattr(transform, "transforms", transform))
     steps = sorted({*re.findall(r"\b(Random\w+|ColorJitter|\w*Aug\w+|GaussianNoise)\b", text)})
     named = f" ({', '.join(steps)})" if steps else ""
@@ -159,7 +159,7 @@ def _random_states() -> tuple[Any, ...]:
     return ours, random.getstate(), inner["key"].tobytes(), inner["pos"], numpy_state["has_gauss"]
 
 
-def _named(value: Any) -> str:
+def _named(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"a numpy array of {value.dtype}, {value.shape}"
     if isinstance(value, PIL.Image.Image):

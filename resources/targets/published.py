@@ -5,14 +5,17 @@ its bytes, whatever it is called. A file that is not known is prepared as a gues
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dnd_assets.errors import StudyError
+from dnd_assets.settings import Options
 from resources.checkpoints import file_hash
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 _HASH: Final = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+(\.tar)?$")
 _INPUT_TRANSFORMED: Final = ("googlenet", "inception_v3")
@@ -74,7 +77,7 @@ def of_torchvision(name: str, file: Path) -> Training:
     )
 
 
-def check_tag(chosen: Any, name: str, file: Path) -> None:
+def check_tag(chosen: "WeightsEnum", name: str, file: Path) -> None:
     """Refuse a file that is said to be trained like some weights and is known to be others.
 
     Args:
@@ -96,7 +99,7 @@ def check_tag(chosen: Any, name: str, file: Path) -> None:
         )
 
 
-def torchvision_shape(name: str, weights: Any) -> dict[str, Any]:
+def torchvision_shape(name: str, weights: "WeightsEnum") -> Options:
     """What torchvision builds a network with for some weights, beside the number of classes.
 
     Args:
@@ -143,7 +146,7 @@ def is_published(file: Path, address: str) -> bool:
 
 
 def _timm_words(timm: ModuleType, name: str) -> str:
-    config: Mapping[str, Any] = timm.data.resolve_data_config({}, model=_Described(timm, name))
+    config: Options = timm.data.resolve_data_config({}, model=_Described(timm, name))
     size = " x ".join(str(side) for side in config["input_size"][1:])
     return f"{size} pixels, {config['interpolation']}, crop_pct {config['crop_pct']}"
 

@@ -250,7 +250,7 @@ def _types(module: "nn.Module") -> set[str]:
     return {str(value.dtype) for value in values if value.is_floating_point()}
 
 
-def _casting(net: Network) -> Callable[["nn.Module", "Tensor"], Any]:
+def _casting(net: Network) -> Callable[["nn.Module", "Tensor"], object]:
     """A call that gives the network its pixels in the type of its first parameter."""
     kind = next((p.dtype for p in net.module.parameters() if p.is_floating_point()), None)
     return lambda module, pixels: net.call(module, pixels.to(kind))

@@ -45,7 +45,7 @@ def _hash(items: Any) -> str:
     return hashed.hexdigest()
 
 
-def _content(name: str, value: Any) -> Iterator[bytes | memoryview]:
+def _content(name: str, value: object) -> Iterator[bytes | memoryview]:
     """The bytes that tell a named value from every other."""
     import torch
 
@@ -106,7 +106,7 @@ def _scales(name: str, value: Tensor) -> Iterator[bytes | memoryview]:
         yield f"{name} {value.qscheme()} {value.q_scale()!r} {value.q_zero_point()}\n".encode()
 
 
-def _behaviour(module: nn.Module) -> Iterator[tuple[str, Any]]:
+def _behaviour(module: nn.Module) -> Iterator[tuple[str, object]]:
     import torch
 
     persistent = module.state_dict().keys()
@@ -126,7 +126,7 @@ def _settings(module: nn.Module) -> str:
     return "" if " at 0x" in text else text
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, str):
         return not value.startswith(("/", "~"))  # a place on disk
     if isinstance(value, tuple | list):

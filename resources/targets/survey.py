@@ -94,8 +94,8 @@ Read = Callable[[str, Tensor], None]
 def _hooked(
     module: nn.Module, read: Read, inputs: Callable[..., None] | None = None
 ) -> Iterator[None]:
-    def hook(path: str) -> Callable[[Any, Any, Any, Any], None]:
-        def after(_module: Any, args: Any, named: Any, output: Any) -> None:
+    def hook(path: str) -> Callable[[object, object, object, object], None]:
+        def after(_module: object, args: object, named: object, output: object) -> None:
             try:
                 values = tensor_of(output)
             except StudyError:
@@ -131,7 +131,7 @@ def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tens
         base.values[path] = copy
         base.outputs[path] = id(values)
 
-    def inputs(path: str, args: Sequence[Any], named: Mapping[str, Any]) -> None:
+    def inputs(path: str, args: Sequence[object], named: Mapping[str, object]) -> None:
         given = next((v for v in [*args, *named.values()] if isinstance(v, Tensor)), None)
         base.inputs[path] = (None, None)
         if given is not None:
@@ -306,7 +306,7 @@ def _random_layers(
     def enter(path: str) -> Callable[..., None]:
         return lambda *_: mode.inside.append(path)
 
-    def leave(*_: Any) -> None:
+    def leave(*_: object) -> None:
         mode.inside.pop()
 
     handles = [one.register_forward_pre_hook(enter(path)) for path, one in module.named_modules()]

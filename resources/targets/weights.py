@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.settings import Options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,7 +97,7 @@ def load_weights(module: nn.Module, file: Path) -> None:
     put_weights(module, fit(read(file), module, file).state, file)
 
 
-def put_weights(module: nn.Module, state: Mapping[str, Any], file: Path) -> None:
+def put_weights(module: nn.Module, state: Mapping[str, object], file: Path) -> None:
     """Put weights that have a network's names into it.
 
     Raises:
@@ -114,7 +115,9 @@ def put_weights(module: nn.Module, state: Mapping[str, Any], file: Path) -> None
         ) from error
 
 
-def fit(read: Mapping[str, Any], module: nn.Module, file: Path, key: str | None = None) -> Fitted:
+def fit(
+    read: Mapping[str, object], module: nn.Module, file: Path, key: str | None = None
+) -> Fitted:
     """The weights in a file that are a network's, wherever they stand in it.
 
     Args:
@@ -146,7 +149,7 @@ def fit(read: Mapping[str, Any], module: nn.Module, file: Path, key: str | None 
     )
 
 
-def _candidates(read: Mapping[str, Any], own: Mapping[str, Any]) -> list[_Candidate]:
+def _candidates(read: Mapping[str, object], own: Mapping[str, object]) -> list[_Candidate]:
     """Everything in the file that has names of the network's, best first."""
     found: list[_Candidate] = []
     for key, entries in _containers(read, ""):
@@ -155,7 +158,7 @@ def _candidates(read: Mapping[str, Any], own: Mapping[str, Any]) -> list[_Candid
     return sorted(found, key=lambda one: (len(one.missing) + len(one.extra), len(one.where)))
 
 
-def _containers(values: Mapping[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _containers(values: Mapping[str, object], key: str) -> Iterator[tuple[str, dict[str, object]]]:
     """Each dictionary in a file that holds tensors, with the keys that lead to it."""
     import torch
 
@@ -168,7 +171,7 @@ def _containers(values: Mapping[str, Any], key: str) -> Iterator[tuple[str, dict
             yield from _containers(value, f"{key}.{name}".strip("."))
 
 
-def _unwrapped(name: str, own: Mapping[str, Any]) -> str:
+def _unwrapped(name: str, own: Mapping[str, object]) -> str:
     if name in own:
         return name
     for part in _WRAPPERS:
@@ -176,7 +179,7 @@ def _unwrapped(name: str, own: Mapping[str, Any]) -> str:
     return name
 
 
-def _prefixes(names: Iterable[str], own: Mapping[str, Any]) -> list[str]:
+def _prefixes(names: Iterable[str], own: Mapping[str, object]) -> list[str]:
     """What stands before a name of the network's in names of the file."""
     found: collections.Counter[str] = collections.Counter()
     for name in names:
@@ -188,7 +191,7 @@ def _prefixes(names: Iterable[str], own: Mapping[str, Any]) -> list[str]:
 
 
 def _candidate(
-    key: str, prefix: str, names: Mapping[str, Any], own: Mapping[str, Any]
+    key: str, prefix: str, names: Mapping[str, object], own: Mapping[str, object]
 ) -> _Candidate:
     state = {n.removeprefix(prefix): v for n, v in names.items() if n.startswith(prefix)}
     known = {name: value for name, value in state.items() if name in own}
@@ -204,7 +207,7 @@ def _candidate(
     )
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
+def _shape(value: object) -> tuple[int, ...] | None:
     return tuple(value.shape) if hasattr(value, "shape") else None
 
 
@@ -280,7 +283,7 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_LISTED])}{more}"
 
 
-def _unfit(found: Sequence[_Candidate], own: Mapping[str, Any], file: Path) -> StudyError:
+def _unfit(found: Sequence[_Candidate], own: Mapping[str, object], file: Path) -> StudyError:
     """What differs from the network, by the weights that come nearest to it."""
     advice = "Give the weights of this very architecture."
     if not found:
@@ -301,7 +304,7 @@ def _unfit(found: Sequence[_Candidate], own: Mapping[str, Any], file: Path) -> S
     return StudyError(f"{file} does not fit the network{place}: {' '.join(parts)} {advice}")
 
 
-def _check_kinds(module: nn.Module, state: Mapping[str, Any], file: Path) -> None:
+def _check_kinds(module: nn.Module, state: Mapping[str, object], file: Path) -> None:
     """Refuse numbers that loading would change: complex, whole and packed ones."""
     import torch
 
@@ -325,7 +328,7 @@ def _kind(value: Any) -> str:
     return "real" if value.is_floating_point() else "whole"
 
 
-def read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> Options:
     """What a weights file holds, as it stands there.
 
     Files of PyTorch, also of Python 2 and before 1.6, are read by `torch.load(weights_only=True)`,

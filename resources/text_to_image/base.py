@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from PIL.Image import Image
 
@@ -25,6 +25,7 @@ from resources.text_to_image.few_step import SAME_NOISE, contradictions, why_few
 
 if TYPE_CHECKING:
     import numpy as np
+    from diffusers import DiffusionPipeline
     from numpy.typing import NDArray
 
 _NEEDS: Final = ("model_index.json", "*/*.safetensors")
@@ -277,7 +278,9 @@ class DiffusersTextToImage(TextToImage):
             requests, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
         )
 
-    def _paintings(self, pipeline: Any, batch: Sequence[PaintRequest]) -> list[Painting]:
+    def _paintings(
+        self, pipeline: "DiffusionPipeline", batch: Sequence[PaintRequest]
+    ) -> list[Painting]:
         import torch
 
         sides = {"width": self.width, "height": self.height}
@@ -293,14 +296,14 @@ class DiffusersTextToImage(TextToImage):
         flags = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
         return [_painting(one, bool(flag)) for one, flag in zip(output.images, flags, strict=True)]
 
-    def _load(self) -> Any:
+    def _load(self) -> "DiffusionPipeline":
         """The pipeline; loaded once for the same files, scheduler, device and precision."""
         found = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
         name, compiled = digest(found.fingerprint()), self.compute.compile
         key = (name, self.variant, self.scheduler, str(device), str(dtype), compiled)
 
-        def load() -> Any:
+        def load() -> "DiffusionPipeline":
             from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
 
             with quiet("diffusers", "transformers"):
@@ -341,7 +344,7 @@ def _class_of_scheduler(found: Checkpoint) -> str:
     return str(json.loads(path.read_text(encoding="utf-8")).get("_class_name", ""))
 
 
-def _frozen(pipeline: Any) -> Any:
+def _frozen(pipeline: "DiffusionPipeline") -> "DiffusionPipeline":
     import torch
 
     for part in pipeline.components.values():

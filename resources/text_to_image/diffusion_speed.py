@@ -11,15 +11,19 @@ pictures of a batch are denoised and decoded together. Beyond that:
   and cuDNN may choose otherwise in another run, so it is off unless asked for.
 """
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from resources.runtime.compute import Compute
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from torch import nn
 
 _DENOISERS: Final = ("unet", "transformer")
 _BACKEND: Final = "inductor"
 
 
-def faster(pipeline: Any, compute: Compute) -> Any:
+def faster(pipeline: "DiffusionPipeline", compute: Compute) -> "DiffusionPipeline":
     """The pipeline, made as fast as `compute` allows; on the CPU in float32 nothing changes.
 
     Args:
@@ -47,6 +51,6 @@ def faster(pipeline: Any, compute: Compute) -> Any:
     return pipeline
 
 
-def _compile(module: Any) -> None:
+def _compile(module: "nn.Module") -> None:
     """Shapes are fixed, since batches are filled up, so each is compiled once."""
     module.compile(backend=_BACKEND, dynamic=False)

@@ -9,7 +9,7 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.errors import StudyError
 from resources.checkpoints import Checkpoint
@@ -73,7 +73,7 @@ def contradictions(found: Checkpoint, steps: int, guidance: float) -> list[str]:
     return told
 
 
-def _denoisers(found: Checkpoint) -> list[dict[str, Any]]:
+def _denoisers(found: Checkpoint) -> list[dict[str, object]]:
     return [_read(found.folder / name / "config.json") for name in ("unet", "transformer")]
 
 
@@ -83,7 +83,7 @@ def _words(name: str) -> set[str]:
     return {*parts, *(first + second for first, second in pairwise(parts))}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     if not path.is_file():
         return {}
     try:

@@ -6,7 +6,7 @@ is kept already is answered from there, with no network and no key.
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -25,6 +25,7 @@ from resources.runtime.progress import Progress
 from resources.servers.calls import CallLedger, MemoryLedger, StoredCall, request_hash
 from resources.servers.chat_server import ChatServer
 from resources.servers.conversations import Dialogue
+from resources.servers.messages import Body, JsonObject
 from resources.servers.served import Served
 from resources.text_to_image.base import KeepPaintings, Painting, PaintRequest, TextToImage
 from resources.text_to_image.image_options import check_options, sends_format
@@ -57,13 +58,13 @@ class ImageServer(ChatServer):
     refused: ClassVar[Status] = "rejected"
     largest: ClassVar[int] = 100_000_000
 
-    def _tokens(self, response: Json) -> tuple[int, int]:
+    def _tokens(self, response: JsonObject) -> tuple[int, int]:
         picture_bytes(response)
         usage = _Answer.model_validate(response).usage or _Usage()  # type: ignore[call-arg]
         return usage.input_tokens, usage.output_tokens
 
 
-def picture_bytes(response: Json) -> bytes:
+def picture_bytes(response: JsonObject) -> bytes:
     """The file in an answer of an image server.
 
     Raises:
@@ -96,7 +97,7 @@ class PictureBudget:
     used: int = 0
     reserved: int = 0
 
-    def fits(self, body: Mapping[str, Json]) -> bool:
+    def fits(self, body: JsonObject) -> bool:
         """Whether one more picture can be paid for."""
         pictures = self.used + self.reserved + 1
         # A thousandth of a picture forgives what floating point makes of the sum of prices.
@@ -104,7 +105,7 @@ class PictureBudget:
             self.max_cost is None or (pictures - 1e-3) * (self.price or 0.0) <= self.max_cost
         )
 
-    def reserve(self, body: Mapping[str, Json]) -> None:
+    def reserve(self, body: JsonObject) -> None:
         """Put a picture aside."""
         self.reserved += 1
 
@@ -112,12 +113,12 @@ class PictureBudget:
         """The price of a picture that came; unknown for a failure."""
         return self.price if call.status == "ok" else None
 
-    def settle(self, body: Mapping[str, Json], call: StoredCall) -> None:
+    def settle(self, body: JsonObject, call: StoredCall) -> None:
         """Count a call that has ended; a failure brought no picture."""
         self.reserved -= 1
         self.used += call.status == "ok"
 
-    def refusal(self, body: Mapping[str, Json]) -> str:
+    def refusal(self, body: JsonObject) -> str:
         """Why no further picture fits."""
         name = "max_cost"
         if self.limit is not None and self.used >= self.limit:
@@ -236,7 +237,7 @@ class ServedTextToImage(Served, TextToImage):
         names = {request_hash(self._body(request)) for request in requests}
         return {name for name in names if ledger.get(name) is None}
 
-    def _body(self, request: PaintRequest) -> dict[str, Json]:
+    def _body(self, request: PaintRequest) -> Body:
         """The request for a picture, as it is kept."""
         asked = {
             "size": self.size,
@@ -266,7 +267,7 @@ class ServedTextToImage(Served, TextToImage):
         return self._budget
 
 
-def _dialogue(body: dict[str, Json]) -> Dialogue[Painting | Failure]:
+def _dialogue(body: Body) -> Dialogue[Painting | Failure]:
     call = yield body
     if call.status == "ok":
         image = decode(picture_bytes(call.response), _MAX_PIXELS)
@@ -277,7 +278,7 @@ def _dialogue(body: dict[str, Json]) -> Dialogue[Painting | Failure]:
     return Failure(call.status, call.error)
 
 
-def _wire(body: Mapping[str, Json]) -> dict[str, Json]:
+def _wire(body: JsonObject) -> Body:
     """A request as it is sent."""
     kept = ("index", "send_seed") if body["send_seed"] else ("index", "send_seed", "seed")
     return {name: value for name, value in body.items() if name not in kept}

@@ -9,5 +9,6 @@ ELSEWHERE = {
     "code_names": "lineage/test_code.py",
     "explain": "assets/test_clip_dissect_labels.py",
     "remarks": "integration/test_firing.py",
+    "rows": "lineage/test_trace.py",
 }
 """Where modules without a test file of their name are tested."""

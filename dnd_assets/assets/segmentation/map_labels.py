@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from dnd_assets.assets.segmentation.map_readers import Arrays, ExcludedImages
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
-from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
+from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Payload
 from dnd_assets.lineage.remarks import set_aside
 from dnd_assets.study.mask_sets import segmentation_of
 from dnd_assets.units import Unit
@@ -91,7 +91,7 @@ def pixel_outcome(
     second: Kept,
     row: int,
     neuron: int,
-    labels: Sequence[Mapping[str, Any]],
+    labels: Sequence[Payload],
 ) -> Outcome:
     """The outcome of a unit whose maps were compared with masks.
 
@@ -144,7 +144,7 @@ def silent_maps(kept: Arrays, neuron: int, images: int) -> Outcome | None:
     return None
 
 
-def best_images(kept: Arrays, neuron: int, hashes: Sequence[str]) -> list[dict[str, Any]]:
+def best_images(kept: Arrays, neuron: int, hashes: Sequence[str]) -> list[dict[str, object]]:
     """The images on which a unit's map peaks highest: hash and peak."""
     pairs = zip(kept["best"][neuron].tolist(), kept["peak"][neuron].tolist(), strict=True)
     return [{"image": hashes[index], "activation": peak} for index, peak in pairs if index >= 0]

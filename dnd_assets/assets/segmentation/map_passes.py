@@ -60,7 +60,7 @@ class Pass:
     bench: Workbench
     model: str
     kind: str
-    key: Any
+    key: object
 
     @property
     def _notes(self) -> Path:
@@ -135,7 +135,7 @@ class Pass:
         write_atomic(self._notes, sha256(content).encode() + content)
 
 
-def _load(readers: Mapping[str, Reader[Any]], notes: Arrays) -> None:
+def _load(readers: Mapping[str, Reader[_Seen]], notes: Arrays) -> None:
     for number, reader in enumerate(readers.values()):
         start = f"{number}."
         reader.load({k.removeprefix(start): v for k, v in notes.items() if k.startswith(start)})

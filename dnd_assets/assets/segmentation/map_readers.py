@@ -24,6 +24,8 @@ from dnd_assets.methods.segmentation.regions import Pattern
 if TYPE_CHECKING:
     from torch import Tensor
 
+State = dict[str, NDArray[Any]]
+"""What a reader keeps between blocks, by name: arrays of the types that each reader chooses."""
 Arrays = Mapping[str, NDArray[Any]]
 _Seen = TypeVar("_Seen", contravariant=True)
 
@@ -44,7 +46,7 @@ class Reader(Protocol[_Seen]):
     def add(self, index: int, maps: Tensor, seen: _Seen) -> None:
         """Take in one image: its maps, float32 (neurons, h, w), and what `prepare` made of it."""
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> State:
         """What has been counted so far."""
 
     def load(self, state: Arrays) -> None:
@@ -56,7 +58,7 @@ class _Ends:
 
     def __init__(self, units: int, positions: int, share: float) -> None:
         self.top = TopShare(units, positions, share)
-        self.arrays: dict[str, NDArray[Any]] = {
+        self.arrays: State = {
             "low": np.full(units, np.inf, dtype=np.float32),
             "high": np.full(units, -np.inf, dtype=np.float32),
             "best": np.full((units, SHOWN), -1, dtype=np.int64),
@@ -83,7 +85,7 @@ class _Ends:
         ends["high"] = np.maximum(ends["high"], more["high"])
         self._rank(more["peak"], more["best"])
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> State:
         """What has been counted so far."""
         return {**self.arrays, **{name: one.numpy() for name, one in self.top.state().items()}}
 
@@ -139,7 +141,7 @@ class Thresholds:
             self.failing.add(index, maps, bad)
         self.sound.add(index, maps, np.ones_like(bad) if fails else bad)
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> State:
         """See `Reader`."""
         assert self.sound is not None
         more = self.failing.state() if self.failing else {}
@@ -161,7 +163,7 @@ class Thresholds:
             self.failing = self._ends()
             self.failing.load(more)
 
-    def result(self) -> dict[str, NDArray[Any]]:
+    def result(self) -> State:
         """What stands of each unit, in the arrays below; (U,) where nothing else is said.
 
         `low`, `high` and `threshold`, NaN for a unit that is not finite on most images; `best` and
@@ -196,7 +198,7 @@ def _is_failed(bad: Booleans) -> bool:
     return bool(bad.mean() > MOST)
 
 
-def _packed(bad: Mapping[int, Booleans], units: int) -> dict[str, NDArray[Any]]:
+def _packed(bad: Mapping[int, Booleans], units: int) -> State:
     """Images and the units that are not finite on each, as bits."""
     rows = np.array(list(bad.values()), dtype=bool).reshape(len(bad), units)
     images = np.array(list(bad), dtype=np.int64)
@@ -269,7 +271,7 @@ class OverlapPass:
         self._overlaps.add(maps, *seen, None if aside is None else torch.from_numpy(aside))
         self._maps.add(index, maps)
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> State:
         """See `Reader`."""
         counted = {name: value.numpy() for name, value in self._overlaps.state().items()}
         return {**counted, "maps": self._maps.kept}
@@ -280,7 +282,7 @@ class OverlapPass:
         self._overlaps.load({name: torch.from_numpy(state[name].copy()) for name in names})
         self._maps.kept = state["maps"].copy()
 
-    def result(self) -> dict[str, NDArray[Any]]:
+    def result(self) -> State:
         """`iou` (U, C) and `maps` (U, SHOWN, h, w)."""
         return {"iou": self._overlaps.ious().numpy(), "maps": self._maps.kept}
 
@@ -357,7 +359,7 @@ class Composition:
             counts = np.bincount(where[on.numpy()], minlength=len(patterns))
             self._inside.add(unit, places, counts)
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> State:
         """See `Reader`."""
         (keys, counts), (gone, sizes) = self._inside.compact(), self._gone.compact()
         return {
@@ -370,13 +372,13 @@ class Composition:
         self._gone.load(state["gone"], state["sizes"])
         self._maps.kept = state["maps"].copy()
 
-    def result(self) -> dict[str, NDArray[Any]]:
+    def result(self) -> State:
         """Pixels that are not 0, and `maps` (U, SHOWN, h, w).
 
         `unit` (row), `region` and `count` of those inside a unit's map; `gone_unit`, `gone_region`
         and `gone_count` of all pixels of the images that are set aside for it.
         """
-        found: dict[str, NDArray[Any]] = {}
+        found: State = {}
         for start, counted in (("", self._inside), ("gone_", self._gone)):
             names = (f"{start}unit", f"{start}region", f"{start}count")
             found |= dict(zip(names, counted.result(), strict=True))

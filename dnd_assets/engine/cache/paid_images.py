@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import StoreError
 from dnd_assets.files.images import decode
 from resources.servers.calls import StoredCall
 from resources.servers.lineage_ledger import LineageLedger
+from resources.servers.messages import JsonObject
 from resources.text_to_image.image_server import picture_bytes
 
 _HASH = "sha256:"
@@ -51,6 +50,6 @@ class PictureLedger:
 
 def _with_picture(call: StoredCall, picture: str) -> StoredCall:
     """The call with other words in the place of its picture."""
-    data: list[Mapping[str, Any]] = call.response["data"]
+    data: list[JsonObject] = call.response["data"]
     response = {**call.response, "data": [{**data[0], "b64_json": picture}]}
     return replace(call, response=response)

@@ -7,7 +7,7 @@ batch by batch, so that a run that dies loses one batch at most.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from PIL import Image
 
@@ -19,6 +19,7 @@ from dnd_assets.files.atomic import sha256
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import RETRYABLE, Outcome
+from dnd_assets.lineage.rows import Shared
 from dnd_assets.methods.sparse_matrix import SparseMatrix, dense
 from dnd_assets.units import Unit
 from resources.model import Failure
@@ -33,6 +34,28 @@ BLOCK = 512
 """Pictures per stored block of vectors, about: whole batches up to this many."""
 _TEXT_BLOCK = 4096
 Seen = Sequence[Image.Image | Raster]
+Keep = Callable[[Mapping[str, object]], None]
+"""Takes in results as they come, by item."""
+Paintings = dict[PaintRequest, Any]
+"""Of each request a `StoredPainting`, or the `Failure` of the painter's service."""
+
+
+class StoredPainting(TypedDict):
+    """A synthetic picture that is in the store.
+
+    Attributes:
+        image: its hash.
+        file: the pack that holds it.
+        rejected: whether it is no evidence.
+        cause: why, unless the safety checker refused it.
+    """
+
+    image: str
+    file: str
+    rejected: bool
+    cause: NotRequired[str]
+
+
 TEXTS = "text_embeddings"
 """Kind of the vectors of texts."""
 
@@ -47,7 +70,7 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure
     provider = bench.lineage.provider(bench.known_by(bench.captioner))
     batch = bench.study.compute.batch.captioner
 
-    def work(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
+    def work(missing: Sequence[str], keep: Keep) -> None:
         calls = call_ledger(bench)
         bench.captioner.caption_named(missing, bench.pictures.load, batch, keep, calls)
 
@@ -60,7 +83,7 @@ def first_failure(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
     return None if failed is None else Outcome(failed.status, {}, failed.reason)
 
 
-def first_unanswered(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
+def first_unanswered(found: Mapping[K, object], names: Iterable[K]) -> Outcome | None:
     """As `first_failure`, of what is asked again in the next run alone.
 
     Other failures are the items' own, such as a picture that a model refuses to describe: the unit
@@ -116,7 +139,7 @@ def painting_id(request: PaintRequest) -> str:
     return canonical([request.concept, request.seed])
 
 
-def known_paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintRequest, Any]:
+def known_paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
     """The synthetic pictures that have been painted already; see `paintings`."""
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
     items = {painting_id(request): request for request in requests}
@@ -132,7 +155,7 @@ def most_paintings(bench: Workbench, units: int) -> int:
     return units * 2 * asked * setting.images_per_concept
 
 
-def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintRequest, Any]:
+def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
     """A synthetic picture for each (concept, seed): its hash, its pack, whether it was rejected.
 
     DnD, step 3: the text-to-image model draws each candidate concept. Beside an accelerator the
@@ -144,7 +167,7 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintR
     batch = bench.study.compute.batch.text_to_image
     items = {painting_id(request): request for request in requests}
 
-    def work(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
+    def work(missing: Sequence[str], keep: Keep) -> None:
         def pack(done: _Painted) -> tuple[_Painted, PackedImages | None]:
             images = [one.image for one in done.values() if isinstance(one, Painting)]
             return done, bench.pictures.pack(images) if images else None
@@ -163,9 +186,7 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[PaintR
 _Painted = Mapping[PaintRequest, Painting | Failure]
 
 
-def _stored(
-    bench: Workbench, done: _Painted, packed: PackedImages | None
-) -> dict[PaintRequest, Any]:
+def _stored(bench: Workbench, done: _Painted, packed: PackedImages | None) -> Paintings:
     """Pictures as they are known once their pack is recorded; failures stay what they are."""
     if packed is None:
         return dict(done)
@@ -195,11 +216,11 @@ def once(
     provider: str,
     items: Sequence[str],
     batch: int,
-    work: Callable[[Sequence[str]], Mapping[str, Any]],
-) -> dict[str, Any]:
+    work: Callable[[Sequence[str]], Mapping[str, object]],
+) -> Shared:
     """Known results, and `work` for the others in batches, each committed when it is done."""
 
-    def batches(missing: Sequence[str], keep: Callable[[Mapping[str, Any]], None]) -> None:
+    def batches(missing: Sequence[str], keep: Keep) -> None:
         for part in _parts(missing, batch):
             keep(work(part))
 
@@ -211,8 +232,8 @@ def gathered(
     kind: str,
     provider: str,
     items: Sequence[str],
-    work: Callable[[Sequence[str], Callable[[Mapping[str, Any]], None]], None],
-) -> dict[str, Any]:
+    work: Callable[[Sequence[str], Keep], None],
+) -> Shared:
     """Known results, and those that `work` keeps of the others, committed as they come.
 
     Failures are handed on, but neither committed nor counted.
@@ -221,7 +242,7 @@ def gathered(
     missing = [item for item in items if item not in known]
     progress = bench.progress(f"{kind}s", len(missing))
 
-    def keep(done: Mapping[str, Any]) -> None:
+    def keep(done: Mapping[str, object]) -> None:
         made = {item: value for item, value in done.items() if not isinstance(value, Failure)}
         _commit(bench, kind, provider, made)
         known.update(done)
@@ -232,18 +253,18 @@ def gathered(
     return known
 
 
-def _commit(bench: Workbench, kind: str, provider: str, done: Mapping[str, Any]) -> None:
+def _commit(bench: Workbench, kind: str, provider: str, done: Mapping[str, object]) -> None:
     rows = [shared_row(kind, provider, item, value) for item, value in done.items()]
     bench.lineage.commit({"shared": rows})
     bench.count(f"{kind}s", len(done))
 
 
-def shared_row(kind: str, provider: str, item: str, value: Any) -> dict[str, Any]:
+def shared_row(kind: str, provider: str, item: str, value: object) -> dict[str, object]:
     """The row of table `shared` for one result."""
     return {"kind": kind, "provider": provider, "item": item, "value": canonical(value)}
 
 
-def at_hand(bench: Workbench, kind: str, provider: str, items: Sequence[str]) -> dict[str, Any]:
+def at_hand(bench: Workbench, kind: str, provider: str, items: Sequence[str]) -> Shared:
     """The stored results among `items` whose file, if they have one, is in the store."""
     there: dict[str | None, bool] = {None: True}
     known = {}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from typing import Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from dnd_assets.files.rasters.extras import needed
 from dnd_assets.files.rasters.raster import Raster, Values, check_size, where_valid
 from dnd_assets.files.rasters.reading import Reading
 from dnd_assets.files.unreadable import UnreadableImage
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 _PREAMBLE: Final = 128
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
@@ -61,7 +65,7 @@ def read_dicom(data: bytes, max_pixels: int, reading: Reading) -> Raster:
         return _grey(file, stored, frames, reading, inverted=photometric == "MONOCHROME1")
 
 
-def _completed(pydicom: Any, file: Any) -> str:
+def _completed(pydicom: ModuleType, file: Dataset) -> str:
     """What old files leave out, by what the standard takes it for; the kind of colours."""
     if not hasattr(file, "file_meta"):
         file.file_meta = pydicom.dataset.FileMetaDataset()
@@ -78,7 +82,7 @@ def _completed(pydicom: Any, file: Any) -> str:
     return str(file.PhotometricInterpretation)
 
 
-def _stored(file: Any, frames: int, reading: Reading) -> Values:
+def _stored(file: object, frames: int, reading: Reading) -> Values:
     """Stored values of the chosen frames, (frames, rows, columns[, 3])."""
     from pydicom.pixels import pixel_array
 
@@ -98,7 +102,9 @@ def _stored(file: Any, frames: int, reading: Reading) -> Values:
     return np.asarray(found if frames > 1 and index is None else found[None])
 
 
-def _colours(pydicom: Any, file: Any, stored: Values, photometric: str, frames: int) -> Raster:
+def _colours(
+    pydicom: ModuleType, file: Dataset, stored: Values, photometric: str, frames: int
+) -> Raster:
     """RGB, YBR (which is decoded to RGB) and palettes."""
     if photometric == "PALETTE COLOR":
         stored = pydicom.pixels.apply_color_lut(stored[0], file)[None]
@@ -113,7 +119,7 @@ def _colours(pydicom: Any, file: Any, stored: Values, photometric: str, frames: 
     return Raster(values, "DICOM", full=(0.0, high), pages=frames, colours=True)
 
 
-def _grey(file: Any, stored: Values, frames: int, reading: Reading, *, inverted: bool) -> Raster:
+def _grey(file: object, stored: Values, frames: int, reading: Reading, *, inverted: bool) -> Raster:
     """MONOCHROME1 and MONOCHROME2; large values of the result are bright."""
     from pydicom.pixels import apply_rescale
 
@@ -141,14 +147,14 @@ def _grey(file: Any, stored: Values, frames: int, reading: Reading, *, inverted:
     )  # fmt: skip
 
 
-def _stored_range(file: Any, stored: Values) -> tuple[int, int]:
+def _stored_range(file: Dataset, stored: Values) -> tuple[int, int]:
     bits = int(file.get("BitsStored", stored.dtype.itemsize * 8))
     if int(file.get("PixelRepresentation", 0)):
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     return 0, 2**bits - 1
 
 
-def _padding(file: Any, stored: Values) -> NDArray[np.bool_] | None:
+def _padding(file: Dataset, stored: Values) -> NDArray[np.bool_] | None:
     """Where pixels only fill up the rectangle."""
     fill = file.get("PixelPaddingValue")
     if fill is None:
@@ -159,7 +165,9 @@ def _padding(file: Any, stored: Values) -> NDArray[np.bool_] | None:
     return found if found.any() and not found.all() else None
 
 
-def _window(file: Any, stored: Values, reading: Reading) -> tuple[NDArray[np.float32] | None, str]:
+def _window(
+    file: Dataset, stored: Values, reading: Reading
+) -> tuple[NDArray[np.float32] | None, str]:
     """The first frame as a window or table of the file shows it, 0 to 1, and what it is."""
     from pydicom.pixels import apply_rescale, apply_windowing
 
@@ -185,7 +193,7 @@ def _window(file: Any, stored: Values, reading: Reading) -> tuple[NDArray[np.flo
     return _share(shown, low, high), told + more
 
 
-def _by_table(table: Any, measured: Values) -> NDArray[np.float32]:
+def _by_table(table: Dataset, measured: Values) -> NDArray[np.float32]:
     """Values looked up in a table of values of interest (PS3.3, C.11.2.1.1), 0 to 1.
 
     Not pydicom's `apply_voi`, whose indices have the type of the entries: 256 wraps to 0 in tables
@@ -205,7 +213,7 @@ def _share(values: Values, low: float, high: float) -> NDArray[np.float32]:
     return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)
 
 
-def _output_range(file: Any) -> tuple[float, float]:
+def _output_range(file: Dataset) -> tuple[float, float]:
     """What the values of a window run over, as pydicom gives them."""
     bits = int(file.BitsStored)
     signed = bool(int(file.get("PixelRepresentation", 0)))

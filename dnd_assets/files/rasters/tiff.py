@@ -8,7 +8,7 @@ that write rasters tag it so without a thought.
 from __future__ import annotations
 
 import io
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -23,6 +23,9 @@ from dnd_assets.files.rasters.raster import (
 )
 from dnd_assets.files.rasters.reading import Reading
 from dnd_assets.files.unreadable import UnreadableImage
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GEO: Final = (33550, 33922, 34264, 34735, 42112, 42113)
@@ -42,7 +45,7 @@ def read_tiff(data: bytes, max_pixels: int, reading: Reading) -> Raster | None:
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         pages = [page for page in file.pages if not int(page.subfiletype) & 5]
-        first: Any = pages[0]
+        first: TiffPage = pages[0]
         geographic = any(code in first.tags for code in _GEO)
         if len(pages) == 1 or reading.pages == "first":
             if is_plain(first, geographic=geographic) and not reading.bands:
@@ -65,7 +68,7 @@ def pages_of(data: bytes) -> int:
         return sum(not int(page.subfiletype) & 5 for page in file.pages)
 
 
-def is_plain(page: Any, *, geographic: bool) -> bool:
+def is_plain(page: TiffPage, *, geographic: bool) -> bool:
     """Whether a page is a picture of 8 bits or fewer, for people, that Pillow reads rightly."""
     bits = page.bitspersample
     if bits > 8 or page.sampleformat not in (1, 4) or page.photometric not in _PLAIN:
@@ -77,7 +80,7 @@ def is_plain(page: Any, *, geographic: bool) -> bool:
     return page.samplesperpixel == colours + extra and not (geographic and extra)
 
 
-def _chosen(pages: list[Any], asked: str | int) -> list[Any]:
+def _chosen(pages: list[TiffPage], asked: str | int) -> list[TiffPage]:
     if isinstance(asked, int):
         if asked > len(pages):
             raise UnreadableImage(f"it has {len(pages):,} pages, and `pages` asks for {asked}")
@@ -92,11 +95,11 @@ def _chosen(pages: list[Any], asked: str | int) -> list[Any]:
     return pages
 
 
-def _bands(page: Any) -> int:
+def _bands(page: TiffPage) -> int:
     return int(page.samplesperpixel)
 
 
-def _values(data: bytes, page: Any, number: int) -> Values:
+def _values(data: bytes, page: TiffPage, number: int) -> Values:
     """The bands of a page, (bands, rows, columns)."""
     if page.photometric == 3:  # a palette: its numbers are no values
         raise UnreadableImage("a page of palette colours is no band; save it as RGB or grey")
@@ -109,7 +112,7 @@ def _values(data: bytes, page: Any, number: int) -> Values:
     return _bands_first(found, page)
 
 
-def _bands_first(found: Any, page: Any) -> Values:
+def _bands_first(found: Values, page: TiffPage) -> Values:
     """(bands, rows, columns) of what was decoded, whose axes the file names."""
     axes = page.axes
     if found.ndim != len(axes) or set(axes) - set("YXS"):
@@ -121,7 +124,7 @@ def _bands_first(found: Any, page: Any) -> Values:
     return np.asarray(np.moveaxis(found, axes.index("S"), 0))
 
 
-def _decompressed(data: bytes, page: Any, number: int) -> Values:
+def _decompressed(data: bytes, page: TiffPage, number: int) -> Values:
     """A page of a compression that tifffile leaves to others: Pillow, where it keeps the values."""
     known = _by_pillow(data, page, number)
     if known is not None:
@@ -135,7 +138,7 @@ def _decompressed(data: bytes, page: Any, number: int) -> Values:
             return np.asarray(other.read())
 
 
-def _by_pillow(data: bytes, page: Any, number: int) -> Values | None:
+def _by_pillow(data: bytes, page: TiffPage, number: int) -> Values | None:
     """The bands of a page that Pillow decompresses and leaves as they are; None for any other."""
     try:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
@@ -150,7 +153,7 @@ def _by_pillow(data: bytes, page: Any, number: int) -> Values | None:
     return found[None] if found.ndim == 2 else np.moveaxis(found, 2, 0)
 
 
-def _raster(values: Values, page: Any, kind: str, pages: int, reading: Reading) -> Raster:
+def _raster(values: Values, page: TiffPage, kind: str, pages: int, reading: Reading) -> Raster:
     if page.photometric == 0:  # white is zero
         whole = values.dtype.kind == "u"
         most = int(np.iinfo(values.dtype).max) if whole else 0
@@ -163,7 +166,7 @@ def _raster(values: Values, page: Any, kind: str, pages: int, reading: Reading) 
     return Raster(values, kind, valid, pages=pages, colours=colours)
 
 
-def _nodata(page: Any) -> float | None:
+def _nodata(page: TiffPage) -> float | None:
     tag = page.tags.get(_NODATA)
     try:
         return None if tag is None else float(str(tag.value).strip("\0 "))

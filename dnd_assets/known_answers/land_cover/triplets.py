@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Tiles = NDArray[np.integer[Any]]
+Tiles = NDArray[np.integer]
 
 
 def draw_triplets(
     scenes: Sequence[Tiles], count: int, side: int, reach: int, seed: int
-) -> NDArray[np.integer[Any]]:
+) -> NDArray[np.integer]:
     """Triplets at random, the same for the same seed.
 
     As Tile2Vec samples them: the neighbour's middle lies within `reach` pixels of the anchor's

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
@@ -32,10 +32,13 @@ from dnd_assets.known_answers.train.vae import (
     train_vae,
 )
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 # In the order of training: the painter needs the autoencoder, which ships inside it.
-_TRAINERS: dict[str, tuple[Any, Callable[[Path], object]]] = {
+_TRAINERS: dict[str, tuple[DataclassInstance, Callable[[Path], object]]] = {
     "target": (TargetSettings(), lambda work: train_target(work / "target")),
     "vae": (VaeSettings(), lambda work: train_vae(work / "vae")),
     "decoder": (DecoderSettings(), lambda work: train_decoder(work / "decoder", work / "vae")),
@@ -82,7 +85,7 @@ def evaluate(work: Path, checkpoints: Path, per_prompt: int = 10) -> dict[str, A
     return result
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write readable JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

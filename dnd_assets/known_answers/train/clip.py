@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open_clip
@@ -46,7 +45,7 @@ class ClipSettings:
     seed: int = 51
 
 
-def model_config(vocabulary_size: int) -> dict[str, Any]:
+def model_config(vocabulary_size: int) -> dict[str, object]:
     """Return the open_clip configuration: a small ResNet beside a small text transformer."""
     return {
         "embed_dim": 128,

@@ -73,7 +73,7 @@ def is_shown(scene: Scene, name: str) -> bool:
     return any(holds(scene, part) for part in name.split(" or "))
 
 
-def evaluate_target(folder: Path, probing: int = 4096) -> dict[str, Any]:
+def evaluate_target(folder: Path, probing: int = 4096) -> dict[str, object]:
     """Held-out accuracy of each head unit; share of true pictures among each unit's top ten."""
     net = load_world_net(folder)
     test = held_out(1024)
@@ -98,7 +98,7 @@ def evaluate_target(folder: Path, probing: int = 4096) -> dict[str, Any]:
     }
 
 
-def evaluate_captioner(folder: Path, count: int = 512) -> dict[str, Any]:
+def evaluate_captioner(folder: Path, count: int = 512) -> dict[str, object]:
     """Share of held-out captions that state each attribute exactly, of pictures and cut-outs."""
     processor = AutoProcessor.from_pretrained(folder)
     model = BlipForConditionalGeneration.from_pretrained(folder).eval()
@@ -137,7 +137,7 @@ def _caption_figures(texts: Sequence[str], views: Sequence[SceneView]) -> dict[s
 
 
 @torch.no_grad()
-def evaluate_clip(folder: Path, count: int = 512) -> dict[str, Any]:
+def evaluate_clip(folder: Path, count: int = 512) -> dict[str, object]:
     """Retrieval among held-out captions, and choice of each attribute's word by similarity."""
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
@@ -152,7 +152,7 @@ def evaluate_clip(folder: Path, count: int = 512) -> dict[str, Any]:
     captions = sorted({caption(scene) for scene in test.scenes})
     own = torch.tensor([captions.index(caption(scene)) for scene in test.scenes])
     order = (seen @ read(captions).T).argsort(dim=1, descending=True)
-    figures: dict[str, Any] = {
+    figures: dict[str, object] = {
         f"caption_in_top_{top}_of_{len(captions)}": _share(
             (order[:, :top] == own[:, None]).any(dim=1).tolist()
         )
@@ -216,7 +216,7 @@ def paint(
     return torch.cat(parts)
 
 
-def evaluate_text_to_image(folder: Path, judge: Path, per_prompt: int = 10) -> dict[str, Any]:
+def evaluate_text_to_image(folder: Path, judge: Path, per_prompt: int = 10) -> dict[str, object]:
     """Share of painted pictures in which the judge reads every attribute of the prompt."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
@@ -231,7 +231,7 @@ def evaluate_text_to_image(folder: Path, judge: Path, per_prompt: int = 10) -> d
 
 def painting_figures(
     net: Recogniser, texts: Sequence[str], pixels: Tensor, per_prompt: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Recognised share over all pictures, by attribute, by number named, and the worst concepts."""
     readings = net.read(pixels)
     by_concept: dict[str, float] = {}

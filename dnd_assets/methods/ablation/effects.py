@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES: Final = 2000
 _LEVEL: Final = 0.95
-Values = NDArray[np.floating[Any]]
+Values = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ClassEffect:
     logit: MeanChange
     accuracy: MeanChange | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         found = {"class": self.name, "images": self.images, "logit": asdict(self.logit)}
         return found | {"accuracy": None if self.accuracy is None else asdict(self.accuracy)}

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 LEAST: Final = 4
 """Images of a class, below which no probe is fitted to it: two in each half."""
-Values = NDArray[np.floating[Any]]
+Values = NDArray[np.floating]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Beyond:
     random_high: float
     beyond: MeanChange
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return asdict(self)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
     ConceptActivationMatrix,
@@ -59,7 +59,7 @@ class LayerSimilarity:
     name: str
     products: Products
     activations: Tensor
-    options: Mapping[str, Any]
+    options: Mapping[str, float]
 
     def prior(self) -> Tensor | None:
         """How likely each concept is at all, over all units of the layer (eq. 7 and 13).
@@ -137,7 +137,7 @@ class LayerSimilarity:
         return likelihood(self.products, activations, shares=self._shares, **options)
 
 
-def _weight(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _weight(name: str, options: Mapping[str, float]) -> dict[str, float]:
     """Lambda, the weight of the prior."""
     return {"lam": options.get("lam", signature(SIMILARITY[name]).parameters["lam"].default)}
 
@@ -150,7 +150,7 @@ def best_labels(
     unit: int,
     singles: Tensor,
     embed: Callable[[Sequence[str]], Tensor],
-    options: Mapping[str, Any],
+    options: Mapping[str, float],
     n: int,
     pairs: int = 0,
 ) -> list[Label]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dnd_assets.methods.dissection.candidate_concepts import content_words, names_something
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 Words = frozenset[str]
 """Content words in singular."""

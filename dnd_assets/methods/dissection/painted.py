@@ -49,17 +49,17 @@ def broken(pixels: NDArray[Any]) -> Cause | None:
     return "constant" if (pixels == pixels[:1, :1]).all() else None
 
 
-def cause_of(image: Mapping[str, Any]) -> str:
+def cause_of(image: Mapping[str, object]) -> str:
     """Why a stored picture was rejected, in a word; empty for one that was not."""
     return str(image.get("cause", "safety")) if image["rejected"] else ""
 
 
-def told(image: Mapping[str, Any]) -> str:
+def told(image: Mapping[str, object]) -> str:
     """Why a stored picture was rejected, in words; empty for one that was not."""
     return _WORDS.get(cause_of(image), "")
 
 
-def why(images: Iterable[Mapping[str, Any]], of: str) -> str:
+def why(images: Iterable[Mapping[str, object]], of: str) -> str:
     """Why there are not enough pictures of something.
 
     Args:

@@ -9,12 +9,12 @@ share of those with the concept that are active.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 ACTIVE_SHARE: Final = 0.05
 """alpha: share of the images that count as active, unless a study says otherwise."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy
@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(
-    values: Sequence[float] | NDArray[np.floating[Any]],
+    values: Sequence[float] | NDArray[np.floating],
     *,
     level: float = 0.95,
     resamples: int = 9999,

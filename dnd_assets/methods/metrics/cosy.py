@@ -6,13 +6,11 @@ pictures have to be fresh, not those that chose the label.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 
 
 def cosy_auc(synthetic: Floats, natural: Floats) -> float:

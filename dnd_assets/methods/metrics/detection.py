@@ -8,12 +8,12 @@ by name. Whether such a metric is worth anything is for `sanity` to tell.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 Metric = Callable[[Floats, Floats], float]
 """(activations (N,), presence (N,)) -> a number, higher is better; NaN where it says nothing."""
@@ -98,7 +98,7 @@ def _at_thresholds(present: Bools, scores: Floats) -> tuple[Floats, Floats]:
     return np.cumsum(positive[order])[last], (last + 1).astype(np.float64)
 
 
-def two_vectors(one: Any, other: Any, least: int = 1) -> tuple[Floats, Floats]:
+def two_vectors(one: object, other: object, least: int = 1) -> tuple[Floats, Floats]:
     """Two vectors of one length, as float64.
 
     Raises:

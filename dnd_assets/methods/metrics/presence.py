@@ -8,7 +8,7 @@ split the unclear ones, a third to two thirds of all images. No other label matt
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from skimage.filters import threshold_multiotsu
 
 from dnd_assets.methods.metrics.detection import THRESHOLD
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating]
 _CLASSES: Final = 3
 _BINS: Final = 256
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import scipy
@@ -39,7 +39,7 @@ IMAGES: Final = 500_000
 SURELY: Final = 0.9
 """Share of units for which a metric has to fall, to pass."""
 Change = Literal["missing", "extra"]
-Vector = NDArray[np.floating[Any]]
+Vector = NDArray[np.floating]
 CHANGES: Final[tuple[Change, Change]] = ("missing", "extra")
 _ROUNDED_UP: Final = 1 - 2.0**-24 / 1e-7
 """Chance that 1 + 1e-7 u, u uniform in [0, 1), is more than 1 in float32."""

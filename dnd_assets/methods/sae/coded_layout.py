@@ -70,7 +70,7 @@ class CodedLayout(Layout):
         """Whether codes have a place in the picture: not where the class token alone counts."""
         return self.tokens != "class" and super().places
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The layout as plain values, with what decides the codes."""
         return {**super().as_json(), "tokens": self.tokens, "coding": dict(self.fingerprint)}
 

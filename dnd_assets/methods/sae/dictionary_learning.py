@@ -11,11 +11,11 @@ passes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.methods.sae.activations import Gated, Relu, Threshold, TopK
 from dnd_assets.methods.sae.encoder import Encoder
-from dnd_assets.methods.sae.saved import Answers, Saved, refused
+from dnd_assets.methods.sae.saved import Answers, Config, Saved, refused
 
 LAYOUT: Final = "dictionary_learning"
 _NAMES: Final[Mapping[str, frozenset[str]]] = {
@@ -82,7 +82,7 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
     return Encoder(weight, bias, passes, shift=saved.tensor("b_dec", LAYOUT))
 
 
-def _trainer(saved: Saved) -> Mapping[str, Any]:
+def _trainer(saved: Saved) -> Config:
     trainer = (saved.config or {}).get("trainer")
     return trainer if isinstance(trainer, Mapping) else {}
 

@@ -14,12 +14,12 @@ factor is in no file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.sae.activations import Activation, Gated, Relu, Threshold, TopK
 from dnd_assets.methods.sae.encoder import Encoder, Normalisation
-from dnd_assets.methods.sae.saved import Answers, Saved, refused
+from dnd_assets.methods.sae.saved import Answers, Config, Saved, refused
 
 LAYOUT: Final = "saelens"
 _ARCHITECTURES: Final = (
@@ -65,7 +65,7 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
     )
 
 
-def _architecture(saved: Saved, config: Mapping[str, Any]) -> str:
+def _architecture(saved: Saved, config: Config) -> str:
     name = str(config.get("architecture", "standard"))
     if name not in _ARCHITECTURES:
         raise refused(saved.source, "SAELens", f"architecture {name!r}", _ARCHITECTURES)
@@ -77,7 +77,7 @@ def _architecture(saved: Saved, config: Mapping[str, Any]) -> str:
     return name
 
 
-def _activation(saved: Saved, config: Mapping[str, Any], architecture: str) -> Activation:
+def _activation(saved: Saved, config: Config, architecture: str) -> Activation:
     if architecture == "topk":
         k = config.get("k", (config.get("activation_fn_kwargs") or {}).get("k"))
         if k is None:
@@ -94,9 +94,7 @@ def _activation(saved: Saved, config: Mapping[str, Any], architecture: str) -> A
     return Relu()
 
 
-def _normalisation(
-    saved: Saved, config: Mapping[str, Any], answers: Answers
-) -> tuple[Normalisation, float]:
+def _normalisation(saved: Saved, config: Config, answers: Answers) -> tuple[Normalisation, float]:
     told = config.get("normalize_activations") or "none"
     name = "expected_average_only_in" if told is True else str(told)
     if name == "expected_average_only_in":

@@ -13,12 +13,12 @@ What activations were divided by and centred at while shards were read is in no 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.sae.activations import Activation, Relu, Threshold, TopK
 from dnd_assets.methods.sae.encoder import Encoder
-from dnd_assets.methods.sae.saved import Answers, Saved, refused
+from dnd_assets.methods.sae.saved import Answers, Config, Saved, refused
 
 LAYOUT: Final = "saev"
 _NEWEST: Final = 5
@@ -55,7 +55,7 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
     )
 
 
-def _activation(saved: Saved, header: Mapping[str, Any], answers: Answers) -> Activation:
+def _activation(saved: Saved, header: Config, answers: Answers) -> Activation:
     name, settings = _named(saved, header)
     if name == "Relu":
         return Relu()
@@ -73,7 +73,7 @@ def _activation(saved: Saved, header: Mapping[str, Any], answers: Answers) -> Ac
     return Threshold(saved.tensor("b_enc", LAYOUT).new_tensor(threshold))
 
 
-def _named(saved: Saved, header: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _named(saved: Saved, header: Config) -> tuple[str, Config]:
     """Name and settings of the activation."""
     if "schema" not in header:
         return "Relu", {}

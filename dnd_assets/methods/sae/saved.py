@@ -19,6 +19,10 @@ T = TypeVar("T")
 ActivationName = Literal["relu", "topk", "batch_topk", "jump_relu", "gated"]
 
 
+Config = Mapping[str, Any]
+"""A library's own settings, as its checkpoint holds them; each reader checks what it uses."""
+
+
 @dataclass(frozen=True)
 class Saved:
     """A checkpoint as it was read.
@@ -32,7 +36,7 @@ class Saved:
 
     source: str
     tensors: Mapping[str, Tensor]
-    config: Mapping[str, Any] | None = None
+    config: Config | None = None
     header: bool = False
 
     def tensor(self, name: str, layout: str) -> Tensor:
@@ -54,7 +58,7 @@ class Saved:
         """Whether all these tensors are there."""
         return all(name in self.tensors for name in names)
 
-    def settings(self, layout: str, file: str) -> Mapping[str, Any]:
+    def settings(self, layout: str, file: str) -> Config:
         """The library's settings.
 
         Raises:

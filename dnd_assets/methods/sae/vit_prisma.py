@@ -9,11 +9,11 @@ normalisation away; files of that time hold settings as pickled objects and are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from dnd_assets.methods.sae.activations import Activation, Gated, Relu, TopK
 from dnd_assets.methods.sae.encoder import Encoder, Normalisation
-from dnd_assets.methods.sae.saved import Answers, Saved, refused
+from dnd_assets.methods.sae.saved import Answers, Config, Saved, refused
 
 LAYOUT: Final = "vit_prisma"
 _OWN: Final = frozenset({"cls_token_only", "use_patches_only", "layer_subtype", "vit_model_cfg"})
@@ -55,7 +55,7 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
     )
 
 
-def tokens(config: Mapping[str, Any]) -> Literal["class", "patches", "all"] | None:
+def tokens(config: Config) -> Literal["class", "patches", "all"] | None:
     """Which tokens it was trained on: `class`, `patches` or `all`; None where it does not say."""
     if config.get("cls_token_only"):
         return "class"
@@ -64,7 +64,7 @@ def tokens(config: Mapping[str, Any]) -> Literal["class", "patches", "all"] | No
     return "all" if {"cls_token_only", "use_patches_only"} <= config.keys() else None
 
 
-def _activation(saved: Saved, config: Mapping[str, Any], architecture: str) -> Activation:
+def _activation(saved: Saved, config: Config, architecture: str) -> Activation:
     told = str(config.get("activation_fn_str", "relu"))
     if architecture == "gated":
         if told != "relu":

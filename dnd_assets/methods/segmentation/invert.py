@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy
@@ -28,7 +27,7 @@ _UNITS_AT_ONCE = 64
 _CONCEPTS_AT_ONCE = 64
 
 
-def auc(activations: NDArray[np.floating[Any]], presence: Booleans) -> Floats:
+def auc(activations: NDArray[np.floating], presence: Booleans) -> Floats:
     """AUC of every unit as a detector of every concept (Bykov et al. 2023, section 3).
 
     (R - n1 (n1 + 1) / 2) / (n1 n0), where n1 images have the concept, n0 do not, and R is the sum
@@ -75,7 +74,7 @@ class Significance:
 
 
 def significance(
-    activations: NDArray[np.floating[Any]], presence: Booleans, tried: int = 1
+    activations: NDArray[np.floating], presence: Booleans, tried: int = 1
 ) -> Significance:
     """One-sided p-value of a unit's AUC (Bykov et al. 2023, section 3: Mann-Whitney U).
 
@@ -117,7 +116,7 @@ class AreaUnderCurve:
 
     def __init__(
         self,
-        activations: NDArray[np.floating[Any]],
+        activations: NDArray[np.floating],
         concepts: PackedMasks,
         *,
         min_share: float = 0.0,
@@ -176,7 +175,7 @@ class AreaUnderCurve:
         return unpack(words, self.concepts.positions)
 
 
-def _doubled_ranks(activations: NDArray[np.floating[Any]]) -> Floats:
+def _doubled_ranks(activations: NDArray[np.floating]) -> Floats:
     """Twice the ascending rank of each activation in its column, ties averaged: whole numbers."""
     return np.asarray(2 * scipy.stats.rankdata(activations, axis=0), dtype=np.float64)
 
@@ -188,7 +187,7 @@ def _auc(present: Counts, doubled: Floats, images: int) -> Floats:
     return np.where(pairs > 0, wins / np.maximum(pairs, 1), math.nan)
 
 
-def _check(activations: NDArray[np.floating[Any]], presence: Booleans) -> None:
+def _check(activations: NDArray[np.floating], presence: Booleans) -> None:
     fits = activations.ndim == presence.ndim == 2 and len(activations) == len(presence)
     if not fits or presence.dtype != np.bool_:
         raise ValueError(

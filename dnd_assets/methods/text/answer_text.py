@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 _NAMES: Final = r"(?:seed:|antml:)?(?:think|thinking|thoughts?|reasoning|analysis|scratchpad)"
 _OPEN: Final = re.compile(
@@ -149,7 +149,7 @@ def without_special_tokens(text: str) -> str:
     return _SPECIAL.sub("", rest)
 
 
-def json_objects(text: str) -> list[Any]:
+def json_objects(text: str) -> list[object]:
     r"""The JSON objects in a text that may hold other words, fences and reasoning too.
 
     Args:
@@ -167,7 +167,7 @@ def json_objects(text: str) -> list[Any]:
         return [whole]
     fenced = [_loaded(inside.strip()) for inside in _FENCE.findall(text)]
     found = [value for value in fenced if isinstance(value, dict)] or list(_embedded(text))
-    distinct: list[Any] = []
+    distinct: list[object] = []
     for value in found:
         if value not in distinct:
             distinct.append(value)
@@ -179,14 +179,14 @@ _DECODER: Final = json.JSONDecoder()
 _MOST_OBJECTS: Final = 100
 
 
-def _loaded(text: str) -> Any:
+def _loaded(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return _NOTHING
 
 
-def _embedded(text: str) -> Iterator[dict[str, Any]]:
+def _embedded(text: str) -> Iterator[dict[str, object]]:
     """Objects that stand among other words."""
     place = text.find("{")
     tries = 0

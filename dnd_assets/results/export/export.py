@@ -20,6 +20,7 @@ import pandas as pd
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import StoreError, StudyError, TableError, not_found
 from dnd_assets.files.atomic import rename, sync, write
+from dnd_assets.lineage.rows import Row
 from dnd_assets.results.export.dataset_card import data_set_card
 from dnd_assets.results.export.formats import (
     EMBEDDED,
@@ -30,7 +31,7 @@ from dnd_assets.results.export.formats import (
     read,
     writer,
 )
-from dnd_assets.results.tables.columns import COLUMN_TYPES, Column, Row, Table
+from dnd_assets.results.tables.columns import COLUMN_TYPES, Column, Table
 from dnd_assets.results.tables.lineage_tables import LLM_CALLS, PICTURES, PROVIDERS, WHOLE_TABLES
 from dnd_assets.results.tables.reader import TableSource
 from resources.runtime.progress import Progress
@@ -211,7 +212,7 @@ def _manifest(
     tables: Sequence[Table],
     files: Mapping[str, list[str]],
     rows: Mapping[str, int],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "format": kind,
         "study": study,
@@ -304,7 +305,7 @@ def frame(source: TableSource, name: str) -> pd.DataFrame:
         NotFoundError: when the study has no such table; names the nearest.
     """
     table = source.table(name)
-    values: dict[str, list[Any]] = {column.name: [] for column in table.columns}
+    values: dict[str, list[object]] = {column.name: [] for column in table.columns}
     for row in _rows(source, table):
         for column in table.columns:
             values[column.name].append(row[column.name])

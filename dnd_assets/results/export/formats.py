@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -17,8 +17,12 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from dnd_assets.files.csv_tables import guarded, unguarded
-from dnd_assets.results.tables.columns import Column, Row, Type
+from dnd_assets.lineage.rows import Row
+from dnd_assets.results.tables.columns import Column, Type
 from dnd_assets.results.tables.lineage_tables import PICTURES
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetWriter
 
 Format = Literal["csv", "parquet", "jsonl", "hf"]
 FORMATS: Final[tuple[Format, ...]] = ("csv", "parquet", "jsonl", "hf")
@@ -29,7 +33,7 @@ _BYTES_AT_ONCE: Final = 32_000_000
 _SHARD_BYTES: Final = 400_000_000
 _LONGEST_CELL: Final = 1 << 30
 _SCORED: Final = pa.struct([("label", pa.string()), ("score", pa.float64())])
-_ARROW: Final[Mapping[Type, Any]] = {
+_ARROW: Final[Mapping[Type, object]] = {
     "text": pa.string(),
     "int": pa.int64(),
     "uint": pa.uint64(),
@@ -143,11 +147,11 @@ class _CsvWriter(_Batches):
         self._file.close()
 
 
-def _flat_type(column: Column) -> Any:
+def _flat_type(column: Column) -> object:
     return pa.string() if column.type in _NESTED else _ARROW[column.type]
 
 
-def _cell(value: Any, column: Column) -> Any:
+def _cell(value: object, column: Column) -> object:
     if value is None:
         return None
     if column.type in _NESTED:
@@ -186,7 +190,9 @@ class _ParquetWriter(_Batches):
         if hub:
             info = {"info": {"features": hub_features(self._schema)}}
             self._schema = self._schema.with_metadata({"huggingface": json.dumps(info)})
-        self._file: Any = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._file: ParquetWriter = pyarrow.parquet.ParquetWriter(
+            path, self._schema, compression="zstd"
+        )
 
     def _put(self, rows: Sequence[Row]) -> None:
         if self._hub and self.files[-1].stat().st_size > _SHARD_BYTES:
@@ -244,7 +250,7 @@ def _lines(files: Sequence[Path]) -> Iterable[str]:
             yield from file
 
 
-def _read_csv(file: Path, columns: Sequence[Column]) -> dict[str, list[Any]]:
+def _read_csv(file: Path, columns: Sequence[Column]) -> dict[str, list[object]]:
     convert = pyarrow.csv.ConvertOptions(
         column_types={one.name: _flat_type(one) for one in columns},
         null_values=[""],
@@ -264,13 +270,13 @@ def _read_csv(file: Path, columns: Sequence[Column]) -> dict[str, list[Any]]:
     }
 
 
-def _uncell(value: Any, column: Column) -> Any:
+def _uncell(value: object, column: Column) -> object:
     if not isinstance(value, str):
         return value
     return json.loads(value) if column.type in _NESTED else unguarded(value)
 
 
-def as_frame(values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> pd.DataFrame:
+def as_frame(values: Mapping[str, Sequence[object]], columns: Sequence[Column]) -> pd.DataFrame:
     """Columns of plain values as a frame.
 
     Texts are pandas' `str`, integers `Int64` or `UInt64`, numbers `float64`, flags `boolean`, each
@@ -286,7 +292,7 @@ _FRAMES: Final[Mapping[Type, str]] = {
 }  # fmt: skip
 
 
-def _series(values: list[Any], kind: Type) -> pd.Series[Any]:
+def _series(values: list[object], kind: Type) -> pd.Series[Any]:
     if kind in _FRAMES:
         return pd.Series(values, dtype=_FRAMES[kind])
     return pd.Series(values, dtype=object)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
+from dnd_assets.lineage.rows import Row
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, is_one_of
+from dnd_assets.results.products.view import Grid, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import POSITION, UNIT, Column, Table
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _NAMES = ("class", "images", "score", "without it", "low", "high", "accuracy", "without it, too")
 
 
-def _line(entry: Payload) -> dict[str, Any]:
+def _line(entry: Payload) -> Row:
     logit, accuracy = entry["logit"], entry["accuracy"]
     known = accuracy is not None
     return {

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.remarks import remarks_of
+from dnd_assets.lineage.rows import Row
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Payload, ProductView, Shown, is_one_of, pictures
+from dnd_assets.results.products.view import ProductView, Shown, is_one_of, pictures
 from dnd_assets.results.tables.columns import (
     ACTIVATION,
     IMAGE,
@@ -19,7 +20,6 @@ from dnd_assets.results.tables.columns import (
     UNIT,
     Column,
     NewestProduct,
-    Row,
     Table,
 )
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Payload, ProductView, Shown, column_of, is_one_of
+from dnd_assets.results.products.view import ProductView, Shown, column_of, is_one_of
 from dnd_assets.results.tables.columns import POSITION, UNIT, Column, Table
 
 if TYPE_CHECKING:

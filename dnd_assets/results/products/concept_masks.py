@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import CONCEPT_MASKS, Product
+from dnd_assets.lineage.records import CONCEPT_MASKS, Payload, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.image_sets import scan_grids
-from dnd_assets.results.products.view import Payload, ProductView, Shown
+from dnd_assets.results.products.view import ProductView, Shown
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
+from dnd_assets.lineage.rows import Row
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, is_one_of, pictures
+from dnd_assets.results.products.view import Grid, ProductView, Shown, is_one_of, pictures
 from dnd_assets.results.tables.columns import (
     ACTIVATION,
     IMAGE,
@@ -19,7 +20,6 @@ from dnd_assets.results.tables.columns import (
     SURENESS,
     UNIT,
     Column,
-    Row,
     Table,
 )
 
@@ -70,7 +70,7 @@ def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
         )
 
 
-def evidence_line(found: Mapping[str, Any]) -> str:
+def evidence_line(found: Mapping[str, object]) -> str:
     """What a label by detection rests on."""
     return (
         f"held out {found['held_out']:.2f}, stability {found['stability']:.2f}, gap "

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import HELD_OUT_IMAGES, PROBING_SET, Product
+from dnd_assets.lineage.records import HELD_OUT_IMAGES, PROBING_SET, Payload, Product
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown
+from dnd_assets.results.products.view import Grid, ProductView, Shown
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench

@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import METRICS_SUFFIX, Product
+from dnd_assets.lineage.records import METRICS_SUFFIX, Payload, Product
+from dnd_assets.lineage.rows import Row
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.methods.dissection.painted import told
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, pictures
-from dnd_assets.results.tables.columns import (
-    ASSET,
-    PAINTED,
-    UNIT,
-    Column,
-    NewestProduct,
-    Row,
-    Table,
-)
+from dnd_assets.results.products.view import Grid, ProductView, Shown, pictures
+from dnd_assets.results.tables.columns import ASSET, PAINTED, UNIT, Column, NewestProduct, Table
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.detection_scores import evidence_line
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, is_one_of
+from dnd_assets.results.products.view import Grid, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import LABEL_COLUMNS, Table
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def scored_lines(branch: Tree, trace: Trace, payload: Payload) -> None:
         branch.add(f"{entry['score']:9.4f}  {escape(entry['label'])}")
 
 
-def _painted_evidence(found: Mapping[str, Any]) -> str:
+def _painted_evidence(found: Payload) -> str:
     """What painted pictures say of the label, and of it without a word."""
     painted = found["painted"]
     if painted is None:

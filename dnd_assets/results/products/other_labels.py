@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product, is_labels
+from dnd_assets.lineage.records import Payload, Product, is_labels
+from dnd_assets.lineage.rows import Row
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown
+from dnd_assets.results.products.view import Grid, ProductView, Shown
 from dnd_assets.results.tables.columns import (
     ASSET,
     IMAGE,
@@ -18,7 +19,6 @@ from dnd_assets.results.tables.columns import (
     UNIT,
     Column,
     NewestProduct,
-    Row,
     Table,
 )
 
@@ -55,7 +55,7 @@ def _ranking(record: NewestProduct) -> Iterator[Row]:
 def _images(record: NewestProduct) -> Iterator[Row]:
     """Pictures that a method itself looked at: of each of its concepts, or of the unit."""
     payload = record.product.payload
-    groups: list[tuple[str | None, Sequence[Mapping[str, Any]]]] = [
+    groups: list[tuple[str | None, Sequence[Payload]]] = [
         (entry["label"], entry.get("exemplars", ())) for entry in payload.get("concepts", ())
     ]
     groups += [(None, payload.get(key, ())) for key in ("exemplars", "images", "outliers")]

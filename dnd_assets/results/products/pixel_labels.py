@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dnd_assets.lineage.records import Product
 from dnd_assets.results.products.labels import scored_lines
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench
 
 
-def concept_grid(labels: Sequence[Mapping[str, Any]], score: str) -> Grid:
+def concept_grid(labels: Sequence[Mapping[str, object]], score: str) -> Grid:
     """Labels that were chosen from a fixed set of concepts, with what their score is called."""
     rows = [{"concept": entry["label"], score: entry["score"]} for entry in labels]
     return Grid(rows, ("concept", score), ("concept",))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown, pictures
+from dnd_assets.results.products.view import Grid, ProductView, Shown, pictures
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench
@@ -47,7 +46,7 @@ def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
         branch.add(f"outlier {_exemplar(image)}")
 
 
-def _exemplar(image: Mapping[str, Any]) -> str:
+def _exemplar(image: Payload) -> str:
     return f"{image['activation']:10.4f}  {image['image'][:16]}…  {escape(image['caption'])}"
 
 

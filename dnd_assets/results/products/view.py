@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.tables.columns import Table
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from dnd_assets.engine.context import Workbench
-
-Payload = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Grid:
         texts: those of the columns that hold text; numbers are shown with four digits.
     """
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, object]]
     columns: tuple[str, ...]
     texts: tuple[str, ...] = ()
 
@@ -46,7 +44,7 @@ class Strip:
     images: tuple[str, ...]
 
 
-Shown = dict[str, Any]
+Shown = dict[str, object]
 """What the interface shows of a product by name, in order: numbers, texts, `Grid`s and `Strip`s."""
 
 
@@ -80,7 +78,7 @@ def column_of(name: str, texts: Sequence[str]) -> Grid:
     return Grid([{name: text} for text in texts], (name,), (name,))
 
 
-def pictures(entries: Sequence[Mapping[str, Any]]) -> Strip:
+def pictures(entries: Sequence[Payload]) -> Strip:
     """The pictures of entries that have one each."""
     return Strip(tuple(entry["image"] for entry in entries))
 

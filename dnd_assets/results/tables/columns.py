@@ -6,11 +6,12 @@ gives as frames, and what the data dictionary says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
+from dnd_assets.lineage.rows import Row
 from dnd_assets.methods.dissection.painted import cause_of
 
 Type = Literal[
@@ -18,7 +19,6 @@ Type = Literal[
 ]
 """`scored` is a list of labels with scores; `json` is text that holds JSON."""
 COLUMN_TYPES: Final[tuple[Type, ...]] = get_args(Type)
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Column:
     meaning: str
     unit: str = ""
     path: str | None = ""
-    made: Callable[[Any], Any] | None = None
+    made: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ SURENESS: Final = (
 )  # fmt: skip
 
 
-def _ranked(payload: Mapping[str, Any]) -> list[Row]:
+def _ranked(payload: Payload) -> list[Row]:
     found = payload.get("labels", ())
     return [{"label": one["label"], "score": one.get("score")} for one in found]
 

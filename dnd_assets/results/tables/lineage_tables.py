@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.lineage.rows import Row
 from dnd_assets.results.tables.columns import (
     ASSET,
     IMAGE,
@@ -13,7 +14,6 @@ from dnd_assets.results.tables.columns import (
     STATUS,
     Column,
     NewestProduct,
-    Row,
     Table,
 )
 

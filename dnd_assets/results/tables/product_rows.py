@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dnd_assets.results.tables.columns import Column, NewestProduct, Row, Table
+from dnd_assets.lineage.rows import Row
+from dnd_assets.results.tables.columns import Column, NewestProduct, Table
 
 _Around = tuple[Any, ...]
 """An entry with what it lies in, the innermost first."""
@@ -36,7 +37,7 @@ def _entries(around: _Around, lists: Sequence[str]) -> Iterator[tuple[int, _Arou
             yield position, (entry, *around)
 
 
-def _value(column: Column, known: Row, around: _Around) -> Any:
+def _value(column: Column, known: Row, around: _Around) -> object:
     if column.made is not None:
         return column.made(around[0])
     path = column.name if column.path == "" else column.path

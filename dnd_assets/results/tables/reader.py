@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from dnd_assets.errors import not_found
-from dnd_assets.results.tables.columns import NewestProduct, Row, Table
+from dnd_assets.lineage.rows import Row
+from dnd_assets.results.tables.columns import NewestProduct, Table
 from dnd_assets.results.tables.lineage_tables import (
     LLM_CALLS,
     MATERIALIZATIONS,
@@ -52,7 +53,7 @@ class TableSource:
     _calls: set[str] = field(default_factory=set)
 
     @cached_property
-    def newest(self) -> list[dict[str, Any]]:
+    def newest(self) -> list[Row]:
         """The newest materialization of every asset and unit."""
         return self.lineage.query(_NEWEST, [self.study])
 
@@ -92,7 +93,7 @@ class TableSource:
                  for table in tables},
             )  # fmt: skip
 
-    def _records(self, rows: Sequence[dict[str, Any]]) -> list[NewestProduct]:
+    def _records(self, rows: Sequence[Row]) -> list[NewestProduct]:
         products = self.lineage.products(row["key"] for row in rows)
         for product in products.values():
             self._providers.update(product.preimage.get("weights", {}).values())

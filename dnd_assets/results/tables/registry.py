@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from dnd_assets.lineage.records import LABELS_SUFFIX
+from dnd_assets.lineage.rows import Row
 from dnd_assets.results.products.labels import label_table
 from dnd_assets.results.products.registry import PRODUCT_TABLES
-from dnd_assets.results.tables.columns import NewestProduct, Row, Table
+from dnd_assets.results.tables.columns import NewestProduct, Table
 from dnd_assets.results.tables.lineage_tables import PRODUCTS, UNITS, WHOLE_TABLES
 from dnd_assets.results.tables.product_rows import product_rows
 

@@ -6,12 +6,12 @@ Each function gives one part: labels, exemplars, concepts, metrics, lineage and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.lineage.records import METRICS_SUFFIX, Product, is_labels
+from dnd_assets.lineage.records import METRICS_SUFFIX, Payload, Product, is_labels
 from dnd_assets.lineage.remarks import remarks_of
 from dnd_assets.results.unit_card.card import (
     ActivationRange,
@@ -101,7 +101,7 @@ def _method(one: UnitRecords, asset: str) -> MethodLabel:
     )  # fmt: skip
 
 
-def _facet(entry: Mapping[str, Any]) -> Facet:
+def _facet(entry: Payload) -> Facet:
     return Facet(
         str(entry["label"]), float(entry["score"]), float(entry["response"]), float(entry["mass"]),
         tuple(_shown(image) for image in entry["exemplars"]),
@@ -110,11 +110,11 @@ def _facet(entry: Mapping[str, Any]) -> Facet:
     )  # fmt: skip
 
 
-def _shown(entry: Mapping[str, Any]) -> Shown:
+def _shown(entry: Payload) -> Shown:
     return Shown(str(entry["image"]), float(entry["activation"]), entry.get("caption"))
 
 
-def _number(value: Any) -> float | None:
+def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
@@ -212,7 +212,7 @@ def _ablation(one: UnitRecords) -> UnitAblation | None:
     )
 
 
-def _loss(entry: Mapping[str, Any]) -> Loss:
+def _loss(entry: Payload) -> Loss:
     score, accuracy = entry["logit"], entry["accuracy"]
     known = () if accuracy is None else (accuracy["before"], accuracy["change"], _ends(accuracy))
     return Loss(
@@ -220,12 +220,12 @@ def _loss(entry: Mapping[str, Any]) -> Loss:
     )
 
 
-def _ends(change: Mapping[str, Any]) -> tuple[float, float] | None:
+def _ends(change: Payload) -> tuple[float, float] | None:
     return None if change["low"] is None else (change["low"], change["high"])
 
 
 def _concept(
-    name: str, entry: Mapping[str, Any], images: Sequence[Mapping[str, Any]], template: str
+    name: str, entry: Payload, images: Sequence[Payload], template: str
 ) -> CandidateConcept:
     functions = {
         key: float(value)
@@ -240,7 +240,7 @@ def _concept(
     return CandidateConcept(name, _number(entry.get("score")), functions, prompt, pictures)
 
 
-def _painting(image: Mapping[str, Any], activation: float | None) -> SyntheticImage:
+def _painting(image: Payload, activation: float | None) -> SyntheticImage:
     return SyntheticImage(
         str(image["image"]), int(image["index"]), int(image["seed"]), bool(image["rejected"]),
         activation,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +369,7 @@ class Made:
     reused: bool
     seconds: float
     device: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     inputs: Mapping[str, str]
     weights: Mapping[str, str]
 

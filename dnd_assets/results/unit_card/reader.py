@@ -10,14 +10,15 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from dnd_assets.engine.cache.heat_maps import MAPS, map_item
 from dnd_assets.engine.cache.vectors import Matrix, Vectors
 from dnd_assets.errors import NotFoundError, StoreError, not_found
-from dnd_assets.lineage.records import PROBING_SET, Product
+from dnd_assets.lineage.records import PROBING_SET, Payload, Product
+from dnd_assets.lineage.rows import Row
 from dnd_assets.methods.clip_dissect.activation_ranges import sample_ranges
 from dnd_assets.methods.dissection.activation_ladder import activation_ladder
 from dnd_assets.results.unit_card.building import card_of, distribution_of, noted_distribution
@@ -96,7 +97,7 @@ class Cards:
         for start in range(0, len(wanted), _AT_ONCE):
             yield from self._part(wanted[start : start + _AT_ONCE])
 
-    def providers(self, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
+    def providers(self, hashes: Iterable[str]) -> dict[str, Payload]:
         """Fingerprints of models and settings by their hash."""
         sql = "SELECT * FROM providers WHERE provider IN (SELECT unnest(?::VARCHAR[]))"
         rows = self.lineage.query(sql, [sorted(set(hashes))])
@@ -123,7 +124,7 @@ class Cards:
         layer = self._layer(product)
         return None if layer is None else (layer.images, layer.values)
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> list[Row]:
         """The study's runs, newest first: run, recorded_at, definition and versions."""
         sql = "SELECT * FROM runs WHERE study = ? ORDER BY recorded_at DESC, run"
         return [

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from dnd_assets.lineage.records import UNPARTITIONED, Product
+from dnd_assets.lineage.records import UNPARTITIONED, Payload, Product
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class UnitRecords:
         record = self.records.get(asset)
         return self.products.get(record.key) if record else None
 
-    def content(self, asset: str) -> Mapping[str, Any]:
+    def content(self, asset: str) -> Payload:
         """What that product holds; nothing where there is none."""
         product = self.product(asset)
         return product.payload if product else {}

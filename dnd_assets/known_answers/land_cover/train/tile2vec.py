@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +91,7 @@ def train_tile2vec(folder: Path, settings: TrainingSettings | None = None) -> Tr
 
 
 def _train(
-    net: Tile2Vec, scenes: Sequence[NDArray[np.integer[Any]]], settings: TrainingSettings
+    net: Tile2Vec, scenes: Sequence[NDArray[np.integer]], settings: TrainingSettings
 ) -> list[float]:
     optimiser = torch.optim.Adam(net.parameters(), lr=settings.rate, betas=(0.5, 0.999))
     losses = []
@@ -111,11 +110,11 @@ def _train(
     return losses
 
 
-def _tensor(tiles: NDArray[np.integer[Any]]) -> Tensor:
+def _tensor(tiles: NDArray[np.integer]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(tiles)).float() / SCALE
 
 
-def ordered_share(net: Tile2Vec, triplets: NDArray[np.integer[Any]]) -> float:
+def ordered_share(net: Tile2Vec, triplets: NDArray[np.integer]) -> float:
     """Share of triplets whose anchor is nearer to its neighbour than to the distant tile."""
     training = net.training
     net.eval()
