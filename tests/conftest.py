@@ -11,12 +11,41 @@ from pytest_httpserver import HTTPServer
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Many tests start commands of their own; without bytecode each would compile the project again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 from tests import studies
 from tests.resources import tiny
 
 # Derandomised, so that a test passes or fails alike on every machine.
 settings.register_profile("project", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("project")
+
+
+LONG = (
+    "benchmarks/test_reliability.py",
+    "test_docs.py",
+    "workflow/test_stopping.py",
+    "integration/test_models_through_pipeline.py",
+    "integration/test_services.py",
+    "analysis/test_compare.py",
+    "integration/test_crash.py",
+    "integration/test_real_network.py",
+    "known_answers/test_planted_dictionary.py",
+    "integration/test_whole_products.py",
+    "workflow/test_definitions.py",
+    "assets/test_label_metrics.py",
+    "benchmarks/test_gpu.py",
+)
+"""Files that take longest. A worker takes whole files, so that what a file sets up is set up once;
+these start first, so that none of them is left to one worker at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files that take longest first; the others keep their order."""
+    tests = Path(__file__).parent
+    place = {tests / name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session", autouse=True)
