@@ -1,5 +1,7 @@
 """How long commands take that only read, beside `python -c "import typer, duckdb"`, in pairs.
 
+And those that find nothing to do: a run of an up-to-date study, and the doctor.
+
 Processor time of the process, since the machine may be busy; of each command the smallest of some.
 """
 
@@ -16,6 +18,8 @@ UNIT = "net/colours/0"
 READING: tuple[tuple[str, ...], ...] = (
     ("--help",), ("labels",), ("trace", UNIT), ("explain", UNIT, "--asset", "crops"), ("plan",),
 )  # fmt: skip
+IDLE: dict[tuple[str, ...], float] = {("run",): 3.0, ("doctor",): 2.0}
+"""Commands that find nothing to do, and the most seconds that each should take."""
 _TARGET = 5.0
 _BASE = ("-c", "import typer, duckdb")
 
@@ -29,7 +33,14 @@ def ratios(table: Table, folder: Path, times: int = 5) -> list[Figure]:
         process = command(place, "run")
         process.join(600)
         assert process.exitcode == 0, commands.said(place)
-    return [_figure(place, asked, times) for asked in READING]
+    idle = [_idle(place, asked, most, times) for asked, most in IDLE.items()]
+    return [*(_figure(place, asked, times) for asked in READING), *idle]
+
+
+def _idle(place: Path, asked: tuple[str, ...], most: float, times: int) -> Figure:
+    least = min(_seconds(place, "-m", "dnd_assets.cli", *asked) for _ in range(times))
+    name = f"dnd {' '.join(asked)} with nothing to do: processor time"
+    return Figure(name, f"{least:.2f} s", f"at most {most:.0f} s", least <= most)
 
 
 def _figure(place: Path, asked: tuple[str, ...], times: int) -> Figure:

@@ -26,6 +26,7 @@ from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
+from dnd_assets.lineage.code_cache import project_versions
 from dnd_assets.lineage.code_limits import (
     ENTERED_ALL_THE_SAME,
     NOT_PART_OF_RESULTS,
@@ -353,12 +354,20 @@ def code_version(*sources: Source) -> str:
     return _version(sources)
 
 
+def _version_of(nodes: Sequence[Node]) -> str:
+    """As `Project.version`, remembered between processes where all is of this project."""
+    if any(node.module.partition(".")[0] not in PACKAGES for node in nodes):
+        return project().version(nodes)
+    key = " ".join(f"{node.module}:{node.name}.{node.member}" for node in nodes)
+    return project_versions().version(key, lambda: project().version(nodes))
+
+
 @cache
 def _version(sources: tuple[Source, ...]) -> str:
     nodes = [_node(source) for source in sources]
     inner = [one for one in nodes if isinstance(one, Node)]
     plain = [one for one in nodes if isinstance(one, str)]
-    return _hash(*plain, project().version(inner))[:_DIGITS] if plain else project().version(inner)
+    return _hash(*plain, _version_of(inner))[:_DIGITS] if plain else _version_of(inner)
 
 
 @cache
@@ -374,7 +383,7 @@ def method_version(kind: type, *methods: str, sources: tuple[Source, ...] = ()) 
     nodes = [Node(kind.__module__, kind.__qualname__, name) for name in methods]
     if kind.__module__.partition(".")[0] not in PACKAGES:
         nodes.append(Node(kind.__module__, _WHOLE))
-    own = project().version(nodes)
+    own = _version_of(nodes)
     return _hash(own, code_version(*sources))[:_DIGITS] if sources else own
 
 

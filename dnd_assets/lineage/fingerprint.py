@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypedDict
 
+from dnd_assets.lineage.code_cache import project_versions
 from dnd_assets.lineage.code_names import without_docstrings
 
 Json = object
@@ -46,6 +47,11 @@ def digest(value: Json) -> str:
 @lru_cache(maxsize=256)  # a plan asks for it once for every unit
 def source_version(source: str) -> str:
     """Twelve hexadecimal digits of Python source text by itself, docstrings and layout left out."""
+    name = hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest()
+    return project_versions().version(f"source {name}", lambda: _tree_version(source))
+
+
+def _tree_version(source: str) -> str:
     tree = ast.parse(textwrap.dedent(source))
     without_docstrings(tree)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]

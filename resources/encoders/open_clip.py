@@ -387,6 +387,8 @@ def _cached(architecture: str, tag: str, revision: str | None) -> Checkpoint:
 
 def _repository(architecture: str, tag: str) -> str:
     """The hub model that holds a tag's weights; the architecture's own name where there is none."""
+    if not tag or architecture.startswith(_LOCAL):
+        return architecture
     import open_clip
 
     if _tag(tag) not in open_clip.list_pretrained_tags_by_model(architecture):

@@ -24,6 +24,7 @@ from filelock import FileLock
 
 from dnd_assets.errors import LineageError, NotFoundError
 from dnd_assets.files.atomic import sha256
+from dnd_assets.lineage.code_cache import cache_folder
 from dnd_assets.lineage.fingerprint import digest
 from resources.lineage_db.database import Lineage, Rows
 from resources.lineage_db.index import Index, InUseError, schema_version
@@ -153,7 +154,7 @@ class LineageReader(Lineage):
     def _folder(self) -> Path:
         """Where the reader's own index lies: in the user's cache, or for this process alone."""
         name = sha256(f"{Path(self.root).resolve()} {schema_version()}".encode())[:16]
-        base = _cache() / "lineage"
+        base = cache_folder() / "lineage"
         try:
             (base / name).mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryFile(dir=base / name):
@@ -163,14 +164,6 @@ class LineageReader(Lineage):
         os.utime(base / name)
         _forget_old(base)
         return base / name
-
-
-def _cache() -> Path:
-    """The user's cache folder of this project: `DND_CACHE`, or `dnd` in the usual place."""
-    named = os.environ.get("DND_CACHE")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dnd"
 
 
 def _temporary() -> Path:

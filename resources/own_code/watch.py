@@ -197,9 +197,8 @@ def _telling_environment() -> Iterator[None]:
 
 
 def _wrap_safetensors() -> None:
+    """Have `safe_open` tell; its modules for numpy and torch take it from here when imported."""
     import safetensors
-    import safetensors.numpy
-    import safetensors.torch
 
     plain = safetensors.safe_open
     if hasattr(plain, "plain"):

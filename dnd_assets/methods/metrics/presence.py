@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import skimage
 from numpy.typing import NDArray
-from skimage.filters import threshold_multiotsu
 
 from dnd_assets.methods.metrics.detection import THRESHOLD
 
@@ -60,5 +60,7 @@ def _highest_unclear(cosines: NDArray[np.float64]) -> float:
         return float(cosines.max())
     counts, edges = np.histogram(cosines, _BINS)
     classes = min(_CLASSES, int(np.count_nonzero(counts)))
-    last = int(threshold_multiotsu(hist=(counts, np.arange(_BINS)), classes=classes)[-1])
+    last = int(
+        skimage.filters.threshold_multiotsu(hist=(counts, np.arange(_BINS)), classes=classes)[-1]
+    )
     return float(cosines[cosines < edges[last + 1]].max())
