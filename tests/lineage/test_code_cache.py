@@ -1,4 +1,4 @@
-"""Code versions that are kept between processes: found again for the same sources, and only then."""
+"""Code versions kept between processes: found again for the same sources, and only then."""
 
 import json
 import os
