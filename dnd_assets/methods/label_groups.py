@@ -67,8 +67,8 @@ def group_labels(
         ValueError: when there is no unit or a blank label, a vector is missing or no unit vector,
             `similarity` is out of (-1, 1], or there are too many distinct labels.
     """
-    said = {unit: plain_label(text) for unit, text in labels.items()}
-    counts = Counter(said.values())
+    label_of = {unit: plain_label(text) for unit, text in labels.items()}
+    counts = Counter(label_of.values())
     texts = sorted(counts)
     _check(texts, vectors, similarity)
     rows = np.stack([np.asarray(vectors[text], dtype=np.float64) for text in texts])
@@ -77,11 +77,11 @@ def group_labels(
     for place, group in enumerate(_clusters(cosines, similarity)):
         places.setdefault(group, []).append(place)
     units: dict[str, list[str]] = {}
-    for unit in sorted(said):
-        units.setdefault(said[unit], []).append(unit)
-    found = [_group([texts[p] for p in some], cosines[np.ix_(some, some)], units)
-             for some in places.values()]  # fmt: skip
-    return sorted(found, key=lambda one: (-len(one.units), one.label))
+    for unit in sorted(label_of):
+        units.setdefault(label_of[unit], []).append(unit)
+    groups = [_group([texts[p] for p in indices], cosines[np.ix_(indices, indices)], units)
+             for indices in places.values()]  # fmt: skip
+    return sorted(groups, key=lambda group: (-len(group.units), group.label))
 
 
 def group_name(counts: Mapping[str, int]) -> str:
@@ -101,15 +101,15 @@ def group_name(counts: Mapping[str, int]) -> str:
     for text, count in counts.items():
         share.update(dict.fromkeys(words[text], count))
     total, reached = sum(counts.values()), 0
-    left = dict(counts)
+    uncovered = dict(counts)
     chosen: list[str] = []
     for (word, written), _ in sorted(share.items(), key=lambda item: (-item[1], item[0])):
         if reached >= _COVERED * total or len(chosen) == _MOST_WORDS:
             break
-        having = [text for text in left if word in dict(words[text])]
+        having = [text for text in uncovered if word in dict(words[text])]
         if having:
             chosen.append(written)
-            reached += sum(left.pop(text) for text in having)
+            reached += sum(uncovered.pop(text) for text in having)
     return " or ".join(chosen) or min(counts, key=lambda text: (-counts[text], text))
 
 
@@ -120,8 +120,8 @@ def _group(
     weights = np.array([counts[text] for text in texts])
     centre = texts[int(np.argmax((cosines @ weights).round(9)))]
     order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    every = sorted(unit for text in texts for unit in units[text])
-    return LabelGroup(group_name(counts), centre, tuple(order), tuple(every))
+    unit_keys = sorted(unit for text in texts for unit in units[text])
+    return LabelGroup(group_name(counts), centre, tuple(order), tuple(unit_keys))
 
 
 def _clusters(cosines: NDArray[np.float64], similarity: float) -> list[int]:

@@ -35,12 +35,12 @@ class SparseMatrix:
 
     @classmethod
     def of_dense(cls, values: Matrix) -> SparseMatrix:
-        """What is not zero in a table."""
+        """The sparse form of a table written out in full."""
         return cls(scipy.sparse.csr_array(values.astype(np.float32, copy=False)))
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> SparseMatrix:
-        """The table that `as_arrays` told.
+        """The table that `as_arrays` wrote as arrays.
 
         Raises:
             ValueError: when the arrays do not fit each other.
@@ -63,7 +63,7 @@ class SparseMatrix:
         )
 
     def as_arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The table as arrays for a file: `data`, `columns` (16 bits where they do), `starts`."""
+        """The table as arrays for a file: `data`, `columns` (16 bits where enough), `starts`."""
         short = np.uint16 if self.shape[1] <= _SHORT else np.uint32
         return {
             "data": self.held.data.astype(np.float32),
@@ -89,7 +89,7 @@ class SparseMatrix:
         rows, columns = key
         if np.ndim(columns) == 0:
             return self._column(int(columns))[rows]
-        return np.stack([self._column(int(one)) for one in columns], axis=1)[rows]
+        return np.stack([self._column(int(column)) for column in columns], axis=1)[rows]
 
     def dense(self) -> Matrix:
         """The table in full.
@@ -118,11 +118,11 @@ class SparseMatrix:
         return self.held.tocsc()
 
     def _column(self, column: int) -> Matrix:
-        held = self._by_column
+        by_column = self._by_column
         column = range(self.shape[1])[column]
-        part = slice(held.indptr[column], held.indptr[column + 1])
+        part = slice(by_column.indptr[column], by_column.indptr[column + 1])
         values = np.zeros(len(self), dtype=np.float32)
-        values[held.indices[part]] = held.data[part]
+        values[by_column.indices[part]] = by_column.data[part]
         return values
 
 

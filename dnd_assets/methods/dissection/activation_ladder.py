@@ -32,9 +32,11 @@ def activation_ladder(values: Floats, ids: Sequence[str], n: int = 10) -> list[i
             f"{len(values):,} values, {len(ids):,} ids and n = {n} give none; there has to be an "
             "id for each value, and n has to be 2 or more"
         )
-    wide = values.astype(np.float64)
-    found: dict[int, None] = {}
-    for level in np.linspace(wide.max(), wide.min(), n):
-        off = np.abs(wide - level)
-        found[min((int(i) for i in np.flatnonzero(off == off.min())), key=ids.__getitem__)] = None
-    return sorted(found, key=lambda i: (-wide[i], ids[i]))
+    activations = values.astype(np.float64)
+    rows: dict[int, None] = {}
+    for level in np.linspace(activations.max(), activations.min(), n):
+        distances = np.abs(activations - level)
+        rows[
+            min((int(i) for i in np.flatnonzero(distances == distances.min())), key=ids.__getitem__)
+        ] = None
+    return sorted(rows, key=lambda i: (-activations[i], ids[i]))

@@ -44,14 +44,14 @@ def attention_boxes(
     _check_heatmap(heatmap)
     threshold = otsu_threshold(heatmap)
     height, width = heatmap.shape
-    whole = (0, 0, width, height)
-    kept: list[Box] = []
+    image_box = (0, 0, width, height)
+    crops: list[Box] = []
     for box in sorted(_outer_boxes(heatmap > threshold), key=_area, reverse=True):
-        if len(kept) >= max_crops:
+        if len(crops) >= max_crops:
             break
-        if iou(box, whole) < whole_image and all(iou(box, other) <= overlap for other in kept):
-            kept.append(box)
-    return threshold, kept
+        if iou(box, image_box) < whole_image and all(iou(box, crop) <= overlap for crop in crops):
+            crops.append(box)
+    return threshold, crops
 
 
 def otsu_threshold(heatmap: NDArray[np.uint8]) -> int:
@@ -149,8 +149,8 @@ def _check_heatmap(heatmap: NDArray[np.uint8]) -> None:
 def _outer_boxes(foreground: NDArray[np.bool_]) -> list[Box]:
     """Bounding boxes of the outer contours, in OpenCV's order: the last found in reading first."""
     labels, _ = scipy.ndimage.label(_without_holes(foreground), structure=_EIGHT_NEIGHBOURS)
-    found = scipy.ndimage.find_objects(labels)
-    return [(x.start, y.start, x.stop, y.stop) for y, x in reversed(found)]
+    slices = scipy.ndimage.find_objects(labels)
+    return [(x.start, y.start, x.stop, y.stop) for y, x in reversed(slices)]
 
 
 def _without_holes(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:

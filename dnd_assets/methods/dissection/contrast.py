@@ -36,14 +36,14 @@ def phrase_counts(captions: Sequence[str]) -> dict[Key, int]:
 
 def contrasting(strong: Sequence[str], counts: Mapping[Key, int], of: int, n: int) -> list[str]:
     """As `contrast_phrases`, from the `phrase_counts` of `of` random captions."""
-    ours = phrase_forms(strong)
+    forms = phrase_forms(strong)
     scores = {}
-    for key, texts in ours.items():
-        count, other = texts.total(), counts.get(key, 0)
-        if count * of > other * len(strong):
-            scores[key] = log_likelihood_ratio(count, len(strong), other, of)
+    for key, texts in forms.items():
+        count, random_count = texts.total(), counts.get(key, 0)
+        if count * of > random_count * len(strong):
+            scores[key] = log_likelihood_ratio(count, len(strong), random_count, of)
     order = sorted(scores, key=lambda key: (-scores[key], len(key), key))
-    return [commonest(ours[key]) for key in order[:n]]
+    return [commonest(forms[key]) for key in order[:n]]
 
 
 def log_likelihood_ratio(hits: int, of: int, other_hits: int, other_of: int) -> float:
@@ -71,6 +71,6 @@ def log_likelihood_ratio(hits: int, of: int, other_hits: int, other_of: int) -> 
     def fit(k: int, n: int, p: float) -> float:
         return sum(count * log(q) for count, q in ((k, p), (n - k, 1 - p)) if count)
 
-    apart = fit(hits, of, hits / of) + fit(other_hits, other_of, other_hits / other_of)
-    together = fit(hits, of, rate) + fit(other_hits, other_of, rate)
-    return max(2 * (apart - together), 0.0)
+    separate = fit(hits, of, hits / of) + fit(other_hits, other_of, other_hits / other_of)
+    pooled = fit(hits, of, rate) + fit(other_hits, other_of, rate)
+    return max(2 * (separate - pooled), 0.0)

@@ -50,23 +50,27 @@ def examples(
     Returns:
         By band, with the concept before without, then by activation, largest first.
     """
-    known = [i for i, name in enumerate(reference.images) if name in activations]
-    values = [activations[reference.images[i]] for i in known]
+    rows = [i for i, name in enumerate(reference.images) if name in activations]
+    values = [activations[reference.images[i]] for i in rows]
     low, high = min(values, default=0.0), max(values, default=0.0)
     groups: dict[tuple[Band, bool], list[Example]] = {}
-    for i in known:
+    for i in rows:
         name = reference.images[i]
         shows = any(part <= reference.words[i] for part in concept.parts)
         band = _band(activations[name], low, high)
-        one = Example(name, activations[name], reference.captions[i], shows, band)
-        groups.setdefault((band, shows), []).append(one)
-    found = []
+        example = Example(name, activations[name], reference.captions[i], shows, band)
+        groups.setdefault((band, shows), []).append(example)
+    selected = []
     for band in BANDS:
         for shows in (True, False):
-            some = groups.get((band, shows), [])
-            some.sort(key=lambda one: (content_seed("example", unit, one.image), one.image))
-            found += sorted(some[:EACH], key=lambda one: (-one.activation, one.image))
-    return found
+            group = groups.get((band, shows), [])
+            group.sort(
+                key=lambda example: (content_seed("example", unit, example.image), example.image)
+            )
+            selected += sorted(
+                group[:EACH], key=lambda example: (-example.activation, example.image)
+            )
+    return selected
 
 
 def _band(value: float, low: float, high: float) -> Band:

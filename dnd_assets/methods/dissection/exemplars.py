@@ -84,18 +84,18 @@ def silence(values: Floats) -> float | None:
         The limit, as `values` has it or 0 and a little; None where nothing tells, or there is no
         image.
     """
-    wide = values[np.isfinite(values)].astype(np.float64)
-    if not len(wide):
+    finite = values[np.isfinite(values)].astype(np.float64)
+    if not len(finite):
         return None
-    low, high = float(wide.min()), float(wide.max())
+    low, high = float(finite.min()), float(finite.max())
     zero = max(abs(low), abs(high)) * ZERO
-    many = max(_MANY_AT_LEAST, math.ceil(len(wide) * _MANY))
+    min_images = max(_MANY_AT_LEAST, math.ceil(len(finite) * _MANY))
     if not zero:
         return 0.0
-    if high > zero and (low >= -zero or int((abs(wide) <= zero).sum()) >= many):
+    if high > zero and (low >= -zero or int((abs(finite) <= zero).sum()) >= min_images):
         return zero
     floor = low + zero
-    return floor if floor < high and int((wide <= floor).sum()) >= many else None
+    return floor if floor < high and int((finite <= floor).sum()) >= min_images else None
 
 
 def fires(values: Floats, off: float | None) -> NDArray[np.bool_]:
@@ -209,8 +209,8 @@ def _top_rows(values: Floats, count: int) -> NDArray[np.int64]:
     above = values > boundary
     equal = values == boundary
     room = count - above.sum(axis=1, keepdims=True)
-    kept = above | (equal & (np.cumsum(equal, axis=1) <= room))
-    places = np.nonzero(kept)[1].reshape(len(values), count)
+    selected = above | (equal & (np.cumsum(equal, axis=1) <= room))
+    places = np.nonzero(selected)[1].reshape(len(values), count)
     order = np.argsort(-np.take_along_axis(values, places, axis=1), axis=1, kind="stable")
     return np.take_along_axis(places, order, axis=1)
 
@@ -246,8 +246,10 @@ def activating_set(
     for picture in pictures.values():
         if not math.isfinite(picture.activation):
             raise ValueError(f"the activation on {picture.kind} {picture.image} is not finite")
-    kept = (p for p in pictures.values() if p.kind == "image" or off is None or p.activation > off)
-    return sorted(kept, key=lambda p: (-p.activation, p.image))[:k]
+    firing = (
+        p for p in pictures.values() if p.kind == "image" or off is None or p.activation > off
+    )
+    return sorted(firing, key=lambda p: (-p.activation, p.image))[:k]
 
 
 def is_dead(values: Floats) -> NDArray[np.bool_]:

@@ -49,7 +49,7 @@ _WEIGHTS: Final = (-4.35, 5.3, 6.13)
 """Constant, weight of the held-out coefficient, weight of stability; see `probability`."""
 
 
-def probability(found: Evidence) -> float:
+def probability(label_evidence: Evidence) -> float:
     """The probability that a label names what its unit detects and nothing else, in (0, 1).
 
     A logistic function of `held_out` and `stability`. Its three numbers were fitted by
@@ -58,7 +58,12 @@ def probability(found: Evidence) -> float:
     used for nothing else. The gap adds nothing to these two.
     """
     constant, held_out, stability = _WEIGHTS
-    return 1 / (1 + exp(-(constant + held_out * found.held_out + stability * found.stability)))
+    return 1 / (
+        1
+        + exp(
+            -(constant + held_out * label_evidence.held_out + stability * label_evidence.stability)
+        )
+    )
 
 
 def evidence(trial: Trial, chosen: Detected, margin: float, seed: int) -> Evidence:
@@ -72,33 +77,37 @@ def evidence(trial: Trial, chosen: Detected, margin: float, seed: int) -> Eviden
         seed: of the bootstrap.
     """
     shares = _choices(trial, margin, seed)
-    others = [one for one in trial.whole if not _says_the_same(one.candidate, chosen.candidate)]
-    runner_up = max((one.score for one in others), default=0.0)
+    rivals = [
+        detected
+        for detected in trial.whole
+        if not _share_a_word(detected.candidate, chosen.candidate)
+    ]
+    runner_up = max((detected.score for detected in rivals), default=0.0)
     return Evidence(
         _held_out(trial, margin),
         shares[chosen.candidate],
         chosen.score - runner_up,
-        tuple((one.text, share) for one, share in _covering(shares)),
+        tuple((candidate.text, share) for candidate, share in _covering(shares)),
     )
 
 
-def _says_the_same(one: Candidate, other: Candidate) -> bool:
+def _share_a_word(a: Candidate, b: Candidate) -> bool:
     """Whether two candidates share a word, so that one may be the other said more narrowly."""
-    return bool(frozenset().union(*one.parts) & frozenset().union(*other.parts))
+    return bool(frozenset().union(*a.parts) & frozenset().union(*b.parts))
 
 
 def _held_out(trial: Trial, margin: float) -> float:
-    first = (np.arange(len(trial.activations)) % 2).astype(np.float64)
-    halves = (first, 1 - first)
+    odd_images = (np.arange(len(trial.activations)) % 2).astype(np.float64)
+    halves = (odd_images, 1 - odd_images)
     return float(np.mean([_measured(trial, fit, test, margin) for fit, test in
                           (halves, halves[::-1])]))  # fmt: skip
 
 
 def _measured(trial: Trial, fit: Floats, test: Floats, margin: float) -> float:
     """Coefficient on images of weight `test` of what is chosen on those of weight `fit`."""
-    found = trial.on(fit)
-    best = choose(found, margin)
-    return 0.0 if best is None else trial.at(found.index(best), best.threshold, test)
+    detections = trial.on(fit)
+    best = choose(detections, margin)
+    return 0.0 if best is None else trial.at(detections.index(best), best.threshold, test)
 
 
 def _choices(trial: Trial, margin: float, seed: int) -> Counter[Candidate]:
@@ -112,14 +121,14 @@ def _choices(trial: Trial, margin: float, seed: int) -> Counter[Candidate]:
         best = choose(trial.on(times), margin)
         if best is not None:
             shares[best.candidate] += 1
-    return Counter({one: times / RESAMPLES for one, times in shares.items()})
+    return Counter({candidate: wins / RESAMPLES for candidate, wins in shares.items()})
 
 
 def _covering(shares: Counter[Candidate]) -> list[tuple[Candidate, float]]:
     order = sorted(shares.items(), key=lambda item: (-item[1], item[0].length, item[0].text))
-    found: list[tuple[Candidate, float]] = []
-    for one, share in order:
-        if sum(part for _, part in found) >= COVERAGE:
+    covering: list[tuple[Candidate, float]] = []
+    for candidate, share in order:
+        if sum(part for _, part in covering) >= COVERAGE:
             break
-        found.append((one, share))
-    return found
+        covering.append((candidate, share))
+    return covering

@@ -42,7 +42,7 @@ def broken(pixels: NDArray[Any]) -> Cause | None:
     >>> broken(np.zeros((4, 4, 3), np.uint8))
     'constant'
     """
-    import numpy as np  # who only reads what was rejected needs none
+    import numpy as np  # here, so that reading the causes of stored pictures does not load it
 
     if not np.isfinite(pixels).all():
         return "not_finite"

@@ -103,9 +103,9 @@ def image_products(
     """
     _check(activations, generated, exemplars, beta, top_images)
     cosines = (_unit_length(generated) @ _unit_length(exemplars).T).mean(dim=2)
-    among = ranks(activations) < top_images
-    counts = among.sum(dim=1)
-    means = torch.where(among, cosines, 0.0).sum(dim=1) / counts.clamp(min=1)
+    in_top = ranks(activations) < top_images
+    counts = in_top.sum(dim=1)
+    means = torch.where(in_top, cosines, 0.0).sum(dim=1) / counts.clamp(min=1)
     return torch.where(counts > 0, means, -1.0)
 
 

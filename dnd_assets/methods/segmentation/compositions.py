@@ -69,15 +69,15 @@ class Formula:
         Args:
             presence: where each of its concepts is true, bool, of one shape.
         """
-        found = presence[self.first]
+        mask = presence[self.first]
         for operator, concept in self.steps:
-            found = apply(operator, found, presence[concept])
-        return found
+            mask = apply(operator, mask, presence[concept])
+        return mask
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A formula with its score.
+    """A formula and how well it fits a unit.
 
     Attributes:
         formula: the logical form.
@@ -147,12 +147,13 @@ class Overlap(Objective):
 
     def bounds(self, sizes: Counts, weights: Counts, steps: int) -> Floats:
         """See `overlap_bounds`."""
-        return overlap_bounds(self.area, *self._most, sizes, weights, steps)
+        return overlap_bounds(self.area, *self._gain_and_cut, sizes, weights, steps)
 
     @cached_property
-    def _most(self) -> tuple[int, int]:
-        every, inside = self.numbers(all_positions(self.concepts))
-        return int(inside.max()), int((every - inside).max())
+    def _gain_and_cut(self) -> tuple[int, int]:
+        """The most pixels that one concept has inside the unit's mask, and outside."""
+        sizes, inside = self.numbers(all_positions(self.concepts))
+        return int(inside.max()), int((sizes - inside).max())
 
 
 class IntersectionOverUnion(Overlap):
@@ -204,18 +205,19 @@ def search(objective: Objective, *, beam: int = 10, length: int = 3) -> list[Exp
     """
     if beam < 1 or length < 1:
         raise ValueError(f"beam = {beam} and length = {length} have to be positive")
-    first = _singles(objective)
+    concepts = _singles(objective)
     singles = _Numbers(
-        np.array([found.size for found in first]), np.array([found.weight for found in first])
+        np.array([candidate.size for candidate in concepts]),
+        np.array([candidate.weight for candidate in concepts]),
     )
-    kept = _distinct(sorted(first, key=_by_score), beam)
+    best = _distinct(sorted(concepts, key=_by_score), beam)
     for size in range(1, length):
-        parents = [found for found in kept if len(found.formula) == size]
+        parents = [candidate for candidate in best if len(candidate.formula) == size]
         # Merging is stable and takes old ones first: of equal scores the shorter formula leads.
-        kept = _distinct(
-            heapq.merge(kept, _grown(parents, objective, singles), key=_by_score), beam
+        best = _distinct(
+            heapq.merge(best, _grown(parents, objective, singles), key=_by_score), beam
         )
-    return [Explanation(found.formula, found.score) for found in kept]
+    return [Explanation(candidate.formula, candidate.score) for candidate in best]
 
 
 def pack(masks: Booleans) -> Words:
@@ -241,7 +243,7 @@ class _Numbers:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _Candidate:
     formula: Formula
     score: float
     words: Words
@@ -249,21 +251,25 @@ class _Found:
     weight: int
 
 
-def _by_score(found: _Found) -> float:
-    return -found.score
+def _by_score(candidate: _Candidate) -> float:
+    return -candidate.score
 
 
-def _singles(objective: Objective) -> list[_Found]:
+def _singles(objective: Objective) -> list[_Candidate]:
     concepts = objective.concepts
     sizes, weights = objective.numbers(all_positions(concepts))
     scores = objective.scores(sizes, weights)
     return [
-        _Found(Formula(name), float(scores[c]), concepts.words[c], int(sizes[c]), int(weights[c]))
+        _Candidate(
+            Formula(name), float(scores[c]), concepts.words[c], int(sizes[c]), int(weights[c])
+        )
         for c, name in enumerate(concepts.names)
     ]
 
 
-def _grown(parents: list[_Found], objective: Objective, singles: _Numbers) -> Iterator[_Found]:
+def _grown(
+    parents: list[_Candidate], objective: Objective, singles: _Numbers
+) -> Iterator[_Candidate]:
     """Every parent with every concept joined to it, best first, made when asked for."""
     if not parents:
         return
@@ -275,17 +281,17 @@ def _grown(parents: list[_Found], objective: Objective, singles: _Numbers) -> It
     )
     concepts, operators = objective.concepts, tuple(Operator)
     for i in np.argsort(-scores, kind="stable").tolist():
-        rest, c = divmod(i, len(concepts.names))
-        parent, operator = parents[rest // len(operators)], operators[rest % len(operators)]
+        join, c = divmod(i, len(concepts.names))
+        parent, operator = parents[join // len(operators)], operators[join % len(operators)]
         words = apply(operator, parent.words, concepts.words[c])
         formula = parent.formula.joined(operator, concepts.names[c])
-        yield _Found(formula, float(scores[i]), words, int(sizes[i]), int(weights[i]))
+        yield _Candidate(formula, float(scores[i]), words, int(sizes[i]), int(weights[i]))
 
 
-def _joins(parent: _Found, objective: Objective, singles: _Numbers) -> _Numbers:
+def _joins(parent: _Candidate, objective: Objective, singles: _Numbers) -> _Numbers:
     inside = objective.numbers(parent.words)
-    known = singles.sizes, singles.weights
-    return _Numbers(*joined_numbers(parent.size, parent.weight, inside, known))
+    concept_numbers = singles.sizes, singles.weights
+    return _Numbers(*joined_numbers(parent.size, parent.weight, inside, concept_numbers))
 
 
 def joined_numbers(
@@ -306,7 +312,7 @@ def joined_numbers(
     )
 
 
-def _scores(objective: Objective, singles: _Numbers, parent: _Found, joins: _Numbers) -> Floats:
+def _scores(objective: Objective, singles: _Numbers, parent: _Candidate, joins: _Numbers) -> Floats:
     return joined_scores(objective, singles.sizes, parent.size, joins.sizes, joins.weights)
 
 
@@ -346,15 +352,15 @@ def overlap_bounds(
         weights: of them, those in the unit's mask, (n,).
         steps: concepts that may be joined.
     """
-    found = weights / np.maximum(area + sizes - weights, 1)
+    bounds = weights / np.maximum(area + sizes - weights, 1)
     for ors in range(steps + 1):
-        left = np.maximum(0, sizes - weights - (steps - ors) * cut)
-        grown = np.minimum(area, weights + ors * gain) / np.maximum(area + left, 1)
-        found = np.maximum(found, grown)
+        outside = np.maximum(0, sizes - weights - (steps - ors) * cut)
+        after_ors = np.minimum(area, weights + ors * gain) / np.maximum(area + outside, 1)
+        bounds = np.maximum(bounds, after_ors)
         if ors < steps:  # one step at least is an AND
-            kept = np.minimum(area, np.minimum(weights, gain) + ors * gain) / max(area, 1)
-            found = np.maximum(found, kept)
-    return np.asarray(found, dtype=np.float64)
+            after_and = np.minimum(area, np.minimum(weights, gain) + ors * gain) / max(area, 1)
+            bounds = np.maximum(bounds, after_and)
+    return np.asarray(bounds, dtype=np.float64)
 
 
 def all_positions(concepts: PackedMasks) -> Words:
@@ -362,14 +368,19 @@ def all_positions(concepts: PackedMasks) -> Words:
     return np.full(concepts.words.shape[1], np.iinfo(np.uint64).max, dtype=np.uint64)
 
 
-def _distinct(found: Iterable[_Found], beam: int) -> list[_Found]:
-    """The first `beam` that hold at different positions; `found` is sorted, best first."""
-    kept: dict[bytes, _Found] = {}
-    for one in found:
-        if len(kept) == beam or one.score == -math.inf:
+def _distinct(candidates: Iterable[_Candidate], beam: int) -> list[_Candidate]:
+    """The first `beam` candidates that hold at different positions.
+
+    Args:
+        candidates: best first.
+        beam: how many at most.
+    """
+    distinct: dict[bytes, _Candidate] = {}
+    for candidate in candidates:
+        if len(distinct) == beam or candidate.score == -math.inf:
             break
-        kept.setdefault(hashlib.sha256(one.words.tobytes()).digest(), one)
-    return list(kept.values())
+        distinct.setdefault(hashlib.sha256(candidate.words.tobytes()).digest(), candidate)
+    return list(distinct.values())
 
 
 def _overlaps(masks: Words, where: Words) -> Counts:
@@ -380,7 +391,7 @@ def _overlaps(masks: Words, where: Words) -> Counts:
 
 
 def apply(operator: Operator, left: Bits, right: Bits) -> Bits:
-    """Where two things joined hold, as booleans or as packed bits."""
+    """Where two formulas joined by an operator hold, as booleans or as packed bits."""
     if operator is Operator.AND:
         return left & right
     return left | right if operator is Operator.OR else left & ~right

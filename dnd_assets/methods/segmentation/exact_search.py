@@ -109,33 +109,33 @@ def exact_search(
 
 
 class _Search:
-    """Beginnings that are left, and the best formula so far."""
+    """Beginnings that may still be grown (the frontier), and the best formula so far."""
 
     def __init__(
         self,
         objective: Objective,
         singles: tuple[Counts, Counts],
         length: int,
-        known: Explanation | None,
+        best: Explanation | None,
     ) -> None:
         self._objective = objective
         self._singles = singles
         self._length = length
-        self._best = known
-        self._left: list[_Start] = []
+        self._best = best
+        self._frontier: list[_Start] = []
         self._count = 0
 
     @property
     def open(self) -> bool:
         """Whether a beginning is left that may become better than the best."""
-        return bool(self._left) and -self._left[0].rank[0] > self._score
+        return bool(self._frontier) and -self._frontier[0].rank[0] > self._score
 
     @property
     def _score(self) -> float:
         return self._best.score if self._best else -math.inf
 
     def add(self, formulas: list[Formula], words: Words, sizes: Counts, weights: Counts) -> None:
-        """Take formulas that have been scored."""
+        """Score formulas and keep those that may lead to a better one as beginnings."""
         scores = self._objective.scores(sizes, weights)
         self._keep(formulas, scores)
         steps = self._length - len(formulas[0])
@@ -146,26 +146,26 @@ class _Search:
 
     def grow(self) -> None:
         """Join every concept in every way to the most promising beginning."""
-        start = heapq.heappop(self._left)
+        start = heapq.heappop(self._frontier)
         names, singles = self._objective.concepts.names, self._singles
         inside = self._objective.numbers(start.words)
         sizes, weights = joined_numbers(start.size, start.weight, inside, singles)
         scores = joined_scores(self._objective, singles[0], start.size, sizes, weights)
-        formulas = [start.formula.joined(way, name) for way in Operator for name in names]
+        formulas = [start.formula.joined(operator, name) for operator in Operator for name in names]
         self._keep(formulas, scores)
         steps = self._length - len(formulas[0])
         if not steps:
             return
         bounds = np.where(np.isneginf(scores), -math.inf, self._bounds(sizes, weights, steps))
         for i in np.flatnonzero(bounds > self._score).tolist():
-            way, concept = list(Operator)[i // len(names)], i % len(names)
-            words = apply(way, start.words, self._objective.concepts.words[concept])
+            operator, concept = list(Operator)[i // len(names)], i % len(names)
+            words = apply(operator, start.words, self._objective.concepts.words[concept])
             self._push(bounds[i], formulas[i], scores[i], words, sizes[i], weights[i])
 
     def ended(self, formulas: int) -> ExactSearch:
         """The result as it stands."""
         complete = not self.open
-        bound = self._score if complete else max(-self._left[0].rank[0], self._score)
+        bound = self._score if complete else max(-self._frontier[0].rank[0], self._score)
         return ExactSearch(self._best, bound, complete, formulas)
 
     def _keep(self, formulas: list[Formula], scores: Floats) -> None:
@@ -184,4 +184,4 @@ class _Search:
         self._count += 1
         rank = (-float(bound), self._count)
         start = _Start(rank, formula, float(score), words, int(size), int(weight))
-        heapq.heappush(self._left, start)
+        heapq.heappush(self._frontier, start)

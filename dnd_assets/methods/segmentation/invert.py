@@ -46,16 +46,16 @@ def auc(activations: NDArray[np.floating], presence: Booleans) -> Floats:
     """
     _check(activations, presence)
     present = presence.sum(axis=0, dtype=np.int64)
-    found = np.full((activations.shape[1], len(present)), math.nan)
-    for start in range(0, len(found), _UNITS_AT_ONCE):
+    aucs = np.full((activations.shape[1], len(present)), math.nan)
+    for start in range(0, len(aucs), _UNITS_AT_ONCE):
         units = slice(start, start + _UNITS_AT_ONCE)
         ranks = _doubled_ranks(activations[:, units])
-        for first in range(0, len(present), _CONCEPTS_AT_ONCE):
-            concepts = slice(first, first + _CONCEPTS_AT_ONCE)
+        for column in range(0, len(present), _CONCEPTS_AT_ONCE):
+            concepts = slice(column, column + _CONCEPTS_AT_ONCE)
             sums = ranks.T @ presence[:, concepts].astype(np.float64)
-            found[units, concepts] = _auc(present[concepts], sums, len(presence))
-    found[~np.isfinite(activations).all(axis=0)] = math.nan
-    return found
+            aucs[units, concepts] = _auc(present[concepts], sums, len(presence))
+    aucs[~np.isfinite(activations).all(axis=0)] = math.nan
+    return aucs
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,11 @@ def significance(
     images = int(presence.sum())
     if not 0 < images < len(presence):
         return Significance(math.nan, math.nan, images)
-    shown, others = activations[presence], activations[~presence]
-    found = float(scipy.stats.mannwhitneyu(shown, others, alternative="greater").pvalue)
-    return Significance(found, min(1.0, found * tried), images)
+    with_concept, without_concept = activations[presence], activations[~presence]
+    p_value = float(
+        scipy.stats.mannwhitneyu(with_concept, without_concept, alternative="greater").pvalue
+    )
+    return Significance(p_value, min(1.0, p_value * tried), images)
 
 
 def formulas_tried(concepts: int, length: int, beam: int) -> int:
@@ -153,17 +155,17 @@ class AreaUnderCurve:
         inside = unpack(where[None], self.concepts.positions)[0]
         columns = np.stack([np.ones_like(self._ranks), self._ranks], axis=1)[inside]
         blocks = range(0, len(self.concepts.names), _CONCEPTS_AT_ONCE)
-        found = [self._presence(start)[:, inside].astype(np.float64) @ columns for start in blocks]
-        sizes, ranks = np.concatenate(found).astype(np.int64).T
+        sums = [self._presence(start)[:, inside].astype(np.float64) @ columns for start in blocks]
+        sizes, ranks = np.concatenate(sums).astype(np.int64).T
         return sizes, ranks
 
     def scores(self, sizes: Counts, weights: Counts) -> Floats:
         """AUC; -infinity for formulas that hold for all images, none, or a share out of range."""
-        found = _auc(sizes, weights.astype(np.float64), self.concepts.positions)
+        aucs = _auc(sizes, weights.astype(np.float64), self.concepts.positions)
         low, high = self._range
         # Shares are decimal fractions: 0.07 of 100 is 7.000000000000001.
-        allowed = (sizes >= low - 1e-9) & (sizes <= high + 1e-9) & ~np.isnan(found)
-        return np.where(allowed, found, -math.inf)
+        allowed = (sizes >= low - 1e-9) & (sizes <= high + 1e-9) & ~np.isnan(aucs)
+        return np.where(allowed, aucs, -math.inf)
 
     def bounds(self, sizes: Counts, weights: Counts, steps: int) -> Floats:
         """1: a few more concepts may leave just the most active images (see `exact_search`)."""

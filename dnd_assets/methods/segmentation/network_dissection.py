@@ -53,10 +53,10 @@ class TopShare:
                 f"{units:,} units, {positions:,} positions and a share of {share} give no "
                 "threshold; units and positions have to be positive, the share in [0, 1)"
             )
-        self._kept = math.floor(positions * share + 1e-9) + 1
+        self._per_unit = math.floor(positions * share + 1e-9) + 1
         self._positions = positions
         self._share = share
-        self._seen = 0
+        self._added = 0
         self._parts: list[Tensor] = [torch.empty(units, 0)]
         self._finite = torch.ones(units, dtype=torch.bool)
         self._counted = torch.zeros(units, dtype=torch.int64)
@@ -76,21 +76,21 @@ class TopShare:
         if maps.ndim != 4 or maps.shape[1] != units:
             raise ValueError(f"maps of {units:,} units are (B, {units}, H, W), not {maps.shape}")
         values = maps.detach().to("cpu", torch.float32).transpose(0, 1).reshape(units, -1)
-        self._seen += values.shape[1]
-        if self._seen > self._positions:
+        self._added += values.shape[1]
+        if self._added > self._positions:
             raise ValueError(
-                f"{self._seen:,} positions were added, but {self._positions:,} announced; "
+                f"{self._added:,} positions were added, but {self._positions:,} announced; "
                 "announce images x height x width"
             )
         finite = torch.isfinite(values)
         self._counted += values.shape[1]
         if left_out is not None and left_out.any():
-            without = left_out.T.repeat_interleave(maps.shape[2] * maps.shape[3], dim=1)
-            values, finite = values.masked_fill(without, -math.inf), finite | without
-            self._counted -= without.sum(dim=1)
+            excluded = left_out.T.repeat_interleave(maps.shape[2] * maps.shape[3], dim=1)
+            values, finite = values.masked_fill(excluded, -math.inf), finite | excluded
+            self._counted -= excluded.sum(dim=1)
         self._finite &= finite.all(dim=1)
         self._parts.append(values)
-        if sum(part.shape[1] for part in self._parts) > 2 * self._kept:
+        if sum(part.shape[1] for part in self._parts) > 2 * self._per_unit:
             self._parts = [self._largest()]
 
     def join(self, other: TopShare) -> None:
@@ -107,25 +107,25 @@ class TopShare:
         Raises:
             ValueError: when fewer positions were added than announced.
         """
-        if self._seen < self._positions:
+        if self._added < self._positions:
             raise ValueError(
-                f"only {self._seen:,} of {self._positions:,} announced positions were added; "
+                f"only {self._added:,} of {self._positions:,} announced positions were added; "
                 "add all images before asking for thresholds"
             )
         ordered = self._largest().sort(dim=1, descending=True).values
-        # Of so many positions as count for a unit; `_kept` is of all of them.
+        # Of so many positions as count for a unit; `_per_unit` is of all of them.
         rank = torch.floor(self._counted.double() * self._share + 1e-9).to(torch.int64)
-        found = ordered.gather(1, rank.clamp(max=ordered.shape[1] - 1)[:, None])[:, 0]
-        return found.where(self._finite & (self._counted > 0), math.nan)
+        per_unit = ordered.gather(1, rank.clamp(max=ordered.shape[1] - 1)[:, None])[:, 0]
+        return per_unit.where(self._finite & (self._counted > 0), math.nan)
 
     def state(self) -> dict[str, Tensor]:
         """What has been counted so far, to go on from later: see `load`."""
         self._parts = [self._largest()]
-        seen = torch.tensor([self._seen], dtype=torch.int64)
+        added = torch.tensor([self._added], dtype=torch.int64)
         return {
             "largest": self._parts[0],
             "finite": self._finite.clone(),
-            "seen": seen,
+            "seen": added,
             "counted": self._counted.clone(),
         }
 
@@ -133,12 +133,12 @@ class TopShare:
         """Go on from what `state` gave for the same units, positions and share."""
         self._parts = [state["largest"]]
         self._finite = state["finite"].clone()
-        self._seen = int(state["seen"])
+        self._added = int(state["seen"])
         self._counted = state["counted"].clone()
 
     def _largest(self) -> Tensor:
         values = torch.cat(self._parts, dim=1)
-        return values.topk(min(self._kept, values.shape[1]), dim=1, sorted=False).values
+        return values.topk(min(self._per_unit, values.shape[1]), dim=1, sorted=False).values
 
 
 class Overlaps:
@@ -204,11 +204,11 @@ class Overlaps:
         active = may_be_on.nonzero().flatten()
         step = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
         for start in range(0, len(active), step):
-            some = active[start : start + step]
-            on = thresholded(maps[some], self._thresholds[some], masks.shape[1:])
+            units = active[start : start + step]
+            on = thresholded(maps[units], self._thresholds[units], masks.shape[1:])
             common = (on.float() @ floats).to(torch.int64)
-            self._common[some[:, None], present] += common
-            self._unit_area[some[:, None], categories] += on.sum(dim=1, keepdim=True)
+            self._common[units[:, None], present] += common
+            self._unit_area[units[:, None], categories] += on.sum(dim=1, keepdim=True)
 
     def state(self) -> dict[str, Tensor]:
         """What has been counted so far, to go on from later: see `load`."""
@@ -233,9 +233,9 @@ class Overlaps:
         areas = self._concept_area.expand(self._common.shape)
         areas = areas - self._set_aside if len(self._set_aside) else areas
         union = self._unit_area[:, self._category] + areas - self._common
-        found = common / union.clamp(min=1)
-        found[self._thresholds.isnan()] = math.nan
-        return found
+        ratios = common / union.clamp(min=1)
+        ratios[self._thresholds.isnan()] = math.nan
+        return ratios
 
     def _leave_out(self, units: Tensor, concepts: Tensor, areas: Tensor) -> None:
         """Note what an image that is set aside for some units has of its concepts."""
@@ -244,7 +244,7 @@ class Overlaps:
         self._set_aside[units.nonzero(), concepts] += areas
 
     def _check(self, maps: Tensor, concepts: Sequence[int], masks: NDArray[np.bool_]) -> Tensor:
-        units, known = len(self._thresholds), len(self._category)
+        units, count = len(self._thresholds), len(self._category)
         if maps.ndim != 3 or len(maps) != units:
             raise ValueError(f"maps of {units:,} units are ({units}, h, w), not {maps.shape}")
         if masks.dtype != np.bool_ or masks.ndim != 3 or len(masks) != len(concepts):
@@ -257,9 +257,9 @@ class Overlaps:
                 f"a mask of {masks.shape[2]:,} x {masks.shape[1]:,} pixels is too large to be "
                 f"counted exactly; make it smaller than {_EXACT_IN_FLOAT32:,} pixels"
             )
-        if len(set(concepts)) < len(concepts) or any(not 0 <= c < known for c in concepts):
+        if len(set(concepts)) < len(concepts) or any(not 0 <= c < count for c in concepts):
             raise ValueError(
-                f"concepts {list(concepts)} have to be different numbers from 0 to {known - 1}"
+                f"concepts {list(concepts)} have to be different numbers from 0 to {count - 1}"
             )
         return torch.tensor(list(concepts), dtype=torch.int64)
 
@@ -309,8 +309,8 @@ def detectors(ious: Tensor, cutoff: float = CUTOFF) -> list[Detector | None]:
     """
     if ious.ndim != 2 or not ious.shape[1]:
         raise ValueError(f"IoUs are units x concepts, at least one, not {tuple(ious.shape)}")
-    found: list[Detector | None] = []
+    labels: list[Detector | None] = []
     for row in np.asarray(ious.double()):
         best = int(np.argmax(np.where(np.isnan(row), -1.0, row)))
-        found.append(Detector(best, float(row[best])) if row[best] > cutoff else None)
-    return found
+        labels.append(Detector(best, float(row[best])) if row[best] > cutoff else None)
+    return labels

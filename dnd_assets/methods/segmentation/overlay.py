@@ -37,9 +37,9 @@ def overlay(
     inside = thresholded(maps, torch.tensor([threshold], dtype=torch.float32), size)[0]
     on[top:bottom, left:right] = inside.reshape(size).numpy()
     pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
-    drawn = np.where(on[..., None], pixels, pixels * _DARK).astype(np.uint8)
-    drawn[_rim(on)] = _RIM
-    return Image.fromarray(drawn)
+    shaded = np.where(on[..., None], pixels, pixels * _DARK).astype(np.uint8)
+    shaded[_rim(on)] = _RIM
+    return Image.fromarray(shaded)
 
 
 def _rim(on: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -45,8 +45,8 @@ def regions_of(concepts: Sequence[int], masks: Booleans) -> tuple[list[Pattern],
         return ([()] if pixels else []), np.zeros(pixels, dtype=np.int64)
     bits = np.ascontiguousarray(np.packbits(masks.reshape(len(concepts), -1), axis=0).T)
     rows = bits.view(np.dtype((np.void, bits.shape[1]))).ravel()
-    _, first, where = np.unique(rows, return_index=True, return_inverse=True)
-    sets = np.unpackbits(bits[first], axis=1, count=len(concepts)).astype(bool)
+    _, first_pixels, where = np.unique(rows, return_index=True, return_inverse=True)
+    sets = np.unpackbits(bits[first_pixels], axis=1, count=len(concepts)).astype(bool)
     ordered = np.asarray(concepts)
     return [tuple(ordered[row].tolist()) for row in sets], where.reshape(-1).astype(np.int64)
 
@@ -63,11 +63,11 @@ class Regions:
     patterns: tuple[Pattern, ...]
     sizes: Counts
 
-    def without(self, gone: Counts) -> Regions:
-        """Those that are left when so many pixels of each are taken away, int64 (G,)."""
-        kept = np.flatnonzero(self.sizes > gone)
-        patterns = tuple(self.patterns[region] for region in kept.tolist())
-        return Regions(patterns, self.sizes[kept] - gone[kept])
+    def without(self, counts: Counts) -> Regions:
+        """The regions that still have pixels when `counts` of each, int64 (G,), are taken away."""
+        regions = np.flatnonzero(self.sizes > counts)
+        patterns = tuple(self.patterns[region] for region in regions.tolist())
+        return Regions(patterns, self.sizes[regions] - counts[regions])
 
     def packed(self, names: Sequence[str]) -> PackedMasks:
         """The concepts as masks over regions in place of pixels.
@@ -126,8 +126,8 @@ class RegionOverlap(Overlap):
         chosen = unpack(where[None], self.concepts.positions)[0]
         columns = self._columns[chosen]
         blocks = range(0, len(self.concepts.names), _CONCEPTS_AT_ONCE)
-        found = [self._holds(start)[:, chosen].astype(np.float64) @ columns for start in blocks]
-        sizes, inside = np.concatenate(found).astype(np.int64).T
+        sums = [self._holds(start)[:, chosen].astype(np.float64) @ columns for start in blocks]
+        sizes, inside = np.concatenate(sums).astype(np.int64).T
         return sizes, inside
 
     def _holds(self, start: int) -> Booleans:

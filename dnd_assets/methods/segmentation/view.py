@@ -50,7 +50,7 @@ WHOLE: Final = View()
 
 
 def view(transform: Callable[[Image.Image], Tensor], width: int, height: int) -> View:
-    """What of a picture of a size a transform keeps.
+    """The part of a picture of this size that a transform keeps.
 
     Args:
         transform: a picture to float (3, H, W): resizing, cropping and a change of values that
@@ -62,7 +62,7 @@ def view(transform: Callable[[Image.Image], Tensor], width: int, height: int) ->
         The box that the tensor's edges lie on. The whole picture where the tensor is no resized
         and cropped picture (turned, mirrored, warped, padded), since then no box would be right.
     """
-    dark, light = (_seen(transform, np.full((height, width), v, np.uint8)) for v in (0, 255))
+    dark, light = (_transformed(transform, np.full((height, width), v, np.uint8)) for v in (0, 255))
     ends = [
         _ends(transform, np.broadcast_to(ramp, (height, width)), dark, light, axis)
         for ramp, axis in ((_ramp(width)[None, :], 1), (_ramp(height)[:, None], 0))
@@ -78,9 +78,10 @@ def _ramp(length: int) -> NDArray[np.float64]:
     return (np.arange(length) + 0.5) / length * 255
 
 
-def _seen(
+def _transformed(
     transform: Callable[[Image.Image], Tensor], grey: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
+    """The first channel, (H, W), of what a transform makes of a grey picture."""
     picture = Image.fromarray(np.ascontiguousarray(grey)).convert("RGB")
     return np.asarray(transform(picture)[0].double())
 
@@ -93,25 +94,30 @@ def _ends(
     axis: int,
 ) -> tuple[float, float] | None:
     """Where the first and the last edge of the tensor lie along an axis; None for no line."""
-    seen = _seen(transform, np.rint(ramp).astype(np.uint8))
-    share = (seen - dark) / np.where(light == dark, np.nan, light - dark)
+    values = _transformed(transform, np.rint(ramp).astype(np.uint8))
+    share = (values - dark) / np.where(light == dark, np.nan, light - dark)
     if not np.isfinite(share).all():
         return None
     lines = share if axis == 1 else share.T
     length = lines.shape[1]
-    at = (np.arange(length) + 0.5) / length
+    centres = (np.arange(length) + 0.5) / length
     # At the picture's edges filters flatten the ramp.
     middle = slice(length // 4, length - length // 4)
     if length < _SHORTEST:
         return None
-    slope, start = np.polyfit(at[middle], lines.mean(axis=0)[middle], 1)
-    off = np.abs(lines - (start + slope * at))[:, middle].max()
-    if slope <= 0 or off > _TOLERANCE or start < -_TOLERANCE or start + slope > 1 + _TOLERANCE:
+    slope, start = np.polyfit(centres[middle], lines.mean(axis=0)[middle], 1)
+    deviation = np.abs(lines - (start + slope * centres))[:, middle].max()
+    if (
+        slope <= 0
+        or deviation > _TOLERANCE
+        or start < -_TOLERANCE
+        or start + slope > 1 + _TOLERANCE
+    ):
         return None
-    return _tidy(start), _tidy(start + slope)
+    return _snapped(start), _snapped(start + slope)
 
 
-def _tidy(share: float) -> float:
-    """Grey values are whole numbers: what is as good as the edge is the edge."""
-    near = 0.0 if abs(share) < _EDGE else 1.0 if abs(share - 1) < _EDGE else float(share)
-    return min(max(near, 0.0), 1.0)
+def _snapped(share: float) -> float:
+    """A share in [0, 1], 0 or 1 where it is close to them: grey values are whole numbers."""
+    edge = 0.0 if abs(share) < _EDGE else 1.0 if abs(share - 1) < _EDGE else float(share)
+    return min(max(edge, 0.0), 1.0)

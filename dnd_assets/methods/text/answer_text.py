@@ -82,20 +82,20 @@ def answer_in(text: str) -> Answer:
     >>> answer_in("<think>Okay, the user wants me to")
     Answer(text='', reasoned=True, unfinished=True)
     """
-    found = _without_channels(text)
-    rest, marked = _without_pairs(found.text)
-    closes = list(_CLOSE.finditer(rest))
+    answer = _without_channels(text)
+    body, marked = _without_pairs(answer.text)
+    closes = list(_CLOSE.finditer(body))
     if closes:
-        rest = rest[closes[-1].end() :]
-    opened = _OPEN.search(rest)
+        body = body[closes[-1].end() :]
+    opened = _OPEN.search(body)
     if opened:
-        rest = rest[: opened.start()]
-    inside = _INSIDE.findall(rest)
+        body = body[: opened.start()]
+    inside = _INSIDE.findall(body)
     if inside:
-        rest = inside[-1][1]
-    reasoned = found.reasoned or marked or bool(closes or opened)
+        body = inside[-1][1]
+    reasoned = answer.reasoned or marked or bool(closes or opened)
     return Answer(
-        without_special_tokens(rest).strip(), reasoned, found.unfinished or opened is not None
+        without_special_tokens(body).strip(), reasoned, answer.unfinished or opened is not None
     )
 
 
@@ -104,8 +104,8 @@ def _without_channels(text: str) -> Answer:
     marks = list(_CHANNEL.finditer(text))
     if marks:
         finals = [mark for mark in marks if mark[1].lower() == "final"]
-        rest = text[finals[-1].end() :] if finals else ""
-        return Answer(rest, reasoned=True, unfinished=not finals)
+        final = text[finals[-1].end() :] if finals else ""
+        return Answer(final, reasoned=True, unfinished=not finals)
     bare = _BARE_CHANNELS.match(text)
     if bare:
         ended = bare[0].endswith("assistantfinal")
@@ -116,16 +116,16 @@ def _without_channels(text: str) -> Answer:
 
 def _without_pairs(text: str) -> tuple[str, bool]:
     """A text without the reasoning that is opened and closed, and whether there was any."""
-    found, start = [], 0
+    pieces, start = [], 0
     for opened in _OPEN.finditer(text):
         if opened.start() < start:
             continue
         closed = _CLOSE.search(text, opened.end())
         if closed is None:
             break
-        found.append(text[start : opened.start()])
+        pieces.append(text[start : opened.start()])
         start = closed.end()
-    return "".join(found) + text[start:], start > 0
+    return "".join(pieces) + text[start:], start > 0
 
 
 def without_special_tokens(text: str) -> str:
@@ -137,16 +137,16 @@ def without_special_tokens(text: str) -> str:
     >>> without_special_tokens("<s> a dog</s> [INST] and this? [/INST] a cat")
     ' a dog'
     """
-    rest = text
-    if "[/INST]" in rest and rest.lstrip().startswith(("[INST]", "<s>[INST]", "<s> [INST]")):
-        rest = rest.partition("[/INST]")[2]
-    while header := _HEADER.match(rest):
-        rest = rest[header.end() :]
-    for ended in _TURN_END.finditer(rest):
-        before = _SPECIAL.sub("", rest[: ended.start()])
+    body = text
+    if "[/INST]" in body and body.lstrip().startswith(("[INST]", "<s>[INST]", "<s> [INST]")):
+        body = body.partition("[/INST]")[2]
+    while header := _HEADER.match(body):
+        body = body[header.end() :]
+    for ended in _TURN_END.finditer(body):
+        before = _SPECIAL.sub("", body[: ended.start()])
         if any(character.isalnum() for character in before):
             return before
-    return _SPECIAL.sub("", rest)
+    return _SPECIAL.sub("", body)
 
 
 def json_objects(text: str) -> list[object]:
@@ -162,13 +162,13 @@ def json_objects(text: str) -> list[object]:
     >>> json_objects('Sure! ```json\n{"concept": "red"}\n``` I hope this helps.')
     [{'concept': 'red'}]
     """
-    whole = _loaded(text.strip())
-    if whole is not _NOTHING:
-        return [whole]
+    document = _loaded(text.strip())
+    if document is not _NOTHING:
+        return [document]
     fenced = [_loaded(inside.strip()) for inside in _FENCE.findall(text)]
-    found = [value for value in fenced if isinstance(value, dict)] or list(_embedded(text))
+    values = [value for value in fenced if isinstance(value, dict)] or list(_embedded(text))
     distinct: list[object] = []
-    for value in found:
+    for value in values:
         if value not in distinct:
             distinct.append(value)
     return distinct

@@ -111,10 +111,10 @@ def clean_caption(text: str) -> str:
     >>> clean_caption("a red red red red red car with a")
     'a red car'
     """
-    before, now = "", text[:_LONGEST]
-    while now != before:
-        before, now = now, _once(now)
-    return now
+    previous, current = "", text[:_LONGEST]
+    while current != previous:
+        previous, current = current, _cleaned_once(current)
+    return current
 
 
 @lru_cache(maxsize=8_192)
@@ -136,22 +136,23 @@ def caption_problem(text: str) -> tuple[Problem, str] | None:
     >>> caption_problem("<pad><pad>")
     ('no_answer', 'the model wrote nothing')
     """
-    found = answer_in(text[:_LONGEST])
-    if found.unfinished and not found.text:
+    answer = answer_in(text[:_LONGEST])
+    if answer.unfinished and not answer.text:
         return "no_answer", "the answer ends within the model's reasoning"
-    problem = problem_of(found.text)
+    problem = problem_of(answer.text)
     if problem is None and not any(character.isalnum() for character in clean_caption(text)):
         return "no_answer", f"nothing is left of the caption {text[:80]!r} but a phrase"
     return problem
 
 
-def _once(text: str) -> str:
+def _cleaned_once(text: str) -> str:
     for step in _STEPS:
         text = step(text)
     return text
 
 
 def _answer(text: str) -> str:
+    """What a model wrote without reasoning, special tokens and a JSON wrapping."""
     return _one_value(answer_in(visible(text)).text)
 
 
@@ -171,8 +172,8 @@ def _one_value(text: str) -> str:
 def _without_markup(text: str) -> str:
     lines = [_BULLET.sub("", line) for line in text.splitlines()]
     text = " ".join(" ".join(lines).split())
-    for pattern, kept in _MARKUP:
-        text = pattern.sub(kept, text)
+    for pattern, replacement in _MARKUP:
+        text = pattern.sub(replacement, text)
     return " ".join(text.split())
 
 
@@ -184,15 +185,16 @@ def _without_preamble(text: str) -> str:
 
 def _without_chatter(text: str) -> str:
     """The sentences before the first that speaks to the reader."""
-    kept: list[str] = []
+    sentences: list[str] = []
     for sentence in _SENTENCE_END.split(text):
         if _CHATTER.match(sentence) or is_refusal(sentence):
             break
-        kept.append(sentence)
-    return _joined(kept) if kept else text if not _CHATTER.match(text) else ""
+        sentences.append(sentence)
+    return _joined(sentences) if sentences else text if not _CHATTER.match(text) else ""
 
 
 def _joined(sentences: list[str]) -> str:
+    """Sentences in one text, with a blank between them unless they end in an East Asian mark."""
     text = ""
     for sentence in sentences:
         text += sentence if not text or text[-1] in "\u3002\uff01\uff1f" else f" {sentence}"
@@ -218,19 +220,19 @@ def _collapsed(items: list[str], key: Callable[[str], str]) -> list[str]:
     """
     keys = [key(item) for item in items]
     for size in range(1, _LONGEST_REPEAT + 1):
-        kept: list[int] = []
+        indices: list[int] = []
         place = 0
         while place < len(items):
             end = place + size
             while end < len(items) and keys[end] == keys[end - size]:
                 end += 1
             if end - place >= _REPEATS * size:
-                kept.extend(range(place, place + size))
+                indices.extend(range(place, place + size))
                 place = end
             else:
-                kept.append(place)
+                indices.append(place)
                 place += 1
-        items, keys = [items[i] for i in kept], [keys[i] for i in kept]
+        items, keys = [items[i] for i in indices], [keys[i] for i in indices]
     return items
 
 

@@ -57,15 +57,15 @@ def pieces_of(run: str) -> list[tuple[str, int]]:
     >>> pieces_of("一只棕色的狗在海滩上"), pieces_of("砂浜を走る犬")
     ([('棕色', 1), ('狗', 1), ('海滩', 1)], [('砂浜', 1), ('走', 1), ('犬', 1)])
     """
-    found = []
+    pieces = []
     for match in _SCRIPTS.finditer(run):
         script = str(match.lastgroup)
-        rest, before = match[0], ""
-        while rest != before:  # endings are seen once what follows them is gone
-            before, rest = rest, _EMPTY[script].sub(" ", rest).strip()
+        text, previous = match[0], ""
+        while text != previous:  # endings are seen once what follows them is gone
+            previous, text = text, _EMPTY[script].sub(" ", text).strip()
         fewest = _FEWEST[script]
-        found += [(piece, fewest) for piece in rest.split() if len(clusters_of(piece)) >= fewest]
-    return found
+        pieces += [(piece, fewest) for piece in text.split() if len(clusters_of(piece)) >= fewest]
+    return pieces
 
 
 def spans_of(run: str) -> dict[Key, str]:
@@ -78,8 +78,8 @@ def spans_of(run: str) -> dict[Key, str]:
     for piece, fewest in pieces_of(run):
         clusters = clusters_of(piece)[:_LONGEST_PIECE]
         for size in range(fewest, min(len(clusters), _MOST_CLUSTERS) + 1):
-            for first in range(len(clusters) - size + 1):
-                key = tuple(clusters[first : first + size])
+            for start in range(len(clusters) - size + 1):
+                key = tuple(clusters[start : start + size])
                 spans.setdefault(key, "".join(key))
     return spans
 
@@ -100,21 +100,25 @@ def words_shared(counts: Mapping[Key, int], wholes: Iterable[Key]) -> set[Key]:
         The runs that two captions share or that are whole pieces, without those that stand in a
         longer one as often, and without single clusters that are part of a shared word alone.
 
-    >>> found = words_shared({("海", "滩"): 3, ("海",): 3, ("滩",): 3, ("狗",): 2}, [])
-    >>> sorted("".join(key) for key in found)
+    >>> words = words_shared({("海", "滩"): 3, ("海",): 3, ("滩",): 3, ("狗",): 2}, [])
+    >>> sorted("".join(key) for key in words)
     ['海滩', '狗']
     """
-    whole = set(wholes)
-    inside = {
+    whole_pieces = set(wholes)
+    contained = {
         part
         for key, count in counts.items()
         for part in _one_shorter(key)
         if part in counts and count >= counts[part]
     }
-    shared = {key for key, count in counts.items() if count > 1 and key not in inside}
+    shared = {key for key, count in counts.items() if count > 1 and key not in contained}
     in_words = {cluster for key in shared if len(key) > 1 for cluster in key}
-    parts = {key for key in shared if len(key) == 1 and key[0] in in_words and key not in whole}
-    return (shared - parts) | {key for key in counts if key in whole and key not in inside}
+    parts = {
+        key for key in shared if len(key) == 1 and key[0] in in_words and key not in whole_pieces
+    }
+    return (shared - parts) | {
+        key for key in counts if key in whole_pieces and key not in contained
+    }
 
 
 def _one_shorter(key: Key) -> Iterator[Key]:

@@ -90,12 +90,12 @@ def count_words(text: str) -> int:
     >>> count_words("a red car"), count_words("红色汽车"), count_words("ในทะเล")
     (3, 2, 2)
     """
-    bare = _RUN.sub(" ", text)
-    count = len(bare.split())
+    spaced = _RUN.sub(" ", text)
+    count = len(spaced.split())
     for run in _RUN.findall(text):
         clusters = len(clusters_of(run))
-        each = next(size for script, size in _CLUSTERS_PER_WORD if re.match(script, run))
-        count += -(-clusters // each)
+        per_word = next(size for script, size in _CLUSTERS_PER_WORD if re.match(script, run))
+        count += -(-clusters // per_word)
     return count
 
 
@@ -109,17 +109,17 @@ def visible(text: str) -> str:
     >>> visible("cafe\u0301\x00\u202e!")
     'café !'
     """
-    kept = []
+    characters = []
     text = unicodedata.normalize("NFC", text)
     for place, character in enumerate(text):
         category = unicodedata.category(character)
         if category == "Cc":
-            kept.append(" " if character not in "\n\r" else "\n")
+            characters.append(" " if character not in "\n\r" else "\n")
         elif character in _JOINERS:
-            kept.append(character if _between_letters(text, place) else "")
+            characters.append(character if _between_letters(text, place) else "")
         elif not category.startswith("C") and character != "\ufffd":
-            kept.append(character)
-    return "".join(kept)
+            characters.append(character)
+    return "".join(characters)
 
 
 def is_invisible(text: str, place: int) -> bool:
@@ -131,5 +131,5 @@ def is_invisible(text: str, place: int) -> bool:
 
 
 def _between_letters(text: str, place: int) -> bool:
-    around = text[max(place - 1, 0) : place] + text[place + 1 : place + 2]
-    return len(around) == 2 and all(unicodedata.category(c)[0] in "LMS" for c in around)
+    neighbours = text[max(place - 1, 0) : place] + text[place + 1 : place + 2]
+    return len(neighbours) == 2 and all(unicodedata.category(c)[0] in "LMS" for c in neighbours)
