@@ -36,20 +36,25 @@ def conse(probabilities: Floats, classes: Floats, top: int = TOP) -> NDArray[np.
         ValueError: when shapes do not fit, `top` is not positive, a probability is negative or not
             finite, a picture has no class, or its classes cancel each other out.
     """
-    given, vectors = np.asarray(probabilities, float), np.asarray(classes, float)
-    if given.ndim != 2 or vectors.ndim != 2 or given.shape[1] != len(vectors) or top < 1:
+    class_probabilities, vectors = np.asarray(probabilities, float), np.asarray(classes, float)
+    if (
+        class_probabilities.ndim != 2
+        or vectors.ndim != 2
+        or class_probabilities.shape[1] != len(vectors)
+        or top < 1
+    ):
         raise ValueError(
-            f"probabilities {given.shape}, classes {vectors.shape} and top {top} do not fit; they "
-            "are (N, C), (C, D) and a positive number"
+            f"probabilities {class_probabilities.shape}, classes {vectors.shape} and top {top} do "
+            "not fit; they are (N, C), (C, D) and a positive number"
         )
-    if not np.isfinite(given).all() or (given < 0).any():
+    if not np.isfinite(class_probabilities).all() or (class_probabilities < 0).any():
         raise ValueError("a probability is negative, NaN or infinite")
-    order = np.argsort(-given, axis=1, kind="stable")[:, :top]
-    shares = np.take_along_axis(given, order, axis=1)
+    order = np.argsort(-class_probabilities, axis=1, kind="stable")[:, :top]
+    shares = np.take_along_axis(class_probabilities, order, axis=1)
     # One picture after the other: a product of matrices sums in an order that depends on N.
-    found = np.array([share @ vectors[row] for share, row in zip(shares, order, strict=True)])
-    found = found.reshape(len(given), vectors.shape[1])
-    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    combined = np.array([share @ vectors[row] for share, row in zip(shares, order, strict=True)])
+    combined = combined.reshape(len(class_probabilities), vectors.shape[1])
+    norms = np.linalg.norm(combined, axis=1, keepdims=True)
     if (norms < np.finfo(float).tiny).any():
         raise ValueError("a picture has no class, or its classes cancel each other out")
-    return np.asarray(found / norms)
+    return np.asarray(combined / norms)

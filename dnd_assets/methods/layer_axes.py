@@ -95,13 +95,13 @@ class Layout:
             values: what the layer gave, with as many axes as `axes` has letters.
         """
         order_of = "nxchw" if self.kind == "maps" else "nxtc"
-        turned = values.permute(
+        ordered = values.permute(
             sorted(range(len(self.axes)), key=lambda axis: order_of.index(self.axes[axis]))
         )
-        others = self.axes.count("x")
-        if others and set(self.axes) & {"h", "t"}:
-            return turned.float().mean(dim=tuple(range(1, 1 + others)))
-        return turned.flatten(1, -2) if others else turned
+        extra_axes = self.axes.count("x")
+        if extra_axes and set(self.axes) & {"h", "t"}:
+            return ordered.float().mean(dim=tuple(range(1, 1 + extra_axes)))
+        return ordered.flatten(1, -2) if extra_axes else ordered
 
     def pooled(self, values: Tensor, how: str, *, class_token: bool) -> Tensor:
         """One activation for each picture and unit, float32 (B, units); see `pooling.pool`.
@@ -134,15 +134,15 @@ class Layout:
     def arranged_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of one picture after `arranged`, of an output of this shape, pictures included."""
         size = dict.fromkeys("ntchw", 1)
-        rest = 1
+        extra = 1
         for letter, length in zip(self.axes, shape, strict=True):
             if letter == "x":
-                rest *= length
+                extra *= length
             else:
                 size[letter] = int(length)
         if self.kind == "maps":
             return size["c"], size["h"], size["w"]
-        tokens = size["t"] if "t" in self.axes else rest
+        tokens = size["t"] if "t" in self.axes else extra
         return (size["c"],) if self.kind == "vectors" else (tokens, size["c"])
 
 
@@ -154,13 +154,13 @@ def axes_of(written: str) -> str:
     """
     axes = LAYOUTS.get(written, written)
     pairs = axes.count("h"), axes.count("w")
-    good = (
+    valid = (
         re.fullmatch("[nchwtx]{2,6}", axes)
         and axes.count("n") == axes.count("c") == 1
         and pairs in ((0, 0), (1, 1))
         and axes.count("t") + axes.count("h") <= 1
     )
-    if not good:
+    if not valid:
         raise ValueError(
             f"{written!r} is no layout; write one of {', '.join(LAYOUTS)}, or a letter for each "
             "axis as the output of a batch has them: n pictures (once), c channels (once), h and w "
@@ -170,12 +170,12 @@ def axes_of(written: str) -> str:
     return axes
 
 
-def check_shape(where: str, found: Sequence[int], surveyed: Sequence[int], axes: str) -> None:
+def check_shape(where: str, shape: Sequence[int], surveyed: Sequence[int], axes: str) -> None:
     """Refuse an output that differs from the one that the layout was found for.
 
     Args:
         where: the layer, for the message.
-        found: shape of a batch's output.
+        shape: shape of a batch's output.
         surveyed: shape that one picture gave when the network was looked at.
         axes: letters of the layout.
 
@@ -183,14 +183,14 @@ def check_shape(where: str, found: Sequence[int], surveyed: Sequence[int], axes:
         StudyError: when anything but the number of pictures differs.
     """
     batch = axes.index("n")
-    alike = len(found) == len(surveyed) and all(
-        one == other
-        for axis, (one, other) in enumerate(zip(found, surveyed, strict=True))
+    same = len(shape) == len(surveyed) and all(
+        actual == expected
+        for axis, (actual, expected) in enumerate(zip(shape, surveyed, strict=True))
         if axis != batch
     )
-    if not alike:
+    if not same:
         raise StudyError(
-            f"{where} gives {tuple(found)} in this pass, and gave {tuple(surveyed)} for one "
+            f"{where} gives {tuple(shape)} in this pass, and gave {tuple(surveyed)} for one "
             f"picture when the network was looked at ({axes}), so its units cannot be told for "
             "sure. The layer's output must have one shape for every picture: let the transform "
             "give every picture one size, or choose another layer."

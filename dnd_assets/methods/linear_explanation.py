@@ -81,15 +81,15 @@ def linear_explanation(
     fitted, judged = _split(activations, presence, names, most, held_out, seed)
     target = activations[fitted].astype(np.float64)
     inputs = presence[fitted].astype(np.float64)
-    chosen = _chosen(target, inputs, most, least_gain)
+    chosen = _selected(target, inputs, most, least_gain)
     weights, intercept = _fit(target, inputs[:, chosen])
-    other = presence[judged].astype(np.float64)[:, chosen] @ weights + intercept
+    predicted = presence[judged].astype(np.float64)[:, chosen] @ weights + intercept
     return LinearExplanation(
         tuple(names[c] for c in chosen),
         tuple(weights.tolist()),
         intercept,
         simulation_score(inputs[:, chosen] @ weights + intercept, target),
-        simulation_score(other, activations[judged].astype(np.float64)),
+        simulation_score(predicted, activations[judged].astype(np.float64)),
     )
 
 
@@ -119,28 +119,28 @@ def _split(
     return np.sort(order[judges:]), np.sort(order[:judges])
 
 
-def _chosen(target: Floats, inputs: Floats, most: int, least_gain: float) -> list[int]:
+def _selected(target: Floats, inputs: Floats, most: int, least_gain: float) -> list[int]:
     """Concepts by forward selection: orthogonal parts of them that explain most of what is left."""
-    left = target - target.mean()
-    total = float(left @ left)
+    residual = target - target.mean()
+    total = float(residual @ residual)
     parts = inputs - inputs.mean(axis=0)
     sizes = np.maximum((parts**2).sum(axis=0), 0.0)
-    known = sizes * _SHOWN
+    smallest_usable = sizes * _SHOWN
     chosen: list[int] = []
     reached = 0.0
     while total > 0 and len(chosen) < min(most, inputs.shape[1]):
         squares = (parts**2).sum(axis=0)
-        usable = squares > known
+        usable = squares > smallest_usable
         usable[chosen] = False
-        gains = np.where(usable, (parts.T @ left) ** 2 / np.where(usable, squares, 1.0), 0.0)
+        gains = np.where(usable, (parts.T @ residual) ** 2 / np.where(usable, squares, 1.0), 0.0)
         best = int(np.argmax(gains))
-        explained = 1 - max(0.0, float(left @ left) - float(gains[best])) / total
+        explained = 1 - max(0.0, float(residual @ residual) - float(gains[best])) / total
         if np.sqrt(max(explained, 0.0)) - reached < least_gain:
             break
         reached = float(np.sqrt(explained))
         chosen.append(best)
         direction = parts[:, best] / np.sqrt(squares[best])
-        left = left - direction * (direction @ left)
+        residual = residual - direction * (direction @ residual)
         parts = parts - np.outer(direction, direction @ parts)
     return chosen
 
@@ -148,5 +148,5 @@ def _chosen(target: Floats, inputs: Floats, most: int, least_gain: float) -> lis
 def _fit(target: Floats, inputs: Floats) -> tuple[NDArray[np.float64], float]:
     """Least squares with an intercept."""
     columns = np.column_stack([np.ones(len(target)), inputs])
-    found, *_ = np.linalg.lstsq(columns, target, rcond=None)
-    return np.asarray(found[1:], dtype=np.float64), float(found[0])
+    coefficients, *_ = np.linalg.lstsq(columns, target, rcond=None)
+    return np.asarray(coefficients[1:], dtype=np.float64), float(coefficients[0])

@@ -83,12 +83,12 @@ def followed(change: Floats) -> Followed:
         return Followed(0, 0.0, 0.0)
     _, height, width = excess.shape
     hits = 0
-    for one, (down, across) in zip(excess, CENTRES, strict=True):
-        row, column = divmod(int(one.argmax()), width)
-        hits += _near(row, height, down) and _near(column, width, across)
+    for patch_excess, (down, across) in zip(excess, CENTRES, strict=True):
+        row, column = divmod(int(patch_excess.argmax()), width)
+        hits += _touches_patch(row, height, down) and _touches_patch(column, width, across)
     positive = excess.clip(min=0).reshape(len(excess), -1)
-    most = max(1, round(positive.shape[1] * _AREA))
-    largest = np.sort(positive, axis=1)[:, -most:].sum(axis=1)
+    cells = max(1, round(positive.shape[1] * _AREA))
+    largest = np.sort(positive, axis=1)[:, -cells:].sum(axis=1)
     total = positive.sum(axis=1)
     gathered = float(np.mean(largest / np.where(total > 0, total, 1.0)))
     return Followed(hits, gathered, _shift(excess.clip(min=0)))
@@ -112,7 +112,7 @@ def _excess(change: Floats) -> NDArray[np.float64] | None:
     return np.asarray(shares - shares.mean(axis=0))
 
 
-def _near(cell: int, count: int, centre: float) -> bool:
+def _touches_patch(cell: int, count: int, centre: float) -> bool:
     """Whether a cell touches the patch, or nearly so."""
     margin = _MARGIN + _MARGIN_CELLS / count
     low, high = centre - HALF - margin, centre + HALF + margin
@@ -122,21 +122,23 @@ def _near(cell: int, count: int, centre: float) -> bool:
 def _shift(excess: NDArray[np.float64]) -> float:
     """Cells by which the change lies left or right of the patch: the most of the three rows.
 
-    Tokens that are counted from a wrong one are off by whole cells. Only what lies near the patch
-    is weighed, and the three patches of a row together, since their cells are cut symmetrically.
+    Tokens that are counted from a wrong first one are off by whole cells. Only cells near the patch
+    are weighed, and the three patches of a row together, since their cells are cut symmetrically.
     """
     _, height, width = excess.shape
     rows: list[list[float]] = [[], [], []]
-    for index, (one, (down, across)) in enumerate(zip(excess, CENTRES, strict=True)):
-        near = [_close(count, at) for count, at in ((height, down), (width, across))]
-        part = one[np.ix_(*near)]
+    for index, (patch_excess, (down, across)) in enumerate(zip(excess, CENTRES, strict=True)):
+        nearby = [
+            _nearby_cells(count, centre) for count, centre in ((height, down), (width, across))
+        ]
+        part = patch_excess[np.ix_(*nearby)]
         if part.sum() > 0:
-            at = float((part.sum(axis=0) * (near[1] + 0.5)).sum() / part.sum())
-            rows[index // 3].append(at - across * width)
-    return max((abs(float(np.mean(one))) for one in rows if len(one) == 3), default=0.0)
+            position = float((part.sum(axis=0) * (nearby[1] + 0.5)).sum() / part.sum())
+            rows[index // 3].append(position - across * width)
+    return max((abs(float(np.mean(offsets))) for offsets in rows if len(offsets) == 3), default=0.0)
 
 
-def _close(count: int, centre: float) -> NDArray[np.int64]:
+def _nearby_cells(count: int, centre: float) -> NDArray[np.int64]:
     """The cells within a cell and a half of the patch."""
     cells = np.arange(count)
     low, high = (centre - HALF) * count - _NEAR, (centre + HALF) * count + _NEAR

@@ -19,12 +19,12 @@ def cosines(directions: Floats, texts: Floats) -> NDArray[np.float64]:
         directions: (U, D).
         texts: (N, D), none of them of zeros.
     """
-    given, known = np.asarray(directions, np.float64), np.asarray(texts, np.float64)
-    lengths = np.linalg.norm(given, axis=1)
+    vectors, text_vectors = np.asarray(directions, np.float64), np.asarray(texts, np.float64)
+    lengths = np.linalg.norm(vectors, axis=1)
     lengths[lengths == 0] = np.nan
-    unit = known / np.linalg.norm(known, axis=1, keepdims=True)
-    found: NDArray[np.float64] = (given / lengths[:, None]) @ unit.T
-    return found
+    unit_texts = text_vectors / np.linalg.norm(text_vectors, axis=1, keepdims=True)
+    products: NDArray[np.float64] = (vectors / lengths[:, None]) @ unit_texts.T
+    return products
 
 
 def best(scores: NDArray[np.float64], count: int) -> list[int]:

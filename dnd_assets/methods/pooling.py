@@ -55,8 +55,8 @@ def pool(
     if how not in _VALID[kind]:
         raise _unfit(how, kind, values)
     if how in ("auto", "class_token") and kind == "tokens":
-        there = prefix_tokens > 0 and class_token is not False
-        how = _token_pooling(how, there, prefix_tokens)
+        has_class_token = prefix_tokens > 0 and class_token is not False
+        how = _token_pooling(how, has_class_token, prefix_tokens)
     if how == "class_token":
         return values[:, 0]
     return _POOLINGS[kind, how](_patches(values, prefix_tokens) if kind == "tokens" else values)
@@ -108,13 +108,13 @@ def tensor_of(output: object) -> Tensor:
     Raises:
         StudyError: when there is none.
     """
-    found = _first_tensor(output)
-    if found is None:
+    tensor = _first_tensor(output)
+    if tensor is None:
         raise StudyError(
             f"the layer gives {type(output).__name__}, in which there is no tensor; choose a layer "
             "that gives maps, tokens or vectors (`dnd layers` lists them)."
         )
-    return found
+    return tensor
 
 
 def stabilise(values: Tensor) -> Tensor:
@@ -125,12 +125,12 @@ def stabilise(values: Tensor) -> Tensor:
     equal values become ties, which are broken by id. NaN, infinities, zeros and signs stay; the
     order of values is kept except for new ties.
     """
-    plain = values.float()
-    bits = plain.view(torch.int32)
+    floats = values.float()
+    bits = floats.view(torch.int32)
     half = 1 << (_DROPPED_BITS - 1)
     rounded = ((bits + half) & -(1 << _DROPPED_BITS)).view(torch.float32)
     # Adding to the bits of NaN or infinity, or next to the largest float, leaves the finite ones.
-    return torch.where(torch.isfinite(plain) & torch.isfinite(rounded), rounded, plain)
+    return torch.where(torch.isfinite(floats) & torch.isfinite(rounded), rounded, floats)
 
 
 _POOLINGS: Final[Mapping[tuple[str, str], Callable[[Tensor], Tensor]]] = {
@@ -166,9 +166,9 @@ def _token_pooling(how: str, class_token: bool, prefix_tokens: int) -> str:
     if class_token:
         return "class_token"
     if how == "class_token":
-        has = "has registers and no class token" if prefix_tokens else "has no class token"
+        description = "has registers and no class token" if prefix_tokens else "has no class token"
         raise StudyError(
-            f"pooling 'class_token' was asked for, but this network {has} there; valid "
+            f"pooling 'class_token' was asked for, but this network {description} there; valid "
             "here: auto, token_mean, token_max. Set `pooling` of that layer to one of them."
         )
     return "token_mean"
@@ -195,4 +195,4 @@ def _first_tensor(output: object) -> Tensor | None:
         parts = [getattr(output, field.name) for field in dataclasses.fields(output)]
     else:
         return None
-    return next((t for t in map(_first_tensor, parts) if t is not None), None)
+    return next((tensor for tensor in map(_first_tensor, parts) if tensor is not None), None)

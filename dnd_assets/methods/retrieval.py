@@ -29,16 +29,18 @@ def nearest_rows(
     Raises:
         ValueError: when shapes do not fit or a value is not finite.
     """
-    asked, known = np.asarray(queries, np.float64), np.asarray(table, np.float64)
-    if asked.ndim != 2 or known.ndim != 2 or asked.shape[1] != known.shape[1]:
-        raise ValueError(f"queries {asked.shape} and table {known.shape} are not (N, D) and (M, D)")
-    if len(ids) != len(known) or len(set(ids)) != len(ids):
-        raise ValueError(f"{len(ids)} ids do not tell {len(known)} rows apart")
-    if not (np.isfinite(asked).all() and np.isfinite(known).all()):
+    query_rows, rows = np.asarray(queries, np.float64), np.asarray(table, np.float64)
+    if query_rows.ndim != 2 or rows.ndim != 2 or query_rows.shape[1] != rows.shape[1]:
+        raise ValueError(
+            f"queries {query_rows.shape} and table {rows.shape} are not (N, D) and (M, D)"
+        )
+    if len(ids) != len(rows) or len(set(ids)) != len(ids):
+        raise ValueError(f"{len(ids)} ids do not tell {len(rows)} rows apart")
+    if not (np.isfinite(query_rows).all() and np.isfinite(rows).all()):
         raise ValueError("a vector holds NaN or infinity")
     by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-    found = []
-    for query in asked:  # one after the other: a product of matrices depends on its size
-        order = np.argsort(-(known[by_id] * query).sum(axis=1), kind="stable")[:count]
-        found.append(by_id[order].tolist())
-    return found
+    nearest = []
+    for query in query_rows:  # one after the other: a product of matrices depends on its size
+        order = np.argsort(-(rows[by_id] * query).sum(axis=1), kind="stable")[:count]
+        nearest.append(by_id[order].tolist())
+    return nearest

@@ -84,12 +84,12 @@ def two_means(vectors: Floats) -> NDArray[np.bool_]:
     """
     points = np.asarray(vectors, np.float64)
     splits = _all_splits(len(points)) if len(points) <= EXACT else _lloyd_splits(points)
-    ones = splits.astype(np.float64)
-    sums = ones @ points
-    rest = points.sum(axis=0) - sums
-    size = ones.sum(axis=1)
+    indicators = splits.astype(np.float64)
+    sums = indicators @ points
+    other_sums = points.sum(axis=0) - sums
+    size = indicators.sum(axis=1)
     # The squared distances are least where this is largest.
-    gain = (sums**2).sum(axis=1) / size + (rest**2).sum(axis=1) / (len(points) - size)
+    gain = (sums**2).sum(axis=1) / size + (other_sums**2).sum(axis=1) / (len(points) - size)
     return np.asarray(splits[int(np.argmax(np.round(gain, 12)))])
 
 
@@ -104,13 +104,13 @@ def _lloyd_splits(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     firsts, seconds = np.triu_indices(len(points), k=1)
     splits = _nearer(points, points[firsts], points[seconds])
     for _ in range(_ROUNDS):
-        ones = splits.astype(np.float64)
-        size = ones.sum(axis=1, keepdims=True)
-        sums = ones @ points
-        rest = (points.sum(axis=0) - sums) / (len(points) - size)
-        moved = _nearer(points, rest, sums / size)
-        whole = moved.all(axis=1) | ~moved.any(axis=1)  # equal points may empty a part
-        moved[whole] = splits[whole]
+        indicators = splits.astype(np.float64)
+        size = indicators.sum(axis=1, keepdims=True)
+        sums = indicators @ points
+        other_means = (points.sum(axis=0) - sums) / (len(points) - size)
+        moved = _nearer(points, other_means, sums / size)
+        emptied = moved.all(axis=1) | ~moved.any(axis=1)  # equal points may empty a part
+        moved[emptied] = splits[emptied]
         if np.array_equal(moved, splits):
             break
         splits = moved
@@ -123,12 +123,12 @@ def _nearer(
 ) -> NDArray[np.bool_]:
     """For each pair of centres which points are nearer to the second; never all, or none."""
     middle = ((seconds**2).sum(axis=1) - (firsts**2).sum(axis=1)) / 2
-    beyond = (seconds - firsts) @ points.T - middle[:, None]
-    found = beyond > 0
-    rows = np.flatnonzero(found.all(axis=1) | ~found.any(axis=1))
-    found[rows] = False
-    found[rows, beyond[rows].argmax(axis=1)] = True
-    return np.asarray(found)
+    excess = (seconds - firsts) @ points.T - middle[:, None]
+    nearer = excess > 0
+    rows = np.flatnonzero(nearer.all(axis=1) | ~nearer.any(axis=1))
+    nearer[rows] = False
+    nearer[rows, excess[rows].argmax(axis=1)] = True
+    return np.asarray(nearer)
 
 
 def redundancy(means: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -162,13 +162,13 @@ def redundancy(means: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _unit_rows(vectors: Floats) -> NDArray[np.float64]:
-    wide = np.asarray(vectors, np.float64)
-    if wide.ndim != 2:
-        raise ValueError(f"embeddings are (n, D), not of shape {wide.shape}")
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    table = np.asarray(vectors, np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"embeddings are (n, D), not of shape {table.shape}")
+    norms = np.linalg.norm(table, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or (norms == 0).any():
         raise ValueError("an embedding is 0, NaN or infinite and has no direction")
-    return np.asarray(wide / norms)
+    return np.asarray(table / norms)
 
 
 def _direction(mean: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -53,8 +53,8 @@ class ClassEffect:
 
     def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
-        found = {"class": self.name, "images": self.images, "logit": asdict(self.logit)}
-        return found | {"accuracy": None if self.accuracy is None else asdict(self.accuracy)}
+        record = {"class": self.name, "images": self.images, "logit": asdict(self.logit)}
+        return record | {"accuracy": None if self.accuracy is None else asdict(self.accuracy)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Effects:
 
     def largest(self, top: int) -> list[ClassEffect]:
         """The classes of the largest change of score, whatever its sign, largest first."""
-        return sorted(self.classes, key=lambda one: -abs(one.logit.change))[:top]
+        return sorted(self.classes, key=lambda effect: -abs(effect.logit.change))[:top]
 
 
 def effects(
@@ -88,28 +88,29 @@ def effects(
         truth: class of each image, (N,); None where it is not known: scores then are means over
             all images.
     """
-    first, second = before.astype(np.float64), after.astype(np.float64)
-    chosen = float((best_class(first) != best_class(second)).mean())
+    intact, ablated = before.astype(np.float64), after.astype(np.float64)
+    chosen = float((best_class(intact) != best_class(ablated)).mean())
     if truth is None:
-        found = changes(first, second - first)
-        every = tuple(
-            ClassEffect(name, len(first), one, None) for name, one in zip(names, found, strict=True)
+        score_changes = changes(intact, ablated - intact)
+        all_effects = tuple(
+            ClassEffect(name, len(intact), change, None)
+            for name, change in zip(names, score_changes, strict=True)
         )
-        return Effects(every, None, chosen)
-    right = (best_class(first) == truth).astype(np.float64)
-    now = (best_class(second) == truth).astype(np.float64)
-    listed = []
+        return Effects(all_effects, None, chosen)
+    hit_before = (best_class(intact) == truth).astype(np.float64)
+    hit_after = (best_class(ablated) == truth).astype(np.float64)
+    class_effects = []
     for index, name in enumerate(names):
         rows = np.flatnonzero(truth == index)
         if len(rows):
-            score, hit = first[rows, index], right[rows]
-            both = changes(
+            score, hit = intact[rows, index], hit_before[rows]
+            means = changes(
                 np.stack([score, hit], axis=1),
-                np.stack([second[rows, index] - score, now[rows] - hit], axis=1),
+                np.stack([ablated[rows, index] - score, hit_after[rows] - hit], axis=1),
             )
-            listed.append(ClassEffect(name, len(rows), *both))
-    (overall,) = changes(right[:, None], (now - right)[:, None])
-    return Effects(tuple(listed), overall, chosen)
+            class_effects.append(ClassEffect(name, len(rows), *means))
+    (overall,) = changes(hit_before[:, None], (hit_after - hit_before)[:, None])
+    return Effects(tuple(class_effects), overall, chosen)
 
 
 def best_class(scores: Values) -> NDArray[np.int64]:
@@ -121,9 +122,9 @@ def best_class(scores: Values) -> NDArray[np.int64]:
         scores: (..., C).
     """
     best: NDArray[np.int64] = scores.argmax(axis=-1).astype(np.int64)
-    several = (scores == scores.max(axis=-1, keepdims=True)).sum(axis=-1) > 1
-    found: NDArray[np.int64] = np.where(several, -1, best)
-    return found
+    tied = (scores == scores.max(axis=-1, keepdims=True)).sum(axis=-1) > 1
+    answers: NDArray[np.int64] = np.where(tied, -1, best)
+    return answers
 
 
 def changes(before: NDArray[np.float64], added: NDArray[np.float64]) -> list[MeanChange]:
@@ -157,10 +158,10 @@ def intervals(
     count = len(values)
     if count < 2:
         return None, None
-    drawn = np.random.default_rng(seed).multinomial(
+    counts = np.random.default_rng(seed).multinomial(
         count, np.full(count, 1 / count), size=resamples
     )
-    means = drawn @ values / count
+    means = counts @ values / count
     tail = 50 * (1 - _LEVEL)
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
     return low, high

@@ -33,8 +33,8 @@ class LinearProbe:
 
     def scores(self, vectors: Values) -> NDArray[np.float64]:
         """Scores, float64 (N, C), of vectors (N, D)."""
-        found: NDArray[np.float64] = vectors.astype(np.float64) @ self.weight + self.bias
-        return found
+        class_scores: NDArray[np.float64] = vectors.astype(np.float64) @ self.weight + self.bias
+        return class_scores
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class CrossFitted:
 
     def scores(self, vectors: Values) -> NDArray[np.float64]:
         """Scores, float64 (N, C), of one vector (N, D) for each image, in the order of `half`."""
-        both = np.stack([probe.scores(vectors) for probe in self.probes])
-        found: NDArray[np.float64] = both[self.half, np.arange(len(self.half))]
-        return found
+        by_probe = np.stack([probe.scores(vectors) for probe in self.probes])
+        class_scores: NDArray[np.float64] = by_probe[self.half, np.arange(len(self.half))]
+        return class_scores
 
 
 def fitted(vectors: Values, truth: NDArray[np.int64], classes: int) -> LinearProbe:
@@ -67,32 +67,34 @@ def fitted(vectors: Values, truth: NDArray[np.int64], classes: int) -> LinearPro
         truth: class of each, int64 (N,); every class has an image.
         classes: C.
     """
-    from scipy.optimize import minimize  # half a second, which plans need not wait for
+    from scipy.optimize import minimize  # here, since it takes half a second that plans need not
     from scipy.special import log_softmax, softmax
 
-    plain = vectors.astype(np.float64)
-    mean, spread = plain.mean(axis=0), plain.std(axis=0)
+    inputs = vectors.astype(np.float64)
+    mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
     spread[spread == 0] = 1.0
-    given = (plain - mean) / spread
+    standardised = (inputs - mean) / spread
     counts = np.bincount(truth, minlength=classes)
     weights = (1 / (classes * counts))[truth]
-    hit = np.eye(classes)[truth]
-    shape = (given.shape[1] + 1, classes)
+    targets = np.eye(classes)[truth]
+    shape = (standardised.shape[1] + 1, classes)
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        held = flat.reshape(shape)
-        raw = given @ held[:-1] + held[-1]
-        value = -(weights * log_softmax(raw, axis=1)[np.arange(len(truth)), truth]).sum()
-        slope = (softmax(raw, axis=1) - hit) * weights[:, None]
-        down = np.concatenate([given.T @ slope, slope.sum(axis=0)[None]])
-        down[:-1] += held[:-1] / len(truth)
-        return value + (held[:-1] ** 2).sum() / (2 * len(truth)), down.ravel()
+        parameters = flat.reshape(shape)
+        logits = standardised @ parameters[:-1] + parameters[-1]
+        value = -(weights * log_softmax(logits, axis=1)[np.arange(len(truth)), truth]).sum()
+        logit_gradient = (softmax(logits, axis=1) - targets) * weights[:, None]
+        gradient = np.concatenate(
+            [standardised.T @ logit_gradient, logit_gradient.sum(axis=0)[None]]
+        )
+        gradient[:-1] += parameters[:-1] / len(truth)
+        return value + (parameters[:-1] ** 2).sum() / (2 * len(truth)), gradient.ravel()
 
     start = np.zeros(shape[0] * shape[1])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    held = found.x.reshape(shape)
-    weight = held[:-1] / spread[:, None]
-    return LinearProbe(weight, held[-1] - mean @ weight)
+    optimum = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    parameters = optimum.x.reshape(shape)
+    weight = parameters[:-1] / spread[:, None]
+    return LinearProbe(weight, parameters[-1] - mean @ weight)
 
 
 def halves(names: Sequence[str], truth: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -102,11 +104,11 @@ def halves(names: Sequence[str], truth: NDArray[np.int64]) -> NDArray[np.int64]:
         names: hashes of the images, (N,).
         truth: class of each, int64 (N,).
     """
-    found = np.zeros(len(names), dtype=np.int64)
+    half_of = np.zeros(len(names), dtype=np.int64)
     for index in np.unique(truth):
         rows = sorted(np.flatnonzero(truth == index).tolist(), key=lambda row: names[row])
-        found[rows] = np.arange(len(rows)) % 2
-    return found
+        half_of[rows] = np.arange(len(rows)) % 2
+    return half_of
 
 
 def cross_fitted(
@@ -114,5 +116,7 @@ def cross_fitted(
 ) -> CrossFitted:
     """Probes for both halves of some images; the arguments are those of `fitted` and `halves`."""
     half = halves(names, truth)
-    first, second = (fitted(vectors[half != one], truth[half != one], classes) for one in (0, 1))
+    first, second = (
+        fitted(vectors[half != index], truth[half != index], classes) for index in (0, 1)
+    )
     return CrossFitted((first, second), half)

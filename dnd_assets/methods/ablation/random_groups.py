@@ -41,19 +41,19 @@ class Beyond:
         return asdict(self)
 
 
-def random_groups(group: Group, others: Sequence[int], count: int, seed: int) -> list[Group]:
+def random_groups(group: Group, candidates: Sequence[int], count: int, seed: int) -> list[Group]:
     """Groups of as many units, none of them of the group, each drawn by itself.
 
     Args:
         group: the group.
-        others: units that may be drawn.
+        candidates: units that may be drawn.
         count: how many groups.
         seed: of the draws.
 
     Raises:
         ValueError: when there are fewer others than the group has units.
     """
-    free = sorted(set(others) - set(group))
+    free = sorted(set(candidates) - set(group))
     if len(free) < len(group):
         raise ValueError(f"{len(free)} other units cannot make groups of {len(group)}")
     rng = np.random.default_rng(content_seed("random groups", seed, *sorted(group)))
@@ -85,26 +85,28 @@ def beyond_random(
     Returns:
         In the order of the classes, without those of no image.
     """
-    found = []
+    results = []
     for index, name in enumerate(names):
         rows = np.arange(len(before)) if truth is None else np.flatnonzero(truth == index)
         if not len(rows):
             continue
 
         def read(scores: Values, rows: Any = rows, index: int = index) -> NDArray[np.float64]:
-            some = scores[..., rows, :]
+            class_scores = scores[..., rows, :]
             if accuracy:
-                hit: NDArray[np.float64] = (best_class(some) == index).astype(np.float64)
+                hit: NDArray[np.float64] = (best_class(class_scores) == index).astype(np.float64)
                 return hit
-            return some[..., index].astype(np.float64)
+            return class_scores[..., index].astype(np.float64)
 
         start = read(before)
-        mine, theirs = read(after) - start, read(randoms) - start
-        by_group = theirs.mean(axis=1)
-        low, high = np.percentile(by_group, [2.5, 97.5])
-        both = np.stack([mine, mine - theirs.mean(axis=0)], axis=1)
-        change, beyond = changes(np.stack([start, start], axis=1), both)
-        found.append(
-            Beyond(name, len(rows), change, float(by_group.mean()), float(low), float(high), beyond)
+        group_change, random_changes = read(after) - start, read(randoms) - start
+        random_means = random_changes.mean(axis=1)
+        low, high = np.percentile(random_means, [2.5, 97.5])
+        added = np.stack([group_change, group_change - random_changes.mean(axis=0)], axis=1)
+        change, beyond = changes(np.stack([start, start], axis=1), added)
+        results.append(
+            Beyond(
+                name, len(rows), change, float(random_means.mean()), float(low), float(high), beyond
+            )
         )
-    return found
+    return results

@@ -50,13 +50,13 @@ def ablated(values: Tensor, axes: str, groups: Sequence[Group], replacement: Rep
     places = (axes.index("n"), axes.index("c"))
     moved = values.movedim(places, (0, 1)).clone()
     donor = replacement.donor
-    given = None if donor is None else donor.movedim(places, (0, 1))[0]
+    donor_values = None if donor is None else donor.movedim(places, (0, 1))[0]
     for row, group in enumerate(groups):
         units = list(group)
         if not units:
             continue
-        if given is not None:
-            moved[row, units] = given[units].to(moved.dtype)
+        if donor_values is not None:
+            moved[row, units] = donor_values[units].to(moved.dtype)
         else:
             assert replacement.fill is not None, "one of both is given"
             fill = replacement.fill[units].to(moved)
@@ -97,7 +97,7 @@ def with_tensor(output: Any, old: Tensor, new: Tensor) -> Any:
     if output is old:
         return new
     if isinstance(output, tuple | list):
-        items = [new if one is old else one for one in output]
+        items = [new if item is old else item for item in output]
         if hasattr(output, "_fields"):
             return type(output)(*items)
         return type(output)(items)

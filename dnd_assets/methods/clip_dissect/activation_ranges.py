@@ -66,11 +66,11 @@ def sample_ranges(
     order = top_k(values, ids, max(sizes, default=1))
     lots = {i: (content_seed("activation range", unit, ids[i], seed), ids[i]) for i in order}
     position = {image: rank for rank, image in enumerate(order)}
-    found = []
+    ranges = []
     for share, size in zip(shares, sizes, strict=True):
-        drawn = sorted(order[:size], key=lots.__getitem__)[:n]
-        found.append(Range(share, size, tuple(sorted(drawn, key=position.__getitem__))))
-    return found
+        sampled = sorted(order[:size], key=lots.__getitem__)[:n]
+        ranges.append(Range(share, size, tuple(sorted(sampled, key=position.__getitem__))))
+    return ranges
 
 
 def _size(images: int, share: float) -> int:
@@ -113,11 +113,11 @@ def sample_reach(
             f"{len(values):,} values, {len(ids):,} ids, n = {n} and reach = {reach} give none; "
             "there has to be an id for each value, n has to be positive and reach in [0, 1]"
         )
-    wide = values.astype(np.float64)
-    middle = wide.mean()
+    activations = values.astype(np.float64)
+    mean = activations.mean()
     # The maximum is in reach, whatever the rounding.
-    limit = min(middle + reach * (wide.max() - middle), wide.max())
-    clear = [int(i) for i in np.flatnonzero(wide >= limit)]
-    lots = {i: (content_seed("activation reach", unit, ids[i], seed), ids[i]) for i in clear}
-    drawn = sorted(clear, key=lots.__getitem__)[:n]
-    return sorted(drawn, key=lambda i: (-wide[i], ids[i]))
+    limit = min(mean + reach * (activations.max() - mean), activations.max())
+    in_reach = [int(i) for i in np.flatnonzero(activations >= limit)]
+    lots = {i: (content_seed("activation reach", unit, ids[i], seed), ids[i]) for i in in_reach}
+    sampled = sorted(in_reach, key=lots.__getitem__)[:n]
+    return sorted(sampled, key=lambda i: (-activations[i], ids[i]))

@@ -42,9 +42,9 @@ def top_concepts(similarities: Tensor, n: int) -> list[list[tuple[int, float]]]:
     """
     if n < 1:
         raise ValueError(f"n = {n} has to be positive")
-    found = []
+    ranked = []
     for row in similarities:
-        known = (~row.isnan()).nonzero().flatten()
-        chosen = known[top_positions(row[known], n)]
-        found.append(list(zip(chosen.tolist(), row[chosen].tolist(), strict=True)))
-    return found
+        valid = (~row.isnan()).nonzero().flatten()
+        chosen = valid[top_positions(row[valid], n)]
+        ranked.append(list(zip(chosen.tolist(), row[chosen].tolist(), strict=True)))
+    return ranked

@@ -76,13 +76,13 @@ def part_of(products: Products, rows: Tensor | slice = _ALL, columns: slice = _A
     return products[rows, columns].float()
 
 
-def _unit_length(embeddings: Tensor, what: str) -> Tensor:
-    plain = embeddings.detach().float()
-    lengths = torch.linalg.vector_norm(plain, dim=1, keepdim=True)
-    wrong = (~torch.isfinite(lengths) | (lengths == 0)).flatten().nonzero().flatten()
-    if len(wrong):
+def _unit_length(embeddings: Tensor, role: str) -> Tensor:
+    vectors = embeddings.detach().float()
+    lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    invalid = (~torch.isfinite(lengths) | (lengths == 0)).flatten().nonzero().flatten()
+    if len(invalid):
         raise ValueError(
-            f"the embedding of {what} {int(wrong[0]):,} is zero or not finite (and so are "
-            f"{len(wrong) - 1:,} others); it has no direction to compare"
+            f"the embedding of {role} {int(invalid[0]):,} is zero or not finite (and so are "
+            f"{len(invalid) - 1:,} others); it has no direction to compare"
         )
-    return plain.div(lengths)
+    return vectors.div(lengths)

@@ -100,8 +100,8 @@ def best_of(
             f"{len(pair_similarities):,} similarities"
         )
     scores = torch.cat([singles, pair_similarities.to(singles)])
-    known = (~scores.isnan()).nonzero().flatten()
-    chosen = known[top_positions(scores[known], n)]
+    valid = (~scores.isnan()).nonzero().flatten()
+    chosen = valid[top_positions(scores[valid], n)]
     best = zip(chosen.tolist(), scores[chosen].tolist(), strict=True)
     return [_label(concepts, pairs, i, similarity) for i, similarity in best]
 

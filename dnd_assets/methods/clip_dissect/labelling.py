@@ -1,4 +1,4 @@
-"""CLIP-Dissect of a layer, so that a unit's numbers do not depend on which others are asked for.
+"""CLIP-Dissect of a layer, where a unit's numbers do not depend on which units are asked for.
 
 `similarity` has the functions themselves. Two things there depend on the company of a unit: the
 prior p(t_m) of `wpmi` and `soft_wpmi` by definition, and the last bits of a product of matrices.
@@ -70,11 +70,11 @@ class LayerSimilarity:
         if self.name not in _LIKELIHOODS:
             return None
         parts, counts = [], []
-        for found in self._likelihoods():
-            known = found[~found.isnan().any(dim=1)]
-            if len(known):
-                parts.append(log_prior(known))
-                counts.append(float(len(known)))
+        for likelihood in self._likelihoods():
+            valid = likelihood[~likelihood.isnan().any(dim=1)]
+            if len(valid):
+                parts.append(log_prior(valid))
+                counts.append(float(len(valid)))
         if not parts:
             return torch.full((self.products.shape[1],), torch.nan, device=self.products.device)
         weights = torch.tensor(counts, device=self.products.device)
@@ -103,7 +103,7 @@ class LayerSimilarity:
         return torch.stack([groups[unit // _GROUP][unit % _GROUP] for unit in units])
 
     @cached_property
-    def _held(self) -> dict[int, Tensor]:
+    def _cache(self) -> dict[int, Tensor]:
         """Likelihoods by group of units, as far as they were computed and may be held."""
         return {}
 
@@ -116,19 +116,19 @@ class LayerSimilarity:
     def _likelihoods(self) -> Iterator[Tensor]:
         """Of one group of units after the other, (units, M)."""
         units = self.activations.shape[1]
-        holds = units * self.products.shape[1] <= _HELD
+        may_hold = units * self.products.shape[1] <= _HELD
         for start in range(0, units, _GROUP):
             group = start // _GROUP
-            found = self._held.get(group)
-            if found is None:
-                found = self._computed(self.activations[:, start : start + _GROUP])
-            if holds:
-                self._held[group] = found
-            yield found
+            likelihood = self._cache.get(group)
+            if likelihood is None:
+                likelihood = self._computed(self.activations[:, start : start + _GROUP])
+            if may_hold:
+                self._cache[group] = likelihood
+            yield likelihood
 
     def _likelihood(self, units: Sequence[int]) -> Tensor:
-        if all(unit // _GROUP in self._held for unit in units):
-            return torch.stack([self._held[unit // _GROUP][unit % _GROUP] for unit in units])
+        if all(unit // _GROUP in self._cache for unit in units):
+            return torch.stack([self._cache[unit // _GROUP][unit % _GROUP] for unit in units])
         return self._computed(self.activations[:, list(units)])
 
     def _computed(self, activations: Tensor) -> Tensor:
@@ -174,13 +174,15 @@ def best_labels(
     Returns:
         Labels, best first; none of similarity NaN.
     """
-    nothing = singles.new_zeros(0)
+    no_similarities = singles.new_zeros(0)
     (proposed,) = propose_pairs(singles[None], pairs) if pairs else ([],)
     if not proposed:
-        return best_of(concepts, singles, [], nothing, n)
+        return best_of(concepts, singles, [], no_similarities, n)
     texts = embed([pair_text(concepts[first], concepts[second]) for first, second in proposed])
-    both = torch.cat([products.texts, texts.to(products.texts)])
-    wider = ConceptActivationMatrix(products.images, both)
-    layer = LayerSimilarity(name, wider, activations, options)
-    (found,) = layer.of([unit], layer.prior())
-    return best_of(concepts, found[: len(concepts)], proposed, found[len(concepts) :], n)
+    all_texts = torch.cat([products.texts, texts.to(products.texts)])
+    combined = ConceptActivationMatrix(products.images, all_texts)
+    layer = LayerSimilarity(name, combined, activations, options)
+    (similarities,) = layer.of([unit], layer.prior())
+    return best_of(
+        concepts, similarities[: len(concepts)], proposed, similarities[len(concepts) :], n
+    )

@@ -111,19 +111,19 @@ def rank_reorder(
         ValueError: when shapes do not fit or P holds NaN or infinite values.
     """
     _check(products, activations)
-    count = _share_of(len(activations), top_share)
-    found = _nothing(products, activations)
+    count = _image_count(len(activations), top_share)
+    similarities = _undescribed(products, activations)
     for unit, values in _units(activations):
         rows = top_positions(values, count)
-        top = _relative(values[rows]).to(found.device)
+        top = _relative(values[rows]).to(similarities.device)
         if top[0] > top[-1]:
             baseline = _mean_difference(top, p)
-            for columns in _blocks(found.shape[1], count, block):
-                part = part_of(products, rows.to(found.device), columns)
+            for columns in _blocks(similarities.shape[1], count, block):
+                part = part_of(products, rows.to(similarities.device), columns)
                 mean = part.mean(dim=0)
                 error = _reorder_error(part, top, p) / baseline / mean.clamp(min=0) ** scale
-                found[unit, columns] = -error.where(mean > 0, math.inf)
-    return found
+                similarities[unit, columns] = -error.where(mean > 0, math.inf)
+    return similarities
 
 
 def wpmi(
@@ -231,10 +231,10 @@ def concept_shares(products: Products, a: float) -> Tensor | None:
     images, concepts = products.shape
     if images * concepts > _BLOCK:
         return None
-    found = torch.empty((images, concepts), dtype=torch.float32, device=products.device)
+    shares = torch.empty((images, concepts), dtype=torch.float32, device=products.device)
     for rows in _blocks(images, 1, _ROWS_AT_ONCE):
-        found[rows] = torch.softmax(part_of(products, rows).mul(a), dim=1)
-    return found
+        shares[rows] = torch.softmax(part_of(products, rows).mul(a), dim=1)
+    return shares
 
 
 def hard_log_likelihood(
@@ -330,10 +330,10 @@ def log_prior(likelihoods: Tensor) -> Tensor:
     Returns:
         float32, (M,); NaN when no unit counts.
     """
-    counting = likelihoods[~likelihoods.isnan().any(dim=1)]
-    if not len(counting):
+    valid = likelihoods[~likelihoods.isnan().any(dim=1)]
+    if not len(valid):
         return likelihoods.new_full((likelihoods.shape[1],), math.nan)
-    return torch.logsumexp(counting, dim=0) - torch.log(torch.tensor(float(len(counting))))
+    return torch.logsumexp(valid, dim=0) - torch.log(torch.tensor(float(len(valid))))
 
 
 def weighed(likelihoods: Tensor, prior: Tensor, lam: float) -> Tensor:
@@ -342,12 +342,13 @@ def weighed(likelihoods: Tensor, prior: Tensor, lam: float) -> Tensor:
     Raises:
         ValueError: when shapes do not fit.
     """
-    known = prior.to(likelihoods)
-    if known.shape != likelihoods.shape[1:]:
+    log_probabilities = prior.to(likelihoods)
+    if log_probabilities.shape != likelihoods.shape[1:]:
         raise ValueError(
-            f"a prior of shape {tuple(known.shape)} does not fit {likelihoods.shape[1]:,} concepts"
+            f"a prior of shape {tuple(log_probabilities.shape)} does not fit "
+            f"{likelihoods.shape[1]:,} concepts"
         )
-    return likelihoods.sub(known.mul(lam))
+    return likelihoods.sub(log_probabilities.mul(lam))
 
 
 def describable(activations: Tensor) -> Tensor:
@@ -365,16 +366,16 @@ def _cosines(
 ) -> Tensor:
     """Cosines of the columns of P and q after `prepare`; norms are at least `smallest`."""
     _check(products, activations)
-    found = _nothing(products, activations)
+    similarities = _undescribed(products, activations)
     images = len(activations)
     units = describable(activations).nonzero().flatten()
-    for columns in _blocks(found.shape[1], images, block):
+    for columns in _blocks(similarities.shape[1], images, block):
         concepts = _normalised(prepare(part_of(products, slice(None), columns)), smallest)
-        for some in _blocks(len(units), images, block):
-            chosen = activations[:, units[some]].to(found.device, torch.float32)
-            cosines = _normalised(prepare(chosen), smallest).T @ concepts
-            found[units[some].to(found.device), columns] = cosines
-    return found
+        for batch in _blocks(len(units), images, block):
+            values = activations[:, units[batch]].to(similarities.device, torch.float32)
+            cosines = _normalised(prepare(values), smallest).T @ concepts
+            similarities[units[batch].to(similarities.device), columns] = cosines
+    return similarities
 
 
 def _unchanged(values: Tensor) -> Tensor:
@@ -400,17 +401,17 @@ def _log_likelihood(
     """Sum of `log_member` of the softmax over concepts, over each unit's top images."""
     _check(products, activations)
     _check_enough(len(activations), top_images)
-    found = _nothing(products, activations)
+    likelihoods = _undescribed(products, activations)
     shares = concept_shares(products, a) if shares is None else shares
     # One unit at a time: products of equal shape do not depend on what else is computed.
     for unit, values in _units(activations):
-        rows = top_positions(values, top_images).to(found.device)
+        rows = top_positions(values, top_images).to(likelihoods.device)
         if shares is None:
             members = torch.softmax(part_of(products, rows).mul_(a), dim=1)
         else:
             members = shares[rows]
-        found[unit] = log_member(members).sum(dim=0)
-    return found
+        likelihoods[unit] = log_member(members).sum(dim=0)
+    return likelihoods
 
 
 def _reorder_error(part: Tensor, top: Tensor, p: float) -> Tensor:
@@ -432,16 +433,16 @@ def _mean_difference(values: Tensor, p: float) -> float:
     """The mean of |v_i - v_j|^p over all i and j."""
     double = values.double()
     blocks = _blocks(len(double), 1, 1024)
-    sums = [(double[some, None] - double).abs().pow(p).sum() for some in blocks]
+    sums = [(double[rows, None] - double).abs().pow(p).sum() for rows in blocks]
     return float(torch.stack(sums).sum()) / len(values) ** 2
 
 
 def _units(activations: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Each unit that can be described, with its activations, (N,)."""
     units = describable(activations).nonzero().flatten()
-    for some in _blocks(len(units), 1, _UNITS_AT_ONCE):
-        columns = activations[:, units[some]].T.contiguous()
-        yield from zip(units[some].tolist(), columns, strict=True)
+    for batch in _blocks(len(units), 1, _UNITS_AT_ONCE):
+        columns = activations[:, units[batch]].T.contiguous()
+        yield from zip(units[batch].tolist(), columns, strict=True)
 
 
 def _blocks(columns: int, rows: int, block: int) -> Iterator[slice]:
@@ -450,7 +451,8 @@ def _blocks(columns: int, rows: int, block: int) -> Iterator[slice]:
     return (slice(start, start + width) for start in range(0, columns, width))
 
 
-def _nothing(products: Products, activations: Tensor) -> Tensor:
+def _undescribed(products: Products, activations: Tensor) -> Tensor:
+    """NaN for every unit and concept, (U, M), to be filled for the units that can be described."""
     shape = (activations.shape[1], products.shape[1])
     return torch.full(shape, math.nan, dtype=torch.float32, device=products.device)
 
@@ -465,9 +467,9 @@ def _check(products: Products, activations: Tensor) -> None:
     if 0 in shapes[0]:
         raise ValueError(f"P of shape {shapes[0]} holds no image or no concept")
     if not isinstance(products, ConceptActivationMatrix):
-        wrong = (~torch.isfinite(products)).nonzero()
-        if len(wrong):
-            image, concept = wrong[0].tolist()
+        invalid = (~torch.isfinite(products)).nonzero()
+        if len(invalid):
+            image, concept = invalid[0].tolist()
             raise ValueError(
                 f"P holds NaN or infinite values, the first at image {image:,}, concept "
                 f"{concept:,}; embed that image and that concept again"
@@ -484,7 +486,7 @@ def _check_enough(images: int, top_images: int) -> None:
         )
 
 
-def _share_of(images: int, share: float) -> int:
+def _image_count(images: int, share: float) -> int:
     """How many images a share of them is; at least two, since one has no order."""
     if not 0 < share <= 1:
         raise ValueError(f"top_share = {share} has to be in (0, 1]")

@@ -54,8 +54,8 @@ def recall(active: Bools, present: Bools) -> float:
     Raises:
         ValueError: when there is no image or lengths differ.
     """
-    both, only_active, _, _ = _counts(active, present)
-    return _ratio(both, both + only_active)
+    hits, only_active, _, _ = _counts(active, present)
+    return _ratio(hits, hits + only_active)
 
 
 def precision(active: Bools, present: Bools) -> float:
@@ -64,8 +64,8 @@ def precision(active: Bools, present: Bools) -> float:
     Raises:
         ValueError: as `recall`.
     """
-    both, _, only_present, _ = _counts(active, present)
-    return _ratio(both, both + only_present)
+    hits, _, only_present, _ = _counts(active, present)
+    return _ratio(hits, hits + only_present)
 
 
 def f1(active: Bools, present: Bools) -> float:
@@ -74,8 +74,8 @@ def f1(active: Bools, present: Bools) -> float:
     Raises:
         ValueError: as `recall`.
     """
-    both, only_active, only_present, _ = _counts(active, present)
-    return _ratio(2 * both, 2 * both + only_active + only_present)
+    hits, only_active, only_present, _ = _counts(active, present)
+    return _ratio(2 * hits, 2 * hits + only_active + only_present)
 
 
 def iou(active: Bools, present: Bools) -> float:
@@ -84,8 +84,8 @@ def iou(active: Bools, present: Bools) -> float:
     Raises:
         ValueError: as `recall`.
     """
-    both, only_active, only_present, _ = _counts(active, present)
-    return _ratio(both, both + only_active + only_present)
+    hits, only_active, only_present, _ = _counts(active, present)
+    return _ratio(hits, hits + only_active + only_present)
 
 
 def set_accuracy(active: Bools, present: Bools) -> float:
@@ -94,8 +94,8 @@ def set_accuracy(active: Bools, present: Bools) -> float:
     Raises:
         ValueError: as `recall`.
     """
-    both, only_active, only_present, neither = _counts(active, present)
-    return (both + neither) / (both + only_active + only_present + neither)
+    hits, only_active, only_present, neither = _counts(active, present)
+    return (hits + neither) / (hits + only_active + only_present + neither)
 
 
 def balanced_accuracy(active: Bools, present: Bools) -> float:
@@ -107,8 +107,8 @@ def balanced_accuracy(active: Bools, present: Bools) -> float:
     Raises:
         ValueError: as `recall`.
     """
-    both, only_active, only_present, neither = _counts(active, present)
-    return (_ratio(both, both + only_active) + _ratio(neither, neither + only_present)) / 2
+    hits, only_active, only_present, neither = _counts(active, present)
+    return (_ratio(hits, hits + only_active) + _ratio(neither, neither + only_present)) / 2
 
 
 def inverse_balanced_accuracy(active: Bools, present: Bools) -> float:
@@ -131,9 +131,9 @@ def _counts(active: Bools, present: Bools) -> tuple[int, int, int, int]:
             f"two vectors of one length, one image at least, are compared, not {a.shape} and "
             f"{p.shape}"
         )
-    both, actives, presents = int((a & p).sum()), int(a.sum()), int(p.sum())
-    return both, actives - both, presents - both, len(a) - actives - presents + both
+    hits, actives, presents = int((a & p).sum()), int(a.sum()), int(p.sum())
+    return hits, actives - hits, presents - hits, len(a) - actives - presents + hits
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
+def _ratio(part: int, total: int) -> float:
+    return part / total if total else math.nan

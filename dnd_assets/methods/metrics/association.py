@@ -55,11 +55,11 @@ def wpmi(
         ValueError: as `cosine`, and when share is out of range.
     """
     a, p = two_vectors(activations, presence)
-    everywhere = p.mean()
-    if everywhere <= 0:
+    overall_mean = p.mean()
+    if overall_mean <= 0:
         return math.nan
-    there = np.log(np.maximum(p[active_images(a, share)], _LEAST)).mean()
-    return float(there - lam * np.log(everywhere))
+    active_mean = np.log(np.maximum(p[active_images(a, share)], _LEAST)).mean()
+    return float(active_mean - lam * np.log(overall_mean))
 
 
 def mean_difference(activations: Floats, presence: Floats) -> float:
@@ -109,6 +109,6 @@ def top_and_random(
     return metric(a[chosen], p[chosen])
 
 
-def harmonic_mean(one: float, other: float) -> float:
+def harmonic_mean(a: float, b: float) -> float:
     """2 a b / (a + b) of two metrics; NaN when either is NaN or both are 0."""
-    return 2 * one * other / (one + other) if one + other else math.nan
+    return 2 * a * b / (a + b) if a + b else math.nan

@@ -59,9 +59,9 @@ def bert_scores(
     for text, tokens in zip(distinct, encoded, strict=True):
         if not tokens.counted.any():
             raise ValueError(f"{text!r} has no token to match; leave it out")
-    known = dict(zip(distinct, encoded, strict=True))
+    tokens_of = dict(zip(distinct, encoded, strict=True))
     pairs = zip(labels, truths, strict=True)
-    return np.array([_f1(known[label], known[truth]) for label, truth in pairs])
+    return np.array([_f1(tokens_of[label], tokens_of[truth]) for label, truth in pairs])
 
 
 def bert_score(labels: Sequence[str], truths: Sequence[str], encoder: TokenEncoder) -> float:

@@ -53,17 +53,19 @@ def mean_interval(
         raise ValueError(f"level = {level} has to be in (0, 1), resamples = {resamples} positive")
     if vector.max() == vector.min():
         return Interval(float(vector[0]), float(vector[0]))
-    # Squares of very small values would be nothing: doubling changes no digit.
-    _, doubled = np.frexp(np.abs(vector).max())
-    doubled = min(int(doubled), 0)
-    found = scipy.stats.bootstrap(
-        (np.ldexp(vector, -doubled),),
+    # Squares of very small values would underflow to 0; scaling by a power of two is exact.
+    _, exponent = np.frexp(np.abs(vector).max())
+    exponent = min(int(exponent), 0)
+    interval = scipy.stats.bootstrap(
+        (np.ldexp(vector, -exponent),),
         np.mean,
         confidence_level=level,
         n_resamples=resamples,
         batch=_AT_ONCE,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    if not np.isfinite([found.low, found.high]).all():
+    if not np.isfinite([interval.low, interval.high]).all():
         raise ValueError(f"values up to {np.abs(vector).max():.0e} are too large for an interval")
-    return Interval(float(np.ldexp(found.low, doubled)), float(np.ldexp(found.high, doubled)))
+    return Interval(
+        float(np.ldexp(interval.low, exponent)), float(np.ldexp(interval.high, exponent))
+    )

@@ -29,10 +29,10 @@ def cosy_auc(synthetic: Floats, natural: Floats) -> float:
     Raises:
         ValueError: when either is empty, not a vector, or not finite.
     """
-    one, zero = _check(synthetic, natural)
-    ranks = scipy.stats.rankdata(np.concatenate([one, zero]))[: len(one)]
-    pairs = len(one) * len(zero)
-    return float((ranks.sum() - len(one) * (len(one) + 1) / 2) / pairs)
+    a1, a0 = _check(synthetic, natural)
+    ranks = scipy.stats.rankdata(np.concatenate([a1, a0]))[: len(a1)]
+    pairs = len(a1) * len(a0)
+    return float((ranks.sum() - len(a1) * (len(a1) + 1) / 2) / pairs)
 
 
 def cosy_mad(synthetic: Floats, natural: Floats) -> float:
@@ -50,15 +50,15 @@ def cosy_mad(synthetic: Floats, natural: Floats) -> float:
     Raises:
         ValueError: when either is empty, not a vector, or not finite.
     """
-    one, zero = _check(synthetic, natural)
-    if zero.max() == zero.min():
+    a1, a0 = _check(synthetic, natural)
+    if a0.max() == a0.min():
         return float("nan")
-    return float((one.mean() - zero.mean()) / zero.std())
+    return float((a1.mean() - a0.mean()) / a0.std())
 
 
 def _check(synthetic: Floats, natural: Floats) -> tuple[Floats, Floats]:
-    one, zero = (np.asarray(values, dtype=np.float64) for values in (synthetic, natural))
-    for name, values in (("synthetic", one), ("natural", zero)):
+    a1, a0 = (np.asarray(values, dtype=np.float64) for values in (synthetic, natural))
+    for name, values in (("synthetic", a1), ("natural", a0)):
         if values.ndim != 1 or not len(values):
             raise ValueError(
                 f"activations on {name} pictures are a vector of one at least, not of shape "
@@ -66,4 +66,4 @@ def _check(synthetic: Floats, natural: Floats) -> tuple[Floats, Floats]:
             )
         if not np.isfinite(values).all():
             raise ValueError(f"activations on {name} pictures hold NaN or infinite values")
-    return one, zero
+    return a1, a0

@@ -31,7 +31,7 @@ def pearson(activations: Floats, presence: Floats) -> float:
     a, p = two_vectors(activations, presence, least=2)
     if _constant(a) or _constant(p):
         return float("nan")
-    a, p = _standard(a), _standard(p)
+    a, p = _standardised(a), _standardised(p)
     return float(np.clip((a * p).mean(), -1.0, 1.0))
 
 
@@ -66,12 +66,12 @@ def average_precision(present: Bools, scores: Floats) -> float:
     Raises:
         ValueError: when there is no image, lengths differ, or a score is not finite.
     """
-    hits, taken = _at_thresholds(present, scores)
+    hits, retrieved = _at_thresholds(present, scores)
     positives = hits[-1]
     if not positives:
         return float("nan")
     gains = np.diff(hits, prepend=0) / positives
-    return float((gains * hits / taken).sum())
+    return float((gains * hits / retrieved).sum())
 
 
 def best_f1(activations: Floats, presence: Floats) -> float:
@@ -84,27 +84,27 @@ def best_f1(activations: Floats, presence: Floats) -> float:
         ValueError: as `average_precision`.
     """
     a, p = two_vectors(activations, presence)
-    hits, taken = _at_thresholds(p > THRESHOLD, a)
+    hits, retrieved = _at_thresholds(p > THRESHOLD, a)
     if not hits[-1]:
         return float("nan")
-    return float((2 * hits / (taken + hits[-1])).max())
+    return float((2 * hits / (retrieved + hits[-1])).max())
 
 
 def _at_thresholds(present: Bools, scores: Floats) -> tuple[Floats, Floats]:
     """Positives and images taken at each threshold, highest first, each distinct score once."""
     values, positive = two_vectors(scores, present)
     order = np.argsort(-values, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
-    return np.cumsum(positive[order])[last], (last + 1).astype(np.float64)
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
+    return np.cumsum(positive[order])[ends], (ends + 1).astype(np.float64)
 
 
-def two_vectors(one: object, other: object, least: int = 1) -> tuple[Floats, Floats]:
+def two_vectors(first: object, second: object, least: int = 1) -> tuple[Floats, Floats]:
     """Two vectors of one length, as float64.
 
     Raises:
         ValueError: when they are not, hold fewer than `least` values, or one that is not finite.
     """
-    a, b = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"two vectors of one length are compared, not {a.shape} and {b.shape}")
     if len(a) < least:
@@ -118,7 +118,7 @@ def _constant(values: Floats) -> bool:
     return bool(values.max() == values.min())
 
 
-def _standard(values: Floats) -> Floats:
+def _standardised(values: Floats) -> Floats:
     centred = values / np.abs(values).max()  # squares of very large values would overflow
     centred = centred - centred.mean()
     return np.asarray(centred / np.sqrt((centred**2).mean()))

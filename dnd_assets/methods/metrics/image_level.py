@@ -29,13 +29,13 @@ from dnd_assets.methods.metrics.detection import (
 
 @dataclass(frozen=True)
 class ImageMetric:
-    """A metric, and the numbers that it can be.
+    """A metric, and the range of its values.
 
     Attributes:
         at: the metric for a share of the images that count as active.
         low: its least value; None where it has no bounds.
         high: its largest.
-        shown: asks for presence that is 0 or 1, since an image-text encoder's is no probability.
+        shown: whether presence has to be 0 or 1, since an image-text encoder's is no probability.
         parts: the two metrics that it is the harmonic mean of.
     """
 
@@ -51,15 +51,19 @@ class ImageMetric:
         return None if self.low is None or self.high is None else self.high - self.low
 
 
-def _plain(metric: Metric) -> Callable[[float], Metric]:
+def _for_any_share(metric: Metric) -> Callable[[float], Metric]:
+    """A metric that does not depend on the share of images that count as active."""
     return lambda share: metric
 
 
 def _by_share(metric: Callable[[Floats, Floats, float], float]) -> Callable[[float], Metric]:
+    """A metric whose third argument is the share of images that count as active."""
     return lambda share: lambda a, p: metric(a, p, share)
 
 
 def _of_sets(metric: Callable[[Bools, Bools], float]) -> Callable[[float], Metric]:
+    """A metric of two sets of images: the active ones, and those that show the concept."""
+
     def of_sets(activations: Floats, presence: Floats, share: float) -> float:
         a, p = two_vectors(activations, presence)
         return metric(active_images(a, share), p > THRESHOLD)
@@ -67,18 +71,19 @@ def _of_sets(metric: Callable[[Bools, Bools], float]) -> Callable[[float], Metri
     return _by_share(of_sets)
 
 
-def _drawn(metric: Metric) -> Callable[[float], Metric]:
+def _top_and_random(metric: Metric) -> Callable[[float], Metric]:
+    """A metric on some active images and some of all, see `association.top_and_random`."""
     return _by_share(partial(association.top_and_random, metric))
 
 
-def _both(one: str, other: str) -> ImageMetric:
+def _harmonic_mean(first_name: str, second_name: str) -> ImageMetric:
     """The harmonic mean of two metrics (appendix of NeuronEval)."""
 
     def at(share: float) -> Metric:
-        first, second = (IMAGE_METRICS[name].at(share) for name in (one, other))
+        first, second = (IMAGE_METRICS[name].at(share) for name in (first_name, second_name))
         return lambda a, p: association.harmonic_mean(first(a, p), second(a, p))
 
-    return ImageMetric(at, parts=(one, other))
+    return ImageMetric(at, parts=(first_name, second_name))
 
 
 def _simulation(activations: Floats, presence: Floats) -> float:
@@ -86,32 +91,32 @@ def _simulation(activations: Floats, presence: Floats) -> float:
 
 
 IMAGE_METRICS: Final[dict[str, ImageMetric]] = {
-    "pearson": ImageMetric(_plain(pearson), -1.0),
-    "cosine": ImageMetric(_plain(association.cosine), -1.0, shown=True),
+    "pearson": ImageMetric(_for_any_share(pearson), -1.0),
+    "cosine": ImageMetric(_for_any_share(association.cosine), -1.0, shown=True),
     "auprc": ImageMetric(_by_share(rankings.auprc)),
     "f1": ImageMetric(_of_sets(active_sets.f1)),
     "iou": ImageMetric(_of_sets(active_sets.iou)),
-    "inverse_auprc": ImageMetric(_plain(rankings.inverse_auprc)),
-    "simulation": ImageMetric(_plain(_simulation), -1.0, shown=True),
-    "best_f1": ImageMetric(_plain(best_f1)),
+    "inverse_auprc": ImageMetric(_for_any_share(rankings.inverse_auprc)),
+    "simulation": ImageMetric(_for_any_share(_simulation), -1.0, shown=True),
+    "best_f1": ImageMetric(_for_any_share(best_f1)),
     "recall": ImageMetric(_of_sets(active_sets.recall)),
     "precision": ImageMetric(_of_sets(active_sets.precision)),
     "accuracy": ImageMetric(_of_sets(active_sets.set_accuracy)),
     "balanced_accuracy": ImageMetric(_of_sets(active_sets.balanced_accuracy)),
     "inverse_balanced_accuracy": ImageMetric(_of_sets(active_sets.inverse_balanced_accuracy)),
     "auc": ImageMetric(_by_share(rankings.auc)),
-    "inverse_auc": ImageMetric(_plain(rankings.inverse_auc)),
-    "spearman": ImageMetric(_plain(rankings.spearman), -1.0),
-    "pearson_top_and_random": ImageMetric(_drawn(pearson), -1.0),
-    "spearman_top_and_random": ImageMetric(_drawn(rankings.spearman), -1.0),
+    "inverse_auc": ImageMetric(_for_any_share(rankings.inverse_auc)),
+    "spearman": ImageMetric(_for_any_share(rankings.spearman), -1.0),
+    "pearson_top_and_random": ImageMetric(_top_and_random(pearson), -1.0),
+    "spearman_top_and_random": ImageMetric(_top_and_random(rankings.spearman), -1.0),
     "wpmi": ImageMetric(_by_share(association.wpmi), None, None, shown=True),
-    "mad": ImageMetric(_plain(association.mean_difference), None, None),
-    "combined_auc": _both("auc", "inverse_auc"),
-    "combined_balanced_accuracy": _both("balanced_accuracy", "inverse_balanced_accuracy"),
-    "recall_auc": _both("recall", "auc"),
-    "recall_inverse_auc": _both("recall", "inverse_auc"),
-    "precision_balanced_accuracy": _both("precision", "balanced_accuracy"),
-    "precision_inverse_balanced_accuracy": _both("precision", "inverse_balanced_accuracy"),
+    "mad": ImageMetric(_for_any_share(association.mean_difference), None, None),
+    "combined_auc": _harmonic_mean("auc", "inverse_auc"),
+    "combined_balanced_accuracy": _harmonic_mean("balanced_accuracy", "inverse_balanced_accuracy"),
+    "recall_auc": _harmonic_mean("recall", "auc"),
+    "recall_inverse_auc": _harmonic_mean("recall", "inverse_auc"),
+    "precision_balanced_accuracy": _harmonic_mean("precision", "balanced_accuracy"),
+    "precision_inverse_balanced_accuracy": _harmonic_mean("precision", "inverse_balanced_accuracy"),
 }
 """Every metric, in the order of tables."""
 
@@ -134,9 +139,9 @@ def chosen_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(IMAGE_METRICS)
     for place, name in enumerate(names):
         if name not in IMAGE_METRICS:
-            close = ", ".join(nearest(name, list(IMAGE_METRICS)))
+            suggestions = ", ".join(nearest(name, list(IMAGE_METRICS)))
             raise ValueError(
-                f"there is no metric {name!r}; nearest: {close}; or [{ALL!r}] for every one"
+                f"there is no metric {name!r}; nearest: {suggestions}; or [{ALL!r}] for every one"
             )
         if name in names[:place]:
             raise ValueError(f"the metric {name!r} is named twice; name each once")

@@ -60,7 +60,7 @@ def _highest_unclear(cosines: NDArray[np.float64]) -> float:
         return float(cosines.max())
     counts, edges = np.histogram(cosines, _BINS)
     classes = min(_CLASSES, int(np.count_nonzero(counts)))
-    last = int(
+    highest_bin = int(
         skimage.filters.threshold_multiotsu(hist=(counts, np.arange(_BINS)), classes=classes)[-1]
     )
-    return float(cosines[cosines < edges[last + 1]].max())
+    return float(cosines[cosines < edges[highest_bin + 1]].max())

@@ -31,12 +31,12 @@ def ranking_auc(positive: Bools, scores: Floats) -> float:
     Raises:
         ValueError: when there is no image, lengths differ, or a score is not finite.
     """
-    values, among = two_vectors(scores, positive)
-    ones = int(among.sum())
-    pairs = ones * (len(among) - ones)
+    values, labels = two_vectors(scores, positive)
+    positives = int(labels.sum())
+    pairs = positives * (len(labels) - positives)
     if not pairs:
         return float("nan")
-    wins = scipy.stats.rankdata(values)[among > 0].sum() - ones * (ones + 1) / 2
+    wins = scipy.stats.rankdata(values)[labels > 0].sum() - positives * (positives + 1) / 2
     return float(wins / pairs)
 
 

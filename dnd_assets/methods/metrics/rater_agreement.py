@@ -46,9 +46,9 @@ def ordinal_alpha(items: Iterable[Sequence[float]]) -> float:
 def _coincidences(rated: list[list[float]], values: list[float]) -> NDArray[np.float64]:
     """Pairs of values within items, each item weighing as many as it has ratings, (V, V)."""
     table = np.zeros((len(values), len(values)))
-    place = {value: i for i, value in enumerate(values)}
+    index_of = {value: i for i, value in enumerate(values)}
     for item in rated:
-        counts = np.bincount([place[value] for value in item], minlength=len(values))
+        counts = np.bincount([index_of[value] for value in item], minlength=len(values))
         table += (np.outer(counts, counts) - np.diag(counts)) / (len(item) - 1)
     return table
 

@@ -106,42 +106,46 @@ def sanity_checks(
         changed = [change(p, np.random.default_rng((seed, u))) for u, p in enumerate(presence)]
         for name, metric in metrics.items():
             plain = [metric(a, p) for a, p in zip(activations, presence, strict=True)]
-            after = [metric(a, p) for a, p in zip(activations, changed, strict=True)]
-            rows.append(_row(name, check, np.array(plain), np.array(after)))
+            altered = [metric(a, p) for a, p in zip(activations, changed, strict=True)]
+            rows.append(_row(name, check, np.array(plain), np.array(altered)))
     return rows
 
 
 def _row(metric: str, check: str, plain: Floats, changed: Floats) -> SanityCheck:
-    known = np.isfinite(plain) & np.isfinite(changed)
-    if not known.any():
+    valid = np.isfinite(plain) & np.isfinite(changed)
+    if not valid.any():
         nan = float("nan")
         return SanityCheck(metric, check, nan, nan, nan, nan, 0)
-    one, other = plain[known], changed[known]
-    drops = one - other
+    original, altered = plain[valid], changed[valid]
+    drops = original - altered
     bounds = IMAGE_METRICS[metric].range if metric in IMAGE_METRICS else None
-    extent = float(max(one.max(), other.max()) - min(one.min(), other.min()))
+    extent = float(max(original.max(), altered.max()) - min(original.min(), altered.min()))
     extent = extent if bounds is None else bounds
     return SanityCheck(
         metric,
         check,
-        plain=float(one.mean()),
-        changed=float(other.mean()),
+        plain=float(original.mean()),
+        changed=float(altered.mean()),
         drop=float(drops.mean()),
         dropped=float((drops > LEAST_DROP * extent).mean()),
-        units=int(known.sum()),
+        units=int(valid.sum()),
         range=extent,
     )
 
 
 def _overwrite(
     presence: Floats,
-    among: NDArray[np.int64],
+    candidates: NDArray[np.int64],
     count: int,
     values: Floats,
-    otherwise: float,
+    default: float,
     rng: np.random.Generator,
 ) -> Floats:
+    """Presence with `count` of the candidates, drawn by `rng`, set to values drawn from `values`.
+
+    They are set to `default` where there are no values.
+    """
     changed = presence.astype(np.float64)
-    chosen = rng.choice(among, size=count, replace=False)
-    changed[chosen] = rng.choice(values, size=count) if len(values) else otherwise
+    chosen = rng.choice(candidates, size=count, replace=False)
+    changed[chosen] = rng.choice(values, size=count) if len(values) else default
     return changed

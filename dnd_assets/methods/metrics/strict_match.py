@@ -53,17 +53,19 @@ def strict(label: str | None, truth: Truth) -> Strict | None:
     """
     if truth.accepted is None:
         return None
-    named = [_concept(part) for part in re.split(r"\bor\b", (label or "").lower())]
-    said = frozenset().union(*named)
+    label_concepts = [_concept(part) for part in re.split(r"\bor\b", (label or "").lower())]
+    label_words = frozenset().union(*label_concepts)
     if truth.kind == "dead":
-        right = not said and not (label or "").strip()
-        return Strict(right, *(float(right),) * 3)
-    true = [frozenset(accepted) for accepted in truth.accepted]
-    whole = frozenset().union(*true)
-    common = len(said & whole)
-    precision, recall = (common / len(some) if some else 0.0 for some in (said, whole))
+        correct = not label_words and not (label or "").strip()
+        return Strict(correct, *(float(correct),) * 3)
+    true_concepts = [frozenset(accepted) for accepted in truth.accepted]
+    truth_words = frozenset().union(*true_concepts)
+    common = len(label_words & truth_words)
+    precision, recall = (
+        common / len(word_set) if word_set else 0.0 for word_set in (label_words, truth_words)
+    )
     f1 = 2 * precision * recall / (precision + recall) if common else 0.0
-    return Strict(set(named) == set(true), precision, recall, f1)
+    return Strict(set(label_concepts) == set(true_concepts), precision, recall, f1)
 
 
 def _concept(text: str) -> frozenset[str]:

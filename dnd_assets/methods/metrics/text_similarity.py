@@ -99,8 +99,8 @@ def label_agreement(
     vectors = _encode(list(itertools.chain.from_iterable(labels.values())), encoder)
     rows = {method: np.stack([vectors[t] for t in texts]) for method, texts in labels.items()}
     return {
-        (one, other): float(_cosines(rows[one], rows[other]).mean())
-        for one, other in itertools.combinations(rows, 2)
+        (first, second): float(_cosines(rows[first], rows[second]).mean())
+        for first, second in itertools.combinations(rows, 2)
     }
 
 
@@ -160,8 +160,8 @@ def predict_classes(
         raise ValueError("contributions hold NaN or infinite values; none is the largest")
     vectors = _encode([*labels, *classes], encoder)
     names = np.stack([vectors[name] for name in classes])
-    nearest = np.stack([vectors[label] for label in labels]) @ names.T
-    return np.asarray(nearest.argmax(axis=1)[contributed.argmax(axis=1)], dtype=np.int64)
+    cosines = np.stack([vectors[label] for label in labels]) @ names.T
+    return np.asarray(cosines.argmax(axis=1)[contributed.argmax(axis=1)], dtype=np.int64)
 
 
 def _encode(texts: Sequence[str], encoder: TextEncoder) -> dict[str, NDArray[np.float64]]:
@@ -178,9 +178,9 @@ def _encode(texts: Sequence[str], encoder: TextEncoder) -> dict[str, NDArray[np.
     return dict(zip(distinct, vectors / lengths[:, None], strict=True))
 
 
-def _cosines(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each row of two tables of unit vectors, (N, D) and (N, D) -> (N,)."""
-    return np.asarray(np.einsum("nd,nd->n", one, other))
+    return np.asarray(np.einsum("nd,nd->n", a, b))
 
 
 def _check_pairs(labels: Sequence[str], truths: Sequence[str]) -> None:

@@ -117,13 +117,13 @@ def theoretical_checks(
         if not 0 < frequency < 0.5 or round(frequency * images) < 1:
             raise ValueError(f"frequency {frequency} of {images:,} images: no unit is like that")
     extents = {name: _extent(name, frequencies, images) for name in names}
-    found = {}
+    checks = {}
     for frequency in frequencies:
         unit = _Unit(round(frequency * images), images, as_published)
         for name in names:
             missing, extra = (unit.move(name, change, extents[name]) for change in CHANGES)
-            found[name, frequency] = TheoreticalCheck(name, frequency, missing, extra)
-    return [found[name, frequency] for name in names for frequency in frequencies]
+            checks[name, frequency] = TheoreticalCheck(name, frequency, missing, extra)
+    return [checks[name, frequency] for name in names for frequency in frequencies]
 
 
 def changed_labels(active: int, images: int, change: Change, changed: int) -> Vector:
@@ -140,54 +140,54 @@ def changed_labels(active: int, images: int, change: Change, changed: int) -> Ve
     """
     presence = np.zeros(images)
     presence[:active] = 1
-    start, among = (0, active) if change == "missing" else (active, images - active)
-    chosen = start + (np.arange(changed) * among // max(changed, 1))
-    presence[chosen] = 0 if change == "missing" else 1
+    start, candidates = (0, active) if change == "missing" else (active, images - active)
+    positions = start + (np.arange(changed) * candidates // max(changed, 1))
+    presence[positions] = 0 if change == "missing" else 1
     return presence
 
 
 class _Unit:
-    """The values of metrics for one perfect unit, each reckoned once."""
+    """The values of metrics for one perfect unit, each computed once."""
 
     def __init__(self, active: int, images: int, as_published: bool) -> None:
         self._active = active
         self._images = images
-        self._theirs = PUBLISHED if as_published else {}
-        self._known: dict[tuple[str, Change, int], float] = {}
+        self._published = PUBLISHED if as_published else {}
+        self._values: dict[tuple[str, Change, int], float] = {}
         self._presence: dict[tuple[Change, int], Vector] = {}
 
     def move(self, name: str, change: Change, extent: float) -> Move:
         """How a metric moves, by the mean and the spread of how many labels are changed."""
-        ones, zeros = self._active, self._images - self._active
-        trials, chance = (ones, 0.5) if change == "missing" else (zeros, ones / zeros)
-        spread = math.sqrt(trials * chance * (1 - chance))
-        right = self._value(name, "missing", 0)
-        centre, away = round(trials * chance), max(1, round(spread))
+        active, silent = self._active, self._images - self._active
+        trials, chance = (active, 0.5) if change == "missing" else (silent, active / silent)
+        deviation = math.sqrt(trials * chance * (1 - chance))
+        perfect = self._value(name, "missing", 0)
+        centre, step = round(trials * chance), max(1, round(deviation))
         below, above = (
-            (self._value(name, change, min(trials, max(0, count))) - right) / extent
-            for count in (centre - away, centre + away)
+            (self._value(name, change, min(trials, max(0, count))) - perfect) / extent
+            for count in (centre - step, centre + step)
         )
-        mean, steps = (below + above) / 2, spread / away
-        if abs(steps - 1) > _ROUNDED:  # few labels are changed, and counts are whole numbers
-            middle = (self._value(name, change, centre) - right) / extent
-            mean = middle + (mean - middle) * steps**2
-        return Move(mean, abs(below - above) / 2 * steps)
+        mean, ratio = (below + above) / 2, deviation / step
+        if abs(ratio - 1) > _ROUNDED:  # few labels are changed, and counts are whole numbers
+            middle = (self._value(name, change, centre) - perfect) / extent
+            mean = middle + (mean - middle) * ratio**2
+        return Move(mean, abs(below - above) / 2 * ratio)
 
     def _value(self, name: str, change: Change, changed: int) -> float:
         key = name, change, changed
-        if key not in self._known:
+        if key not in self._values:
             parts = IMAGE_METRICS[name].parts
             if parts is not None:
-                found = harmonic_mean(*(self._value(part, change, changed) for part in parts))
+                value = harmonic_mean(*(self._value(part, change, changed) for part in parts))
             else:
-                found = self._reckoned(name, change, changed)
-            self._known[key] = found
-        return self._known[key]
+                value = self._computed(name, change, changed)
+            self._values[key] = value
+        return self._values[key]
 
-    def _reckoned(self, name: str, change: Change, changed: int) -> float:
+    def _computed(self, name: str, change: Change, changed: int) -> float:
         active, present = self._labels("missing", 0), self._labels(change, changed)
-        if name in self._theirs:
-            return self._theirs[name](active, present)
+        if name in self._published:
+            return self._published[name](active, present)
         if name.endswith("top_and_random"):
             return _mean_top_and_random(active, present, TOP)
         return IMAGE_METRICS[name].at(self._active / self._images)(active, present)
@@ -210,12 +210,12 @@ def _extent(name: str, frequencies: Sequence[float], images: int) -> float:
         for count in counts
         for change, changed in ((CHANGES[0], 0), (CHANGES[0], count // 2), (CHANGES[1], count))
     ]
-    found = [
+    values = [
         IMAGE_METRICS[name].at(frequency)(changed_labels(count, images, "missing", 0), concept)
         for frequency, count in zip(frequencies, counts, strict=True)
         for concept in concepts
     ]
-    return max(found) - min(found)
+    return max(values) - min(values)
 
 
 def _mean_top_and_random(active: Vector, present: Vector, top: int | None) -> float:
@@ -232,25 +232,25 @@ def _mean_top_and_random(active: Vector, present: Vector, top: int | None) -> fl
         silent, scipy.stats.binom.pmf(silent, TOP, 1 - actives / len(active)), strict=True
     ):
         ones = TOP - zeros + (actives if top is None else min(top, actives))
-        sure, drawn = (hits, TOP - zeros) if top is None else (0, ones)
-        h, e = np.arange(drawn + 1), np.arange(zeros + 1)
+        certain_hits, draws = (hits, TOP - zeros) if top is None else (0, ones)
+        h, e = np.arange(draws + 1), np.arange(zeros + 1)
         chances = np.outer(
-            scipy.stats.binom.pmf(h, drawn, hits / actives),
+            scipy.stats.binom.pmf(h, draws, hits / actives),
             scipy.stats.binom.pmf(e, zeros, shown_by_silent),
         )
-        values = _phi((sure + h)[:, None], e[None], int(ones), int(zeros))
+        values = _phi((certain_hits + h)[:, None], e[None], int(ones), int(zeros))
         total += weight * float((chances * np.nan_to_num(values)).sum())
     return total
 
 
 def _phi(hits: NDArray[np.int64], extra: NDArray[np.int64], ones: int, zeros: int) -> Vector:
     """Correlation of two sets: `hits` of the `ones` and `extra` of the `zeros` are in the other."""
-    images, shown = ones + zeros, hits + extra
+    images, present = ones + zeros, hits + extra
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = (images * hits - ones * shown) / np.sqrt(
-            ones * zeros * shown.astype(np.float64) * (images - shown)
+        coefficients = (images * hits - ones * present) / np.sqrt(
+            ones * zeros * present.astype(np.float64) * (images - present)
         )
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(coefficients, dtype=np.float64)
 
 
 # --- The authors' code --------------------------------------------------------------------------
@@ -266,12 +266,12 @@ def published_ranks(values: Vector) -> Vector:
     Args:
         values: 0 and 1, (N,).
     """
-    ones = values > 0
-    count, zeros, q = int(ones.sum()), int((~ones).sum()), _ROUNDED_UP
-    before = np.cumsum(ones) - 1
-    low = (1 - q) * before
-    high = (1 - q) * (count - 1) + q * before
-    return np.where(ones, zeros + 1 + (1 - q) * low + q * high, (zeros + 1) / 2)
+    is_one = values > 0
+    count, zeros, q = int(is_one.sum()), int((~is_one).sum()), _ROUNDED_UP
+    ones_before = np.cumsum(is_one) - 1
+    low = (1 - q) * ones_before
+    high = (1 - q) * (count - 1) + q * ones_before
+    return np.where(is_one, zeros + 1 + (1 - q) * low + q * high, (zeros + 1) / 2)
 
 
 def _published_auc(active: Vector, present: Vector) -> float:
@@ -297,11 +297,11 @@ def _published_spearman_top_and_random(active: Vector, present: Vector) -> float
     """The same on all active images and `TOP` of all, over some draws of these."""
     count = int(active.sum())
     rng = np.random.default_rng(0)
-    found = []
+    correlations = []
     for _ in range(max(4, min(_DRAWS, 200_000 // count))):
-        chosen = np.append(np.arange(count), rng.choice(len(active), size=TOP, replace=False))
-        found.append(_published_spearman(active[chosen], present[chosen]))
-    return float(np.mean(found))
+        images = np.append(np.arange(count), rng.choice(len(active), size=TOP, replace=False))
+        correlations.append(_published_spearman(active[images], present[images]))
+    return float(np.mean(correlations))
 
 
 PUBLISHED: Final[Mapping[str, Metric]] = {
@@ -310,4 +310,4 @@ PUBLISHED: Final[Mapping[str, Metric]] = {
     "pearson_top_and_random": _published_top_and_random,
     "spearman_top_and_random": _published_spearman_top_and_random,
 }
-"""The metrics that the authors' code computes otherwise, of units and concepts of 0 and 1."""
+"""Metrics that the authors' code computes in another way, for units and concepts of 0 and 1."""

@@ -39,22 +39,22 @@ def pmi(log_given_images: Floats, log_prior: Floats, lam: float = 0.2) -> NDArra
         ValueError: when lengths differ, a value is NaN or positive, or the language model calls a
             description impossible that the captioner gives.
     """
-    given, prior = np.asarray(log_given_images, float), np.asarray(log_prior, float)
-    if given.ndim != 1 or given.shape != prior.shape:
+    log_likelihood, prior = np.asarray(log_given_images, float), np.asarray(log_prior, float)
+    if log_likelihood.ndim != 1 or log_likelihood.shape != prior.shape:
         raise ValueError(
-            f"{given.shape} log-probabilities given the images and {prior.shape} of the language "
-            "model do not fit; one of each for every candidate, (D,)"
+            f"{log_likelihood.shape} log-probabilities given the images and {prior.shape} of the "
+            "language model do not fit; one of each for every candidate, (D,)"
         )
-    _check(given, "given the images")
+    _check(log_likelihood, "given the images")
     _check(prior, "of the language model")
-    possible = given > -math.inf
+    possible = log_likelihood > -math.inf
     if np.any(np.isinf(prior[possible])):
-        which = int(np.flatnonzero(possible & np.isinf(prior))[0])
+        index = int(np.flatnonzero(possible & np.isinf(prior))[0])
         raise ValueError(
-            f"candidate {which} has a log-probability of -infinity in the language model; its "
+            f"candidate {index} has a log-probability of -infinity in the language model; its "
             "mutual information would be infinite. Give the language model a floor"
         )
-    return given - lam * np.where(possible, prior, 0.0)
+    return log_likelihood - lam * np.where(possible, prior, 0.0)
 
 
 def rerank(
@@ -112,11 +112,11 @@ def log_given_set(
     raise ValueError(f"how = {how!r} is neither 'product' nor 'mixture'")
 
 
-def _check(values: NDArray[np.float64], which: str) -> None:
-    wrong = np.isnan(values) | (values > ROUNDING)
-    if wrong.any():
-        first = tuple(int(i) for i in np.argwhere(wrong)[0])
+def _check(values: NDArray[np.float64], condition: str) -> None:
+    invalid = np.isnan(values) | (values > ROUNDING)
+    if invalid.any():
+        first = tuple(int(i) for i in np.argwhere(invalid)[0])
         raise ValueError(
-            f"the log-probabilities {which} hold {float(values[first])} at {first}; logarithms of "
-            "probabilities are at most 0"
+            f"the log-probabilities {condition} hold {float(values[first])} at {first}; logarithms "
+            "of probabilities are at most 0"
         )

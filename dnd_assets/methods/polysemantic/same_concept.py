@@ -29,7 +29,7 @@ class OneConcept:
     groups: tuple[int, ...]
 
 
-def common_phrases(one: str, other: str) -> list[str]:
+def common_phrases(first: str, second: str) -> list[str]:
     """The phrases of one to three words that two labels share, plurals and singulars alike.
 
     A phrase that is the whole of a label is written as in that label, the others in singular;
@@ -40,10 +40,10 @@ def common_phrases(one: str, other: str) -> list[str]:
     >>> common_phrases("circles", "circle on sand")
     ['circles']
     """
-    whole = {_whole(text): text for text in (other, one)}
-    shared = [phrase for phrase, share in phrase_shares([one, other]).items() if share == 1.0]
+    whole_labels = {_whole_phrase(text): text for text in (second, first)}
+    shared = [phrase for phrase, share in phrase_shares([first, second]).items() if share == 1.0]
     shared.sort(key=lambda phrase: (-len(phrase.split()), phrase))
-    return [whole.get(phrase, phrase) for phrase in shared]
+    return [whole_labels.get(phrase, phrase) for phrase in shared]
 
 
 def phrases_to_try(labels: Sequence[str]) -> set[str]:
@@ -78,30 +78,30 @@ def one_concept_each(
     lacking = [label for label in labels if label not in responses]
     if lacking or not 0 <= part <= 1:
         raise ValueError(f"no response to {lacking}, or part = {part} is not in [0, 1]")
-    found: list[OneConcept] = []
+    concepts: list[OneConcept] = []
     for group, label in enumerate(labels):
-        for place, concept in enumerate(found):
-            name = _common(concept.label, label, responses, base, part)
+        for place, concept in enumerate(concepts):
+            name = _shared_concept(concept.label, label, responses, base, part)
             if name is not None:
-                found[place] = OneConcept(name, (*concept.groups, group))
+                concepts[place] = OneConcept(name, (*concept.groups, group))
                 break
         else:
-            found.append(OneConcept(label, (group,)))
-    return found
+            concepts.append(OneConcept(label, (group,)))
+    return concepts
 
 
-def _common(
-    one: str, other: str, responses: Mapping[str, float], base: float, part: float
+def _shared_concept(
+    first: str, second: str, responses: Mapping[str, float], base: float, part: float
 ) -> str | None:
-    if one == other:
-        return one
-    needed = part * (min(responses[one], responses[other]) - base)
-    able = [p for p in common_phrases(one, other) if p in responses]
-    able = [phrase for phrase in able if responses[phrase] - base >= needed]
-    return max(able, key=responses.__getitem__, default=None)
+    if first == second:
+        return first
+    needed = part * (min(responses[first], responses[second]) - base)
+    answered = [p for p in common_phrases(first, second) if p in responses]
+    answered = [phrase for phrase in answered if responses[phrase] - base >= needed]
+    return max(answered, key=responses.__getitem__, default=None)
 
 
-def _whole(label: str) -> str:
+def _whole_phrase(label: str) -> str:
     """A label's longest phrase, if it is all of its words that name something."""
     phrases = phrase_shares([label])
     longest = max(phrases, key=lambda phrase: len(phrase.split()), default="")

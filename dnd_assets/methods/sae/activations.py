@@ -55,9 +55,9 @@ class TopK:
         """See the class."""
         import torch
 
-        found = pre.topk(min(self.k, pre.shape[-1]), dim=-1, sorted=False)
-        kept = found.values.relu() if self.relu else found.values
-        return torch.zeros_like(pre).scatter(-1, found.indices, kept)
+        largest = pre.topk(min(self.k, pre.shape[-1]), dim=-1, sorted=False)
+        codes = largest.values.relu() if self.relu else largest.values
+        return torch.zeros_like(pre).scatter(-1, largest.indices, codes)
 
     def to(self, device: torch.device) -> TopK:
         """Itself: it has no tensors."""

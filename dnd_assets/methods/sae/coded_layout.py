@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TokenChoice = Literal["class", "patches", "all"]
-_MOST: Final = ("auto", "max", "token_max", "identity")
+_MAXIMA: Final = ("auto", "max", "token_max", "identity")
 _MEANS: Final = ("mean", "token_mean")
 _ROWS_AT_ONCE: Final = 256
 """Vectors encoded at one time: 49,152 codes of as many take 50 MB."""
@@ -80,11 +80,11 @@ class CodedLayout(Layout):
 
     def arranged_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of one picture's codes."""
-        before = super().arranged_shape(shape)
+        arranged = super().arranged_shape(shape)
         count = self._coding.latents
         if self.kind == "maps":
-            return count, *before[1:]
-        return (count,) if self.kind == "vectors" else (before[0], count)
+            return count, *arranged[1:]
+        return (count,) if self.kind == "vectors" else (arranged[0], count)
 
     def pooled(self, values: Tensor, how: str, *, class_token: bool) -> Tensor:
         """The largest code of each picture over its places or chosen tokens; their mean if asked.
@@ -102,13 +102,13 @@ class CodedLayout(Layout):
         """
         import torch
 
-        if how not in (*_MOST, *_MEANS):
+        if how not in (*_MAXIMA, *_MEANS):
             raise StudyError(
                 f"pooling {how!r} does not fit latents, which are pooled by their maximum over "
                 f"places or tokens; valid here: auto, max, mean. `tokens` says which tokens count."
             )
         rows = self._rows(values, class_token=class_token)
-        return torch.stack([self._pooled_one(one, mean=how in _MEANS) for one in rows])
+        return torch.stack([self._pooled_picture(picture, mean=how in _MEANS) for picture in rows])
 
     def maps_of(self, values: Tensor, neurons: Sequence[int]) -> Tensor:
         """Maps of some latents, float32 (B, latents chosen, H, W).
@@ -125,11 +125,11 @@ class CodedLayout(Layout):
         assert vectors is not None, "only layers with maps are read"
         chosen = torch.as_tensor(list(neurons), device=values.device)
         height, width = vectors.shape[2:]
-        found = [
-            torch.cat([codes[:, chosen] for codes in self._codes(one.flatten(1).T)])
-            for one in vectors
+        chosen_codes = [
+            torch.cat([codes[:, chosen] for codes in self._codes(picture.flatten(1).T)])
+            for picture in vectors
         ]
-        return torch.stack(found).transpose(1, 2).reshape(len(vectors), -1, height, width)
+        return torch.stack(chosen_codes).transpose(1, 2).reshape(len(vectors), -1, height, width)
 
     @property
     def _coding(self) -> Coding:
@@ -152,12 +152,12 @@ class CodedLayout(Layout):
             return arranged[:, :1]
         return arranged[:, self.prefix_tokens :] if self.tokens == "patches" else arranged
 
-    def _pooled_one(self, rows: Tensor, *, mean: bool) -> Tensor:
+    def _pooled_picture(self, rows: Tensor, *, mean: bool) -> Tensor:
         import torch
 
         parts = [part.sum(dim=0) if mean else part.amax(dim=0) for part in self._codes(rows)]
-        whole = torch.stack(parts)
-        return whole.sum(dim=0) / len(rows) if mean else whole.amax(dim=0)
+        stacked = torch.stack(parts)
+        return stacked.sum(dim=0) / len(rows) if mean else stacked.amax(dim=0)
 
     def _codes(self, rows: Tensor) -> Iterator[Tensor]:
         """Codes of some vectors, a part at a time, (rows of it, latents)."""

@@ -55,8 +55,10 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
         weight, bias = saved.tensor("W_enc", LAYOUT), saved.tensor("b_enc", LAYOUT)
     else:
         weight = saved.tensor("encoder.weight", LAYOUT).T
-        known = kind != "GatedAutoEncoder"
-        bias = saved.tensor("encoder.bias", LAYOUT) if known else weight.new_zeros(weight.shape[1])
+        has_bias = kind != "GatedAutoEncoder"
+        bias = (
+            saved.tensor("encoder.bias", LAYOUT) if has_bias else weight.new_zeros(weight.shape[1])
+        )
     if kind in ("AutoEncoder", "AutoEncoderNew"):
         shift = saved.tensor("bias", LAYOUT) if kind == "AutoEncoder" else None
         return Encoder(weight, bias, Relu(), shift=shift)
@@ -73,10 +75,10 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
         return Encoder(weight, bias, Threshold(saved.tensor("threshold", LAYOUT)))
     if kind == "AutoEncoderTopK":
         k = int(saved.tensor("k", LAYOUT))
-        told = _trainer(saved).get("k")
-        if told is not None and int(told) != k:
-            raise refused(saved.source, "dictionary_learning", f"k = {k}, and {told} in its config",
-                          ("one k",))  # fmt: skip
+        config_k = _trainer(saved).get("k")
+        if config_k is not None and int(config_k) != k:
+            problem = f"k = {k}, and {config_k} in its config"
+            raise refused(saved.source, "dictionary_learning", problem, ("one k",))
         return Encoder(weight, bias, TopK(k), shift=saved.tensor("b_dec", LAYOUT))
     passes = Threshold(saved.tensor("threshold", LAYOUT).clamp(min=0.0))
     return Encoder(weight, bias, passes, shift=saved.tensor("b_dec", LAYOUT))
@@ -89,11 +91,11 @@ def _trainer(saved: Saved) -> Config:
 
 def _class(saved: Saved, answers: Answers) -> str:
     """The class that the settings name, or else the tensors, or else the study."""
-    told = _trainer(saved).get("dict_class")
-    if told is not None:
-        if told not in _CLASSES:
-            raise refused(saved.source, "dictionary_learning", f"class {told!r}", _CLASSES)
-        return str(told)
+    class_name = _trainer(saved).get("dict_class")
+    if class_name is not None:
+        if class_name not in _CLASSES:
+            raise refused(saved.source, "dictionary_learning", f"class {class_name!r}", _CLASSES)
+        return str(class_name)
     for kind, names in _NAMES.items():
         if set(saved.tensors) == names:
             return kind

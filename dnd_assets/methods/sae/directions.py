@@ -59,16 +59,16 @@ class Directions:
 
     def encode(self, values: Tensor) -> Tensor:
         """Codes, float32 (…, latents), of vectors (…, width)."""
-        given = values.float() if self.mean is None else values.float() - self.mean
+        centred = values.float() if self.mean is None else values.float() - self.mean
         if self.reading == "non_negative":
-            return _non_negative(given.reshape(-1, self.width), self.directions).reshape(
-                *given.shape[:-1], self.latents
+            return _non_negative(centred.reshape(-1, self.width), self.directions).reshape(
+                *centred.shape[:-1], self.latents
             )
-        along = given @ self.directions.T
+        codes = centred @ self.directions.T
         if self.reading == "cosine":
-            lengths = given.norm(dim=-1, keepdim=True) * self.directions.norm(dim=1)
-            along = along / lengths.clamp(min=_CLOSE)
-        return along if self.bias is None else along + self.bias
+            lengths = centred.norm(dim=-1, keepdim=True) * self.directions.norm(dim=1)
+            codes = codes / lengths.clamp(min=_CLOSE)
+        return codes if self.bias is None else codes + self.bias
 
     def to(self, device: torch.device) -> Directions:
         """The same with its tensors on a device."""

@@ -47,9 +47,9 @@ def firing(values: SparseMatrix) -> Firing:
         values: pooled codes (pictures, latents), none of them negative.
     """
     images, latents = values.shape
-    held: Any = values.held
-    finite = np.isfinite(held.data)
-    columns, codes = held.indices[finite], held.data[finite]
+    matrix: Any = values.held
+    finite = np.isfinite(matrix.data)
+    columns, codes = matrix.indices[finite], matrix.data[finite]
     largest = np.zeros(latents, dtype=np.float32)
     np.maximum.at(largest, columns, codes)
     on = codes > largest[columns] * ZERO

@@ -48,9 +48,9 @@ class Heads:
 
     def encode(self, values: Tensor) -> Tensor:
         """Lengths of the heads' vectors, float32 (…, heads), of tokens (…, width)."""
-        apart = values.float().reshape(*values.shape[:-1], self.latents, self.span)
-        found: Tensor = apart.norm(dim=-1)
-        return found
+        per_head = values.float().reshape(*values.shape[:-1], self.latents, self.span)
+        lengths: Tensor = per_head.norm(dim=-1)
+        return lengths
 
     def to(self, device: torch.device) -> Heads:
         """Itself: it has no tensors."""

@@ -42,23 +42,23 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
 
 def _linear(saved: Saved) -> tuple[Tensor, Tensor]:
     """Weights (width, latents) and bias of a linear encoder, batch normalisation folded in."""
-    deep = [n for n in saved.tensors if n.startswith(("encoder.mlp_blocks", "encoder.attention",
-                                                      "encoder.resnet"))]  # fmt: skip
-    if deep:
+    deep = ("encoder.mlp_blocks", "encoder.attention", "encoder.resnet")
+    deep_names = [name for name in saved.tensors if name.startswith(deep)]
+    if deep_names:
         raise refused(
-            saved.source, "overcomplete", f"an encoder of several layers ({deep[0]})", _READ
+            saved.source, "overcomplete", f"an encoder of several layers ({deep_names[0]})", _READ
         )
     if "Q" in saved.tensors:
         raise refused(saved.source, "overcomplete", "quantised codes (Q)", ("relu", "topk", "jump"))
     if "encoder.weight" in saved.tensors:
         weight = saved.tensor("encoder.weight", LAYOUT).T
-        known = "encoder.bias" in saved.tensors
+        has_bias = "encoder.bias" in saved.tensors
         return weight, (
-            saved.tensor("encoder.bias", LAYOUT) if known else weight.new_zeros(weight.shape[1])
+            saved.tensor("encoder.bias", LAYOUT) if has_bias else weight.new_zeros(weight.shape[1])
         )
     if not any(name.startswith("encoder.") for name in saved.tensors):
-        what = "no encoder of its own (tied to its dictionary, or matching pursuit)"
-        raise refused(saved.source, "overcomplete", what, _READ)
+        problem = "no encoder of its own (tied to its dictionary, or matching pursuit)"
+        raise refused(saved.source, "overcomplete", problem, _READ)
     weight = saved.tensor(_LINEAR, LAYOUT).T
     bias = saved.tensor("encoder.final_block.0.bias", LAYOUT)
     if not saved.has(f"{_NORM}.weight"):
@@ -87,11 +87,11 @@ def _activation(saved: Saved, answers: Answers) -> Activation:
         k: int = answers.settled("k", None, why)
         return TopK(k)
     if name != "batch_topk":
-        known = ("relu", "topk", "batch_topk", "jump_relu with `thresholds`")
-        raise refused(saved.source, "overcomplete", f"activation {name!r}", known)
-    kept = saved.tensors.get("running_threshold")
+        readable = ("relu", "topk", "batch_topk", "jump_relu with `thresholds`")
+        raise refused(saved.source, "overcomplete", f"activation {name!r}", readable)
+    running = saved.tensors.get("running_threshold")
     threshold = answers.settled(
-        "threshold", None if kept is None else float(kept), f"{saved.source} has no running "
+        "threshold", None if running is None else float(running), f"{saved.source} has no running "
         "threshold: overcomplete keeps BatchTopK's on the Python object alone, and a state dict "
         "loses it. Where it was trained, read `sae.running_threshold`",
     )  # fmt: skip

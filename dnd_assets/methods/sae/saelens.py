@@ -35,9 +35,14 @@ _NORMALISATIONS: Final[Mapping[str, Normalisation]] = {
 def recognised(saved: Saved) -> bool:
     """Whether a checkpoint is of SAELens, by its settings."""
     config = saved.config or {}
-    own = {"sae_lens_version", "sae_lens_training_version", "apply_b_dec_to_input", "metadata"}
+    own_settings = {
+        "sae_lens_version",
+        "sae_lens_training_version",
+        "apply_b_dec_to_input",
+        "metadata",
+    }
     names = "W_enc" in saved.tensors and "d_sae" in config
-    return bool(names and not saved.header and own & config.keys())
+    return bool(names and not saved.header and own_settings & config.keys())
 
 
 def encoder(saved: Saved, answers: Answers) -> Encoder:
@@ -69,11 +74,11 @@ def _architecture(saved: Saved, config: Config) -> str:
     name = str(config.get("architecture", "standard"))
     if name not in _ARCHITECTURES:
         raise refused(saved.source, "SAELens", f"architecture {name!r}", _ARCHITECTURES)
-    told = str(config.get("activation_fn_str", config.get("activation_fn", "relu")))
-    if name == "standard" and told == "topk":
+    activation = str(config.get("activation_fn_str", config.get("activation_fn", "relu")))
+    if name == "standard" and activation == "topk":
         return "topk"
-    if told not in ("relu", "topk"):
-        raise refused(saved.source, "SAELens", f"activation {told!r}", ("relu", "topk"))
+    if activation not in ("relu", "topk"):
+        raise refused(saved.source, "SAELens", f"activation {activation!r}", ("relu", "topk"))
     return name
 
 
@@ -95,8 +100,8 @@ def _activation(saved: Saved, config: Config, architecture: str) -> Activation:
 
 
 def _normalisation(saved: Saved, config: Config, answers: Answers) -> tuple[Normalisation, float]:
-    told = config.get("normalize_activations") or "none"
-    name = "expected_average_only_in" if told is True else str(told)
+    setting = config.get("normalize_activations") or "none"
+    name = "expected_average_only_in" if setting is True else str(setting)
     if name == "expected_average_only_in":
         scale: float = answers.settled(
             "scale", None, f"{saved.source} was trained on activations that were multiplied by an "
@@ -105,6 +110,6 @@ def _normalisation(saved: Saved, config: Config, answers: Answers) -> tuple[Norm
         )  # fmt: skip
         return "none", scale
     if name not in _NORMALISATIONS:
-        known = (*_NORMALISATIONS, "expected_average_only_in")
-        raise refused(saved.source, "SAELens", f"normalize_activations {name!r}", known)
+        readable = (*_NORMALISATIONS, "expected_average_only_in")
+        raise refused(saved.source, "SAELens", f"normalize_activations {name!r}", readable)
     return _NORMALISATIONS[name], 1.0

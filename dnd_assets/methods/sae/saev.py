@@ -41,8 +41,8 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
     header = saved.settings("saev", "the line of settings at its start")
     schema = header.get("schema")
     if schema is not None and schema not in range(1, _NEWEST + 1):
-        known = [f"schema {number}" for number in range(1, _NEWEST + 1)]
-        raise refused(saved.source, "saev", f"schema {schema!r}", ["no schema", *known])
+        schemas = [f"schema {number}" for number in range(1, _NEWEST + 1)]
+        raise refused(saved.source, "saev", f"schema {schema!r}", ["no schema", *schemas])
     subtract = answers.settled(
         "subtract_b_dec", None if schema == _LAST_UNSURE else schema is None, f"{saved.source} is "
         "of saev's schema 1, which was written both before and after b_dec was no longer "
@@ -78,8 +78,8 @@ def _named(saved: Saved, header: Config) -> tuple[str, Config]:
     if "schema" not in header:
         return "Relu", {}
     config = header.get("cfg") or {}
-    told = config.get("activation")
-    name = str(told["cls"] if isinstance(told, Mapping) else header.get("cls", "Relu"))
+    activation = config.get("activation")
+    name = str(activation["cls"] if isinstance(activation, Mapping) else header.get("cls", "Relu"))
     if name not in _CLASSES:
         raise refused(saved.source, "saev", f"activation {name!r}", _CLASSES)
-    return name, (told.get("params") or {}) if isinstance(told, Mapping) else config
+    return name, (activation.get("params") or {}) if isinstance(activation, Mapping) else config

@@ -1,7 +1,7 @@
-"""What a checkpoint of an autoencoder holds, and what the study answers where it tells nothing.
+"""What a checkpoint of an autoencoder holds, and what the study answers where it is silent.
 
-A convention that a file does not tell is asked for, never guessed: `Answers.settled` is the one
-place where the two meet.
+A convention that a file does not record is asked for, never guessed: `Answers.settled` is the one
+place where a checkpoint's value and the study's answer meet.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Saved:
             StudyError: when there is none; names the nearest.
         """
         if name not in self.tensors:
-            close = ", ".join(nearest(name, list(self.tensors))) or "none at all"
+            suggestions = ", ".join(nearest(name, list(self.tensors))) or "none at all"
             raise StudyError(
                 f"{self.source} has no tensor {name!r}, which an autoencoder of {layout} has; "
-                f"nearest there: {close}. Correct `sae.layout`, or give the checkpoint as {layout} "
-                "saves it."
+                f"nearest there: {suggestions}. Correct `sae.layout`, or give the checkpoint as "
+                f"{layout} saves it."
             )
         return self.tensors[name].float()
 
@@ -93,12 +93,12 @@ class Answers:
     scale: float | None = None
     asked: set[str] = field(default_factory=set, compare=False)
 
-    def settled(self, name: str, told: T | None, why: str) -> T:
+    def settled(self, name: str, saved_value: T | None, why: str) -> T:
         """What the checkpoint tells, or else what the study answers.
 
         Args:
             name: of the answer.
-            told: what the checkpoint tells; None where it does not.
+            saved_value: the value that the checkpoint holds; None where it holds none.
             why: what is open, for the question.
 
         Raises:
@@ -106,35 +106,37 @@ class Answers:
         """
         answer: Any = getattr(self, name)
         self.asked.add(name)
-        if told is None and answer is None:
+        if saved_value is None and answer is None:
             raise StudyError(f"{why}. Say it: `{name} = …` in [models.layers.sae].")
-        if told is not None and answer is not None and answer != told:
+        if saved_value is not None and answer is not None and answer != saved_value:
             raise StudyError(
                 f"[models.layers.sae] says {name} = {_written(answer)}, and the checkpoint says "
-                f"{_written(told)}. Leave it out: it is for what a checkpoint leaves open."
+                f"{_written(saved_value)}. Leave it out: it is for what a checkpoint leaves open."
             )
-        return answer if told is None else told
+        return answer if saved_value is None else saved_value
 
     def unused(self) -> list[str]:
         """Answers that were given and that nothing asked for."""
-        names = [one.name for one in fields(self) if one.name != "asked"]
-        return [n for n in names if getattr(self, n) is not None and n not in self.asked]
+        names = [entry.name for entry in fields(self) if entry.name != "asked"]
+        return [
+            name for name in names if getattr(self, name) is not None and name not in self.asked
+        ]
 
 
 def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def refused(source: str, layout: str, what: str, known: Sequence[str]) -> StudyError:
+def refused(source: str, layout: str, problem: str, readable: Sequence[str]) -> StudyError:
     """An autoencoder of a kind that is not read.
 
     Args:
         source: the file.
         layout: the library.
-        what: what was found, such as `activation 'tanh-relu'`.
-        known: what is read.
+        problem: what was found, such as `activation 'tanh-relu'`.
+        readable: what is read.
     """
     return StudyError(
-        f"{source} is an autoencoder of {layout} with {what}, which is not read; what is: "
-        f"{', '.join(known)}. Choose another checkpoint."
+        f"{source} is an autoencoder of {layout} with {problem}, which is not read; what is: "
+        f"{', '.join(readable)}. Choose another checkpoint."
     )

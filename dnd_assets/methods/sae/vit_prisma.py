@@ -42,16 +42,16 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
     weight = saved.tensor("W_enc", LAYOUT)
     architecture = str(config.get("architecture", "standard"))
     gated = architecture == "gated"
-    told = str(config.get("normalize_activations", "none"))
-    if told not in _NORMALISATIONS:
-        what = f"normalize_activations {told!r}"
-        raise refused(saved.source, "ViT-Prisma", what, tuple(_NORMALISATIONS))
+    setting = str(config.get("normalize_activations", "none"))
+    if setting not in _NORMALISATIONS:
+        problem = f"normalize_activations {setting!r}"
+        raise refused(saved.source, "ViT-Prisma", problem, tuple(_NORMALISATIONS))
     return Encoder(
         weight,
         weight.new_zeros(weight.shape[1]) if gated else saved.tensor("b_enc", LAYOUT),
         _activation(saved, config, architecture),
         shift=saved.tensor("b_dec", LAYOUT),
-        normalisation=_NORMALISATIONS[told],
+        normalisation=_NORMALISATIONS[setting],
     )
 
 
@@ -65,18 +65,20 @@ def tokens(config: Config) -> Literal["class", "patches", "all"] | None:
 
 
 def _activation(saved: Saved, config: Config, architecture: str) -> Activation:
-    told = str(config.get("activation_fn_str", "relu"))
+    activation = str(config.get("activation_fn_str", "relu"))
     if architecture == "gated":
-        if told != "relu":
-            raise refused(saved.source, "ViT-Prisma", f"a gated {told!r}", ("relu",))
+        if activation != "relu":
+            raise refused(saved.source, "ViT-Prisma", f"a gated {activation!r}", ("relu",))
         names = ("b_gate", "r_mag", "b_mag")
         gate, r_mag, magnitude = (saved.tensor(name, LAYOUT) for name in names)
         return Gated(gate, r_mag.exp(), magnitude)
     if architecture != "standard":
-        what = f"architecture {architecture!r}"
-        raise refused(saved.source, "ViT-Prisma", what, ("standard", "gated"))
-    if told == "relu":
+        problem = f"architecture {architecture!r}"
+        raise refused(saved.source, "ViT-Prisma", problem, ("standard", "gated"))
+    if activation == "relu":
         return Relu()
-    if told == "topk" and (config.get("activation_fn_kwargs") or {}).get("k"):
+    if activation == "topk" and (config.get("activation_fn_kwargs") or {}).get("k"):
         return TopK(int(config["activation_fn_kwargs"]["k"]))
-    raise refused(saved.source, "ViT-Prisma", f"activation {told!r}", ("relu", "topk with its k"))
+    raise refused(
+        saved.source, "ViT-Prisma", f"activation {activation!r}", ("relu", "topk with its k")
+    )
