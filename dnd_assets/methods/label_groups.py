@@ -100,17 +100,17 @@ def group_name(counts: Mapping[str, int]) -> str:
     share = Counter[tuple[str, str]]()
     for text, count in counts.items():
         share.update(dict.fromkeys(words[text], count))
-    total, reached = sum(counts.values()), 0
+    total, covered_units = sum(counts.values()), 0
     uncovered = dict(counts)
-    chosen: list[str] = []
+    name_words: list[str] = []
     for (word, written), _ in sorted(share.items(), key=lambda item: (-item[1], item[0])):
-        if reached >= _COVERED * total or len(chosen) == _MOST_WORDS:
+        if covered_units >= _COVERED * total or len(name_words) == _MOST_WORDS:
             break
-        having = [text for text in uncovered if word in dict(words[text])]
-        if having:
-            chosen.append(written)
-            reached += sum(uncovered.pop(text) for text in having)
-    return " or ".join(chosen) or min(counts, key=lambda text: (-counts[text], text))
+        covered_texts = [text for text in uncovered if word in dict(words[text])]
+        if covered_texts:
+            name_words.append(written)
+            covered_units += sum(uncovered.pop(text) for text in covered_texts)
+    return " or ".join(name_words) or min(counts, key=lambda text: (-counts[text], text))
 
 
 def _group(

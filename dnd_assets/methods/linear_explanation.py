@@ -81,14 +81,14 @@ def linear_explanation(
     fitted, judged = _split(activations, presence, names, most, held_out, seed)
     target = activations[fitted].astype(np.float64)
     inputs = presence[fitted].astype(np.float64)
-    chosen = _selected(target, inputs, most, least_gain)
-    weights, intercept = _fit(target, inputs[:, chosen])
-    predicted = presence[judged].astype(np.float64)[:, chosen] @ weights + intercept
+    selected = _selected(target, inputs, most, least_gain)
+    weights, intercept = _fit(target, inputs[:, selected])
+    predicted = presence[judged].astype(np.float64)[:, selected] @ weights + intercept
     return LinearExplanation(
-        tuple(names[c] for c in chosen),
+        tuple(names[c] for c in selected),
         tuple(weights.tolist()),
         intercept,
-        simulation_score(inputs[:, chosen] @ weights + intercept, target),
+        simulation_score(inputs[:, selected] @ weights + intercept, target),
         simulation_score(predicted, activations[judged].astype(np.float64)),
     )
 
@@ -126,23 +126,23 @@ def _selected(target: Floats, inputs: Floats, most: int, least_gain: float) -> l
     parts = inputs - inputs.mean(axis=0)
     sizes = np.maximum((parts**2).sum(axis=0), 0.0)
     smallest_usable = sizes * _SHOWN
-    chosen: list[int] = []
-    reached = 0.0
-    while total > 0 and len(chosen) < min(most, inputs.shape[1]):
+    concepts: list[int] = []
+    correlation = 0.0
+    while total > 0 and len(concepts) < min(most, inputs.shape[1]):
         squares = (parts**2).sum(axis=0)
         usable = squares > smallest_usable
-        usable[chosen] = False
+        usable[concepts] = False
         gains = np.where(usable, (parts.T @ residual) ** 2 / np.where(usable, squares, 1.0), 0.0)
         best = int(np.argmax(gains))
         explained = 1 - max(0.0, float(residual @ residual) - float(gains[best])) / total
-        if np.sqrt(max(explained, 0.0)) - reached < least_gain:
+        if np.sqrt(max(explained, 0.0)) - correlation < least_gain:
             break
-        reached = float(np.sqrt(explained))
-        chosen.append(best)
+        correlation = float(np.sqrt(explained))
+        concepts.append(best)
         direction = parts[:, best] / np.sqrt(squares[best])
         residual = residual - direction * (direction @ residual)
         parts = parts - np.outer(direction, direction @ parts)
-    return chosen
+    return concepts
 
 
 def _fit(target: Floats, inputs: Floats) -> tuple[NDArray[np.float64], float]:

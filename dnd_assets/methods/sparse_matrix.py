@@ -84,8 +84,8 @@ class SparseMatrix:
         """Rows as a table again; `[:, j]` and `[rows, j]` as a vector; `[:, list]` in full."""
         if not isinstance(key, tuple):
             rows = np.asarray(key)
-            chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
-            return SparseMatrix(scipy.sparse.csr_array(self.held[np.atleast_1d(chosen)]))
+            row_numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
+            return SparseMatrix(scipy.sparse.csr_array(self.held[np.atleast_1d(row_numbers)]))
         rows, columns = key
         if np.ndim(columns) == 0:
             return self._column(int(columns))[rows]
@@ -108,10 +108,10 @@ class SparseMatrix:
 
     def not_finite(self) -> NDArray[np.float64]:
         """Share of NaN and infinity in each row, (rows,)."""
-        bad = np.zeros(len(self), dtype=np.float64)
+        counts = np.zeros(len(self), dtype=np.float64)
         rows = np.repeat(np.arange(len(self)), np.diff(self.held.indptr))
-        np.add.at(bad, rows, ~np.isfinite(self.held.data))
-        return bad / max(self.shape[1], 1)
+        np.add.at(counts, rows, ~np.isfinite(self.held.data))
+        return counts / max(self.shape[1], 1)
 
     @cached_property
     def _by_column(self) -> Any:

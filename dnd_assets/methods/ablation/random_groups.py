@@ -53,12 +53,13 @@ def random_groups(group: Group, candidates: Sequence[int], count: int, seed: int
     Raises:
         ValueError: when there are fewer others than the group has units.
     """
-    free = sorted(set(candidates) - set(group))
-    if len(free) < len(group):
-        raise ValueError(f"{len(free)} other units cannot make groups of {len(group)}")
+    available = sorted(set(candidates) - set(group))
+    if len(available) < len(group):
+        raise ValueError(f"{len(available)} other units cannot make groups of {len(group)}")
     rng = np.random.default_rng(content_seed("random groups", seed, *sorted(group)))
     return [
-        tuple(sorted(rng.choice(free, len(group), replace=False).tolist())) for _ in range(count)
+        tuple(sorted(rng.choice(available, len(group), replace=False).tolist()))
+        for _ in range(count)
     ]
 
 

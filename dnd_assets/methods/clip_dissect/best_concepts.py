@@ -45,6 +45,6 @@ def top_concepts(similarities: Tensor, n: int) -> list[list[tuple[int, float]]]:
     ranked = []
     for row in similarities:
         valid = (~row.isnan()).nonzero().flatten()
-        chosen = valid[top_positions(row[valid], n)]
-        ranked.append(list(zip(chosen.tolist(), row[chosen].tolist(), strict=True)))
+        top = valid[top_positions(row[valid], n)]
+        ranked.append(list(zip(top.tolist(), row[top].tolist(), strict=True)))
     return ranked

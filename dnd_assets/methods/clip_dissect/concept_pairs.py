@@ -101,8 +101,8 @@ def best_of(
         )
     scores = torch.cat([singles, pair_similarities.to(singles)])
     valid = (~scores.isnan()).nonzero().flatten()
-    chosen = valid[top_positions(scores[valid], n)]
-    best = zip(chosen.tolist(), scores[chosen].tolist(), strict=True)
+    top = valid[top_positions(scores[valid], n)]
+    best = zip(top.tolist(), scores[top].tolist(), strict=True)
     return [_label(concepts, pairs, i, similarity) for i, similarity in best]
 
 

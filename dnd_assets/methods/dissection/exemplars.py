@@ -152,8 +152,8 @@ def failed_images(values: Floats) -> NDArray[np.bool_]:
 
 def failing(shares: Floats) -> NDArray[np.bool_]:
     """As `failed_images`, from the share of units that are NaN or infinite on each image, (N,)."""
-    bad = shares > MOST
-    return np.asarray(bad & (bad.mean() <= MOST)) if len(bad) else bad
+    failed = shares > MOST
+    return np.asarray(failed & (failed.mean() <= MOST)) if len(failed) else failed
 
 
 def top_k(values: Floats, ids: Sequence[str], k: int) -> list[int]:
@@ -195,21 +195,21 @@ def top_k_columns(values: Floats, ids: Sequence[str], k: int) -> NDArray[np.int6
         raise ValueError(f"k has to be positive, not {k}")
     count = min(k, len(ids))
     by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-    chosen = np.empty((count, values.shape[1]), dtype=np.int64)
+    top_rows = np.empty((count, values.shape[1]), dtype=np.int64)
     for start in range(0, values.shape[1] if count else 0, _COLUMNS_AT_ONCE):
         block = slice(start, start + _COLUMNS_AT_ONCE)
-        chosen[:, block] = by_id[_top_rows(values[by_id, block].T, count)].T
-    return chosen
+        top_rows[:, block] = by_id[_top_rows(values[by_id, block].T, count)].T
+    return top_rows
 
 
 def _top_rows(values: Floats, count: int) -> NDArray[np.int64]:
     """The `count` best positions in each row of `values`, (U, N) -> (U, count), ties leftmost."""
     values = np.where(np.isnan(values), -np.inf, values)
     boundary = np.partition(values, -count, axis=1)[:, -count, None]
-    above = values > boundary
+    over_boundary = values > boundary
     equal = values == boundary
-    room = count - above.sum(axis=1, keepdims=True)
-    selected = above | (equal & (np.cumsum(equal, axis=1) <= room))
+    room = count - over_boundary.sum(axis=1, keepdims=True)
+    selected = over_boundary | (equal & (np.cumsum(equal, axis=1) <= room))
     places = np.nonzero(selected)[1].reshape(len(values), count)
     order = np.argsort(-np.take_along_axis(values, places, axis=1), axis=1, kind="stable")
     return np.take_along_axis(places, order, axis=1)
@@ -290,7 +290,7 @@ def is_lost(values: Floats) -> bool:
         values: pooled activations of one unit, (N,).
     """
     finite = np.isfinite(values)
-    bad = int((~finite).sum())
-    if not bad:
+    count = int((~finite).sum())
+    if not count:
         return False
-    return bad > MOST * len(values) or bool(is_dead(values[finite][:, None])[0])
+    return count > MOST * len(values) or bool(is_dead(values[finite][:, None])[0])

@@ -105,8 +105,8 @@ def top_and_random(
     a, p = a[order], p[order]
     rng = np.random.default_rng(seed)
     top = rng.permutation(int(active_images(a, share).sum()))[:TOP]
-    chosen = np.concatenate([top, rng.permutation(len(a))[:TOP]])
-    return metric(a[chosen], p[chosen])
+    images = np.concatenate([top, rng.permutation(len(a))[:TOP]])
+    return metric(a[images], p[images])
 
 
 def harmonic_mean(a: float, b: float) -> float:

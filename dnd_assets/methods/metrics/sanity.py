@@ -146,6 +146,6 @@ def _overwrite(
     They are set to `default` where there are no values.
     """
     changed = presence.astype(np.float64)
-    chosen = rng.choice(candidates, size=count, replace=False)
-    changed[chosen] = rng.choice(values, size=count) if len(values) else default
+    images = rng.choice(candidates, size=count, replace=False)
+    changed[images] = rng.choice(values, size=count) if len(values) else default
     return changed

@@ -118,16 +118,16 @@ def contributions(activations: Floats, weights: Floats, outputs: Sequence[int]) 
     Raises:
         ValueError: when shapes do not fit.
     """
-    chosen = np.asarray(outputs, dtype=np.int64)
-    fits = activations.ndim == 2 and weights.ndim == 2 and chosen.shape == activations.shape[:1]
+    class_of = np.asarray(outputs, dtype=np.int64)
+    fits = activations.ndim == 2 and weights.ndim == 2 and class_of.shape == activations.shape[:1]
     if not fits or activations.shape[1] != weights.shape[1]:
         raise ValueError(
             "activations, weights and outputs have to be of shapes (N, U), (C, U) and (N,), not "
-            f"{activations.shape}, {weights.shape} and {chosen.shape}"
+            f"{activations.shape}, {weights.shape} and {class_of.shape}"
         )
-    if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(weights)):
+    if len(class_of) and not (class_of.min() >= 0 and class_of.max() < len(weights)):
         raise ValueError(f"outputs have to be in [0, {len(weights)})")
-    return np.asarray(activations * weights[chosen])
+    return np.asarray(activations * weights[class_of])
 
 
 def predict_classes(

@@ -93,14 +93,16 @@ def concepts_of_unit(
     groups: dict[int, list[int]] = {}
     for row, label in zip(by_id, labels, strict=True):
         groups.setdefault(label, []).append(row)
-    large = [rows for rows in groups.values() if len(rows) >= smallest] or [by_id]
+    large_groups = [rows for rows in groups.values() if len(rows) >= smallest] or [by_id]
 
     def ordered(rows: Sequence[int]) -> tuple[int, ...]:
         return tuple(sorted(rows, key=lambda row: (-values[row], ids[row])))
 
-    clusters = [Cluster(ordered(rows), float(values[rows].clip(min=0).sum())) for rows in large]
+    clusters = [
+        Cluster(ordered(rows), float(values[rows].clip(min=0).sum())) for rows in large_groups
+    ]
     clusters.sort(key=lambda cluster: (-cluster.mass, ids[cluster.members[0]]))
-    outliers = set(by_id).difference(*large)
+    outliers = set(by_id).difference(*large_groups)
     return Concepts(tuple(clusters), ordered(list(outliers)), least)
 
 

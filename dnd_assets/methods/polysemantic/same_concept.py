@@ -75,9 +75,9 @@ def one_concept_each(
     Raises:
         ValueError: when a label has no response, or `part` is out of range.
     """
-    lacking = [label for label in labels if label not in responses]
-    if lacking or not 0 <= part <= 1:
-        raise ValueError(f"no response to {lacking}, or part = {part} is not in [0, 1]")
+    missing = [label for label in labels if label not in responses]
+    if missing or not 0 <= part <= 1:
+        raise ValueError(f"no response to {missing}, or part = {part} is not in [0, 1]")
     concepts: list[OneConcept] = []
     for group, label in enumerate(labels):
         for place, concept in enumerate(concepts):
@@ -95,9 +95,9 @@ def _shared_concept(
 ) -> str | None:
     if first == second:
         return first
-    needed = part * (min(responses[first], responses[second]) - base)
+    required_response = part * (min(responses[first], responses[second]) - base)
     answered = [p for p in common_phrases(first, second) if p in responses]
-    answered = [phrase for phrase in answered if responses[phrase] - base >= needed]
+    answered = [phrase for phrase in answered if responses[phrase] - base >= required_response]
     return max(answered, key=responses.__getitem__, default=None)
 
 

@@ -123,10 +123,10 @@ class CodedLayout(Layout):
 
         vectors = spatial_maps(self.arranged(values), self.prefix_tokens, self.grid)
         assert vectors is not None, "only layers with maps are read"
-        chosen = torch.as_tensor(list(neurons), device=values.device)
+        indices = torch.as_tensor(list(neurons), device=values.device)
         height, width = vectors.shape[2:]
         chosen_codes = [
-            torch.cat([codes[:, chosen] for codes in self._codes(picture.flatten(1).T)])
+            torch.cat([codes[:, indices] for codes in self._codes(picture.flatten(1).T)])
             for picture in vectors
         ]
         return torch.stack(chosen_codes).transpose(1, 2).reshape(len(vectors), -1, height, width)

@@ -52,8 +52,8 @@ def firing(values: SparseMatrix) -> Firing:
     columns, codes = matrix.indices[finite], matrix.data[finite]
     largest = np.zeros(latents, dtype=np.float32)
     np.maximum.at(largest, columns, codes)
-    on = codes > largest[columns] * ZERO
-    counts = np.bincount(columns[on], minlength=latents).astype(np.int64)
-    sums = np.bincount(columns[on], weights=codes[on].astype(np.float64), minlength=latents)
+    fires = codes > largest[columns] * ZERO
+    counts = np.bincount(columns[fires], minlength=latents).astype(np.int64)
+    sums = np.bincount(columns[fires], weights=codes[fires].astype(np.float64), minlength=latents)
     mean = (sums / np.maximum(counts, 1)).astype(np.float32)
     return Firing(images, counts, largest, mean)

@@ -205,10 +205,10 @@ class Overlaps:
         step = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
         for start in range(0, len(active), step):
             units = active[start : start + step]
-            on = thresholded(maps[units], self._thresholds[units], masks.shape[1:])
-            common = (on.float() @ floats).to(torch.int64)
+            lit = thresholded(maps[units], self._thresholds[units], masks.shape[1:])
+            common = (lit.float() @ floats).to(torch.int64)
             self._common[units[:, None], present] += common
-            self._unit_area[units[:, None], categories] += on.sum(dim=1, keepdim=True)
+            self._unit_area[units[:, None], categories] += lit.sum(dim=1, keepdim=True)
 
     def state(self) -> dict[str, Tensor]:
         """What has been counted so far, to go on from later: see `load`."""
@@ -275,10 +275,10 @@ def thresholded(maps: Tensor, thresholds: Tensor, size: Sequence[int]) -> Tensor
     Returns:
         bool, (U, height x width); true above the threshold, not at it.
     """
-    large = torch.nn.functional.interpolate(
+    resized = torch.nn.functional.interpolate(
         maps.unsqueeze(0), size=list(size), mode="bilinear", align_corners=False
     )[0]
-    return large.flatten(1) > thresholds.unsqueeze(1)
+    return resized.flatten(1) > thresholds.unsqueeze(1)
 
 
 @dataclass(frozen=True)

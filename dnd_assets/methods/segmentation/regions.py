@@ -123,10 +123,10 @@ class RegionOverlap(Overlap):
 
     def numbers(self, where: Words) -> tuple[Counts, Counts]:
         """Pixels of the intersections, and those of them in the unit's mask."""
-        chosen = unpack(where[None], self.concepts.positions)[0]
-        columns = self._columns[chosen]
+        holds = unpack(where[None], self.concepts.positions)[0]
+        columns = self._columns[holds]
         blocks = range(0, len(self.concepts.names), _CONCEPTS_AT_ONCE)
-        sums = [self._holds(start)[:, chosen].astype(np.float64) @ columns for start in blocks]
+        sums = [self._holds(start)[:, holds].astype(np.float64) @ columns for start in blocks]
         sizes, inside = np.concatenate(sums).astype(np.int64).T
         return sizes, inside
 

@@ -90,9 +90,9 @@ def answer_in(text: str) -> Answer:
     opened = _OPEN.search(body)
     if opened:
         body = body[: opened.start()]
-    inside = _INSIDE.findall(body)
-    if inside:
-        body = inside[-1][1]
+    tagged = _INSIDE.findall(body)
+    if tagged:
+        body = tagged[-1][1]
     reasoned = answer.reasoned or marked or bool(closes or opened)
     return Answer(
         without_special_tokens(body).strip(), reasoned, answer.unfinished or opened is not None
@@ -143,9 +143,9 @@ def without_special_tokens(text: str) -> str:
     while header := _HEADER.match(body):
         body = body[header.end() :]
     for ended in _TURN_END.finditer(body):
-        before = _SPECIAL.sub("", body[: ended.start()])
-        if any(character.isalnum() for character in before):
-            return before
+        turn = _SPECIAL.sub("", body[: ended.start()])
+        if any(character.isalnum() for character in turn):
+            return turn
     return _SPECIAL.sub("", body)
 
 
@@ -165,7 +165,7 @@ def json_objects(text: str) -> list[object]:
     document = _loaded(text.strip())
     if document is not _NOTHING:
         return [document]
-    fenced = [_loaded(inside.strip()) for inside in _FENCE.findall(text)]
+    fenced = [_loaded(block.strip()) for block in _FENCE.findall(text)]
     values = [value for value in fenced if isinstance(value, dict)] or list(_embedded(text))
     distinct: list[object] = []
     for value in values:
