@@ -107,17 +107,15 @@ def problem_of(text: str) -> tuple[Problem, str] | None:
     >>> problem_of("a sorry sight") is None
     True
     """
-    stripped = " ".join(visible(text).replace("\u2019", "'").split()).lstrip(
-        "\"'*_#>-\u201c\u2018 "
-    )
-    if not any(character.isalnum() for character in stripped):
-        return "no_answer", f"the model wrote nothing{' but punctuation' if stripped else ''}"
-    if is_refusal(stripped):
-        return "refused", f"the model declines: {stripped[:_SHOWN]}"
-    if _ALOUD.match(stripped):
-        return "no_answer", f"the model thinks aloud in place of an answer: {stripped[:_SHOWN]}"
-    if stripped.lower().strip(".!\"' ") in _PLACEHOLDERS:
-        return "no_answer", f"the model wrote only {stripped!r}"
+    plain = " ".join(visible(text).replace("\u2019", "'").split()).lstrip("\"'*_#>-\u201c\u2018 ")
+    if not any(character.isalnum() for character in plain):
+        return "no_answer", f"the model wrote nothing{' but punctuation' if plain else ''}"
+    if is_refusal(plain):
+        return "refused", f"the model declines: {plain[:_SHOWN]}"
+    if _ALOUD.match(plain):
+        return "no_answer", f"the model thinks aloud in place of an answer: {plain[:_SHOWN]}"
+    if plain.lower().strip(".!\"' ") in _PLACEHOLDERS:
+        return "no_answer", f"the model wrote only {plain!r}"
     return None
 
 
