@@ -55,11 +55,15 @@ class Checkpoint:
 
     def size(self) -> int:
         """Bytes of the files that are loaded: no second copies in another precision or format."""
-        whole = (self.folder / "model_index.json").is_file()
-        seen = {
-            name: path for name, path in self._files() if "/" in name or not _single(name, whole)
+        is_pipeline = (self.folder / "model_index.json").is_file()
+        files = {
+            name: path
+            for name, path in self._files()
+            if "/" in name or not _is_duplicate(name, is_pipeline)
         }
-        return sum(path.stat().st_size for name, path in seen.items() if _plain(name) not in seen)
+        return sum(
+            path.stat().st_size for name, path in files.items() if _base_name(name) not in files
+        )
 
     def fingerprint(self) -> dict[str, str]:
         """Hash of names and bytes of the weights, configurations and vocabularies.
@@ -79,20 +83,20 @@ class Checkpoint:
         if self.only:
             return [(name, self.folder / name) for name in self.only]
         paths = [path for path in self.folder.rglob("*") if path.is_file()]
-        named = [(path.relative_to(self.folder).as_posix(), path) for path in paths]
-        seen = [(name, path) for name, path in named if not f"/{name}".count("/.")]
-        safe = any(path.suffix == ".safetensors" for _, path in seen)
-        kept = _SUFFIXES if safe else _SUFFIXES | _OLD_SUFFIXES
-        return [(name, path) for name, path in seen if path.suffix in kept]
+        relative = [(path.relative_to(self.folder).as_posix(), path) for path in paths]
+        visible = [(name, path) for name, path in relative if not f"/{name}".count("/.")]
+        safe = any(path.suffix == ".safetensors" for _, path in visible)
+        suffixes = _SUFFIXES if safe else _SUFFIXES | _OLD_SUFFIXES
+        return [(name, path) for name, path in visible if path.suffix in suffixes]
 
 
-def _single(name: str, whole: bool) -> bool:
-    """Whether a file at the top of a pipeline is all of it again, for other programs."""
-    return whole and Path(name).suffix not in (".json", ".txt")
+def _is_duplicate(name: str, is_pipeline: bool) -> bool:
+    """Whether a file at the top of a pipeline's folder holds the whole pipeline once more."""
+    return is_pipeline and Path(name).suffix not in (".json", ".txt")
 
 
-def _plain(name: str) -> str:
-    """What a variant such as `model.fp16.safetensors` is a variant of; empty for no variant."""
+def _base_name(name: str) -> str:
+    """Name without the variant: `model.fp16.safetensors` gives `model.safetensors`; else empty."""
     stem, *middle, suffix = name.rsplit(".", 2)
     return f"{stem}.{suffix}" if middle and suffix == "safetensors" else ""
 
@@ -100,12 +104,12 @@ def _plain(name: str) -> str:
 def _commit(file: Path) -> str | None:
     """The commit of a file in the Hugging Face cache."""
     places = [file, *file.parents]
-    found = [
-        one.name
-        for one, above in itertools.pairwise(places)
-        if above.name == "snapshots" and above.parent.name.startswith("models--")
+    commits = [
+        folder.name
+        for folder, parent in itertools.pairwise(places)
+        if parent.name == "snapshots" and parent.parent.name.startswith("models--")
     ]
-    return found[0] if found else None
+    return commits[0] if commits else None
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
@@ -137,7 +141,7 @@ def resolve(
     """
     folder = local_path(name, base)
     if folder is None:
-        return _cached(*_one_revision(name, revision), base, needs)
+        return _from_cache(*_one_revision(name, revision), base, needs)
     if revision is not None:
         raise StudyError(
             f"{name!r} is a folder, {folder}, which has no revision {revision!r}; its files are "
@@ -145,7 +149,7 @@ def resolve(
         )
     if not folder.is_dir():
         raise StudyError(f"no model folder {name!r}; looked at {folder}. {_neighbours(folder)}")
-    _require(folder, name, needs)
+    _require_files(folder, name, needs)
     return Checkpoint(folder, name)
 
 
@@ -193,12 +197,12 @@ def _absolute(name: str, base: Path | str | None) -> Path:
 
 def _is_hub_id(name: str) -> bool:
     parts = split_revision(name)[0].split("/")
-    plain = all(part and part.strip("./~\\") == part for part in parts)
-    return len(parts) == 2 and plain and Path(name).suffix != ".safetensors"
+    well_formed = all(part and part.strip("./~\\") == part for part in parts)
+    return len(parts) == 2 and well_formed and Path(name).suffix != ".safetensors"
 
 
 def _in_package(name: str) -> Path:
-    module, _, rest = name.removeprefix(PACKAGE).partition("/")
+    module, _, path = name.removeprefix(PACKAGE).partition("/")
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -210,7 +214,7 @@ def _in_package(name: str) -> Path:
         )
     places = spec.submodule_search_locations
     folder = Path(next(iter(places))) if places else Path(str(spec.origin)).parent
-    return folder / rest
+    return folder / path
 
 
 def _one_revision(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -222,19 +226,19 @@ def _one_revision(name: str, revision: str | None) -> tuple[str, str | None]:
     return hub, pinned or revision
 
 
-def _cached(
+def _from_cache(
     name: str, revision: str | None, base: Path | str | None, needs: Sequence[str]
 ) -> Checkpoint:
-    cache, found = hub_file(name, needs[0], revision)
+    cache, file = hub_file(name, needs[0], revision)
     command = download_command(name, revision)
-    if found is None:
+    if file is None:
         raise MissingError(
             f"model {name!r}{f' at revision {revision!r}' if revision else ''} is not on this "
             f"machine; looked for the folder {_absolute(name, base)} and in the Hugging Face cache "
             f"{cache}{held_of(cache, name)}. Studies never download: run `{command}` once.",
             command,
         )
-    folder = found.parents[needs[0].count("/")]
+    folder = file.parents[needs[0].count("/")]
     missing = _missing(folder, needs)
     if missing:
         raise MissingError(
@@ -256,8 +260,8 @@ def hub_file(name: str, file: str, revision: str | None = None) -> tuple[Path, P
     from huggingface_hub import constants, try_to_load_from_cache
 
     cache = Path(constants.HF_HUB_CACHE)
-    found = try_to_load_from_cache(name, file, cache_dir=cache, revision=revision)
-    return cache, Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(name, file, cache_dir=cache, revision=revision)
+    return cache, Path(path) if isinstance(path, str) else None
 
 
 def held_of(cache: Path, name: str) -> str:
@@ -269,8 +273,10 @@ def held_of(cache: Path, name: str) -> str:
     commits = sorted(path.name for path in folder.glob("snapshots/*"))
     refs = {path.read_text().strip(): path.name for path in sorted(folder.glob("refs/*"))}
     if commits:
-        named = [f"{one} ({refs[one]})" if one in refs else one for one in commits]
-        return f", which holds of it: {', '.join(named)}"
+        revisions = [
+            f"{commit} ({refs[commit]})" if commit in refs else commit for commit in commits
+        ]
+        return f", which holds of it: {', '.join(revisions)}"
     ids = [
         path.name.removeprefix("models--").replace("--", "/", 1) for path in cache.glob("models--*")
     ]
@@ -288,13 +294,13 @@ def download_command(name: str, revision: str | None = None, file: str | None = 
     return " ".join(part for part in parts if part)
 
 
-def _require(folder: Path, name: str, needs: Sequence[str]) -> None:
+def _require_files(folder: Path, name: str, needs: Sequence[str]) -> None:
     missing = _missing(folder, needs)
     if missing:
-        held = ", ".join(nearest(missing[0], sorted(path.name for path in folder.iterdir())))
+        neighbours = ", ".join(nearest(missing[0], sorted(path.name for path in folder.iterdir())))
         raise StudyError(
             f"model folder {name!r} lacks {', '.join(missing)}; {folder} holds "
-            f"{held or 'nothing'}. Give the folder of a whole checkpoint."
+            f"{neighbours or 'nothing'}. Give the folder of a whole checkpoint."
         )
 
 
@@ -302,15 +308,17 @@ def _neighbours(path: Path) -> str:
     """Advice that names what lies where a missing path was expected."""
     parent = next(place for place in path.parents if place.is_dir())
     wanted = path.relative_to(parent).parts[0]
-    held = nearest(wanted, sorted(p.name for p in parent.iterdir() if not p.name.startswith(".")))
-    return f"{parent} holds: {', '.join(held) or 'nothing'}. Correct the name in the study."
+    names = nearest(
+        wanted, sorted(place.name for place in parent.iterdir() if not place.name.startswith("."))
+    )
+    return f"{parent} holds: {', '.join(names) or 'nothing'}. Correct the name in the study."
 
 
 @contextmanager
 def quiet(*libraries: str) -> Iterator[None]:
     """Silence warnings and progress bars of `transformers` or `diffusers` while a model loads."""
     logs = [importlib.import_module(f"{library}.utils.logging") for library in libraries]
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    states = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     for log in logs:
         log.set_verbosity_error()
         log.disable_progress_bar()
@@ -319,7 +327,7 @@ def quiet(*libraries: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        for log, (verbosity, bars) in zip(logs, before, strict=True):
+        for log, (verbosity, bars) in zip(logs, states, strict=True):
             log.set_verbosity(verbosity)
             if bars:
                 log.enable_progress_bar()

@@ -40,23 +40,24 @@ KNOWN: Final[Mapping[str, str]] = {
 _LONGEST: Final = 60
 
 
-def licence_of(found: Checkpoint) -> str:
+def licence_of(checkpoint: Checkpoint) -> str:
     """The licence of model files that are here: their card's, their package's, or the table's."""
-    alone = found.only and found.revision is None  # what lies beside a file may be anything
-    card = "" if alone else _card(found.folder)
+    # What lies beside a single file may belong to any other model.
+    single_file = checkpoint.only and checkpoint.revision is None
+    card = "" if single_file else _card(checkpoint.folder)
     if card:
         return card
-    if found.source.startswith(PACKAGE):
+    if checkpoint.source.startswith(PACKAGE):
         return package_licence(
-            found.source.removeprefix(PACKAGE).partition("/")[0].partition(".")[0]
+            checkpoint.source.removeprefix(PACKAGE).partition("/")[0].partition(".")[0]
         )
-    return known_licence(found.source)
+    return known_licence(checkpoint.source)
 
 
 def known_licence(name: str) -> str:
     """The licence that the table has for a hub id, a path or an address."""
-    asked = split_revision(name)[0]
-    return KNOWN.get(asked) or KNOWN.get(asked.rpartition("/")[2]) or UNKNOWN
+    source = split_revision(name)[0]
+    return KNOWN.get(source) or KNOWN.get(source.rpartition("/")[2]) or UNKNOWN
 
 
 @lru_cache
@@ -67,15 +68,15 @@ def package_licence(module: str) -> str:
     """
     names = packages_distributions().get(module, [module])
     try:
-        told = metadata(names[0])
+        fields = metadata(names[0])
     except PackageNotFoundError:
         return UNKNOWN
     classified = [
         line.rpartition(" :: ")[2]
-        for line in told.get_all("Classifier") or []
+        for line in fields.get_all("Classifier") or []
         if line.startswith("License :: ")
     ]
-    for text in (told["License-Expression"], told["License"], *classified):
+    for text in (fields["License-Expression"], fields["License"], *classified):
         if text and text.strip() and text.lower() != UNKNOWN and len(text) <= _LONGEST:
             return str(text).strip()
     return UNKNOWN
@@ -90,11 +91,11 @@ def _card(folder: Path) -> str:
     from yaml import YAMLError
 
     try:
-        told: dict[str, object] = metadata_load(file) or {}
+        fields: dict[str, object] = metadata_load(file) or {}
     except (OSError, ValueError, YAMLError):
         return ""
-    name = told.get("license")
+    name = fields.get("license")
     if name in ("other", None):
-        name = told.get("license_name") or name
+        name = fields.get("license_name") or name
     text = ", ".join(map(str, name)) if isinstance(name, list) else str(name or "")
     return re.sub(r"\s+", " ", text)[:_LONGEST]

@@ -126,20 +126,20 @@ def find_part(
         name: hub id or file that the licence table knows it by, if not `source`.
     """
     try:
-        found = find()
+        checkpoint = find()
     except DndError as error:
         command = error.command if isinstance(error, MissingError) else ""
         licence = known_licence(name or source)
         return ModelPart(source, role, licence=licence, problem=str(error), command=command)
-    if not isinstance(found, Checkpoint):
+    if not isinstance(checkpoint, Checkpoint):
         return ModelPart(source, role, licence=known_licence(name or source))
     return ModelPart(
         source,
         role,
-        found.revision or f"sha256:{found.content()[:16]}",
-        found.size(),
-        licence_of(found),
-        pin=(pin, found.revision) if pin and found.revision else ("", ""),
+        checkpoint.revision or f"sha256:{checkpoint.content()[:16]}",
+        checkpoint.size(),
+        licence_of(checkpoint),
+        pin=(pin, checkpoint.revision) if pin and checkpoint.revision else ("", ""),
     )
 
 

@@ -28,7 +28,7 @@ PROMPT: Final = (
 Load = Callable[[Sequence[str]], Sequence[Image]]
 """Reads pictures by name."""
 Keep = Callable[[Mapping[str, str | Failure]], None]
-"""Is told captions by name of the picture, as they come."""
+"""Takes finished captions, or failures in their place, by name of the picture."""
 
 
 class Captioner(Model):
@@ -76,8 +76,8 @@ class Captioner(Model):
             StudyError: as `caption`.
         """
         for start in range(0, len(names), batch_size):
-            part = names[start : start + batch_size]
-            keep(dict(zip(part, self.caption(load(part), batch_size), strict=True)))
+            batch = names[start : start + batch_size]
+            keep(dict(zip(batch, self.caption(load(batch), batch_size), strict=True)))
 
     def calls_to_make(self, names: Sequence[str], ledger: CallLedger) -> dict[str, int]:
         """Calls to a server that `caption_named` would have to make.
@@ -88,16 +88,16 @@ class Captioner(Model):
         return {}
 
 
-def require_processor(found: Checkpoint) -> None:
+def require_processor(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that does not say how pictures are prepared for it.
 
     Raises:
         StudyError: when it has no image processor.
     """
-    if not any((found.folder / name).is_file() for name in _PROCESSORS):
+    if not any((checkpoint.folder / name).is_file() for name in _PROCESSORS):
         raise StudyError(
-            f"{found.source!r} in {found.folder} lacks {' and '.join(_PROCESSORS)}, so nothing "
-            "says how pictures are prepared for it. Copy the whole checkpoint."
+            f"{checkpoint.source!r} in {checkpoint.folder} lacks {' and '.join(_PROCESSORS)}, so "
+            "nothing says how pictures are prepared for it. Copy the whole checkpoint."
         )
 
 
@@ -131,9 +131,9 @@ class BlipCaptioner(Captioner):
             StudyError: when it is not on this machine, naming the command that gets it, or when it
                 does not say how pictures are prepared.
         """
-        found = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
-        require_processor(found)
-        return found
+        checkpoint = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+        require_processor(checkpoint)
+        return checkpoint
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the captioner that may change a caption."""
@@ -196,17 +196,17 @@ class BlipCaptioner(Captioner):
 
     def _load(self) -> tuple["PreTrainedModel", "ProcessorMixin"]:
         """Model and processor; loaded once for the same files, device and precision."""
-        found = self.check()
+        checkpoint = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
 
         def load() -> tuple["PreTrainedModel", "ProcessorMixin"]:
             from transformers import BlipForConditionalGeneration, BlipProcessor
 
             with quiet("transformers"):
-                processor = BlipProcessor.from_pretrained(found.folder, local_files_only=True)
+                processor = BlipProcessor.from_pretrained(checkpoint.folder, local_files_only=True)
                 model = BlipForConditionalGeneration.from_pretrained(
-                    found.folder, local_files_only=True, use_safetensors=True, dtype=dtype
+                    checkpoint.folder, local_files_only=True, use_safetensors=True, dtype=dtype
                 )
             return model.to(device).eval().requires_grad_(requires_grad=False), processor
 
-        return load_once(("blip", digest(found.fingerprint()), str(device), str(dtype)), load)
+        return load_once(("blip", digest(checkpoint.fingerprint()), str(device), str(dtype)), load)

@@ -76,16 +76,16 @@ class ChatCaptioner(ServedChat, Captioner):
         Raises:
             StudyError: when a picture could not be captioned, with the reason.
         """
-        named = {pixel_hash(image): image for image in images}
-        found: dict[str, str | Failure] = {}
+        pictures = {pixel_hash(image): image for image in images}
+        results: dict[str, str | Failure] = {}
         self.caption_named(
-            list(named),
-            lambda names: [named[name] for name in names],
+            list(pictures),
+            lambda names: [pictures[name] for name in names],
             batch_size,
-            found.update,
+            results.update,
             MemoryLedger(),
         )
-        captions = [_sound(found[pixel_hash(image)]) for image in images]
+        captions = [_require_caption(results[pixel_hash(image)]) for image in images]
         if on_batch is not None:
             on_batch(images, captions)
         if progress is not None:
@@ -105,12 +105,12 @@ class ChatCaptioner(ServedChat, Captioner):
         Equal requests are asked once in the life of a ledger, and answered from there afterwards
         with no network and no key. Pictures are read only when they are about to be sent.
         """
-        shown: dict[str, str] = {}
-        server = self._server(lambda body: _with_picture(body, shown))
-        dialogues = [self._dialogue(name, load, ledger, shown) for name in names]
-        purse = self._purse(self.picture_tokens)
-        with closing(self._held(dialogues, server, ledger, purse)) as ended:
-            for index, result in ended:
+        urls: dict[str, str] = {}
+        server = self._server(lambda body: _with_picture(body, urls))
+        dialogues = [self._dialogue(name, load, ledger, urls) for name in names]
+        budget = self._spending(self.picture_tokens)
+        with closing(self._converse(dialogues, server, ledger, budget)) as results:
+            for index, result in results:
                 keep({names[index]: result})
 
     def calls_to_make(self, names: Sequence[str], ledger: CallLedger) -> dict[str, int]:
@@ -124,13 +124,13 @@ class ChatCaptioner(ServedChat, Captioner):
                     body = dialogue.send(cast("StoredCall", answer))
                     answer = ledger.get(request_hash(body))
                     if answer is None:
-                        estimate = self._purse(self.picture_tokens).estimate(body)
+                        estimate = self._spending(self.picture_tokens).estimate(body)
                         calls[request_hash(body)] = estimate
                         break
         return calls
 
     def _dialogue(
-        self, name: str, load: Load, ledger: CallLedger, shown: dict[str, str]
+        self, name: str, load: Load, ledger: CallLedger, urls: dict[str, str]
     ) -> Dialogue[str | Failure]:
         """Ask about a picture, which is read when a request is about to be sent."""
         dialogue = _ask(self._request(name))
@@ -141,18 +141,18 @@ class ChatCaptioner(ServedChat, Captioner):
             except StopIteration as end:
                 return _caption(end.value)
             if ledger.get(request_hash(body)) is None:
-                shown[name] = _data_url(load([name])[0], self.max_side)
+                urls[name] = _data_url(load([name])[0], self.max_side)
             answer = yield body
-            shown.pop(name, None)
+            urls.pop(name, None)
 
     def _request(self, name: str) -> Body:
         """The request about a picture, as it is kept."""
         detail = {} if self.detail is None else {"detail": self.detail}
         picture = {"type": "image_url", "image_url": {"url": f"{_HASH}{name}", **detail}}
-        words = {"type": "text", "text": self._prompt()}
+        question = {"type": "text", "text": self._prompt()}
         return {
             **self._asked(0, self.max_new_tokens),
-            "messages": [{"role": "user", "content": [words, picture]}],
+            "messages": [{"role": "user", "content": [question, picture]}],
             "max_side": self.max_side,
         }
 
@@ -161,51 +161,53 @@ class ChatCaptioner(ServedChat, Captioner):
 
 
 def _ask(body: Body) -> Generator[Body, StoredCall, MessageAnswer]:
-    """What is said of a picture, asked for once more with more room where that may help."""
-    said = _read((yield body))
-    call = yield from asked_again(body, said)
-    return said if call is None else _read(call)
+    """The answer about a picture; one that is cut off or empty is asked for again, once."""
+    answer = _read_answer((yield body))
+    call = yield from asked_again(body, answer)
+    return answer if call is None else _read_answer(call)
 
 
-def _read(call: StoredCall) -> MessageAnswer:
-    said = said_in(call)
-    problem = caption_text.caption_problem(said.text) if said.status == "ok" else None
-    return said if problem is None else MessageAnswer(problem[0], reason=problem[1])
+def _read_answer(call: StoredCall) -> MessageAnswer:
+    """The answer in a call; a text that is no caption, such as a refusal, is not `ok`."""
+    answer = said_in(call)
+    problem = caption_text.caption_problem(answer.text) if answer.status == "ok" else None
+    return answer if problem is None else MessageAnswer(problem[0], reason=problem[1])
 
 
-def _caption(said: MessageAnswer) -> str | Failure:
+def _caption(answer: MessageAnswer) -> str | Failure:
     """The caption, in one line."""
-    if said.status != "ok":
-        return Failure(said.status, said.reason)
-    caption = " ".join(said.text.split())
+    if answer.status != "ok":
+        return Failure(answer.status, answer.reason)
+    caption = " ".join(answer.text.split())
     if len(caption) > _LONGEST:
-        what = f"the caption has {len(caption):,} characters: {caption[:80]}…"
-        return Failure("invalid_response", what)
+        problem = f"the caption has {len(caption):,} characters: {caption[:80]}…"
+        return Failure("invalid_response", problem)
     return caption
 
 
-def _sound(found: str | Failure) -> str:
-    if isinstance(found, Failure):
-        raise StudyError(f"a picture was not captioned ({found.status}): {found.reason}")
-    return found
+def _require_caption(result: str | Failure) -> str:
+    """The caption; raises `StudyError` where there is a failure in its place."""
+    if isinstance(result, Failure):
+        raise StudyError(f"a picture was not captioned ({result.status}): {result.reason}")
+    return result
 
 
-def _with_picture(body: JsonObject, shown: Mapping[str, str]) -> Body:
+def _with_picture(body: JsonObject, urls: Mapping[str, str]) -> Body:
     """A request as it is sent, with the picture in place of its hash."""
-    (turn,) = body["messages"]
-    words, picture = turn["content"]
+    (message,) = body["messages"]
+    question, picture = message["content"]
     name = picture["image_url"]["url"].removeprefix(_HASH)
-    sent = {**picture, "image_url": {**picture["image_url"], "url": shown[name]}}
-    own = {key: value for key, value in body.items() if key != "max_side"}
-    return {**own, "messages": [{**turn, "content": [words, sent]}]}
+    with_url = {**picture, "image_url": {**picture["image_url"], "url": urls[name]}}
+    options = {key: value for key, value in body.items() if key != "max_side"}
+    return {**options, "messages": [{**message, "content": [question, with_url]}]}
 
 
 def _data_url(image: Image.Image, max_side: int) -> str:
     """A picture as a PNG in a data URL, without what is not pixels."""
-    shown = image.convert("RGB")
-    if max(shown.size) > max_side:
-        shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    shown.info = {}
+    picture = image.convert("RGB")
+    if max(picture.size) > max_side:
+        picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    picture.info = {}
     buffer = io.BytesIO()
-    shown.save(buffer, "PNG")
+    picture.save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -76,9 +76,9 @@ class ConceptCaptioner(Captioner):
         texts = self._texts(names)
 
         def run(batch: Sequence[Image]) -> list[str]:
-            faces = self.encoder.embed_images(batch, batch_size)
-            rows = retrieval.nearest_rows(faces, texts, names, self.top)
-            return [", ".join(names[row] for row in some) for some in rows]
+            vectors = self.encoder.embed_images(batch, batch_size)
+            nearest = retrieval.nearest_rows(vectors, texts, names, self.top)
+            return [", ".join(names[index] for index in indices) for indices in nearest]
 
         return in_order(images, run, batch_size, on_batch, progress)
 
@@ -89,13 +89,13 @@ class ConceptCaptioner(Captioner):
             return np.asarray(self.encoder.embed_texts(prompts(names, self._prompt())))
 
         key = ("concepts", tuple(names), self._prompt(), digest(self.encoder.fingerprint()))
-        found: Embeddings = load_once(key, embed)
-        return found
+        vectors: Embeddings = load_once(key, embed)
+        return vectors
 
     def _prompt(self) -> str:
         return "{concept}" if self.prompt is None else self.prompt
 
     def _set(self) -> ConceptSet:
         packaged = local_path(self.concepts) if self.concepts.startswith(PACKAGE) else None
-        beside = Path(self.base or ".") / Path(self.concepts).expanduser()
-        return read_concepts(packaged or beside.resolve())
+        path = Path(self.base or ".") / Path(self.concepts).expanduser()
+        return read_concepts(packaged or path.resolve())

@@ -39,18 +39,18 @@ class OwnCaptioner(Captioner):
         Raises:
             StudyError: when it cannot be imported or a file is not there.
         """
-        found = self._own().function
+        function = self._user_code().function
         for path in self._files():
             if not path.is_file():
                 raise StudyError(
                     f"captioner.source: {self.source} names {path} in FILES, which is no file."
                 )
-        return found
+        return function
 
     def fingerprint(self) -> dict[str, Json]:
         """The function's name, and what counts of its code."""
         self.check()
-        return {"function": self.source, "code": self._own().version()}
+        return {"function": self.source, "code": self._user_code().version()}
 
     def caption(
         self,
@@ -64,33 +64,33 @@ class OwnCaptioner(Captioner):
         Raises:
             StudyError: when it fails, returns no text, or reads what was not known to count.
         """
-        own = self._own()
+        user_code = self._user_code()
 
         def run(batch: Sequence[Image]) -> list[str]:
             pictures = [image.convert("RGB") for image in batch]
-            with own.running():
-                return [self._one(own.function, picture) for picture in pictures]
+            with user_code.running():
+                return [self._caption_one(user_code.function, picture) for picture in pictures]
 
         return in_order(images, run, batch_size, on_batch, progress)
 
-    def _one(self, function: Callable[..., object], image: Image) -> str:
+    def _caption_one(self, function: Callable[..., object], image: Image) -> str:
         try:
-            said = function(image)
+            caption = function(image)
         except Exception as error:  # whatever a user's code raises
             raise StudyError(
                 f"captioner {self.source} raised {type(error).__name__}: {error}"
             ) from error
-        if not isinstance(said, str):
+        if not isinstance(caption, str):
             raise StudyError(
-                f"captioner {self.source} returned {type(said).__name__}; it has to return text, "
-                "empty where it can say nothing."
+                f"captioner {self.source} returned {type(caption).__name__}; it has to return "
+                "text, empty where it can say nothing."
             )
-        return said
+        return caption
 
-    def _own(self) -> OwnFunction:
+    def _user_code(self) -> OwnFunction:
         return own_function(self.source, self.base, "captioner")
 
     def _files(self) -> list[Path]:
-        module = self._own().loaded.module
+        module = self._user_code().loaded.module
         folder = Path(str(module.__file__)).parent
         return [folder / path for path in getattr(module, "FILES", [])]

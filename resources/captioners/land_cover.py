@@ -51,16 +51,16 @@ class _LandCover(Model):
 
     def fingerprint(self) -> dict[str, Json]:
         """The content of the scenes and the code."""
-        held = scenes_hash(self._folder())
-        return {"kind": "land_cover", "scenes": held, "side": self.tile_side, "code": self.code()}
+        scenes = scenes_hash(self._folder())
+        return {"kind": "land_cover", "scenes": scenes, "side": self.tile_side, "code": self.code()}
 
     def cover(self) -> CoverMap:
         """What is known of the scenes, read once."""
         folder, side = self._folder(), self.tile_side
-        found: CoverMap = load_once(
+        cover_map: CoverMap = load_once(
             ("land cover", scenes_hash(folder), side), lambda: CoverMap(folder, side)
         )
-        return found
+        return cover_map
 
     def _folder(self) -> Path:
         return (Path(self.base or ".") / Path(self.scenes).expanduser()).resolve()
@@ -80,7 +80,7 @@ class LandCoverCaptioner(_LandCover, Captioner):
 
         def run(batch: Sequence[Image]) -> list[str]:
             cover = self.cover()
-            return [cover.caption(np.asarray(one.convert("RGB"))) for one in batch]
+            return [cover.caption(np.asarray(image.convert("RGB"))) for image in batch]
 
         return in_order(images, run, batch_size, on_batch, progress)
 
@@ -99,17 +99,17 @@ class LandCoverEncoder(_LandCover, ImageTextEncoder):
 
         def run(batch: Sequence[Image]) -> list[Embeddings]:
             cover = self.cover()
-            return [cover.vector(np.asarray(one.convert("RGB"))) for one in batch]
+            return [cover.vector(np.asarray(image.convert("RGB"))) for image in batch]
 
-        found = in_order(images, run, batch_size, on_batch, progress)
-        return np.stack(found) if found else self._none()
+        vectors = in_order(images, run, batch_size, on_batch, progress)
+        return np.stack(vectors) if vectors else self._no_vectors()
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
         """Unit vectors of texts, float32 (N, covers + 1)."""
-        found = [self.cover().text_vector(text) for text in texts]
-        return np.stack(found) if found else self._none()
+        vectors = [self.cover().text_vector(text) for text in texts]
+        return np.stack(vectors) if vectors else self._no_vectors()
 
-    def _none(self) -> Embeddings:
+    def _no_vectors(self) -> Embeddings:
         return np.zeros((0, len(self.cover().codes) + 1), np.float32)
 
 
@@ -128,8 +128,8 @@ class LandCoverPainter(_LandCover, TextToImage):
         def run(batch: Sequence[PaintRequest]) -> list[Painting]:
             cover = self.cover()
             return [
-                Painting(fromarray(cover.painted(one.concept, one.seed)), rejected=False)
-                for one in batch
+                Painting(fromarray(cover.painted(request.concept, request.seed)), rejected=False)
+                for request in batch
             ]
 
         return in_order(requests, run, batch_size, on_batch, progress)

@@ -67,8 +67,10 @@ class LanguageModel(Model):
             StudyError: when the checkpoint is missing, or has no token for start and end.
         """
         model, tokenizer = self._load()
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else _end(tokenizer)
-        end = _end(tokenizer)
+        start = (
+            tokenizer.bos_token_id if tokenizer.bos_token_id is not None else _end_token(tokenizer)
+        )
+        end = _end_token(tokenizer)
         if start is None or end is None:
             raise StudyError(
                 f"language model {self.model!r} has no token for the end of a text (eos_token); "
@@ -76,7 +78,9 @@ class LanguageModel(Model):
             )
         positions = getattr(model.config, "max_position_embeddings", None)
         longest = min(positions or 10**9, int(tokenizer.model_max_length)) - 1
-        every = [tokenizer(text, add_special_tokens=False)["input_ids"][:longest] for text in texts]
+        tokens = [
+            tokenizer(text, add_special_tokens=False)["input_ids"][:longest] for text in texts
+        ]
 
         def decode(numbers: "Tensor", mask: "Tensor") -> Any:
             return model(input_ids=numbers, attention_mask=mask).logits
@@ -84,27 +88,28 @@ class LanguageModel(Model):
         def run(batch: Sequence[list[int]]) -> list[float]:
             return log_likelihood(decode, batch, start, end, model.device)
 
-        return self.compute.in_batches(every, run, batch_size, exact=True)
+        return self.compute.in_batches(tokens, run, batch_size, exact=True)
 
     def _load(self) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-        found = self.check()
+        checkpoint = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
 
         def load() -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            here = {"local_files_only": True, "trust_remote_code": False}
+            options = {"local_files_only": True, "trust_remote_code": False}
             with quiet("transformers"):
-                tokenizer = AutoTokenizer.from_pretrained(found.folder, **here)
+                tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **options)
                 model = AutoModelForCausalLM.from_pretrained(
-                    found.folder, dtype=dtype, use_safetensors=True, **here
+                    checkpoint.folder, dtype=dtype, use_safetensors=True, **options
                 )
             return model.to(device).eval().requires_grad_(requires_grad=False), tokenizer
 
-        key = ("language model", digest(found.fingerprint()), str(device), str(dtype))
+        key = ("language model", digest(checkpoint.fingerprint()), str(device), str(dtype))
         return load_once(key, load)
 
 
-def _end(tokenizer: "PreTrainedTokenizerBase") -> int | None:
+def _end_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
+    """Number of the token that ends a text; None where the tokenizer has none."""
     number: int | None = tokenizer.eos_token_id
     return number

@@ -93,8 +93,10 @@ class CaptionLikelihood:
         """
         model, processor = self.captioner._load()
         return [
-            self._scores(model, processor, self._encode(model, processor, image), some, batch_size)
-            for image, some in zip(images, texts, strict=True)
+            self._scores(
+                model, processor, self._encode(model, processor, image), captions, batch_size
+            )
+            for image, captions in zip(images, texts, strict=True)
         ]
 
     def log_prior(self, texts: Sequence[str], batch_size: int) -> list[float]:
@@ -131,7 +133,7 @@ class CaptionLikelihood:
         self,
         model: "PreTrainedModel",
         processor: "ProcessorMixin",
-        seen: "Tensor",
+        attended: "Tensor",
         texts: Sequence[str],
         batch_size: int,
     ) -> list[float]:
@@ -142,7 +144,7 @@ class CaptionLikelihood:
         ]
 
         def run(batch: Sequence[list[int]]) -> list[float]:
-            return self._decode(model, seen, batch, start, end)
+            return self._decode(model, attended, batch, start, end)
 
         return self.captioner.compute.in_batches(tokenized, run, batch_size, exact=True)
 
@@ -163,7 +165,7 @@ class CaptionLikelihood:
     def _decode(
         self,
         model: "PreTrainedModel",
-        seen: "Tensor",
+        attended: "Tensor",
         batch: Sequence[list[int]],
         start: int,
         end: int,
@@ -172,7 +174,7 @@ class CaptionLikelihood:
             return model.text_decoder(
                 input_ids=numbers,
                 attention_mask=mask,
-                encoder_hidden_states=seen.expand(len(batch), -1, -1),
+                encoder_hidden_states=attended.expand(len(batch), -1, -1),
             ).logits
 
         return log_likelihood(decode, batch, start, end, model.device)

@@ -48,11 +48,11 @@ class AskedSettings(CaptionerSettings):
 
     @model_validator(mode="after")
     def _checkpoint_of_its_own(self) -> Self:
-        blip = "blip-image-captioning" in self.checkpoint
-        if blip or not self.checkpoint:
-            told = f"; {self.checkpoint!r} is of kind = 'blip'" if blip else ""
+        is_blip = "blip-image-captioning" in self.checkpoint
+        if is_blip or not self.checkpoint:
+            hint = f"; {self.checkpoint!r} is of kind = 'blip'" if is_blip else ""
             raise ValueError(
                 f"kind = {self.kind!r} needs a checkpoint of its own, such as {self.EXAMPLE!r}"
-                f"{told}"
+                f"{hint}"
             )
         return self

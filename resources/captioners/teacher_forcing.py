@@ -39,5 +39,5 @@ def log_likelihood(
     with torch.inference_mode():
         logits = decode(numbers, counts.long())
     logs = logits.double().log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]
-    found: list[float] = torch.where(counts, logs, 0.0).sum(dim=1).tolist()
-    return found
+    sums: list[float] = torch.where(counts, logs, 0.0).sum(dim=1).tolist()
+    return sums

@@ -61,18 +61,18 @@ class VlmCaptioner(Captioner):
             StudyError: when it is not on this machine, naming the command that gets it, or when
                 transformers knows no such model, or it has no chat template.
         """
-        found = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
-        self._fits(found)
-        require_processor(found)
-        return found
+        checkpoint = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+        self._require_kind(checkpoint)
+        require_processor(checkpoint)
+        return checkpoint
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the captioner that may change a caption."""
-        found = self.check()
+        checkpoint = self.check()
         return {
             "kind": self.kind,
-            "checkpoint": found.fingerprint()["files"],
-            "templates": _templates(found),
+            "checkpoint": checkpoint.fingerprint()["files"],
+            "templates": _templates(checkpoint),
             "prompt": self._prompt(),
             "max_new_tokens": self.max_new_tokens,
             "code": self.code(),
@@ -123,18 +123,18 @@ class VlmCaptioner(Captioner):
             )
         if "input_ids" in inputs and not model.config.is_encoder_decoder:
             tokens = tokens[:, inputs["input_ids"].shape[1] :]
-        found = processor.batch_decode(tokens, skip_special_tokens=True)
-        return [" ".join(text.split()) for text in found]
+        texts = processor.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
 
     def _inputs(self, processor: "ProcessorMixin", batch: Sequence[Image]) -> "BatchFeature":
         """What the model reads of some pictures, the same words with each."""
-        words = {"type": "text", "text": self._prompt()}
-        turns = [
-            [{"role": "user", "content": [{"type": "image", "image": image}, words]}]
+        question = {"type": "text", "text": self._prompt()}
+        conversations = [
+            [{"role": "user", "content": [{"type": "image", "image": image}, question]}]
             for image in batch
         ]
         return processor.apply_chat_template(
-            turns,
+            conversations,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
@@ -145,12 +145,13 @@ class VlmCaptioner(Captioner):
     def _prompt(self) -> str:
         return self.usual if self.prompt is None else self.prompt
 
-    def _fits(self, found: Checkpoint) -> None:
+    def _require_kind(self, checkpoint: Checkpoint) -> None:
+        """Refuse a checkpoint that transformers has no such model for, or without a template."""
         from transformers.models.auto.modeling_auto import (
             MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
         )
 
-        kind = _model_type(found)
+        kind = _model_type(checkpoint)
         if kind not in KNOWN:
             close = ", ".join(nearest(kind, KNOWN))
             raise StudyError(
@@ -158,7 +159,7 @@ class VlmCaptioner(Captioner):
                 f"reads pictures and writes text; nearest: {close}. Code that comes with a "
                 "checkpoint is never run; choose another checkpoint."
             )
-        if not _has_template(found):
+        if not _has_template(checkpoint):
             raise StudyError(
                 f"{self.checkpoint!r} has no chat template, so it cannot be asked with a prompt. "
                 "Choose a checkpoint made to be instructed, or captioner.kind = 'blip2' for a "
@@ -167,24 +168,24 @@ class VlmCaptioner(Captioner):
 
     def _load(self) -> tuple["PreTrainedModel", "ProcessorMixin"]:
         """Model and processor; loaded once for the same files, device and precision."""
-        found = self.check()
+        checkpoint = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
-        here = {"local_files_only": True, "trust_remote_code": False}
+        options = {"local_files_only": True, "trust_remote_code": False}
 
         def load() -> tuple["PreTrainedModel", "ProcessorMixin"]:
             from transformers import AutoModelForImageTextToText, AutoProcessor
 
             with quiet("transformers"):
-                processor = AutoProcessor.from_pretrained(found.folder, **here)
+                processor = AutoProcessor.from_pretrained(checkpoint.folder, **options)
                 model = AutoModelForImageTextToText.from_pretrained(
-                    found.folder, use_safetensors=True, dtype=dtype, **here
+                    checkpoint.folder, use_safetensors=True, dtype=dtype, **options
                 )
             processor.tokenizer.padding_side = "left"
             if processor.tokenizer.pad_token_id is None:
                 processor.tokenizer.pad_token = processor.tokenizer.eos_token
             return model.to(device).eval().requires_grad_(requires_grad=False), processor
 
-        name = digest([found.fingerprint(), _templates(found)])
+        name = digest([checkpoint.fingerprint(), _templates(checkpoint)])
         return load_once((self.kind, name, str(device), str(dtype)), load)
 
 
@@ -203,8 +204,8 @@ class Blip2Captioner(VlmCaptioner):
         texts = {"text": [self._prompt()] * len(batch)} if self._prompt() else {}
         return processor(images=list(batch), **texts, return_tensors="pt")
 
-    def _fits(self, found: Checkpoint) -> None:
-        kind = _model_type(found)
+    def _require_kind(self, checkpoint: Checkpoint) -> None:
+        kind = _model_type(checkpoint)
         if kind != "blip-2":
             raise StudyError(
                 f"{self.checkpoint!r} is a {kind!r}, not a BLIP-2. Choose a BLIP-2 such as "
@@ -212,30 +213,30 @@ class Blip2Captioner(VlmCaptioner):
             )
 
 
-def _model_type(found: Checkpoint) -> str:
-    path = found.folder / "config.json"
+def _model_type(checkpoint: Checkpoint) -> str:
+    path = checkpoint.folder / "config.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StudyError(
-            f"{path} is no JSON ({error}); copy the checkpoint {found.source!r} again."
+            f"{path} is no JSON ({error}); copy the checkpoint {checkpoint.source!r} again."
         ) from error
     return str(content.get("model_type", "")) if isinstance(content, dict) else ""
 
 
-def _template_files(found: Checkpoint) -> list[Path]:
-    return sorted(path for pattern in _TEMPLATES for path in found.folder.glob(pattern))
+def _template_files(checkpoint: Checkpoint) -> list[Path]:
+    return sorted(path for pattern in _TEMPLATES for path in checkpoint.folder.glob(pattern))
 
 
-def _templates(found: Checkpoint) -> list[str]:
+def _templates(checkpoint: Checkpoint) -> list[str]:
     """Hashes of the chat templates that lie in files of their own."""
-    return [file_hash(path) for path in _template_files(found)]
+    return [file_hash(path) for path in _template_files(checkpoint)]
 
 
-def _has_template(found: Checkpoint) -> bool:
-    if _template_files(found):
+def _has_template(checkpoint: Checkpoint) -> bool:
+    if _template_files(checkpoint):
         return True
-    files = (found.folder / name for name in _WITH_TEMPLATE)
+    files = (checkpoint.folder / name for name in _WITH_TEMPLATE)
     return any(
         '"chat_template"' in path.read_text(encoding="utf-8") for path in files if path.is_file()
     )

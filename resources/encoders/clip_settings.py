@@ -41,13 +41,17 @@ class Settings:
 
     def as_json(self) -> dict[str, Json]:
         """What is part of the encoder's key."""
-        told = {name: _plain(value) for name, value in sorted(self.preprocess.items())}
-        return {"quick_gelu": self.quick_gelu, "preprocess": told}
+        preprocess = {name: _json_value(value) for name, value in sorted(self.preprocess.items())}
+        return {"quick_gelu": self.quick_gelu, "preprocess": preprocess}
 
     def words(self) -> str:
         """The settings in words."""
-        told = ", ".join(f"{name} {_plain(value)}" for name, value in self.preprocess.items())
-        return f"{'QuickGELU' if self.quick_gelu else 'GELU'}, {told or 'preprocessing of OpenAI'}"
+        details = ", ".join(
+            f"{name} {_json_value(value)}" for name, value in self.preprocess.items()
+        )
+        return (
+            f"{'QuickGELU' if self.quick_gelu else 'GELU'}, {details or 'preprocessing of OpenAI'}"
+        )
 
 
 def of_tag(architecture: str, tag: str) -> Settings:
@@ -59,8 +63,8 @@ def of_tag(architecture: str, tag: str) -> Settings:
     import open_clip
 
     config = open_clip.get_pretrained_cfg(architecture, tag)
-    own = bool(open_clip.get_model_config(architecture).get("quick_gelu", False))
-    return Settings(bool(config.get("quick_gelu", own)), _preprocess(config))
+    default = bool(open_clip.get_model_config(architecture).get("quick_gelu", False))
+    return Settings(bool(config.get("quick_gelu", default)), _preprocess(config))
 
 
 def of_file(architecture: str, file: Path, name: str) -> Settings:
@@ -86,24 +90,24 @@ def of_file(architecture: str, file: Path, name: str) -> Settings:
     if (file.parent / CONFIG).is_file():
         return _of_config(architecture, file.parent / CONFIG)
     groups: dict[str, list[str]] = {}
-    for one in open_clip.list_pretrained_tags_by_model(architecture):
-        groups.setdefault(of_tag(architecture, one).words(), []).append(one)
+    for known_tag in open_clip.list_pretrained_tags_by_model(architecture):
+        groups.setdefault(of_tag(architecture, known_tag).words(), []).append(known_tag)
     if len(groups) > 1:
-        told = "; ".join(f"{', '.join(tags)} ({words})" for words, tags in groups.items())
+        choices = "; ".join(f"{', '.join(tags)} ({words})" for words, tags in groups.items())
         raise StudyError(
             f"clip.pretrained = {name!r} is a file that no tag of {architecture} is known by, and "
-            f"its tags were trained with different settings: {told}. Write the tag that the file "
-            f"was trained like as clip.pretrained, and clip.weights = {name!r}."
+            f"its tags were trained with different settings: {choices}. Write the tag that the "
+            f"file was trained like as clip.pretrained, and clip.weights = {name!r}."
         )
-    own = bool(open_clip.get_model_config(architecture).get("quick_gelu", False))
-    shared = [of_tag(architecture, one[0]) for one in groups.values()]
-    found = shared[0] if shared else Settings(own)
-    like = "as all published weights of it are" if shared else "with open_clip's defaults"
+    default = bool(open_clip.get_model_config(architecture).get("quick_gelu", False))
+    shared = [of_tag(architecture, tags[0]) for tags in groups.values()]
+    settings = shared[0] if shared else Settings(default)
+    basis = "as all published weights of it are" if shared else "with open_clip's defaults"
     return Settings(
-        found.quick_gelu,
-        found.preprocess,
+        settings.quick_gelu,
+        settings.preprocess,
         f"the weights file {name!r} of {architecture} names no tag, so it is taken to be trained "
-        f"{like}: {found.words()}. An {CONFIG} beside it, or clip.weights beside a tag in "
+        f"{basis}: {settings.words()}. An {CONFIG} beside it, or clip.weights beside a tag in "
         "clip.pretrained, makes it sure.",
     )
 
@@ -115,12 +119,14 @@ def published_tag(architecture: str, file: Path) -> str:
     """
     import open_clip
 
-    place = {part.removeprefix("models--").replace("--", "/", 1) for part in file.absolute().parts}
+    folders = {
+        part.removeprefix("models--").replace("--", "/", 1) for part in file.absolute().parts
+    }
     for tag in open_clip.list_pretrained_tags_by_model(architecture):
         config = open_clip.get_pretrained_cfg(architecture, tag)
         repository = str(config.get("hf_hub") or "").rpartition("/")[0]
-        known = _known_hash(str(config.get("url") or ""))
-        if repository in place or (known and file_hash(file).startswith(known)):
+        hash_start = _known_hash(str(config.get("url") or ""))
+        if repository in folders or (hash_start and file_hash(file).startswith(hash_start)):
             return str(tag)
     return ""
 
@@ -131,11 +137,11 @@ def check_declared(architecture: str, tag: str, file: Path) -> None:
     Raises:
         StudyError: naming the tag.
     """
-    known = published_tag(architecture, file)
-    if known and of_tag(architecture, known) != of_tag(architecture, tag):
+    actual = published_tag(architecture, file)
+    if actual and of_tag(architecture, actual) != of_tag(architecture, tag):
         raise StudyError(
-            f"{file} holds the weights {known!r} of {architecture}, and clip.pretrained says "
-            f"{tag!r}, which were trained with other settings. Write clip.pretrained = {known!r}."
+            f"{file} holds the weights {actual!r} of {architecture}, and clip.pretrained says "
+            f"{tag!r}, which were trained with other settings. Write clip.pretrained = {actual!r}."
         )
 
 
@@ -153,16 +159,17 @@ def _of_config(architecture: str, path: Path) -> Settings:
         towers = {name: dict(config[name]) for name in ("vision_cfg", "text_cfg")}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudyError(f"{path} is no configuration of open_clip ({error!r}).") from error
-    own = open_clip.get_model_config(architecture)
-    pairs = [("embed_dim", own["embed_dim"], config.get("embed_dim"))]
+    shape = open_clip.get_model_config(architecture)
+    pairs = [("embed_dim", shape["embed_dim"], config.get("embed_dim"))]
     for name, tower in towers.items():
-        both = own[name].keys() & tower.keys()
-        pairs += [(f"{name}.{one}", own[name][one], tower[one]) for one in sorted(both)]
-    for name, ours, theirs in pairs:
-        if ours != theirs and not name.endswith("pretrained"):
+        keys = shape[name].keys() & tower.keys()
+        pairs += [(f"{name}.{key}", shape[name][key], tower[key]) for key in sorted(keys)]
+    for name, expected, value in pairs:
+        if expected != value and not name.endswith("pretrained"):
             raise StudyError(
-                f"{path} is of another architecture than {architecture}: {name} is {theirs!r}, not "
-                f"{ours!r}. Write clip.model = {str(path.parent)!r}, which takes the folder whole."
+                f"{path} is of another architecture than {architecture}: {name} is {value!r}, not "
+                f"{expected!r}. Write clip.model = {str(path.parent)!r}, which takes the folder "
+                "whole."
             )
     return Settings(bool(config.get("quick_gelu", False)), _preprocess(preprocess))
 
@@ -171,15 +178,15 @@ def _preprocess(config: Mapping[str, object]) -> dict[str, object]:
     """The preprocessing in a configuration, by open_clip's own rule."""
     from open_clip.transform import merge_preprocess_dict
 
-    found = merge_preprocess_dict({}, dict(config))
-    found.pop("size", None)  # open_clip takes that of the architecture
-    return dict(found)
+    merged = merge_preprocess_dict({}, dict(config))
+    merged.pop("size", None)  # open_clip takes that of the architecture
+    return dict(merged)
 
 
 def _known_hash(address: str) -> str:
-    found = [match[1] for match in (one.search(address) for one in _HASHES) if match]
-    return found[0] if found else ""
+    hashes = [match[1] for match in (pattern.search(address) for pattern in _HASHES) if match]
+    return hashes[0] if hashes else ""
 
 
-def _plain(value: object) -> Json:
+def _json_value(value: object) -> Json:
     return list(value) if isinstance(value, tuple) else value

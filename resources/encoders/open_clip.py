@@ -61,14 +61,14 @@ class _Weights:
     Attributes:
         model: architecture, or `local-dir:` and a folder.
         content: hash of all that decides an embedding, not of the place.
-        found: where they lie.
+        checkpoint: where they lie.
         file: weights of an architecture; a folder brings its own.
         settings: what the weights of an architecture were trained with; a folder brings its own.
     """
 
     model: str
     content: str
-    found: Checkpoint
+    checkpoint: Checkpoint
     file: Path | None = None
     settings: Settings | None = None
 
@@ -105,42 +105,42 @@ class OpenClip(ImageTextEncoder):
             StudyError: when they are not on this machine, naming the command that gets them, or
                 when the architecture or tag is unknown, naming the nearest.
         """
-        found = self._find()
-        _tokenizer_files(found)
-        return found.found
+        weights = self._find()
+        _tokenizer_files(weights)
+        return weights.checkpoint
 
     def parts(self) -> list[ModelPart]:
         """The weights, and the tokenizer where it is a hub model of its own."""
         repository = _repository(self.model, self.pretrained)
-        weights = find_part(self.title(), lambda: self._find().found, "", "revision", repository)
-        if not weights.present:
-            return [weights]
-        found = self._find()
-        named = _tokenizer_name(found)
-        if not named or found.file is None:
-            return [weights]
-        return [weights, find_part(named, lambda: _tokenizer_files(found), "tokenizer")]
+        part = find_part(self.title(), lambda: self._find().checkpoint, "", "revision", repository)
+        if not part.present:
+            return [part]
+        weights = self._find()
+        tokenizer = _tokenizer_name(weights)
+        if not tokenizer or weights.file is None:
+            return [part]
+        return [part, find_part(tokenizer, lambda: _tokenizer_files(weights), "tokenizer")]
 
     def assumptions(self) -> list[str]:
         """What a weights file was trained with, and how words are cut, where nothing says it."""
         try:
-            found = self._find()
-            told = found.settings.assumed if found.settings else _assumed_tokenizer(found)
+            weights = self._find()
+            text = weights.settings.assumed if weights.settings else _assumed_tokenizer(weights)
         except DndError:
             return []  # `check` tells
-        return [told] if told else []
+        return [text] if text else []
 
     def fingerprint(self) -> dict[str, Json]:
         """Everything about the encoder that may change an embedding."""
-        found = self._find()
+        weights = self._find()
         return {
-            "weights": found.content,
-            "settings": found.settings.as_json() if found.settings else {},
-            "tokenizer": _tokenizer_content(found),
+            "weights": weights.content,
+            "settings": weights.settings.as_json() if weights.settings else {},
+            "tokenizer": _tokenizer_content(weights),
             "code": self.code(),
             **self.compute.fingerprint(),
             "dtype": self.compute.mixed,
-            **{name: version(name) for name in _libraries(found)},
+            **{name: version(name) for name in _libraries(weights)},
         }
 
     def embed_images(
@@ -194,8 +194,8 @@ class OpenClip(ImageTextEncoder):
 
     def _find(self) -> _Weights:
         name = self.model.removeprefix(_LOCAL).removeprefix(_HUB)
-        here = local_path(name, self.base)
-        if name != self.model or name.startswith(PACKAGE) or (here and here.is_dir()):
+        path = local_path(name, self.base)
+        if name != self.model or name.startswith(PACKAGE) or (path and path.is_dir()):
             return self._folder(name)
         import open_clip
 
@@ -214,11 +214,12 @@ class OpenClip(ImageTextEncoder):
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         tag = _tag(self.pretrained)
         if tag in tags and self.weights is None:
-            found = _cached(architecture, tag, self.revision)
-            return _of_architecture(architecture, found, clip_settings.of_tag(architecture, tag))
+            checkpoint = _cached(architecture, tag, self.revision)
+            settings = clip_settings.of_tag(architecture, tag)
+            return _of_architecture(architecture, checkpoint, settings)
         path = local_path(self.pretrained, self.base) if self.pretrained else None
-        named = path is not None and (path.is_file() or path.suffix != "")
-        if tag not in tags and (self.weights is not None or not named):
+        is_file = path is not None and (path.is_file() or path.suffix != "")
+        if tag not in tags and (self.weights is not None or not is_file):
             advice = "Set clip.pretrained to the tag that the weights were trained like."
             raise not_found(f"weights of {architecture}", self.pretrained, tags, advice)
         name = self.weights or self.pretrained
@@ -241,27 +242,28 @@ class OpenClip(ImageTextEncoder):
                 f"clip.model = {self.model!r} is a folder, which brings its own weights. Leave "
                 "clip.weights out, or name an architecture and a tag."
             )
-        found = resolve(name, self.revision, self.base, _NEEDS)
-        if _own_tokenizer(found):  # its words are looked for beside its weights
-            found = resolve(name, self.revision, self.base, (*_NEEDS, *_TOKENIZER))
-        content = digest([found.fingerprint()["files"], file_hash(_weights_of(found))])
-        return _Weights(f"{_LOCAL}{found.folder}", content, found)
+        checkpoint = resolve(name, self.revision, self.base, _NEEDS)
+        if _own_tokenizer(checkpoint):  # its words are looked for beside its weights
+            checkpoint = resolve(name, self.revision, self.base, (*_NEEDS, *_TOKENIZER))
+        content = digest([checkpoint.fingerprint()["files"], file_hash(_weights_of(checkpoint))])
+        return _Weights(f"{_LOCAL}{checkpoint.folder}", content, checkpoint)
 
     def _load(self) -> "_Encoder":
-        found = self._find()
-        key = ("clip", found.content, str(self.compute.torch_device()), self.compute.channels_last)
-        return load_once(key, lambda: _Encoder(found, self.compute))
+        weights = self._find()
+        device = str(self.compute.torch_device())
+        key = ("clip", weights.content, device, self.compute.channels_last)
+        return load_once(key, lambda: _Encoder(weights, self.compute))
 
 
 class _Encoder:
     """A loaded model: turns pictures or texts into vectors (B, D)."""
 
-    def __init__(self, found: _Weights, compute: Compute) -> None:
+    def __init__(self, weights: _Weights, compute: Compute) -> None:
         import torch
 
         with quiet("transformers"):
-            model, self._transform = _built(found)
-            self._tokenize = _tokenizer(found)
+            model, self._transform = _built(weights)
+            self._tokenize = _tokenizer(weights)
         self._compute, self._device = compute, compute.torch_device()
         self._model = model.to(self._device, torch.float32)
         self._model.eval().requires_grad_(requires_grad=False)
@@ -271,8 +273,8 @@ class _Encoder:
 
     def pixels(self, image: Image) -> "torch.Tensor":
         """A picture as the image tower takes it, (3, H, W)."""
-        found: torch.Tensor = self._transform(image.convert("RGB"))
-        return found
+        tensor: torch.Tensor = self._transform(image.convert("RGB"))
+        return tensor
 
     def pictures(self, batch: Sequence["torch.Tensor"]) -> "torch.Tensor":
         """Vectors of pictures as `pixels` gives them."""
@@ -292,15 +294,16 @@ class _Encoder:
         return vectors
 
 
-def _own_tokenizer(found: Checkpoint) -> bool:
+def _own_tokenizer(checkpoint: Checkpoint) -> bool:
     """Whether a model's folder has to hold a tokenizer of transformers, as those of SigLIP do."""
-    path = found.folder / _NEEDS[0]
+    path = checkpoint.folder / _NEEDS[0]
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         return bool(config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudyError(
-            f"{path} is no configuration of open_clip ({error!r}); copy {found.source!r} again."
+            f"{path} is no configuration of open_clip ({error!r}); copy {checkpoint.source!r} "
+            "again."
         ) from error
 
 
@@ -309,12 +312,12 @@ def _tag(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def _weights_of(found: Checkpoint) -> Path:
+def _weights_of(checkpoint: Checkpoint) -> Path:
     """The file of a folder that open_clip loads, among several, without waiting for open_clip.
 
     As `open_clip.factory._find_checkpoint_in_dir`, which a test compares it with.
     """
-    files = [path for end in _ENDINGS for path in sorted(found.folder.glob(f"*{end}"))]
+    files = [path for ending in _ENDINGS for path in sorted(checkpoint.folder.glob(f"*{ending}"))]
     return min(files, key=lambda path: _rank(path.name))
 
 
@@ -329,29 +332,29 @@ def _configuration(model: str) -> Options:
     if model.startswith(_LOCAL):
         text = (Path(model.removeprefix(_LOCAL)) / clip_settings.CONFIG).read_text(encoding="utf-8")
         content = json.loads(text)
-        found: Options = content.get("model_cfg", content)
-        return found
+        config: Options = content.get("model_cfg", content)
+        return config
     import open_clip
 
     return dict(open_clip.get_model_config(model))
 
 
-def _of_architecture(architecture: str, found: Checkpoint, settings: Settings) -> _Weights:
+def _of_architecture(architecture: str, checkpoint: Checkpoint, settings: Settings) -> _Weights:
     """A weights file of a named architecture: known by its bytes, the shape and the settings."""
     import open_clip
 
-    file = found.folder / found.only[0]
+    file = checkpoint.folder / checkpoint.only[0]
     shape = open_clip.get_model_config(architecture)
     content = digest([architecture, shape, settings.as_json(), file_hash(file)])
-    return _Weights(architecture, content, found, file, settings)
+    return _Weights(architecture, content, checkpoint, file, settings)
 
 
-def _libraries(found: _Weights) -> list[str]:
+def _libraries(weights: _Weights) -> list[str]:
     """What builds the model, prepares its pictures and cuts its texts."""
-    config = _configuration(found.model)
+    config = _configuration(weights.model)
     timm = ["timm"] if config["vision_cfg"].get("timm_model_name") else []
     names = ("hf_model_name", "hf_tokenizer_name")
-    hugging = any(config["text_cfg"].get(one) for one in names) or _unnamed_tokenizer(found)
+    hugging = any(config["text_cfg"].get(name) for name in names) or _unnamed_tokenizer(weights)
     return ["open_clip_torch", "torch", "torchvision", *timm, *["transformers"] * bool(hugging)]
 
 
@@ -366,20 +369,20 @@ def _cached(architecture: str, tag: str, revision: str | None) -> Checkpoint:
     config = open_clip.get_pretrained_cfg(architecture, tag)
     repository, _, name = str(config.get("hf_hub", "")).rpartition("/")
     names = [str(Path(name).with_suffix(".safetensors")), name] if name else _FILES
-    place = Path.home() / ".cache" / "clip" / str(config.get("url", "")).rpartition("/")[2]
+    cache = Path.home() / ".cache" / "clip" / str(config.get("url", "")).rpartition("/")[2]
     for file in names if repository else ():
-        place, found = hub_file(repository, file, revision)
-        if found is not None:
-            return Checkpoint.of_file(found, repository)
-    if not repository and place.is_file():
-        return Checkpoint.of_file(place, place.name)
+        cache, path = hub_file(repository, file, revision)
+        if path is not None:
+            return Checkpoint.of_file(path, repository)
+    if not repository and cache.is_file():
+        return Checkpoint.of_file(cache, cache.name)
     command = f'python -c "import open_clip; open_clip.create_model({architecture!r}, {tag!r})"'
     if repository:
         command = download_command(repository, revision, names[0])
-    at = f" at revision {revision!r}" if revision else ""
+    pinned = f" at revision {revision!r}" if revision else ""
     raise MissingError(
-        f"weights {tag!r} of {architecture}{at} are not on this machine; looked in {place}"
-        f"{held_of(place, repository) if repository else ''}. Studies never download: run "
+        f"weights {tag!r} of {architecture}{pinned} are not on this machine; looked in {cache}"
+        f"{held_of(cache, repository) if repository else ''}. Studies never download: run "
         f"`{command}` once.",
         command,
     )
@@ -397,44 +400,44 @@ def _repository(architecture: str, tag: str) -> str:
     return str(config.get("hf_hub", "")).rpartition("/")[0] or architecture
 
 
-def _tokenizer_name(found: _Weights) -> str | None:
+def _tokenizer_name(weights: _Weights) -> str | None:
     """The hub model whose tokenizer an architecture takes; None for CLIP's own."""
-    name: str | None = _configuration(found.model)["text_cfg"].get("hf_tokenizer_name")
+    name: str | None = _configuration(weights.model)["text_cfg"].get("hf_tokenizer_name")
     return name
 
 
-def _tokenizer_files(found: _Weights) -> Checkpoint | None:
+def _tokenizer_files(weights: _Weights) -> Checkpoint | None:
     """The tokenizer of a named architecture, where it is a hub model of its own.
 
     Raises:
         MissingError: when it is not on this machine.
     """
-    name = _tokenizer_name(found) if found.file is not None else None
+    name = _tokenizer_name(weights) if weights.file is not None else None
     return resolve(name, needs=_TOKENIZER) if name else None
 
 
-def _tokenizer_content(found: _Weights) -> str:
+def _tokenizer_content(weights: _Weights) -> str:
     """Hash of the files of a tokenizer that is a hub model of its own; empty for any other.
 
     Raises:
         MissingError: when it is not on this machine.
     """
-    place = _tokenizer_files(found)
-    if place is None:
+    tokenizer = _tokenizer_files(weights)
+    if tokenizer is None:
         return ""
-    names = sorted(path.name for path in place.folder.iterdir() if path.name.startswith(_WORDS))
-    return replace(place, only=tuple(names)).fingerprint()["files"]
+    names = sorted(path.name for path in tokenizer.folder.iterdir() if path.name.startswith(_WORDS))
+    return replace(tokenizer, only=tuple(names)).fingerprint()["files"]
 
 
-def _unnamed_tokenizer(found: _Weights) -> str:
+def _unnamed_tokenizer(weights: _Weights) -> str:
     """The class of a tokenizer that lies in a folder whose configuration does not name it.
 
     Empty where there is none, and for CLIP's own, which open_clip takes from itself: a folder of
     the hub often holds it for transformers.
     """
-    if found.file is not None or _tokenizer_name(found):
+    if weights.file is not None or _tokenizer_name(weights):
         return ""
-    path = found.found.folder / _TOKENIZER[0]
+    path = weights.checkpoint.folder / _TOKENIZER[0]
     if not path.is_file():
         return ""
     try:
@@ -445,47 +448,51 @@ def _unnamed_tokenizer(found: _Weights) -> str:
     return "" if kind.startswith("CLIPTokenizer") else kind
 
 
-def _assumed_tokenizer(found: _Weights) -> str:
-    kind = _unnamed_tokenizer(found)
+def _assumed_tokenizer(weights: _Weights) -> str:
+    kind = _unnamed_tokenizer(weights)
     if not kind:
         return ""
     return (
-        f"{found.found.source} holds a {kind}, which its {_NEEDS[0]} does not name "
+        f"{weights.checkpoint.source} holds a {kind}, which its {_NEEDS[0]} does not name "
         "(text_cfg.hf_tokenizer_name); texts are taken to be cut by it, and not by CLIP's own."
     )
 
 
-def _built(found: _Weights) -> tuple["open_clip.CLIP", Callable[[Image], "torch.Tensor"]]:
+def _built(weights: _Weights) -> tuple["open_clip.CLIP", Callable[[Image], "torch.Tensor"]]:
     """The model with its weights, and its transform of pictures, both made by open_clip."""
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    extra: dict[str, object] = {}
-    if found.settings is not None:
-        extra = {
-            "quick_gelu": found.settings.quick_gelu,
-            "force_preprocess_cfg": dict(found.settings.preprocess),
+    options: dict[str, object] = {}
+    if weights.settings is not None:
+        options = {
+            "quick_gelu": weights.settings.quick_gelu,
+            "force_preprocess_cfg": dict(weights.settings.preprocess),
         }
-    model = open_clip.create_model(found.model, str(found.file) if found.file else None, **extra)
+    model = open_clip.create_model(
+        weights.model, str(weights.file) if weights.file else None, **options
+    )
     config = PreprocessCfg(**model.visual.preprocess_cfg)
     return model, image_transform_v2(config, is_train=False)
 
 
-def _tokenizer(found: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
+def _tokenizer(weights: _Weights) -> Callable[[list[str]], "torch.Tensor"]:
     """The tokenizer of the architecture, or the folder's own where it holds one."""
     import open_clip
     from open_clip.tokenizer import HFTokenizer
 
-    named = _tokenizer_name(found)
-    text = _configuration(found.model)["text_cfg"]
-    if _unnamed_tokenizer(found):
-        own: Callable[[list[str]], torch.Tensor] = HFTokenizer(
-            str(found.found.folder),
-            context_length=text.get("context_length", 77),
+    name = _tokenizer_name(weights)
+    config = _configuration(weights.model)["text_cfg"]
+    if _unnamed_tokenizer(weights):
+        folder_tokenizer: Callable[[list[str]], torch.Tensor] = HFTokenizer(
+            str(weights.checkpoint.folder),
+            context_length=config.get("context_length", 77),
             local_files_only=True,
         )
-        return own
-    extra = {"local_files_only": True} if named else {}
-    _tokenizer_files(found)
-    tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(found.model, **extra)
+        return folder_tokenizer
+    options = {"local_files_only": True} if name else {}
+    _tokenizer_files(weights)
+    tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(
+        weights.model, **options
+    )
     return tokenizer

@@ -75,7 +75,7 @@ class ObservedUse:
     def __or__(self, other: ObservedUse) -> ObservedUse:
         """What either has seen."""
         pairs = {name: {*getattr(self, name), *getattr(other, name)} for name in vars(self)}
-        return ObservedUse(**{name: tuple(sorted(both)) for name, both in pairs.items()})
+        return ObservedUse(**{name: tuple(sorted(values)) for name, values in pairs.items()})
 
 
 @dataclass
@@ -112,37 +112,39 @@ class Closure:
 
     def roots(self) -> set[Path]:
         """The folders that own modules were found in."""
-        return {one for one in self._roots.values() if one is not None}
+        return {root for root in self._roots.values() if root is not None}
 
     def code(self) -> str:
         """Hash of the sources alone."""
         return digest(sorted([name, sha256(self.sources[f])] for name, f in self.files.items()))
 
-    def version(self, seen: ObservedUse | None = None) -> Options:
+    def version(self, observed: ObservedUse | None = None) -> Options:
         """All that counts, as it is now, readable; without places on disk and without secrets."""
-        seen = seen or ObservedUse()
-        self.add(seen.modules)
-        found: Options = {
+        observed = observed or ObservedUse()
+        self.add(observed.modules)
+        parts: Options = {
             "modules": {name: self._facts(file).version for name, file in self.files.items()},
-            "project": {f"{m}:{n}" if n else m: _ours(m, n) for m, n in sorted(self.ours)},
-            "packages": package_versions({*self.packages, *seen.packages}),
-            "files": _contents(self.base, self.data(seen)),
-            "folders": {name: _entries(self.place(name)) for name in seen.folders},
-            "environment": _values({*self._variables(), *seen.environment}),
+            "project": {
+                f"{m}:{n}" if n else m: _project_version(m, n) for m, n in sorted(self.ours)
+            },
+            "packages": package_versions({*self.packages, *observed.packages}),
+            "files": _file_hashes(self.base, self.data(observed)),
+            "folders": {name: _folder_hash(self.place(name)) for name in observed.folders},
+            "environment": _variable_hashes({*self._variables(), *observed.environment}),
         }
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in parts.items() if value}
 
-    def data(self, seen: ObservedUse | None = None) -> set[Path]:
+    def data(self, observed: ObservedUse | None = None) -> set[Path]:
         """Files that count besides modules: those seen, listed in FILES or named in the code."""
-        named = {
+        mentioned = {
             path
             for folder, texts in self.strings.items()
             for text in texts
             if (path := self._file(folder, text)) is not None
         }
-        opened = {self.place(name) for name in (seen.files if seen else ())}
-        mine = set(self.files.values())
-        return {path for path in named | opened | self.listed if path not in mine}
+        opened = {self.place(name) for name in (observed.files if observed else ())}
+        module_files = set(self.files.values())
+        return {path for path in mentioned | opened | self.listed if path not in module_files}
 
     def place(self, name: str) -> Path:
         """Where a file lies whose name `shown` gave."""
@@ -153,7 +155,7 @@ class Closure:
         queue = list(names)
         while queue:
             name = queue.pop()
-            if name in self.files or self._foreign(name):
+            if name in self.files or self._is_foreign(name):
                 continue
             root = self.root(name.partition(".")[0])
             file = module_file(root, name.split(".")) if root is not None else None
@@ -162,7 +164,7 @@ class Closure:
             self.files[name] = file
             queue += self._follow(name, file)
 
-    def _foreign(self, name: str) -> bool:
+    def _is_foreign(self, name: str) -> bool:
         """Whether a module is not the user's own; it is noted then."""
         top = name.partition(".")[0]
         if self.root(top) is not None:
@@ -204,15 +206,15 @@ class Closure:
         """The file that a text in the code names, beside its module, the study, or here."""
         if not 0 < len(text) <= _LONGEST_NAME or "\n" in text or "\0" in text:
             return None
-        for start in (folder, self.base or folder, Path.cwd()):
-            path = Path(os.path.abspath(start / text))  # noqa: PTH100  without following links
+        for parent in (folder, self.base or folder, Path.cwd()):
+            path = Path(os.path.abspath(parent / text))  # noqa: PTH100  without following links
             if _is_file(path) and not is_system(str(path)):
                 return path
         return None
 
     def _variables(self) -> set[str]:
         pattern = _VARIABLE if self.reads_environment else _CONSTANT
-        texts = {text for some in self.strings.values() for text in some}
+        texts = {text for folder_texts in self.strings.values() for text in folder_texts}
         return {text for text in texts if text in os.environ and pattern.fullmatch(text)}
 
 
@@ -223,10 +225,10 @@ def closure_of(path: str, base: Path | None) -> Closure:
         SyntaxError: when a module is no Python.
         OSError: when one cannot be read.
     """
-    place = base.resolve() if base is not None else None
-    found = Closure(place, _named=path.partition(".")[0])
-    found.add([path])
-    return found
+    folder = base.resolve() if base is not None else None
+    closure = Closure(folder, _named=path.partition(".")[0])
+    closure.add([path])
+    return closure
 
 
 @lru_cache(maxsize=2048)
@@ -236,17 +238,17 @@ def _facts(source: bytes, file: str) -> Facts:
     text = source.decode("utf-8-sig")
     tree = ast.parse(text, file)
     nodes = list(ast.walk(tree))
-    named = {getattr(node, "attr", getattr(node, "id", "")) for node in nodes}
-    named |= {
-        name.name for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names
+    identifiers = {getattr(node, "attr", getattr(node, "id", "")) for node in nodes}
+    identifiers |= {
+        alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    constants = [node.value for node in nodes if isinstance(node, ast.Constant)]
     return Facts(
         version=source_version(text),
         imports=tuple(_imports(nodes)),
-        strings=frozenset(one for one in texts if isinstance(one, str)),
-        reads_environment=bool(named & _READERS),
-        imports_by_name=bool(named & _IMPORTERS),
+        strings=frozenset(constant for constant in constants if isinstance(constant, str)),
+        reads_environment=bool(identifiers & _READERS),
+        imports_by_name=bool(identifiers & _IMPORTERS),
         listed=tuple(_listed(tree)),
     )
 
@@ -254,15 +256,15 @@ def _facts(source: bytes, file: str) -> Facts:
 def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str, tuple[str, ...]]]:
     for node in nodes:
         if isinstance(node, ast.Import):
-            yield from ((0, one.name, ()) for one in node.names)
+            yield from ((0, alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.level, node.module or "", tuple(one.name for one in node.names)
+            yield node.level, node.module or "", tuple(alias.name for alias in node.names)
 
 
 def _listed(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(one, ast.Name) and one.id == "FILES" for one in targets):
+        if any(isinstance(target, ast.Name) and target.id == "FILES" for target in targets):
             value = getattr(node, "value", None)
             parts = value.elts if isinstance(value, ast.List | ast.Tuple | ast.Set) else []
             for part in parts:
@@ -294,15 +296,17 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _ours(module: str, name: str) -> str:
-    """Version of what is imported from this project; an unknown name is told by its import."""
+def _project_version(module: str, name: str) -> str:
+    """Version of what is imported from this project; empty for a name that is not there."""
     try:
-        found: Any = importlib.import_module(module)
-        one = getattr(found, name) if name else found
+        imported: Any = importlib.import_module(module)
+        member = getattr(imported, name) if name else imported
     except (ImportError, AttributeError):
         return ""
     source: Callable[..., Any] | Any = (
-        one if inspect.isclass(one) or inspect.isfunction(one) or inspect.ismodule(one) else found
+        member
+        if inspect.isclass(member) or inspect.isfunction(member) or inspect.ismodule(member)
+        else imported
     )
     return code_version(source)
 
@@ -312,25 +316,28 @@ def shown(base: Path | None, path: Path) -> str:
     return path.relative_to(base).as_posix() if base and path.is_relative_to(base) else str(path)
 
 
-def _contents(base: Path | None, paths: Iterable[Path]) -> dict[str, Json]:
+def _file_hashes(base: Path | None, paths: Iterable[Path]) -> dict[str, Json]:
     """Hash of each file that is there, by its name within the study's folder, else by its name."""
-    found: dict[str, list[str]] = {}
+    hashes: dict[str, list[str]] = {}
     for path in sorted(paths):
         if _is_file(path):
             inside = base is not None and path.is_relative_to(base)
             name = shown(base, path) if inside else path.name
-            found.setdefault(name, []).append(file_hash(path))
-    return {name: some[0] if len(some) == 1 else sorted(some) for name, some in found.items()}
+            hashes.setdefault(name, []).append(file_hash(path))
+    return {
+        name: same_name[0] if len(same_name) == 1 else sorted(same_name)
+        for name, same_name in hashes.items()
+    }
 
 
-def _entries(folder: Path) -> str:
+def _folder_hash(folder: Path) -> str:
     try:
-        return digest(sorted(one.name for one in folder.iterdir() if one.name != "__pycache__"))
+        return digest(sorted(path.name for path in folder.iterdir() if path.name != "__pycache__"))
     except OSError:
         return ""
 
 
-def _values(names: Iterable[str]) -> Mapping[str, str]:
+def _variable_hashes(names: Iterable[str]) -> Mapping[str, str]:
     """Hashes of the variables that are set: they may be secret."""
-    found = {name: os.environ[name] for name in sorted(names) if name in os.environ}
-    return {name: sha256(f"{name}={value}".encode())[:12] for name, value in found.items()}
+    values = {name: os.environ[name] for name in sorted(names) if name in os.environ}
+    return {name: sha256(f"{name}={value}".encode())[:12] for name, value in values.items()}

@@ -30,19 +30,19 @@ from resources.own_code.places import OURS, own_root, plain_name
 from resources.own_code.watch import Watch, watching
 
 
-def own(source: str, base: Path | str | None, what: str) -> Callable[..., object]:
+def own(source: str, base: Path | str | None, purpose: str) -> Callable[..., object]:
     """The class or function that `source` names.
 
     Args:
         source: `package.module:name`.
         base: folder of the study; modules there are found when no installed one has the name.
-        what: what it is wanted for, for messages.
+        purpose: what it is wanted for, for messages.
 
     Raises:
         StudyError: when the module is not there or cannot be imported.
         NotFoundError: when it has no such class or function; names the nearest.
     """
-    return own_function(source, base, what).function
+    return own_function(source, base, purpose).function
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class OwnFunction:
     """A function or class of the user's own, ready to be called.
 
     Attributes:
-        function: it.
-        code: the module that it stands in.
+        function: the function or class itself.
+        code: the source of its module, and of what that imports.
         loaded: that module as it was imported.
     """
 
@@ -79,23 +79,23 @@ class OwnFunction:
         self.code.require_known(self.loaded.seen, self.loaded.seen_in(watch))
 
 
-def own_function(source: str, base: Path | str | None, what: str) -> OwnFunction:
+def own_function(source: str, base: Path | str | None, purpose: str) -> OwnFunction:
     """As `own`, with what is known of it."""
     code = OwnCode.find(source.partition(":")[0], source, base)
     loaded = _imported(code)
-    return OwnFunction(named_in(loaded.module, source, what), code, loaded)
+    return OwnFunction(named_in(loaded.module, source, purpose), code, loaded)
 
 
-def named_in(module: ModuleType, source: str, what: str) -> Callable[..., object]:
+def named_in(module: ModuleType, source: str, purpose: str) -> Callable[..., object]:
     """The class or function of a module that `source` names; see `own`."""
     path, _, name = source.partition(":")
-    found = getattr(module, name, None) if name else None
-    if not callable(found):
+    member = getattr(module, name, None) if name else None
+    if not callable(member):
         callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         advice = "It is written package.module:name."
-        raise not_found(f"{what} in {path}", name, callables, advice)
-    chosen: Callable[..., object] = found
-    return chosen
+        raise not_found(f"{purpose} in {path}", name, callables, advice)
+    function: Callable[..., object] = member
+    return function
 
 
 def own_module(path: str, source: str, base: Path | str | None) -> ModuleType:
@@ -112,7 +112,7 @@ class Loaded:
     """A module that was imported.
 
     Attributes:
-        module: it.
+        module: the module itself.
         space: where it and its neighbours live; None for an installed one.
         seen: what its import used.
         state: hash of what counts, as it was then.
@@ -141,7 +141,9 @@ class Loaded:
         listed = {path for name in loaded for path in self._listed(name)}
         return ObservedUse(
             modules=tuple(sorted(loaded)),
-            packages=tuple(sorted(one for one in watch.packages if closure.root(one) is None)),
+            packages=tuple(
+                sorted(package for package in watch.packages if closure.root(package) is None)
+            ),
             files=tuple(sorted({shown(closure.base, path) for path in opened | listed})),
             folders=tuple(sorted(shown(closure.base, path) for path in watch.folders)),
             environment=tuple(sorted(watch.environment)),
@@ -196,9 +198,9 @@ class OwnCode:
             raise _not_importable(path, source, "there is no such module")
         return cls(path, source, closure)
 
-    def version(self, seen: ObservedUse | None = None) -> Options:
+    def version(self, observed: ObservedUse | None = None) -> Options:
         """What counts, as it is now; readable."""
-        return self.closure.version(seen)
+        return self.closure.version(observed)
 
     def load(self) -> Loaded:
         """Import it anew, and note what it does meanwhile.
@@ -219,46 +221,48 @@ class OwnCode:
                 raise
             problem = f"{type(error).__name__}: {error}"
             raise _not_importable(self.path, self.source, problem) from error
-        seen = Loaded(module, space).seen_in(watch)
-        return Loaded(module, space, seen, digest(self.version(seen)))
+        observed = Loaded(module, space).seen_in(watch)
+        return Loaded(module, space, observed, digest(self.version(observed)))
 
-    def require_known(self, known: ObservedUse, fresh: ObservedUse) -> None:
+    def require_known(self, recorded: ObservedUse, observed: ObservedUse) -> None:
         """Refuse what own code uses beyond what its version covers.
 
         Raises:
             StudyError: naming it.
         """
-        files = sorted(set(fresh.files) - set(known.files))
+        files = sorted(set(observed.files) - set(recorded.files))
         if files:
-            covered = self.closure.data(known)
+            covered = self.closure.data(recorded)
             files = [name for name in files if self.closure.place(name) not in covered]
-        read = sorted(set(fresh.environment) - set(known.environment))
-        if read:
-            variables = self.version(known).get("environment", {})
-            read = [name for name in read if name in os.environ and name not in variables]
-        modules = sorted(set(fresh.modules) - {*self.closure.files, *known.modules})
-        what = [*files, *(f"${name}" for name in read), *modules]
-        if what:
-            more = f" and {len(what) - 5} more" if len(what) > 5 else ""
+        environment = sorted(set(observed.environment) - set(recorded.environment))
+        if environment:
+            variables = self.version(recorded).get("environment", {})
+            environment = [
+                name for name in environment if name in os.environ and name not in variables
+            ]
+        modules = sorted(set(observed.modules) - {*self.closure.files, *recorded.modules})
+        uncovered = [*files, *(f"${name}" for name in environment), *modules]
+        if uncovered:
+            more = f" and {len(uncovered) - 5} more" if len(uncovered) > 5 else ""
             raise StudyError(
                 f"{self.source} used, while it ran, what was not known to count: "
-                f"{', '.join(what[:5])}{more}. A change there would go unseen, so the results are "
-                "not kept. Read it when the module is imported, or name files in the module's "
+                f"{', '.join(uncovered[:5])}{more}. A change there would go unseen, so the results "
+                "are not kept. Read it when the module is imported, or name files in the module's "
                 "FILES = [...], variables and modules as texts in its code."
             )
 
 
-_kept: dict[tuple[str, str], Loaded] = {}
+_loaded_modules: dict[tuple[str, str], Loaded] = {}
 """The module of each study's source as it was imported last."""
 
 
 def _imported(code: OwnCode) -> Loaded:
     """A module, imported anew when anything that counts has changed."""
     key = (code.path, str(code.closure.base))
-    known = _kept.get(key)
-    if known is None or known.state != digest(code.version(known.seen)):
-        known = _kept[key] = code.load()
-    return known
+    loaded = _loaded_modules.get(key)
+    if loaded is None or loaded.state != digest(code.version(loaded.seen)):
+        loaded = _loaded_modules[key] = code.load()
+    return loaded
 
 
 def _installed(path: str) -> Closure:
@@ -266,16 +270,16 @@ def _installed(path: str) -> Closure:
     if importlib.util.find_spec(path) is None:
         raise ModuleNotFoundError("there is no such module")
     top = path.partition(".")[0]
-    found = Closure(None)
+    closure = Closure(None)
     if top in OURS:
-        found.ours.add((path, ""))
+        closure.ours.add((path, ""))
     else:
-        found.packages.add(top)
-    return found
+        closure.packages.add(top)
+    return closure
 
 
 def _not_importable(path: str, source: str, problem: object) -> StudyError:
-    close = ", ".join(nearest(path, beside)) if (beside := _modules_beside(path)) else ""
+    close = ", ".join(nearest(path, siblings)) if (siblings := _modules_beside(path)) else ""
     return StudyError(
         f"cannot import {path!r} of {source} ({plain_name(str(problem))})"
         f"{close and f'; nearest: {close}'}. Install its package, put its folder on PYTHONPATH, or "
@@ -287,10 +291,10 @@ def _modules_beside(path: str) -> list[str]:
     """The modules of the innermost package of a dotted path that exists; no code of it is run."""
     package, _, _ = path.rpartition(".")
     if not package:
-        return [one.name for one in pkgutil.iter_modules() if not one.name.startswith("_")]
+        return [module.name for module in pkgutil.iter_modules() if not module.name.startswith("_")]
     try:
-        found = importlib.util.find_spec(package)
+        spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
-        found = None
-    places = found.submodule_search_locations if found is not None else None
-    return [f"{package}.{one.name}" for one in pkgutil.iter_modules(places)] if places else []
+        spec = None
+    places = spec.submodule_search_locations if spec is not None else None
+    return [f"{package}.{module.name}" for module in pkgutil.iter_modules(places)] if places else []

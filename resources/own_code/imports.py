@@ -61,7 +61,7 @@ class Space:
 
     def forget(self) -> None:
         """Take the modules out of the process; what was made of them lives on."""
-        for name in [one for one in sys.modules if one.startswith(f"{self.name}.")]:
+        for name in [name for name in sys.modules if name.startswith(f"{self.name}.")]:
             del sys.modules[name]
         sys.modules.pop(self.name, None)
         _spaces.pop(self.name, None)
@@ -115,35 +115,37 @@ class Space:
         """`importlib` for the modules of this space: `import_module` finds their neighbours."""
 
         def import_module(name: str, package: str | None = None) -> ModuleType:
-            own = not name.startswith(".") and self.closure.root(name.partition(".")[0]) is not None
-            if not own and not name.startswith("."):
+            is_own = (
+                not name.startswith(".") and self.closure.root(name.partition(".")[0]) is not None
+            )
+            if not is_own and not name.startswith("."):
                 tell_import(name.partition(".")[0])
-            return importlib.import_module(f"{self.name}.{name}" if own else name, package)
+            return importlib.import_module(f"{self.name}.{name}" if is_own else name, package)
 
-        found = ModuleType("importlib", importlib.__doc__)
-        found.__dict__.update(vars(importlib), import_module=import_module)
-        found.__dict__["__getattr__"] = lambda name: getattr(importlib, name)
-        return found
+        module = ModuleType("importlib", importlib.__doc__)
+        module.__dict__.update(vars(importlib), import_module=import_module)
+        module.__dict__["__getattr__"] = lambda name: getattr(importlib, name)
+        return module
 
     @contextmanager
     def plain_names(self) -> Iterator[None]:
         """Within the block libraries find own modules beside the study by their plain names."""
-        places = [str(self.closure.base)] if self.closure.base else []
-        before = dict(sys.modules)
-        own = {name for name in before if self._is_own(name)}
-        for name in own:
+        folders = [str(self.closure.base)] if self.closure.base else []
+        previous = dict(sys.modules)
+        own_names = {name for name in previous if self._is_own(name)}
+        for name in own_names:
             del sys.modules[name]
-        sys.path += places
+        sys.path += folders
         try:
             yield
         finally:
-            for place in places:
-                if place in sys.path:
+            for folder in folders:
+                if folder in sys.path:
                     sys.path.reverse()
-                    sys.path.remove(place)  # the one that was added
+                    sys.path.remove(folder)  # the one that was added
                     sys.path.reverse()
-            self._clear(before)
-            sys.modules.update({name: before[name] for name in own})
+            self._clear(previous)
+            sys.modules.update({name: previous[name] for name in own_names})
 
     def _is_own(self, name: str) -> bool:
         """Whether a module was imported from the study's folder under its plain name."""
@@ -156,9 +158,9 @@ class Space:
         base, file = self.closure.base, getattr(sys.modules[name], "__file__", None)
         return bool(file) and base is not None and str(file).startswith(f"{base}{os.sep}")
 
-    def _clear(self, before: Collection[str]) -> None:
+    def _clear(self, previous: Collection[str]) -> None:
         """Note own modules that were imported by plain names; those beside the study go."""
-        for name in [one for one in sys.modules if one not in before]:
+        for name in [name for name in sys.modules if name not in previous]:
             file = getattr(sys.modules[name], "__file__", None)
             if name.startswith(PREFIX) or not file or is_system(str(file)):
                 continue

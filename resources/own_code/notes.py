@@ -32,12 +32,12 @@ def read_note(folder: str | None, source: NetworkSource) -> ObservedUse:
         return ObservedUse()
 
 
-def write_note(folder: str | None, source: NetworkSource, seen: ObservedUse) -> None:
+def write_note(folder: str | None, source: NetworkSource, observed: ObservedUse) -> None:
     """Keep what was seen for later plans."""
     name = _name(source)
-    _in_memory[name] = seen
+    _in_memory[name] = observed
     if folder is not None:
-        write_atomic(_file(folder, name), canonical(asdict(seen)).encode())
+        write_atomic(_file(folder, name), canonical(asdict(observed)).encode())
 
 
 def _name(source: NetworkSource) -> str:
@@ -55,14 +55,14 @@ def check_repeatable(net: Network, source: NetworkSource) -> None:
     Raises:
         StudyError: when the other one has other numbers.
     """
-    again = source.build()
-    for before, after, what in (
-        (net.weights, state_hash(again.module), "parameters or buffers"),
-        (net.behaviour, behaviour_hash(again.module), "settings of its modules"),
+    rebuilt = source.build()
+    for before, after, part in (
+        (net.weights, state_hash(rebuilt.module), "parameters or buffers"),
+        (net.behaviour, behaviour_hash(rebuilt.module), "settings of its modules"),
     ):
         if before != after:
             raise StudyError(
-                f"{source.own and source.own.source} gives another network each time: its {what} "
+                f"{source.own and source.own.source} gives another network each time: its {part} "
                 "differ between two calls, although torch, numpy and random are seeded. Results "
                 "would mix two networks. Draw its random numbers from a fixed seed, or save its "
                 "state_dict() once and name that file in `weights`."

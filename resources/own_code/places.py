@@ -58,20 +58,22 @@ def own_root(top: str, base: Path | None, *, named: bool = False) -> Path | None
     """
     if top in sys.stdlib_module_names or top == "dnd_assets" or not top.isidentifier():
         return None
-    beside = base.resolve() if base is not None and module_file(base.resolve(), [top]) else None
+    beside_study = (
+        base.resolve() if base is not None and module_file(base.resolve(), [top]) else None
+    )
     spec = _spec(top)
-    place = _folder(spec) if spec is not None else None
-    if spec is None or (place is None and spec.origin is None):
-        return beside
-    if place is None:  # built in, or in an archive
+    folder = _folder(spec) if spec is not None else None
+    if spec is None or (folder is None and spec.origin is None):
+        return beside_study
+    if folder is None:  # built in, or in an archive
         return None
-    if top in OURS and place == PROJECT:
-        return None if beside == PROJECT else beside
-    if is_system(str(place / top)):
-        return beside if spec.origin is None else None
-    if beside is not None:
-        return beside
-    return place if named or not distributions(top) else None
+    if top in OURS and folder == PROJECT:
+        return None if beside_study == PROJECT else beside_study
+    if is_system(str(folder / top)):
+        return beside_study if spec.origin is None else None
+    if beside_study is not None:
+        return beside_study
+    return folder if named or not distributions(top) else None
 
 
 def module_file(root: Path, parts: Iterable[str]) -> Path | None:
@@ -83,10 +85,10 @@ def module_file(root: Path, parts: Iterable[str]) -> Path | None:
         if file.is_file():
             return file
     is_package = path.is_dir() and path.name.isidentifier()
-    return path if is_package and any(path.glob("*.py")) else _nested(path)
+    return path if is_package and any(path.glob("*.py")) else _namespace_package(path)
 
 
-def _nested(path: Path) -> Path | None:
+def _namespace_package(path: Path) -> Path | None:
     """A folder without Python files of its own, but with folders of them."""
     return path if path.is_dir() and any(path.glob("*/*.py")) else None
 
@@ -95,9 +97,9 @@ def _spec(top: str) -> ModuleSpec | None:
     """Where the import system finds a module, whatever was imported under its name before."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        found = find(top, None) if find is not None else None
-        if isinstance(found, ModuleSpec):
-            return found
+        spec = find(top, None) if find is not None else None
+        if isinstance(spec, ModuleSpec):
+            return spec
     return None
 
 
@@ -113,10 +115,10 @@ def _folder(spec: ModuleSpec) -> Path | None:
 
 def distributions(top: str) -> list[str]:
     """The installed distributions that bring a top-level module."""
-    _look_again()
+    _forget_if_changed()
     if not _known:
-        found = packages_distributions()
-        _known.update({name: sorted(set(some)) for name, some in found.items()})
+        providers = packages_distributions()
+        _known.update({name: sorted(set(packages)) for name, packages in providers.items()})
     return _known.get(top, [])
 
 
@@ -126,18 +128,18 @@ _releases: dict[str, tuple[str, bool, str]] = {}
 _looked_at: list[tuple[tuple[str, int], ...]] = [()]
 
 
-def _look_again() -> None:
+def _forget_if_changed() -> None:
     """Forget what is installed when a folder of packages has changed."""
-    now = tuple((place, _changed(place)) for place in sys.path)
-    if _looked_at[0] != now:
-        _looked_at[0] = now
+    changes = tuple((folder, _changed_at(folder)) for folder in sys.path)
+    if _looked_at[0] != changes:
+        _looked_at[0] = changes
         _known.clear()
         _releases.clear()
 
 
-def _changed(place: str) -> int:
+def _changed_at(folder: str) -> int:
     try:
-        return Path(place or ".").stat().st_mtime_ns
+        return Path(folder or ".").stat().st_mtime_ns
     except OSError:
         return 0
 
@@ -148,19 +150,19 @@ def package_versions(tops: Iterable[str]) -> dict[str, str]:
     One that was installed from a folder or a repository may change under one version: the content
     of its files counts, too, as it does of an installed module of no distribution.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for top in sorted(set(tops) - set(sys.stdlib_module_names) - set(OURS)):
-        names = _by_name(top) or distributions(top)
+        names = _same_named(top) or distributions(top)
         for name in names:
-            found[name] = _version(name, top)
+            versions[name] = _version(name, top)
         if not names and (content := _content(top)):
-            found[top] = content
-    return found
+            versions[top] = content
+    return versions
 
 
-def _by_name(top: str) -> list[str]:
+def _same_named(top: str) -> list[str]:
     """The distribution that is called as its module is, as most are; looking in all takes long."""
-    _look_again()
+    _forget_if_changed()
     if top not in _releases:
         try:
             _releases[top] = _release(top)
@@ -170,7 +172,7 @@ def _by_name(top: str) -> list[str]:
 
 
 def _version(name: str, top: str) -> str:
-    _look_again()
+    _forget_if_changed()
     if name not in _releases:
         _releases[name] = _release(name)
     number, published, files = _releases[name]
@@ -184,10 +186,14 @@ def _version(name: str, top: str) -> str:
 
 def _release(name: str) -> tuple[str, bool, str]:
     """Version of a distribution, whether it is a published one, and what its files are."""
-    one = importlib.metadata.distribution(name)
-    lines = (one.read_text("RECORD") or "").splitlines()
-    kept = [one for one in lines if ".dist-info/" not in one and "__pycache__" not in one]
-    return one.version, one.read_text("direct_url.json") is None, digest(sorted(kept))[:12]
+    distribution = importlib.metadata.distribution(name)
+    lines = (distribution.read_text("RECORD") or "").splitlines()
+    contents = [line for line in lines if ".dist-info/" not in line and "__pycache__" not in line]
+    return (
+        distribution.version,
+        distribution.read_text("direct_url.json") is None,
+        digest(sorted(contents))[:12],
+    )
 
 
 def _content(top: str) -> str:
@@ -196,9 +202,9 @@ def _content(top: str) -> str:
     if spec is None:
         return ""
     files: list[Path] = []
-    for place in spec.submodule_search_locations or ():
-        files += sorted(Path(place).rglob("*.py"))
+    for folder in spec.submodule_search_locations or ():
+        files += sorted(Path(folder).rglob("*.py"))
     if not files and spec.origin and spec.has_location and Path(spec.origin).is_file():
         files = [Path(spec.origin)]
-    found = [[file.name, file_hash(file)] for file in files]
-    return sha256(str(found).encode())[:12] if found else ""
+    hashes = [[file.name, file_hash(file)] for file in files]
+    return sha256(str(hashes).encode())[:12] if hashes else ""

@@ -32,7 +32,7 @@ _SYSTEM_MODULES: Final = (
 
 @dataclass
 class Watch:
-    """What was seen.
+    """What own code was seen to use.
 
     Attributes:
         direct: whether what this project opens meanwhile is opened for own code.
@@ -54,12 +54,14 @@ class Watch:
     packages: set[str] = field(default_factory=set)
 
 
-class _Here(threading.local):
+class _ThreadWatches(threading.local):
+    """The watches that are on in this thread, outermost first."""
+
     def __init__(self) -> None:
         self.watches: list[Watch] = []
 
 
-_here = _Here()
+_thread = _ThreadWatches()
 _lock = threading.Lock()
 _installed: list[bool] = []
 _watching = [0]
@@ -70,17 +72,17 @@ def watching(*, direct: bool = True) -> Iterator[Watch]:
     """Within the block, what own code does in this thread is noted; see `Watch`."""
     watch = Watch(direct)
     _install()
-    _here.watches.append(watch)
+    _thread.watches.append(watch)
     try:
         with _telling_environment():
             yield watch
     finally:
-        _here.watches.remove(watch)
+        _thread.watches.remove(watch)
 
 
 def tell_import(top: str) -> None:
     """Note that own code imports an installed module."""
-    for watch in _here.watches:
+    for watch in _thread.watches:
         watch.packages.add(top)
 
 
@@ -98,17 +100,17 @@ def _install() -> None:
 
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:
-    if not _here.watches:
+    if not _thread.watches:
         return
-    if event == _OPENED and _reads(*arguments[1:3]):
+    if event == _OPENED and _is_read(*arguments[1:3]):
         _opened(arguments[0])
     elif event in _LISTED and arguments and _by_own(sys._getframe(1)):
         path = _path(arguments[0] or ".")
-        for watch in _here.watches if path else ():
+        for watch in _thread.watches if path else ():
             watch.folders.add(Path(path))
 
 
-def _reads(mode: object, flags: object = 0) -> bool:
+def _is_read(mode: object, flags: object = 0) -> bool:
     if isinstance(mode, str):
         return "r" in mode or "+" in mode
     return isinstance(flags, int) and flags & (os.O_WRONLY | os.O_DIRECTORY) == 0
@@ -118,11 +120,11 @@ def _opened(file: object) -> None:
     path = _path(file)
     if not path or is_system(path):
         return
-    by = _opener(sys._getframe(2))
-    for watch in _here.watches:
-        if by == "own" or (by == "ours" and watch.direct):
+    opener = _opener(sys._getframe(2))
+    for watch in _thread.watches:
+        if opener == "own" or (opener == "ours" and watch.direct):
             watch.files.add(Path(path))
-        elif by == "import" and path.endswith((".py", ".pyc")):
+        elif opener == "import" and path.endswith((".py", ".pyc")):
             watch.sources.add(_source(path))
 
 
@@ -161,16 +163,16 @@ def _by_own(frame: FrameType | None) -> bool:
 
 
 def _telling_getitem(self: object, key: object) -> object:
-    if _here.watches and isinstance(key, str) and _by_own(sys._getframe(1)):
-        for watch in _here.watches:
+    if _thread.watches and isinstance(key, str) and _by_own(sys._getframe(1)):
+        for watch in _thread.watches:
             if not watch.whole_environment:
                 watch.environment.add(key)
     return _plain_getitem(self, key)
 
 
 def _telling_iter(self: object) -> Iterator[object]:
-    if _here.watches and _by_own(sys._getframe(1)):
-        for watch in _here.watches:
+    if _thread.watches and _by_own(sys._getframe(1)):
+        for watch in _thread.watches:
             watch.whole_environment = True
     return iter(_plain_iter(self))
 
@@ -200,16 +202,16 @@ def _wrap_safetensors() -> None:
     """Have `safe_open` tell; its modules for numpy and torch take it from here when imported."""
     import safetensors
 
-    plain = safetensors.safe_open
-    if hasattr(plain, "plain"):
+    original = safetensors.safe_open
+    if hasattr(original, "plain"):
         return
 
-    def safe_open(filename: str, *args: Any, **more: Any) -> object:
-        if _here.watches:
+    def safe_open(filename: str, *args: Any, **options: Any) -> object:
+        if _thread.watches:
             _opened(filename)
-        return plain(filename, *args, **more)
+        return original(filename, *args, **options)
 
-    safe_open.plain = plain  # type: ignore[attr-defined]
+    safe_open.plain = original  # type: ignore[attr-defined]
     for module in list(sys.modules.values()):
-        if getattr(module, "__dict__", {}).get("safe_open") is plain:
+        if getattr(module, "__dict__", {}).get("safe_open") is original:
             module.__dict__["safe_open"] = safe_open

@@ -34,7 +34,7 @@ def fastest(
         MemoryError: when a single item does not fit.
     """
     with whole_batches():
-        size, rate = _that_fits(trial, usual, clock)
+        size, rate = _largest_fitting(trial, usual, clock)
         while size >= usual and 2 * size <= MOST and in_use() <= _ROOM:
             faster = _rate(trial, 2 * size, clock)
             if faster < GAIN * rate:
@@ -43,9 +43,10 @@ def fastest(
     return size
 
 
-def _that_fits(
+def _largest_fitting(
     trial: Callable[[int], object], size: int, clock: Callable[[], float]
 ) -> tuple[int, float]:
+    """The batch size, halved until it fits into memory, and its items a second."""
     while True:
         rate = _rate(trial, size, clock)
         if rate > 0:

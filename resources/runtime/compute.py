@@ -66,16 +66,16 @@ class Compute(Resource):
         """
         import torch
 
-        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        present = [*(name for name, found in there.items() if found), "cpu"]
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        present = [*(name for name, is_there in available.items() if is_there), "cpu"]
         if self.device == "auto":
             return torch.device(present[0])
         if self.device in present:
             return torch.device(self.device)
-        what = "this machine has no" if self.device in _DEVICES else "there is no"
+        problem = "this machine has no" if self.device in _DEVICES else "there is no"
         close = ", ".join(nearest(self.device, ["auto", *present]))
         raise StudyError(
-            f"{what} device {self.device!r}; usable here: {close}. Correct compute.device."
+            f"{problem} device {self.device!r}; usable here: {close}. Correct compute.device."
         )
 
     def torch_dtype(self) -> torch.dtype:
@@ -91,8 +91,8 @@ class Compute(Resource):
             raise StudyError(
                 f"no precision {self.dtype!r}; nearest: {close}. Correct compute.dtype."
             )
-        found: torch.dtype = getattr(torch, self.dtype)
-        return found
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Within the block torch runs in `dtype` what bears it; nothing changes at float32."""
@@ -153,9 +153,9 @@ class Compute(Resource):
         A device that is named counts whether this machine has it or not, so that what was made on
         an accelerator can be planned and read elsewhere.
         """
-        named = self.device in _DEVICES and self.device != "auto"
+        is_named = self.device in _DEVICES and self.device != "auto"
         return {
-            "device": self.device if named else self.torch_device().type,
+            "device": self.device if is_named else self.torch_device().type,
             "dtype": self.dtype,
         }
 
@@ -201,15 +201,15 @@ class Compute(Resource):
         with self._ahead(items, prepare, size) as ready:
             while len(results) < len(items):
                 batch = items[len(results) : len(results) + size]
-                given = ready.take(len(results), len(results) + size)
-                done = _attempt(run, _padded(given, size) if pad else given)
-                if done is None:
+                prepared = ready.take(len(results), len(results) + size)
+                outputs = _attempt(run, _padded(prepared, size) if pad else prepared)
+                if outputs is None:
                     size = self._smaller(min(size, len(batch)) if not pad else size)
                     continue
-                done = done[: len(batch)]
-                results.extend(done)
+                outputs = outputs[: len(batch)]
+                results.extend(outputs)
                 if on_batch is not None:
-                    on_batch(batch, done)
+                    on_batch(batch, outputs)
                 if progress is not None:
                     progress.advance(len(batch))
         return results
@@ -260,10 +260,10 @@ def in_order(
     results: list[R] = []
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
-        done = run(batch)
-        results += done
+        outputs = run(batch)
+        results += outputs
         if on_batch is not None:
-            on_batch(batch, done)
+            on_batch(batch, outputs)
         if progress is not None:
             progress.advance(len(batch))
     return results

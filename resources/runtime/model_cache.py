@@ -26,7 +26,7 @@ _sizes: dict[Hashable, int] = {}
 """Bytes of the parameters of what was ever loaded."""
 _loading = threading.RLock()
 _limit: list[float | None] = [None]
-"""What `limit_models` was told last."""
+"""The last limit that `limit_models` was called with, in units of 10^9 bytes."""
 
 
 def load_once(key: Hashable, load: Callable[[], T]) -> T:
@@ -37,16 +37,16 @@ def load_once(key: Hashable, load: Callable[[], T]) -> T:
     """
     with _loading:
         if key in _loaded:
-            found: T = _loaded.pop(key)
-            _loaded[key] = found  # the most recently used comes last
-            return found
+            model: T = _loaded.pop(key)
+            _loaded[key] = model  # the most recently used comes last
+            return model
         _keep_within(spare=_sizes.get(key, 0))
-        made = _load(load)
-        _loaded[key] = made
-        _sizes[key] = model_bytes(made)
+        loaded = _load(load)
+        _loaded[key] = loaded
+        _sizes[key] = model_bytes(loaded)
         if _sizes[key]:
             _keep_within(keep=key)
-        return made
+        return loaded
 
 
 def rename_loaded(key: Hashable, name: Hashable) -> None:
@@ -80,7 +80,7 @@ def unload_others() -> int:
 def forget(key: Hashable) -> None:
     """Let go of one model, so that it is loaded anew when it is asked for."""
     with _loading:
-        _unload([one for one in _loaded if one == key])
+        _unload([loaded_key for loaded_key in _loaded if loaded_key == key])
 
 
 def unload_all() -> None:
@@ -139,18 +139,18 @@ def _load(load: Callable[[], T]) -> T:
 
 def _keep_within(keep: Hashable = None, spare: int = 0) -> None:
     """Unload the least recently used models until the rest and `spare` bytes fit the limit."""
-    limit = _allowed()
+    limit = _allowed_bytes()
     if limit is None:
         return
-    held = [key for key in loaded_models() if key != keep]
+    removable = [key for key in loaded_models() if key != keep]
     total = spare + sum(_sizes[key] for key in loaded_models())
-    going = []
-    for key in held:
+    unwanted = []
+    for key in removable:
         if total <= limit:
             break
-        going.append(key)
+        unwanted.append(key)
         total -= _sizes[key]
-    _unload(going)
+    _unload(unwanted)
 
 
 def _unload(keys: list[Hashable]) -> None:
@@ -160,7 +160,7 @@ def _unload(keys: list[Hashable]) -> None:
         free_memory()
 
 
-def _allowed() -> float | None:
+def _allowed_bytes() -> float | None:
     """Bytes that models may take together; None for no limit."""
     if _limit[0] is not None:
         return _limit[0] * 1e9

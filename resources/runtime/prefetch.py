@@ -53,7 +53,7 @@ class Ahead(Generic[T, P]):
             Exception: whatever `prepare` raised for the first of them that failed.
         """
         stop = min(stop, len(self._items))
-        for index in [one for one in self._ready if one < start]:
+        for index in [key for key in self._ready if key < start]:
             del self._ready[index]
         self._next = max(self._next, start)
         if self._pool is None:
@@ -88,9 +88,9 @@ class Behind(Generic[T, P]):
         if self._pool is None:
             self._then(self._finish(item))
             return
-        begun = self._pool.submit(self._finish, item)
+        future = self._pool.submit(self._finish, item)
         self._hand_on()
-        self._waiting = begun
+        self._waiting = future
 
     def __enter__(self) -> Self:
         return self
@@ -109,9 +109,9 @@ class Behind(Generic[T, P]):
                 self._pool.shutdown()
 
     def _hand_on(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            self._then(waiting.result())
+        future, self._waiting = self._waiting, None
+        if future is not None:
+            self._then(future.result())
 
 
 class Lazy(Sequence[T]):

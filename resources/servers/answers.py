@@ -13,8 +13,8 @@ from resources.servers.calls import StoredCall
 from resources.servers.messages import Body, JsonObject, Message, message_of
 
 _SHOWN: Final = 120
-_HELPED: Final[frozenset[Status]] = frozenset({"cut_off", "no_answer"})
-"""What a second try with more room may mend."""
+_MENDABLE: Final[frozenset[Status]] = frozenset({"cut_off", "no_answer"})
+"""Statuses of an answer that a second try with a higher token limit may mend."""
 _MORE: Final = 8
 _LEAST: Final = 1_024
 _REASONING: Final = 8_192
@@ -52,51 +52,51 @@ def said_in(call: StoredCall, as_json: bool = False) -> MessageAnswer:
     if call.status != "ok":
         return MessageAnswer(call.status, reason=call.error)
     message = message_of(call.response)
-    found = answer_in(message.text)
-    reasoned = found.reasoned or bool(message.reasoning)
+    answer = answer_in(message.text)
+    reasoned = answer.reasoned or bool(message.reasoning)
     if message.refusal:
         return MessageAnswer("refused", reason=f"the model declines: {_short(message.refusal)}")
     if message.end == "filtered":
         return MessageAnswer(
             "refused", reason="a content filter of the server's stopped the answer"
         )
-    if message.end == "cut" or found.unfinished:
-        return MessageAnswer("cut_off", reason=_cut(call, message), reasoned=reasoned)
+    if message.end == "cut" or answer.unfinished:
+        return MessageAnswer("cut_off", reason=_cut_reason(call, message), reasoned=reasoned)
     if message.end == "tools":
         return MessageAnswer(
             "invalid_response", reason="the model called a tool in place of an answer"
         )
-    if found.text:
-        return MessageAnswer("ok", found.text, reasoned=reasoned)
+    if answer.text:
+        return MessageAnswer("ok", answer.text, reasoned=reasoned)
     if as_json and _is_object(message.reasoning):
         return MessageAnswer("ok", message.reasoning.strip(), reasoned=False)
-    what = "nothing but reasoning" if reasoned else "nothing"
-    return MessageAnswer("no_answer", reason=f"the model wrote {what}", reasoned=reasoned)
+    written = "nothing but reasoning" if reasoned else "nothing"
+    return MessageAnswer("no_answer", reason=f"the model wrote {written}", reasoned=reasoned)
 
 
 def asked_again(
-    body: JsonObject, first: MessageAnswer
+    body: JsonObject, answer: MessageAnswer
 ) -> Generator[Body, StoredCall, StoredCall | None]:
     """Ask once more with more room, where that may help.
 
     Returns:
         The second call; None where it would not help.
     """
-    if first.status not in _HELPED:
+    if answer.status not in _MENDABLE:
         return None
-    again: Body = {**body, "attempt": 2}
+    request: Body = {**body, "attempt": 2}
     if "max_tokens" in body:
-        least = _REASONING if first.reasoned else _LEAST
-        again["max_tokens"] = max(_MORE * int(body["max_tokens"]), least)
-    call = yield again
+        least = _REASONING if answer.reasoned else _LEAST
+        request["max_tokens"] = max(_MORE * int(body["max_tokens"]), least)
+    call = yield request
     return call
 
 
-def _cut(call: StoredCall, message: Message) -> str:
+def _cut_reason(call: StoredCall, message: Message) -> str:
     limit = call.body.get("max_tokens")
-    where = f"after {limit:,} tokens" if limit else "by the server's token limit"
-    shown = _short(message.text) or f"only reasoning: {_short(message.reasoning)}"
-    return f"the answer is cut off {where}: {shown}"
+    place = f"after {limit:,} tokens" if limit else "by the server's token limit"
+    text = _short(message.text) or f"only reasoning: {_short(message.reasoning)}"
+    return f"the answer is cut off {place}: {text}"
 
 
 def _short(text: str) -> str:

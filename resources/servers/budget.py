@@ -80,15 +80,15 @@ class Budget:
 
     def fits(self, body: JsonObject) -> bool:
         """Whether a call can be made, even if all those under way use their whole share."""
-        tokens, money = self.used + self.reserved + self.estimate(body), self._most(body)
+        tokens, cost = self.used + self.reserved + self.estimate(body), self._highest_price(body)
         return (self.limit is None or tokens <= self.limit) and (
-            self.max_cost is None or self.spent + self.pledged + money <= self.max_cost
+            self.max_cost is None or self.spent + self.pledged + cost <= self.max_cost
         )
 
     def reserve(self, body: JsonObject) -> None:
         """Put aside what a call may use at most."""
         self.reserved += self.estimate(body)
-        self.pledged += self._most(body)
+        self.pledged += self._highest_price(body)
 
     def cost(self, call: StoredCall) -> float | None:
         """Price of the tokens of a call that has ended; None without prices."""
@@ -97,7 +97,7 @@ class Budget:
         if call.status != "ok":
             return None  # servers differ in what they charge for failures
         if not call.prompt_tokens + call.completion_tokens:  # a server that does not count
-            return self._most(call.body)
+            return self._highest_price(call.body)
         return self._price(call.prompt_tokens, call.completion_tokens)
 
     def settle(self, body: JsonObject, call: StoredCall) -> None:
@@ -106,22 +106,22 @@ class Budget:
         counted = call.prompt_tokens + call.completion_tokens
         self.reserved -= estimated
         self.used += counted or (estimated if call.status == "ok" else 0)
-        self.pledged -= self._most(body)
+        self.pledged -= self._highest_price(body)
         self.spent += self.cost(call) or 0.0
 
     def refusal(self, body: JsonObject) -> str:
         """Why a call does not fit, and which setting to raise."""
         tokens = self.estimate(body)
         if self.limit is not None and self.used + tokens > self.limit:
-            name, what = (
+            name, amounts = (
                 "max_tokens",
                 f"take {tokens:,} tokens, and {self.used:,} of {self.limit:,}",
             )
         else:
-            name, most = "max_cost", self.max_cost or 0.0
-            what = f"cost {self._most(body):.6f}, and {self.spent:.6f} of {most:.6f}"
+            name, limit = "max_cost", self.max_cost or 0.0
+            amounts = f"cost {self._highest_price(body):.6f}, and {self.spent:.6f} of {limit:.6f}"
         return (
-            f"the next call may {what} are used. Raise {self.section}.{name} and run again; "
+            f"the next call may {amounts} are used. Raise {self.section}.{name} and run again; "
             "answers so far are kept."
         )
 
@@ -137,7 +137,7 @@ class Budget:
             body.get("max_tokens", _WITHOUT_LIMIT)
         )
 
-    def _most(self, body: JsonObject) -> float:
+    def _highest_price(self, body: JsonObject) -> float:
         return self._price(*self._sizes(body))
 
     def _price(self, prompt: int, completion: int) -> float:
@@ -148,6 +148,6 @@ class Budget:
 
 def _pictures_in(body: JsonObject) -> int:
     """Pictures that a request shows to the model."""
-    turns = [turn for turn in body.get("messages", ()) if isinstance(turn, Mapping)]
-    lists = [turn["content"] for turn in turns if isinstance(turn["content"], list)]
-    return sum(part["type"] == "image_url" for parts in lists for part in parts)
+    messages = [message for message in body.get("messages", ()) if isinstance(message, Mapping)]
+    contents = [message["content"] for message in messages if isinstance(message["content"], list)]
+    return sum(part["type"] == "image_url" for parts in contents for part in parts)

@@ -73,7 +73,7 @@ class ChatServer:
         self._max_retries = max_retries
         self._memory = Memory() if memory is None else memory
         self._names: list[str] | None = None
-        self._asking = threading.Lock()
+        self._models_lock = threading.Lock()
         self._client: Any = None
         self._filter: logging.Filter | None = None
 
@@ -101,7 +101,7 @@ class ChatServer:
             http_client=DefaultHttpxClient(
                 follow_redirects=False,
                 timeout=self._timeout_s,
-                event_hooks={"response": [self._bound]},
+                event_hooks={"response": [self._limit_body]},
             ),
         )
 
@@ -150,30 +150,30 @@ class ChatServer:
         """How a call ended, what came back, and what was changed of the request for it."""
         import openai
 
-        asked = {name: one for name, one in self._wire(body).items() if name not in KEPT_ONLY}
-        asked |= body.get("extra", {})
+        options = {name: value for name, value in self._wire(body).items() if name not in KEPT_ONLY}
+        options |= body.get("extra", {})
         for _ in range(MOST_CHANGES):
             accepted = self._memory.accepted(body)
-            arguments = accepted.applied(asked)
-            sent = changes(asked, arguments)
+            arguments = accepted.applied(options)
+            sent = changes(options, arguments)
             try:
                 data = self._post(body, arguments)
             except openai.APIStatusError as error:
-                if _is_refused(error, self._memory, body, accepted, asked):
+                if _is_refused(error, self._memory, body, accepted, options):
                     continue
                 return *self._http_failure(body, error), sent
             except openai.APITimeoutError:
                 return "service_error", self._error(f"no answer within {self._timeout_s:g} s"), sent
             except openai.APIConnectionError as error:
-                what = f"no connection: {error.__cause__ or error}"
-                return "service_error", self._error(what), sent
+                problem = f"no connection: {error.__cause__ or error}"
+                return "service_error", self._error(problem), sent
             except _ResponseRefusedError as error:
                 return "invalid_response", self._error(str(error)), sent
-            return *self._read(data), sent
-        what = f"the server refuses the request however it is asked ({MOST_CHANGES} ways)"
-        return "service_error", self._error(what), {}
+            return *self._read_answer(data), sent
+        problem = f"the server refuses the request however it is asked ({MOST_CHANGES} ways)"
+        return "service_error", self._error(problem), {}
 
-    def _read(self, data: bytes) -> tuple[Status, JsonObject]:
+    def _read_answer(self, data: bytes) -> tuple[Status, JsonObject]:
         text = data.decode(errors="replace")
         try:
             response = from_json(self._without_key(text), allow_inf_nan=False)
@@ -183,61 +183,63 @@ class ChatServer:
             self._tokens(response)
         except ValueError:
             if isinstance(response, dict) and response.get("error"):
-                return self._told(response["error"])
+                return self._error_answer(response["error"])
             return "service_error", self._error(f"the answer is no {self.asked}: {shown(text)}")
         return "ok", response
 
-    def _told(self, error: Any) -> tuple[Status, JsonObject]:
+    def _error_answer(self, error: Any) -> tuple[Status, JsonObject]:
         """An error in an answer with HTTP status 200, as proxies send."""
-        words = error if isinstance(error, str) else str(error.get("message", error))
+        text = error if isinstance(error, str) else str(error.get("message", error))
         status: Status = self.refused if is_filter(error) else "service_error"
-        what = f"the answer is no {self.asked} but an error: {shown(words)}"
-        return status, self._error(what, shown(words))
+        problem = f"the answer is no {self.asked} but an error: {shown(text)}"
+        return status, self._error(problem, shown(text))
 
     def _http_failure(self, body: JsonObject, error: Any) -> tuple[Status, JsonObject]:
         """What an answer with an HTTP status of failure means."""
-        code, said = int(error.status_code), shown(said_by(error))
+        code, message = int(error.status_code), shown(said_by(error))
         if code < 500 and code not in (401, 404, 429) and is_filter(error.body):
-            what = f"HTTP {code}: a content filter of the server's refuses the request: {said}"
-            return self.refused, {**self._error(what, said), "http_status": code}
-        hint = hint_for(code, self._api_key_env) or said
+            problem = (
+                f"HTTP {code}: a content filter of the server's refuses the request: {message}"
+            )
+            return self.refused, {**self._error(problem, message), "http_status": code}
+        hint = hint_for(code, self._api_key_env) or message
         if code == 404:
-            hint = self._not_there(str(body["model"]), said)
-        found = {**self._error(f"HTTP {code}: {hint}", said), "http_status": code}
+            hint = self._missing_advice(str(body["model"]), message)
+        response = {**self._error(f"HTTP {code}: {hint}", message), "http_status": code}
         if getattr(error, "code", None) == "insufficient_quota":
-            found["lasting"] = True
-        return "service_error", found
+            response["lasting"] = True
+        return "service_error", response
 
-    def _not_there(self, model: str, said: str) -> str:
+    def _missing_advice(self, model: str, message: str) -> str:
         """What to do about a model or an address that the server does not know."""
         names = self._models()
         if names and model not in names:
             close = ", ".join(nearest(model, names))
             return f"the server has no model {model!r}; nearest: {close}. Set {self._section}.model"
         if names:
-            where = f"the server has the model {model!r}, but not the address {self.path}"
-            return f"{where}; check `base_url`, which should end in the version (…/v1)"
-        return f"no such address or model; check `base_url` and `model`. The server said: {said}"
+            problem = f"the server has the model {model!r}, but not the address {self.path}"
+            return f"{problem}; check `base_url`, which should end in the version (…/v1)"
+        return f"no such address or model; check `base_url` and `model`. The server said: {message}"
 
     def _models(self) -> list[str]:
         """Names of the models that the server lists; empty when it lists none."""
-        with self._asking:
+        with self._models_lock:
             if self._names is None:
                 self._names = []
                 with suppress(Exception):  # a help for the message, no part of the work
-                    asked = self._client.with_options(max_retries=0, timeout=_LIST_S)
-                    listed = asked.get("/models", cast_to=httpx2.Response).json()["data"]
-                    self._names = sorted(str(one["id"]) for one in listed)
+                    client = self._client.with_options(max_retries=0, timeout=_LIST_S)
+                    models = client.get("/models", cast_to=httpx2.Response).json()["data"]
+                    self._names = sorted(str(model["id"]) for model in models)
         return self._names
 
-    def _error(self, what: str, said: str = "") -> Body:
-        found = {"error": self._without_key(f"{self._base_url}: {what}")}
-        return found | ({"server_said": self._without_key(said)} if said else {})
+    def _error(self, problem: str, message: str = "") -> Body:
+        response = {"error": self._without_key(f"{self._base_url}: {problem}")}
+        return response | ({"server_said": self._without_key(message)} if message else {})
 
     def _without_key(self, text: str) -> str:
         return without_key(text, self._api_key_env)
 
-    def _bound(self, response: httpx2.Response) -> None:
+    def _limit_body(self, response: httpx2.Response) -> None:
         coding = response.headers.get("content-encoding", "identity")
         if coding != "identity":
             raise _ResponseRefusedError(f"the answer is compressed ({coding}), which was not asked")
@@ -272,9 +274,9 @@ class _BoundedStream(httpx2.SyncByteStream):
 
 
 def _is_refused(
-    error: Any, memory: Memory, body: JsonObject, used: Accepted, asked: JsonObject
+    error: Any, memory: Memory, body: JsonObject, accepted: Accepted, options: JsonObject
 ) -> bool:
     """Whether an error says that an option is not taken, and is to be sent without it."""
     if int(error.status_code) not in _REFUSING or is_filter(error.body):
         return False
-    return memory.learn(body, used, error, asked)
+    return memory.learn(body, accepted, error, options)

@@ -97,11 +97,11 @@ class _Desk(Generic[T]):
         self.pool = ThreadPoolExecutor(self.at_once, thread_name_prefix="llm")
 
     def results(self) -> Iterator[tuple[int, T]]:
-        waiting = deque(range(len(self.dialogues)))
+        unopened = deque(range(len(self.dialogues)))
         open_dialogues = 0
-        while waiting or open_dialogues:
-            while waiting and open_dialogues < self.at_once:
-                self.ready.append((waiting.popleft(), None))
+        while unopened or open_dialogues:
+            while unopened and open_dialogues < self.at_once:
+                self.ready.append((unopened.popleft(), None))
                 open_dialogues += 1
             for result in self._advance():
                 open_dialogues -= 1
@@ -112,8 +112,8 @@ class _Desk(Generic[T]):
     def leave(self) -> None:
         """Store what still comes in within a moment, and end the threads."""
         if self.flying:
-            done, _ = wait(self.flying, timeout=_GRACE_S)
-            for future in done:
+            finished, _ = wait(self.flying, timeout=_GRACE_S)
+            for future in finished:
                 if future.exception() is None:
                     with suppress(Exception):  # something failed already, which is what is told
                         self.ledger.put(self._priced(future.result()))
@@ -156,16 +156,16 @@ class _Desk(Generic[T]):
 
     def _collect(self) -> None:
         """Wait for an answer, store it, and hand it to those who asked."""
-        done, _ = wait(self.flying, return_when=FIRST_COMPLETED)
-        for future in done:
+        finished, _ = wait(self.flying, return_when=FIRST_COMPLETED)
+        for future in finished:
             call = self._priced(future.result())
             self.ledger.put(call)
             self.budget.settle(call.body, call)
             self._judge(call)
             for index in self.listeners.pop(self.flying.pop(future)):
                 self.ready.append((index, call))
-        again, self.postponed = self.postponed, []
-        for index, body in again:
+        postponed, self.postponed = self.postponed, []
+        for index, body in postponed:
             self._place(index, body)
 
     def _judge(self, call: StoredCall) -> None:
@@ -173,12 +173,13 @@ class _Desk(Generic[T]):
         self.failures = self.failures + 1 if call.status == "service_error" else 0
         if self.failures >= _PATIENCE:
             self.given_up = f"given up after {self.failures} failures in a row; last: {call.error}"
-        elif call.status == "service_error" and _lasts(call.response):
+        elif call.status == "service_error" and _is_lasting(call.response):
             self.given_up = call.error
 
     def _priced(self, call: StoredCall) -> StoredCall:
         return replace(call, cost=self.budget.cost(call))
 
 
-def _lasts(response: JsonObject) -> bool:
+def _is_lasting(response: JsonObject) -> bool:
+    """Whether every further call would fail in the same way."""
     return response.get("http_status") in _LASTING or bool(response.get("lasting"))

@@ -15,7 +15,7 @@ _FILTER_CODES: Final = frozenset(
         "responsibleaipolicyviolation", "data_inspection_failed",
     }
 )  # fmt: skip
-"""What servers call it when a filter refuses a prompt or a picture."""
+"""Codes that servers send when a filter refuses a prompt or a picture."""
 _SAY_NOTHING: Final = frozenset({"none", "", "invalid_request_error", "bad_request", "badrequest"})
 """Codes of errors of any kind, whose words have to be read."""
 _FILTER_WORDS: Final = re.compile(
@@ -73,6 +73,6 @@ def shown(text: str) -> str:
         rest = html.unescape(
             _HIDDEN.sub(" ", text[: 20 * _SHOWN].replace(title[0] if title else "", ""))
         )
-        named = f', "{html.unescape(title[1]).strip()}"' if title else ""
-        text = f"an HTML page{named}: {' '.join(rest.split()) or 'no words'}"
+        heading = f', "{html.unescape(title[1]).strip()}"' if title else ""
+        text = f"an HTML page{heading}: {' '.join(rest.split()) or 'no words'}"
     return " ".join(text[:_SHOWN].split()) or "nothing"

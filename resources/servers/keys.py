@@ -84,8 +84,8 @@ def check_base_url(base_url: str, allow_insecure_http: bool, section: str = "sum
     try:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, ValueError):
-        what = _url_advice(section, "the address given", "cannot be read")
-        raise StudyError(what) from None
+        advice = _url_advice(section, "the address given", "cannot be read")
+        raise StudyError(advice) from None
     if url.userinfo or url.query or url.fragment:
         problem = "carries a user name, a query or a fragment"
         raise StudyError(_url_advice(section, url.host, problem))
@@ -100,8 +100,8 @@ def check_base_url(base_url: str, allow_insecure_http: bool, section: str = "sum
         raise StudyError(_url_advice(section, base_url, problem))
 
 
-def _url_advice(section: str, what: str, problem: str) -> str:
+def _url_advice(section: str, address: str, problem: str) -> str:
     return (
-        f"{section}.base_url: {what!r} {problem}. It should read like https://api.openai.com/v1 "
+        f"{section}.base_url: {address!r} {problem}. It should read like https://api.openai.com/v1 "
         "or http://127.0.0.1:11434/v1; the key goes into the variable named by `api_key_env`."
     )

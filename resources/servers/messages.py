@@ -76,18 +76,18 @@ def message_of(response: object) -> Message:
     choices = response.get("choices")
     if not isinstance(choices, list) or not choices:
         raise ValueError("no choices")
-    first = choices[0]
-    message = first.get("message") if isinstance(first, Mapping) else None
+    choice = choices[0]
+    message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(message, Mapping):
         raise ValueError("no message")
     text, reasoning, refusal = _parts(message.get("content"))
-    apart = message.get("reasoning_content") or message.get("reasoning")
+    separate = message.get("reasoning_content") or message.get("reasoning")
     return Message(
         text,
-        reasoning or (apart if isinstance(apart, str) else ""),
+        reasoning or (separate if isinstance(separate, str) else ""),
         refusal or str(message.get("refusal") or ""),
-        _end(first.get("finish_reason")),
-        *_counted(response, "prompt_tokens", "completion_tokens"),
+        _end(choice.get("finish_reason")),
+        *_token_counts(response, "prompt_tokens", "completion_tokens"),
     )
 
 
@@ -102,13 +102,13 @@ def _of_response(response: JsonObject) -> Message:
             reasonings.append(text + reasoning)
         refusals.append(refusal)
     details = response.get("incomplete_details")
-    why = details.get("reason") if isinstance(details, Mapping) else None
+    reason = details.get("reason") if isinstance(details, Mapping) else None
     return Message(
         "".join(texts),
         "".join(reasonings),
         "".join(refusals),
-        _end(why or response.get("status")),
-        *_counted(response, "input_tokens", "output_tokens"),
+        _end(reason or response.get("status")),
+        *_token_counts(response, "input_tokens", "output_tokens"),
     )
 
 
@@ -127,20 +127,22 @@ def _parts(content: object) -> tuple[str, str, str]:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, Mapping) and part.get("type") in _REASONING:
-            reasonings.append(_inner(part))
+            reasonings.append(_part_text(part))
         elif isinstance(part, Mapping):
-            texts.append(_inner(part))
+            texts.append(_part_text(part))
             refusals.append(str(part.get("refusal") or ""))
     return "".join(texts), "".join(reasonings), "".join(refusals)
 
 
-def _inner(part: JsonObject) -> str:
+def _part_text(part: JsonObject) -> str:
     """The text of a part, which may hold parts itself (Mistral's `thinking`)."""
     text = part.get("text")
     if isinstance(text, str):
         return text
-    inner = part.get("thinking")
-    return "".join(_inner(one) for one in _mappings(inner)) if isinstance(inner, list) else ""
+    parts = part.get("thinking")
+    return (
+        "".join(_part_text(child) for child in _mappings(parts)) if isinstance(parts, list) else ""
+    )
 
 
 def _mappings(items: Iterable[object]) -> list[JsonObject]:
@@ -151,7 +153,7 @@ def _end(reason: object) -> End:
     return _ENDS.get(str(reason).lower(), "stop")
 
 
-def _counted(response: JsonObject, *names: str) -> list[int]:
+def _token_counts(response: JsonObject, *names: str) -> list[int]:
     usage = response.get("usage")
     if not isinstance(usage, Mapping):
         return [0 for _ in names]

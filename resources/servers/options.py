@@ -73,9 +73,9 @@ class Accepted:
     def applied(self, arguments: JsonObject) -> Body:
         """A request as this server takes it."""
         sent = {name: value for name, value in arguments.items() if name not in self.without}
-        for name, called in (("max_tokens", self.limit), ("seed", self.seed)):
-            if name in sent and called != name:
-                sent[called] = sent.pop(name)
+        for name, alias in (("max_tokens", self.limit), ("seed", self.seed)):
+            if name in sent and alias != name:
+                sent[alias] = sent.pop(name)
         if isinstance(sent.get("response_format"), Mapping) and self.level:
             sent["response_format"] = {"type": LEVELS[self.level]}
             if LEVELS[self.level] == "text":
@@ -89,17 +89,17 @@ class Accepted:
             error: the client library's error, with the body that the server sent.
             arguments: the request before `applied`.
         """
-        told = _Told.of(error)
-        named = (name for name in _ALIASES if name in arguments and told.refuses(name))
-        option = next(named, "response_format" if told.refuses_format(arguments) else None)
-        changed = None if option is None else self._changed(option, told, arguments[option])
-        return None if changed == self else changed
+        message = _ErrorText.of(error)
+        refused = (name for name in _ALIASES if name in arguments and message.refuses(name))
+        option = next(refused, "response_format" if message.refuses_format(arguments) else None)
+        accepted = None if option is None else self._changed(option, message, arguments[option])
+        return None if accepted == self else accepted
 
-    def _changed(self, option: str, told: _Told, value: Json) -> Accepted:
+    def _changed(self, option: str, message: _ErrorText, value: Json) -> Accepted:
         if option == "max_tokens" and self.limit == "max_tokens":
-            if told.names("max_completion_tokens"):
+            if message.names("max_completion_tokens"):
                 return replace(self, limit="max_completion_tokens")
-        elif option == "seed" and self.seed == "seed" and told.forbids_extra:
+        elif option == "seed" and self.seed == "seed" and message.forbids_extra:
             return replace(self, seed="random_seed")  # Mistral's name
         elif isinstance(value, Mapping) and self.level + 1 < len(LEVELS):
             return replace(self, level=self.level + 1)
@@ -107,14 +107,14 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ErrorText:
     """What an error says: all its words, and the options that it points at."""
 
     words: str
     places: frozenset[str]
 
     @classmethod
-    def of(cls, error: Any) -> _Told:
+    def of(cls, error: Any) -> _ErrorText:
         body = error.body if error.body is not None else str(error.message)
         words = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
         return cls(words, frozenset(_places(body)))
@@ -130,10 +130,12 @@ class _Told:
     def refuses(self, option: str) -> bool:
         """Whether it says that an option is not taken at all."""
         aliases = _ALIASES[option]
-        pointed = any(place in aliases for place in self.places)
-        quoted = [a for a in aliases if re.search(rf"[`'\"]{re.escape(a)}[`'\"]", self.words)]
-        bare = [a for a in aliases if "_" in a or len(a) > 1]
-        if not (pointed or quoted or any(self.names(alias) for alias in bare)):
+        is_pointed_at = any(place in aliases for place in self.places)
+        in_quotes = [
+            word for word in aliases if re.search(rf"[`'\"]{re.escape(word)}[`'\"]", self.words)
+        ]
+        distinctive = [alias for alias in aliases if "_" in alias or len(alias) > 1]
+        if not (is_pointed_at or in_quotes or any(self.names(alias) for alias in distinctive)):
             return False
         return bool(_NOT_TAKEN.search(self.words)) and not _TOO_MUCH.search(self.words)
 
@@ -171,49 +173,55 @@ class Memory:
 
     def accepted(self, body: JsonObject) -> Accepted:
         """What is known of the server and model of a request."""
-        start = LEVELS.index(str(body.get("answers", LEVELS[0])))
+        level = LEVELS.index(str(body.get("answers", LEVELS[0])))
         with self.lock:
-            found = self.known.get(_who(body), Accepted())
-        return replace(found, level=max(found.level, start))
+            known = self.known.get(_server_key(body), Accepted())
+        return replace(known, level=max(known.level, level))
 
-    def learn(self, body: JsonObject, used: Accepted, error: object, arguments: JsonObject) -> bool:
+    def learn(
+        self, body: JsonObject, applied: Accepted, error: object, arguments: JsonObject
+    ) -> bool:
         """Remember what an error says about options, and whether to send the request again."""
         with self.lock:
-            now = self.known.get(_who(body), Accepted())
-            now = replace(now, level=max(now.level, used.level))
-            if now != used:  # another call has found it out meanwhile
+            latest = self.known.get(_server_key(body), Accepted())
+            latest = replace(latest, level=max(latest.level, applied.level))
+            if latest != applied:  # another call has found it out meanwhile
                 return True
-            found = used.without_what(error, arguments)
-            if found is None:
+            accepted = applied.without_what(error, arguments)
+            if accepted is None:
                 return False
-            self.known[_who(body)] = found
-        told = described(used, found)
-        _LOG.warning("%s at %s does not take a request as it is: %s", *_who(body)[1::-1], told)
+            self.known[_server_key(body)] = accepted
+        words = described(applied, accepted)
+        _LOG.warning(
+            "%s at %s does not take a request as it is: %s", *_server_key(body)[1::-1], words
+        )
         return True
 
 
-def _who(body: JsonObject) -> tuple[str, str, str]:
+def _server_key(body: JsonObject) -> tuple[str, str, str]:
     return str(body["base_url"]), str(body["model"]), str(body.get("api", "chat"))
 
 
-def described(before: Accepted, after: Accepted) -> str:
+def described(earlier: Accepted, later: Accepted) -> str:
     """What was changed in a request, in words."""
-    words = [f"{name} is left out" for name in sorted(after.without - before.without)]
-    if after.limit != before.limit:
-        words.append(f"max_tokens is sent as {after.limit}")
-    if after.seed != before.seed:
-        words.append(f"seed is sent as {after.seed}")
-    if after.level != before.level:
-        words.append(f"JSON is asked for by {LEVELS[after.level]}")
+    words = [f"{name} is left out" for name in sorted(later.without - earlier.without)]
+    if later.limit != earlier.limit:
+        words.append(f"max_tokens is sent as {later.limit}")
+    if later.seed != earlier.seed:
+        words.append(f"seed is sent as {later.seed}")
+    if later.level != earlier.level:
+        words.append(f"JSON is asked for by {LEVELS[later.level]}")
     return ", ".join(words)
 
 
 def changes(arguments: JsonObject, sent: JsonObject) -> Body:
     """What was sent otherwise than it was asked, by option; None for what was left out."""
     names = sorted(name for name in arguments if arguments[name] != sent.get(name))
-    found: Body = {}
+    changed: Body = {}
     for name in names:
-        called = next((a for a in _ALIASES.get(name, ()) if a in sent and a != name), None)
+        sent_name = next(
+            (alias for alias in _ALIASES.get(name, ()) if alias in sent and alias != name), None
+        )
         value = sent.get(name)
-        found[name] = {"as": called} if called else value
-    return found
+        changed[name] = {"as": sent_name} if sent_name else value
+    return changed

@@ -11,21 +11,24 @@ from typing import Any
 from resources.servers.messages import Body, JsonObject
 
 
-def as_response(sent: JsonObject) -> Body:
+def as_response(chat: JsonObject) -> Body:
     """The request of `/responses` that asks for what a request of `/chat/completions` asks for."""
     renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
-    apart = {"messages", "response_format", "reasoning_effort", "seed", "random_seed"}
+    reworded = {"messages", "response_format", "reasoning_effort", "seed", "random_seed"}
     request: Body = {
-        renamed.get(name, name): value for name, value in sent.items() if name not in apart
+        renamed.get(name, name): value for name, value in chat.items() if name not in reworded
     }
     request["input"] = [
-        {"role": turn["role"], "content": _content(turn["content"])} for turn in sent["messages"]
+        {"role": message["role"], "content": _content(message["content"])}
+        for message in chat["messages"]
     ]
-    asked = sent.get("response_format")
-    if isinstance(asked, Mapping):
-        request["text"] = {"format": {"type": asked["type"], **asked.get("json_schema", {})}}
-    if "reasoning_effort" in sent:
-        request["reasoning"] = {"effort": sent["reasoning_effort"]}
+    answer_format = chat.get("response_format")
+    if isinstance(answer_format, Mapping):
+        request["text"] = {
+            "format": {"type": answer_format["type"], **answer_format.get("json_schema", {})}
+        }
+    if "reasoning_effort" in chat:
+        request["reasoning"] = {"effort": chat["reasoning_effort"]}
     return {"store": False, **request}
 
 

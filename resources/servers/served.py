@@ -65,7 +65,7 @@ class Served(Model):
         check_base_url(self.base_url, self.allow_insecure_http, self.SECTION)
         read_key(self.api_key_env, self.SECTION)
 
-    def _held(
+    def _converse(
         self,
         dialogues: Sequence[Dialogue[T]],
         server: ChatServer,
@@ -78,10 +78,10 @@ class Served(Model):
             StudyError: when the settings allow no call at all.
         """
         check_base_url(self.base_url, self.allow_insecure_http, self.SECTION)
-        talk = converse(dialogues, server, ledger, budget, self.max_concurrency)
-        with closing(server), closing(talk) as ended:
+        conversation = converse(dialogues, server, ledger, budget, self.max_concurrency)
+        with closing(server), closing(conversation) as results:
             try:
-                yield from ended
+                yield from results
             finally:
                 budget.close()
 
@@ -90,7 +90,7 @@ class ServedChat(Served):
     """Base of models that are asked in a chat.
 
     Options that the server refuses are left out or renamed for as long as this resource lives; see
-    `llm_options`.
+    `resources.servers.options`.
 
     Attributes:
         api: `chat` for `/chat/completions`, `responses` for OpenAI's `/responses`.
@@ -127,11 +127,11 @@ class ServedChat(Served):
             StudyError: naming the setting or the environment variable, never the key.
         """
         super().check()
-        taken = sorted(_OWN & self.extra.keys())
-        if taken:
+        reserved = sorted(_OWN & self.extra.keys())
+        if reserved:
             raise StudyError(
-                f"{self.SECTION}.extra holds {taken[0]!r}, which has a setting of its own or may "
-                "not be changed. Take it out."
+                f"{self.SECTION}.extra holds {reserved[0]!r}, which has a setting of its own or "
+                "may not be changed. Take it out."
             )
 
     def _asked(self, seed: int, limit: int) -> Body:
@@ -145,14 +145,16 @@ class ServedChat(Served):
             "api": None if self.api == "chat" else self.api,
             "extra": dict(self.extra) or None,
         }
-        said = {name: value for name, value in options.items() if value is not None}
-        return {"base_url": self.base_url.rstrip("/"), "model": self.model, **said}
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return {"base_url": self.base_url.rstrip("/"), "model": self.model, **chosen}
 
     def _options(self) -> Body:
-        """What of the options changes an answer."""
-        asked = self._asked(0, 1)
-        named = {name: value for name, value in asked.items() if name not in ("seed", "max_tokens")}
-        return named | {"send_seed": self.send_seed, "send_limit": self.send_limit}
+        """The options that may change an answer, for the fingerprint."""
+        options = self._asked(0, 1)
+        relevant = {
+            name: value for name, value in options.items() if name not in ("seed", "max_tokens")
+        }
+        return relevant | {"send_seed": self.send_seed, "send_limit": self.send_limit}
 
     def _server(self, wire: Callable[[JsonObject], JsonObject] = dict) -> ChatServer:
         """The server, which remembers what it refused."""
@@ -166,8 +168,8 @@ class ServedChat(Served):
             self._memory,
         )
 
-    def _purse(self, picture_tokens: int = 0) -> Budget:
-        """What is left to use, over all calls of this resource."""
+    def _spending(self, picture_tokens: int = 0) -> Budget:
+        """The budget of all calls of this resource, made for the first of them."""
         if self._budget is None:
             self._budget = Budget(
                 self.max_tokens,

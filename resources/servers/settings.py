@@ -63,8 +63,8 @@ class ServerSettings(Kind):
     def _prices_known(self) -> Self:
         missing = [name for name in self.PRICES if getattr(self, name) is None]
         if self.max_cost is not None and missing:
-            told = " and ".join(missing)
-            raise ValueError(f"max_cost needs {told} too, as your server charges them")
+            names = " and ".join(missing)
+            raise ValueError(f"max_cost needs {names} too, as your server charges them")
         return self
 
 

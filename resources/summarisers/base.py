@@ -94,9 +94,9 @@ class Summariser(Model):
         del ledger
         results = []
         for index, unit in enumerate(captions):
-            usable = _usable(unit)
-            found = self._candidates(usable, n, seed) if usable else []
-            results.append(_summary(found) if usable else _NO_CAPTIONS)
+            usable = _usable_captions(unit)
+            candidates = self._candidates(usable, n, seed) if usable else []
+            results.append(_summary(candidates) if usable else _NO_CAPTIONS)
             if on_each is not None:
                 on_each(index, results[-1])
         return results
@@ -203,10 +203,10 @@ class ChatSummariser(ServedChat, Summariser):
         """Candidate concepts of many units, several at a time; see `Summariser.summarise_many`."""
         results: dict[int, Summary] = {}
         server = self._server()
-        dialogues = [self._dialogue(_usable(unit), n, seed) for unit in captions]
-        kept = MemoryLedger() if ledger is None else ledger
-        with closing(self._held(dialogues, server, kept, self._purse())) as ended:
-            for index, summary in ended:
+        dialogues = [self._dialogue(_usable_captions(unit), n, seed) for unit in captions]
+        kept_calls = MemoryLedger() if ledger is None else ledger
+        with closing(self._converse(dialogues, server, kept_calls, self._spending())) as summaries:
+            for index, summary in summaries:
                 results[index] = summary
                 if on_each is not None:
                     on_each(index, summary)
@@ -217,7 +217,7 @@ class ChatSummariser(ServedChat, Summariser):
     ) -> dict[str, int]:
         """Follow every dialogue through the stored calls; see `Summariser.calls_to_make`."""
         calls: dict[str, int] = {}
-        for unit in map(_usable, captions):
+        for unit in map(_usable_captions, captions):
             dialogue = self._dialogue(unit, n, seed)
             answer: StoredCall | None = None
             with suppress(StopIteration):
@@ -226,8 +226,8 @@ class ChatSummariser(ServedChat, Summariser):
                     name = request_hash(body)
                     answer = ledger.get(name)
                     if answer is None:
-                        calls[name] = self._purse().estimate(body)
-                        answer = _supposed(name, body, unit)
+                        calls[name] = self._spending().estimate(body)
+                        answer = _supposed_call(name, body, unit)
         return calls
 
     def parts(self) -> list[ModelPart]:
@@ -242,26 +242,26 @@ class ChatSummariser(ServedChat, Summariser):
             "max_new_tokens": self.max_new_tokens,
             "response_format": self.response_format,
             "code": self.code(),
-            **self._words(),
+            **self._prompts(),
         }
 
-    def _words(self) -> dict[str, str]:
+    def _prompts(self) -> dict[str, str]:
         """The prompts that are not the paper's; a study that names none has the key it had."""
-        asked = {name: getattr(self, name) for name in ("prompt", "shorten_prompt", "domain")}
-        return {name: text for name, text in asked.items() if text}
+        texts = {name: getattr(self, name) for name in ("prompt", "shorten_prompt", "domain")}
+        return {name: text for name, text in texts.items() if text}
 
     def _dialogue(self, captions: list[str], n: int, seed: int) -> Dialogue[Summary]:
-        return _unit_dialogue(self._request, captions, n, seed, **self._words())
+        return _unit_dialogue(self._request, captions, n, seed, **self._prompts())
 
     def _request(
         self, messages: list[dict[str, str]], answer: type[BaseModel], limit: int, seed: int
     ) -> Body:
         """A request for an answer of a kind, as it is kept."""
         schema = {"name": answer.__name__.strip("_").lower(), "strict": True}
-        first = {} if self.response_format == "json_schema" else {"answers": self.response_format}
+        level = {} if self.response_format == "json_schema" else {"answers": self.response_format}
         return {
             **self._asked(seed, self.max_new_tokens or limit),
-            **first,
+            **level,
             "messages": messages,
             "response_format": {
                 "type": "json_schema",
@@ -314,14 +314,14 @@ Step = Generator[Body, StoredCall, Answer]
 """A part of a dialogue."""
 
 
-def _usable(captions: Sequence[str]) -> list[str]:
+def _usable_captions(captions: Sequence[str]) -> list[str]:
     """What is read of captions; those that need no cleaning stay as they are, line ends too."""
-    found = []
+    usable = []
     for caption in captions:
-        read = caption_text.read_caption(caption)
-        same = read == " ".join(caption.split())
-        found += [caption.strip() if same else read] if read else []
-    return found
+        text = caption_text.read_caption(caption)
+        unchanged = text == " ".join(caption.split())
+        usable += [caption.strip() if unchanged else text] if text else []
+    return usable
 
 
 def _summary(candidates: Sequence[str], reason: str = "", calls: Sequence[str] = ()) -> Summary:
@@ -348,15 +348,15 @@ def _unit_dialogue(
     left_out: list[_WrongAnswerError] = []
     try:
         limit = _LABEL_TOKENS + _SHORTENED_TOKENS * len(captions)
-        shorten = concepts.shorten_messages(captions, shorten_prompt, domain)
-        asked = request(shorten, _Concepts, limit, seed)
-        short = yield from _ask(asked, lambda text: _read_concepts(text, len(captions)), calls)
+        request_messages = concepts.shorten_messages(captions, shorten_prompt, domain)
+        body = request(request_messages, _Concepts, limit, seed)
+        shortened = yield from _ask(body, lambda text: _read_concepts(text, len(captions)), calls)
         for index in range(n):
-            ordered = concepts.caption_order(short, index, seed)
+            ordered = concepts.caption_order(shortened, index, seed)
             messages = concepts.concept_messages(ordered, prompt, domain)
-            asked = request(messages, _Concept, _LABEL_TOKENS, seed + index)
+            body = request(messages, _Concept, _LABEL_TOKENS, seed + index)
             try:
-                labels.append((yield from _label(asked, calls)))
+                labels.append((yield from _ask_label(body, calls)))
             except _WrongAnswerError as problem:
                 left_out.append(problem)
     except _WrongAnswerError as problem:
@@ -369,14 +369,14 @@ def _unit_dialogue(
     return _summary(concepts.clean_concepts(labels), reason, calls)
 
 
-def _label(request: Body, calls: list[str]) -> Step[str]:
+def _ask_label(request: Body, calls: list[str]) -> Step[str]:
     """One label; a comma list is sent back once."""
     label = yield from _ask(request, _read_label, calls)
     if not concepts.is_list(label):
         return label
     problem = f"{label!r} is a list; one single label of 1-5 words for most of it was asked for"
-    again = _again(request, _Concept(concept=label).model_dump_json(), problem)
-    label = _read_label((yield from _said(again, calls)))
+    repair = _repair_request(request, _Concept(concept=label).model_dump_json(), problem)
+    label = _read_label((yield from _model_answer(repair, calls)))
     if concepts.is_list(label):
         raise _WrongAnswerError(f"the answer stays a list of labels: {label!r}")
     return label
@@ -384,17 +384,17 @@ def _label(request: Body, calls: list[str]) -> Step[str]:
 
 def _ask(request: Body, read: Callable[[str], Answer], calls: list[str]) -> Step[Answer]:
     """The answer to a request, with one turn to repair it."""
-    content = yield from _said(request, calls)
+    content = yield from _model_answer(request, calls)
     try:
         return read(content)
     except _NoAnswerError:
         raise
     except _WrongAnswerError as problem:
-        again = _again(request, content, str(problem))
-    return read((yield from _said(again, calls)))
+        repair = _repair_request(request, content, str(problem))
+    return read((yield from _model_answer(repair, calls)))
 
 
-def _said(request: Body, calls: list[str]) -> Step[str]:
+def _model_answer(request: Body, calls: list[str]) -> Step[str]:
     """What the model answers, asked once more with more room where that may help.
 
     Raises:
@@ -402,20 +402,20 @@ def _said(request: Body, calls: list[str]) -> Step[str]:
         _EndedError: when the call failed.
     """
     call = yield request
-    said = said_in(call, as_json=True)
-    _note(call, calls)
-    if said.status == "no_answer" and not said.reasoned:
+    answer = said_in(call, as_json=True)
+    _note_call(call, calls)
+    if answer.status == "no_answer" and not answer.reasoned:
         return ""  # told to the model, as any wrong answer
-    again = yield from asked_again(request, said)
-    if again is not None:
-        said = said_in(again, as_json=True)
-        _note(again, calls)
-    if said.status == "ok":
-        return said.text
-    raise _NoAnswerError(said.status, said.reason)
+    second_call = yield from asked_again(request, answer)
+    if second_call is not None:
+        answer = said_in(second_call, as_json=True)
+        _note_call(second_call, calls)
+    if answer.status == "ok":
+        return answer.text
+    raise _NoAnswerError(answer.status, answer.reason)
 
 
-def _supposed(name: str, body: JsonObject, captions: Sequence[str]) -> StoredCall:
+def _supposed_call(name: str, body: JsonObject, captions: Sequence[str]) -> StoredCall:
     """A sound answer to a request that was never made: what is asked next depends on it."""
     shortening = body["response_format"]["json_schema"]["name"] == "concepts"
     labels = [f"supposed {name[:16]} {index}" for index in range(len(captions))]
@@ -424,7 +424,7 @@ def _supposed(name: str, body: JsonObject, captions: Sequence[str]) -> StoredCal
     return StoredCall(name, body, {"choices": [{"message": message}]})
 
 
-def _note(call: StoredCall, calls: list[str]) -> None:
+def _note_call(call: StoredCall, calls: list[str]) -> None:
     """Remember a call; ends the dialogue when it failed."""
     if call.request:
         calls.append(call.request)
@@ -435,50 +435,50 @@ def _note(call: StoredCall, calls: list[str]) -> None:
 def _read_concepts(content: str, count: int) -> list[str]:
     """The concepts of an answer to the first request."""
     try:
-        found = [text.strip() for text in _parsed(content, _Concepts).concepts]
+        texts = [text.strip() for text in _parse(content, _Concepts).concepts]
     except ValidationError as error:
         raise _not_valid(error, content) from None
-    if not found:
+    if not texts:
         raise _EndedError("no_concepts", "the model found no concept in the captions")
-    if len(found) != count:
-        raise _WrongAnswerError(f"there are {len(found)} concepts for {count} descriptions")
-    return [_sound(text) for text in found]
+    if len(texts) != count:
+        raise _WrongAnswerError(f"there are {len(texts)} concepts for {count} descriptions")
+    return [_require_concept(text) for text in texts]
 
 
 def _read_label(content: str) -> str:
     """The label of an answer to a later request."""
     try:
-        label = _parsed(content, _Concept).concept.strip()
+        label = _parse(content, _Concept).concept.strip()
     except ValidationError as error:
         raise _not_valid(error, content) from None
-    return _sound(label)
+    return _require_concept(label)
 
 
-def _sound(label: str) -> str:
+def _require_concept(label: str) -> str:
     """A concept that is one, without special tokens and markup."""
-    plain = answer_text.without_special_tokens(words.visible(label)).strip()
-    problem = refusals.problem_of(plain)
+    cleaned = answer_text.without_special_tokens(words.visible(label)).strip()
+    problem = refusals.problem_of(cleaned)
     if problem is not None and problem[0] == "refused":
         raise _NoAnswerError(*problem)
-    if problem or not concepts.is_valid_concept(label) or not concepts.clean_concept(plain):
+    if problem or not concepts.is_valid_concept(label) or not concepts.clean_concept(cleaned):
         raise _WrongAnswerError(f"{label[:80]!r} is no short plain concept of 1-5 words")
-    return plain
+    return cleaned
 
 
-def _parsed(content: str, answer: type[Parsed]) -> Parsed:
+def _parse(content: str, answer: type[Parsed]) -> Parsed:
     """The answer in a text: the text itself, or the one object in it that is of this kind.
 
     Raises:
         ValidationError: when there is none.
         _WrongAnswerError: when there are several.
     """
-    found = []
+    answers = []
     for value in answer_text.json_objects(content):
         with suppress(ValidationError):
-            found.append(answer.model_validate(value))
-    if len(found) > 1:
-        raise _WrongAnswerError(f"there are {len(found)} different answers; one was asked for")
-    return found[0] if found else answer.model_validate_json(content)
+            answers.append(answer.model_validate(value))
+    if len(answers) > 1:
+        raise _WrongAnswerError(f"there are {len(answers)} different answers; one was asked for")
+    return answers[0] if answers else answer.model_validate_json(content)
 
 
 def _not_valid(error: ValidationError, content: str) -> _WrongAnswerError:
@@ -486,15 +486,15 @@ def _not_valid(error: ValidationError, content: str) -> _WrongAnswerError:
     problem = refusals.problem_of(content)
     if problem is not None and problem[0] == "refused":
         return _NoAnswerError(*problem)
-    what = str(error.errors(include_url=False, include_input=False)[0]["msg"])
-    shown = " ".join(content[:80].split()) or "nothing"
-    return _WrongAnswerError(f"the answer is not the JSON asked for ({what}): {shown}")
+    fault = str(error.errors(include_url=False, include_input=False)[0]["msg"])
+    excerpt = " ".join(content[:80].split()) or "nothing"
+    return _WrongAnswerError(f"the answer is not the JSON asked for ({fault}): {excerpt}")
 
 
-def _again(request: JsonObject, answer: str, problem: str) -> Body:
+def _repair_request(request: JsonObject, answer: str, problem: str) -> Body:
     """The request with the model's answer and what is wrong with it."""
-    turns = [
+    messages = [
         {"role": "assistant", "content": answer[:_QUOTED] or "(nothing)"},
         {"role": "user", "content": f"This cannot be used: {problem}. Answer with JSON only."},
     ]
-    return {**request, "messages": [*request["messages"], *turns]}
+    return {**request, "messages": [*request["messages"], *messages]}

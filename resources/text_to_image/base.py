@@ -60,7 +60,7 @@ class Painting:
 
 
 KeepPaintings = Callable[[Mapping[PaintRequest, Painting | Failure]], None]
-"""Is told pictures by request, as they come."""
+"""Takes finished pictures, or failures in their place, by request."""
 
 
 class TextToImage(Model):
@@ -103,8 +103,8 @@ class TextToImage(Model):
             StudyError: as `paint`.
         """
         for start in range(0, len(requests), batch_size):
-            part = requests[start : start + batch_size]
-            keep(dict(zip(part, self.paint(part, batch_size), strict=True)))
+            batch = requests[start : start + batch_size]
+            keep(dict(zip(batch, self.paint(batch, batch_size), strict=True)))
 
     def remedy(self) -> str:
         """What to do when it gives pictures that are none."""
@@ -163,53 +163,56 @@ class DiffusersTextToImage(TextToImage):
             close = ", ".join(nearest(self.scheduler, _SCHEDULERS))
             raise StudyError(f"no scheduler {self.scheduler!r}; nearest: {close}. Correct it.")
         needs = _NEEDS if self.variant is None else (_NEEDS[0], f"*/*.{self.variant}.safetensors")
-        found = resolve(self.checkpoint, self.revision, self.base, needs)
-        self._fits(found)
-        return found
+        checkpoint = resolve(self.checkpoint, self.revision, self.base, needs)
+        self._require_settings(checkpoint)
+        return checkpoint
 
-    def _fits(self, found: Checkpoint) -> None:
-        own = _class_of_scheduler(found)
-        if self.scheduler == "dpmsolver++" and own and own not in SAME_NOISE:
+    def _require_settings(self, checkpoint: Checkpoint) -> None:
+        """Refuse a scheduler, steps, guidance or variant that the checkpoint does not bear."""
+        scheduler = _class_of_scheduler(checkpoint)
+        if self.scheduler == "dpmsolver++" and scheduler and scheduler not in SAME_NOISE:
             raise StudyError(
-                f"{self.checkpoint!r} was made for {own}, whose noise DPM-Solver++ does not know. "
-                "Write text_to_image.scheduler = 'checkpoint', with the steps and the guidance of "
-                "its model card."
+                f"{self.checkpoint!r} was made for {scheduler}, whose noise DPM-Solver++ does not "
+                "know. Write text_to_image.scheduler = 'checkpoint', with the steps and the "
+                "guidance of its model card."
             )
-        self._fits_few_steps(found)
-        variants = {tuple(path.suffixes[:-1]) for path in found.folder.glob("*/*.safetensors")}
+        self._require_few_step_settings(checkpoint)
+        variants = {tuple(path.suffixes[:-1]) for path in checkpoint.folder.glob("*/*.safetensors")}
         if self.variant is None and () not in variants:
-            held = min(variants)[-1].removeprefix(".")
+            variant = min(variants)[-1].removeprefix(".")
             raise StudyError(
-                f"{self.checkpoint!r} holds only files of variant {held!r}. Write "
-                f"text_to_image.variant = {held!r}."
+                f"{self.checkpoint!r} holds only files of variant {variant!r}. Write "
+                f"text_to_image.variant = {variant!r}."
             )
 
-    def _fits_few_steps(self, found: Checkpoint) -> None:
+    def _require_few_step_settings(self, checkpoint: Checkpoint) -> None:
         """Refuse settings of many steps for a checkpoint of few."""
-        why = "few_step = true" if self.few_step else why_few_steps(found)
-        if self.few_step is False or not why:
+        reason = "few_step = true" if self.few_step else why_few_steps(checkpoint)
+        if self.few_step is False or not reason:
             return
-        told = contradictions(found, self.steps, self.guidance)
+        settings = contradictions(checkpoint, self.steps, self.guidance)
         if self.scheduler == "dpmsolver++":
-            told.insert(0, "scheduler = 'dpmsolver++' ('checkpoint', its own)")
-        if told:
+            settings.insert(0, "scheduler = 'dpmsolver++' ('checkpoint', its own)")
+        if settings:
             raise StudyError(
-                f"{self.checkpoint!r} paints in few steps ({why}), which does not bear "
-                f"{', '.join(told)}. Write text_to_image.scheduler = 'checkpoint', with the steps "
-                "and the guidance of its model card; or text_to_image.few_step = false, if it is "
-                "no such model."
+                f"{self.checkpoint!r} paints in few steps ({reason}), which does not bear "
+                f"{', '.join(settings)}. Write text_to_image.scheduler = 'checkpoint', with the "
+                "steps and the guidance of its model card; or text_to_image.few_step = false, if "
+                "it is no such model."
             )
 
     def assumptions(self) -> list[str]:
         """Whether the checkpoint paints in few steps, where that is guessed."""
         try:
-            why = why_few_steps(self.check())
+            reason = why_few_steps(self.check())
         except DndError:
             return []  # `check` tells
-        if self.few_step is not None or not why.startswith(("its name", "its scheduler is the E")):
+        if self.few_step is not None or not reason.startswith(
+            ("its name", "its scheduler is the E")
+        ):
             return []
         return [
-            f"{self.checkpoint} is taken for a model of few steps, since {why}. "
+            f"{self.checkpoint} is taken for a model of few steps, since {reason}. "
             "text_to_image.few_step says whether it is."
         ]
 
@@ -286,21 +289,23 @@ class DiffusersTextToImage(TextToImage):
         sides = {"width": self.width, "height": self.height}
         with torch.inference_mode(), quiet("diffusers", "transformers"):
             output = pipeline(
-                prompt=[self.prompt.replace("{concept}", item.concept) for item in batch],
-                generator=[torch.Generator("cpu").manual_seed(item.seed) for item in batch],
+                prompt=[self.prompt.replace("{concept}", request.concept) for request in batch],
+                generator=[torch.Generator("cpu").manual_seed(request.seed) for request in batch],
                 num_inference_steps=self.steps,
                 guidance_scale=self.guidance,
                 output_type="np",  # NaN does not outlive the cast to bytes
                 **{name: side for name, side in sides.items() if side is not None},
             )
         flags = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
-        return [_painting(one, bool(flag)) for one, flag in zip(output.images, flags, strict=True)]
+        return [
+            _painting(pixels, bool(flag)) for pixels, flag in zip(output.images, flags, strict=True)
+        ]
 
     def _load(self) -> "DiffusionPipeline":
         """The pipeline; loaded once for the same files, scheduler, device and precision."""
-        found = self.check()
+        checkpoint = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
-        name, compiled = digest(found.fingerprint()), self.compute.compile
+        name, compiled = digest(checkpoint.fingerprint()), self.compute.compile
         key = (name, self.variant, self.scheduler, str(device), str(dtype), compiled)
 
         def load() -> "DiffusionPipeline":
@@ -308,7 +313,7 @@ class DiffusersTextToImage(TextToImage):
 
             with quiet("diffusers", "transformers"):
                 pipeline = AutoPipelineForText2Image.from_pretrained(
-                    found.folder,
+                    checkpoint.folder,
                     local_files_only=True,
                     use_safetensors=True,
                     torch_dtype=dtype,
@@ -336,9 +341,9 @@ def _painting(pixels: "NDArray[np.float32]", unsafe: bool) -> Painting:
     return Painting(image, cause is not None, cause)
 
 
-def _class_of_scheduler(found: Checkpoint) -> str:
+def _class_of_scheduler(checkpoint: Checkpoint) -> str:
     """The scheduler saved with a checkpoint; empty where none is."""
-    path = found.folder / "scheduler" / "scheduler_config.json"
+    path = checkpoint.folder / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         return ""
     return str(json.loads(path.read_text(encoding="utf-8")).get("_class_name", ""))

@@ -33,57 +33,64 @@ _NAMES: Final = frozenset({
 })  # fmt: skip
 
 
-def why_few_steps(found: Checkpoint) -> str:
+def why_few_steps(checkpoint: Checkpoint) -> str:
     """What shows that a checkpoint is one of few steps, in words; empty where nothing does."""
-    index = _read(found.folder / "model_index.json")
-    scheduler = _read(found.folder / "scheduler" / "scheduler_config.json")
-    pipeline, own = str(index.get("_class_name", "")), str(scheduler.get("_class_name", ""))
+    index = _read_json(checkpoint.folder / "model_index.json")
+    scheduler = _read_json(checkpoint.folder / "scheduler" / "scheduler_config.json")
+    pipeline = str(index.get("_class_name", ""))
+    scheduler_class = str(scheduler.get("_class_name", ""))
     if "Consistency" in pipeline:
         return f"its pipeline is a {pipeline}"
-    if own.startswith(_FEW_STEP):
-        return f"its scheduler is the {own}"
-    if takes_guidance(found):
+    if scheduler_class.startswith(_FEW_STEP):
+        return f"its scheduler is the {scheduler_class}"
+    if takes_guidance(checkpoint):
         return "its denoiser takes the guidance as an input"
-    named = [found.source.partition("@")[0].rstrip("/").rpartition("/")[2]]
-    named += [str(one.get("_name_or_path", "")) for one in (index, *_denoisers(found))]
-    for name in named:
-        hit = _words(name) & _NAMES
-        if hit or re.search(r"\b[1248][-_ ]?steps?\b", name.replace("_", "-").lower()):
+    names = [checkpoint.source.partition("@")[0].rstrip("/").rpartition("/")[2]]
+    names += [str(config.get("_name_or_path", "")) for config in (index, *_denoisers(checkpoint))]
+    for name in names:
+        telling = _name_words(name) & _NAMES
+        if telling or re.search(r"\b[1248][-_ ]?steps?\b", name.replace("_", "-").lower()):
             return f"its name is {name!r}"
     zero_snr = scheduler.get("rescale_betas_zero_snr") or (
         scheduler.get("prediction_type", "epsilon") == "v_prediction"
     )
-    if own.startswith("Euler") and scheduler.get("timestep_spacing") == "trailing" and not zero_snr:
-        return f"its scheduler is the {own} with timestep_spacing = 'trailing'"
+    if (
+        scheduler_class.startswith("Euler")
+        and scheduler.get("timestep_spacing") == "trailing"
+        and not zero_snr
+    ):
+        return f"its scheduler is the {scheduler_class} with timestep_spacing = 'trailing'"
     return ""
 
 
-def takes_guidance(found: Checkpoint) -> bool:
+def takes_guidance(checkpoint: Checkpoint) -> bool:
     """Whether the denoiser takes the weight of the guidance as an input, as LCMs do."""
-    return any(one.get("time_cond_proj_dim") is not None for one in _denoisers(found))
+    return any(config.get("time_cond_proj_dim") is not None for config in _denoisers(checkpoint))
 
 
-def contradictions(found: Checkpoint, steps: int, guidance: float) -> list[str]:
+def contradictions(checkpoint: Checkpoint, steps: int, guidance: float) -> list[str]:
     """The settings of a study that a few-step checkpoint does not bear, in words."""
-    told = []
+    settings = []
     if steps > MOST_STEPS:
-        told.append(f"steps = {steps} (at most {MOST_STEPS})")
-    if guidance > MOST_GUIDANCE and not takes_guidance(found):
-        told.append(f"guidance = {guidance:g} (0, or what its model card says)")
-    return told
+        settings.append(f"steps = {steps} (at most {MOST_STEPS})")
+    if guidance > MOST_GUIDANCE and not takes_guidance(checkpoint):
+        settings.append(f"guidance = {guidance:g} (0, or what its model card says)")
+    return settings
 
 
-def _denoisers(found: Checkpoint) -> list[dict[str, object]]:
-    return [_read(found.folder / name / "config.json") for name in ("unet", "transformer")]
+def _denoisers(checkpoint: Checkpoint) -> list[dict[str, object]]:
+    return [
+        _read_json(checkpoint.folder / name / "config.json") for name in ("unet", "transformer")
+    ]
 
 
-def _words(name: str) -> set[str]:
+def _name_words(name: str) -> set[str]:
     """The words of a name: `org/Hyper-SD_v2` has `hypersd` among them."""
     parts = re.findall(r"[a-z]+\d*|\d+", name.rpartition("/")[2].lower())
     return {*parts, *(first + second for first, second in pairwise(parts))}
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read_json(path: Path) -> dict[str, object]:
     if not path.is_file():
         return {}
     try:

@@ -57,10 +57,10 @@ def check_options(
     if size is not None:
         _check_size(model, size)
     if quality is not None:
-        takes = _MORE_QUALITIES if "2.5" in model else _QUALITIES
-        known = _FREE_SIZE.fullmatch(model) or _FIXED_SIZE.fullmatch(model)
-        if known and quality not in takes:
-            _refuse("quality", model, quality, takes)
+        qualities = _MORE_QUALITIES if "2.5" in model else _QUALITIES
+        is_known = _FREE_SIZE.fullmatch(model) or _FIXED_SIZE.fullmatch(model)
+        if is_known and quality not in qualities:
+            _refuse("quality", model, quality, qualities)
 
 
 def _check_size(model: str, size: str) -> None:
@@ -76,9 +76,9 @@ def _check_size(model: str, size: str) -> None:
         _refuse("size", model, size, ("auto", "sides of 1:3 to 3:1: 1536x512"))
 
 
-def _refuse(name: str, model: str, value: str, takes: tuple[str, ...]) -> None:
-    close = nearest(value, takes)[0]
+def _refuse(name: str, model: str, value: str, choices: tuple[str, ...]) -> None:
+    close = nearest(value, choices)[0]
     raise StudyError(
-        f"text_to_image.{name}: {model!r} does not take {value!r}; it takes {', '.join(takes)}. "
+        f"text_to_image.{name}: {model!r} does not take {value!r}; it takes {', '.join(choices)}. "
         f"Nearest: {close}."
     )

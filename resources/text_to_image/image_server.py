@@ -195,10 +195,10 @@ class ServedTextToImage(Served, TextToImage):
         Raises:
             StudyError: when a picture could not be had, with the reason.
         """
-        found: dict[PaintRequest, Painting | Failure] = {}
+        results: dict[PaintRequest, Painting | Failure] = {}
         distinct = list(dict.fromkeys(requests))
-        self.paint_each(distinct, batch_size, found.update, MemoryLedger())
-        paintings = [_sound(found[request]) for request in requests]
+        self.paint_each(distinct, batch_size, results.update, MemoryLedger())
+        paintings = [_require_picture(results[request]) for request in requests]
         if on_batch is not None:
             on_batch(requests, paintings)
         if progress is not None:
@@ -228,8 +228,8 @@ class ServedTextToImage(Served, TextToImage):
             self._memory,
         )
         dialogues = [_dialogue(self._body(request)) for request in requests]
-        with closing(self._held(dialogues, server, ledger, self._purse())) as ended:
-            for index, result in ended:
+        with closing(self._converse(dialogues, server, ledger, self._spending())) as results:
+            for index, result in results:
                 keep({requests[index]: result})
 
     def calls_to_make(self, requests: Sequence[PaintRequest], ledger: CallLedger) -> set[str]:
@@ -239,7 +239,7 @@ class ServedTextToImage(Served, TextToImage):
 
     def _body(self, request: PaintRequest) -> Body:
         """The request for a picture, as it is kept."""
-        asked = {
+        options = {
             "size": self.size,
             "quality": self.quality,
             "response_format": self._format(),
@@ -249,7 +249,7 @@ class ServedTextToImage(Served, TextToImage):
             "model": self.model,
             "prompt": self.prompt.replace("{concept}", request.concept),
             "n": 1,
-            **{name: value for name, value in asked.items() if value is not None},
+            **{name: value for name, value in options.items() if value is not None},
             "index": request.index,
             "seed": request.seed % 2**31,  # what servers commonly take
             "send_seed": self.send_seed,
@@ -260,8 +260,8 @@ class ServedTextToImage(Served, TextToImage):
             return "b64_json" if sends_format(self.model) else None
         return self.response_format or None
 
-    def _purse(self) -> PictureBudget:
-        """What is left to use, over all calls of this resource."""
+    def _spending(self) -> PictureBudget:
+        """The budget of all calls of this resource, made for the first of them."""
         if self._budget is None:
             self._budget = PictureBudget(self.max_pictures, self.max_cost, self.price_per_picture)
         return self._budget
@@ -280,11 +280,12 @@ def _dialogue(body: Body) -> Dialogue[Painting | Failure]:
 
 def _wire(body: JsonObject) -> Body:
     """A request as it is sent."""
-    kept = ("index", "send_seed") if body["send_seed"] else ("index", "send_seed", "seed")
-    return {name: value for name, value in body.items() if name not in kept}
+    unsent = ("index", "send_seed") if body["send_seed"] else ("index", "send_seed", "seed")
+    return {name: value for name, value in body.items() if name not in unsent}
 
 
-def _sound(found: Painting | Failure) -> Painting:
-    if isinstance(found, Failure):
-        raise StudyError(f"a picture was not painted ({found.status}): {found.reason}")
-    return found
+def _require_picture(result: Painting | Failure) -> Painting:
+    """The picture; raises `StudyError` where there is a failure in its place."""
+    if isinstance(result, Failure):
+        raise StudyError(f"a picture was not painted ({result.status}): {result.reason}")
+    return result
