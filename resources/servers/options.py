@@ -73,9 +73,9 @@ class Accepted:
     def applied(self, arguments: JsonObject) -> Body:
         """A request as this server takes it."""
         sent = {name: value for name, value in arguments.items() if name not in self.without}
-        for name, alias in (("max_tokens", self.limit), ("seed", self.seed)):
-            if name in sent and alias != name:
-                sent[alias] = sent.pop(name)
+        for name, sent_as in (("max_tokens", self.limit), ("seed", self.seed)):
+            if name in sent and sent_as != name:
+                sent[sent_as] = sent.pop(name)
         if isinstance(sent.get("response_format"), Mapping) and self.level:
             sent["response_format"] = {"type": LEVELS[self.level]}
             if LEVELS[self.level] == "text":

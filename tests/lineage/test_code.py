@@ -180,7 +180,7 @@ FURTHER = [
      {"ChatCaptioner", "ChatSummariser"}),
     ("resources.servers.answers", "_LEAST: Final = 1_024", "_LEAST: Final = 2_048",
      {"ChatCaptioner", "ChatSummariser"}),
-    ("resources.servers.options", "called != name", "called == name", _SERVED),
+    ("resources.servers.options", "sent_as != name", "sent_as == name", _SERVED),
     ("resources.servers.responses", '"store": False', '"store": True',
      {"ChatCaptioner", "ChatSummariser"}),
     ("resources.servers.calls", "ANSWERED: Final[frozenset[Status]] = frozenset({",
