@@ -62,18 +62,18 @@ def diff(
     Raises:
         NotFoundError: when the study has no such labels; names the nearest.
     """
-    known = label_assets(recorded.lineage, recorded.study.name)
-    if asset is not None and asset not in known:
-        raise not_found("labels", asset, known)
+    assets = label_assets(recorded.lineage, recorded.study.name)
+    if asset is not None and asset not in assets:
+        raise not_found("labels", asset, assets)
     ends = _end(recorded, before), _end(recorded, after)
-    found = []
-    for name in known if asset is None else [asset]:
+    label_changes = []
+    for name in assets if asset is None else [asset]:
         old, new = (_labels(recorded, name, end) for end in ends)
         for unit in sorted(old.keys() & new.keys()):
             if old[unit] != new[unit]:
                 why = why_changed(recorded, name, unit, *ends)
-                found.append(LabelChange(name, unit, old[unit], new[unit], why))
-    return found
+                label_changes.append(LabelChange(name, unit, old[unit], new[unit], why))
+    return label_changes
 
 
 def _end(recorded: Recorded, run: str) -> str:
@@ -97,31 +97,38 @@ def why_changed(
     recorded: Recorded, asset: str, unit: str, before: str, after: str
 ) -> tuple[Change, ...]:
     """First causes of the difference between a unit's products at two moments."""
-    found = versions(recorded.lineage.query, recorded.study.name, asset, unit)
-    old, new = ([one for one in found if one.recorded_at <= end][-1] for end in (before, after))
+    history = versions(recorded.lineage.query, recorded.study.name, asset, unit)
+    old, new = (
+        [version for version in history if version.recorded_at <= end][-1]
+        for end in (before, after)
+    )
     return tuple(changes(recorded, asset, unit, old, new))
 
 
 def changes(recorded: Recorded, asset: str, unit: str, old: Version, new: Version) -> list[Change]:
     """First causes, with the images that came and went where the probing set is one of them."""
     query, study = recorded.lineage.query, recorded.study.name
-    found = explain(query, study, asset, unit, old, new)
-    probing = next((one for one in found if one.asset == "probing_set"), None)
+    causes = explain(query, study, asset, unit, old, new)
+    probing = next((cause for cause in causes if cause.asset == "probing_set"), None)
     if probing is not None:
-        found = [one for one in found if one.what != "images"]
-        found += image_changes(*(_manifest(recorded, unit, one) for one in (old, new)))
-    return found
+        causes = [cause for cause in causes if cause.what != "images"]
+        causes += image_changes(*(_manifest(recorded, unit, version) for version in (old, new)))
+    return causes
 
 
 def _manifest(recorded: Recorded, unit: str, version: Version) -> Sequence[str]:
     """The images of the probing set that a version was made from."""
     while "probing_set" not in version.preimage["inputs"]:
         inputs = version.preimage["inputs"].items()
-        name, wanted = next(item for item in inputs if item[0] not in UNPARTITIONED)
-        found = versions(recorded.lineage.query, recorded.study.name, name, unit)
-        version = next(one for one in reversed(found) if one.data_version == wanted)
-    wanted = version.preimage["inputs"]["probing_set"]
-    found = versions(recorded.lineage.query, recorded.study.name, "probing_set", "")
-    manifest = next(one for one in reversed(found) if one.data_version == wanted)
-    images: list[str] = json.loads(recorded.store.get(manifest.payload["manifest"]))
+        name, data_version = next(item for item in inputs if item[0] not in UNPARTITIONED)
+        history = versions(recorded.lineage.query, recorded.study.name, name, unit)
+        version = next(
+            record for record in reversed(history) if record.data_version == data_version
+        )
+    data_version = version.preimage["inputs"]["probing_set"]
+    history = versions(recorded.lineage.query, recorded.study.name, "probing_set", "")
+    probing_set = next(
+        record for record in reversed(history) if record.data_version == data_version
+    )
+    images: list[str] = json.loads(recorded.store.get(probing_set.payload["manifest"]))
     return images

@@ -42,16 +42,16 @@ def label_rows(lineage: Lineage, study: str, asset: str = "labels") -> list[Row]
     Raises:
         NotFoundError: when the study has no such labels; names the nearest.
     """
-    known = label_assets(lineage, study)
-    if asset != "labels" and asset not in known:
-        choices = dict.fromkeys(["labels", *known])
+    assets = label_assets(lineage, study)
+    if asset != "labels" and asset not in assets:
+        choices = dict.fromkeys(["labels", *assets])
         raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
     rows = lineage.query(_LABELS, [study, asset])
     for row in rows:
         row["remarks"] = _remarks(row.pop("noted"), row.pop("behind"))
         row["nearest"] = _nearest(row.pop("nearest"), row.pop("probability"))
-    told = [name for name in _WHERE_KNOWN if any(row[name] is not None for row in rows)]
-    return [{name: row[name] for name in (*COLUMNS, *told)} for row in rows]
+    extra = [name for name in _WHERE_KNOWN if any(row[name] is not None for row in rows)]
+    return [{name: row[name] for name in (*COLUMNS, *extra)} for row in rows]
 
 
 def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
@@ -90,10 +90,10 @@ def _nearest(label: str | None, probability: float | None) -> str | None:
     return None if label is None else f"{label} ({probability or 0:.2f})"
 
 
-def _remarks(*noted: str | None) -> str | None:
+def _remarks(*lists: str | None) -> str | None:
     """The texts of remarks, from JSON lists of them; None where there is none."""
-    every = (one for text in noted if text for one in json.loads(text))
-    return "; ".join(dict.fromkeys(str(one["text"]) for one in every)) or None
+    remarks = (remark for text in lists if text for remark in json.loads(text))
+    return "; ".join(dict.fromkeys(str(remark["text"]) for remark in remarks)) or None
 
 
 def export(table: pd.DataFrame, kind: Format) -> bytes:
@@ -103,18 +103,20 @@ def export(table: pd.DataFrame, kind: Format) -> bytes:
         table.to_parquet(binary, index=False)
         return binary.getvalue()
     if kind == "csv":  # text in quotes, because a bare carriage return would end the row
-        plain = _without_formulas(table)
-        text = plain.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        without_formulas = _without_formulas(table)
+        text = without_formulas.to_csv(
+            index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC
+        )
         return str(text).encode()
     # pandas' own JSON writer drops digits.
-    known = table.astype(object).where(table.notna(), None).to_dict("records")
-    return json.dumps(known, ensure_ascii=False, indent=1, allow_nan=False).encode()
+    records = table.astype(object).where(table.notna(), None).to_dict("records")
+    return json.dumps(records, ensure_ascii=False, indent=1, allow_nan=False).encode()
 
 
 def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Text that a spreadsheet would run as a formula gets an apostrophe before it."""
 
-    def plain(value: object) -> object:
+    def guard(value: object) -> object:
         return guarded(value) if isinstance(value, str) else value
 
-    return table.map(plain)
+    return table.map(guard)

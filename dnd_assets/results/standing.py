@@ -39,7 +39,7 @@ GROUP BY run, asset, model, layer ORDER BY since DESC, run, asset, model, layer
 
 @dataclass(frozen=True)
 class Standing:
-    """Which recorded products the present settings lead to, as far as settings tell.
+    """Which recorded products the present settings lead to, judged by settings alone.
 
     Attributes:
         lineage: the lineage.
@@ -75,10 +75,13 @@ class Standing:
 
     def standing(self) -> list[tuple[str, str, str, str]]:
         """All that stands: (run, asset, model, layer)."""
-        return [one for one in sorted(self._runs) if self.stands(*one)]
+        return [announced for announced in sorted(self._runs) if self.stands(*announced)]
 
     def others(self, assets: Sequence[str] | None = None) -> list[Row]:
-        """What readers are shown though it does not stand: run, asset, model, layer, n, since."""
+        """Counts of shown products that come of other settings, by run and layer.
+
+        Columns: run, asset, model, layer, n (how many), since (when the first was recorded).
+        """
         rows = self.lineage.query(_NEWEST, [self.study.name])
         names = ("run", "asset", "model", "layer")
         return [
@@ -100,15 +103,15 @@ class Standing:
         count: Counter[str] = Counter()
         for row in rows:
             count[row["asset"]] += row["n"]
-        told = ", ".join(f"{number:,} of {asset}" for asset, number in count.most_common(_SHOWN))
-        more = f" and {len(count) - _SHOWN} more assets" if len(count) > _SHOWN else ""
-        first = rows[0]
-        changed = self.differences(*(first[name] for name in ("run", "asset", "model", "layer")))
-        left = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+        amounts = ", ".join(f"{number:,} of {asset}" for asset, number in count.most_common(_SHOWN))
+        more_assets = f" and {len(count) - _SHOWN} more assets" if len(count) > _SHOWN else ""
+        newest = rows[0]
+        settings = self.differences(*(newest[name] for name in ("run", "asset", "model", "layer")))
+        more_settings = f" and {len(settings) - _SHOWN} more" if len(settings) > _SHOWN else ""
         return (
-            f"made under other settings of {self.study.name!r} than now: {told}{more}; "
-            f"run {first['run'][:8]} of {first['since'][:10]} had "
-            f"{'; '.join(changed[:_SHOWN])}{left}. "
+            f"made under other settings of {self.study.name!r} than now: {amounts}{more_assets}; "
+            f"run {newest['run'][:8]} of {newest['since'][:10]} had "
+            f"{'; '.join(settings[:_SHOWN])}{more_settings}. "
             "`dnd run` makes those of the present settings, `dnd plan` says what that takes."
         )
 
@@ -117,12 +120,12 @@ def stand_by(lineage: Lineage, study: Study) -> Standing:
     """Have a lineage give what the present settings of a study lead to, where that is recorded.
 
     Args:
-        lineage: what is read from from now on, by its view `latest` and those that rest on it.
+        lineage: what is read afterwards, by its view `latest` and the views that rest on it.
         study: the study as it is now.
     """
-    found = Standing(lineage, study)
-    lineage.prefer([announced_as(*one) for one in found.standing()])
-    return found
+    standing = Standing(lineage, study)
+    lineage.prefer([announced_as(*announced) for announced in standing.standing()])
+    return standing
 
 
 def newest_study(lineage: Lineage, name: str) -> Study | None:
@@ -143,17 +146,18 @@ def _study(text: str, now: Study | None) -> Study | None:
     folder = table.pop("folder", None) or (now.folder if now else Path())
     name = table.pop("name", "")
     try:
-        found = Study.model_validate({**table, "name": "recorded", "folder": Path(folder)})
+        study = Study.model_validate({**table, "name": "recorded", "folder": Path(folder)})
     except ValidationError:
         return None
-    return found.model_copy(update={"name": name})  # "study+ablation", too, which no file may have
+    return study.model_copy(update={"name": name})  # "study+ablation", too, which no file may have
 
 
 def _differences(then: Deciding, now: Deciding, name: str = "") -> Iterator[str]:
+    """Each setting that is not the same, by its dotted name, with its value then and now."""
     for key in sorted({*then, *now}):
         before, after = then.get(key), now.get(key)
-        whole = f"{name}.{key}" if name else key
+        full_name = f"{name}.{key}" if name else key
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from _differences(before, after, whole)
+            yield from _differences(before, after, full_name)
         elif before != after:
-            yield f"{whole} = {json.dumps(before)}, now {json.dumps(after)}"
+            yield f"{full_name} = {json.dumps(before)}, now {json.dumps(after)}"

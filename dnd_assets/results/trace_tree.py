@@ -45,17 +45,17 @@ def _branch(root: Tree, trace: Trace, step: Step) -> None:
         f"[dim]parameters: {escape(parameters or 'none')}; code {step.preimage['code']}[/dim]"
     )
     for name, weights in step.weights.items():
-        told = _flat(weights) if name != "truths" else f"of {len(weights.get('of', {})):,} units"
-        branch.add(f"[dim]{name}: {escape(told)}[/dim]")
+        text = _flat(weights) if name != "truths" else f"of {len(weights.get('of', {})):,} units"
+        branch.add(f"[dim]{name}: {escape(text)}[/dim]")
     for model in step.models:
         branch.add(f"[dim]model: {escape(_model(model))}[/dim]")
 
 
 def _model(model: Mapping[str, Any]) -> str:
     name = ": ".join(filter(None, (model["role"], model["part"])))
-    where = f" at {model['server']}" if model["server"] else ""
-    told = filter(None, (model["revision"], f"licence {model['licence']}"))
-    return f"{name}, {model['source']}{where} ({', '.join(told)})"
+    server = f" at {model['server']}" if model["server"] else ""
+    details = filter(None, (model["revision"], f"licence {model['licence']}"))
+    return f"{name}, {model['source']}{server} ({', '.join(details)})"
 
 
 def _images(root: Tree, trace: Trace) -> None:
@@ -77,7 +77,7 @@ def write_pictures(trace: Trace, pictures: Pictures, folder: Path) -> int:
     for asset, step in trace.steps.items():
         for name in sorted(set(image_hashes(step.payload))):
             data = pictures.file(name)
-            kind = "png" if data.startswith(b"\x89PNG") else "img"
-            write_atomic(folder / asset / f"{name}.{kind}", data)
+            suffix = "png" if data.startswith(b"\x89PNG") else "img"
+            write_atomic(folder / asset / f"{name}.{suffix}", data)
             count += 1
     return count

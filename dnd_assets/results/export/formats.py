@@ -100,8 +100,8 @@ class _Batches:
     def write(self, rows: Iterable[Row]) -> None:
         for row in rows:
             self._waiting.append(row)
-            held = row.get(EMBEDDED)
-            self._bytes += len(held["bytes"]) if held else 0
+            picture = row.get(EMBEDDED)
+            self._bytes += len(picture["bytes"]) if picture else 0
             if len(self._waiting) >= _ROWS_AT_ONCE or self._bytes >= _BYTES_AT_ONCE:
                 self._flush()
 
@@ -135,13 +135,16 @@ class _CsvWriter(_Batches):
 
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
         super().__init__(path, columns)
-        self._schema = pa.schema([(one.name, _flat_type(one)) for one in columns])
+        self._schema = pa.schema([(column.name, _flat_type(column)) for column in columns])
         options = pyarrow.csv.WriteOptions(quoting_style="needed")
         self._file = pyarrow.csv.CSVWriter(path, self._schema, write_options=options)
 
     def _put(self, rows: Sequence[Row]) -> None:
-        flat = {one.name: [_cell(row[one.name], one) for row in rows] for one in self.columns}
-        self._file.write_table(pa.table(flat, schema=self._schema))
+        cells = {
+            column.name: [_cell(row[column.name], column) for row in rows]
+            for column in self.columns
+        }
+        self._file.write_table(pa.table(cells, schema=self._schema))
 
     def _close(self) -> None:
         self._file.close()
@@ -182,7 +185,7 @@ class _ParquetWriter(_Batches):
         self, path: Path, columns: Sequence[Column], *, hub: bool = False, embedded: bool = False
     ) -> None:
         super().__init__(path, columns)
-        fields = [(one.name, _ARROW[one.type]) for one in columns]
+        fields = [(column.name, _ARROW[column.type]) for column in columns]
         self._hub = hub
         if embedded:
             fields.append((EMBEDDED, _IMAGE))
@@ -232,16 +235,16 @@ def read(files: Sequence[Path], columns: Sequence[Column], kind: Format) -> pd.D
         columns: its columns.
         kind: the format.
     """
-    names = [one.name for one in columns]
+    names = [column.name for column in columns]
     if kind in ("parquet", "hf"):
         tables = [pyarrow.parquet.read_table(file, columns=names) for file in files]
-        found = {name: pa.concat_tables(tables).column(name).to_pylist() for name in names}
+        values = {name: pa.concat_tables(tables).column(name).to_pylist() for name in names}
     elif kind == "jsonl":
         rows = [json.loads(line) for line in _lines(files)]
-        found = {name: [row[name] for row in rows] for name in names}
+        values = {name: [row[name] for row in rows] for name in names}
     else:
-        found = _read_csv(files[0], columns)
-    return as_frame(found, columns)
+        values = _read_csv(files[0], columns)
+    return as_frame(values, columns)
 
 
 def _lines(files: Sequence[Path]) -> Iterable[str]:
@@ -252,7 +255,7 @@ def _lines(files: Sequence[Path]) -> Iterable[str]:
 
 def _read_csv(file: Path, columns: Sequence[Column]) -> dict[str, list[object]]:
     convert = pyarrow.csv.ConvertOptions(
-        column_types={one.name: _flat_type(one) for one in columns},
+        column_types={column.name: _flat_type(column) for column in columns},
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
@@ -265,8 +268,8 @@ def _read_csv(file: Path, columns: Sequence[Column]) -> dict[str, list[object]]:
         convert_options=convert,
     )
     return {
-        one.name: [_uncell(value, one) for value in table.column(one.name).to_pylist()]
-        for one in columns
+        column.name: [_uncell(value, column) for value in table.column(column.name).to_pylist()]
+        for column in columns
     }
 
 
@@ -282,8 +285,8 @@ def as_frame(values: Mapping[str, Sequence[object]], columns: Sequence[Column]) 
     Texts are pandas' `str`, integers `Int64` or `UInt64`, numbers `float64`, flags `boolean`, each
     with its own missing value; lists are Python's, or None.
     """
-    series = {one.name: _series(list(values[one.name]), one.type) for one in columns}
-    return pd.DataFrame(series, columns=[one.name for one in columns])
+    series = {column.name: _series(list(values[column.name]), column.type) for column in columns}
+    return pd.DataFrame(series, columns=[column.name for column in columns])
 
 
 _FRAMES: Final[Mapping[Type, str]] = {

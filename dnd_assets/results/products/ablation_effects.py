@@ -21,12 +21,12 @@ _NAMES = ("class", "images", "score", "without it", "low", "high", "accuracy", "
 
 def _line(entry: Payload) -> Row:
     logit, accuracy = entry["logit"], entry["accuracy"]
-    known = accuracy is not None
+    has_accuracy = accuracy is not None
     return {
         "class": entry["class"], "images": entry["images"], "score": logit["before"],
         "without it": logit["before"] + logit["change"], "low": logit["low"], "high": logit["high"],
-        "accuracy": accuracy["before"] if known else None,
-        "without it, too": accuracy["before"] + accuracy["change"] if known else None,
+        "accuracy": accuracy["before"] if has_accuracy else None,
+        "without it, too": accuracy["before"] + accuracy["change"] if has_accuracy else None,
     }  # fmt: skip
 
 
@@ -57,11 +57,11 @@ def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
 def effect_line(entry: Payload) -> str:
     """The effect on one class, for people."""
     change, accuracy = entry["logit"], entry["accuracy"]
-    told = f"{change['change']:+9.4f}{ends(change)}  {entry['class']}"
+    line = f"{change['change']:+9.4f}{ends(change)}  {entry['class']}"
     if accuracy is None:
-        return told
+        return line
     after = accuracy["before"] + accuracy["change"]
-    return f"{told}: accuracy {accuracy['before']:.1%} to {after:.1%} of {entry['images']:,} images"
+    return f"{line}: accuracy {accuracy['before']:.1%} to {after:.1%} of {entry['images']:,} images"
 
 
 def ends(change: Payload) -> str:
@@ -69,9 +69,9 @@ def ends(change: Payload) -> str:
     return "" if change["low"] is None else f" [{change['low']:+.4f}, {change['high']:+.4f}]"
 
 
-def _of_change(part: str, what: str, scale: str) -> tuple[Column, ...]:
+def _of_change(part: str, quantity: str, scale: str) -> tuple[Column, ...]:
     return (
-        Column(f"{part}_before", "number", f"{what} of the whole network", scale,
+        Column(f"{part}_before", "number", f"{quantity} of the whole network", scale,
                path=f"{part}.before"),
         Column(f"{part}_change", "number", "what ablation adds to it", scale,
                path=f"{part}.change"),

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:
-    found = product.payload["exemplars"]
-    return {"exemplars": pictures(found), "largest activation": found[0]["activation"]}
+    exemplars = product.payload["exemplars"]
+    return {"exemplars": pictures(exemplars), "largest activation": exemplars[0]["activation"]}
 
 
 def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
@@ -37,17 +37,21 @@ def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
         branch.add(f"{entry['activation']:10.4f}  {entry['image'][:16]}…")
     summary = trace.steps["activations"].notes.get("summary", {})
     if summary.get("fires") is not None:
-        told = f"fires on {summary['fires']:.1%} of {summary['images']:,} images"
-        branch.add(f"{told}: activation above {payload['off']:.4g}")
+        text = f"fires on {summary['fires']:.1%} of {summary['images']:,} images"
+        branch.add(f"{text}: activation above {payload['off']:.4g}")
 
 
 def _summary(record: NewestProduct) -> Iterator[Row]:
     """One row for a unit: how it answers to the probing set."""
     product = record.product
-    largest = next((one["activation"] for one in product.payload.get("exemplars", ())), None)
+    largest = next(
+        (exemplar["activation"] for exemplar in product.payload.get("exemplars", ())), None
+    )
     summary = product.outcome.notes.get("summary", {})
-    said = {name: summary.get(name) for name in ("images", "mean", "std", "positive", "fires")}
-    yield {"status": product.outcome.status, "reason": product.outcome.reason, **said,
+    statistics = {
+        name: summary.get(name) for name in ("images", "mean", "std", "positive", "fires")
+    }
+    yield {"status": product.outcome.status, "reason": product.outcome.reason, **statistics,
            "largest": largest, "off": product.payload.get("off"),
            "remarks": list(remarks_of(product.outcome.notes))}  # fmt: skip
 

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:
-    found = product.payload["captions"]
-    said = column_of("caption", [one["caption"] for one in found])
-    return {"captioned": pictures(found), "captions": said}
+    captions = product.payload["captions"]
+    grid = column_of("caption", [entry["caption"] for entry in captions])
+    return {"captioned": pictures(captions), "captions": grid}
 
 
 def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
     for entry in payload.get("captions", []):
-        told = entry["caption"] or entry.get("raw", "")
+        text = entry["caption"] or entry.get("raw", "")
         read = f"  (read as: {entry['read']})" if "read" in entry else ""
         if "status" in entry:
             read = f"  ({entry['status']}: {entry['reason']})"
-        branch.add(f"{entry['image'][:16]}…  {escape(f'{told}{read}')}")
+        branch.add(f"{entry['image'][:16]}…  {escape(f'{text}{read}')}")
 
 
 CAPTIONS = ProductView(

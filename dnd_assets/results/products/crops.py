@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:
-    found = product.payload["activating"]
-    kinds = [entry["kind"] for entry in found]
+    entries = product.payload["activating"]
+    kinds = [entry["kind"] for entry in entries]
     return {
-        "activating set": pictures(found),
+        "activating set": pictures(entries),
         "crops": len(product.payload["crops"]),
         "crops among them": kinds.count("crop"),
     }
 
 
 def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
-    made = {crop["crop"]: crop for crop in payload.get("crops", [])}
+    crops = {crop["crop"]: crop for crop in payload.get("crops", [])}
     for entry in payload.get("activating", []):
         line = f"{entry['activation']:10.4f}  {entry['kind']:5}  {entry['image'][:16]}…"
-        if entry["image"] in made:
-            crop = made[entry["image"]]
+        if entry["image"] in crops:
+            crop = crops[entry["image"]]
             line += f"  box {crop['box']} of {crop['image'][:16]}… (Otsu {crop['threshold']})"
         branch.add(escape(line))
 

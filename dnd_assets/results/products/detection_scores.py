@@ -32,9 +32,9 @@ _SUPPORT: Final = ("held_out", "stability", "gap", "images")
 def _shown(bench: Workbench, product: Product) -> Shown:
     payload = product.payload
     names = ("concept", "mcc", "threshold", "share")
-    chosen = [{"label": one, "share": share} for one, share in payload["evidence"]["label_set"]]
-    some = {
-        name: pictures([one for one in payload["examples"] if one["shows"] is shows])
+    chosen = [{"label": label, "share": share} for label, share in payload["evidence"]["label_set"]]
+    examples = {
+        name: pictures([example for example in payload["examples"] if example["shows"] is shows])
         for shows, name in ((True, "images with it"), (False, "images without it"))
     }
     return {
@@ -43,19 +43,19 @@ def _shown(bench: Workbench, product: Product) -> Shown:
         **{name: payload["evidence"][name] for name in _SUPPORT},
         "detection scores": Grid(payload["concepts"], names, ("concept",)),
         "resamples choose": Grid(chosen, ("label", "share"), ("label",)),
-        **some,
+        **examples,
     }
 
 
 def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
     if "confidence" not in payload:
         return
-    found = payload["evidence"]
+    evidence = payload["evidence"]
     branch.add(
         f"{escape(payload['label'])}: confidence {payload['confidence']:.2f}, "
-        f"{escape(evidence_line(found))}"
+        f"{escape(evidence_line(evidence))}"
     )
-    chosen = ", ".join(f"{label} {share:.0%}" for label, share in found["label_set"])
+    chosen = ", ".join(f"{label} {share:.0%}" for label, share in evidence["label_set"])
     branch.add(f"resamples choose: {escape(chosen)}")
     for entry in payload["concepts"]:
         branch.add(
@@ -70,17 +70,17 @@ def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
         )
 
 
-def evidence_line(found: Mapping[str, object]) -> str:
+def evidence_line(evidence: Mapping[str, object]) -> str:
     """What a label by detection rests on."""
     return (
-        f"held out {found['held_out']:.2f}, stability {found['stability']:.2f}, gap "
-        f"{found['gap']:.2f}, {found['images']:,} images"
+        f"held out {evidence['held_out']:.2f}, stability {evidence['stability']:.2f}, gap "
+        f"{evidence['gap']:.2f}, {evidence['images']:,} images"
     )
 
 
 def _label_set(payload: Payload) -> list[Row]:
-    found = payload.get("evidence", {}).get("label_set", ())
-    return [{"label": label, "score": share} for label, share in found]
+    pairs = payload.get("evidence", {}).get("label_set", ())
+    return [{"label": label, "score": share} for label, share in pairs]
 
 
 DETECTION_SCORES = ProductView(

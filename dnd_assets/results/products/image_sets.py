@@ -19,11 +19,11 @@ _FIRST: Final = 10
 def scan_grids(product: Product) -> Shown:
     """What a scan of files did not use, with the reasons."""
     notes = product.outcome.notes
-    aside = notes["quarantined"]
+    quarantined = notes["quarantined"]
     skipped = [{"kind": kind, "files": count} for kind, count in notes.get("skipped", {}).items()]
     return {
-        "quarantined": len(aside),
-        "quarantine": Grid(aside[:100], ("path", "reason"), ("path", "reason")),
+        "quarantined": len(quarantined),
+        "quarantine": Grid(quarantined[:100], ("path", "reason"), ("path", "reason")),
         "skipped": Grid(skipped, ("kind", "files"), ("kind", "files")),
         "first skipped": ", ".join(notes.get("skipped_first", ())[:_FIRST]),
     }

@@ -23,18 +23,20 @@ def _shown(bench: Workbench, product: Product) -> Shown:
     from dnd_assets.assets.label_metrics import in_order
 
     payload = product.payload
-    found = payload["metrics"]
+    metrics = payload["metrics"]
     rows = [
-        {"metric": name, "value": found[name], "why none": payload["reasons"].get(name, "")}
-        for name in in_order(found)
+        {"metric": name, "value": metrics[name], "why none": payload["reasons"].get(name, "")}
+        for name in in_order(metrics)
     ]
     return {
         "label": payload["label"],
         **({} if payload["truth"] is None else {"truth": payload["truth"]}),
-        **{name: value for name, value in found.items() if value is not None},
+        **{name: value for name, value in metrics.items() if value is not None},
         "metrics": Grid(rows, ("metric", "value", "why none"), ("metric", "why none")),
         "held-out images that show it": payload["shown"],
-        "fresh pictures": pictures([one for one in payload["pictures"] if not one["rejected"]]),
+        "fresh pictures": pictures(
+            [picture for picture in payload["pictures"] if not picture["rejected"]]
+        ),
     }
 
 
@@ -43,9 +45,9 @@ def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
         return
     branch.add(f"label: {escape(payload['label'])}, truth: {escape(payload['truth'] or 'unknown')}")
     for name, value in payload["metrics"].items():
-        shown = f"{value:9.4f}" if value is not None else f"{'-':>9}"
+        text = f"{value:9.4f}" if value is not None else f"{'-':>9}"
         reason = payload["reasons"].get(name, "")
-        branch.add(escape(f"{shown}  {name}{': ' * bool(reason)}{reason}"))
+        branch.add(escape(f"{text}  {name}{': ' * bool(reason)}{reason}"))
     for image in payload["pictures"]:
         word = f" {told(image)}".rstrip()
         branch.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")

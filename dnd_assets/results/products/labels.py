@@ -21,38 +21,42 @@ _SUPPORT: Final = ("held_out", "stability", "gap", "images")
 
 def _shown(bench: Workbench, product: Product) -> Shown:
     payload = product.payload
-    found = payload.get("evidence")
-    sure: Shown = {}
-    if found is not None:
-        sure = {name: found[name] for name in (*_SUPPORT, "confirmed")}
-        sure |= {} if found["painted"] is None else {"painted pictures active": found["painted"]}
-        sure = {"confidence": payload["confidence"], **sure}
+    evidence = payload.get("evidence")
+    support: Shown = {}
+    if evidence is not None:
+        support = {name: evidence[name] for name in (*_SUPPORT, "confirmed")}
+        support |= (
+            {} if evidence["painted"] is None else {"painted pictures active": evidence["painted"]}
+        )
+        support = {"confidence": payload["confidence"], **support}
     return {
         "label": payload["label"],
         "score": payload["score"],
-        **sure,
+        **support,
         "labels": Grid(payload["labels"], ("label", "score"), ("label",)),
     }
 
 
 def scored_lines(branch: Tree, trace: Trace, payload: Payload) -> None:
     """A line for each label with its score; before them what a label by detection rests on."""
-    found = payload.get("evidence")
-    if found is not None:
-        branch.add(f"confidence {payload['confidence']:.2f}: {escape(evidence_line(found))}")
-        branch.add(escape(_painted_evidence(found)))
+    evidence = payload.get("evidence")
+    if evidence is not None:
+        branch.add(f"confidence {payload['confidence']:.2f}: {escape(evidence_line(evidence))}")
+        branch.add(escape(_painted_evidence(evidence)))
     for entry in payload.get("labels", []):
         branch.add(f"{entry['score']:9.4f}  {escape(entry['label'])}")
 
 
-def _painted_evidence(found: Payload) -> str:
-    """What painted pictures say of the label, and of it without a word."""
-    painted = found["painted"]
+def _painted_evidence(evidence: Payload) -> str:
+    """How many pictures of the label, and of it with a word left out, activate the unit."""
+    painted = evidence["painted"]
     if painted is None:
         return "not confirmed: no picture of it was painted"
-    told = "confirmed" if found["confirmed"] else "not confirmed"
-    rest = "".join(f", {share:.0%} of {name}" for name, share in found["painted_without"].items())
-    return f"{told}: active on {painted:.0%} of its painted pictures{rest}"
+    verdict = "confirmed" if evidence["confirmed"] else "not confirmed"
+    contrasts = "".join(
+        f", {share:.0%} of {name}" for name, share in evidence["painted_without"].items()
+    )
+    return f"{verdict}: active on {painted:.0%} of its painted pictures{contrasts}"
 
 
 def label_table(asset: str) -> Table:

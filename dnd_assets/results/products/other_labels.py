@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:
-    top = product.payload.get("labels", [])
-    scored = all("score" in entry for entry in top)
-    labels = {"labels": Grid(top, ("label", "score"), ("label",))} if scored else {}
+    entries = product.payload.get("labels", [])
+    scored = all("score" in entry for entry in entries)
+    labels = {"labels": Grid(entries, ("label", "score"), ("label",))} if scored else {}
     return {"label": product.payload["label"], **labels}
 
 
@@ -45,10 +45,10 @@ def _ranking(record: NewestProduct) -> Iterator[Row]:
     """The labels that a method kept, best first."""
     payload = record.product.payload
     for position, entry in enumerate(payload.get("concepts") or payload.get("labels", ()), 1):
-        more = {name: entry.get(name) for name in _MORE_OF_LABELS}
+        details = {name: entry.get(name) for name in _MORE_OF_LABELS}
         yield {
             "asset": record.asset, "position": position, "label": entry["label"],
-            "score": entry.get("score"), **more,
+            "score": entry.get("score"), **details,
         }  # fmt: skip
 
 
@@ -60,12 +60,12 @@ def _images(record: NewestProduct) -> Iterator[Row]:
     ]
     groups += [(None, payload.get(key, ())) for key in ("exemplars", "images", "outliers")]
     for concept, images in groups:
-        for position, one in enumerate(images, 1):
-            masked = one.get("masked") or {}
+        for position, image in enumerate(images, 1):
+            masked = image.get("masked") or {}
             yield {
                 "asset": record.asset, "concept": concept, "position": position,
-                "image": one["image"], "activation": one["activation"],
-                "caption": one.get("caption"), "masked": masked.get("image"),
+                "image": image["image"], "activation": image["activation"],
+                "caption": image.get("caption"), "masked": masked.get("image"),
             }  # fmt: skip
 
 

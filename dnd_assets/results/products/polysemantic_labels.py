@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _shown(bench: Workbench, product: Product) -> Shown:
     payload = product.payload
-    found = [{**one, "exemplars": len(one["exemplars"])} for one in payload["concepts"]]
+    rows = [{**entry, "exemplars": len(entry["exemplars"])} for entry in payload["concepts"]]
     names = ("label", "score", "response", "mass", "exemplars")
     groups = {
         f"{number}: {entry['label']}": pictures(entry["exemplars"])
@@ -26,7 +26,7 @@ def _shown(bench: Workbench, product: Product) -> Shown:
     return {
         "label": payload["label"],
         "concepts": payload["count"],
-        "by concept": Grid(found, names, ("label",)),
+        "by concept": Grid(rows, names, ("label",)),
         **groups,
         "outliers": len(payload["outliers"]),
     }
@@ -38,8 +38,8 @@ def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
             f"{entry['score']:9.4f}  {escape(entry['label'])}: response {entry['response']:.4g}, "
             f"{len(entry['exemplars'])} exemplars, mass {entry['mass']:.4g}"
         )
-        for other in entry["runners_up"]:
-            inner.add(f"[dim]{other['score']:9.4f}  {escape(other['label'])}[/dim]")
+        for runner_up in entry["runners_up"]:
+            inner.add(f"[dim]{runner_up['score']:9.4f}  {escape(runner_up['label'])}[/dim]")
         for image in entry["exemplars"]:
             inner.add(_exemplar(image))
     for image in payload.get("outliers", []):

@@ -48,9 +48,9 @@ PRODUCTS: Final[tuple[ProductView, ...]] = (
     ABLATION_EFFECTS,
     LABELS,
 )
-_BY_NAME: Final = {one.name: one for one in PRODUCTS}
+_BY_NAME: Final = {view.name: view for view in PRODUCTS}
 PRODUCT_TABLES: Final[tuple[Table, ...]] = tuple(
-    table for one in (*PRODUCTS, OTHER_LABELS, LABEL_METRICS) for table in one.tables
+    table for view in (*PRODUCTS, OTHER_LABELS, LABEL_METRICS) for table in view.tables
 )
 """The tables of all products, in their order."""
 
@@ -67,7 +67,7 @@ def upwards(assets: Iterable[str]) -> list[str]:
 
     The probing set is left out: a trace lists its images one by one.
     """
-    known = list(assets)
-    others = [one for one in known if one not in _BY_NAME and one not in UNPARTITIONED]
-    told = [one.name for one in reversed(PRODUCTS) if one is not PROBING_IMAGES]
-    return [*others, *(name for name in told if name in known)]
+    names = list(assets)
+    undescribed = [asset for asset in names if asset not in _BY_NAME and asset not in UNPARTITIONED]
+    described = [view.name for view in reversed(PRODUCTS) if view is not PROBING_IMAGES]
+    return [*undescribed, *(name for name in described if name in names)]

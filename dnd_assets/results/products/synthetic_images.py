@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def _shown(bench: Workbench, product: Product) -> Shown:
-    found = product.payload["concepts"]
-    first = [entry["images"][0] for entry in found if entry["images"]]
-    every = [image for entry in found for image in entry["images"]]
+    concepts = product.payload["concepts"]
+    first = [entry["images"][0] for entry in concepts if entry["images"]]
+    images = [image for entry in concepts for image in entry["images"]]
     return {
         "first picture of each": pictures(first),
-        "painted": column_of("concept", [entry["concept"] for entry in found]),
-        "concepts": len(found),
-        "rejected pictures": sum(image["rejected"] for image in every),
+        "painted": column_of("concept", [entry["concept"] for entry in concepts]),
+        "concepts": len(concepts),
+        "rejected pictures": sum(image["rejected"] for image in images),
     }
 
 

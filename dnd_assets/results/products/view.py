@@ -84,5 +84,5 @@ def pictures(entries: Sequence[Payload]) -> Strip:
 
 
 def is_one_of(*names: str) -> Callable[[str], bool]:
-    """Whether an asset is one of some."""
+    """A test of whether an asset is one of `names`."""
     return lambda asset: asset in names

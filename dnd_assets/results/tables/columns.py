@@ -128,8 +128,8 @@ SURENESS: Final = (
 
 
 def _ranked(payload: Payload) -> list[Row]:
-    found = payload.get("labels", ())
-    return [{"label": one["label"], "score": one.get("score")} for one in found]
+    entries = payload.get("labels", ())
+    return [{"label": entry["label"], "score": entry.get("score")} for entry in entries]
 
 
 LABEL_COLUMNS: Final = (

@@ -29,10 +29,10 @@ _TEXTS: Final = ("text",)
 
 def view_sql(table: Table) -> str:
     """The statement that makes a table's view."""
-    columns = [_column(one, table) for one in table.columns if one.name not in _UNIT]
-    known = [f"l.{name}" for name in _UNIT]
-    selected = ",\n       ".join([", ".join(known), *filter(None, columns)])
-    lists = "".join(_walk(number, table) for number in range(len(table.entries)))
+    columns = [_column(column, table) for column in table.columns if column.name not in _UNIT]
+    unit_columns = [f"l.{name}" for name in _UNIT]
+    selected = ",\n       ".join([", ".join(unit_columns), *filter(None, columns)])
+    lists = "".join(_list_join(number, table) for number in range(len(table.entries)))
     meaning = table.meaning.replace("'", "''")
     return (
         f"CREATE OR REPLACE VIEW {table.name} AS\nSELECT {selected}\n"
@@ -45,13 +45,13 @@ def _asset(table: Table) -> str:
     return table.source.strip("`")
 
 
-def _walk(number: int, table: Table) -> str:
-    above = f"{_at(number - 1, table)}.value" if number else "l.payload"
-    return f", json_each({above}, '$.{table.entries[number]}') {_at(number, table)}"
+def _list_join(number: int, table: Table) -> str:
+    above = f"{_alias(number - 1, table)}.value" if number else "l.payload"
+    return f", json_each({above}, '$.{table.entries[number]}') {_alias(number, table)}"
 
 
-def _at(number: int, table: Table) -> str:
-    """What the entries of a list are called: `e` those that rows are, `c` those around."""
+def _alias(number: int, table: Table) -> str:
+    """The SQL alias of the entries of a list: `e` of the innermost, which are rows, else `c`."""
     return "e" if number == len(table.entries) - 1 else "c"
 
 
@@ -74,9 +74,9 @@ def _column(column: Column, table: Table) -> str:
 
 def schema_text(written: str) -> str:
     """The text of the schema file with the views as they should be."""
-    kept = re.split(f"^{re.escape(_HEAD)}$", written, flags=re.MULTILINE)[0]
+    handwritten = re.split(f"^{re.escape(_HEAD)}$", written, flags=re.MULTILINE)[0]
     views = "\n".join(view_sql(table) for table in PRODUCT_TABLES if table.view)
-    return f"{kept.rstrip()}\n\n{_HEAD}\n\n{views}"
+    return f"{handwritten.rstrip()}\n\n{_HEAD}\n\n{views}"
 
 
 def main() -> int:

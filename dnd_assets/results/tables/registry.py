@@ -19,18 +19,18 @@ TABLES: Final[tuple[Table, ...]] = (*PRODUCT_TABLES, PRODUCTS)
 
 def tables_for(assets: Iterable[str]) -> list[Table]:
     """The tables of a study that has products of these assets, in their order."""
-    known = set(assets)
-    others = sorted(name for name in known if name.endswith(LABELS_SUFFIX))
-    found = [t for t in TABLES if any(t.reads(name) for name in known)]
-    return [UNITS, *found, *map(label_table, others), *WHOLE_TABLES[1:]]
+    names = set(assets)
+    methods = sorted(name for name in names if name.endswith(LABELS_SUFFIX))
+    tables = [table for table in TABLES if any(table.reads(name) for name in names)]
+    return [UNITS, *tables, *map(label_table, methods), *WHOLE_TABLES[1:]]
 
 
 def rows_of(table: Table, record: NewestProduct) -> Iterator[Row]:
     """Rows of one product: each with the unit, and every column."""
-    found = table.rows(record) if table.rows else product_rows(table, record)
+    rows = table.rows(record) if table.rows else product_rows(table, record)
     if table is PRODUCTS:
-        told = any(one.reads(record.asset) for one in PRODUCT_TABLES)
-        found = [{**row, "content": None if told else row["content"]} for row in found]
-    for row in found:
-        full = {"unit": record.unit or None, **row}
-        yield {column.name: full.get(column.name) for column in table.columns}
+        has_table = any(product_table.reads(record.asset) for product_table in PRODUCT_TABLES)
+        rows = [{**row, "content": None if has_table else row["content"]} for row in rows]
+    for row in rows:
+        full_row = {"unit": record.unit or None, **row}
+        yield {column.name: full_row.get(column.name) for column in table.columns}

@@ -42,7 +42,7 @@ BINS: Final = 40
 
 
 def card_of(
-    one: UnitRecords,
+    unit: UnitRecords,
     templates: Mapping[str, str],
     heat: Mapping[tuple[str, str], bytes],
     distribution: Distribution | None,
@@ -52,38 +52,38 @@ def card_of(
     """The card of a unit.
 
     Args:
-        one: the unit's records.
+        unit: the unit's records.
         templates: prompt of each text-to-image provider.
         heat: stored maps of exemplars, by unit and image.
         distribution: activations on all probing images.
         ranges: samples of wider ranges of activations.
         ladder: probing images from the largest activation to the smallest.
     """
-    record = one.record
+    record = unit.record
     return UnitCard(
-        one.unit, record.model, record.layer, record.neuron,
-        methods=_methods(one),
-        exemplars=_exemplars(one, heat),
-        described=_described(one),
-        concepts=_concepts(one, templates),
+        unit.unit, record.model, record.layer, record.neuron,
+        methods=_methods(unit),
+        exemplars=_exemplars(unit, heat),
+        described=_described(unit),
+        concepts=_concepts(unit, templates),
         distribution=distribution,
         ranges=ranges,
         ladder=ladder,
-        metrics=_metrics(one),
-        made=_lineage(one),
-        remarks=_remarks(one),
-        evidence=_evidence(one),
-        ablation=_ablation(one),
+        metrics=_metrics(unit),
+        made=_lineage(unit),
+        remarks=_remarks(unit),
+        evidence=_evidence(unit),
+        ablation=_ablation(unit),
     )  # fmt: skip
 
 
-def _methods(one: UnitRecords) -> tuple[MethodLabel, ...]:
-    names = sorted((name for name in one.records if is_labels(name)), key=own_first)
-    return tuple(_method(one, name) for name in names)
+def _methods(unit: UnitRecords) -> tuple[MethodLabel, ...]:
+    names = sorted((name for name in unit.records if is_labels(name)), key=own_first)
+    return tuple(_method(unit, name) for name in names)
 
 
-def _method(one: UnitRecords, asset: str) -> MethodLabel:
-    record, content = one.records[asset], one.content(asset)
+def _method(unit: UnitRecords, asset: str) -> MethodLabel:
+    record, content = unit.records[asset], unit.content(asset)
     labels = tuple(
         ScoredLabel(str(entry["label"]), _number(entry.get("score")))
         for entry in content.get("labels", ())
@@ -106,7 +106,10 @@ def _facet(entry: Payload) -> Facet:
         str(entry["label"]), float(entry["score"]), float(entry["response"]), float(entry["mass"]),
         tuple(_shown(image) for image in entry["exemplars"]),
         tuple(str(image["image"]) for image in entry["pictures"]),
-        tuple(ScoredLabel(str(o["label"]), _number(o["score"])) for o in entry["runners_up"]),
+        tuple(
+            ScoredLabel(str(label["label"]), _number(label["score"]))
+            for label in entry["runners_up"]
+        ),
     )  # fmt: skip
 
 
@@ -118,8 +121,8 @@ def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _crops(one: UnitRecords) -> list[Crop]:
-    product = one.product("crops")
+def _crops(unit: UnitRecords) -> list[Crop]:
+    product = unit.product("crops")
     if product is None:
         return []
     size = product.preimage["parameters"].get("crop_size")
@@ -140,70 +143,70 @@ def _box(box: Sequence[float], size: int | None) -> Box | None:
     return Box(left, top, right, bottom)
 
 
-def _captions(one: UnitRecords) -> dict[str, str]:
-    found = one.content("captions").get("captions", ())
-    return {str(entry["image"]): str(entry["caption"]) for entry in found}
+def _captions(unit: UnitRecords) -> dict[str, str]:
+    entries = unit.content("captions").get("captions", ())
+    return {str(entry["image"]): str(entry["caption"]) for entry in entries}
 
 
-def _exemplars(one: UnitRecords, heat: Mapping[tuple[str, str], bytes]) -> tuple[Exemplar, ...]:
-    crops, captions = _crops(one), _captions(one)
+def _exemplars(unit: UnitRecords, heat: Mapping[tuple[str, str], bytes]) -> tuple[Exemplar, ...]:
+    crops, captions = _crops(unit), _captions(unit)
     return tuple(
         Exemplar(
             entry["image"], float(entry["activation"]),
             tuple(crop for crop in crops if crop.image == entry["image"]),
             captions.get(entry["image"]),
-            heat.get((one.unit, entry["image"])),
+            heat.get((unit.unit, entry["image"])),
         )
-        for entry in one.content("activations").get("exemplars", ())
+        for entry in unit.content("activations").get("exemplars", ())
     )  # fmt: skip
 
 
-def _described(one: UnitRecords) -> tuple[Described, ...]:
-    crops, captions = {crop.crop: crop for crop in _crops(one)}, _captions(one)
+def _described(unit: UnitRecords) -> tuple[Described, ...]:
+    crops, captions = {crop.crop: crop for crop in _crops(unit)}, _captions(unit)
     return tuple(
         Described(
             entry["image"], entry["kind"], float(entry["activation"]),
             captions.get(entry["image"]),
             crops.get(entry["image"]) if entry["kind"] == "crop" else None,
         )
-        for entry in one.content("crops").get("activating", ())
+        for entry in unit.content("crops").get("activating", ())
     )  # fmt: skip
 
 
-def _concepts(one: UnitRecords, templates: Mapping[str, str]) -> tuple[CandidateConcept, ...]:
-    synthetic = one.product("synthetic_images")
+def _concepts(unit: UnitRecords, templates: Mapping[str, str]) -> tuple[CandidateConcept, ...]:
+    synthetic = unit.product("synthetic_images")
     weights = synthetic.preimage["weights"] if synthetic else {}
     template = templates.get(str(weights.get("text_to_image", "")), "{concept}")
     painted = {
-        e["concept"]: e["images"] for e in one.content("synthetic_images").get("concepts", ())
+        e["concept"]: e["images"] for e in unit.content("synthetic_images").get("concepts", ())
     }
-    scored = {e["concept"]: e for e in one.content("scores").get("concepts", ())}
-    proposed = one.content("detection_scores") or one.content("candidate_concepts")
-    every = [*scored, *painted, *proposed.get("candidates", ())]
+    scored = {e["concept"]: e for e in unit.content("scores").get("concepts", ())}
+    proposed = unit.content("detection_scores") or unit.content("candidate_concepts")
+    names = [*scored, *painted, *proposed.get("candidates", ())]
     return tuple(
         _concept(name, scored.get(name, {}), painted.get(name, ()), template)
-        for name in dict.fromkeys(every)
+        for name in dict.fromkeys(names)
     )
 
 
-def _evidence(one: UnitRecords) -> LabelEvidence | None:
-    content = one.content("detection_scores")
+def _evidence(unit: UnitRecords) -> LabelEvidence | None:
+    content = unit.content("detection_scores")
     if "confidence" not in content:
         return None
-    found, said = content["evidence"], one.content("labels").get("evidence", {})
+    evidence, confirmation = content["evidence"], unit.content("labels").get("evidence", {})
     return LabelEvidence(
-        content["label"], content["confidence"], found["held_out"], found["stability"],
-        found["gap"], found["images"],
-        tuple((label, share) for label, share in found["label_set"]),
+        content["label"], content["confidence"], evidence["held_out"], evidence["stability"],
+        evidence["gap"], evidence["images"],
+        tuple((label, share) for label, share in evidence["label_set"]),
         tuple(DetectedConcept(**entry) for entry in content["concepts"]),
         tuple(ReferenceImage(**entry) for entry in content["examples"]),
-        said.get("painted"), tuple(said.get("painted_without", {}).items()),
-        said.get("confirmed"),
+        confirmation.get("painted"), tuple(confirmation.get("painted_without", {}).items()),
+        confirmation.get("confirmed"),
     )  # fmt: skip
 
 
-def _ablation(one: UnitRecords) -> UnitAblation | None:
-    content = one.content("ablation_effects")
+def _ablation(unit: UnitRecords) -> UnitAblation | None:
+    content = unit.content("ablation_effects")
     if not content:
         return None
     losses = tuple(_loss(entry) for entry in content["classes"])
@@ -214,9 +217,16 @@ def _ablation(one: UnitRecords) -> UnitAblation | None:
 
 def _loss(entry: Payload) -> Loss:
     score, accuracy = entry["logit"], entry["accuracy"]
-    known = () if accuracy is None else (accuracy["before"], accuracy["change"], _ends(accuracy))
+    accuracy_fields = (
+        () if accuracy is None else (accuracy["before"], accuracy["change"], _ends(accuracy))
+    )
     return Loss(
-        entry["class"], entry["images"], score["before"], score["change"], _ends(score), *known
+        entry["class"],
+        entry["images"],
+        score["before"],
+        score["change"],
+        _ends(score),
+        *accuracy_fields,
     )
 
 
@@ -247,13 +257,13 @@ def _painting(image: Payload, activation: float | None) -> SyntheticImage:
     )  # fmt: skip
 
 
-def _metrics(one: UnitRecords) -> tuple[MetricSet, ...]:
-    names = [name for name in one.records if name.endswith(METRICS_SUFFIX)]
-    found = []
+def _metrics(unit: UnitRecords) -> tuple[MetricSet, ...]:
+    names = [name for name in unit.records if name.endswith(METRICS_SUFFIX)]
+    metric_sets = []
     for name in sorted(names, key=lambda n: own_first(n.removesuffix(METRICS_SUFFIX))):
-        content = one.content(name)
+        content = unit.content(name)
         if content:
-            found.append(
+            metric_sets.append(
                 MetricSet(
                     name.removesuffix(METRICS_SUFFIX), str(content["label"]), content["truth"],
                     content["metrics"], content["reasons"],
@@ -261,65 +271,66 @@ def _metrics(one: UnitRecords) -> tuple[MetricSet, ...]:
                     tuple(_painting(image, None) for image in content["pictures"]),
                 )
             )  # fmt: skip
-    return tuple(found)
+    return tuple(metric_sets)
 
 
-def _remarks(one: UnitRecords) -> tuple[str, ...]:
-    product = one.product("activations")
+def _remarks(unit: UnitRecords) -> tuple[str, ...]:
+    product = unit.product("activations")
     return tuple(remarks_of(product.outcome.notes)) if product else ()
 
 
 def noted_distribution(product: Product) -> Distribution | None:
     """What was noted of the activations when they were computed."""
-    noted, exemplars = product.outcome.notes.get("summary"), product.payload.get("exemplars")
-    if not noted or not exemplars:
+    summary, exemplars = product.outcome.notes.get("summary"), product.payload.get("exemplars")
+    if not summary or not exemplars:
         return None
     high = float(exemplars[0]["activation"])
     return Distribution(
-        noted["images"], high, high, noted["mean"], noted["std"], noted["positive"],
-        fires=noted.get("fires"),
+        summary["images"], high, high, summary["mean"], summary["std"], summary["positive"],
+        fires=summary.get("fires"),
     )  # fmt: skip
 
 
 def distribution_of(column: NDArray[np.float32], fires: float | None) -> Distribution:
     """A unit's activations on all images, float32 (N,), and the share on which it fires."""
-    wide = column.astype(np.float64)
-    counts, _ = np.histogram(wide, bins=BINS)
+    values = column.astype(np.float64)
+    counts, _ = np.histogram(values, bins=BINS)
     return Distribution(
-        len(wide), float(wide.min()), float(wide.max()), float(wide.mean()), float(wide.std()),
-        float((wide > 0).mean()), tuple(int(count) for count in counts),
+        len(values), float(values.min()), float(values.max()), float(values.mean()),
+        float(values.std()), float((values > 0).mean()), tuple(int(count) for count in counts),
         fires,
     )  # fmt: skip
 
 
-def _lineage(one: UnitRecords) -> tuple[Made, ...]:
-    order = _upstream_first(one)
+def _lineage(unit: UnitRecords) -> tuple[Made, ...]:
+    order = _upstream_first(unit)
     return tuple(
-        _step(one.records[name], product) for name in order if (product := one.product(name))
+        _step(unit.records[name], product) for name in order if (product := unit.product(name))
     )
 
 
-def _upstream_first(one: UnitRecords) -> list[str]:
-    done: dict[str, None] = {}
+def _upstream_first(unit: UnitRecords) -> list[str]:
+    """The assets of a unit, each after those that it was made from."""
+    ordered: dict[str, None] = {}
 
     def visit(name: str) -> None:
-        product = one.product(name)
-        if name in done or product is None:
+        product = unit.product(name)
+        if name in ordered or product is None:
             return
-        for above in product.preimage["inputs"]:
-            visit(above)
-        done[name] = None
+        for source in product.preimage["inputs"]:
+            visit(source)
+        ordered[name] = None
 
-    for name in sorted(one.records, key=lambda n: (n != "labels", is_labels(n), n)):
+    for name in sorted(unit.records, key=lambda n: (n != "labels", is_labels(n), n)):
         visit(name)
-    return list(done)
+    return list(ordered)
 
 
 def _step(record: ProductRecord, product: Product) -> Made:
-    seen = product.preimage
+    preimage = product.preimage
     return Made(
         record.asset, record.status, record.reason, record.key, record.data_version,
-        str(seen["code"]), record.run, record.recorded_at, record.reused, record.seconds,
-        record.device, seen["parameters"], seen["inputs"],
-        {name: str(provider) for name, provider in seen["weights"].items()},
+        str(preimage["code"]), record.run, record.recorded_at, record.reused, record.seconds,
+        record.device, preimage["parameters"], preimage["inputs"],
+        {name: str(provider) for name, provider in preimage["weights"].items()},
     )  # fmt: skip

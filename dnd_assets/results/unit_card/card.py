@@ -126,14 +126,14 @@ class LabelEvidence:
     @property
     def bands(self) -> dict[str, tuple[tuple[ReferenceImage, ...], tuple[ReferenceImage, ...]]]:
         """Images with the concept, and without, by band, the highest first."""
-        found = {}
-        for band in dict.fromkeys(one.band for one in self.examples):
-            some = [one for one in self.examples if one.band == band]
-            found[band] = (
-                tuple(one for one in some if one.shows),
-                tuple(one for one in some if not one.shows),
+        by_band = {}
+        for band in dict.fromkeys(example.band for example in self.examples):
+            examples = [example for example in self.examples if example.band == band]
+            by_band[band] = (
+                tuple(example for example in examples if example.shows),
+                tuple(example for example in examples if not example.shows),
             )
-        return found
+        return by_band
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,20 +471,25 @@ class UnitCard:
     @property
     def interpretable(self) -> bool | None:
         """Whether any method that judges it counts the unit as interpretable."""
-        said = [one.interpretable for one in self.methods if one.interpretable is not None]
-        return any(said) if said else None
+        judgements = [
+            method.interpretable for method in self.methods if method.interpretable is not None
+        ]
+        return any(judgements) if judgements else None
 
     def pictures(self) -> Iterator[str]:
         """SHA-256 of every picture on the card, but for crops, which are parts of exemplars."""
-        yield from (one.image for one in self.exemplars)
-        yield from (one.crop.image if one.crop else one.image for one in self.described)
-        yield from (one.image for span in self.ranges for one in span.images)
-        yield from (one.image for one in self.ladder)
-        yield from (one.image for one in (self.evidence.examples if self.evidence else ()))
-        yield from (one.image for concept in self.concepts for one in concept.pictures)
-        yield from (one.image for entry in self.metrics for one in entry.pictures)
+        yield from (exemplar.image for exemplar in self.exemplars)
+        yield from (
+            described.crop.image if described.crop else described.image
+            for described in self.described
+        )
+        yield from (image.image for span in self.ranges for image in span.images)
+        yield from (image.image for image in self.ladder)
+        yield from (example.image for example in (self.evidence.examples if self.evidence else ()))
+        yield from (picture.image for concept in self.concepts for picture in concept.pictures)
+        yield from (picture.image for metric_set in self.metrics for picture in metric_set.pictures)
         for method in self.methods:
-            yield from (one.image for one in method.images)
+            yield from (image.image for image in method.images)
             for facet in method.facets:
-                yield from (one.image for one in facet.exemplars)
+                yield from (exemplar.image for exemplar in facet.exemplars)
                 yield from facet.pictures

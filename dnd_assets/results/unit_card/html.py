@@ -38,15 +38,15 @@ def card_html(card: UnitCard, pictures: Pictures) -> str:
         card: everything known of the unit.
         pictures: where its pictures lie; one that is gone is told in its place.
     """
-    drawn = _Thumbnails(pictures)
+    thumbnails = _Thumbnails(pictures)
     parts = [
         _title(card),
-        _evidence(card, drawn),
+        _evidence(card, thumbnails),
         _methods(card),
         _ablation(card),
-        _exemplars(card.exemplars[:_EXEMPLARS], drawn),
-        "".join(f"<p>{escape(one)}</p>" for one in card.remarks),
-        _concepts(card.concepts[:_CONCEPTS], drawn),
+        _exemplars(card.exemplars[:_EXEMPLARS], thumbnails),
+        "".join(f"<p>{escape(remark)}</p>" for remark in card.remarks),
+        _concepts(card.concepts[:_CONCEPTS], thumbnails),
         _histogram(card.distribution),
         _metrics(card),
         _lineage(card),
@@ -60,7 +60,7 @@ class _Thumbnails:
     def __init__(self, pictures: Pictures) -> None:
         self._pictures = pictures
 
-    def tag(self, name: str, told: str, boxes: Iterable[Box] = ()) -> str:
+    def tag(self, name: str, description: str, boxes: Iterable[Box] = ()) -> str:
         """An image element, or a few words where the picture is gone."""
         try:
             picture = self._pictures.shown(name)
@@ -73,7 +73,7 @@ class _Thumbnails:
                 box.right * picture.width - 1, box.bottom * picture.height - 1,
             )  # fmt: skip
             pen.rectangle(corners, outline=(255, 220, 0), width=max(1, picture.width // 64))
-        text = escape(told, quote=True)
+        text = escape(description, quote=True)
         return f"<img alt='{text}' title='{text}' src='{_data_url(picture)}' style='margin:2px'>"
 
 
@@ -86,42 +86,43 @@ def _data_url(picture: Image.Image) -> str:
 
 
 def _title(card: UnitCard) -> str:
-    said = card.main
-    if said is None:
+    main = card.main
+    if main is None:
         return f"<h3>{escape(card.unit)}</h3>"
-    name = escape(said.label or f"no label ({said.status})")
-    reason = f"<p>{escape(said.reason)}</p>" if said.reason else ""
+    name = escape(main.label or f"no label ({main.status})")
+    reason = f"<p>{escape(main.reason)}</p>" if main.reason else ""
     return f"<h3>{name} <small>{escape(card.unit)}</small></h3>{reason}"
 
 
-def _evidence(card: UnitCard, drawn: _Thumbnails) -> str:
+def _evidence(card: UnitCard, thumbnails: _Thumbnails) -> str:
     """How sure a label by detection is, with images that have the concept and that have not."""
-    found = card.evidence
-    if found is None:
+    evidence = card.evidence
+    if evidence is None:
         return ""
-    told = (
-        f"confidence {found.confidence:.2f} of {found.label!r}: held out {found.held_out:.2f}, "
-        f"stability {found.stability:.0%}, gap {found.gap:.2f}, {found.reference:,} images"
+    text = (
+        f"confidence {evidence.confidence:.2f} of {evidence.label!r}: "
+        f"held out {evidence.held_out:.2f}, stability {evidence.stability:.0%}, "
+        f"gap {evidence.gap:.2f}, {evidence.reference:,} images"
     )
-    if found.painted is not None:
-        word = "confirmed" if found.confirmed else "not confirmed"
-        told += f"; {word}, active on {found.painted:.0%} of its painted pictures"
+    if evidence.painted is not None:
+        verdict = "confirmed" if evidence.confirmed else "not confirmed"
+        text += f"; {verdict}, active on {evidence.painted:.0%} of its painted pictures"
     rows = [
-        (escape(band), *("".join(drawn.tag(one.image, _told(one)) for one in some)
-         for some in sides))
-        for band, sides in found.bands.items()
+        (escape(band), *("".join(thumbnails.tag(image.image, _alt_text(image)) for image in images)
+         for images in sides))
+        for band, sides in evidence.bands.items()
     ]  # fmt: skip
     pictures = _table(("activation", "with it", "without it"), rows) if rows else ""
-    return f"<p>{escape(told)}</p>{pictures}"
+    return f"<p>{escape(text)}</p>{pictures}"
 
 
-def _told(one: ReferenceImage) -> str:
-    return f"activation {one.activation:.4g}: {one.caption}"
+def _alt_text(image: ReferenceImage) -> str:
+    return f"activation {image.activation:.4g}: {image.caption}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; cells are HTML already."""
-    top = "".join(f"<th style='{_CELL}'>{escape(one)}</th>" for one in head)
+    top = "".join(f"<th style='{_CELL}'>{escape(title)}</th>" for title in head)
     body = "".join(
         f"<tr>{''.join(f'<td style={_CELL!r}>{cell}</td>' for cell in row)}</tr>" for row in rows
     )
@@ -136,79 +137,81 @@ def _methods(card: UnitCard) -> str:
     if not card.methods:
         return ""
     rows = [
-        (escape(one.asset), escape(one.label or f"({one.status})"), _number(one.score),
-         escape(", ".join(other.label for other in one.labels[1:])))
-        for one in card.methods
+        (escape(method.asset), escape(method.label or f"({method.status})"), _number(method.score),
+         escape(", ".join(label.label for label in method.labels[1:])))
+        for method in card.methods
     ]  # fmt: skip
     return _table(("method", "label", "score", "then"), rows)
 
 
 def _ablation(card: UnitCard) -> str:
     """What the classes of the network lose without the unit."""
-    found = card.ablation
-    if found is None:
+    ablation = card.ablation
+    if ablation is None:
         return ""
-    told = (
-        f"Without it ({found.how} ablation, {found.images:,} images) the best class changes on "
-        f"{found.chosen:.1%} of the images" + (", by a linear probe" if found.probe else "")
+    summary = (
+        f"Without it ({ablation.how} ablation, {ablation.images:,} images) the best class "
+        f"changes on {ablation.chosen:.1%} of the images"
+        + (", by a linear probe" if ablation.probe else "")
     )
     rows = [
-        (escape(one.name), _number(one.score), _number(one.change), _range(one.ends),
-         _number(one.accuracy), _number(one.accuracy_change), _range(one.accuracy_ends))
-        for one in found.losses
+        (escape(loss.name), _number(loss.score), _number(loss.change), _range(loss.ends),
+         _number(loss.accuracy), _number(loss.accuracy_change), _range(loss.accuracy_ends))
+        for loss in ablation.losses
     ]  # fmt: skip
     head = ("class", "score", "change", "95 %", "accuracy", "change", "95 %")
-    return f"<p>{escape(told)}</p>{_table(head, rows)}"
+    return f"<p>{escape(summary)}</p>{_table(head, rows)}"
 
 
 def _range(ends: tuple[float, float] | None) -> str:
     return "-" if ends is None else f"{_number(ends[0])} to {_number(ends[1])}"
 
 
-def _exemplars(exemplars: Sequence[Exemplar], drawn: _Thumbnails) -> str:
+def _exemplars(exemplars: Sequence[Exemplar], thumbnails: _Thumbnails) -> str:
     if not exemplars:
         return ""
     cells = []
-    for one in exemplars:
-        told = f"activation {one.activation:.4g}: {one.caption or 'not captioned'}"
-        boxes = [crop.box for crop in one.crops if crop.box is not None]
-        cells.append(drawn.tag(one.image, told, boxes))
+    for exemplar in exemplars:
+        description = f"activation {exemplar.activation:.4g}: {exemplar.caption or 'not captioned'}"
+        boxes = [crop.box for crop in exemplar.crops if crop.box is not None]
+        cells.append(thumbnails.tag(exemplar.image, description, boxes))
     return f"<p><b>Most activating images</b>, crops framed</p><div>{''.join(cells)}</div>"
 
 
-def _concepts(concepts: Sequence[CandidateConcept], drawn: _Thumbnails) -> str:
+def _concepts(concepts: Sequence[CandidateConcept], thumbnails: _Thumbnails) -> str:
     if not concepts:
         return ""
     rows = []
-    for one in concepts:
-        kept = [picture for picture in one.pictures if not picture.rejected][:_PICTURES]
-        shown = "".join(
-            drawn.tag(p.image, f"seed {p.seed}, activation {_number(p.activation)}") for p in kept
+    for concept in concepts:
+        pictures = [picture for picture in concept.pictures if not picture.rejected][:_PICTURES]
+        tags = "".join(
+            thumbnails.tag(p.image, f"seed {p.seed}, activation {_number(p.activation)}")
+            for p in pictures
         )
-        rows.append((escape(one.concept), _number(one.score), shown))
+        rows.append((escape(concept.concept), _number(concept.score), tags))
     return _table(("candidate concept", "score", "synthetic pictures"), rows)
 
 
-def _histogram(found: Distribution | None) -> str:
-    if found is None:
+def _histogram(distribution: Distribution | None) -> str:
+    if distribution is None:
         return ""
-    told = (
-        f"activation on {found.images:,} images: mean {found.mean:.4g}, largest {found.high:.4g}, "
-        f"positive on {found.positive:.1%}"
-        + (f", fires on {found.fires:.1%}" if found.fires is not None else "")
+    text = (
+        f"activation on {distribution.images:,} images: mean {distribution.mean:.4g}, "
+        f"largest {distribution.high:.4g}, positive on {distribution.positive:.1%}"
+        + (f", fires on {distribution.fires:.1%}" if distribution.fires is not None else "")
     )
-    highest = max(found.counts, default=0)
+    highest = max(distribution.counts, default=0)
     if not highest:
-        return f"<p>{escape(told)}</p>"
+        return f"<p>{escape(text)}</p>"
     bars = "".join(
-        f"<rect x='{place * 6}' y='{_BAR - _height(count, highest)}' width='5' "
+        f"<rect x='{position * 6}' y='{_BAR - _height(count, highest)}' width='5' "
         f"height='{_height(count, highest)}' fill='currentColor'/>"
-        for place, count in enumerate(found.counts)
+        for position, count in enumerate(distribution.counts)
     )
-    width = len(found.counts) * 6
+    width = len(distribution.counts) * 6
     return (
-        f"<p>{escape(told)}</p><svg width='{width}' height='{_BAR}' role='img' "
-        f"aria-label='{escape(told, quote=True)}'>{bars}</svg>"
+        f"<p>{escape(text)}</p><svg width='{width}' height='{_BAR}' role='img' "
+        f"aria-label='{escape(text, quote=True)}'>{bars}</svg>"
     )
 
 
@@ -218,9 +221,14 @@ def _height(count: int, highest: int) -> int:
 
 def _metrics(card: UnitCard) -> str:
     rows = [
-        (escape(one.asset), escape(name), _number(value), escape(one.reasons.get(name, "")))
-        for one in card.metrics
-        for name, value in one.values.items()
+        (
+            escape(metric_set.asset),
+            escape(name),
+            _number(value),
+            escape(metric_set.reasons.get(name, "")),
+        )
+        for metric_set in card.metrics
+        for name, value in metric_set.values.items()
     ]
     if not rows:
         return ""
@@ -230,10 +238,10 @@ def _metrics(card: UnitCard) -> str:
 
 def _lineage(card: UnitCard) -> str:
     rows = [
-        (escape(one.asset), escape(one.status), f"<code>{escape(one.data_version[:12])}</code>",
-         f"<code>{escape(one.key[:12])}</code>", f"<code>{escape(one.run[:8])}</code>",
-         escape(one.recorded_at))
-        for one in card.made
+        (escape(step.asset), escape(step.status), f"<code>{escape(step.data_version[:12])}</code>",
+         f"<code>{escape(step.key[:12])}</code>", f"<code>{escape(step.run[:8])}</code>",
+         escape(step.recorded_at))
+        for step in card.made
     ]  # fmt: skip
     if not rows:
         return ""

@@ -69,10 +69,10 @@ class Cards:
     @cached_property
     def records(self) -> dict[str, dict[str, ProductRecord]]:
         """The newest product of each unit and asset, by unit and asset, without contents."""
-        found: dict[str, dict[str, ProductRecord]] = {}
+        by_unit: dict[str, dict[str, ProductRecord]] = {}
         for row in self.lineage.query(_NEWEST, [self.study, self.study]):
-            found.setdefault(row["unit"], {})[row["asset"]] = ProductRecord(**row)
-        return found
+            by_unit.setdefault(row["unit"], {})[row["asset"]] = ProductRecord(**row)
+        return by_unit
 
     def card(self, unit: str) -> UnitCard:
         """One unit's card.
@@ -109,10 +109,10 @@ class Cards:
             "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
             "ORDER BY hash, path"
         )
-        found: dict[str, list[str]] = {}
+        by_hash: dict[str, list[str]] = {}
         for row in self.lineage.query(sql, [sorted(set(hashes))]):
-            found.setdefault(row["hash"], []).append(row["path"])
-        return found
+            by_hash.setdefault(row["hash"], []).append(row["path"])
+        return by_hash
 
     def activations(self, product: Product) -> tuple[list[str], Matrix] | None:
         """A layer's stored activations, as one of its units' `activations` rests on them.
@@ -136,76 +136,83 @@ class Cards:
     def _part(self, units: Sequence[str]) -> list[UnitCard]:
         """Cards of a few hundred units."""
         with self.lineage.connect():
-            found = {unit: dict(self.records[unit]) for unit in units}
-            products = self.lineage.products(r.key for of in found.values() for r in of.values())
-            self._follow(found, products)
-            sources = [UnitRecords(unit, found[unit], products) for unit in units]
-            templates = self._templates(sources)
-            heat = self._heat(sources)
-            return [card_of(one, templates, heat, *self._activity(one)) for one in sources]
+            records = {unit: dict(self.records[unit]) for unit in units}
+            products = self.lineage.products(
+                record.key for by_asset in records.values() for record in by_asset.values()
+            )
+            self._follow(records, products)
+            unit_records = [UnitRecords(unit, records[unit], products) for unit in units]
+            templates = self._templates(unit_records)
+            heat = self._heat(unit_records)
+            return [card_of(unit, templates, heat, *self._activity(unit)) for unit in unit_records]
 
     def _follow(
-        self, found: dict[str, dict[str, ProductRecord]], products: dict[str, Product]
+        self, records: dict[str, dict[str, ProductRecord]], products: dict[str, Product]
     ) -> None:
         """Put in the versions that the label was really made from, where newer ones followed."""
-        looked: set[tuple[str, str, str]] = set()
+        looked_up: set[tuple[str, str, str]] = set()
         while True:
-            lacking = [one for one in older_inputs(found, products) if one not in looked]
-            if not lacking:
+            missing = [
+                version for version in older_inputs(records, products) if version not in looked_up
+            ]
+            if not missing:
                 return
-            looked |= set(lacking)
-            columns = [list(column) for column in zip(*lacking, strict=True)]
+            looked_up |= set(missing)
+            columns = [list(column) for column in zip(*missing, strict=True)]
             rows = self.lineage.query(_EARLIER, [*columns, self.study])
             for row in rows:
-                found[row["unit"]][row["asset"]] = ProductRecord(**row)
+                records[row["unit"]][row["asset"]] = ProductRecord(**row)
             products |= self.lineage.products(row["key"] for row in rows)
 
-    def _templates(self, sources: Sequence[UnitRecords]) -> dict[str, str]:
+    def _templates(self, unit_records: Sequence[UnitRecords]) -> dict[str, str]:
         """Prompt of each text-to-image provider."""
         hashes = {
             str(product.preimage["weights"]["text_to_image"])
-            for one in sources
-            if (product := one.product("synthetic_images"))
+            for unit in unit_records
+            if (product := unit.product("synthetic_images"))
             and "text_to_image" in product.preimage["weights"]
         }
-        found = self.providers(hashes)
-        return {name: str(one.get("prompt", "{concept}")) for name, one in found.items()}
+        fingerprints = self.providers(hashes)
+        return {
+            name: str(fingerprint.get("prompt", "{concept}"))
+            for name, fingerprint in fingerprints.items()
+        }
 
-    def _heat(self, sources: Sequence[UnitRecords]) -> dict[tuple[str, str], bytes]:
+    def _heat(self, unit_records: Sequence[UnitRecords]) -> dict[tuple[str, str], bytes]:
         """Stored maps of exemplars, by unit and image."""
         items: dict[str, dict[str, tuple[str, str]]] = {}
-        for one in sources:
-            product = one.product("activations")
+        for unit in unit_records:
+            product = unit.product("activations")
             if product is not None and "target" in product.preimage["weights"]:
-                provider = items.setdefault(str(product.preimage["weights"]["target"]), {})
+                pairs = items.setdefault(str(product.preimage["weights"]["target"]), {})
                 for entry in product.payload.get("exemplars", ()):
-                    pair = (one.unit, entry["image"])
-                    provider[map_item(entry["image"], one.record.neuron)] = pair
-        found: dict[tuple[str, str], bytes] = {}
-        for name, wanted in items.items():
-            for item, value in self.lineage.shared(MAPS, name, wanted).items():
+                    pair = (unit.unit, entry["image"])
+                    pairs[map_item(entry["image"], unit.record.neuron)] = pair
+        maps: dict[tuple[str, str], bytes] = {}
+        for target, pairs in items.items():
+            for item, value in self.lineage.shared(MAPS, target, pairs).items():
                 try:
-                    found[wanted[item]] = self.store.blob(value["file"], value["map"])
+                    maps[pairs[item]] = self.store.blob(value["file"], value["map"])
                 except StoreError:
                     continue  # a lost map is one that never was: nothing rests on it
-        return found
+        return maps
 
     def _activity(
-        self, one: UnitRecords
+        self, unit: UnitRecords
     ) -> tuple[Distribution | None, tuple[ActivationRange, ...], tuple[Shown, ...]]:
         """Distribution, ranges and ladder from the stored activations of the probing images."""
-        product = one.product("activations")
+        product = unit.product("activations")
         if product is None:
             return None, (), ()
         layer = self._layer(product)
-        neuron = one.record.neuron
+        neuron = unit.record.neuron
         if layer is None or neuron >= layer.values.shape[1]:
             return noted_distribution(product), (), ()
         finite = np.flatnonzero(np.isfinite(layer.values[:, neuron]))
         if (not product.ok and len(finite) < len(layer.images)) or not len(finite):
             return None, (), ()
         column, images = layer.values[finite, neuron], [layer.images[row] for row in finite]
-        spans = sample_ranges(column, images, one.unit, n=_RANGE_SAMPLE)
+        spans = sample_ranges(column, images, unit.unit, n=_RANGE_SAMPLE)
         ranges = tuple(
             ActivationRange(
                 span.share, span.size,
@@ -214,11 +221,11 @@ class Cards:
             for span in spans
         )  # fmt: skip
         fires = product.outcome.notes.get("summary", {}).get("fires")
-        spread = distribution_of(column, fires)
+        distribution = distribution_of(column, fires)
         if not product.ok:
-            return spread, (), ()
+            return distribution, (), ()
         steps = activation_ladder(column, images)
-        return spread, ranges, tuple(Shown(images[i], float(column[i])) for i in steps)
+        return distribution, ranges, tuple(Shown(images[i], float(column[i])) for i in steps)
 
     def _layer(self, product: Product) -> _Layer | None:
         """A layer's stored activations; None where they are not all stored any more."""
@@ -235,12 +242,12 @@ class Cards:
         if not rows:
             return None
         try:
-            listed = self.store.get(str(json.loads(rows[0]["payload"])["manifest"]))
+            manifest = self.store.get(str(json.loads(rows[0]["payload"])["manifest"]))
         except StoreError:
             return None
-        images: list[str] = json.loads(listed)
-        values, found = Vectors(self.lineage, self.store).read("activations", provider, images)
-        return _Layer(images, values) if len(images) and found.all() else None
+        images: list[str] = json.loads(manifest)
+        values, stored = Vectors(self.lineage, self.store).read("activations", provider, images)
+        return _Layer(images, values) if len(images) and stored.all() else None
 
 
 @dataclass(frozen=True)

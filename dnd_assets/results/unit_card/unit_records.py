@@ -53,10 +53,10 @@ class UnitRecords:
 
 
 def older_inputs(
-    found: Mapping[str, Mapping[str, ProductRecord]], products: Mapping[str, Product]
+    by_unit: Mapping[str, Mapping[str, ProductRecord]], products: Mapping[str, Product]
 ) -> Iterator[tuple[str, str, str]]:
     """(unit, asset, version) of inputs behind a label whose newest version is another."""
-    for unit, records in found.items():
+    for unit, records in by_unit.items():
         pending, seen = ["labels"], set()
         while pending:
             asset = pending.pop()
