@@ -51,7 +51,7 @@ class Project:
         self._root = root
         self._modules: dict[str, Module | None] = {}
         self._files: dict[str, Path | None] = {}
-        self._entered_at: dict[Node, bool] = {}
+        self._entered_by_node: dict[Node, bool] = {}
         self._pieces: dict[tuple[str, str, str], Piece] = {}
 
     def module(self, name: str) -> Module | None:
@@ -61,11 +61,12 @@ class Project:
         return self._modules[name]
 
     def add(self, name: str, file: Path) -> None:
-        """Take in a module from elsewhere, such as one of the user's own."""
+        """Read a module from outside, such as a user's own, as if it were the project's."""
         if self._modules.get(name) is None:
             self._modules[name] = Module(name, ast.parse(file.read_bytes()))
 
     def _read(self, name: str) -> Module | None:
+        """The module of a dotted name, parsed; None where the project has no such file."""
         file = self._file(name)
         if file is None:
             return None
@@ -78,22 +79,23 @@ class Project:
         return name.partition(".")[0] in PACKAGES and self._file(name) is not None
 
     def _file(self, name: str) -> Path | None:
+        """The source file of a module or package; None where there is none."""
         if name not in self._files:
-            place = self._root.joinpath(*name.split("."))
-            both = (place.with_suffix(".py"), place / "__init__.py")
-            self._files[name] = next((file for file in both if file.is_file()), None)
+            path = self._root.joinpath(*name.split("."))
+            candidates = (path.with_suffix(".py"), path / "__init__.py")
+            self._files[name] = next((file for file in candidates if file.is_file()), None)
         return self._files[name]
 
     def version(self, nodes: Sequence[Node]) -> str:
         """Hash of all that some nodes lead to."""
         edges = self.closure(nodes)
-        told = {node: self._text(node) for node in edges}
+        texts = {node: self._text(node) for node in edges}
         for _ in range(_ROUNDS):  # which of two definitions of one name is meant, counts as well
-            told = {
-                node: _hash(told[node], *(told[one] for one in found))
-                for node, found in edges.items()
+            texts = {
+                node: _hash(texts[node], *(texts[neighbour] for neighbour in neighbours))
+                for node, neighbours in edges.items()
             }
-        return _hash(*(told[node] for node in nodes), *sorted(told.values()))[:_DIGITS]
+        return _hash(*(texts[node] for node in nodes), *sorted(texts.values()))[:_DIGITS]
 
     def closure(self, nodes: Iterable[Node]) -> dict[Node, list[Node]]:
         """Every node that some lead to, with those that it leads to directly.
@@ -101,108 +103,120 @@ class Project:
         The classes and modules of `nodes` themselves are entered whatever the limits are.
         """
         waiting = list(nodes)
-        asked = {(node.module, node.name) for node in waiting}
-        whole = {node.module for node in waiting if node.name == _WHOLE}
-        found: dict[Node, list[Node]] = {}
+        requested = {(node.module, node.name) for node in waiting}
+        whole_modules = {node.module for node in waiting if node.name == _WHOLE}
+        edges: dict[Node, list[Node]] = {}
         while waiting:
             node = waiting.pop()
-            if node in found:
+            if node in edges:
                 continue
-            found[node] = [
-                one
-                for one in dict.fromkeys(self._leads_to(node))
-                if one.module in whole or (one.module, one.name) in asked or self._in(one)
+            edges[node] = [
+                target
+                for target in dict.fromkeys(self._leads_to(node))
+                if target.module in whole_modules
+                or (target.module, target.name) in requested
+                or self._is_entered(target)
             ]
-            waiting += found[node]
-        return found
+            waiting += edges[node]
+        return edges
 
-    def _in(self, node: Node) -> bool:
-        if node not in self._entered_at:
-            self._entered_at[node] = not self._left_out(node) and self._is_module(node.module)
-        return self._entered_at[node]
+    def _is_entered(self, node: Node) -> bool:
+        """Whether a node is code of the project that may decide results."""
+        if node not in self._entered_by_node:
+            self._entered_by_node[node] = not self._left_out(node) and self._is_module(node.module)
+        return self._entered_by_node[node]
 
     def _left_out(self, node: Node) -> bool:
         """Whether a node only moves results about; see `code_limits`."""
-        module = self._listed(node.module)
-        whole = f"{module}:{node.name}"
-        within = f"{whole}.{node.member}" if node.member else whole
-        if within in ENTERED_ALL_THE_SAME:
+        module = self._name_in_limits(node.module)
+        definition = f"{module}:{node.name}"
+        member = f"{definition}.{node.member}" if node.member else definition
+        if member in ENTERED_ALL_THE_SAME:
             return False
         parts = module.split(".")
-        around = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
-        return not NOT_PART_OF_RESULTS.keys().isdisjoint({whole, within} | around)
+        packages = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+        return not NOT_PART_OF_RESULTS.keys().isdisjoint({definition, member} | packages)
 
-    def _listed(self, module: str) -> str:
-        """The name that the limits know a module by, which may have moved since."""
-        if module in self._moved:
-            return self._moved[module]
+    def _name_in_limits(self, module: str) -> str:
+        """The name that `code_limits` has for a module, which may have moved since."""
+        if module in self._old_names:
+            return self._old_names[module]
         parts = module.split(".")
-        for place, part in enumerate(parts[:-1]):
-            if part in self._moved_folders:
-                return ".".join([self._moved_folders[part], *parts[place + 1 :]])
+        for position, part in enumerate(parts[:-1]):
+            if part in self._old_folders:
+                return ".".join([self._old_folders[part], *parts[position + 1 :]])
         return module
 
     @cached_property
-    def _gone(self) -> list[str]:
-        """Modules and folders of the limits that are no longer where these say."""
-        listed = {one.partition(":")[0] for one in (*NOT_PART_OF_RESULTS, *ENTERED_ALL_THE_SAME)}
-        return sorted(one for one in listed if not self._there(one))
+    def _lost_names(self) -> list[str]:
+        """Modules and folders that `code_limits` names and that are not there any more."""
+        listed = {
+            entry.partition(":")[0] for entry in (*NOT_PART_OF_RESULTS, *ENTERED_ALL_THE_SAME)
+        }
+        return sorted(name for name in listed if not self._exists(name))
 
     @cached_property
-    def _by_end(self) -> dict[str, list[str]]:
-        """All modules by the end of their name."""
-        found: dict[str, list[str]] = {}
+    def _modules_by_end(self) -> dict[str, list[str]]:
+        """Dotted names of all modules, by their last part."""
+        modules: dict[str, list[str]] = {}
         for package in sorted(PACKAGES):
             for path in sorted((self._root / package).rglob("*.py")):
                 name = ".".join(path.relative_to(self._root).with_suffix("").parts)
-                found.setdefault(path.stem, []).append(name)
-        return found
+                modules.setdefault(path.stem, []).append(name)
+        return modules
 
     @cached_property
-    def _moved(self) -> dict[str, str]:
-        """Where modules of the limits lie now: of those of the same name, the nearest."""
-        found: dict[str, str] = {}
-        for one in self._gone:
-            places = self._by_end.get(one.rpartition(".")[2], [])
-            if places:
-                found[max(places, key=lambda place: _shared(place, one))] = one
-        return found
+    def _old_names(self) -> dict[str, str]:
+        """For a module that has moved, by its present name: the name in `code_limits`.
+
+        A lost name belongs to the module of the same last part that shares most of its folders.
+        """
+        old_names: dict[str, str] = {}
+        for missing in self._lost_names:
+            candidates = self._modules_by_end.get(missing.rpartition(".")[2], [])
+            if candidates:
+                old_names[max(candidates, key=lambda candidate: _shared(candidate, missing))] = (
+                    missing
+                )
+        return old_names
 
     @cached_property
-    def _moved_folders(self) -> dict[str, str]:
-        """Folders of the limits by the end of their name: no module has it."""
-        ends = {one.rpartition(".")[2]: one for one in self._gone}
-        return {end: one for end, one in ends.items() if end not in self._by_end}
+    def _old_folders(self) -> dict[str, str]:
+        """Lost names of folders by their last part: those that no module ends with."""
+        ends = {name.rpartition(".")[2]: name for name in self._lost_names}
+        return {end: name for end, name in ends.items() if end not in self._modules_by_end}
 
-    def _there(self, name: str) -> bool:
+    def _exists(self, name: str) -> bool:
+        """Whether there is such a module or folder."""
         return self._file(name) is not None or self._root.joinpath(*name.split(".")).is_dir()
 
     def _piece(self, module: Module, name: str, member: str = "") -> Piece:
-        """A definition, read; a class without `member` is its head: bases and attributes."""
-        at = (module.name, name, member)
-        if at not in self._pieces:
-            one = module.classes(name)
+        """A definition, read once; of a class one member, or its head: bases and attributes."""
+        key = (module.name, name, member)
+        if key not in self._pieces:
+            class_node = module.classes(name)
             body: list[ast.stmt] = module.defined[name]
-            if one is not None:
-                body = module.members(name)[member] if member else [head_of(one)]
-            self._pieces[at] = read(
+            if class_node is not None:
+                body = module.members(name)[member] if member else [head_of(class_node)]
+            self._pieces[key] = read(
                 body,
-                lambda known: self._target(module, known),
-                self._entered,
+                lambda used: self._target(module, used),
+                self._module_meant,
                 method=bool(member),
-                head=one is not None and not member,
+                head=class_node is not None and not member,
             )
-        return self._pieces[at]
+        return self._pieces[key]
 
-    def _entered(self, target: Imported) -> str:
+    def _module_meant(self, target: Imported) -> str:
         """The dotted name of the module that something imported is; empty where it is none."""
         if not target.name:
             return target.module if self._is_module(target.module) else ""
-        found = self._resolved(target.module, target.name)
-        return found.module if found is not None and found.name == _WHOLE else ""
+        node = self._resolved(target.module, target.name)
+        return node.module if node is not None and node.name == _WHOLE else ""
 
     def _text(self, node: Node) -> str:
-        module = self._known(node.module)
+        """The tree of a node by itself, as text; empty for a member that no class has."""
+        module = self._present(node.module)
         if node.name == _WHOLE:
             return _WHOLE
         if not node.member:
@@ -211,7 +225,8 @@ class Project:
         return self._piece(*holder, node.member).text if holder else ""
 
     def _leads_to(self, node: Node) -> Iterator[Node]:
-        module = self._known(node.module)
+        """The nodes that a node's own code names; of a class also all its members."""
+        module = self._present(node.module)
         if node.name == _WHOLE:
             yield from (Node(module.name, name) for name in module.defined)
             return
@@ -222,42 +237,46 @@ class Project:
                 yield from self._uses(piece, holder[0], node, holder[1])
             return
         yield from self._uses(self._piece(module, node.name), module, node, node.name)
-        line = self._line(node)
-        planned = any(one.name in PLANNING_BASES for one in line)
-        for name in {name: 0 for one in line for name in self._known(one.module).members(one.name)}:
+        classes = self._with_bases(node)
+        planned = any(owner.name in PLANNING_BASES for owner in classes)
+        for name in {
+            name: 0 for owner in classes for name in self._present(owner.module).members(owner.name)
+        }:
             if not (planned and name in PLANNING_MEMBERS):
                 yield Node(node.module, node.name, name)
 
     def _uses(self, piece: Piece, module: Module, node: Node, holder: str) -> Iterator[Node]:
+        """The nodes that a definition names, read as a part of class `holder` of `module`."""
         for target in piece.uses:
             yield from self._meaning(target)
-        own = Node(node.module, node.name)
+        instance = Node(node.module, node.name)
         for chain in piece.own:
-            yield from self._along(own, chain)
+            yield from self._chain_members(instance, chain)
         for name in piece.above:
-            yield from self._above(own, Node(module.name, holder), name)
+            yield from self._super_member(instance, Node(module.name, holder), name)
         for annotation, chain in piece.typed:
             typed = self._class_of(annotation, module)
             if typed is not None:
-                yield from self._along(typed, chain)
+                yield from self._chain_members(typed, chain)
 
     def _meaning(self, target: tuple[str, str]) -> Iterator[Node]:
         """What an imported or defined name means, by way of modules that pass it on."""
-        found = self._resolved(*target)
-        if found is not None:
-            yield found
+        node = self._resolved(*target)
+        if node is not None:
+            yield node
 
     def _resolved(self, name: str, attribute: str) -> Node | None:
+        """The definition behind an attribute of a module, through modules that import it."""
         module = self.module(name)
         if module is None:
             return None
         if attribute == _WHOLE or attribute in module.defined:
             return Node(name, attribute)
         if attribute in module.imported:
-            onward = module.imported[attribute]
-            return self._resolved(onward.module, onward.name or _WHOLE)
-        inner = f"{name}.{attribute}"
-        return Node(inner, _WHOLE) if self.module(inner) is not None else None
+            passed_on = module.imported[attribute]
+            return self._resolved(passed_on.module, passed_on.name or _WHOLE)
+        submodule = f"{name}.{attribute}"
+        return Node(submodule, _WHOLE) if self.module(submodule) is not None else None
 
     def _target(self, module: Module, name: str) -> Imported | None:
         """What a global name of a module is: a definition of the project, or an import."""
@@ -268,69 +287,75 @@ class Project:
     def _class_of(self, annotation: ast.expr, module: Module) -> Node | None:
         """The first class of the project that an annotation names."""
         for name in first_class(annotation):
-            known = self._target(module, name)
-            found = self._resolved(known.module, known.name or _WHOLE) if known else None
-            if found and self._known(found.module).classes(found.name) is not None:
-                return found
+            imported = self._target(module, name)
+            node = self._resolved(imported.module, imported.name or _WHOLE) if imported else None
+            if node and self._present(node.module).classes(node.name) is not None:
+                return node
         return None
 
-    def _along(self, start: Node, chain: Sequence[str]) -> Iterator[Node]:
+    def _chain_members(self, start: Node, chain: Sequence[str]) -> Iterator[Node]:
         """The members that `object.first.second` leads to, as far as their types are declared."""
-        at: Node | None = start
+        owner: Node | None = start
         for name in chain:
-            if at is None or not (at == start or self._in(Node(at.module, at.name, name))):
+            if owner is None or not (
+                owner == start or self._is_entered(Node(owner.module, owner.name, name))
+            ):
                 return
-            holder = self._holder(Node(at.module, at.name, name))
+            holder = self._holder(Node(owner.module, owner.name, name))
             if holder is None:
                 return
-            yield Node(at.module, at.name, name)
-            at = self._type_of(holder, name)
+            yield Node(owner.module, owner.name, name)
+            owner = self._type_of(holder, name)
 
     def _type_of(self, holder: tuple[Module, str], name: str) -> Node | None:
-        for part in holder[0].members(holder[1]).get(name, []):
-            noted = getattr(part, "annotation", None) or getattr(part, "returns", None)
-            if noted is not None:
-                return self._class_of(noted, holder[0])
+        """The class that a member is annotated with, or that a method returns."""
+        for statement in holder[0].members(holder[1]).get(name, []):
+            annotation = getattr(statement, "annotation", None) or getattr(
+                statement, "returns", None
+            )
+            if annotation is not None:
+                return self._class_of(annotation, holder[0])
         return None
 
     def _holder(self, node: Node) -> tuple[Module, str] | None:
         """The class that a member comes from: the node's own, or one of its bases."""
-        for one in self._line(Node(node.module, node.name)):
-            module = self._known(one.module)
-            if node.member in module.members(one.name):
-                return module, one.name
+        for owner in self._with_bases(Node(node.module, node.name)):
+            module = self._present(owner.module)
+            if node.member in module.members(owner.name):
+                return module, owner.name
         return None
 
-    def _above(self, own: Node, holder: Node, name: str) -> Iterator[Node]:
+    def _super_member(self, instance: Node, holder: Node, name: str) -> Iterator[Node]:
         """The member that `super().name` means in a method of `holder`."""
-        line = self._line(own)
-        after = line[line.index(holder) + 1 :] if holder in line else []
-        for one in after:
-            if name in self._known(one.module).members(one.name):
-                yield Node(one.module, one.name, name)
+        classes = self._with_bases(instance)
+        bases = classes[classes.index(holder) + 1 :] if holder in classes else []
+        for base in bases:
+            if name in self._present(base.module).members(base.name):
+                yield Node(base.module, base.name, name)
                 return
 
-    def _line(self, node: Node) -> list[Node]:
+    def _with_bases(self, node: Node) -> list[Node]:
         """A class and its bases within the project, nearest first."""
         module = self.module(node.module)
-        one = module.classes(node.name) if module else None
-        if module is None or one is None:
+        class_node = module.classes(node.name) if module else None
+        if module is None or class_node is None:
             return []
-        found = [Node(node.module, node.name)]
-        for base in one.bases:
-            above = self._class_of(base, module)
-            found += self._line(above) if above else []
-        return list(dict.fromkeys(found))
+        classes = [Node(node.module, node.name)]
+        for base in class_node.bases:
+            parent = self._class_of(base, module)
+            classes += self._with_bases(parent) if parent else []
+        return list(dict.fromkeys(classes))
 
-    def _known(self, name: str) -> Module:
+    def _present(self, name: str) -> Module:
+        """A module that is known to exist."""
         module = self.module(name)
         assert module is not None, name
         return module
 
 
-def _shared(one: str, other: str) -> int:
+def _shared(first: str, second: str) -> int:
     """How many of the first parts of two dotted names are the same."""
-    pairs = zip(one.split("."), other.split("."), strict=False)
+    pairs = zip(first.split("."), second.split("."), strict=False)
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
@@ -365,9 +390,10 @@ def _version_of(nodes: Sequence[Node]) -> str:
 @cache
 def _version(sources: tuple[Source, ...]) -> str:
     nodes = [_node(source) for source in sources]
-    inner = [one for one in nodes if isinstance(one, Node)]
-    plain = [one for one in nodes if isinstance(one, str)]
-    return _hash(*plain, _version_of(inner))[:_DIGITS] if plain else _version_of(inner)
+    in_project = [node for node in nodes if isinstance(node, Node)]
+    texts = [node for node in nodes if isinstance(node, str)]
+    version = _version_of(in_project)
+    return _hash(*texts, version)[:_DIGITS] if texts else version
 
 
 @cache
@@ -383,8 +409,8 @@ def method_version(kind: type, *methods: str, sources: tuple[Source, ...] = ()) 
     nodes = [Node(kind.__module__, kind.__qualname__, name) for name in methods]
     if kind.__module__.partition(".")[0] not in PACKAGES:
         nodes.append(Node(kind.__module__, _WHOLE))
-    own = _version_of(nodes)
-    return _hash(own, code_version(*sources))[:_DIGITS] if sources else own
+    version = _version_of(nodes)
+    return _hash(version, code_version(*sources))[:_DIGITS] if sources else version
 
 
 def _node(source: Source) -> Node | str:
@@ -403,5 +429,6 @@ def _node(source: Source) -> Node | str:
 
 
 def _take_in(module: ModuleType) -> None:
+    """Let the project read a module from outside it too."""
     if module.__name__.partition(".")[0] not in PACKAGES:
         project().add(module.__name__, Path(inspect.getsourcefile(module) or str(module.__file__)))

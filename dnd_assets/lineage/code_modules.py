@@ -43,54 +43,59 @@ class Module:
     _members: dict[str, dict[str, list[ast.stmt]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._take(self.tree.body)
+        self._sort(self.tree.body)
 
-    def _take(self, body: Iterable[ast.stmt]) -> None:
+    def _sort(self, body: Iterable[ast.stmt]) -> None:
         """Sort statements by the names that they define or alter."""
-        for one in body:
-            if isinstance(one, ast.Import | ast.ImportFrom):
-                self.imported |= imports_of(one, self.name, package=self.package)
-            elif isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                self.defined.setdefault(one.name, []).append(one)
-            elif isinstance(one, ast.If | ast.Try | ast.With):
-                self._take(_inner(one))
+        for statement in body:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                self.imported |= imports_of(statement, self.name, package=self.package)
+            elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                self.defined.setdefault(statement.name, []).append(statement)
+            elif isinstance(statement, ast.If | ast.Try | ast.With):
+                self._sort(_nested(statement))
             else:
-                for name in _altered(one):
-                    self.defined.setdefault(name, []).append(one)
+                for name in _changed_names(statement):
+                    self.defined.setdefault(name, []).append(statement)
 
     def classes(self, name: str) -> ast.ClassDef | None:
         """The class of that name, if there is one."""
-        found = self.defined.get(name, [])
-        return next((one for one in found if isinstance(one, ast.ClassDef)), None)
+        statements = self.defined.get(name, [])
+        return next(
+            (statement for statement in statements if isinstance(statement, ast.ClassDef)), None
+        )
 
     def members(self, name: str) -> dict[str, list[ast.stmt]]:
         """Methods and attributes of a class, by name; none where there is no such class."""
         if name not in self._members:
-            one = self.classes(name)
-            self._members[name] = _members(one) if one is not None else {}
+            class_node = self.classes(name)
+            self._members[name] = _members(class_node) if class_node is not None else {}
         return self._members[name]
 
 
-def head_of(one: ast.ClassDef) -> ast.ClassDef:
+def head_of(class_node: ast.ClassDef) -> ast.ClassDef:
     """A class without its methods."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    rest = [part for part in one.body if not isinstance(part, functions)]
-    return ast.ClassDef(one.name, one.bases, one.keywords, rest, one.decorator_list)
+    body = [part for part in class_node.body if not isinstance(part, functions)]
+    return ast.ClassDef(
+        class_node.name, class_node.bases, class_node.keywords, body, class_node.decorator_list
+    )
 
 
-def _members(one: ast.ClassDef) -> dict[str, list[ast.stmt]]:
-    found: dict[str, list[ast.stmt]] = {}
-    for part in one.body:
-        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.setdefault(part.name, []).append(part)
+def _members(class_node: ast.ClassDef) -> dict[str, list[ast.stmt]]:
+    members: dict[str, list[ast.stmt]] = {}
+    for statement in class_node.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            members.setdefault(statement.name, []).append(statement)
         else:
-            for name in _altered(part):
-                found.setdefault(name, []).append(part)
-    return found
+            for name in _changed_names(statement):
+                members.setdefault(name, []).append(statement)
+    return members
 
 
-def _inner(one: ast.stmt) -> Iterator[ast.stmt]:
-    for _, value in ast.iter_fields(one):
+def _nested(statement: ast.stmt) -> Iterator[ast.stmt]:
+    """The statements directly within a compound one, such as `if` or `try`."""
+    for _, value in ast.iter_fields(statement):
         for part in value if isinstance(value, list) else ():
             if isinstance(part, ast.stmt):
                 yield part
@@ -98,18 +103,20 @@ def _inner(one: ast.stmt) -> Iterator[ast.stmt]:
                 yield from part.body
 
 
-def _altered(one: ast.stmt) -> list[str]:
+def _changed_names(statement: ast.stmt) -> list[str]:
     """Names of the module that a statement binds, or whose values it changes in place."""
     names = [
         part.id
-        for part in ast.walk(one)
+        for part in ast.walk(statement)
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
     ]
-    changed = [one.value] if isinstance(one, ast.Expr) else getattr(one, "targets", [])
-    for part in changed:
-        inner = part.func if isinstance(part, ast.Call) else part
-        while isinstance(inner, ast.Attribute | ast.Subscript):
-            inner = inner.value
-        if isinstance(inner, ast.Name) and inner is not part:
-            names.append(inner.id)
+    targets = (
+        [statement.value] if isinstance(statement, ast.Expr) else getattr(statement, "targets", [])
+    )
+    for part in targets:
+        target = part.func if isinstance(part, ast.Call) else part
+        while isinstance(target, ast.Attribute | ast.Subscript):
+            target = target.value
+        if isinstance(target, ast.Name) and target is not part:
+            names.append(target.id)
     return list(dict.fromkeys(names))

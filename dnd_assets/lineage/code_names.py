@@ -70,7 +70,7 @@ def read(
         head: whether they are a class without its methods.
     """
     reader = _Reader(find, enter, method=method, head=head)
-    reader.piece.text = "\n".join(reader.text(one) for one in body)
+    reader.piece.text = "\n".join(reader.text(statement) for statement in body)
     return reader.piece
 
 
@@ -99,48 +99,48 @@ class _Reader:
             return node.id
         if isinstance(node, ast.Name | ast.Attribute):
             return self._chain(node)
-        return f"arg({node.arg})" if isinstance(node, ast.arg) else self._plain(node)
+        return f"arg({node.arg})" if isinstance(node, ast.arg) else self._by_fields(node)
 
-    def _plain(self, node: ast.AST, leave: Iterable[str] = ("ctx", "type_comment")) -> str:
+    def _by_fields(self, node: ast.AST, left_out: Iterable[str] = ("ctx", "type_comment")) -> str:
         if isinstance(node, ast.AnnAssign):  # in the head of a class they say what its fields are
-            said = self._head and len(self._scopes) == 1
+            annotated = self._head and len(self._scopes) == 1
             target, value = self.text(node.target), self.text(node.value)
-            return f"{ast.dump(node.annotation) if said else ''}AnnAssign({target},{value})"
-        fields = [self.text(value) for name, value in ast.iter_fields(node) if name not in leave]
+            return f"{ast.dump(node.annotation) if annotated else ''}AnnAssign({target},{value})"
+        fields = [self.text(value) for name, value in ast.iter_fields(node) if name not in left_out]
         return f"{type(node).__name__}({','.join(fields)})"
 
     def _scope(self, node: ast.AST) -> str:
         """A function, a lambda or a class; what decorates it belongs to the scope around."""
         outer = ("decorator_list", "bases", "keywords")
-        said = [self.text(getattr(node, name)) for name in outer if name in node._fields]
+        texts = [self.text(getattr(node, name)) for name in outer if name in node._fields]
         if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
-            said += [self.text(node.args.defaults), self.text(node.args.kw_defaults)]
+            texts += [self.text(node.args.defaults), self.text(node.args.kw_defaults)]
         names = _bound(node)
         if isinstance(node, _FUNCTIONS) and self._method and not self._scopes:
             names |= _instance(node)
         self._scopes.append(names)
-        left = (*outer, "returns", "type_comment", "type_params")
-        said += [
+        read_apart = (*outer, "returns", "type_comment", "type_params")
+        texts += [
             self._part(node, name, value)
             for name, value in ast.iter_fields(node)
-            if name not in left
+            if name not in read_apart
         ]
         self._scopes.pop()
-        return f"{type(node).__name__}({','.join(said)})"
+        return f"{type(node).__name__}({','.join(texts)})"
 
     def _part(self, node: ast.AST, name: str, value: object) -> str:
         if isinstance(value, ast.arguments):
-            return self._plain(value, leave={"defaults", "kw_defaults"})
+            return self._by_fields(value, left_out={"defaults", "kw_defaults"})
         if name == "body" and isinstance(value, list) and _has_docstring(value):
             value = value[1:]
         return self.text(value)
 
     def _comprehension(self, node: Any) -> str:
-        first = self.text(node.generators[0].iter)
+        outermost = self.text(node.generators[0].iter)
         self._scopes.append(dict.fromkeys(_stored(node.generators)))
-        rest = self._plain(node)
+        text = self._by_fields(node)
         self._scopes.pop()
-        return f"{first}:{rest}"
+        return f"{outermost}:{text}"
 
     def _chain(self, node: ast.Name | ast.Attribute) -> str:
         """A name with the attributes after it."""
@@ -156,29 +156,29 @@ class _Reader:
         return f"{self.text(base)}.{'.'.join(names)}"
 
     def _named(self, name: str, chain: tuple[str, ...]) -> str:
-        found = next((scope[name] for scope in reversed(self._scopes) if name in scope), _Global)
-        if found is _Global:
-            found = self._find(name)
-        if isinstance(found, Imported):
-            return self._imported(found, chain)
-        if chain and found == _SELF:
+        binding = next((scope[name] for scope in reversed(self._scopes) if name in scope), _Global)
+        if binding is _Global:
+            binding = self._find(name)
+        if isinstance(binding, Imported):
+            return self._imported(binding, chain)
+        if chain and binding == _SELF:
             self.piece.own.append(chain)
-        elif chain and isinstance(found, ast.expr):
-            self.piece.typed.append((found, chain))
+        elif chain and isinstance(binding, ast.expr):
+            self.piece.typed.append((binding, chain))
         return ".".join((name, *chain))
 
-    def _imported(self, found: Imported, chain: tuple[str, ...]) -> str:
-        module = self._enter(found)
+    def _imported(self, imported: Imported, chain: tuple[str, ...]) -> str:
+        module = self._enter(imported)
         while module and chain:
-            found, chain = Imported(module, chain[0]), chain[1:]
-            module = self._enter(found)
+            imported, chain = Imported(module, chain[0]), chain[1:]
+            module = self._enter(imported)
         if module:
             self.piece.uses.append((module, "*"))
             return "@*"
-        if self._enter(Imported(found.module)):
-            self.piece.uses.append((found.module, found.name))
-            return ".".join((f"@{found.name}", *chain))
-        return ".".join((f"&{found.dotted}", *chain))
+        if self._enter(Imported(imported.module)):
+            self.piece.uses.append((imported.module, imported.name))
+            return ".".join((f"@{imported.name}", *chain))
+        return ".".join((f"&{imported.dotted}", *chain))
 
 
 class _Global:
@@ -186,53 +186,55 @@ class _Global:
 
 
 def imports_of(
-    one: ast.Import | ast.ImportFrom, module: str = "", *, package: bool = False
+    statement: ast.Import | ast.ImportFrom, module: str = "", *, package: bool = False
 ) -> dict[str, Imported]:
     """The names that an import binds.
 
     Args:
-        one: the statement.
+        statement: the statement.
         module: the module that it stands in, which relative ones start from.
         package: whether that is a package's own.
     """
-    if isinstance(one, ast.Import):
+    if isinstance(statement, ast.Import):
         return {
             part.asname or part.name.partition(".")[0]: Imported(
                 part.name if part.asname else part.name.partition(".")[0]
             )
-            for part in one.names
+            for part in statement.names
         }
-    start = one.module or ""
-    if one.level:
+    start = statement.module or ""
+    if statement.level:
         parts = module.split(".")
-        above = parts[: len(parts) - one.level + package]
-        start = ".".join([*above, *filter(None, [one.module])])
-    return {part.asname or part.name: Imported(start, part.name) for part in one.names}
+        packages = parts[: len(parts) - statement.level + package]
+        start = ".".join([*packages, *filter(None, [statement.module])])
+    return {part.asname or part.name: Imported(start, part.name) for part in statement.names}
 
 
 def _bound(node: ast.AST) -> dict[str, Imported | ast.expr | str | None]:
     """The names that a function, lambda or class binds, with what is known of them."""
-    found: dict[str, Imported | ast.expr | str | None] = {}
+    bindings: dict[str, Imported | ast.expr | str | None] = {}
     body = getattr(node, "body", [])
     for part in _within(body if isinstance(body, list) else [body]):
         if isinstance(part, ast.Import | ast.ImportFrom):
-            found |= imports_of(part)
+            bindings |= imports_of(part)
         elif isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-            found[part.target.id] = part.annotation
+            bindings[part.target.id] = part.annotation
         elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-            found.setdefault(part.id, None)
+            bindings.setdefault(part.id, None)
         elif isinstance(part, (*_FUNCTIONS, *_NAMING)) and part.name:
-            found[part.name] = None
+            bindings[part.name] = None
     for name in _declared_global(body if isinstance(body, list) else []):
-        found.pop(name, None)
+        bindings.pop(name, None)
     arguments = getattr(node, "args", None)
     if isinstance(arguments, ast.arguments):
-        every = (
+        parameters = (
             *arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg,
             arguments.kwarg,
         )  # fmt: skip
-        found |= {one.arg: one.annotation for one in every if one is not None}
-    return found
+        bindings |= {
+            parameter.arg: parameter.annotation for parameter in parameters if parameter is not None
+        }
+    return bindings
 
 
 def _declared_global(body: Iterable[ast.AST]) -> list[str]:
@@ -246,19 +248,20 @@ def _within(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
         if isinstance(node, _SCOPES):
             continue
         if isinstance(node, _COMPREHENSIONS):
-            walrus = [one for one in ast.walk(node) if isinstance(one, ast.NamedExpr)]
-            yield from (one.target for one in walrus)
+            walrus = [inner for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr)]
+            yield from (named.target for named in walrus)
             continue
         yield from _within(ast.iter_child_nodes(node))
 
 
 def _instance(node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str]:
     """The first parameter of a method, which is its instance or its class."""
-    plain = any(
-        isinstance(one, ast.Name) and one.id == "staticmethod" for one in node.decorator_list
+    is_static = any(
+        isinstance(decorator, ast.Name) and decorator.id == "staticmethod"
+        for decorator in node.decorator_list
     )
     first = [*node.args.posonlyargs, *node.args.args][:1]
-    return {} if plain else {one.arg: _SELF for one in first}
+    return {} if is_static else {parameter.arg: _SELF for parameter in first}
 
 
 def _stored(nodes: Iterable[ast.AST]) -> list[str]:

@@ -86,36 +86,41 @@ def pair(
         study: the study's name.
         asset: the product.
         unit: the unit's key.
-        against: a run (or the start of its id); None takes the last version with another key.
+        against: a run (or the start of its id); None takes the last version made in another way.
 
     Raises:
         NotFoundError: when there is nothing to compare.
     """
-    found = versions(query, study, asset, unit)
-    if not found:
+    history = versions(query, study, asset, unit)
+    if not history:
         raise NotFoundError(f"study {study!r} has no {asset} of {unit!r}. Run `dnd run {unit}`.")
-    newest = _shown(query, study, asset, unit, found)
+    newest = _shown(query, study, asset, unit, history)
     if against is not None:
-        matching = [one for one in found if one.run.startswith(against)]
+        matching = [version for version in history if version.run.startswith(against)]
         if not matching:
-            raise not_found(f"run with {asset} of {unit}", against, [one.run for one in found])
+            raise not_found(
+                f"run with {asset} of {unit}", against, [version.run for version in history]
+            )
         return matching[-1], newest
-    others = [one for one in found if one.key != newest.key]
-    earlier = [one for one in others if one.recorded_at <= newest.recorded_at]
-    if not others:
+    different = [version for version in history if version.key != newest.key]
+    earlier = [version for version in different if version.recorded_at <= newest.recorded_at]
+    if not different:
         raise NotFoundError(
             f"{asset} of {unit!r} has been made in one way only, so there is nothing to compare; "
             "`dnd trace` shows what it was made from."
         )
-    return (earlier or others)[-1], newest
+    return (earlier or different)[-1], newest
 
 
-def _shown(query: Query, study: str, asset: str, unit: str, found: Sequence[Version]) -> Version:
+def _shown(query: Query, study: str, asset: str, unit: str, history: Sequence[Version]) -> Version:
     """The version that readers are shown: the newest, or the one of the present settings."""
     sql = "SELECT run, key FROM latest WHERE study = ? AND asset = ? AND unit = ?"
     rows = query(sql, [study, asset, "" if asset in UNPARTITIONED else unit])
     shown = [(row["run"], row["key"]) for row in rows]
-    return next((one for one in reversed(found) if (one.run, one.key) in shown), found[-1])
+    return next(
+        (version for version in reversed(history) if (version.run, version.key) in shown),
+        history[-1],
+    )
 
 
 def explain(
@@ -131,15 +136,15 @@ def explain(
         old: the earlier version.
         new: the later version.
     """
-    found = list(own_changes(query, asset, old.preimage, new.preimage))
+    causes = list(own_changes(query, asset, old.preimage, new.preimage))
     before, after = old.preimage["inputs"], new.preimage["inputs"]
     for name in sorted({*before, *after}):
         if before.get(name) == after.get(name):
             continue
         if asset in UNPARTITIONED:
             continue  # its inputs are images or concepts, not products
-        found += _through(query, study, name, unit, before.get(name), after.get(name))
-    return list(dict.fromkeys(found))
+        causes += _through(query, study, name, unit, before.get(name), after.get(name))
+    return list(dict.fromkeys(causes))
 
 
 def own_changes(query: Query, asset: str, old: Preimage, new: Preimage) -> Iterator[Change]:
@@ -150,8 +155,10 @@ def own_changes(query: Query, asset: str, old: Preimage, new: Preimage) -> Itera
     for name in sorted({*old["weights"], *new["weights"]}):
         before, after = old["weights"].get(name), new["weights"].get(name)
         if before != after:
-            known = _providers(query, [one for one in (before, after) if one])
-            yield from _values(asset, f"{name} ", known.get(before, {}), known.get(after, {}))
+            fingerprints = _providers(query, [provider for provider in (before, after) if provider])
+            yield from _values(
+                asset, f"{name} ", fingerprints.get(before, {}), fingerprints.get(after, {})
+            )
 
 
 def _values(asset: str, prefix: str, old: object, new: object) -> Iterator[Change]:
@@ -169,6 +176,7 @@ def _text(value: object) -> str:
 
 
 def _providers(query: Query, hashes: Sequence[str]) -> dict[str | None, object]:
+    """Fingerprints of models and settings by their hash."""
     sql = "SELECT * FROM providers WHERE provider IN (SELECT unnest(?::VARCHAR[]))"
     return {row["provider"]: json.loads(row["fingerprint"]) for row in query(sql, [list(hashes)])}
 
@@ -177,18 +185,18 @@ def _through(
     query: Query, study: str, asset: str, unit: str, before: str | None, after: str | None
 ) -> list[Change]:
     """The causes of a changed input."""
-    found = versions(query, study, asset, unit)
-    old = next((one for one in reversed(found) if one.data_version == before), None)
-    new = next((one for one in reversed(found) if one.data_version == after), None)
+    history = versions(query, study, asset, unit)
+    old = next((version for version in reversed(history) if version.data_version == before), None)
+    new = next((version for version in reversed(history) if version.data_version == after), None)
     if old is None or new is None:
         return [Change(asset, "content", (before or "")[:12], (after or "")[:12])]
     causes = explain(query, study, asset, unit, old, new)
     if asset in (PROBING_SET, HELD_OUT_IMAGES):
         causes += [Change(asset, "images", str(old.payload["images"]), str(new.payload["images"]))]
     if asset == CONCEPT_ACTIVATIONS:
-        causes += [Change(asset, "concepts", *(_concepts(one) for one in (old, new)))]
+        causes += [Change(asset, "concepts", *(_concepts(version) for version in (old, new)))]
     if asset == CONCEPT_MASKS:
-        causes += [Change(asset, "images with masks", *(_masks(one) for one in (old, new)))]
+        causes += [Change(asset, "images with masks", *(_masks(version) for version in (old, new)))]
     return causes or [Change(asset, "content", before[:12] if before else "", (after or "")[:12])]
 
 
@@ -205,12 +213,12 @@ def _masks(version: Version) -> str:
 
 def image_changes(old: Sequence[str], new: Sequence[str]) -> list[Change]:
     """Images of a probing set that were added or removed, the first few of each by name."""
-    found = []
+    changes = []
     for word, names in (
         ("added", sorted(set(new) - set(old))),
         ("removed", sorted(set(old) - set(new))),
     ):
-        found += [Change("probing_set", f"image {name[:12]}… {word}") for name in names[:_SHOWN]]
+        changes += [Change("probing_set", f"image {name[:12]}… {word}") for name in names[:_SHOWN]]
         if len(names) > _SHOWN:
-            found.append(Change("probing_set", f"{len(names) - _SHOWN:,} more images {word}"))
-    return found
+            changes.append(Change("probing_set", f"{len(names) - _SHOWN:,} more images {word}"))
+    return changes

@@ -55,25 +55,27 @@ def events(trace: Trace) -> list[dict[str, object]]:
     Args:
         trace: from `dnd_assets.lineage.trace.trace`.
     """
-    found = [event for step in _upstream_first(trace) for event in _events(trace, step)]
-    return [Serde.to_dict(event) for event in found]
+    run_events = [event for step in _upstream_first(trace) for event in _events(trace, step)]
+    return [Serde.to_dict(event) for event in run_events]
 
 
 def _upstream_first(trace: Trace) -> list[Step]:
-    done: dict[str, Step] = {}
+    """The steps of a trace, each after those that it was made from."""
+    ordered: dict[str, Step] = {}
 
     def visit(name: str) -> None:
-        if name in trace.steps and name not in done:
-            for above in trace.steps[name].preimage["inputs"]:
-                visit(above)
-            done[name] = trace.steps[name]
+        if name in trace.steps and name not in ordered:
+            for source in trace.steps[name].preimage["inputs"]:
+                visit(source)
+            ordered[name] = trace.steps[name]
 
     for name in trace.steps:
         visit(name)
-    return list(done.values())
+    return list(ordered.values())
 
 
 def _events(trace: Trace, step: Step) -> Iterator[RunEvent]:
+    """The start and the end of one product's computation."""
     ended = datetime.fromisoformat(str(step.record["recorded_at"]))
     started = ended - timedelta(seconds=float(step.record["seconds"]))
     dagster_run = _uuid(str(step.record["run"]))
@@ -87,11 +89,11 @@ def _events(trace: Trace, step: Step) -> Iterator[RunEvent]:
     run = Run(runId=_uuid(f"{dagster_run}/{trace.unit}/{step.asset}"), facets=facets)
     job = Job(namespace=_namespace(trace), name=step.asset)
     inputs, outputs = list(_inputs(trace, step)), [_output(trace, step)]
-    good = step.record["status"] == "ok"
-    for at, state in ((started, RunState.START), (ended, "COMPLETE" if good else "FAIL")):
+    succeeded = step.record["status"] == "ok"
+    for moment, state in ((started, RunState.START), (ended, "COMPLETE" if succeeded else "FAIL")):
         yield RunEvent(
-            eventTime=at.isoformat(), eventType=RunState(state), run=run, job=job, inputs=inputs,
-            outputs=outputs, producer=_PRODUCER,
+            eventTime=moment.isoformat(), eventType=RunState(state), run=run, job=job,
+            inputs=inputs, outputs=outputs, producer=_PRODUCER,
         )  # fmt: skip
 
 

@@ -42,8 +42,8 @@ def few_exemplars(kept: int, asked: int, fires_on: int | None, images: int) -> R
         fires_on: images on which the unit fires; None where nothing tells.
         images: images with a finite activation.
     """
-    why = f"fires on {fires_on:,} of" if fires_on is not None else "is finite on"
-    text = f"{kept:,} of {asked:,} exemplars asked: the unit {why} {images:,} images"
+    scope = f"fires on {fires_on:,} of" if fires_on is not None else "is finite on"
+    text = f"{kept:,} of {asked:,} exemplars asked: the unit {scope} {images:,} images"
     details = {"kept": kept, "asked": asked, "fires_on": fires_on, "images": images}
     return Remark("few_exemplars", text, details)
 
@@ -55,12 +55,12 @@ def set_aside(images: Sequence[str], of: int) -> Remark:
         images: their hashes, ascending; the first 100 are kept.
         of: how many images there are in all.
     """
-    named = ", ".join(f"{name[:16]}…" for name in images[:NAMED])
+    first_names = ", ".join(f"{name[:16]}…" for name in images[:NAMED])
     more = f" and {len(images) - NAMED:,} more" if len(images) > NAMED else ""
-    text = f"NaN or infinite on {len(images):,} of {of:,} images, set aside: {named}{more}"
+    text = f"NaN or infinite on {len(images):,} of {of:,} images, set aside: {first_names}{more}"
     return Remark("images_set_aside", text, {"count": len(images), "images": list(images[:_KEPT])})
 
 
 def remarks_of(notes: Payload) -> Iterator[str]:
     """The texts of the remarks among a product's notes."""
-    yield from (str(one["text"]) for one in notes.get("remarks", ()))
+    yield from (str(remark["text"]) for remark in notes.get("remarks", ()))

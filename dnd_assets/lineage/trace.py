@@ -50,8 +50,8 @@ class Step:
     @property
     def notes(self) -> Payload:
         """What was noted beside the product."""
-        found: Payload = json.loads(self.record.get("notes") or "{}")
-        return found
+        noted: Payload = json.loads(self.record.get("notes") or "{}")
+        return noted
 
     def summary(self) -> Row:
         """What made it: key, versions, code, parameters, weights, run, device, seconds."""
@@ -64,7 +64,7 @@ class Step:
             "parameters": self.preimage["parameters"],
             "inputs": self.preimage["inputs"],
             "weights": self.weights,
-            "models": [dict(one) for one in self.models],
+            "models": [dict(model) for model in self.models],
         }
 
 
@@ -152,26 +152,29 @@ def _step(query: Query, study: str, asset: str, unit: str, version: str) -> Step
 
 
 def _weights(query: Query, providers: Mapping[str, str]) -> dict[str, Payload]:
+    """The fingerprint of each model by its role, from the hashes of the fingerprints."""
     sql = "SELECT * FROM providers WHERE provider IN (SELECT unnest(?::VARCHAR[]))"
-    found = query(sql, [list(providers.values())])
-    known = {row["provider"]: json.loads(row["fingerprint"]) for row in found}
+    rows = query(sql, [list(providers.values())])
+    fingerprints = {row["provider"]: json.loads(row["fingerprint"]) for row in rows}
     return {
-        name: known.get(provider, {"provider": provider}) for name, provider in providers.items()
+        name: fingerprints.get(provider, {"provider": provider})
+        for name, provider in providers.items()
     }
 
 
 def _images(query: Query, steps: Mapping[str, Step]) -> dict[str, Row]:
+    """The probing images that any step names, by hash, with all paths of each."""
     hashes = sorted({name for step in steps.values() for name in image_hashes(step.payload)})
     rows = query(
         "SELECT * FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) ORDER BY hash, path",
         [hashes],
     )
-    found: dict[str, Row] = {}
+    images: dict[str, Row] = {}
     for row in rows:
-        entry = found.setdefault(row["hash"], {**row, "paths": []})
+        entry = images.setdefault(row["hash"], {**row, "paths": []})
         entry.pop("path", None)
         entry["paths"].append(row["path"])
-    return found
+    return images
 
 
 def image_hashes(value: object) -> Iterator[str]:
