@@ -46,13 +46,13 @@ def atlas_definitions(study: Study, home: Path | None = None) -> dg.Definitions:
         Only pages of units whose results changed are written again.
         """
         table = at_work(context, bench)
-        made = build_report(table, atlas_folder(bench.home, study.name), log=table.log)
+        report = build_report(table, atlas_folder(bench.home, study.name), log=table.log)
         return dg.MaterializeResult(
             metadata={
-                "units": made.units,
-                "pages made anew": made.rendered,
-                "open": dg.MetadataValue.path(str(made.index.resolve())),
-                "remarks": "\n".join(made.told),
+                "units": report.units,
+                "pages made anew": report.rendered,
+                "open": dg.MetadataValue.path(str(report.index.resolve())),
+                "remarks": "\n".join(report.told),
             }
         )
 

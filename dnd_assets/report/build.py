@@ -123,29 +123,29 @@ def build_report(
     folder = Folder.open(output)
     notice = stand_by(bench.lineage, bench.study).notice()
     cards = Cards(bench.lineage, bench.store, bench.study.name)
-    order = _ordered(bench, cards, units)
+    ordered = _ordered(bench, cards, units)
     changes = changes_since(bench, cards, against) if against else None
-    told = [notice] if notice else []
-    told += make_heat_maps(bench, cards, order) if heat_maps else []
+    remarks = [notice] if notice else []
+    remarks += make_heat_maps(bench, cards, ordered) if heat_maps else []
     thumbs = Thumbnails(bench.pictures, folder, {})
     names = folder.once("classes", class_names_key(bench), lambda: class_names(bench))
     work = _Work(bench, cards, folder, thumbs, pages.style(), names)
-    since = time.monotonic()
-    stale = _unit_pages(work, order, log)
-    rate = len(stale) / max(time.monotonic() - since, 1e-9)
-    entries = [work.entries[unit] for unit in order]
+    pages_started = time.monotonic()
+    stale = _unit_pages(work, ordered, log)
+    rate = len(stale) / max(time.monotonic() - pages_started, 1e-9)
+    entries = [work.entries[unit] for unit in ordered]
     _other_pages(work, entries, changes)
     folder.finish(work.units)
     if thumbs.gone:
         first = next(iter(thumbs.gone.values()))
-        told.append(f"{len(thumbs.gone):,} pictures cannot be shown; the first: {first}")
-    if not heat_maps and not any(one["heat"] for one in work.units.values()):
-        told.append("no heat maps are stored; --heat-maps computes them with the network itself")
+        remarks.append(f"{len(thumbs.gone):,} pictures cannot be shown; the first: {first}")
+    if not heat_maps and not any(page["heat"] for page in work.units.values()):
+        remarks.append("no heat maps are stored; --heat-maps computes them with the network itself")
     pictures = sum(name.startswith("pictures/") for name in folder.files)
     seconds = time.monotonic() - started
     return Built(
-        output / "index.html", len(order), len(stale), pictures, folder.written, folder.removed,
-        seconds, rate, tuple(told),
+        output / "index.html", len(ordered), len(stale), pictures, folder.written, folder.removed,
+        seconds, rate, tuple(remarks),
     )  # fmt: skip
 
 
@@ -154,18 +154,18 @@ def _ordered(bench: Workbench, cards: Cards, patterns: Sequence[str]) -> list[st
     if not cards.records:
         next(cards.read())  # says that there are no results
     layers = [(model.name, layer.path) for model in bench.study.models for layer in model.layers]
-    place = {layer: number for number, layer in enumerate(layers)}
+    layer_numbers = {layer: number for number, layer in enumerate(layers)}
 
     def rank(unit: str) -> tuple[int, str, str, int]:
-        one = _first(cards.records[unit])
-        at = place.get((one.model, one.layer), len(place))
-        return at, one.model, one.layer, one.neuron
+        record = _first(cards.records[unit])
+        layer_number = layer_numbers.get((record.model, record.layer), len(layer_numbers))
+        return layer_number, record.model, record.layer, record.neuron
 
     ordered = sorted(cards.records, key=rank)
     if not patterns:
         return ordered
-    known = [_unit(_first(cards.records[unit])) for unit in ordered]
-    chosen = {unit.key for unit in UnitIndex(known).select(patterns)}
+    units_of_study = [_unit(_first(cards.records[unit])) for unit in ordered]
+    chosen = {unit.key for unit in UnitIndex(units_of_study).select(patterns)}
     return [unit for unit in ordered if unit in chosen]
 
 
@@ -179,30 +179,30 @@ def _unit(record: ProductRecord) -> Unit:
 
 def _unit_pages(work: _Work, order: Sequence[str], log: Callable[[str], None]) -> list[str]:
     """Bring every unit's page up to date; returns the units whose pages were made anew."""
-    maps = _maps(work.cards)
+    maps = _map_counts(work.cards)
     stale: list[str] = []
     digests: dict[str, str] = {}
-    for place, unit in enumerate(order):
-        beside = pages.neighbours_of(order, place)
+    for position, unit in enumerate(order):
+        neighbours = pages.neighbours_of(order, position)
         records = work.cards.records[unit]
-        digests[unit] = _digest(work, records, beside, maps.get(_first(records).neuron, 0))
-        if not _kept(work, unit, digests[unit]):
+        digests[unit] = _digest(work, records, neighbours, maps.get(_first(records).neuron, 0))
+        if not _taken_over(work, unit, digests[unit]):
             stale.append(unit)
     progress = Progress("unit pages", len(stale), log)
-    at = {unit: place for place, unit in enumerate(order)}
+    positions = {unit: position for position, unit in enumerate(order)}
     for start in range(0, len(stale), _AT_ONCE):
         cards = list(work.cards.read(stale[start : start + _AT_ONCE]))
-        shown = {card.unit: _pictures(card) for card in cards}
-        work.thumbs.make(one for names in shown.values() for one in names)
+        pictures = {card.unit: _pictures(card) for card in cards}
+        work.thumbs.make(name for names in pictures.values() for name in names)
         names = _file_names(work.cards, cards)
         for card in cards:
-            beside = pages.neighbours_of(order, at[card.unit])
-            _write(work, card, shown[card.unit], names, beside, digests[card.unit])
+            neighbours = pages.neighbours_of(order, positions[card.unit])
+            _write(work, card, pictures[card.unit], names, neighbours, digests[card.unit])
         progress.advance(len(cards))
     return stale
 
 
-def _maps(cards: Cards) -> dict[int, int]:
+def _map_counts(cards: Cards) -> dict[int, int]:
     """How many heat maps are stored of each neuron, whatever its layer."""
     sql = (
         "SELECT (item ->> '$[1]')::INTEGER AS n, count(*) AS c FROM shared WHERE kind = ? "
@@ -214,68 +214,76 @@ def _maps(cards: Cards) -> dict[int, int]:
 def _digest(
     work: _Work,
     records: Mapping[str, ProductRecord],
-    beside: tuple[str | None, str | None],
+    neighbours: tuple[str | None, str | None],
     maps: int,
 ) -> str:
     """Hash of all that a unit's page is made from."""
-    made = [[one.asset, one.key, one.data_version, one.run] for one in records.values()]
-    named = work.names.get(_unit(_first(records)).key, "")
-    return digest([work.style, work.cards.study, made, list(beside), maps, named])[:32]
+    products = [
+        [record.asset, record.key, record.data_version, record.run] for record in records.values()
+    ]
+    class_name = work.names.get(_unit(_first(records)).key, "")
+    return digest([work.style, work.cards.study, products, list(neighbours), maps, class_name])[:32]
 
 
-def _kept(work: _Work, unit: str, now: str) -> bool:
+def _taken_over(work: _Work, unit: str, page_digest: str) -> bool:
     """Take over a unit's page as it is, if nothing changed and all its files are there."""
-    known = work.folder.units.get(unit)
-    if known is None or known.get("digest") != now or known.get("gone"):
+    page = work.folder.units.get(unit)
+    if page is None or page.get("digest") != page_digest or page.get("gone"):
         return False
-    entry = Entry.from_json(known["entry"])
+    entry = Entry.from_json(page["entry"])
     folder = work.folder
-    if not all(name in folder.files or folder.keep(name) for name in known["pictures"]):
+    if not all(name in folder.files or folder.keep(name) for name in page["pictures"]):
         return False
     if not folder.keep(entry.page) or not folder.keep(entry.data):
         return False
-    work.units[unit], work.entries[unit] = known, entry
+    work.units[unit], work.entries[unit] = page, entry
     return True
 
 
 def _pictures(card: UnitCard) -> list[str]:
     """What a unit's page shows; what the safety checker refused is told, not shown."""
     refused = {
-        one.image
-        for some in (*(c.pictures for c in card.concepts), *(m.pictures for m in card.metrics))
-        for one in some
-        if one.rejected
+        picture.image
+        for pictures in (*(c.pictures for c in card.concepts), *(m.pictures for m in card.metrics))
+        for picture in pictures
+        if picture.rejected
     }
-    return [one for one in dict.fromkeys(card.pictures()) if one and one not in refused]
+    return [name for name in dict.fromkeys(card.pictures()) if name and name not in refused]
 
 
-def _file_names(cards: Cards, some: Iterable[UnitCard]) -> dict[str, str]:
+def _file_names(cards: Cards, unit_cards: Iterable[UnitCard]) -> dict[str, str]:
     """Names of the files of probing images, without the folders they lie in."""
-    paths = cards.paths(one.image for card in some for one in card.exemplars)
-    return {image: Path(found[0]).name for image, found in paths.items()}
+    paths = cards.paths(exemplar.image for card in unit_cards for exemplar in card.exemplars)
+    return {image: Path(seen[0]).name for image, seen in paths.items()}
 
 
 def _write(
     work: _Work,
     card: UnitCard,
-    shown: Sequence[str],
+    pictures: Sequence[str],
     names: Mapping[str, str],
-    beside: tuple[str | None, str | None],
-    now: str,
+    neighbours: tuple[str | None, str | None],
+    page_digest: str,
 ) -> None:
     entry = entry_of(card, work.names.get(card.unit, ""))
-    page = pages.unit_page(card, entry, work.thumbs.of, names, beside, work.cards.study)
+    page = pages.unit_page(card, entry, work.thumbs.of, names, neighbours, work.cards.study)
     work.folder.put(entry.page, page)
-    mine = {one.image: names[one.image] for one in card.exemplars if one.image in names}
-    told = unit_data(card, work.cards.study, entry.class_name, mine)
-    work.folder.put(entry.data, told)
+    file_names = {
+        exemplar.image: names[exemplar.image]
+        for exemplar in card.exemplars
+        if exemplar.image in names
+    }
+    data = unit_data(card, work.cards.study, entry.class_name, file_names)
+    work.folder.put(entry.data, data)
     work.entries[card.unit] = entry
     work.units[card.unit] = {
-        "digest": now,
+        "digest": page_digest,
         "entry": entry.as_json(),
-        "pictures": [n for one in shown if (n := picture_name(one)) in work.folder.files],
-        "gone": sum(one in work.thumbs.gone for one in shown),
-        "heat": sum(one.heat is not None for one in card.exemplars),
+        "pictures": [
+            name for picture in pictures if (name := picture_name(picture)) in work.folder.files
+        ],
+        "gone": sum(picture in work.thumbs.gone for picture in pictures),
+        "heat": sum(exemplar.heat is not None for exemplar in card.exemplars),
     }
 
 
@@ -284,38 +292,42 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     for name in pages.STATIC:
         folder.put(name, pages.static(name))
     folder.put("data-units.js", script("ATLAS_UNITS", index_data(entries, folder.files)))
-    told = exemplar_data(entries, folder.files)
-    folder.put("data-exemplars.js", script("ATLAS_EXEMPLARS", told))
+    exemplars = exemplar_data(entries, folder.files)
+    folder.put("data-exemplars.js", script("ATLAS_EXEMPLARS", exemplars))
     folder.put("data-similar.js", script("ATLAS_SIMILAR", _similar(work, entries)))
     common = {"root": "", "study": study, "changes": changes is not None}
-    groups = list(dict.fromkeys(one.group for one in entries))
-    methods = list(dict.fromkeys(name for one in entries for name in one.methods))
+    groups = list(dict.fromkeys(entry.group for entry in entries))
+    methods = list(dict.fromkeys(name for entry in entries for name in entry.methods))
     description = work.bench.study.description
     folder.put("index.html", pages.render(
         "index.html", here="index", count=len(entries), groups=groups, methods=methods,
         description=description, metrics=metric_names(entries),
-        sure=any(one.confidence is not None for one in entries), **common,
+        sure=any(entry.confidence is not None for entry in entries), **common,
     ))  # fmt: skip
     for name in ("compare", "ratings"):
         folder.put(f"{name}.html", pages.render(f"{name}.html", here=name, **common))
-    texts = [s.label for one in entries for s in one.methods.values() if s.label]
+    texts = [
+        summary.label for entry in entries for summary in entry.methods.values() if summary.label
+    ]
     embedded = stored_embeddings(work.bench.vectors, entries, texts)
     folder.put("overview.html", _overview(work, entries, embedded, common))
     shown, more = pictures_of(entries)
     folder.put("pictures.html", pages.render(
         "pictures.html", here="pictures", shown=shown, more=more, find=work.thumbs.of, **common,
     ))  # fmt: skip
-    found = compared(work.bench, entries, embedded)
-    folder.put("methods.html", pages.render("methods.html", here="methods", found=found, **common))
+    comparison = compared(work.bench, entries, embedded)
+    folder.put(
+        "methods.html", pages.render("methods.html", here="methods", found=comparison, **common)
+    )
     if changes is not None:
-        linked = {one.unit: one.page for one in entries}
+        linked = {entry.unit: entry.page for entry in entries}
         page = pages.render("changes.html", here="changes", found=changes, linked=linked, **common)
         folder.put("changes.html", page)
     folder.put("sources.html", sources_page(work.cards, common))
 
 
 def _overview(work: _Work, entries: Sequence[Entry], embedded: Payload, common: Payload) -> bytes:
-    labels = {one.unit: one.main.label for one in entries if one.main.label}
+    labels = {entry.unit: entry.main.label for entry in entries if entry.main.label}
     space = LabelSpace(labels, embedded)
     found = work.folder.once(
         "weights", connections_key(work.bench, space),
@@ -326,7 +338,7 @@ def _overview(work: _Work, entries: Sequence[Entry], embedded: Payload, common: 
         "map", map_key(entries, embedded), lambda: asdict(unit_map(entries, embedded))
     )
     shared, more = shared_concepts(entries)
-    by_unit = {one.unit: one for one in entries}
+    by_unit = {entry.unit: entry for entry in entries}
     return pages.render(
         "overview.html", here="overview", layers=layer_summaries(entries), rank=ranking(entries),
         shared=shared, more=more, places=Map.from_json(found), weights=weights,
@@ -337,10 +349,15 @@ def _overview(work: _Work, entries: Sequence[Entry], embedded: Payload, common: 
 
 def _similar(work: _Work, entries: Sequence[Entry]) -> Payload:
     """Similar units of each unit as scripts read them: place, correlation, place and so on."""
-    units = [one.unit for one in entries]
+    units = [entry.unit for entry in entries]
 
     def work_out() -> Payload:
-        found = similar_units(work.cards, units)
-        return {"near": [[v for s in some for v in (s.place, s.correlation)] for some in found]}
+        similar = similar_units(work.cards, units)
+        return {
+            "near": [
+                [v for neighbour in neighbours for v in (neighbour.place, neighbour.correlation)]
+                for neighbours in similar
+            ]
+        }
 
     return {"least": LEAST, **work.folder.once("similar", similar_key(work.cards, units), work_out)}

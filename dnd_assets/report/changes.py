@@ -78,47 +78,59 @@ def changes_since(bench: Workbench, cards: Cards, against: str) -> Changes:
     )
     newest = str(bench.lineage.query(sql, [bench.study.name])[0]["run"])
     with bench.lineage.connect():
-        found = [
+        differences = [
             ChangedUnit(
-                method_name(c.asset), c.unit, c.before, c.after, tuple(str(w) for w in c.why)
+                method_name(difference.asset),
+                difference.unit,
+                difference.before,
+                difference.after,
+                tuple(str(cause) for cause in difference.why),
             )
-            for c in diff(recorded, before, newest)
+            for difference in diff(recorded, before, newest)
         ]
     shared = "SELECT count(DISTINCT unit) AS n FROM materializations WHERE study = ? AND unit <> ''"
     units = int(bench.lineage.query(shared, [bench.study.name])[0]["n"])
-    return Changes(f"run {before[:8]}", f"run {newest[:8]}", units, tuple(found))
+    return Changes(f"run {before[:8]}", f"run {newest[:8]}", units, tuple(differences))
 
 
 def _since_report(cards: Cards, folder: Path) -> Changes:
     manifest = read_manifest(folder)
     try:
-        old = {str(unit): _old(one) for unit, one in (manifest or {})["units"].items()}
+        old = {
+            str(unit): _recorded_labels(unit_entry)
+            for unit, unit_entry in (manifest or {})["units"].items()
+        }
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise NotFoundError(
             f"{folder} holds no report that can be read. Give a folder that `dnd report` wrote, "
             "or a run's id."
         ) from error
-    new = {card.unit: {one.asset: _said(one) for one in card.methods} for card in cards.read()}
-    both = [unit for unit in new if unit in old]
-    found = [
-        ChangedUnit(method_name(asset), unit, old[unit][asset], now)
-        for unit in both
-        for asset, now in new[unit].items()
-        if asset in old[unit] and old[unit][asset] != now
+    new = {
+        card.unit: {method.asset: _label_or_status(method) for method in card.methods}
+        for card in cards.read()
+    }
+    in_both = [unit for unit in new if unit in old]
+    differences = [
+        ChangedUnit(method_name(asset), unit, old[unit][asset], label)
+        for unit in in_both
+        for asset, label in new[unit].items()
+        if asset in old[unit] and old[unit][asset] != label
     ]
     return Changes(
-        f"report {folder.name}", "this report", len(both), tuple(found),
+        f"report {folder.name}", "this report", len(in_both), tuple(differences),
         tuple(unit for unit in new if unit not in old),
         tuple(unit for unit in old if unit not in new),
     )  # fmt: skip
 
 
-def _old(unit: Payload) -> dict[str, str]:
+def _recorded_labels(unit: Payload) -> dict[str, str]:
+    """Label or status by asset, from what a report's manifest keeps of a unit."""
     return {
-        str(asset): str(one["label"] or f"({one['status']})")
-        for asset, one in unit["entry"]["methods"].items()
+        str(asset): str(summary["label"] or f"({summary['status']})")
+        for asset, summary in unit["entry"]["methods"].items()
     }
 
 
-def _said(one: MethodLabel) -> str:
-    return one.label or f"({one.status})"
+def _label_or_status(method: MethodLabel) -> str:
+    """A method's label of a unit; its status in brackets where it gave none."""
+    return method.label or f"({method.status})"

@@ -39,10 +39,10 @@ class Compared:
     @property
     def agreement(self) -> dict[str, dict[tuple[str, str], Pair]]:
         """How alike each two methods are, by group and the two names."""
-        found: dict[str, dict[tuple[str, str], Pair]] = {}
+        by_group: dict[str, dict[tuple[str, str], Pair]] = {}
         for pair in self.table.pairs:
-            found.setdefault(pair.group, {})[pair.one, pair.other] = pair
-        return found
+            by_group.setdefault(pair.group, {})[pair.one, pair.other] = pair
+        return by_group
 
     @property
     def judged(self) -> bool:
@@ -63,27 +63,29 @@ class _Stored:
 
 def compared(bench: Workbench, entries: Sequence[Entry], embedded: Embedded) -> Compared:
     """Compare the methods of a study on the units of the report, from what is stored."""
-    assets = tuple(dict.fromkeys(name for one in entries for name in one.methods))
+    assets = tuple(dict.fromkeys(name for entry in entries for name in entry.methods))
     methods = [
         Method(
             method_name(asset),
             {
-                one.unit: one.methods[asset].label
-                for one in entries
-                if asset in one.methods and one.methods[asset].status != _NO_MAP
+                entry.unit: entry.methods[asset].label
+                for entry in entries
+                if asset in entry.methods and entry.methods[asset].status != _NO_MAP
             },
             asset,
         )
         for asset in assets
         if is_labels(asset)
     ]
-    known = reference(bench.study, [Unit(one.model, one.layer, one.neuron) for one in entries])
-    texts = {label for one in methods for label in one.by_unit.values() if label}
-    truths = {text for some in known.texts.values() for text in some}
-    spaced = bool(texts) and texts <= embedded.keys()
-    told = known if truths <= embedded.keys() else Reference(known.groups, {}, known.judge)
-    table = compare(methods, told, _Stored(embedded) if spaced else None)
+    truth = reference(
+        bench.study, [Unit(entry.model, entry.layer, entry.neuron) for entry in entries]
+    )
+    texts = {label for method in methods for label in method.by_unit.values() if label}
+    truths = {text for names in truth.texts.values() for text in names}
+    embedded_all = bool(texts) and texts <= embedded.keys()
+    used = truth if truths <= embedded.keys() else Reference(truth.groups, {}, truth.judge)
+    table = compare(methods, used, _Stored(embedded) if embedded_all else None)
     metrics: dict[str, dict[str, dict[str, MetricMean]]] = {}
-    for mean in metric_means(bench.lineage, bench.study.name, known.groups):
+    for mean in metric_means(bench.lineage, bench.study.name, truth.groups):
         metrics.setdefault(mean.group, {}).setdefault(mean.metric, {})[mean.method] = mean
-    return Compared(tuple(one.name for one in methods), table, metrics, spaced)
+    return Compared(tuple(method.name for method in methods), table, metrics, embedded_all)

@@ -95,8 +95,15 @@ class Connections:
     def from_json(cls, value: Payload) -> Connections:
         """What `dataclasses.asdict` told."""
         pairs = [
-            Adjacent(**{**one, "strongest": tuple(Connection(**c) for c in one["strongest"])})
-            for one in value["adjacent"]
+            Adjacent(
+                **{
+                    **pair,
+                    "strongest": tuple(
+                        Connection(**connection) for connection in pair["strongest"]
+                    ),
+                }
+            )
+            for pair in value["adjacent"]
         ]
         return cls(tuple(pairs), value["why"])
 
@@ -104,8 +111,8 @@ class Connections:
 def connections_key(bench: Workbench, space: LabelSpace) -> str:
     """Hash of what decides the connections; the networks are not loaded."""
     models: list[object] = [
-        [one.name, [layer.path for layer in one.layers], fingerprint(bench, one.name)]
-        for one in bench.study.models
+        [model.name, [layer.path for layer in model.layers], fingerprint(bench, model.name)]
+        for model in bench.study.models
     ]
     vectors = [[text, sha256(vector.tobytes())] for text, vector in sorted(space.vectors.items())]
     return digest([models, dict(space.labels), vectors, code_version(connections)])
@@ -117,7 +124,7 @@ def connections(bench: Workbench, cards: Cards, space: LabelSpace) -> Connection
     Layers are adjacent when the upper one is a linear or convolutional layer that reads exactly
     the lower one's units and no other layer with weights lies between them.
     """
-    found: list[Adjacent] = []
+    adjacent: list[Adjacent] = []
     units = _by_layer(cards)
     pairs = [
         (model, lower, upper)
@@ -140,14 +147,14 @@ def connections(bench: Workbench, cards: Cards, space: LabelSpace) -> Connection
         weight = _between(module, lower.path, upper.path)
         if weight is not None:
             names = (f"{model.name}/{lower.path}", f"{model.name}/{upper.path}")
-            of = units.get((model.name, lower.path), {}), units.get((model.name, upper.path), {})
-            found.append(measured(*names, weight, space, *of))
-    if not found:
+            keys = units.get((model.name, lower.path), {}), units.get((model.name, upper.path), {})
+            adjacent.append(measured(*names, weight, space, *keys))
+    if not adjacent:
         return Connections(
             why="No layer of the study reads another one of it directly through the weights of a "
             "linear or convolutional layer."
         )
-    return Connections(tuple(found))
+    return Connections(tuple(adjacent))
 
 
 def measured(
@@ -173,36 +180,36 @@ def measured(
     if len(rows) * len(columns) < _ENOUGH:
         reason = "too few of its labels have a stored embedding"
         return Adjacent(lower, upper, reason=reason)
-    like = np.stack([high[n] for n in rows]) @ np.stack([low[n] for n in columns]).T
-    some = weight[np.ix_(rows, columns)]
-    heaviest = np.argsort(-np.abs(some), axis=None, kind="stable")[:_SHOWN]
+    similarity = np.stack([high[n] for n in rows]) @ np.stack([low[n] for n in columns]).T
+    weights = weight[np.ix_(rows, columns)]
+    heaviest = np.argsort(-np.abs(weights), axis=None, kind="stable")[:_SHOWN]
     strongest = tuple(
         Connection(
             below[columns[place % len(columns)]], above[rows[place // len(columns)]],
-            float(some.flat[place]), float(like.flat[place]),
+            float(weights.flat[place]), float(similarity.flat[place]),
         )
         for place in heaviest.tolist()
     )  # fmt: skip
-    correlation = _spearman(np.abs(some).ravel(), like.ravel())
+    correlation = _spearman(np.abs(weights).ravel(), similarity.ravel())
     reason = "" if correlation is not None else "all weights or all labels are alike"
-    return Adjacent(lower, upper, correlation, some.size, strongest, reason)
+    return Adjacent(lower, upper, correlation, weights.size, strongest, reason)
 
 
-def _spearman(one: NDArray[Any], other: NDArray[Any]) -> float | None:
+def _spearman(first: NDArray[Any], second: NDArray[Any]) -> float | None:
     from scipy.stats import rankdata
 
-    ranks = [rankdata(values) for values in (one, other)]
+    ranks = [rankdata(values) for values in (first, second)]
     if any(float(rank.std()) == 0.0 for rank in ranks):
         return None
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _by_layer(cards: Cards) -> dict[tuple[str, str], dict[int, str]]:
-    found: dict[tuple[str, str], dict[int, str]] = {}
+    by_layer: dict[tuple[str, str], dict[int, str]] = {}
     for unit, records in cards.records.items():
-        one = next(iter(records.values()))
-        found.setdefault((one.model, one.layer), {})[one.neuron] = unit
-    return found
+        record = next(iter(records.values()))
+        by_layer.setdefault((record.model, record.layer), {})[record.neuron] = unit
+    return by_layer
 
 
 def _network(
@@ -212,7 +219,7 @@ def _network(
     try:
         if not _recorded(bench, name):
             return f"The weights of {name!r} at hand are not those that were recorded."
-        spec = next(one for one in bench.targets.models if one.name == name)
+        spec = next(model for model in bench.targets.models if model.name == name)
         return find_source(spec, bench.targets.base).build().module
     except Exception as error:  # noqa: BLE001 (a network's own code may raise anything)
         return f"The weights of {name!r} are not at hand ({type(error).__name__})."
@@ -227,14 +234,14 @@ def _recorded(bench: Workbench, name: str) -> bool:
     rows = bench.lineage.query(sql, [bench.study.name, name])
     if not rows:
         return False
-    known = bench.lineage.query(
+    providers = bench.lineage.query(
         "SELECT fingerprint ->> '$.target' AS target FROM providers WHERE provider = ?",
         [rows[0]["target"]],
     )
-    if not known or known[0]["target"] is None:
+    if not providers or providers[0]["target"] is None:
         return False
     present = json.loads(canonical(bench.targets.fingerprint(name)))
-    return bool(json.loads(known[0]["target"]) == present)
+    return bool(json.loads(providers[0]["target"]) == present)
 
 
 def _between(module: Any, lower: str, upper: str) -> NDArray[np.float64] | None:
@@ -249,9 +256,9 @@ def _between(module: Any, lower: str, upper: str) -> NDArray[np.float64] | None:
     target = modules[upper]
     if not isinstance(target, kinds) or getattr(target, "groups", 1) != 1:
         return None
-    passed = names[names.index(lower) + 1 : names.index(upper)]
+    between = names[names.index(lower) + 1 : names.index(upper)]
     weighted = [
-        n for n in passed if isinstance(modules[n], kinds) and not n.startswith(f"{lower}.")
+        n for n in between if isinstance(modules[n], kinds) and not n.startswith(f"{lower}.")
     ]
     if weighted:
         return None
@@ -263,8 +270,8 @@ def _between(module: Any, lower: str, upper: str) -> NDArray[np.float64] | None:
 def _width(module: Any) -> int | None:
     """Units of a layer as its own weights, or those of its last part, tell."""
     names = ("out_features", "out_channels", "num_features")
-    found = None
+    width = None
     for part in module.modules():
         for name in names:
-            found = getattr(part, name, found)
-    return found
+            width = getattr(part, name, width)
+    return width

@@ -84,42 +84,45 @@ class Entry:
     @property
     def interpretable(self) -> bool | None:
         """Whether any method that judges it counts the unit as interpretable."""
-        said = [one.interpretable for one in self.methods.values()]
-        known = [one for one in said if one is not None]
-        return any(known) if known else None
+        judgements = [summary.interpretable for summary in self.methods.values()]
+        definite = [judgement for judgement in judgements if judgement is not None]
+        return any(definite) if definite else None
 
     def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
-        return {**asdict(self), "methods": {name: asdict(s) for name, s in self.methods.items()}}
+        return {
+            **asdict(self),
+            "methods": {name: asdict(summary) for name, summary in self.methods.items()},
+        }
 
     @classmethod
     def from_json(cls, value: Payload) -> Entry:
         """The entry that `as_json` told."""
-        plain = dict(value)
-        said = sorted(value["methods"].items(), key=lambda item: own_first(item[0]))
-        plain["methods"] = {name: MethodSummary(**one) for name, one in said}
-        plain["thumbs"], plain["exemplars"] = tuple(value["thumbs"]), tuple(value["exemplars"])
-        plain["activations"] = tuple(value["activations"])
-        return cls(**plain)
+        fields = dict(value)
+        methods = sorted(value["methods"].items(), key=lambda item: own_first(item[0]))
+        fields["methods"] = {name: MethodSummary(**summary) for name, summary in methods}
+        fields["thumbs"], fields["exemplars"] = tuple(value["thumbs"]), tuple(value["exemplars"])
+        fields["activations"] = tuple(value["activations"])
+        return cls(**fields)
 
 
 def entry_of(card: UnitCard, class_name: str = "") -> Entry:
     """The entry of a card, of a unit that stands for a class or for none."""
-    texts = next((one.weights["clip"] for one in card.made if "clip" in one.weights), "")
+    texts = next((step.weights["clip"] for step in card.made if "clip" in step.weights), "")
     return Entry(
         card.unit, card.model, card.layer, card.neuron,
         methods={
-            one.asset: MethodSummary(
-                one.label, one.score, one.status, one.interpretable, one.concepts
+            method.asset: MethodSummary(
+                method.label, method.score, method.status, method.interpretable, method.concepts
             )
-            for one in card.methods
+            for method in card.methods
         },
-        thumbs=tuple(one.image for one in card.exemplars[:THUMBS]),
-        metrics={one.asset: dict(one.values) for one in card.metrics},
-        exemplars=tuple(one.image for one in card.exemplars),
+        thumbs=tuple(exemplar.image for exemplar in card.exemplars[:THUMBS]),
+        metrics={metric_set.asset: dict(metric_set.values) for metric_set in card.metrics},
+        exemplars=tuple(exemplar.image for exemplar in card.exemplars),
         texts=texts,
         confidence=card.evidence.confidence if card.evidence else None,
-        activations=tuple(one.activation for one in card.exemplars),
+        activations=tuple(exemplar.activation for exemplar in card.exemplars),
         class_name=class_name,
     )  # fmt: skip
 
@@ -132,7 +135,7 @@ def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, obje
         shown: file names of the thumbnails there are.
     """
     texts: dict[str, int] = {}
-    there = set(shown)
+    names = set(shown)
 
     def number(text: str | None) -> int:
         if text is None:
@@ -144,18 +147,20 @@ def index_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, obje
 
     def picture(content: str) -> int:
         name = picture_name(content)
-        return pictures.setdefault(name[9:-4], len(pictures)) if name in there else -1
+        return pictures.setdefault(name[9:-4], len(pictures)) if name in names else -1
 
     columns: dict[str, object] = {
-        "unit": [visible(one.unit) for one in entries],
-        "page": [one.page[6:-5] for one in entries],
-        "layer": [number(one.group) for one in entries],
-        "thumbs": [[p for t in one.thumbs if (p := picture(t)) >= 0] for one in entries],
-        "sure": [_short(one.confidence) for one in entries],
-        "class": [number(one.class_name or None) for one in entries],
+        "unit": [visible(unit.unit) for unit in entries],
+        "page": [unit.page[6:-5] for unit in entries],
+        "layer": [number(unit.group) for unit in entries],
+        "thumbs": [
+            [index for image in unit.thumbs if (index := picture(image)) >= 0] for unit in entries
+        ],
+        "sure": [_rounded(unit.confidence) for unit in entries],
+        "class": [number(unit.class_name or None) for unit in entries],
         "metrics": _metrics(entries),
         "methods": {
-            name: _column([one.methods.get(name) for one in entries], number) for name in methods
+            name: _column([unit.methods.get(name) for unit in entries], number) for name in methods
         },
     }
     return {**columns, "texts": list(texts), "pictures": list(pictures)}
@@ -168,48 +173,50 @@ def exemplar_data(entries: Sequence[Entry], shown: Iterable[str]) -> dict[str, o
         entries: the units in their order.
         shown: file names of the thumbnails there are.
     """
-    there = set(shown)
+    names = set(shown)
     pictures: dict[str, int] = {}
 
     def picture(content: str) -> int:
         name = picture_name(content)
-        return pictures.setdefault(name[9:-4], len(pictures)) if name in there else -1
+        return pictures.setdefault(name[9:-4], len(pictures)) if name in names else -1
 
     columns = {
-        "images": [[picture(image) for image in one.exemplars] for one in entries],
-        "values": [[_short(value) for value in one.activations] for one in entries],
+        "images": [[picture(image) for image in entry.exemplars] for entry in entries],
+        "values": [[_rounded(value) for value in entry.activations] for entry in entries],
     }
     return {**columns, "pictures": list(pictures)}
 
 
 def metric_names(entries: Sequence[Entry]) -> list[str]:
     """Every metric that any unit has of any method, in the order of the first."""
-    some = (values for one in entries for values in (one.metrics or {}).values())
-    return list(dict.fromkeys(name for values in some for name in values))
+    tables = (values for entry in entries for values in (entry.metrics or {}).values())
+    return list(dict.fromkeys(name for values in tables for name in values))
 
 
 def _metrics(entries: Sequence[Entry]) -> dict[str, dict[str, list[float | None]]]:
     """Values of each metric of each method, one for each unit."""
-    found: dict[str, dict[str, list[float | None]]] = {}
-    for place, one in enumerate(entries):
-        for method, values in (one.metrics or {}).items():
+    columns: dict[str, dict[str, list[float | None]]] = {}
+    for position, entry in enumerate(entries):
+        for method, values in (entry.metrics or {}).items():
             for name, value in values.items():
                 empty: list[float | None] = [None] * len(entries)
-                column = found.setdefault(method, {}).setdefault(name, empty)
-                column[place] = _short(value)
-    return found
+                column = columns.setdefault(method, {}).setdefault(name, empty)
+                column[position] = _rounded(value)
+    return columns
 
 
-def _column(said: Sequence[MethodSummary | None], number: Any) -> dict[str, list[Any]]:
+def _column(summaries: Sequence[MethodSummary | None], number: Any) -> dict[str, list[Any]]:
     flags = {True: 1, False: 0, None: -1}
     return {
-        "label": [number(one.label if one else None) for one in said],
-        "score": [_short(one.score) if one else None for one in said],
-        "status": [number(one.status if one else None) for one in said],
-        "clear": [flags[one.interpretable] if one else -1 for one in said],
-        "count": [(one.concepts if one and one.concepts else 0) for one in said],
+        "label": [number(summary.label if summary else None) for summary in summaries],
+        "score": [_rounded(summary.score) if summary else None for summary in summaries],
+        "status": [number(summary.status if summary else None) for summary in summaries],
+        "clear": [flags[summary.interpretable] if summary else -1 for summary in summaries],
+        "count": [
+            (summary.concepts if summary and summary.concepts else 0) for summary in summaries
+        ],
     }
 
 
-def _short(value: float | None) -> float | None:
+def _rounded(value: float | None) -> float | None:
     return None if value is None or value != value else float(f"{value:.4g}")

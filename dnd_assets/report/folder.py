@@ -57,8 +57,8 @@ class Folder:
         Raises:
             StudyError: when it holds files, but no report.
         """
-        found = read_manifest(root)
-        if found is None:
+        manifest = read_manifest(root)
+        if manifest is None:
             if root.exists() and (not root.is_dir() or any(root.iterdir())):
                 raise StudyError(
                     f"{root} is not empty and holds no report, so nothing is written there. Give "
@@ -66,16 +66,21 @@ class Folder:
                 )
             return cls(root)
         try:
-            if found["version"] != _VERSION:
+            if manifest["version"] != _VERSION:
                 raise ValueError("another version")
             files = {
                 str(name): (int(size), str(digest))
-                for name, (size, digest) in found["files"].items()
+                for name, (size, digest) in manifest["files"].items()
                 if _OURS.fullmatch(name)
             }
-            pictures = {n: (int(w), int(h)) for n, (w, h) in found["pictures"].items()}
-            known = {str(name): dict(one) for name, one in found["worked_out"].items()}
-            return cls(root, files, dict(found["units"]), pictures, worked_out=known)
+            pictures = {
+                picture: (int(width), int(height))
+                for picture, (width, height) in manifest["pictures"].items()
+            }
+            worked_out = {
+                str(name): dict(result) for name, result in manifest["worked_out"].items()
+            }
+            return cls(root, files, dict(manifest["units"]), pictures, worked_out=worked_out)
         except (KeyError, TypeError, ValueError, AttributeError):
             return cls(root)  # of another version or damaged: all is written anew
 
@@ -83,7 +88,7 @@ class Folder:
         """Make `data` the content of a file; not written when it lies there already."""
         digest = sha256(data)[:32]
         self.files[name] = (len(data), digest)
-        if self.before.get(name) == (len(data), digest) and self._lies(name, len(data)):
+        if self.before.get(name) == (len(data), digest) and self._has_file(name, len(data)):
             return
         target = self.root / name
         if target.parent not in self._made:
@@ -98,20 +103,21 @@ class Folder:
 
     def keep(self, name: str) -> bool:
         """Take over a file of the last report as it is; False when it is gone."""
-        known = self.before.get(name)
-        if known is None or not self._lies(name, known[0]):
+        size_and_hash = self.before.get(name)
+        if size_and_hash is None or not self._has_file(name, size_and_hash[0]):
             return False
-        self.files[name] = known
+        self.files[name] = size_and_hash
         return True
 
     def once(self, name: str, key: str, work: Callable[[], Payload]) -> Payload:
-        """What `work` finds, as JSON; that of the last report when the key is the same."""
+        """The JSON that `work` returns, or has returned for the last report with the same key."""
         if self.worked_out.get(name, {}).get("key") != key:
             self.worked_out[name] = {"key": key, "found": work()}
-        found: Payload = self.worked_out[name]["found"]
-        return found
+        result: Payload = self.worked_out[name]["found"]
+        return result
 
-    def _lies(self, name: str, size: int) -> bool:
+    def _has_file(self, name: str, size: int) -> bool:
+        """Whether there is such a file of that many bytes."""
         try:
             return (self.root / name).stat().st_size == size
         except OSError:
@@ -125,7 +131,9 @@ class Folder:
         content = {
             "version": _VERSION,
             "files": self.files,
-            "pictures": {n: s for n, s in self.pictures.items() if n in self.files},
+            "pictures": {
+                picture: size for picture, size in self.pictures.items() if picture in self.files
+            },
             "units": units,
             "worked_out": self.worked_out,
         }
@@ -138,7 +146,7 @@ class Folder:
 def read_manifest(root: Path) -> Payload | None:
     """A report's manifest; None where there is none that can be read."""
     try:
-        found = json.loads((root / MANIFEST).read_bytes())
+        manifest = json.loads((root / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and "files" in found else None
+    return manifest if isinstance(manifest, dict) and "files" in manifest else None

@@ -46,55 +46,58 @@ def make_heat_maps(bench: Workbench, cards: Cards, units: Iterable[str]) -> list
     Returns:
         For people: why some layers have none.
     """
-    lacking: dict[tuple[str, str], list[_Wanted]] = {}
+    by_layer: dict[tuple[str, str], list[_Wanted]] = {}
     for card in cards.read(list(units)):
-        product = next((one for one in card.made if one.asset == "activations"), None)
+        product = next((step for step in card.made if step.asset == "activations"), None)
         if product is None or "target" not in product.weights:
             continue
         unit = Unit(card.model, card.layer, card.neuron)
-        for one in card.exemplars:
-            lacking.setdefault((card.model, card.layer), []).append(
-                _Wanted(unit, one.image, product.weights["target"])
+        for exemplar in card.exemplars:
+            by_layer.setdefault((card.model, card.layer), []).append(
+                _Wanted(unit, exemplar.image, product.weights["target"])
             )
-    told: list[str] = []
-    wanted: dict[str, list[_Wanted]] = {}
-    for (model, layer), some in lacking.items():
-        why = _why_not(bench, some[0])
-        if why:
-            told.append(f"{model}/{layer}: no heat maps, {why}")
+    remarks: list[str] = []
+    by_model: dict[str, list[_Wanted]] = {}
+    for (model, layer), maps in by_layer.items():
+        reason = _why_not(bench, maps[0])
+        if reason:
+            remarks.append(f"{model}/{layer}: no heat maps, {reason}")
         else:
-            wanted.setdefault(model, []).extend(_unknown(bench, some))
-    for model, some in wanted.items():
-        _make(bench, model, some)
-    return told
+            by_model.setdefault(model, []).extend(_not_stored(bench, maps))
+    for model, maps in by_model.items():
+        _make(bench, model, maps)
+    return remarks
 
 
-def _why_not(bench: Workbench, one: _Wanted) -> str:
+def _why_not(bench: Workbench, wanted: _Wanted) -> str:
     """Why a layer's maps cannot be made; empty when they can."""
-    known = {model.name: model for model in bench.study.models}
+    models = {model.name: model for model in bench.study.models}
     layers = (
-        {layer.path for layer in known[one.unit.model].layers} if one.unit.model in known else ()
+        {layer.path for layer in models[wanted.unit.model].layers}
+        if wanted.unit.model in models
+        else ()
     )
-    if one.unit.layer not in layers:
+    if wanted.unit.layer not in layers:
         return "the study no longer has this layer"
-    if not bench.targets.check(one.unit.model, one.unit.layer).has_map:
+    if not bench.targets.check(wanted.unit.model, wanted.unit.layer).has_map:
         return "its units have no extent in the picture"
-    if layer_provider(bench, one.unit) != one.provider:
+    if layer_provider(bench, wanted.unit) != wanted.provider:
         return "the network is not the one that was recorded; run `dnd run` first"
     return ""
 
 
-def _unknown(bench: Workbench, some: Sequence[_Wanted]) -> list[_Wanted]:
-    items = [map_item(one.image, one.unit.neuron) for one in some]
-    known = at_hand(bench, MAPS, some[0].provider, items)
-    return [one for one, item in zip(some, items, strict=True) if item not in known]
+def _not_stored(bench: Workbench, maps: Sequence[_Wanted]) -> list[_Wanted]:
+    """Those of some maps, all of one provider, that have to be computed."""
+    items = [map_item(wanted.image, wanted.unit.neuron) for wanted in maps]
+    stored = at_hand(bench, MAPS, maps[0].provider, items)
+    return [wanted for wanted, item in zip(maps, items, strict=True) if item not in stored]
 
 
 def _make(bench: Workbench, model: str, wanted: Sequence[_Wanted]) -> None:
     """Maps of one network, each picture passed once, each batch kept when it is done."""
     by_image: dict[str, list[_Wanted]] = {}
-    for one in wanted:
-        by_image.setdefault(one.image, []).append(one)
+    for heat_map in wanted:
+        by_image.setdefault(heat_map.image, []).append(heat_map)
     names = bench.pictures.in_order(by_image)
     progress = bench.progress(f"{model}: heat maps of pictures", len(names))
     batch = bench.study.compute.batch.target
@@ -103,32 +106,39 @@ def _make(bench: Workbench, model: str, wanted: Sequence[_Wanted]) -> None:
         part = names[start : start + batch]
         # As for crops: the picture is made square, and the map lies over all of it.
         _, square = bench.squares_of(model, part, side)
-        only = [{(one.unit.layer, one.unit.neuron) for one in by_image[name]} for name in part]
+        only = [
+            {(heat_map.unit.layer, heat_map.unit.neuron) for heat_map in by_image[name]}
+            for name in part
+        ]
         neurons = sorted(set().union(*only))
         maps = bench.targets.maps(model, neurons, square, batch, only)
-        found = [
-            (one, maps[one.unit.layer, one.unit.neuron][index])
+        computed = [
+            (heat_map, maps[heat_map.unit.layer, heat_map.unit.neuron][index])
             for index, name in enumerate(part)
-            for one in by_image[name]
+            for heat_map in by_image[name]
         ]
-        _keep(bench, [(one, heat) for one, heat in found if heat is not None])
+        _store(bench, [(heat_map, heat) for heat_map, heat in computed if heat is not None])
         progress.advance(len(part))
 
 
-def _keep(bench: Workbench, found: Sequence[tuple[_Wanted, Any]]) -> None:
-    kept = [(one, _grey(heat)) for one, heat in found if np.isfinite(heat).all()]
-    if not kept:
+def _store(bench: Workbench, computed: Sequence[tuple[_Wanted, Any]]) -> None:
+    """Store maps that are finite, as PNG files in one pack, and record where they lie."""
+    encoded = [(wanted, _grey(heat)) for wanted, heat in computed if np.isfinite(heat).all()]
+    if not encoded:
         return
-    blobs = [data for _, data in kept]
+    blobs = [data for _, data in encoded]
     pack, hashes = bench.store.put_pack(blobs)
     artefacts = [
         artefact_row(name, pack, "png", len(data)) for name, data in zip(hashes, blobs, strict=True)
     ]
     rows = [
         shared_row(
-            MAPS, one.provider, map_item(one.image, one.unit.neuron), {"file": pack, "map": name}
+            MAPS,
+            wanted.provider,
+            map_item(wanted.image, wanted.unit.neuron),
+            {"file": pack, "map": name},
         )
-        for (one, _), name in zip(kept, hashes, strict=True)
+        for (wanted, _), name in zip(encoded, hashes, strict=True)
     ]
     distinct = {row["hash"]: row for row in artefacts}
     bench.lineage.commit({"artefacts": list(distinct.values()), "shared": rows})

@@ -38,9 +38,9 @@ def plane(
     unit = vectors.astype(np.float64)
     # Rounded, so that vectors of one direction are equal whatever their length.
     unit = np.round(unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), _TINY), 9)
-    distinct, where = np.unique(unit, axis=0, return_index=True)[0], _places(unit)
-    order = np.argsort(where[0], kind="stable")  # distinct vectors as they come, not by value
-    distinct, back = distinct[order], np.argsort(order, kind="stable")[where[1]]
+    distinct, rows = np.unique(unit, axis=0, return_index=True)[0], _places(unit)
+    order = np.argsort(rows[0], kind="stable")  # distinct vectors as they come, not by value
+    distinct, back = distinct[order], np.argsort(order, kind="stable")[rows[1]]
     chosen = distinct[:landmarks]
     placed = _tsne(chosen, perplexity)
     if len(distinct) > landmarks:
@@ -55,6 +55,7 @@ def _places(unit: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _tsne(unit: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
+    """t-SNE of unit-length vectors (n, width) by gradient descent: places (n, 2)."""
     count = len(unit)
     places = _components(unit)
     if count < 4:
@@ -75,64 +76,66 @@ def _tsne(unit: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
 
 
 def _slope(places: NDArray[np.float64], pull: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The gradient of t-SNE's divergence at places (n, 2), for affinities `pull` (n, n)."""
     norms = (places**2).sum(axis=1)
     heavy = 1.0 / (1.0 + np.maximum(norms[:, None] + norms - 2 * places @ places.T, 0.0))
     np.fill_diagonal(heavy, 0.0)
     push = (pull - heavy / max(float(heavy.sum()), _TINY)) * heavy
-    found: NDArray[np.float64] = 4.0 * (push.sum(axis=1)[:, None] * places - push @ places)
-    return found
+    gradient: NDArray[np.float64] = 4.0 * (push.sum(axis=1)[:, None] * places - push @ places)
+    return gradient
 
 
 def _affinities(squared: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
     """Symmetric neighbour probabilities; each row's width is found by halving intervals."""
-    wanted = math.log(max(perplexity, 1.01))
+    target = math.log(max(perplexity, 1.01))
     count = len(squared)
     low, high = np.zeros(count), np.full(count, np.inf)
-    sharp = np.ones(count)
-    away = squared.copy()
-    np.fill_diagonal(away, np.inf)
-    away = away - away.min(axis=1, keepdims=True)
+    precision = np.ones(count)
+    distances = squared.copy()
+    np.fill_diagonal(distances, np.inf)
+    distances = distances - distances.min(axis=1, keepdims=True)
     for _ in range(50):
-        shares = np.exp(-away * sharp[:, None])
+        shares = np.exp(-distances * precision[:, None])
         total = shares.sum(axis=1)
-        finite = np.where(np.isfinite(away), away, 0.0)
-        entropy = np.log(total) + sharp * (finite * shares).sum(axis=1) / total
-        wide = entropy > wanted
-        low, high = np.where(wide, sharp, low), np.where(wide, high, sharp)
-        sharp = np.where(np.isinf(high), sharp * 2, (low + np.minimum(high, 1e12)) / 2)
+        finite = np.where(np.isfinite(distances), distances, 0.0)
+        entropy = np.log(total) + precision * (finite * shares).sum(axis=1) / total
+        wide = entropy > target
+        low, high = np.where(wide, precision, low), np.where(wide, high, precision)
+        precision = np.where(np.isinf(high), precision * 2, (low + np.minimum(high, 1e12)) / 2)
     shares = shares / shares.sum(axis=1, keepdims=True)
-    found: NDArray[np.float64] = np.maximum((shares + shares.T) / (2 * count), _TINY)
-    return found
+    joint: NDArray[np.float64] = np.maximum((shares + shares.T) / (2 * count), _TINY)
+    return joint
 
 
 def _components(unit: NDArray[np.float64]) -> NDArray[np.float64]:
     """The two first principal components, signs chosen so that the largest entry is positive."""
     centred = unit - unit.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    found = np.zeros((len(unit), 2))
-    for place, axis in enumerate(axes[:2]):
+    components = np.zeros((len(unit), 2))
+    for column, axis in enumerate(axes[:2]):
         sign = 1.0 if axis[np.abs(axis).argmax()] >= 0 else -1.0
-        found[:, place] = centred @ axis * sign
-    return found
+        components[:, column] = centred @ axis * sign
+    return components
 
 
 def _between(
     others: NDArray[np.float64], landmarks: NDArray[np.float64], placed: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Places of the others: the mean of the landmarks they are most like, by likeness."""
-    like = others @ landmarks.T
-    nearest = np.argsort(-like, axis=1, kind="stable")[:, :_NEAREST]
-    weight = np.maximum(np.take_along_axis(like, nearest, axis=1), 1e-6) ** 4
+    similarity = others @ landmarks.T
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :_NEAREST]
+    weight = np.maximum(np.take_along_axis(similarity, nearest, axis=1), 1e-6) ** 4
     weight = weight / weight.sum(axis=1, keepdims=True)
-    found: NDArray[np.float64] = (placed[nearest] * weight[..., None]).sum(axis=1)
-    return found
+    places: NDArray[np.float64] = (placed[nearest] * weight[..., None]).sum(axis=1)
+    return places
 
 
 def _scaled(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places moved and scaled into [0, 1], both axes alike."""
     if not len(places):
         return places
     low = places.min(axis=0)
     span = np.maximum((places.max(axis=0) - low).max(), _TINY)
     middle = (1 - (places.max(axis=0) - low) / span) / 2
-    found: NDArray[np.float64] = np.round((places - low) / span + middle, 4)
-    return found
+    scaled: NDArray[np.float64] = np.round((places - low) / span + middle, 4)
+    return scaled

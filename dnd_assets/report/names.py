@@ -27,10 +27,10 @@ def visible(text: str) -> str:
         text = text[:_LONGEST_TEXT] + "…"
     if text.isprintable():
         return text
-    return "".join(_seen(character) for character in text)
+    return "".join(_visible_character(character) for character in text)
 
 
-def _seen(character: str) -> str:
+def _visible_character(character: str) -> str:
     if character.isprintable() or character == _JOINER:
         return character
     return " " if character in "\t\n\r\u00a0\u3000" else f"\\u{ord(character):04x}"

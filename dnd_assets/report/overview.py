@@ -99,157 +99,183 @@ class Map:
     @classmethod
     def from_json(cls, value: Payload) -> Map:
         """The map that `dataclasses.asdict` told."""
-        return cls(tuple(Spot(**one) for one in value["spots"]), value["by"], value["why"])
+        return cls(tuple(Spot(**spot) for spot in value["spots"]), value["by"], value["why"])
 
 
 def layer_summaries(entries: Sequence[Entry]) -> list[LayerSummary]:
     """Each layer, in the order of the units."""
     groups: dict[str, list[Entry]] = {}
-    for one in entries:
-        groups.setdefault(one.group, []).append(one)
-    return [_summary(group, some) for group, some in groups.items()]
+    for entry in entries:
+        groups.setdefault(entry.group, []).append(entry)
+    return [_summary(group, members) for group, members in groups.items()]
 
 
 def _summary(group: str, entries: Sequence[Entry]) -> LayerSummary:
-    labels = Counter(one.main.label for one in entries if one.main.label)
-    scores = [one.main.score for one in entries if one.main.score is not None]
-    judged = [one.interpretable for one in entries if one.interpretable is not None]
-    failed = Counter(one.main.status for one in entries if one.main.label is None)
+    labels = Counter(entry.main.label for entry in entries if entry.main.label)
+    scores = [entry.main.score for entry in entries if entry.main.score is not None]
+    judged = [entry.interpretable for entry in entries if entry.interpretable is not None]
+    failed = Counter(entry.main.status for entry in entries if entry.main.label is None)
     return LayerSummary(
         group, len(entries), sum(labels.values()), len(labels),
         sum(judged) if judged else None,
         float(np.mean(scores)) if scores else None,
-        tuple(_most(labels)[:_COMMON]), tuple(_most(failed)),
+        tuple(_most_frequent(labels)[:_COMMON]), tuple(_most_frequent(failed)),
     )  # fmt: skip
 
 
-def _most(counted: Mapping[Any, int]) -> list[tuple[str, int]]:
-    return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+def _most_frequent(counts: Mapping[Any, int]) -> list[tuple[str, int]]:
+    """Names with their counts, the largest first, ties by name."""
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def ranking(entries: Sequence[Entry]) -> Ranking:
     """Units by the confidence of their label, else by how well it holds, else by its score."""
-    if any(one.confidence is not None for one in entries):
-        sure = {one.unit: one.confidence for one in entries}
-        return _ranked("probability that the label is right, 0 to 1", entries, sure)
-    main = next((name for one in entries for name in one.methods), "labels")
+    if any(entry.confidence is not None for entry in entries):
+        confidences = {entry.unit: entry.confidence for entry in entries}
+        return _ranked("probability that the label is right, 0 to 1", entries, confidences)
+    main = next((name for entry in entries for name in entry.methods), "labels")
     judge = next(
-        (n for one in entries for n, s in one.methods.items() if s.interpretable is not None), None
+        (
+            name
+            for entry in entries
+            for name, summary in entry.methods.items()
+            if summary.interpretable is not None
+        ),
+        None,
     )
     measure = "AUC of fresh pictures of the label against held-out images (CoSy)"
-    values = {one.unit: ((one.metrics or {}).get(main) or {}).get("cosy_auc") for one in entries}
+    values = {
+        entry.unit: ((entry.metrics or {}).get(main) or {}).get("cosy_auc") for entry in entries
+    }
     if not any(value is not None for value in values.values()) and judge:
         measure = f"similarity to the best concept ({judge})"
-        said = {one.unit: one.methods.get(judge) for one in entries}
-        values = {unit: one.score if one else None for unit, one in said.items()}
+        summaries = {entry.unit: entry.methods.get(judge) for entry in entries}
+        values = {unit: summary.score if summary else None for unit, summary in summaries.items()}
     elif not any(value is not None for value in values.values()):
         measure = "score of the label"
-        values = {one.unit: one.main.score for one in entries}
+        values = {entry.unit: entry.main.score for entry in entries}
     return _ranked(measure, entries, values)
 
 
 def _ranked(measure: str, entries: Sequence[Entry], values: Mapping[str, float | None]) -> Ranking:
-    known = [(one, v) for one in entries if (v := values[one.unit]) is not None]
-    ordered = sorted(known, key=lambda pair: (-pair[1], pair[0].unit))
+    measured = [(entry, value) for entry in entries if (value := values[entry.unit]) is not None]
+    ordered = sorted(measured, key=lambda pair: (-pair[1], pair[0].unit))
     count = min(_RANKED, len(ordered) // 2) or len(ordered)
     return Ranking(measure, tuple(ordered[:count]), tuple(reversed(ordered[count:][-count:])))
 
 
 def shared_concepts(entries: Sequence[Entry]) -> tuple[list[tuple[str, list[Entry]]], int]:
     """Labels that two units or more have, most first, and how many more there are."""
-    found: dict[str, list[Entry]] = {}
-    for one in entries:
-        if one.main.label:
-            found.setdefault(one.main.label, []).append(one)
-    several = [(label, some) for label, some in found.items() if len(some) > 1]
-    several.sort(key=lambda pair: (-len(pair[1]), pair[0]))
-    return several[:_SHARED], max(len(several) - _SHARED, 0)
+    by_label: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.main.label:
+            by_label.setdefault(entry.main.label, []).append(entry)
+    shared = [(label, units) for label, units in by_label.items() if len(units) > 1]
+    shared.sort(key=lambda pair: (-len(pair[1]), pair[0]))
+    return shared[:_SHARED], max(len(shared) - _SHARED, 0)
 
 
 def stored_embeddings(vectors: Vectors, entries: Sequence[Entry], texts: Sequence[str]) -> Embedded:
     """The stored embeddings of some texts by the study's image-text encoder."""
-    providers = Counter(one.texts for one in entries if one.texts)
+    providers = Counter(entry.texts for entry in entries if entry.texts)
     if not providers or not texts:
         return {}
-    provider = _most(providers)[0][0]
+    provider = _most_frequent(providers)[0][0]
     distinct = sorted(set(texts))
-    values, known = vectors.read(TEXTS, provider, [text_id(text) for text in distinct])
-    return {text: values[i] for i, text in enumerate(distinct) if known[i]}
+    values, stored = vectors.read(TEXTS, provider, [text_id(text) for text in distinct])
+    return {text: values[i] for i, text in enumerate(distinct) if stored[i]}
 
 
 def map_key(entries: Sequence[Entry], embedded: Embedded) -> str:
     """Hash of what decides the map."""
-    of = [[one.unit, one.main.label, one.group, one.page, one.exemplars] for one in entries]
+    units = [
+        [entry.unit, entry.main.label, entry.group, entry.page, entry.exemplars]
+        for entry in entries
+    ]
     vectors = [[text, sha256(vector.tobytes())] for text, vector in sorted(embedded.items())]
-    return digest([of, vectors, code_version(unit_map)])
+    return digest([units, vectors, code_version(unit_map)])
 
 
 def unit_map(entries: Sequence[Entry], embedded: Embedded) -> Map:
     """Labels by the likeness of their embeddings; units by shared exemplars where few are known."""
     labels: dict[str, list[Entry]] = {}
-    for one in entries:
-        if one.main.label:
-            labels.setdefault(one.main.label, []).append(one)
-    known = sorted((t for t in labels if t in embedded), key=lambda t: (-len(labels[t]), t))
-    if len(known) >= max(3, 0.9 * len(labels)):
-        places = plane(np.stack([embedded[text] for text in known]))
+    for entry in entries:
+        if entry.main.label:
+            labels.setdefault(entry.main.label, []).append(entry)
+    texts = sorted(
+        (label for label in labels if label in embedded),
+        key=lambda label: (-len(labels[label]), label),
+    )
+    if len(texts) >= max(3, 0.9 * len(labels)):
+        places = plane(np.stack([embedded[text] for text in texts]))
         spots = [
             _spot(labels[text], text, *place)
-            for text, place in zip(known, places.tolist(), strict=True)
+            for text, place in zip(texts, places.tolist(), strict=True)
         ]
-        return Map(_named(spots), "likeness of the labels to the study's image-text encoder")
+        return Map(
+            _with_written_labels(spots), "likeness of the labels to the study's image-text encoder"
+        )
     return _by_overlap(entries)
 
 
 def _by_overlap(entries: Sequence[Entry]) -> Map:
+    """A map that puts units together that share exemplars."""
     from scipy.sparse import csr_matrix
 
-    some = [one for one in entries if one.exemplars]
-    if len(some) < 3:
+    units = [entry for entry in entries if entry.exemplars]
+    if len(units) < 3:
         return Map(why="There are too few units with labels or exemplars for a map.")
     columns: dict[str, int] = {}
     rows = [
-        (i, columns.setdefault(e, len(columns))) for i, o in enumerate(some) for e in o.exemplars
+        (i, columns.setdefault(image, len(columns)))
+        for i, unit in enumerate(units)
+        for image in unit.exemplars
     ]
-    at = np.array(rows).T
-    shown = csr_matrix((np.ones(len(rows)), (at[0], at[1])), shape=(len(some), len(columns)))
-    places = plane(_reduced(shown))
+    indices = np.array(rows).T
+    incidence = csr_matrix(
+        (np.ones(len(rows)), (indices[0], indices[1])), shape=(len(units), len(columns))
+    )
+    places = plane(_reduced(incidence))
     spots = [
-        _spot([one], one.main.label or one.unit, *place)
-        for one, place in zip(some, places.tolist(), strict=True)
+        _spot([unit], unit.main.label or unit.unit, *place)
+        for unit, place in zip(units, places.tolist(), strict=True)
     ]
-    return Map(_named(spots), "shared exemplars, since embeddings of the labels are not stored")
+    return Map(
+        _with_written_labels(spots),
+        "shared exemplars, since embeddings of the labels are not stored",
+    )
 
 
-def _reduced(shown: Any) -> NDArray[np.float64]:
+def _reduced(incidence: Any) -> NDArray[np.float64]:
     """Rows of a large sparse table by fewer numbers; their angles hardly change."""
-    if shown.shape[1] <= _WIDTH or shown.shape[0] <= _WIDTH:
-        found: NDArray[np.float64] = shown.toarray()
-        return found
+    if incidence.shape[1] <= _WIDTH or incidence.shape[0] <= _WIDTH:
+        dense: NDArray[np.float64] = incidence.toarray()
+        return dense
     from scipy.sparse.linalg import svds
 
-    start = np.ones(min(shown.shape))
-    left, sizes, _ = svds(shown, k=_WIDTH, v0=start)
+    start = np.ones(min(incidence.shape))
+    left, sizes, _ = svds(incidence, k=_WIDTH, v0=start)
     reduced: NDArray[np.float64] = np.round(left * sizes, 9)
     return reduced
 
 
 def _spot(units: Sequence[Entry], label: str, x: float, y: float) -> Spot:
-    group = _most(Counter(one.group for one in units))[0][0]
+    group = _most_frequent(Counter(entry.group for entry in units))[0][0]
     return Spot(x, y, label, len(units), group, units[0].page)
 
 
-def _named(spots: Sequence[Spot]) -> tuple[Spot, ...]:
+def _with_written_labels(spots: Sequence[Spot]) -> tuple[Spot, ...]:
     """Write the labels of the largest spots, as far as there is room."""
     taken: list[tuple[float, float, float]] = []
-    found = []
+    labelled = []
     for spot in spots:
         width = 0.011 * min(len(spot.label), 24) + 0.02
         free = all(
-            abs(spot.y - y) > 0.03 or spot.x > x + w or x > spot.x + width for x, y, w in taken
+            abs(spot.y - y) > 0.03 or spot.x > x + taken_width or x > spot.x + width
+            for x, y, taken_width in taken
         )
         named = free and len(taken) < 60 and len(spot.label) <= 32
         if named:
             taken.append((spot.x, spot.y, width))
-        found.append(Spot(spot.x, spot.y, spot.label, spot.units, spot.group, spot.page, named))
-    return tuple(found)
+        labelled.append(Spot(spot.x, spot.y, spot.label, spot.units, spot.group, spot.page, named))
+    return tuple(labelled)

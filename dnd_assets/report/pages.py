@@ -40,27 +40,27 @@ Find = Callable[[str], Thumbnail | None]
 def environment() -> jinja2.Environment:
     """Templates with everything escaped, and every text made visible before."""
     loader = jinja2.PackageLoader("dnd_assets.report")
-    made = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_plain,
+    templates = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_visible,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters |= {
+    templates.filters |= {
         "number": number, "share": _share, "short": _short, "pretty": pretty, "data": _data,
         "method": method_name, "page": page_name,
         "anchor": anchor, "query": _query, "units": _units, "interval": interval,
     }  # fmt: skip
-    return made
+    return templates
 
 
 def style() -> str:
     """Hash of everything that decides what pages look like."""
-    own = files("dnd_assets.report")
-    parts = [own.joinpath(part) for part in _PARTS]
-    every = [one for folder in (own, *parts) for one in folder.iterdir() if one.is_file()]
+    package = files("dnd_assets.report")
+    parts = [package.joinpath(part) for part in _PARTS]
+    sources = [path for folder in (package, *parts) for path in folder.iterdir() if path.is_file()]
     cards = files("dnd_assets.results.unit_card")
-    every += [cards.joinpath(f"{name}.py") for name in _CARDS]
-    told = sorted((one.name, sha256(one.read_bytes())) for one in every)
-    return sha256(json.dumps(told).encode())
+    sources += [cards.joinpath(f"{name}.py") for name in _CARDS]
+    hashes = sorted((path.name, sha256(path.read_bytes())) for path in sources)
+    return sha256(json.dumps(hashes).encode())
 
 
 def static(name: str) -> bytes:
@@ -91,12 +91,12 @@ def unit_page(
         neighbours: keys of the units before and after.
         title: name of the study.
     """
-    top = card.exemplars[0].activation if card.exemplars else None
+    largest = card.exemplars[0].activation if card.exemplars else None
     return render(
         "unit.html", root="../", here="", study=title, changes=False, card=card, entry=entry,
         find=find,
-        names=names, neighbours=neighbours, histogram=histogram(card), steps=steps(card), top=top,
-        ranges=_ranges(card), least=LEAST,
+        names=names, neighbours=neighbours, histogram=histogram(card), steps=steps(card),
+        top=largest, ranges=_ranges(card), least=LEAST,
     )  # fmt: skip
 
 
@@ -106,53 +106,61 @@ def histogram(card: UnitCard) -> dict[str, object] | None:
     Bars are as high as the logarithm of their counts: a few images in a tail of thousands have to
     be seen.
     """
-    spread = card.distribution
-    if spread is None or not spread.counts:
+    distribution = card.distribution
+    if distribution is None or not distribution.counts:
         return None
     import math
 
-    width, high = 400 / len(spread.counts), max(math.log1p(count) for count in spread.counts)
+    width = 400 / len(distribution.counts)
+    tallest = max(math.log1p(count) for count in distribution.counts)
     bars = "".join(
-        f"M{i * width:.1f} 100V{100 - 96 * math.log1p(count) / high:.1f}h{width - 1:.1f}V100z"
-        for i, count in enumerate(spread.counts)
+        f"M{i * width:.1f} 100V{100 - 96 * math.log1p(count) / tallest:.1f}h{width - 1:.1f}V100z"
+        for i, count in enumerate(distribution.counts)
         if count
     )
-    marks = [(_place(one.activation, spread), one.activation) for one in card.exemplars]
-    wide = [
-        {"share": span.share, "from": _place(min(s.activation for s in span.images), spread)}
+    marks = [
+        (_place(exemplar.activation, distribution), exemplar.activation)
+        for exemplar in card.exemplars
+    ]
+    ranges = [
+        {
+            "share": span.share,
+            "from": _place(min(exemplar.activation for exemplar in span.images), distribution),
+        }
         for span in card.ranges
         if span.images
     ]
-    zero = _place(0.0, spread) if spread.low < 0 < spread.high else None
-    return {"bars": bars, "marks": marks, "ranges": wide, "zero": zero}
+    zero = _place(0.0, distribution) if distribution.low < 0 < distribution.high else None
+    return {"bars": bars, "marks": marks, "ranges": ranges, "zero": zero}
 
 
-def _place(value: float, spread: Distribution) -> float:
-    span = spread.high - spread.low
-    return round(400 * min(max((value - spread.low) / span, 0.0), 1.0), 1) if span else 200.0
+def _place(value: float, distribution: Distribution) -> float:
+    """Where a value stands on the histogram's axis, 0 to 400."""
+    span = distribution.high - distribution.low
+    return round(400 * min(max((value - distribution.low) / span, 0.0), 1.0), 1) if span else 200.0
 
 
 def _ranges(card: UnitCard) -> list[dict[str, object]]:
     """The wider ranges, without those that are as large as a narrower one."""
-    found = [{"span": card.ranges[0], "wider": False}] if card.ranges else []
-    return found + [
-        {"span": one, "wider": True}
-        for before, one in pairwise(card.ranges)
-        if one.size > before.size
+    ranges = [{"span": card.ranges[0], "wider": False}] if card.ranges else []
+    return ranges + [
+        {"span": wider, "wider": True}
+        for narrower, wider in pairwise(card.ranges)
+        if wider.size > narrower.size
     ]
 
 
 def steps(card: UnitCard) -> list[dict[str, object]]:
     """The lineage as the page shows it: each product with links to what it was made from."""
-    known = {one.asset for one in card.made}
+    assets = {step.asset for step in card.made}
     return [
         {
-            "made": one,
-            "parameters": [(name, _setting(value)) for name, value in one.parameters.items()],
-            "inputs": [(name, version, name in known) for name, version in one.inputs.items()],
-            "weights": _weights(one),
+            "made": step,
+            "parameters": [(name, _setting(value)) for name, value in step.parameters.items()],
+            "inputs": [(name, version, name in assets) for name, version in step.inputs.items()],
+            "weights": _weights(step),
         }
-        for one in card.made
+        for step in card.made
     ]
 
 
@@ -164,7 +172,7 @@ def _setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=True)
 
 
-def _plain(value: object) -> object:
+def _visible(value: object) -> object:
     """What stands in a page: text made visible, nothing for None."""
     if isinstance(value, Markup):
         return value
@@ -196,18 +204,18 @@ def _data(png: bytes) -> Markup:
 
 
 def anchor(name: str) -> str:
-    """What a place in a page is called; hashes and run ids stay as they are."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:_ANCHOR]
-    return plain if plain == name else f"{plain}-{sha256(name.encode('utf-8', 'replace'))[:8]}"
+    """The HTML id of a place in a page, from any name; hashes and run ids stay as they are."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:_ANCHOR]
+    return safe if safe == name else f"{safe}-{sha256(name.encode('utf-8', 'replace'))[:8]}"
 
 
 def _query(label: str) -> str:
-    """What follows the # of a link to the units of one label."""
+    """The fragment (after #) of a link to the units of one label."""
     return urlencode({"q": f'"{visible(label)[:LONGEST]}"'}, errors="replace")
 
 
 def _units(keys: Sequence[str]) -> str:
-    """What follows the # of a link that sets units side by side."""
+    """The fragment (after #) of a link that sets units side by side."""
     return urlencode([("u", visible(key)) for key in keys], errors="replace")
 
 
@@ -221,8 +229,8 @@ def interval(share: Mean) -> str:
     """
     from scipy.stats import binomtest
 
-    found = binomtest(share.count, share.units).proportion_ci(method="wilson")
-    return f"{100 * found.low:.0f} to {100 * found.high:.0f} %"
+    bounds = binomtest(share.count, share.units).proportion_ci(method="wilson")
+    return f"{100 * bounds.low:.0f} to {100 * bounds.high:.0f} %"
 
 
 def pretty(value: object) -> Markup:
@@ -238,4 +246,4 @@ def neighbours_of(entries: Sequence[str], place: int) -> tuple[str | None, str |
 
 def map_colours(entries: Sequence[Entry]) -> dict[str, int]:
     """A colour's number for each layer."""
-    return {group: i % 8 for i, group in enumerate(dict.fromkeys(one.group for one in entries))}
+    return {group: i % 8 for i, group in enumerate(dict.fromkeys(entry.group for entry in entries))}

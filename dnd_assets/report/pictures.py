@@ -54,13 +54,13 @@ def pictures_of(entries: Sequence[Entry], most: int = SHOWN) -> tuple[list[Pictu
         entries: the units; ties among equals keep their order.
         most: pictures at most.
     """
-    found: dict[str, list[ActivatedUnit]] = {}
+    by_image: dict[str, list[ActivatedUnit]] = {}
     for entry in entries:
         for place, image in enumerate(entry.exemplars, 1):
-            found.setdefault(image, []).append(ActivatedUnit(entry, place))
-    order = sorted(found, key=lambda image: (-len(found[image]), image))
-    shown = []
+            by_image.setdefault(image, []).append(ActivatedUnit(entry, place))
+    order = sorted(by_image, key=lambda image: (-len(by_image[image]), image))
+    pictures = []
     for image in order[:most]:
-        firings = sorted(found[image], key=lambda one: one.place)
-        shown.append(Picture(image, tuple(firings[:UNITS]), max(0, len(firings) - UNITS)))
-    return shown, max(0, len(order) - most)
+        firings = sorted(by_image[image], key=lambda firing: firing.place)
+        pictures.append(Picture(image, tuple(firings[:UNITS]), max(0, len(firings) - UNITS)))
+    return pictures, max(0, len(order) - most)

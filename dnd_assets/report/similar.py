@@ -57,11 +57,11 @@ def similar_units(cards: Cards, units: Sequence[str]) -> list[list[Similar]]:
         cards: what is recorded.
         units: keys, each recorded.
     """
-    found: list[list[Similar]] = [[] for _ in units]
+    similar: list[list[Similar]] = [[] for _ in units]
     for places, columns in _standardised(cards, units):
-        for one, near in zip(places, nearest_columns(columns), strict=True):
-            found[one] = [Similar(places[other], value) for other, value in near]
-    return found
+        for place, nearest in zip(places, nearest_columns(columns), strict=True):
+            similar[place] = [Similar(places[column], value) for column, value in nearest]
+    return similar
 
 
 def nearest_columns(
@@ -74,17 +74,21 @@ def nearest_columns(
         most: how many of each column.
         least: the smallest correlation that counts.
     """
-    found = []
+    nearest = []
     for start in range(0, columns.shape[1], _AT_ONCE):
         part = columns[:, start : start + _AT_ONCE]
-        like = np.round(part.T @ columns, 3)  # so that ties do not hang on the last bits
-        for row, values in enumerate(like):
+        correlations = np.round(part.T @ columns, 3)  # so that ties do not hang on the last bits
+        for row, values in enumerate(correlations):
             values[start + row] = -np.inf
             best = np.argsort(-values, kind="stable")[:most]
-            found.append(
-                [(int(at), round(float(values[at]), 3)) for at in best if values[at] >= least]
+            nearest.append(
+                [
+                    (int(column), round(float(values[column]), 3))
+                    for column in best
+                    if values[column] >= least
+                ]
             )
-    return found
+    return nearest
 
 
 def _standardised(cards: Cards, units: Sequence[str]) -> list[tuple[list[int], Columns]]:
@@ -96,41 +100,44 @@ def _standardised(cards: Cards, units: Sequence[str]) -> list[tuple[list[int], C
             continue
         images, values = layer
         rows = np.argsort(images)[:IMAGES]
-        kept = [(place, neuron) for place, _, neuron in members if neuron < values.shape[1]]
+        stored = [(place, neuron) for place, _, neuron in members if neuron < values.shape[1]]
         places, columns = groups.setdefault(version, ([], []))
-        places += [place for place, _ in kept]
-        neurons = np.array([neuron for _, neuron in kept], dtype=np.int64)
+        places += [place for place, _ in stored]
+        neurons = np.array([neuron for _, neuron in stored], dtype=np.int64)
         columns.append(_unit_length(values[np.ix_(rows, neurons)]))
-    return [(places, np.concatenate(some, axis=1)) for places, some in groups.values()]
+    return [(places, np.concatenate(parts, axis=1)) for places, parts in groups.values()]
 
 
 def _by_layer(
     cards: Cards, units: Sequence[str]
 ) -> dict[tuple[str, str], list[tuple[int, Any, int]]]:
     """(place, product of activations, neuron) of units by probing set and layer."""
-    wanted: dict[str, list[tuple[int, int]]] = {}  # two units may rest on one product
+    by_key: dict[str, list[tuple[int, int]]] = {}  # two units may rest on one product
     for place, unit in enumerate(units):
         record = cards.records[unit].get(_ACTIVATIONS)
         if record is not None:
-            wanted.setdefault(record.key, []).append((place, record.neuron))
-    found: dict[tuple[str, str], list[tuple[int, Any, int]]] = {}
-    keys = list(wanted)
+            by_key.setdefault(record.key, []).append((place, record.neuron))
+    by_layer: dict[tuple[str, str], list[tuple[int, Any, int]]] = {}
+    keys = list(by_key)
     for start in range(0, len(keys), _AT_ONCE):
         products = cards.lineage.products(keys[start : start + _AT_ONCE])
         for key, product in products.items():
-            seen = product.preimage
-            version = str(seen["inputs"].get(PROBING_SET, ""))
-            layer = str(seen["weights"].get("target", ""))
-            members = found.setdefault((version, layer), [])
-            members += [(place, product, neuron) for place, neuron in wanted[key]]
-    return {layer: sorted(some, key=lambda one: one[0]) for layer, some in found.items()}
+            preimage = product.preimage
+            version = str(preimage["inputs"].get(PROBING_SET, ""))
+            layer = str(preimage["weights"].get("target", ""))
+            members = by_layer.setdefault((version, layer), [])
+            members += [(place, product, neuron) for place, neuron in by_key[key]]
+    return {
+        layer: sorted(units_of_layer, key=lambda member: member[0])
+        for layer, units_of_layer in by_layer.items()
+    }
 
 
 def _unit_length(values: Columns) -> Columns:
     """Columns with mean 0 and length 1; those that hold NaN or never change are 0."""
-    wide = values.astype(np.float64)
-    wide[:, ~np.isfinite(wide).all(axis=0)] = 0.0
-    wide -= wide.mean(axis=0)
-    length = np.sqrt((wide**2).sum(axis=0))
+    columns = values.astype(np.float64)
+    columns[:, ~np.isfinite(columns).all(axis=0)] = 0.0
+    columns -= columns.mean(axis=0)
+    length = np.sqrt((columns**2).sum(axis=0))
     scale = np.where(length > 1e-6 * np.abs(values).max(initial=1e-30), length, np.inf)
-    return (wide / scale).astype(np.float32)
+    return (columns / scale).astype(np.float32)

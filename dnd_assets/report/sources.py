@@ -59,12 +59,18 @@ def sources_page(cards: Cards, common: Payload) -> bytes:
     roles: dict[str, set[str]] = {}
     for row in cards.lineage.query(_USED, [cards.study]):
         roles.setdefault(row["provider"], set()).add(row["role"].replace("_", " "))
-    found = [
-        Provider(name, _title(one), ", ".join(sorted(roles[name])), tuple(facts(one)), one)
-        for name, one in cards.providers(roles).items()
+    providers = [
+        Provider(
+            name,
+            _title(fingerprint),
+            ", ".join(sorted(roles[name])),
+            tuple(facts(fingerprint)),
+            fingerprint,
+        )
+        for name, fingerprint in cards.providers(roles).items()
     ]
     runs = [(run, facts(run["versions"]), sections(run["definition"])) for run in cards.runs()]
-    ordered = sorted(found, key=lambda one: (one.role, one.title, one.hash))
+    ordered = sorted(providers, key=lambda provider: (provider.role, provider.title, provider.hash))
     return pages.render("sources.html", here="sources", runs=runs, providers=ordered, **common)
 
 
@@ -74,10 +80,16 @@ def sections(definition: Mapping[str, object]) -> list[tuple[str, list[Fact]]]:
     >>> [name for name, _ in sections({"clip": {"kind": "conse"}, "name": "mine", "milan": None})]
     ['', 'clip']
     """
-    plain = {k: v for k, v in definition.items() if not isinstance(v, Mapping | list)}
-    nested = {k: v for k, v in definition.items() if isinstance(v, Mapping | list) and v}
-    named = [(name.replace("_", " "), facts(one)) for name, one in nested.items()]
-    return [one for one in [("", facts(plain)), *named] if one[1]]
+    single = {
+        key: value for key, value in definition.items() if not isinstance(value, Mapping | list)
+    }
+    nested = {
+        key: value
+        for key, value in definition.items()
+        if isinstance(value, Mapping | list) and value
+    }
+    titled = [(name.replace("_", " "), facts(table)) for name, table in nested.items()]
+    return [section for section in [("", facts(single)), *titled] if section[1]]
 
 
 def facts(value: object, name: str = "") -> list[Fact]:
@@ -87,24 +99,31 @@ def facts(value: object, name: str = "") -> list[Fact]:
     [Fact(name='a b', text='1', hash=False), Fact(name='d', text='x, y', hash=False)]
     """
     if isinstance(value, Mapping):
-        below = [fact for key, one in value.items() for fact in facts(one, f"{name} {key}".strip())]
-        return [Fact(one.name.replace("_", " "), one.text, one.hash) for one in below]
+        inner = [
+            fact for key, item in value.items() for fact in facts(item, f"{name} {key}".strip())
+        ]
+        return [Fact(fact.name.replace("_", " "), fact.text, fact.hash) for fact in inner]
     if isinstance(value, list):
-        return _listed(value, name)
+        return _list_facts(value, name)
     if value is None or value == "":
         return []
     text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
     return [Fact(name, text, bool(_HASH.fullmatch(text)))]
 
 
-def _listed(values: Sequence[object], name: str) -> list[Fact]:
-    if any(isinstance(one, Mapping | list) for one in values):
+def _list_facts(values: Sequence[object], name: str) -> list[Fact]:
+    """A list as lines: one line for plain values, a numbered group for each table or list in it."""
+    if any(isinstance(item, Mapping | list) for item in values):
         numbered = enumerate(values, 1)
-        alone = len(values) == 1
-        return [f for n, v in numbered for f in facts(v, name if alone else f"{name} {n}".strip())]
-    shown = [fact.text for one in values[:_TEXTS] for fact in facts(one)]
+        is_only = len(values) == 1
+        return [
+            fact
+            for number, item in numbered
+            for fact in facts(item, name if is_only else f"{name} {number}".strip())
+        ]
+    texts = [fact.text for item in values[:_TEXTS] for fact in facts(item)]
     more = [f"and {len(values) - _TEXTS:,} more"] if len(values) > _TEXTS else []
-    return [Fact(name, ", ".join([*shown, *more]))] if shown else []
+    return [Fact(name, ", ".join([*texts, *more]))] if texts else []
 
 
 def _title(fingerprint: Mapping[str, object]) -> str:
@@ -114,7 +133,7 @@ def _title(fingerprint: Mapping[str, object]) -> str:
     if "of" in fingerprint:
         return "truths"
     for name in ("kind", "checkpoint", "model", "source"):
-        said = fingerprint.get(name)
-        if isinstance(said, str) and not _HASH.fullmatch(said):
-            return said
+        text = fingerprint.get(name)
+        if isinstance(text, str) and not _HASH.fullmatch(text):
+            return text
     return "model" if "torch" in fingerprint else "settings"

@@ -50,21 +50,23 @@ class Thumbnails:
     def make(self, hashes: Iterable[str]) -> None:
         """Have thumbnails of some pictures in the folder; each is made once."""
         wanted = [
-            one
-            for one in dict.fromkeys(hashes)
-            if one and one not in self.gone and not self._known(picture_name(one))
+            content
+            for content in dict.fromkeys(hashes)
+            if content and content not in self.gone and not self._is_there(picture_name(content))
         ]
         ordered = self.pictures.in_order(wanted)
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             for start in range(0, len(ordered), _AT_ONCE):
                 part = ordered[start : start + _AT_ONCE]
-                read = [(one, data) for one in part if (data := self._data(one)) is not None]
-                made = pool.map(lambda one: self._small(*one), read)
-                for (one, _), small in zip(read, made, strict=True):
-                    if isinstance(small, str):
-                        self.gone[one] = small
+                files = [
+                    (content, data) for content in part if (data := self._data(content)) is not None
+                ]
+                results = pool.map(lambda content: self._thumbnail(*content), files)
+                for (content, _), thumbnail in zip(files, results, strict=True):
+                    if isinstance(thumbnail, str):
+                        self.gone[content] = thumbnail
                     else:
-                        self._put(picture_name(one), *small)
+                        self._put(picture_name(content), *thumbnail)
 
     def of(self, content: str) -> Thumbnail | None:
         """The thumbnail of a picture; None where it cannot be shown."""
@@ -72,7 +74,8 @@ class Thumbnails:
         size = self.folder.pictures.get(name)
         return Thumbnail(name, *size) if size and name in self.folder.files else None
 
-    def _known(self, name: str) -> bool:
+    def _is_there(self, name: str) -> bool:
+        """Whether the folder has a thumbnail, if need be by keeping that of the last report."""
         if name in self.folder.files:
             return True
         return name in self.folder.pictures and self.folder.keep(name)
@@ -88,11 +91,12 @@ class Thumbnails:
         self.folder.put(name, data)
         self.folder.pictures[name] = size
 
-    def _small(self, name: str, data: bytes) -> tuple[bytes, tuple[int, int]] | str:
+    def _thumbnail(self, name: str, data: bytes) -> tuple[bytes, tuple[int, int]] | str:
+        """A picture's thumbnail and its size; the reason as text where there can be none."""
         try:
-            plain = not self.pictures.reading.of_everything
+            as_is = not self.pictures.reading.of_everything
             show = partial(self.pictures.shown, name)
-            return small(data, self.pictures.max_pixels, show=show, plain=plain)
+            return small(data, self.pictures.max_pixels, show=show, plain=as_is)
         except UnreadableImage as error:
             return str(error)
 
@@ -121,8 +125,8 @@ def small(
     image = reduced or (decode(data, max_pixels) if show is None else show(data))
     image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = io.BytesIO()
-    fine = max(image.size) <= side // 2  # small pictures are enlarged, so that flaws would show
-    image.save(buffer, "JPEG", quality=92 if fine else 84, subsampling=0 if fine else 2)
+    is_small = max(image.size) <= side // 2  # small pictures are enlarged, so that flaws would show
+    image.save(buffer, "JPEG", quality=92 if is_small else 84, subsampling=0 if is_small else 2)
     return buffer.getvalue(), image.size
 
 
@@ -135,8 +139,8 @@ def _reduced(data: bytes, max_pixels: int, side: int) -> Image.Image | None:
         if image.width * image.height > max_pixels or image.mode != "RGB":
             return None
         image.draft("RGB", (2 * side, 2 * side))
-        plain = ImageOps.exif_transpose(image)
-        plain.info = {}
+        upright = ImageOps.exif_transpose(image)
+        upright.info = {}
     except Exception:  # noqa: BLE001 (decoders raise anything; `decode` says what is wrong)
         return None
-    return plain
+    return upright

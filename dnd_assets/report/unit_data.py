@@ -24,25 +24,25 @@ def unit_data(card: UnitCard, study: str, class_name: str, files: Mapping[str, s
         class_name: the class that the unit stands for; empty where it is none.
         files: names of the files of probing images, by SHA-256.
     """
-    told = {
+    content = {
         "format": FORMAT, "version": VERSION, "study": study, "class_name": class_name or None,
-        "label": card.label, **_plain(card), "files": dict(sorted(files.items())),
+        "label": card.label, **_as_json(card), "files": dict(sorted(files.items())),
     }  # fmt: skip
-    return json.dumps(told, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """A value as JSON holds it; written out, since `asdict` copies all of it first."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {item.name: _as_json(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _as_json(item) for name, item in value.items()}
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     raise TypeError(f"{type(value).__name__} is nothing that JSON holds")
