@@ -20,12 +20,13 @@ _NO_COMMANDS: Final = frozenset(
 )
 
 
-def _groups() -> list[str]:
-    found = {module.name for module in pkgutil.iter_modules(__path__)} - _NO_COMMANDS
-    return [*_FIRST, *sorted(found.difference(_FIRST))]
+def _command_modules() -> list[str]:
+    """The modules with commands, in the order in which `dnd --help` lists these."""
+    modules = {module.name for module in pkgutil.iter_modules(__path__)} - _NO_COMMANDS
+    return [*_FIRST, *sorted(modules.difference(_FIRST))]
 
 
-for _group in _groups():
+for _group in _command_modules():
     import_module(f"{__name__}.{_group}")
 
 __all__ = ["app", "main"]

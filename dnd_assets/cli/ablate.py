@@ -61,62 +61,63 @@ def ablate(
     keys = list(units or [])
     if group is not None:
         keys = units_of_group(bench, group, asset, keys)
-    changed = {name: value for name, value in (("how", how), ("images", images)) if value}
-    setting = (chosen.ablation or AblationSettings()).model_copy(update=changed)
-    found = run(bench, find_units(bench).select(keys), setting, random, seed)
+    overrides = {name: value for name, value in (("how", how), ("images", images)) if value}
+    setting = (chosen.ablation or AblationSettings()).model_copy(update=overrides)
+    effects = run(bench, find_units(bench).select(keys), setting, random, seed)
     if form == "json":
-        sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(effects, indent=1, ensure_ascii=False) + "\n")
         return
-    for one in found:
-        _show(one, top)
+    for effect in effects:
+        _show(effect, top)
 
 
-def _show(found: Payload, top: int) -> None:
-    units = found["units"]
-    named = ", ".join(units[:3]) + (", …" if len(units) > 3 else "")
+def _show(effect: Payload, top: int) -> None:
+    units = effect["units"]
+    first_units = ", ".join(units[:3]) + (", …" if len(units) > 3 else "")
     out.print(
-        f"{found['layer']}: {found['how']} ablation of {len(units):,} units ({named}) on "
-        f"{found['images']:,} images" + (", classes by a linear probe" if found["probe"] else ""),
+        f"{effect['layer']}: {effect['how']} ablation of {len(units):,} units ({first_units}) on "
+        f"{effect['images']:,} images" + (", classes by a linear probe" if effect["probe"] else ""),
         markup=False,
     )
-    _show_overall(found)
+    _show_overall(effect)
     parts = {"score": ("logit", "scores"), "accuracy": ("accuracy", "accuracies")}
-    for what, (part, beside) in parts.items():
-        entries = [one for one in found["classes"] if one[part] is not None]
-        entries.sort(key=lambda one, part=part: -abs(one[part]["change"]))  # type: ignore[misc]
+    for title, (part, random_part) in parts.items():
+        entries = [entry for entry in effect["classes"] if entry[part] is not None]
+        entries.sort(key=lambda entry, part=part: -abs(entry[part]["change"]))  # type: ignore[misc]
         if entries:
-            randoms = {one["name"]: one for one in found[beside]}
-            out.print(_table(what, part, entries[:top], randoms))
-    for name, count in found["left_out"].items():
+            randoms = {entry["name"]: entry for entry in effect[random_part]}
+            out.print(_table(title, part, entries[:top], randoms))
+    for name, count in effect["left_out"].items():
         out.print(f"{name}: {count} images are too few for the probe", markup=False)
 
 
-def _show_overall(found: Payload) -> None:
-    told = f"the best class changes on {found['chosen']:.1%} of the images"
-    overall = found["accuracy"]
+def _show_overall(effect: Payload) -> None:
+    """The line on the whole network: changed best classes, and accuracy where it is known."""
+    text = f"the best class changes on {effect['chosen']:.1%} of the images"
+    overall = effect["accuracy"]
     if overall is not None:
-        told += (
+        text += (
             f"; accuracy {overall['before']:.1%}, change {overall['change']:+.1%} "
             f"[{overall['low']:+.1%}, {overall['high']:+.1%}]"
         )
-    out.print(told, markup=False)
+    out.print(text, markup=False)
 
 
-def _table(what: str, part: str, entries: list[Payload], randoms: Payload) -> Table:
+def _table(title: str, part: str, entries: list[Payload], randoms: Payload) -> Table:
     table = Table(box=None, pad_edge=False)
-    names = ["class", "images", what, "change", "95 %"]
+    names = ["class", "images", title, "change", "95 %"]
     names += ["random groups", "95 % of them", "beyond them", "95 %"] if randoms else []
     for name in names:
         table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
-    for one in entries:
-        change = one[part]
-        row = [escape(one["class"]), f"{one['images']:,}", f"{change['before']:.3f}",
+    for entry in entries:
+        change = entry[part]
+        row = [escape(entry["class"]), f"{entry['images']:,}", f"{change['before']:.3f}",
                f"{change['change']:+.3f}", _ends(change)]  # fmt: skip
-        other = randoms.get(one["class"])
-        if other is not None:
-            spread = {"low": other["random_low"], "high": other["random_high"]}
-            row += [f"{other['random']:+.3f}", _ends(spread), f"{other['beyond']['change']:+.3f}",
-                    _ends(other["beyond"])]  # fmt: skip
+        random = randoms.get(entry["class"])
+        if random is not None:
+            spread = {"low": random["random_low"], "high": random["random_high"]}
+            row += [f"{random['random']:+.3f}", _ends(spread), f"{random['beyond']['change']:+.3f}",
+                    _ends(random["beyond"])]  # fmt: skip
         table.add_row(*row)
     return table
 

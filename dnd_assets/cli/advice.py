@@ -21,12 +21,12 @@ def asked_study(arguments: Sequence[str]) -> str | None:
     >>> asked_study(["labels", "--study", "mine.toml"])
     'mine.toml'
     """
-    for at, argument in enumerate(arguments):
+    for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == "--study" and equals:
             return value
-        if argument in ("--study", "-s") and at + 1 < len(arguments):
-            return arguments[at + 1]
+        if argument in ("--study", "-s") and position + 1 < len(arguments):
+            return arguments[position + 1]
     return None
 
 
@@ -48,8 +48,8 @@ def for_study(message: str, study: str | None) -> str:
     'Run `dnd run --study mine.toml` first.'
     """
 
-    def advised(found: re.Match[str]) -> str:
-        return f"`{with_study(found[1], study if _takes_study(found[2]) else None)}`"
+    def advised(match: re.Match[str]) -> str:
+        return f"`{with_study(match[1], study if _takes_study(match[2]) else None)}`"
 
     return _COMMAND.sub(advised, message)
 
@@ -59,8 +59,8 @@ def _takes_study(name: str) -> bool:
     from dnd_assets.cli.app import app  # which needs what stands above
 
     return any(
-        name == (one.name or one.callback.__name__.replace("_", "-"))
-        and "study" in signature(one.callback).parameters
-        for one in app.registered_commands
-        if one.callback is not None
+        name == (command.name or command.callback.__name__.replace("_", "-"))
+        and "study" in signature(command.callback).parameters
+        for command in app.registered_commands
+        if command.callback is not None
     )

@@ -164,8 +164,8 @@ def main() -> None:
         app(standalone_mode=True)
     except DndError as error:
         _end_if_stopped()
-        told = for_study(str(error), asked_study(sys.argv[1:]))
-        err.print(f"dnd: {told}", style="red", markup=False)
+        message = for_study(str(error), asked_study(sys.argv[1:]))
+        err.print(f"dnd: {message}", style="red", markup=False)
         sys.exit(error.exit_status)
     except SystemExit as error:
         if error.code:

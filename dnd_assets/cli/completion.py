@@ -23,14 +23,14 @@ def study_names(incomplete: str) -> list[str]:
     from dnd_assets.study.study import embedded_studies
 
     folder, _, start = incomplete.rpartition("/")
-    before = f"{folder}/" if "/" in incomplete else ""
-    place = Path(before or ".").expanduser()
+    prefix = f"{folder}/" if "/" in incomplete else ""
+    directory = Path(prefix or ".").expanduser()
     try:
-        entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except OSError:
         entries = []
-    seen = [entry for entry in entries if entry.name.startswith(start) and _shown(entry, start)]
-    files = [f"{before}{one.name}{'/' if one.is_dir() else ''}" for one in seen]
+    matching = [entry for entry in entries if entry.name.startswith(start) and _shown(entry, start)]
+    files = [f"{prefix}{file.name}{'/' if file.is_dir() else ''}" for file in matching]
     return [name for name in embedded_studies() if name.startswith(incomplete)] + files
 
 

@@ -30,24 +30,25 @@ class Console(RichConsole):
         # Text is the user's: digits are not coloured and `:dog:` does not become a picture.
         super().__init__(highlight=False, soft_wrap=True, emoji=False, **settings)
 
-    def print(self, *objects: Any, **how: Any) -> None:
+    def print(self, *objects: Any, **options: Any) -> None:
         """As Rich prints, but for tables and trees, which are given the room that they need."""
         if len(objects) == 1 and isinstance(objects[0], Table | Tree):
             self._print_whole(objects[0])
         else:
-            super().print(*objects, **how)
+            super().print(*objects, **options)
 
-    def _print_whole(self, shown: Table | Tree) -> None:
+    def _print_whole(self, table_or_tree: Table | Tree) -> None:
+        """Print it as wide as it needs, or as the terminal is where its words fit into that."""
         options = self.options.update(width=_WIDEST)
-        if isinstance(shown, Table):
-            if shown.title:  # it would be cut to the width of its table
-                super().print(shown.title, style="italic")
-                shown.title = None
-            width = self._fit(shown, options)
+        if isinstance(table_or_tree, Table):
+            if table_or_tree.title:  # it would be cut to the width of its table
+                super().print(table_or_tree.title, style="italic")
+                table_or_tree.title = None
+            width = self._fit(table_or_tree, options)
         else:
-            needed = Measurement.get(self, options, shown)
+            needed = Measurement.get(self, options, table_or_tree)
             width = max(needed.minimum, self.width) if self.is_terminal else needed.maximum
-        for line in self.render_lines(shown, options.update(width=width), pad=False):
+        for line in self.render_lines(table_or_tree, options.update(width=width), pad=False):
             self._print_line(line)
 
     def _fit(self, table: Table, options: ConsoleOptions) -> int:
@@ -60,23 +61,26 @@ class Console(RichConsole):
             [self.measure(cell, options=options) for cell in (column.header, *column.cells)]
             for column in table.columns
         ]
-        most = [max(cell.maximum for cell in cells) for cells in measured]
-        least = [
+        widest_cells = [max(cell.maximum for cell in cells) for cells in measured]
+        narrowest = [
             widest if column.no_wrap else max(cell.minimum for cell in cells)
-            for column, cells, widest in zip(table.columns, measured, most, strict=True)
+            for column, cells, widest in zip(table.columns, measured, widest_cells, strict=True)
         ]
-        gaps = 2 * (len(least) - 1)
-        left = (self.width if self.is_terminal else _WIDEST) - gaps - sum(least)
-        widths = list(least)
-        for at in sorted(range(len(least)), key=lambda at: most[at] - least[at]):
-            more = max(0, min(most[at] - least[at], left))
-            widths[at], left = least[at] + more, left - more
+        gaps = 2 * (len(narrowest) - 1)
+        room = (self.width if self.is_terminal else _WIDEST) - gaps - sum(narrowest)
+        widths = list(narrowest)
+        for column_number in sorted(
+            range(len(narrowest)),
+            key=lambda column_number: widest_cells[column_number] - narrowest[column_number],
+        ):
+            extra = max(0, min(widest_cells[column_number] - narrowest[column_number], room))
+            widths[column_number], room = narrowest[column_number] + extra, room - extra
         for column, width in zip(table.columns, widths, strict=True):
             column.width, column.overflow = width, "fold"
         return sum(widths) + gaps
 
     def _print_line(self, line: list[Segment]) -> None:
         """A line without the spaces that fill it up."""
-        text = Text.assemble(*((one.text, one.style or "") for one in line))
+        text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
         text.rstrip()
         super().print(text)

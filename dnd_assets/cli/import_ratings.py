@@ -42,24 +42,26 @@ def import_ratings(
     from dnd_assets.analysis.atlas_ratings import read_atlas_ratings as read
     from resources.lineage_db.reader import LineageReader
 
-    ratings = [one for file in files for one in read(file, chosen.name)]
+    ratings = [rating for file in files for rating in read(file, chosen.name)]
     lineage = LineageReader(root=str(results_folder()))
     with lineage.connect():
         show_what_stands(lineage, chosen)
         present = _present(lineage, chosen.name)
     check_units(ratings, (unit for unit, _ in present))
-    old = outdated(ratings, present)
-    counted = tally(ratings)
+    outdated_ratings = outdated(ratings, present)
+    tallies = tally(ratings)
     if form == "json":
-        told = [{**asdict(one), "share": one.share} for one in counted]
-        sys.stdout.write(json.dumps({"ratings": told, "outdated": len(old)}, indent=1) + "\n")
+        rows = [{**asdict(label_tally), "share": label_tally.share} for label_tally in tallies]
+        sys.stdout.write(
+            json.dumps({"ratings": rows, "outdated": len(outdated_ratings)}, indent=1) + "\n"
+        )
     else:
-        _print(counted, old)
+        _print(tallies, outdated_ratings)
     if labels is not None:
         text = corrected(ratings)
         write_atomic(labels, text.encode())
-        told_to = out if form == "table" else err
-        told_to.print(
+        console = out if form == "table" else err
+        console.print(
             f"{text.count(chr(10)) - 1:,} labels in {labels}. To compare them as a method, add to "
             f'the study:\n\n[imported_labels]\npeople = "{labels}"\n',
             markup=False,
@@ -75,21 +77,31 @@ def _present(lineage: Lineage, study: str) -> dict[tuple[str, str], str]:
     return {(row["unit"], row["asset"]): visible(row["label"] or "") for row in rows}
 
 
-def _print(counted: Sequence[Tally], old: Sequence[Rating]) -> None:
+def _print(tallies: Sequence[Tally], outdated_ratings: Sequence[Rating]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "method"):
         table.add_column(name)
     for name in ("right", "wrong", "share right", "95 % interval", "better label"):
         table.add_column(name, justify="right")
-    for one in counted:
-        share = "-" if one.share is None else f"{one.share:.0%}"
-        span = "-" if one.low is None or one.high is None else f"{one.low:.0%} to {one.high:.0%}"
-        figures = (f"{one.up:,}", f"{one.down:,}", share, span, f"{one.better:,}")
-        table.add_row(one.layer, one.method, *figures)
+    for tally in tallies:
+        share = "-" if tally.share is None else f"{tally.share:.0%}"
+        span = (
+            "-"
+            if tally.low is None or tally.high is None
+            else f"{tally.low:.0%} to {tally.high:.0%}"
+        )
+        figures = (
+            f"{tally.up:,}",
+            f"{tally.down:,}",
+            share,
+            span,
+            f"{tally.better:,}",
+        )
+        table.add_row(tally.layer, tally.method, *figures)
     out.print(table)
-    if old:
+    if outdated_ratings:
         out.print(
-            f"{len(old):,} of these judge a label that has changed since, such as {old[0].label!r} "
-            f"of {old[0].unit}.",
+            f"{len(outdated_ratings):,} of these judge a label that has changed since, such as "
+            f"{outdated_ratings[0].label!r} of {outdated_ratings[0].unit}.",
             markup=False,
         )

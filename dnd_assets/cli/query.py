@@ -45,25 +45,31 @@ def search(
     log = partial(err.print, "  ", markup=False, sep="")
     bench = asking(load_study(study), log)
     if image is not None:
-        found = search_image(bench, image, units or [], top)
+        result = search_image(bench, image, units or [], top)
     else:
-        found = search_text(bench, text or "", units or [], top)
-    if found.remark:
-        err.print(found.remark, style="yellow", markup=False)
+        result = search_text(bench, text or "", units or [], top)
+    if result.remark:
+        err.print(result.remark, style="yellow", markup=False)
     if form == "json":
-        rows = [asdict(one) for one in found.hits]
+        rows = [asdict(hit) for hit in result.hits]
         sys.stdout.write(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
         return
     table = Table(box=None, pad_edge=False)
     numbers = ("confidence", "cosine")
     for name in ("unit", "label", "confidence", "found", "of", "found by", "cosine"):
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
-    for one in found.hits:
-        score = "-" if one.score is None else f"{one.score:.3f}"
-        sure = "-" if one.confidence is None else f"{one.confidence:.2f}"
-        other = "" if one.label == one.own else one.label
+    for hit in result.hits:
+        score = "-" if hit.score is None else f"{hit.score:.3f}"
+        confidence = "-" if hit.confidence is None else f"{hit.confidence:.2f}"
+        found_label = "" if hit.label == hit.own else hit.label
         table.add_row(
-            one.unit, escape(one.own or "-"), sure, escape(other), one.asset or "-", one.how, score
+            hit.unit,
+            escape(hit.own or "-"),
+            confidence,
+            escape(found_label),
+            hit.asset or "-",
+            hit.how,
+            score,
         )
     out.print(table)
 
@@ -86,20 +92,20 @@ def latents(
     from dnd_assets.analysis.latents import latents as count
     from dnd_assets.analysis.latents import write_table
 
-    found = count(asking(chosen, partial(err.print, "  ", markup=False, sep="")), layer)
+    layers = count(asking(chosen, partial(err.print, "  ", markup=False, sep="")), layer)
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "latents", "dead", "on 1 %", "on 10 %", "per picture", "pictures"):
         table.add_column(name, justify="left" if name == "layer" else "right", overflow="fold")
-    for one in found:
-        counted = one.firing
-        often = [int((counted.pictures >= share * counted.images).sum()) for share in (0.01, 0.1)]
-        numbers = (len(counted.pictures), counted.dead, *often)
-        told = [f"{number:,}" for number in numbers]
-        row = (f"{one.model}/{one.layer}", *told, f"{counted.per_picture:.1f}")
-        table.add_row(*row, f"{counted.images:,}")
+    for counts in layers:
+        firing = counts.firing
+        often = [int((firing.pictures >= share * firing.images).sum()) for share in (0.01, 0.1)]
+        numbers = (len(firing.pictures), firing.dead, *often)
+        figures = [f"{number:,}" for number in numbers]
+        row = (f"{counts.model}/{counts.layer}", *figures, f"{firing.per_picture:.1f}")
+        table.add_row(*row, f"{firing.images:,}")
     out.print(table)
     if output is not None:
-        write_table(found, output)
+        write_table(layers, output)
         out.print(f"wrote {output}", markup=False)
 
 
@@ -126,23 +132,23 @@ def look(
     from dnd_assets.files.images import encode_png
 
     bench = asking(chosen)
-    found = look_at(bench, image, layer, top)
+    result = look_at(bench, image, layer, top)
     if output is not None:
-        write_atomic(output, encode_png(sheet(found)))
+        write_atomic(output, encode_png(sheet(result)))
     if form == "json":
-        sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("unit", "label", "above", "reach", "box"):
         right = name in ("above", "reach")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for one in found.firings:
-        label = escape(next(iter(one.labels.values()), "-"))
-        box = " ".join(map(str, one.box)) if one.box else "-"
-        table.add_row(one.unit, label, f"{one.share:.1%}", f"{one.reach:.2f}", box)
+    for firing in result.firings:
+        label = escape(next(iter(firing.labels.values()), "-"))
+        box = " ".join(map(str, firing.box)) if firing.box else "-"
+        table.add_row(firing.unit, label, f"{firing.share:.1%}", f"{firing.reach:.2f}", box)
     out.print(table)
     out.print(
-        f"above: share of {found.compared:,} probing images that activate the unit less; reach: 0 "
+        f"above: share of {result.compared:,} probing images that activate the unit less; reach: 0 "
         "is the unit's mean on them, 1 its largest"
     )
 
@@ -168,11 +174,11 @@ def clarity(
     from dnd_assets.analysis.clarity_view import show
 
     log = partial(err.print, "  ", markup=False, sep="")
-    found = measure(asking(chosen, log), units or [])
+    result = measure(asking(chosen, log), units or [])
     if form == "json":
-        sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
     else:
-        show(found, top, out)
+        show(result, top, out)
 
 
 @app.command()
@@ -208,27 +214,27 @@ def groups(
             raise typer.BadParameter("--labels goes without --study and units")
         from dnd_assets.cli.evaluate import text_space
 
-        found = group_file(labels, text_space(encoder), similarity)
+        grouping = group_file(labels, text_space(encoder), similarity)
     else:
         bench = asking(load_study(study), partial(err.print, "  ", markup=False, sep=""))
-        found = group_study(bench, units or [], asset, similarity)
+        grouping = group_study(bench, units or [], asset, similarity)
     if form != "table":
         import pandas as pd
 
-        rows = pd.DataFrame(found.rows(least), columns=["unit", "group", "name", "size"])
+        rows = pd.DataFrame(grouping.rows(least), columns=["unit", "group", "name", "size"])
         sys.stdout.write(export(rows, form).decode() + ("\n" * (form == "json")))
         return
     table = Table(box=None, pad_edge=False)
     for name in ("units", "labels", "group", "most like all", "most common"):
         table.add_column(name, justify="right" if name in ("units", "labels") else "left")
-    shown = [one for one in found.groups if len(one.units) >= least]
-    for one in shown:
-        common = ", ".join(f"{text} ({count:,})" for text, count in one.labels[:3])
-        numbers = (f"{len(one.units):,}", f"{len(one.labels):,}")
-        table.add_row(*numbers, escape(one.name), escape(one.label), escape(common))
+    large = [group for group in grouping.groups if len(group.units) >= least]
+    for group in large:
+        common = ", ".join(f"{text} ({count:,})" for text, count in group.labels[:3])
+        numbers = (f"{len(group.units):,}", f"{len(group.labels):,}")
+        table.add_row(*numbers, escape(group.name), escape(group.label), escape(common))
     out.print(table)
-    alone = sum(len(one.units) for one in found.groups) - sum(len(one.units) for one in shown)
-    told = {"units in smaller groups": alone, "units without a label": found.unlabelled}
-    for what, count in told.items():
+    remaining = sum(len(group.units) for group in grouping.groups if len(group.units) < least)
+    counts = {"units in smaller groups": remaining, "units without a label": grouping.unlabelled}
+    for kind, count in counts.items():
         if count:
-            out.print(f"{count:,} {what}")
+            out.print(f"{count:,} {kind}")

@@ -23,28 +23,28 @@ def tell_when_ready(port: int, log: Callable[[str], None]) -> Event:
     Returns:
         What ends the thread when it is set: the servers have ended.
     """
-    over, began = Event(), time.monotonic()
+    ended, started = Event(), time.monotonic()
 
     def watch() -> None:
-        while not over.wait(_EVERY_S):
-            problem = _problem(port)
+        while not ended.wait(_EVERY_S):
+            problem = _loading_problem(port)
             if problem is None:
                 continue
-            after = f"after {time.monotonic() - began:.0f} s"
+            elapsed = f"after {time.monotonic() - started:.0f} s"
             if problem:
                 log(
-                    f"the web interface answers {after}, but the study could not be loaded: "
+                    f"the web interface answers {elapsed}, but the study could not be loaded: "
                     f"{problem}\nMend it, and reload the code location under Deployment."
                 )
             else:
-                log(f"ready {after}: http://127.0.0.1:{port}")
+                log(f"ready {elapsed}: http://127.0.0.1:{port}")
             return
 
     Thread(target=watch, daemon=True).start()
-    return over
+    return ended
 
 
-def _problem(port: int) -> str | None:
+def _loading_problem(port: int) -> str | None:
     """Why the study could not be loaded; empty when it is there; None while nothing answers."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql",
@@ -56,10 +56,14 @@ def _problem(port: int) -> str | None:
             entries = json.load(answer)["data"]["workspaceOrError"]["locationEntries"]
     except (OSError, KeyError, TypeError, ValueError):
         return None
-    found = [entry["locationOrLoadError"] for entry in entries]
-    if not found or None in found:
+    locations = [entry["locationOrLoadError"] for entry in entries]
+    if not locations or None in locations:
         return None
-    errors = [str(one["message"]) for one in found if one["__typename"] == "PythonError"]
+    errors = [
+        str(location["message"])
+        for location in locations
+        if location["__typename"] == "PythonError"
+    ]
     return _last_line(errors[0]) if errors else ""
 
 

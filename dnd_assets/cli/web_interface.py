@@ -47,7 +47,7 @@ def serve(
     Raises:
         StudyError: when the next port is taken.
     """
-    asked = study or os.environ.get("DND_STUDY") or "known-answers"
+    study_name = study or os.environ.get("DND_STUDY") or "known-answers"
     folder = dagster_home(home)
     try:
         atlases = serve_atlases(home / "atlas", port + 1)
@@ -61,7 +61,9 @@ def serve(
         "DND_HOME": str(home),
         "DND_ATLAS_URL": f"http://127.0.0.1:{port + 1}",
         "DAGSTER_HOME": str(folder),
-        "DND_STUDY": asked if asked in embedded_studies() else str(Path(asked).resolve()),
+        "DND_STUDY": study_name
+        if study_name in embedded_studies()
+        else str(Path(study_name).resolve()),
         "PYTHONWARNINGS": ",".join(
             filter(None, [os.environ.get("PYTHONWARNINGS"), _NOT_FOR_USERS])
         ),
@@ -70,16 +72,16 @@ def serve(
         sys.executable, "-m", "dagster", "dev", "-m", "dnd_assets.definitions",
         "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning",
     ]  # fmt: skip
-    _mark(home, log)
-    over = tell_when_ready(port, log)
+    _mark_dead_runs(home, log)
+    ended = tell_when_ready(port, log)
     try:
-        with stopping.noting(lambda: None, lambda: _mark(home, log)):
+        with stopping.noting(lambda: None, lambda: _mark_dead_runs(home, log)):
             try:
                 status = _until_it_ends(command, environment, home)
             finally:
-                _mark(home, log)
+                _mark_dead_runs(home, log)
     finally:
-        over.set()
+        ended.set()
         atlases.shutdown()
     if not stopping.requested():
         log(
@@ -89,7 +91,7 @@ def serve(
     return status or 1
 
 
-def _mark(home: Path, log: Callable[[str], None]) -> None:
+def _mark_dead_runs(home: Path, log: Callable[[str], None]) -> None:
     """Mark the runs failed whose process is gone."""
     with opened_instance(home) as instance:
         fail_dead_runs(instance, log)

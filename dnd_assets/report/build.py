@@ -123,17 +123,17 @@ def build_report(
     folder = Folder.open(output)
     notice = stand_by(bench.lineage, bench.study).notice()
     cards = Cards(bench.lineage, bench.store, bench.study.name)
-    ordered = _ordered(bench, cards, units)
+    order = _ordered(bench, cards, units)
     changes = changes_since(bench, cards, against) if against else None
     remarks = [notice] if notice else []
-    remarks += make_heat_maps(bench, cards, ordered) if heat_maps else []
+    remarks += make_heat_maps(bench, cards, order) if heat_maps else []
     thumbs = Thumbnails(bench.pictures, folder, {})
     names = folder.once("classes", class_names_key(bench), lambda: class_names(bench))
     work = _Work(bench, cards, folder, thumbs, pages.style(), names)
     pages_started = time.monotonic()
-    stale = _unit_pages(work, ordered, log)
+    stale = _unit_pages(work, order, log)
     rate = len(stale) / max(time.monotonic() - pages_started, 1e-9)
-    entries = [work.entries[unit] for unit in ordered]
+    entries = [work.entries[unit] for unit in order]
     _other_pages(work, entries, changes)
     folder.finish(work.units)
     if thumbs.gone:
@@ -144,7 +144,7 @@ def build_report(
     pictures = sum(name.startswith("pictures/") for name in folder.files)
     seconds = time.monotonic() - started
     return Built(
-        output / "index.html", len(ordered), len(stale), pictures, folder.written, folder.removed,
+        output / "index.html", len(order), len(stale), pictures, folder.written, folder.removed,
         seconds, rate, tuple(remarks),
     )  # fmt: skip
 
@@ -214,15 +214,13 @@ def _map_counts(cards: Cards) -> dict[int, int]:
 def _digest(
     work: _Work,
     records: Mapping[str, ProductRecord],
-    neighbours: tuple[str | None, str | None],
+    beside: tuple[str | None, str | None],
     maps: int,
 ) -> str:
     """Hash of all that a unit's page is made from."""
-    products = [
-        [record.asset, record.key, record.data_version, record.run] for record in records.values()
-    ]
-    class_name = work.names.get(_unit(_first(records)).key, "")
-    return digest([work.style, work.cards.study, products, list(neighbours), maps, class_name])[:32]
+    made = [[one.asset, one.key, one.data_version, one.run] for one in records.values()]
+    named = work.names.get(_unit(_first(records)).key, "")
+    return digest([work.style, work.cards.study, made, list(beside), maps, named])[:32]
 
 
 def _taken_over(work: _Work, unit: str, page_digest: str) -> bool:

@@ -35,14 +35,14 @@ def class_names(bench: Workbench) -> dict[str, str]:
 
     Networks that are not at hand, or that bring no names, give none.
     """
-    by_unit: dict[str, str] = {}
+    found: dict[str, str] = {}
     for model in bench.study.models:
         try:
             names = bench.targets.categories(model.name)
             final = bench.targets.final_layers(model.name) if names else []
         except Exception:  # noqa: BLE001, S112 (a network's own code may raise anything)
             continue
-        for layer in (spec.path for spec in model.layers if spec.path in final):
+        for layer in (one.path for one in model.layers if one.path in final):
             if names and len(names) == bench.targets.units(model.name, layer):
-                by_unit |= {f"{model.name}/{layer}/{n}": name for n, name in enumerate(names)}
-    return {unit: name for unit, name in by_unit.items() if name.strip()}
+                found |= {f"{model.name}/{layer}/{n}": name for n, name in enumerate(names)}
+    return {unit: name for unit, name in found.items() if name.strip()}

@@ -122,7 +122,7 @@ def entry_of(card: UnitCard, class_name: str = "") -> Entry:
         exemplars=tuple(exemplar.image for exemplar in card.exemplars),
         texts=texts,
         confidence=card.evidence.confidence if card.evidence else None,
-        activations=tuple(exemplar.activation for exemplar in card.exemplars),
+        activations=tuple(one.activation for one in card.exemplars),
         class_name=class_name,
     )  # fmt: skip
 

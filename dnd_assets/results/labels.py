@@ -42,16 +42,16 @@ def label_rows(lineage: Lineage, study: str, asset: str = "labels") -> list[Row]
     Raises:
         NotFoundError: when the study has no such labels; names the nearest.
     """
-    assets = label_assets(lineage, study)
-    if asset != "labels" and asset not in assets:
-        choices = dict.fromkeys(["labels", *assets])
+    known = label_assets(lineage, study)
+    if asset != "labels" and asset not in known:
+        choices = dict.fromkeys(["labels", *known])
         raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
     rows = lineage.query(_LABELS, [study, asset])
     for row in rows:
         row["remarks"] = _remarks(row.pop("noted"), row.pop("behind"))
         row["nearest"] = _nearest(row.pop("nearest"), row.pop("probability"))
-    extra = [name for name in _WHERE_KNOWN if any(row[name] is not None for row in rows)]
-    return [{name: row[name] for name in (*COLUMNS, *extra)} for row in rows]
+    told = [name for name in _WHERE_KNOWN if any(row[name] is not None for row in rows)]
+    return [{name: row[name] for name in (*COLUMNS, *told)} for row in rows]
 
 
 def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:

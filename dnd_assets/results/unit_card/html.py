@@ -86,11 +86,11 @@ def _data_url(picture: Image.Image) -> str:
 
 
 def _title(card: UnitCard) -> str:
-    main = card.main
-    if main is None:
+    said = card.main
+    if said is None:
         return f"<h3>{escape(card.unit)}</h3>"
-    name = escape(main.label or f"no label ({main.status})")
-    reason = f"<p>{escape(main.reason)}</p>" if main.reason else ""
+    name = escape(said.label or f"no label ({said.status})")
+    reason = f"<p>{escape(said.reason)}</p>" if said.reason else ""
     return f"<h3>{name} <small>{escape(card.unit)}</small></h3>{reason}"
 
 

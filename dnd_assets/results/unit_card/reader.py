@@ -136,15 +136,13 @@ class Cards:
     def _part(self, units: Sequence[str]) -> list[UnitCard]:
         """Cards of a few hundred units."""
         with self.lineage.connect():
-            records = {unit: dict(self.records[unit]) for unit in units}
-            products = self.lineage.products(
-                record.key for by_asset in records.values() for record in by_asset.values()
-            )
-            self._follow(records, products)
-            unit_records = [UnitRecords(unit, records[unit], products) for unit in units]
-            templates = self._templates(unit_records)
-            heat = self._heat(unit_records)
-            return [card_of(unit, templates, heat, *self._activity(unit)) for unit in unit_records]
+            found = {unit: dict(self.records[unit]) for unit in units}
+            products = self.lineage.products(r.key for of in found.values() for r in of.values())
+            self._follow(found, products)
+            sources = [UnitRecords(unit, found[unit], products) for unit in units]
+            templates = self._templates(sources)
+            heat = self._heat(sources)
+            return [card_of(one, templates, heat, *self._activity(one)) for one in sources]
 
     def _follow(
         self, records: dict[str, dict[str, ProductRecord]], products: dict[str, Product]
