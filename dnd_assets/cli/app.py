@@ -45,8 +45,8 @@ StudyOption = Annotated[
 ]
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         out.print(f"dnd {version('dnd-assets')}", markup=False)

@@ -116,9 +116,9 @@ def _shown(query: Query, study: str, asset: str, unit: str, history: Sequence[Ve
     """The version that readers are shown: the newest, or the one of the present settings."""
     sql = "SELECT run, key FROM latest WHERE study = ? AND asset = ? AND unit = ?"
     rows = query(sql, [study, asset, "" if asset in UNPARTITIONED else unit])
-    shown = [(row["run"], row["key"]) for row in rows]
+    latest = [(row["run"], row["key"]) for row in rows]
     return next(
-        (version for version in reversed(history) if (version.run, version.key) in shown),
+        (version for version in reversed(history) if (version.run, version.key) in latest),
         history[-1],
     )
 
@@ -165,8 +165,8 @@ def _values(asset: str, prefix: str, old: object, new: object) -> Iterator[Chang
     """Differing leaves of two JSON values, by dotted name."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted({*old, *new}):
-            inner = f"{prefix}{name}."
-            yield from _values(asset, inner, old.get(name), new.get(name))
+            path = f"{prefix}{name}."
+            yield from _values(asset, path, old.get(name), new.get(name))
     elif old != new:
         yield Change(asset, prefix.rstrip("."), _text(old), _text(new))
 

@@ -50,8 +50,8 @@ class Step:
     @property
     def notes(self) -> Payload:
         """What was noted beside the product."""
-        noted: Payload = json.loads(self.record.get("notes") or "{}")
-        return noted
+        notes_json: Payload = json.loads(self.record.get("notes") or "{}")
+        return notes_json
 
     def summary(self) -> Row:
         """What made it: key, versions, code, parameters, weights, run, device, seconds."""
@@ -180,11 +180,11 @@ def _images(query: Query, steps: Mapping[str, Step]) -> dict[str, Row]:
 def image_hashes(value: object) -> Iterator[str]:
     """Every picture hash inside a product's content."""
     if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key in ("image", "crop") and isinstance(inner, str):
-                yield inner
+        for key, entry in value.items():
+            if key in ("image", "crop") and isinstance(entry, str):
+                yield entry
             else:
-                yield from image_hashes(inner)
+                yield from image_hashes(entry)
     elif isinstance(value, list):
-        for inner in value:
-            yield from image_hashes(inner)
+        for entry in value:
+            yield from image_hashes(entry)

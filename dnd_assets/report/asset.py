@@ -61,9 +61,9 @@ def atlas_definitions(study: Study, home: Path | None = None) -> dg.Definitions:
 
 def _after_labels() -> dg.AutomationCondition[Any]:
     """Once labels were materialized and nothing more is on its way."""
-    due: dg.AutomationCondition[Any] = dg.AutomationCondition.any_deps_updated()
+    labels_updated: dg.AutomationCondition[Any] = dg.AutomationCondition.any_deps_updated()
     return (
-        due.since_last_handled()
+        labels_updated.since_last_handled()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
     ).with_label("labels are new")

@@ -83,8 +83,10 @@ def compared(bench: Workbench, entries: Sequence[Entry], embedded: Embedded) -> 
     texts = {label for method in methods for label in method.by_unit.values() if label}
     truths = {text for names in truth.texts.values() for text in names}
     embedded_all = bool(texts) and texts <= embedded.keys()
-    used = truth if truths <= embedded.keys() else Reference(truth.groups, {}, truth.judge)
-    table = compare(methods, used, _Stored(embedded) if embedded_all else None)
+    truth_in_space = (
+        truth if truths <= embedded.keys() else Reference(truth.groups, {}, truth.judge)
+    )
+    table = compare(methods, truth_in_space, _Stored(embedded) if embedded_all else None)
     metrics: dict[str, dict[str, dict[str, MetricMean]]] = {}
     for mean in metric_means(bench.lineage, bench.study.name, truth.groups):
         metrics.setdefault(mean.group, {}).setdefault(mean.metric, {})[mean.method] = mean

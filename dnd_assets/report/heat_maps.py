@@ -69,34 +69,34 @@ def make_heat_maps(bench: Workbench, cards: Cards, units: Iterable[str]) -> list
     return remarks
 
 
-def _why_not(bench: Workbench, wanted: _Wanted) -> str:
+def _why_not(bench: Workbench, heat_map: _Wanted) -> str:
     """Why a layer's maps cannot be made; empty when they can."""
     models = {model.name: model for model in bench.study.models}
     layers = (
-        {layer.path for layer in models[wanted.unit.model].layers}
-        if wanted.unit.model in models
+        {layer.path for layer in models[heat_map.unit.model].layers}
+        if heat_map.unit.model in models
         else ()
     )
-    if wanted.unit.layer not in layers:
+    if heat_map.unit.layer not in layers:
         return "the study no longer has this layer"
-    if not bench.targets.check(wanted.unit.model, wanted.unit.layer).has_map:
+    if not bench.targets.check(heat_map.unit.model, heat_map.unit.layer).has_map:
         return "its units have no extent in the picture"
-    if layer_provider(bench, wanted.unit) != wanted.provider:
+    if layer_provider(bench, heat_map.unit) != heat_map.provider:
         return "the network is not the one that was recorded; run `dnd run` first"
     return ""
 
 
 def _not_stored(bench: Workbench, maps: Sequence[_Wanted]) -> list[_Wanted]:
     """Those of some maps, all of one provider, that have to be computed."""
-    items = [map_item(wanted.image, wanted.unit.neuron) for wanted in maps]
+    items = [map_item(heat_map.image, heat_map.unit.neuron) for heat_map in maps]
     stored = at_hand(bench, MAPS, maps[0].provider, items)
-    return [wanted for wanted, item in zip(maps, items, strict=True) if item not in stored]
+    return [heat_map for heat_map, item in zip(maps, items, strict=True) if item not in stored]
 
 
-def _make(bench: Workbench, model: str, wanted: Sequence[_Wanted]) -> None:
+def _make(bench: Workbench, model: str, heat_maps: Sequence[_Wanted]) -> None:
     """Maps of one network, each picture passed once, each batch kept when it is done."""
     by_image: dict[str, list[_Wanted]] = {}
-    for heat_map in wanted:
+    for heat_map in heat_maps:
         by_image.setdefault(heat_map.image, []).append(heat_map)
     names = bench.pictures.in_order(by_image)
     progress = bench.progress(f"{model}: heat maps of pictures", len(names))
@@ -123,7 +123,7 @@ def _make(bench: Workbench, model: str, wanted: Sequence[_Wanted]) -> None:
 
 def _store(bench: Workbench, computed: Sequence[tuple[_Wanted, Any]]) -> None:
     """Store maps that are finite, as PNG files in one pack, and record where they lie."""
-    encoded = [(wanted, _grey(heat)) for wanted, heat in computed if np.isfinite(heat).all()]
+    encoded = [(heat_map, _grey(heat)) for heat_map, heat in computed if np.isfinite(heat).all()]
     if not encoded:
         return
     blobs = [data for _, data in encoded]
@@ -134,11 +134,11 @@ def _store(bench: Workbench, computed: Sequence[tuple[_Wanted, Any]]) -> None:
     rows = [
         shared_row(
             MAPS,
-            wanted.provider,
-            map_item(wanted.image, wanted.unit.neuron),
+            heat_map.provider,
+            map_item(heat_map.image, heat_map.unit.neuron),
             {"file": pack, "map": name},
         )
-        for (wanted, _), name in zip(encoded, hashes, strict=True)
+        for (heat_map, _), name in zip(encoded, hashes, strict=True)
     ]
     distinct = {row["hash"]: row for row in artefacts}
     bench.lineage.commit({"artefacts": list(distinct.values()), "shared": rows})

@@ -40,12 +40,12 @@ def plane(
     unit = np.round(unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), _TINY), 9)
     distinct, rows = np.unique(unit, axis=0, return_index=True)[0], _places(unit)
     order = np.argsort(rows[0], kind="stable")  # distinct vectors as they come, not by value
-    distinct, back = distinct[order], np.argsort(order, kind="stable")[rows[1]]
+    distinct, row_of_input = distinct[order], np.argsort(order, kind="stable")[rows[1]]
     chosen = distinct[:landmarks]
     placed = _tsne(chosen, perplexity)
     if len(distinct) > landmarks:
         placed = np.concatenate([placed, _between(distinct[landmarks:], chosen, placed)])
-    return _scaled(placed)[back]
+    return _scaled(placed)[row_of_input]
 
 
 def _places(unit: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -61,12 +61,12 @@ def _tsne(unit: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
     if count < 4:
         return places
     squared = np.maximum(2 - 2 * (unit @ unit.T), 0.0)
-    near = _affinities(squared, min(perplexity, (count - 1) / 3))
+    affinities = _affinities(squared, min(perplexity, (count - 1) / 3))
     places = places / max(float(places.std(axis=0).max()), _TINY) * 1e-2
     step, gain = np.zeros_like(places), np.ones_like(places)
     rate = max(count / 12.0 / 4, 10.0)
     for turn in range(_STEPS):
-        pull = near * 12.0 if turn < _EXAGGERATED else near
+        pull = affinities * 12.0 if turn < _EXAGGERATED else affinities
         slope = _slope(places, pull)
         gain = np.where(np.sign(slope) == np.sign(step), gain * 0.8, gain + 0.2).clip(0.01)
         step = (0.5 if turn < _EXAGGERATED else 0.8) * step - rate * gain * slope
@@ -99,8 +99,8 @@ def _affinities(squared: NDArray[np.float64], perplexity: float) -> NDArray[np.f
         total = shares.sum(axis=1)
         finite = np.where(np.isfinite(distances), distances, 0.0)
         entropy = np.log(total) + precision * (finite * shares).sum(axis=1) / total
-        wide = entropy > target
-        low, high = np.where(wide, precision, low), np.where(wide, high, precision)
+        too_wide = entropy > target
+        low, high = np.where(too_wide, precision, low), np.where(too_wide, high, precision)
         precision = np.where(np.isinf(high), precision * 2, (low + np.minimum(high, 1e12)) / 2)
     shares = shares / shares.sum(axis=1, keepdims=True)
     joint: NDArray[np.float64] = np.maximum((shares + shares.T) / (2 * count), _TINY)

@@ -209,8 +209,7 @@ def unit_map(entries: Sequence[Entry], embedded: Embedded) -> Map:
     if len(texts) >= max(3, 0.9 * len(labels)):
         places = plane(np.stack([embedded[text] for text in texts]))
         spots = [
-            _spot(labels[text], text, *place)
-            for text, place in zip(texts, places.tolist(), strict=True)
+            _spot(labels[text], text, *xy) for text, xy in zip(texts, places.tolist(), strict=True)
         ]
         return Map(
             _with_written_labels(spots), "likeness of the labels to the study's image-text encoder"
@@ -237,8 +236,8 @@ def _by_overlap(entries: Sequence[Entry]) -> Map:
     )
     places = plane(_reduced(incidence))
     spots = [
-        _spot([unit], unit.main.label or unit.unit, *place)
-        for unit, place in zip(units, places.tolist(), strict=True)
+        _spot([unit], unit.main.label or unit.unit, *xy)
+        for unit, xy in zip(units, places.tolist(), strict=True)
     ]
     return Map(
         _with_written_labels(spots),
@@ -266,16 +265,18 @@ def _spot(units: Sequence[Entry], label: str, x: float, y: float) -> Spot:
 
 def _with_written_labels(spots: Sequence[Spot]) -> tuple[Spot, ...]:
     """Write the labels of the largest spots, as far as there is room."""
-    taken: list[tuple[float, float, float]] = []
+    boxes: list[tuple[float, float, float]] = []
     labelled = []
     for spot in spots:
         width = 0.011 * min(len(spot.label), 24) + 0.02
-        free = all(
+        is_free = all(
             abs(spot.y - y) > 0.03 or spot.x > x + taken_width or x > spot.x + width
-            for x, y, taken_width in taken
+            for x, y, taken_width in boxes
         )
-        named = free and len(taken) < 60 and len(spot.label) <= 32
-        if named:
-            taken.append((spot.x, spot.y, width))
-        labelled.append(Spot(spot.x, spot.y, spot.label, spot.units, spot.group, spot.page, named))
+        is_written = is_free and len(boxes) < 60 and len(spot.label) <= 32
+        if is_written:
+            boxes.append((spot.x, spot.y, width))
+        labelled.append(
+            Spot(spot.x, spot.y, spot.label, spot.units, spot.group, spot.page, is_written)
+        )
     return tuple(labelled)

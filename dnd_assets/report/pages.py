@@ -164,8 +164,8 @@ def steps(card: UnitCard) -> list[dict[str, object]]:
     ]
 
 
-def _weights(made: Made) -> list[tuple[str, str]]:
-    return sorted(made.weights.items())
+def _weights(step: Made) -> list[tuple[str, str]]:
+    return sorted(step.weights.items())
 
 
 def _setting(value: object) -> str:

@@ -99,10 +99,10 @@ def facts(value: object, name: str = "") -> list[Fact]:
     [Fact(name='a b', text='1', hash=False), Fact(name='d', text='x, y', hash=False)]
     """
     if isinstance(value, Mapping):
-        inner = [
+        nested = [
             fact for key, item in value.items() for fact in facts(item, f"{name} {key}".strip())
         ]
-        return [Fact(fact.name.replace("_", " "), fact.text, fact.hash) for fact in inner]
+        return [Fact(fact.name.replace("_", " "), fact.text, fact.hash) for fact in nested]
     if isinstance(value, list):
         return _list_facts(value, name)
     if value is None or value == "":

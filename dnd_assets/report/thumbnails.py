@@ -49,12 +49,12 @@ class Thumbnails:
 
     def make(self, hashes: Iterable[str]) -> None:
         """Have thumbnails of some pictures in the folder; each is made once."""
-        wanted = [
+        lacking = [
             content
             for content in dict.fromkeys(hashes)
             if content and content not in self.gone and not self._is_there(picture_name(content))
         ]
-        ordered = self.pictures.in_order(wanted)
+        ordered = self.pictures.in_order(lacking)
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             for start in range(0, len(ordered), _AT_ONCE):
                 part = ordered[start : start + _AT_ONCE]

@@ -65,14 +65,14 @@ def diff(
     assets = label_assets(recorded.lineage, recorded.study.name)
     if asset is not None and asset not in assets:
         raise not_found("labels", asset, assets)
-    ends = _end(recorded, before), _end(recorded, after)
+    moments = _end(recorded, before), _end(recorded, after)
     label_changes = []
     for name in assets if asset is None else [asset]:
-        old, new = (_labels(recorded, name, end) for end in ends)
+        old, new = (_labels(recorded, name, moment) for moment in moments)
         for unit in sorted(old.keys() & new.keys()):
             if old[unit] != new[unit]:
-                why = why_changed(recorded, name, unit, *ends)
-                label_changes.append(LabelChange(name, unit, old[unit], new[unit], why))
+                causes = why_changed(recorded, name, unit, *moments)
+                label_changes.append(LabelChange(name, unit, old[unit], new[unit], causes))
     return label_changes
 
 
@@ -82,14 +82,14 @@ def _end(recorded: Recorded, run: str) -> str:
     return str(recorded.lineage.query(sql, [recorded.study.name, run])[0]["at"])
 
 
-def _labels(recorded: Recorded, asset: str, end: str) -> dict[str, str]:
+def _labels(recorded: Recorded, asset: str, moment: str) -> dict[str, str]:
     """The newest label of each unit at a moment."""
     sql = (
         "SELECT m.unit, m.status, p.payload ->> 'label' AS label FROM materializations m "
         "JOIN products p USING (key) WHERE m.study = ? AND m.asset = ? "
         "AND m.recorded_at <= ? ORDER BY m.recorded_at, m.run"
     )
-    rows = recorded.lineage.query(sql, [recorded.study.name, asset, end])
+    rows = recorded.lineage.query(sql, [recorded.study.name, asset, moment])
     return {row["unit"]: row["label"] or f"({row['status']})" for row in rows}
 
 
@@ -99,8 +99,8 @@ def why_changed(
     """First causes of the difference between a unit's products at two moments."""
     history = versions(recorded.lineage.query, recorded.study.name, asset, unit)
     old, new = (
-        [version for version in history if version.recorded_at <= end][-1]
-        for end in (before, after)
+        [version for version in history if version.recorded_at <= moment][-1]
+        for moment in (before, after)
     )
     return tuple(changes(recorded, asset, unit, old, new))
 

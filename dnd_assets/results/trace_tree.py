@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def tree(trace: Trace) -> Tree:
     """The trace as a tree: label, scores, pictures, concepts, captions, crops, images, weights."""
-    first = next(iter(trace.steps.values()))
-    name = first.payload.get("label") or f"no label ({first.record['status']})"
+    top_step = next(iter(trace.steps.values()))
+    name = top_step.payload.get("label") or f"no label ({top_step.record['status']})"
     root = Tree(f"[bold]{escape(trace.unit)}[/bold]  {escape(str(name))}")
     for asset in upwards(trace.steps):
         _branch(root, trace, trace.steps[asset])
@@ -67,7 +67,7 @@ def _images(root: Tree, trace: Trace) -> None:
 
 def _flat(value: object, prefix: str = "") -> str:
     if isinstance(value, Mapping):
-        return ", ".join(_flat(inner, f"{prefix}{key}.") for key, inner in value.items())
+        return ", ".join(_flat(entry, f"{prefix}{key}.") for key, entry in value.items())
     return f"{prefix.rstrip('.')}={value}"
 
 

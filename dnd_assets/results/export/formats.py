@@ -80,9 +80,9 @@ def writer(folder: Path, name: str, columns: Sequence[Column], kind: Format) -> 
         return _JsonWriter(folder / f"{name}.jsonl", columns)
     if kind == "parquet":
         return _ParquetWriter(folder / f"{name}.parquet", columns)
-    place = folder / "data" / name
-    place.mkdir(parents=True, exist_ok=True)
-    shard = place / f"{name}-00000.parquet"
+    shard_folder = folder / "data" / name
+    shard_folder.mkdir(parents=True, exist_ok=True)
+    shard = shard_folder / f"{name}-00000.parquet"
     return _ParquetWriter(shard, columns, hub=True, embedded=name == PICTURES.name)
 
 

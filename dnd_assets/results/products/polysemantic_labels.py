@@ -34,14 +34,16 @@ def _shown(bench: Workbench, product: Product) -> Shown:
 
 def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
     for entry in payload.get("concepts", []):
-        inner = branch.add(
+        concept_branch = branch.add(
             f"{entry['score']:9.4f}  {escape(entry['label'])}: response {entry['response']:.4g}, "
             f"{len(entry['exemplars'])} exemplars, mass {entry['mass']:.4g}"
         )
         for runner_up in entry["runners_up"]:
-            inner.add(f"[dim]{runner_up['score']:9.4f}  {escape(runner_up['label'])}[/dim]")
+            concept_branch.add(
+                f"[dim]{runner_up['score']:9.4f}  {escape(runner_up['label'])}[/dim]"
+            )
         for image in entry["exemplars"]:
-            inner.add(_exemplar(image))
+            concept_branch.add(_exemplar(image))
     for image in payload.get("outliers", []):
         branch.add(f"outlier {_exemplar(image)}")
 

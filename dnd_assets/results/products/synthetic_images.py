@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def _shown(bench: Workbench, product: Product) -> Shown:
     concepts = product.payload["concepts"]
-    first = [entry["images"][0] for entry in concepts if entry["images"]]
+    first_images = [entry["images"][0] for entry in concepts if entry["images"]]
     images = [image for entry in concepts for image in entry["images"]]
     return {
-        "first picture of each": pictures(first),
+        "first picture of each": pictures(first_images),
         "painted": column_of("concept", [entry["concept"] for entry in concepts]),
         "concepts": len(concepts),
         "rejected pictures": sum(image["rejected"] for image in images),
@@ -31,10 +31,12 @@ def _shown(bench: Workbench, product: Product) -> Shown:
 
 def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:
     for entry in payload.get("concepts", []):
-        inner = branch.add(f"prompt: {escape(trace.prompt(entry['concept']))!r}")
+        concept_branch = branch.add(f"prompt: {escape(trace.prompt(entry['concept']))!r}")
         for image in entry["images"]:
             word = f" {told(image)}".rstrip()
-            inner.add(f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}")
+            concept_branch.add(
+                f"{image['index']:3d}  seed {image['seed']}  {image['image'][:16]}…{word}"
+            )
 
     for concept in trace.steps["synthetic_images"].notes.get("dropped", []):
         branch.add(f"dropped: too many pictures of {escape(concept)!r} were rejected")

@@ -46,8 +46,8 @@ def _asset(table: Table) -> str:
 
 
 def _list_join(number: int, table: Table) -> str:
-    above = f"{_alias(number - 1, table)}.value" if number else "l.payload"
-    return f", json_each({above}, '$.{table.entries[number]}') {_alias(number, table)}"
+    parent = f"{_alias(number - 1, table)}.value" if number else "l.payload"
+    return f", json_each({parent}, '$.{table.entries[number]}') {_alias(number, table)}"
 
 
 def _alias(number: int, table: Table) -> str:
@@ -66,10 +66,10 @@ def _column(column: Column, table: Table) -> str:
     entry = "e.value" if table.entries else "l.payload"
     if path.startswith("^."):
         entry, path = ("c.value" if len(table.entries) > 1 else "l.payload"), path[2:]
-    place = "$" if path == "." else path if "." not in path else f"$.{path}"
+    json_path = "$" if path == "." else path if "." not in path else f"$.{path}"
     if column.type in _CASTS:
-        return f"({entry} ->> '{place}')::{_CASTS[column.type]} AS {column.name}"
-    return f"{entry} {'->>' if column.type in _TEXTS else '->'} '{place}' AS {column.name}"
+        return f"({entry} ->> '{json_path}')::{_CASTS[column.type]} AS {column.name}"
+    return f"{entry} {'->>' if column.type in _TEXTS else '->'} '{json_path}' AS {column.name}"
 
 
 def schema_text(written: str) -> str:

@@ -57,13 +57,13 @@ def older_inputs(
 ) -> Iterator[tuple[str, str, str]]:
     """(unit, asset, version) of inputs behind a label whose newest version is another."""
     for unit, records in by_unit.items():
-        pending, seen = ["labels"], set()
+        pending, visited = ["labels"], set()
         while pending:
             asset = pending.pop()
             product = products.get(records[asset].key) if asset in records else None
-            if product is None or asset in seen:
+            if product is None or asset in visited:
                 continue
-            seen.add(asset)
+            visited.add(asset)
             for name, version in product.preimage["inputs"].items():
                 if name in UNPARTITIONED or name not in records:
                     continue
