@@ -33,7 +33,7 @@ class Column:
         path: where the value stands, if not under the column's name: keys of an entry with dots
             between them; after `^.` of the entry or product around it; after `@` of the record, as
             `@status`; `.` is the entry itself. None where no one place has it.
-        made: what makes the value of an entry, where it does not stand there as it is.
+        made: computes the value from an entry, where the entry does not hold it as it is.
     """
 
     name: str

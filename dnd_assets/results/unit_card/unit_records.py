@@ -38,7 +38,7 @@ class UnitRecords:
 
     @property
     def record(self) -> ProductRecord:
-        """Any of them: all say the same of the unit."""
+        """Any one record: model, layer and neuron are the same in all."""
         return next(iter(self.records.values()))
 
     def product(self, asset: str) -> Product | None:
@@ -47,7 +47,7 @@ class UnitRecords:
         return self.products.get(record.key) if record else None
 
     def content(self, asset: str) -> Payload:
-        """What that product holds; nothing where there is none."""
+        """The payload of an asset's product; empty where nothing is recorded."""
         product = self.product(asset)
         return product.payload if product else {}
 
