@@ -28,6 +28,7 @@ def kind(path: Path) -> str:
 def watched(on_step: Callable[[str], None]) -> Iterator[None]:
     """Call `on_step` before each step of each write, named like `journal: rename`."""
     write, sync, rename = atomic.write, atomic.sync, atomic.rename
+    create, remove = atomic.create, atomic.remove
     ingest, insert = index.Index.ingest, index.insert
 
     def watched_write(path: Path, data: bytes) -> None:
@@ -44,6 +45,14 @@ def watched(on_step: Callable[[str], None]) -> Iterator[None]:
         on_step(f"{kind(path)}: rename")
         rename(path, target)
 
+    def watched_create(path: Path, target: Path) -> None:
+        on_step(f"{kind(path)}: rename")  # it gets its name, which must be free
+        create(path, target)
+
+    def watched_remove(path: Path) -> None:
+        on_step(f"{kind(path)}: remove")
+        remove(path)
+
     def watched_ingest(self, connection, part):
         on_step("database: take in")
         ingest(self, connection, part)
@@ -57,6 +66,8 @@ def watched(on_step: Callable[[str], None]) -> Iterator[None]:
         patch.object(atomic, "write", watched_write),
         patch.object(atomic, "sync", watched_sync),
         patch.object(atomic, "rename", watched_rename),
+        patch.object(atomic, "create", watched_create),
+        patch.object(atomic, "remove", watched_remove),
         patch.object(index.Index, "ingest", watched_ingest),
         patch.object(index, "insert", watched_insert),
     ):

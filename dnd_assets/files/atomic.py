@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import uuid
@@ -10,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dnd_assets.errors import StoreError
+
+_NO_SECOND_NAMES = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 
 
 def sha256(data: bytes) -> str:
@@ -24,13 +27,18 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, new: bool = False) -> Iterator[Path]:
     """A temporary path beside `target` that becomes `target` when the block ends well.
 
     The temporary file is flushed to disk before the rename and the folder after it; when anything
     fails it is removed and `target` is untouched.
 
+    Args:
+        target: where it goes.
+        new: only if nothing is there.
+
     Raises:
+        FileExistsError: when it should be new and is not.
         StoreError: when the disk refuses; names the path and what to do.
     """
     try:
@@ -42,8 +50,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
-        rename(temporary, target)
+        (create if new else rename)(temporary, target)
         sync(target.parent)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise _disk_error(target, error) from error
     finally:
@@ -57,7 +67,17 @@ def write_atomic(target: Path, data: bytes) -> None:
         write(temporary, data)
 
 
-# The three steps that a disk can refuse. Every file of the project is written through them.
+def write_new(target: Path, data: bytes) -> None:
+    """As `write_atomic`, where nothing may be yet.
+
+    Raises:
+        FileExistsError: when something is; it is left as it is.
+    """
+    with atomic_path(target, new=True) as temporary:
+        write(temporary, data)
+
+
+# The steps that a disk can refuse. Every file of the project is written through them.
 
 
 def write(path: Path, data: bytes) -> None:
@@ -77,6 +97,32 @@ def sync(path: Path) -> None:
 def rename(path: Path, target: Path) -> None:
     """Replace `target` by `path` in one step."""
     path.replace(target)
+
+
+def create(path: Path, target: Path) -> None:
+    """Give `path` the name `target`, too, in one step; the name must be free.
+
+    Where a file system has no second names for a file, as FAT, it is renamed after a look: whoever
+    writes there holds a lock.
+
+    Raises:
+        FileExistsError: when the name is taken.
+    """
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_SECOND_NAMES:
+            raise
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        rename(path, target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    path.unlink(missing_ok=True)
 
 
 def _disk_error(target: Path, error: OSError) -> StoreError:

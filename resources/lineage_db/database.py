@@ -10,29 +10,31 @@ behind a lock that the kernel frees when its owner dies. Who only reads takes
 from __future__ import annotations
 
 import json
-import os
 import threading
-import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import duckdb
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import PrivateAttr
 
 from dnd_assets.errors import LineageError
-from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.lineage.fingerprint import Preimage, canonical, digest
 from dnd_assets.lineage.records import Head, Outcome, Product, Status, now
 from dnd_assets.lineage.rows import Row, Shared
-from resources.lineage_db.index import TABLES, Index, sound
+from resources.lineage_db.grouping import MAY_WAIT, group_of, open_group
+from resources.lineage_db.index import TABLES, Index
+from resources.lineage_db.journal import Journal
+from resources.lineage_db.locks import Owner, kernel_lock, locked
+from resources.lineage_db.places import index_folder
 from resources.runtime.resource import Resource
 
 Rows = Mapping[str, Sequence[Mapping[str, object]]]
 """Rows to record, by table."""
+_COMPACT_AT = 1_000
+"""From so many segments on a stage's end unites them."""
 _WAITS: Counter[str] = Counter()
 """How often this process has waited for another one, by state folder; Dagster copies resources."""
 
@@ -57,7 +59,7 @@ class Lineage(Resource):
     @property
     def database(self) -> Path:
         """Path of the DuckDB file."""
-        return Path(self.root) / "lineage.duckdb"
+        return index_folder(Path(self.root)) / "lineage.duckdb"
 
     @property
     def journal(self) -> Path:
@@ -79,23 +81,26 @@ class Lineage(Resource):
             log: told whom this process waits for, if it has to.
             who: what the owner does, for those who wait.
         """
-        lock = FileLock(Path(self.root) / "compute.lock")
-        owner = Path(self.root) / "compute.owner"
+        owner = Owner(Path(self.root) / "compute.owner")
         try:
             Path(self.root).mkdir(parents=True, exist_ok=True)
+            lock = kernel_lock(Path(self.root) / "compute.lock")
             lock.acquire(timeout=0)
         except OSError as error:
             if not isinstance(error, Timeout):
                 raise unwritable(self.root, error) from error
-            other = owner.read_text() if owner.is_file() else "another run"
+            other = owner.told() or "another run"
             log(f"waiting for {other}, which is computing on {self.root}")
             lock.acquire()
             _WAITS[self.root] += 1
         try:
-            with suppress(OSError):  # it only helps others to say whom they wait for
-                owner.write_text(f"process {os.getpid()}" + (f" ({who})" if who else ""))
+            elsewhere = owner.elsewhere()
+            if elsewhere:
+                log(elsewhere)
+            owner.write(who)
             yield
         finally:
+            owner.forget()
             lock.release()
 
     @contextmanager
@@ -109,6 +114,7 @@ class Lineage(Resource):
             LineageError: when the folder cannot be written, or a journal segment has changed.
         """
         thread = threading.get_ident()
+        self.flush()
         if thread in self._held:
             yield self._held[thread]
             return
@@ -123,33 +129,69 @@ class Lineage(Resource):
     def commit(self, rows: Rows) -> None:
         """Record rows for good, in the journal.
 
-        Once this returns the rows survive a crash; the database takes them in when it is opened
-        next, so that whoever asks through this class finds them.
+        Once this returns the rows survive a crash, within `grouped` a second later at most. The
+        database takes them in when it is opened next, so that whoever asks through this class
+        finds them.
         """
         unknown = set(rows) - set(TABLES)
         if unknown:
             raise LineageError(f"no lineage table {sorted(unknown)[0]!r}; there are {TABLES}")
         if not any(rows.values()):
             return
-        data = canonical({table: list(rows[table]) for table in rows if rows[table]}).encode()
-        held = self._held.get(threading.get_ident())
-        if held is not None:
-            name = self._journal(data)
-            self._index.ingest(held, {name: self._index.read(name)})
+        group = group_of(self.root)
+        if group is not None and MAY_WAIT.issuperset(name for name in rows if rows[name]):
+            if group.add(rows):
+                self.flush()
             return
-        with self._locked():
-            self._journal(data)
+        self._record(rows)
+
+    @contextmanager
+    def grouped(self) -> Iterator[None]:
+        """Within the block, commits of shared work wait for one another; see `grouping`."""
+        with open_group(self.root, self.flush):
+            yield
+
+    def flush(self) -> None:
+        """Write what waits in this process to be committed.
+
+        Raises:
+            StoreError: when the disk refuses; it waits on then.
+        """
+        if group_of(self.root) is not None:
+            self._record({})
 
     def settle(self) -> None:
         """Have the database take in what was committed, for readers from outside."""
         with self.connect():
             pass
+        if self.keeps and len(self._index.segments()) > _COMPACT_AT and self.compact():
+            with self.connect():  # so that it knows the packs
+                pass
 
-    def _journal(self, data: bytes) -> str:
-        """Write a segment and return its name."""
-        name = f"{self._now():020d}-{uuid.uuid4().hex[:6]}-{sha256(data)[:16]}.json"
-        write_atomic(self.journal / name, data)
-        return name
+    def compact(self) -> int:
+        """Unite the journal's segments into packs; how many went in."""
+        self.flush()
+        with self._locked():
+            return Journal(self.journal).compact()
+
+    def _record(self, rows: Rows) -> None:
+        """Write a segment of what waits and of `rows`, in this order."""
+        held = self._held.get(threading.get_ident())
+        with nullcontext() if held is not None else self._locked():
+            group = group_of(self.root)
+            waited = group.take() if group is not None else {}
+            names = [name for name in {**waited, **rows} if waited.get(name) or rows.get(name)]
+            if not names:
+                return
+            both = {name: [*waited.get(name, ()), *rows.get(name, ())] for name in names}
+            try:
+                written = Journal(self.journal).append(canonical(both).encode())
+            except BaseException:
+                if group is not None:
+                    group.put_back(waited)
+                raise
+            if held is not None:
+                self._index.ingest(held, self._index.read(written))
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Rows of a query as dictionaries; values only through `parameters`."""
@@ -224,11 +266,7 @@ class Lineage(Resource):
 
     def changed_segments(self) -> list[str]:
         """Journal segments whose content is not what their name says, oldest first."""
-        return [
-            name
-            for name in sorted(self._index.segments())
-            if not sound(name, (self.journal / name).read_bytes())
-        ]
+        return Journal(self.journal).changed()
 
     def rebuild(self) -> None:
         """Make the database anew from the journal."""
@@ -242,17 +280,14 @@ class Lineage(Resource):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One process or thread at a time; not to be entered twice by the same."""
-        lock = FileLock(Path(self.root) / "lineage.lock")
-        try:
-            Path(self.root).mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError as error:
-            raise unwritable(self.root, error) from error
-        try:
+        """One process or thread at a time."""
+        with ExitStack() as stack:
+            try:
+                Path(self.root).mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(Path(self.root) / "lineage.lock"))
+            except OSError as error:
+                raise unwritable(self.root, error) from error
             yield
-        finally:
-            lock.release()
 
     def prefer(self, announced: Sequence[str]) -> None:
         """Have the view `latest` take products that some runs announced before newer ones.
@@ -279,11 +314,6 @@ class Lineage(Resource):
                 yield connection
             finally:
                 connection.close()
-
-    def _now(self) -> int:
-        """Nanoseconds, later than every segment: a rebuild repeats commits in their order."""
-        latest = max(self._index.segments(), default="0-")  # their numbers have leading zeros
-        return max(time.time_ns(), int(latest.partition("-")[0]) + 1)
 
 
 def announced_as(run: str, asset: str, model: str, layer: str) -> str:

@@ -8,8 +8,6 @@ other program keeps the old file under the name that is no longer there.
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import time
@@ -18,12 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from dnd_assets.errors import LineageError
 from dnd_assets.files.atomic import sha256, sync
+from resources.lineage_db.journal import Journal, Row, SegmentRows, is_pack, within
 
 TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
@@ -71,20 +69,8 @@ class Index:
     journal: Path
 
     def segments(self) -> list[str]:
-        """Names of the journal's segments, in no order; none where there is no journal.
-
-        Raises:
-            LineageError: when it is there and may not be read.
-        """
-        try:
-            return [name for name in os.listdir(self.journal) if name.endswith(".json")]  # noqa: PTH208 (30,000 of them)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise LineageError(
-                f"{self.journal} cannot be read: {error.strerror or error}. Ask whoever owns the "
-                "results for leave to read that folder and all above it."
-            ) from error
+        """Names of the journal's segments and packs, in their order; see `Journal.segments`."""
+        return Journal(self.journal).segments()
 
     def open(self) -> duckdb.DuckDBPyConnection:
         """The file opened for writing, under the present schema; made when missing.
@@ -96,6 +82,10 @@ class Index:
             LineageError: when it cannot be opened all the same; says why.
         """
         deadline = time.monotonic() + _PATIENCE_S
+        try:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._refused(error) from error
         while True:
             # Whatever a killed process left there is in the journal, too.
             with suppress(OSError):
@@ -143,12 +133,19 @@ class Index:
 
     def take_in(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Add the journal's segments that the database does not hold yet, each once, in order."""
-        missing = sorted(set(self.segments()) - self.known(connection))
-        for part in self._read(missing):
-            self.ingest(connection, part)
+        while True:
+            try:
+                known = self.known(connection)
+                missing = [name for name in self.segments() if name not in known]
+                for part, packs in self._read(missing, known):
+                    self.ingest(connection, part)
+                    self._note(connection, packs)
+            except FileNotFoundError:  # it went into a pack meanwhile
+                continue
+            return
 
     def ingest(
-        self, connection: duckdb.DuckDBPyConnection, part: Mapping[str, Mapping[str, Any]]
+        self, connection: duckdb.DuckDBPyConnection, part: Mapping[str, SegmentRows]
     ) -> None:
         """Add the rows of some segments, by the segment's name, in one transaction.
 
@@ -165,25 +162,11 @@ class Index:
             connection.execute(taken_in, [list(part)])
             connection.commit()
         except duckdb.Error as error:
-            raise LineageError(
-                f"{self.database} did not take in {next(iter(part))}: {error}. The journal has "
-                "kept it: free some space or mend the permissions, then run again."
-            ) from error
+            raise self._untaken(next(iter(part), "a segment"), error) from error
 
-    def read(self, name: str) -> dict[str, object]:
-        """The rows of a segment by table.
-
-        Raises:
-            LineageError: when its content is not what its name says.
-        """
-        data = (self.journal / name).read_bytes()
-        if not sound(name, data):
-            raise LineageError(
-                f"journal segment {self.journal / name} has changed since it was written. Restore "
-                "it from a copy, or remove it: what it recorded is then computed anew."
-            )
-        rows: dict[str, object] = json.loads(data)
-        return rows
+    def read(self, name: str) -> dict[str, SegmentRows]:
+        """The rows of a segment, or of those in a pack; see `Journal.read`."""
+        return Journal(self.journal).read(name)
 
     def seed(self, other: Index) -> None:
         """Start from a copy of another index's file, where that is possible."""
@@ -194,18 +177,48 @@ class Index:
         """Where DuckDB writes ahead."""
         return self.database.with_name(f"{self.database.name}.wal")
 
-    def _read(self, names: Sequence[str]) -> Iterator[dict[str, dict[str, object]]]:
-        """Segments in parts that are taken in together."""
-        part: dict[str, dict[str, object]] = {}
+    def _read(
+        self, names: Sequence[str], known: set[str]
+    ) -> Iterator[tuple[dict[str, SegmentRows], list[str]]]:
+        """Segments in parts that are taken in together, and the packs that end with each part."""
+        part: dict[str, SegmentRows] = {}
+        packs: list[str] = []
         size = 0
         for name in names:
-            part[name] = self.read(name)
             size += (self.journal / name).stat().st_size
+            inside = [one for one in known if is_pack(one) and within(one, name)]
+            part |= {
+                member: rows
+                for member, rows in self.read(name).items()
+                if member not in known and not any(within(member, one) for one in inside)
+            }
+            if is_pack(name):
+                packs.append(name)
             if size > _PART_BYTES:
-                yield part
-                part, size = {}, 0
-        if part:
-            yield part
+                yield part, packs
+                part, packs, size = {}, [], 0
+        if part or packs:
+            yield part, packs
+
+    def _note(self, connection: duckdb.DuckDBPyConnection, packs: Sequence[str]) -> None:
+        """Name packs in the place of what they hold, which has been taken in."""
+        for pack in packs:
+            first, _, last = pack.removesuffix(".jsonl").partition("-")
+            try:
+                connection.begin()
+                connection.execute(
+                    "DELETE FROM segments WHERE left(name, 20) BETWEEN ? AND ?", [first, last]
+                )
+                connection.execute("INSERT INTO segments VALUES (?)", [pack])
+                connection.commit()
+            except duckdb.Error as error:
+                raise self._untaken(pack, error) from error
+
+    def _untaken(self, name: str, error: Exception) -> LineageError:
+        return LineageError(
+            f"{self.database} did not take in {name}: {error}. The journal has kept it: free some "
+            "space or mend the permissions, then run again."
+        )
 
     def _replace(self) -> None:
         """Put a copy where another program has the file open; that program keeps the old one."""
@@ -233,14 +246,7 @@ def schema_version() -> str:
     return sha256(_SCHEMA.read_bytes())
 
 
-def sound(name: str, data: bytes) -> bool:
-    """Whether a segment's content is what its name says."""
-    return sha256(data)[:16] == name.rpartition("-")[2].removesuffix(".json")
-
-
-def insert(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, object]]
-) -> None:
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> None:
     """Insert rows by column name; in tables with a key, a row replaces the one with its key."""
     if table not in TABLES:
         raise LineageError(f"no lineage table {table!r}; there are {', '.join(TABLES)}")
@@ -256,9 +262,9 @@ def insert(
     connection.execute(statement, [[row[name] for row in rows] for name in names])
 
 
-def _of_like_columns(rows: Sequence[Mapping[str, object]]) -> Iterator[list[Mapping[str, object]]]:
+def _of_like_columns(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Rows in their order, split where the columns change: older records have fewer."""
-    alike: list[Mapping[str, object]] = []
+    alike: list[Row] = []
     for row in rows:
         if alike and row.keys() != alike[0].keys():
             yield alike

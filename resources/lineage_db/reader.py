@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from filelock import FileLock
 
 from dnd_assets.errors import LineageError, NotFoundError
 from dnd_assets.files.atomic import sha256
@@ -28,6 +28,8 @@ from dnd_assets.lineage.code_cache import cache_folder
 from dnd_assets.lineage.fingerprint import digest
 from resources.lineage_db.database import Lineage, Rows
 from resources.lineage_db.index import Index, InUseError, schema_version
+from resources.lineage_db.journal import outside
+from resources.lineage_db.locks import kernel_lock
 
 _KEPT_S = 30 * 24 * 3600
 """Indexes of folders that were not read for so long are removed."""
@@ -75,6 +77,15 @@ class LineageReader(Lineage):
             "computes it, such as `dnd run`, where the folder may be written."
         )
 
+    def flush(self) -> None:
+        """What this process is about to commit is written first, unless a block's state is read."""
+        if threading.get_ident() not in self._held:
+            super().flush()
+
+    def compact(self) -> int:
+        """Refused: the journal is another's."""
+        raise self._refusal("compacted")
+
     @contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
         connection = self._connection()
@@ -109,7 +120,7 @@ class LineageReader(Lineage):
             behind: segments that the database beside the journal lacks; None if nobody knows.
         """
         own.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(own.database.parent / "lock"):
+        with kernel_lock(own.database.parent / "lock"):
             found = self._as_it_is(own)
             if found is not None:
                 return found
@@ -137,9 +148,10 @@ class LineageReader(Lineage):
         if not own.database.is_file():
             own.seed(self._index)
         connection = own.open()
-        known, wanted = own.known(connection), set(own.segments())
-        late = behind is not None and len(wanted - known) > behind + _FEW
-        if known - wanted or late:  # another journal lies there now, or the work of days
+        known, wanted = own.known(connection), own.segments()
+        late = behind is not None and len(set(wanted) - known) > behind + _FEW
+        gone = outside(known.difference(wanted), wanted)
+        if gone or late:  # another journal lies there now, or the work of days
             connection.close()
             own.database.unlink()
             if late:

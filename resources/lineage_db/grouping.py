@@ -1,0 +1,110 @@
+"""Commits that wait to be written together, of one state folder in this process.
+
+A stage commits thousands of times, and each segment is a file that the disk has to confirm. So
+while a stage computes, rows of shared work wait up to a second, or until there are 64 commits, and
+go into one segment. They wait no longer when rows of another kind are committed, when anything in
+this process reads, and when the stage ends, however it does.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from dnd_assets.errors import DndError
+from resources.lineage_db.journal import Row
+
+MAY_WAIT = frozenset({"artefacts", "shared"})
+"""Tables of shared work: lost rows are made again. Products and paid answers never wait."""
+_SECONDS = 1.0
+_COMMITS = 64
+
+
+@dataclass
+class CommitGroup:
+    """Rows that wait, in the order of their commits.
+
+    Attributes:
+        write: writes what waits; called by a timer.
+    """
+
+    write: Callable[[], None]
+    _process: int = field(default_factory=os.getpid)
+    _open: int = 0
+    _commits: int = 0
+    _rows: dict[str, list[Row]] = field(default_factory=dict)
+    _timer: threading.Timer | None = None
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, rows: Mapping[str, Sequence[Row]]) -> bool:
+        """Have rows wait; whether so many do that they should be written now."""
+        with self._guard:
+            self._append(rows)
+            self._commits += 1
+            if self._timer is None:
+                self._timer = threading.Timer(_SECONDS, self._written_late)
+                self._timer.daemon = True
+                self._timer.start()
+            return self._commits >= _COMMITS
+
+    def take(self) -> dict[str, list[Row]]:
+        """What waits; it waits no more."""
+        with self._guard:
+            if self._timer is not None:
+                self._timer.cancel()
+            found, self._rows, self._commits, self._timer = self._rows, {}, 0, None
+            return found
+
+    def put_back(self, rows: Mapping[str, Sequence[Row]]) -> None:
+        """Have rows wait that could not be written, before those that came since."""
+        with self._guard:
+            since, self._rows = self._rows, {}
+            self._append(rows)
+            self._append(since)
+
+    def _append(self, rows: Mapping[str, Sequence[Row]]) -> None:
+        for table, more in rows.items():
+            self._rows.setdefault(table, []).extend(more)
+
+    def _written_late(self) -> None:
+        with suppress(DndError):  # the next commit, or the stage's end, meets it again
+            self.write()
+
+
+_GROUPS: dict[str, CommitGroup] = {}
+"""Groups that are open, by state folder."""
+_OPENING = threading.Lock()
+
+
+def group_of(root: str) -> CommitGroup | None:
+    """The group that is open in this process for a state folder."""
+    found = _GROUPS.get(root)
+    return found if found is not None and found._process == os.getpid() else None
+
+
+@contextmanager
+def open_group(root: str, write: Callable[[], None]) -> Iterator[None]:
+    """Have commits of a state folder wait for one another until the block ends.
+
+    Args:
+        root: the state folder.
+        write: writes what waits.
+    """
+    with _OPENING:
+        group = group_of(root) or CommitGroup(write)
+        _GROUPS[root] = group
+        group._open += 1
+    try:
+        yield
+    finally:
+        try:
+            write()
+        finally:
+            with _OPENING:
+                group._open -= 1
+                if not group._open:
+                    group.take()
+                    _GROUPS.pop(root, None)

@@ -1,0 +1,291 @@
+"""The journal: an append-only folder of segments, one for a commit, numbered in their order.
+
+A segment is written once, under a number that must be free, and never changed. Many are united into
+a pack (`compact`), which holds what each of them held, under the range of their numbers.
+Whatever lies in a pack's range counts no more, so that a journal says the same before, during and
+after compaction, also where that is cut off.
+
+    00000000000000000042.json                           a segment
+    00000000000000000001-00000000000000000041.jsonl     a pack: its segments' names, then their rows
+    01793000000000000000-3f2a1b-0123456789abcdef.json   a segment of earlier versions: time, content
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnd_assets.errors import LineageError
+from dnd_assets.files import atomic
+from dnd_assets.files.atomic import sha256, write_atomic, write_new
+from dnd_assets.lineage.fingerprint import canonical
+
+Row = Mapping[str, object]
+SegmentRows = Mapping[str, Sequence[Row]]
+"""What one commit recorded, by table."""
+
+_NUMBERED = re.compile(r"(\d{20})(?:-(\d{20}))?\.jsonl?")
+_EARLIER = re.compile(r"(\d{20})-[0-9a-f]{6}-([0-9a-f]{16})\.json")
+_HASH = b'{"sha256":"'
+_CONTENT = len(_HASH) + 64 + len(b'",')
+"""Where the hashed content of a segment begins: after the hash."""
+_GENERATION = ".compacted"
+"""File that is written anew before a compaction frees numbers, so that others look again."""
+_PACK_BYTES = 8_000_000
+"""Packs are about so large at most: they are read whole, and a larger one would be lost whole."""
+
+
+@dataclass(frozen=True)
+class _Position:
+    """The newest number that this process knows, of the journal as it was then."""
+
+    place: tuple[int, int]
+    generation: tuple[int, int] | None
+    number: int
+
+
+_POSITIONS: dict[str, _Position] = {}
+"""By folder. Verified at each commit by a write that must not find the next number taken."""
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The segments in one folder.
+
+    Whoever appends or compacts holds the lock of the state folder. Who reads needs none.
+
+    Attributes:
+        folder: where they lie.
+    """
+
+    folder: Path
+
+    def segments(self) -> list[str]:
+        """Names of segments and packs, in their order; none where there is no journal.
+
+        Raises:
+            LineageError: when it is there and may not be read.
+        """
+        found = _standing(self._listed())
+        while True:
+            # A pack that appeared while the folder was listed may have taken away what it holds.
+            again = _standing(self._listed())
+            if set(found) <= set(again):
+                return again
+            found = again
+
+    def append(self, data: bytes) -> str:
+        """Write a segment with the next number, and return its name.
+
+        No listing: the number after the newest that this process knows is tried, and where others
+        have written meanwhile, the first free one after theirs.
+
+        Args:
+            data: canonical JSON of the rows by table.
+        """
+        content = _sealed(b'"rows":' + data + b"}\n")
+        number = self._newest() + 1
+        while True:
+            name = f"{number:020d}.json"
+            try:
+                write_new(self.folder / name, content)
+            except FileExistsError:
+                number = self._free_after(number)
+                continue
+            told = self.folder.stat()
+            place = told.st_dev, told.st_ino
+            _POSITIONS[str(self.folder)] = _Position(place, self._generation(), number)
+            return name
+
+    def read(self, name: str) -> dict[str, SegmentRows]:
+        """The rows of a segment by its name; of a pack, those of all that it holds, in order.
+
+        Raises:
+            LineageError: when its content has changed.
+            FileNotFoundError: when it is gone, into a pack maybe.
+        """
+        data = (self.folder / name).read_bytes()
+        if not sound(name, data):
+            raise LineageError(
+                f"journal segment {self.folder / name} has changed since it was written. Restore "
+                "it from a copy, or remove it: what it recorded is then computed anew."
+            )
+        return dict(_members(name, data))
+
+    def changed(self) -> list[str]:
+        """Names of those whose content is not what was written, oldest first."""
+        return [
+            name for name in self.segments() if not sound(name, (self.folder / name).read_bytes())
+        ]
+
+    def compact(self, least: int = 2) -> int:
+        """Unite segments into packs, where there are so many that could be; how many went in.
+
+        The newest segment stays. What went into a pack is removed when the pack has been read back.
+        Cut off anywhere, it leaves a journal of the same rows; the next compaction tidies up.
+
+        Raises:
+            LineageError: when a segment has changed; nothing is removed then.
+            StoreError: when the disk refuses; says where.
+        """
+        self._tidy()
+        names = self.segments()[:-1]
+        if len(names) < least:
+            return 0
+        packs = [self._pack(group) for group in self._groups(names) if len(group) > 1]
+        if packs:
+            self._tidy()
+        return sum(packs)
+
+    def _groups(self, names: Sequence[str]) -> Iterator[list[str]]:
+        """Names in their order, cut where a pack becomes too large."""
+        group: list[str] = []
+        size = 0
+        for name in names:
+            more = (self.folder / name).stat().st_size
+            if group and size + more > _PACK_BYTES:
+                yield group
+                group, size = [], 0
+            group.append(name)
+            size += more
+        yield group
+
+    def _pack(self, names: Sequence[str]) -> int:
+        """Write what segments and packs hold into one pack."""
+        held = {one: rows for name in names for one, rows in self.read(name).items()}
+        lines = [canonical(rows).encode() for rows in held.values()]
+        head = b'"segments":' + json.dumps(list(held)).encode() + b"}"
+        name = f"{_first(names[0]):020d}-{_last(names[-1]):020d}.jsonl"
+        write_atomic(self.folder / name, _sealed(b"\n".join([head, *lines, b""])))
+        if self.read(name) != held:
+            raise LineageError(f"{self.folder / name} does not read as it was written")
+        return len(names)
+
+    def _tidy(self) -> None:
+        """Remove what packs hold, after reading these once more."""
+        listed = self._listed()
+        standing = _standing(listed)
+        covered = sorted(set(listed) - set(standing))
+        if not covered:
+            return
+        held = {one for name in standing if is_pack(name) for one in self.read(name)}
+        spare = [
+            name
+            for name in covered
+            if name in held or (is_pack(name) and self.read(name).keys() <= held)
+        ]
+        write_atomic(self.folder / _GENERATION, spare[-1].encode())
+        for name in spare:
+            atomic.remove(self.folder / name)
+
+    def _listed(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.folder) if name.endswith((".json", ".jsonl"))]  # noqa: PTH208 (30,000 of them)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise LineageError(
+                f"{self.folder} cannot be read: {error.strerror or error}. Ask whoever owns the "
+                "results for leave to read that folder and all above it."
+            ) from error
+
+    def _newest(self) -> int:
+        """The newest number that is known here; the folder is listed once in a process."""
+        known = _POSITIONS.get(str(self.folder))
+        with suppress(OSError):
+            told = self.folder.stat()
+            here = (told.st_dev, told.st_ino), self._generation()
+            if known and (known.place, known.generation) == here:
+                return known.number
+        return max((_last(name) for name in self._listed()), default=0)
+
+    def _free_after(self, number: int) -> int:
+        """The first free number after one that is taken; those between are taken, too."""
+        step = 1
+        while self._taken(number + step):
+            number, step = number + step, 2 * step
+        while step > 1:
+            step //= 2
+            if self._taken(number + step):
+                number += step
+        return number + 1
+
+    def _taken(self, number: int) -> bool:
+        return (self.folder / f"{number:020d}.json").exists()
+
+    def _generation(self) -> tuple[int, int] | None:
+        try:
+            told = (self.folder / _GENERATION).stat()
+        except OSError:
+            return None
+        return told.st_ino, told.st_mtime_ns
+
+
+def sound(name: str, data: bytes) -> bool:
+    """Whether a segment's content is what was written."""
+    earlier = _EARLIER.fullmatch(name)
+    if earlier:
+        return sha256(data)[:16] == earlier[2]
+    return data == _sealed(data[_CONTENT:])
+
+
+def within(name: str, pack: str) -> bool:
+    """Whether a pack holds what a segment, or another pack, does."""
+    return name != pack and _first(pack) <= _first(name) and _last(name) <= _last(pack)
+
+
+def outside(names: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Those of `names` that lie in the range of no pack among `others`."""
+    ranges = sorted((_first(one), _last(one)) for one in others if is_pack(one))
+    firsts = [first for first, _ in ranges]
+
+    def inside(name: str) -> bool:
+        at = bisect_right(firsts, _first(name))
+        return at > 0 and _last(name) <= ranges[at - 1][1]
+
+    return {name for name in names if not inside(name)}
+
+
+def is_pack(name: str) -> bool:
+    """Whether a name is that of a pack."""
+    return name.endswith(".jsonl")
+
+
+def _members(name: str, data: bytes) -> Iterator[tuple[str, SegmentRows]]:
+    if _EARLIER.fullmatch(name):
+        yield name, json.loads(data)
+    elif is_pack(name):
+        head, *lines = data.splitlines()
+        yield from zip(json.loads(head)["segments"], map(json.loads, lines), strict=True)
+    else:
+        yield name, json.loads(data)["rows"]
+
+
+def _sealed(content: bytes) -> bytes:
+    """Content with its hash before it, still JSON."""
+    return _HASH + sha256(content).encode() + b'",' + content
+
+
+def _standing(names: Iterable[str]) -> list[str]:
+    """Names in their order, without those in the range of a pack."""
+    standing: list[str] = []
+    for name in sorted(names, key=lambda one: (_first(one), -_last(one), one)):
+        if not standing or not (is_pack(standing[-1]) and within(name, standing[-1])):
+            standing.append(name)
+    return standing
+
+
+def _first(name: str) -> int:
+    found = _NUMBERED.fullmatch(name) or _EARLIER.fullmatch(name)
+    return int(found[1]) if found else 0
+
+
+def _last(name: str) -> int:
+    found = _NUMBERED.fullmatch(name)
+    return int(found[2] or found[1]) if found else _first(name)
