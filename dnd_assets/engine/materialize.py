@@ -62,7 +62,8 @@ def materialize(
             before = Counter(bench.tally)
             limit_models(bench.study.compute.models_gb)
             recorder.watch()
-            yield from _compute(graph, stage, missing, recorder)
+            with bench.lineage.grouped():
+                yield from _compute(graph, stage, missing, recorder)
             recorder.tally(bench.tally - before)
             recorder.sum_up(len(missing))
             bench.lineage.settle()

@@ -8,6 +8,7 @@ other program keeps the old file under the name that is no longer there.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -185,7 +186,7 @@ class Index:
         packs: list[str] = []
         size = 0
         for name in names:
-            size += (self.journal / name).stat().st_size
+            size += os.stat(f"{self.journal}/{name}").st_size  # noqa: PTH116 (30,000 of them)
             inside = [one for one in known if is_pack(one) and within(one, name)]
             part |= {
                 member: rows
