@@ -253,7 +253,7 @@ def _prior(case: _Case, unit: Unit, layer: labelling.LayerSimilarity) -> Tensor 
     prior = layer.prior()
     if prior is not None:
         file = bench.store.put_arrays({"values": prior.cpu().numpy()})
-        size = bench.store.path(file).stat().st_size
+        size = bench.store.size(file)
         rows = [shared_row("concept_prior", provider, item, {"file": file})]
         artefact = artefact_row(file.partition(".")[0], file, "concept_prior", size)
         bench.lineage.commit({"artefacts": [artefact], "shared": rows})

@@ -144,7 +144,7 @@ def _put(bench: Workbench, texts: Sequence[str]) -> str:
 
 
 def _artefacts(bench: Workbench, product: Product) -> list[Row]:
-    sizes = {file: bench.store.path(file).stat().st_size for file in product.outcome.notes["files"]}
+    sizes = {file: bench.store.size(file) for file in product.outcome.notes["files"]}
     return [
         artefact_row(file.partition(".")[0], file, "concepts", size) for file, size in sizes.items()
     ]

@@ -105,7 +105,7 @@ def _product(bench: Workbench, found: Scan) -> Product:
 
 def _records(bench: Workbench, product: Product, found: Scan) -> dict[str, list[Row]]:
     """Rows of the manifest's files, and of images and masks never seen at their path before."""
-    sizes = {file: bench.store.path(file).stat().st_size for file in product.outcome.notes["files"]}
+    sizes = {file: bench.store.size(file) for file in product.outcome.notes["files"]}
     artefacts = [
         artefact_row(file.partition(".")[0], file, "manifest", size) for file, size in sizes.items()
     ]

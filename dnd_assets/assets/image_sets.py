@@ -136,7 +136,7 @@ class ScannedImages:
 
     def _rows(self, bench: Workbench, product: Product) -> dict[str, list[Row]]:
         file = product.payload["manifest"]
-        size = bench.store.path(file).stat().st_size
+        size = bench.store.size(file)
         artefact = artefact_row(file.partition(".")[0], file, "manifest", size)
         return {"artefacts": [artefact], "images": _unknown(bench, self.manifest)}
 

@@ -232,14 +232,14 @@ def export(
     from dnd_assets.engine.cache.images import Pictures
     from dnd_assets.results.export.export import export as write_tables
     from dnd_assets.results.tables.reader import TableSource
-    from resources.artefact_store import ArtefactStore
+    from resources.artefact_store import store_of
     from resources.lineage_db.reader import LineageReader
 
     chosen, home = load_study(study), results_folder()
     lineage = LineageReader(root=str(home))
     show_what_stands(lineage, chosen)
     source = TableSource(lineage, chosen.name)
-    store = ArtefactStore(root=str(home / "store"), reading=True)
+    store = store_of(home, chosen.store, reading=True)
     probing = chosen.probing_set
     known = Pictures(source.lineage, store, probing.max_pixels, probing.reading)
     wanted = form == "hf" if pictures is None else pictures

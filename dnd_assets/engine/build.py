@@ -10,7 +10,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.study.selection import compute_of, select_units, target_networks
 from dnd_assets.study.study import Study
 from dnd_assets.units import UnitIndex
-from resources.artefact_store import ArtefactStore
+from resources.artefact_store import store_of
 from resources.encoders.sentence import SentenceEncoder
 from resources.lineage_db.database import Lineage
 from resources.lineage_db.reader import LineageReader
@@ -45,7 +45,7 @@ def build_bench(
         study=study,
         home=home,
         lineage=(LineageReader if reading else Lineage)(root=str(home)),
-        store=ArtefactStore(root=str(home / "store"), reading=reading),
+        store=store_of(home, study.store, reading=reading),
         compute=compute,
         targets=target_networks(study, home, reading=reading),
         captioner=study.captioner.build(context),

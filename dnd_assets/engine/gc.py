@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from dnd_assets.engine.cache.heat_maps import MAPS, map_image
 from dnd_assets.engine.cache.shared_results import TEXTS, text_id
@@ -53,9 +52,9 @@ def find_garbage(bench: Workbench, runs: int = 1) -> Garbage:
     """
     reached, pictures = _reached(bench, runs)
     reached |= {*_blocks_of(bench, pictures), *_maps_of(bench, pictures), *_paid_for(bench)}
-    there = {path.name: path for path in Path(bench.store.root).rglob("*") if path.is_file()}
+    there = bench.store.names()
     garbage = sorted(there.keys() - reached)
-    size = sum(there[name].stat().st_size for name in garbage)
+    size = sum(there[name] for name in garbage)
     return Garbage(tuple(garbage), size, len(there) - len(garbage))
 
 
@@ -67,8 +66,7 @@ def collect(bench: Workbench, garbage: Garbage) -> None:
     with bench.lineage.exclusive(bench.log):
         bench.lineage.record_removal(garbage.files, "no kept run reaches it")
         for name in garbage.files:
-            for path in Path(bench.store.root).rglob(name):
-                path.unlink(missing_ok=True)
+            bench.store.remove(name)
 
 
 def _reached(bench: Workbench, runs: int) -> tuple[set[str], set[str]]:

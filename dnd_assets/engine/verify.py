@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.engine.stage import Stage, leading_to, wholes_of
-from dnd_assets.files.atomic import sha256_file
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
 
@@ -59,14 +57,13 @@ def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) ->
     report = VerifyReport(segments=bench.lineage.changed_segments())
     known = {row["file"] for row in bench.lineage.query("SELECT DISTINCT file FROM artefacts")}
     gone = {row["file"] for row in bench.lineage.query(_GONE)}
-    root = Path(bench.store.root)
-    there = {path.name: path for path in root.rglob("*") if path.is_file()}
+    there = bench.store.names()
     report.files = len(known)
     report.missing = sorted(known - there.keys() - gone)
-    for name, path in sorted(there.items()):
+    for name in sorted(there):
         if name not in known:
             report.orphaned.append(name)
-        elif sha256_file(path) != name.partition(".")[0]:
+        elif not bench.store.intact(name):
             report.changed.append(name)
         advance(1)
     return report
@@ -88,8 +85,7 @@ def set_aside(bench: Workbench, report: VerifyReport) -> int:
     with bench.lineage.exclusive(bench.log):
         bench.lineage.record_removal(lost, "damaged or lost")
         for name in report.changed:
-            with suppress(OSError):  # gone by now
-                bench.store.path(name).replace(bench.store.path(name).with_suffix(".damaged"))
+            bench.store.set_aside(name)
     return len(lost)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import MissingError
 
-EXTRAS: Final = {"openlineage": "openlineage"}
+EXTRAS: Final = {"obstore": "s3", "openlineage": "openlineage"}
 """Extra of this package, by the package that it installs."""
 
 

@@ -25,7 +25,7 @@ from dnd_assets.results.unit_card.html import card_html
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.image_settings import ProbingSetSettings
 from dnd_assets.study.study import Study, load_study
-from resources.artefact_store import ArtefactStore
+from resources.artefact_store import ArtefactStore, store_of
 from resources.lineage_db.database import Lineage
 from resources.lineage_db.reader import LineageReader
 
@@ -89,7 +89,8 @@ class Results:
 
     @cached_property
     def _store(self) -> ArtefactStore:
-        return ArtefactStore(root=str(self.home / "store"), reading=True)
+        named = "" if self._settings is None else self._settings.store
+        return store_of(self.home, named, reading=True)
 
     @cached_property
     def _pictures(self) -> Pictures:

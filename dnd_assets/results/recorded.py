@@ -44,9 +44,9 @@ class Recorded:
     @cached_property
     def store(self) -> ArtefactStore:
         """Its artefacts, to be read."""
-        from resources.artefact_store import ArtefactStore  # most readers need none
+        from resources.artefact_store import store_of  # most readers need none
 
-        return ArtefactStore(root=str(self.home / "store"), reading=True)
+        return store_of(self.home, self.study.store, reading=True)
 
     @cached_property
     def pictures(self) -> Pictures:

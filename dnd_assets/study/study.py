@@ -75,6 +75,7 @@ class Study(Section):
     segmentation: Segmentation | None = None
     ablation: AblationSettings | None = None
     compute: ComputeSettings = ComputeSettings()
+    store: str = Field(default="", pattern=r"^$|^s3://[^@/?#]+(/[^@?#]*)?$")
     folder: Path = Field(default=Path(), exclude=True, repr=False)
 
     @field_validator("imported_labels", mode="before")

@@ -344,7 +344,7 @@ class Passes:
 
     def _put(self, kind: str, arrays: Arrays) -> str:
         file = self.bench.store.put_arrays(arrays)
-        size = self.bench.store.path(file).stat().st_size
+        size = self.bench.store.size(file)
         row = artefact_row(file.partition(".")[0], file, kind, size)
         self.bench.lineage.commit({"artefacts": [row]})
         return file

@@ -108,7 +108,7 @@ class MaskedImages:
         for start in lacking:
             block = range(start, min(start + _BLOCK, len(self.hashes)))
             file = bench.store.put_arrays(self._counted(block, views))
-            size = bench.store.path(file).stat().st_size
+            size = bench.store.size(file)
             row = shared_row("mask_regions", provider, items[start], {"file": file})
             artefact = artefact_row(file.partition(".")[0], file, "mask_regions", size)
             bench.lineage.commit({"artefacts": [artefact], "shared": [row]})

@@ -163,7 +163,7 @@ class Vectors:
         else:
             arrays["values"] = values.astype(np.float32)
         file = self.store.put_arrays(arrays)
-        size = self.store.path(file).stat().st_size
+        size = self.store.size(file)
         row = {"kind": kind, "provider": provider, "item": file, "value": f'{{"rows":{len(ids)}}}'}
         artefact = artefact_row(file.partition(".")[0], file, kind, size)
         self.lineage.commit({"artefacts": [artefact], "shared": [row]})

@@ -1,4 +1,4 @@
-"""The artefact store: content-addressed files, written atomically and verified on read.
+"""Content-addressed files, written whole or not at all, and verified on read.
 
 Small blobs (pictures) travel in packs and vectors in blocks, one safetensors file per layer, run
 and batch, so that 2,048 units do not become 2,048 files.
@@ -6,8 +6,10 @@ and batch, so that 2,048 units do not become 2,048 files.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 
@@ -17,17 +19,22 @@ from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from dnd_assets.errors import StoreError
-from dnd_assets.files.atomic import sha256, write_atomic
+from dnd_assets.files.atomic import sha256
+from resources.artefact_store.files import Files, FolderFiles
+from resources.artefact_store.local_copies import copies_of
+from resources.artefact_store.object_files import SCHEME, ObjectFiles
 from resources.runtime.resource import Resource
 
+STORE = "DND_STORE"
+"""Environment variable: where artefacts lie of studies that do not say it."""
 Arrays = dict[str, NDArray[np.generic]]
 
 
 class ArtefactStore(Resource):
-    """Files named by the SHA-256 of their content under `root`.
+    """Files named by the SHA-256 of their content.
 
     Attributes:
-        root: folder of the store.
+        root: folder of the store, or `s3://bucket/prefix`.
         reading: whether it is only read: a damaged file is left where it is.
     """
 
@@ -36,9 +43,23 @@ class ArtefactStore(Resource):
     _verified: dict[str, Arrays] = PrivateAttr(default_factory=dict)
     _reading: AbstractContextManager[bool] = PrivateAttr(default_factory=RLock)
 
+    @cached_property
+    def _files(self) -> Files:
+        if self.root.startswith(SCHEME):
+            return ObjectFiles(self.root, copies_of(self.root))
+        return FolderFiles(Path(self.root))
+
     def path(self, name: str) -> Path:
-        """Where the file `name` (`<sha256>.<extension>`) lies."""
-        return Path(self.root) / name[:2] / name
+        """Where the file `name` (`<sha256>.<extension>`) lies, of a store in a folder.
+
+        For people and tests; what works with artefacts uses the other methods.
+
+        Raises:
+            StoreError: when the store lies on object storage.
+        """
+        if not isinstance(self._files, FolderFiles):
+            raise StoreError(f"the store {self.root} has no folder where {name} could lie")
+        return self._files.path(name)
 
     def put(self, data: bytes, extension: str) -> str:
         """Store `data` and return its name, `<sha256>.<extension>`.
@@ -46,9 +67,7 @@ class ArtefactStore(Resource):
         Content that is stored already is not written again, unless the file on disk is damaged.
         """
         name = f"{sha256(data)}.{extension}"
-        target = self.path(name)
-        if not (target.is_file() and target.stat().st_size == len(data) and self._sound(name)):
-            write_atomic(target, data)
+        self._files.write(name, data)
         return name
 
     def get(self, name: str) -> bytes:
@@ -58,22 +77,46 @@ class ArtefactStore(Resource):
             StoreError: when the file is missing or its content changed.
         """
         try:
-            data = self.path(name).read_bytes()
+            data = self._files.read(name)
         except OSError as error:
-            raise StoreError(_advice(name, f"cannot be read ({error.strerror})")) from error
+            why = error.strerror or "it is not there"
+            raise StoreError(_advice(name, f"cannot be read ({why})")) from error
         if sha256(data) != name.partition(".")[0]:
             if not self.reading:
-                with suppress(OSError):  # another process may have done so
-                    self.path(name).replace(self.path(name).with_suffix(".damaged"))
+                self._files.set_aside(name)
             raise StoreError(_advice(name, "has changed since it was written"))
         return data
 
     def has(self, name: str) -> bool:
         """Whether the file is there and not empty; its content is checked when it is read."""
-        try:
-            return self.path(name).stat().st_size > 0
-        except OSError:
-            return False
+        return self._files.size(name) > 0
+
+    def size(self, name: str) -> int:
+        """Bytes of a stored file.
+
+        Raises:
+            StoreError: when it is not there.
+        """
+        found = self._files.size(name)
+        if found < 0:
+            raise StoreError(_advice(name, "is not there"))
+        return found
+
+    def names(self) -> dict[str, int]:
+        """Bytes of every file in the store by name, those that no record names included."""
+        return self._files.names()
+
+    def intact(self, name: str) -> bool:
+        """Whether the content is what the name says; read anew, and left where it is."""
+        return self._files.content_hash(name) == name.partition(".")[0]
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        self._files.remove(name)
+
+    def set_aside(self, name: str) -> None:
+        """Rename a damaged file to end in `.damaged`, so that it is out of use."""
+        self._files.set_aside(name)
 
     def put_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> str:
         """Store named arrays as one safetensors file and return its name."""
@@ -109,12 +152,17 @@ class ArtefactStore(Resource):
             raise StoreError(_advice(pack, f"holds {blob_hash[:12]}… with other content"))
         return data
 
-    def _sound(self, name: str) -> bool:
-        try:
-            self.get(name)
-        except StoreError:
-            return False
-        return True
+
+def store_of(home: Path, named: str = "", *, reading: bool = False) -> ArtefactStore:
+    """The store of a state folder.
+
+    Args:
+        home: the state folder; its store lies in `store` there, unless another place is named.
+        named: `s3://bucket/prefix` or a folder, as the study says; else `DND_STORE` may say it.
+        reading: whether it is only read.
+    """
+    place = named or os.environ.get(STORE) or str(home / "store")
+    return ArtefactStore(root=place, reading=reading)
 
 
 def _advice(name: str, what: str) -> str:
