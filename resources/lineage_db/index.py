@@ -30,7 +30,7 @@ TABLES = (
     "removed", "work", "models", "stage_runs", "failures",
 )  # fmt: skip
 _SCHEMA = Path(__file__).parents[2] / "dnd_assets" / "lineage" / "schema.sql"
-_KEYED = {
+KEYED = {
     "products": ("key",),
     "artefacts": ("hash",),
     "shared": ("kind", "provider", "item"),
@@ -251,11 +251,11 @@ def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row
     """Insert rows by column name; in tables with a key, a row replaces the one with its key."""
     if table not in TABLES:
         raise LineageError(f"no lineage table {table!r}; there are {', '.join(TABLES)}")
-    if table in _KEYED:
-        rows = list({tuple(row[column] for column in _KEYED[table]): row for row in rows}.values())
+    if table in KEYED:
+        rows = list({tuple(row[column] for column in KEYED[table]): row for row in rows}.values())
     kinds = _columns()[table]
     names = list(rows[0])
-    verb = "INSERT OR REPLACE" if table in _KEYED else "INSERT"
+    verb = "INSERT OR REPLACE" if table in KEYED else "INSERT"
     columns = ", ".join(f'"{name}"' for name in names)
     values = ", ".join(f"unnest(?::{kinds[name]}[])" for name in names)
     # The table is one of TABLES and the columns are those of our own records.
