@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
-from dnd_assets.errors import NotFoundError
+from dnd_assets.errors import MissingError, NotFoundError, StudyError
 from dnd_assets.files.atomic import write_atomic
 
 _DAGSTER_YAML = """\
@@ -21,6 +22,16 @@ event_log_storage:
   module: dnd_assets.workflow.event_log
   class: HomeEventLog
 """
+POSTGRES = "DND_POSTGRES"
+"""Environment variable: address of the Postgres that keeps Dagster's runs and events."""
+_ON_POSTGRES = """\
+{name}_storage:
+  module: {module}
+  class: {cls}
+  config:
+    postgres_url:
+      env: DND_POSTGRES
+"""
 _WITHOUT_EVENTS = _DAGSTER_YAML.partition("event_log_storage:")[0]
 _EARLIER = (
     _WITHOUT_EVENTS,
@@ -28,6 +39,15 @@ _EARLIER = (
     + "concurrency:\n  pools:\n    default_limit: 1\n",
 )
 """What earlier versions wrote: replaced, unless it was edited."""
+_POSTGRES_YAML = _WITHOUT_EVENTS + "".join(
+    _ON_POSTGRES.format(name=name, module=module, cls=cls)
+    for name, module, cls in (
+        ("run", "dagster_postgres", "PostgresRunStorage"),
+        ("event_log", "dnd_assets.workflow.postgres_event_log", "BatchedPostgresEventLog"),
+        ("schedule", "dagster_postgres", "PostgresScheduleStorage"),
+    )
+)
+"""The address itself, which holds a password, stands in no file."""
 EVENT_BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
 """Environment variable: events that Dagster gathers before it hands them to its storage."""
 _EVENTS_AT_ONCE = "1000"
@@ -61,13 +81,44 @@ def dagster_home(home: Path) -> Path:
 
     Sets `DAGSTER_HOME` for this process and its children, so that the command line and the web
     interface share one instance, and `DAGSTER_EVENT_BATCH_SIZE`, unless it is set, so that events
-    are written many at once.
+    are written many at once. Where `DND_POSTGRES` names a Postgres, runs and events go there.
+
+    Raises:
+        StudyError: when the Postgres that the instance lies on is not named, or named wrongly.
     """
     folder = Path(os.environ.get("DAGSTER_HOME") or home / "dagster").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "dagster.yaml"
-    if not file.exists() or file.read_text(encoding="utf-8") in _EARLIER:
+    there = file.read_text(encoding="utf-8") if file.exists() else ""
+    if os.environ.get(POSTGRES):
+        _require_postgres(os.environ[POSTGRES])
+        if there in ("", _DAGSTER_YAML, *_EARLIER):
+            write_atomic(file, _POSTGRES_YAML.encode())
+    elif there == _POSTGRES_YAML:
+        raise StudyError(
+            f"runs and events of {folder} lie on Postgres, and {POSTGRES} does not say where: set "
+            f"it to postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE, or remove {file} to begin "
+            "a history in the folder; results are kept either way"
+        )
+    elif there in ("", *_EARLIER):
         write_atomic(file, _DAGSTER_YAML.encode())
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ.setdefault(EVENT_BATCH_SIZE, _EVENTS_AT_ONCE)
     return folder
+
+
+def _require_postgres(address: str) -> None:
+    """Have what is said about Postgres be usable, before Dagster fails with a riddle."""
+    if not address.startswith("postgresql+psycopg2://"):
+        scheme = address.partition("://")[0]
+        raise StudyError(
+            f"{POSTGRES} begins with {scheme!r}; write postgresql+psycopg2://USER:PASSWORD@HOST/"
+            "DATABASE, which names the driver that dagster-postgres brings"
+        )
+    if find_spec("dagster_postgres") is None:
+        command = "pip install 'dnd-assets[postgres]'"
+        raise MissingError(
+            f"{POSTGRES} needs the package dagster-postgres, which is not installed; run "
+            f"`{command}`",
+            command,
+        )

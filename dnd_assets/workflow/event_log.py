@@ -33,7 +33,7 @@ class BatchedEventLog(SqliteEventLogStorage):
         Args:
             events: of any runs.
         """
-        of_assets = [event for event in events if _is_of_asset(event)]
+        of_assets = [event for event in events if is_of_asset(event)]
         for run_id in dict.fromkeys(event.run_id for event in of_assets):
             rows = [self._event_to_row(event) for event in of_assets if event.run_id == run_id]
             with self.run_connection(run_id) as connection:
@@ -42,16 +42,14 @@ class BatchedEventLog(SqliteEventLogStorage):
             with self.index_transaction() as connection:
                 self._index(connection, of_assets)
         for event in events:
-            if not _is_of_asset(event):
+            if not is_of_asset(event):
                 self.store_event(event)
 
     def _index(self, connection: Connection, events: Sequence[EventLogEntry]) -> None:
         """Mirror events in the index, with their tags and the newest of each asset."""
         ids = [self._insert(connection, event) for event in events]
         self._store_asset_event_tags(connection, events, ids)
-        # Of one asset each kind of event overwrites what the one before it wrote.
-        newest = {_kind(event): (event, id_) for event, id_ in zip(events, ids, strict=True)}
-        for event, id_ in sorted(newest.values(), key=lambda pair: pair[1]):
+        for event, id_ in newest_of_each(events, ids):
             self._store_asset_event(connection, event, id_)
 
     def _insert(self, connection: Connection, event: EventLogEntry) -> int:
@@ -82,11 +80,24 @@ class HomeEventLog(BatchedEventLog):
         return cls(str(folder), inst_data=inst_data)
 
 
-def _is_of_asset(event: EventLogEntry) -> bool:
+def is_of_asset(event: EventLogEntry) -> bool:
     """Whether an event belongs into the index of assets."""
     if not event.is_dagster_event or event.dagster_event_type not in ASSET_EVENTS:
         return False
     return event.get_dagster_event().asset_key is not None
+
+
+def newest_of_each(
+    events: Sequence[EventLogEntry], ids: Sequence[int]
+) -> list[tuple[EventLogEntry, int]]:
+    """The newest event of each asset and kind, oldest first; it overwrites what those before wrote.
+
+    Args:
+        events: of assets, in their order.
+        ids: the number under which each is stored.
+    """
+    newest = {_kind(event): (event, id_) for event, id_ in zip(events, ids, strict=True)}
+    return sorted(newest.values(), key=lambda pair: pair[1])
 
 
 def _kind(event: EventLogEntry) -> tuple[str, str]:

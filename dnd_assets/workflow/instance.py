@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock
 
-from dnd_assets.home import dagster_home
+from dnd_assets.errors import DndError, StudyError
+from dnd_assets.home import POSTGRES, dagster_home
 
 
 @contextmanager
@@ -25,6 +27,25 @@ def opened_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     """
     folder = dagster_home(home)
     with FileLock(folder / "opening.lock"):
-        instance = dg.DagsterInstance.get()
+        instance = _opened()
     with instance:
         yield instance
+
+
+def _opened() -> dg.DagsterInstance:
+    """The instance that `DAGSTER_HOME` names.
+
+    Raises:
+        StudyError: when it lies on a Postgres that does not answer.
+    """
+    try:
+        return dg.DagsterInstance.get()
+    except Exception as error:
+        if not os.environ.get(POSTGRES) or isinstance(error, DndError):
+            raise
+        cause = error.__cause__ or error
+        said = str(cause).strip().splitlines()[0]
+        raise StudyError(
+            f"the Postgres that {POSTGRES} names does not answer: {said}. See that it runs, that "
+            "user, password and database are right, and run again: finished work is kept."
+        ) from error

@@ -27,7 +27,7 @@ from dnd_assets.lineage.rows import Row, Shared
 from resources.lineage_db.grouping import MAY_WAIT, group_of, open_group
 from resources.lineage_db.index import TABLES, Index
 from resources.lineage_db.journal import Journal
-from resources.lineage_db.locks import Owner, kernel_lock, locked
+from resources.lineage_db.locks import LockOwner, kernel_lock, locked
 from resources.lineage_db.places import index_folder
 from resources.runtime.resource import Resource
 
@@ -81,7 +81,7 @@ class Lineage(Resource):
             log: told whom this process waits for, if it has to.
             who: what the owner does, for those who wait.
         """
-        owner = Owner(Path(self.root) / "compute.owner")
+        owner = LockOwner(Path(self.root) / "compute.owner")
         try:
             Path(self.root).mkdir(parents=True, exist_ok=True)
             lock = kernel_lock(Path(self.root) / "compute.lock")

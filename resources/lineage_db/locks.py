@@ -80,7 +80,7 @@ def _require_locks(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Owner:
+class LockOwner:
     """Who holds a lock, in a file beside it, for those who wait.
 
     Attributes:

@@ -10,7 +10,7 @@ import pytest
 from dnd_assets.errors import LineageError
 from resources.lineage_db import locks
 from resources.lineage_db.database import Lineage
-from resources.lineage_db.locks import Owner, locked
+from resources.lineage_db.locks import LockOwner, locked
 from tests.resources.lineage_db.test_database import artefact
 
 
@@ -73,7 +73,7 @@ def test_a_thread_may_enter_its_own_lock_again(tmp_path):
 
 
 def test_an_owner_is_told_with_its_machine_only_if_it_is_another(tmp_path):
-    owner = Owner(tmp_path / "owner")
+    owner = LockOwner(tmp_path / "owner")
     assert (owner.told(), owner.elsewhere()) == ("", "")
     owner.write("run 12 of colours")
     assert owner.told() == f"process {os.getpid()} (run 12 of colours)"
