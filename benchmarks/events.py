@@ -1,4 +1,7 @@
-"""Dagster's events: time of writing them in batches against one by one, and their size."""
+"""Dagster's events: time of writing them in batches against one by one, and their size.
+
+On SQLite, and on a Postgres that is started for it where Debian's packages are there.
+"""
 
 import os
 import sqlite3
@@ -10,11 +13,12 @@ from pathlib import Path
 import dagster as dg
 
 from benchmarks.setting import Figure, Table, bench
-from dnd_assets.home import EVENT_BATCH_SIZE
+from dnd_assets.home import EVENT_BATCH_SIZE, POSTGRES
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.event_batches import materialized
 from dnd_assets.workflow.instance import opened_instance
 from dnd_assets.workflow.run import run
+from tests import postgres
 
 EVENTS = 2_000
 _RATIO = 0.10
@@ -25,8 +29,8 @@ _TAGS = {f"dagster/input_data_version/{name}": "0" * 64 for name in ("activation
 
 def written(table: Table, folder: Path, count: int = EVENTS) -> list[Figure]:
     """Planned events and materializations of one asset, and the size of those of a real run."""
-    single = _seconds(folder / "single", "0", count)
-    together = _seconds(folder / "together", "1000", count)
+    single, _ = _seconds(folder / "single", "0", count)
+    together, _ = _seconds(folder / "together", "1000", count)
     ratio = together / single
     size = _mean_bytes(table, folder / "study")
     name = f"{count:,} events planned and {count:,} materialized, in batches ({together:.1f} s)"
@@ -35,13 +39,29 @@ def written(table: Table, folder: Path, count: int = EVENTS) -> list[Figure]:
             f"{name} against one by one ({single:.1f} s)", f"{ratio:.3f}", f"<= {_RATIO}",
             ratio <= _RATIO,
         ),
+        _on_postgres(folder, count),
         Figure("mean size of an event of a run", f"{size:,.0f} B", f"<= {_BYTES:,} B",
                size <= _BYTES),
     ]  # fmt: skip
 
 
-def _seconds(folder: Path, batch: str, count: int) -> float:
-    """A run of an asset that does nothing but announce, from its start to its end."""
+def _on_postgres(folder: Path, count: int) -> Figure:
+    """The step that materializes, on a Postgres of this machine that keeps its promises (fsync)."""
+    why = postgres.missing()
+    if why:
+        return Figure(f"events on Postgres: not measured, {why}", "none", f"<= {_RATIO}", True)
+    with postgres.serving() as address, _environment(POSTGRES, address):
+        _, single = _seconds(folder / "postgres", "0", count)
+        _, together = _seconds(folder / "postgres", "1000", count)
+    ratio = together / single
+    return Figure(
+        f"Postgres: a step of {count:,} materializations, in batches ({together:.1f} s) against "
+        f"one by one ({single:.1f} s)", f"{ratio:.3f}", f"<= {_RATIO}", ratio <= _RATIO,
+    )  # fmt: skip
+
+
+def _seconds(folder: Path, batch: str, count: int) -> tuple[float, float]:
+    """Of a run of an asset that does nothing but announce: the whole, and its step alone."""
     definitions = _announcing(count)
     with _environment(EVENT_BATCH_SIZE, batch), opened_instance(folder) as instance:
         job = definitions.resolve_implicit_global_asset_job_def()
@@ -55,7 +75,11 @@ def _seconds(folder: Path, batch: str, count: int) -> float:
             },
         )
         assert done.success
-        return time.perf_counter() - started
+        whole = time.perf_counter() - started
+        (step,) = instance.get_run_step_stats(done.run_id)
+        assert step.start_time is not None
+        assert step.end_time is not None
+        return whole, step.end_time - step.start_time
 
 
 def _announcing(count: int) -> dg.Definitions:
