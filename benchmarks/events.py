@@ -49,7 +49,7 @@ def _on_postgres(folder: Path, count: int) -> Figure:
     """The step that materializes, on a Postgres of this machine that keeps its promises (fsync)."""
     why = postgres.missing()
     if why:
-        return Figure(f"events on Postgres: not measured, {why}", "none", f"<= {_RATIO}", True)
+        return Figure(f"events on Postgres: not measured, {why}", "none", f"<= {_RATIO}", good=True)
     with postgres.serving() as address, _environment(POSTGRES, address):
         _, single = _seconds(folder / "postgres", "0", count)
         _, together = _seconds(folder / "postgres", "1000", count)

@@ -5,6 +5,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -168,6 +169,9 @@ def _run(line, folder, monkeypatch):
         (folder / "study.toml").unlink(missing_ok=True)
     if line.startswith("dnd ratings"):
         _rate(folder)
+    if line.startswith("dnd merge"):
+        for name in ("half-1", "half-2"):
+            shutil.copytree(folder / ".dnd", folder / name, dirs_exist_ok=True)
     result = _dnd(_filled(line.removeprefix("dnd "), folder))
     huge = any(re.search(rf"--study {name}\b", line) for name in HUGE)
     said = f"{line}: {result.exception!r}\n{result.output[-2000:]}"
