@@ -22,7 +22,7 @@ from dnd_assets.results.products.view import Grid, Shown, Strip, column_of
 _THUMBNAILS = 6
 _HEIGHT = 40
 _QUALITIES = (60, 40, 25, 15, 8)
-_STRIP_BYTES = 1_200
+_STRIP_BYTES = 900
 """Of one strip of thumbnails: events are kept and read by the thousand, so pictures in them stay
 small; the page in the atlas has them whole."""
 _Metadata = dict[str, Any]
@@ -37,6 +37,8 @@ def unit_metadata(
     pictures: bool = True,
 ) -> _Metadata:
     """Metadata of one product of one unit: what it says first, how it came about last.
+
+    The unit is the event's partition, so it is not said again.
 
     Args:
         bench: the study with its stores.
@@ -69,9 +71,6 @@ def unit_metadata(
         "reused": record.reused,
         "seconds": record.seconds,
         "device": record.device,
-        "model": record.model,
-        "layer": record.layer,
-        "neuron": record.neuron,
         "key": product.key,
     }
 
@@ -104,7 +103,7 @@ def _short(value: Any) -> Any:
 
 
 def _pictures(bench: Workbench, name: str, hashes: Sequence[str], wanted: bool) -> _Metadata:
-    """A strip of thumbnails as Markdown with the pictures inside, about 2 kB."""
+    """A strip of thumbnails as Markdown with the pictures inside, 1.2 kB at most as a rule."""
     if not wanted:
         return {}
     return _strip(name, lambda: bench.pictures.load(hashes[:_THUMBNAILS]))
