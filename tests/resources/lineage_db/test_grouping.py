@@ -13,6 +13,7 @@ from resources.lineage_db.database import Lineage
 from resources.lineage_db.grouping import group_of
 from resources.lineage_db.journal import Journal
 from resources.lineage_db.reader import LineageReader
+from tests import studies
 from tests.processes import started
 from tests.resources.lineage_db.test_database import artefact
 
@@ -171,3 +172,23 @@ def test_a_killed_process_leaves_whole_segments(lineage):
     process.join(60)
     assert set(items(lineage)) <= {"a", "before"}
     assert lineage.changed_segments() == []
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_stage_of_many_small_parts_writes_few_segments(colours, tmp_path, monkeypatch):
+    studies.write_images(tmp_path / "images")
+    table = studies.changed(colours, compute__batch__captioner=1)
+    commits = []
+    commit = Lineage.commit
+
+    def counted(self, rows):
+        commits.append(set(rows))
+        commit(self, rows)
+
+    monkeypatch.setattr(Lineage, "commit", counted)
+    studies.label(table, tmp_path, ("net/colours/0-1",), last="captions")
+    captions = [rows for rows in commits if rows == {"shared"}]
+    lineage = Lineage(root=str(tmp_path / "state"))
+    assert len(captions) > 6, "one for each picture"
+    assert written(lineage) < len(commits) - len(captions) + 2
+    assert len(lineage.query("SELECT item FROM shared WHERE kind = 'caption'")) == len(captions)
