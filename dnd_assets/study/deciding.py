@@ -34,6 +34,7 @@ NO_RESULT: Final[Mapping[str, str]] = {
     "name": "what results are recorded under; keys are shared by all studies of a state folder",
     "description": "for people",
     "folder": "where relative paths start; the files count by their content",
+    "store": "where artefacts lie; they are known by their content",
     "models[].name": "the start of units' keys; the same network has the same products",
     "models[].weights_key": "where weights stand in their file; those that were loaded are in keys",
     "models[].layers[].neurons": "which units there are; each has a key of its own",
