@@ -187,8 +187,8 @@ def test_a_stage_of_many_small_parts_writes_few_segments(colours, tmp_path, monk
 
     monkeypatch.setattr(Lineage, "commit", counted)
     studies.label(table, tmp_path, ("net/colours/0-1",), last="captions")
-    captions = [rows for rows in commits if rows == {"shared"}]
     lineage = Lineage(root=str(tmp_path / "state"))
-    assert len(captions) > 6, "one for each picture"
-    assert written(lineage) < len(commits) - len(captions) + 2
-    assert len(lineage.query("SELECT item FROM shared WHERE kind = 'caption'")) == len(captions)
+    (found,) = lineage.query("SELECT count(*) AS n FROM shared WHERE kind = 'caption'")
+    small = [rows for rows in commits if rows == {"shared"}]
+    assert len(small) >= found["n"] > 6, "one commit for each picture"
+    assert written(lineage) < len(commits) - found["n"] + 2
