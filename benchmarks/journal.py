@@ -130,16 +130,18 @@ def _taken_in(folder: Path, count: int) -> Figure:
     seconds = time.process_time() - began
     _remove(folder)
     return Figure(
-        f"a fresh index from {count:,} segments ({clock:.1f} s of the clock)", f"{seconds:.1f} s", f"<= {_SECONDS:.0f} s",
-        seconds <= _SECONDS,
+        f"a fresh index from {count:,} segments ({clock:.1f} s of the clock)",
+        f"{seconds:.1f} s", f"<= {_SECONDS:.0f} s", seconds <= _SECONDS,
     )  # fmt: skip
 
 
 def _compacted(folder: Path, count: int) -> list[Figure]:
     """The same rows from the packs, in how many files and how long."""
     lineage = _filled(folder, count)
-    sql = "SELECT count(*) AS n, sum(bytes) AS bytes, min(item), max(item) FROM artefacts, shared"
-    sql = sql.replace("artefacts, shared", "artefacts POSITIONAL JOIN shared")
+    sql = (
+        "SELECT (SELECT bit_xor(hash(a)) FROM artefacts a) AS artefacts, "
+        "(SELECT bit_xor(hash(s)) FROM shared s) AS shared"
+    )
     before = lineage.query(sql)
     united = _time(lambda: bool(lineage.compact()))
     files = len(Journal(lineage.journal).segments())
