@@ -28,7 +28,7 @@ from dnd_assets.files.atomic import sha256, sync
 TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
-    "removed", "work", "models", "stage_runs", "failures",
+    "removed", "work", "models", "stage_runs", "workers", "failures",
 )  # fmt: skip
 _SCHEMA = Path(__file__).parents[2] / "dnd_assets" / "lineage" / "schema.sql"
 _KEYED = {
