@@ -18,10 +18,10 @@ from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
-from dnd_assets.engine.workers.parts import Job, Made, Part
+from dnd_assets.engine.workers.parts import Job, Made, Part, Plain
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.rasters.raster import Raster
-from dnd_assets.lineage.fingerprint import Json, canonical, digest
+from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import RETRYABLE, Outcome
 from dnd_assets.lineage.rows import Shared
 from dnd_assets.methods.sparse_matrix import dense
@@ -203,10 +203,10 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
 _Painted = Mapping[PaintRequest, Painting | Failure]
 
 
-def _asked(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], dict[str, Json]]:
+def _asked(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], dict[str, Plain]]:
     """What painters are told of some items."""
 
-    def told(part: Sequence[str]) -> dict[str, Json]:
+    def told(part: Sequence[str]) -> dict[str, Plain]:
         wanted = [items[item] for item in part]
         return {"requests": [[one.concept, one.seed, one.index] for one in wanted]}
 
@@ -254,7 +254,7 @@ def once(
     items: Sequence[str],
     batch: int,
     job: Job,
-    about: Callable[[Sequence[str]], dict[str, Json]] = lambda _: {},
+    about: Callable[[Sequence[str]], dict[str, Plain]] = lambda _: {},
     pictures_of: Callable[[Sequence[str]], Sequence[str]] = lambda _: (),
 ) -> Shared:
     """Known results; the others by a job in batches, each committed when it is done.

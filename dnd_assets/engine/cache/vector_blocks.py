@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.workers.handing_out import hand_out
-from dnd_assets.engine.workers.parts import Job, Made, Part
+from dnd_assets.engine.workers.parts import Job, Made, Part, Plain
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.methods.sparse_matrix import SparseMatrix
 
@@ -36,7 +35,7 @@ class Wanted:
     kind: str
     providers: Mapping[str, str]
     job: Job
-    about: Mapping[str, Any]
+    about: Mapping[str, Plain]
     label: str
     work: str
 

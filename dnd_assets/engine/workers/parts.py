@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from dnd_assets.lineage.fingerprint import Json
 from resources.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench
 
 Arrays = Mapping[str, NDArray[np.generic]]
+Plain = Any
+"""What JSON can say; a job knows what it was told, and who cut the part what it gets back."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Part:
 
     items: Sequence[str]
     pictures: Sequence[str] = ()
-    about: Mapping[str, Json] = field(default_factory=dict)
+    about: Mapping[str, Plain] = field(default_factory=dict)
     provider: str = ""
 
 
@@ -47,7 +48,7 @@ class Made:
         arrays: arrays by name.
     """
 
-    values: Json = None
+    values: Plain = None
     arrays: Arrays = field(default_factory=dict)
 
 
@@ -72,7 +73,7 @@ class Task:
 
     job: str
     code: str
-    study: Mapping[str, Json]
+    study: Mapping[str, Plain]
     folder: str
     home: str
     part: Part
@@ -90,7 +91,7 @@ class Task:
         return cls(**{**told, "part": Part(**told["part"])})
 
 
-Rows = Mapping[str, Sequence[Mapping[str, Json]]]
+Rows = Mapping[str, Sequence[Mapping[str, Plain]]]
 """Rows of the lineage, by table."""
 
 
