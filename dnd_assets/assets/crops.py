@@ -143,7 +143,7 @@ def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
 
 def _cut_lacking(
     bench: Workbench, model: str, wanted: Mapping[str, list[Unit]]
-) -> Iterator[dict[tuple[Unit, str], dict[str, Any]]]:
+) -> Iterator[dict[tuple[Unit, str], CutExemplar]]:
     """File and crops of each (unit, image), batch by batch of images."""
     names = bench.pictures.in_order(wanted)
     progress = bench.progress(f"{model}: activation maps", len(names))

@@ -203,7 +203,7 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
 _Painted = Mapping[PaintRequest, Painting | Failure]
 
 
-def _asked(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], dict[str, Plain]]:
+def _asked(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], Mapping[str, Plain]]:
     """What painters are told of some items."""
 
     def told(part: Sequence[str]) -> dict[str, Plain]:
@@ -254,7 +254,7 @@ def once(
     items: Sequence[str],
     batch: int,
     job: Job,
-    about: Callable[[Sequence[str]], dict[str, Plain]] = lambda _: {},
+    about: Callable[[Sequence[str]], Mapping[str, Plain]] = lambda _: {},
     pictures_of: Callable[[Sequence[str]], Sequence[str]] = lambda _: (),
 ) -> Shared:
     """Known results; the others by a job in batches, each committed when it is done.
@@ -426,7 +426,7 @@ def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
 def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
     """Unit-length embeddings of pictures by the image-text encoder, float32 (pictures, width)."""
     provider = bench.lineage.provider(bench.known_by(bench.clip))
-    about: dict[str, Any] = {"sparse": []}
+    about: dict[str, Plain] = {"sparse": []}
     wanted = Wanted(
         "embeddings", {_CLIP: provider}, embeddings_of, about, "embeddings", "embeddings"
     )
