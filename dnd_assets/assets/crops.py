@@ -13,7 +13,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
-from dnd_assets.engine.workers.parts import Made, Part
+from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.files.rasters.cutting import cut_out
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.code import code_version
@@ -175,7 +175,7 @@ def _providers(bench: Workbench, units: Iterable[Unit]) -> str:
     return digest({layer: provider(bench, of[0]) for (_, layer), of in layers.items()})
 
 
-def crops_of(bench: Workbench, part: Part, _: Progress) -> Made:
+def crops_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     """Crops of a part's images: of each unit and image, layer, neuron, image, file and crops."""
     model = part.about["model"]
     wanted = {
@@ -185,7 +185,9 @@ def crops_of(bench: Workbench, part: Part, _: Progress) -> Made:
     units = [unit for some in wanted.values() for unit in some]
     agree(bench, part, lambda: _providers(bench, units))
     made = _cut_batch(bench, model, part.items, wanted)
-    return Made([[unit.layer, unit.neuron, name, value] for (unit, name), value in made.items()])
+    return PartResult(
+        [[unit.layer, unit.neuron, name, value] for (unit, name), value in made.items()]
+    )
 
 
 def provider(bench: Workbench, unit: Unit) -> str:

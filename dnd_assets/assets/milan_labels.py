@@ -34,7 +34,7 @@ from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
-from dnd_assets.engine.workers.parts import Made, Part
+from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest
@@ -302,7 +302,7 @@ def _providers(bench: Workbench, units: Iterable[Unit]) -> str:
     return digest({layer: _provider(bench, of[0]) for (_, layer), of in layers.items()})
 
 
-def masked_of(bench: Workbench, part: Part, _: Progress) -> Made:
+def masked_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     """Rows of the masked exemplars of a part's images, which are stored in one pack."""
     model = part.about["model"]
     by_image = {
@@ -311,7 +311,7 @@ def masked_of(bench: Workbench, part: Part, _: Progress) -> Made:
     }
     units = [unit for some in by_image.values() for unit in some]
     agree(bench, part, lambda: _providers(bench, units))
-    return Made(_masked_batch(bench, model, part.items, by_image))
+    return PartResult(_masked_batch(bench, model, part.items, by_image))
 
 
 def _masked_batch(

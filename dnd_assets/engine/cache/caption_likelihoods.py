@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dnd_assets.engine.cache.shared_results import at_hand, once
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.workers.at_work import agree
-from dnd_assets.engine.workers.parts import Made, Part
+from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.lineage.fingerprint import canonical
 from resources.captioners.language_model import LanguageModel
 from resources.captioners.likelihood import CaptionLikelihood
@@ -29,13 +29,13 @@ def beams(bench: Workbench, images: Iterable[str], count: int) -> dict[str, list
     return once(bench, "caption beam", provider, wanted, batch, beams_of, lambda _: told, list)
 
 
-def beams_of(bench: Workbench, part: Part, _: Progress) -> Made:
+def beams_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     """Captions of each picture of a part by beam search, by its hash."""
     count = part.about["beams"]
     agree(bench, part, lambda: _beam_provider(bench, count))
     captioner, batch = CaptionLikelihood(bench.captioner), bench.study.compute.batch.captioner
     found = captioner.beams(bench.pictures.load(part.items), count, batch)
-    return Made(dict(zip(part.items, found, strict=True)))
+    return PartResult(dict(zip(part.items, found, strict=True)))
 
 
 def beams_to_make(bench: Workbench, images: Iterable[str], count: int) -> int:
@@ -65,7 +65,7 @@ def log_given(bench: Workbench, pairs: Iterable[Pair]) -> dict[Pair, float]:
     return {wanted[item]: _read(value) for item, value in found.items()}
 
 
-def log_given_of(bench: Workbench, part: Part, _: Progress) -> Made:
+def log_given_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     """Natural log p(caption|picture) of each pair of a part; None where the captioner broke."""
     captioner = CaptionLikelihood(bench.captioner)
     agree(bench, part, lambda: bench.lineage.provider(bench.known_by(captioner)))
@@ -74,7 +74,7 @@ def log_given_of(bench: Workbench, part: Part, _: Progress) -> Made:
     for image, text in map(json.loads, part.items):
         texts.setdefault(image, []).append(text)
     values = captioner.log_given(bench.pictures.load(list(texts)), list(texts.values()), batch)
-    return Made(
+    return PartResult(
         {
             canonical([image, text]): _stored(value)
             for (image, some), found in zip(texts.items(), values, strict=True)
@@ -98,12 +98,14 @@ def log_prior(bench: Workbench, texts: Iterable[str], model: str | None) -> dict
     return {text: _read(value) for text, value in found.items()}
 
 
-def log_prior_of(bench: Workbench, part: Part, _: Progress) -> Made:
+def log_prior_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     """Natural log p(caption) of each caption of a part; None where the model broke."""
     judge = prior_model(bench, part.about["model"])
     agree(bench, part, lambda: bench.lineage.provider(judge.fingerprint()))
     values = judge.log_prior(part.items, bench.study.compute.batch.captioner)
-    return Made({text: _stored(value) for text, value in zip(part.items, values, strict=True)})
+    return PartResult(
+        {text: _stored(value) for text, value in zip(part.items, values, strict=True)}
+    )
 
 
 def priors_to_make(bench: Workbench, texts: Iterable[str], model: str | None) -> int:

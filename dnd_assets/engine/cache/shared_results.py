@@ -18,7 +18,7 @@ from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
-from dnd_assets.engine.workers.parts import Job, Made, Part, Plain
+from dnd_assets.engine.workers.parts import Job, Part, PartResult, Plain
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import canonical, digest
@@ -83,12 +83,12 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure
     return gathered(bench, "caption", provider, wanted, work)
 
 
-def captions_of(bench: Workbench, part: Part, _: Progress) -> Made:
+def captions_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     """A caption of each picture of a part, by its hash."""
     agree(bench, part, lambda: bench.lineage.provider(bench.known_by(bench.captioner)))
     pictures = bench.pictures.load(part.items)
     said = bench.captioner.caption(pictures, bench.study.compute.batch.captioner)
-    return Made(dict(zip(part.items, said, strict=True)))
+    return PartResult(dict(zip(part.items, said, strict=True)))
 
 
 def first_failure(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
@@ -213,14 +213,14 @@ def _asked(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], Mappi
     return told
 
 
-def paintings_of(bench: Workbench, part: Part, _: Progress) -> Made:
+def paintings_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     """The pictures of a part, stored in one pack; what is known of each, by its item."""
     agree(bench, part, lambda: bench.lineage.provider(bench.text_to_image.fingerprint()))
     requests = [PaintRequest(*one) for one in part.about["requests"]]
     made = bench.text_to_image.paint(requests, bench.study.compute.batch.text_to_image)
     packed = bench.pictures.pack([one.image for one in made])
     known = _stored(bench, dict(zip(requests, made, strict=True)), packed)
-    return Made({painting_id(one): value for one, value in known.items()})
+    return PartResult({painting_id(one): value for one, value in known.items()})
 
 
 def _stored(bench: Workbench, done: _Painted, packed: PackedImages | None) -> Paintings:
@@ -382,7 +382,7 @@ def pooled(
     return vectors(bench, wanted, needs, bench.study.compute.batch.target)
 
 
-def passes_of(bench: Workbench, part: Part, progress: Progress) -> Made:
+def passes_of(bench: Workbench, part: Part, progress: Progress) -> PartResult:
     """Pooled activations of a part's pictures, by layer; one pass for all layers."""
     model, how = part.about["model"], part.about["poolings"]
     poolings = {path: how[path] for path in part.about["rows"]}
@@ -434,7 +434,7 @@ def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int],
     return rows, dense(values)
 
 
-def embeddings_of(bench: Workbench, part: Part, progress: Progress) -> Made:
+def embeddings_of(bench: Workbench, part: Part, progress: Progress) -> PartResult:
     """Embeddings of a part's pictures."""
     agree(bench, part, lambda: digest({_CLIP: bench.lineage.provider(bench.known_by(bench.clip))}))
     images, batch = bench.pictures.lazy(part.items), bench.study.compute.batch.clip
@@ -473,8 +473,8 @@ def text_embeddings(bench: Workbench, texts: Sequence[str]) -> Matrix:
     return table.values[[table.rows[text_id(text)] for text in texts]]
 
 
-def text_embeddings_of(bench: Workbench, part: Part, _: Progress) -> Made:
+def text_embeddings_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     """Embeddings of a part's texts."""
     agree(bench, part, lambda: bench.lineage.provider(bench.known_by(bench.clip)))
     values = bench.clip.embed_texts(part.about["texts"], bench.study.compute.batch.clip)
-    return Made(arrays={"values": values})
+    return PartResult(arrays={"values": values})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.workers.handing_out import hand_out
-from dnd_assets.engine.workers.parts import Job, Made, Part, Plain
+from dnd_assets.engine.workers.parts import Job, Part, PartResult, Plain
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.methods.sparse_matrix import SparseMatrix
 
@@ -80,24 +80,24 @@ def _part_of_vectors(
     return Part(block, block, {**wanted.about, "rows": rows}, provider)
 
 
-def rows_of(part: Part, found: Mapping[str, Matrix]) -> Made:
+def rows_of(part: Part, found: Mapping[str, Matrix]) -> PartResult:
     """The rows of each name that a part is to give; of some names what is not zero."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, rows in part.about["rows"].items():
         full = found[name][rows]
         held = SparseMatrix.of_dense(full).as_arrays() if name in part.about["sparse"] else None
         arrays |= {f"{key} {name}": one for key, one in (held or {"values": full}).items()}
-    return Made(arrays=arrays)
+    return PartResult(arrays=arrays)
 
 
-def _of_name(made: Made, name: str) -> Values:
+def _of_name(made: PartResult, name: str) -> Values:
     """The vectors of one name, see `rows_of`."""
     split = {key: key.split(" ", 1) for key in made.arrays}
     held = {kind: made.arrays[key] for key, (kind, of) in split.items() if of == name}
     return SparseMatrix.of_arrays(held) if "starts" in held else array(made, f"values {name}")
 
 
-def array(made: Made, name: str) -> Matrix:
+def array(made: PartResult, name: str) -> Matrix:
     """One of the arrays that a part gave, as float32."""
     return made.arrays[name].astype(np.float32, copy=False)
 

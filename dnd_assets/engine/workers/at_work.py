@@ -21,7 +21,7 @@ from pathlib import Path
 from dnd_assets.engine.build import build_bench
 from dnd_assets.engine.cache.images import tell_whereabouts
 from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.workers.parts import Answer, Job, Part, Task
+from dnd_assets.engine.workers.parts import Job, Part, WorkerAnswer, WorkerTask
 from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.engine.workers.told_lineage import ToldLineage
 from dnd_assets.errors import DndError, WorkerError
@@ -36,20 +36,20 @@ def work_on(text: str) -> tuple[str, bytes]:
     """Do a part.
 
     Args:
-        text: a `Task` as JSON.
+        text: a `WorkerTask` as JSON.
 
     Returns:
-        An `Answer`, packed. Errors are answers, too: what is raised from here is a worker's end,
+        A `WorkerAnswer`, packed. Errors are answers, too: what is raised here is a worker's end,
         and so a reason to hand the part out again.
     """
-    began, task = time.monotonic(), Task.of(text)
+    began, task = time.monotonic(), WorkerTask.of(text)
     me = f"{platform.node()}:{os.getpid()}"
     try:
         return replace(_answer(task), worker=me, seconds=time.monotonic() - began).packed()
     except DndError as error:
-        return Answer(worker=me, problem=(type(error).__name__, str(error))).packed()
+        return WorkerAnswer(worker=me, problem=(type(error).__name__, str(error))).packed()
     except Exception:  # noqa: BLE001 - told whole to the coordinator, who raises it
-        return Answer(worker=me, fault=traceback.format_exc()).packed()
+        return WorkerAnswer(worker=me, fault=traceback.format_exc()).packed()
 
 
 def agree(bench: Workbench, part: Part, known_by: Callable[[], str]) -> None:
@@ -71,7 +71,7 @@ def agree(bench: Workbench, part: Part, known_by: Callable[[], str]) -> None:
         )
 
 
-def _answer(task: Task) -> Answer:
+def _answer(task: WorkerTask) -> WorkerAnswer:
     job = named_job(task.job)
     if _version(job) != task.code:
         raise WorkerError(
@@ -84,7 +84,7 @@ def _answer(task: Task) -> Answer:
     bench = replace(bench, log=said.append, tally=tally)
     tell_whereabouts(bench.pictures, task.paths, task.packs)
     made = job(bench, task.part, Progress("", len(task.part.items), lambda _: None))
-    return Answer(made, lineage.taken(), tally, said, device=bench.compute.name())
+    return WorkerAnswer(made, lineage.taken(), tally, said, device=bench.compute.name())
 
 
 def named_job(name: str) -> Job:
@@ -115,7 +115,7 @@ _KEPT: dict[str, tuple[Workbench, ToldLineage]] = {}
 """The study at work; one, as models take memory."""
 
 
-def _bench(task: Task) -> tuple[Workbench, ToldLineage]:
+def _bench(task: WorkerTask) -> tuple[Workbench, ToldLineage]:
     """The study's resources without the right to ask or to write the lineage."""
     key = digest([task.study, task.folder, task.home])
     if key not in _KEPT:

@@ -18,7 +18,7 @@ from dnd_assets.engine.cache.images import whereabouts
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.workers.account import THIS_PROCESS
 from dnd_assets.engine.workers.at_work import version_of, work_on
-from dnd_assets.engine.workers.parts import Answer, Job, Made, Part, Task
+from dnd_assets.engine.workers.parts import Job, Part, PartResult, WorkerAnswer, WorkerTask
 from dnd_assets.errors import DndError, WorkerError
 from resources.runtime.progress import Progress
 
@@ -29,7 +29,7 @@ _PARTS = "parts"
 
 def hand_out(
     bench: Workbench, job: Job, parts: Iterable[Part], progress: Progress | None = None
-) -> Iterator[tuple[Part, Made]]:
+) -> Iterator[tuple[Part, PartResult]]:
     """Have parts done, by this process or by the study's workers.
 
     Args:
@@ -86,7 +86,7 @@ class _HandingOut:
     def __post_init__(self) -> None:
         self._study = _told_study(self.bench)
 
-    def each(self, parts: Iterable[Part]) -> Iterator[tuple[Part, Made]]:
+    def each(self, parts: Iterable[Part]) -> Iterator[tuple[Part, PartResult]]:
         """Every part with what became of it."""
         left = iter(parts)
         try:
@@ -119,7 +119,7 @@ class _HandingOut:
             self.bench.workers.renew()
             self._lost([asked], error)
 
-    def _come_back(self) -> Iterator[tuple[Part, Made]]:
+    def _come_back(self) -> Iterator[tuple[Part, PartResult]]:
         """Wait for parts; yield those that are done, keep those that were lost for another try."""
         done, _ = wait(self.running, return_when=FIRST_COMPLETED)
         broken = [future for future in done if isinstance(_raised(future), BrokenExecutor)]
@@ -134,14 +134,14 @@ class _HandingOut:
                 lost.append(asked)
                 why = raised
                 continue
-            answer = Answer.of(*future.result())
+            answer = WorkerAnswer.of(*future.result())
             if (made := self._taken(answer)) is not None:
                 self.progress.advance(len(asked.part.items))
                 yield asked.part, made
         if why is not None:
             self._lost(lost, why)
 
-    def _taken(self, answer: Answer) -> Made | None:
+    def _taken(self, answer: WorkerAnswer) -> PartResult | None:
         """What a worker made, recorded and counted; None where it told an error, which is kept."""
         bench = self.bench
         for line in answer.said:
@@ -183,7 +183,7 @@ class _HandingOut:
     def _task(self, part: Part) -> str:
         bench, job = self.bench, self.job
         paths, packs = whereabouts(bench.pictures, part.pictures)
-        return Task(
+        return WorkerTask(
             f"{job.__module__}:{job.__name__}",
             version_of(job),
             self._study,
@@ -210,7 +210,7 @@ def _raised(future: Future[tuple[str, bytes]]) -> BaseException | None:
     return future.exception()
 
 
-def _error_of(answer: Answer) -> Exception:
+def _error_of(answer: WorkerAnswer) -> Exception:
     """The error that a worker told, of the class that it had there."""
     if answer.problem is None:
         return WorkerError(f"a worker failed, which is a fault; please report it:\n{answer.fault}")

@@ -40,7 +40,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Made:
+class PartResult:
     """What became of a part.
 
     Attributes:
@@ -52,12 +52,12 @@ class Made:
     arrays: Arrays = field(default_factory=dict)
 
 
-Job = Callable[["Workbench", Part, Progress], Made]
+Job = Callable[["Workbench", Part, Progress], PartResult]
 """Does a part; a function of a module, which workers find by its name. Progress counts items."""
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkerTask:
     """All that a worker is told.
 
     Attributes:
@@ -85,7 +85,7 @@ class Task:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, text: str) -> Task:
+    def of(cls, text: str) -> WorkerTask:
         """The task that `text` told."""
         told = json.loads(text)
         return cls(**{**told, "part": Part(**told["part"])})
@@ -96,7 +96,7 @@ Rows = Mapping[str, Sequence[Mapping[str, Plain]]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class WorkerAnswer:
     """What a worker gives back.
 
     Attributes:
@@ -111,7 +111,7 @@ class Answer:
         fault: the whole trace of any other error.
     """
 
-    made: Made | None = None
+    made: PartResult | None = None
     rows: Sequence[Rows] = ()
     tally: Mapping[str, int] = field(default_factory=dict)
     said: Sequence[str] = ()
@@ -130,10 +130,10 @@ class Answer:
         return json.dumps({**told, "made": values}), safetensors.numpy.save(data)
 
     @classmethod
-    def of(cls, text: str, data: bytes) -> Answer:
+    def of(cls, text: str, data: bytes) -> WorkerAnswer:
         """The answer that was packed."""
         told = json.loads(text)
         values = told.pop("made")
         arrays = safetensors.numpy.load(data)
-        made = None if values is None else Made(values["values"], arrays)
+        made = None if values is None else PartResult(values["values"], arrays)
         return cls(made, **told)

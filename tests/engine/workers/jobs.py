@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from dnd_assets.engine.workers.at_work import agree
-from dnd_assets.engine.workers.parts import Made
+from dnd_assets.engine.workers.parts import PartResult
 from dnd_assets.errors import StudyError
 
 
@@ -18,30 +18,30 @@ def doubled(bench, part, progress):
     row = {"kind": "number", "provider": "x", "item": part.items[0], "value": "1"}
     bench.lineage.commit({"shared": [row]})
     progress.advance(len(part.items))
-    return Made([2 * int(one) for one in part.items], {"ones": np.ones(2, np.float32)})
+    return PartResult([2 * int(one) for one in part.items], {"ones": np.ones(2, np.float32)})
 
 
 def refusing(bench, part, progress):
     """Refuses the number 3."""
     if "3" in part.items:
         raise StudyError("no 3, please")
-    return Made(list(part.items))
+    return PartResult(list(part.items))
 
 
 def faulty(bench, part, progress):
     """Has a fault."""
-    return Made({}["what nobody wrote"])
+    return PartResult({}["what nobody wrote"])
 
 
 def asking(bench, part, progress):
     """Asks what a worker may not."""
-    return Made(bench.lineage.query("SELECT 1"))
+    return PartResult(bench.lineage.query("SELECT 1"))
 
 
 def agreeing(bench, part, progress):
     """Is known by `here`."""
     agree(bench, part, lambda: "here")
-    return Made()
+    return PartResult()
 
 
 def dying(bench, part, progress):
@@ -53,7 +53,7 @@ def dying(bench, part, progress):
 def sleeping(bench, part, progress):
     """Takes as long as it is told; a stand-in for a device that leaves the processor free."""
     time.sleep(part.about["seconds"])
-    return Made([os.getpid()])
+    return PartResult([os.getpid()])
 
 
 def environment(seconds):

@@ -5,14 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from dnd_assets.engine.workers.parts import Answer, Made, Part, Task
+from dnd_assets.engine.workers.parts import Part, PartResult, WorkerAnswer, WorkerTask
 from dnd_assets.study.study import embedded_studies, load_study, parse_study
 
 
 def test_a_task_is_text_and_comes_back_as_it_was():
     part = Part(["a", "b"], ["0" * 64], {"units": [["layer", 3]], "none": None}, "by")
-    task = Task("package.module:name", "code", {"name": "s"}, "/f", "/h", part, {"0": ["/p"]}, {})
-    assert Task.of(task.text()) == task
+    task = WorkerTask(
+        "package.module:name", "code", {"name": "s"}, "/f", "/h", part, {"0": ["/p"]}, {}
+    )
+    assert WorkerTask.of(task.text()) == task
     assert json.loads(task.text())["part"]["about"]["units"] == [["layer", 3]]
 
 
@@ -27,21 +29,21 @@ def test_a_task_is_text_and_comes_back_as_it_was():
     ],
 )
 def test_arrays_come_back_bit_by_bit(array):
-    text, data = Answer(Made(None, {"values layer.1": array})).packed()
-    found = Answer.of(text, data).made.arrays["values layer.1"]
+    text, data = WorkerAnswer(PartResult(None, {"values layer.1": array})).packed()
+    found = WorkerAnswer.of(text, data).made.arrays["values layer.1"]
     assert (found.dtype, found.shape) == (array.dtype, array.shape)
     assert found.tobytes() == np.ascontiguousarray(array).tobytes()
 
 
 @pytest.mark.parametrize("values", [None, [], {"é": [1.1, None, True]}, 0.1 + 0.2])
 def test_values_come_back(values):
-    text, data = Answer(Made(values), tally={"captions": 2}, said=["line"]).packed()
-    found = Answer.of(text, data)
+    text, data = WorkerAnswer(PartResult(values), tally={"captions": 2}, said=["line"]).packed()
+    found = WorkerAnswer.of(text, data)
     assert (found.made.values, found.tally, found.said) == (values, {"captions": 2}, ["line"])
 
 
 def test_an_error_has_no_result():
-    found = Answer.of(*Answer(problem=("StudyError", "no")).packed())
+    found = WorkerAnswer.of(*WorkerAnswer(problem=("StudyError", "no")).packed())
     assert (found.made, tuple(found.problem)) == (None, ("StudyError", "no"))
 
 
