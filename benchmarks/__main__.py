@@ -28,6 +28,7 @@ from benchmarks import (
     staleness,
     stops,
     together,
+    workers,
 )  # fmt: skip
 from benchmarks.setting import Figure, Table, setting
 
@@ -63,6 +64,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "journal": lambda t, f, share: journal.grown(t, f, share),
     "reading": lambda t, f, share: reading.ratios(t, f),
     "planning": lambda t, f, share: scale.planning(t, f),
+    "workers": lambda t, f, share: workers.speed_up(t, f, share),
     "report": lambda t, f, share: report.atlas(t, f, 4 * _times(1_000, share)),
 }
 

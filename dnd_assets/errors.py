@@ -8,6 +8,7 @@ DndError
 ├── UpstreamError     a product whose inputs have not been materialized under this study
 ├── StoreError        an artefact is missing, torn or changed
 ├── LineageError      the lineage database cannot be read or written
+├── WorkerError       a part of the work was lost again and again, or came back wrong
 └── TableError        a table given by a person cannot be read, or lacks what is needed
 ```
 
@@ -61,6 +62,10 @@ class StoreError(DndError):
 
 class LineageError(DndError):
     """The lineage database cannot be read or written."""
+
+
+class WorkerError(DndError):
+    """A part of the work was lost by its workers again and again, or came back wrong."""
 
 
 class TableError(DndError):

@@ -11,14 +11,18 @@ from PIL import Image
 from dnd_assets.engine.cache.shared_results import activations, at_hand, layer_provider, shared_row
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.engine.workers.at_work import agree
+from dnd_assets.engine.workers.handing_out import hand_out
+from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.files.rasters.cutting import cut_out
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.code import code_version
-from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.dissection import attention_crops, exemplars
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit, by_layer
+from resources.runtime.progress import Progress
 
 
 class MadeCrop(TypedDict, total=False):
@@ -123,25 +127,67 @@ def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
     of_layer = {
         layer: provider(bench, of[0]) for layer, of in by_layer(u for u, _ in lacking).items()
     }
-    names = bench.pictures.in_order(wanted)
-    progress = bench.progress(f"{model}: activation maps", len(names))
-    batch = bench.study.compute.batch.target
-    for start in range(0, len(names), batch):
-        part = names[start : start + batch]
-        made = _cut_batch(bench, model, part, wanted)
+    for made in _cut_lacking(bench, model, wanted):
         rows = [
             shared_row("crop", of_layer[unit.model, unit.layer], _item(unit, image), value)
             for (unit, image), value in made.items()
         ]
         bench.lineage.commit({"shared": rows})
         known.update(made)
-        bench.count("activation maps", len(part))
-        progress.advance(len(part))
     found: Found = {one.unit: [] for one in work}
     for (unit, image), value in sorted(known.items()):
         for crop in value["crops"]:
             found[unit].append({"image": image, "file": value["file"], **crop})
     return found
+
+
+def _cut_lacking(
+    bench: Workbench, model: str, wanted: Mapping[str, list[Unit]]
+) -> Iterator[dict[tuple[Unit, str], CutExemplar]]:
+    """File and crops of each (unit, image), batch by batch of images."""
+    names = bench.pictures.in_order(wanted)
+    progress = bench.progress(f"{model}: activation maps", len(names))
+    batch = bench.study.compute.batch.target
+    parts = (
+        _part(bench, model, names[start : start + batch], wanted)
+        for start in range(0, len(names), batch)
+    )
+    for part, made in hand_out(bench, crops_of, parts):
+        yield {
+            (Unit(model, layer, neuron), image): value
+            for layer, neuron, image, value in made.values
+        }
+        bench.count("activation maps", len(part.items))
+        progress.advance(len(part.items))
+
+
+def _part(
+    bench: Workbench, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
+) -> Part:
+    units = {name: [[unit.layer, unit.neuron] for unit in wanted[name]] for name in names}
+    cut = _providers(bench, [unit for name in names for unit in wanted[name]])
+    return Part(names, names, {"model": model, "units": units}, cut)
+
+
+def _providers(bench: Workbench, units: Iterable[Unit]) -> str:
+    """Hash of what decides the crops of all layers of some units."""
+    layers = by_layer(units)
+    return digest({layer: provider(bench, of[0]) for (_, layer), of in layers.items()})
+
+
+def crops_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+    """Crops of a part's images: of each unit and image, layer, neuron, image, file and crops."""
+    model = part.about["model"]
+    wanted = {
+        name: [Unit(model, layer, neuron) for layer, neuron in part.about["units"][name]]
+        for name in part.items
+    }
+    units = [unit for some in wanted.values() for unit in some]
+    agree(bench, part, lambda: _providers(bench, units))
+    made = _cut_batch(bench, model, part.items, wanted)
+    return PartResult(
+        [[unit.layer, unit.neuron, name, value] for (unit, name), value in made.items()]
+    )
 
 
 def provider(bench: Workbench, unit: Unit) -> str:

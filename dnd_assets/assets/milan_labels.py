@@ -29,11 +29,15 @@ from dnd_assets.engine.cache.caption_likelihoods import (
     priors_to_make,
 )
 from dnd_assets.engine.cache.shared_results import at_hand, layer_provider, shared_row
+from dnd_assets.engine.cache.vector_blocks import in_parts
 from dnd_assets.engine.context import Workbench
 from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.engine.workers.at_work import agree
+from dnd_assets.engine.workers.handing_out import hand_out
+from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.code import code_version
-from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.lineage.rows import Row
 from dnd_assets.methods.dissection import attention_crops, exemplars
@@ -42,6 +46,7 @@ from dnd_assets.study.method_settings import Milan
 from dnd_assets.study.study import needed
 from dnd_assets.units import Unit, by_layer
 from resources.captioners.likelihood import CaptionLikelihood
+from resources.runtime.progress import Progress
 
 Shown = dict[Unit, dict[str, Row]]
 """What the captioner sees of each exemplar: `image` and `file` by unit and exemplar."""
@@ -276,11 +281,37 @@ def _mask(bench: Workbench, wanted: Sequence[tuple[Unit, str]]) -> None:
                 by_image.setdefault(image, []).append(unit)
         names = bench.pictures.in_order(by_image)
         progress = bench.progress(f"{model}: activation maps of exemplars", len(names))
-        for start in range(0, len(names), batch):
-            part = names[start : start + batch]
-            bench.lineage.commit({"shared": _masked_batch(bench, model, part, by_image)})
-            bench.count("activation maps", len(part))
-            progress.advance(len(part))
+        parts = (_part(bench, model, part, by_image) for part in in_parts(names, batch))
+        for part, made in hand_out(bench, masked_of, parts):
+            bench.lineage.commit({"shared": made.values})
+            bench.count("activation maps", len(part.items))
+            progress.advance(len(part.items))
+
+
+def _part(
+    bench: Workbench, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
+) -> Part:
+    units = {name: [[unit.layer, unit.neuron] for unit in by_image[name]] for name in names}
+    masked = _providers(bench, [unit for name in names for unit in by_image[name]])
+    return Part(names, names, {"model": model, "units": units}, masked)
+
+
+def _providers(bench: Workbench, units: Iterable[Unit]) -> str:
+    """Hash of what decides the masked exemplars of all layers of some units."""
+    layers = by_layer(units)
+    return digest({layer: _provider(bench, of[0]) for (_, layer), of in layers.items()})
+
+
+def masked_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+    """Rows of the masked exemplars of a part's images, which are stored in one pack."""
+    model = part.about["model"]
+    by_image = {
+        name: [Unit(model, layer, neuron) for layer, neuron in part.about["units"][name]]
+        for name in part.items
+    }
+    units = [unit for some in by_image.values() for unit in some]
+    agree(bench, part, lambda: _providers(bench, units))
+    return PartResult(_masked_batch(bench, model, part.items, by_image))
 
 
 def _masked_batch(

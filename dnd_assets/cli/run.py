@@ -110,6 +110,10 @@ def plan(
     ] = None,
     study: StudyOption = None,
     assets: Annotated[str, typer.Option(help="Comma list of assets, as for run.")] = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Reckon times with this many workers, not with the study's."),
+    ] = None,
 ) -> None:
     """What `dnd run` would compute, reuse and cost, before it starts.
 
@@ -126,7 +130,7 @@ def plan(
     named = chosen_from(stages, [name for name in assets.split(",") if name])
     wanted = resolved.units.select(units or [])
     seen = look(bench, named, stages)
-    found = make(bench, stages, wanted, named, *seen)
+    found = make(bench, stages, wanted, named, *seen, workers=workers)
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         numbers = name in ("compute", "reuse")
@@ -136,6 +140,12 @@ def plan(
         shown = (f"{one.compute:,}", f"{one.reuse:,}", may, _work(one), _time(one))
         table.add_row(one.asset, *shown)
     out.print(table)
+    reckoned = workers or bench.workers.count
+    if workers or bench.workers.handed_to is not None:
+        many = (
+            f"{reckoned:,} workers" if reckoned else "one worker (how many there are shows later)"
+        )
+        out.print(f"  times as measured here, what is handed out divided by {many}", markup=False)
     for product in seen:
         for line in product.outcome.notes.get("told", ()):
             out.print(f"  {line}", markup=False, soft_wrap=True)

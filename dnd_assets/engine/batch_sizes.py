@@ -45,7 +45,7 @@ def with_batch_sizes(bench: Workbench, uses: Iterable[str]) -> Workbench:
     """
     given = bench.study.compute.batch
     open_ = [_ROLES[name] for name in uses if _ROLES.get(name) in given.auto]
-    if not open_ or not bench.compute.accelerated:
+    if not open_ or bench.workers.elsewhere or not bench.compute.accelerated:
         return bench
     sizes: dict[str, int] = {role: _size(bench, role) for role in open_}
     batch = given.model_copy(update=sizes)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.study.selection import compute_of, select_units, target_networks
 from dnd_assets.study.study import Study
 from dnd_assets.units import UnitIndex
@@ -15,6 +16,7 @@ from resources.encoders.sentence import SentenceEncoder
 from resources.lineage_db.database import Lineage
 from resources.lineage_db.reader import LineageReader
 from resources.runtime.build_context import BuildContext
+from resources.runtime.cards import only_card
 from resources.runtime.compute import Compute
 
 
@@ -33,6 +35,7 @@ def build_bench(
         log: where progress goes.
         reading: only read: nothing in the state folder is touched, and nothing can be recorded.
     """
+    only_card(study.compute.device)
     compute = compute_of(study)
     context = BuildContext(
         base=str(study.folder),
@@ -54,7 +57,14 @@ def build_bench(
         clip=context.encoder,
         sentences=_sentences(study, str(study.folder), compute),
         log=log,
+        workers=Workers() if reading else workers_of(study),
     )
+
+
+def workers_of(study: Study) -> Workers:
+    """Who does a study's work, nobody of whom is started yet."""
+    settings = study.compute
+    return Workers(settings.handed_to, study.folder, settings.device.partition(":")[0])
 
 
 def _sentences(study: Study, base: str, compute: Compute) -> SentenceEncoder | None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.engine.cache.vectors import Vectors
+from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.files.rasters.cutting import resized
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import Json
@@ -51,6 +52,7 @@ class Workbench:
         log: where progress goes.
         tally: work done so far by this process, by kind, as `dnd plan` counts it.
         promised: pictures that a plan has counted already, by provider; None in a run.
+        workers: who does the work of stages: this process, or those that the study names.
     """
 
     study: Study
@@ -67,6 +69,7 @@ class Workbench:
     log: Callable[[str], None] = field(default=lambda _: None)
     tally: Counter[str] = field(default_factory=Counter)
     promised: dict[str, set[str]] | None = None
+    workers: Workers = field(default_factory=Workers)
 
     @cached_property
     def pictures(self) -> Pictures:

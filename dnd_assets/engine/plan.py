@@ -96,6 +96,7 @@ def plan(
     units: Sequence[Unit],
     assets: Sequence[str],
     *seen: Product,
+    workers: int | None = None,
 ) -> list[StagePlan]:
     """What materializing `assets` for `units` would do under the present study.
 
@@ -105,6 +106,7 @@ def plan(
         units: the units.
         assets: names of the stages, any order.
         seen: unpartitioned products as they are now, in place of the materialized ones.
+        workers: how many workers to reckon with; None for those of the study, as far as it says.
 
     Raises:
         UpstreamError: when the probing set has not been materialized under the present study.
@@ -112,15 +114,19 @@ def plan(
     bench = replace(bench, promised={})  # what one stage will compute, the next one finds
     graph = Graph(bench, leading_to(stages, assets), seen={one.asset: one for one in seen})
     with bench.lineage.connect():
-        return [_counted(graph, one) for one in outlook(graph, units) if one.stage.name in assets]
+        return [
+            _counted(graph, one, workers or bench.workers.count or 1)
+            for one in outlook(graph, units)
+            if one.stage.name in assets
+        ]
 
 
-def _counted(graph: Graph, found: Outlook) -> StagePlan:
+def _counted(graph: Graph, found: Outlook, workers: int) -> StagePlan:
     bench, stage = graph.bench, found.stage
     sharers = {found.resolved[unit].key: unit for unit in reversed(found.missing)}
     cost = stage.cost(bench, stream_inputs(graph, stage, list(sharers.values())))
     may = len(found.waiting)
-    rate = _rate(bench, stage.name)
+    rate = _rate(bench, stage.name, workers)
     return StagePlan(
         stage.name,
         reuse=len(found.resolved) - len(found.missing),
@@ -134,8 +140,21 @@ def _counted(graph: Graph, found: Outlook) -> StagePlan:
     )
 
 
-def _rate(bench: Workbench, asset: str) -> float | None:
-    """Mean seconds for a unit, over all that were ever computed here."""
+def _rate(bench: Workbench, asset: str, workers: int) -> float | None:
+    """Mean seconds for a unit, over all that were ever computed here, with so many workers.
+
+    What workers did divides by their number; what the coordinator did beside it does not.
+    """
+    sql = (
+        "WITH done AS (SELECT run, study, asset, sum(seconds) AS parts, count(*) AS many "
+        "FROM workers GROUP BY ALL) "
+        "SELECT sum(d.parts) / sum(s.units) AS parts, "
+        "sum(greatest(s.seconds - d.parts / d.many, 0)) / sum(s.units) AS own "
+        "FROM stage_runs s JOIN done d USING (run, study, asset) WHERE s.asset = ?"
+    )
+    (found,) = bench.lineage.query(sql, [asset])
+    if found["parts"] is not None:
+        return float(found["parts"]) / workers + float(found["own"])
     sql = "SELECT avg(seconds) AS mean FROM materializations WHERE asset = ? AND NOT reused"
     mean = bench.lineage.query(sql, [asset])[0]["mean"]
     return None if mean is None else float(mean)

@@ -31,12 +31,14 @@ class Announcement:
 
     Attributes:
         peak_memory: bytes that its stage had in use at most until then; 0 when it was reused.
+        parts: who has done what of its stage until then, in words; empty where this process did.
     """
 
     unit: Unit
     product: Product
     record: Materialization
     peak_memory: int = 0
+    parts: str = ""
 
 
 class Recorder:
@@ -51,7 +53,8 @@ class Recorder:
     def watch(self) -> None:
         """Begin to measure time and memory of the computation."""
         self._since = self._begun = time.monotonic()
-        on_card = "compute" in self._stage.uses
+        self._bench.workers.begin()
+        on_card = "compute" in self._stage.uses and not self._bench.workers.elsewhere
         cuda = on_card and self._bench.compute.torch_device().type == "cuda"
         self._peak = PeakMemory(cuda=cuda)
 
@@ -65,9 +68,13 @@ class Recorder:
             f"{self._stage.name}: {units:,} units in {seconds:,.1f} s, {seconds / units:.3g} s "
             f"each; peak memory {place} {in_words(peak)}"
         )
+        account = self._bench.workers.account
+        for line in filter(None, [account.summary, *account.lines()]):
+            self._bench.log(f"{self._stage.name}: {line}")
+        name = self._bench.study.name
         row = {
             "run": self._run,
-            "study": self._bench.study.name,
+            "study": name,
             "asset": self._stage.name,
             "units": units,
             "seconds": round(seconds, 6),
@@ -75,7 +82,8 @@ class Recorder:
             "peak_memory": peak,
             "recorded_at": now(),
         }
-        self._bench.lineage.commit({"stage_runs": [row]})
+        workers = account.rows(self._run, name, self._stage.name)
+        self._bench.lineage.commit({"stage_runs": [row], "workers": workers})
 
     def reuse(self, states: Mapping[Unit, Resolved]) -> Iterator[Announcement]:
         """Announce stored products again, in the name of this run."""
@@ -128,8 +136,10 @@ class Recorder:
         )
         self._since = time.monotonic()
         peak = self._peak.bytes if self._peak is not None and not reused else 0
+        parts = "" if reused else self._bench.workers.account.summary
         return [
-            Announcement(unit, product, records[unit], peak) for unit, product in products.items()
+            Announcement(unit, product, records[unit], peak, parts)
+            for unit, product in products.items()
         ]
 
     def _settled(self, units: Sequence[Unit]) -> set[str]:
@@ -165,6 +175,11 @@ class Recorder:
         )
 
     def _device(self) -> str:
+        devices = self._bench.workers.account.devices
+        if devices:
+            return "; ".join(devices)
+        if self._bench.workers.elsewhere:
+            return "cpu"  # of what is not handed out; this machine need have no card
         return self._bench.compute.name() if self._stage.uses else "cpu"
 
 

@@ -40,6 +40,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.engine.recording": "records what comes",
     "dnd_assets.assets.registry": "which products a study has",
     "dnd_assets.lineage": "records and hashes of results",
+    "dnd_assets.engine.workers": "who does the work, which is the same wherever it is done",
     "dnd_assets.engine.context": "holds the resources of a study",
     "dnd_assets.engine.build": "builds them",
     "dnd_assets.engine.batch_sizes": "sizes of batches, which no result depends on",

@@ -74,6 +74,12 @@ CREATE TABLE IF NOT EXISTS stage_runs (
 );
 COMMENT ON TABLE stage_runs IS 'How long a run took to compute an asset, for how many units, and the most memory in use meanwhile, in bytes: on CUDA what torch allocated on the card, otherwise what the process held.';
 
+CREATE TABLE IF NOT EXISTS workers (
+  run VARCHAR, study VARCHAR, asset VARCHAR, worker VARCHAR, device VARCHAR, parts BIGINT,
+  seconds DOUBLE, lost BIGINT
+);
+COMMENT ON TABLE workers IS 'Who did the parts of an asset that can be handed out, in a run: machine and process, or this process; on what device, how many, in how many seconds; and how many parts were lost in all and handed out again.';
+
 CREATE TABLE IF NOT EXISTS llm_calls (
   request_hash VARCHAR PRIMARY KEY, request JSON, response JSON, prompt_tokens BIGINT,
   completion_tokens BIGINT, cost DOUBLE, seconds DOUBLE, status VARCHAR

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from dnd_assets.errors import nearest
 from dnd_assets.settings import Positive, Section
 
 Role = Literal["target", "captioner", "text_to_image", "clip"]
 """What a model is to the study."""
 Precision = Literal["float32", "bfloat16", "float16"]
+_DEVICES: Final = ("auto", "cpu", "cuda", "mps")
+_CARD: Final = re.compile(r"cuda:\d+")
+_HANDED_TO: Final = re.compile(
+    r"local:[1-9]\d{0,2}|cards|ray|parsl:[^:]+\.py:\w+|[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*"
+)
+_EXAMPLES: Final = ("local:4", "cards", "parsl:site.py:config", "ray", "package.module:factory")
+
+
+def _known_device(value: str) -> str:
+    if value not in _DEVICES and not _CARD.fullmatch(value):
+        close = ", ".join(nearest(value, [*_DEVICES, "cuda:1"]))
+        raise ValueError(f"{value!r} is not known; nearest: {close}")
+    return value
+
+
+def _known_workers(value: int | str) -> int | str:
+    if isinstance(value, int):
+        if not 0 <= value <= 256:
+            raise ValueError(f"{value} threads are none or too many; write 0 to 256")
+        return value
+    if not _HANDED_TO.fullmatch(value):
+        close = ", ".join(nearest(value, _EXAMPLES))
+        raise ValueError(
+            f"{value!r} says neither how many threads prepare pictures (a number) nor who does "
+            f"the work; nearest: {close}"
+        )
+    return value
 
 
 class BatchSizes(Section):
@@ -56,24 +85,36 @@ class ComputeSettings(Section):
     """Where the models run.
 
     Attributes:
-        device: `auto` is the best one that is there.
+        device: `auto` is the best one that is there, `cuda:1` the second card.
         dtype: precision of all models.
         precision: of single ones.
         compile: let torch compile text-to-image, which takes minutes once and is faster then; the
             last bits of pictures change.
         models_gb: memory that models may take, in 10^9 bytes, before those that were not used for
             the longest leave it; None is half of a CUDA card, and no limit elsewhere.
-        workers: threads that decode and transform pictures ahead; None for as many as help.
+        workers: a number: threads that decode and transform pictures ahead; None for as many as
+            help. A text: who does the work, other processes (`local:4`, `cards`) or other machines
+            (`parsl:site.py:config`, `ray`, or a factory of an executor as `package.module:name`).
         batch: images per batch.
     """
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Annotated[str, AfterValidator(_known_device)] = "auto"
     dtype: Precision = "float32"
     precision: Precisions = Precisions()
     compile: bool = False
     models_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    workers: Annotated[int | str, AfterValidator(_known_workers)] | None = None
     batch: BatchSizes = BatchSizes()
+
+    @property
+    def threads(self) -> int | None:
+        """Threads that decode and transform pictures ahead; None for as many as help."""
+        return self.workers if isinstance(self.workers, int) else None
+
+    @property
+    def handed_to(self) -> str | None:
+        """Who does the work; None where this process does it."""
+        return self.workers if isinstance(self.workers, str) else None
 
     def dtype_of(self, role: Role | None) -> Precision:
         """Precision of a model; without a role, of those that have none of their own."""

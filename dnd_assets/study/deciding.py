@@ -48,7 +48,7 @@ NO_RESULT: Final[Mapping[str, str]] = {
     "evaluation.methods": "which products there are",
     "segmentation.methods": "which products there are",
     "compute.models_gb": "which models stay in memory between stages",
-    "compute.workers": "threads that prepare pictures; no result depends on their number",
+    "compute.workers": "threads that prepare pictures, or who works; no result rests on it",
     "compute.batch.target": "no bit depends on it on the CPU, and none that is kept on a GPU",
     "compute.batch.captioner": "batches are filled up, so that no caption depends on others",
     "compute.batch.text_to_image": "each picture has a seed of its own",
@@ -275,7 +275,8 @@ _ADD: Final[Mapping[str, Callable[[dict[str, object], Study, str, str], None]]] 
 
 
 def _compute(found: Options, study: Study, role: Role) -> None:
-    known = found.setdefault("compute", {"device": study.compute.device})
+    # Which of several cards it is decides nothing.
+    known = found.setdefault("compute", {"device": study.compute.device.partition(":")[0]})
     known[f"precision.{role}"] = study.compute.dtype_of(role)
 
 

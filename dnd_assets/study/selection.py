@@ -26,10 +26,10 @@ def compute_of(study: Study, role: Role | None = None) -> Compute:
     """Where and how a model of the study runs; without a role, any other work."""
     settings = study.compute
     return Compute(
-        device=settings.device,
+        device=settings.device.partition(":")[0],  # which card: `resources.runtime.cards`
         dtype=settings.dtype_of(role),
         compile=settings.compile and role == "text_to_image",
-        workers=settings.workers,
+        workers=settings.threads,
     )
 
 

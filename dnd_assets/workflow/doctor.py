@@ -136,7 +136,7 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
             Finding(f"variable {name}", f"{key} reads it, and it is not set", good=False)
             for name, key in (unset or {}).items()
         ),
-        _look("device", bench.compute.name),
+        _look("device", lambda: _device(bench)),
         _images("probing set", study.probing_set, lambda: image_files(study, home)),
         _units(bench, models),
         *_inputs(bench, models),
@@ -325,6 +325,13 @@ def _label_files(
 
 def _networks_there(models: Iterable[ModelEntry]) -> bool:
     return all(one.good for one in models if one.listed.used_by == "targets")
+
+
+def _device(bench: Workbench) -> str:
+    """What models run on; workers elsewhere are not asked."""
+    if bench.workers.elsewhere:
+        return f"that of the workers ({bench.workers.handed_to}), which are not started for this"
+    return bench.compute.name()
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:

@@ -66,6 +66,8 @@ def unit_metadata(
         shown |= _rendered(bench, {"exemplars": Strip(tuple(exemplars))}, pictures)
     if announcement.peak_memory:
         shown["peak memory (MB)"] = round(announcement.peak_memory / 1e6)
+    if announcement.parts:
+        shown["parts"] = announcement.parts
     return shown | {
         "status": record.status,
         "reused": record.reused,

@@ -122,6 +122,8 @@ def check_device(bench: Workbench, uses: Sequence[str]) -> None:
     Raises:
         StudyError: when this machine has no such device, or there is no such precision.
     """
+    if bench.workers.elsewhere:
+        return  # other machines have it, and tell when they have not
     for field in uses:
         compute = getattr(getattr(bench, field, None), "compute", None)
         for one in filter(None, (compute, bench.compute if field == "compute" else None)):

@@ -123,7 +123,10 @@ def run_resolved(
         for name, text in assumptions(bench):
             bench.log(f"assumed, {name}: {text}")
         preflight(resolved, [unit for unit in chosen if unit.key in keys], names, seen.products)
-        done = _recorded(resolved, instance, due or units, names, seen)
+        try:
+            done = _recorded(resolved, instance, due or units, names, seen)
+        finally:
+            bench.workers.close()
     _confirm(bench, chosen, asked, done.id)
     return done
 

@@ -27,7 +27,7 @@ from resources.lineage_db.journal import Journal, Row, SegmentRows, is_pack, wit
 TABLES = (
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls",
-    "removed", "work", "models", "stage_runs", "failures",
+    "removed", "work", "models", "stage_runs", "workers", "failures",
 )  # fmt: skip
 _SCHEMA = Path(__file__).parents[2] / "dnd_assets" / "lineage" / "schema.sql"
 KEYED = {

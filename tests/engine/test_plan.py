@@ -10,7 +10,7 @@ from dnd_assets.assets import probing_set
 from dnd_assets.assets.probing_set import look
 from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.engine.build import build_bench, find_units
-from dnd_assets.engine.plan import plan
+from dnd_assets.engine.plan import _rate, plan
 from dnd_assets.errors import UpstreamError
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.preflight import look as whole_look
@@ -156,3 +156,14 @@ def test_a_plan_passes_no_picture_through_a_network(colour_folder, colours):
     assert costs["polysemantic_labels"]["captions at most"] > 0
     assert "forward passes" not in costs["milan_labels"], "counted once"
     assert bench.tally.total() == 0
+
+
+def test_a_plan_reckons_with_so_many_workers(colour_folder, colours):
+    """What workers did divides by their number; what the coordinator did beside them does not."""
+    bench = build_bench(parse_study(colours, colour_folder), colour_folder / "state")
+    names = {"run": "r", "study": "colours", "asset": "captions"}
+    stage = {**names, "units": 10, "seconds": 100.0, "device": "cpu", "peak_memory": 1}
+    done = [{**names, "worker": w, "parts": 8, "seconds": 80.0, "lost": 0} for w in "ab"]
+    bench.lineage.commit({"stage_runs": [stage], "workers": done})
+    assert [_rate(bench, "captions", n) for n in (1, 2, 8)] == pytest.approx([18, 10, 4])
+    assert _rate(bench, "labels", 8) is None

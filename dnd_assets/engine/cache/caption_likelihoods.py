@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from dnd_assets.engine.cache.shared_results import at_hand, once
 from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.workers.at_work import agree
+from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.lineage.fingerprint import canonical
 from resources.captioners.language_model import LanguageModel
 from resources.captioners.likelihood import CaptionLikelihood
+from resources.runtime.progress import Progress
 
 _PAIRS = 1024
 """Pairs of picture and caption, or captions, that are committed together."""
@@ -22,14 +24,18 @@ Pair = tuple[str, str]
 def beams(bench: Workbench, images: Iterable[str], count: int) -> dict[str, list[str]]:
     """Captions of each picture by beam search, best first, by its hash."""
     batch = bench.study.compute.batch.captioner
-    captioner = CaptionLikelihood(bench.captioner)
+    wanted, provider = bench.pictures.in_order(images), _beam_provider(bench, count)
+    told = {"beams": count}
+    return once(bench, "caption beam", provider, wanted, batch, beams_of, lambda _: told, list)
 
-    def work(part: Sequence[str]) -> dict[str, Any]:
-        found = captioner.beams(bench.pictures.load(part), count, batch)
-        return dict(zip(part, found, strict=True))
 
-    wanted = bench.pictures.in_order(images)
-    return once(bench, "caption beam", _beam_provider(bench, count), wanted, batch, work)
+def beams_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+    """Captions of each picture of a part by beam search, by its hash."""
+    count = part.about["beams"]
+    agree(bench, part, lambda: _beam_provider(bench, count))
+    captioner, batch = CaptionLikelihood(bench.captioner), bench.study.compute.batch.captioner
+    found = captioner.beams(bench.pictures.load(part.items), count, batch)
+    return PartResult(dict(zip(part.items, found, strict=True)))
 
 
 def beams_to_make(bench: Workbench, images: Iterable[str], count: int) -> int:
@@ -46,24 +52,35 @@ def known_beams(bench: Workbench, images: Iterable[str], count: int) -> dict[str
 
 def log_given(bench: Workbench, pairs: Iterable[Pair]) -> dict[Pair, float]:
     """Natural log p(caption|picture) of each pair; NaN where the captioner broke."""
-    captioner = CaptionLikelihood(bench.captioner)
-    batch = bench.study.compute.batch.captioner
+    provider = bench.lineage.provider(bench.known_by(CaptionLikelihood(bench.captioner)))
+    wanted = {canonical(list(pair)): pair for pair in pairs}
 
-    def work(part: Sequence[str]) -> dict[str, float | None]:
-        texts: dict[str, list[str]] = {}
-        for image, text in map(json.loads, part):
-            texts.setdefault(image, []).append(text)
-        values = captioner.log_given(bench.pictures.load(list(texts)), list(texts.values()), batch)
-        return {
+    def pictures_of(part: Sequence[str]) -> list[str]:
+        return sorted({wanted[item][0] for item in part})
+
+    found = once(
+        bench, "caption likelihood", provider, sorted(wanted), _PAIRS, log_given_of,
+        pictures_of=pictures_of,
+    )  # fmt: skip
+    return {wanted[item]: _read(value) for item, value in found.items()}
+
+
+def log_given_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+    """Natural log p(caption|picture) of each pair of a part; None where the captioner broke."""
+    captioner = CaptionLikelihood(bench.captioner)
+    agree(bench, part, lambda: bench.lineage.provider(bench.known_by(captioner)))
+    batch = bench.study.compute.batch.captioner
+    texts: dict[str, list[str]] = {}
+    for image, text in map(json.loads, part.items):
+        texts.setdefault(image, []).append(text)
+    values = captioner.log_given(bench.pictures.load(list(texts)), list(texts.values()), batch)
+    return PartResult(
+        {
             canonical([image, text]): _stored(value)
             for (image, some), found in zip(texts.items(), values, strict=True)
             for text, value in zip(some, found, strict=True)
         }
-
-    provider = bench.lineage.provider(bench.known_by(captioner))
-    wanted = {canonical(list(pair)): pair for pair in pairs}
-    found = once(bench, "caption likelihood", provider, sorted(wanted), _PAIRS, work)
-    return {wanted[item]: _read(value) for item, value in found.items()}
+    )
 
 
 def likelihoods_to_make(bench: Workbench, pairs: Iterable[Pair]) -> int:
@@ -75,16 +92,20 @@ def likelihoods_to_make(bench: Workbench, pairs: Iterable[Pair]) -> int:
 
 def log_prior(bench: Workbench, texts: Iterable[str], model: str | None) -> dict[str, float]:
     """Natural log p(caption) of each caption, by a language model or the captioner itself."""
-    judge = prior_model(bench, model)
-    batch = bench.study.compute.batch.captioner
-
-    def work(part: Sequence[str]) -> Mapping[str, float | None]:
-        values = judge.log_prior(part, batch)
-        return {text: _stored(value) for text, value in zip(part, values, strict=True)}
-
-    provider = bench.lineage.provider(judge.fingerprint())
-    found = once(bench, "caption prior", provider, sorted(set(texts)), _PAIRS, work)
+    provider = bench.lineage.provider(prior_model(bench, model).fingerprint())
+    wanted, told = sorted(set(texts)), {"model": model}
+    found = once(bench, "caption prior", provider, wanted, _PAIRS, log_prior_of, lambda _: told)
     return {text: _read(value) for text, value in found.items()}
+
+
+def log_prior_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+    """Natural log p(caption) of each caption of a part; None where the model broke."""
+    judge = prior_model(bench, part.about["model"])
+    agree(bench, part, lambda: bench.lineage.provider(judge.fingerprint()))
+    values = judge.log_prior(part.items, bench.study.compute.batch.captioner)
+    return PartResult(
+        {text: _stored(value) for text, value in zip(part.items, values, strict=True)}
+    )
 
 
 def priors_to_make(bench: Workbench, texts: Iterable[str], model: str | None) -> int:

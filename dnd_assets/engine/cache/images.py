@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -225,3 +225,20 @@ class Pictures:
             f"image {name[:12]}… is not where it was (seen at: {seen}). It was moved, changed or "
             "removed: materialize probing_set again (`dnd run --assets probing_set`), then this."
         )
+
+
+def whereabouts(
+    pictures: Pictures, hashes: Sequence[str]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Where pictures lie, for who may not ask: files of probing images, and packs, by hash."""
+    pictures._find(hashes)
+    paths = {name: pictures._paths[name] for name in hashes if name in pictures._paths}
+    return paths, {name: pictures._packs[name] for name in hashes if name in pictures._packs}
+
+
+def tell_whereabouts(
+    pictures: Pictures, paths: Mapping[str, list[str]], packs: Mapping[str, str]
+) -> None:
+    """Tell where pictures lie; see `whereabouts`."""
+    pictures._paths.update(paths)
+    pictures._packs.update(packs)

@@ -6,21 +6,25 @@ batch by batch, so that a run that dies loses one batch at most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NotRequired, TypedDict, TypeVar
 
 from PIL import Image
 
 from dnd_assets.engine.cache.images import PackedImages
 from dnd_assets.engine.cache.paid_images import PictureLedger
+from dnd_assets.engine.cache.vector_blocks import Wanted, array, in_parts, rows_of, vectors
 from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.workers.at_work import agree
+from dnd_assets.engine.workers.handing_out import hand_out
+from dnd_assets.engine.workers.parts import Job, Part, PartResult, Plain
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.rasters.raster import Raster
-from dnd_assets.lineage.fingerprint import canonical
+from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import RETRYABLE, Outcome
 from dnd_assets.lineage.rows import Shared
-from dnd_assets.methods.sparse_matrix import SparseMatrix, dense
+from dnd_assets.methods.sparse_matrix import dense
 from dnd_assets.units import Unit
 from resources.model import Failure
 from resources.runtime.prefetch import Behind
@@ -30,9 +34,8 @@ from resources.servers.lineage_ledger import LineageLedger
 from resources.text_to_image.base import Painting, PaintRequest
 
 K = TypeVar("K")
-BLOCK = 512
-"""Pictures per stored block of vectors, about: whole batches up to this many."""
 _TEXT_BLOCK = 4096
+_CLIP: Final = "clip"
 Seen = Sequence[Image.Image | Raster]
 Keep = Callable[[Mapping[str, object]], None]
 """Takes in results as they come, by item."""
@@ -69,12 +72,23 @@ def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure
     """
     provider = bench.lineage.provider(bench.known_by(bench.captioner))
     batch = bench.study.compute.batch.captioner
+    wanted = bench.pictures.in_order(images)
+    if not bench.study.captioner.SERVED:
+        return once(bench, "caption", provider, wanted, batch, captions_of, pictures_of=list)
 
     def work(missing: Sequence[str], keep: Keep) -> None:
         calls = call_ledger(bench)
         bench.captioner.caption_named(missing, bench.pictures.load, batch, keep, calls)
 
-    return gathered(bench, "caption", provider, bench.pictures.in_order(images), work)
+    return gathered(bench, "caption", provider, wanted, work)
+
+
+def captions_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+    """A caption of each picture of a part, by its hash."""
+    agree(bench, part, lambda: bench.lineage.provider(bench.known_by(bench.captioner)))
+    pictures = bench.pictures.load(part.items)
+    said = bench.captioner.caption(pictures, bench.study.compute.batch.captioner)
+    return PartResult(dict(zip(part.items, said, strict=True)))
 
 
 def first_failure(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
@@ -166,6 +180,9 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
     provider = bench.lineage.provider(bench.text_to_image.fingerprint())
     batch = bench.study.compute.batch.text_to_image
     items = {painting_id(request): request for request in requests}
+    if bench.workers.handed_to is not None and not bench.study.text_to_image.SERVED:
+        found = once(bench, "painting", provider, sorted(items), batch, paintings_of, _asked(items))
+        return {items[item]: value for item, value in found.items()}
 
     def work(missing: Sequence[str], keep: Keep) -> None:
         def pack(done: _Painted) -> tuple[_Painted, PackedImages | None]:
@@ -184,6 +201,26 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
 
 
 _Painted = Mapping[PaintRequest, Painting | Failure]
+
+
+def _asked(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], Mapping[str, Plain]]:
+    """What painters are told of some items."""
+
+    def told(part: Sequence[str]) -> dict[str, Plain]:
+        wanted = [items[item] for item in part]
+        return {"requests": [[one.concept, one.seed, one.index] for one in wanted]}
+
+    return told
+
+
+def paintings_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+    """The pictures of a part, stored in one pack; what is known of each, by its item."""
+    agree(bench, part, lambda: bench.lineage.provider(bench.text_to_image.fingerprint()))
+    requests = [PaintRequest(*one) for one in part.about["requests"]]
+    made = bench.text_to_image.paint(requests, bench.study.compute.batch.text_to_image)
+    packed = bench.pictures.pack([one.image for one in made])
+    known = _stored(bench, dict(zip(requests, made, strict=True)), packed)
+    return PartResult({painting_id(one): value for one, value in known.items()})
 
 
 def _stored(bench: Workbench, done: _Painted, packed: PackedImages | None) -> Paintings:
@@ -216,13 +253,30 @@ def once(
     provider: str,
     items: Sequence[str],
     batch: int,
-    work: Callable[[Sequence[str]], Mapping[str, object]],
+    job: Job,
+    about: Callable[[Sequence[str]], Mapping[str, Plain]] = lambda _: {},
+    pictures_of: Callable[[Sequence[str]], Sequence[str]] = lambda _: (),
 ) -> Shared:
-    """Known results, and `work` for the others in batches, each committed when it is done."""
+    """Known results; the others by a job in batches, each committed when it is done.
+
+    Args:
+        bench: the workbench.
+        kind: what is made.
+        provider: hash of what makes it.
+        items: what it is made of.
+        batch: how many of them are made together.
+        job: makes values by item; run here, or by workers.
+        about: what the job has to be told of a batch besides.
+        pictures_of: hashes of the pictures that a batch needs.
+    """
 
     def batches(missing: Sequence[str], keep: Keep) -> None:
-        for part in _parts(missing, batch):
-            keep(work(part))
+        parts = (
+            Part(part, pictures_of(part), about(part), provider)
+            for part in in_parts(missing, batch)
+        )
+        for _, made in hand_out(bench, job, parts):
+            keep(made.values)
 
     return gathered(bench, kind, provider, items, batches)
 
@@ -322,20 +376,23 @@ def pooled(
 ) -> dict[str, tuple[dict[str, int], Values]]:
     """As `activations`, of any layers of the network; `poolings` is by layer path."""
     providers = {path: _layer_provider(bench, model, path, poolings[path]) for path in needs}
+    sparse = [one.path for one in bench.study.model(model).layers if one.sae is not None]
+    about = {"model": model, "poolings": dict(poolings), "sparse": sparse}
+    wanted = Wanted("activations", providers, passes_of, about, label, "forward passes")
+    return vectors(bench, wanted, needs, bench.study.compute.batch.target)
 
-    def run(images: Seen, names: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
-        chosen = {path: poolings[path] for path in names}
-        return bench.targets.activations(model, chosen, images, batch, progress)
 
-    batch = bench.study.compute.batch.target
+def passes_of(bench: Workbench, part: Part, progress: Progress) -> PartResult:
+    """Pooled activations of a part's pictures, by layer; one pass for all layers."""
+    model, how = part.about["model"], part.about["poolings"]
+    poolings = {path: how[path] for path in part.about["rows"]}
 
-    def see(images: Sequence[str]) -> Seen:
-        return bench.seen_by(model, images)
+    def known_by() -> str:
+        return digest({one: _layer_provider(bench, model, one, how[one]) for one in poolings})
 
-    sparse = {one.path for one in bench.study.model(model).layers if one.sae is not None}
-    return _vectors(
-        bench, "activations", providers, needs, batch, run, label, "forward passes", see, sparse
-    )
+    agree(bench, part, known_by)
+    images, batch = bench.seen_by(model, part.items), bench.study.compute.batch.target
+    return rows_of(part, bench.targets.activations(model, poolings, images, batch, progress))
 
 
 def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[str]]) -> int:
@@ -369,16 +426,19 @@ def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
 def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
     """Unit-length embeddings of pictures by the image-text encoder, float32 (pictures, width)."""
     provider = bench.lineage.provider(bench.known_by(bench.clip))
-    batch = bench.study.compute.batch.clip
-
-    def run(images: Any, _: Sequence[str], progress: Progress) -> Mapping[str, Matrix]:
-        return {"clip": bench.clip.embed_images(images, batch, progress=progress)}
-
-    needs = {"clip": images}
-    by_name = {"clip": provider}
-    found = _vectors(bench, "embeddings", by_name, needs, batch, run, "embeddings", "embeddings")
-    rows, values = found["clip"]
+    about: dict[str, Plain] = {"sparse": []}
+    wanted = Wanted(
+        "embeddings", {_CLIP: provider}, embeddings_of, about, "embeddings", "embeddings"
+    )
+    rows, values = vectors(bench, wanted, {_CLIP: images}, bench.study.compute.batch.clip)[_CLIP]
     return rows, dense(values)
+
+
+def embeddings_of(bench: Workbench, part: Part, progress: Progress) -> PartResult:
+    """Embeddings of a part's pictures."""
+    agree(bench, part, lambda: digest({_CLIP: bench.lineage.provider(bench.known_by(bench.clip))}))
+    images, batch = bench.pictures.lazy(part.items), bench.study.compute.batch.clip
+    return rows_of(part, {_CLIP: bench.clip.embed_images(images, batch, progress=progress)})
 
 
 def text_id(text: str) -> str:
@@ -396,13 +456,16 @@ def texts_to_embed(bench: Workbench, texts: Iterable[str]) -> int:
 def text_embeddings(bench: Workbench, texts: Sequence[str]) -> Matrix:
     """Unit-length embeddings of texts by the image-text encoder, float32 (texts, width)."""
     provider = bench.lineage.provider(bench.known_by(bench.clip))
-    batch = bench.study.compute.batch.clip
     named = {text_id(text): text for text in texts}
     table = bench.vectors.table(TEXTS, provider, list(named))
     missing = sorted(table.missing())
     progress = bench.progress("text embeddings", len(missing))
-    for block in _parts(missing, _TEXT_BLOCK):
-        values = bench.clip.embed_texts([named[name] for name in block], batch)
+    parts = (
+        Part(block, (), {"texts": [named[name] for name in block]}, provider)
+        for block in in_parts(missing, _TEXT_BLOCK)
+    )
+    for part, made in hand_out(bench, text_embeddings_of, parts):
+        block, values = part.items, array(made, "values")
         bench.vectors.add(TEXTS, provider, block, values)
         table.fill(block, values)
         bench.count("text embeddings", len(block))
@@ -410,41 +473,8 @@ def text_embeddings(bench: Workbench, texts: Sequence[str]) -> Matrix:
     return table.values[[table.rows[text_id(text)] for text in texts]]
 
 
-def _vectors(
-    bench: Workbench,
-    kind: str,
-    providers: Mapping[str, str],
-    needs: Mapping[str, Iterable[str]],
-    batch: int,
-    run: Callable[[Seen, Sequence[str], Progress], Mapping[str, Matrix]],
-    label: str,
-    work: str,
-    see: Callable[[Sequence[str]], Seen] | None = None,
-    sparse: Collection[str] = (),
-) -> dict[str, tuple[dict[str, int], Values]]:
-    """Read the known rows of each name, compute the others in one pass over the pictures."""
-    tables = {
-        name: (bench.vectors.sparse_table if name in sparse else bench.vectors.table)(
-            kind, providers[name], sorted(set(ids))
-        )
-        for name, ids in needs.items()
-    }
-    missing = {name: table.missing() for name, table in tables.items()}
-    pending = bench.pictures.in_order({one for ids in missing.values() for one in ids})
-    progress = bench.progress(label, len(pending))
-    for block in _parts(pending, max(batch, BLOCK // batch * batch)):
-        names = [name for name, ids in missing.items() if not ids.isdisjoint(block)]
-        found = run((see or bench.pictures.lazy)(block), names, progress)
-        bench.count(work, len(block))
-        for name in names:
-            rows = [row for row, one in enumerate(block) if one in missing[name]]
-            fresh, full = [block[row] for row in rows], found[name][rows]
-            values = SparseMatrix.of_dense(full) if name in sparse else full
-            bench.vectors.add(kind, providers[name], fresh, values)
-            tables[name].fill(fresh, values)
-    return {name: (table.rows, table.values) for name, table in tables.items()}
-
-
-def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def text_embeddings_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+    """Embeddings of a part's texts."""
+    agree(bench, part, lambda: bench.lineage.provider(bench.known_by(bench.clip)))
+    values = bench.clip.embed_texts(part.about["texts"], bench.study.compute.batch.clip)
+    return PartResult(arrays={"values": values})

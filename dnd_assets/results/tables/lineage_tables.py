@@ -120,6 +120,20 @@ STAGE_RUNS: Final = Table(
         Column("peak_memory", "int", "of the card, or of the process on a CPU", "bytes"),
     ),
 )
+WORKERS: Final = Table(
+    "workers",
+    "Who did the parts of an asset that can be handed out.",
+    "every run that computed something",
+    (
+        _RUN,
+        ASSET,
+        Column("worker", "text", "machine and process, or `this process`, which the run is in"),
+        Column("device", "text", "what it ran on; missing for this process: see stage_runs"),
+        Column("parts", "int", "parts that it did"),
+        Column("seconds", "number", "for all of them", "seconds"),
+        Column("lost", "int", "parts that any worker lost, which were handed out again"),
+    ),
+)
 LLM_CALLS: Final = Table(
     "llm_calls",
     "A request to a language model that a product of the study rests on, and its answer.",
@@ -174,6 +188,7 @@ PRODUCTS: Final = Table(
 )
 """Of every product; its content is given where no other table has it."""
 WHOLE_TABLES: Final = (
-    UNITS, PICTURES, RUNS, MATERIALIZATIONS, PROVIDERS, WORK, MODELS, STAGE_RUNS, LLM_CALLS,
+    UNITS, PICTURES, RUNS, MATERIALIZATIONS, PROVIDERS, WORK, MODELS, STAGE_RUNS, WORKERS,
+    LLM_CALLS,
 )  # fmt: skip
 """Tables that come of the lineage as a whole."""

@@ -19,6 +19,7 @@ from dnd_assets.results.tables.lineage_tables import (
     STAGE_RUNS,
     UNITS,
     WORK,
+    WORKERS,
 )
 from dnd_assets.results.tables.registry import rows_of, tables_for
 from resources.lineage_db.database import Lineage
@@ -136,6 +137,8 @@ class TableSource:
             STAGE_RUNS.name,
             self._query(STAGE_RUNS, "stage_runs", "study = ? ORDER BY recorded_at, run, asset"),
         )
+        order = "study = ? ORDER BY run, asset, worker"
+        yield WORKERS.name, self._query(WORKERS, "workers", order)
         yield PROVIDERS.name, self._among(PROVIDERS, "provider", self._providers)
         yield LLM_CALLS.name, self._among(LLM_CALLS, "request_hash", self._calls)
 

@@ -7,5 +7,6 @@ ELSEWHERE = {
     "caption_likelihoods": "assets/test_milan_labels.py",
     "paid_images": "resources/text_to_image/test_image_server.py",
     "shared_results": "analysis/test_image_query.py",
+    "vector_blocks": "engine/workers/test_handing_out.py",
 }
 """Where modules without a test file of their name are tested."""

@@ -24,7 +24,7 @@ from tests.processes import CONTEXT, started
 TABLES = {
     "runs", "products", "materializations", "artefacts", "shared", "providers", "images",
     "llm_calls", "failures",
-    "removed", "work", "models", "stage_runs", "segments", "schema_version",
+    "removed", "work", "models", "stage_runs", "workers", "segments", "schema_version",
 }  # fmt: skip
 VIEWS = {
     "latest", "inputs", "exemplars", "crops", "activating_images", "captions",

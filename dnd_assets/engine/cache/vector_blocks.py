@@ -1,0 +1,108 @@
+"""Vectors of pictures, got or computed: what is missing is cut into blocks and handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.engine.cache.vectors import Matrix, Values
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.workers.handing_out import hand_out
+from dnd_assets.engine.workers.parts import Job, Part, PartResult, Plain
+from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.methods.sparse_matrix import SparseMatrix
+
+BLOCK = 512
+"""Pictures per stored block of vectors, about: whole batches up to this many."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Vectors that are wanted.
+
+    Attributes:
+        kind: of the vectors.
+        providers: hash of what makes them, by name.
+        job: makes them.
+        about: what the job is told besides pictures and rows.
+        label: what the progress line calls the pictures.
+        work: what is counted.
+    """
+
+    kind: str
+    providers: Mapping[str, str]
+    job: Job
+    about: Mapping[str, Plain]
+    label: str
+    work: str
+
+
+def vectors(
+    bench: Workbench, wanted: Wanted, needs: Mapping[str, Iterable[str]], batch: int
+) -> dict[str, tuple[dict[str, int], Values]]:
+    """Read the known rows of each name, compute the others in one pass over the pictures."""
+    kind, providers, sparse = wanted.kind, wanted.providers, wanted.about["sparse"]
+    tables = {
+        name: (bench.vectors.sparse_table if name in sparse else bench.vectors.table)(
+            kind, providers[name], sorted(set(ids))
+        )
+        for name, ids in needs.items()
+    }
+    missing = {name: table.missing() for name, table in tables.items()}
+    pending = bench.pictures.in_order({one for ids in missing.values() for one in ids})
+    progress = bench.progress(wanted.label, len(pending))
+    parts = (
+        _part_of_vectors(wanted, block, missing)
+        for block in in_parts(pending, max(batch, BLOCK // batch * batch))
+    )
+    for part, made in hand_out(bench, wanted.job, parts, progress):
+        bench.count(wanted.work, len(part.items))
+        for name, rows in part.about["rows"].items():
+            fresh, values = [part.items[row] for row in rows], _of_name(made, name)
+            bench.vectors.add(kind, providers[name], fresh, values)
+            tables[name].fill(fresh, values)
+    return {name: (table.rows, table.values) for name, table in tables.items()}
+
+
+def _part_of_vectors(
+    wanted: Wanted, block: Sequence[str], missing: Mapping[str, Collection[str]]
+) -> Part:
+    """A block of pictures, with the rows that are missing of each name."""
+    rows = {
+        name: found
+        for name, ids in missing.items()
+        if (found := [row for row, one in enumerate(block) if one in ids])
+    }
+    provider = digest({name: wanted.providers[name] for name in rows})
+    return Part(block, block, {**wanted.about, "rows": rows}, provider)
+
+
+def rows_of(part: Part, found: Mapping[str, Matrix]) -> PartResult:
+    """The rows of each name that a part is to give; of some names what is not zero."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, rows in part.about["rows"].items():
+        full = found[name][rows]
+        held = SparseMatrix.of_dense(full).as_arrays() if name in part.about["sparse"] else None
+        arrays |= {f"{key} {name}": one for key, one in (held or {"values": full}).items()}
+    return PartResult(arrays=arrays)
+
+
+def _of_name(made: PartResult, name: str) -> Values:
+    """The vectors of one name, see `rows_of`."""
+    split = {key: key.split(" ", 1) for key in made.arrays}
+    held = {kind: made.arrays[key] for key, (kind, of) in split.items() if of == name}
+    return SparseMatrix.of_arrays(held) if "starts" in held else array(made, f"values {name}")
+
+
+def array(made: PartResult, name: str) -> Matrix:
+    """One of the arrays that a part gave, as float32."""
+    return made.arrays[name].astype(np.float32, copy=False)
+
+
+def in_parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Items in batches of one size, the last one perhaps smaller."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
