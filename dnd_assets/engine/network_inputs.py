@@ -15,6 +15,8 @@ from PIL import Image
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import DndError, StudyError
+from dnd_assets.files.containers.places import read_bytes
+from dnd_assets.files.image_folders import shown_name
 from dnd_assets.files.images import UnreadableImage, as_raster, looked_at
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.files.rasters.rendering import rendered
@@ -42,8 +44,8 @@ def check_inputs(bench: Workbench, assets: Sequence[str]) -> None:
     for model in networks:
         for path in _first(bench):
             with suppress(UnreadableImage, OSError):  # it is set aside, and that is said
-                raster = as_raster(path.read_bytes(), chosen.max_pixels, chosen.reading)
-                _try(bench, model.name, raster, f"of {path}")
+                raster = as_raster(read_bytes(path), chosen.max_pixels, chosen.reading)
+                _try(bench, model.name, raster, f"of {shown_name(path)}")
         if any(name in _PAINTED or name.endswith("_metrics") for name in assets):
             _try(bench, model.name, Image.new("RGB", (64, 64)), "of a painted picture")
 
@@ -55,7 +57,7 @@ def told_of_inputs(bench: Workbench) -> list[tuple[str, str]]:
     plain = [one.name for one in bench.study.models if not bench.targets.takes_bands(one.name)]
     for path in _first(bench) if plain else ():
         with suppress(DndError, OSError):
-            _, raster = looked_at(path.read_bytes(), chosen.max_pixels, chosen.reading)
+            _, raster = looked_at(read_bytes(path), chosen.max_pixels, chosen.reading)
             how = "" if raster is None else rendered(raster, chosen.reading).told
             if how:
                 line = (

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dnd_assets.files.containers.contents import Columns
 from dnd_assets.files.rasters.colour_maps import colours_of
 from dnd_assets.files.rasters.reading import Reading, Rendering
 from dnd_assets.settings import Positive, Section, Share
@@ -46,17 +47,39 @@ class Scenes(Section):
     side: Annotated[int, Field(ge=2)] = 50
 
 
+class DatasetColumns(Section):
+    """Which columns of tables of pictures are which; None for what tables say themselves.
+
+    Attributes:
+        image: pictures as bytes, or as `datasets` writes them.
+        caption: what they show, in words.
+        label: the name or number of their class.
+    """
+
+    image: str | None = None
+    caption: str | None = None
+    label: str | None = None
+
+    @property
+    def as_read(self) -> Columns:
+        """As files are read by it."""
+        return Columns(self.image, self.caption, self.label)
+
+
 class Images(Section):
     """Where images lie.
 
     Attributes:
-        folders: folders searched for images, recursively.
+        folders: folders searched for images, recursively, also within WebDataset shards, Parquet
+            and data sets that `datasets` saved; such a file itself; `s3://bucket/folder`.
+        columns: which columns of such tables are which.
         image_list: a text file with one image path a line.
         world: generated images with known truths instead of files.
         scenes: tiles that are cut from scenes of land cover.
     """
 
     folders: list[str] = Field(default=[])
+    columns: DatasetColumns = DatasetColumns()
     image_list: str | None = None
     world: World | None = None
     scenes: Scenes | None = None
