@@ -202,9 +202,10 @@ def export(
         Path | None, typer.Option("--output", "-o", help="Folder to write; must not exist.")
     ] = None,
     study: StudyOption = None,
-    form: Annotated[Literal["csv", "parquet", "jsonl", "hf"], typer.Option("--format", "-f")] = (
-        "csv"
-    ),
+    form: Annotated[
+        Literal["csv", "parquet", "jsonl", "hf", "neuronpedia", "saedashboard", "maia"],
+        typer.Option("--format", "-f"),
+    ] = "csv",
     pictures: Annotated[
         bool | None,
         typer.Option(
@@ -218,7 +219,7 @@ def export(
     """Labels and every product as tables: CSV, Parquet, JSON lines or a Hugging Face data set.
 
     `hf` is a folder for datasets.load_dataset("FOLDER", "labels"). Tables of lineage name paths of
-    this machine.
+    this machine. `neuronpedia`, `saedashboard` and `maia` are files of those tools.
 
     Example: dnd export --format parquet --output atlas --pictures
     """
@@ -231,7 +232,9 @@ def export(
         raise typer.BadParameter("a folder is needed: --output atlas")
     from dnd_assets.engine.cache.images import Pictures
     from dnd_assets.results.export.export import export as write_tables
+    from dnd_assets.results.export.for_others.cards_export import export_cards
     from dnd_assets.results.tables.reader import TableSource
+    from dnd_assets.results.unit_card.reader import Cards
     from resources.artefact_store import ArtefactStore
     from resources.lineage_db.reader import LineageReader
 
@@ -245,13 +248,22 @@ def export(
     wanted = form == "hf" if pictures is None else pictures
     log = partial(err.print, "  ", markup=False, sep="")
     with source.lineage.connect():
-        done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
+        if form in ("neuronpedia", "saedashboard", "maia"):
+            wanted = True
+            done = export_cards(Cards(lineage, store, chosen.name), known, output, form, log)
+        else:
+            done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
     told = f", {done.pictures:,} pictures" if wanted else ""
     out.print(
-        f"{output}: {len(done.rows):,} tables, {sum(done.rows.values()):,} rows{told}", markup=False
+        f"{output}: {len(done.rows):,} {_called(form)}, {sum(done.rows.values()):,} rows{told}",
+        markup=False,
     )
     if done.missing:
         err.print(f"{done.missing:,} pictures are not where they were; see table pictures")
+
+
+def _called(form: str) -> str:
+    return "layers" if form in ("neuronpedia", "saedashboard", "maia") else "tables"
 
 
 @app.command()
