@@ -67,11 +67,10 @@ def test_a_study_on_shards_from_nothing(colours, labelled, tmp_path):
     assert list((tmp_path / "atlas" / "pictures").iterdir())
     # One more shard: what it adds is computed, and the crops of pictures that were there are not.
     shard(tmp_path / "sets" / "2.tar", [("x.png", png16(ramp(1, 32, 32, most=65535)))])
-    look(bench)
     stages = stages_of(bench.study)
-    (before,) = plan(bench, stages, list(find_units(bench).values()), ["activations"])
+    (before,) = plan(bench, stages, list(find_units(bench).values()), ["activations"], look(bench))
     assert before.compute == len(find_units(bench))
-    print(before.cost)
+    assert before.cost == {"forward passes": 1}
 
 
 def test_members_of_every_kind_are_read_as_files_are(tmp_path):
