@@ -69,6 +69,26 @@ def told_of_inputs(bench: Workbench) -> list[tuple[str, str]]:
     return told
 
 
+def given_of_pictures(bench: Workbench, model: str) -> list[str]:
+    """What a network is given of the first pictures of each kind, one line each; never raises."""
+    chosen = bench.study.probing_set
+    bands = bench.targets.takes_bands(model)
+    told: dict[str, None] = {}
+    for path in _first(bench):
+        with suppress(DndError, OSError):
+            data = read_bytes(path)
+            image, raster = looked_at(data, chosen.max_pixels, chosen.reading)
+            if bands:
+                raster = as_raster(data, chosen.max_pixels, chosen.reading)
+            taken = bench.targets.prepared(model, raster if bands and raster else image)
+            size = " x ".join(map(str, taken.shape))
+            seen = "" if raster is None else rendered(raster, chosen.reading).told
+            whole = seen or f"RGB of 8 bits, {image.size[0]} x {image.size[1]} pixels"
+            how = "its bands" if bands else "its rendering" if seen else "the picture"
+            told[f"of {shown_name(path)} ({whole}) it gets {how} as {size}"] = None
+    return list(told)
+
+
 def _try(bench: Workbench, model: str, picture: Image.Image | Raster, what: str) -> None:
     try:
         bench.targets.prepared(model, picture)
