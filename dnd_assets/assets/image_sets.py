@@ -46,6 +46,7 @@ class ImageSet:
             "image_list": str(bench.study.path(chosen.image_list)) if chosen.image_list else None,
             "world": chosen.world.model_dump() if chosen.world else None,
             **({"scenes": _scenes(bench, chosen.scenes)} if chosen.scenes else {}),
+            **({"tiles": chosen.tiles.model_dump()} if chosen.tiles else {}),
             **({"columns": said} if (said := _said(chosen.columns)) else {}),
             "max_pixels": bench.study.probing_set.max_pixels,
             **({"reading": seen} if (seen := bench.study.probing_set.seen) else {}),

@@ -248,7 +248,7 @@ def export(
     wanted = form == "hf" if pictures is None else pictures
     log = partial(err.print, "  ", markup=False, sep="")
     with source.lineage.connect():
-        if form in ("neuronpedia", "saedashboard", "maia"):
+        if form == "neuronpedia" or form == "saedashboard" or form == "maia":
             wanted = True
             done = export_cards(Cards(lineage, store, chosen.name), known, output, form, log)
         else:

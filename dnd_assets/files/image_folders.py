@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from dnd_assets.files.containers.bucket import as_url, in_bucket
 from dnd_assets.files.containers.contents import AS_TABLES_SAY, Columns, Contents
 from dnd_assets.files.containers.places import container, holds_many
+from dnd_assets.files.containers.slides import SUFFIXES as SLIDES
+from dnd_assets.files.containers.slides import Tiles, is_slide, tiles_of
 from dnd_assets.files.containers.tables import data_files
 from dnd_assets.files.image_suffixes import (
     BRANDS,
@@ -101,7 +104,7 @@ class Listing:
         return "; ".join(lines)
 
 
-def listing(folder: Path, columns: Columns = AS_TABLES_SAY) -> Listing:
+def listing(folder: Path, columns: Columns = AS_TABLES_SAY, tiles: Tiles | None = None) -> Listing:
     """Every image file in a folder and below it, and what else lies there.
 
     Links to files and folders are followed, a folder that is reached again is not gone into twice.
@@ -114,9 +117,11 @@ def listing(folder: Path, columns: Columns = AS_TABLES_SAY) -> Listing:
         folder: the folder, or a file of many pictures; a hidden one is gone into when it is named
             itself.
         columns: which columns of tables are which.
+        tiles: how whole slides are cut; without it they are set aside, but for TIFFs, which are
+            read as pictures then.
     """
     if folder.is_file():
-        return _inside(folder, columns)
+        return _of_many(folder, columns, tiles, None)
     files: list[Path] = []
     skipped: list[Skipped] = []
     seen: set[tuple[int, int]] = set()
@@ -143,12 +148,8 @@ def listing(folder: Path, columns: Columns = AS_TABLES_SAY) -> Listing:
                 skipped.append(Skipped(path, "hidden"))
             elif _is_folder(entry):
                 (linked if entry.is_symlink() else waiting).append(path)
-            elif holds_many(path) and _is_plain(path):
-                beside = counted is not None and path.suffix == ".arrow"
-                if beside and counted is not None and entry.name not in counted:
-                    skipped.append(Skipped(path, "no image", "kept by `map` or `filter`"))
-                else:
-                    many.append(_inside(path, columns))
+            elif (_is_cut(path, tiles) or holds_many(path)) and _is_plain(path):
+                many.append(_of_many(path, columns, tiles, counted))
             else:
                 why = _why_not(path)
                 files.append(path) if why is None else skipped.append(why)
@@ -157,11 +158,35 @@ def listing(folder: Path, columns: Columns = AS_TABLES_SAY) -> Listing:
     return merged([own, *many]) if many else own
 
 
+def _of_many(
+    path: Path, columns: Columns, tiles: Tiles | None, counted: Collection[str] | None
+) -> Listing:
+    """What a file of many pictures holds; `counted` are the Arrow files of a saved data set."""
+    if _is_cut(path, tiles):
+        return _cut(path, tiles)
+    if counted is not None and path.suffix == ".arrow" and path.name not in counted:
+        return Listing((), (Skipped(path, "no image", "kept by `map` or `filter`"),))
+    return _inside(path, columns)
+
+
 def _is_plain(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return False
+
+
+def _is_cut(path: Path, tiles: Tiles | None) -> bool:
+    """Whether a file is a whole slide; of TIFFs only where slides are to be cut."""
+    return path.suffix.lower() in SLIDES or (tiles is not None and is_slide(path))
+
+
+def _cut(file: Path, tiles: Tiles | None) -> Listing:
+    """The tiles of a whole slide."""
+    if tiles is None:
+        why = "a whole slide, which is no picture: say tiles = {side = 224} beside its folder"
+        return Listing((), (Skipped(file, "damaged", why),))
+    return inside(file, partial(tiles_of, file, tiles))
 
 
 def _inside(file: Path, columns: Columns) -> Listing:

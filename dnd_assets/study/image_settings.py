@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from dnd_assets.files.containers.contents import Columns
+from dnd_assets.files.containers.slides import Tiles
 from dnd_assets.files.rasters.colour_maps import colours_of
 from dnd_assets.files.rasters.reading import Reading, Rendering
 from dnd_assets.settings import Positive, Section, Share
@@ -66,6 +67,25 @@ class DatasetColumns(Section):
         return Columns(self.image, self.caption, self.label)
 
 
+class TileSettings(Section):
+    """How whole slides are cut into tiles.
+
+    Attributes:
+        side: of a tile, in pixels of the level.
+        level: of the slide's pyramid, 0 for the whole resolution.
+        tissue: least share of a tile that is tissue, that is not grey or white; 0 for all tiles.
+    """
+
+    side: Annotated[int, Field(ge=16, le=4096)] = 224
+    level: Annotated[int, Field(ge=0)] = 0
+    tissue: Share = 0.1
+
+    @property
+    def as_read(self) -> Tiles:
+        """As slides are read by it."""
+        return Tiles(self.side, self.level, self.tissue)
+
+
 class Images(Section):
     """Where images lie.
 
@@ -73,6 +93,7 @@ class Images(Section):
         folders: folders searched for images, recursively, also within WebDataset shards, Parquet
             and data sets that `datasets` saved; such a file itself; `s3://bucket/folder`.
         columns: which columns of such tables are which.
+        tiles: how whole slides in the folders are cut.
         image_list: a text file with one image path a line.
         world: generated images with known truths instead of files.
         scenes: tiles that are cut from scenes of land cover.
@@ -80,6 +101,7 @@ class Images(Section):
 
     folders: list[str] = Field(default=[])
     columns: DatasetColumns = DatasetColumns()
+    tiles: TileSettings | None = None
     image_list: str | None = None
     world: World | None = None
     scenes: Scenes | None = None

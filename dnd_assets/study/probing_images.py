@@ -23,8 +23,8 @@ from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.files.containers.bucket import in_bucket
 from dnd_assets.files.containers.bucket_listing import bucket_listing
-from dnd_assets.files.containers.contents import Columns
 from dnd_assets.files.containers.places import holds_many, read_bytes, state
+from dnd_assets.files.containers.slides import is_slide
 from dnd_assets.files.image_folders import (
     Listing,
     Skipped,
@@ -172,8 +172,7 @@ def image_files(study: Study, home: Path, section: str = PROBING) -> Listing:
             image file.
     """
     images = _images(study, section)
-    columns = images.columns.as_read
-    found = [_in_folder(study.path(name), name, section, columns) for name in images.folders]
+    found = [_in_folder(study.path(name), name, section, images) for name in images.folders]
     if images.image_list is not None:
         listed = _in_list(study.path(images.image_list), images.image_list, section)
         found.append(Listing(tuple(listed)))
@@ -212,7 +211,7 @@ def _images(study: Study, section: str) -> Images:
 
 
 def _check_folder(folder: Path, name: str, section: str) -> None:
-    if in_bucket(folder) or (folder.is_file() and holds_many(folder)):
+    if in_bucket(folder) or (folder.is_file() and (holds_many(folder) or is_slide(folder))):
         return
     if not folder.is_dir():
         raise StudyError(f"{section}.folders names {name!r}, but {_missing(folder, 'folder')}")
@@ -223,9 +222,13 @@ def _check_list(path: Path, name: str, section: str) -> None:
         raise StudyError(f"{section}.image_list names {name!r}, but {_missing(path, 'file')}")
 
 
-def _in_folder(folder: Path, name: str, section: str, columns: Columns) -> Listing:
+def _in_folder(folder: Path, name: str, section: str, images: Images) -> Listing:
     _check_folder(folder, name, section)
-    found = (bucket_listing if in_bucket(folder) else listing)(folder, columns)
+    columns, tiles = images.columns.as_read, images.tiles
+    if in_bucket(folder):
+        found = bucket_listing(folder, columns)
+    else:
+        found = listing(folder, columns, None if tiles is None else tiles.as_read)
     if not found.files:
         raise StudyError(
             f"folder {shown_name(folder)} {no_images(found)}. Put images there or name "

@@ -65,10 +65,9 @@ def _projected(
 ) -> list["Tensor"]:
     from torch.nn.functional import linear
 
-    if module.in_proj_weight is not None:
-        weights = module.in_proj_weight.chunk(3)
-    else:
-        weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+    joint: Tensor | None = module.in_proj_weight
+    own = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+    weights = own if joint is None else joint.chunk(3)
     shifts = [None] * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
     parts = zip((query, key, value), weights, shifts, strict=True)
     return [linear(one, weight, shift) for one, weight, shift in parts]
@@ -76,7 +75,8 @@ def _projected(
 
 def _apart(values: "Tensor", heads: int) -> "Tensor":
     """(N, L, E) as (N, heads, L, E / heads)."""
-    return values.unflatten(2, (heads, -1)).transpose(1, 2)
+    count, length, width = values.shape
+    return values.reshape(count, length, heads, width // heads).transpose(1, 2)
 
 
 def _mask(given: "Mapping[str, Tensor]", heads: int, q: "Tensor") -> "Tensor | None":
@@ -86,7 +86,7 @@ def _mask(given: "Mapping[str, Tensor]", heads: int, q: "Tensor") -> "Tensor | N
     if attn is not None:
         found = _to_add(attn, q)
         if found.ndim == 3:  # one for each picture and head
-            found = found.unflatten(0, (-1, heads))
+            found = found.reshape(-1, heads, *found.shape[1:])
     if padding is not None:
         beside = _to_add(padding, q)[:, None, None]
         found = beside if found is None else found + beside

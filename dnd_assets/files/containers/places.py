@@ -15,6 +15,7 @@ from dnd_assets.files.containers.contents import (
     Source,
     Truth,
 )
+from dnd_assets.files.containers.slides import is_tile, read_tile
 from dnd_assets.files.containers.tables import PictureTable
 from dnd_assets.files.containers.tar_shards import SUFFIX, TarShard
 from dnd_assets.files.image_suffixes import starts_as_picture, suffixes_of_pictures
@@ -40,6 +41,8 @@ def read_bytes(place: Path | str) -> bytes:
     """
     path = Path(place)
     file, name = _split(path)
+    if is_tile(name):
+        return read_tile(file, name)
     if name:
         return container(file).read(name)
     return bucket.read(path) if bucket.in_bucket(path) else path.read_bytes()
@@ -72,9 +75,9 @@ def state(place: Path | str) -> str:
 
 
 def home_of(place: Path) -> Path | None:
-    """The file of many pictures that a place lies in; None for a file of its own."""
+    """The shard or table that a place lies in; None for a file of its own and for tiles."""
     file, name = _split(place)
-    return file if name else None
+    return file if name and not is_tile(name) else None
 
 
 def container(place: Path | str, columns: Columns = AS_TABLES_SAY) -> Container:
@@ -122,6 +125,8 @@ def _source(path: Path) -> Source:
 def _split(path: Path) -> tuple[Path, str]:
     """The file that a place lies in, and its name there; empty for a file of its own."""
     for parent in path.parents:
+        if is_tile(path.relative_to(parent).as_posix()) and parent.is_file():
+            return parent, path.relative_to(parent).as_posix()
         if holds_many(parent) and (bucket.in_bucket(parent) or parent.is_file()):
             return parent, path.relative_to(parent).as_posix()
     return path, ""

@@ -136,7 +136,8 @@ def added(
     if coding.reading == "non_negative":
         return change @ directions
     # The least change of a vector that gives its projections: the pseudo-inverse of the directions.
-    return change @ torch.linalg.pinv(directions.double()).T.float()
+    back: Tensor = torch.linalg.pinv(directions.double()).T.float()
+    return change @ back
 
 
 def _spread(coding: Encoder, rows: Tensor) -> Tensor:
