@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from dnd_assets.lineage.trace import Trace
     from dnd_assets.report.build import Built
 
+ExportForm = Literal["csv", "parquet", "jsonl", "hf", "neuronpedia", "saedashboard", "maia"]
+
 
 @app.command()
 def labels(
@@ -202,10 +204,7 @@ def export(
         Path | None, typer.Option("--output", "-o", help="Folder to write; must not exist.")
     ] = None,
     study: StudyOption = None,
-    form: Annotated[
-        Literal["csv", "parquet", "jsonl", "hf", "neuronpedia", "saedashboard", "maia"],
-        typer.Option("--format", "-f"),
-    ] = "csv",
+    form: Annotated[ExportForm, typer.Option("--format", "-f")] = "csv",
     pictures: Annotated[
         bool | None,
         typer.Option(
@@ -230,6 +229,10 @@ def export(
         return
     if output is None:
         raise typer.BadParameter("a folder is needed: --output atlas")
+    _write_export(load_study(study), output, form, pictures)
+
+
+def _write_export(study: Study, output: Path, form: ExportForm, pictures: bool | None) -> None:
     from dnd_assets.engine.cache.images import Pictures
     from dnd_assets.results.export.export import export as write_tables
     from dnd_assets.results.export.for_others.cards_export import export_cards
@@ -238,19 +241,19 @@ def export(
     from resources.artefact_store import ArtefactStore
     from resources.lineage_db.reader import LineageReader
 
-    chosen, home = load_study(study), results_folder()
+    home = results_folder()
     lineage = LineageReader(root=str(home))
-    show_what_stands(lineage, chosen)
-    source = TableSource(lineage, chosen.name)
+    show_what_stands(lineage, study)
+    source = TableSource(lineage, study.name)
     store = ArtefactStore(root=str(home / "store"), reading=True)
-    probing = chosen.probing_set
+    probing = study.probing_set
     known = Pictures(source.lineage, store, probing.max_pixels, probing.reading)
     wanted = form == "hf" if pictures is None else pictures
     log = partial(err.print, "  ", markup=False, sep="")
     with source.lineage.connect():
         if form == "neuronpedia" or form == "saedashboard" or form == "maia":
             wanted = True
-            done = export_cards(Cards(lineage, store, chosen.name), known, output, form, log)
+            done = export_cards(Cards(lineage, store, study.name), known, output, form, log)
         else:
             done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
     told = f", {done.pictures:,} pictures" if wanted else ""

@@ -19,7 +19,7 @@ from dnd_assets.files.containers.bucket import as_url, in_bucket
 from dnd_assets.files.containers.contents import AS_TABLES_SAY, Columns, Contents
 from dnd_assets.files.containers.places import container, holds_many
 from dnd_assets.files.containers.slides import SUFFIXES as SLIDES
-from dnd_assets.files.containers.slides import Tiles, is_slide, tiles_of
+from dnd_assets.files.containers.slides import SlideTiles, is_slide, tiles_of
 from dnd_assets.files.containers.tables import data_files
 from dnd_assets.files.image_suffixes import (
     BRANDS,
@@ -104,7 +104,9 @@ class Listing:
         return "; ".join(lines)
 
 
-def listing(folder: Path, columns: Columns = AS_TABLES_SAY, tiles: Tiles | None = None) -> Listing:
+def listing(
+    folder: Path, columns: Columns = AS_TABLES_SAY, tiles: SlideTiles | None = None
+) -> Listing:
     """Every image file in a folder and below it, and what else lies there.
 
     Links to files and folders are followed, a folder that is reached again is not gone into twice.
@@ -159,7 +161,7 @@ def listing(folder: Path, columns: Columns = AS_TABLES_SAY, tiles: Tiles | None 
 
 
 def _of_many(
-    path: Path, columns: Columns, tiles: Tiles | None, counted: Collection[str] | None
+    path: Path, columns: Columns, tiles: SlideTiles | None, counted: Collection[str] | None
 ) -> Listing:
     """What a file of many pictures holds; `counted` are the Arrow files of a saved data set."""
     if _is_cut(path, tiles):
@@ -176,12 +178,12 @@ def _is_plain(path: Path) -> bool:
         return False
 
 
-def _is_cut(path: Path, tiles: Tiles | None) -> bool:
+def _is_cut(path: Path, tiles: SlideTiles | None) -> bool:
     """Whether a file is a whole slide; of TIFFs only where slides are to be cut."""
     return path.suffix.lower() in SLIDES or (tiles is not None and is_slide(path))
 
 
-def _cut(file: Path, tiles: Tiles | None) -> Listing:
+def _cut(file: Path, tiles: SlideTiles | None) -> Listing:
     """The tiles of a whole slide."""
     if tiles is None:
         why = "a whole slide, which is no picture: say tiles = {side = 224} beside its folder"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from dnd_assets.errors import StudyError
-from dnd_assets.files.containers.contents import Columns, Truth
+from dnd_assets.files.containers.contents import Columns, PictureTruth
 from dnd_assets.files.containers.places import home_of, truths_of
 from dnd_assets.files.csv_tables import read_csv
 from dnd_assets.study.probing_images import image_files
@@ -96,7 +96,7 @@ def _of_set(study: Study, home: Path) -> dict[str, str]:
     return known
 
 
-def truths_among(files: Iterable[Path], columns: Columns) -> dict[Path, Truth]:
+def truths_among(files: Iterable[Path], columns: Columns) -> dict[Path, PictureTruth]:
     """What files of many pictures say of those of `files` that lie in them.
 
     Args:

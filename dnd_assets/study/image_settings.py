@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from dnd_assets.files.containers.contents import Columns
-from dnd_assets.files.containers.slides import Tiles
+from dnd_assets.files.containers.slides import SlideTiles
 from dnd_assets.files.rasters.colour_maps import colours_of
 from dnd_assets.files.rasters.reading import Reading, Rendering
 from dnd_assets.settings import Positive, Section, Share
@@ -35,7 +35,7 @@ class World(Section):
 
 
 class Scenes(Section):
-    """Tiles of scenes that say of each pixel what covers the land.
+    """SlideTiles of scenes that say of each pixel what covers the land.
 
     See `dnd_assets.known_answers.land_cover`.
 
@@ -81,9 +81,9 @@ class TileSettings(Section):
     tissue: Share = 0.1
 
     @property
-    def as_read(self) -> Tiles:
+    def as_read(self) -> SlideTiles:
         """As slides are read by it."""
-        return Tiles(self.side, self.level, self.tissue)
+        return SlideTiles(self.side, self.level, self.tissue)
 
 
 class Images(Section):

@@ -29,7 +29,7 @@ AS_TABLES_SAY = Columns()
 
 
 @dataclass(frozen=True)
-class Truth:
+class PictureTruth:
     """What a set says of a picture; empty for nothing."""
 
     caption: str = ""
@@ -83,7 +83,7 @@ class Container(Protocol):
             OSError: when it is not there or cannot be read; says file and member.
         """
 
-    def truths(self) -> Mapping[str, Truth]:
+    def truths(self) -> Mapping[str, PictureTruth]:
         """What it says of its pictures, by their own names."""
 
 

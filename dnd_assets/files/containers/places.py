@@ -12,8 +12,8 @@ from dnd_assets.files.containers.contents import (
     AS_TABLES_SAY,
     Columns,
     Container,
+    PictureTruth,
     Source,
-    Truth,
 )
 from dnd_assets.files.containers.slides import is_tile, read_tile
 from dnd_assets.files.containers.tables import PictureTable
@@ -93,7 +93,7 @@ def container(place: Path | str, columns: Columns = AS_TABLES_SAY) -> Container:
     return _container(str(place), found, columns)
 
 
-def truths_of(place: Path, columns: Columns = AS_TABLES_SAY) -> Mapping[Path, Truth]:
+def truths_of(place: Path, columns: Columns = AS_TABLES_SAY) -> Mapping[Path, PictureTruth]:
     """What a file of many pictures says of each, by its place.
 
     Raises:

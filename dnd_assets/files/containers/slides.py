@@ -35,7 +35,7 @@ _MOST_PIXELS: Final = 100_000_000
 
 
 @dataclass(frozen=True)
-class Tiles:
+class SlideTiles:
     """How slides are cut.
 
     Attributes:
@@ -67,7 +67,7 @@ def is_tile(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def tiles_of(path: Path, tiles: Tiles) -> Contents:
+def tiles_of(path: Path, tiles: SlideTiles) -> Contents:
     """The tiles of a slide with tissue on them, by rows; those at the edge that are cut are none.
 
     Raises:
@@ -103,7 +103,7 @@ def read_tile(path: Path, name: str) -> bytes:
 
 
 def _tissue(
-    path: Path, slide: OpenSlide, tiles: Tiles, rows: int, columns: int
+    path: Path, slide: OpenSlide, tiles: SlideTiles, rows: int, columns: int
 ) -> NDArray[np.float64]:
     """Share of tissue of each tile, (rows, columns), from an overview of the slide."""
     if tiles.tissue <= 0:

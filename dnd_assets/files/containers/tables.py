@@ -17,7 +17,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
-from dnd_assets.files.containers.contents import Columns, Contents, MemberError, Source, Truth
+from dnd_assets.files.containers.contents import (
+    Columns,
+    Contents,
+    MemberError,
+    PictureTruth,
+    Source,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,7 +79,7 @@ class PictureTable:
             )
         return data
 
-    def truths(self) -> Mapping[str, Truth]:
+    def truths(self) -> Mapping[str, PictureTruth]:
         """See `Container`: the columns of captions and labels."""
         image, _ = self._image
         caption = self._column_of(self.columns.caption, _CAPTIONS)
@@ -87,7 +93,7 @@ class PictureTable:
             said = self._rows.column(part, caption).to_pylist() if caption else [None] * count
             shown = self._rows.column(part, label).to_pylist() if label else [None] * count
             for row in range(count):
-                truth = Truth(_words(said[row]), _named(shown[row], names))
+                truth = PictureTruth(_words(said[row]), _named(shown[row], names))
                 found[f"{quote(image, safe='')}/{start + row}"] = truth
         return found
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Final
 
-from dnd_assets.files.containers.contents import Contents, MemberError, Source, Truth
+from dnd_assets.files.containers.contents import Contents, MemberError, PictureTruth, Source
 
 SUFFIX: Final = ".tar"
 _CAPTIONS: Final = ("txt", "caption", "text")
@@ -59,7 +59,7 @@ class TarShard:
             )
         return data
 
-    def truths(self) -> Mapping[str, Truth]:
+    def truths(self) -> Mapping[str, PictureTruth]:
         """See `Container`: `.txt`, `.cls` and `.json` beside a picture, of one name.
 
         Raises:
@@ -78,11 +78,11 @@ class TarShard:
                 found[name] = self._truth(beside)
         return found
 
-    def _truth(self, beside: Mapping[str, str]) -> Truth:
+    def _truth(self, beside: Mapping[str, str]) -> PictureTruth:
         told = self._told(beside[_BOTH]) if _BOTH in beside else {}
         caption = self._first(beside, _CAPTIONS) or _text(told, _JSON_CAPTIONS)
         label = self._first(beside, _LABELS) or _text(told, _JSON_LABELS)
-        return Truth(caption, label)
+        return PictureTruth(caption, label)
 
     def _first(self, beside: Mapping[str, str], kinds: tuple[str, ...]) -> str:
         for kind in kinds:

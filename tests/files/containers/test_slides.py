@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dnd_assets.files.containers.places import read_bytes
-from dnd_assets.files.containers.slides import Tiles, is_slide, tiles_of
+from dnd_assets.files.containers.slides import SlideTiles, is_slide, tiles_of
 from dnd_assets.files.image_folders import listing
 from dnd_assets.study.probing_images import image_files, scan_listing
 from dnd_assets.study.study import parse_study
@@ -40,7 +40,7 @@ def slide(path, rows=4, columns=5):
 
 def test_tiles_with_tissue_are_the_pixels_of_the_slide(tmp_path):
     path, whole = slide(tmp_path / "slides" / "a.tif")
-    found = scan_listing(listing(path.parent, tiles=Tiles(SIDE, 0, 0.5)), LIMIT)
+    found = scan_listing(listing(path.parent, tiles=SlideTiles(SIDE, 0, 0.5)), LIMIT)
 
     names = [one.path.removeprefix(f"{path}/") for one in found.files]
     assert names == [f"tiles-{SIDE}-0/{one}.png" for one in ("0-0", "1-3", "2-1", "3-4")]
@@ -53,18 +53,21 @@ def test_tiles_with_tissue_are_the_pixels_of_the_slide(tmp_path):
 
 def test_levels_sides_and_shares_of_tissue(tmp_path):
     path, whole = slide(tmp_path / "a.tif")
-    every = tiles_of(path, Tiles(SIDE, 0, 0.0))
+    every = tiles_of(path, SlideTiles(SIDE, 0, 0.0))
     assert len(every.pictures) == 20  # what is cut at the edge is no tile
-    half = tiles_of(path, Tiles(SIDE // 2, 1, 0.5))
+    half = tiles_of(path, SlideTiles(SIDE // 2, 1, 0.5))
     assert half.pictures == tuple(
         f"tiles-{SIDE // 2}-1/{one}.png" for one in ("0-0", "1-3", "2-1", "3-4")
     )
     part = pixels(read_bytes(path / half.pictures[1]))
     assert np.array_equal(part, whole[::2, ::2][32:64, 96:128])
     # A tile four times as large has tissue on a quarter of it.
-    assert len(tiles_of(path, Tiles(2 * SIDE, 0, 0.2)).pictures) == 3
-    assert tiles_of(path, Tiles(2 * SIDE, 0, 0.3)).pictures == ()
-    for tiles, told in ((Tiles(SIDE, 7), "has 3 levels"), (Tiles(4000, 0), "smaller than a tile")):
+    assert len(tiles_of(path, SlideTiles(2 * SIDE, 0, 0.2)).pictures) == 3
+    assert tiles_of(path, SlideTiles(2 * SIDE, 0, 0.3)).pictures == ()
+    for tiles, told in (
+        (SlideTiles(SIDE, 7), "has 3 levels"),
+        (SlideTiles(4000, 0), "smaller than a tile"),
+    ):
         with pytest.raises(OSError, match=told):
             tiles_of(path, tiles)
     with pytest.raises(OSError, match="holds no tile"):
@@ -85,5 +88,5 @@ def test_slides_without_tiles_and_damaged_ones_are_set_aside_by_name(tmp_path):
     (tmp_path / "a.svs").write_bytes(b"no slide at all")
     (aside,) = scan_listing(listing(tmp_path), LIMIT).quarantined
     assert "a whole slide, which is no picture: say tiles" in aside.quarantined
-    (aside,) = scan_listing(listing(tmp_path, tiles=Tiles()), LIMIT).quarantined
+    (aside,) = scan_listing(listing(tmp_path, tiles=SlideTiles()), LIMIT).quarantined
     assert "cannot be read as a whole slide" in aside.quarantined

@@ -69,7 +69,7 @@ class PictureFiles:
         return self.written.get(name)
 
 
-class Layout(Protocol):
+class ToolLayout(Protocol):
     """Writes the units of a layer as a tool has them."""
 
     def __call__(
@@ -103,7 +103,7 @@ def export_cards(
     from dnd_assets.results.export.for_others.neuronpedia import neuronpedia_layout
     from dnd_assets.results.export.for_others.saedashboard import saedashboard_layout
 
-    layouts: Mapping[str, Layout] = {
+    layouts: Mapping[str, ToolLayout] = {
         "neuronpedia": neuronpedia_layout, "saedashboard": saedashboard_layout,
         "maia": maia_layout,
     }  # fmt: skip

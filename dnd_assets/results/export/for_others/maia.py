@@ -35,7 +35,7 @@ _LEAST_ROWS: Final = 2
 def maia_layout(
     study: str, layer: LayerUnits, cards: Iterator[UnitCard], files: PictureFiles
 ) -> int:
-    """See `Layout`; arrays are written row by row, so that rows of zeros take no space."""
+    """See `ToolLayout`; arrays are written row by row, so that rows of zeros take no space."""
     place = files.folder / "exemplars" / _name(layer.model) / "imagenet" / _name(layer.layer)
     place.mkdir(parents=True)
     rows = max(max(layer.neurons) + 1, _LEAST_ROWS)

@@ -36,7 +36,7 @@ Row = dict[str, object]
 def neuronpedia_layout(
     study: str, layer: LayerUnits, cards: Iterator[UnitCard], files: PictureFiles
 ) -> int:
-    """`MODEL/SOURCE/{release,model,sourceset,source}.jsonl` and batches; see `Layout`."""
+    """`MODEL/SOURCE/{release,model,sourceset,source}.jsonl` and batches; see `ToolLayout`."""
     model, name = slug(layer.model), slug(study)
     source = f"{layer.position}-{slug(layer.layer)}"
     place = files.folder / model / source

@@ -35,7 +35,7 @@ _EMPTY: Final = (
 def saedashboard_layout(
     study: str, layer: LayerUnits, cards: Iterator[UnitCard], files: PictureFiles
 ) -> int:
-    """`MODEL/LAYER/batch-N.json`, `run_settings.json` and `skipped_indexes.json`; see `Layout`."""
+    """`MODEL/LAYER/batch-N.json`, `run_settings.json` and `skipped_indexes.json`."""
     place = files.folder / slug(layer.model) / slug(layer.layer)
     place.mkdir(parents=True)
     count = 0
