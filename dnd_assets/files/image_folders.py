@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from dnd_assets.files.containers.bucket import as_url, in_bucket
-from dnd_assets.files.containers.contents import AS_TABLES_SAY, Columns, Contents
+from dnd_assets.files.containers.contents import AS_TABLES_SAY, Columns, Contents, SlideTiles
 from dnd_assets.files.containers.places import container, holds_many
 from dnd_assets.files.containers.slides import SUFFIXES as SLIDES
-from dnd_assets.files.containers.slides import SlideTiles, is_slide, tiles_of
+from dnd_assets.files.containers.slides import is_slide, tiles_of
 from dnd_assets.files.containers.tables import data_files
 from dnd_assets.files.image_suffixes import (
     BRANDS,

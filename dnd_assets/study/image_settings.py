@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from dnd_assets.files.containers.contents import Columns
-from dnd_assets.files.containers.slides import SlideTiles
+from dnd_assets.files.containers.contents import Columns, SlideTiles
 from dnd_assets.files.rasters.colour_maps import colours_of
 from dnd_assets.files.rasters.reading import Reading, Rendering
 from dnd_assets.settings import Positive, Section, Share

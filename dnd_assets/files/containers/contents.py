@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-TRUTHS = ("caption", "label")
-"""What a set may say of its pictures."""
-
 
 @dataclass(frozen=True)
 class Columns:
@@ -26,6 +23,21 @@ class Columns:
 
 
 AS_TABLES_SAY = Columns()
+
+
+@dataclass(frozen=True)
+class SlideTiles:
+    """How slides are cut.
+
+    Attributes:
+        side: of a tile, in pixels of the level.
+        level: of the slide's pyramid, 0 for the whole resolution.
+        tissue: least share of a tile that is tissue.
+    """
+
+    side: int = 224
+    level: int = 0
+    tissue: float = 0.1
 
 
 @dataclass(frozen=True)

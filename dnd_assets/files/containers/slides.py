@@ -7,7 +7,6 @@ read. Its bytes are those of a PNG of its pixels, by which it is known.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dnd_assets.files.containers.contents import Contents, MemberError
+from dnd_assets.files.containers.contents import Contents, MemberError, SlideTiles
 from dnd_assets.files.images import encode_png
 
 if TYPE_CHECKING:
@@ -32,21 +31,6 @@ _SATURATED: Final = 8 / 255
 _CELLS: Final = 16
 """Pixels of the overview along a tile's side, about, in which tissue is looked for."""
 _MOST_PIXELS: Final = 100_000_000
-
-
-@dataclass(frozen=True)
-class SlideTiles:
-    """How slides are cut.
-
-    Attributes:
-        side: of a tile, in pixels of the level.
-        level: of the slide's pyramid, 0 for the whole resolution.
-        tissue: least share of a tile that is tissue.
-    """
-
-    side: int = 224
-    level: int = 0
-    tissue: float = 0.1
 
 
 def is_slide(path: Path) -> bool:
