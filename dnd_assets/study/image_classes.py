@@ -40,6 +40,7 @@ def class_table(study: Study, named: str, home: Path) -> dict[str, str]:
         return _of_scenes(study, home)
     if named == FOLDERS:
         files = image_files(study, home).files
+        _check_folders(files)
         return {f"{file.parent.name}/{file.name}": file.parent.name for file in files}
     if named == LABELS:
         return _of_set(study, home)
@@ -82,6 +83,18 @@ def classes_by_hash(table: Mapping[str, str], paths: Mapping[str, list[str]]) ->
                     "another path. Write longer paths in the table, or give both one class."
                 )
     return found
+
+
+def _check_folders(files: Iterable[Path]) -> None:
+    """Refuse pictures that lie right inside a shard or table, which is no class."""
+    for file in files:
+        home = home_of(file)
+        if home is not None and (home.suffix.lower() != ".tar" or file.parent == home):
+            raise StudyError(
+                f"ablation.classes = 'folders', and {file} lies in no folder that names a class. "
+                "Write classes = 'labels', for what the set itself says of its pictures, or name a "
+                "CSV with columns file and class."
+            )
 
 
 def _of_set(study: Study, home: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.verify import verify
+from dnd_assets.errors import StudyError
 from dnd_assets.files.image_folders import listing
 from dnd_assets.report.build import build_report
 from dnd_assets.study.image_classes import class_table
@@ -101,5 +102,12 @@ def test_labels_of_the_set_are_the_classes_of_its_pictures(labelled, tmp_path):
     found = class_table(parse_study(table, tmp_path), "labels", tmp_path / "home")
 
     assert len(found) == 18
+    with pytest.raises(StudyError, match="lies in no folder that names a class"):
+        class_table(parse_study(table, tmp_path), "folders", tmp_path / "home")
+    members = [("cats/0.png", b"x"), ("dogs/0.png", b"y")]
+    shard(tmp_path / "apart" / "0.tar", members)
+    table["probing_set"]["folders"] = ["apart"]
+    apart = class_table(parse_study(table, tmp_path), "folders", tmp_path / "home")
+    assert set(apart.values()) == {"cats", "dogs"}
     assert found[(tmp_path / "sets/0.parquet/image/4").as_posix()] == "1"
     assert len(listing(tmp_path / "sets").files) == 18
