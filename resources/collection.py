@@ -12,8 +12,19 @@ from PIL.Image import Image
 from pydantic import Field
 
 from dnd_assets.errors import StudyError
-from dnd_assets.files.atomic import write_atomic
+from dnd_assets.files.atomic import sha256, write_atomic
+from dnd_assets.files.containers.bucket import in_bucket
+from dnd_assets.files.containers.bucket_listing import bucket_listing
+from dnd_assets.files.containers.places import (
+    exists,
+    holds_many,
+    home_of,
+    read_bytes,
+    state,
+    truths_of,
+)
 from dnd_assets.files.csv_tables import read_csv
+from dnd_assets.files.image_folders import listing
 from dnd_assets.files.images import UnreadableImage, decode
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json, digest
@@ -48,7 +59,8 @@ class CaptionedCollection(Resource):
     """Pictures with captions, found by embedding.
 
     Attributes:
-        tables: CSV files with columns `file` and `caption`.
+        tables: CSV files with columns `file` and `caption`; or shards and tables of pictures that
+            have captions, or folders of such.
         folders: where each table's files lie, one for each table; none: beside the table.
         base: folder that relative paths start from.
         cache: folder that keeps the embeddings; None keeps them in memory.
@@ -73,7 +85,7 @@ class CaptionedCollection(Resource):
             TableError: when a table cannot be understood.
         """
         rows = [one for number in range(len(self.tables)) for one in self._rows(number)]
-        known = _entries(tuple((file, caption, *_state(file)) for file, caption in rows))
+        known = _entries(tuple((file, caption, state(file)) for file, caption in rows))
         if not known:
             raise StudyError(
                 f"the collection ({', '.join(self.tables)}) has no captioned picture. Name tables "
@@ -120,11 +132,14 @@ class CaptionedCollection(Resource):
     def _rows(self, number: int) -> tuple[tuple[Path, str], ...]:
         """Pictures and captions of one table."""
         place = Path(self.base or ".")
-        path = place / Path(self.tables[number]).expanduser()
+        named = self.tables[number]
+        path = Path(named) if in_bucket(named) else place / Path(named).expanduser()
+        if in_bucket(named) or path.is_dir() or holds_many(path):
+            return _of_set(path)
         folder = place / Path(self.folders[number]).expanduser() if self.folders else path.parent
         if not path.is_file():
             read_csv(path)  # says what is missing
-        return _captions(path, folder, *_state(path))
+        return _captions(path, folder, state(path))
 
     def _embedded(self, entries: Sequence[Captioned]) -> tuple[Vectors, Vectors]:
         """Embeddings of pictures and captions, (M, D) each, in the order of `entries`."""
@@ -148,17 +163,25 @@ class CaptionedCollection(Resource):
         return faces, captions
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Size and time of change; zeros for a file that is not there."""
+def _of_set(place: Path) -> tuple[tuple[Path, str], ...]:
+    """Pictures and captions of shards and tables of pictures."""
+    bucket = in_bucket(place)
+    if not (bucket or place.exists()):
+        raise StudyError(
+            f"the collection names {str(place)!r}, which is not there. Name a CSV with columns "
+            "'file' and 'caption', or a shard, a Parquet file or a folder of them with captions."
+        )
+    held = (bucket_listing if bucket else listing)(place)
+    homes = dict.fromkeys(filter(None, map(home_of, held.files)))
     try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
+        truths = [item for one in homes for item in truths_of(one).items()]
+    except OSError as error:
+        raise StudyError(f"captions of {place} cannot be read: {error}. Mend the file.") from error
+    return tuple((file, truth.caption) for file, truth in truths if truth.caption)
 
 
 @lru_cache(maxsize=16)
-def _captions(path: Path, folder: Path, _size: int, _changed: int) -> tuple[tuple[Path, str], ...]:
+def _captions(path: Path, folder: Path, _state: str) -> tuple[tuple[Path, str], ...]:
     """Pictures and captions of a table of a given state, in its order."""
     table = read_csv(path)
     file, caption = (
@@ -170,7 +193,7 @@ def _captions(path: Path, folder: Path, _size: int, _changed: int) -> tuple[tupl
         if not row[caption].strip():
             continue
         picture = folder / row[file]
-        if not picture.is_file():
+        if not exists(picture):
             raise StudyError(
                 f"{path}, line {line:,}: there is no picture {picture}. Name the folder of "
                 "this table's files in collection.folders."
@@ -180,22 +203,33 @@ def _captions(path: Path, folder: Path, _size: int, _changed: int) -> tuple[tupl
 
 
 @lru_cache(maxsize=4)
-def _entries(rows: tuple[tuple[Path, str, int, int], ...]) -> list[Captioned]:
+def _entries(rows: tuple[tuple[Path, str, str], ...]) -> list[Captioned]:
     """Pictures of given states with their captions, by id."""
-    gone = [file for file, _, _, changed in rows if not changed]
+    gone = [file for file, _, state in rows if not state]
     if gone:
         raise StudyError(
             f"picture {gone[0]} of the collection is no longer there. Bring it back, or take its "
             "row out of the table."
         )
-    read = [Captioned(file, text, digest([file_hash(file), text])) for file, text, *_ in rows]
+    read = [Captioned(file, text, digest([_hash(file), text])) for file, text, _ in rows]
     known = {one.id: one for one in read}
     return [known[name] for name in sorted(known)]
 
 
+def _hash(file: Path) -> str:
+    if home_of(file) is None and not in_bucket(file):
+        return file_hash(file)
+    try:
+        return sha256(read_bytes(file))
+    except OSError as error:
+        raise StudyError(
+            f"picture {file} of the collection cannot be read: {error}. Mend its file."
+        ) from error
+
+
 def _picture(one: Captioned) -> Image:
     try:
-        return decode(one.file.read_bytes())
+        return decode(read_bytes(one.file))
     except (OSError, UnreadableImage) as error:
         raise StudyError(
             f"picture {one.file} of the collection cannot be read: {error}. Mend it, or take its "

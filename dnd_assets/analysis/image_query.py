@@ -23,6 +23,7 @@ from dnd_assets.engine.cache.shared_results import layer_provider
 from dnd_assets.engine.cache.vectors import Values
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import StudyError, UpstreamError, not_found
+from dnd_assets.files.containers.places import read_bytes
 from dnd_assets.files.images import as_raster
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.records import PROBING_SET
@@ -212,7 +213,7 @@ def _as_seen(
     if not bench.targets.takes_bands(model):
         return picture
     chosen = bench.study.probing_set
-    return as_raster(file.expanduser().read_bytes(), chosen.max_pixels, chosen.reading)
+    return as_raster(read_bytes(file.expanduser()), chosen.max_pixels, chosen.reading)
 
 
 def _places(

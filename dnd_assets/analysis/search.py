@@ -21,6 +21,7 @@ from dnd_assets.analysis.unit_vectors import (
 )
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import NotFoundError, StudyError, nearest
+from dnd_assets.files.containers.places import read_bytes
 from dnd_assets.files.images import UnreadableImage, decode
 from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
 from dnd_assets.results.tables.reader import TableSource
@@ -177,7 +178,7 @@ def open_picture(file: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -
         StudyError: when it is no picture.
     """
     try:
-        return decode(file.expanduser().read_bytes(), max_pixels, reading)
+        return decode(read_bytes(file.expanduser()), max_pixels, reading)
     except (FileNotFoundError, NotADirectoryError) as error:
         beside = sorted(p.name for p in file.parent.iterdir()) if file.parent.is_dir() else []
         close = ", ".join(nearest(file.name, beside)) or "nothing"

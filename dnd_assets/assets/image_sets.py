@@ -16,7 +16,7 @@ from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import Outcome, Product, artefact_row
 from dnd_assets.lineage.rows import Row
-from dnd_assets.study.image_settings import Scenes
+from dnd_assets.study.image_settings import DatasetColumns, Scenes
 from dnd_assets.study.probing_images import Manifest, image_files, image_rows, inspect, scan_listing
 
 _FIRST = 100
@@ -46,6 +46,8 @@ class ImageSet:
             "image_list": str(bench.study.path(chosen.image_list)) if chosen.image_list else None,
             "world": chosen.world.model_dump() if chosen.world else None,
             **({"scenes": _scenes(bench, chosen.scenes)} if chosen.scenes else {}),
+            **({"tiles": chosen.tiles.model_dump()} if chosen.tiles else {}),
+            **({"columns": said} if (said := _said(chosen.columns)) else {}),
             "max_pixels": bench.study.probing_set.max_pixels,
             **({"reading": seen} if (seen := bench.study.probing_set.seen) else {}),
         }
@@ -139,6 +141,10 @@ class ScannedImages:
         size = bench.store.size(file)
         artefact = artefact_row(file.partition(".")[0], file, "manifest", size)
         return {"artefacts": [artefact], "images": _unknown(bench, self.manifest)}
+
+
+def _said(columns: DatasetColumns) -> dict[str, str]:
+    return columns.model_dump(exclude_none=True)
 
 
 def _scenes(bench: Workbench, scenes: Scenes) -> dict[str, object]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from dnd_assets.lineage.trace import Trace
     from dnd_assets.report.build import Built
 
+ExportForm = Literal["csv", "parquet", "jsonl", "hf", "neuronpedia", "saedashboard", "maia"]
+
 
 @app.command()
 def labels(
@@ -202,9 +204,7 @@ def export(
         Path | None, typer.Option("--output", "-o", help="Folder to write; must not exist.")
     ] = None,
     study: StudyOption = None,
-    form: Annotated[Literal["csv", "parquet", "jsonl", "hf"], typer.Option("--format", "-f")] = (
-        "csv"
-    ),
+    form: Annotated[ExportForm, typer.Option("--format", "-f")] = "csv",
     pictures: Annotated[
         bool | None,
         typer.Option(
@@ -218,7 +218,7 @@ def export(
     """Labels and every product as tables: CSV, Parquet, JSON lines or a Hugging Face data set.
 
     `hf` is a folder for datasets.load_dataset("FOLDER", "labels"). Tables of lineage name paths of
-    this machine.
+    this machine. `neuronpedia`, `saedashboard` and `maia` are files of those tools.
 
     Example: dnd export --format parquet --output atlas --pictures
     """
@@ -229,29 +229,44 @@ def export(
         return
     if output is None:
         raise typer.BadParameter("a folder is needed: --output atlas")
+    _write_export(load_study(study), output, form, pictures)
+
+
+def _write_export(study: Study, output: Path, form: ExportForm, pictures: bool | None) -> None:
     from dnd_assets.engine.cache.images import Pictures
     from dnd_assets.results.export.export import export as write_tables
+    from dnd_assets.results.export.for_others.cards_export import export_cards
     from dnd_assets.results.tables.reader import TableSource
+    from dnd_assets.results.unit_card.reader import Cards
     from resources.artefact_store import store_of
     from resources.lineage_db.reader import LineageReader
 
-    chosen, home = load_study(study), results_folder()
+    home = results_folder()
     lineage = LineageReader(root=str(home))
-    show_what_stands(lineage, chosen)
-    source = TableSource(lineage, chosen.name)
-    store = store_of(home, chosen.store, reading=True)
-    probing = chosen.probing_set
+    show_what_stands(lineage, study)
+    source = TableSource(lineage, study.name)
+    store = store_of(home, study.store, reading=True)
+    probing = study.probing_set
     known = Pictures(source.lineage, store, probing.max_pixels, probing.reading)
     wanted = form == "hf" if pictures is None else pictures
     log = partial(err.print, "  ", markup=False, sep="")
     with source.lineage.connect():
-        done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
+        if form == "neuronpedia" or form == "saedashboard" or form == "maia":
+            wanted = True
+            done = export_cards(Cards(lineage, store, study.name), known, output, form, log)
+        else:
+            done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
     told = f", {done.pictures:,} pictures" if wanted else ""
     out.print(
-        f"{output}: {len(done.rows):,} tables, {sum(done.rows.values()):,} rows{told}", markup=False
+        f"{output}: {len(done.rows):,} {_called(form)}, {sum(done.rows.values()):,} rows{told}",
+        markup=False,
     )
     if done.missing:
         err.print(f"{done.missing:,} pictures are not where they were; see table pictures")
+
+
+def _called(form: str) -> str:
+    return "layers" if form in ("neuronpedia", "saedashboard", "maia") else "tables"
 
 
 @app.command()

@@ -87,11 +87,16 @@ def layers(
     model: Annotated[str, typer.Argument(help="A model of the study.", autocompletion=model_names)],
     study: StudyOption = None,
 ) -> None:
-    """The layers of a model that can be labelled, with their units, and why others cannot."""
+    """The layers of a model that can be labelled, with their units, and why others cannot.
+
+    And what the network is given of the first pictures: their bands, or a rendering.
+    """
     chosen = load_study(study)
+    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.network_inputs import given_of_pictures
     from dnd_assets.study.selection import target_networks, unproven, without_units
 
-    name = chosen.model(model).name
+    network = name = chosen.model(model).name
     targets = target_networks(chosen, state_folder())
     found, assumed, told = targets.layers(name), targets.assumptions(name), targets.told(name)
     table = Table(box=None, pad_edge=False)
@@ -106,6 +111,8 @@ def layers(
     out.print(table)
     if told:
         out.print(f"loaded: {told}", markup=False, soft_wrap=True)
+    for text in given_of_pictures(build_bench(chosen, state_folder()), network):
+        out.print(text, markup=False, soft_wrap=True)
     for text in assumed:
         out.print(f"assumed: {text}", style="yellow", markup=False)
     for what, paths in unproven(found).items():

@@ -15,6 +15,8 @@ from PIL import Image
 
 from dnd_assets.engine.context import Workbench
 from dnd_assets.errors import DndError, StudyError
+from dnd_assets.files.containers.places import read_bytes
+from dnd_assets.files.image_folders import shown_name
 from dnd_assets.files.images import UnreadableImage, as_raster, looked_at
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.files.rasters.rendering import rendered
@@ -42,8 +44,8 @@ def check_inputs(bench: Workbench, assets: Sequence[str]) -> None:
     for model in networks:
         for path in _first(bench):
             with suppress(UnreadableImage, OSError):  # it is set aside, and that is said
-                raster = as_raster(path.read_bytes(), chosen.max_pixels, chosen.reading)
-                _try(bench, model.name, raster, f"of {path}")
+                raster = as_raster(read_bytes(path), chosen.max_pixels, chosen.reading)
+                _try(bench, model.name, raster, f"of {shown_name(path)}")
         if any(name in _PAINTED or name.endswith("_metrics") for name in assets):
             _try(bench, model.name, Image.new("RGB", (64, 64)), "of a painted picture")
 
@@ -55,7 +57,7 @@ def told_of_inputs(bench: Workbench) -> list[tuple[str, str]]:
     plain = [one.name for one in bench.study.models if not bench.targets.takes_bands(one.name)]
     for path in _first(bench) if plain else ():
         with suppress(DndError, OSError):
-            _, raster = looked_at(path.read_bytes(), chosen.max_pixels, chosen.reading)
+            _, raster = looked_at(read_bytes(path), chosen.max_pixels, chosen.reading)
             how = "" if raster is None else rendered(raster, chosen.reading).told
             if how:
                 line = (
@@ -65,6 +67,26 @@ def told_of_inputs(bench: Workbench) -> list[tuple[str, str]]:
                 told += [(f"target: {name}", line) for name in plain]
                 break
     return told
+
+
+def given_of_pictures(bench: Workbench, model: str) -> list[str]:
+    """What a network is given of the first pictures of each kind, one line each; never raises."""
+    chosen = bench.study.probing_set
+    bands = bench.targets.takes_bands(model)
+    told: dict[str, None] = {}
+    for path in _first(bench):
+        with suppress(DndError, OSError):
+            data = read_bytes(path)
+            image, raster = looked_at(data, chosen.max_pixels, chosen.reading)
+            if bands:
+                raster = as_raster(data, chosen.max_pixels, chosen.reading)
+            taken = bench.targets.prepared(model, raster if bands and raster else image)
+            size = " x ".join(map(str, taken.shape))
+            seen = "" if raster is None else rendered(raster, chosen.reading).told
+            whole = seen or f"RGB of 8 bits, {image.size[0]} x {image.size[1]} pixels"
+            how = "its bands" if bands else "its rendering" if seen else "the picture"
+            told[f"of {shown_name(path)} ({whole}) it gets {how} as {size}"] = None
+    return list(told)
 
 
 def _try(bench: Workbench, model: str, picture: Image.Image | Raster, what: str) -> None:

@@ -49,6 +49,7 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "dnd_assets.errors": "messages",
     "resources.targets.known_networks:_survey_code": "when a network is looked at anew",
     "resources.targets.codings": "the code by which latents are read is in their layer's layout",
+    "dnd_assets.files.containers": "finds bytes whose hash is checked",
     "dnd_assets.files.atomic": "reads and writes bytes whose hash is checked",
     "dnd_assets.engine.cache.vectors": "stores rows as they come",
     "dnd_assets.engine.cache.paid_images": "stores paid pictures as they come",

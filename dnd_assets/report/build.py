@@ -50,6 +50,7 @@ from dnd_assets.results.standing import stand_by
 from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.results.unit_card.unit_records import ProductRecord
+from dnd_assets.study.direction_names import direction_names
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.progress import Progress
 
@@ -122,7 +123,8 @@ def build_report(
     started = time.monotonic()
     folder = Folder.open(output)
     notice = stand_by(bench.lineage, bench.study).notice()
-    cards = Cards(bench.lineage, bench.store, bench.study.name)
+    directions = direction_names(bench.study)
+    cards = Cards(bench.lineage, bench.store, bench.study.name, directions)
     order = _ordered(bench, cards, units)
     changes = changes_since(bench, cards, against) if against else None
     remarks = [notice] if notice else []
@@ -219,7 +221,8 @@ def _digest(
 ) -> str:
     """Hash of all that a unit's page is made from."""
     made = [[one.asset, one.key, one.data_version, one.run] for one in records.values()]
-    named = work.names.get(_unit(_first(records)).key, "")
+    unit = _unit(_first(records)).key
+    named = [work.names.get(unit, ""), work.cards.names.get(unit, "")]
     return digest([work.style, work.cards.study, made, list(beside), maps, named])[:32]
 
 

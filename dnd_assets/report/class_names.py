@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dnd_assets.engine.context import Workbench
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import digest
+from dnd_assets.units import Unit
 
 Names = Mapping[str, str]
 """Class name by the key of the unit."""
@@ -44,5 +45,5 @@ def class_names(bench: Workbench) -> dict[str, str]:
             continue
         for layer in (one.path for one in model.layers if one.path in final):
             if names and len(names) == bench.targets.units(model.name, layer):
-                found |= {f"{model.name}/{layer}/{n}": name for n, name in enumerate(names)}
+                found |= {Unit(model.name, layer, n).key: name for n, name in enumerate(names)}
     return {unit: name for unit, name in found.items() if name.strip()}

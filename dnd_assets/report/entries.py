@@ -45,7 +45,8 @@ class Entry:
         confidence: probability that the label is right, or what came nearest; None where nothing
             tells.
         activations: the unit's activation on each exemplar.
-        class_name: the class that the unit stands for; empty where it is none.
+        class_name: the class that the unit stands for, or the name of its direction; empty where it
+            has none.
     """
 
     unit: str
@@ -123,7 +124,7 @@ def entry_of(card: UnitCard, class_name: str = "") -> Entry:
         texts=texts,
         confidence=card.evidence.confidence if card.evidence else None,
         activations=tuple(one.activation for one in card.exemplars),
-        class_name=class_name,
+        class_name=class_name or card.name,
     )  # fmt: skip
 
 

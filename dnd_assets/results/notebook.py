@@ -23,6 +23,7 @@ from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.html import card_html
 from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.study.direction_names import direction_names
 from dnd_assets.study.image_settings import ProbingSetSettings
 from dnd_assets.study.study import Study, load_study
 from resources.artefact_store import ArtefactStore, store_of
@@ -100,7 +101,8 @@ class Results:
 
     @cached_property
     def _cards(self) -> Cards:
-        return Cards(self._lineage, self._store, self.study)
+        names = {} if self._settings is None else direction_names(self._settings)
+        return Cards(self._lineage, self._store, self.study, names)
 
     def _source(self) -> TableSource:
         return TableSource(self._lineage, self.study)

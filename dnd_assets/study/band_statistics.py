@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import sha256, write_atomic
+from dnd_assets.files.containers.places import read_bytes
 from dnd_assets.files.images import as_raster
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.code import code_version
@@ -97,7 +98,7 @@ def statistics(pictures: Sequence[NDArray[np.float32]]) -> dict[str, list[tuple[
 def _grid(study: Study, file: ImageFile) -> NDArray[np.float32]:
     """Values on a regular grid of a picture where it has data, (bands, pixels)."""
     chosen = study.probing_set
-    data = Path(file.path).read_bytes()
+    data = read_bytes(file.path)
     if sha256(data) != file.hash:
         raise StudyError(f"{file.path} changed while it was read; run the command again.")
     raster: Raster = as_raster(data, chosen.max_pixels, chosen.reading)

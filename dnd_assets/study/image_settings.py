@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dnd_assets.files.containers.contents import Columns, SlideTiles
 from dnd_assets.files.rasters.colour_maps import colours_of
 from dnd_assets.files.rasters.reading import Reading, Rendering
 from dnd_assets.settings import Positive, Section, Share
@@ -33,7 +34,7 @@ class World(Section):
 
 
 class Scenes(Section):
-    """Tiles of scenes that say of each pixel what covers the land.
+    """SlideTiles of scenes that say of each pixel what covers the land.
 
     See `dnd_assets.known_answers.land_cover`.
 
@@ -46,17 +47,60 @@ class Scenes(Section):
     side: Annotated[int, Field(ge=2)] = 50
 
 
+class DatasetColumns(Section):
+    """Which columns of tables of pictures are which; None for what tables say themselves.
+
+    Attributes:
+        image: pictures as bytes, or as `datasets` writes them.
+        caption: what they show, in words.
+        label: the name or number of their class.
+    """
+
+    image: str | None = None
+    caption: str | None = None
+    label: str | None = None
+
+    @property
+    def as_read(self) -> Columns:
+        """As files are read by it."""
+        return Columns(self.image, self.caption, self.label)
+
+
+class TileSettings(Section):
+    """How whole slides are cut into tiles.
+
+    Attributes:
+        side: of a tile, in pixels of the level.
+        level: of the slide's pyramid, 0 for the whole resolution.
+        tissue: least share of a tile that is tissue, that is not grey or white; 0 for all tiles.
+    """
+
+    side: Annotated[int, Field(ge=16, le=4096)] = 224
+    level: Annotated[int, Field(ge=0)] = 0
+    tissue: Share = 0.1
+
+    @property
+    def as_read(self) -> SlideTiles:
+        """As slides are read by it."""
+        return SlideTiles(self.side, self.level, self.tissue)
+
+
 class Images(Section):
     """Where images lie.
 
     Attributes:
-        folders: folders searched for images, recursively.
+        folders: folders searched for images, recursively, also within WebDataset shards, Parquet
+            and data sets that `datasets` saved; such a file itself; `s3://bucket/folder`.
+        columns: which columns of such tables are which.
+        tiles: how whole slides in the folders are cut.
         image_list: a text file with one image path a line.
         world: generated images with known truths instead of files.
         scenes: tiles that are cut from scenes of land cover.
     """
 
     folders: list[str] = Field(default=[])
+    columns: DatasetColumns = DatasetColumns()
+    tiles: TileSettings | None = None
     image_list: str | None = None
     world: World | None = None
     scenes: Scenes | None = None

@@ -9,28 +9,33 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 
 import PIL
 from PIL import Image
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files.atomic import sha256, write_atomic
+from dnd_assets.files.containers.bucket import in_bucket
+from dnd_assets.files.containers.bucket_listing import bucket_listing
+from dnd_assets.files.containers.places import holds_many, read_bytes, state
+from dnd_assets.files.containers.slides import is_slide
 from dnd_assets.files.image_folders import (
     Listing,
     Skipped,
     how_to_read,
     listing,
     merged,
-    readable_suffixes,
     shown_name,
     special_kind,
     told_skipped,
 )
+from dnd_assets.files.image_suffixes import readable_suffixes
 from dnd_assets.files.images import FORMATS, UnreadableImage, looked_at
 from dnd_assets.files.rasters.extras import EXTRAS, installed
 from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
@@ -43,6 +48,8 @@ from dnd_assets.study.study import Study, needed
 PROBING = "probing_set"
 """The section that names the images units are probed with."""
 _NAMED = 3
+_UNREAD = {"unreadable folder": "folder cannot be read", "damaged": "cannot be read"}
+"""What is skipped by a listing, and set aside by a scan."""
 _DECODER = sha256(f"{PIL.__version__} {FORMATS}".encode())[:12]
 """The part of that that does not change while a program runs."""
 _NO_DATA = '; where they mean that there is no data, write nodata = "nan" under [probing_set]'
@@ -165,7 +172,7 @@ def image_files(study: Study, home: Path, section: str = PROBING) -> Listing:
             image file.
     """
     images = _images(study, section)
-    found = [_in_folder(study.path(name), name, section) for name in images.folders]
+    found = [_in_folder(study.path(name), name, section, images) for name in images.folders]
     if images.image_list is not None:
         listed = _in_list(study.path(images.image_list), images.image_list, section)
         found.append(Listing(tuple(listed)))
@@ -204,6 +211,8 @@ def _images(study: Study, section: str) -> Images:
 
 
 def _check_folder(folder: Path, name: str, section: str) -> None:
+    if in_bucket(folder) or (folder.is_file() and (holds_many(folder) or is_slide(folder))):
+        return
     if not folder.is_dir():
         raise StudyError(f"{section}.folders names {name!r}, but {_missing(folder, 'folder')}")
 
@@ -213,13 +222,17 @@ def _check_list(path: Path, name: str, section: str) -> None:
         raise StudyError(f"{section}.image_list names {name!r}, but {_missing(path, 'file')}")
 
 
-def _in_folder(folder: Path, name: str, section: str) -> Listing:
+def _in_folder(folder: Path, name: str, section: str, images: Images) -> Listing:
     _check_folder(folder, name, section)
-    found = listing(folder)
+    columns, tiles = images.columns.as_read, images.tiles
+    if in_bucket(folder):
+        found = bucket_listing(folder, columns)
+    else:
+        found = listing(folder, columns, None if tiles is None else tiles.as_read)
     if not found.files:
         raise StudyError(
-            f"folder {folder} {no_images(found)}. Put images there or name another folder under "
-            f"{section}.folders."
+            f"folder {shown_name(folder)} {no_images(found)}. Put images there or name "
+            f"another folder under {section}.folders."
         )
     return found
 
@@ -270,6 +283,7 @@ def scan(
     advance: Callable[[int], None] = lambda _: None,
     code: str = "",
     reading: Reading = AS_FILES_SAY,
+    states: Mapping[Path, str] = MappingProxyType({}),
 ) -> Manifest:
     """Read, hash and decode every file once.
 
@@ -280,6 +294,7 @@ def scan(
         advance: called with the number of files done since the last call.
         code: version of the code that reads them; files that another one saw are read again.
         reading: what the study says of its files.
+        states: what changes with the content of files, where that is known already.
 
     Returns:
         The manifest; it depends on the files' bytes alone.
@@ -288,7 +303,7 @@ def scan(
     declared = () if reading == AS_FILES_SAY else (reading,)
 
     def one(path: Path) -> tuple[str, ImageFile]:
-        stamp = _stamp(path, max_pixels, code, reading)
+        stamp = _stamp(states.get(path) or state(path), max_pixels, code, reading)
         remembered = known.get(str(path))
         if stamp and remembered and remembered[0] == stamp:
             return stamp, remembered[1]
@@ -313,14 +328,14 @@ def scan_listing(
     reading: Reading = AS_FILES_SAY,
 ) -> Manifest:
     """As `scan`, of a listing: folders and special files that cannot be read are set aside, too."""
-    manifest = scan(found.files, max_pixels, cache, advance, code, reading)
-    folders = [
-        ImageFile(shown_name(one.path), quarantined=f"folder cannot be read: {one.detail}")
+    manifest = scan(found.files, max_pixels, cache, advance, code, reading, found.states)
+    aside = [
+        ImageFile(shown_name(one.path), quarantined=f"{_UNREAD[one.why]}: {one.detail}")
         for one in found.skipped
-        if one.why == "unreadable folder"
+        if one.why in _UNREAD
     ]
-    files = tuple(sorted([*manifest.files, *folders], key=lambda file: file.path))
-    return Manifest(files, tuple(one for one in found.skipped if one.why != "unreadable folder"))
+    files = tuple(sorted([*manifest.files, *aside], key=lambda file: file.path))
+    return Manifest(files, tuple(one for one in found.skipped if one.why not in _UNREAD))
 
 
 def inspect(path: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -> ImageFile:
@@ -330,15 +345,16 @@ def inspect(path: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -> Ima
     except UnicodeEncodeError:  # bytes of another encoding, which no record could spell
         name = os.fsencode(path).decode("utf-8", "backslashreplace")
         return ImageFile(name, quarantined="its name is no UTF-8 text; rename it")
+    name = shown_name(path)
     try:
-        special = special_kind(path.stat().st_mode)  # asked first: opening a FIFO would wait
+        special = _special(path)  # asked first: opening a FIFO would wait
         if special:
-            return ImageFile(str(path), quarantined=f"cannot be read: it is a {special}, no file")
-        data = path.read_bytes()
+            return ImageFile(name, quarantined=f"cannot be read: it is a {special}, no file")
+        data = read_bytes(path)
     except (OSError, ValueError) as error:  # a name may hold a zero
         reason = getattr(error, "strerror", None) or str(error)
-        return ImageFile(str(path), quarantined=f"cannot be read: {reason}")
-    file = ImageFile(str(path), sha256(data), bytes=len(data))
+        return ImageFile(name, quarantined=f"cannot be read: {reason}")
+    file = ImageFile(name, sha256(data), bytes=len(data))
     try:
         image, raster = looked_at(data, max_pixels, reading)
     except UnreadableImage as error:
@@ -360,6 +376,14 @@ def inspect(path: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -> Ima
     return replace(known, told=shown.told, doubt=doubt)
 
 
+def _special(path: Path) -> str:
+    """What a place is that is neither file nor folder; empty for others and what lies in files."""
+    try:
+        return "" if in_bucket(path) else special_kind(path.stat().st_mode)
+    except NotADirectoryError:
+        return ""
+
+
 def _of_pillow(file: ImageFile, data: bytes) -> ImageFile:
     """What Pillow says of a picture that it opens."""
     with Image.open(BytesIO(data), formats=FORMATS) as header:
@@ -378,15 +402,10 @@ def _animated(image: Image.Image) -> bool:
         return True
 
 
-def _stamp(path: Path, max_pixels: int, code: str, reading: Reading) -> str:
+def _stamp(found: str, max_pixels: int, code: str, reading: Reading) -> str:
     """Changes whenever the file may have, or how it is read; empty when it cannot be looked at."""
-    try:
-        stat = path.stat()
-    except (OSError, ValueError):
-        return ""
-    times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
     how = f"{max_pixels} {_decoders()} {code}{'' if reading == AS_FILES_SAY else f' {reading}'}"
-    return f"{stat.st_size} {times} {stat.st_ino} {how}"
+    return f"{found} {how}" if found else ""
 
 
 def _decoders() -> str:

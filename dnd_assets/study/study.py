@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dnd_assets.errors import StudyError, nearest, not_found
+from dnd_assets.files.containers.bucket import in_bucket
 from dnd_assets.methods.ablation.settings import AblationSettings
 from dnd_assets.settings import Kind, Options, Section, checked_name, kinds_of
 from dnd_assets.study.compute_settings import ComputeSettings
@@ -145,7 +146,12 @@ class Study(Section):
         return [url for url in asked if not is_loopback(urlsplit(url).hostname or "")]
 
     def path(self, name: str) -> Path:
-        """A path written in the study, made absolute from the study file's folder."""
+        """A path written in the study, made absolute from the study file's folder.
+
+        `s3://bucket/folder` stays what it is, but for a slash that paths cannot have.
+        """
+        if in_bucket(name):
+            return Path(name)
         return (self.folder / Path(name).expanduser()).resolve()
 
 

@@ -11,8 +11,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError
-from dnd_assets.methods.ablation.replacing import Group, Replacement, ablated, with_tensor
+from dnd_assets.methods.ablation.latents import ablatable, ablated_latents, latent_means
+from dnd_assets.methods.ablation.replacing import (
+    Group,
+    Replacement,
+    ablated,
+    unit_means,
+    with_tensor,
+)
+from dnd_assets.methods.layer_axes import Layout
+from dnd_assets.methods.sae.coded_layout import CodedLayout
 from dnd_assets.methods.sae.heads import Heads
+from resources.targets.attention import heads_of, moved_output
+from resources.targets.heads import check_heads
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,6 +31,8 @@ if TYPE_CHECKING:
 GROWN_ROWS: Final = 32
 COPIED_ROWS: Final = 8
 """Rows of every pass: always so many, so that no result depends on how many groups there are."""
+_TRIED: Final = 4096
+"""Units that are ablated together to see whether a network lets its batch grow."""
 Call = Callable[["Tensor"], object]
 
 
@@ -32,12 +45,14 @@ class AblatedPasses:
         axes: letters of its output's layout.
         grown: whether rows become many at the layer, instead of at the input.
         heads: heads that are the units, in what the layer is given; None for its own units.
+        coded: how latents or directions are read that are the units; None for its own.
     """
 
     layer: "nn.Module"
     axes: str
     grown: bool = False
     heads: Heads | None = None
+    coded: CodedLayout | None = None
 
     @property
     def rows(self) -> int:
@@ -72,6 +87,8 @@ class AblatedPasses:
 
         def replaced(values: "Tensor") -> "Tensor":
             grows_here = self.grown and values.shape[axis] == 1
+            if self.coded is not None:
+                return ablated_latents(values, self.coded, padded, replacement)
             rows = values.repeat_interleave(len(padded), dim=axis) if grows_here else values
             return ablated(rows, self.axes, padded, replacement)
 
@@ -97,14 +114,25 @@ class AblatedPasses:
     @contextmanager
     def _hooked(self, change: Callable[["Tensor"], "Tensor"]) -> Iterator[None]:
         """Within the block, what the units are read from is changed."""
+        from torch.nn import MultiheadAttention
+
         from dnd_assets.methods.pooling import tensor_of
 
         def changed(values: object) -> object:
             old = tensor_of(values)
             return with_tensor(values, old, change(old))
 
+        def mixed_anew(
+            module: "nn.Module", inputs: tuple[object, ...], named: dict[str, object], out: object
+        ) -> object:
+            assert isinstance(module, MultiheadAttention), "hooked there alone"
+            old, before = tensor_of(out), heads_of(module, inputs, named)
+            return with_tensor(out, old, moved_output(module, old, before, change(before)))
+
         if self.heads is None:
             handle = self.layer.register_forward_hook(lambda _module, _inputs, out: changed(out))
+        elif isinstance(self.layer, MultiheadAttention):
+            handle = self.layer.register_forward_hook(mixed_anew, with_kwargs=True)
         else:
             handle = self.layer.register_forward_pre_hook(lambda _module, inputs: changed(inputs))
         try:
@@ -124,7 +152,7 @@ def grows(passes: AblatedPasses, call: Call, picture: "Tensor", units: int) -> b
     """
     import torch
 
-    groups: list[Group] = [(), tuple(range(units)), (0,), (units - 1,)]
+    groups: list[Group] = [(), tuple(range(min(units, _TRIED))), (0,), (units - 1,)]
     width = units if passes.heads is None else passes.heads.width
     zero = Replacement(fill=torch.zeros(width, device=picture.device))
     copied = replace(passes, grown=False).scores(call, picture, groups, zero)
@@ -136,3 +164,26 @@ def grows(passes: AblatedPasses, call: Call, picture: "Tensor", units: int) -> b
         return False
     close = torch.isclose(grown, copied, rtol=1e-3, atol=1e-4, equal_nan=True)
     return bool(close.all())
+
+
+def passes_of(network: "nn.Module", path: str, layout: Layout) -> AblatedPasses:
+    """How the units of a layer are ablated, rows grown at the input.
+
+    Raises:
+        StudyError: when they cannot be.
+    """
+    coding = getattr(layout, "coding", None)
+    heads = coding if isinstance(coding, Heads) else None
+    coded = layout if isinstance(layout, CodedLayout) and heads is None else None
+    if heads is not None:
+        check_heads(network, path, heads.latents)
+    if coded is not None:
+        ablatable(coded)
+    return AblatedPasses(network.get_submodule(path), layout.axes, heads=heads, coded=coded)
+
+
+def means_of(values: "Tensor", layout: Layout) -> "Tensor":
+    """Mean of what each unit is replaced in over the places of each picture, (pictures, units)."""
+    if isinstance(layout, CodedLayout) and not isinstance(layout.coding, Heads):
+        return latent_means(values, layout)
+    return unit_means(values, layout.axes)

@@ -18,11 +18,10 @@ from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods.ablation.replacing import Group, Replacement
 from dnd_assets.methods.layer_axes import check_shape
-from dnd_assets.methods.sae.heads import Heads
 from resources.model import ModelPart
 from resources.runtime.compute import load_once
 from resources.runtime.progress import Progress
-from resources.targets.ablated import AblatedPasses, grows
+from resources.targets.ablated import AblatedPasses, grows, means_of, passes_of
 from resources.targets.cards import LastLinear, LayerInfo
 from resources.targets.codings import HEADS, coding_part
 from resources.targets.heads import check_heads
@@ -200,20 +199,19 @@ class TargetNetworks(KnownNetworks):
     ) -> NDArray[np.float64]:
         """Mean of each unit of a layer over pictures and places, float64 (units,).
 
-        Of heads the mean of each number in their vectors, (width,).
+        Of heads the mean of each number in their vectors, (width,); of latents that of what they
+        are replaced in, see `methods.ablation.latents`.
 
         Args:
             model: name in the study.
-            layer: path of a layer that no autoencoder reads.
+            layer: path of the layer.
             images: pictures of any size and mode, at least one.
             batch_size: pictures in a batch; batches are filled up.
         """
-        from dnd_assets.methods.ablation.replacing import unit_means
-
-        info, axes = self.check(model, layer), self._layout(model, layer).axes
+        info, layout = self.check(model, layer), self._layout(model, layer)
 
         def read(values: "Tensor") -> Array:
-            return unit_means(values, axes).cpu().numpy()
+            return means_of(values, layout).cpu().numpy()
 
         readers = {layer: self._compared(model, info, read)}
         rows = self._run(model, readers, images, batch_size, None)
@@ -234,7 +232,7 @@ class TargetNetworks(KnownNetworks):
 
         Args:
             model: name in the study.
-            layer: path of a layer that no autoencoder reads.
+            layer: path of the layer.
             groups: neurons that are ablated together; an empty one is the whole network.
             images: pictures of any size and mode.
             fill: what stands in the place of each unit of the layer, as `unit_means` gives it; None
@@ -278,17 +276,8 @@ class TargetNetworks(KnownNetworks):
         import torch
 
         layout, units = self._layout(model, layer), self.units(model, layer)
-        coding = getattr(layout, "coding", None)
-        heads = coding if isinstance(coding, Heads) else None
-        if coding is not heads:
-            raise StudyError(
-                f"layer {layer!r} of {model!r} has latents or directions, and ablation is of a "
-                "layer's own units. Leave [ablation] out, or name the layer without them."
-            )
         net = self._network(model)
-        if heads is not None:
-            check_heads(net.module, layer, heads.latents)
-        plain = AblatedPasses(net.module.get_submodule(layer), layout.axes, heads=heads)
+        plain = passes_of(net.module, layer, layout)
 
         def look() -> bool:
             picture = self.compute.place(net.made_up(0))

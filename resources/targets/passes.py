@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnd_assets.errors import StudyError
+from resources.targets.attention import heads_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,15 +40,24 @@ def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[Fou
         module: the network.
         readers: by path in `named_modules()`.
     """
+    from torch.nn import MultiheadAttention
+
     from dnd_assets.methods.pooling import tensor_of
 
     found: Found = {}
     modules = dict(module.named_modules())
 
-    def hook(path: str) -> Callable[[object, object, object], None]:
-        def read(_module: object, inputs: object, output: object) -> None:
+    def hook(path: str) -> Callable[..., None]:
+        def read(
+            module: "nn.Module", inputs: tuple[object, ...], named: dict[str, object],
+            output: object,
+        ) -> None:  # fmt: skip
+            of_input = isinstance(readers[path], OfInput)
             try:
-                values = tensor_of(inputs if isinstance(readers[path], OfInput) else output)
+                if of_input and isinstance(module, MultiheadAttention):
+                    values = heads_of(module, inputs, named)
+                else:
+                    values = tensor_of(inputs if of_input else output)
             except StudyError:
                 return
             values = values.dequantize() if values.is_quantized else values
@@ -55,7 +65,9 @@ def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[Fou
 
         return read
 
-    handles = [modules[path].register_forward_hook(hook(path)) for path in readers]
+    handles = [
+        modules[path].register_forward_hook(hook(path), with_kwargs=True) for path in readers
+    ]
     try:
         yield found
     finally:

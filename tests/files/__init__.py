@@ -4,6 +4,11 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 """
 
 ELSEWHERE = {
+    "containers.bucket_listing": "files/containers/test_bucket.py",
+    "containers.contents": "files/containers/test_places.py",
+    "containers.tables": "files/containers/test_places.py",
+    "containers.tar_shards": "files/containers/test_places.py",
+    "image_suffixes": "files/test_image_folders.py",
     "rasters.arrays": "files/test_rasters.py",
     "rasters.colour_maps": "files/test_rasters.py",
     "rasters.cutting": "integration/test_inputs.py",

@@ -12,7 +12,8 @@ from PIL import Image
 from dnd_assets.assets.probing_set import PROBING_IMAGES, look
 from dnd_assets.engine.build import build_bench
 from dnd_assets.errors import StudyError
-from dnd_assets.files.image_folders import listing, merged, readable_suffixes
+from dnd_assets.files.image_folders import listing, merged
+from dnd_assets.files.image_suffixes import readable_suffixes
 from dnd_assets.files.segmentation_masks import index_masks
 from dnd_assets.study.probing_images import image_files, inspect, scan, scan_listing
 from dnd_assets.study.study import parse_study

@@ -461,3 +461,74 @@ class TestReferencePictures:
         found = as_raster(path.read_bytes(), LIMIT, Reading(bands=(1, 2, 3, 4)))
         assert np.array_equal(np.moveaxis(found.values, 0, 2), wanted)
         assert np.array_equal(pixels(path.read_bytes()), wanted[..., :3])
+
+
+def enhanced(values, groups=(), shared=None, **tags):
+    """A multi-frame DICOM whose frames tell rescaling and window in functional groups."""
+    import pydicom
+    from pydicom.dataset import Dataset
+
+    def group(slope, shift, centre=None, width=None):
+        one, rescaling = Dataset(), Dataset()
+        rescaling.RescaleSlope, rescaling.RescaleIntercept = str(slope), str(shift)
+        one.PixelValueTransformationSequence = [rescaling]
+        if centre is not None:
+            window = Dataset()
+            window.WindowCenter, window.WindowWidth = str(centre), str(width)
+            one.FrameVOILUTSequence = [window]
+        return one
+
+    file = pydicom.dcmread(io.BytesIO(dicom(values, **tags)))
+    if groups:
+        file.PerFrameFunctionalGroupsSequence = [group(*one) for one in groups]
+    if shared:
+        file.SharedFunctionalGroupsSequence = [group(*shared)]
+    buffer = io.BytesIO()
+    file.save_as(buffer)
+    return buffer.getvalue()
+
+
+def test_frames_of_enhanced_dicom_are_rescaled_as_their_groups_say():
+    values = np.stack([ramp(1)[0], ramp(1, most=2000)[0]])
+    own = enhanced(values, groups=[(1, -1024), (2, -1000, 500, 1000)])
+    first, second = as_raster(own), as_raster(own, reading=Reading(pages=2))
+    np.testing.assert_allclose(first.values[0], values[0] - 1024.0)
+    np.testing.assert_allclose(second.values[0], values[1] * 2.0 - 1000)
+    assert first.windowed == ""
+    assert second.windowed == "window 500 of width 1000"
+    expected = np.clip((second.values[0] - 500 + 0.5) / 999 + 0.5, 0, 1)
+    np.testing.assert_allclose(second.window, expected, atol=2e-3)
+    with pytest.raises(UnreadableImage, match="rescaled each in its own way"):
+        as_raster(own, reading=Reading(pages="bands"))
+    for_all = enhanced(values, shared=(2, 10))
+    np.testing.assert_allclose(
+        as_raster(for_all, reading=Reading(pages="bands")).values, values * 2.0 + 10
+    )
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_signed_values_with_slope_and_intercept(photometric):
+    values = np.arange(-600, 680, dtype=np.int16).reshape(32, 40)
+    tags = {"bits": 16, "RescaleSlope": "2", "RescaleIntercept": "-1024"}
+    found = as_raster(dicom(values, photometric, **tags))
+    if photometric == "MONOCHROME2":
+        np.testing.assert_allclose(found.values[0], values * 2.0 - 1024)
+    else:  # stored values are turned about the middle of all that there can be
+        np.testing.assert_allclose(found.values[0], (-1.0 - values) * 2 - 1024)
+    bright = np.asarray(decode(dicom(values, photometric, **tags)).convert("L"), float)
+    assert bool(bright[0].mean() < bright[-1].mean()) is (photometric == "MONOCHROME2")
+
+
+def test_a_mark_of_no_data_that_nothing_declares_is_warned_of(tmp_path):
+    values = np.linspace(0, 1, 32 * 40, dtype=np.float32).reshape(1, 32, 40)
+    values[0, :4] = -9999
+    unsaid = looked(tmp_path, "a.tif", tiff(values))
+    assert "with -9999 in many pixels" in unsaid.doubt
+    assert "write nodata = -9999" in unsaid.doubt
+    assert looked(tmp_path, "b.tif", tiff(values), nodata=-9999).doubt == ""
+    assert looked(tmp_path, "c.tif", geotiff(values, nodata=-9999)).doubt == ""
+    whole = np.linspace(-32768, 32767, 32 * 40).astype(np.int16).reshape(1, 32, 40)
+    assert looked(tmp_path, "d.tif", tiff(whole)).doubt == ""
+    whole[0, :4] = -32768
+    whole[0, 4:] = np.abs(whole[0, 4:])
+    assert "with -32768" in looked(tmp_path, "e.npy", npy(whole)).doubt

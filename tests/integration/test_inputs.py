@@ -190,3 +190,24 @@ def test_a_study_of_its_own_look_runs_through_dagster_and_has_nothing_to_do_agai
     first = run(study, home, units)
     assert {"captions", "crops", "labels"} <= first.computed.keys()
     assert not run(study, home, units).computed
+
+
+def test_layers_say_what_the_network_is_given(table, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from dnd_assets.cli import app
+
+    scenes(tmp_path / "images", 1)
+    monkeypatch.setenv("DND_HOME", str(tmp_path / "home"))
+    text = (
+        'name = "bands"\n[probing_set]\nfolders = ["images"]\n[[models]]\nname = "net"\n'
+        'source = "module:tests.band_networks:four"\nlayers = [{path = "bands"}]\n'
+    )
+    study = tmp_path / "study.toml"
+    study.write_text(text + 'input = {size = 32, missing = "zero"}\n')
+    result = CliRunner().invoke(app, ["layers", "net", "--study", str(study)])
+
+    assert result.exit_code == 0, result.output
+    told = result.output.replace("\n", " ")
+    assert "00.tif (4 bands of uint8: bands 1, 2, 3 shown as they are) it gets its bands" in told
+    assert "it gets its bands as 4 x 32 x 32" in told

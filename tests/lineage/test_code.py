@@ -152,7 +152,7 @@ FURTHER = [
      {"captions"}),
     ("dnd_assets.methods.dissection.painted", "pixels[:1, :1]", "pixels[:1, 1:]",
      {"DiffusersTextToImage"}),
-    ("dnd_assets.files.image_folders", "_SNIFFED: Final = 32", "_SNIFFED: Final = 8",
+    ("dnd_assets.files.image_suffixes", "_SNIFFED: Final = 32", "_SNIFFED: Final = 8",
      {"IMAGE_SETS", *_FROM_FILES}),
     ("dnd_assets.files.images", "_to_rgb(_upright(image))", "_upright(_to_rgb(image))",
      _FROM_FILES),

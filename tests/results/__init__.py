@@ -5,6 +5,9 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 
 ELSEWHERE = {
     "diff": "assets/test_clip_dissect_labels.py",
+    "export.for_others.maia": "results/export/for_others/test_cards_export.py",
+    "export.for_others.neuronpedia": "results/export/for_others/test_cards_export.py",
+    "export.for_others.saedashboard": "results/export/for_others/test_cards_export.py",
     "recorded": "integration/test_audit.py",
     "tables.columns": "results/export/test_export.py",
     "tables.database_views": "results/products/test_registry.py",

@@ -285,6 +285,11 @@ CASES = {
     **{f"{name}.scenes.{key}": ({name: {"scenes": {"folder": "scenes", "side": 4}}}, value)
        for name in ("probing_set", "evaluation")
        for key, value in {"folder": "scenes2", "side": 3}.items()},
+    **{f"{name}.columns.{key}": ({}, "other") for name in ("probing_set", "evaluation")
+       for key in ("image", "caption", "label")},
+    **{f"{name}.tiles.{key}": ({name: {"folders": ["others"], "tiles": {"side": 32}}}, value)
+       for name in ("probing_set", "evaluation")
+       for key, value in {"side": 64, "level": 1, "tissue": 0.5}.items()},
     **{f"ablation.{name}": ({}, value) for name, value in {
         "how": "zero", "images": 3, "classes": "answers.csv", "top": 2}.items()},
     "ablation.probe": ({"ablation": {"classes": "answers.csv"}}, True),

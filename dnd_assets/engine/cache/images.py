@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
+from dnd_assets.files.containers.places import read_bytes
 from dnd_assets.files.images import (
     UnreadableImage,
     as_raster,
@@ -213,7 +213,7 @@ class Pictures:
     def _read(self, name: str) -> bytes:
         for path in self._paths.get(name, []):
             try:
-                data = Path(path).read_bytes()
+                data = read_bytes(path)
             except OSError:
                 continue
             if sha256(data) == name:

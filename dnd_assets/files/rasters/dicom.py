@@ -59,6 +59,7 @@ def read_dicom(data: bytes, max_pixels: int, reading: Reading) -> Raster:
         many = samples * (frames if reading.pages == "bands" else 1)
         check_size(int(file.Columns), int(file.Rows), many, max_pixels)
         photometric = _completed(pydicom, file)
+        _from_groups(file, frames, reading)
         stored = _stored(file, frames, reading)
         if photometric not in _GREY:
             return _colours(pydicom, file, stored, photometric, frames)
@@ -80,6 +81,38 @@ def _completed(pydicom: ModuleType, file: Dataset) -> str:
     if file.get("PhotometricInterpretation") in (None, ""):
         file.PhotometricInterpretation = "MONOCHROME2"
     return str(file.PhotometricInterpretation)
+
+
+def _from_groups(file: Dataset, frames: int, reading: Reading) -> None:
+    """Rescaling and window of files that tell them for frames (PS3.3, C.7.6.16.2.9 and .10)."""
+    shared = file.get("SharedFunctionalGroupsSequence") or []
+    each = list(file.get("PerFrameFunctionalGroupsSequence") or [])[:frames]
+    number = reading.pages if isinstance(reading.pages, int) else 1
+    told = [_group(one, *_RESCALING) for one in each] if reading.pages == "bands" else []
+    if any(one != told[0] for one in told):
+        raise UnreadableImage(
+            "its frames are rescaled each in its own way, so that they are no bands of one "
+            "picture; name one by `pages`"
+        )
+    here = each[number - 1 : number] if number <= len(each) else []
+    for sequence, names in (_RESCALING, _WINDOWING):
+        for group in (*here, *shared):
+            found = _group(group, sequence, names)
+            if found:
+                for name, value in found.items():
+                    setattr(file, name, value)
+                break
+
+
+_RESCALING: Final = ("PixelValueTransformationSequence", ("RescaleSlope", "RescaleIntercept"))
+_WINDOWING: Final = ("FrameVOILUTSequence", ("WindowCenter", "WindowWidth"))
+
+
+def _group(group: Dataset, sequence: str, names: tuple[str, ...]) -> dict[str, object]:
+    """What a functional group says of one thing; empty for nothing."""
+    held = group.get(sequence)
+    said = {name: held[0].get(name) for name in names} if held else {}
+    return said if all(value not in (None, "") for value in said.values()) else {}
 
 
 def _stored(file: object, frames: int, reading: Reading) -> Values:
@@ -127,6 +160,8 @@ def _grey(file: object, stored: Values, frames: int, reading: Reading, *, invert
     stored = stored.astype(np.int32) if kind.kind in "iu" else stored
     window, windowed = _window(file, stored[0], reading)
     low, high = _stored_range(file, stored)
+    if kind.kind == "f":  # of any size: only those that are there tell how bright they can be
+        low, high = float(np.nanmin(stored)), float(np.nanmax(stored))
     missing = _padding(file, stored)
     straight = apply_rescale(np.array([[low, high]]), file)
     if inverted:
@@ -142,12 +177,13 @@ def _grey(file: object, stored: Values, frames: int, reading: Reading, *, invert
         valid = ~missing if valid is None else valid & ~missing
     ends = sorted(float(one) for one in np.ravel(straight))
     return Raster(
-        values, "DICOM", valid, full=(ends[0], ends[-1]), pages=frames,
+        values, "DICOM", valid, full=None if kind.kind == "f" else (ends[0], ends[-1]),
+        pages=frames,
         window=window if len(values) == 1 else None, windowed=windowed,
     )  # fmt: skip
 
 
-def _stored_range(file: Dataset, stored: Values) -> tuple[int, int]:
+def _stored_range(file: Dataset, stored: Values) -> tuple[float, float]:
     bits = int(file.get("BitsStored", stored.dtype.itemsize * 8))
     if int(file.get("PixelRepresentation", 0)):
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1

@@ -24,6 +24,8 @@ _SENTINEL_2: Final = (12, 13)
 """Bands of a Sentinel-2 product: level 2A has no cirrus band."""
 _SENTINEL_2_BANDS: Final = (4, 3, 2)
 _SENTINEL_2_RANGE: Final = (0.0, 3000.0)
+_MARKED: Final = 1e-3
+"""Share of pixels from which on a value is taken to be a mark."""
 _PERCENTILES: Final = (2.0, 98.0)
 _ENOUGH: Final = 50
 """Values of which 2 % are at least one."""
@@ -185,11 +187,36 @@ def doubt_of(raster: Raster, shown: RenderedPicture) -> str:
     if dark:
         return dark
     kind, most = raster.values.dtype, raster.values.max()
+    mark = _unsaid_mark(raster)
+    if mark:
+        return mark
     if kind.kind in "ui" and most < 4 * _CODES and kind.itemsize > 1:
         kinds = len(np.unique(raster.values))
         if 1 < kinds <= _CODES:
             return f"of {kinds} values alone, codes rather than intensities"
     return ""
+
+
+_MARKS: Final = (-9999.0, -99999.0, -32768.0, float(np.finfo(np.float32).min), -1e30)
+"""Values that usually mean that there is no data, where files do not say so."""
+
+
+def _unsaid_mark(raster: Raster) -> str:
+    """What looks like a mark of no data and counts as a value; empty for nothing."""
+    kind = raster.values.dtype
+    if raster.valid is not None or kind.kind not in "if" or kind.itemsize < 2:
+        return ""
+    least = raster.values.min()
+    if not any(np.isclose(least, mark, rtol=1e-6) for mark in _MARKS):
+        return ""
+    share, others = float((raster.values == least).mean()), raster.values[raster.values != least]
+    # A signed picture may well reach the least that its type holds, but not leave a gap above it.
+    if share < _MARKED or not others.size or others.min() < least / 2:
+        return ""
+    return (
+        f"with {least:g} in many pixels, which usually means that there is no data: write nodata = "
+        f"{least:g}"
+    )
 
 
 def near_black_or_white(image: Image.Image, valid: NDArray[np.bool_] | None = None) -> str:

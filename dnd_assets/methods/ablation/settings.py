@@ -21,7 +21,8 @@ class AblationSettings(Section):
         images: probing images that effects are measured on; the first by their hashes, of those
             that have a class where `classes` is given.
         classes: a CSV with columns `file` and `class` that says what images show; `folders`: the
-            name of the folder that each lies in; or `scenes`: what covers most of each tile of
+            name of the folder that each lies in; `labels`: what shards and tables of the
+            probing set say of their pictures; or `scenes`: what covers most of each tile of
             `probing_set.scenes`. None: no accuracies, scores alone.
         probe: whether the classes are those of `classes`, read off the network's output by a linear
             probe: for networks that are no classifiers.

@@ -31,6 +31,8 @@ class Encoder:
         scale: what the input is multiplied by first.
         rescale: what pre-activations are multiplied by, (latents,); None for nothing.
         decoder: the vector that each latent adds to a reconstruction, (latents, width).
+        unknown: why it is not known what a latent adds to the vectors that are read; empty where
+            it is its decoder's vector, times its code.
     """
 
     weight: Tensor
@@ -41,6 +43,7 @@ class Encoder:
     scale: float = 1.0
     rescale: Tensor | None = None
     decoder: Tensor | None = None
+    unknown: str = ""
 
     @property
     def width(self) -> int:

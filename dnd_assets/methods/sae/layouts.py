@@ -43,6 +43,9 @@ _LIBRARIES: Final = {
 LAYOUTS: Final = tuple(_LIBRARIES)
 """Names of the libraries whose checkpoints are read."""
 
+_UNIT: Final = 1e-3
+"""How far a dictionary's rows may be from length 1, so that all its normalisations agree."""
+
 
 def layout_of(saved: Saved, asked: str | None = None) -> str:
     """The library that wrote a checkpoint.
@@ -92,7 +95,8 @@ def encoder_of(saved: Saved, answers: Answers, asked: str | None = None) -> tupl
             f"[models.layers.sae] says {foreign[0]}, which {saved.source} ({layout}) leaves no "
             "room for: it is known of such a checkpoint. Leave it out."
         )
-    found = replace(found, decoder=_decoder(saved, found))
+    decoder = _decoder(saved, found)
+    found = replace(found, decoder=decoder, unknown=found.unknown or _unknown(layout, decoder))
     _check(saved, found)
     return layout, found
 
@@ -106,6 +110,18 @@ def _decoder(saved: Saved, found: Encoder) -> Tensor | None:
             value = value.T if name == "decoder.weight" else value
             return value if tuple(value.shape) == size else None
     return None
+
+
+def _unknown(layout: str, decoder: Tensor | None) -> str:
+    """Why it is not known what a latent adds to the vectors that are read."""
+    if decoder is None:
+        return "the checkpoint has no decoder of the layer's width"
+    if layout == overcomplete.LAYOUT and not bool(((decoder.norm(dim=1) - 1).abs() < _UNIT).all()):
+        return (
+            "overcomplete normalises its dictionary in a way that a state dict does not say; save "
+            "it with rows of length 1, as `get_dictionary()` gives them"
+        )
+    return ""
 
 
 def _check(saved: Saved, found: Encoder) -> None:

@@ -40,6 +40,7 @@ def encoder(saved: Saved, answers: Answers) -> Encoder:
         saved.tensor("encoder.bias", LAYOUT),
         _activation(saved, weight.shape[1]),
         shift=saved.tensor("b_dec", LAYOUT) if subtract else None,
+        unknown="" if subtract else "a transcoder writes into another layer",
     )
 
 

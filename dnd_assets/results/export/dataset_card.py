@@ -54,7 +54,8 @@ _LISTS = ("texts", "ints", "numbers")
 
 
 def _feature(name: str, kind: str) -> list[str]:
-    """A column as the YAML of a data set's features."""
+    """A column as the YAML of a data set's features; YAML reads a bare `off` as false."""
+    name = json.dumps(name)
     if kind == "scored":
         fields = [f"    - name: {n}\n      dtype: {t}" for n, t in _SCORED]
         return [f"  - name: {name}", "    list:", *fields]

@@ -104,7 +104,7 @@ def export(
         raise not_found("format", kind, FORMATS)
     if not source.newest:
         raise StudyError(f"study {source.study!r} has no products yet. Run `dnd run` on it.")
-    with _new_folder(folder) as place:
+    with new_folder(folder) as place:
         seen, rows, files = _Seen(), {}, {}
         tables = source.tables()
         with ExitStack() as stack:
@@ -171,7 +171,7 @@ def _write_pictures(
     for name in names:
         row = _picture_row(name, seen[name], known)
         if wanted:
-            data, problem = _data(pictures, name)
+            data, problem = picture_data(pictures, name)
             found, missing = found + (data is not None), missing + (data is None)
             row |= {"missing": problem, "bytes": None if data is None else len(data)}
             if data is not None:
@@ -186,16 +186,21 @@ def _picture_row(name: str, tables: Iterable[str], known: Mapping[str, Row]) -> 
     return row | {"image": name, "tables": sorted(tables), **known.get(name, {"paths": []})}
 
 
-def _data(pictures: Pictures, name: str) -> tuple[bytes | None, str | None]:
+def picture_data(pictures: Pictures, name: str) -> tuple[bytes | None, str | None]:
+    """A picture's file as programs show it; or why it is not to be had."""
     try:
         return pictures.file(name), None
     except StoreError as error:
         return None, str(error)
 
 
+def picture_suffix(data: bytes) -> str:
+    """The suffix of a picture file by its first bytes."""
+    return next((end for start, end in _KINDS.items() if data.startswith(start)), "img")
+
+
 def _placed(place: Path, name: str, data: bytes, kind: Format) -> Row:
-    suffix = next((end for start, end in _KINDS.items() if data.startswith(start)), "img")
-    file = f"{name}.{suffix}"
+    file = f"{name}.{picture_suffix(data)}"
     if kind == "hf":
         return {EMBEDDED: {"bytes": data, "path": file}}
     write(place / "pictures" / file, data)
@@ -231,7 +236,7 @@ def _manifest(
 
 
 @contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder` that becomes it when the block ends well."""
     folder = folder.expanduser().absolute()
     if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):

@@ -427,6 +427,7 @@ class UnitCard:
         model: name of the network.
         layer: path of the layer.
         neuron: index.
+        name: of the direction that it is, as its file says; empty for other units.
         methods: what each method says, the study's own labels first.
         exemplars: the most activating probing images.
         described: the activating set with its captions.
@@ -445,6 +446,7 @@ class UnitCard:
     model: str
     layer: str
     neuron: int
+    name: str = ""
     methods: tuple[MethodLabel, ...] = ()
     exemplars: tuple[Exemplar, ...] = ()
     described: tuple[Described, ...] = ()

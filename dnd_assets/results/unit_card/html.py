@@ -87,11 +87,12 @@ def _data_url(picture: Image.Image) -> str:
 
 def _title(card: UnitCard) -> str:
     said = card.main
+    key = escape(card.unit) + (f", direction: {escape(card.name)}" if card.name else "")
     if said is None:
-        return f"<h3>{escape(card.unit)}</h3>"
+        return f"<h3>{key}</h3>"
     name = escape(said.label or f"no label ({said.status})")
     reason = f"<p>{escape(said.reason)}</p>" if said.reason else ""
-    return f"<h3>{name} <small>{escape(card.unit)}</small></h3>{reason}"
+    return f"<h3>{name} <small>{key}</small></h3>{reason}"
 
 
 def _evidence(card: UnitCard, thumbnails: _Thumbnails) -> str:

@@ -7,8 +7,8 @@ loaded. Cards of many units are read together, layer by layer, so that thousands
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -59,11 +59,13 @@ class Cards:
         lineage: the records.
         store: the artefacts.
         study: the study's name.
+        names: of directions, by unit.
     """
 
     lineage: Lineage
     store: ArtefactStore
     study: str
+    names: Mapping[str, str] = field(default_factory=dict)
     _layers: dict[tuple[str, str], _Layer | None] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -142,7 +144,8 @@ class Cards:
             sources = [UnitRecords(unit, found[unit], products) for unit in units]
             templates = self._templates(sources)
             heat = self._heat(sources)
-            return [card_of(one, templates, heat, *self._activity(one)) for one in sources]
+            found_cards = [card_of(one, templates, heat, *self._activity(one)) for one in sources]
+            return [replace(one, name=self.names.get(one.unit, "")) for one in found_cards]
 
     def _follow(
         self, records: dict[str, dict[str, ProductRecord]], products: dict[str, Product]

@@ -4,6 +4,7 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 """
 
 ELSEWHERE = {
+    "attention": "resources/targets/test_heads.py",
     "autoencoder_files": "methods/sae/test_codes.py",
     "cards": "resources/targets/test_networks.py",
     "declared_coding": "resources/targets/test_ablated.py",

@@ -10,6 +10,7 @@ from dnd_assets.errors import StudyError
 from resources.runtime.compute import Compute
 from resources.targets.networks import TargetNetworks
 from resources.targets.sources import TargetModel
+from tests.methods.sae import written
 from tests.networks import BLUE, DEAD, GREEN, RED
 
 SIDE = 16
@@ -148,3 +149,57 @@ def test_a_way_around_the_layer_keeps_the_pictures_own_values(pictures):
     wanted = own.copy()
     wanted[:, [0, 2]] = own[donors][:, [0, 2]]
     np.testing.assert_allclose(found, pixels.mean(dim=(2, 3)).numpy() + wanted, rtol=1e-3)
+
+
+class Coded(torch.nn.Module):
+    """Mean colours to 16 numbers, on which an autoencoder is attached, to three classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = torch.nn.Linear(3, written.WIDTH)
+        self.mid = torch.nn.Identity()
+        self.down = torch.nn.Linear(written.WIDTH, 3)
+
+    def forward(self, images):
+        return self.down(self.mid(self.up(images.mean(dim=(2, 3)))))
+
+
+def coded():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return Coded().eval()
+
+
+def test_latents_are_ablated_in_the_network(pictures, tmp_path):
+    """Scores without latents: what the autoencoder wrote of them is taken from the vector."""
+    place = written.saelens_topk(tmp_path / "sae").place
+    model = {
+        "name": "net", "source": "module:tests.resources.targets.test_ablated:coded",
+        "codings": [{"path": "up", "kind": "sae", "file": str(place)}],
+    }  # fmt: skip
+    net, module, p = (
+        TargetNetworks(models=[model], compute=Compute(device="cpu")),
+        coded(),
+        (written.parts()),
+    )
+    given = torch.stack([net.prepared("net", one) for one in pictures])
+    with torch.inference_mode():
+        vectors = module.up(given.mean(dim=(2, 3))).double().numpy()
+    codes = written.relu(written.topk((vectors - p["c"]) @ p["W"] + p["b"], 3))
+    weight, bias = (one.detach().double().numpy() for one in module.down.parameters())
+    fires = int(codes.sum(axis=0).argmax())
+    groups = [(), (fires,), tuple(range(10))]
+    donors = [1, 2, 3, 4, 0]
+    means = net.unit_means("net", "up", pictures)
+    np.testing.assert_allclose(means, codes.mean(axis=0), rtol=1e-4, atol=1e-5)
+    cases = ((None, None, 0.0), (means, None, codes.mean(axis=0)), (None, donors, codes[donors]))
+    for fill, others, instead in cases:
+        found = net.outputs_without("net", "up", groups, pictures, fill, others)
+        for place_of, group in enumerate(groups):
+            chosen = list(group)
+            change = np.broadcast_to(instead, codes.shape)[:, chosen] - codes[:, chosen]
+            moved = vectors + change @ p["D"][chosen]
+            np.testing.assert_allclose(
+                found[place_of], moved @ weight.T + bias, rtol=2e-3, atol=2e-3
+            )
+    assert not np.allclose(found[1], found[0], atol=1e-3)

@@ -242,3 +242,157 @@ def test_one_coding_a_layer(tmp_path):
              "models": [{"name": "net", "source": "module:m:f", "layers": [layer]}]}  # fmt: skip
     with pytest.raises(StudyError, match="one of `sae`, `directions` and `heads`"):
         parse_study(table, tmp_path)
+
+
+class Torch(nn.Module):
+    """The same with PyTorch's own attention, its projection run by a function."""
+
+    def __init__(self, batch_first):
+        super().__init__()
+        net = small()
+        self.embed, self.cls_token, self.norm, self.head = (
+            net.embed, net.cls_token, net.norm, net.head
+        )  # fmt: skip
+        self.batch_first = batch_first
+        self.attn = nn.MultiheadAttention(WIDTH, HEADS, batch_first=batch_first)
+        self.attn.in_proj_weight = net.attn.qkv.weight
+        self.attn.in_proj_bias = net.attn.qkv.bias
+        self.attn.out_proj.weight = net.attn.proj.weight
+        self.attn.out_proj.bias = net.attn.proj.bias
+
+    def forward(self, images):
+        tokens = self.embed(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        given = self.norm(tokens)
+        given = given if self.batch_first else given.transpose(0, 1)
+        mixed, _ = self.attn(given, given, value=given, need_weights=False)
+        tokens = tokens + (mixed if self.batch_first else mixed.transpose(0, 1))
+        return self.head(tokens[:, 0])
+
+
+def batch_first():
+    return Torch(batch_first=True).eval()
+
+
+def tokens_first():
+    return Torch(batch_first=False).eval()
+
+
+def of_torch(factory, tokens="patches", count=HEADS):
+    heads = {"path": "attn", "kind": "heads", "count": count, "tokens": tokens}
+    axes = "ntc" if factory == "batch_first" else "tnc"
+    layout = {"path": "attn", "layout": axes, "grid": [GRID, GRID], "prefix_tokens": 1}
+    model = {"name": "net", "source": f"module:tests.resources.targets.test_heads:{factory}",
+             "codings": [heads], "layouts": [layout]}  # fmt: skip
+    return TargetNetworks(models=[model], compute=Compute(device="cpu"))
+
+
+@pytest.mark.parametrize("factory", ["batch_first", "tokens_first"])
+def test_heads_of_pytorchs_own_attention_are_read(factory, pictures):
+    vectors, _ = worked_out(pictures)
+    lengths = np.linalg.norm(vectors, axis=3)
+    for tokens, rows in (("patches", lengths[:, 1:]), ("class", lengths[:, :1]), ("all", lengths)):
+        found = of_torch(factory, tokens).activations("net", {"attn": "auto"}, pictures)["attn"]
+        np.testing.assert_allclose(found, rows.max(axis=1), rtol=1e-3)
+    maps = of_torch(factory).maps("net", [("attn", 1)], pictures)["attn", 1]
+    for place, one in enumerate(maps):
+        np.testing.assert_allclose(one, lengths[place, 1:, 1].reshape(GRID, GRID), rtol=1e-3)
+
+
+@pytest.mark.parametrize("factory", ["batch_first", "tokens_first"])
+def test_heads_of_pytorchs_own_attention_are_ablated_as_those_of_any_other(factory, pictures):
+    plain, own = targets(), of_torch(factory)
+    groups = [(), (1,), (0, 2), (0, 1, 2)]
+    means = own.unit_means("net", "attn", pictures)
+    np.testing.assert_allclose(
+        means, plain.unit_means("net", "attn.proj", pictures), rtol=1e-3, atol=1e-4
+    )
+    for fill, donors in ((None, None), (means, None), (None, [1, 2, 3, 0])):
+        found = own.outputs_without("net", "attn", groups, pictures, fill, donors)
+        wanted = plain.outputs_without("net", "attn.proj", groups, pictures, fill, donors)
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+    whole = own.outputs("net", pictures)
+    assert np.array_equal(own.outputs_without("net", "attn", [()], pictures, None)[0], whole)
+
+
+def test_masks_and_separate_projections_are_those_of_pytorch():
+    """The projected heads are what the module itself gives, whatever it is called with."""
+    from resources.targets.attention import heads_of
+
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 5, 12), torch.randn(2, 7, 8)
+    barred = torch.zeros(2, 7, dtype=torch.bool)
+    barred[1, 4:] = True
+    causal = torch.ones(5, 7, dtype=torch.bool).triu(1)
+    added = torch.randn(2 * 3, 5, 7)
+    net = nn.MultiheadAttention(12, 3, kdim=8, vdim=8, batch_first=True).eval()
+    own = nn.MultiheadAttention(12, 3, bias=False).eval()
+    own_given = query.transpose(0, 1)
+    for module, given, named in (
+        (net, (query, key, key), {}),
+        (net, (query, key, key), {"key_padding_mask": barred}),
+        (net, (query, key, key, barred), {"attn_mask": added}),
+        (net, (query,), {"key": key, "value": key, "attn_mask": causal}),
+        (own, (own_given, own_given, own_given), {"need_weights": False}),
+    ):
+        wanted, _ = module(*given, **named)
+        vectors = heads_of(module, given, named)
+        torch.testing.assert_close(module.out_proj(vectors), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_another_number_of_heads_and_foreign_keys_are_refused(pictures):
+    with pytest.raises(StudyError, match="mixes 3 heads, and the study says 4"):
+        of_torch("batch_first", count=4).activations("net", {"attn": "auto"}, pictures)
+    from resources.targets.heads import check_heads
+
+    net = nn.Sequential(nn.MultiheadAttention(12, 3, add_bias_kv=True))
+    with pytest.raises(StudyError, match="keys and values of its own"):
+        check_heads(net, "0", 3)
+    with pytest.raises(StudyError, match="name the attention itself: 0"):
+        check_heads(nn.Sequential(net[0], nn.LayerNorm(12)), "1", 3)
+
+
+def vision_transformer():
+    from torchvision.models import VisionTransformer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = VisionTransformer(
+            image_size=SIDE, patch_size=PATCH, num_layers=2, num_heads=3, hidden_dim=12,
+            mlp_dim=16, num_classes=5,
+        ).eval()  # fmt: skip
+        nn.init.normal_(net.heads.head.weight)
+    return net
+
+
+def test_heads_of_torchvisions_transformer(pictures):
+    """Found by its own grid and class token; against the same vectors worked out in numpy."""
+    path = "encoder.layers.encoder_layer_1.self_attention"
+    heads = {"path": path, "kind": "heads", "count": 3, "tokens": "patches"}
+    source = "module:tests.resources.targets.test_heads:vision_transformer"
+    model = {"name": "net", "source": source, "codings": [heads]}
+    net = TargetNetworks(models=[model], compute=Compute(device="cpu"))
+    module, seen = vision_transformer(), []
+    block = module.encoder.layers[1]
+    block.ln_1.register_forward_hook(lambda _m, _i, out: seen.append(out.detach()))
+    with torch.inference_mode():
+        module(torch.stack([transforms()(one) for one in pictures]))
+    attention = block.self_attention
+    weight, bias = attention.in_proj_weight.double().detach(), attention.in_proj_bias.double()
+    q, k, v = np.split((seen[0].double() @ weight.T + bias).detach().numpy(), 3, axis=2)
+    lengths = []
+    for head in range(3):
+        part = np.s_[:, :, head * 4 : head * 4 + 4]
+        scores = np.exp(q[part] @ k[part].transpose(0, 2, 1) / 2)
+        mixed = scores / scores.sum(axis=2, keepdims=True) @ v[part]
+        lengths.append(np.linalg.norm(mixed, axis=2)[:, 1:])
+    found = net.activations("net", {path: "auto"}, pictures)[path]
+    np.testing.assert_allclose(found, np.stack(lengths).max(axis=2).T, rtol=1e-3)
+    maps = net.maps("net", [(path, 2)], pictures)[path, 2]
+    for place, one in enumerate(maps):
+        np.testing.assert_allclose(one, lengths[2][place].reshape(GRID, GRID), rtol=1e-3)
+    gone = net.outputs_without("net", path, [(0, 1, 2)], pictures, None)[0]
+    attention.register_forward_hook(lambda m, _i, out: (m.out_proj.bias.expand_as(out[0]), out[1]))
+    with torch.inference_mode():
+        wanted = module(torch.stack([transforms()(one) for one in pictures]))
+    np.testing.assert_allclose(gone, wanted, rtol=1e-3, atol=1e-4)

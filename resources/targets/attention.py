@@ -1,0 +1,117 @@
+"""What the heads of `torch.nn.MultiheadAttention` give, which no layer of its own is handed.
+
+It runs its projection by a function and not by calling `out_proj`, so that nothing can be hooked
+there. The heads' vectors are worked out again from what the module is given and its weights: the
+formula of Vaswani et al. 2017, section 3.2.2, as the module's documentation has it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dnd_assets.errors import StudyError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_ORDER = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask",
+          "average_attn_weights", "is_causal")  # fmt: skip
+
+
+def check_readable(path: str, module: "nn.MultiheadAttention") -> None:
+    """Refuse an attention of which something is not worked out again.
+
+    Raises:
+        StudyError: when it adds keys and values of its own.
+    """
+    if module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
+        raise StudyError(
+            f"layer {path!r} adds keys and values of its own (add_bias_kv, add_zero_attn), and its "
+            "heads are not read. Name neurons of another layer."
+        )
+
+
+def heads_of(
+    module: "nn.MultiheadAttention", args: Sequence[object], kwargs: Mapping[str, object]
+) -> "Tensor":
+    """The heads' vectors side by side, as the module's projection gets them.
+
+    Args:
+        module: the attention.
+        args: what it was called with.
+        kwargs: the same by name.
+
+    Returns:
+        As the module's output: (N, L, E) where `batch_first`, else (L, N, E).
+    """
+    from torch import Tensor
+    from torch.nn.functional import scaled_dot_product_attention
+
+    held = {**dict(zip(_ORDER, args, strict=False)), **kwargs}
+    given = {name: one for name, one in held.items() if isinstance(one, Tensor)}
+    query, key, value = (
+        one if module.batch_first else one.transpose(0, 1)
+        for one in (given["query"], given["key"], given["value"])
+    )
+    q, k, v = (_apart(part, module.num_heads) for part in _projected(module, query, key, value))
+    mask = _mask(given, module.num_heads, q)
+    mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    found = mixed.transpose(1, 2).flatten(2)
+    return found if module.batch_first else found.transpose(0, 1)
+
+
+def _projected(
+    module: "nn.MultiheadAttention", query: "Tensor", key: "Tensor", value: "Tensor"
+) -> list["Tensor"]:
+    from torch.nn.functional import linear
+
+    joint: Tensor | None = module.in_proj_weight
+    own = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+    weights = own if joint is None else joint.chunk(3)
+    shifts = [None] * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+    parts = zip((query, key, value), weights, shifts, strict=True)
+    return [linear(one, weight, shift) for one, weight, shift in parts]
+
+
+def _apart(values: "Tensor", heads: int) -> "Tensor":
+    """(N, L, E) as (N, heads, L, E / heads)."""
+    count, length, width = values.shape
+    return values.reshape(count, length, heads, width // heads).transpose(1, 2)
+
+
+def _mask(given: "Mapping[str, Tensor]", heads: int, q: "Tensor") -> "Tensor | None":
+    """What is added to the products, from both masks; True of a mask means: not looked at."""
+    attn, padding = given.get("attn_mask"), given.get("key_padding_mask")
+    found: Tensor | None = None
+    if attn is not None:
+        found = _to_add(attn, q)
+        if found.ndim == 3:  # one for each picture and head
+            found = found.reshape(-1, heads, *found.shape[1:])
+    if padding is not None:
+        beside = _to_add(padding, q)[:, None, None]
+        found = beside if found is None else found + beside
+    return found
+
+
+def _to_add(mask: "Tensor", q: "Tensor") -> "Tensor":
+    import torch
+
+    if mask.dtype == torch.bool:
+        return torch.zeros_like(mask, dtype=q.dtype).masked_fill(mask, -math.inf)
+    return mask.to(q.dtype)
+
+
+def moved_output(
+    module: "nn.MultiheadAttention", output: "Tensor", before: "Tensor", after: "Tensor"
+) -> "Tensor":
+    """The module's output with other vectors of heads; where these are equal it stays to the bit.
+
+    Args:
+        module: the attention.
+        output: what it gave.
+        before: vectors of the heads, as `heads_of` gives them.
+        after: what stands in their place, for as many pictures, or for more than one.
+    """
+    from torch.nn.functional import linear
+
+    return output + linear(after - before, module.out_proj.weight).to(output.dtype)
