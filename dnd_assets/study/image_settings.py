@@ -53,17 +53,20 @@ class Images(Section):
         folders: folders searched for images, recursively.
         image_list: a text file with one image path a line.
         world: generated images with known truths instead of files.
+        hard_world: those of a harder world, see docs/known-answers.md.
         scenes: tiles that are cut from scenes of land cover.
     """
 
     folders: list[str] = Field(default=[])
     image_list: str | None = None
     world: World | None = None
+    hard_world: World | None = None
     scenes: Scenes | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not (self.folders or self.image_list or self.world or self.scenes):
+        places = (self.folders, self.image_list, self.world, self.hard_world, self.scenes)
+        if not any(places):
             raise ValueError("names no images; give `folders`, `image_list`, `world` or `scenes`")
         return self
 
