@@ -46,6 +46,7 @@ NO_RESULT: Final[Mapping[str, str]] = {
     **_of_kinds(),
     "evaluation.methods": "which products there are",
     "segmentation.methods": "which products there are",
+    "image_labels.methods": "which products there are",
     "compute.models_gb": "which models stay in memory between stages",
     "compute.workers": "threads that prepare pictures; no result depends on their number",
     "compute.batch.target": "no bit depends on it on the CPU, and none that is kept on a GPU",
@@ -71,6 +72,8 @@ UPSTREAM: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": (CONCEPT_MASKS,),
     "compositions_labels": (CONCEPT_MASKS,),
     "invert_labels": (CONCEPT_MASKS,),
+    "image_invert_labels": (PROBING_SET,),
+    "linear_explanation_labels": (PROBING_SET,),
     "ablation_effects": (PROBING_SET,),
 }
 """What products are made from, by name, as their stages say it."""
@@ -117,6 +120,8 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": ("target",),
     "compositions_labels": ("target",),
     "invert_labels": ("target",),
+    "image_invert_labels": ("target",),
+    "linear_explanation_labels": ("target",),
     "ablation_effects": ("target",),
 }
 """Models that compute a product."""
@@ -129,6 +134,8 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": ("segmentation",),
     "compositions_labels": ("segmentation",),
     "invert_labels": ("segmentation",),
+    "image_invert_labels": ("image_labels",),
+    "linear_explanation_labels": ("image_labels",),
     "ablation_effects": ("ablation",),
     CONCEPT_MASKS: ("segmentation",),
 }
@@ -136,7 +143,7 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 _PATHS: Final = (
     "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
     "masks", "names", "folder", "truths", "classifier_weights",
-    "vectors", "classes",
+    "vectors", "classes", "parents",
 )  # fmt: skip
 """Settings that name files, wherever they stand."""
 _NAMES_OR_PATHS: Final = (

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dnd_assets.analysis.compare import Comparison, Judgement, Method, Reference, compare
 from dnd_assets.analysis.compare_request import imported, reference, stored_methods
-from dnd_assets.analysis.metric_means import DND, method_name
 from dnd_assets.analysis.kept_scoreboard import differences, exact_counts, write
+from dnd_assets.analysis.metric_means import DND, method_name
 from dnd_assets.analysis.scoreboard import as_text, markdown
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.errors import NotFoundError, TableError

@@ -24,6 +24,15 @@ _STRONGEST: Final = ("large", "red", "three")
 _SECOND: Final = 0.8
 """How much the second meaning of a polysemantic unit adds, where the first adds 1."""
 _FREQUENCY: Final = 60.0
+_MOST: Final = 3
+"""Facts that a unit's concept has at most."""
+_KINDS: Final = (
+    ("attribute", "conjunction", "faint texture", "position", "count", "very sparse"),
+    ("disjunction", "polysemantic"),
+    ("negation",),
+    ("superstimulus",),
+)
+"""Kinds by how their facts are combined: all, either, none, all and more of the strongest."""
 
 
 class Readout(nn.Module):
@@ -50,35 +59,41 @@ def pooled(features: Tensor) -> Tensor:
 class PlantedLayer(nn.Module):
     """Units that combine what the readout tells; see `planted.PlantedUnit`."""
 
+    facts: Tensor
+    scale: Tensor
+    by_kind: Tensor
+    level: Tensor
+    live: Tensor
+
     def __init__(self, units: tuple[PlantedUnit, ...]) -> None:
         super().__init__()
-        self.units = units
+        rows = [[FACTS.index(name) for name in unit.facts] for unit in units]
+        # The fact behind all others always holds, and stands where a unit has fewer than three.
+        rows = [row + [len(FACTS)] * (_MOST - len(row)) for row in rows]
+        scale = [[1.0, _SECOND if unit.kind == "polysemantic" else 1.0] for unit in units]
+        kinds = [[unit.kind in names for unit in units] for names in _KINDS]
+        level = [1.0 if unit.kind == "random" else unit.noise for unit in units]
+        live = [unit.kind != "dead" for unit in units]
+        for name, values in (
+            ("facts", torch.tensor(rows)),
+            ("scale", torch.tensor(scale)),
+            ("by_kind", torch.tensor(kinds).float()),
+            ("level", torch.tensor(level)),
+            ("live", torch.tensor(live).float()),
+        ):
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, facts: Tensor, waves: Tensor) -> Tensor:
         """Activations (B, units) of probabilities (B, facts) and of noise (B, units)."""
-        columns = [self._value(unit, facts) for unit in self.units]
-        level = torch.tensor([unit.noise for unit in self.units]).to(facts)
-        live = torch.tensor([unit.kind != "dead" for unit in self.units]).to(facts)
-        random = torch.tensor([unit.kind == "random" for unit in self.units]).to(facts)
-        return live * (torch.stack(columns, dim=1) + waves * torch.maximum(level, random))
-
-    @staticmethod
-    def _value(unit: PlantedUnit, facts: Tensor) -> Tensor:
-        """What the concept adds to a unit, (B,)."""
-        if not unit.facts:
-            return torch.zeros_like(facts[:, 0])
-        shown = [facts[:, FACTS.index(name)] for name in unit.facts]
-        if unit.kind == "negation":
-            return 1 - shown[0]
-        if unit.kind == "disjunction":
-            return torch.maximum(*shown)
-        if unit.kind == "polysemantic":
-            return torch.maximum(shown[0], _SECOND * shown[1])
-        value = torch.stack(shown).prod(dim=0)
-        if unit.kind == "superstimulus":
-            extra = torch.stack([facts[:, FACTS.index(name)] for name in _STRONGEST]).sum(dim=0)
-            value = value * (1 + extra * 2 / 3)
-        return value
+        known = torch.cat([facts, torch.ones_like(facts[:, :1])], dim=1)
+        shown = known[:, self.facts]
+        every = shown.prod(dim=2)
+        either = (shown[..., :2] * self.scale).amax(dim=2)
+        strongest = facts[:, [FACTS.index(name) for name in _STRONGEST]].sum(dim=1, keepdim=True)
+        super_stimulus = every * (1 + strongest * 2 / 3)
+        values = torch.stack([every, either, 1 - every, super_stimulus])
+        concept = (values * self.by_kind[:, None]).sum(dim=0)
+        return self.live * (concept + waves * self.level)
 
 
 class HardNet(nn.Module):
@@ -93,14 +108,16 @@ class HardNet(nn.Module):
         self.early, self.late, self.head = (PlantedLayer(planted_units(one)) for one in LAYERS)
         generator = torch.Generator().manual_seed(20_261_130)
         # Of pixels, not of features, so that noise follows no concept.
-        width = 3 * len(self.early.units)
-        drawn = torch.randn(3 * 64 * 64, width, generator=generator) / 64
+        width = 3 * len(self.early.level)
+        drawn = torch.randn(3 * 8 * 8, width, generator=generator) / 8
         self.register_buffer("projection", drawn, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Activations of `head`, (B, units), of normalised images (B, 3, 64, 64)."""
         facts = torch.sigmoid(self.readout(pooled(self.trunk.trunk(images))))
-        noise = torch.sin(_FREQUENCY * (images.flatten(1) @ self.projection)) * 2**0.5
+        noise = (
+            torch.sin(_FREQUENCY * (images[..., ::8, ::8].flatten(1) @ self.projection)) * 2**0.5
+        )
         early, late, head = noise.chunk(3, dim=1)
         self.early(facts, early)
         self.late(facts, late)

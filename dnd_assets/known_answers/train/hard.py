@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dnd_assets.known_answers.hard.network import HardNet, pooled
@@ -53,6 +53,13 @@ def train_hard(out: Path, settings: HardSettings | None = None) -> HardNet:
     net.eval()
     save_file(net.state_dict(), fresh(out) / "weights.safetensors")
     return net
+
+
+def load_hard_net(folder: Path) -> HardNet:
+    """The network with the weights of `folder`, in eval mode."""
+    net = HardNet()
+    net.load_state_dict(load_file(folder / "weights.safetensors"))
+    return net.eval()
 
 
 @torch.no_grad()
