@@ -239,6 +239,23 @@ def test_close_calls_may_be_tolerated(board, file):
     assert differences(worse, path, tolerance=2) == []
 
 
+def test_a_document_may_keep_the_scoreboard_of_a_study_by_kind(board, file):
+    """Markers that name the study hold a row for each kind and method; others stay as they are."""
+    plain = "<!-- scoreboard -->\nkept\n<!-- /scoreboard -->"
+    path = file(f"{plain}\n<!-- scoreboard mine --><!-- /scoreboard mine -->", "README.md")
+    write(board, path, "mine")
+    text = path.read_text()
+    assert text.startswith(plain)
+    assert "| net/fc | one | 2 | 1 / 2" in text
+    assert "| **all** | x|y".replace("x|y", "x\\|y") in text
+    assert exact_counts(path, "mine") == {("one", "net/fc"): 1, ("x|y", "net/fc"): 2}
+    assert differences(board, path, study="mine") == []
+    worse = compare([method("one", "b", "b"), method("x|y", "a", "a")], judged(["a", "a"]))
+    assert len(differences(worse, path, study="mine")) == 1
+    write(board, path, "another")
+    assert "kept" not in path.read_text(), "a study without markers of its own has the plain ones"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
