@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from dnd_assets.assets.compositions_labels import text_of
@@ -27,7 +25,7 @@ class ImageInvertLabels(ImageLevelLabels):
 
     name = "image_invert_labels"
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Length of formulas, the shares they may hold for, beam, labels, significance, tables."""
         names = ("length", "min_share", "max_share", "beam", "top", "significance")
         return {**image_labels_of(bench.study).chosen(*names), **self.tables(bench)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +51,7 @@ class ImageLevelLabels(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def tables(self, bench: Workbench) -> dict[str, Any]:
+    def tables(self, bench: Workbench) -> dict[str, object]:
         """The tables of concepts by their content."""
         table: dict[str, Json] = {
             file: list(some) for file, some in concept_table(bench.study).items()

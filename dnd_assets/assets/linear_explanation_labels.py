@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class LinearExplanationLabels(ImageLevelLabels):
 
     name = "linear_explanation_labels"
 
-    def parameters(self, bench: Workbench) -> dict[str, Any]:
+    def parameters(self, bench: Workbench) -> dict[str, object]:
         """Terms, least gain, images that judge, seed, and the tables."""
         names = ("terms", "least_gain", "held_out", "seed")
         return {**image_labels_of(bench.study).chosen(*names), **self.tables(bench)}

@@ -104,10 +104,10 @@ def image_concepts(
         )
     images = tuple(sorted(found))
     names = tuple(sorted(set().union(*found.values())))
-    place = {name: column for column, name in enumerate(names)}
+    columns = {name: column for column, name in enumerate(names)}
     presence = np.zeros((len(images), len(names)), dtype=bool)
     for row, image in enumerate(images):
-        presence[row, [place[name] for name in found[image]]] = True
+        presence[row, [columns[name] for name in found[image]]] = True
     return ImageConcepts(images, names, presence)
 
 

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import reduce
+from dataclasses import asdict, replace
 
 from PIL.Image import Image, fromarray
 
@@ -61,8 +60,10 @@ def _draw(request: PaintRequest) -> Image:
     places = [one for one in scenes.PLACES if re.search(rf"\b{one}\b", request.concept.lower())]
     while True:
         drawn = scenes.hard_scene(int(rng.integers(1 << 31)))
-        picked = {name: some[int(rng.integers(len(some)))] for name, some in facts.items()}
-        found = reduce(lambda one, fact: replace(one, **{fact[0]: fact[1]}), picked.items(), drawn)
+        found = drawn
+        for name, some in facts.items():
+            chosen = some[int(rng.integers(len(some)))]
+            found = scenes.HardScene(**{**asdict(found), name: chosen})
         if places:
             found = replace(found, place=places[int(rng.integers(len(places)))])
         crowded = (found.count, found.size) == (3, "large")

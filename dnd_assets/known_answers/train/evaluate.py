@@ -256,7 +256,7 @@ def painting_figures(
     }
 
 
-def evaluate_hard(folder: Path) -> dict[str, Any]:
+def evaluate_hard(folder: Path) -> dict[str, dict[str, float]]:
     """How the readout of the harder world tells its words on held-out pictures."""
     return {"held_out_accuracy": held_out_accuracy(load_hard_net(folder))}
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown
+from dnd_assets.results.products.view import Grid, ProductView, Shown
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import Workbench

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.tree import Tree
 
-from dnd_assets.lineage.records import Product
+from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.labels import scored_lines
-from dnd_assets.results.products.view import Grid, Payload, ProductView, Shown
+from dnd_assets.results.products.view import Grid, ProductView, Shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +24,7 @@ def concept_grid(labels: Sequence[Mapping[str, object]], score: str) -> Grid:
     return Grid(rows, ("concept", score), ("concept",))
 
 
-def exact_line(found: Mapping[str, Any]) -> str:
+def exact_line(found: Payload) -> str:
     """What an exact search says of the formula: the best of all, or how much it may fall short."""
     more = f"; the beam search alone reached {found['beam']:.4f}"
     if found["complete"]:
