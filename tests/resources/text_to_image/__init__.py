@@ -8,5 +8,6 @@ ELSEWHERE = {
     "hard_world": "known_answers/hard/test_scenes.py",
     "image_options": "resources/text_to_image/test_image_server.py",
     "kinds.diffusers": "study/test_settings.py",
+    "kinds.hard_world": "known_answers/hard/test_scenes.py",
 }
 """Where modules without a test file of their name are tested."""
