@@ -3,7 +3,7 @@
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ Vectors = NDArray[np.float32]
 FILE_COLUMNS = ("file", "image", "path", "file name")
 CAPTION_COLUMNS = ("caption", "text", "description")
 _BATCH = 16
+_KEPT = 1 << 18
+"""Pixels of the largest picture that stays decoded; 512 of them take 400 MB at most."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,11 @@ class CaptionedCollection(Resource):
         (rows,) = retrieval.nearest_rows(self.encoder.embed_texts([text]), captions, ids, count)
         return {rank: _picture(entries[rows[rank]]) for rank in ranks}
 
+    def learn(self, texts: Sequence[str]) -> None:
+        """Have texts embedded that pictures will be asked of: many at once are faster."""
+        if len(set(texts)) > 1:
+            self.encoder.embed_texts(sorted(set(texts)))
+
     def _rows(self, number: int) -> tuple[tuple[Path, str], ...]:
         """Pictures and captions of one table."""
         place = Path(self.base or ".")
@@ -143,8 +150,16 @@ class CaptionedCollection(Resource):
 
     def _embedded(self, entries: Sequence[Captioned]) -> tuple[Vectors, Vectors]:
         """Embeddings of pictures and captions, (M, D) each, in the order of `entries`."""
-        name = digest(self._identity(entries))
+        # A fingerprint looks at all files of the encoder: once for each state of the collection.
+        if self._named.get("entries") is not entries:
+            self._named.update(entries=entries, name=digest(self._identity(entries)))
+        name = str(self._named["name"])
         return load_once(("collection", name), lambda: self._read_or_embed(name, entries))
+
+    @cached_property
+    def _named(self) -> dict[str, object]:
+        """The entries that were asked of last, and their name."""
+        return {}
 
     def _read_or_embed(self, name: str, entries: Sequence[Captioned]) -> tuple[Vectors, Vectors]:
         file = Path(self.cache) / f"{name}.npy" if self.cache else None
@@ -228,10 +243,38 @@ def _hash(file: Path) -> str:
 
 
 def _picture(one: Captioned) -> Image:
+    """The picture; small ones are decoded once, since many concepts are near to the same ones."""
+    if in_bucket(one.file):
+        return _read(one.file)
+    return _decoded(one.file, *_state(home_of(one.file) or one.file))
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Size and time of change of a file; zeros for one that is not there."""
     try:
-        return decode(read_bytes(one.file))
+        status = file.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=512)
+def _kept(file: Path, _size: int, _changed: int) -> list[Image]:
+    """The decoded picture of a file in a given state; an empty place for a large one."""
+    found = _read(file)
+    return [found] if found.width * found.height <= _KEPT else []
+
+
+def _decoded(file: Path, size: int, changed: int) -> Image:
+    kept = _kept(file, size, changed)
+    return kept[0] if kept else _read(file)
+
+
+def _read(file: Path) -> Image:
+    try:
+        return decode(read_bytes(file))
     except (OSError, UnreadableImage) as error:
         raise StudyError(
-            f"picture {one.file} of the collection cannot be read: {error}. Mend it, or take its "
+            f"picture {file} of the collection cannot be read: {error}. Mend it, or take its "
             "row out of the table."
         ) from error

@@ -19,6 +19,19 @@ from dnd_assets.methods.metrics.strict_match import Strict
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What labels took.
+
+    Attributes:
+        seconds: of all stages, a unit, as the newest run of each stage took them.
+        pictures: painted for labels, a unit; units that share a picture share its part.
+    """
+
+    seconds: float
+    pictures: float
+
+
+@dataclass(frozen=True)
 class Method:
     """A column of labels.
 
@@ -26,11 +39,13 @@ class Method:
         name: what the method is called.
         by_unit: label of each unit that the method was asked for, by key; None where it gave none.
         setting: what sets it apart, for people.
+        costs: what its labels took, where that is known of it alone.
     """
 
     name: str
     by_unit: Mapping[str, str | None]
     setting: str = ""
+    costs: Costs | None = None
 
 
 @dataclass(frozen=True)

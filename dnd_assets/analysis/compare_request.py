@@ -13,6 +13,7 @@ from typing import Final
 
 from dnd_assets.analysis.compare import (
     Comparison,
+    Costs,
     Judgement,
     Method,
     Reference,
@@ -23,7 +24,8 @@ from dnd_assets.analysis.metric_means import DND, method_name, metric_means
 from dnd_assets.engine.build import build_bench, find_units
 from dnd_assets.errors import NotFoundError
 from dnd_assets.files.unit_texts import First, Texts, by_key, numbering, read_labels, read_truths
-from dnd_assets.known_answers.target import is_correct
+from dnd_assets.known_answers.hard.planted import hard_truths
+from dnd_assets.known_answers.target import Truth, is_correct
 from dnd_assets.known_answers.target import truths as known_truths
 from dnd_assets.methods.metrics import TextEncoder
 from dnd_assets.methods.metrics.strict_match import strict
@@ -43,6 +45,18 @@ TRUTHS: Final = "truths"
 """What a file of truths is called among files of labels."""
 _NOTHING_SAID: Final[Firsts] = {}
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
+_HARD_NET: Final = "module:dnd_assets.known_answers.hard.network:hard_net"
+_TOOK: Final = """
+SELECT sum(seconds) AS seconds FROM (
+  SELECT seconds FROM stage_runs WHERE study = ?
+  QUALIFY row_number() OVER (PARTITION BY asset ORDER BY recorded_at DESC) = 1)
+"""
+_PAINTED: Final = """
+SELECT count(DISTINCT picture.value ->> 'image') AS pictures
+FROM latest l, json_each(l.payload, '$.concepts') concept,
+     json_each(concept.value, '$.images') picture
+WHERE l.study = ? AND l.asset = 'synthetic_images'
+"""
 
 
 @dataclass(frozen=True)
@@ -136,15 +150,24 @@ def stored_methods(
     """
     keys = [unit.key for unit in units]
     own = _columns(lineage, study, keys)
-    found = [_required(study.name, DND, own, "the study's own settings")]
+    first = _required(study.name, DND, own, "the study's own settings")
+    found = [replace(first, costs=_costs(lineage, study.name, len(own["labels"])))]
     for name in names:
         variant = f"{study.name}{SEPARATOR}{name}"
         columns = _columns(lineage, ablation(name).of(study), keys)
-        found.append(_required(variant, name, columns, str(ablation(name))))
+        one = _required(variant, name, columns, str(ablation(name)))
+        found.append(replace(one, costs=_costs(lineage, variant, len(columns["labels"]))))
     for asset, labels in own.items():
         if asset != "labels":
             found.append(Method(method_name(asset), labels, asset))
     return found
+
+
+def _costs(lineage: Lineage, study: str, units: int) -> Costs | None:
+    """What the labels of a study took; None where nothing is on record."""
+    seconds = lineage.query(_TOOK, [study])[0]["seconds"]
+    pictures = lineage.query(_PAINTED, [study])[0]["pictures"]
+    return None if seconds is None else Costs(seconds / units, pictures / units)
 
 
 def _columns(
@@ -264,18 +287,37 @@ def reference(
         return Reference(
             groups, texts, lambda u, said: Judgement(said == true[u]) if u in true else None
         )
-    return _known(units) if has_known_answers(study) else Reference(groups)
+    truths_of = {_WORLD_NET: _plain_truths, _HARD_NET: _hard_truths}
+    known = {truths_of[source] for source in truths_of if _labels(study, source)}
+    return _known(units, known.pop()()) if known else Reference(groups)
 
 
 def has_known_answers(study: Study) -> bool:
     """Whether the study labels the network of the generated world, whose truths are known."""
-    return all(model.source == _WORLD_NET for model in study.models)
+    return _labels(study, _WORLD_NET)
 
 
-def _known(units: Sequence[Unit]) -> Reference:
-    """The truths of the generated world's network, grouped by kind."""
-    truths = known_truths()
-    true = {u.key: truths[u.layer, u.neuron] for u in units if (u.layer, u.neuron) in truths}
+def _labels(study: Study, source: str) -> bool:
+    """Whether a study labels this network alone."""
+    return all(model.source == source for model in study.models)
+
+
+Known = Mapping[tuple[str, int], tuple[str, Truth]]
+"""Kind and truth of units, by layer and index."""
+
+
+def _plain_truths() -> Known:
+    return {unit: (truth.kind, truth) for unit, truth in known_truths().items()}
+
+
+def _hard_truths() -> Known:
+    return {place: (unit.kind, unit.truth) for place, unit in hard_truths().items()}
+
+
+def _known(units: Sequence[Unit], truths: Known) -> Reference:
+    """The truths of a generated world's network, grouped by kind."""
+    found = {u.key: truths[u.layer, u.neuron] for u in units if (u.layer, u.neuron) in truths}
+    true = {unit: truth for unit, (_, truth) in found.items()}
 
     def judge(unit: str, said: str | None) -> Judgement | None:
         known = true.get(unit)
@@ -289,5 +331,5 @@ def _known(units: Sequence[Unit]) -> Reference:
         for unit, truth in true.items()
         if truth.accepted
     }
-    groups = {u.key: true[u.key].kind if u.key in true else u.layer for u in units}
+    groups = {u.key: found[u.key][0] if u.key in found else u.layer for u in units}
     return Reference(groups, texts, judge)

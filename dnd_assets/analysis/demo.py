@@ -77,13 +77,16 @@ def _summary(rows: Iterable[Row]) -> Table:
     """Labels word for word: exact ones name the truth and nothing else."""
     table = Table(box=None, pad_edge=False)
     table.add_column("truth")
-    for name in ("units", "exact", "hold it", "F1", "abstained"):
+    for name in ("units", "exact", "hold it", "precision", "recall", "F1", "words", "abstained"):
         table.add_column(name, justify="right")
     for row in rows:
-        if row.exact and row.holds and row.f1:
+        if row.exact and row.holds and row.f1 and row.precision and row.recall:
             numbers = (row.units, row.exact.count, row.holds.count)
+            measures = (row.precision, row.recall, row.f1)
+            words = "-" if row.words is None else f"{row.words:.1f}"
             without = str(row.units - row.labelled)
-            table.add_row(row.group, *map(str, numbers), f"{row.f1.mean:.2f}", without)
+            figures = (*map(str, numbers), *(f"{one.mean:.2f}" for one in measures))
+            table.add_row(row.group, *figures, words, without)
     return table
 
 

@@ -1,11 +1,9 @@
-"""A comparison as people and programs read it, and the scoreboard kept in a document."""
+"""A comparison as people and programs read it."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, Literal
 
 import pandas as pd
@@ -16,16 +14,10 @@ from rich.table import Table
 from dnd_assets.analysis.class_prediction import ClassPrediction
 from dnd_assets.analysis.compare import Comparison, Method, Pair, Row
 from dnd_assets.analysis.metric_means import WORTHLESS, EvaluationReport, MetricMean, Soundness
-from dnd_assets.errors import TableError
-from dnd_assets.files.atomic import write_atomic
-from dnd_assets.files.csv_tables import read_text
 from dnd_assets.methods.metrics.means import Mean
 from dnd_assets.results.labels import export
 
-START: Final = "<!-- scoreboard -->"
-END: Final = "<!-- /scoreboard -->"
-_HEAD: Final = ("method", "setting", "words")
-_EXACT: Final = re.compile(r"(\d+) / \d+(?! labelled)\b")
+HEAD: Final = ("method", "setting", "words")
 
 
 def show(found: Comparison, out: Console) -> None:
@@ -102,7 +94,7 @@ def _classes_table(found: Sequence[ClassPrediction]) -> Table:
     for one in found:
         told = [one.correlation, one.top_correlation]
         likeness = ", top ".join(f"{value:.3f}" for value in told if value is not None)
-        cells = (f"{one.right.mean:.1%}", _percent(one.right), f"{one.labelled:,}")
+        cells = (f"{one.right.mean:.1%}", percent(one.right), f"{one.labelled:,}")
         table.add_row(one.layer, escape(one.method), *cells, likeness or "-")
     fed, inputs = found[0].feeds
     table.caption = (
@@ -128,7 +120,7 @@ def _measures(group: str, rows: list[Row]) -> Table:
             f"{row.labelled / row.units:.0%}",
             f"{row.words:.1f}" if row.words is not None else "-",
             _count(row.exact),
-            _percent(row.exact),
+            percent(row.exact),
             *(_word_for_word(row) if by_word else ()),
         )
         near = (f"{row.similarity.mean:.4f}" if row.similarity else "-", _ends(row.similarity))
@@ -212,10 +204,10 @@ def markdown(found: Comparison) -> str:
     Labels that hold the truth among other words follow where they are more.
     """
     groups = found.groups
-    lines = [_line([*_HEAD, *groups]), "|" + "---|" * (len(groups) + len(_HEAD))]
+    lines = [line_of([*HEAD, *groups]), "|" + "---|" * (len(groups) + len(HEAD))]
     for method in found.methods:
         cells = [_cell(found.row(group, method.name)) for group in groups]
-        lines.append(_line([method.name, method.setting, _words(found, method), *cells]))
+        lines.append(line_of([method.name, method.setting, _words(found, method), *cells]))
     return "\n".join(lines) + "\n"
 
 
@@ -226,7 +218,8 @@ def _words(found: Comparison, method: Method) -> str:
     return f"{sum((r.words or 0) * r.labelled for r in rows) / labelled:.1f}" if rows else "-"
 
 
-def _line(cells: list[str]) -> str:
+def line_of(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     plain = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(plain)} |"
 
@@ -237,7 +230,7 @@ def _cell(row: Row | None) -> str:
     if row.exact is None:
         shown = f"{row.labelled} / {row.units} labelled"
     else:
-        sure = _percent(row.exact)
+        sure = percent(row.exact)
         shown = f"{row.exact.count} / {row.exact.units}" + (f" ({sure})" if sure else "")
         if row.holds and row.holds.count > row.exact.count:
             shown += f", {row.holds.count} hold it"
@@ -249,7 +242,8 @@ def _cell(row: Row | None) -> str:
     return f"{shown}, cosine {row.similarity.mean:.3f}" + (f" ({sure})" if sure else "")
 
 
-def _percent(mean: Mean | None) -> str:
+def percent(mean: Mean | None) -> str:
+    """The interval of a share, such as `40 to 60 %`; empty where the bootstrap knows none."""
     if mean is None or mean.low is None or mean.high is None or mean.low == mean.high:
         return ""  # equal values tell the bootstrap nothing about how sure their mean is
     return f"{100 * mean.low:.0f} to {100 * mean.high:.0f} %"
@@ -259,87 +253,3 @@ def _ends(mean: Mean | None) -> str:
     if mean is None or mean.low is None or mean.high is None:
         return ""
     return f"{mean.low:.3f} to {mean.high:.3f}"
-
-
-def require_place(path: Path) -> None:
-    """Make sure that a document has the markers.
-
-    Raises:
-        NotFoundError: when there is no such file.
-        TableError: when it lacks a marker.
-    """
-    _parts(path)
-
-
-def write(found: Comparison, path: Path) -> None:
-    """Put the Markdown table between the markers of a document.
-
-    Raises:
-        NotFoundError: when there is no such file.
-        TableError: when it lacks a marker.
-    """
-    before, _, after = _parts(path)
-    text = f"{before}{START}\n{markdown(found)}{END}{after}"
-    write_atomic(path, text.encode())
-
-
-def exact_counts(path: Path) -> dict[tuple[str, str], int]:
-    """Labels counted as exact in a document's scoreboard, by method and group.
-
-    Raises:
-        NotFoundError: when there is no such file.
-        TableError: when it lacks a marker or the table between them.
-    """
-    return _counts(_parts(path)[1], path)
-
-
-def differences(found: Comparison, path: Path, tolerance: int = 0) -> list[str]:
-    """Where a document counts other labels as exact than a comparison does; a line for each.
-
-    Args:
-        found: the comparison.
-        path: the document.
-        tolerance: how many labels of a group may differ; another processor may turn a close call.
-
-    Raises:
-        NotFoundError: when there is no such file.
-        TableError: when it lacks a marker or the table between them.
-    """
-    old, new = exact_counts(path), _counts(markdown(found), path)
-    return [
-        f"{path}: {method}, {group}: {old.get((method, group), 'nothing')} exact there, "
-        f"{new.get((method, group), 'nothing')} now. Write it anew: dnd compare --update {path}"
-        for method, group in sorted({*old, *new})
-        if not _close(old.get((method, group)), new.get((method, group)), tolerance)
-    ]
-
-
-def _close(old: int | None, new: int | None, tolerance: int) -> bool:
-    return old == new or (old is not None and new is not None and abs(old - new) <= tolerance)
-
-
-def _counts(text: str, path: Path) -> dict[tuple[str, str], int]:
-    rows = [_cells(line) for line in text.splitlines() if line.startswith("| ")]
-    if not rows or tuple(rows[0][: len(_HEAD)]) != _HEAD:
-        raise TableError(f"{path} has no scoreboard. Write it: dnd compare --update {path}")
-    return {
-        (cells[0], group): int(right[1])
-        for cells in rows[1:]
-        for group, cell in zip(rows[0][len(_HEAD) :], cells[len(_HEAD) :], strict=True)
-        if (right := _EXACT.match(cell))
-    }
-
-
-def _cells(line: str) -> list[str]:
-    parts = re.split(r"(?<!\\)\|", line)[1:-1]
-    return [part.strip().replace("\\|", "|") for part in parts]
-
-
-def _parts(path: Path) -> tuple[str, str, str]:
-    """A document before, between and after the markers."""
-    text = read_text(path)
-    before, start, rest = text.partition(START)
-    inside, end, after = rest.partition(END)
-    if not (start and end):
-        raise TableError(f"{path} has no place for a scoreboard. Add the lines {START} and {END}.")
-    return before, inside, after

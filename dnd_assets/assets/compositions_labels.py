@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dnd_assets.assets.segmentation.map_labels import MapLabels, pixel_outcome, silent_maps
 from dnd_assets.assets.segmentation.map_passes import Kept, Passes, passes_of
@@ -19,6 +20,7 @@ from dnd_assets.methods.segmentation.compositions import (
     PackedMasks,
     search,
 )
+from dnd_assets.methods.segmentation.exact_search import exact_search
 from dnd_assets.methods.segmentation.regions import RegionOverlap, Regions
 from dnd_assets.study.mask_sets import segmentation_of
 from dnd_assets.units import Unit
@@ -36,8 +38,10 @@ class CompositionsLabels(MapLabels):
     name = "compositions_labels"
 
     def parameters(self, bench: Workbench) -> dict[str, object]:
-        """Share of positions above the threshold, cutoff, beam, length and number of labels."""
-        return segmentation_of(bench.study).chosen("share", "cutoff", "beam", "length", "top")
+        """Share of positions above the threshold, cutoff, beam, length, labels, exact search."""
+        setting = segmentation_of(bench.study)
+        exact = setting.chosen("exact_budget") if setting.exact_budget else {}
+        return {**setting.chosen("share", "cutoff", "beam", "length", "top"), **exact}
 
     def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
         """Once for the units' regions."""
@@ -94,8 +98,29 @@ def _outcome(
     inside = pixels_of(counts.arrays, row, count)[gone < every.regions.sizes]
     regions, packed = every.without(gone)
     objective = RegionOverlap(inside, regions.sizes, packed)
-    labels = labels_of(search(objective, beam=setting.beam, length=setting.length), setting.top)
-    return pixel_outcome(bench, images, first, counts, row, unit.neuron, labels)
+    found = search(objective, beam=setting.beam, length=setting.length)
+    made = pixel_outcome(
+        bench, images, first, counts, row, unit.neuron, labels_of(found, setting.top)
+    )
+    if not setting.exact_budget or made.status != "ok":
+        return made
+    exact = exact_search(
+        objective, length=setting.length, budget=setting.exact_budget, known=found[0]
+    )
+    assert exact.best is not None, "the beam search found one"
+    best = [exact.best, *(one for one in found if one.formula != exact.best.formula)]
+    labels = labels_of(best, setting.top)
+    told = {
+        "complete": exact.complete,
+        "bound": exact.bound,
+        "missed": exact.missed,
+        "beam": found[0].score,
+        "formulas": exact.formulas,
+    }
+    above = {"interpretable": exact.best.score > setting.cutoff}
+    return replace(
+        made, payload={**made.payload, **labels[0], "labels": labels, **above, "exact": told}
+    )
 
 
 def labels_of(found: Sequence[Explanation], top: int) -> list[dict[str, object]]:

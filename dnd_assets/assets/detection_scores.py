@@ -6,9 +6,13 @@ images from the whole range of activations; see `methods.concept_detection`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from math import isfinite
+from typing import Final
 
 import numpy as np
 
@@ -29,10 +33,12 @@ from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods.dissection.detection_examples import examples
 from dnd_assets.methods.dissection.detection_label import (
+    DetectionCase,
     DetectionLabel,
     DetectionSettings,
     ReferenceImages,
-    label_by_detection,
+    detection_case,
+    label_of,
     reference_of,
 )
 from dnd_assets.methods.seeds import content_seed
@@ -40,6 +46,8 @@ from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.study.method_settings import DissectionSettings
 from dnd_assets.units import Unit
 
+_TOGETHER: Final = 64
+"""Units whose texts are embedded together."""
 KEPT = 10
 """Concepts that are kept with their scores, best first."""
 
@@ -107,13 +115,16 @@ class DetectionScores(Stage):
         without = 0
         for layer in on_probing_images(bench, list(lookup), images):
             rows = {name: row for row, name in enumerate(layer.images)}
-            for unit in layer.units:
-                one, column = lookup[unit], layer.values[:, unit.neuron]
-                wanted = {*reference.images, *_exemplars(one)} & rows.keys()
-                active = {name: float(column[rows[name]]) for name in sorted(wanted)}
-                outcome = _outcome(bench.study.dissection, one, reference, active, likeness)
-                without += outcome.status == "no_concept"
-                yield one, outcome
+            for start in range(0, len(layer.units), _TOGETHER):
+                tries = []
+                for unit in layer.units[start : start + _TOGETHER]:
+                    one, column = lookup[unit], layer.values[:, unit.neuron]
+                    wanted = {*reference.images, *_exemplars(one)} & rows.keys()
+                    active = {name: float(column[rows[name]]) for name in sorted(wanted)}
+                    tries.append(_Try(bench.study.dissection, one, reference, active))
+                for one, outcome in _outcomes(tries, likeness):
+                    without += outcome.status == "no_concept"
+                    yield one, outcome
         bench.log(f"{self.name}: {without:,} of {len(work):,} units end without a concept")
 
 
@@ -179,14 +190,18 @@ class _Likeness:
     images: Matrix
     texts: dict[str, Matrix] = field(default_factory=dict)
 
-    def __call__(self, texts: Sequence[str], *, images: Sequence[str]) -> Matrix:
-        """Cosines, (texts, images)."""
+    def learn(self, texts: Iterable[str]) -> None:
+        """Embed texts that will be asked of: many at once take a fraction of the time."""
         missing = sorted({*texts}.difference(self.texts))
         if missing:
             batch = self.bench.study.compute.batch.clip
             self.texts.update(
                 zip(missing, self.bench.clip.embed_texts(missing, batch), strict=True)
             )
+
+    def __call__(self, texts: Sequence[str], *, images: Sequence[str]) -> Matrix:
+        """Cosines, (texts, images)."""
+        self.learn(texts)
         faces = np.nan_to_num(self.images[[self.rows[name] for name in images]])
         rows = np.stack([self.texts[text] for text in texts]) if texts else faces[:0]
         return np.asarray(rows @ faces.T)
@@ -202,26 +217,59 @@ def _likeness(
     return _Likeness(bench, rows, vectors)
 
 
-def _outcome(
-    setting: DissectionSettings,
-    work: Work,
-    reference: ReferenceImages,
-    active: Mapping[str, float],
-    likeness: _Likeness | None,
-) -> Outcome:
-    """The outcome of one unit, from its activations on reference images and exemplars."""
-    captioned = _exemplars(work)
-    summary = work.inputs["candidate_concepts"].payload["candidates"]
-    numbers = DetectionSettings(
-        setting.candidates, setting.contrast_phrases, 2 * setting.exemplars, setting.margin,
-        setting.seed,
-    )  # fmt: skip
-    # Not by the key, which begins with what a study calls the network.
-    name = f"{work.unit.layer}/{work.unit.neuron}"
-    found = label_by_detection(name, summary, captioned, reference, active, numbers, likeness)
+@dataclass(frozen=True)
+class _Try:
+    """A unit, and its activations on reference images and exemplars."""
+
+    setting: DissectionSettings
+    work: Work
+    reference: ReferenceImages
+    active: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """Not the key, which begins with what a study calls the network."""
+        return f"{self.work.unit.layer}/{self.work.unit.neuron}"
+
+    @cached_property
+    def numbers(self) -> DetectionSettings:
+        """What the study says of the search."""
+        setting = self.setting
+        return DetectionSettings(
+            setting.candidates, setting.contrast_phrases, 2 * setting.exemplars, setting.margin,
+            setting.seed,
+        )  # fmt: skip
+
+    @cached_property
+    def case(self) -> DetectionCase | None:
+        """Its candidates; None where no activation is finite."""
+        summary = self.work.inputs["candidate_concepts"].payload["candidates"]
+        captioned = _exemplars(self.work)
+        return detection_case(
+            self.name, summary, captioned, self.reference, self.active, self.numbers
+        )
+
+
+def _outcomes(tries: Sequence[_Try], likeness: _Likeness | None) -> Iterator[tuple[Work, Outcome]]:
+    """The outcomes of some units in order, as many at a time as there are processors.
+
+    Array operations leave the interpreter to other threads; no unit depends on another.
+    """
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        cases = list(pool.map(lambda one: one.case, tries))
+        if likeness is not None:
+            likeness.learn(text for case in cases if case is not None for text in case.texts())
+        found = pool.map(lambda one: _outcome(one, likeness), tries)
+        yield from zip((one.work for one in tries), found, strict=True)
+
+
+def _outcome(one: _Try, likeness: _Likeness | None) -> Outcome:
+    """The outcome of one unit."""
+    setting, reference, name = one.setting, one.reference, one.name
+    found = None if one.case is None else label_of(one.case, one.numbers, likeness)
     if found is None:
         return Outcome("no_concept", {}, "no phrase of the captions predicts where it is active")
-    finite = {image: value for image, value in active.items() if isfinite(value)}
+    finite = {image: value for image, value in one.active.items() if isfinite(value)}
     shown = examples(found.best.candidate, reference, finite, name)
     payload = _payload(found, setting.candidates) | {"examples": [asdict(one) for one in shown]}
     if found.confidence < setting.min_confidence:

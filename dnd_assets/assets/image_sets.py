@@ -45,6 +45,7 @@ class ImageSet:
             "folders": [str(bench.study.path(name)) for name in chosen.folders],
             "image_list": str(bench.study.path(chosen.image_list)) if chosen.image_list else None,
             "world": chosen.world.model_dump() if chosen.world else None,
+            **({"hard_world": chosen.hard_world.model_dump()} if chosen.hard_world else {}),
             **({"scenes": _scenes(bench, chosen.scenes)} if chosen.scenes else {}),
             **({"tiles": chosen.tiles.model_dump()} if chosen.tiles else {}),
             **({"columns": said} if (said := _said(chosen.columns)) else {}),

@@ -12,10 +12,12 @@ from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
 from dnd_assets.assets.compositions_labels import CompositionsLabels
 from dnd_assets.assets.crops import Crops
 from dnd_assets.assets.detection_scores import DetectionScores
+from dnd_assets.assets.image_invert_labels import ImageInvertLabels
 from dnd_assets.assets.imported_labels import ImportedLabels
 from dnd_assets.assets.invert_labels import InvertLabels
 from dnd_assets.assets.label_metrics import SUFFIX, LabelMetrics
 from dnd_assets.assets.labels import Labels
+from dnd_assets.assets.linear_explanation_labels import LinearExplanationLabels
 from dnd_assets.assets.milan_labels import MilanLabels
 from dnd_assets.assets.named_directions_labels import NamedDirectionsLabels
 from dnd_assets.assets.network_dissection_labels import NetworkDissectionLabels
@@ -49,6 +51,7 @@ OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
     "polysemantic": (PolysemanticLabels(),),
     "milan": (MilanLabels(),),
     "segmentation": (NetworkDissectionLabels(), CompositionsLabels(), InvertLabels()),
+    "image_labels": (ImageInvertLabels(), LinearExplanationLabels()),
     "ablation": (AblationEffects(),),
 }
 """The products that a section of the study adds, by the section's name, in their order."""

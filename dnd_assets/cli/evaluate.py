@@ -208,11 +208,11 @@ def compare(
     """
     chosen = load_study(study)
     from dnd_assets.analysis.compare_request import request
-    from dnd_assets.analysis.scoreboard import differences, require_place, write
+    from dnd_assets.analysis.kept_scoreboard import differences, require_place, write
 
     names, files = _ablation_names(chosen, ablations), _named_files(labels or [])
     for document in filter(None, (update, check)):
-        require_place(document)
+        require_place(document, chosen.name)
     home = state_folder() if materialize else results_folder()
     firsts = _first_units(first_unit or [], files, truths)
     asked = request(chosen, home, units or [], names, files, truths, firsts)
@@ -222,9 +222,9 @@ def compare(
         _run_ablations(chosen, names, units or [])
     show_what_stands(asked.lineage, chosen)
     found = asked.answer(text_space(encoder) if encoder else None)
-    wrong = differences(found, check, tolerance) if check is not None else []
+    wrong = differences(found, check, tolerance, chosen.name) if check is not None else []
     if update is not None:
-        write(found, update)
+        write(found, update, chosen.name)
     _tell_comparison(found, form, wrong)
 
 

@@ -48,6 +48,10 @@ def labels(
     asset: Annotated[
         str, typer.Option(help="Whose labels, such as clip_dissect_labels.")
     ] = "labels",
+    confidence: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Only labels that are right with this probability."),
+    ] = None,
 ) -> None:
     """The newest label of every unit.
 
@@ -62,9 +66,13 @@ def labels(
     with lineage.connect():
         show_what_stands(lineage, chosen, [asset])
         if form == "table":
-            _print_labels(label_rows(lineage, chosen.name, asset), chosen, study)
+            rows = label_rows(lineage, chosen.name, asset, confidence)
+            if not rows and confidence is not None:
+                out.print(f"No label has a confidence of {confidence:g} or more.", markup=False)
+                return
+            _print_labels(rows, chosen, study)
             return
-        table = read(lineage, chosen.name, asset)
+        table = read(lineage, chosen.name, asset, confidence)
     data = export(table, form)
     if output is not None:
         write_atomic(output, data)

@@ -80,12 +80,14 @@ def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
     """Wrong paths and names fail here, before anything heavy is imported."""
     study = resolved.study
     from dnd_assets.study.concept_sets import check_concepts
+    from dnd_assets.study.image_concepts import check_image_labels
     from dnd_assets.study.mask_sets import check_masks
     from dnd_assets.study.probing_images import check_paths
 
     check_paths(study)
     check_concepts(study)
     check_masks(study)
+    check_image_labels(study)
     if study.evaluation is not None:
         check_paths(study, "evaluation")
     from dnd_assets.study.label_files import check_imported, sizes_of

@@ -99,7 +99,8 @@ def _try(bench: Workbench, model: str, picture: Image.Image | Raster, what: str)
 def _first(bench: Workbench) -> list[Path]:
     """The first files of the probing set; none where it names none."""
     with suppress(DndError):
-        if bench.study.probing_set.world is None and not _waiting(bench):
+        images = bench.study.probing_set
+        if images.world is None and images.hard_world is None and not _waiting(bench):
             return list(image_files(bench.study, bench.home, PROBING).files[:_LOOKED_AT])
     return []
 

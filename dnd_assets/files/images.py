@@ -163,7 +163,7 @@ def strip(images: Sequence[Image.Image], height: int = 96, gap: int = 4) -> Imag
     """
     if not images:
         raise ValueError("a strip needs at least one picture")
-    small = [_fitted(image, height) for image in images]
+    small = [fitted(image, height) for image in images]
     width = sum(image.width for image in small) + gap * (len(small) - 1)
     row = Image.new("RGB", (width, height), "white")
     left = 0
@@ -211,7 +211,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return plain
 
 
-def _fitted(image: Image.Image, height: int) -> Image.Image:
+def fitted(image: Image.Image, height: int) -> Image.Image:
+    """A picture as it stands in a `strip`; one that was fitted before stays what it is."""
     scale = min(height / image.height, _WIDEST * height / image.width)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.convert("RGB").resize(size, Image.Resampling.BICUBIC)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
 
 COUNTS: Final = (1, 2, 3)
 SIZES: Final = ("small", "large")
@@ -191,19 +194,42 @@ def write_probing_set(folder: Path | str, count: int = 4096, seed: int = 0) -> l
     Raises:
         ValueError: If the count or the seed is out of range.
     """
+
+    def told(index: int) -> str:
+        return caption(scene(probing_seed(index, seed)))
+
+    def picture(index: int) -> Pixels:
+        from dnd_assets.known_answers.render import render
+
+        at = probing_seed(index, seed)
+        return render(scene(at), at)
+
+    return write_pictures(Path(folder), count, seed, told, picture)
+
+
+def write_pictures(
+    folder: Path,
+    count: int,
+    seed: int,
+    told: Callable[[int], str],
+    picture: Callable[[int], Pixels],
+) -> list[Path]:
+    """As `write_probing_set`, of a world whose captions and pictures are given by their index.
+
+    Raises:
+        ValueError: If the count or the seed is out of range.
+    """
     if count < 1:
         raise ValueError(f"count must be positive, not {count}")
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     probing_seed(count - 1, seed)
     paths = [folder / f"{index:06d}.png" for index in range(count)]
     known = _read_captions(folder / "captions.csv")
-    captions = [caption(scene(probing_seed(index, seed))) for index in range(count)]
-    expected = {path.name: text for path, text in zip(paths, captions, strict=True)}
+    expected = {path.name: told(index) for index, path in enumerate(paths)}
     for index, path in enumerate(paths):
         # A file of another set has another caption, save by chance: then none is reused.
         if known != expected or not _is_picture(path):
-            _write_picture(path, probing_seed(index, seed))
+            _write_picture(path, picture(index))
     if known != expected:
         _write_captions(folder / "captions.csv", expected)
     return paths
@@ -222,13 +248,11 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def _write_picture(path: Path, seed: int) -> None:
+def _write_picture(path: Path, pixels: Pixels) -> None:
     from PIL import Image
 
-    from dnd_assets.known_answers.render import render
-
     partial = path.with_name(path.name + ".partial")
-    Image.fromarray(render(scene(seed), seed)).save(partial, format="PNG", compress_level=6)
+    Image.fromarray(pixels).save(partial, format="PNG", compress_level=6)
     partial.replace(path)
 
 

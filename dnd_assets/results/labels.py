@@ -7,7 +7,7 @@ import json
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, Literal
 
-from dnd_assets.errors import not_found
+from dnd_assets.errors import StudyError, not_found
 from dnd_assets.files.csv_tables import guarded
 from dnd_assets.lineage.rows import Row
 from resources.lineage_db.database import Lineage
@@ -29,7 +29,9 @@ def label_assets(lineage: Lineage, study: str) -> list[str]:
     return [row["asset"] for row in lineage.query(sql, [study])]
 
 
-def label_rows(lineage: Lineage, study: str, asset: str = "labels") -> list[Row]:
+def label_rows(
+    lineage: Lineage, study: str, asset: str = "labels", sure: float | None = None
+) -> list[Row]:
     """The newest label of every unit of a study, ordered by model, layer and neuron.
 
     The score of a label by detection is the probability that it is right. Where a unit ends without
@@ -39,30 +41,53 @@ def label_rows(lineage: Lineage, study: str, asset: str = "labels") -> list[Row]
     there is something to be known of the exemplars behind a label, such as that they are fewer than
     asked for, there is a column `remarks`.
 
+    Args:
+        lineage: where labels lie.
+        study: the study's name.
+        asset: whose labels.
+        sure: only labels whose confidence is this or more; None for all units.
+
     Raises:
         NotFoundError: when the study has no such labels; names the nearest.
+        StudyError: when `sure` is asked of labels that have no confidence.
     """
     known = label_assets(lineage, study)
     if asset != "labels" and asset not in known:
         choices = dict.fromkeys(["labels", *known])
         raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
     rows = lineage.query(_LABELS, [study, asset])
+    if sure is not None:
+        rows = _sure_rows(rows, sure, asset)
     for row in rows:
+        row.pop("confidence")
         row["remarks"] = _remarks(row.pop("noted"), row.pop("behind"))
         row["nearest"] = _nearest(row.pop("nearest"), row.pop("probability"))
     told = [name for name in _WHERE_KNOWN if any(row[name] is not None for row in rows)]
     return [{name: row[name] for name in (*COLUMNS, *told)} for row in rows]
 
 
-def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
+def _sure_rows(rows: list[Row], sure: float, asset: str) -> list[Row]:
+    """Rows of labels whose confidence is `sure` or more."""
+    if rows and all(row["confidence"] is None for row in rows):
+        raise StudyError(
+            f"{asset} have no confidence: only labels by detection do. Leave --confidence out, or "
+            "write dissection.select = 'detection' and run the study."
+        )
+    return [row for row in rows if row["label"] and (row["confidence"] or 0.0) >= sure]
+
+
+def labels(
+    lineage: Lineage, study: str, asset: str = "labels", sure: float | None = None
+) -> pd.DataFrame:
     """`label_rows` as a table.
 
     Raises:
         NotFoundError: when the study has no such labels; names the nearest.
+        StudyError: as `label_rows`.
     """
     import pandas as pd
 
-    rows = label_rows(lineage, study, asset)
+    rows = label_rows(lineage, study, asset, sure)
     table = pd.DataFrame(rows, columns=[*rows[0]] if rows else [*COLUMNS])
     for name in {"nearest", "remarks"} & set(table.columns):
         table[name] = pd.Series([row[name] for row in rows], dtype=object)
@@ -73,7 +98,8 @@ def labels(lineage: Lineage, study: str, asset: str = "labels") -> pd.DataFrame:
 _LABELS: Final = """
 SELECT l.unit, l.model, l.layer, l.neuron, l.payload ->> 'label' AS label,
     (l.payload ->> 'score')::DOUBLE AS score, (l.payload ->> 'count')::INTEGER AS concepts,
-    l.status, l.reason, l.run, p.notes -> '$.remarks' AS noted, q.notes -> '$.remarks' AS behind,
+    (l.payload ->> 'confidence')::DOUBLE AS confidence, l.status, l.reason, l.run,
+    p.notes -> '$.remarks' AS noted, q.notes -> '$.remarks' AS behind,
     d.payload ->> 'label' AS nearest, (d.payload ->> 'confidence')::DOUBLE AS probability
 FROM latest l LEFT JOIN products p ON p.key = l.key
 LEFT JOIN latest a ON l.asset = 'labels' AND a.study = l.study AND a.unit = l.unit

@@ -47,6 +47,7 @@ NO_RESULT: Final[Mapping[str, str]] = {
     **_of_kinds(),
     "evaluation.methods": "which products there are",
     "segmentation.methods": "which products there are",
+    "image_labels.methods": "which products there are",
     "compute.models_gb": "which models stay in memory between stages",
     "compute.workers": "threads that prepare pictures, or who works; no result rests on it",
     "compute.batch.target": "no bit depends on it on the CPU, and none that is kept on a GPU",
@@ -72,6 +73,8 @@ UPSTREAM: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": (CONCEPT_MASKS,),
     "compositions_labels": (CONCEPT_MASKS,),
     "invert_labels": (CONCEPT_MASKS,),
+    "image_invert_labels": (PROBING_SET,),
+    "linear_explanation_labels": (PROBING_SET,),
     "ablation_effects": (PROBING_SET,),
 }
 """What products are made from, by name, as their stages say it."""
@@ -118,6 +121,8 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": ("target",),
     "compositions_labels": ("target",),
     "invert_labels": ("target",),
+    "image_invert_labels": ("target",),
+    "linear_explanation_labels": ("target",),
     "ablation_effects": ("target",),
 }
 """Models that compute a product."""
@@ -130,6 +135,8 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "network_dissection_labels": ("segmentation",),
     "compositions_labels": ("segmentation",),
     "invert_labels": ("segmentation",),
+    "image_invert_labels": ("image_labels",),
+    "linear_explanation_labels": ("image_labels",),
     "ablation_effects": ("ablation",),
     CONCEPT_MASKS: ("segmentation",),
 }
@@ -137,7 +144,7 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 _PATHS: Final = (
     "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
     "masks", "names", "folder", "truths", "classifier_weights",
-    "vectors", "classes",
+    "vectors", "classes", "parents",
 )  # fmt: skip
 """Settings that name files, wherever they stand."""
 _NAMES_OR_PATHS: Final = (

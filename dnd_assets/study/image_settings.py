@@ -95,6 +95,7 @@ class Images(Section):
         tiles: how whole slides in the folders are cut.
         image_list: a text file with one image path a line.
         world: generated images with known truths instead of files.
+        hard_world: those of a harder world, see docs/known-answers.md.
         scenes: tiles that are cut from scenes of land cover.
     """
 
@@ -103,11 +104,13 @@ class Images(Section):
     tiles: TileSettings | None = None
     image_list: str | None = None
     world: World | None = None
+    hard_world: World | None = None
     scenes: Scenes | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not (self.folders or self.image_list or self.world or self.scenes):
+        places = (self.folders, self.image_list, self.world, self.hard_world, self.scenes)
+        if not any(places):
             raise ValueError("names no images; give `folders`, `image_list`, `world` or `scenes`")
         return self
 

@@ -178,6 +178,8 @@ def image_files(study: Study, home: Path, section: str = PROBING) -> Listing:
         found.append(Listing(tuple(listed)))
     if images.world is not None:
         found.append(Listing(tuple(_world(images.world, home))))
+    if images.hard_world is not None:
+        found.append(Listing(tuple(_hard_world(images.hard_world, home))))
     if images.scenes is not None:
         found.append(Listing(tuple(_tiles(study, images.scenes, home))))
     every = merged(found)
@@ -267,6 +269,13 @@ def _world(world: World, home: Path) -> list[Path]:
 
     count, seed = world.count, world.seed
     return write_probing_set(home / "probing" / f"known-answers-{count}-{seed}", count, seed)
+
+
+def _hard_world(world: World, home: Path) -> list[Path]:
+    from dnd_assets.known_answers.hard.scenes import write_hard_set
+
+    count, seed = world.count, world.seed
+    return write_hard_set(home / "probing" / f"hard-world-{count}-{seed}", count, seed)
 
 
 def _tiles(study: Study, scenes: Scenes, home: Path) -> list[Path]:

@@ -80,6 +80,8 @@ class Segmentation(Section):
         cutoff: the IoU above which a unit counts as interpretable.
         beam: formulas kept at each step of the search.
         length: concepts in a formula of `compositions` at most.
+        exact_budget: formulas that an exact search of `compositions` may score after the beam;
+            0 for none. It finds the best formula of all, or a bound that none exceeds.
         top: labels kept for a unit, best first.
         invert: what INVERT alone needs.
     """
@@ -96,6 +98,7 @@ class Segmentation(Section):
     cutoff: Share = 0.04
     beam: Annotated[int, Field(gt=0, le=1000)] = 10
     length: Annotated[int, Field(gt=0, le=10)] = 3
+    exact_budget: Annotated[int, Field(ge=0)] = 0
     top: Positive = 5
     invert: Invert = Invert()
 

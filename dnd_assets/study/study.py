@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from dnd_assets.errors import StudyError, nearest, not_found
 from dnd_assets.files.containers.bucket import in_bucket
 from dnd_assets.methods.ablation.settings import AblationSettings
+from dnd_assets.methods.image_labels.settings import ImageLabelsSettings
 from dnd_assets.settings import Kind, Options, Section, checked_name, kinds_of
 from dnd_assets.study.compute_settings import ComputeSettings
 from dnd_assets.study.image_settings import Collection, ProbingSetSettings
@@ -74,6 +75,7 @@ class Study(Section):
     own_methods: dict[str, str] = Field(default={})
     evaluation: EvaluationSettings | None = None
     segmentation: Segmentation | None = None
+    image_labels: ImageLabelsSettings | None = None
     ablation: AblationSettings | None = None
     compute: ComputeSettings = ComputeSettings()
     store: str = Field(default="", pattern=r"^$|^s3://[^@/?#]+(/[^@?#]*)?$")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
@@ -108,7 +109,7 @@ def _pictures(bench: Workbench, name: str, hashes: Sequence[str], wanted: bool) 
     """A strip of thumbnails as Markdown with the pictures inside, 1.2 kB at most as a rule."""
     if not wanted:
         return {}
-    return _strip(name, lambda: bench.pictures.load(hashes[:_THUMBNAILS]))
+    return _strip(name, lambda: bench.pictures.small(hashes[:_THUMBNAILS], _HEIGHT))
 
 
 def _strip(name: str, load: Callable[[], Sequence[Image.Image]]) -> _Metadata:
@@ -122,11 +123,15 @@ def _strip(name: str, load: Callable[[], Sequence[Image.Image]]) -> _Metadata:
 
 def _thumbnails(images: Sequence[Image.Image]) -> bytes:
     """A strip as WebP, of the best quality that fits, or of the least."""
-    row, data = strip(images, _HEIGHT), b""
-    for quality in _QUALITIES:
+    row = strip(images, _HEIGHT)
+    made: dict[int, bytes] = {}
+
+    def encoded(quality: int) -> bytes:
         buffer = BytesIO()
         row.save(buffer, "WEBP", quality=quality)
-        data = buffer.getvalue()
-        if len(data) <= _STRIP_BYTES:
-            break
-    return data
+        return made.setdefault(quality, buffer.getvalue())
+
+    # Worse ones are smaller, so half of the trials are enough.
+    first = bisect_left(_QUALITIES, 1, key=lambda one: int(len(encoded(one)) <= _STRIP_BYTES))
+    chosen = _QUALITIES[min(first, len(_QUALITIES) - 1)]
+    return made[chosen] if chosen in made else encoded(chosen)

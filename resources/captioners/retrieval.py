@@ -15,7 +15,8 @@ from resources.collection import CaptionedCollection
 from resources.model import Model, ModelPart, find_part
 from resources.runtime.compute import in_order
 from resources.runtime.progress import Progress
-from resources.text_to_image.base import Painting, PaintRequest, TextToImage
+from resources.servers.calls import CallLedger
+from resources.text_to_image.base import KeepPaintings, Painting, PaintRequest, TextToImage
 
 
 class _Retrieval(Model):
@@ -61,6 +62,17 @@ class RetrievalCaptioner(_Retrieval, Captioner):
 class RetrievalTextToImage(_Retrieval, TextToImage):
     """The collection's pictures whose captions are nearest to a concept, one for each index."""
 
+    def paint_each(
+        self,
+        requests: Sequence[PaintRequest],
+        batch_size: int,
+        keep: KeepPaintings,
+        ledger: CallLedger,
+    ) -> None:
+        """As of all painters; the concepts of all requests are embedded together."""
+        self.collection.learn([one.concept for one in requests])
+        super().paint_each(requests, batch_size, keep, ledger)
+
     def paint(
         self,
         requests: Sequence[PaintRequest],
@@ -69,6 +81,7 @@ class RetrievalTextToImage(_Retrieval, TextToImage):
         progress: Progress | None = None,
     ) -> list[Painting]:
         """The picture of rank `index` for each request's concept; the seed does not matter."""
+        self.collection.learn([one.concept for one in requests])
 
         def run(batch: Sequence[PaintRequest]) -> list[Painting]:
             ranks: dict[str, set[int]] = {}

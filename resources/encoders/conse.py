@@ -107,8 +107,7 @@ class Conse(ImageTextEncoder):
 
         from dnd_assets.methods.pooling import stabilise
 
-        classes, networks = self._classes(), self._networks
-        space = canonical(self.fingerprint())
+        classes, networks, space = self._classes(), self._networks, self._space
 
         def embed(batch: Sequence[Image]) -> Embeddings:
             logits = networks.outputs(_NAME, batch, len(batch)).astype(np.float64)
@@ -133,8 +132,7 @@ class Conse(ImageTextEncoder):
         Each text is encoded by itself, so those of before are remembered: retrieval and scoring
         ask for the same concepts.
         """
-        sentences = self._sentences
-        space = canonical(sentences.fingerprint())
+        sentences, space = self._sentences, self._text_space
         missing = [text for text in dict.fromkeys(texts) if (space, text) not in _texts]
         found = dict(zip(missing, sentences.encode(missing), strict=True))
         rows = [found[text] if text in found else _texts[space, text] for text in texts]
@@ -154,10 +152,20 @@ class Conse(ImageTextEncoder):
                 "Choose a classifier that does, such as torchvision:resnet50@IMAGENET1K_V2."
             )
         found: Embeddings = load_once(
-            ("conse", tuple(names), str(self._sentences.fingerprint())),
+            ("conse", tuple(names), self._text_space),
             lambda: self._sentences.encode(names),
         )
         return found
+
+    @cached_property
+    def _space(self) -> str:
+        """What vectors of pictures are remembered by; made once, since it looks at all files."""
+        return canonical(self.fingerprint())
+
+    @cached_property
+    def _text_space(self) -> str:
+        """What vectors of texts are remembered by."""
+        return canonical(self._sentences.fingerprint())
 
     def _spec(self) -> TargetModel:
         return TargetModel(name=_NAME, source=self.classifier, weights=self.classifier_weights)

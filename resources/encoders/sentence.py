@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+_ROWS: Final = 8
+"""Texts in a batch of one shape: more are no faster, and fewer texts are filled up to it."""
 _NEEDS: Final = ("config.json", "*.safetensors", "tokenizer_config.json")
 _POOLING: Final = "1_Pooling"
 _MODULES: Final = "modules.json"
@@ -52,8 +54,8 @@ class SentenceEncoder(Model):
         revision: branch, tag or commit of a hub id.
         base: folder that relative paths start from.
         batch_size: texts in a batch; it changes no vector by more than 1e-6.
-        exact: on the CPU, encode each text by itself, so that no bit depends on the others; takes
-            about three times as long.
+        exact: texts of equal length are encoded in batches of one shape, and vectors are rounded,
+            so that no bit depends on the others.
         layer: hidden layer whose tokens serve BERTScore, 0 for the embeddings; None is the last.
         compute: device and precision.
     """
@@ -117,7 +119,11 @@ class SentenceEncoder(Model):
             float32 (N, D), rows of Euclidean norm 1.
         """
         net = self._load()
-        rows = self._by_length(net, [net.prompt + text for text in texts], net.sentences)
+        prompted = [net.prompt + text for text in texts]
+        if self.exact:
+            rows = self._in_one_shape(net, prompted)
+        else:
+            rows = self._by_length(net, prompted, net.sentences)
         return np.stack(rows) if rows else np.zeros((0, net.width), np.float32)
 
     def encode_tokens(self, texts: Sequence[str]) -> list[Tokens]:
@@ -138,6 +144,28 @@ class SentenceEncoder(Model):
         layer = net.layers if self.layer is None else self.layer
         return self._by_length(net, texts, lambda batch: net.tokens(batch, layer))
 
+    def _in_one_shape(self, net: "_Encoder", texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Rounded vectors of texts, each in a batch of `_ROWS` texts of its number of tokens.
+
+        A product of matrices of one shape treats its rows alike, and what another library of
+        matrices may do to a last bit is rounded away, as in batches on a GPU.
+        """
+        import torch
+
+        from dnd_assets.methods.pooling import stabilise
+
+        by_length: dict[int, list[int]] = {}
+        encoded = [net.tokenize(text) for text in texts]
+        for place, tokens in enumerate(encoded):
+            by_length.setdefault(len(tokens), []).append(place)
+        found: dict[int, NDArray[np.float32]] = {}
+        for places in by_length.values():
+            some = [encoded[place] for place in places]
+            done = self.compute.in_batches(some, net.sentences, _ROWS, pad=True)
+            found |= dict(zip(places, done, strict=True))
+        rounded = (stabilise(torch.from_numpy(found[place])) for place in range(len(texts)))
+        return [np.asarray(row.numpy()) for row in rounded]
+
     def _by_length(
         self,
         net: "_Encoder",
@@ -148,7 +176,7 @@ class SentenceEncoder(Model):
         encoded = [net.tokenize(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
         tokens = [encoded[i] for i in order]
-        done = self.compute.in_batches(tokens, run, self.batch_size, exact=self.exact)
+        done = self.compute.in_batches(tokens, run, self.batch_size)
         results: list[Any] = [None] * len(texts)
         for i, result in zip(order, done, strict=True):
             results[i] = result

@@ -9,6 +9,7 @@ ELSEWHERE = {
     "class_prediction": "analysis/test_metric_means.py",
     "compare_request": "analysis/test_compare.py",
     "group_ablation": "assets/test_ablation_effects.py",
+    "kept_scoreboard": "analysis/test_compare.py",
     "label_grouping": "methods/test_label_groups.py",
     "latents": "known_answers/test_planted_dictionary.py",
     "metric_theory": "analysis/test_evaluate.py",

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from dnd_assets.analysis.compare import Comparison, Judgement, Method, Reference, compare
 from dnd_assets.analysis.compare_request import imported, reference, stored_methods
+from dnd_assets.analysis.kept_scoreboard import differences, exact_counts, write
 from dnd_assets.analysis.metric_means import DND, method_name
-from dnd_assets.analysis.scoreboard import as_text, differences, exact_counts, markdown, write
+from dnd_assets.analysis.scoreboard import as_text, markdown
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.errors import NotFoundError, TableError
 from dnd_assets.lineage.records import Outcome, Product, now
@@ -236,6 +237,23 @@ def test_close_calls_may_be_tolerated(board, file):
     assert len(differences(worse, path)) == 2
     assert [line.split(", ")[0][-3:] for line in differences(worse, path, tolerance=1)] == ["x|y"]
     assert differences(worse, path, tolerance=2) == []
+
+
+def test_a_document_may_keep_the_scoreboard_of_a_study_by_kind(board, file):
+    """Markers that name the study hold a row for each kind and method; others stay as they are."""
+    plain = "<!-- scoreboard -->\nkept\n<!-- /scoreboard -->"
+    path = file(f"{plain}\n<!-- scoreboard mine --><!-- /scoreboard mine -->", "README.md")
+    write(board, path, "mine")
+    text = path.read_text()
+    assert text.startswith(plain)
+    assert "| net/fc | one | 2 | 1 / 2" in text
+    assert "| **all** | x|y".replace("x|y", "x\\|y") in text
+    assert exact_counts(path, "mine") == {("one", "net/fc"): 1, ("x|y", "net/fc"): 2}
+    assert differences(board, path, study="mine") == []
+    worse = compare([method("one", "b", "b"), method("x|y", "a", "a")], judged(["a", "a"]))
+    assert len(differences(worse, path, study="mine")) == 1
+    write(board, path, "another")
+    assert "kept" not in path.read_text(), "a study without markers of its own has the plain ones"
 
 
 @pytest.mark.parametrize(

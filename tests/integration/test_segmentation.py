@@ -700,3 +700,26 @@ def test_a_world_with_exact_masks(folder, study):
     shutil.rmtree(bench.home / "masks")
     anew, _ = concept_masks.materialize(bench, "third")
     assert anew.key == product.key
+
+
+def test_an_exact_search_tells_whether_a_formula_is_the_best_of_all(study, folder):
+    """With room for all formulas the label is the best; with none there is a bound above it."""
+    section = {**study["segmentation"], "beam": 1, "exact_budget": 100_000}
+    found = _label(changed(study, segmentation=section), folder, assets=[FORMULA])
+    short = {**section, "exact_budget": 1}
+    bounded = _label(
+        changed(study, segmentation=short), folder, home=folder / "short", assets=[FORMULA]
+    )
+    judged = 0
+    for (_, unit), one in found.items():
+        payload = one.product.payload
+        if one.record.status != "ok":
+            continue
+        exact, other = payload["exact"], _payload(bounded, FORMULA, unit)
+        assert exact["complete"]
+        assert exact["missed"] == 0
+        assert exact["bound"] == payload["score"] >= exact["beam"]
+        assert other["score"] == other["exact"]["beam"]
+        assert other["score"] <= payload["score"] <= other["exact"]["bound"] + 1e-12
+        judged += 1
+    assert judged > 2

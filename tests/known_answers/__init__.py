@@ -9,6 +9,7 @@ ELSEWHERE = {
     "train.captioner": "known_answers/test_training.py",
     "train.clip": "known_answers/test_training.py",
     "train.common": "known_answers/test_training.py",
+    "train.hard": "known_answers/hard/test_network.py",
     "train.phrases": "known_answers/test_training.py",
     "train.recogniser": "known_answers/test_checkpoints.py",
     "train.release": "known_answers/test_checkpoints.py",

@@ -6,6 +6,7 @@ from io import BytesIO
 import pandas as pd
 import pytest
 
+from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.results.labels import COLUMNS, export, labels
 from dnd_assets.units import Unit
@@ -118,6 +119,30 @@ def test_labels_are_the_newest_of_each_unit_in_order(tmp_path):
     assert found["status"].tolist() == ["dead", "ok", "ok"]
     assert found["reason"].tolist() == ["it never fires", "", ""]
     assert found["run"].tolist() == ["run-1", "run-2", "run-1"]
+
+
+def sure(label, confidence):
+    payload = {"label": label, "score": confidence, "confidence": confidence, "labels": []}
+    return Outcome("ok", payload)
+
+
+def test_labels_of_a_confidence_or_more_and_no_unit_without_a_label(tmp_path):
+    lineage = Lineage(root=str(tmp_path))
+    for neuron, value in enumerate((0.99, 0.8, 0.79)):
+        announce(lineage, "fc", neuron, sure(f"label {neuron}", value))
+    announce(lineage, "fc", 3, Outcome("no_concept", {}, "nothing"))
+    found = labels(lineage, "mine", sure=0.8)
+    assert found["label"].tolist() == ["label 0", "label 1"]
+    assert tuple(found.columns) == COLUMNS
+    assert len(labels(lineage, "mine")) == 4
+    assert not len(labels(lineage, "mine", sure=1.0))
+
+
+def test_scores_of_other_selections_are_taken_for_no_confidence(tmp_path):
+    lineage = Lineage(root=str(tmp_path))
+    announce(lineage, "fc", 0, named("red", 0.9))
+    with pytest.raises(StudyError, match="labels have no confidence"):
+        labels(lineage, "mine", sure=0.5)
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])

@@ -8,6 +8,7 @@ ELSEWHERE = {
     "compute_settings": "study/test_settings.py",
     "deciding": "study/test_settings.py",
     "image_classes": "assets/test_ablation_effects.py",
+    "image_concepts": "assets/test_image_level_labels.py",
     "image_settings": "known_answers/land_cover/test_scenes.py",
     "label_files": "analysis/test_foreign_tables.py",
     "mask_sets": "integration/test_segmentation.py",

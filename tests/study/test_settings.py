@@ -196,6 +196,8 @@ CASES = {
     "models[].layers[].pooling": ({}, "max"),
     "probing_set.folders": ({}, ["others"]), "probing_set.image_list": ({}, "list.txt"),
     "probing_set.world.count": ({"probing_set": {"world": {"count": 2}}}, 3),
+    "probing_set.hard_world.count": ({"probing_set": {"hard_world": {"count": 2}}}, 3),
+    "probing_set.hard_world.seed": ({"probing_set": {"hard_world": {"count": 2}}}, 1),
     "probing_set.world.seed": ({"probing_set": {"world": {"count": 2}}}, 1),
     "probing_set.max_quarantined": ({}, 0.5), "probing_set.max_pixels": ({}, 5000),
     **{f"dissection.{name}": ({}, value) for name, value in {
@@ -267,6 +269,8 @@ CASES = {
     "own_methods": ({}, {"mine": "my_methods:Second"}),
     "evaluation.folders": ({}, ["images"]), "evaluation.image_list": ({}, "list.txt"),
     "evaluation.world.count": ({"evaluation": {"world": {"count": 2}}}, 3),
+    "evaluation.hard_world.count": ({"evaluation": {"hard_world": {"count": 2}}}, 3),
+    "evaluation.hard_world.seed": ({"evaluation": {"hard_world": {"count": 2}}}, 1),
     "evaluation.world.seed": ({"evaluation": {"world": {"count": 2}}}, 1),
     "evaluation.methods": ({}, ["labels"]), "evaluation.images_per_label": ({}, 3),
     "evaluation.truths": ({}, "truths.csv"),
@@ -293,9 +297,14 @@ CASES = {
     **{f"ablation.{name}": ({}, value) for name, value in {
         "how": "zero", "images": 3, "classes": "answers.csv", "top": 2}.items()},
     "ablation.probe": ({"ablation": {"classes": "answers.csv"}}, True),
+    **{f"image_labels.{name}": ({"image_labels": {"file": "answers.csv"}}, value)
+       for name, value in {
+        "methods": ["image_invert"], "length": 2, "min_share": 0.1, "max_share": 0.5, "beam": 3,
+        "top": 2, "significance": 0.1, "terms": 2, "least_gain": 0.1, "held_out": 0.4,
+        "seed": 1}.items()},
     **{f"segmentation.{name}": ({}, value) for name, value in {
-        "share": 0.1, "cutoff": 0.5, "beam": 2, "length": 2, "top": 2, "invert.length": 2,
-        "invert.min_share": 0.1, "invert.max_share": 0.5}.items()},
+        "exact_budget": 1000, "share": 0.1, "cutoff": 0.5, "beam": 2, "length": 2, "top": 2,
+        "invert.length": 2, "invert.min_share": 0.1, "invert.max_share": 0.5}.items()},
     **{f"probing_set.{name}": ({}, value) for name, value in {
         "bands": [1, 2], "nodata": 0, "pages": "bands", "axes": "chw", "array": "x", "window": 2,
         "rendering.bands": [2], "rendering.range": [0, 10],
@@ -315,6 +324,7 @@ CASES = {
 """By setting: what the study has besides, and another value. `None`: see the tests below."""
 BY_CONTENT = {"captioner.revision", "text_to_image.revision", "clip.revision"}
 TESTED_ELSEWHERE = {
+    "image_labels.file", "image_labels.parents",  # by content: tests/assets/test_image_level_labels
     "models[].categories", "milan.language_model", "models[].layers[].layout",
     "models[].layers[].grid", "models[].layers[].prefix_tokens",
     "named_directions.vectors", "named_directions.columns",

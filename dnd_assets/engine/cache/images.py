@@ -18,6 +18,7 @@ from dnd_assets.files.images import (
     as_raster,
     decode,
     encode_png,
+    fitted,
     looked_at,
     pixel_hash,
 )
@@ -32,18 +33,28 @@ from resources.runtime.prefetch import Lazy
 
 _ENCODERS = os.cpu_count() or 1
 _PNGS_KEPT = 500
+_SMALL_KEPT = 4_000
+"""Thumbnails kept in memory; one of 40 pixels takes 6 kB."""
 _EIGHT_BITS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")
 """Starts of files that hold 8-bit pictures, but for a PNG of 16 bits."""
 
 
 @dataclass(frozen=True)
 class PackedImages:
-    """Stored pictures: the pack's file name, SHA-256 and bytes of each picture's PNG or NPZ."""
+    """Stored pictures: the pack's file name, SHA-256 and bytes of each picture's PNG or NPZ.
+
+    `elsewhere` names the pack of those that were stored before, and are not stored again.
+    """
 
     file: str
     hashes: list[str]
     sizes: list[int]
     kind: str = "png"
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    def place(self, name: str) -> str:
+        """The file that holds a picture: this pack, or an older one that has it already."""
+        return self.elsewhere.get(name, self.file)
 
 
 @dataclass
@@ -64,6 +75,7 @@ class Pictures:
     _paths: dict[str, list[str]] = field(default_factory=dict)
     _packs: dict[str, str] = field(default_factory=dict)
     _pngs: dict[str, bytes] = field(default_factory=dict)
+    _small: dict[tuple[str, int], Image.Image] = field(default_factory=dict)
 
     def in_order(self, hashes: Iterable[str]) -> list[str]:
         """The distinct `hashes`, those of one pack beside each other, so that it is read once."""
@@ -98,6 +110,22 @@ class Pictures:
         """As `raster`, each picture read when it is asked for, in any thread."""
         self._find(hashes)
         return Lazy(hashes, self.raster)
+
+    def small(self, hashes: Sequence[str], height: int) -> list[Image.Image]:
+        """Pictures as thumbnails in a strip of a height are; those of before are kept.
+
+        Raises:
+            StoreError: as `load`.
+        """
+        self._find(hashes)
+        found = []
+        for name in hashes:
+            if (name, height) not in self._small:
+                if len(self._small) >= _SMALL_KEPT:
+                    self._small.clear()
+                self._small[name, height] = fitted(self.shown(name), height)
+            found.append(self._small[name, height])
+        return found
 
     def raster(self, name: str) -> Raster:
         """One picture as it was measured; one that was painted is marked as a rendering.
@@ -158,25 +186,41 @@ class Pictures:
         Returns:
             The pack's file name and the SHA-256 of each picture's bytes.
         """
-        packed = self.pack(images, rasters)
+        packed = self.pack(images, rasters, again=True)
         self.record(packed)
         return packed.file, packed.hashes
 
     def pack(
-        self, images: Sequence[Image.Image], rasters: Sequence[Raster] | None = None
+        self,
+        images: Sequence[Image.Image],
+        rasters: Sequence[Raster] | None = None,
+        *,
+        again: bool = False,
     ) -> PackedImages:
         """Store pictures as PNG in one pack, in any thread, to be recorded by `record`.
 
         Compressing takes about as long as painting on a fast card, so threads share it.
+
+        Args:
+            images: as for `keep`.
+            rasters: as for `keep`.
+            again: whether pictures that are in another pack are stored in this one, too.
         """
         with ThreadPoolExecutor(max(1, min(_ENCODERS, len(images)))) as pool:
             if rasters is None:
                 blobs = list(pool.map(self._png, images))
             else:
                 blobs = list(pool.map(both_views, rasters, map(np.asarray, images)))
-        file, hashes = self.store.put_pack(blobs)
         kind = "png" if rasters is None else "npz"
-        return PackedImages(file, hashes, [len(blob) for blob in blobs], kind)
+        # Pictures by retrieval are few and come again for every concept.
+        names = [sha256(blob) for blob in blobs]
+        some = set() if again else {*names}
+        stored = {name: self._packs[name] for name in some if name in self._packs}
+        here = {pack for pack in {*stored.values()} if self.store.has(pack)}
+        known = {name: pack for name, pack in stored.items() if pack in here}
+        fresh = [blob for name, blob in zip(names, blobs, strict=True) if name not in known]
+        file = self.store.put_pack(fresh)[0] if fresh else known[names[0]]
+        return PackedImages(file, names, [len(blob) for blob in blobs], kind, known)
 
     def _png(self, image: Image.Image) -> bytes:
         """A picture as PNG; one that came before, as pictures by retrieval do, is not encoded."""
@@ -193,20 +237,24 @@ class Pictures:
         rows = [
             artefact_row(name, packed.file, packed.kind, size)
             for name, size in zip(packed.hashes, packed.sizes, strict=True)
+            if name not in packed.elsewhere
         ]
-        self.lineage.commit({"artefacts": rows})
-        self._packs.update(dict.fromkeys(packed.hashes, packed.file))
+        if rows:
+            self.lineage.commit({"artefacts": rows})
+        self._packs.update({name: packed.place(name) for name in packed.hashes})
 
     def _find(self, hashes: Iterable[str]) -> None:
         unknown = [
             h for h in dict.fromkeys(hashes) if h not in self._packs and h not in self._paths
         ]
-        if unknown:
+        if not unknown:
+            return
+        sql = (
+            "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
+            "ORDER BY hash, path"
+        )
+        with self.lineage.connect():  # opened once for both
             self._packs.update(self.lineage.locate(unknown))
-            sql = (
-                "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
-                "ORDER BY hash, path"
-            )
             for row in self.lineage.query(sql, [unknown]):
                 self._paths.setdefault(row["hash"], []).append(row["path"])
 

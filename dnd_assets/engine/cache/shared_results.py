@@ -230,7 +230,12 @@ def _stored(bench: Workbench, done: _Painted, packed: PackedImages | None) -> Pa
     bench.pictures.record(packed)
     painted = {one: found for one, found in done.items() if isinstance(found, Painting)}
     known = {
-        one: {"image": name, "file": packed.file, "rejected": painting.rejected, **_cause(painting)}
+        one: {
+            "image": name,
+            "file": packed.place(name),
+            "rejected": painting.rejected,
+            **_cause(painting),
+        }
         for name, (one, painting) in zip(packed.hashes, painted.items(), strict=True)
     }
     return {**done, **known}

@@ -21,6 +21,7 @@ import typer
 from dnd_assets.known_answers.train.captioner import CaptionerTraining, train_captioner
 from dnd_assets.known_answers.train.clip import ClipSettings, train_clip
 from dnd_assets.known_answers.train.evaluate import evaluate_all
+from dnd_assets.known_answers.train.hard import HardSettings, train_hard
 from dnd_assets.known_answers.train.recogniser import RecogniserSettings, train_recogniser
 from dnd_assets.known_answers.train.release import release
 from dnd_assets.known_answers.train.target import TargetSettings, train_target
@@ -49,6 +50,7 @@ _TRAINERS: dict[str, tuple[DataclassInstance, Callable[[Path], object]]] = {
     "captioner": (CaptionerTraining(), lambda work: train_captioner(work / "captioner")),
     "clip": (ClipSettings(), lambda work: train_clip(work / "clip")),
     "recogniser": (RecogniserSettings(), lambda work: train_recogniser(work / "recogniser")),
+    "hard": (HardSettings(), lambda work: train_hard(work / "hard")),
 }
 _SHIPPED = tuple(name for name in _TRAINERS if name not in ("vae", "decoder"))
 

@@ -25,6 +25,7 @@ from dnd_assets.known_answers.target import (
 )
 from dnd_assets.known_answers.train.clip import noisy
 from dnd_assets.known_answers.train.common import Examples, draw, log
+from dnd_assets.known_answers.train.hard import held_out_accuracy, load_hard_net
 from dnd_assets.known_answers.train.recogniser import Recogniser, load_recogniser, recognised
 from dnd_assets.known_answers.train.target import normalised
 from dnd_assets.known_answers.train.views import SceneView, cut, random_view, whole
@@ -255,6 +256,11 @@ def painting_figures(
     }
 
 
+def evaluate_hard(folder: Path) -> dict[str, dict[str, float]]:
+    """How the readout of the harder world tells its words on held-out pictures."""
+    return {"held_out_accuracy": held_out_accuracy(load_hard_net(folder))}
+
+
 def evaluate_all(checkpoints: Path, per_prompt: int = 10) -> dict[str, Any]:
     """Figures of every checkpoint that is there, by model; `per_prompt` pictures a concept."""
     tasks: dict[str, Callable[[], dict[str, Any]]] = {
@@ -262,6 +268,7 @@ def evaluate_all(checkpoints: Path, per_prompt: int = 10) -> dict[str, Any]:
         "captioner": lambda: evaluate_captioner(checkpoints / "captioner"),
         "clip": lambda: evaluate_clip(checkpoints / "clip"),
         "recogniser": lambda: evaluate_recogniser(checkpoints / "recogniser"),
+        "hard": lambda: evaluate_hard(checkpoints / "hard"),
         "text_to_image": lambda: evaluate_text_to_image(
             checkpoints / "text_to_image", checkpoints / "recogniser", per_prompt
         ),

@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
@@ -231,9 +232,10 @@ _STOP_WORDS: Final = frozenset(
 _NEEDS_NOUN: Final = frozenset(
     """
     horizontal vertical diagonal several many few various different other same another
-    left right front top bottom side middle
     """.split()  # noqa: SIM905
 )
+# Words that name nothing before a noun, and a place where none follows: "on the left".
+_PLACES: Final = frozenset("left right front top bottom side middle".split())  # noqa: SIM905
 _IRREGULAR: Final = {
     "people": "person",
     "men": "man",
@@ -398,6 +400,12 @@ def commonest(texts: Counter[str]) -> str:
 
 def phrases_of(caption: str) -> dict[Key, str]:
     """The phrases of one caption by key, each with the words as they stand in it."""
+    return dict(_phrases_of(caption))
+
+
+@lru_cache(maxsize=8192)
+def _phrases_of(caption: str) -> Mapping[Key, str]:
+    """As `phrases_of`, kept: units share exemplars, and a captioner repeats itself."""
     spans: dict[Key, str] = {}
     budget = _MAX_CAPTION_WORDS
     for clause in clauses_of(read_caption(caption).lower()):
@@ -418,8 +426,16 @@ def _add_phrases(words: Sequence[str], spans: dict[Key, str]) -> None:
     for size in range(1, _LONGEST_PHRASE + 1):
         for first in range(len(content) - size + 1):
             places = content[first : first + size]
+            if words[places[-1]] in _PLACES and not _names_place(words, places[-1]):
+                continue
             text = " ".join(words[places[0] : places[-1] + 1])
             spans.setdefault(tuple(_singular(words[i]) for i in places), text)
+
+
+def _names_place(words: Sequence[str], at: int) -> bool:
+    """Whether a word such as "left" stands for a place there: after "the", before no noun."""
+    follows = words[at + 1] if at + 1 < len(words) else ""
+    return at > 0 and words[at - 1] == "the" and (not follows or follows in _STOP_WORDS)
 
 
 def content_words(text: str) -> list[tuple[str, str]]:
@@ -438,12 +454,17 @@ def content_words(text: str) -> list[tuple[str, str]]:
 
 
 def names_something(word: str) -> bool:
-    """Whether a word in singular says something at the end of a phrase, without a noun behind it.
+    """Whether a word in singular says something before another that is left out.
 
-    >>> names_something("circle"), names_something("horizontal")
-    (True, False)
+    >>> names_something("circle"), names_something("horizontal"), names_something("left")
+    (True, False, False)
     """
-    return word not in _NEEDS_NOUN
+    return word not in _NEEDS_NOUN and word not in _PLACES
+
+
+def names_place(word: str) -> bool:
+    """Whether a word in singular names a place at the end of a phrase, as "left" does."""
+    return word in _PLACES
 
 
 def _is_phrase(key: Key, text: str) -> bool:

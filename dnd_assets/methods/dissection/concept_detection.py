@@ -19,7 +19,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.methods.dissection.candidate_concepts import content_words, names_something
+from dnd_assets.methods.dissection.candidate_concepts import (
+    content_words,
+    names_place,
+    names_something,
+)
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -148,7 +152,10 @@ def _stands_alone(kept: Words, words: Sequence[tuple[str, str]]) -> bool:
     """Whether each kept word that says nothing without its noun still has it."""
     singular = [word for word, _ in words]
     behind = dict(pairwise([*singular, ""]))
-    return all(names_something(word) or behind[word] in kept for word in kept)
+    return all(
+        names_something(word) or behind[word] in kept or (names_place(word) and not behind[word])
+        for word in kept
+    )
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,18 @@ def presence(phrases: Sequence[Words], captions: Sequence[Words]) -> Bools:
     return np.array(rows, dtype=bool)
 
 
+def texts_asked(
+    candidates: Sequence[Candidate],
+    captions: Sequence[Words],
+    activations: Floats,
+    negatable: Sequence[Candidate] = (),
+) -> list[str]:
+    """The texts that `trial` asks an image-text encoder of, so that they can be embedded before."""
+    shown = presence([one.parts[0] for one in candidates], captions)
+    leading = _leading(best_mccs(shown, activations, misses=MISSES)[0])
+    return [*(candidates[row].text for row in leading), *(one.text for one in negatable)]
+
+
 def trial(
     candidates: Sequence[Candidate],
     captions: Sequence[Words],
@@ -243,7 +262,7 @@ def trial(
         raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
     shown = presence([one.parts[0] for one in candidates], captions)
     mcc, _ = best_mccs(shown, activations, misses=MISSES)
-    leading = sorted(sorted(range(len(candidates)), key=lambda row: (-mcc[row], row))[:PAIRED])
+    leading = _leading(mcc)
     if likeness is not None:  # texts take long to embed: those that captions speak against are out
         candidates, shown, mcc = [candidates[r] for r in leading], shown[leading], mcc[leading]
         leading = list(range(len(leading)))
@@ -276,6 +295,11 @@ def trial(
         absent = _standardised(likeness([one.text for one in negatable]))
         alike = _joined(single, absent, firsts, seconds, cut)
     return Trial(every, np.vstack(blocks), activations, alike)
+
+
+def _leading(mcc: Floats) -> list[int]:
+    """The single phrases that captions speak for most, in the order of the candidates."""
+    return sorted(sorted(range(len(mcc)), key=lambda row: (-mcc[row], row))[:PAIRED])
 
 
 def _joined(

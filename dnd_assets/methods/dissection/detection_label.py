@@ -31,6 +31,7 @@ from dnd_assets.methods.dissection.concept_detection import (
     narrower,
     presence,
     ranked,
+    texts_asked,
     trial,
 )
 from dnd_assets.methods.dissection.contrast import contrasting
@@ -172,6 +173,46 @@ def label_by_detection(
     Returns:
         None where no candidate predicts anything, or no activation is finite.
     """
+    case = detection_case(unit, summary, exemplars, reference, activations, setting)
+    return None if case is None else label_of(case, setting, likeness)
+
+
+@dataclass(frozen=True)
+class DetectionCase:
+    """A unit whose label is to be chosen: candidates, and the images that they are tried on.
+
+    Attributes:
+        reference: random images with captions.
+        candidates: single phrases.
+        images: hashes of the images, (N,).
+        words: content words of their captions, (N,).
+        activations: of the unit, (N,).
+    """
+
+    reference: ReferenceImages
+    candidates: Sequence[Candidate]
+    images: Sequence[str]
+    words: Sequence[Words]
+    activations: Floats
+
+    def texts(self) -> list[str]:
+        """The texts that an image-text encoder would be asked of."""
+        return texts_asked(self.candidates, self.words, self.activations, self.reference.common)
+
+
+def detection_case(
+    unit: str,
+    summary: Sequence[str],
+    exemplars: Mapping[str, str],
+    reference: ReferenceImages,
+    activations: Mapping[str, float],
+    setting: DetectionSettings,
+) -> DetectionCase | None:
+    """The candidates of a unit; arguments are those of `label_by_detection`.
+
+    Returns:
+        None where no activation on a reference image is finite.
+    """
     finite = {name: value for name, value in activations.items() if np.isfinite(value)}
     known = {n: w for n, w in zip(reference.images, reference.words, strict=True) if n in finite}
     if not known:
@@ -181,9 +222,17 @@ def label_by_detection(
     known |= {name: caption_words(text) for name, text in exemplars.items() if name in finite}
     values = np.array([finite[name] for name in known])
     candidates = candidates_of([*summary, *proposed, *usual], reference.forms)
-    alike = None if likeness is None else partial(likeness, images=list(known))
+    return DetectionCase(reference, candidates, list(known), list(known.values()), values)
+
+
+def label_of(
+    case: DetectionCase, setting: DetectionSettings, likeness: LikenessOf | None = None
+) -> DetectionLabel | None:
+    """The label of a unit; see `label_by_detection`."""
+    reference = case.reference
+    alike = None if likeness is None else partial(likeness, images=case.images)
     tried = trial(
-        candidates, list(known.values()), values, reference.forms, reference.common, alike
+        case.candidates, case.words, case.activations, reference.forms, reference.common, alike
     )
     best = choose(tried.whole, setting.margin)
     if best is None:
@@ -191,7 +240,7 @@ def label_by_detection(
     found = evidence(tried, best, setting.margin, setting.seed)
     without = narrower(best.candidate, reference.forms)
     order = ranked(tried.whole)
-    return DetectionLabel(best, order, without, found, probability(found), len(known))
+    return DetectionLabel(best, order, without, found, probability(found), len(case.images))
 
 
 def _common(reference: ReferenceImages, values: Floats, known: Sequence[str]) -> list[str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dnd_assets.lineage.records import Product
+from rich.tree import Tree
+
+from dnd_assets.lineage.records import Payload, Product
+from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.labels import scored_lines
 from dnd_assets.results.products.view import Grid, ProductView, Shown
 
@@ -21,11 +24,30 @@ def concept_grid(labels: Sequence[Mapping[str, object]], score: str) -> Grid:
     return Grid(rows, ("concept", score), ("concept",))
 
 
+def exact_line(found: Payload) -> str:
+    """What an exact search says of the formula: the best of all, or how much it may fall short."""
+    more = f"; the beam search alone reached {found['beam']:.4f}"
+    if found["complete"]:
+        return f"the best formula of all, by exact search{more}"
+    return (
+        f"no formula scores above {found['bound']:.4f}, {found['missed']:.4f} more than this, "
+        f"after {found['formulas']:,} formulas{more}"
+    )
+
+
+def _lines(branch: Tree, trace: Trace, payload: Payload) -> None:
+    if "exact" in payload:
+        branch.add(exact_line(payload["exact"]))
+    scored_lines(branch, trace, payload)
+
+
 def _shown(bench: Workbench, product: Product) -> Shown:
     payload = product.payload
     names = ("label", "score", "interpretable", "threshold")
+    exact = {"search": exact_line(payload["exact"])} if "exact" in payload else {}
     return {
         **{name: payload[name] for name in names if name in payload},
+        **exact,
         "top concepts": concept_grid(payload["labels"], "score"),
     }
 
@@ -37,6 +59,6 @@ def _drawn(bench: Workbench, model: str, product: Product) -> Sequence[Image]:
 
 
 PIXEL_LABELS = tuple(
-    ProductView(name, trace=scored_lines, shown=_shown, drawn=_drawn)
+    ProductView(name, trace=_lines, shown=_shown, drawn=_drawn)
     for name in ("invert_labels", "compositions_labels", "network_dissection_labels")
 )

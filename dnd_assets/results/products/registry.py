@@ -15,6 +15,7 @@ from dnd_assets.results.products.concept_activations import CONCEPTS
 from dnd_assets.results.products.concept_masks import MASKS
 from dnd_assets.results.products.crops import CROPS
 from dnd_assets.results.products.detection_scores import DETECTION_SCORES
+from dnd_assets.results.products.image_level_labels import IMAGE_LEVEL_LABELS
 from dnd_assets.results.products.image_sets import HELD_OUT, PROBING_IMAGES
 from dnd_assets.results.products.label_metrics import LABEL_METRICS
 from dnd_assets.results.products.labels import LABELS
@@ -41,6 +42,7 @@ PRODUCTS: Final[tuple[ProductView, ...]] = (
     CONCEPTS,
     MASKS,
     *PIXEL_LABELS,
+    *IMAGE_LEVEL_LABELS,
     MILAN_LABELS,
     POLYSEMANTIC_LABELS,
     NAMED_DIRECTIONS_LABELS,

@@ -7,7 +7,7 @@ from PIL import Image
 from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
-from dnd_assets.files.images import UnreadableImage, encode_png
+from dnd_assets.files.images import UnreadableImage, encode_png, strip
 from dnd_assets.study.probing_images import image_rows, scan
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
@@ -154,3 +154,39 @@ def test_pictures_of_one_pack_stand_together(tmp_path):
 
 def parts():
     return [[noise(n) for n in (10, 11, 12)], [noise(n) for n in (20, 21, 22)]]
+
+
+def test_a_picture_that_is_in_a_pack_is_not_stored_again(tmp_path):
+    """Pictures by retrieval come again for every concept; each is stored once, and found."""
+    first = opened(tmp_path)
+    made = first.pack([noise(0), noise(1)])
+    first.record(made)
+    again = first.pack([noise(1), noise(2), noise(1)])
+    first.record(again)
+    old, new = made.hashes[1], again.hashes[1]
+    assert again.hashes == [old, new, old]
+    assert [again.place(name) for name in again.hashes] == [made.file, again.file, made.file]
+    assert sorted(first.store.arrays(again.file)) == [new], "the new pack holds the new one alone"
+    only_known = first.pack([noise(0)])
+    assert only_known.place(only_known.hashes[0]) == made.file
+    for found, seed in zip(opened(tmp_path).load([*made.hashes, new]), range(3), strict=True):
+        same(found, noise(seed))
+
+
+def test_a_pack_that_is_gone_does_not_stand_for_its_pictures(tmp_path):
+    pictures = opened(tmp_path)
+    made = pictures.pack([noise(0)])
+    pictures.record(made)
+    pictures.store.path(made.file).unlink()
+    again = pictures.pack([noise(0)])
+    assert again.place(again.hashes[0]) == again.file
+    assert pictures.store.has(again.file)
+
+
+def test_thumbnails_are_those_of_a_strip_and_are_made_once(tmp_path, monkeypatch):
+    names = list(record(tmp_path, "a.png", "b.png").values())
+    pictures = opened(tmp_path)
+    small = pictures.small(names, 6)
+    assert strip(small, 6).tobytes() == strip(pictures.load(names), 6).tobytes()
+    monkeypatch.setattr(Pictures, "shown", None)  # nothing is read again
+    assert pictures.small(names, 6) == small

@@ -273,3 +273,14 @@ def test_mean_pooling_is_known_by_either_writing_and_else_assumed(folder, cpu, t
     assert SentenceEncoder(model=str(new), compute=cpu).assumptions() == []
     (said,) = SentenceEncoder(model=str(bare), compute=cpu).assumptions()
     assert "taken to be the mean of its tokens" in said
+
+
+def test_no_bit_of_an_exact_vector_depends_on_the_other_texts(folder, encoder, cpu):
+    exact = SentenceEncoder(model=str(folder), compute=cpu, exact=True)
+    together = exact.encode(TEXTS * 3)
+    alone = np.stack([exact.encode([text])[0] for text in TEXTS])
+    backwards = exact.encode(TEXTS[::-1])[::-1]
+    assert (together == np.tile(alone, (3, 1))).all()
+    assert (backwards == alone).all()
+    assert alone == pytest.approx(encoder.encode(TEXTS), abs=1e-4)
+    assert exact.encode([]).shape == (0, 16)

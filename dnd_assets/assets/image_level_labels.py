@@ -1,0 +1,121 @@
+"""What labels from image-level truth have in common: probing images, activations, concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.assets.activations import (
+    on_probing_images,
+    probing_images,
+    probing_passes,
+    silent_or_none,
+)
+from dnd_assets.assets.probing_set import ProbingSet
+from dnd_assets.engine.cache.shared_results import layer_provider
+from dnd_assets.engine.cache.vectors import Matrix
+from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.stage import Results, Stage, Work
+from dnd_assets.lineage.fingerprint import Json, digest
+from dnd_assets.lineage.records import PROBING_SET, Outcome
+from dnd_assets.lineage.remarks import set_aside
+from dnd_assets.study.image_concepts import ImageConcepts, concept_table, image_concepts
+from dnd_assets.units import Unit
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of known concepts on which a unit's activation is finite.
+
+    Attributes:
+        images: their hashes, (N,).
+        names: of the concepts, (C,).
+        presence: which image shows which concept, (N, C).
+    """
+
+    images: Sequence[str]
+    names: Sequence[str]
+    presence: NDArray[np.bool_]
+
+
+class ImageLevelLabels(Stage):
+    """Labels from activations on probing images, and which concepts these show."""
+
+    upstream = (PROBING_SET,)
+    wholes = (ProbingSet(),)
+    group = "baselines"
+    kinds = frozenset({"numpy"})
+    uses = ("targets", "compute")
+    by_neuron = True
+
+    def tables(self, bench: Workbench) -> dict[str, object]:
+        """The tables of concepts by their content."""
+        table: dict[str, Json] = {
+            file: list(some) for file, some in concept_table(bench.study).items()
+        }
+        return {"concepts": digest(table)}
+
+    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+        """The layer of the target network, with its pooling."""
+        return {"target": layer_provider(bench, unit)}
+
+    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+        """Probing images that have to go through the networks."""
+        passes, _ = probing_passes(bench, work)
+        return {"forward passes": passes}
+
+    def outcome(self, bench: Workbench, known: LabelledImages, values: Matrix) -> Outcome:
+        """The outcome of a unit.
+
+        Args:
+            bench: the workbench.
+            known: images of known concepts.
+            values: activations of the unit on them, float32 (N,), finite, not all equal.
+        """
+        raise NotImplementedError
+
+    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+        """Outcomes of all units, see `outcome`; images of unknown concepts are left out."""
+        probing = probing_images(bench, work[0])
+        shown = image_concepts(concept_table(bench.study), _paths(bench, probing))
+        bench.log(
+            f"{self.name}: {len(shown.images):,} of {len(probing):,} probing images show "
+            f"{len(shown.names):,} known concepts"
+        )
+        lookup = {one.unit: one for one in work}
+        for layer in on_probing_images(bench, list(lookup), probing):
+            rows = {name: row for row, name in enumerate(layer.images)}
+            for unit in layer.units:
+                column = layer.values[:, unit.neuron]
+                yield lookup[unit], self._outcome(bench, shown, rows, np.asarray(column))
+
+    def _outcome(
+        self, bench: Workbench, shown: ImageConcepts, rows: dict[str, int], column: Matrix
+    ) -> Outcome:
+        at = [row for row, name in enumerate(shown.images) if name in rows]
+        values = column[[rows[shown.images[row]] for row in at]]
+        quiet = silent_or_none(values)
+        if quiet is not None:
+            return quiet
+        finite = np.isfinite(values)
+        usable = [row for row, sound in zip(at, finite.tolist(), strict=True) if sound]
+        images = [shown.images[row] for row in usable]
+        known = LabelledImages(images, shown.names, shown.presence[usable])
+        made = self.outcome(bench, known, values[finite])
+        lost = sorted({*shown.images} - {*images})
+        if not lost:
+            return made
+        remark = set_aside(lost, len(shown.images)).as_json()
+        return replace(made, notes={**made.notes, "remarks": [remark]})
+
+
+def _paths(bench: Workbench, images: Sequence[str]) -> dict[str, list[str]]:
+    """The paths at which each image was seen, by hash."""
+    sql = (
+        "SELECT hash, list(DISTINCT path ORDER BY path) AS paths FROM images "
+        "WHERE hash IN (SELECT unnest(?::VARCHAR[])) GROUP BY hash"
+    )
+    return {row["hash"]: row["paths"] for row in bench.lineage.query(sql, [list(images)])}

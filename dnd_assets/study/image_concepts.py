@@ -1,0 +1,135 @@
+"""Which concepts each image shows, as the tables of section [image_labels] say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnd_assets.errors import StudyError
+from dnd_assets.files.csv_tables import read_csv
+from dnd_assets.methods.image_labels.hierarchy import CycleError, ancestors, closed
+from dnd_assets.methods.image_labels.settings import ImageLabelsSettings
+from dnd_assets.study.study import Study, needed
+
+_FILE: Final = ("file", "path", "image")
+_CONCEPT: Final = ("concept", "concepts", "label", "class")
+_CHILD: Final = ("concept", "child", "label", "class")
+_PARENT: Final = ("parent", "parents", "is a", "is_a")
+
+
+@dataclass(frozen=True)
+class ImageConcepts:
+    """What images show.
+
+    Attributes:
+        images: hashes of the images that the table names, ascending, (N,).
+        names: of the concepts, ascending, those above others among them, (C,).
+        presence: which image shows which concept, (N, C).
+    """
+
+    images: tuple[str, ...]
+    names: tuple[str, ...]
+    presence: NDArray[np.bool_]
+
+
+def image_labels_of(study: Study) -> ImageLabelsSettings:
+    """The study's section `image_labels`.
+
+    Raises:
+        StudyError: when it has none.
+    """
+    return needed(study.image_labels, "image_labels", study, "file = 'labels.csv'")
+
+
+def check_image_labels(study: Study) -> None:
+    """Read the tables of the section, where the study has it.
+
+    Raises:
+        NotFoundError: when one is missing.
+        TableError: when one has no such columns.
+        StudyError: when one says nothing, or a concept is a kind of itself.
+    """
+    if study.image_labels is not None:
+        concept_table(study)
+
+
+def concept_table(study: Study) -> dict[str, list[str]]:
+    """The concepts of each file, ascending, with all that they are kinds of, by its path there.
+
+    Raises:
+        NotFoundError: when a table is missing.
+        TableError: when one has no such columns.
+        StudyError: when one says nothing, or a concept is a kind of itself.
+    """
+    setting = image_labels_of(study)
+    above = _above(study.path(setting.parents)) if setting.parents else {}
+    told: dict[str, set[str]] = {}
+    path = study.path(setting.file)
+    for file, concepts in _pairs(path, _FILE, "files", _CONCEPT, "concepts"):
+        told.setdefault(Path(file).as_posix(), set()).update(concepts)
+    if not told:
+        raise StudyError(f"{path} names no file with a concept; add rows of file and concept.")
+    return {file: sorted(closed(some, above)) for file, some in told.items()}
+
+
+def image_concepts(
+    table: Mapping[str, Sequence[str]], paths: Mapping[str, Sequence[str]]
+) -> ImageConcepts:
+    """Which images show which concepts.
+
+    Args:
+        table: concepts by path, whole or only its last parts.
+        paths: the paths at which each image was seen, by hash.
+
+    Raises:
+        StudyError: when no image is in the table.
+    """
+    found: dict[str, set[str]] = {}
+    for image, places in paths.items():
+        for place in places:
+            parts = Path(place).as_posix().split("/")
+            ends = ("/".join(parts[start:]) for start in range(len(parts)))
+            said = next((table[end] for end in ends if end in table), None)
+            if said is not None:
+                found.setdefault(image, set()).update(said)
+    if not found:
+        raise StudyError(
+            f"image_labels.file names {len(table):,} files, such as {min(table)!r}, and none of "
+            f"the {len(paths):,} probing images. Write paths that theirs end in."
+        )
+    images = tuple(sorted(found))
+    names = tuple(sorted(set().union(*found.values())))
+    columns = {name: column for column, name in enumerate(names)}
+    presence = np.zeros((len(images), len(names)), dtype=bool)
+    for row, image in enumerate(images):
+        presence[row, [columns[name] for name in found[image]]] = True
+    return ImageConcepts(images, names, presence)
+
+
+def _above(path: Path) -> dict[str, frozenset[str]]:
+    parents: dict[str, set[str]] = {}
+    for concept, some in _pairs(path, _CHILD, "concepts", _PARENT, "what they are kinds of"):
+        parents.setdefault(concept, set()).update(some)
+    try:
+        return ancestors(parents)
+    except CycleError as error:
+        raise StudyError(f"{path}: {error}. Take one of these rows out.") from error
+
+
+def _pairs(
+    path: Path, first: Sequence[str], what: str, second: Sequence[str], other: str
+) -> list[tuple[str, list[str]]]:
+    """Two columns of a table, the second split at semicolons; rows with a blank are left out."""
+    table = read_csv(path)
+    one, two = table.column(first, what), table.column(second, other)
+    found = []
+    for _, fields in table.rows:
+        parts = [part.strip() for part in fields[two].split(";") if part.strip()]
+        if fields[one].strip() and parts:
+            found.append((fields[one].strip(), parts))
+    return found
