@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.setting import Figure, Table, bench, products
+from benchmarks.setting import Figure, Table, context, products
 from dnd_assets.engine import verify
 from tests import studies
 
@@ -53,7 +53,9 @@ def damaged(table: Table, folder: Path, times: dict[str, int]) -> list[Figure]:
             KINDS[kind](victim, dice)
             found += _found(table, place, victim.name)
             needless += len(_needless(table, place, victim.name, f"{kind} {number}"))
-            other += products(table, place) != truth or not verify.verify(bench(table, place)).clean
+            other += (
+                products(table, place) != truth or not verify.verify(context(table, place)).clean
+            )
         name = f"{count} {kind} in the store"
         figures += [
             Figure(f"{name}: found, and nothing else", str(found), str(count), found == count),
@@ -64,14 +66,14 @@ def damaged(table: Table, folder: Path, times: dict[str, int]) -> list[Figure]:
 
 
 def _found(table: Table, place: Path, name: str) -> bool:
-    report = verify.verify(bench(table, place))
-    verify.set_aside(bench(table, place), report)
+    report = verify.verify(context(table, place))
+    verify.set_aside(context(table, place), report)
     return (report.changed, report.missing, report.segments) == ([name], [], [])
 
 
 def _needless(table: Table, place: Path, name: str, run: str) -> list[tuple[str, str]]:
     """Products computed although the damaged file held nothing of theirs."""
-    rows = bench(table, place).lineage.query(
+    rows = context(table, place).lineage.query(
         "SELECT key FROM products WHERE list_contains((notes -> '$.files')::VARCHAR[], ?)", [name]
     )
     held = {row["key"] for row in rows}

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from benchmarks.setting import Figure, Table, bench
+from benchmarks.setting import Figure, Table, context
 from dnd_assets.assets.registry import STAGES
 from dnd_assets.engine.cache.vectors import Vectors
 from dnd_assets.engine.stage import Stage
@@ -235,13 +235,14 @@ def _any_image(project: Project, dice: random.Random) -> Path:
 
 def _keys(project: Project, place: Path) -> set[str]:
     return {
-        row["key"] for row in bench(project.table, place).lineage.query("SELECT key FROM products")
+        row["key"]
+        for row in context(project.table, place).lineage.query("SELECT key FROM products")
     }
 
 
 def _items(project: Project, place: Path) -> Items:
     """Every caption, painting, crop and row of vectors that is stored."""
-    table = bench(project.table, place)
+    table = context(project.table, place)
     found: Items = set()
     for row in table.lineage.query("SELECT kind, provider, item FROM shared"):
         if row["kind"] in ROW_KINDS:
@@ -279,7 +280,7 @@ def _extra(project: Project, folder: Path, before: Items, run: str) -> list[str]
     new = _items(project, folder / "kept") - before
     needed = _items(project, folder / "oracle")
     extra = [f"{kind} {item[:40]}" for kind, _, item in new - needed]
-    counted = bench(project.table, folder / "kept").lineage.query(
+    counted = context(project.table, folder / "kept").lineage.query(
         "SELECT what, sum(count)::BIGINT AS n FROM work WHERE run = ? GROUP BY what", [run]
     )
     done = {row["what"]: row["n"] for row in counted}

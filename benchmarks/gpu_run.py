@@ -15,11 +15,11 @@ from pydantic import PrivateAttr
 
 from benchmarks.paper_models import Size
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
-from dnd_assets.engine.stage import wholes_of
+from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.study.study import Study, parse_study
 from resources.runtime.model_cache import unload_all
 from resources.summarisers.base import Summariser
@@ -167,35 +167,35 @@ def measure(
     state.mkdir()
     if (warm / _NOTES).is_file():
         shutil.copy(warm / _NOTES, state)
-    bench, lines = _label(study, state, slice(1, None), _MEASURED)
+    context, lines = _label(study, state, slice(1, None), _MEASURED)
     sql = "SELECT asset, units, seconds, peak_memory FROM stage_runs ORDER BY recorded_at"
-    stages = [Stage(*row.values()) for row in bench.lineage.query(sql)]
+    stages = [Stage(*row.values()) for row in context.lineage.query(sql)]
     images = len(list((folder / "images").iterdir()))
-    return Measured(setting, stages, images, dict(bench.tally), _sizes(bench, lines))
+    return Measured(setting, stages, images, dict(context.tally), _sizes(context, lines))
 
 
-def _label(study: Study, home: Path, some: slice, run: str) -> tuple[Workbench, list[str]]:
+def _label(study: Study, home: Path, some: slice, run: str) -> tuple[StudyContext, list[str]]:
     lines: list[str] = []
-    bench = replace(build_bench(study, home, lines.append), summariser=OwnConcepts())
-    units = list(find_units(bench).values())[some]
+    context = replace(build_context(study, home, lines.append), summariser=OwnConcepts())
+    units = list(find_units(context).values())[some]
     stages = stages_of(study)
-    for whole in wholes_of(stages).values():
-        whole.materialize(bench, run)
-    graph = Graph(bench, stages)
+    for whole in study_assets_of(stages).values():
+        whole.materialize(context, run)
+    graph = Graph(context, stages)
     for stage in stages.values():
         made = list(materialize(graph, stage, units, run))
         failed = [one for one in made if not one.product.ok]
         if failed:
             reason = failed[0].record.reason
             raise RuntimeError(f"{stage.name} failed for {len(failed)} neurons: {reason}")
-    return bench, lines
+    return context, lines
 
 
-def _sizes(bench: Workbench, lines: list[str]) -> dict[str, int]:
+def _sizes(context: StudyContext, lines: list[str]) -> dict[str, int]:
     """Images per batch by role: those of the study, and where it says "auto" those found."""
     from dnd_assets.engine.batch_sizes import with_batch_sizes
 
-    found = with_batch_sizes(bench, ["targets", "captioner", "text_to_image", "clip"])
+    found = with_batch_sizes(context, ["targets", "captioner", "text_to_image", "clip"])
     return found.study.compute.batch.model_dump(exclude={"auto"})
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import typer
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.home import results_folder
 from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.reader import Cards
@@ -61,8 +61,8 @@ def summary(cards: Iterable[UnitCard]) -> list[str]:
 def main() -> None:
     """Print the figures of each layer."""
     study = load_study(STUDY)
-    bench = build_bench(study, results_folder(), reading=True)
-    cards = list(Cards(bench.lineage, bench.store, study.name).read())
+    context = build_context(study, results_folder(), reading=True)
+    cards = list(Cards(context.lineage, context.store, study.name).read())
     for layer in dict.fromkeys(card.layer for card in cards):
         typer.echo(layer)
         for line in summary(card for card in cards if card.layer == layer):

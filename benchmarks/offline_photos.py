@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from benchmarks.labels import share
-from dnd_assets.engine.build import build_bench
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.files.images import decode
 from dnd_assets.home import results_folder
 from dnd_assets.methods.metrics.bootstrap import mean_interval
@@ -41,16 +41,16 @@ def main(
     shown: Annotated[int, typer.Option(help="Units whose labels are printed.")] = 20,
 ) -> None:
     """Print the figures, and the labels of some units drawn by their keys."""
-    bench = build_bench(load_study(study), results_folder(), typer.echo, reading=True)
-    model = bench.study.models[0].name
-    names = bench.targets.categories(model) or []
-    classes = {f"{model}/{_LAYER}/{index}": names[index] for index in _classes(bench, model)}
-    found = _payloads(bench, "detection_scores")
+    context = build_context(load_study(study), results_folder(), typer.echo, reading=True)
+    model = context.study.models[0].name
+    names = context.targets.categories(model) or []
+    classes = {f"{model}/{_LAYER}/{index}": names[index] for index in _classes(context, model)}
+    found = _payloads(context, "detection_scores")
     typer.echo(f"{len(classes):,} classes\n\n| label | cosine with the class name |\n|---|---|")
-    for name, values in _rows(bench, found, classes).items():
+    for name, values in _rows(context, found, classes).items():
         low, high = mean_interval(values.tolist())
         typer.echo(f"| {name} | {values.mean():.3f} ({low:.3f} to {high:.3f}) of {len(values)} |")
-    least = bench.study.dissection.min_confidence
+    least = context.study.dissection.min_confidence
     told = [float(found[unit]["confidence"] >= least) for unit in classes]
     typer.echo(f"\nlabelled: {share(told)}\n\n| class | label | confidence |\n|---|---|---|")
     for unit in sorted(classes, key=lambda unit: content_seed("shown", unit))[:shown]:
@@ -59,9 +59,9 @@ def main(
         typer.echo(f"| {classes[unit]} | {label} | {one['confidence']:.2f} |")
 
 
-def _classes(bench: Workbench, model: str) -> list[int]:
+def _classes(context: StudyContext, model: str) -> list[int]:
     """Classes that some picture of the collection's first table has for certain."""
-    captioner = bench.captioner
+    captioner = context.captioner
     assert isinstance(captioner, RetrievalCaptioner)
     objects = captioner.collection.model_copy(
         update={
@@ -70,27 +70,27 @@ def _classes(bench: Workbench, model: str) -> list[int]:
         }
     )
     pictures = [decode(one.file.read_bytes()) for one in objects.entries()]
-    outputs = bench.targets.outputs(model, pictures)
+    outputs = context.targets.outputs(model, pictures)
     certain = softmax(outputs.astype(np.float64), axis=1) > CERTAIN
     return [int(index) for index in np.flatnonzero(certain.any(axis=0))]
 
 
-def _payloads(bench: Workbench, asset: str) -> Payloads:
-    rows = bench.lineage.query(_NEWEST, [bench.study.name, asset, _LAYER])
+def _payloads(context: StudyContext, asset: str) -> Payloads:
+    rows = context.lineage.query(_NEWEST, [context.study.name, asset, _LAYER])
     return {row["unit"]: json.loads(row["payload"]) for row in rows if row["payload"]}
 
 
-def _rows(bench: Workbench, found: Payloads, classes: Mapping[str, str]) -> dict[str, Floats]:
+def _rows(context: StudyContext, found: Payloads, classes: Mapping[str, str]) -> dict[str, Floats]:
     """Cosines of class names with labels, and with what else could have been said."""
-    captions = {unit: one["captions"] for unit, one in _payloads(bench, "captions").items()}
-    proposed = {u: one["candidates"] for u, one in _payloads(bench, "candidate_concepts").items()}
+    captions = {unit: one["captions"] for unit, one in _payloads(context, "captions").items()}
+    proposed = {u: one["candidates"] for u, one in _payloads(context, "candidate_concepts").items()}
     vectors: dict[str, Floats] = {}
 
     def cosines(unit: str, texts: Sequence[str]) -> Floats:
         every = [classes[unit], *texts]
         missing = sorted({*every}.difference(vectors))
         if missing:
-            made = np.asarray(bench.clip.embed_texts(missing), dtype=np.float64)
+            made = np.asarray(context.clip.embed_texts(missing), dtype=np.float64)
             vectors.update(zip(missing, made, strict=True))
         return np.array([vectors[text] @ vectors[every[0]] for text in texts])
 
@@ -101,7 +101,7 @@ def _rows(bench: Workbench, found: Payloads, classes: Mapping[str, str]) -> dict
         return np.array([values.max() if best else values.mean() for values in each])
 
     units = list(classes)
-    least = bench.study.dissection.min_confidence
+    least = context.study.dissection.min_confidence
     sure = [unit for unit in units if found[unit]["confidence"] >= least]
     texts = [one["caption"] for some in captions.values() for one in some]
     return {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.setting import Figure, Table
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.report.build import build_report
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit
@@ -44,12 +44,12 @@ def atlas(table: Table, folder: Path, units: int = 4_000) -> list[Figure]:
     state = _state(table, folder, units)
     place = folder / "atlas"
     spent = time.process_time()
-    first = build_report(state.bench, place)
+    first = build_report(state.context, place)
     spent = time.process_time() - spent
-    again = build_report(state.bench, place)
+    again = build_report(state.context, place)
     some = [_unit(number, units) for number in range(0, units, 100)]
     made.record(state, some, made.Texts(label=lambda n: f"changed {n}"), run="run-2")
-    after = build_report(state.bench, place)
+    after = build_report(state.context, place)
     shell = sum((place / name).stat().st_size for name in _SHELL)
     lines = [
         Figure(
@@ -80,10 +80,10 @@ def _state(table: Table, folder: Path, units: int) -> made.State:
     layers = [{"path": f"layer{n}"} for n in range(1, _LAYERS + 1)]
     models = [{**table["models"][0], "layers": layers}]
     changed = studies.changed(table, name="atlas", models=models)
-    bench = build_bench(parse_study(changed, folder), folder / "state")
+    context = build_context(parse_study(changed, folder), folder / "state")
     texts = made.Texts(label=_label, caption=lambda n: f"{_label(n)} number {n % 311}")
     every = [_unit(number, units) for number in range(units)]
-    return made.fill(bench, folder / "photos", every, 4_096, 3_000, 224, texts)
+    return made.fill(context, folder / "photos", every, 4_096, 3_000, 224, texts)
 
 
 def _unit(number: int, units: int) -> Unit:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.setting import Figure, Table, bench
+from benchmarks.setting import Figure, Table, context
 from tests import studies
 
 
@@ -69,7 +69,7 @@ def _rerun(table: Table, folder: Path) -> dict[str, Any]:
     from resources.runtime.compute import _loaded
 
     started = time.monotonic()
-    own = bench(table, folder)
+    own = context(table, folder)
     units = list(find_units(own).values())
     look(own)
     assert not out_of_date(own, STAGES, units, list(STAGES))
@@ -97,7 +97,7 @@ def _plan(table: Table, folder: Path) -> dict[str, Any]:
         "another crop size": studies.changed(table, dissection__crop_size=40),
     }.items():
         started = time.monotonic()
-        own = bench(changed, folder)
+        own = context(changed, folder)
         plan(own, STAGES, list(find_units(own).values()), list(STAGES))
         seconds[case] = time.monotonic() - started
     return {"seconds": seconds, "GB": _peak_gb()}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dnd_assets.engine import verify
-from dnd_assets.engine.build import build_bench
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.study.study import parse_study
 from tests import studies
 from tests.resources import tiny
@@ -55,9 +55,9 @@ def setting() -> Iterator[tuple[Table, Path]]:
         yield studies.changed(table, probing_set__folders=[str(folder / "images")]), folder
 
 
-def bench(table: Table, folder: Path) -> Workbench:
-    """The workbench of a study whose state lies in `folder/state`."""
-    return build_bench(parse_study(table, folder), folder / "state")
+def context(table: Table, folder: Path) -> StudyContext:
+    """The study's context of a study whose state lies in `folder/state`."""
+    return build_context(parse_study(table, folder), folder / "state")
 
 
 def products(table: Table, folder: Path) -> Products:
@@ -66,10 +66,10 @@ def products(table: Table, folder: Path) -> Products:
         "SELECT DISTINCT asset, unit, key, data_version FROM materializations "
         "WHERE asset <> 'probing_set' ORDER BY ALL"
     )
-    return bench(table, folder).lineage.query(sql)
+    return context(table, folder).lineage.query(sql)
 
 
 def damage(table: Table, folder: Path) -> list[str]:
     """What `dnd verify` finds wrong."""
-    report = verify.verify(bench(table, folder))
+    report = verify.verify(context(table, folder))
     return [*report.changed, *report.missing, *report.segments]

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.kills import UNITS, free_port
 from benchmarks.setting import Figure, Table
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.preflight import look
@@ -66,8 +66,8 @@ def _figure(interface: commands.Interface, before: Table, edit: dict[str, object
 def _planned(table: Table, folder: Path) -> tuple[set[str], set[str]]:
     """The products that the plan would compute, and those that may follow."""
     study = parse_study(table, folder)
-    bench, stages = build_bench(study, folder / "state"), stages_of(study)
-    entries = plan(bench, stages, find_units(bench).select(UNITS), list(stages), *look(bench))
+    context, stages = build_context(study, folder / "state"), stages_of(study)
+    entries = plan(context, stages, find_units(context).select(UNITS), list(stages), *look(context))
     return {one.asset for one in entries if one.compute}, {one.asset for one in entries if one.may}
 
 

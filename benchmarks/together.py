@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from benchmarks.setting import UNITS, Figure, Table, bench, products
+from benchmarks.setting import UNITS, Figure, Table, context, products
 from dnd_assets.engine import verify
 from tests import studies
 from tests.processes import CONTEXT
@@ -20,7 +20,7 @@ def _run(table: Table, folder: Path, run: str) -> None:
 
 
 def _hold(table: Table, folder: Path, held: Path) -> None:
-    with bench(table, folder).lineage.exclusive(print):
+    with context(table, folder).lineage.exclusive(print):
         held.touch()
         time.sleep(600)
 
@@ -44,7 +44,7 @@ def two_at_once(table: Table, folder: Path, times: int = 20) -> list[Figure]:
         for process in pair:
             process.join()
         good = all(process.exitcode == 0 for process in pair)
-        clean = verify.verify(bench(table, place)).clean
+        clean = verify.verify(context(table, place)).clean
         other += not (good and clean and products(table, place) == whole)
         twice += _computed(table, place) != len(whole)
     name = f"{times} trials of two runs at once"
@@ -56,13 +56,13 @@ def two_at_once(table: Table, folder: Path, times: int = 20) -> list[Figure]:
 
 def _computed(table: Table, place: Path) -> int:
     sql = "SELECT count(*) AS n FROM materializations WHERE NOT reused AND asset <> 'probing_set'"
-    return int(bench(table, place).lineage.query(sql)[0]["n"])
+    return int(context(table, place).lineage.query(sql)[0]["n"])
 
 
 def dead_owner(table: Table, folder: Path, times: int = 10) -> list[Figure]:
     """Kill a process that holds the lock, and wait for it to be free."""
     longest = 0.0
-    lineage = bench(table, folder).lineage
+    lineage = context(table, folder).lineage
     for number in range(times):
         held = folder / f"held {number}"
         process = CONTEXT.Process(target=_hold, args=(table, folder, held))

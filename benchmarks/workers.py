@@ -17,9 +17,9 @@ from pathlib import Path
 
 from benchmarks.setting import Figure, Table
 from dnd_assets.assets import probing_set
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.engine.cache.shared_results import captions, paintings
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.study.study import parse_study
 from resources.text_to_image.base import PaintRequest
@@ -31,7 +31,7 @@ _BEGIN = 200
 """Items for each worker that are there for it to begin with."""
 _PART_S, _PAPER_HOURS = 10.0, 40.0
 """Of a part on a card, and of the paper's study on one card."""
-Work = Callable[[Workbench, int, int], object]
+Work = Callable[[StudyContext, int, int], object]
 """Does items from one number up to another."""
 
 
@@ -99,7 +99,7 @@ def _timed(table: Table, folder: Path, work: Work, workers: int | None, count: i
     light.project(folder, Path(table["clip"]["model"]), _SECONDS)
     studies.write_images(folder / "images", count + _BEGIN * (workers or 1))
     study = parse_study(studies.changed(table, probing_set__folders=["images"]), folder)
-    own = build_bench(study, folder / "state")
+    own = build_context(study, folder / "state")
     if workers is not None:
         own = replace(own, workers=Workers(f"local:{workers}", folder))
     probing_set.materialize(own, "run")
@@ -116,19 +116,19 @@ def _timed(table: Table, folder: Path, work: Work, workers: int | None, count: i
     return Timed(seconds, used / parts)
 
 
-def _begin(bench: Workbench, work: Work, start: int, workers: int) -> None:
+def _begin(context: StudyContext, work: Work, start: int, workers: int) -> None:
     """Hand out other work until every worker has done some, so that all have begun."""
     for begun in range(start, start + _BEGIN * workers, 4 * workers):
-        work(bench, begun, begun + 4 * workers)
-        if len(bench.workers.account.by_worker) >= workers:
+        work(context, begun, begun + 4 * workers)
+        if len(context.workers.account.by_worker) >= workers:
             return
     raise RuntimeError(f"{workers} workers do not begin; give them time on this machine")
 
 
-def _paint(bench: Workbench, start: int, stop: int) -> object:
-    return paintings(bench, [PaintRequest(f"concept {n}", n) for n in range(start, stop)])
+def _paint(context: StudyContext, start: int, stop: int) -> object:
+    return paintings(context, [PaintRequest(f"concept {n}", n) for n in range(start, stop)])
 
 
-def _caption(bench: Workbench, start: int, stop: int) -> object:
-    rows = bench.lineage.query("SELECT DISTINCT hash FROM images ORDER BY hash")
-    return captions(bench, [row["hash"] for row in rows[start:stop]])
+def _caption(context: StudyContext, start: int, stop: int) -> object:
+    rows = context.lineage.query("SELECT DISTINCT hash FROM images ORDER BY hash")
+    return captions(context, [row["hash"] for row in rows[start:stop]])

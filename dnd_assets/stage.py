@@ -5,7 +5,8 @@ This name goes with the next version.
 
 import warnings
 
-from dnd_assets.engine.stage import Stage, Whole, Work
+from dnd_assets.engine.stage import Stage, Work
+from dnd_assets.engine.stage import StudyAsset as Whole
 
 __all__ = ["Stage", "Whole", "Work"]
 

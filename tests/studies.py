@@ -8,10 +8,10 @@ from PIL import Image
 
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
-from dnd_assets.engine.stage import wholes_of
+from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.study.study import parse_study
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
@@ -78,13 +78,13 @@ def label(
     from dataclasses import replace
 
     study = parse_study(table, folder)
-    bench = replace(build_bench(study, home or folder / "state"), **overrides)
-    chosen = find_units(bench).select(units)
+    context = replace(build_context(study, home or folder / "state"), **overrides)
+    chosen = find_units(context).select(units)
     stages = stages_of(study)
-    for whole in wholes_of(stages).values():
-        whole.materialize(bench, run)
+    for whole in study_assets_of(stages).values():
+        whole.materialize(context, run)
     found = {}
-    graph = Graph(bench, stages)
+    graph = Graph(context, stages)
     for stage in stages.values():
         for one in materialize(graph, stage, chosen, run):
             assert (stage.name, one.unit.key) not in found, "announced twice"
@@ -106,13 +106,13 @@ def run(table: dict, folder: Path, units=()):
 
 
 def label_alone(study, home: Path, asset: str, units=(), run="run"):
-    """Materialize one asset that rests on the probing set alone; bench, and announcements."""
-    bench = build_bench(study, home)
+    """Materialize one asset that rests on the probing set alone; context, and announcements."""
+    context = build_context(study, home)
     stages = stages_of(study)
-    probing_set.materialize(bench, run)
-    chosen = find_units(bench).select(units)
-    found = materialize(Graph(bench, stages), stages[asset], chosen, run)
-    return bench, {(asset, one.unit.key): one for one in found}
+    probing_set.materialize(context, run)
+    chosen = find_units(context).select(units)
+    found = materialize(Graph(context, stages), stages[asset], chosen, run)
+    return context, {(asset, one.unit.key): one for one in found}
 
 
 def statuses(found, asset="labels"):

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.settings import Kind, kinds_of, one_of
 from dnd_assets.study.study import Study, parse_study
 from resources.model import Model
@@ -79,7 +79,7 @@ def test_each_kind_builds_a_model_from_its_settings(section, kind, tmp_path):
     given = {section: {"kind": kind, **NEEDED.get(kind, {})}}
     study = parse_study(table(**given, **collection), tmp_path)
     chosen = getattr(study, section)
-    found = getattr(build_bench(study, tmp_path / "state", reading=True), section)
+    found = getattr(build_context(study, tmp_path / "state", reading=True), section)
     assert isinstance(found, Model)
     shared = chosen.options.keys() & type(found).model_fields.keys()
     assert {name: getattr(found, name) for name in shared} == {

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnd_assets.analysis.unit_vectors import face_vectors, faces_of, labels_of, recorded_units
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.methods import semantic_lens
 from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.units import Unit, by_layer
@@ -66,7 +66,7 @@ class Clarity:
         }
 
 
-def measure(bench: Workbench, units: Sequence[str] = ()) -> Clarity:
+def measure(context: StudyContext, units: Sequence[str] = ()) -> Clarity:
     """Clarity, polysemanticity and redundancy of units, from embeddings of their exemplars.
 
     The exemplars are the unit's activating set, or its most activating images where it has none.
@@ -74,7 +74,7 @@ def measure(bench: Workbench, units: Sequence[str] = ()) -> Clarity:
     the chosen units of a layer.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         units: keys, prefixes or ranges; none for all.
 
     Raises:
@@ -82,9 +82,9 @@ def measure(bench: Workbench, units: Sequence[str] = ()) -> Clarity:
         StudyError: when embeddings are missing and the encoder is not on this machine.
         UpstreamError: when no exemplars were recorded.
     """
-    source = TableSource(bench.lineage, bench.study.name)
+    source = TableSource(context.lineage, context.study.name)
     faces = faces_of(source, recorded_units(source).select(units))
-    vectors = face_vectors(bench, faces)
+    vectors = face_vectors(context, faces)
     labels = {
         one.unit: one.label for one in labels_of(source) if one.asset == "labels" and one.best
     }
@@ -96,7 +96,7 @@ def measure(bench: Workbench, units: Sequence[str] = ()) -> Clarity:
         name = some[0].key.rpartition("/")[0]
         names = ("clarity", "polysemanticity", "redundancy")
         layers.append(LayerClarity(name, len(mine), *(_mean(mine, what) for what in names)))
-    return Clarity(bench.clip.title(), tuple(layers), tuple(found))
+    return Clarity(context.clip.title(), tuple(layers), tuple(found))
 
 
 def _layer(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dnd_assets.analysis.metric_means import held_out, measured, method_name
 from dnd_assets.engine.cache.shared_results import activations, pooled, text_embeddings
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.methods.metrics.detection import pearson
 from dnd_assets.methods.metrics.means import Mean, mean_of
@@ -87,11 +87,11 @@ class _Feeding:
     names: Sequence[str]
 
 
-def predict(bench: Workbench, units: Sequence[Unit]) -> list[ClassPrediction]:
+def predict(context: StudyContext, units: Sequence[Unit]) -> list[ClassPrediction]:
     """Class prediction from the labels of each measured method, for every model of the study.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         units: the units that count.
 
     Raises:
@@ -99,45 +99,45 @@ def predict(bench: Workbench, units: Sequence[Unit]) -> list[ClassPrediction]:
         NotFoundError: when a layer that feeds it has no measured label yet.
         UpstreamError: when the held-out images have not been materialized.
     """
-    images, known = held_out(bench), measured(bench.lineage, bench.study.name)
+    images, known = held_out(context), measured(context.lineage, context.study.name)
     rows: list[ClassPrediction] = []
     for model in dict.fromkeys(unit.model for unit in units):
-        for found in _feeding(bench, model, [u for u in units if u.model == model], images):
+        for found in _feeding(context, model, [u for u in units if u.model == model], images):
             before, mine = len(rows), set(found.units)
             for labels, every in known.items():
                 said = {one.unit.neuron: one.label for one in every if one.unit in mine}
                 if said:
                     key = found.units[0].key.rpartition("/")[0]
-                    rows.append(_row(bench, found, key, method_name(labels), said))
+                    rows.append(_row(context, found, key, method_name(labels), said))
             if len(rows) == before:
                 raise NotFoundError(
-                    f"study {bench.study.name!r} has no metrics of {found.units[0].layer!r} yet, "
+                    f"study {context.study.name!r} has no metrics of {found.units[0].layer!r} yet, "
                     "whose labels would predict classes. Run `dnd run --assets +labels_metrics`."
                 )
     return rows
 
 
 def _feeding(
-    bench: Workbench, model: str, units: Sequence[Unit], images: Sequence[str]
+    context: StudyContext, model: str, units: Sequence[Unit], images: Sequence[str]
 ) -> list[_Feeding]:
     """The study's layers that feed the last linear layer of a network."""
-    probes = list(bench.seen_by(model, images[:_PROBES]))
-    last = bench.targets.last_linear(model, probes)
-    names = _class_names(bench, model, last)
+    probes = list(context.seen_by(model, images[:_PROBES]))
+    last = context.targets.last_linear(model, probes)
+    names = _class_names(context, model, last)
     groups = {layer: some for (_, layer), some in by_layer(units).items() if layer != last.path}
-    poolings = {layer: bench.layer(some[0]).pooling for layer, some in groups.items()}
-    values = bench.targets.activations(model, poolings, probes) if groups else {}
+    poolings = {layer: context.layer(some[0]).pooling for layer, some in groups.items()}
+    values = context.targets.activations(model, poolings, probes) if groups else {}
     places = {layer: place(values[layer], last.inputs) for layer in groups}
     fed = {layer: start for layer, start in places.items() if start is not None}
     if not fed:
-        raise _no_layer(bench, model, last, list(groups), probes)
+        raise _no_layer(context, model, last, list(groups), probes)
     rows, outputs = pooled(
-        bench, model, {last.path: "auto"}, {last.path: images}, f"{model}: classes"
+        context, model, {last.path: "auto"}, {last.path: images}, f"{model}: classes"
     )[last.path]
     chosen = outputs[[rows[name] for name in images]].argmax(axis=1)
     found = []
     for layer, start in fed.items():
-        rows, active = activations(bench, model, {layer: images}, f"{model}: held-out")[layer]
+        rows, active = activations(context, model, {layer: images}, f"{model}: held-out")[layer]
         table = dense(active[[rows[name] for name in images]])
         weight = last.weight[:, start : start + table.shape[1]]
         inputs = last.weight.shape[1]
@@ -168,14 +168,14 @@ def place(values: Matrix, inputs: Matrix) -> int | None:
 
 
 def _no_layer(
-    bench: Workbench, model: str, last: LastLinear, asked: Sequence[str], probes: Sequence[Any]
+    context: StudyContext, model: str, last: LastLinear, asked: Sequence[str], probes: Sequence[Any]
 ) -> StudyError:
     fits = {
         info.path: "auto"
-        for info in bench.targets.layers(model)
+        for info in context.targets.layers(model)
         if info.units and info.units <= last.inputs.shape[1] and info.path != last.path
     }
-    values = bench.targets.activations(model, fits, probes)
+    values = context.targets.activations(model, fits, probes)
     near = [path for path in fits if place(values[path], last.inputs) is not None]
     told = ", ".join(repr(path) for path in near[-5:]) or "none, whatever the pooling by mean"
     named = ", ".join(map(repr, asked)) or "none besides it"
@@ -186,8 +186,8 @@ def _no_layer(
     )
 
 
-def _class_names(bench: Workbench, model: str, last: LastLinear) -> list[str]:
-    names = bench.targets.categories(model)
+def _class_names(context: StudyContext, model: str, last: LastLinear) -> list[str]:
+    names = context.targets.categories(model)
     if names is None or len(names) != len(last.weight):
         told = "no class names" if names is None else f"{len(names):,} class names"
         raise StudyError(
@@ -202,16 +202,16 @@ def _class_names(bench: Workbench, model: str, last: LastLinear) -> list[str]:
 class _Clip:
     """The image-text encoder's texts, stored like all other embeddings."""
 
-    bench: Workbench
+    context: StudyContext
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return text_embeddings(self.bench, texts)
+        return text_embeddings(self.context, texts)
 
 
 def _row(
-    bench: Workbench, found: _Feeding, layer: str, method: str, said: Mapping[int, str]
+    context: StudyContext, found: _Feeding, layer: str, method: str, said: Mapping[int, str]
 ) -> ClassPrediction:
-    encoder: TextEncoder = bench.sentences or _Clip(bench)
+    encoder: TextEncoder = context.sentences or _Clip(context)
     neurons, labels = list(said), list(said.values())
     weight = found.weight[:, neurons]
     added = contributions(found.values[:, neurons], weight, found.chosen.tolist())

@@ -21,7 +21,7 @@ from dnd_assets.analysis.compare import (
     require_distinct,
 )
 from dnd_assets.analysis.metric_means import DND, method_name, metric_means
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.errors import NotFoundError
 from dnd_assets.files.unit_texts import First, Texts, by_key, numbering, read_labels, read_truths
 from dnd_assets.known_answers.hard.planted import hard_truths
@@ -125,13 +125,13 @@ def request(
     """
     asked = tuple(variants(study, names))
     require_distinct([DND, *asked, *files])
-    bench = build_bench(study, home, reading=True)
-    chosen = tuple(find_units(bench).select(units))
-    sizes = sizes_of(study, bench.targets.units) if files or truths else {}
+    context = build_context(study, home, reading=True)
+    chosen = tuple(find_units(context).select(units))
+    sizes = sizes_of(study, context.targets.units) if files or truths else {}
     told: list[str] = []
     known = reference(study, chosen, truths, sizes, told, firsts)
     given = tuple(imported(name, path, chosen, sizes, told, firsts) for name, path in files.items())
-    return Request(study, bench.lineage, asked, chosen, given, known, tuple(told))
+    return Request(study, context.lineage, asked, chosen, given, known, tuple(told))
 
 
 def stored_methods(

@@ -11,8 +11,8 @@ import numpy as np
 from dnd_assets.analysis.image_query import probing_images
 from dnd_assets.analysis.label_grouping import group_study
 from dnd_assets.assets.ablation_runs import AblationCase, ablation_case, ablation_parameters
-from dnd_assets.engine.cache.shared_results import activations, at_hand, layer_provider, shared_row
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.cache.shared_results import activations, cached, layer_provider, shared_row
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json, canonical, digest
@@ -74,11 +74,11 @@ class GroupAblation:
         }
 
 
-def units_of_group(bench: Workbench, name: str, asset: str, units: Sequence[str]) -> list[str]:
+def units_of_group(context: StudyContext, name: str, asset: str, units: Sequence[str]) -> list[str]:
     """The units of a group of `dnd groups`, by its name or by a label in it.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         name: of the group, or a label.
         asset: whose labels are grouped.
         units: keys, prefixes or ranges to group; none for all.
@@ -87,7 +87,7 @@ def units_of_group(bench: Workbench, name: str, asset: str, units: Sequence[str]
         NotFoundError: when there is no such group; names the nearest.
         UpstreamError: when there are no labels yet.
     """
-    groups = group_study(bench, units, asset).groups
+    groups = group_study(context, units, asset).groups
     wanted = plain_label(name)
     for one in groups:
         if wanted in (plain_label(one.name), *(plain_label(text) for text, _ in one.labels)):
@@ -97,7 +97,7 @@ def units_of_group(bench: Workbench, name: str, asset: str, units: Sequence[str]
 
 
 def ablate(
-    bench: Workbench,
+    context: StudyContext,
     units: Sequence[Unit],
     setting: AblationSettings | None = None,
     random: int = 20,
@@ -106,7 +106,7 @@ def ablate(
     """Ablate units together, those of each layer by themselves.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         units: the units.
         setting: how; None takes the study's section [ablation], or its defaults.
         random: random groups of the same size to compare with; 0 for none.
@@ -120,36 +120,36 @@ def ablate(
         UpstreamError: when the probing set has not been materialized.
         StudyError: when a network has no classes, or a layer too few units for random groups.
     """
-    chosen = setting or bench.study.ablation or NO_SETTINGS
-    images = probing_images(bench, TableSource(bench.lineage, bench.study.name))
+    chosen = setting or context.study.ablation or NO_SETTINGS
+    images = probing_images(context, TableSource(context.lineage, context.study.name))
     cases: dict[str, AblationCase] = {}
     found = []
     for (model, _), some in by_layer(units).items():
-        made_by = _made_by(bench, some[0], chosen, images, random, seed)
-        provider = bench.lineage.provider(made_by)
+        made_by = _made_by(context, some[0], chosen, images, random, seed)
+        provider = context.lineage.provider(made_by)
         item = digest(sorted(unit.neuron for unit in some))
-        known = at_hand(bench, KIND, provider, [item])
+        known = cached(context, KIND, provider, [item])
         if item in known:
             found.append({**known[item], "units": [unit.key for unit in some]})
             continue
         if model not in cases:
-            cases[model] = ablation_case(bench, model, chosen, images)
+            cases[model] = ablation_case(context, model, chosen, images)
         result = _ablated(cases[model], some, random, seed).as_json()
-        if bench.lineage.keeps:
-            bench.lineage.commit({"shared": [shared_row(KIND, provider, item, result)]})
+        if context.lineage.keeps:
+            context.lineage.commit({"shared": [shared_row(KIND, provider, item, result)]})
         found.append(result)
     return found
 
 
 def _made_by(
-    bench: Workbench, unit: Unit, setting: AblationSettings, images: Sequence[str], *draw: int
+    context: StudyContext, unit: Unit, setting: AblationSettings, images: Sequence[str], *draw: int
 ) -> dict[str, Json]:
     return {
-        "target": layer_provider(bench, unit),
-        "parameters": canonical(ablation_parameters(bench, setting)),
+        "target": layer_provider(context, unit),
+        "parameters": canonical(ablation_parameters(context, setting)),
         "images": digest(list(images)),
         "draw": list(draw),
-        "names": digest(bench.targets.categories(unit.model)),
+        "names": digest(context.targets.categories(unit.model)),
         "code": code_version(AblatedPasses, ablation_case, GroupAblation, _ablated),
     }
 
@@ -180,7 +180,7 @@ def _drawn(
     """Random groups of the layer's units that are not dead on the images."""
     label = f"{unit.model}/{unit.layer}: activations"
     needs = {unit.layer: case.images}
-    rows, values = activations(case.bench, unit.model, needs, label)[unit.layer]
+    rows, values = activations(case.context, unit.model, needs, label)[unit.layer]
     alive = ~is_dead(dense(values[[rows[name] for name in case.images]]))
     try:
         return random_groups(group, np.flatnonzero(alive).tolist(), random, seed)

@@ -21,7 +21,7 @@ from dnd_assets.assets.activations import failed_images
 from dnd_assets.assets.image_sets import images_of
 from dnd_assets.engine.cache.shared_results import layer_provider
 from dnd_assets.engine.cache.vectors import Values
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StudyError, UpstreamError, not_found
 from dnd_assets.files.containers.places import read_bytes
 from dnd_assets.files.images import as_raster
@@ -86,11 +86,11 @@ class Look:
         return {"probing_images": self.compared, "units": [asdict(one) for one in self.firings]}
 
 
-def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) -> Look:
+def look(context: StudyContext, file: Path, layer: str | None = None, top: int = 10) -> Look:
     """Run the study's networks on an image and tell which units fire most, for them.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         file: the image.
         layer: a layer's path, or `model/layer`; None for all of the study.
         top: units at most.
@@ -100,18 +100,20 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
         StudyError: when the image or a network cannot be read.
         UpstreamError: when the units' activations on the probing set were not recorded.
     """
-    settings = bench.study.probing_set
+    settings = context.study.probing_set
     picture = open_picture(file, settings.max_pixels, settings.reading)
-    units = _of_layer(list(select_units(bench.study, bench.targets).values()), layer)
-    source = TableSource(bench.lineage, bench.study.name)
-    probing = probing_images(bench, source)
+    units = _of_layer(list(select_units(context.study, context.targets).values()), layer)
+    source = TableSource(context.lineage, context.study.name)
+    probing = probing_images(context, source)
     ranked: list[tuple[tuple[float, float, Unit], float]] = []
     compared = 0
     for (model, path), some in by_layer(units).items():
-        stored = recorded(bench, some[0], probing)
+        stored = recorded(context, some[0], probing)
         compared = max(compared, len(stored))
-        seen = [_as_seen(bench, model, file, picture)]
-        (now,) = bench.targets.activations(model, {path: bench.layer(some[0]).pooling}, seen)[path]
+        seen = [_as_seen(context, model, file, picture)]
+        (now,) = context.targets.activations(model, {path: context.layer(some[0]).pooling}, seen)[
+            path
+        ]
         for unit in some:
             found = against(stored[:, unit.neuron], float(now[unit.neuron]))
             if found is not None:
@@ -121,7 +123,7 @@ def look(bench: Workbench, file: Path, layer: str | None = None, top: int = 10) 
     labels = _labels(source)
     firings, overlays = [], []
     for ((share, reach, unit), activation), (box, drawn) in zip(
-        chosen, _places(bench, [key[2] for key, _ in chosen], file, picture), strict=True
+        chosen, _places(context, [key[2] for key, _ in chosen], file, picture), strict=True
     ):
         said = labels.get(unit, {})
         firings.append(UnitActivation(unit.key, said, activation, -share, -reach, box))
@@ -159,7 +161,7 @@ def _of_layer(units: Sequence[Unit], layer: str | None) -> list[Unit]:
     return [unit for unit in units if layer in (unit.layer, unit.key.rpartition("/")[0])]
 
 
-def probing_images(bench: Workbench, source: TableSource) -> list[str]:
+def probing_images(context: StudyContext, source: TableSource) -> list[str]:
     """Hashes of the study's recorded probing images.
 
     Raises:
@@ -167,28 +169,28 @@ def probing_images(bench: Workbench, source: TableSource) -> list[str]:
     """
     for part in source.records(PROBING_SET):
         for one in part:
-            return images_of(bench, one.product)
-    raise _not_recorded(bench)
+            return images_of(context, one.product)
+    raise _not_recorded(context)
 
 
-def recorded(bench: Workbench, unit: Unit, probing: Sequence[str]) -> Values:
+def recorded(context: StudyContext, unit: Unit, probing: Sequence[str]) -> Values:
     """The layer's activations on the probing images, as far as they are stored, (N, neurons).
 
     Raises:
         UpstreamError: when none are.
     """
-    provider = layer_provider(bench, unit)
-    sparse = bench.layer(unit).sae is not None
-    read = bench.vectors.sparse_table if sparse else bench.vectors.table
+    provider = layer_provider(context, unit)
+    sparse = context.layer(unit).sae is not None
+    read = context.vectors.sparse_table if sparse else context.vectors.table
     table = read("activations", provider, probing)
     if not table.found.any():
-        raise _not_recorded(bench)
+        raise _not_recorded(context)
     known = table.values[table.found]
     return known[~failed_images(known)]
 
 
-def _not_recorded(bench: Workbench) -> UpstreamError:
-    name = bench.study.name
+def _not_recorded(context: StudyContext) -> UpstreamError:
+    name = context.study.name
     return UpstreamError(
         f"what study {name!r} knows of its units on the probing set is not stored, so an image has "
         f"nothing to be compared with. Run `dnd run --assets +activations` on it first."
@@ -207,25 +209,25 @@ Place = tuple[tuple[int, int, int, int] | None, Image.Image]
 
 
 def _as_seen(
-    bench: Workbench, model: str, file: Path, picture: Image.Image
+    context: StudyContext, model: str, file: Path, picture: Image.Image
 ) -> Image.Image | Raster:
     """A picture from disk as a network sees it: its bands, where it takes bands."""
-    if not bench.targets.takes_bands(model):
+    if not context.targets.takes_bands(model):
         return picture
-    chosen = bench.study.probing_set
+    chosen = context.study.probing_set
     return as_raster(read_bytes(file.expanduser()), chosen.max_pixels, chosen.reading)
 
 
 def _places(
-    bench: Workbench, units: Sequence[Unit], file: Path, picture: Image.Image
+    context: StudyContext, units: Sequence[Unit], file: Path, picture: Image.Image
 ) -> list[Place]:
     """Where each unit looks, and the picture that shows it."""
     found: dict[Unit, Place] = {}
     for model in dict.fromkeys(unit.model for unit in units):
         mine = [unit for unit in units if unit.model == model]
-        given = [_as_seen(bench, model, file, picture)]
-        maps = bench.targets.maps(model, [(u.layer, u.neuron) for u in mine], given)
-        seen = view(bench.targets.transforms(model), *picture.size)
+        given = [_as_seen(context, model, file, picture)]
+        maps = context.targets.maps(model, [(u.layer, u.neuron) for u in mine], given)
+        seen = view(context.targets.transforms(model), *picture.size)
         for unit in mine:
             heat = maps[unit.layer, unit.neuron][0]
             found[unit] = (None, picture) if heat is None else _drawn(picture, heat, seen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnd_assets.analysis.unit_vectors import labels_of, recorded_units, text_encoder, text_vectors
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StudyError, UpstreamError, not_found
 from dnd_assets.files.unit_texts import read_labels
 from dnd_assets.lineage.records import is_labels
@@ -53,7 +53,7 @@ def group_file(path: Path, encoder: TextEncoder, similarity: float = SIMILARITY)
 
 
 def group_study(
-    bench: Workbench,
+    context: StudyContext,
     units: Sequence[str] = (),
     asset: str = "labels",
     similarity: float = SIMILARITY,
@@ -61,7 +61,7 @@ def group_study(
     """Group the best labels of a study's units, in its sentence or image-text encoder's space.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         units: keys, prefixes or ranges; none for all.
         asset: whose labels.
         similarity: mean cosine from which two groups are one.
@@ -71,7 +71,7 @@ def group_study(
         NotFoundError: when a unit, or the asset of labels, does not exist.
         StudyError: when the encoder cannot be used.
     """
-    source = TableSource(bench.lineage, bench.study.name)
+    source = TableSource(context.lineage, context.study.name)
     chosen = recorded_units(source).select(units)
     there = [name for name in source.assets if is_labels(name)]
     if asset not in there:
@@ -80,10 +80,10 @@ def group_study(
     said = {unit.key: best[unit] for unit in chosen if unit in best}
     if not said:
         raise UpstreamError(f"none of {len(chosen):,} units has a label by {asset}.")
-    encoder, remark = text_encoder(bench)
+    encoder, remark = text_encoder(context)
     if encoder is None:
         raise StudyError(f"labels cannot be compared: {remark}")
     texts = sorted({plain_label(text) for text in said.values()})
-    vectors = dict(zip(texts, text_vectors(bench, encoder, texts), strict=True))
+    vectors = dict(zip(texts, text_vectors(context, encoder, texts), strict=True))
     groups = group_labels(said, vectors, similarity)
     return Grouping(tuple(groups), len(chosen) - len(said))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnd_assets.analysis.image_query import probing_images, recorded
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.methods.sae.firing import Firing, firing
@@ -40,11 +40,11 @@ class LayerFiring:
     firing: Firing
 
 
-def latents(bench: Workbench, layer: str | None = None) -> list[LayerFiring]:
+def latents(context: StudyContext, layer: str | None = None) -> list[LayerFiring]:
     """How often latents fire, of each layer with an autoencoder.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         layer: path of the one layer that is asked for; None for all.
 
     Raises:
@@ -53,20 +53,20 @@ def latents(bench: Workbench, layer: str | None = None) -> list[LayerFiring]:
     """
     asked = [
         (model.name, one.path)
-        for model in bench.study.models
+        for model in context.study.models
         for one in model.layers
         if one.sae is not None and layer in (None, one.path)
     ]
     if not asked:
-        known = [one.path for model in bench.study.models for one in model.layers]
+        known = [one.path for model in context.study.models for one in model.layers]
         raise StudyError(
-            f"study {bench.study.name!r} has no layer{f' {layer!r}' if layer else ''} with "
+            f"study {context.study.name!r} has no layer{f' {layer!r}' if layer else ''} with "
             f"[models.layers.sae]; its layers: {', '.join(known)}. Attach an autoencoder to one."
         )
-    images = probing_images(bench, TableSource(bench.lineage, bench.study.name))
+    images = probing_images(context, TableSource(context.lineage, context.study.name))
     found = []
     for model, path in asked:
-        values = recorded(bench, Unit(model, path, 0), images)
+        values = recorded(context, Unit(model, path, 0), images)
         assert isinstance(values, SparseMatrix), "codes of autoencoders are stored so"
         found.append(LayerFiring(model, path, firing(values)))
     return found

@@ -13,7 +13,7 @@ from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.label_metrics import SUFFIX, in_order, metrics_name, on_images
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.cache.shared_results import activations, embeddings, text_embeddings
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX
@@ -129,48 +129,50 @@ def metric_means(lineage: Lineage, study: str, groups: Mapping[str, str]) -> lis
     return rows
 
 
-def soundness(bench: Workbench, units: Sequence[Unit], seed: int = 0) -> list[Soundness]:
+def soundness(context: StudyContext, units: Sequence[Unit], seed: int = 0) -> list[Soundness]:
     """The sanity checks of each metric on held-out images, by layer and method.
 
     Half of the images that show a unit's label are made not to, or as many others are made to
     (Oikarinen et al., ICML 2025); a metric that does not fall says nothing about the labels.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         units: the units that count.
         seed: of the choice of images.
 
     Raises:
         UpstreamError: when the held-out images have not been materialized.
     """
-    known = measured(bench.lineage, bench.study.name)
-    images = held_out(bench)
-    rows, faces = embeddings(bench, images)
+    known = measured(context.lineage, context.study.name)
+    images = held_out(context)
+    rows, faces = embeddings(context, images)
     faces = faces[[rows[name] for name in images]]
     found = []
     for (model, layer), some in by_layer(units).items():
-        places, values = activations(bench, model, {layer: images}, f"{model}: held-out")[layer]
+        places, values = activations(context, model, {layer: images}, f"{model}: held-out")[layer]
         values = values[[places[name] for name in images]]
         for labels, every in known.items():
             mine = [one for one in every if one.unit in set(some)]
             if not mine:
                 continue
-            texts = text_embeddings(bench, [one.label for one in mine])
+            texts = text_embeddings(context, [one.label for one in mine])
             shown = np.stack([presence(faces, text) for text in texts])
             active = values[:, [one.unit.neuron for one in mine]].T
-            checks = sanity_checks(active, shown, on_images(bench.study), seed=seed)
+            checks = sanity_checks(active, shown, on_images(context.study), seed=seed)
             key = some[0].key.rpartition("/")[0]
             found += [Soundness(key, method_name(labels), check) for check in checks]
     return found
 
 
-def held_out(bench: Workbench) -> list[str]:
+def held_out(context: StudyContext) -> list[str]:
     """Hashes of the study's held-out images, ascending.
 
     Raises:
         UpstreamError: when they have not been materialized under the present study.
     """
-    return images_of(bench, Graph(bench, stages_of(bench.study)).unpartitioned(HELD_OUT_IMAGES))
+    return images_of(
+        context, Graph(context, stages_of(context.study)).unpartitioned(HELD_OUT_IMAGES)
+    )
 
 
 @dataclass(frozen=True)
@@ -232,25 +234,25 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def evaluate_study(bench: Workbench, units: Sequence[Unit]) -> EvaluationReport:
+def evaluate_study(context: StudyContext, units: Sequence[Unit]) -> EvaluationReport:
     """The metrics of a study's labels that there are by now, by layer.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         units: the units that count.
 
     Raises:
         StudyError: when the study has no section [evaluation].
         NotFoundError: when no label of these units was measured yet; says what to run.
     """
-    wanted = [name for name in stages_of(bench.study) if name.endswith(SUFFIX)]
+    wanted = [name for name in stages_of(context.study) if name.endswith(SUFFIX)]
     groups = {unit.key: unit.key.rpartition("/")[0] for unit in units}
-    means = metric_means(bench.lineage, bench.study.name, groups)
+    means = metric_means(context.lineage, context.study.name, groups)
     if not means:
         names = ",".join(f"+{name}" for name in wanted) or f"+{metrics_name('labels')}"
         section = "" if wanted else "Add a section [evaluation] to the study first. "
         raise NotFoundError(
-            f"study {bench.study.name!r} has no metrics of these units yet. {section}Run "
+            f"study {context.study.name!r} has no metrics of these units yet. {section}Run "
             f"`dnd run --assets {names}`."
         )
-    return EvaluationReport(bench.study.name, tuple(means), tuple(soundness(bench, units)))
+    return EvaluationReport(context.study.name, tuple(means), tuple(soundness(context, units)))

@@ -19,7 +19,7 @@ from dnd_assets.analysis.unit_vectors import (
     text_encoder,
     text_vectors,
 )
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import NotFoundError, StudyError, nearest
 from dnd_assets.files.containers.places import read_bytes
 from dnd_assets.files.images import UnreadableImage, decode
@@ -64,7 +64,7 @@ class SearchAnswer:
 
 
 def search_text(
-    bench: Workbench, text: str, units: Sequence[str] = (), top: int = 10
+    context: StudyContext, text: str, units: Sequence[str] = (), top: int = 10
 ) -> SearchAnswer:
     """Units by what their labels say: the very label first, then its words, then its meaning.
 
@@ -72,7 +72,7 @@ def search_text(
     surest before the others.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         text: what to look for; the case does not matter.
         units: keys, prefixes or ranges; none for all.
         top: hits at most, one for each unit.
@@ -85,16 +85,16 @@ def search_text(
     wanted = _plain(text)
     if not wanted:
         raise StudyError("a text is needed to search labels, such as dnd search 'red circle'.")
-    source = TableSource(bench.lineage, bench.study.name)
+    source = TableSource(context.lineage, context.study.name)
     order = {unit: place for place, unit in enumerate(recorded_units(source).select(units))}
     said = [one for one in labels_of(source) if one.unit in order]
-    encoder, remark = text_encoder(bench)
+    encoder, remark = text_encoder(context)
     if encoder is None or not said:
         scores: list[float | None] = [None] * len(said)
     else:
         # The query is not kept in the store: it would be a file for each search.
         query = np.asarray(encoder.encode([text])[0], np.float64)
-        vectors = text_vectors(bench, encoder, [one.label for one in said])
+        vectors = text_vectors(context, encoder, [one.label for one in said])
         scores = [float(value) for value in vectors.astype(np.float64) @ query]
     own = _own_labels(said)
     best: dict[Unit, tuple[tuple[float, ...], Hit]] = {}
@@ -126,12 +126,12 @@ def _fits(wanted: str, label: str) -> How | None:
 
 
 def search_image(
-    bench: Workbench, file: Path, units: Sequence[str] = (), top: int = 10
+    context: StudyContext, file: Path, units: Sequence[str] = (), top: int = 10
 ) -> SearchAnswer:
     """Units whose exemplars are most like a picture: mean cosine of their embeddings.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         file: the picture.
         units: keys, prefixes or ranges; none for all.
         top: hits at most.
@@ -141,15 +141,15 @@ def search_image(
         StudyError: when the picture cannot be read, or the encoder is not on this machine.
         UpstreamError: when no exemplars were recorded.
     """
-    probing = bench.study.probing_set
+    probing = context.study.probing_set
     picture = open_picture(file, probing.max_pixels, probing.reading)
-    source = TableSource(bench.lineage, bench.study.name)
+    source = TableSource(context.lineage, context.study.name)
     faces = faces_of(source, recorded_units(source).select(units))
-    bench.clip.check()
-    wanted = bench.clip.embed_images([picture], bench.study.compute.batch.clip)[0]
+    context.clip.check()
+    wanted = context.clip.embed_images([picture], context.study.compute.batch.clip)[0]
     likeness = {
         unit: float((vectors.astype(np.float64) @ wanted.astype(np.float64)).mean())
-        for unit, vectors in face_vectors(bench, faces).items()
+        for unit, vectors in face_vectors(context, faces).items()
     }
     own = _own_labels(labels_of(source))
     order = sorted(likeness, key=lambda unit: (-likeness[unit], unit))

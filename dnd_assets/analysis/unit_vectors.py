@@ -10,7 +10,7 @@ import numpy as np
 
 from dnd_assets.engine.cache.shared_results import TEXTS, embeddings, text_id
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import is_labels
@@ -96,22 +96,22 @@ def faces_of(source: TableSource, units: Iterable[Unit]) -> dict[Unit, list[str]
     return {unit: found[unit] for unit in sorted(found)}
 
 
-def face_vectors(bench: Workbench, faces: Mapping[Unit, Sequence[str]]) -> dict[Unit, Matrix]:
+def face_vectors(context: StudyContext, faces: Mapping[Unit, Sequence[str]]) -> dict[Unit, Matrix]:
     """Embeddings of each unit's pictures by the image-text encoder, float32 (pictures, width)."""
-    rows, values = embeddings(bench, {name for names in faces.values() for name in names})
+    rows, values = embeddings(context, {name for names in faces.values() for name in names})
     # An image that the encoder fails on says nothing; a unit of such images alone has no vectors.
     usable = np.asarray(np.isfinite(values).all(axis=1))
     kept = {unit: [rows[n] for n in names if usable[rows[n]]] for unit, names in faces.items()}
     return {unit: values[some] for unit, some in kept.items() if some}
 
 
-def text_encoder(bench: Workbench) -> tuple[ImageTextEncoder | SentenceEncoder | None, str]:
+def text_encoder(context: StudyContext) -> tuple[ImageTextEncoder | SentenceEncoder | None, str]:
     """What labels are compared in: the study's sentence encoder, else its image-text encoder.
 
     Returns:
         The encoder, or None and why it cannot be used.
     """
-    encoder = bench.sentences or bench.clip
+    encoder = context.sentences or context.clip
     try:
         encoder.check()
     except DndError as error:
@@ -120,16 +120,16 @@ def text_encoder(bench: Workbench) -> tuple[ImageTextEncoder | SentenceEncoder |
 
 
 def text_vectors(
-    bench: Workbench, encoder: ImageTextEncoder | SentenceEncoder, texts: Sequence[str]
+    context: StudyContext, encoder: ImageTextEncoder | SentenceEncoder, texts: Sequence[str]
 ) -> Matrix:
     """Embeddings of texts, unit length, float32 (texts, width); each is computed once."""
     fingerprint: dict[str, Json] = encoder.fingerprint()
-    provider = bench.lineage.provider(fingerprint)
+    provider = context.lineage.provider(fingerprint)
     named = {text_id(text): text for text in texts}
-    table = bench.vectors.table(TEXTS, provider, list(named))
+    table = context.vectors.table(TEXTS, provider, list(named))
     missing = sorted(table.missing())
     if missing:
         values = encoder.encode([named[name] for name in missing])
-        bench.vectors.add(TEXTS, provider, missing, values)
+        context.vectors.add(TEXTS, provider, missing, values)
         table.fill(missing, values)
     return table.values[[table.rows[text_id(text)] for text in texts]]

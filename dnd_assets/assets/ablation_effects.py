@@ -18,7 +18,7 @@ from dnd_assets.assets.ablation_runs import (
 from dnd_assets.assets.activations import probing_images
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.shared_results import layer_provider
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods.ablation.effects import effects
@@ -45,31 +45,31 @@ class AblationEffects(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """How units are ablated, the number of images, and their classes by content."""
-        return ablation_parameters(bench, ablation_of(bench))
+        return ablation_parameters(context, ablation_of(context))
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network."""
-        return {"target": layer_provider(bench, unit)}
+        return {"target": layer_provider(context, unit)}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Ablations of single images."""
         units = list(work)
         if not units:
             return {}
-        images = min(len(probing_images(bench, units[0])), ablation_of(bench).images)
+        images = min(len(probing_images(context, units[0])), ablation_of(context).images)
         return {"ablations": images * len(units)}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `how`, `images`, `classes` [see `ClassEffect`], `accuracy`, `chosen`."""
         lookup = {one.unit: one for one in work}
         cases: dict[str, AblationCase] = {}
         for (model, layer), some in by_layer(lookup).items():
             if model not in cases:
-                probing = probing_images(bench, work[0])
+                probing = probing_images(context, work[0])
                 try:
-                    cases[model] = ablation_case(bench, model, ablation_of(bench), probing)
+                    cases[model] = ablation_case(context, model, ablation_of(context), probing)
                 except FewClassesError as error:  # other images have other classes
                     nothing = Outcome("no_classes", {}, str(error))
                     yield from ((lookup[unit], nothing) for unit in some)
@@ -83,13 +83,13 @@ class AblationEffects(Stage):
                     yield lookup[unit], _outcome(case, found[0], after)
 
 
-def ablation_of(bench: Workbench) -> AblationSettings:
+def ablation_of(context: StudyContext) -> AblationSettings:
     """The study's section `ablation`.
 
     Raises:
         StudyError: when it has none.
     """
-    return needed(bench.study.ablation, "ablation", bench.study, "how = 'mean'")
+    return needed(context.study.ablation, "ablation", context.study, "how = 'mean'")
 
 
 def _outcome(case: AblationCase, whole: Scores, after: Scores) -> Outcome:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.engine.cache.shared_results import Seen
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.code import method_version
 from dnd_assets.lineage.fingerprint import Json, digest
@@ -31,7 +31,7 @@ class AblationCase:
     """What all units of a network are ablated on.
 
     Attributes:
-        bench: the workbench.
+        context: the study's context.
         model: the network's name in the study.
         setting: the section [ablation].
         images: hashes of the images, ascending.
@@ -42,7 +42,7 @@ class AblationCase:
         left_out: classes of too few images for a probe, with their numbers.
     """
 
-    bench: Workbench
+    context: StudyContext
     model: str
     setting: AblationSettings
     images: list[str]
@@ -54,38 +54,38 @@ class AblationCase:
 
     def without(self, layer: str, groups: Sequence[Group], label: str) -> Scores:
         """Scores without each of some groups of a layer's units, (groups, images, classes)."""
-        bench, how = self.bench, self.setting.how
-        seen = bench.seen_by(self.model, self.images)
-        progress = bench.progress(label, len(self.images))
-        found = bench.targets.outputs_without(
+        context, how = self.context, self.setting.how
+        seen = context.seen_by(self.model, self.images)
+        progress = context.progress(label, len(self.images))
+        found = context.targets.outputs_without(
             self.model, layer, groups, seen, _fill(self, layer, seen),
             _donors(self.images) if how == "resample" else None, progress,
         )  # fmt: skip
-        bench.count("ablations", len(self.images) * len(groups))
+        context.count("ablations", len(self.images) * len(groups))
         if self.probe is None:
             return found
         return np.stack([self.probe.scores(one) for one in found])
 
 
-def ablation_parameters(bench: Workbench, setting: AblationSettings) -> dict[str, object]:
+def ablation_parameters(context: StudyContext, setting: AblationSettings) -> dict[str, object]:
     """What of the section decides effects, tables by their content.
 
     The code of the passes counts here, since what counts of a network's own are its activations.
     """
     found = setting.chosen("how", "images", "probe", "top")
-    found["passes"] = method_version(type(bench.targets), "outputs_without", "unit_means")
+    found["passes"] = method_version(type(context.targets), "outputs_without", "unit_means")
     if setting.classes is not None:
-        found["classes"] = digest(_table(bench, setting))
+        found["classes"] = digest(_table(context, setting))
     return found
 
 
 def ablation_case(
-    bench: Workbench, model: str, setting: AblationSettings, probing: Sequence[str]
+    context: StudyContext, model: str, setting: AblationSettings, probing: Sequence[str]
 ) -> AblationCase:
     """Images, classes and the whole network's scores, for all layers of a network.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         model: the network's name in the study.
         setting: the section [ablation].
         probing: hashes of the probing images, ascending.
@@ -94,31 +94,31 @@ def ablation_case(
         StudyError: when the network gives no scores of classes, or images have no classes.
         FewClassesError: when a probe is asked for, and the images show too few classes.
     """
-    known = _classes(bench, setting, probing)
+    known = _classes(context, setting, probing)
     images = (list(probing) if known is None else sorted(known))[: setting.images]
     if len(images) < 2:
         raise StudyError(f"ablation takes two images at least, and there is {len(images)}.")
-    batch = bench.study.compute.batch.target
+    batch = context.study.compute.batch.target
     if setting.probe:
         assert known is not None, "the section sees to it"
-        return _probed(bench, model, setting, {name: known[name] for name in images})
-    seen = bench.seen_by(model, images)
-    before = bench.targets.outputs(model, seen, batch)
-    names = class_names(bench, model, before.shape[1])
+        return _probed(context, model, setting, {name: known[name] for name in images})
+    seen = context.seen_by(model, images)
+    before = context.targets.outputs(model, seen, batch)
+    names = class_names(context, model, before.shape[1])
     truth = None if known is None else _indices(known, images, names, model)
-    return AblationCase(bench, model, setting, images, names, truth, before, None, {})
+    return AblationCase(context, model, setting, images, names, truth, before, None, {})
 
 
-def class_names(bench: Workbench, model: str, count: int) -> list[str]:
+def class_names(context: StudyContext, model: str, count: int) -> list[str]:
     """Names of a network's outputs; numbers where it has none for them."""
-    names = bench.targets.categories(model)
+    names = context.targets.categories(model)
     if names is None or len(names) != count:
         return [f"output {index}" for index in range(count)]
     return list(names)
 
 
 def _probed(
-    bench: Workbench, model: str, setting: AblationSettings, known: dict[str, str]
+    context: StudyContext, model: str, setting: AblationSettings, known: dict[str, str]
 ) -> AblationCase:
     said = list(known.values())
     counts = {name: said.count(name) for name in sorted(set(said))}
@@ -131,21 +131,21 @@ def _probed(
         )
     images = [image for image, name in known.items() if name in names]
     truth = np.array([names.index(known[image]) for image in images], dtype=np.int64)
-    batch = bench.study.compute.batch.target
-    vectors = bench.targets.outputs(model, bench.seen_by(model, images), batch)
+    batch = context.study.compute.batch.target
+    vectors = context.targets.outputs(model, context.seen_by(model, images), batch)
     probe = cross_fitted(images, vectors, truth, len(names))
     few = {name: count for name, count in counts.items() if name not in names}
     before = probe.scores(vectors)
-    return AblationCase(bench, model, setting, images, names, truth, before, probe, few)
+    return AblationCase(context, model, setting, images, names, truth, before, probe, few)
 
 
-def _table(bench: Workbench, setting: AblationSettings) -> dict[str, Json]:
+def _table(context: StudyContext, setting: AblationSettings) -> dict[str, Json]:
     assert setting.classes is not None, "only where classes are known"
-    return dict(class_table(bench.study, setting.classes, bench.home))
+    return dict(class_table(context.study, setting.classes, context.home))
 
 
 def _classes(
-    bench: Workbench, setting: AblationSettings, images: Sequence[str]
+    context: StudyContext, setting: AblationSettings, images: Sequence[str]
 ) -> dict[str, str] | None:
     """Class of each image that has one, by hash; None where the study says nothing of it."""
     if setting.classes is None:
@@ -154,8 +154,8 @@ def _classes(
         "SELECT hash, list(DISTINCT path ORDER BY path) AS paths FROM images "
         "WHERE hash IN (SELECT unnest(?::VARCHAR[])) GROUP BY hash"
     )
-    paths = {row["hash"]: row["paths"] for row in bench.lineage.query(sql, [list(images)])}
-    table = class_table(bench.study, setting.classes, bench.home)
+    paths = {row["hash"]: row["paths"] for row in context.lineage.query(sql, [list(images)])}
+    table = class_table(context.study, setting.classes, context.home)
     found = classes_by_hash(table, paths)
     if not found:
         first, seen = next(iter(table)), next(iter(paths.values()), ["none"])[0]
@@ -181,11 +181,11 @@ def _indices(
 
 
 def _fill(case: AblationCase, layer: str, seen: Seen) -> NDArray[np.float64] | None:
-    bench, how = case.bench, case.setting.how
+    context, how = case.context, case.setting.how
     if how != "mean":
         return None
-    batch = bench.study.compute.batch.target
-    return bench.targets.unit_means(case.model, layer, seen, batch)
+    batch = context.study.compute.batch.target
+    return context.targets.unit_means(case.model, layer, seen, batch)
 
 
 def _donors(images: Sequence[str]) -> list[int]:

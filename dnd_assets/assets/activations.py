@@ -13,7 +13,7 @@ from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.shared_results import activations as activations_of
 from dnd_assets.engine.cache.shared_results import have_passed, layer_provider, passes_to_make
 from dnd_assets.engine.cache.vectors import Matrix, Values
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import PROBING_SET, Outcome
@@ -41,65 +41,65 @@ class Activations(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """K."""
-        return parameters_of_dissection(self.name, bench.study)
+        return parameters_of_dissection(self.name, context.study)
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""
-        return {"target": layer_provider(bench, unit)}
+        return {"target": layer_provider(context, unit)}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Probing images that have to go through the networks."""
-        passes, _ = probing_passes(bench, work)
+        passes, _ = probing_passes(context, work)
         return {"forward passes": passes}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `exemplars` [{image, activation}], `off`, and a summary of the rest.
 
         `off` is the activation at or below which the unit is silent; None where nothing tells.
         """
-        images = probing_images(bench, work[0])
-        count = bench.study.dissection.exemplars
+        images = probing_images(context, work[0])
+        count = context.study.dissection.exemplars
         if count > len(images):
             raise StudyError(
                 f"dissection.exemplars asks for the {count} most activating images; the probing "
                 f"set holds {len(images)}. Add images, or lower dissection.exemplars."
             )
         lookup = {one.unit: one for one in work}
-        for layer in on_probing_images(bench, list(lookup), images):
+        for layer in on_probing_images(context, list(lookup), images):
             for unit in layer.units:
                 yield lookup[unit], _outcome(layer, unit, count)
 
 
-def probing_images(bench: Workbench, work: Work) -> list[str]:
+def probing_images(context: StudyContext, work: Work) -> list[str]:
     """Hashes of the probing set's images, ascending."""
-    return images_of(bench, work.inputs[PROBING_SET])
+    return images_of(context, work.inputs[PROBING_SET])
 
 
-def probing_passes(bench: Workbench, work: Iterable[Work]) -> tuple[int, list[str]]:
+def probing_passes(context: StudyContext, work: Iterable[Work]) -> tuple[int, list[str]]:
     """How many probing images have to go through the networks for some units, and which there are.
 
     `work` is gone through once; of no units, no images.
     """
-    return passes_over(bench, work, probing_images)
+    return passes_over(context, work, probing_images)
 
 
-def passed(bench: Workbench, work: Iterable[Work], images: Sequence[str]) -> bool:
+def passed(context: StudyContext, work: Iterable[Work], images: Sequence[str]) -> bool:
     """Whether all probing images have gone through the networks for some units, and are stored."""
-    return have_passed(bench, sorted({(one.unit.model, one.unit.layer) for one in work}), images)
+    return have_passed(context, sorted({(one.unit.model, one.unit.layer) for one in work}), images)
 
 
 def passes_over(
-    bench: Workbench, work: Iterable[Work], read: Callable[[Workbench, Work], list[str]]
+    context: StudyContext, work: Iterable[Work], read: Callable[[StudyContext, Work], list[str]]
 ) -> tuple[int, list[str]]:
     """As `probing_passes`, of the images that `read` tells for any of the units."""
     layers: dict[str, dict[str, list[str]]] = {}
     images: list[str] = []
     for one in work:
-        images = images or read(bench, one)
+        images = images or read(context, one)
         layers.setdefault(one.unit.model, {})[one.unit.layer] = images
-    return sum(passes_to_make(bench, model, needs) for model, needs in layers.items()), images
+    return sum(passes_to_make(context, model, needs) for model, needs in layers.items()), images
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,14 @@ class OfLayer:
 
 
 def on_probing_images(
-    bench: Workbench, units: Sequence[Unit], images: Sequence[str]
+    context: StudyContext, units: Sequence[Unit], images: Sequence[str]
 ) -> Iterator[OfLayer]:
     """See `on_images`."""
-    return on_images(bench, units, images, "probing images")
+    return on_images(context, units, images, "probing images")
 
 
 def on_images(
-    bench: Workbench, units: Sequence[Unit], images: Sequence[str], what: str
+    context: StudyContext, units: Sequence[Unit], images: Sequence[str], what: str
 ) -> Iterator[OfLayer]:
     """Layer by layer: the units of it, and the layer's activations.
 
@@ -137,11 +137,11 @@ def on_images(
     log, unless that is so of most images.
     """
     for model in dict.fromkeys(unit.model for unit in units):
-        if told := bench.targets.told(model):
-            bench.log(f"{model}: {told}")
+        if told := context.targets.told(model):
+            context.log(f"{model}: {told}")
         groups = by_layer(unit for unit in units if unit.model == model)
         needs = {layer: images for _, layer in groups}
-        found = activations_of(bench, model, needs, f"{model}: {what}")
+        found = activations_of(context, model, needs, f"{model}: {what}")
         for (_, layer), some in groups.items():
             rows, values = found[layer]
             ordered = values[[rows[name] for name in images]]
@@ -150,7 +150,7 @@ def on_images(
             if not failed:
                 yield OfLayer(some, list(images), ordered, [])
                 continue
-            tell_failed(bench, f"{model}/{layer}", failed, len(images))
+            tell_failed(context, f"{model}/{layer}", failed, len(images))
             kept = [name for name, one in zip(images, bad, strict=True) if not one]
             yield OfLayer(some, kept, ordered[~bad], failed)
 
@@ -162,23 +162,23 @@ def failed_images(values: Values) -> NDArray[np.bool_]:
     return exemplars.failed_images(values)
 
 
-def tell_failed(bench: Workbench, layer: str, failed: Sequence[str], images: int) -> None:
+def tell_failed(context: StudyContext, layer: str, failed: Sequence[str], images: int) -> None:
     """Say in the log on which images a layer fails."""
-    named = ", ".join(_paths(bench, failed[:NAMED]))
+    named = ", ".join(_paths(context, failed[:NAMED]))
     more = f" and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
-    bench.log(
+    context.log(
         f"{layer} gives NaN or infinity on {len(failed):,} of {images:,} images, which are set "
         f"aside for it: {named}{more}"
     )
 
 
-def _paths(bench: Workbench, images: Sequence[str]) -> list[str]:
+def _paths(context: StudyContext, images: Sequence[str]) -> list[str]:
     """Where images lie; their hashes where that is not known."""
     sql = (
         "SELECT hash, min(path) AS path FROM images "
         "WHERE hash IN (SELECT unnest(?::VARCHAR[])) GROUP BY hash"
     )
-    known = {row["hash"]: str(row["path"]) for row in bench.lineage.query(sql, [list(images)])}
+    known = {row["hash"]: str(row["path"]) for row in context.lineage.query(sql, [list(images)])}
     return [known.get(name, name) for name in images]
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dnd_assets.engine.cache.shared_results import caption_cost, captions, first_unanswered
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.text import caption_text
@@ -23,32 +23,32 @@ class Captions(Stage):
     kinds = frozenset({"huggingface"})
     uses = ("captioner", "compute")
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Nothing but the model, whose settings are part of its fingerprint."""
         return {}
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The captioner."""
-        return {"captioner": bench.lineage.provider(bench.known_by(bench.captioner))}
+        return {"captioner": context.lineage.provider(context.known_by(context.captioner))}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Pictures that have no caption yet, and calls to a server that they take."""
-        return caption_cost(bench, [name for one in work for name in _activating(one)])
+        return caption_cost(context, [name for one in work for name in _activating(one)])
 
-    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+    def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """A caption for each of K pictures."""
-        most = units * bench.study.dissection.exemplars
-        calls = {"LLM calls": most} if bench.study.captioner.SERVED else {}
+        most = units * context.study.dissection.exemplars
+        calls = {"LLM calls": most} if context.study.captioner.SERVED else {}
         return {"captions": most, **calls}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `captions` [{image, caption}], most activating image first.
 
         A caption that a summariser reads otherwise than it is written has that as `read`. One that
         says nothing is empty, with `status`, `reason` and, where its model wrote anything, `raw`.
         """
         chosen = {one.unit: _activating(one) for one in work}
-        known = captions(bench, {name for names in chosen.values() for name in names})
+        known = captions(context, {name for names in chosen.values() for name in names})
         for one in work:
             names = chosen[one.unit]
             failed = first_unanswered(known, names)

@@ -21,7 +21,7 @@ from dnd_assets.assets.concept_activations import ConceptActivations as ConceptS
 from dnd_assets.assets.concept_activations import clip_dissect_of, concepts_of, texts_of
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.shared_results import (
-    at_hand,
+    cached,
     embeddings,
     embeddings_to_make,
     layer_provider,
@@ -29,7 +29,7 @@ from dnd_assets.engine.cache.shared_results import (
     text_embeddings,
 )
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.files.concept_sets import prompts
@@ -62,7 +62,7 @@ class _Case:
     """What all units of a run are compared with.
 
     Attributes:
-        bench: the workbench.
+        context: the study's context.
         setting: the study's section.
         faces: embeddings of the probing images by hash, for those that have one.
         texts: embeddings of the concepts, on the device.
@@ -70,7 +70,7 @@ class _Case:
         versions: data versions of the probing set and the concepts.
     """
 
-    bench: Workbench
+    context: StudyContext
     setting: ClipDissect
     faces: dict[str, Matrix]
     texts: Tensor
@@ -94,29 +94,29 @@ class ClipDissectLabels(Stage):
     uses = ("targets", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Similarity function and its options, cutoff and number of labels."""
-        setting = clip_dissect_of(bench)
+        setting = clip_dissect_of(context)
         more = ("prompt",) if setting.pairs else ()
         return setting.chosen("similarity", "top", "cutoff", "pairs", "top_images", *more)
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""
-        clip = bench.lineage.provider(bench.known_by(bench.clip))
-        return {"target": layer_provider(bench, unit), "clip": clip}
+        clip = context.lineage.provider(context.known_by(context.clip))
+        return {"target": layer_provider(context, unit), "clip": clip}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Probing images to pass through the networks and to embed; texts of pairs not counted."""
-        passes, images = probing_passes(bench, work)
-        return {"forward passes": passes, "embeddings": embeddings_to_make(bench, images)}
+        passes, images = probing_passes(context, work)
+        return {"forward passes": passes, "embeddings": embeddings_to_make(context, images)}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels` [{label, score}] and `interpretable`."""
-        images = probing_images(bench, work[0])
-        _check_enough(clip_dissect_of(bench), len(images))
-        case = _case(bench, work[0], images)
+        images = probing_images(context, work[0])
+        _check_enough(clip_dissect_of(context), len(images))
+        case = _case(context, work[0], images)
         lookup = {one.unit: one for one in work}
-        for layer in on_probing_images(bench, list(lookup), images):
+        for layer in on_probing_images(context, list(lookup), images):
             for unit, outcome in _labelled(case, layer):
                 yield lookup[unit], outcome
 
@@ -144,10 +144,10 @@ def _check_enough(setting: ClipDissect, images: int) -> None:
         raise StudyError(f"clip_dissect: {error}") from error
 
 
-def _case(bench: Workbench, work: Work, images: Sequence[str]) -> _Case:
+def _case(context: StudyContext, work: Work, images: Sequence[str]) -> _Case:
     """The concepts and the factors of P (CLIP-Dissect, section 3.1, step 1)."""
     concepts = work.inputs[CONCEPT_ACTIVATIONS]
-    rows, vectors = embeddings(bench, images)
+    rows, vectors = embeddings(context, images)
     faces = {name: vectors[rows[name]] for name in images if np.isfinite(vectors[rows[name]]).all()}
     if 2 * len(faces) < len(images):
         lost = len(images) - len(faces)
@@ -156,11 +156,11 @@ def _case(bench: Workbench, work: Work, images: Sequence[str]) -> _Case:
             f"{len(images):,} probing images. Set compute.precision to float32, or name another "
             "encoder under [clip]."
         )
-    texts = torch.from_numpy(text_embeddings(bench, texts_of(bench, concepts)))
+    texts = torch.from_numpy(text_embeddings(context, texts_of(context, concepts)))
     versions = (work.inputs[PROBING_SET].data_version, concepts.data_version)
     return _Case(
-        bench, clip_dissect_of(bench), faces, texts.to(bench.compute.torch_device()),
-        concepts_of(bench, concepts), versions,
+        context, clip_dissect_of(context), faces, texts.to(context.compute.torch_device()),
+        concepts_of(context, concepts), versions,
     )  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
 
 
 def _embedded(case: _Case, texts: Sequence[str]) -> Tensor:
-    return torch.from_numpy(text_embeddings(case.bench, prompts(texts, case.setting.prompt)))
+    return torch.from_numpy(text_embeddings(case.context, prompts(texts, case.setting.prompt)))
 
 
 def _outcome(setting: ClipDissect, labels: Sequence[Label]) -> Outcome:
@@ -237,24 +237,24 @@ def _outcome(setting: ClipDissect, labels: Sequence[Label]) -> Outcome:
 
 def _prior(case: _Case, unit: Unit, layer: labelling.LayerSimilarity) -> Tensor | None:
     """Log p(t_m) over all units of the layer, (M,), computed once and stored by content."""
-    bench, setting = case.bench, case.setting
+    context, setting = case.context, case.setting
     made_by = {
-        "target": layer_provider(bench, unit),
-        "clip": bench.lineage.provider(bench.known_by(bench.clip)),
+        "target": layer_provider(context, unit),
+        "clip": context.lineage.provider(context.known_by(context.clip)),
         "similarity": setting.similarity,
         "options": _options(setting),
         "code": code_version(labelling.LayerSimilarity),
     }
-    provider, item = bench.lineage.provider(made_by), canonical(case.versions)
-    known = at_hand(bench, "concept_prior", provider, [item])
+    provider, item = context.lineage.provider(made_by), canonical(case.versions)
+    known = cached(context, "concept_prior", provider, [item])
     if item in known:
-        stored = bench.store.arrays(known[item]["file"])["values"].astype(np.float32)
+        stored = context.store.arrays(known[item]["file"])["values"].astype(np.float32)
         return torch.from_numpy(stored).to(case.texts.device)
     prior = layer.prior()
     if prior is not None:
-        file = bench.store.put_arrays({"values": prior.cpu().numpy()})
-        size = bench.store.size(file)
+        file = context.store.put_arrays({"values": prior.cpu().numpy()})
+        size = context.store.size(file)
         rows = [shared_row("concept_prior", provider, item, {"file": file})]
         artefact = artefact_row(file.partition(".")[0], file, "concept_prior", size)
-        bench.lineage.commit({"artefacts": [artefact], "shared": rows})
+        context.lineage.commit({"artefacts": [artefact], "shared": rows})
     return prior

@@ -10,7 +10,7 @@ from dnd_assets.assets.segmentation.map_passes import Kept, Passes, passes_of
 from dnd_assets.assets.segmentation.map_readers import pixels_of
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
 from dnd_assets.assets.segmentation.masked_images import masked_images as images_of
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.segmentation.compositions import (
@@ -37,9 +37,9 @@ class CompositionsLabels(MapLabels):
 
     name = "compositions_labels"
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Share of positions above the threshold, cutoff, beam, length, labels, exact search."""
-        setting = segmentation_of(bench.study)
+        setting = segmentation_of(context.study)
         exact = setting.chosen("exact_budget") if setting.exact_budget else {}
         return {**setting.chosen("share", "cutoff", "beam", "length", "top"), **exact}
 
@@ -47,16 +47,16 @@ class CompositionsLabels(MapLabels):
         """Once for the units' regions."""
         return passes.regions_to_make(model, units)
 
-    def of_model(self, bench: Workbench, model: str, work: Sequence[Work]) -> Results:
+    def of_model(self, context: StudyContext, model: str, work: Sequence[Work]) -> Results:
         """See `MapLabels`."""
-        images = images_of(bench, work[0])
+        images = images_of(context, work[0])
         survey = images.survey(images.views(model))
         units = [one.unit for one in work]
-        found = passes_of(bench, work[0]).regions(images, model, units, survey.regions.patterns)
+        found = passes_of(context, work[0]).regions(images, model, units, survey.regions.patterns)
         every = _Packing(survey.regions, images.names)
-        progress = bench.progress(f"{model}: formulas", len(work))
+        progress = context.progress(f"{model}: formulas", len(work))
         for one in work:
-            yield one, _outcome(bench, images, every, one.unit, *found[one.unit])
+            yield one, _outcome(context, images, every, one.unit, *found[one.unit])
             progress.advance()
 
 
@@ -81,7 +81,7 @@ class _Packing:
 
 
 def _outcome(
-    bench: Workbench,
+    context: StudyContext,
     images: MaskedImages,
     every: _Packing,
     unit: Unit,
@@ -92,7 +92,7 @@ def _outcome(
     silent = silent_maps(first.arrays, unit.neuron, len(images.hashes))
     if silent is not None:
         return silent
-    setting = segmentation_of(bench.study)
+    setting = segmentation_of(context.study)
     count = len(every.regions.sizes)
     gone = pixels_of(counts.arrays, row, count, "gone_")
     inside = pixels_of(counts.arrays, row, count)[gone < every.regions.sizes]
@@ -100,7 +100,7 @@ def _outcome(
     objective = RegionOverlap(inside, regions.sizes, packed)
     found = search(objective, beam=setting.beam, length=setting.length)
     made = pixel_outcome(
-        bench, images, first, counts, row, unit.neuron, labels_of(found, setting.top)
+        context, images, first, counts, row, unit.neuron, labels_of(found, setting.top)
     )
     if not setting.exact_budget or made.status != "ok":
         return made

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 
 from dnd_assets.engine.cache.shared_results import text_embeddings
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.recording import record_run, record_whole
-from dnd_assets.engine.stage import Settings, Whole
+from dnd_assets.engine.stage import Settings, StudyAsset
 from dnd_assets.files.concept_sets import ConceptSet, prompts
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, Outcome, Product, artefact_row
@@ -18,7 +18,7 @@ from dnd_assets.study.method_settings import ClipDissect
 from dnd_assets.study.study import needed
 
 
-class ConceptActivations(Whole):
+class ConceptActivations(StudyAsset):
     """The concept set of CLIP-Dissect: each concept's text before the image-text encoder.
 
     Materialize it after the file of concepts changed.
@@ -29,27 +29,27 @@ class ConceptActivations(Whole):
     group = "baselines"
     kinds = frozenset({"pytorch"})
 
-    def settings(self, bench: Workbench) -> Settings:
+    def settings(self, context: StudyContext) -> Settings:
         """The file and its prompt, and the encoder that embeds the concepts."""
-        return _settings(bench)
+        return _settings(context)
 
-    def look(self, bench: Workbench) -> Product:
+    def observe(self, context: StudyContext) -> Product:
         """See `look`."""
-        return look(bench)
+        return observe(context)
 
-    def materialize(self, bench: Workbench, run: str) -> Product:
+    def materialize(self, context: StudyContext, run: str) -> Product:
         """See `materialize`."""
-        return materialize(bench, run)[0]
+        return materialize(context, run)[0]
 
 
-def materialize(bench: Workbench, run: str) -> tuple[Product, ConceptSet]:
+def materialize(context: StudyContext, run: str) -> tuple[Product, ConceptSet]:
     """Embed the concepts that are not known, record the set and return it.
 
     CLIP-Dissect, section 3.1, step 1: the factor T of P = I T^t; the other one, the embeddings of
     the probing images, is shared with everything else that asks for it.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         run: id of the run that asks.
 
     Returns:
@@ -59,74 +59,74 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, ConceptSet]:
         StudyError: when the study names no concept set, or its file is not sound.
         NotFoundError: when the file is not there.
     """
-    product, found = _product(bench)
-    with bench.lineage.exclusive(bench.log):
-        record_run(bench, run)
-        before = bench.tally["text embeddings"]
-        text_embeddings(bench, texts_of(bench, product))
-        made = bench.tally["text embeddings"] - before
-        names = {"run": run, "study": bench.study.name, "asset": CONCEPT_ACTIVATIONS}
+    product, found = _product(context)
+    with context.lineage.exclusive(context.log):
+        record_run(context, run)
+        before = context.tally["text embeddings"]
+        text_embeddings(context, texts_of(context, product))
+        made = context.tally["text embeddings"] - before
+        names = {"run": run, "study": context.study.name, "asset": CONCEPT_ACTIVATIONS}
         work = [{**names, "what": "text embeddings", "count": made}] if made else []
-        rows = {"artefacts": _artefacts(bench, product), "work": work}
-        record_whole(bench, run, product, rows, bench.compute.name())
+        rows = {"artefacts": _artefacts(context, product), "work": work}
+        record_whole(context, run, product, rows, context.compute.name())
     return product, found
 
 
-def look(bench: Workbench) -> Product:
+def observe(context: StudyContext) -> Product:
     """The concept set as it is now, for a plan: nothing is embedded or materialized.
 
     Raises:
         StudyError: as `materialize`.
         NotFoundError: as `materialize`.
     """
-    product, _ = _product(bench)
-    bench.lineage.commit({"artefacts": _artefacts(bench, product)})
+    product, _ = _product(context)
+    context.lineage.commit({"artefacts": _artefacts(context, product)})
     return product
 
 
-def concepts_of(bench: Workbench, product: Product) -> list[str]:
+def concepts_of(context: StudyContext, product: Product) -> list[str]:
     """The concepts, in the order of their file."""
-    return _list(bench, product.payload["concepts"])
+    return _list(context, product.payload["concepts"])
 
 
-def texts_of(bench: Workbench, product: Product) -> list[str]:
+def texts_of(context: StudyContext, product: Product) -> list[str]:
     """The text that stands for each concept before the encoder."""
-    return _list(bench, product.payload["texts"])
+    return _list(context, product.payload["texts"])
 
 
-def clip_dissect_of(bench: Workbench) -> ClipDissect:
+def clip_dissect_of(context: StudyContext) -> ClipDissect:
     """The study's section `clip_dissect`.
 
     Raises:
         StudyError: when it has none.
     """
     example = "concepts = 'concepts.txt'"
-    return needed(bench.study.clip_dissect, "clip_dissect", bench.study, example)
+    return needed(context.study.clip_dissect, "clip_dissect", context.study, example)
 
 
-def _settings(bench: Workbench) -> Settings:
-    chosen = clip_dissect_of(bench)
+def _settings(context: StudyContext) -> Settings:
+    chosen = clip_dissect_of(context)
     here = chosen.concepts.startswith("package:")
-    path = chosen.concepts if here else str(bench.study.path(chosen.concepts))
-    encoder = bench.lineage.provider(bench.known_by(bench.clip))
+    path = chosen.concepts if here else str(context.study.path(chosen.concepts))
+    encoder = context.lineage.provider(context.known_by(context.clip))
     return {"concepts": path, "prompt": chosen.prompt}, {"clip": encoder}
 
 
-def _list(bench: Workbench, file: str) -> list[str]:
-    found: list[str] = json.loads(bench.store.get(file))
+def _list(context: StudyContext, file: str) -> list[str]:
+    found: list[str] = json.loads(context.store.get(file))
     return found
 
 
-def _product(bench: Workbench) -> tuple[Product, ConceptSet]:
+def _product(context: StudyContext) -> tuple[Product, ConceptSet]:
     """The product and what it was read from; its lists of concepts and texts lie in the store."""
-    parameters, weights = _settings(bench)
-    chosen = clip_dissect_of(bench)
-    found = study_concepts(bench.study, chosen)
+    parameters, weights = _settings(context)
+    chosen = clip_dissect_of(context)
+    found = study_concepts(context.study, chosen)
     code = ConceptActivations().code()
     image = preimage(CONCEPT_ACTIVATIONS, code, parameters, weights, {"concepts": found.hash})
     payload = {
-        "concepts": _put(bench, found.concepts),
-        "texts": _put(bench, prompts(found.concepts, chosen.prompt)),
+        "concepts": _put(context, found.concepts),
+        "texts": _put(context, prompts(found.concepts, chosen.prompt)),
         "count": len(found.concepts),
         "encoder": weights["clip"],
     }
@@ -139,12 +139,12 @@ def _product(bench: Workbench) -> tuple[Product, ConceptSet]:
     return Product(digest(image), CONCEPT_ACTIVATIONS, image, outcome), found
 
 
-def _put(bench: Workbench, texts: Sequence[str]) -> str:
-    return bench.store.put(canonical(list(texts)).encode(), "json")
+def _put(context: StudyContext, texts: Sequence[str]) -> str:
+    return context.store.put(canonical(list(texts)).encode(), "json")
 
 
-def _artefacts(bench: Workbench, product: Product) -> list[Row]:
-    sizes = {file: bench.store.size(file) for file in product.outcome.notes["files"]}
+def _artefacts(context: StudyContext, product: Product) -> list[Row]:
+    sizes = {file: context.store.size(file) for file in product.outcome.notes["files"]}
     return [
         artefact_row(file.partition(".")[0], file, "concepts", size) for file, size in sizes.items()
     ]

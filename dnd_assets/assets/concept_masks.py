@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.recording import record_run, record_whole
-from dnd_assets.engine.stage import Settings, Whole
+from dnd_assets.engine.stage import Settings, StudyAsset
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Product, artefact_row
@@ -13,7 +13,7 @@ from dnd_assets.study.mask_sets import Scan, layout_of, mask_files, read_masks, 
 from dnd_assets.study.probing_images import image_rows, inspect
 
 
-class ConceptMasks(Whole):
+class ConceptMasks(StudyAsset):
     """Images with pixel labels: which concept is where, by SHA-256 of images and masks.
 
     Images without a usable mask are set aside with the reason. Materialize it after images, masks
@@ -24,24 +24,24 @@ class ConceptMasks(Whole):
     group = "baselines"
     kinds = frozenset({"python", "pillow"})
 
-    def settings(self, bench: Workbench) -> Settings:
+    def settings(self, context: StudyContext) -> Settings:
         """The layout with absolute paths, and the largest picture."""
-        return _parameters(bench), {}
+        return _parameters(context), {}
 
-    def look(self, bench: Workbench) -> Product:
+    def observe(self, context: StudyContext) -> Product:
         """See `look`."""
-        return look(bench)
+        return observe(context)
 
-    def materialize(self, bench: Workbench, run: str) -> Product:
+    def materialize(self, context: StudyContext, run: str) -> Product:
         """See `materialize`."""
-        return materialize(bench, run)[0]
+        return materialize(context, run)[0]
 
 
-def materialize(bench: Workbench, run: str) -> tuple[Product, Scan]:
+def materialize(context: StudyContext, run: str) -> tuple[Product, Scan]:
     """Look at every image and mask, record the manifest and return it.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         run: id of the run that asks.
 
     Returns:
@@ -51,47 +51,47 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Scan]:
         StudyError: when the layout cannot be read, or no image can be used.
         NotFoundError: when a table, a folder or a split is missing.
     """
-    found = _scan(bench)
-    with bench.lineage.exclusive(bench.log):
-        record_run(bench, run)
-        product = _product(bench, found)
-        record_whole(bench, run, product, _records(bench, product, found))
+    found = _scan(context)
+    with context.lineage.exclusive(context.log):
+        record_run(context, run)
+        product = _product(context, found)
+        record_whole(context, run, product, _records(context, product, found))
     return product, found
 
 
-def look(bench: Workbench) -> Product:
+def observe(context: StudyContext) -> Product:
     """The masks as they are now, for a plan: recorded as seen, not as materialized.
 
     Raises:
         StudyError: as `materialize`.
         NotFoundError: as `materialize`.
     """
-    found = _scan(bench)
-    product = _product(bench, found)
-    bench.lineage.commit(_records(bench, product, found))
+    found = _scan(context)
+    product = _product(context, found)
+    context.lineage.commit(_records(context, product, found))
     return product
 
 
-def _parameters(bench: Workbench) -> dict[str, object]:
-    chosen = bench.study.probing_set
-    return {**layout_of(bench.study), "max_pixels": chosen.max_pixels, **bench.shown}
+def _parameters(context: StudyContext) -> dict[str, object]:
+    chosen = context.study.probing_set
+    return {**layout_of(context.study), "max_pixels": chosen.max_pixels, **context.shown}
 
 
-def _scan(bench: Workbench) -> Scan:
-    found = read_masks(bench.study, bench.home)
-    progress = bench.progress("masks", len(mask_files(found)))
-    limit = bench.study.probing_set.max_pixels
-    cache, code = bench.home / "masks" / "scanned.json", code_version(inspect)
+def _scan(context: StudyContext) -> Scan:
+    found = read_masks(context.study, context.home)
+    progress = context.progress("masks", len(mask_files(found)))
+    limit = context.study.probing_set.max_pixels
+    cache, code = context.home / "masks" / "scanned.json", code_version(inspect)
     return scan_masks(found, limit, cache, progress.advance, code)
 
 
-def _product(bench: Workbench, found: Scan) -> Product:
+def _product(context: StudyContext, found: Scan) -> Product:
     """The product of a scan; its manifest lies in the store."""
     masks = {"masks": digest(found.masks)}
-    image = preimage(CONCEPT_MASKS, ConceptMasks().code(), _parameters(bench), {}, masks)
+    image = preimage(CONCEPT_MASKS, ConceptMasks().code(), _parameters(context), {}, masks)
     payload = {
-        "manifest": bench.store.put(canonical(list(found.images)).encode(), "json"),
-        "masks": bench.store.put(canonical(found.masks).encode(), "json"),
+        "manifest": context.store.put(canonical(list(found.images)).encode(), "json"),
+        "masks": context.store.put(canonical(found.masks).encode(), "json"),
         "images": len(found.images),
         "concepts": len(found.masks["concepts"]),
     }
@@ -103,13 +103,13 @@ def _product(bench: Workbench, found: Scan) -> Product:
     return Product(digest(image), CONCEPT_MASKS, image, Outcome("ok", payload, notes=notes))
 
 
-def _records(bench: Workbench, product: Product, found: Scan) -> dict[str, list[Row]]:
+def _records(context: StudyContext, product: Product, found: Scan) -> dict[str, list[Row]]:
     """Rows of the manifest's files, and of images and masks never seen at their path before."""
-    sizes = {file: bench.store.size(file) for file in product.outcome.notes["files"]}
+    sizes = {file: context.store.size(file) for file in product.outcome.notes["files"]}
     artefacts = [
         artefact_row(file.partition(".")[0], file, "manifest", size) for file, size in sizes.items()
     ]
-    known = bench.lineage.query("SELECT hash, path FROM images")
+    known = context.lineage.query("SELECT hash, path FROM images")
     before = {(row["hash"], row["path"]) for row in known}
     new = [file for file in found.files if (file.hash, file.path) not in before]
     return {"artefacts": artefacts, "images": image_rows(new)}

@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 
 from PIL import Image
 
-from dnd_assets.engine.cache.shared_results import activations, at_hand, layer_provider, shared_row
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.cache.shared_results import activations, cached, layer_provider, shared_row
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
@@ -72,67 +72,67 @@ class Crops(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """The settings of attention cropping."""
-        if not bench.study.dissection.crop:
-            return bench.study.dissection.chosen("exemplars", "crop")
-        return parameters_of_dissection(self.name, bench.study)
+        if not context.study.dissection.crop:
+            return context.study.dissection.chosen("exemplars", "crop")
+        return parameters_of_dissection(self.name, context.study)
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""
-        return {"target": layer_provider(bench, unit)} if bench.study.dissection.crop else {}
+        return {"target": layer_provider(context, unit)} if context.study.dissection.crop else {}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Exemplars whose maps are needed; how many crops they give is seen afterwards."""
-        if not bench.study.dissection.crop:
+        if not context.study.dissection.crop:
             return {}
         wanted: dict[str, Wanted] = {}
         for one in work:
             wanted.setdefault(one.unit.model, []).extend(_exemplars(one))
-        lacking = [_lacking(bench, _with_maps(bench, *found))[0] for found in wanted.items()]
+        lacking = [_lacking(context, _with_maps(context, *found))[0] for found in wanted.items()]
         maps = sum(len(_by_image(wanted)) for wanted in lacking)
-        passes = sum(len(wanted) for wanted in lacking) * bench.study.dissection.crops_per_image
+        passes = sum(len(wanted) for wanted in lacking) * context.study.dissection.crops_per_image
         return {"activation maps": maps, "forward passes at most": passes}
 
-    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+    def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """A map for each of K exemplars, and a pass for each crop of it."""
-        setting = bench.study.dissection
+        setting = context.study.dissection
         if not setting.crop:
             return {}
         maps = units * setting.exemplars
         return {"activation maps": maps, "forward passes": maps * setting.crops_per_image}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `crops` and `activating` [{image, kind, activation}]."""
         for model in dict.fromkeys(one.unit.model for one in work):
             mine = [one for one in work if one.unit.model == model]
-            found = _cut(bench, model, mine) if bench.study.dissection.crop else {}
+            found = _cut(context, model, mine) if context.study.dissection.crop else {}
             needs: dict[str, set[str]] = {}
             for unit, made in found.items():
                 needs.setdefault(unit.layer, set()).update(crop["crop"] for crop in made)
-            table = activations(bench, model, needs, f"{model}: crops")
+            table = activations(context, model, needs, f"{model}: crops")
             for one in mine:
                 made = found.get(one.unit, [])
                 for crop in made:
                     rows, values = table[one.unit.layer]
                     crop["activation"] = float(values[rows[crop["crop"]], one.unit.neuron])
-                yield one, _outcome(one, made, bench.study.dissection.exemplars)
+                yield one, _outcome(one, made, context.study.dissection.exemplars)
 
 
-def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
+def _cut(context: StudyContext, model: str, work: Sequence[Work]) -> Found:
     """Every unit's crops; those of an exemplar are cut once, whatever run or study asks."""
     asked = [pair for one in work for pair in _exemplars(one)]
-    lacking, known = _lacking(bench, _with_maps(bench, model, asked))
+    lacking, known = _lacking(context, _with_maps(context, model, asked))
     wanted = _by_image(lacking)
     of_layer = {
-        layer: provider(bench, of[0]) for layer, of in by_layer(u for u, _ in lacking).items()
+        layer: provider(context, of[0]) for layer, of in by_layer(u for u, _ in lacking).items()
     }
-    for made in _cut_lacking(bench, model, wanted):
+    for made in _cut_lacking(context, model, wanted):
         rows = [
             shared_row("crop", of_layer[unit.model, unit.layer], _item(unit, image), value)
             for (unit, image), value in made.items()
         ]
-        bench.lineage.commit({"shared": rows})
+        context.lineage.commit({"shared": rows})
         known.update(made)
     found: Found = {one.unit: [] for one in work}
     for (unit, image), value in sorted(known.items()):
@@ -142,40 +142,40 @@ def _cut(bench: Workbench, model: str, work: Sequence[Work]) -> Found:
 
 
 def _cut_lacking(
-    bench: Workbench, model: str, wanted: Mapping[str, list[Unit]]
+    context: StudyContext, model: str, wanted: Mapping[str, list[Unit]]
 ) -> Iterator[dict[tuple[Unit, str], CutExemplar]]:
     """File and crops of each (unit, image), batch by batch of images."""
-    names = bench.pictures.in_order(wanted)
-    progress = bench.progress(f"{model}: activation maps", len(names))
-    batch = bench.study.compute.batch.target
+    names = context.pictures.in_order(wanted)
+    progress = context.progress(f"{model}: activation maps", len(names))
+    batch = context.study.compute.batch.target
     parts = (
-        _part(bench, model, names[start : start + batch], wanted)
+        _part(context, model, names[start : start + batch], wanted)
         for start in range(0, len(names), batch)
     )
-    for part, made in hand_out(bench, crops_of, parts):
+    for part, made in hand_out(context, crops_of, parts):
         yield {
             (Unit(model, layer, neuron), image): value
             for layer, neuron, image, value in made.values
         }
-        bench.count("activation maps", len(part.items))
+        context.count("activation maps", len(part.items))
         progress.advance(len(part.items))
 
 
 def _part(
-    bench: Workbench, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
+    context: StudyContext, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
 ) -> Part:
     units = {name: [[unit.layer, unit.neuron] for unit in wanted[name]] for name in names}
-    cut = _providers(bench, [unit for name in names for unit in wanted[name]])
+    cut = _providers(context, [unit for name in names for unit in wanted[name]])
     return Part(names, names, {"model": model, "units": units}, cut)
 
 
-def _providers(bench: Workbench, units: Iterable[Unit]) -> str:
+def _providers(context: StudyContext, units: Iterable[Unit]) -> str:
     """Hash of what decides the crops of all layers of some units."""
     layers = by_layer(units)
-    return digest({layer: provider(bench, of[0]) for (_, layer), of in layers.items()})
+    return digest({layer: provider(context, of[0]) for (_, layer), of in layers.items()})
 
 
-def crops_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+def crops_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Crops of a part's images: of each unit and image, layer, neuron, image, file and crops."""
     model = part.about["model"]
     wanted = {
@@ -183,20 +183,20 @@ def crops_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
         for name in part.items
     }
     units = [unit for some in wanted.values() for unit in some]
-    agree(bench, part, lambda: _providers(bench, units))
-    made = _cut_batch(bench, model, part.items, wanted)
+    agree(context, part, lambda: _providers(context, units))
+    made = _cut_batch(context, model, part.items, wanted)
     return PartResult(
         [[unit.layer, unit.neuron, name, value] for (unit, name), value in made.items()]
     )
 
 
-def provider(bench: Workbench, unit: Unit) -> str:
+def provider(context: StudyContext, unit: Unit) -> str:
     """Hash of what decides the crops of an exemplar: layer, settings of cropping, code."""
     names = ("crops_per_image", "crop_overlap", "whole_image", "crop_size")
-    return bench.lineage.provider(
+    return context.lineage.provider(
         {
-            "layer": layer_provider(bench, unit),
-            "settings": bench.study.dissection.chosen(*names),
+            "layer": layer_provider(context, unit),
+            "settings": context.study.dissection.chosen(*names),
             "code": code_version(_cut_batch),
         }
     )
@@ -206,21 +206,21 @@ def _exemplars(work: Work) -> Wanted:
     return [(work.unit, one["image"]) for one in work.inputs["activations"].payload["exemplars"]]
 
 
-def _with_maps(bench: Workbench, model: str, wanted: Wanted) -> Wanted:
+def _with_maps(context: StudyContext, model: str, wanted: Wanted) -> Wanted:
     """Those of units that have a map."""
-    spatial = {layer.path for layer in bench.targets.layers(model) if layer.has_map}
+    spatial = {layer.path for layer in context.targets.layers(model) if layer.has_map}
     return [(unit, image) for unit, image in wanted if unit.layer in spatial]
 
 
 def _lacking(
-    bench: Workbench, wanted: Wanted
+    context: StudyContext, wanted: Wanted
 ) -> tuple[Wanted, dict[tuple[Unit, str], CutExemplar]]:
     """Exemplars whose crops have not been cut yet, and the crops of the others."""
     known: dict[tuple[Unit, str], CutExemplar] = {}
     for of_layer in by_layer(unit for unit, _ in wanted).values():
         layer = set(of_layer)
         pairs = {_item(unit, image): (unit, image) for unit, image in wanted if unit in layer}
-        stored = at_hand(bench, "crop", provider(bench, of_layer[0]), sorted(pairs))
+        stored = cached(context, "crop", provider(context, of_layer[0]), sorted(pairs))
         known.update({pairs[item]: value for item, value in stored.items()})
     return [pair for pair in wanted if pair not in known], known
 
@@ -239,27 +239,27 @@ def _by_image(wanted: Wanted) -> dict[str, list[Unit]]:
 
 
 def _cut_batch(
-    bench: Workbench, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
+    context: StudyContext, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
 ) -> dict[tuple[Unit, str], CutExemplar]:
     """File and crops of each (unit, image) of one batch of images."""
-    side = bench.study.dissection.crop_size
-    whole, seen = bench.squares_of(model, names, side)
+    side = context.study.dissection.crop_size
+    whole, seen = context.squares_of(model, names, side)
     pairs = sorted({(unit.layer, unit.neuron) for name in names for unit in wanted[name]})
     only = [{(unit.layer, unit.neuron) for unit in wanted[name]} for name in names]
-    maps = bench.targets.maps(model, pairs, seen, bench.study.compute.batch.target, only)
+    maps = context.targets.maps(model, pairs, seen, context.study.compute.batch.target, only)
     made: dict[tuple[Unit, str], CutExemplar] = {}
     pieces: list[tuple[MadeCrop, Image.Image]] = []
     rasters: list[Raster | None] = []
     for index, name in enumerate(names):
         for unit in wanted[name]:
             heatmap = maps[unit.layer, unit.neuron][index]
-            cut = list(_pieces(bench, whole[index], heatmap))
+            cut = list(_pieces(context, whole[index], heatmap))
             made[unit, name] = {"file": None, "crops": [crop for crop, _ in cut]}
             pieces += cut
             rasters += [_raster_piece(seen[index], crop["box"], side) for crop, _ in cut]
     if pieces:
         kept = [one for one in rasters if one is not None] or None
-        file, hashes = bench.pictures.keep([piece for _, piece in pieces], kept)
+        file, hashes = context.pictures.keep([piece for _, piece in pieces], kept)
         for (crop, _), name in zip(pieces, hashes, strict=True):
             crop["crop"] = name
         for value in made.values():
@@ -275,9 +275,9 @@ def _raster_piece(seen: Image.Image | Raster, box: Sequence[int], side: int) -> 
 
 
 def _pieces(
-    bench: Workbench, whole: Image.Image, heatmap: Any
+    context: StudyContext, whole: Image.Image, heatmap: Any
 ) -> Iterator[tuple[MadeCrop, Image.Image]]:
-    setting = bench.study.dissection
+    setting = context.study.dissection
     scaled = attention_crops.heatmap_bytes(heatmap, setting.crop_size)
     threshold, boxes = attention_crops.attention_boxes(
         scaled, setting.crops_per_image, setting.crop_overlap, setting.whole_image

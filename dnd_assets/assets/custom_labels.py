@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
 
@@ -34,11 +34,11 @@ class OwnMethod(Stage):
             inputs: payload of each upstream asset by name, as `dnd trace` shows it.
         """
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """None: what can be set is in the code, whose version counts."""
         return {}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score` and `labels` [{label, score}], best first."""
         for one in work:
             found = self.labels({name: product.payload for name, product in one.inputs.items()})

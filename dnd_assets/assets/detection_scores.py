@@ -28,7 +28,7 @@ from dnd_assets.engine.cache.shared_results import (
     layer_provider,
 )
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.methods.dissection.detection_examples import examples
@@ -68,36 +68,36 @@ class DetectionScores(Stage):
     uses = ("captioner", "targets", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """How many images, phrases and concepts; margin, least confidence and seed."""
-        return parameters_of_dissection(self.name, bench.study)
+        return parameters_of_dissection(self.name, context.study)
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, the captioner, and the encoder where it is asked."""
-        captioner = bench.lineage.provider(bench.known_by(bench.captioner))
-        found = {"target": layer_provider(bench, unit), "captioner": captioner}
-        if _asks_encoder(bench):
-            found["clip"] = bench.lineage.provider(bench.known_by(bench.clip))
+        captioner = context.lineage.provider(context.known_by(context.captioner))
+        found = {"target": layer_provider(context, unit), "captioner": captioner}
+        if _asks_encoder(context):
+            found["clip"] = context.lineage.provider(context.known_by(context.clip))
         return found
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Captions of reference images that are not known or planned yet, once for all units."""
-        passes, images = probing_passes(bench, work)
-        chosen = reference_images(images, bench.study.dissection.reference_images)
+        passes, images = probing_passes(context, work)
+        chosen = reference_images(images, context.study.dissection.reference_images)
         if not images:
             return {}
-        found = {"forward passes": passes, **caption_cost(bench, chosen)}
-        if _asks_encoder(bench):
-            found["embeddings"] = embeddings_to_make(bench, chosen)
+        found = {"forward passes": passes, **caption_cost(context, chosen)}
+        if _asks_encoder(context):
+            found["embeddings"] = embeddings_to_make(context, chosen)
         return found
 
-    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+    def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """A caption for each reference image, however many the units."""
-        most = bench.study.dissection.reference_images
-        calls = {"LLM calls": most} if bench.study.captioner.SERVED else {}
+        most = context.study.dissection.reference_images
+        calls = {"LLM calls": most} if context.study.captioner.SERVED else {}
         return {"captions": most, **calls}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `confidence`, `evidence`, `concepts` and `candidates`.
 
         Each of `concepts` has `concept`, `mcc`, `threshold`, `share` and `agreement`, best first.
@@ -105,15 +105,15 @@ class DetectionScores(Stage):
         images from the whole range of activations, with the concept and without. A unit that no
         concept explains has the status `no_concept`, and what came nearest in its reason.
         """
-        images = probing_images(bench, work[0])
-        reference = _captioned(bench, images)
+        images = probing_images(context, work[0])
+        reference = _captioned(context, images)
         if isinstance(reference, Outcome):
             yield from ((one, reference) for one in work)
             return
         lookup = {one.unit: one for one in work}
-        likeness = _likeness(bench, reference, work, images) if _asks_encoder(bench) else None
+        likeness = _likeness(context, reference, work, images) if _asks_encoder(context) else None
         without = 0
-        for layer in on_probing_images(bench, list(lookup), images):
+        for layer in on_probing_images(context, list(lookup), images):
             rows = {name: row for row, name in enumerate(layer.images)}
             for start in range(0, len(layer.units), _TOGETHER):
                 tries = []
@@ -121,11 +121,11 @@ class DetectionScores(Stage):
                     one, column = lookup[unit], layer.values[:, unit.neuron]
                     wanted = {*reference.images, *_exemplars(one)} & rows.keys()
                     active = {name: float(column[rows[name]]) for name in sorted(wanted)}
-                    tries.append(_Try(bench.study.dissection, one, reference, active))
+                    tries.append(_Try(context.study.dissection, one, reference, active))
                 for one, outcome in _outcomes(tries, likeness):
                     without += outcome.status == "no_concept"
                     yield one, outcome
-        bench.log(f"{self.name}: {without:,} of {len(work):,} units end without a concept")
+        context.log(f"{self.name}: {without:,} of {len(work):,} units end without a concept")
 
 
 def reference_images(images: Sequence[str], count: int) -> list[str]:
@@ -136,20 +136,20 @@ def reference_images(images: Sequence[str], count: int) -> list[str]:
     return sorted(images, key=lambda name: (content_seed("reference image", name), name))[:count]
 
 
-def _captioned(bench: Workbench, images: Sequence[str]) -> ReferenceImages | Outcome:
+def _captioned(context: StudyContext, images: Sequence[str]) -> ReferenceImages | Outcome:
     """The reference images that have a caption of use; an outcome where there are none.
 
     A picture that the captioner refuses, or says nothing of, is left out, and counted in the log.
     """
-    chosen = reference_images(images, bench.study.dissection.reference_images)
-    known = captions(bench, chosen)
+    chosen = reference_images(images, context.study.dissection.reference_images)
+    known = captions(context, chosen)
     failed = first_unanswered(known, chosen)
     if failed is not None:
         return failed
     said = {name: _read(caption_entry(name, known[name])) for name in chosen}
     useful = {name: text for name, text in said.items() if text}
     if len(useful) < len(said):
-        bench.log(
+        context.log(
             f"warning: {len(said) - len(useful):,} of {len(said):,} reference images have no "
             "caption of use, and are left out"
         )
@@ -170,8 +170,8 @@ def _exemplars(work: Work) -> dict[str, str]:
     return {entry["image"]: text for entry in entries if (text := _read(entry))}
 
 
-def _asks_encoder(bench: Workbench) -> bool:
-    return bench.study.dissection.presence == "both"
+def _asks_encoder(context: StudyContext) -> bool:
+    return context.study.dissection.presence == "both"
 
 
 @dataclass
@@ -179,13 +179,13 @@ class _Likeness:
     """How like images are to texts for the study's image-text encoder.
 
     Attributes:
-        bench: the workbench.
+        context: the study's context.
         rows: place of each image in `images`.
         images: unit vectors of images, (N, D); a row of NaN is like no text more than another.
         texts: unit vectors of the texts asked for so far.
     """
 
-    bench: Workbench
+    context: StudyContext
     rows: Mapping[str, int]
     images: Matrix
     texts: dict[str, Matrix] = field(default_factory=dict)
@@ -194,9 +194,9 @@ class _Likeness:
         """Embed texts that will be asked of: many at once take a fraction of the time."""
         missing = sorted({*texts}.difference(self.texts))
         if missing:
-            batch = self.bench.study.compute.batch.clip
+            batch = self.context.study.compute.batch.clip
             self.texts.update(
-                zip(missing, self.bench.clip.embed_texts(missing, batch), strict=True)
+                zip(missing, self.context.clip.embed_texts(missing, batch), strict=True)
             )
 
     def __call__(self, texts: Sequence[str], *, images: Sequence[str]) -> Matrix:
@@ -208,13 +208,13 @@ class _Likeness:
 
 
 def _likeness(
-    bench: Workbench, reference: ReferenceImages, work: Sequence[Work], images: Sequence[str]
+    context: StudyContext, reference: ReferenceImages, work: Sequence[Work], images: Sequence[str]
 ) -> _Likeness:
     """The encoder's view of the reference images and of all exemplars that are whole images."""
     known = set(images)
     exemplars = {name for one in work for name in _exemplars(one) if name in known}
-    rows, vectors = embeddings(bench, [*reference.images, *sorted(exemplars)])
-    return _Likeness(bench, rows, vectors)
+    rows, vectors = embeddings(context, [*reference.images, *sorted(exemplars)])
+    return _Likeness(context, rows, vectors)
 
 
 @dataclass(frozen=True)

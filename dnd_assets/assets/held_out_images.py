@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dnd_assets.assets.image_sets import ImageSet, ScannedImages
 from dnd_assets.assets.probing_set import PROBING_IMAGES
-from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Settings, Whole
+from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.stage import Settings, StudyAsset
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Product
 from dnd_assets.study.method_settings import EvaluationSettings
@@ -16,7 +16,7 @@ LEAST = 2
 _IMAGES = ImageSet(HELD_OUT_IMAGES, "evaluation", "held-out images", "held_out.json")
 
 
-class HeldOutImages(Whole):
+class HeldOutImages(StudyAsset):
     """The images that labels are measured on, by SHA-256 of their bytes.
 
     Images that are in the probing set, too, are left out, since labels were made from them.
@@ -27,44 +27,44 @@ class HeldOutImages(Whole):
     group = "evaluation"
     kinds = frozenset({"python", "pillow"})
 
-    def settings(self, bench: Workbench) -> Settings:
+    def settings(self, context: StudyContext) -> Settings:
         """Folders as absolute paths, and the largest picture."""
-        evaluation_of(bench)
-        return _IMAGES.parameters(bench), {}
+        evaluation_of(context)
+        return _IMAGES.parameters(context), {}
 
-    def look(self, bench: Workbench) -> Product:
+    def observe(self, context: StudyContext) -> Product:
         """The held-out images as they are now, for a plan.
 
         Raises:
             StudyError: as `materialize`.
         """
-        return _find(bench).look(bench)
+        return _find(context).observe(context)
 
-    def materialize(self, bench: Workbench, run: str) -> Product:
+    def materialize(self, context: StudyContext, run: str) -> Product:
         """Look at every image file again and record what there is.
 
         Raises:
             StudyError: when a folder is missing, or fewer than two images are left.
         """
-        return _find(bench).materialize(bench, run)
+        return _find(context).materialize(context, run)
 
 
-def evaluation_of(bench: Workbench) -> EvaluationSettings:
+def evaluation_of(context: StudyContext) -> EvaluationSettings:
     """The study's section `evaluation`.
 
     Raises:
         StudyError: when it has none.
     """
     example = "folders = ['held-out images']"
-    return needed(bench.study.evaluation, "evaluation", bench.study, example)
+    return needed(context.study.evaluation, "evaluation", context.study, example)
 
 
-def _find(bench: Workbench) -> ScannedImages:
-    evaluation_of(bench)
-    manifest = _IMAGES.scan(bench)
+def _find(context: StudyContext) -> ScannedImages:
+    evaluation_of(context)
+    manifest = _IMAGES.scan(context)
     # A second look, in which no unchanged file is read again: this product stands by itself, also
     # where the probing set is not asked for, and to hand it another's look would be other code.
-    probing = PROBING_IMAGES.scan(bench, tell=False).images
+    probing = PROBING_IMAGES.scan(context, tell=False).images
     both = set(probing).intersection(manifest.images)
     left = len(manifest.images) - len(both)
     if left < LEAST:

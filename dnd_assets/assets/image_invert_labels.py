@@ -7,7 +7,7 @@ import numpy as np
 from dnd_assets.assets.compositions_labels import text_of
 from dnd_assets.assets.image_level_labels import ImageLevelLabels, LabelledImages
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.image_labels.labelling import invert_labels
 from dnd_assets.study.image_concepts import image_labels_of
@@ -25,14 +25,14 @@ class ImageInvertLabels(ImageLevelLabels):
 
     name = "image_invert_labels"
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Length of formulas, the shares they may hold for, beam, labels, significance, tables."""
         names = ("length", "min_share", "max_share", "beam", "top", "significance")
-        return {**image_labels_of(bench.study).chosen(*names), **self.tables(bench)}
+        return {**image_labels_of(context.study).chosen(*names), **self.tables(context)}
 
-    def outcome(self, bench: Workbench, known: LabelledImages, values: Matrix) -> Outcome:
+    def outcome(self, context: StudyContext, known: LabelledImages, values: Matrix) -> Outcome:
         """`label`, `score`, `significant`, `labels` with p-values, and `images`."""
-        setting = image_labels_of(bench.study)
+        setting = image_labels_of(context.study)
         chosen = setting.chosen("length", "beam", "top", "min_share", "max_share")
         found = invert_labels(values.astype(np.float64), known.presence, known.names, **chosen)
         if not found:

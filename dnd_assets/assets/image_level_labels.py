@@ -17,7 +17,7 @@ from dnd_assets.assets.activations import (
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.shared_results import layer_provider
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.lineage.records import PROBING_SET, Outcome
@@ -51,49 +51,49 @@ class ImageLevelLabels(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def tables(self, bench: Workbench) -> dict[str, object]:
+    def tables(self, context: StudyContext) -> dict[str, object]:
         """The tables of concepts by their content."""
         table: dict[str, Json] = {
-            file: list(some) for file, some in concept_table(bench.study).items()
+            file: list(some) for file, some in concept_table(context.study).items()
         }
         return {"concepts": digest(table)}
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""
-        return {"target": layer_provider(bench, unit)}
+        return {"target": layer_provider(context, unit)}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Probing images that have to go through the networks."""
-        passes, _ = probing_passes(bench, work)
+        passes, _ = probing_passes(context, work)
         return {"forward passes": passes}
 
-    def outcome(self, bench: Workbench, known: LabelledImages, values: Matrix) -> Outcome:
+    def outcome(self, context: StudyContext, known: LabelledImages, values: Matrix) -> Outcome:
         """The outcome of a unit.
 
         Args:
-            bench: the workbench.
+            context: the study's context.
             known: images of known concepts.
             values: activations of the unit on them, float32 (N,), finite, not all equal.
         """
         raise NotImplementedError
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes of all units, see `outcome`; images of unknown concepts are left out."""
-        probing = probing_images(bench, work[0])
-        shown = image_concepts(concept_table(bench.study), _paths(bench, probing))
-        bench.log(
+        probing = probing_images(context, work[0])
+        shown = image_concepts(concept_table(context.study), _paths(context, probing))
+        context.log(
             f"{self.name}: {len(shown.images):,} of {len(probing):,} probing images show "
             f"{len(shown.names):,} known concepts"
         )
         lookup = {one.unit: one for one in work}
-        for layer in on_probing_images(bench, list(lookup), probing):
+        for layer in on_probing_images(context, list(lookup), probing):
             rows = {name: row for row, name in enumerate(layer.images)}
             for unit in layer.units:
                 column = layer.values[:, unit.neuron]
-                yield lookup[unit], self._outcome(bench, shown, rows, np.asarray(column))
+                yield lookup[unit], self._outcome(context, shown, rows, np.asarray(column))
 
     def _outcome(
-        self, bench: Workbench, shown: ImageConcepts, rows: dict[str, int], column: Matrix
+        self, context: StudyContext, shown: ImageConcepts, rows: dict[str, int], column: Matrix
     ) -> Outcome:
         at = [row for row, name in enumerate(shown.images) if name in rows]
         values = column[[rows[shown.images[row]] for row in at]]
@@ -104,7 +104,7 @@ class ImageLevelLabels(Stage):
         usable = [row for row, sound in zip(at, finite.tolist(), strict=True) if sound]
         images = [shown.images[row] for row in usable]
         known = LabelledImages(images, shown.names, shown.presence[usable])
-        made = self.outcome(bench, known, values[finite])
+        made = self.outcome(context, known, values[finite])
         lost = sorted({*shown.images} - {*images})
         if not lost:
             return made
@@ -112,10 +112,10 @@ class ImageLevelLabels(Stage):
         return replace(made, notes={**made.notes, "remarks": [remark]})
 
 
-def _paths(bench: Workbench, images: Sequence[str]) -> dict[str, list[str]]:
+def _paths(context: StudyContext, images: Sequence[str]) -> dict[str, list[str]]:
     """The paths at which each image was seen, by hash."""
     sql = (
         "SELECT hash, list(DISTINCT path ORDER BY path) AS paths FROM images "
         "WHERE hash IN (SELECT unnest(?::VARCHAR[])) GROUP BY hash"
     )
-    return {row["hash"]: row["paths"] for row in bench.lineage.query(sql, [list(images)])}
+    return {row["hash"]: row["paths"] for row in context.lineage.query(sql, [list(images)])}

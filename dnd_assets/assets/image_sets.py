@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.recording import record_run, record_whole
 from dnd_assets.errors import StudyError
 from dnd_assets.files.image_folders import shown_name
@@ -38,36 +38,36 @@ class ImageSet:
     what: str
     cache: str
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Folders as absolute paths, and the largest picture."""
-        chosen = getattr(bench.study, self.section)
+        chosen = getattr(context.study, self.section)
         return {
-            "folders": [str(bench.study.path(name)) for name in chosen.folders],
-            "image_list": str(bench.study.path(chosen.image_list)) if chosen.image_list else None,
+            "folders": [str(context.study.path(name)) for name in chosen.folders],
+            "image_list": str(context.study.path(chosen.image_list)) if chosen.image_list else None,
             "world": chosen.world.model_dump() if chosen.world else None,
             **({"hard_world": chosen.hard_world.model_dump()} if chosen.hard_world else {}),
-            **({"scenes": _scenes(bench, chosen.scenes)} if chosen.scenes else {}),
+            **({"scenes": _scenes(context, chosen.scenes)} if chosen.scenes else {}),
             **({"tiles": chosen.tiles.model_dump()} if chosen.tiles else {}),
             **({"columns": said} if (said := _said(chosen.columns)) else {}),
-            "max_pixels": bench.study.probing_set.max_pixels,
-            **({"reading": seen} if (seen := bench.study.probing_set.seen) else {}),
+            "max_pixels": context.study.probing_set.max_pixels,
+            **({"reading": seen} if (seen := context.study.probing_set.seen) else {}),
         }
 
-    def scan(self, bench: Workbench, *, tell: bool = True) -> Manifest:
+    def scan(self, context: StudyContext, *, tell: bool = True) -> Manifest:
         """Look at every image file, and say in the log what is set aside or skipped.
 
         Args:
-            bench: the workbench.
+            context: the study's context.
             tell: whether to say it; another asset may look at the same files again.
 
         Raises:
             StudyError: when a folder is missing, or no image in it can be read.
         """
-        found = image_files(bench.study, bench.home, self.section)
-        progress = bench.progress(self.what, len(found.files))
-        limit = bench.study.probing_set.max_pixels
-        cache, code = bench.home / "probing" / self.cache, code_version(inspect)
-        reading = bench.study.probing_set.reading
+        found = image_files(context.study, context.home, self.section)
+        progress = context.progress(self.what, len(found.files))
+        limit = context.study.probing_set.max_pixels
+        cache, code = context.home / "probing" / self.cache, code_version(inspect)
+        reading = context.study.probing_set.reading
         manifest = scan_listing(found, limit, cache, progress.advance, code, reading)
         if not manifest.images:
             first = manifest.quarantined[0]
@@ -78,7 +78,7 @@ class ImageSet:
                 f"sound images under [{self.section}]."
             )
         for line in manifest.told() if tell else ():
-            bench.log(f"{self.what}: {line}")
+            context.log(f"{self.what}: {line}")
         return manifest
 
 
@@ -100,13 +100,13 @@ class ScannedImages:
     left_out: Collection[str] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def product(self, bench: Workbench) -> Product:
+    def product(self, context: StudyContext) -> Product:
         """The product; its list of images lies in the store."""
         left_out = set(self.left_out)
         found = [name for name in self.manifest.images if name not in left_out]
-        parameters = self.source.parameters(bench)
+        parameters = self.source.parameters(context)
         image = preimage(self.source.asset, self.code, parameters, {}, {"images": digest(found)})
-        file = bench.store.put(canonical(found).encode(), "json")
+        file = context.store.put(canonical(found).encode(), "json")
         set_aside = [
             {"path": one.path, "hash": one.hash, "reason": one.quarantined}
             for one in self.manifest.quarantined
@@ -123,44 +123,44 @@ class ScannedImages:
         outcome = Outcome("ok", payload, notes={**seen, **self.notes})
         return Product(digest(image), self.source.asset, image, outcome)
 
-    def materialize(self, bench: Workbench, run: str) -> Product:
+    def materialize(self, context: StudyContext, run: str) -> Product:
         """Record the set in the name of a run."""
-        with bench.lineage.exclusive(bench.log):
-            record_run(bench, run)
-            product = self.product(bench)
-            record_whole(bench, run, product, self._rows(bench, product))
+        with context.lineage.exclusive(context.log):
+            record_run(context, run)
+            product = self.product(context)
+            record_whole(context, run, product, self._rows(context, product))
         return product
 
-    def look(self, bench: Workbench) -> Product:
+    def observe(self, context: StudyContext) -> Product:
         """Record the set as seen, not as materialized: for a plan."""
-        product = self.product(bench)
-        bench.lineage.commit(self._rows(bench, product))
+        product = self.product(context)
+        context.lineage.commit(self._rows(context, product))
         return product
 
-    def _rows(self, bench: Workbench, product: Product) -> dict[str, list[Row]]:
+    def _rows(self, context: StudyContext, product: Product) -> dict[str, list[Row]]:
         file = product.payload["manifest"]
-        size = bench.store.size(file)
+        size = context.store.size(file)
         artefact = artefact_row(file.partition(".")[0], file, "manifest", size)
-        return {"artefacts": [artefact], "images": _unknown(bench, self.manifest)}
+        return {"artefacts": [artefact], "images": _unknown(context, self.manifest)}
 
 
 def _said(columns: DatasetColumns) -> dict[str, str]:
     return columns.model_dump(exclude_none=True)
 
 
-def _scenes(bench: Workbench, scenes: Scenes) -> dict[str, object]:
-    return {"folder": str(bench.study.path(scenes.folder)), "side": scenes.side}
+def _scenes(context: StudyContext, scenes: Scenes) -> dict[str, object]:
+    return {"folder": str(context.study.path(scenes.folder)), "side": scenes.side}
 
 
-def images_of(bench: Workbench, product: Product) -> list[str]:
+def images_of(context: StudyContext, product: Product) -> list[str]:
     """Hashes of the images of a set, ascending."""
-    found: list[str] = json.loads(bench.store.get(product.payload["manifest"]))
+    found: list[str] = json.loads(context.store.get(product.payload["manifest"]))
     return found
 
 
-def _unknown(bench: Workbench, manifest: Manifest) -> list[dict[str, object]]:
+def _unknown(context: StudyContext, manifest: Manifest) -> list[dict[str, object]]:
     """Rows of the images that were never seen at their path in their state."""
-    known = bench.lineage.query("SELECT hash, path, quarantined FROM images")
+    known = context.lineage.query("SELECT hash, path, quarantined FROM images")
     before = {(row["hash"], row["path"], row["quarantined"]) for row in known}
     new = [f for f in manifest.files if (f.hash, f.path, f.quarantined) not in before]
     return image_rows(new)

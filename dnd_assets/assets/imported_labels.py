@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.lineage.remarks import Remark
@@ -26,30 +26,34 @@ class ImportedLabels(Stage):
         self.method = method
         self.name = f"{method}{SUFFIX}"
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Nothing but the unit's own row."""
         return {}
 
-    def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, object]]:
+    def external_inputs(
+        self, context: StudyContext, units: Sequence[Unit]
+    ) -> dict[Unit, dict[str, object]]:
         """The unit's label, and where there is none, why."""
-        sizes = sizes_of(bench.study, bench.targets.units)
-        found = imported_labels(bench.study, self.method, units, sizes)
+        sizes = sizes_of(context.study, context.targets.units)
+        found = imported_labels(context.study, self.method, units, sizes)
         return {
             unit: {"label": label, **({} if label else {"missing": why})}
             for unit, (label, why) in found.items()
         }
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label` and `labels` [{label}]; there is no score."""
-        file = label_path(bench.study, self.method).name
-        told = counted(bench.study, self.method, sizes_of(bench.study, bench.targets.units)).told
+        file = label_path(context.study, self.method).name
+        told = counted(
+            context.study, self.method, sizes_of(context.study, context.targets.units)
+        ).told
         if told:
-            bench.log(told)
+            context.log(told)
         notes = {"remarks": [Remark("units_counted", told).as_json()]} if told else {}
         for one in work:
-            label = one.given["label"]
+            label = one.external_inputs["label"]
             if label:
                 payload = {"label": label, "labels": [{"label": label}]}
                 yield one, Outcome("ok", payload, notes=notes)
             else:
-                yield one, Outcome("no_label", {}, f"{file}: {one.given['missing']}")
+                yield one, Outcome("no_label", {}, f"{file}: {one.external_inputs['missing']}")

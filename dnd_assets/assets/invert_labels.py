@@ -16,7 +16,7 @@ from dnd_assets.assets.segmentation.map_readers import SHOWN
 from dnd_assets.assets.segmentation.masked_images import masked_images as masked_images_of
 from dnd_assets.engine.cache.shared_results import layer_provider
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome
 from dnd_assets.lineage.remarks import set_aside
@@ -44,28 +44,28 @@ class InvertLabels(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Length of formulas, the shares they may hold for, beam and number of labels."""
-        setting = segmentation_of(bench.study)
+        setting = segmentation_of(context.study)
         return {**setting.invert.model_dump(), "beam": _beam(setting), "top": setting.top}
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, with its pooling."""
-        return {"target": layer_provider(bench, unit)}
+        return {"target": layer_provider(context, unit)}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Images that have to go through the networks."""
-        passes, _ = passes_over(bench, work, _hashes)
+        passes, _ = passes_over(context, work, _hashes)
         return {"forward passes": passes}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels` and `images`."""
         for model, some in by_model(work).items():
-            yield from _of_model(bench, model, some)
+            yield from _of_model(context, model, some)
 
 
-def _hashes(bench: Workbench, work: Work) -> list[str]:
-    return images_of(bench, work.inputs[CONCEPT_MASKS])
+def _hashes(context: StudyContext, work: Work) -> list[str]:
+    return images_of(context, work.inputs[CONCEPT_MASKS])
 
 
 def _beam(setting: Segmentation) -> int:
@@ -73,14 +73,16 @@ def _beam(setting: Segmentation) -> int:
     return setting.beam if setting.invert.length > 1 else setting.top
 
 
-def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
-    images = masked_images_of(bench, work[0])
+def _of_model(
+    context: StudyContext, model: str, work: Sequence[Work]
+) -> Iterator[tuple[Work, Outcome]]:
+    images = masked_images_of(context, work[0])
     lookup = {one.unit: one for one in work}
     presence = images.survey(images.views(model)).presence
     shows = np.ascontiguousarray(presence.T)
     every = PackedMasks(images.names, shows)
     place = {name: row for row, name in enumerate(images.hashes)}
-    for layer in on_images(bench, list(lookup), images.hashes, "masked images"):
+    for layer in on_images(context, list(lookup), images.hashes, "masked images"):
         for unit in layer.units:
             column = layer.values[:, unit.neuron]
             quiet = silent_or_none(column)
@@ -88,22 +90,22 @@ def _of_model(bench: Workbench, model: str, work: Sequence[Work]) -> Iterator[tu
             if quiet is not None:
                 yield lookup[unit], quiet
             elif len(usable) == len(place):
-                yield lookup[unit], _outcome(bench, images.hashes, column, every)
+                yield lookup[unit], _outcome(context, images.hashes, column, every)
             else:  # images on which the network fails are set aside
                 names = [layer.images[row] for row in usable]
                 rows = [place[name] for name in names]
                 packed = PackedMasks(images.names, np.ascontiguousarray(shows[:, rows]))
-                made = _outcome(bench, names, column[usable], packed)
+                made = _outcome(context, names, column[usable], packed)
                 lost = sorted(place.keys() - set(names))
                 remark = set_aside(lost, len(place)).as_json()
                 yield lookup[unit], replace(made, notes={**made.notes, "remarks": [remark]})
 
 
 def _outcome(
-    bench: Workbench, hashes: Sequence[str], values: Matrix, packed: PackedMasks
+    context: StudyContext, hashes: Sequence[str], values: Matrix, packed: PackedMasks
 ) -> Outcome:
     """A unit's outcome; `values` is its activations, float32 (images,), finite, not all equal."""
-    setting = segmentation_of(bench.study)
+    setting = segmentation_of(context.study)
     shares = setting.invert.chosen("min_share", "max_share")
     objective = AreaUnderCurve(values, packed, **shares)
     found = search(objective, beam=_beam(setting), length=setting.invert.length)

@@ -28,7 +28,7 @@ from dnd_assets.engine.cache.shared_results import (
     texts_to_embed,
 )
 from dnd_assets.engine.cache.vectors import Matrix, Values
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, Outcome
@@ -176,71 +176,71 @@ class LabelMetrics(Stage):
         self.uses = ("targets", "text_to_image", "clip", "compute")
         self.uses += ("sentences",) if sentences else ()
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Q' and the seed of the fresh pictures, the metrics on images and what is active."""
-        chosen = evaluation_of(bench)
+        chosen = evaluation_of(context)
         found = chosen.chosen("images_per_label", "seed", "active_share")
         found["metrics"] = list(chosen_metrics(chosen.metrics))
         codes = {
-            name: [source, own_function(source, bench.study.folder, "metric").version()]
+            name: [source, own_function(source, context.study.folder, "metric").version()]
             for name, source in sorted(chosen.own_metrics.items())
         }
         return found | ({"own_metrics": codes} if codes else {})
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer, the painter, the encoders, and the truths of the layer's units."""
-        provider = bench.lineage.provider
+        provider = context.lineage.provider
         found = {
-            "target": layer_provider(bench, unit),
-            "text_to_image": provider(bench.text_to_image.fingerprint()),
-            "clip": provider(bench.known_by(bench.clip)),
+            "target": layer_provider(context, unit),
+            "text_to_image": provider(context.text_to_image.fingerprint()),
+            "clip": provider(context.known_by(context.clip)),
         }
-        truths = truths_of(bench, unit.model, unit.layer)
+        truths = truths_of(context, unit.model, unit.layer)
         if truths:
             found["truths"] = provider({"of": {str(n): text for n, text in truths.items()}})
-            if bench.sentences is not None:
-                found["sentences"] = provider(bench.sentences.fingerprint())
+            if context.sentences is not None:
+                found["sentences"] = provider(context.sentences.fingerprint())
         return found
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Pictures to paint, to pass and to embed, texts to embed; if no picture is rejected."""
         labels: dict[Unit, str] = {}
         images: list[str] = []
         for one in work:
             labels[one.unit] = self._label(one)
-            images = images or images_of(bench, one.inputs[HELD_OUT_IMAGES])
+            images = images or images_of(context, one.inputs[HELD_OUT_IMAGES])
         if not labels:
             return {}
-        requests, known = _expected(bench, sorted(set(labels.values())))
+        requests, known = _expected(context, sorted(set(labels.values())))
         needs = _expected_passes(labels, images, requests, known)
-        truths = _truths(bench, labels)
+        truths = _truths(context, labels)
         cost = {
-            **painting_cost(bench, _all(requests)),
-            "forward passes": sum(passes_to_make(bench, *item) for item in needs.items()),
-            "embeddings": embeddings_to_make(bench, images),
-            "text embeddings": texts_to_embed(bench, [*labels.values(), *truths.values()]),
+            **painting_cost(context, _all(requests)),
+            "forward passes": sum(passes_to_make(context, *item) for item in needs.items()),
+            "embeddings": embeddings_to_make(context, images),
+            "text embeddings": texts_to_embed(context, [*labels.values(), *truths.values()]),
         }
-        if bench.sentences is not None:
+        if context.sentences is not None:
             cost["sentence embeddings"] = len(_compared(labels, truths))
         return cost
 
-    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+    def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """Every label another one, its pictures all rejected once, and all held-out images."""
-        painted = ROUNDS * evaluation_of(bench).images_per_label * units
-        images = len(image_paths(bench.study, bench.home, "evaluation"))
+        painted = ROUNDS * evaluation_of(context).images_per_label * units
+        images = len(image_paths(context.study, context.home, "evaluation"))
         found = {
             "paintings": painted,
-            "forward passes": painted + images * len(bench.study.models),
+            "forward passes": painted + images * len(context.study.models),
             "embeddings": images,
             "text embeddings": 2 * units,
         }
-        return found | ({"sentence embeddings": 2 * units} if bench.sentences is not None else {})
+        return found | ({"sentence embeddings": 2 * units} if context.sentences is not None else {})
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `truth`, `metrics`, `reasons`, `shown` and `pictures`."""
-        images = images_of(bench, work[0].inputs[HELD_OUT_IMAGES])
+        images = images_of(context, work[0].inputs[HELD_OUT_IMAGES])
         labels = {one.unit: self._label(one) for one in work}
-        case = _case(bench, labels, images)
+        case = _case(context, labels, images)
         accepted = {label: _accepted(pictures) for label, pictures in case.pictures.items()}
         failed = {one.unit: case.failed.get(labels[one.unit]) for one in work}
         for one in work:
@@ -252,7 +252,7 @@ class LabelMetrics(Stage):
         for model in dict.fromkeys(one.unit.model for one in work):
             mine = {unit: label for unit, label in labels.items() if unit.model == model}
             needs = _needs(mine, images, accepted)
-            found = activations(bench, model, needs, f"{model}: held-out and fresh images")
+            found = activations(context, model, needs, f"{model}: held-out and fresh images")
             usable = {
                 layer: _usable(case, values[[rows[name] for name in images]])
                 for layer, (rows, values) in found.items()
@@ -267,9 +267,9 @@ class LabelMetrics(Stage):
         return str(work.inputs[self.labels].payload["label"])
 
 
-def _request(bench: Workbench, label: str, index: int) -> PaintRequest:
+def _request(context: StudyContext, label: str, index: int) -> PaintRequest:
     """A fresh picture: its seed is none of those that chose the label."""
-    seed = evaluation_of(bench).seed
+    seed = evaluation_of(context).seed
     drawn = seeds.content_seed("evaluation image", label, index, seed)
     return PaintRequest(label, drawn, index)
 
@@ -278,19 +278,19 @@ _Requests = dict[str, list[PaintRequest]]
 _Known = Paintings
 
 
-def _expected(bench: Workbench, labels: Sequence[str]) -> tuple[_Requests, _Known]:
+def _expected(context: StudyContext, labels: Sequence[str]) -> tuple[_Requests, _Known]:
     """The requests for each label's pictures, if no more are rejected than are known to be.
 
     Returns:
         The requests by label, and those of them that have been painted already.
     """
-    wanted = evaluation_of(bench).images_per_label
-    found = {one: [_request(bench, one, index) for index in range(wanted)] for one in labels}
-    known = known_paintings(bench, _all(found))
+    wanted = evaluation_of(context).images_per_label
+    found = {one: [_request(context, one, index) for index in range(wanted)] for one in labels}
+    known = known_paintings(context, _all(found))
     for label, requests in found.items():
         rejected = sum(known[one]["rejected"] for one in requests if one in known)
-        requests += [_request(bench, label, wanted + index) for index in range(rejected)]
-    return found, known | known_paintings(bench, _all(found))
+        requests += [_request(context, label, wanted + index) for index in range(rejected)]
+    return found, known | known_paintings(context, _all(found))
 
 
 def _all(requests: _Requests) -> list[PaintRequest]:
@@ -312,10 +312,10 @@ def _expected_passes(
     }
 
 
-def _truths(bench: Workbench, units: Iterable[Unit]) -> dict[Unit, str]:
+def _truths(context: StudyContext, units: Iterable[Unit]) -> dict[Unit, str]:
     found: dict[Unit, str] = {}
     for (model, layer), some in by_layer(units).items():
-        known = truths_of(bench, model, layer)
+        known = truths_of(context, model, layer)
         found |= {unit: known[unit.neuron] for unit in some if unit.neuron in known}
     return found
 
@@ -325,27 +325,27 @@ def _compared(labels: Mapping[Unit, str], truths: Mapping[Unit, str]) -> list[st
     return list(dict.fromkeys(t for unit in truths for t in (labels[unit], truths[unit])))
 
 
-def _case(bench: Workbench, labels: Mapping[Unit, str], images: Sequence[str]) -> _Case:
+def _case(context: StudyContext, labels: Mapping[Unit, str], images: Sequence[str]) -> _Case:
     distinct = sorted(set(labels.values()))
-    wanted = evaluation_of(bench).images_per_label
-    made = paint(bench, distinct, wanted, lambda label, index: _request(bench, label, index))
-    rows, faces = embeddings(bench, images)
-    truths = _truths(bench, labels)
+    wanted = evaluation_of(context).images_per_label
+    made = paint(context, distinct, wanted, lambda label, index: _request(context, label, index))
+    rows, faces = embeddings(context, images)
+    truths = _truths(context, labels)
     texts = list(dict.fromkeys([*distinct, *truths.values()]))
-    clip = _Texts(dict(zip(texts, text_embeddings(bench, texts), strict=True)))
-    sentences = _sentences(bench, _compared(labels, truths))
+    clip = _Texts(dict(zip(texts, text_embeddings(context, texts), strict=True)))
+    sentences = _sentences(context, _compared(labels, truths))
     shown = faces[[rows[i] for i in images]]
-    metrics = on_images(bench.study)
+    metrics = on_images(context.study)
     return _Case(made.images, made.failed, images, shown, clip, sentences, truths, metrics)
 
 
-def _sentences(bench: Workbench, texts: Sequence[str]) -> _Texts | None:
-    encoder = bench.sentences
+def _sentences(context: StudyContext, texts: Sequence[str]) -> _Texts | None:
+    encoder = context.sentences
     if encoder is None:
         return None
     vectors = dict(zip(texts, encoder.encode(texts), strict=True))
     tokens = dict(zip(texts, encoder.encode_tokens(texts), strict=True))
-    bench.count("sentence embeddings", len(texts))
+    context.count("sentence embeddings", len(texts))
     return _Texts(vectors, tokens)
 
 
@@ -388,7 +388,7 @@ def _outcome(
     if not np.isfinite(fresh).all():
         return Outcome("not_finite", {}, "NaN or infinite activation on a picture of the label")
     present = presence.presence(case.faces[kept], case.clip.vectors[label])
-    board = _Board()
+    board = _MetricValues()
     _on_pictures(board, case.pictures[label], fresh, natural)
     _on_images(board, natural, present, case.metrics)
     truth = case.truths.get(unit)
@@ -409,7 +409,7 @@ def _outcome(
 
 
 @dataclass
-class _Board:
+class _MetricValues:
     """Metrics of one unit, and why some are null."""
 
     values: dict[str, float | None] = field(default_factory=dict)
@@ -424,7 +424,7 @@ class _Board:
             self.reasons[name] = reason
 
 
-def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix) -> None:
+def _on_pictures(board: _MetricValues, pictures: Images, fresh: Matrix, natural: Matrix) -> None:
     """CoSy's AUC and MAD (Kopf et al., NeurIPS 2024, section 3.3)."""
     for name, metric in (("cosy_auc", cosy.cosy_auc), ("cosy_mad", cosy.cosy_mad)):
         if not len(fresh):
@@ -435,7 +435,7 @@ def _on_pictures(board: _Board, pictures: Images, fresh: Matrix, natural: Matrix
 
 
 def _on_images(
-    board: _Board,
+    board: _MetricValues,
     natural: Matrix,
     present: NDArray[np.float64],
     metrics: Mapping[str, detection.Metric],
@@ -446,7 +446,7 @@ def _on_images(
         board.put(name, metric(natural, present), reason)
 
 
-def _against_truth(board: _Board, case: _Case, label: str, truth: str) -> None:
+def _against_truth(board: _MetricValues, case: _Case, label: str, truth: str) -> None:
     """Label and truth as texts (DnD, section 4.1)."""
 
     def cosine(encoder: _Texts) -> float:

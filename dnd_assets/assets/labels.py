@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import LabelEntry, Outcome, Payload
 from dnd_assets.study.deciding import parameters_of_dissection
@@ -31,13 +31,13 @@ class Labels(Stage):
         """With the asset that proposed the concepts."""
         self.upstream = (proposed_by, "scores")
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """How many labels, and how they are selected."""
-        return parameters_of_dissection(self.name, bench.study)
+        return parameters_of_dissection(self.name, context.study)
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, its `score`, and `labels` [{label, score}], best first."""
-        setting = bench.study.dissection
+        setting = context.study.dissection
         for one in work:
             found = one.inputs["scores"].payload["concepts"]
             proposed = one.inputs[self.upstream[0]].payload

@@ -8,7 +8,7 @@ import numpy as np
 
 from dnd_assets.assets.image_level_labels import ImageLevelLabels, LabelledImages
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.linear_explanation import linear_explanation
 from dnd_assets.study.image_concepts import image_labels_of
@@ -27,14 +27,14 @@ class LinearExplanationLabels(ImageLevelLabels):
 
     name = "linear_explanation_labels"
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Terms, least gain, images that judge, seed, and the tables."""
         names = ("terms", "least_gain", "held_out", "seed")
-        return {**image_labels_of(bench.study).chosen(*names), **self.tables(bench)}
+        return {**image_labels_of(context.study).chosen(*names), **self.tables(context)}
 
-    def outcome(self, bench: Workbench, known: LabelledImages, values: Matrix) -> Outcome:
+    def outcome(self, context: StudyContext, known: LabelledImages, values: Matrix) -> Outcome:
         """`label`, `score`, `fitted`, `intercept`, and `labels`: concepts with their weights."""
-        setting = image_labels_of(bench.study)
+        setting = image_labels_of(context.study)
         if len(values) < _LEAST:
             reason = f"{len(values)} images of known concepts; a sum is fitted to {_LEAST} or more"
             return Outcome("no_concepts", {}, reason)

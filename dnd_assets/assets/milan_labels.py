@@ -28,9 +28,9 @@ from dnd_assets.engine.cache.caption_likelihoods import (
     prior_model,
     priors_to_make,
 )
-from dnd_assets.engine.cache.shared_results import at_hand, layer_provider, shared_row
+from dnd_assets.engine.cache.shared_results import cached, layer_provider, shared_row
 from dnd_assets.engine.cache.vector_blocks import in_parts
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
@@ -84,63 +84,65 @@ class MilanLabels(Stage):
     uses = ("targets", "captioner", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """The section's settings; the language model is known by its content."""
-        found = milan_of(bench).all_but("language_model")
-        return found | ({"mask_size": bench.study.dissection.crop_size} if found["masked"] else {})
+        found = milan_of(context).all_but("language_model")
+        return found | (
+            {"mask_size": context.study.dissection.crop_size} if found["masked"] else {}
+        )
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, the captioner and the language model."""
-        judge = prior_model(bench, milan_of(bench).language_model)
-        captioner = CaptionLikelihood(bench.captioner)
+        judge = prior_model(context, milan_of(context).language_model)
+        captioner = CaptionLikelihood(context.captioner)
         return {
-            "target": layer_provider(bench, unit),
-            "captioner": bench.lineage.provider(bench.known_by(captioner)),
-            "language_model": bench.lineage.provider(judge.fingerprint()),
+            "target": layer_provider(context, unit),
+            "captioner": context.lineage.provider(context.known_by(captioner)),
+            "language_model": context.lineage.provider(judge.fingerprint()),
         }
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Passes, maps and captions by beam search; probabilities once the captions are known."""
-        every, setting = list(work), milan_of(bench)
-        passes, images = probing_passes(bench, every)
+        every, setting = list(work), milan_of(context)
+        passes, images = probing_passes(context, every)
         if not every:
             return {}
-        if not passed(bench, every, images):
+        if not passed(context, every, images):
             return {"forward passes": passes, **_at_most(setting, len(every), len(images))}
-        best, _ = _exemplars(bench, every, images)
+        best, _ = _exemplars(context, every, images)
         chosen = {unit: one.active for unit, one in best.items()}
-        masks = _lacking(bench, chosen)
+        masks = _lacking(context, chosen)
         if masks:
             maps = len({image for _, image in masks})
             return {"activation maps": maps, **_at_most(setting, len(chosen), len(images))}
-        shown = _shown(bench, chosen)
+        shown = _shown(context, chosen)
         names = {entry["image"] for some in shown.values() for entry in some.values()}
-        known = known_beams(bench, names, setting.candidates)
+        known = known_beams(context, names, setting.candidates)
         if len(known) < len(names):
             later = _at_most(setting, len(chosen), len(images))
             return {**later, "caption beams": len(names) - len(known)}
         texts = {text for some in known.values() for text in some}
         return {
-            "caption likelihoods": likelihoods_to_make(bench, _pairs(shown, known)),
-            "caption priors": priors_to_make(bench, texts, setting.language_model),
+            "caption likelihoods": likelihoods_to_make(context, _pairs(shown, known)),
+            "caption priors": priors_to_make(context, texts, setting.language_model),
         }
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels`, `candidates` and `exemplars`.
 
         Each of `labels` has `label`, `score` (mutual information), `log_given_images` and
         `log_prior`; `candidates` is how many captions were ranked.
         """
-        setting = milan_of(bench)
-        images = probing_images(bench, work[0])
-        best, silenced = _exemplars(bench, work, images)
+        setting = milan_of(context)
+        images = probing_images(context, work[0])
+        best, silenced = _exemplars(context, work, images)
         chosen = {unit: one.active for unit, one in best.items()}
-        shown = _shown(bench, chosen)
+        shown = _shown(context, chosen)
         names = {entry["image"] for some in shown.values() for entry in some.values()}
-        found = beams(bench, names, setting.candidates)
+        found = beams(context, names, setting.candidates)
         texts = {text for some in found.values() for text in some}
-        given = log_given(bench, _pairs(shown, found))
-        known = _Probabilities(found, given, log_prior(bench, texts, setting.language_model))
+        given = log_given(context, _pairs(shown, found))
+        known = _Probabilities(found, given, log_prior(context, texts, setting.language_model))
         for one in work:
             if one.unit in silenced:
                 yield one, silenced[one.unit]
@@ -150,13 +152,13 @@ class MilanLabels(Stage):
                 yield one, replace(made, notes={**made.notes, "remarks": best[unit].remarks})
 
 
-def milan_of(bench: Workbench) -> Milan:
+def milan_of(context: StudyContext) -> Milan:
     """The study's section `milan`.
 
     Raises:
         StudyError: when it has none.
     """
-    return needed(bench.study.milan, "milan", bench.study)
+    return needed(context.study.milan, "milan", context.study)
 
 
 def _at_most(setting: Milan, units: int, images: int) -> dict[str, int]:
@@ -183,10 +185,10 @@ class _Best:
 
 
 def _exemplars(
-    bench: Workbench, work: Sequence[Work], images: Sequence[str]
+    context: StudyContext, work: Sequence[Work], images: Sequence[str]
 ) -> tuple[dict[Unit, _Best], dict[Unit, Outcome]]:
     """The K most activating images on which each unit fires, and outcomes of silent units."""
-    count = milan_of(bench).exemplars
+    count = milan_of(context).exemplars
     if count > len(images):
         raise StudyError(
             f"milan.exemplars asks for the {count} most activating images; the probing set holds "
@@ -194,7 +196,7 @@ def _exemplars(
         )
     found: dict[Unit, _Best] = {}
     silenced: dict[Unit, Outcome] = {}
-    for layer in on_probing_images(bench, [one.unit for one in work], images):
+    for layer in on_probing_images(context, [one.unit for one in work], images):
         for unit in layer.units:
             column = layer.values[:, unit.neuron]
             quiet = silent_or_none(column)
@@ -207,27 +209,27 @@ def _exemplars(
     return found, silenced
 
 
-def _shown(bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]) -> Shown:
+def _shown(context: StudyContext, chosen: Mapping[Unit, Mapping[str, float]]) -> Shown:
     """The picture that the captioner sees of each exemplar: itself, or masked."""
     whole = {"image": None, "file": None}
     shown: Shown = {
         unit: {image: {**whole, "image": image} for image in some} for unit, some in chosen.items()
     }
-    if milan_of(bench).masked:
-        _mask(bench, _lacking(bench, chosen))
-        for (unit, image), entry in _known_masks(bench, chosen).items():
+    if milan_of(context).masked:
+        _mask(context, _lacking(context, chosen))
+        for (unit, image), entry in _known_masks(context, chosen).items():
             shown[unit][image] = entry
     return shown
 
 
 def _spatial(
-    bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]
+    context: StudyContext, chosen: Mapping[Unit, Mapping[str, float]]
 ) -> list[tuple[Unit, str]]:
     """Exemplars of units that have a map."""
     layers = {
         (model, layer.path)
         for model in {unit.model for unit in chosen}
-        for layer in bench.targets.layers(model)
+        for layer in context.targets.layers(model)
         if layer.has_map
     }
     units = [unit for unit in chosen if (unit.model, unit.layer) in layers]
@@ -235,74 +237,74 @@ def _spatial(
 
 
 def _known_masks(
-    bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]
+    context: StudyContext, chosen: Mapping[Unit, Mapping[str, float]]
 ) -> dict[tuple[Unit, str], Row]:
     found: dict[tuple[Unit, str], Row] = {}
-    pairs = _spatial(bench, chosen)
+    pairs = _spatial(context, chosen)
     for some in by_layer(unit for unit, _ in pairs).values():
         layer = set(some)
         items = {_item(*pair): pair for pair in pairs if pair[0] in layer}
-        stored = at_hand(bench, "masked exemplar", _provider(bench, some[0]), sorted(items))
+        stored = cached(context, "masked exemplar", _provider(context, some[0]), sorted(items))
         found |= {items[item]: value for item, value in stored.items()}
     return found
 
 
 def _lacking(
-    bench: Workbench, chosen: Mapping[Unit, Mapping[str, float]]
+    context: StudyContext, chosen: Mapping[Unit, Mapping[str, float]]
 ) -> list[tuple[Unit, str]]:
     """Exemplars that have to be masked and have not been."""
-    if not milan_of(bench).masked:
+    if not milan_of(context).masked:
         return []
-    known = _known_masks(bench, chosen)
-    return [pair for pair in _spatial(bench, chosen) if pair not in known]
+    known = _known_masks(context, chosen)
+    return [pair for pair in _spatial(context, chosen) if pair not in known]
 
 
-def _provider(bench: Workbench, unit: Unit) -> str:
+def _provider(context: StudyContext, unit: Unit) -> str:
     """Hash of what decides the masked exemplars of a layer."""
     made_by = {
-        "layer": layer_provider(bench, unit),
-        "size": bench.study.dissection.crop_size,
+        "layer": layer_provider(context, unit),
+        "size": context.study.dissection.crop_size,
         "code": code_version(_masked_batch),
     }
-    return bench.lineage.provider(made_by)
+    return context.lineage.provider(made_by)
 
 
 def _item(unit: Unit, image: str) -> str:
     return canonical([image, unit.neuron])
 
 
-def _mask(bench: Workbench, wanted: Sequence[tuple[Unit, str]]) -> None:
+def _mask(context: StudyContext, wanted: Sequence[tuple[Unit, str]]) -> None:
     """Blacken what units do not look at in their exemplars, picture by picture, and store it."""
-    batch = bench.study.compute.batch.target
+    batch = context.study.compute.batch.target
     for model in dict.fromkeys(unit.model for unit, _ in wanted):
         by_image: dict[str, list[Unit]] = {}
         for unit, image in wanted:
             if unit.model == model:
                 by_image.setdefault(image, []).append(unit)
-        names = bench.pictures.in_order(by_image)
-        progress = bench.progress(f"{model}: activation maps of exemplars", len(names))
-        parts = (_part(bench, model, part, by_image) for part in in_parts(names, batch))
-        for part, made in hand_out(bench, masked_of, parts):
-            bench.lineage.commit({"shared": made.values})
-            bench.count("activation maps", len(part.items))
+        names = context.pictures.in_order(by_image)
+        progress = context.progress(f"{model}: activation maps of exemplars", len(names))
+        parts = (_part(context, model, part, by_image) for part in in_parts(names, batch))
+        for part, made in hand_out(context, masked_of, parts):
+            context.lineage.commit({"shared": made.values})
+            context.count("activation maps", len(part.items))
             progress.advance(len(part.items))
 
 
 def _part(
-    bench: Workbench, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
+    context: StudyContext, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
 ) -> Part:
     units = {name: [[unit.layer, unit.neuron] for unit in by_image[name]] for name in names}
-    masked = _providers(bench, [unit for name in names for unit in by_image[name]])
+    masked = _providers(context, [unit for name in names for unit in by_image[name]])
     return Part(names, names, {"model": model, "units": units}, masked)
 
 
-def _providers(bench: Workbench, units: Iterable[Unit]) -> str:
+def _providers(context: StudyContext, units: Iterable[Unit]) -> str:
     """Hash of what decides the masked exemplars of all layers of some units."""
     layers = by_layer(units)
-    return digest({layer: _provider(bench, of[0]) for (_, layer), of in layers.items()})
+    return digest({layer: _provider(context, of[0]) for (_, layer), of in layers.items()})
 
 
-def masked_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+def masked_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Rows of the masked exemplars of a part's images, which are stored in one pack."""
     model = part.about["model"]
     by_image = {
@@ -310,25 +312,25 @@ def masked_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
         for name in part.items
     }
     units = [unit for some in by_image.values() for unit in some]
-    agree(bench, part, lambda: _providers(bench, units))
-    return PartResult(_masked_batch(bench, model, part.items, by_image))
+    agree(context, part, lambda: _providers(context, units))
+    return PartResult(_masked_batch(context, model, part.items, by_image))
 
 
 def _masked_batch(
-    bench: Workbench, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
+    context: StudyContext, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
 ) -> list[Row]:
-    side = bench.study.dissection.crop_size
-    whole, seen = bench.squares_of(model, names, side)
+    side = context.study.dissection.crop_size
+    whole, seen = context.squares_of(model, names, side)
     only = [{(unit.layer, unit.neuron) for unit in by_image[name]} for name in names]
     neurons = sorted(set().union(*only))
-    maps = bench.targets.maps(model, neurons, seen, bench.study.compute.batch.target, only)
+    maps = context.targets.maps(model, neurons, seen, context.study.compute.batch.target, only)
     asked = [(index, unit) for index, name in enumerate(names) for unit in by_image[name]]
     made = [masked_image(whole[i], maps[unit.layer, unit.neuron][i]) for i, unit in asked]
-    file, hashes = bench.pictures.keep(made)
+    file, hashes = context.pictures.keep(made)
     return [
         shared_row(
             "masked exemplar",
-            _provider(bench, unit),
+            _provider(context, unit),
             _item(unit, names[index]),
             {"image": name, "file": file},
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnd_assets.engine.cache.shared_results import layer_provider, text_embeddings
 from dnd_assets.engine.cache.vectors import Matrix
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.errors import StudyError
 from dnd_assets.files.concept_sets import ConceptSet, prompts
@@ -37,29 +37,29 @@ class NamedDirectionsLabels(Stage):
     uses = ("targets", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """The concepts, their vectors where they come from a file, and how many labels are kept."""
-        chosen = _setting(bench)
-        found = {"concepts": _concepts(bench).hash, "top": chosen.top}
+        chosen = _setting(context)
+        found = {"concepts": _concepts(context).hash, "top": chosen.top}
         if chosen.vectors is None:
             return {**found, "prompt": chosen.prompt}
-        held = vectors_hash(bench.study, chosen.vectors)
+        held = vectors_hash(context.study, chosen.vectors)
         return {**found, "vectors": held, "columns": chosen.columns}
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer with what is attached to it, and the encoder unless vectors are given."""
-        found = {"target": layer_provider(bench, unit)}
-        if _setting(bench).vectors is None:
-            found["clip"] = bench.lineage.provider(bench.clip.fingerprint())
+        found = {"target": layer_provider(context, unit)}
+        if _setting(context).vectors is None:
+            found["clip"] = context.lineage.provider(context.clip.fingerprint())
         return found
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score` (a cosine) and `labels` [{label, score}], best first."""
-        concepts = _concepts(bench)
-        names, texts = concepts.concepts, _texts(bench, concepts)
+        concepts = _concepts(context)
+        names, texts = concepts.concepts, _texts(context, concepts)
         lookup = {one.unit: one for one in work}
         for (model, layer), some in by_layer(lookup).items():
-            vectors = bench.targets.unit_vectors(model, layer)
+            vectors = context.targets.unit_vectors(model, layer)
             if vectors.shape[1] != texts.shape[1]:
                 raise StudyError(
                     f"directions of layer {layer!r} of {model!r} have {vectors.shape[1]:,} numbers "
@@ -68,24 +68,24 @@ class NamedDirectionsLabels(Stage):
                 )
             found = nearest_texts.cosines(vectors[[unit.neuron for unit in some]], texts)
             for unit, scores in zip(some, found, strict=True):
-                yield lookup[unit], _outcome(scores, names, _setting(bench).top)
+                yield lookup[unit], _outcome(scores, names, _setting(context).top)
 
 
-def _setting(bench: Workbench) -> NamedDirections:
+def _setting(context: StudyContext) -> NamedDirections:
     example = "concepts = 'words.txt'"
-    return needed(bench.study.named_directions, "named_directions", bench.study, example)
+    return needed(context.study.named_directions, "named_directions", context.study, example)
 
 
-def _concepts(bench: Workbench) -> ConceptSet:
-    return named_concepts(bench.study, _setting(bench))
+def _concepts(context: StudyContext) -> ConceptSet:
+    return named_concepts(context.study, _setting(context))
 
 
-def _texts(bench: Workbench, concepts: ConceptSet) -> Matrix:
+def _texts(context: StudyContext, concepts: ConceptSet) -> Matrix:
     """Vectors of the concepts, float32 (concepts, width)."""
-    chosen = _setting(bench)
+    chosen = _setting(context)
     if chosen.vectors is None:
-        return text_embeddings(bench, prompts(concepts.concepts, chosen.prompt))
-    return text_vectors(bench.study, chosen, concepts)
+        return text_embeddings(context, prompts(concepts.concepts, chosen.prompt))
+    return text_vectors(context.study, chosen, concepts)
 
 
 def _outcome(scores: np.ndarray[Any, Any], names: Sequence[str], top: int) -> Outcome:

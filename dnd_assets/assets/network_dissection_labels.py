@@ -11,7 +11,7 @@ from dnd_assets.assets.segmentation.map_labels import MapLabels, pixel_outcome, 
 from dnd_assets.assets.segmentation.map_passes import Kept, Passes, passes_of
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
 from dnd_assets.assets.segmentation.masked_images import masked_images as images_of
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.study.mask_sets import segmentation_of
@@ -28,31 +28,31 @@ class NetworkDissectionLabels(MapLabels):
 
     name = "network_dissection_labels"
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Share of positions above the threshold, cutoff and number of labels."""
-        return segmentation_of(bench.study).chosen("share", "cutoff", "top")
+        return segmentation_of(context.study).chosen("share", "cutoff", "top")
 
     def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
         """Once for the overlaps of whole layers."""
         return passes.dissections_to_make(model, [unit.layer for unit in units])
 
-    def of_model(self, bench: Workbench, model: str, work: Sequence[Work]) -> Results:
+    def of_model(self, context: StudyContext, model: str, work: Sequence[Work]) -> Results:
         """See `MapLabels`."""
-        images = images_of(bench, work[0])
+        images = images_of(context, work[0])
         layers = list(dict.fromkeys(one.unit.layer for one in work))
-        found = passes_of(bench, work[0]).dissections(images, model, layers)
+        found = passes_of(context, work[0]).dissections(images, model, layers)
         for one in work:
-            yield one, _outcome(bench, images, *found[one.unit.layer], one.unit.neuron)
+            yield one, _outcome(context, images, *found[one.unit.layer], one.unit.neuron)
 
 
 def _outcome(
-    bench: Workbench, images: MaskedImages, first: Kept, second: Kept, neuron: int
+    context: StudyContext, images: MaskedImages, first: Kept, second: Kept, neuron: int
 ) -> Outcome:
     silent = silent_maps(first.arrays, neuron, len(images.hashes))
     if silent is not None:
         return silent
-    labels = _best(second.arrays["iou"][neuron], images.names, segmentation_of(bench.study).top)
-    return pixel_outcome(bench, images, first, second, neuron, neuron, labels)
+    labels = _best(second.arrays["iou"][neuron], images.names, segmentation_of(context.study).top)
+    return pixel_outcome(context, images, first, second, neuron, neuron, labels)
 
 
 def _best(ious: NDArray[np.float64], names: Sequence[str], top: int) -> list[dict[str, object]]:

@@ -37,7 +37,7 @@ from dnd_assets.engine.cache.shared_results import (
     layer_provider,
     most_paintings,
 )
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import PROBING_SET, RETRYABLE, LabelEntry, Outcome
 from dnd_assets.methods.clip_dissect.activation_ranges import sample_reach
@@ -135,61 +135,63 @@ class PolysemanticLabels(Stage):
     uses = ("targets", "captioner", "summariser", "text_to_image", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """The section's settings, and those of the steps of Describe-and-Dissect."""
-        steps = parameters_of_dissection(self.name, bench.study)
+        steps = parameters_of_dissection(self.name, context.study)
         if steps["select"] == "detection":  # see `best_labels`
             steps["select"] = "scores"
-        return {**polysemantic_of(bench).model_dump(), "dissection": steps}
+        return {**polysemantic_of(context).model_dump(), "dissection": steps}
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, and every model that takes part."""
         prints = {
-            "captioner": bench.known_by(bench.captioner),
-            "summariser": bench.summariser.fingerprint(),
-            "text_to_image": bench.text_to_image.fingerprint(),
-            "clip": bench.known_by(bench.clip),
+            "captioner": context.known_by(context.captioner),
+            "summariser": context.summariser.fingerprint(),
+            "text_to_image": context.text_to_image.fingerprint(),
+            "clip": context.known_by(context.clip),
         }
-        models = {name: bench.lineage.provider(found) for name, found in prints.items()}
-        return {"target": layer_provider(bench, unit), **models}
+        models = {name: context.lineage.provider(found) for name, found in prints.items()}
+        return {"target": layer_provider(context, unit), **models}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Passes of the probing images, embeddings and captions; how many groups is seen later."""
         every = list(work)
-        passes, images = probing_passes(bench, every)
+        passes, images = probing_passes(context, every)
         if not every:
             return {}
-        setting = polysemantic_of(bench)
+        setting = polysemantic_of(context)
         most = len(every) * min(setting.exemplars, len(images))
-        later = self._most_later(bench, len(every), setting)
-        if not passed(bench, every, images):
+        later = self._most_later(context, len(every), setting)
+        if not passed(context, every, images):
             found = {"embeddings at most": min(len(images), _AVERAGE_OF + most)}
             return {"forward passes": passes, **found, "captions at most": most, **later}
-        samples, _ = _samples(bench, every, images)
+        samples, _ = _samples(context, every, images)
         needed = {name for one in samples.values() for name in one.activation}
         return {
-            "embeddings": embeddings_to_make(bench, needed.union(images[:_AVERAGE_OF])),
-            **caption_cost(bench, needed),
+            "embeddings": embeddings_to_make(context, needed.union(images[:_AVERAGE_OF])),
+            **caption_cost(context, needed),
             **later,
         }
 
-    def _most_later(self, bench: Workbench, units: int, setting: Polysemantic) -> dict[str, int]:
+    def _most_later(
+        self, context: StudyContext, units: int, setting: Polysemantic
+    ) -> dict[str, int]:
         """Paintings and calls at most: every group as small as it may be."""
         groups = units * max(setting.exemplars // setting.smallest, 1)
-        calls = CandidateConcepts().most(bench, groups)
+        calls = CandidateConcepts().cost_upper_bound(context, groups)
         return {
-            "paintings at most": ROUNDS * most_paintings(bench, groups),
+            "paintings at most": ROUNDS * most_paintings(context, groups),
             **{f"{what} at most": count for what, count in calls.items()},
         }
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `count`, `label`, `labels`, `concepts` and `outliers`.
 
         Each of `concepts` has `label`, `score`, `response` (mean activation on its pictures),
         `mass`, `exemplars`, `pictures` and `runners_up`, the largest mass first.
         """
-        images = probing_images(bench, work[0])
-        samples, silenced = _samples(bench, work, images)
+        images = probing_images(context, work[0])
+        samples, silenced = _samples(context, work, images)
         ready = {}
         for one in work:
             if one.unit in silenced:
@@ -197,27 +199,27 @@ class PolysemanticLabels(Stage):
             else:
                 ready[one.unit] = one
         if ready:
-            for unit, outcome in _described(bench, samples, images):
+            for unit, outcome in _described(context, samples, images):
                 yield ready[unit], outcome
 
 
-def polysemantic_of(bench: Workbench) -> Polysemantic:
+def polysemantic_of(context: StudyContext) -> Polysemantic:
     """The study's section `polysemantic`.
 
     Raises:
         StudyError: when it has none.
     """
-    return needed(bench.study.polysemantic, "polysemantic", bench.study)
+    return needed(context.study.polysemantic, "polysemantic", context.study)
 
 
 def _samples(
-    bench: Workbench, work: Sequence[Work], images: Sequence[str]
+    context: StudyContext, work: Sequence[Work], images: Sequence[str]
 ) -> tuple[dict[Unit, _Sample], dict[Unit, Outcome]]:
     """Exemplars of each unit, and the outcomes of units that have none."""
-    setting = polysemantic_of(bench)
+    setting = polysemantic_of(context)
     found: dict[Unit, _Sample] = {}
     silenced: dict[Unit, Outcome] = {}
-    for layer in on_probing_images(bench, [one.unit for one in work], images):
+    for layer in on_probing_images(context, [one.unit for one in work], images):
         for unit in layer.units:
             column = layer.values[:, unit.neuron]
             quiet = silent_or_none(column)
@@ -236,10 +238,10 @@ def _samples(
 
 
 def _described(
-    bench: Workbench, samples: Mapping[Unit, _Sample], images: Sequence[str]
+    context: StudyContext, samples: Mapping[Unit, _Sample], images: Sequence[str]
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Outcomes of the units that have exemplars."""
-    found = captions(bench, {name for one in samples.values() for name in one.activation})
+    found = captions(context, {name for one in samples.values() for name in one.activation})
     failed = {unit: first_unanswered(found, one.activation) for unit, one in samples.items()}
     for unit, outcome in failed.items():
         if outcome is not None:
@@ -247,45 +249,45 @@ def _described(
     samples = {unit: one for unit, one in samples.items() if failed[unit] is None}
     if samples:
         said = {name: caption_entry(name, text)["caption"] for name, text in found.items()}
-        yield from _labelled(bench, samples, images, said)
+        yield from _labelled(context, samples, images, said)
 
 
 def _labelled(
-    bench: Workbench,
+    context: StudyContext,
     samples: Mapping[Unit, _Sample],
     images: Sequence[str],
     said: Mapping[str, str],
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Outcomes of the units whose exemplars are all captioned."""
-    groups = _grouped(bench, samples, images)
+    groups = _grouped(context, samples, images)
     every = [group for some in groups.values() for group in some]
     texts = [[said[name] for name in group.images] for group in every]
-    for group, summary in zip(every, summaries(bench, texts, "groups of exemplars"), strict=True):
+    for group, summary in zip(every, summaries(context, texts, "groups of exemplars"), strict=True):
         _take(group, summary)
     wanted = {
         unit: {c for group in some for c in group.candidates} for unit, some in groups.items()
     }
-    painted = _paint(bench, wanted, samples)
+    painted = _paint(context, wanted, samples)
     lost = dict(painted.failed)
     for group in every:
-        _label(bench, group, painted)
+        _label(context, group, painted)
     for unit, some in groups.items():
         wanted[unit] |= phrases_to_try([one.labels[0]["label"] for one in some if one.labels])
-    painted = _paint(bench, wanted, samples)
+    painted = _paint(context, wanted, samples)
     lost |= painted.failed
     for unit, some in groups.items():
         failed = next((lost[one] for one in sorted(wanted[unit]) if one in lost), None)
-        yield unit, failed or _outcome(bench, samples[unit], some, painted, said)
+        yield unit, failed or _outcome(context, samples[unit], some, painted, said)
 
 
 def _grouped(
-    bench: Workbench, samples: Mapping[Unit, _Sample], images: Sequence[str]
+    context: StudyContext, samples: Mapping[Unit, _Sample], images: Sequence[str]
 ) -> dict[Unit, list[_Group]]:
     """The groups of each unit's exemplars, largest mass first."""
-    setting = polysemantic_of(bench)
+    setting = polysemantic_of(context)
     average = images[:_AVERAGE_OF]
     names = {name for one in samples.values() for name in one.activation}
-    rows, vectors = embeddings(bench, names.union(average))
+    rows, vectors = embeddings(context, names.union(average))
     usable = np.asarray(np.isfinite(vectors).all(axis=1))  # the encoder may fail on an image
     seen = [rows[name] for name in average if usable[rows[name]]]
     centre = vectors[seen or [0]].mean(axis=0, dtype=np.float64)
@@ -316,11 +318,11 @@ def _take(group: _Group, summary: Summary) -> None:
 
 
 def _paint(
-    bench: Workbench, concepts: Mapping[Unit, set[str]], samples: Mapping[Unit, _Sample]
+    context: StudyContext, concepts: Mapping[Unit, set[str]], samples: Mapping[Unit, _Sample]
 ) -> _Painted:
     """Pictures of each unit's concepts through its layer and the encoder."""
-    made = painted_concepts(bench, {one for some in concepts.values() for one in some})
-    wanted = bench.study.dissection.images_per_concept
+    made = painted_concepts(context, {one for some in concepts.values() for one in some})
+    wanted = context.study.dissection.images_per_concept
     kept = {concept: accepted(images, wanted) for concept, images in made.images.items()}
     pictures = {concept: names for concept, names in kept.items() if names is not None}
     files = {
@@ -332,15 +334,15 @@ def _paint(
         layer.update(name for concept in some for name in pictures.get(concept, ()))
     active: dict[tuple[str, str], Active] = {}
     for model, layers in needs.items():
-        found = activations(bench, model, layers, f"{model}: synthetic images of groups")
+        found = activations(context, model, layers, f"{model}: synthetic images of groups")
         active |= {(model, path): table for path, table in found.items()}
     faces = {name for names in pictures.values() for name in names}
     exemplars = {name for one in samples.values() for name in one.activation}
-    embedded, remedy = embeddings(bench, faces | exemplars), bench.text_to_image.remedy()
+    embedded, remedy = embeddings(context, faces | exemplars), context.text_to_image.remedy()
     return _Painted(pictures, files, made.failed, active, embedded, made.images, remedy)
 
 
-def _label(bench: Workbench, group: _Group, painted: _Painted) -> None:
+def _label(context: StudyContext, group: _Group, painted: _Painted) -> None:
     """Score a group's candidates as Describe-and-Dissect does, or say why that cannot be done."""
     if group.failure is not None:
         return
@@ -351,24 +353,28 @@ def _label(bench: Workbench, group: _Group, painted: _Painted) -> None:
         reason = rejection(every, asked, painted.remedy)
         group.failure = Outcome("rejected", {}, reason)
         return
-    found = _scores(bench, group.unit, group.candidates, group.images, painted)
+    found = _scores(context, group.unit, group.candidates, group.images, painted)
     if found.status != "ok":
         group.failure = found
         return
     listed = found.payload["concepts"]
-    group.labels = best_labels(bench.study.dissection, listed, group.candidates)
+    group.labels = best_labels(context.study.dissection, listed, group.candidates)
 
 
 def _scores(
-    bench: Workbench, unit: Unit, concepts: Sequence[str], images: Sequence[str], painted: _Painted
+    context: StudyContext,
+    unit: Unit,
+    concepts: Sequence[str],
+    images: Sequence[str],
+    painted: _Painted,
 ) -> Outcome:
     pictures = {concept: painted.pictures[concept] for concept in concepts}
     active = painted.active[unit.model, unit.layer]
-    return scored(bench, unit, pictures, images, active, painted.embedded)
+    return scored(context, unit, pictures, images, active, painted.embedded)
 
 
 def _outcome(
-    bench: Workbench,
+    context: StudyContext,
     sample: _Sample,
     groups: Sequence[_Group],
     painted: _Painted,
@@ -384,9 +390,9 @@ def _outcome(
     names = [group.labels[0]["label"] for group in labelled]
     tried = [phrase for phrase in phrases_to_try(names) if phrase in painted.pictures]
     responses = {phrase: painted.response(unit, phrase) for phrase in tried}
-    part = polysemantic_of(bench).response
+    part = polysemantic_of(context).response
     one_each = one_concept_each(names, responses, sample.base, part)
-    entries = [_entry(bench, one, labelled, sample, painted, said) for one in one_each]
+    entries = [_entry(context, one, labelled, sample, painted, said) for one in one_each]
     entries.sort(key=lambda entry: (-entry["mass"], entry["label"]))
     inside = {name for group in labelled for name in group.images}
     payload = {
@@ -413,7 +419,7 @@ def _answered(groups: Sequence[_Group], sample: _Sample, painted: _Painted) -> l
 
 
 def _entry(
-    bench: Workbench,
+    context: StudyContext,
     one: OneConcept,
     groups: Sequence[_Group],
     sample: _Sample,
@@ -425,7 +431,7 @@ def _entry(
     inside = {name for group in mine for name in group.images}
     images = [name for name in sample.activation if name in inside]
     every = dict.fromkeys([one.label, *(name for group in mine for name in group.candidates)])
-    found = _scores(bench, mine[0].unit, list(every), images, painted).payload["concepts"]
+    found = _scores(context, mine[0].unit, list(every), images, painted).payload["concepts"]
     others = [
         {"label": entry["concept"], "score": entry["score"]}
         for entry in found
@@ -439,7 +445,7 @@ def _entry(
         "groups": len(mine),
         "exemplars": _images(images, sample, said),
         "pictures": [{"image": name} for name in painted.pictures[one.label]],
-        "runners_up": others[: bench.study.dissection.labels],
+        "runners_up": others[: context.study.dissection.labels],
     }
 
 

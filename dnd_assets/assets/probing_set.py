@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dnd_assets.assets.image_sets import ImageSet, ScannedImages
-from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Settings, Whole
+from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.stage import Settings, StudyAsset
 from dnd_assets.lineage.records import PROBING_SET, Product
 from dnd_assets.study.probing_images import PROBING, Manifest
 
@@ -12,7 +12,7 @@ PROBING_IMAGES = ImageSet(PROBING_SET, PROBING, "probing images", "scanned.json"
 """The images of section [probing_set]."""
 
 
-class ProbingSet(Whole):
+class ProbingSet(StudyAsset):
     """The images that units are probed with, by SHA-256 of their bytes.
 
     Unreadable files are set aside with path and reason. Materialize it after the folders changed.
@@ -22,24 +22,24 @@ class ProbingSet(Whole):
     group = "step_1_probing"
     kinds = frozenset({"python", "pillow"})
 
-    def settings(self, bench: Workbench) -> Settings:
+    def settings(self, context: StudyContext) -> Settings:
         """Folders as absolute paths, and the largest picture."""
-        return PROBING_IMAGES.parameters(bench), {}
+        return PROBING_IMAGES.parameters(context), {}
 
-    def look(self, bench: Workbench) -> Product:
+    def observe(self, context: StudyContext) -> Product:
         """See `look`."""
-        return look(bench)
+        return observe(context)
 
-    def materialize(self, bench: Workbench, run: str) -> Product:
+    def materialize(self, context: StudyContext, run: str) -> Product:
         """See `materialize`."""
-        return materialize(bench, run)[0]
+        return materialize(context, run)[0]
 
 
-def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
+def materialize(context: StudyContext, run: str) -> tuple[Product, Manifest]:
     """Look at every image file, record the manifest and return it.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         run: id of the run that asks.
 
     Returns:
@@ -48,17 +48,17 @@ def materialize(bench: Workbench, run: str) -> tuple[Product, Manifest]:
     Raises:
         StudyError: when a folder is missing, or no image in it can be read.
     """
-    manifest = PROBING_IMAGES.scan(bench)
+    manifest = PROBING_IMAGES.scan(context)
     found = ScannedImages(PROBING_IMAGES, manifest, ProbingSet().code())
-    return found.materialize(bench, run), manifest
+    return found.materialize(context, run), manifest
 
 
-def look(bench: Workbench) -> Product:
+def observe(context: StudyContext) -> Product:
     """The probing set as it is now, for a plan: recorded as seen, not as materialized.
 
     Raises:
         StudyError: as `materialize`.
     """
-    return ScannedImages(PROBING_IMAGES, PROBING_IMAGES.scan(bench), ProbingSet().code()).look(
-        bench
+    return ScannedImages(PROBING_IMAGES, PROBING_IMAGES.scan(context), ProbingSet().code()).observe(
+        context
     )

@@ -24,8 +24,8 @@ from dnd_assets.assets.network_dissection_labels import NetworkDissectionLabels
 from dnd_assets.assets.polysemantic_labels import PolysemanticLabels
 from dnd_assets.assets.scores import Scores
 from dnd_assets.assets.synthetic_images import SyntheticImages
-from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Results, Stage, Work, wholes_of
+from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.stage import Results, Stage, Work, study_assets_of
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX, is_labels
 from dnd_assets.study.study import Study
@@ -130,13 +130,13 @@ def _own(study: Study) -> list[Stage]:
 
 
 def _watched(
-    compute: Callable[[Workbench, Sequence[Work]], Results], method: OwnFunction
-) -> Callable[[Workbench, Sequence[Work]], Results]:
+    compute: Callable[[StudyContext, Sequence[Work]], Results], method: OwnFunction
+) -> Callable[[StudyContext, Sequence[Work]], Results]:
     """`compute` of a user's own method, which must use nothing that its key does not cover."""
 
-    def watched(bench: Workbench, work: Sequence[Work]) -> Results:
+    def watched(context: StudyContext, work: Sequence[Work]) -> Results:
         with method.running(direct=False):
-            results = iter(compute(bench, work))
+            results = iter(compute(context, work))
         while True:
             with method.running(direct=False):
                 one = next(results, None)
@@ -174,7 +174,9 @@ def section_of(asset: str) -> str | None:
     """The section of a study that brings an asset; None for the seven, and for unknown names."""
     for section, stages in OPTIONAL.items():
         ours = {stage.name: stage for stage in stages}
-        if asset in ours or (asset in wholes_of(ours) and asset not in wholes_of(STAGES)):
+        if asset in ours or (
+            asset in study_assets_of(ours) and asset not in study_assets_of(STAGES)
+        ):
             return section
     if asset == HELD_OUT_IMAGES or asset.endswith(SUFFIX):
         return "evaluation"
@@ -192,7 +194,7 @@ def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
 
 def chosen_from(stages: Mapping[str, Stage], names: Sequence[str]) -> list[str]:
     """As `chosen_assets`, of a study whose stages are known."""
-    every = [*wholes_of(stages), *stages]
+    every = [*study_assets_of(stages), *stages]
     chosen: set[str] = set()
     for asked in names:
         name = asked.removeprefix("+")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dnd_assets.engine.build import build_bench, find_units
-from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Stage, Whole, wholes_of
+from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.stage import Stage, StudyAsset, study_assets_of
 from dnd_assets.study.study import Study
 from dnd_assets.units import UnitIndex
 
@@ -19,15 +19,15 @@ class ResolvedStudy:
     """A study with what it leads to; stages and units are found when they are first asked for.
 
     Attributes:
-        bench: the study's resources, nothing loaded yet.
+        context: the study's resources, nothing loaded yet.
     """
 
-    bench: Workbench
+    context: StudyContext
 
     @property
     def study(self) -> Study:
         """The study itself."""
-        return self.bench.study
+        return self.context.study
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
@@ -42,12 +42,12 @@ class ResolvedStudy:
         return stages_of(self.study)
 
     @cached_property
-    def wholes(self) -> dict[str, Whole]:
+    def wholes(self) -> dict[str, StudyAsset]:
         """The products of no unit, by name."""
-        return wholes_of(self.stages)
+        return study_assets_of(self.stages)
 
     @property
-    def products(self) -> Mapping[str, Stage | Whole]:
+    def products(self) -> Mapping[str, Stage | StudyAsset]:
         """All products by name, in order."""
         return {**self.wholes, **self.stages}
 
@@ -58,7 +58,7 @@ class ResolvedStudy:
         Raises:
             NotFoundError: when the study names a layer that does not exist.
         """
-        return find_units(self.bench)
+        return find_units(self.context)
 
 
 def resolve_study(
@@ -74,4 +74,4 @@ def resolve_study(
     Raises:
         StudyError: when it names something that is not there.
     """
-    return ResolvedStudy(build_bench(study, home, log))
+    return ResolvedStudy(build_context(study, home, log))

@@ -16,7 +16,7 @@ from dnd_assets.engine.cache.shared_results import (
     passes_to_make,
 )
 from dnd_assets.engine.cache.vectors import Matrix, Values
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.dissection import scoring
@@ -38,16 +38,16 @@ class Scores(Stage):
     uses = ("targets", "clip", "compute")
     by_neuron = True
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Beta, t and the chosen function."""
-        return parameters_of_dissection(self.name, bench.study)
+        return parameters_of_dissection(self.name, context.study)
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""
-        clip = bench.lineage.provider(bench.known_by(bench.clip))
-        return {"target": layer_provider(bench, unit), "clip": clip}
+        clip = context.lineage.provider(context.known_by(context.clip))
+        return {"target": layer_provider(context, unit), "clip": clip}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Synthetic pictures to pass through the networks, and pictures to embed."""
         faces: set[str] = set()
         needs: dict[str, dict[str, set[str]]] = {}
@@ -55,28 +55,28 @@ class Scores(Stage):
             painted = _painted(one)
             faces.update(_activating(one), painted)
             needs.setdefault(one.unit.model, {}).setdefault(one.unit.layer, set()).update(painted)
-        passes = sum(passes_to_make(bench, model, layers) for model, layers in needs.items())
-        return {"forward passes": passes, "embeddings": embeddings_to_make(bench, faces)}
+        passes = sum(passes_to_make(context, model, layers) for model, layers in needs.items())
+        return {"forward passes": passes, "embeddings": embeddings_to_make(context, faces)}
 
-    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+    def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """Every synthetic picture through the network and the encoder, and every exemplar."""
-        painted = most_paintings(bench, units)
-        faces = units * bench.study.dissection.exemplars
+        painted = most_paintings(context, units)
+        faces = units * context.study.dissection.exemplars
         return {"forward passes": painted, "embeddings": painted + faces}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, score, each function, activations}], best first."""
         pictures = {one.unit: _pictures(one) for one in work}
         exemplars = {one.unit: _activating(one) for one in work}
         faces = {name for one in work for name in (*_activating(one), *_painted(one))}
-        embedded = embeddings(bench, faces)
+        embedded = embeddings(context, faces)
         for model in dict.fromkeys(one.unit.model for one in work):
             mine = [one for one in work if one.unit.model == model]
-            active = activations(bench, model, _needs(mine), f"{model}: synthetic images")
+            active = activations(context, model, _needs(mine), f"{model}: synthetic images")
             for one in mine:
                 unit = one.unit
                 found = (pictures[unit], exemplars[unit])
-                yield one, scored(bench, unit, *found, active[unit.layer], embedded)
+                yield one, scored(context, unit, *found, active[unit.layer], embedded)
 
 
 def _pictures(work: Work) -> dict[str, list[str]]:
@@ -104,7 +104,7 @@ def _activating(work: Work) -> list[str]:
 
 
 def scored(
-    bench: Workbench,
+    context: StudyContext,
     unit: Unit,
     pictures: Mapping[str, Sequence[str]],
     exemplars: Sequence[str],
@@ -114,14 +114,14 @@ def scored(
     """The outcome of one unit: every scoring function of every concept, best first.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         unit: the unit.
         pictures: hashes of the synthetic pictures of each concept, equally many of each.
         exemplars: hashes of the activating images.
         active: rows of pictures, and activations of the unit's layer, float32 (pictures, neurons).
         embedded: rows of pictures, and their embeddings, float32 (pictures, width).
     """
-    setting = bench.study.dissection
+    setting = context.study.dissection
     column = active[1][:, unit.neuron]
     values = np.stack([column[[active[0][name] for name in p]] for p in pictures.values()])
     if not np.isfinite(values).all():

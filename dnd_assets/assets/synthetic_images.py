@@ -12,7 +12,7 @@ from dnd_assets.engine.cache.shared_results import (
     painting_cost,
     paintings,
 )
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import seeds
@@ -66,40 +66,40 @@ class SyntheticImages(Stage):
         """With the asset whose `candidates` are painted."""
         self.upstream = (proposed_by,)
 
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """Q and the base seed."""
-        return parameters_of_dissection(self.name, bench.study)
+        return parameters_of_dissection(self.name, context.study)
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The text-to-image pipeline with its prompt, scheduler and steps."""
-        return {"text_to_image": bench.lineage.provider(bench.text_to_image.fingerprint())}
+        return {"text_to_image": context.lineage.provider(context.text_to_image.fingerprint())}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Pictures to paint, if none is rejected."""
-        setting = bench.study.dissection
+        setting = context.study.dissection
         concepts = {c for one in work for c in one.inputs[self.upstream[0]].payload["candidates"]}
         requests = [
             _request(concept, index, setting.seed)
             for concept in concepts
             for index in range(setting.images_per_concept)
         ]
-        return painting_cost(bench, requests)
+        return painting_cost(context, requests)
 
-    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+    def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """Q pictures of each of N_c concepts, all rejected and painted again."""
-        most = ROUNDS * most_paintings(bench, units)
-        calls = {"picture calls": most} if bench.study.text_to_image.SERVED else {}
+        most = ROUNDS * most_paintings(context, units)
+        calls = {"picture calls": most} if context.study.text_to_image.SERVED else {}
         return {"paintings": most, **calls}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, images [{index, seed, image, rejected}]}]."""
         proposals = {one.unit: one.inputs[self.upstream[0]].payload["candidates"] for one in work}
-        made = painted_concepts(bench, {c for found in proposals.values() for c in found})
-        wanted = bench.study.dissection.images_per_concept
+        made = painted_concepts(context, {c for found in proposals.values() for c in found})
+        wanted = context.study.dissection.images_per_concept
         for one in work:
             mine = proposals[one.unit]
             failed = made.failure(mine)
-            remedy = bench.text_to_image.remedy()
+            remedy = context.text_to_image.remedy()
             yield one, failed or _outcome({c: made.images[c] for c in mine}, wanted, remedy)
 
 
@@ -120,11 +120,11 @@ class Painted:
         return next((self.failed[one] for one in concepts if one in self.failed), None)
 
 
-def painted_concepts(bench: Workbench, concepts: Iterable[str]) -> Painted:
+def painted_concepts(context: StudyContext, concepts: Iterable[str]) -> Painted:
     """The study's Q pictures of each concept, rejected ones beside them."""
-    wanted, seed = bench.study.dissection.images_per_concept, bench.study.dissection.seed
+    wanted, seed = context.study.dissection.images_per_concept, context.study.dissection.seed
     every = sorted(set(concepts))
-    return paint(bench, every, wanted, lambda concept, index: _request(concept, index, seed))
+    return paint(context, every, wanted, lambda concept, index: _request(concept, index, seed))
 
 
 def accepted(images: Images, wanted: int) -> list[str] | None:
@@ -133,11 +133,11 @@ def accepted(images: Images, wanted: int) -> list[str] | None:
     return kept[:wanted] if len(kept) >= wanted else None
 
 
-def paint(bench: Workbench, concepts: Sequence[str], wanted: int, request: Request) -> Painted:
+def paint(context: StudyContext, concepts: Sequence[str], wanted: int, request: Request) -> Painted:
     """Pictures of each concept until so many are accepted or the rounds are used up.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         concepts: what to paint.
         wanted: how many accepted pictures each of them needs.
         request: the request for a concept and the index of a picture.
@@ -152,14 +152,14 @@ def paint(bench: Workbench, concepts: Sequence[str], wanted: int, request: Reque
             lacking = wanted - sum(not image["rejected"] for image in images)
             for index in range(len(images), len(images) + lacking):
                 requests[concept, index] = request(concept, index)
-        found = paintings(bench, requests.values()) if requests else {}
+        found = paintings(context, requests.values()) if requests else {}
         for (concept, index), one in requests.items():
             failure = first_failure(found, [one])
             if failure is None:
                 made[concept].append({"index": index, "seed": one.seed, **found[one]})  # type: ignore[typeddict-item] # no Failure
             else:
                 failed.setdefault(concept, failure)
-    _warn(bench, [image for images in made.values() for image in images])
+    _warn(context, [image for images in made.values() for image in images])
     return Painted(made, failed)
 
 
@@ -170,13 +170,13 @@ def rejection(images: Images, names: Iterable[str], remedy: str) -> str:
     return reason if safe else f"{reason}. {remedy}"
 
 
-def _warn(bench: Workbench, images: Images) -> None:
+def _warn(context: StudyContext, images: Images) -> None:
     """Say how many pictures are none, with the remedy."""
     count = sum(painted.cause_of(image) in ("not_finite", "constant") for image in images)
     if count:
-        bench.log(
+        context.log(
             f"warning: {count:,} of {len(images):,} painted pictures are NaN or of one colour, and "
-            f"are not scored. {bench.text_to_image.remedy()}"
+            f"are not scored. {context.text_to_image.remedy()}"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dnd_assets.assets.held_out_images import evaluation_of
 from dnd_assets.engine.build import find_units
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StudyError
 from dnd_assets.files.unit_texts import Numbering, Texts, by_key, numbering, read_truths
 from dnd_assets.study.label_files import EMPTY, sizes_of
@@ -17,11 +17,11 @@ CATEGORIES = "categories"
 """The setting that takes the network's own class names."""
 
 
-def truths_of(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
+def truths_of(context: StudyContext, model: str, layer: str) -> Mapping[int, str]:
     """The truth of each unit of a layer that has one, by neuron.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         model: the network's name in the study.
         layer: the layer's path.
 
@@ -30,13 +30,13 @@ def truths_of(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
         TableError: when the file cannot be understood or holds none of the study's units.
         StudyError: when class names are asked for and the network has none.
     """
-    named = evaluation_of(bench).truths
+    named = evaluation_of(context).truths
     if named is None:
         return {}
     if named == CATEGORIES:
-        return _categories(bench, model, layer)
-    units = list(find_units(bench).values())
-    read, _ = _counted(bench.study, named, sizes_of(bench.study, bench.targets.units))
+        return _categories(context, model, layer)
+    units = list(find_units(context).values())
+    read, _ = _counted(context.study, named, sizes_of(context.study, context.targets.units))
     known = by_key(read, read.by_unit, units)
     return {
         unit.neuron: known[unit.key]
@@ -79,11 +79,11 @@ def _counted(study: Study, named: str, sizes: Mapping[str, int]) -> tuple[Texts,
     return texts.shifted(found.first), found
 
 
-def _categories(bench: Workbench, model: str, layer: str) -> Mapping[int, str]:
-    if layer not in bench.targets.final_layers(model):
+def _categories(context: StudyContext, model: str, layer: str) -> Mapping[int, str]:
+    if layer not in context.targets.final_layers(model):
         return {}
-    names = bench.targets.categories(model)
-    count = bench.targets.units(model, layer)
+    names = context.targets.categories(model)
+    count = context.targets.units(model, layer)
     if names is None or len(names) != count:
         told = "no class names" if names is None else f"{len(names):,} class names"
         raise StudyError(

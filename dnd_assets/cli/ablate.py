@@ -57,13 +57,13 @@ def ablate(
     from dnd_assets.analysis.group_ablation import units_of_group
     from dnd_assets.engine.build import find_units
 
-    bench = asking(chosen, partial(err.print, "  ", markup=False, sep=""))
+    context = asking(chosen, partial(err.print, "  ", markup=False, sep=""))
     keys = list(units or [])
     if group is not None:
-        keys = units_of_group(bench, group, asset, keys)
+        keys = units_of_group(context, group, asset, keys)
     overrides = {name: value for name, value in (("how", how), ("images", images)) if value}
     setting = (chosen.ablation or AblationSettings()).model_copy(update=overrides)
-    effects = run(bench, find_units(bench).select(keys), setting, random, seed)
+    effects = run(context, find_units(context).select(keys), setting, random, seed)
     if form == "json":
         sys.stdout.write(json.dumps(effects, indent=1, ensure_ascii=False) + "\n")
         return

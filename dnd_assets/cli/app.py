@@ -20,7 +20,7 @@ from dnd_assets.study.study import Study
 from dnd_assets.workflow import stopping
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
     from dnd_assets.results.recorded import Recorded
     from resources.lineage_db.database import Lineage
 
@@ -68,8 +68,8 @@ def _common(
 @contextmanager
 def reading(
     study: Study, assets: Sequence[str] | None = None, log: Callable[[str], None] = lambda _: None
-) -> Iterator[Workbench]:
-    """A workbench that only reads, and that sees one state of the results in the whole block.
+) -> Iterator[StudyContext]:
+    """A study context that only reads, and that sees one state of the results in the whole block.
 
     What stands under the present settings comes first; the rest is announced, see
     `show_what_stands`.
@@ -82,12 +82,12 @@ def reading(
     Raises:
         NotFoundError: when there are no results; no folder is made.
     """
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
 
-    bench = build_bench(study, results_folder(), log, reading=True)
-    with bench.lineage.connect():
-        show_what_stands(bench.lineage, study, assets)
-        yield bench
+    context = build_context(study, results_folder(), log, reading=True)
+    with context.lineage.connect():
+        show_what_stands(context.lineage, study, assets)
+        yield context
 
 
 @contextmanager
@@ -124,18 +124,18 @@ def recorded_key(recorded: Recorded, asset: str, unit: str) -> tuple[str, str]:
     return name, select_units(study, networks)[unit].key
 
 
-def asking(study: Study, log: Callable[[str], None] = lambda _: None) -> Workbench:
-    """A workbench that keeps what it computes, where the state folder may be written.
+def asking(study: Study, log: Callable[[str], None] = lambda _: None) -> StudyContext:
+    """A study context that keeps what it computes, where the state folder may be written.
 
     Raises:
         NotFoundError: when there are no results; no folder is made.
     """
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
 
     home = results_folder()
-    bench = build_bench(study, home, log, reading=not os.access(home, os.W_OK))
-    show_what_stands(bench.lineage, study)
-    return bench
+    context = build_context(study, home, log, reading=not os.access(home, os.W_OK))
+    show_what_stands(context.lineage, study)
+    return context
 
 
 def show_what_stands(lineage: Lineage, study: Study, assets: Sequence[str] | None = None) -> None:

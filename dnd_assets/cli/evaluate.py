@@ -148,11 +148,11 @@ def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool)
     from dnd_assets.engine.build import find_units
     from dnd_assets.results.labels import export
 
-    bench = asking(study, partial(err.print, "  ", markup=False, sep=""))
-    chosen = find_units(bench).select(units)
-    show_what_stands(bench.lineage, study)
-    report = evaluate_study(bench, chosen)
-    predicted = predict(bench, chosen) if classes else []
+    context = asking(study, partial(err.print, "  ", markup=False, sep=""))
+    chosen = find_units(context).select(units)
+    show_what_stands(context.lineage, study)
+    report = evaluate_study(context, chosen)
+    predicted = predict(context, chosen) if classes else []
     if form == "table":
         show_evaluation(report, predicted, out)
     elif form == "json":
@@ -316,8 +316,8 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
     ways = [(one, ["+labels"]) for one in variants(study, names).values()]
     for one, assets in (*ways, (study, methods)):
         started = time.monotonic()
-        at_hand = resolved if one is study else resolve_study(one, state_folder(), log)
-        done = run_resolved(at_hand, units, assets)
+        cached = resolved if one is study else resolve_study(one, state_folder(), log)
+        done = run_resolved(cached, units, assets)
         work = "".join(f", {count:,} {what}" for what, count in done.work.items())
         made = f"{sum(done.computed.values()):,} products computed{work}"
         told = made if done.id else "up to date"
@@ -355,21 +355,21 @@ def human_study(
     from dnd_assets.analysis.compare_request import request, stored_ablations
     from dnd_assets.analysis.human_study.study import export_study
     from dnd_assets.analysis.human_study.tasks import named, rating_tasks
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
 
     home = results_folder()
-    bench = build_bench(chosen, home, reading=True)
-    ablations = stored_ablations(bench.lineage, chosen)
+    context = build_context(chosen, home, reading=True)
+    ablations = stored_ablations(context.lineage, chosen)
     files = _named_files(labels or [])
     firsts = _first_units(first_unit or [], files, None)
     asked = request(chosen, home, units or [], ablations, files, firsts=firsts)
     for line in asked.told:
         err.print(line, markup=False, soft_wrap=True)
     wanted = [name.strip() for name in (methods or "").split(",") if name.strip()]
-    show_what_stands(bench.lineage, chosen)
+    show_what_stands(context.lineage, chosen)
     judged = named(asked.answer().methods, wanted)
     keys = [unit.key for unit in asked.units]
-    found = rating_tasks(bench, judged, keys, images, sample, seed)
+    found = rating_tasks(context, judged, keys, images, sample, seed)
     written = export_study(found.tasks, folder, image_url=image_url, seed=seed)
     names = ", ".join(one.name for one in judged)
     made = f"{len(found.tasks):,} units, {names}: {len(written):,} files in {folder}"

@@ -43,11 +43,11 @@ def search(
     from dnd_assets.analysis.search import search_image, search_text
 
     log = partial(err.print, "  ", markup=False, sep="")
-    bench = asking(load_study(study), log)
+    context = asking(load_study(study), log)
     if image is not None:
-        result = search_image(bench, image, units or [], top)
+        result = search_image(context, image, units or [], top)
     else:
-        result = search_text(bench, text or "", units or [], top)
+        result = search_text(context, text or "", units or [], top)
     if result.remark:
         err.print(result.remark, style="yellow", markup=False)
     if form == "json":
@@ -131,8 +131,8 @@ def look(
     from dnd_assets.analysis.image_query import sheet
     from dnd_assets.files.images import encode_png
 
-    bench = asking(chosen)
-    result = look_at(bench, image, layer, top)
+    context = asking(chosen)
+    result = look_at(context, image, layer, top)
     if output is not None:
         write_atomic(output, encode_png(sheet(result)))
     if form == "json":
@@ -216,8 +216,8 @@ def groups(
 
         grouping = group_file(labels, text_space(encoder), similarity)
     else:
-        bench = asking(load_study(study), partial(err.print, "  ", markup=False, sep=""))
-        grouping = group_study(bench, units or [], asset, similarity)
+        context = asking(load_study(study), partial(err.print, "  ", markup=False, sep=""))
+        grouping = group_study(context, units or [], asset, similarity)
     if form != "table":
         import pandas as pd
 

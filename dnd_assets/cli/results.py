@@ -31,7 +31,7 @@ from dnd_assets.methods.lazy import extra
 from dnd_assets.study.study import Study, load_study
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
     from dnd_assets.lineage.trace import Trace
     from dnd_assets.report.build import Built
 
@@ -313,9 +313,9 @@ def report(
     from dnd_assets.report.build import build_report
     from dnd_assets.workflow.atlas_address import atlas_folder
 
-    def write(bench: Workbench) -> Built:
-        folder = output or atlas_folder(bench.home, bench.study.name)
-        return build_report(bench, folder, units or [], against, heat_maps, bench.log)
+    def write(context: StudyContext) -> Built:
+        folder = output or atlas_folder(context.home, context.study.name)
+        return build_report(context, folder, units or [], against, heat_maps, context.log)
 
     def log(line: str) -> None:
         out.print(f"  {line}", markup=False)
@@ -323,8 +323,8 @@ def report(
     if heat_maps:  # they are kept in the state folder
         made = write(asking(chosen, log))
     else:
-        with reading(chosen, log=log) as bench:
-            made = write(bench)
+        with reading(chosen, log=log) as context:
+            made = write(context)
     for line in made.told:
         out.print(f"  {line}", markup=False)
     out.print(

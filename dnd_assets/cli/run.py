@@ -73,7 +73,7 @@ def _check_models(resolved: ResolvedStudy) -> None:
     """A model that is not here fails before anything heavy is imported."""
     from dnd_assets.engine.models import require_models
 
-    require_models(resolved.bench)
+    require_models(resolved.context)
 
 
 def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
@@ -92,7 +92,7 @@ def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
         check_paths(study, "evaluation")
     from dnd_assets.study.label_files import check_imported, sizes_of
 
-    targets, known = resolved.bench.targets, resolved.units
+    targets, known = resolved.context.targets, resolved.units
     known.select(units)
     evaluated = study.evaluation is not None and study.evaluation.truths is not None
     sizes = sizes_of(study, targets.units) if study.imported_labels or evaluated else {}
@@ -125,14 +125,14 @@ def plan(
     from dnd_assets.assets.registry import chosen_from
     from dnd_assets.assets.resolved import resolve_study
     from dnd_assets.engine.plan import plan as make
-    from dnd_assets.workflow.preflight import look
+    from dnd_assets.workflow.preflight import observe
 
     resolved = resolve_study(chosen, state_folder())
-    bench, stages = resolved.bench, resolved.stages
+    context, stages = resolved.context, resolved.stages
     named = chosen_from(stages, [name for name in assets.split(",") if name])
     wanted = resolved.units.select(units or [])
-    seen = look(bench, named, stages)
-    found = make(bench, stages, wanted, named, *seen, workers=workers)
+    seen = observe(context, named, stages)
+    found = make(context, stages, wanted, named, *seen, workers=workers)
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         numbers = name in ("compute", "reuse")
@@ -142,8 +142,8 @@ def plan(
         shown = (f"{one.compute:,}", f"{one.reuse:,}", may, _work(one), _time(one))
         table.add_row(one.asset, *shown)
     out.print(table)
-    reckoned = workers or bench.workers.count
-    if workers or bench.workers.handed_to is not None:
+    reckoned = workers or context.workers.count
+    if workers or context.workers.handed_to is not None:
         many = (
             f"{reckoned:,} workers" if reckoned else "one worker (how many there are shows later)"
         )
@@ -185,13 +185,15 @@ def verify(
     """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
     chosen = load_study(study)
     from dnd_assets.assets.registry import stages_of
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
     from dnd_assets.engine.verify import rebuild as again
     from dnd_assets.engine.verify import set_aside
     from dnd_assets.engine.verify import verify as check
 
-    bench = build_bench(chosen, state_folder(), lambda line: out.print(f"  {line}", markup=False))
-    report = check(bench)
+    context = build_context(
+        chosen, state_folder(), lambda line: out.print(f"  {line}", markup=False)
+    )
+    report = check(context)
     out.print(f"{report.files:,} files known to the lineage")
     for word in ("missing", "changed", "segments", "orphaned"):
         names = getattr(report, word)
@@ -199,11 +201,11 @@ def verify(
         for name in names[:20]:
             out.print(f"    {name}", markup=False)
     if repair:
-        count = set_aside(bench, report)
+        count = set_aside(context, report)
         out.print(f"{count:,} files set aside; `dnd run` computes what they held")
     elif report.missing or report.changed:
         out.print("`dnd verify --repair` sets them aside, `dnd run` computes what they held")
-    products = again(bench, stages_of(bench.study), rebuild) if rebuild else []
+    products = again(context, stages_of(context.study), rebuild) if rebuild else []
     for one in products:
         out.print(f"{'same' if one.same else 'DIFFERENT'}  {one.asset}  {one.unit}", markup=False)
     if not report.clean or not all(one.same for one in products):
@@ -233,14 +235,14 @@ def gc(
 ) -> None:
     """Store files that no kept run reaches. What is needed again later is computed again."""
     chosen = load_study(study)
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
     from dnd_assets.engine.gc import collect, find_garbage
 
-    bench = build_bench(chosen, state_folder())
-    found = find_garbage(bench, keep)
+    context = build_context(chosen, state_folder())
+    found = find_garbage(context, keep)
     told = f"{len(found.files):,} files, {found.bytes / 1e6:,.1f} MB; {found.kept:,} files stay"
     if remove:
-        collect(bench, found)
+        collect(context, found)
         out.print(f"removed {told}")
     else:
         out.print(f"would remove {told}. Nothing was changed; add --remove to do it.")

@@ -92,7 +92,7 @@ def layers(
     And what the network is given of the first pictures: their bands, or a rendering.
     """
     chosen = load_study(study)
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
     from dnd_assets.engine.network_inputs import given_of_pictures
     from dnd_assets.study.selection import target_networks, unproven, without_units
 
@@ -111,7 +111,7 @@ def layers(
     out.print(table)
     if told:
         out.print(f"loaded: {told}", markup=False, soft_wrap=True)
-    for text in given_of_pictures(build_bench(chosen, state_folder()), network):
+    for text in given_of_pictures(build_context(chosen, state_folder()), network):
         out.print(text, markup=False, soft_wrap=True)
     for text in assumed:
         out.print(f"assumed: {text}", style="yellow", markup=False)

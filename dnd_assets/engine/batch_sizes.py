@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.fingerprint import canonical, digest
@@ -32,78 +32,80 @@ _MOST_BANDS = 16
 Trial = Callable[[int], object]
 
 
-def with_batch_sizes(bench: Workbench, uses: Iterable[str]) -> Workbench:
-    """The workbench with the fastest batch sizes of the models that a stage uses.
+def with_batch_sizes(context: StudyContext, uses: Iterable[str]) -> StudyContext:
+    """The study's context with the fastest batch sizes of the models that a stage uses.
 
     Only sizes that the study leaves open (`"auto"`) change, and only beside an accelerator: on the
     CPU pictures run one by one. A size that was found is kept in the state folder, for the same
     model, device and precision; no result rests on it.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         uses: names of resources.
     """
-    given = bench.study.compute.batch
+    given = context.study.compute.batch
     open_ = [_ROLES[name] for name in uses if _ROLES.get(name) in given.auto]
-    if not open_ or bench.workers.elsewhere or not bench.compute.accelerated:
-        return bench
-    sizes: dict[str, int] = {role: _size(bench, role) for role in open_}
+    if not open_ or context.workers.elsewhere or not context.compute.accelerated:
+        return context
+    sizes: dict[str, int] = {role: _size(context, role) for role in open_}
     batch = given.model_copy(update=sizes)
-    compute = bench.study.compute.model_copy(update={"batch": batch})
-    return replace(bench, study=bench.study.model_copy(update={"compute": compute}))
+    compute = context.study.compute.model_copy(update={"batch": batch})
+    return replace(context, study=context.study.model_copy(update={"compute": compute}))
 
 
-def _size(bench: Workbench, role: Role) -> int:
+def _size(context: StudyContext, role: Role) -> int:
     """The size for a role: the smallest of those of its models."""
-    usual: int = getattr(bench.study.compute.batch, role)
-    return min((_known(bench, role, *one, usual) for one in _trials(bench, role)), default=usual)
+    usual: int = getattr(context.study.compute.batch, role)
+    return min(
+        (_known(context, role, *one, usual) for one in _trials(context, role)), default=usual
+    )
 
 
-def _known(bench: Workbench, role: Role, made_by: object, trial: Trial, usual: int) -> int:
+def _known(context: StudyContext, role: Role, made_by: object, trial: Trial, usual: int) -> int:
     """The size in the state folder, or else one that is looked for now."""
-    file = bench.home / "batch_sizes.json"
+    file = context.home / "batch_sizes.json"
     image = {
         "role": role,
         "model": made_by,
-        "device": bench.compute.name(),
-        "dtype": bench.study.compute.dtype_of(role),
+        "device": context.compute.name(),
+        "dtype": context.study.compute.dtype_of(role),
     }
     key, sizes = digest(image), _read(file)
     if key not in sizes:
-        bench.log(f"looking for the fastest batch size of {role}")
-        sizes[key] = fastest(trial, usual, in_use=_in_use(bench))
-        bench.log(f"batch size of {role}: {sizes[key]:,} on {image['device']}")
+        context.log(f"looking for the fastest batch size of {role}")
+        sizes[key] = fastest(trial, usual, in_use=_in_use(context))
+        context.log(f"batch size of {role}: {sizes[key]:,} on {image['device']}")
         write_atomic(file, canonical({**_read(file), key: sizes[key]}).encode())
     return sizes[key]
 
 
-def _trials(bench: Workbench, role: Role) -> list[tuple[Any, Trial]]:
+def _trials(context: StudyContext, role: Role) -> list[tuple[Any, Trial]]:
     """What decides a model's size, and a batch of made-up work; of models that run here."""
     if role == "target":
-        return [_target(bench, model.name) for model in bench.study.models]
-    model: Any = getattr(bench, role)
+        return [_target(context, model.name) for model in context.study.models]
+    model: Any = getattr(context, role)
     if getattr(model, "compute", None) is None:  # a service, or a collection of pictures
         return []
     trials: dict[Role, Trial] = {
-        "captioner": lambda size: bench.captioner.caption(_pictures(size), size),
-        "clip": lambda size: bench.clip.embed_images(_pictures(size), size),
-        "text_to_image": lambda size: bench.text_to_image.paint(
+        "captioner": lambda size: context.captioner.caption(_pictures(size), size),
+        "clip": lambda size: context.clip.embed_images(_pictures(size), size),
+        "text_to_image": lambda size: context.text_to_image.paint(
             [PaintRequest("photograph", seed, seed) for seed in range(size)], size
         ),
     }
     return [(model.fingerprint(), trials[role])]
 
 
-def _target(bench: Workbench, name: str) -> tuple[object, Trial]:
-    layers = {layer.path: layer.pooling for layer in bench.study.model(name).layers}
-    made_by = [bench.targets.fingerprint(name), sorted(layers)]
-    picture = _bands(bench, name) if bench.targets.takes_bands(name) else _pictures(1)[0]
-    return made_by, lambda size: bench.targets.activations(name, layers, [picture] * size, size)
+def _target(context: StudyContext, name: str) -> tuple[object, Trial]:
+    layers = {layer.path: layer.pooling for layer in context.study.model(name).layers}
+    made_by = [context.targets.fingerprint(name), sorted(layers)]
+    picture = _bands(context, name) if context.targets.takes_bands(name) else _pictures(1)[0]
+    return made_by, lambda size: context.targets.activations(name, layers, [picture] * size, size)
 
 
-def _bands(bench: Workbench, name: str) -> Raster:
-    said = bench.study.model(name).input
-    count = max((said.bands if said else None) or bench.study.probing_set.bands or [_MOST_BANDS])
+def _bands(context: StudyContext, name: str) -> Raster:
+    said = context.study.model(name).input
+    count = max((said.bands if said else None) or context.study.probing_set.bands or [_MOST_BANDS])
     noise = np.random.default_rng(0).integers(0, 256, (count, _SIDE, _SIDE), dtype=np.uint8)
     return Raster(noise, "noise")
 
@@ -113,9 +115,9 @@ def _pictures(count: int) -> list[Image.Image]:
     return [Image.fromarray(noise)] * count
 
 
-def _in_use(bench: Workbench) -> Callable[[], float]:
+def _in_use(context: StudyContext) -> Callable[[], float]:
     """Tells the share of the card's memory in use at most since now; 0 off CUDA."""
-    device = bench.compute.torch_device()
+    device = context.compute.torch_device()
     if device.type != "cuda":
         return lambda: 0.0
     import torch

@@ -1,4 +1,4 @@
-"""Builds the workbench that a study describes, and finds the study's units."""
+"""Builds the study's context that a study describes, and finds the study's units."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.study.selection import compute_of, select_units, target_networks
 from dnd_assets.study.study import Study
@@ -20,13 +20,13 @@ from resources.runtime.cards import only_card
 from resources.runtime.compute import Compute
 
 
-def build_bench(
+def build_context(
     study: Study,
     home: Path,
     log: Callable[[str], None] = lambda _: None,
     *,
     reading: bool = False,
-) -> Workbench:
+) -> StudyContext:
     """The resources of a study, nothing loaded yet.
 
     Args:
@@ -37,24 +37,24 @@ def build_bench(
     """
     only_card(study.compute.device)
     compute = compute_of(study)
-    context = BuildContext(
+    roles = BuildContext(
         base=str(study.folder),
         home=home,
         compute=partial(compute_of, study),
         clip=study.clip,
         captioned=study.collection.model_dump() if study.collection else None,
     )
-    return Workbench(
+    return StudyContext(
         study=study,
         home=home,
         lineage=(LineageReader if reading else Lineage)(root=str(home)),
         store=store_of(home, study.store, reading=reading),
         compute=compute,
         targets=target_networks(study, home, reading=reading),
-        captioner=study.captioner.build(context),
-        summariser=study.summariser.build(context),
-        text_to_image=study.text_to_image.build(context),
-        clip=context.encoder,
+        captioner=study.captioner.build(roles),
+        summariser=study.summariser.build(roles),
+        text_to_image=study.text_to_image.build(roles),
+        clip=roles.encoder,
         sentences=_sentences(study, str(study.folder), compute),
         log=log,
         workers=Workers() if reading else workers_of(study),
@@ -74,6 +74,6 @@ def _sentences(study: Study, base: str, compute: Compute) -> SentenceEncoder | N
     return SentenceEncoder(model=named, base=base, exact=True, compute=compute)
 
 
-def find_units(bench: Workbench) -> UnitIndex:
+def find_units(context: StudyContext) -> UnitIndex:
     """Every unit that the study selects, in its order; see `select_units`."""
-    return select_units(bench.study, bench.targets)
+    return select_units(context.study, context.targets)

@@ -1,7 +1,8 @@
-"""The workbench: the study and the resources that a stage works with."""
+"""The study's context: the study and the resources that a stage works with."""
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from resources.text_to_image.base import TextToImage
 
 
 @dataclass(frozen=True)
-class Workbench:
+class StudyContext:
     """Everything a stage may use.
 
     Attributes:
@@ -136,3 +137,15 @@ class Workbench:
     def progress(self, label: str, total: int) -> Progress:
         """Progress with rate and time left, written to the log."""
         return Progress(label, total, self.log)
+
+
+def __getattr__(name: str) -> type[StudyContext]:
+    """`Workbench`, as `StudyContext` was called; the name goes with the next version."""
+    if name == "Workbench":
+        warnings.warn(
+            "Workbench is StudyContext now; the old name goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return StudyContext
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

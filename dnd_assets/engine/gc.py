@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dnd_assets.engine.cache.heat_maps import MAPS, map_image
 from dnd_assets.engine.cache.shared_results import TEXTS, text_id
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StoreError
 from dnd_assets.lineage.trace import image_hashes
 
@@ -40,80 +40,80 @@ class Garbage:
     kept: int
 
 
-def find_garbage(bench: Workbench, runs: int = 1) -> Garbage:
+def find_garbage(context: StudyContext, runs: int = 1) -> Garbage:
     """Store files that neither the newest products nor the newest runs of any study reach.
 
     Blocks of activations and embeddings, and heat maps, stay as long as one of their pictures is
     reached; pictures that a server was paid for always stay.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         runs: how many of the newest runs of each study to keep, besides the newest products.
     """
-    reached, pictures = _reached(bench, runs)
-    reached |= {*_blocks_of(bench, pictures), *_maps_of(bench, pictures), *_paid_for(bench)}
-    there = bench.store.names()
+    reached, pictures = _reached(context, runs)
+    reached |= {*_blocks_of(context, pictures), *_maps_of(context, pictures), *_paid_for(context)}
+    there = context.store.names()
     garbage = sorted(there.keys() - reached)
     size = sum(there[name] for name in garbage)
     return Garbage(tuple(garbage), size, len(there) - len(garbage))
 
 
-def collect(bench: Workbench, garbage: Garbage) -> None:
+def collect(context: StudyContext, garbage: Garbage) -> None:
     """Remove the files and record that they were removed on purpose.
 
     What is needed again later is computed again.
     """
-    with bench.lineage.exclusive(bench.log):
-        bench.lineage.record_removal(garbage.files, "no kept run reaches it")
+    with context.lineage.exclusive(context.log):
+        context.lineage.record_removal(garbage.files, "no kept run reaches it")
         for name in garbage.files:
-            bench.store.remove(name)
+            context.store.remove(name)
 
 
-def _reached(bench: Workbench, runs: int) -> tuple[set[str], set[str]]:
+def _reached(context: StudyContext, runs: int) -> tuple[set[str], set[str]]:
     """Files that kept products name, and the pictures and texts inside those products."""
     files: set[str] = set()
     pictures: set[str] = set()
-    for row in bench.lineage.query(_KEPT, [runs]):
+    for row in context.lineage.query(_KEPT, [runs]):
         payload, notes = json.loads(row["payload"]), json.loads(row["notes"])
         files |= set(notes.get("files", []))
         pictures |= set(image_hashes(payload))
         if "manifest" in payload:
             try:
-                pictures |= set(json.loads(bench.store.get(payload["manifest"])))
+                pictures |= set(json.loads(context.store.get(payload["manifest"])))
             except StoreError:
                 continue  # a lost manifest reaches nothing
         if "texts" in payload:
             with suppress(StoreError):
-                pictures |= set(map(text_id, json.loads(bench.store.get(payload["texts"]))))
+                pictures |= set(map(text_id, json.loads(context.store.get(payload["texts"]))))
     return files, pictures
 
 
-def _blocks_of(bench: Workbench, pictures: set[str]) -> Iterator[str]:
+def _blocks_of(context: StudyContext, pictures: set[str]) -> Iterator[str]:
     """Blocks of vectors that hold a row of one of the pictures or texts."""
     wanted = {bytes.fromhex(name) for name in pictures}
     sql = "SELECT DISTINCT item FROM shared WHERE kind IN ('activations', 'embeddings', ?)"
-    for row in bench.lineage.query(sql, [TEXTS]):
+    for row in context.lineage.query(sql, [TEXTS]):
         try:
-            ids = bench.store.arrays(row["item"])["ids"]
+            ids = context.store.arrays(row["item"])["ids"]
         except StoreError:
             continue
         if any(one.tobytes() in wanted for one in ids):
             yield row["item"]
 
 
-def _maps_of(bench: Workbench, pictures: set[str]) -> Iterator[str]:
+def _maps_of(context: StudyContext, pictures: set[str]) -> Iterator[str]:
     """Packs of heat maps of one of the pictures."""
     sql = "SELECT item, value FROM shared WHERE kind = ?"
-    for row in bench.lineage.query(sql, [MAPS]):
+    for row in context.lineage.query(sql, [MAPS]):
         if map_image(row["item"]) in pictures:
             yield json.loads(row["value"])["file"]
 
 
-def _paid_for(bench: Workbench) -> set[str]:
+def _paid_for(context: StudyContext) -> set[str]:
     """Packs that hold a picture of an image server."""
     sql = (
         "SELECT response ->> '$.data[0].b64_json' AS picture FROM llm_calls "
         "WHERE status = 'ok' AND response ->> '$.data[0].b64_json' IS NOT NULL"
     )
-    names = [row["picture"].removeprefix("sha256:") for row in bench.lineage.query(sql)]
-    return set(bench.lineage.locate(names).values())
+    names = [row["picture"].removeprefix("sha256:") for row in context.lineage.query(sql)]
+    return set(context.lineage.locate(names).values())

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from dnd_assets.engine.batch_sizes import with_batch_sizes
-from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.recording import Announcement, Recorder, record_models, record_run
+from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.recording import MaterializationEvent, Recorder, record_models, record_run
 from dnd_assets.engine.resolve import Graph, Resolved, load_inputs, parts
 from dnd_assets.engine.stage import Stage, Work
 from dnd_assets.errors import UpstreamError
@@ -29,7 +29,7 @@ _REUSE = 4096
 
 def materialize(
     graph: Graph, stage: Stage, units: Sequence[Unit], run: str
-) -> Iterator[Announcement]:
+) -> Iterator[MaterializationEvent]:
     """Bring one product of many units up to date.
 
     Args:
@@ -44,39 +44,39 @@ def materialize(
     Raises:
         UpstreamError: when inputs have not been materialized.
     """
-    bench = graph.bench
-    doing = f"run {run[:8]} of {bench.study.name}: {stage.name}"
-    with bench.lineage.exclusive(bench.log, doing):
-        with bench.lineage.connect():
-            record_run(bench, run)
+    context = graph.context
+    doing = f"run {run[:8]} of {context.study.name}: {stage.name}"
+    with context.lineage.exclusive(context.log, doing):
+        with context.lineage.connect():
+            record_run(context, run)
             graph.forget(stage.name, units)
             resolved = graph.resolve(stage.name, units)
-            kept = reusable(bench, resolved)
-            record_models(bench, stage, run)
+            kept = reusable(context, resolved)
+            record_models(context, stage, run)
         missing = {unit: resolved[unit] for unit in units if unit not in kept}
-        bench.log(f"{stage.name}: {len(missing):,} units to compute, {len(kept):,} to reuse")
+        context.log(f"{stage.name}: {len(missing):,} units to compute, {len(kept):,} to reuse")
         recorder = Recorder(graph, stage, run)
         for part in parts([unit for unit in units if unit in kept], _REUSE):
             yield from recorder.reuse({unit: resolved[unit] for unit in part})
         if missing:
-            before = Counter(bench.tally)
-            limit_models(bench.study.compute.models_gb)
+            before = Counter(context.tally)
+            limit_models(context.study.compute.models_gb)
             recorder.watch()
-            with bench.lineage.grouped():
+            with context.lineage.grouped():
                 yield from _compute(graph, stage, missing, recorder)
-            recorder.tally(bench.tally - before)
+            recorder.tally(context.tally - before)
             recorder.sum_up(len(missing))
-            bench.lineage.settle()
+            context.lineage.settle()
             graph.forget(stage.name, missing)
 
 
-def reusable(bench: Workbench, resolved: Mapping[Unit, Resolved]) -> set[Unit]:
+def reusable(context: StudyContext, resolved: Mapping[Unit, Resolved]) -> set[Unit]:
     """Units whose stored product may be taken: no failure of a service, all its files there."""
     there: dict[str, bool] = {}
 
     def has(file: str) -> bool:
         if file not in there:
-            there[file] = bench.store.has(file)
+            there[file] = context.store.has(file)
         return there[file]
 
     return {
@@ -90,16 +90,16 @@ def reusable(bench: Workbench, resolved: Mapping[Unit, Resolved]) -> set[Unit]:
 
 def _compute(
     graph: Graph, stage: Stage, missing: Mapping[Unit, Resolved], recorder: Recorder
-) -> Iterator[Announcement]:
+) -> Iterator[MaterializationEvent]:
     """Compute each key once, pass failures of upstream on, record in groups."""
-    bench = with_batch_sizes(graph.bench, stage.uses)
+    context = with_batch_sizes(graph.context, stage.uses)
     sharers: dict[str, list[Unit]] = {}
     for unit, state in missing.items():
         sharers.setdefault(state.key, []).append(unit)
     work = load_inputs(graph, stage, [units[0] for units in sharers.values()])
     failed = {one.unit: reason for one in work if (reason := _failure(one)) is not None}
     ready = [one for one in work if one.unit not in failed]
-    computed = stage.compute(bench, ready) if ready else iter(())
+    computed = stage.compute(context, ready) if ready else iter(())
     group: dict[Unit, Outcome] = {}
     for unit, outcome in chain(failed.items(), ((one.unit, made) for one, made in computed)):
         group.update(dict.fromkeys(sharers[missing[unit].key], outcome))

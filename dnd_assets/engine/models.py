@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.network_inputs import told_of_inputs
 from dnd_assets.errors import DndError, StudyError
 from resources.captioners.language_model import LanguageModel
@@ -19,7 +19,7 @@ _ROLES: Final = {
     "text_to_image": ("text to image", "text_to_image"),
     "clip": ("image-text encoder", "clip"),
 }
-"""Role and section of the study, by field of the workbench."""
+"""Role and section of the study, by field of the study's context."""
 _MILAN: Final = "milan_labels"
 _EVERY: Final = ("targets", *_ROLES, "sentences", _MILAN)
 
@@ -30,7 +30,7 @@ class Listed:
 
     Attributes:
         role: what the model does in the study, such as `captioner`.
-        used_by: the field of the workbench that stages list under `uses`, or the one asset that
+        used_by: the field of the study's context that stages list under `uses`, or the one asset that
             works with it.
         section: of the study, where it is named.
         part: what it is made from.
@@ -63,91 +63,93 @@ class Listed:
         }
 
 
-def inventory(bench: Workbench) -> list[Listed]:
+def inventory(context: StudyContext) -> list[Listed]:
     """Every model of the study, part by part: targets first, then in the order of the graph.
 
     Models that are not on this machine are listed with what is missing; nothing is loaded.
     """
-    return list(_each(bench, _EVERY))
+    return list(_each(context, _EVERY))
 
 
-def assumptions(bench: Workbench) -> list[tuple[str, str]]:
+def assumptions(context: StudyContext) -> list[tuple[str, str]]:
     """What the study's models take for granted, by what each of them does; never raises."""
-    told = [(f"target: {one}", text) for one, text in bench.targets.every_assumption()]
-    for model in bench.study.models:
+    told = [(f"target: {one}", text) for one, text in context.targets.every_assumption()]
+    for model in context.study.models:
         with suppress(DndError):  # of a network that is not here nothing is known
-            found = bench.targets.doubts(model.name, [layer.path for layer in model.layers])
+            found = context.targets.doubts(model.name, [layer.path for layer in model.layers])
             told += [(f"target: {model.name}", text) for text in found]
-    told += told_of_inputs(bench)
+    told += told_of_inputs(context)
     for field, (role, _) in _ROLES.items():
-        told += [(role, text) for text in getattr(bench, field).assumptions()]
-    if bench.sentences is not None:
-        told += [("sentence encoder", text) for text in bench.sentences.assumptions()]
-    language = _of_milan(bench)
+        told += [(role, text) for text in getattr(context, field).assumptions()]
+    if context.sentences is not None:
+        told += [("sentence encoder", text) for text in context.sentences.assumptions()]
+    language = _of_milan(context)
     if language is not None:
         told += [("language model", text) for text in language.assumptions()]
     return told
 
 
-def loaded(bench: Workbench) -> list[tuple[str, str]]:
+def loaded(context: StudyContext) -> list[tuple[str, str]]:
     """What was done to the networks' weights when they were put in; never raises."""
     told = []
-    for model in bench.study.models:
+    for model in context.study.models:
         with suppress(DndError):  # of a network that is not here nothing is known
-            told.append((f"target: {model.name}", bench.targets.told(model.name)))
+            told.append((f"target: {model.name}", context.targets.told(model.name)))
     return [(name, text) for name, text in told if text]
 
 
-def _of_milan(bench: Workbench) -> LanguageModel | None:
+def _of_milan(context: StudyContext) -> LanguageModel | None:
     """The language model that MILAN's labels are weighed with, if there is one."""
-    section = bench.study.milan
+    section = context.study.milan
     if section is None or section.language_model is None:
         return None
-    base = str(bench.study.folder)
-    return LanguageModel(model=section.language_model, base=base, compute=bench.compute)
+    base = str(context.study.folder)
+    return LanguageModel(model=section.language_model, base=base, compute=context.compute)
 
 
-def used_by(bench: Workbench, name: str, uses: Iterable[str]) -> list[Listed]:
+def used_by(context: StudyContext, name: str, uses: Iterable[str]) -> list[Listed]:
     """The models that an asset works with.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         name: the asset.
         uses: resources that compute it.
     """
-    return list(_each(bench, {*uses, name}))
+    return list(_each(context, {*uses, name}))
 
 
-def require_models(bench: Workbench, name: str = "", uses: Iterable[str] = _EVERY) -> None:
+def require_models(context: StudyContext, name: str = "", uses: Iterable[str] = _EVERY) -> None:
     """Refuse to begin when models are not on this machine.
 
     Targets are not looked at, as finding a study's units does that. Neither are servers: what
     they answered before is replayed without them.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         name: the asset that needs them; empty for the whole study.
         uses: resources that compute it.
 
     Raises:
         StudyError: naming the first that is missing and the command that gets it.
     """
-    for one in _each(bench, {*uses, name} - {"targets"}):
+    for one in _each(context, {*uses, name} - {"targets"}):
         if not (one.part.present or one.part.server):
-            raise StudyError(f"{name or bench.study.name} needs the {one.name}. {one.part.problem}")
+            raise StudyError(
+                f"{name or context.study.name} needs the {one.name}. {one.part.problem}"
+            )
 
 
-def _each(bench: Workbench, wanted: Collection[str]) -> Iterator[Listed]:
+def _each(context: StudyContext, wanted: Collection[str]) -> Iterator[Listed]:
     """Models that are named in `wanted`, looked for one after the other."""
     if "targets" in wanted:
-        yield from (Listed("target", "targets", "models", one) for one in bench.targets.parts())
+        yield from (Listed("target", "targets", "models", one) for one in context.targets.parts())
     for field, (role, section) in _ROLES.items():
         if field in wanted:
-            yield from _parts(getattr(bench, field), role, field, section)
-    if "sentences" in wanted and bench.sentences is not None:
-        parts = _parts(bench.sentences, "sentence encoder", "sentences", "evaluation")
+            yield from _parts(getattr(context, field), role, field, section)
+    if "sentences" in wanted and context.sentences is not None:
+        parts = _parts(context.sentences, "sentence encoder", "sentences", "evaluation")
         yield from (_pinned_by_name(one, "sentence_encoder") for one in parts)
-    model = _of_milan(bench) if _MILAN in wanted else None
+    model = _of_milan(context) if _MILAN in wanted else None
     if model is not None:
         parts = _parts(model, "language model", _MILAN, "milan")
         yield from (_pinned_by_name(one, "language_model") for one in parts)

@@ -13,7 +13,7 @@ from typing import Final
 
 from PIL import Image
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import DndError, StudyError
 from dnd_assets.files.containers.places import read_bytes
 from dnd_assets.files.image_folders import shown_name
@@ -27,35 +27,35 @@ _PAINTED: Final = ("scores", "polysemantic_labels")
 """Products for which a network sees painted pictures."""
 
 
-def check_inputs(bench: Workbench, assets: Sequence[str]) -> None:
+def check_inputs(context: StudyContext, assets: Sequence[str]) -> None:
     """Refuse a run whose networks do not take its pictures, before anything is computed.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         assets: names of the assets that are asked for.
 
     Raises:
         StudyError: naming the network, the picture, and what to write.
     """
-    networks = [one for one in bench.study.models if bench.targets.takes_bands(one.name)]
+    networks = [one for one in context.study.models if context.targets.takes_bands(one.name)]
     if not networks:
         return
-    chosen = bench.study.probing_set
+    chosen = context.study.probing_set
     for model in networks:
-        for path in _first(bench):
+        for path in _first(context):
             with suppress(UnreadableImage, OSError):  # it is set aside, and that is said
                 raster = as_raster(read_bytes(path), chosen.max_pixels, chosen.reading)
-                _try(bench, model.name, raster, f"of {shown_name(path)}")
+                _try(context, model.name, raster, f"of {shown_name(path)}")
         if any(name in _PAINTED or name.endswith("_metrics") for name in assets):
-            _try(bench, model.name, Image.new("RGB", (64, 64)), "of a painted picture")
+            _try(context, model.name, Image.new("RGB", (64, 64)), "of a painted picture")
 
 
-def told_of_inputs(bench: Workbench) -> list[tuple[str, str]]:
+def told_of_inputs(context: StudyContext) -> list[tuple[str, str]]:
     """What networks get of pictures that are more than 8-bit RGB, by network; never raises."""
     told: list[tuple[str, str]] = []
-    chosen = bench.study.probing_set
-    plain = [one.name for one in bench.study.models if not bench.targets.takes_bands(one.name)]
-    for path in _first(bench) if plain else ():
+    chosen = context.study.probing_set
+    plain = [one.name for one in context.study.models if not context.targets.takes_bands(one.name)]
+    for path in _first(context) if plain else ():
         with suppress(DndError, OSError):
             _, raster = looked_at(read_bytes(path), chosen.max_pixels, chosen.reading)
             how = "" if raster is None else rendered(raster, chosen.reading).told
@@ -69,18 +69,18 @@ def told_of_inputs(bench: Workbench) -> list[tuple[str, str]]:
     return told
 
 
-def given_of_pictures(bench: Workbench, model: str) -> list[str]:
+def given_of_pictures(context: StudyContext, model: str) -> list[str]:
     """What a network is given of the first pictures of each kind, one line each; never raises."""
-    chosen = bench.study.probing_set
-    bands = bench.targets.takes_bands(model)
+    chosen = context.study.probing_set
+    bands = context.targets.takes_bands(model)
     told: dict[str, None] = {}
-    for path in _first(bench):
+    for path in _first(context):
         with suppress(DndError, OSError):
             data = read_bytes(path)
             image, raster = looked_at(data, chosen.max_pixels, chosen.reading)
             if bands:
                 raster = as_raster(data, chosen.max_pixels, chosen.reading)
-            taken = bench.targets.prepared(model, raster if bands and raster else image)
+            taken = context.targets.prepared(model, raster if bands and raster else image)
             size = " x ".join(map(str, taken.shape))
             seen = "" if raster is None else rendered(raster, chosen.reading).told
             whole = seen or f"RGB of 8 bits, {image.size[0]} x {image.size[1]} pixels"
@@ -89,22 +89,22 @@ def given_of_pictures(bench: Workbench, model: str) -> list[str]:
     return list(told)
 
 
-def _try(bench: Workbench, model: str, picture: Image.Image | Raster, what: str) -> None:
+def _try(context: StudyContext, model: str, picture: Image.Image | Raster, what: str) -> None:
     try:
-        bench.targets.prepared(model, picture)
+        context.targets.prepared(model, picture)
     except StudyError as error:
         raise StudyError(f"network {model!r} does not take the bands {what}: {error}") from error
 
 
-def _first(bench: Workbench) -> list[Path]:
+def _first(context: StudyContext) -> list[Path]:
     """The first files of the probing set; none where it names none."""
     with suppress(DndError):
-        images = bench.study.probing_set
-        if images.world is None and images.hard_world is None and not _waiting(bench):
-            return list(image_files(bench.study, bench.home, PROBING).files[:_LOOKED_AT])
+        images = context.study.probing_set
+        if images.world is None and images.hard_world is None and not _waiting(context):
+            return list(image_files(context.study, context.home, PROBING).files[:_LOOKED_AT])
     return []
 
 
-def _waiting(bench: Workbench) -> bool:
+def _waiting(context: StudyContext) -> bool:
     """Whether a folder waits for a variable of the environment."""
-    return any("${" in name for name in bench.study.probing_set.folders)
+    return any("${" in name for name in context.study.probing_set.folders)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.materialize import reusable
 from dnd_assets.engine.resolve import Graph, Resolved, parts, stream_inputs
 from dnd_assets.engine.stage import Stage, leading_to
@@ -78,7 +78,7 @@ def outlook(graph: Graph, units: Sequence[Unit]) -> Iterator[Outlook]:
         waiting = {u for up in stage.upstream for u in changing.get(up, ())}
         settled = [unit for unit in units if unit not in waiting]
         resolved = graph.resolve(name, settled)
-        kept = reusable(graph.bench, resolved)
+        kept = reusable(graph.context, resolved)
         missing = tuple(unit for unit in settled if unit not in kept)
         changing[name] = waiting.union(missing)
         yield Outlook(stage, resolved, missing, frozenset(waiting))
@@ -91,7 +91,7 @@ def outlook(graph: Graph, units: Sequence[Unit]) -> Iterator[Outlook]:
 
 
 def plan(
-    bench: Workbench,
+    context: StudyContext,
     stages: Mapping[str, Stage],
     units: Sequence[Unit],
     assets: Sequence[str],
@@ -101,7 +101,7 @@ def plan(
     """What materializing `assets` for `units` would do under the present study.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         stages: all stages by name, in order.
         units: the units.
         assets: names of the stages, any order.
@@ -111,36 +111,36 @@ def plan(
     Raises:
         UpstreamError: when the probing set has not been materialized under the present study.
     """
-    bench = replace(bench, promised={})  # what one stage will compute, the next one finds
-    graph = Graph(bench, leading_to(stages, assets), seen={one.asset: one for one in seen})
-    with bench.lineage.connect():
+    context = replace(context, promised={})  # what one stage will compute, the next one finds
+    graph = Graph(context, leading_to(stages, assets), seen={one.asset: one for one in seen})
+    with context.lineage.connect():
         return [
-            _counted(graph, one, workers or bench.workers.count or 1)
+            _counted(graph, one, workers or context.workers.count or 1)
             for one in outlook(graph, units)
             if one.stage.name in assets
         ]
 
 
 def _counted(graph: Graph, found: Outlook, workers: int) -> StagePlan:
-    bench, stage = graph.bench, found.stage
+    context, stage = graph.context, found.stage
     sharers = {found.resolved[unit].key: unit for unit in reversed(found.missing)}
-    cost = stage.cost(bench, stream_inputs(graph, stage, list(sharers.values())))
+    cost = stage.cost(context, stream_inputs(graph, stage, list(sharers.values())))
     may = len(found.waiting)
-    rate = _rate(bench, stage.name, workers)
+    rate = _rate(context, stage.name, workers)
     return StagePlan(
         stage.name,
         reuse=len(found.resolved) - len(found.missing),
         compute=len(found.missing),
         may=may,
         cost={what: count for what, count in cost.items() if count},
-        most=stage.most(bench, may) if may else {},
+        most=stage.cost_upper_bound(context, may) if may else {},
         seconds=None if rate is None else rate * len(found.missing),
         most_seconds=None if rate is None else rate * (len(found.missing) + may),
-        why=dict(_reasons(bench, found).most_common()),
+        why=dict(_reasons(context, found).most_common()),
     )
 
 
-def _rate(bench: Workbench, asset: str, workers: int) -> float | None:
+def _rate(context: StudyContext, asset: str, workers: int) -> float | None:
     """Mean seconds for a unit, over all that were ever computed here, with so many workers.
 
     What workers did divides by their number; what the coordinator did beside it does not.
@@ -152,21 +152,21 @@ def _rate(bench: Workbench, asset: str, workers: int) -> float | None:
         "sum(greatest(s.seconds - d.parts / d.many, 0)) / sum(s.units) AS own "
         "FROM stage_runs s JOIN done d USING (run, study, asset) WHERE s.asset = ?"
     )
-    (found,) = bench.lineage.query(sql, [asset])
+    (found,) = context.lineage.query(sql, [asset])
     if found["parts"] is not None:
         return float(found["parts"]) / workers + float(found["own"])
     sql = "SELECT avg(seconds) AS mean FROM materializations WHERE asset = ? AND NOT reused"
-    mean = bench.lineage.query(sql, [asset])[0]["mean"]
+    mean = context.lineage.query(sql, [asset])[0]["mean"]
     return None if mean is None else float(mean)
 
 
-def _reasons(bench: Workbench, found: Outlook) -> Counter[str]:
+def _reasons(context: StudyContext, found: Outlook) -> Counter[str]:
     """Why each missing unit has to be computed."""
     asset = found.stage.name
-    newest = newest_keys(bench, asset) if found.missing else {}
+    newest = newest_keys(context, asset) if found.missing else {}
     reasons: Counter[str] = Counter()
     for part in parts(found.missing):
-        before = bench.lineage.preimages(newest[u.key] for u in part if u.key in newest)
+        before = context.lineage.preimages(newest[u.key] for u in part if u.key in newest)
         for unit in part:
             state = found.resolved[unit]
             if state.head is not None:
@@ -175,19 +175,21 @@ def _reasons(bench: Workbench, found: Outlook) -> Counter[str]:
             elif newest.get(unit.key) not in before:
                 reasons["never made"] += 1
             else:
-                reasons.update(_differences(bench, asset, before[newest[unit.key]], state.preimage))
+                reasons.update(
+                    _differences(context, asset, before[newest[unit.key]], state.preimage)
+                )
     return reasons
 
 
-def _differences(bench: Workbench, asset: str, old: Preimage, new: Preimage) -> list[str]:
+def _differences(context: StudyContext, asset: str, old: Preimage, new: Preimage) -> list[str]:
     inputs = {**old["inputs"], **new["inputs"]}
     changed = [name for name in inputs if old["inputs"].get(name) != new["inputs"].get(name)]
-    own = [str(change) for change in own_changes(bench.lineage.query, asset, old, new)]
+    own = [str(change) for change in own_changes(context.lineage.query, asset, old, new)]
     return [*own, *(f"{asset}: other {name}" for name in changed)]
 
 
 def out_of_date(
-    bench: Workbench,
+    context: StudyContext,
     stages: Mapping[str, Stage],
     units: Sequence[Unit],
     assets: Sequence[str],
@@ -202,12 +204,12 @@ def out_of_date(
         UpstreamError: when the probing set has not been materialized under the present study.
     """
     due: dict[str, set[Unit]] = {}
-    with bench.lineage.connect():
+    with context.lineage.connect():
         now = {one.asset: one for one in seen}
-        for one in outlook(Graph(bench, leading_to(stages, assets), seen=now), units):
+        for one in outlook(Graph(context, leading_to(stages, assets), seen=now), units):
             if one.stage.name in assets:
-                newest = newest_announced(bench, one.stage.name)
-                version = stage_version(bench, one.stage)
+                newest = newest_announced(context, one.stage.name)
+                version = stage_version(context, one.stage)
                 other = {
                     unit
                     for unit, state in one.resolved.items()
@@ -217,16 +219,16 @@ def out_of_date(
     return {name: found for name, found in due.items() if found}
 
 
-def newest_keys(bench: Workbench, asset: str) -> dict[str, str]:
+def newest_keys(context: StudyContext, asset: str) -> dict[str, str]:
     """Key of the product that the study announced last, by unit."""
-    return {unit: key for unit, (key, _) in newest_announced(bench, asset).items()}
+    return {unit: key for unit, (key, _) in newest_announced(context, asset).items()}
 
 
-def newest_announced(bench: Workbench, asset: str) -> dict[str, tuple[str, str]]:
+def newest_announced(context: StudyContext, asset: str) -> dict[str, tuple[str, str]]:
     """Key of the product that the study announced last, and under which version, by unit."""
     sql = (
         "SELECT unit, key, code_version FROM materializations WHERE study = ? AND asset = ? "
         "QUALIFY row_number() OVER (PARTITION BY unit ORDER BY recorded_at DESC, run DESC) = 1"
     )
-    rows = bench.lineage.query(sql, [bench.study.name, asset])
+    rows = context.lineage.query(sql, [context.study.name, asset])
     return {row["unit"]: (row["key"], row["code_version"]) for row in rows}

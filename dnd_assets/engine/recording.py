@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.models import used_by
 from dnd_assets.engine.resolve import Graph, Resolved
 from dnd_assets.engine.stage import Stage
@@ -26,7 +26,7 @@ LIBRARIES = (
 
 
 @dataclass(frozen=True)
-class Announcement:
+class MaterializationEvent:
     """One product of one unit, recorded and ready to be shown.
 
     Attributes:
@@ -45,8 +45,8 @@ class Recorder:
     """Commits results and turns them into announcements."""
 
     def __init__(self, graph: Graph, stage: Stage, run: str) -> None:
-        self._bench, self._stage, self._run = graph.bench, stage, run
-        self._version = stage_version(graph.bench, stage)
+        self._bench, self._stage, self._run = graph.context, stage, run
+        self._version = stage_version(graph.context, stage)
         self._since = self._begun = time.monotonic()
         self._peak: PeakMemory | None = None
 
@@ -85,7 +85,7 @@ class Recorder:
         workers = account.rows(self._run, name, self._stage.name)
         self._bench.lineage.commit({"stage_runs": [row], "workers": workers})
 
-    def reuse(self, states: Mapping[Unit, Resolved]) -> Iterator[Announcement]:
+    def reuse(self, states: Mapping[Unit, Resolved]) -> Iterator[MaterializationEvent]:
         """Announce stored products again, in the name of this run."""
         with self._bench.lineage.connect():
             products = self._bench.lineage.products(state.key for state in states.values())
@@ -98,7 +98,7 @@ class Recorder:
 
     def record(
         self, outcomes: Mapping[Unit, Outcome], states: Mapping[Unit, Resolved]
-    ) -> Iterator[Announcement]:
+    ) -> Iterator[MaterializationEvent]:
         """Record new outcomes and announce them."""
         if not outcomes:
             return
@@ -117,7 +117,7 @@ class Recorder:
 
     def _recorded(
         self, products: Mapping[Unit, Product], versions: Mapping[Unit, str], *, reused: bool
-    ) -> list[Announcement]:
+    ) -> list[MaterializationEvent]:
         share = (time.monotonic() - self._since) / max(len(products), 1)
         records = {
             unit: self._materialization(unit, product, versions[unit], reused, share)
@@ -138,7 +138,7 @@ class Recorder:
         peak = self._peak.bytes if self._peak is not None and not reused else 0
         parts = "" if reused else self._bench.workers.account.summary
         return [
-            Announcement(unit, product, records[unit], peak, parts)
+            MaterializationEvent(unit, product, records[unit], peak, parts)
             for unit, product in products.items()
         ]
 
@@ -184,7 +184,7 @@ class Recorder:
 
 
 def record_of(
-    bench: Workbench,
+    context: StudyContext,
     run: str,
     product: Product,
     code_version: str,
@@ -200,7 +200,7 @@ def record_of(
     """
     return Materialization(
         run=run,
-        study=bench.study.name,
+        study=context.study.name,
         asset=product.asset,
         unit=unit.key if unit else "",
         model=unit.model if unit else "",
@@ -219,23 +219,23 @@ def record_of(
 
 
 def record_whole(
-    bench: Workbench,
+    context: StudyContext,
     run: str,
     product: Product,
     rows: Mapping[str, Sequence[Mapping[str, object]]],
     device: str = "cpu",
 ) -> None:
     """Record a product of the whole study in the name of a run, with what it was read from."""
-    record = record_of(bench, run, product, recorded_version(product), device=device)
+    record = record_of(context, run, product, recorded_version(product), device=device)
     own = {"products": [product.row()], "materializations": [record.row()]}
-    bench.lineage.commit({**rows, **own})
+    context.lineage.commit({**rows, **own})
 
 
-def record_run(bench: Workbench, run: str) -> None:
+def record_run(context: StudyContext, run: str) -> None:
     """Record a run's study as it is now, and the library versions, once."""
-    name = bench.study.name
+    name = context.study.name
     sql = "SELECT 1 FROM runs WHERE run = ? AND study = ?"
-    if bench.lineage.query(sql, [run, name]):
+    if context.lineage.query(sql, [run, name]):
         return
     libraries = {library: version(library) for library in LIBRARIES}
     row = {
@@ -243,15 +243,15 @@ def record_run(bench: Workbench, run: str) -> None:
         "study": name,
         "recorded_at": now(),
         "definition": canonical(
-            {**bench.study.model_dump(mode="json"), "folder": str(bench.study.folder)}
+            {**context.study.model_dump(mode="json"), "folder": str(context.study.folder)}
         ),
         "versions": canonical({"python": platform.python_version(), **libraries}),
     }
-    bench.lineage.commit({"runs": [row]})
+    context.lineage.commit({"runs": [row]})
 
 
-def record_models(bench: Workbench, stage: Stage, run: str) -> None:
+def record_models(context: StudyContext, stage: Stage, run: str) -> None:
     """Record the revisions of the models that a stage works with, as they lie there now."""
-    found = used_by(bench, stage.name, stage.uses)
-    rows = [one.row(run, bench.study.name, stage.name) for one in found if one.part.present]
-    bench.lineage.commit({"models": rows})
+    found = used_by(context, stage.name, stage.uses)
+    rows = [one.row(run, context.study.name, stage.name) for one in found if one.part.present]
+    context.lineage.commit({"models": rows})

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Stage, Work, wholes_of
+from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.stage import Stage, Work, study_assets_of
 from dnd_assets.errors import UpstreamError
 from dnd_assets.lineage.fingerprint import Preimage, digest, preimage
-from dnd_assets.lineage.records import UNPARTITIONED, Head, Payload, Product
+from dnd_assets.lineage.records import UNPARTITIONED, Payload, Product, StoredVersion
 from dnd_assets.units import Unit, by_layer
 
 _STREAM = 1024
@@ -32,30 +32,30 @@ class Resolved:
         neuron: the unit's index where it decides the result.
         key: hash of all of it.
         head: the stored product, if there is one.
-        given: what was read from outside for the unit alone.
+        external_inputs: what was read from outside for the unit alone.
     """
 
     recipe: Recipe
     inputs: Mapping[str, str]
     neuron: int | None
     key: str
-    head: Head | None
-    given: Payload | None = None
+    head: StoredVersion | None
+    external_inputs: Payload | None = None
 
     @property
     def preimage(self) -> Preimage:
         """The readable description that `key` is the hash of."""
-        return _preimage(self.recipe, self.inputs, self.neuron, self.given)
+        return _preimage(self.recipe, self.inputs, self.neuron, self.external_inputs)
 
 
 def _preimage(
     recipe: Recipe,
     inputs: Mapping[str, str],
     neuron: int | None,
-    given: Payload | None,
+    external_inputs: Payload | None,
 ) -> Preimage:
     own = {} if neuron is None else {"neuron": neuron}
-    parameters = {**recipe["parameters"], **own, **(given or {})}
+    parameters = {**recipe["parameters"], **own, **(external_inputs or {})}
     return preimage(recipe["asset"], recipe["code"], parameters, recipe["weights"], inputs)
 
 
@@ -64,14 +64,14 @@ class Graph:
     """Keys of products under the present study, worked out from the images downwards.
 
     Attributes:
-        bench: the workbench.
+        context: the study's context.
         stages: the stages by name.
         known: what has been resolved; the stages of one run share it, so that each key is worked
             out once and a run's products rest on one state of the inputs.
         seen: unpartitioned products to reckon with, where they are not the materialized ones.
     """
 
-    bench: Workbench
+    context: StudyContext
     stages: Mapping[str, Stage]
     known: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
     seen: Mapping[str, Product] = field(default_factory=dict)
@@ -87,19 +87,19 @@ class Graph:
         asked = [unit for unit in units if (asset, unit) not in self.known]
         inputs = self._versions(stage, asked)
         recipes = self.recipes(stage, asked)
-        given = stage.given(self.bench, asked) if asked else {}
+        external_inputs = stage.external_inputs(self.context, asked) if asked else {}
         keys = {}
         for unit in asked:
             recipe = recipes[unit.model, unit.layer]
             own = unit.neuron if stage.by_neuron else None
-            keys[unit] = digest(_preimage(recipe, inputs[unit], own, given.get(unit)))
-        heads = self.bench.lineage.heads(keys.values())
+            keys[unit] = digest(_preimage(recipe, inputs[unit], own, external_inputs.get(unit)))
+        heads = self.context.lineage.heads(keys.values())
         for unit, key in keys.items():
             recipe = recipes[unit.model, unit.layer]
             own = unit.neuron if stage.by_neuron else None
             head = heads.get(key)
             self.known[asset, unit] = Resolved(
-                recipe, inputs[unit], own, key, head, given.get(unit)
+                recipe, inputs[unit], own, key, head, external_inputs.get(unit)
             )
         return {unit: self.known[asset, unit] for unit in units}
 
@@ -107,10 +107,12 @@ class Graph:
         """What is hashed of each layer's products besides inputs and neuron."""
         if not units:
             return {}
-        parameters = stage.parameters(self.bench) | ({"own": dict(stage.own)} if stage.own else {})
+        parameters = stage.parameters(self.context) | (
+            {"own": dict(stage.own)} if stage.own else {}
+        )
         common = {"asset": stage.name, "code": stage.code(), "parameters": parameters}
         return {
-            layer: {**common, "weights": stage.weights(self.bench, of[0])}
+            layer: {**common, "weights": stage.weights(self.context, of[0])}
             for layer, of in by_layer(units).items()
         }
 
@@ -141,14 +143,14 @@ class Graph:
         """
         if name in self.seen:
             return self.seen[name]
-        study = self.bench.study
+        study = self.context.study
         sql = (
             "SELECT key, max(recorded_at) AS newest FROM materializations "
             "WHERE study = ? AND asset = ? GROUP BY key ORDER BY newest DESC, key"
         )
-        keys = [row["key"] for row in self.bench.lineage.query(sql, [study.name, name])]
-        products = self.bench.lineage.products(keys)
-        parameters, weights = wholes_of(self.stages)[name].settings(self.bench)
+        keys = [row["key"] for row in self.context.lineage.query(sql, [study.name, name])]
+        products = self.context.lineage.products(keys)
+        parameters, weights = study_assets_of(self.stages)[name].settings(self.context)
         for found in (products[key] for key in keys if key in products):
             image = found.preimage
             if (image["parameters"], image["weights"]) == (parameters, weights):
@@ -159,7 +161,7 @@ class Graph:
         )
 
 
-def _require(asset: str, upstream: str, heads: Mapping[Unit, Head | None]) -> None:
+def _require(asset: str, upstream: str, heads: Mapping[Unit, StoredVersion | None]) -> None:
     absent = [unit.key for unit, head in heads.items() if head is None]
     if absent:
         more = f" and {len(absent) - 3:,} more" if len(absent) > 3 else ""
@@ -180,7 +182,7 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
                 inputs[unit][name] = whole
             continue
         resolved = graph.resolve(name, units)
-        products = graph.bench.lineage.products(state.key for state in resolved.values())
+        products = graph.context.lineage.products(state.key for state in resolved.values())
         for unit, state in resolved.items():
             inputs[unit][name] = products[state.key]
             if state.head is None or products[state.key].data_version != state.head.data_version:
@@ -188,8 +190,12 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
                     f"{name} of {unit} was made anew by another run meanwhile. Run again: finished "
                     "work is kept."
                 )
-    given = {u: graph.known[stage.name, u].given for u in units if (stage.name, u) in graph.known}
-    return [Work(unit, inputs[unit], given.get(unit) or {}) for unit in units]
+    external_inputs = {
+        u: graph.known[stage.name, u].external_inputs
+        for u in units
+        if (stage.name, u) in graph.known
+    }
+    return [Work(unit, inputs[unit], external_inputs.get(unit) or {}) for unit in units]
 
 
 def stream_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> Iterator[Work]:

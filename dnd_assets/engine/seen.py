@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.recording import record_run, record_whole
-from dnd_assets.engine.stage import Whole
+from dnd_assets.engine.stage import StudyAsset
 from dnd_assets.lineage.records import Product
 
 
@@ -23,7 +23,7 @@ class Seen:
     products: Sequence[Product] = ()
     waits: int = 0
 
-    def record(self, bench: Workbench, whole: Whole, run: str) -> Product | None:
+    def record(self, context: StudyContext, whole: StudyAsset, run: str) -> Product | None:
         """Record a product as it was seen, in the name of a run.
 
         None, and nothing recorded, where it has to be made from a new look: it takes computing,
@@ -32,13 +32,13 @@ class Seen:
         product = next((one for one in self.products if one.asset == whole.name), None)
         if product is None or whole.uses:
             return None
-        with bench.lineage.exclusive(bench.log):
+        with context.lineage.exclusive(context.log):
             # Another run may have had the lock for hours, in which images come, go and change. A
             # list of images of before would name some that nobody finds any more.
-            if bench.lineage.waits != self.waits:
+            if context.lineage.waits != self.waits:
                 return None
-            if not all(bench.store.has(file) for file in product.outcome.notes.get("files", ())):
+            if not all(context.store.has(file) for file in product.outcome.notes.get("files", ())):
                 return None
-            record_run(bench, run)
-            record_whole(bench, run, product, {})
+            record_run(context, run)
+            record_whole(context, run, product, {})
         return product

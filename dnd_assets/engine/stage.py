@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import ClassVar
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.code import method_version
 from dnd_assets.lineage.records import Outcome, Product
 from dnd_assets.units import Unit
@@ -25,7 +25,7 @@ class Work:
 
     unit: Unit
     inputs: Mapping[str, Product]
-    given: Mapping[str, object] = field(default_factory=dict)
+    external_inputs: Mapping[str, object] = field(default_factory=dict)
 
 
 Results = Iterator[tuple[Work, Outcome]]
@@ -33,7 +33,7 @@ Settings = tuple[dict[str, object], dict[str, str]]
 """Parameters and weights of an unpartitioned product."""
 
 
-class Whole(ABC):
+class StudyAsset(ABC):
     """One product of the whole study, of no unit: what it was read from decides its key.
 
     Attributes:
@@ -49,20 +49,20 @@ class Whole(ABC):
     kinds: ClassVar[frozenset[str]]
 
     @abstractmethod
-    def settings(self, bench: Workbench) -> Settings:
+    def settings(self, context: StudyContext) -> Settings:
         """What of the study decides the product, besides the files it is read from."""
 
     @abstractmethod
-    def look(self, bench: Workbench) -> Product:
+    def observe(self, context: StudyContext) -> Product:
         """The product as it is now, for a plan: recorded as seen, not as materialized."""
 
     @abstractmethod
-    def materialize(self, bench: Workbench, run: str) -> Product:
+    def materialize(self, context: StudyContext, run: str) -> Product:
         """Read everything again, and record the product in the name of a run."""
 
     def code(self) -> str:
         """Code version of everything that `look` leads to, which reads what there is."""
-        return method_version(type(self), "look")
+        return method_version(type(self), "observe")
 
 
 class Stage(ABC):
@@ -83,7 +83,7 @@ class Stage(ABC):
 
     name: str
     upstream: tuple[str, ...]
-    wholes: ClassVar[tuple[Whole, ...]] = ()
+    wholes: ClassVar[tuple[StudyAsset, ...]] = ()
     uses: tuple[str, ...] = ()
     sources: tuple[ModuleType | Callable[..., object], ...] = ()
     by_neuron: ClassVar[bool] = False
@@ -92,29 +92,31 @@ class Stage(ABC):
     kinds: ClassVar[frozenset[str]]
 
     @abstractmethod
-    def parameters(self, bench: Workbench) -> dict[str, object]:
+    def parameters(self, context: StudyContext) -> dict[str, object]:
         """The settings that matter to this product, and no others."""
 
-    def given(self, bench: Workbench, units: Sequence[Unit]) -> dict[Unit, dict[str, object]]:
+    def external_inputs(
+        self, context: StudyContext, units: Sequence[Unit]
+    ) -> dict[Unit, dict[str, object]]:
         """What is read from outside for single units; it counts as parameters of theirs."""
         return {}
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """Provider hashes of the models that this product uses; the same for a whole layer."""
         return {}
 
     @abstractmethod
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes of all units of `work`, whose upstream products are all `ok`."""
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """What `compute` would have to do for `work`, counted exactly, by kind.
 
         `work` is gone through once, so that the inputs of many units need not lie in memory.
         """
         return {}
 
-    def most(self, bench: Workbench, units: int) -> dict[str, int]:
+    def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """What `compute` may have to do at most for units whose inputs are not known yet."""
         return {}
 
@@ -123,7 +125,7 @@ class Stage(ABC):
         return method_version(type(self), "compute", sources=self.sources)
 
 
-def wholes_of(stages: Mapping[str, Stage]) -> dict[str, Whole]:
+def study_assets_of(stages: Mapping[str, Stage]) -> dict[str, StudyAsset]:
     """The unpartitioned products that stages read, by name, in the order of the stages."""
     return {whole.name: whole for stage in stages.values() for whole in stage.wholes}
 

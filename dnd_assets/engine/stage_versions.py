@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Settings, Stage
 from dnd_assets.errors import DndError
 from dnd_assets.lineage.fingerprint import digest
@@ -17,22 +17,22 @@ _OF_ONE_LAYER = ("target", "truths")
 """Weights that differ between layers; what of a layer's settings matters stands for them."""
 
 
-def stage_version(bench: Workbench, stage: Stage) -> str:
+def stage_version(context: StudyContext, stage: Stage) -> str:
     """What Dagster calls a stage's code version: a hash of its code, parameters and models.
 
     It changes when the keys of all units do for a reason of the stage's own, so that the interface
     and automation see what `dnd plan` sees. A network's files are told by their source asset.
     """
-    first = bench.study.models[0]
+    first = context.study.models[0]
     # Asking for the hash of a model's fingerprint records it otherwise.
-    asking = replace(bench, lineage=LineageReader(root=bench.lineage.root))
+    asking = replace(context, lineage=LineageReader(root=context.lineage.root))
     try:
         weights = stage.weights(asking, Unit(first.name, first.layers[0].path, 0))
     except DndError:  # a model that is not here is told when it is needed
         weights = {}
     own = {name: value for name, value in weights.items() if name not in _OF_ONE_LAYER}
-    layers = _unusual_layers(bench.study) if "target" in weights else {}
-    made_by = {"parameters": stage.parameters(bench), "weights": own, "layers": layers}
+    layers = _unusual_layers(context.study) if "target" in weights else {}
+    made_by = {"parameters": stage.parameters(context), "weights": own, "layers": layers}
     return digest({"code": stage.code(), **made_by})[:12]
 
 

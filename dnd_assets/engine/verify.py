@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dnd_assets.engine.build import find_units
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
-from dnd_assets.engine.stage import Stage, leading_to, wholes_of
+from dnd_assets.engine.stage import Stage, leading_to, study_assets_of
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
 
@@ -47,45 +47,45 @@ class VerifyReport:
         return not (self.missing or self.changed or self.segments)
 
 
-def verify(bench: Workbench, advance: Callable[[int], None] = lambda _: None) -> VerifyReport:
+def verify(context: StudyContext, advance: Callable[[int], None] = lambda _: None) -> VerifyReport:
     """Hash every file of the store and the journal and compare with the lineage.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         advance: called with the number of files done since the last call.
     """
-    report = VerifyReport(segments=bench.lineage.changed_segments())
-    known = {row["file"] for row in bench.lineage.query("SELECT DISTINCT file FROM artefacts")}
-    gone = {row["file"] for row in bench.lineage.query(_GONE)}
-    there = bench.store.names()
+    report = VerifyReport(segments=context.lineage.changed_segments())
+    known = {row["file"] for row in context.lineage.query("SELECT DISTINCT file FROM artefacts")}
+    gone = {row["file"] for row in context.lineage.query(_GONE)}
+    there = context.store.names()
     report.files = len(known)
     report.missing = sorted(known - there.keys() - gone)
     for name in sorted(there):
         if name not in known:
             report.orphaned.append(name)
-        elif not bench.store.intact(name):
+        elif not context.store.intact(name):
             report.changed.append(name)
         advance(1)
     return report
 
 
-def set_aside(bench: Workbench, report: VerifyReport) -> int:
+def set_aside(context: StudyContext, report: VerifyReport) -> int:
     """Take damaged files out of use, so that the next run computes what they held.
 
     A changed file is renamed to end in `.damaged`; that and missing files are recorded as gone.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         report: what `verify` found.
 
     Returns:
         How many files are out of use now.
     """
     lost = sorted({*report.changed, *report.missing})
-    with bench.lineage.exclusive(bench.log):
-        bench.lineage.record_removal(lost, "damaged or lost")
+    with context.lineage.exclusive(context.log):
+        context.lineage.record_removal(lost, "damaged or lost")
         for name in report.changed:
-            bench.store.set_aside(name)
+            context.store.set_aside(name)
     return len(lost)
 
 
@@ -105,12 +105,12 @@ class Rebuilt:
 
 
 def rebuild(
-    bench: Workbench, stages: Mapping[str, Stage], count: int, seed: int = 0
+    context: StudyContext, stages: Mapping[str, Stage], count: int, seed: int = 0
 ) -> list[Rebuilt]:
     """Compute random products of the study again in an empty state folder and compare them.
 
     Args:
-        bench: the workbench; its state stays as it is.
+        context: the study's context; its state stays as it is.
         stages: all stages by name.
         count: how many products.
         seed: which ones.
@@ -118,20 +118,20 @@ def rebuild(
     Returns:
         One comparison for each product, under the present study and probing images.
     """
-    graph = Graph(bench, stages)
-    units = list(find_units(bench).values())
+    graph = Graph(context, stages)
+    units = list(find_units(context).values())
     wanted = [(name, unit) for name in stages for unit in units]
     random.Random(seed).shuffle(wanted)  # noqa: S311 (a sample, not a secret)
     found = []
     with tempfile.TemporaryDirectory(prefix="dnd-verify-") as folder:
         home = Path(folder)
         empty = replace(
-            bench,
+            context,
             home=home,
             lineage=Lineage(root=folder),
             store=ArtefactStore(root=str(home / "store")),
         )
-        for whole in wholes_of(stages).values():
+        for whole in study_assets_of(stages).values():
             whole.materialize(empty, "verify")
         for name, unit in wanted[:count]:
             head = graph.resolve(name, [unit])[unit].head

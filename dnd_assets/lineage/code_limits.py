@@ -105,17 +105,17 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
 """Modules, and names or members of them, that are not entered, each with the reason."""
 
 ENTERED_ALL_THE_SAME: Final = (
-    "dnd_assets.engine.context:Workbench.pictures",
-    "dnd_assets.engine.context:Workbench.seen_by",
-    "dnd_assets.engine.context:Workbench.squares_of",
+    "dnd_assets.engine.context:StudyContext.pictures",
+    "dnd_assets.engine.context:StudyContext.seen_by",
+    "dnd_assets.engine.context:StudyContext.squares_of",
 )
 """Exceptions to that: decoding pictures decides what models see."""
 
-PLANNING_BASES: Final = frozenset({"Stage", "Whole", "Model", "Resource"})
+PLANNING_BASES: Final = frozenset({"Stage", "StudyAsset", "Model", "Resource"})
 PLANNING_MEMBERS: Final = frozenset(
     {
-        "calls_to_make", "check", "code", "cost", "fingerprint", "given", "look", "materialize",
-        "most", "parameters", "parts", "settings", "title", "weights",
+        "calls_to_make", "check", "code", "cost", "cost_upper_bound", "external_inputs",
+        "fingerprint", "materialize", "observe", "parameters", "parts", "settings", "title", "weights",
     }
 )  # fmt: skip
 """Members of products and models that say what they are or would cost; their values are in the key

@@ -45,7 +45,7 @@ class Piece:
     Attributes:
         text: its tree; what it uses of the project goes by the name of the definition.
         uses: modules and names of the project that it uses; the name is `*` for all of a module.
-        own: chains of attributes of its own instance, such as `("bench", "pictures")`.
+        own: chains of attributes of its own instance, such as `("context", "pictures")`.
         above: members that it calls by `super()`.
         typed: annotation of a parameter, and a chain of attributes of that.
     """

@@ -91,7 +91,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class StoredVersion:
     """What others need to know of a stored product: its version, status and store files."""
 
     data_version: str

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import is_labels
 from dnd_assets.report.build import build_report
@@ -29,7 +29,7 @@ def atlas_definitions(study: Study, home: Path | None = None) -> dg.Definitions:
         study: the study.
         home: the state folder; None takes `DND_HOME` or `.dnd`.
     """
-    bench = build_bench(study, home or state_folder())
+    study_context = build_context(study, home or state_folder())
     labels = [name for name in stages_of(study) if is_labels(name)]
 
     @dg.asset(
@@ -45,8 +45,8 @@ def atlas_definitions(study: Study, home: Path | None = None) -> dg.Definitions:
 
         Only pages of units whose results changed are written again.
         """
-        table = at_work(context, bench)
-        report = build_report(table, atlas_folder(bench.home, study.name), log=table.log)
+        table = at_work(context, study_context)
+        report = build_report(table, atlas_folder(study_context.home, study.name), log=table.log)
         return dg.MaterializeResult(
             metadata={
                 "units": report.units,

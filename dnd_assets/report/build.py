@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dnd_assets.engine.cache.heat_maps import MAPS
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.lineage.records import Payload
 from dnd_assets.report import pages
@@ -88,7 +88,7 @@ class Built:
 class _Work:
     """A report in the making."""
 
-    bench: Workbench
+    context: StudyContext
     cards: Cards
     folder: Folder
     thumbs: Thumbnails
@@ -99,7 +99,7 @@ class _Work:
 
 
 def build_report(
-    bench: Workbench,
+    context: StudyContext,
     output: Path,
     units: Sequence[str] = (),
     against: str | None = None,
@@ -109,7 +109,7 @@ def build_report(
     """Write the atlas of a study's units to a folder, or bring the one there up to date.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         output: the folder; new, empty, or of an earlier report.
         units: keys, prefixes or ranges; all units with results where empty.
         against: a run's id or the folder of another report, to compare labels with.
@@ -122,16 +122,16 @@ def build_report(
     """
     started = time.monotonic()
     folder = Folder.open(output)
-    notice = stand_by(bench.lineage, bench.study).notice()
-    directions = direction_names(bench.study)
-    cards = Cards(bench.lineage, bench.store, bench.study.name, directions)
-    order = _ordered(bench, cards, units)
-    changes = changes_since(bench, cards, against) if against else None
+    notice = stand_by(context.lineage, context.study).notice()
+    directions = direction_names(context.study)
+    cards = Cards(context.lineage, context.store, context.study.name, directions)
+    order = _ordered(context, cards, units)
+    changes = changes_since(context, cards, against) if against else None
     remarks = [notice] if notice else []
-    remarks += make_heat_maps(bench, cards, order) if heat_maps else []
-    thumbs = Thumbnails(bench.pictures, folder, {})
-    names = folder.once("classes", class_names_key(bench), lambda: class_names(bench))
-    work = _Work(bench, cards, folder, thumbs, pages.style(), names)
+    remarks += make_heat_maps(context, cards, order) if heat_maps else []
+    thumbs = Thumbnails(context.pictures, folder, {})
+    names = folder.once("classes", class_names_key(context), lambda: class_names(context))
+    work = _Work(context, cards, folder, thumbs, pages.style(), names)
     pages_started = time.monotonic()
     stale = _unit_pages(work, order, log)
     rate = len(stale) / max(time.monotonic() - pages_started, 1e-9)
@@ -151,11 +151,11 @@ def build_report(
     )  # fmt: skip
 
 
-def _ordered(bench: Workbench, cards: Cards, patterns: Sequence[str]) -> list[str]:
+def _ordered(context: StudyContext, cards: Cards, patterns: Sequence[str]) -> list[str]:
     """The units in the order of the study, then by neuron."""
     if not cards.records:
         next(cards.read())  # says that there are no results
-    layers = [(model.name, layer.path) for model in bench.study.models for layer in model.layers]
+    layers = [(model.name, layer.path) for model in context.study.models for layer in model.layers]
     layer_numbers = {layer: number for number, layer in enumerate(layers)}
 
     def rank(unit: str) -> tuple[int, str, str, int]:
@@ -299,7 +299,7 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     common = {"root": "", "study": study, "changes": changes is not None}
     groups = list(dict.fromkeys(entry.group for entry in entries))
     methods = list(dict.fromkeys(name for entry in entries for name in entry.methods))
-    description = work.bench.study.description
+    description = work.context.study.description
     folder.put("index.html", pages.render(
         "index.html", here="index", count=len(entries), groups=groups, methods=methods,
         description=description, metrics=metric_names(entries),
@@ -310,13 +310,13 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     texts = [
         summary.label for entry in entries for summary in entry.methods.values() if summary.label
     ]
-    embedded = stored_embeddings(work.bench.vectors, entries, texts)
+    embedded = stored_embeddings(work.context.vectors, entries, texts)
     folder.put("overview.html", _overview(work, entries, embedded, common))
     shown, more = pictures_of(entries)
     folder.put("pictures.html", pages.render(
         "pictures.html", here="pictures", shown=shown, more=more, find=work.thumbs.of, **common,
     ))  # fmt: skip
-    comparison = compared(work.bench, entries, embedded)
+    comparison = compared(work.context, entries, embedded)
     folder.put(
         "methods.html", pages.render("methods.html", here="methods", found=comparison, **common)
     )
@@ -331,8 +331,8 @@ def _overview(work: _Work, entries: Sequence[Entry], embedded: Payload, common: 
     labels = {entry.unit: entry.main.label for entry in entries if entry.main.label}
     space = LabelSpace(labels, embedded)
     found = work.folder.once(
-        "weights", connections_key(work.bench, space),
-        lambda: asdict(connections(work.bench, work.cards, space)),
+        "weights", connections_key(work.context, space),
+        lambda: asdict(connections(work.context, work.cards, space)),
     )  # fmt: skip
     weights = Connections.from_json(found)
     found = work.folder.once(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnd_assets.analysis.metric_means import method_name
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.records import Payload
 from dnd_assets.report.folder import read_manifest
@@ -56,11 +56,11 @@ class Changes:
     gone: tuple[str, ...] = ()
 
 
-def changes_since(bench: Workbench, cards: Cards, against: str) -> Changes:
+def changes_since(context: StudyContext, cards: Cards, against: str) -> Changes:
     """Compare labels with an earlier run or with another report.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         cards: what is recorded now.
         against: a run's id, or the start of it, or the folder of another report.
 
@@ -70,14 +70,14 @@ def changes_since(bench: Workbench, cards: Cards, against: str) -> Changes:
     folder = Path(against).expanduser()
     if folder.is_dir():
         return _since_report(cards, folder)
-    recorded = Recorded.of(bench)
+    recorded = Recorded.of(context)
     before = find_run(recorded, against)
     sql = (
         "SELECT run FROM materializations WHERE study = ? GROUP BY run "
         "ORDER BY max(recorded_at) DESC LIMIT 1"
     )
-    newest = str(bench.lineage.query(sql, [bench.study.name])[0]["run"])
-    with bench.lineage.connect():
+    newest = str(context.lineage.query(sql, [context.study.name])[0]["run"])
+    with context.lineage.connect():
         differences = [
             ChangedUnit(
                 method_name(difference.asset),
@@ -89,7 +89,7 @@ def changes_since(bench: Workbench, cards: Cards, against: str) -> Changes:
             for difference in diff(recorded, before, newest)
         ]
     shared = "SELECT count(DISTINCT unit) AS n FROM materializations WHERE study = ? AND unit <> ''"
-    units = int(bench.lineage.query(shared, [bench.study.name])[0]["n"])
+    units = int(context.lineage.query(shared, [context.study.name])[0]["n"])
     return Changes(f"run {before[:8]}", f"run {newest[:8]}", units, tuple(differences))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dnd_assets.analysis.compare import Comparison, Method, Pair, Reference, compare
 from dnd_assets.analysis.compare_request import reference
 from dnd_assets.analysis.metric_means import MetricMean, method_name, metric_means
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.records import is_labels
 from dnd_assets.report.entries import Entry
 from dnd_assets.report.overview import Embedded
@@ -61,7 +61,7 @@ class _Stored:
         return np.stack([self.vectors[text] for text in texts])
 
 
-def compared(bench: Workbench, entries: Sequence[Entry], embedded: Embedded) -> Compared:
+def compared(context: StudyContext, entries: Sequence[Entry], embedded: Embedded) -> Compared:
     """Compare the methods of a study on the units of the report, from what is stored."""
     assets = tuple(dict.fromkeys(name for entry in entries for name in entry.methods))
     methods = [
@@ -78,7 +78,7 @@ def compared(bench: Workbench, entries: Sequence[Entry], embedded: Embedded) -> 
         if is_labels(asset)
     ]
     truth = reference(
-        bench.study, [Unit(entry.model, entry.layer, entry.neuron) for entry in entries]
+        context.study, [Unit(entry.model, entry.layer, entry.neuron) for entry in entries]
     )
     texts = {label for method in methods for label in method.by_unit.values() if label}
     truths = {text for names in truth.texts.values() for text in names}
@@ -88,6 +88,6 @@ def compared(bench: Workbench, entries: Sequence[Entry], embedded: Embedded) -> 
     )
     table = compare(methods, truth_in_space, _Stored(embedded) if embedded_all else None)
     metrics: dict[str, dict[str, dict[str, MetricMean]]] = {}
-    for mean in metric_means(bench.lineage, bench.study.name, truth.groups):
+    for mean in metric_means(context.lineage, context.study.name, truth.groups):
         metrics.setdefault(mean.group, {}).setdefault(mean.metric, {})[mean.method] = mean
     return Compared(tuple(method.name for method in methods), table, metrics, embedded_all)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest
@@ -108,17 +108,17 @@ class Connections:
         return cls(tuple(pairs), value["why"])
 
 
-def connections_key(bench: Workbench, space: LabelSpace) -> str:
+def connections_key(context: StudyContext, space: LabelSpace) -> str:
     """Hash of what decides the connections; the networks are not loaded."""
     models: list[object] = [
-        [model.name, [layer.path for layer in model.layers], fingerprint(bench, model.name)]
-        for model in bench.study.models
+        [model.name, [layer.path for layer in model.layers], fingerprint(context, model.name)]
+        for model in context.study.models
     ]
     vectors = [[text, sha256(vector.tobytes())] for text, vector in sorted(space.vectors.items())]
     return digest([models, dict(space.labels), vectors, code_version(connections)])
 
 
-def connections(bench: Workbench, cards: Cards, space: LabelSpace) -> Connections:
+def connections(context: StudyContext, cards: Cards, space: LabelSpace) -> Connections:
     """Weights and labels of each two adjacent layers of the study, and why there are none.
 
     Layers are adjacent when the upper one is a linear or convolutional layer that reads exactly
@@ -128,7 +128,7 @@ def connections(bench: Workbench, cards: Cards, space: LabelSpace) -> Connection
     units = _by_layer(cards)
     pairs = [
         (model, lower, upper)
-        for model in bench.study.models
+        for model in context.study.models
         for lower in model.layers
         for upper in model.layers
         if lower.path != upper.path
@@ -140,7 +140,7 @@ def connections(bench: Workbench, cards: Cards, space: LabelSpace) -> Connection
     networks: dict[str, object] = {}
     for model, lower, upper in pairs:
         if model.name not in networks:
-            networks[model.name] = _network(bench.study, bench, model.name, units)
+            networks[model.name] = _network(context.study, context, model.name, units)
         module = networks[model.name]
         if isinstance(module, str):
             return Connections(why=module)
@@ -213,34 +213,37 @@ def _by_layer(cards: Cards) -> dict[tuple[str, str], dict[int, str]]:
 
 
 def _network(
-    study: Study, bench: Workbench, name: str, units: Mapping[tuple[str, str], Mapping[int, str]]
+    study: Study,
+    context: StudyContext,
+    name: str,
+    units: Mapping[tuple[str, str], Mapping[int, str]],
 ) -> object:
     """The network's module, or why it cannot be had."""
     try:
-        if not _recorded(bench, name):
+        if not _recorded(context, name):
             return f"The weights of {name!r} at hand are not those that were recorded."
-        spec = next(model for model in bench.targets.models if model.name == name)
-        return find_source(spec, bench.targets.base).build().module
+        spec = next(model for model in context.targets.models if model.name == name)
+        return find_source(spec, context.targets.base).build().module
     except Exception as error:  # noqa: BLE001 (a network's own code may raise anything)
         return f"The weights of {name!r} are not at hand ({type(error).__name__})."
 
 
-def _recorded(bench: Workbench, name: str) -> bool:
+def _recorded(context: StudyContext, name: str) -> bool:
     """Whether the newest activations were made by the network as it is now."""
     sql = (
         "SELECT layer, preimage ->> '$.weights.target' AS target FROM latest WHERE study = ? "
         "AND asset = 'activations' AND model = ? ORDER BY recorded_at DESC LIMIT 1"
     )
-    rows = bench.lineage.query(sql, [bench.study.name, name])
+    rows = context.lineage.query(sql, [context.study.name, name])
     if not rows:
         return False
-    providers = bench.lineage.query(
+    providers = context.lineage.query(
         "SELECT fingerprint ->> '$.target' AS target FROM providers WHERE provider = ?",
         [rows[0]["target"]],
     )
     if not providers or providers[0]["target"] is None:
         return False
-    present = json.loads(canonical(bench.targets.fingerprint(name)))
+    present = json.loads(canonical(context.targets.fingerprint(name)))
     return bool(json.loads(providers[0]["target"]) == present)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from dnd_assets.engine.cache.heat_maps import MAPS, map_item
-from dnd_assets.engine.cache.shared_results import at_hand, layer_provider, shared_row
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.cache.shared_results import cached, layer_provider, shared_row
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.records import artefact_row
 from dnd_assets.methods.dissection.attention_crops import heatmap_bytes
 from dnd_assets.results.unit_card.reader import Cards
@@ -35,11 +35,11 @@ class _Wanted:
     provider: str
 
 
-def make_heat_maps(bench: Workbench, cards: Cards, units: Iterable[str]) -> list[str]:
+def make_heat_maps(context: StudyContext, cards: Cards, units: Iterable[str]) -> list[str]:
     """Compute and store the heat maps of exemplars that have none yet.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         cards: what is recorded.
         units: keys of units.
 
@@ -59,19 +59,19 @@ def make_heat_maps(bench: Workbench, cards: Cards, units: Iterable[str]) -> list
     remarks: list[str] = []
     by_model: dict[str, list[_Wanted]] = {}
     for (model, layer), maps in by_layer.items():
-        reason = _why_not(bench, maps[0])
+        reason = _why_not(context, maps[0])
         if reason:
             remarks.append(f"{model}/{layer}: no heat maps, {reason}")
         else:
-            by_model.setdefault(model, []).extend(_not_stored(bench, maps))
+            by_model.setdefault(model, []).extend(_not_stored(context, maps))
     for model, maps in by_model.items():
-        _make(bench, model, maps)
+        _make(context, model, maps)
     return remarks
 
 
-def _why_not(bench: Workbench, heat_map: _Wanted) -> str:
+def _why_not(context: StudyContext, heat_map: _Wanted) -> str:
     """Why a layer's maps cannot be made; empty when they can."""
-    models = {model.name: model for model in bench.study.models}
+    models = {model.name: model for model in context.study.models}
     layers = (
         {layer.path for layer in models[heat_map.unit.model].layers}
         if heat_map.unit.model in models
@@ -79,55 +79,55 @@ def _why_not(bench: Workbench, heat_map: _Wanted) -> str:
     )
     if heat_map.unit.layer not in layers:
         return "the study no longer has this layer"
-    if not bench.targets.check(heat_map.unit.model, heat_map.unit.layer).has_map:
+    if not context.targets.check(heat_map.unit.model, heat_map.unit.layer).has_map:
         return "its units have no extent in the picture"
-    if layer_provider(bench, heat_map.unit) != heat_map.provider:
+    if layer_provider(context, heat_map.unit) != heat_map.provider:
         return "the network is not the one that was recorded; run `dnd run` first"
     return ""
 
 
-def _not_stored(bench: Workbench, maps: Sequence[_Wanted]) -> list[_Wanted]:
+def _not_stored(context: StudyContext, maps: Sequence[_Wanted]) -> list[_Wanted]:
     """Those of some maps, all of one provider, that have to be computed."""
     items = [map_item(heat_map.image, heat_map.unit.neuron) for heat_map in maps]
-    stored = at_hand(bench, MAPS, maps[0].provider, items)
+    stored = cached(context, MAPS, maps[0].provider, items)
     return [heat_map for heat_map, item in zip(maps, items, strict=True) if item not in stored]
 
 
-def _make(bench: Workbench, model: str, heat_maps: Sequence[_Wanted]) -> None:
+def _make(context: StudyContext, model: str, heat_maps: Sequence[_Wanted]) -> None:
     """Maps of one network, each picture passed once, each batch kept when it is done."""
     by_image: dict[str, list[_Wanted]] = {}
     for heat_map in heat_maps:
         by_image.setdefault(heat_map.image, []).append(heat_map)
-    names = bench.pictures.in_order(by_image)
-    progress = bench.progress(f"{model}: heat maps of pictures", len(names))
-    batch = bench.study.compute.batch.target
-    side = bench.study.dissection.crop_size
+    names = context.pictures.in_order(by_image)
+    progress = context.progress(f"{model}: heat maps of pictures", len(names))
+    batch = context.study.compute.batch.target
+    side = context.study.dissection.crop_size
     for start in range(0, len(names), batch):
         part = names[start : start + batch]
         # As for crops: the picture is made square, and the map lies over all of it.
-        _, square = bench.squares_of(model, part, side)
+        _, square = context.squares_of(model, part, side)
         only = [
             {(heat_map.unit.layer, heat_map.unit.neuron) for heat_map in by_image[name]}
             for name in part
         ]
         neurons = sorted(set().union(*only))
-        maps = bench.targets.maps(model, neurons, square, batch, only)
+        maps = context.targets.maps(model, neurons, square, batch, only)
         computed = [
             (heat_map, maps[heat_map.unit.layer, heat_map.unit.neuron][index])
             for index, name in enumerate(part)
             for heat_map in by_image[name]
         ]
-        _store(bench, [(heat_map, heat) for heat_map, heat in computed if heat is not None])
+        _store(context, [(heat_map, heat) for heat_map, heat in computed if heat is not None])
         progress.advance(len(part))
 
 
-def _store(bench: Workbench, computed: Sequence[tuple[_Wanted, Any]]) -> None:
+def _store(context: StudyContext, computed: Sequence[tuple[_Wanted, Any]]) -> None:
     """Store maps that are finite, as PNG files in one pack, and record where they lie."""
     encoded = [(heat_map, _grey(heat)) for heat_map, heat in computed if np.isfinite(heat).all()]
     if not encoded:
         return
     blobs = [data for _, data in encoded]
-    pack, hashes = bench.store.put_pack(blobs)
+    pack, hashes = context.store.put_pack(blobs)
     artefacts = [
         artefact_row(name, pack, "png", len(data)) for name, data in zip(hashes, blobs, strict=True)
     ]
@@ -141,7 +141,7 @@ def _store(bench: Workbench, computed: Sequence[tuple[_Wanted, Any]]) -> None:
         for (heat_map, _), name in zip(encoded, hashes, strict=True)
     ]
     distinct = {row["hash"]: row for row in artefacts}
-    bench.lineage.commit({"artefacts": list(distinct.values()), "shared": rows})
+    context.lineage.commit({"artefacts": list(distinct.values()), "shared": rows})
 
 
 def _grey(heat: Any) -> bytes:

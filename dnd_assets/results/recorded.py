@@ -13,7 +13,7 @@ from resources.lineage_db.reader import LineageReader
 
 if TYPE_CHECKING:
     from dnd_assets.engine.cache.images import Pictures
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
     from resources.artefact_store import ArtefactStore
 
 
@@ -37,9 +37,9 @@ class Recorded:
         return cls(study, LineageReader(root=str(home)), home)
 
     @classmethod
-    def of(cls, bench: Workbench) -> Recorded:
-        """What a workbench works on."""
-        return cls(bench.study, bench.lineage, bench.home)
+    def of(cls, context: StudyContext) -> Recorded:
+        """What a study context works on."""
+        return cls(context.study, context.lineage, context.home)
 
     @cached_property
     def store(self) -> ArtefactStore:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from dnd_assets.assets.resolved import ResolvedStudy
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.records import (
     CONCEPT_MASKS,
     HELD_OUT_IMAGES,
@@ -28,19 +28,19 @@ _ANSWERED_TEXT = (
 
 def stage_checks(resolved: ResolvedStudy) -> list[dg.AssetChecksDefinition]:
     """The checks of every asset of a study."""
-    bench, stages, units = resolved.bench, resolved.stages, resolved.units
+    study_context, stages, units = resolved.context, resolved.stages, resolved.units
     answers = [name for name in stages if is_labels(name)]
     wholes = list(resolved.wholes)
     scanned = [name for name in wholes if name in _SCANNED]
-    checks = [_quarantine(bench, name) for name in scanned]
-    checks += [_labelled(bench, units, name) for name in answers]
+    checks = [_quarantine(study_context, name) for name in scanned]
+    checks += [_labelled(study_context, units, name) for name in answers]
     whole = [name for name in wholes if name != PROBING_SET]
-    checks += [_intact(bench, name) for name in whole]
-    return checks + [_sound(bench, name) for name in stages]
+    checks += [_intact(study_context, name) for name in whole]
+    return checks + [_sound(study_context, name) for name in stages]
 
 
-def _quarantine(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
-    limit = bench.study.probing_set.max_quarantined
+def _quarantine(study_context: StudyContext, asset: str) -> dg.AssetChecksDefinition:
+    limit = study_context.study.probing_set.max_quarantined
 
     @dg.asset_check(
         asset=asset,
@@ -48,7 +48,7 @@ def _quarantine(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
         description=f"At most {limit:.1%} of the image files could not be read.",
     )
     def check() -> dg.AssetCheckResult:
-        rows = _latest(bench, asset, "p.notes ->> '$.found' AS found, "
+        rows = _latest(study_context, asset, "p.notes ->> '$.found' AS found, "
                        "json_array_length(p.notes, '$.quarantined') AS bad")  # fmt: skip
         found, bad = (int(rows[0]["found"]), int(rows[0]["bad"])) if rows else (0, 0)
         share = bad / max(found, 1)
@@ -61,14 +61,16 @@ def _quarantine(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
     return check
 
 
-def _labelled(bench: Workbench, units: UnitIndex, asset: str) -> dg.AssetChecksDefinition:
+def _labelled(
+    study_context: StudyContext, units: UnitIndex, asset: str
+) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset,
         name="every_unit_answered",
         description="Every unit of the study has a label or a typed reason for having none.",
     )
     def check() -> dg.AssetCheckResult:
-        rows = _latest(bench, asset, "l.unit AS unit, l.status AS status")
+        rows = _latest(study_context, asset, "l.unit AS unit, l.status AS status")
         status = {row["unit"]: row["status"] for row in rows if row["unit"] in units}
         counts = Counter(status.values())
         missing = [key for key in units if key not in status]
@@ -81,21 +83,23 @@ def _labelled(bench: Workbench, units: UnitIndex, asset: str) -> dg.AssetChecksD
     return check
 
 
-def _intact(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
+def _intact(study_context: StudyContext, asset: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset,
         name=_INTACT,
         description=_INTACT_TEXT,
     )
     def check() -> dg.AssetCheckResult:
-        return _files_in_store(bench, asset)
+        return _files_in_store(study_context, asset)
 
     return check
 
 
-def _files_in_store(bench: Workbench, asset: str) -> dg.AssetCheckResult:
-    rows = _latest(bench, asset, "DISTINCT unnest((p.notes -> '$.files')::VARCHAR[]) AS file")
-    lost = [row["file"] for row in rows if not bench.store.has(row["file"])]
+def _files_in_store(study_context: StudyContext, asset: str) -> dg.AssetCheckResult:
+    rows = _latest(
+        study_context, asset, "DISTINCT unnest((p.notes -> '$.files')::VARCHAR[]) AS file"
+    )
+    lost = [row["file"] for row in rows if not study_context.store.has(row["file"])]
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=_INTACT,
@@ -104,7 +108,7 @@ def _files_in_store(bench: Workbench, asset: str) -> dg.AssetCheckResult:
     )
 
 
-def _sound(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
+def _sound(study_context: StudyContext, asset: str) -> dg.AssetChecksDefinition:
     """Both checks of a product of units, in one step, for steps take time.
 
     Once both are told, the step fails if a service failed in the very run: so does the run, while
@@ -122,23 +126,23 @@ def _sound(bench: Workbench, asset: str) -> dg.AssetChecksDefinition:
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         chosen = {key.name for key in context.selected_asset_check_keys}
         if _INTACT in chosen:
-            yield _files_in_store(bench, asset)
+            yield _files_in_store(study_context, asset)
         if _ANSWERED not in chosen:
             return
-        waiting = unanswered(bench, asset)
+        waiting = unanswered(study_context, asset)
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=_ANSWERED,
             passed=not waiting,
             metadata={"units": len(waiting), "first": waiting[0]["reason"] if waiting else "-"},
         )
-        if told := service_failures(bench, context.run.run_id, [asset]):
+        if told := service_failures(study_context, context.run.run_id, [asset]):
             raise dg.Failure(told, allow_retries=False)
 
     return check
 
 
-def unanswered(bench: Workbench, asset: str) -> list[Row]:
+def unanswered(study_context: StudyContext, asset: str) -> list[Row]:
     """Units whose newest attempt ended in a failure of a service, with the reason."""
     sql = (
         "SELECT f.unit, f.reason FROM failures f WHERE f.study = ? AND f.asset = ? AND NOT EXISTS "
@@ -147,10 +151,10 @@ def unanswered(bench: Workbench, asset: str) -> list[Row]:
         "QUALIFY row_number() OVER (PARTITION BY f.unit ORDER BY f.recorded_at DESC) = 1 "
         "ORDER BY f.unit"
     )
-    return bench.lineage.query(sql, [bench.study.name, asset])
+    return study_context.lineage.query(sql, [study_context.study.name, asset])
 
 
-def service_failures(bench: Workbench, run: str, assets: Sequence[str]) -> str:
+def service_failures(study_context: StudyContext, run: str, assets: Sequence[str]) -> str:
     """What a run did not get from services: asset, units, first reason, what to do; or nothing.
 
     Of what a failure leads to only the first asset is told.
@@ -159,7 +163,10 @@ def service_failures(bench: Workbench, run: str, assets: Sequence[str]) -> str:
         "SELECT asset, count(*) AS n, min(unit) AS unit, arg_min(status, unit) AS status, "
         "arg_min(reason, unit) AS reason FROM failures WHERE run = ? AND study = ? GROUP BY asset"
     )
-    rows = {row["asset"]: row for row in bench.lineage.query(sql, [run, bench.study.name])}
+    rows = {
+        row["asset"]: row
+        for row in study_context.lineage.query(sql, [run, study_context.study.name])
+    }
     found = next((rows[name] for name in assets if name in rows), None)
     if found is None:
         return ""
@@ -171,9 +178,9 @@ def service_failures(bench: Workbench, run: str, assets: Sequence[str]) -> str:
     )
 
 
-def _latest(bench: Workbench, asset: str, columns: str) -> list[Row]:
+def _latest(study_context: StudyContext, asset: str, columns: str) -> list[Row]:
     sql = (
         f"SELECT {columns} FROM latest l JOIN products p USING (key) "  # noqa: S608 (own columns)
         "WHERE l.study = ? AND l.asset = ?"
     )
-    return bench.lineage.query(sql, [bench.study.name, asset])
+    return study_context.lineage.query(sql, [study_context.study.name, asset])

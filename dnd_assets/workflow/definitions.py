@@ -12,9 +12,9 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.seen import Seen
-from dnd_assets.engine.stage import Stage, Whole, leading_to
+from dnd_assets.engine.stage import Stage, StudyAsset, leading_to
 from dnd_assets.engine.stage_versions import stage_version, whole_version
 from dnd_assets.errors import DndError
 from dnd_assets.home import state_folder
@@ -55,14 +55,14 @@ def build_definitions(
         study: the study.
         home: the state folder; None takes `DND_HOME` or `.dnd`.
         only: units to partition by, as keys, prefixes or ranges; none for every unit of the study.
-        overrides: resources to put in place of the study's, by field name of `Workbench`.
+        overrides: resources to put in place of the study's, by field name of `StudyContext`.
 
     Raises:
         StudyError: when the study names something that is not there.
         NotFoundError: when it names a layer that does not exist.
     """
     resolved = resolve_study(study, home or state_folder())
-    return definitions_of(replace(resolved, bench=replace(resolved.bench, **overrides)), only)
+    return definitions_of(replace(resolved, context=replace(resolved.context, **overrides)), only)
 
 
 def definitions_of(
@@ -75,22 +75,29 @@ def definitions_of(
         only: units to partition by.
         seen: products of no unit as they are, for definitions of one run that looked at them.
     """
-    bench, stages, units = resolved.bench, resolved.stages, resolved.units
+    study_context, stages, units = resolved.context, resolved.stages, resolved.units
     partitions = dg.StaticPartitionsDefinition([unit.key for unit in units.select(only)])
     memory = RunMemory()
     assets = [
-        unit_asset(stage, stages, bench, units, _spec(stage, stages, bench, partitions), memory)
+        unit_asset(
+            stage,
+            stages,
+            study_context,
+            units,
+            _spec(stage, stages, study_context, partitions),
+            memory,
+        )
         for stage in stages.values()
     ]
-    whole = [_whole_asset(one, bench, seen or Seen()) for one in resolved.wholes.values()]
+    whole = [_whole_asset(one, study_context, seen or Seen()) for one in resolved.wholes.values()]
     return dg.Definitions(
-        assets=[*source_assets(bench), *whole, *assets],
+        assets=[*source_assets(study_context), *whole, *assets],
         asset_checks=[*stage_checks(resolved), freshness_checks(resolved)],
         jobs=_jobs(resolved, partitions),
         sensors=[_automation(resolved.study)],
-        resources=_resources(bench),
+        resources=_resources(study_context),
         executor=executor_of(partial(_preflight, resolved, partitions)),
-        metadata={"study": resolved.study.name, "state folder": str(bench.home)},
+        metadata={"study": resolved.study.name, "state folder": str(study_context.home)},
     )
 
 
@@ -110,9 +117,9 @@ def _preflight(
     preflight(resolved, [resolved.units[key] for key in chosen], names)
 
 
-def _resources(bench: Workbench) -> dict[str, object]:
+def _resources(study_context: StudyContext) -> dict[str, object]:
     """What assets ask for by name; a study without sentence encoder has none."""
-    found = {name: getattr(bench, name) for name in RESOURCES}
+    found = {name: getattr(study_context, name) for name in RESOURCES}
     return {
         name: as_dagster(name, resource) for name, resource in found.items() if resource is not None
     }
@@ -121,7 +128,7 @@ def _resources(bench: Workbench) -> dict[str, object]:
 def _spec(
     stage: Stage,
     stages: Mapping[str, Stage],
-    bench: Workbench,
+    study_context: StudyContext,
     partitions: dg.StaticPartitionsDefinition,
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
@@ -133,13 +140,13 @@ def _spec(
         group_name=stage.group,
         owners=OWNERS,
         kinds=set(stage.kinds),
-        code_version=stage_version(bench, stage),
+        code_version=stage_version(study_context, stage),
         partitions_def=partitions,
-        metadata={"study": bench.study.name, "uses": ", ".join(stage.uses) or "nothing"},
+        metadata={"study": study_context.study.name, "uses": ", ".join(stage.uses) or "nothing"},
     )
 
 
-def _whole_asset(whole: Whole, bench: Workbench, seen: Seen) -> dg.AssetsDefinition:
+def _whole_asset(whole: StudyAsset, study_context: StudyContext, seen: Seen) -> dg.AssetsDefinition:
     needed = {*ALWAYS, *whole.uses}
 
     @dg.asset(
@@ -151,10 +158,10 @@ def _whole_asset(whole: Whole, bench: Workbench, seen: Seen) -> dg.AssetsDefinit
         required_resource_keys=needed,
         deps=[source.name for source in sources_of(whole)],
         automation_condition=_when_out_of_date(()),
-        code_version=_version_of_whole(whole, bench),
+        code_version=_version_of_whole(whole, study_context),
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        table = at_work(context, bench)
+        table = at_work(context, study_context)
         product = seen.record(table, whole, context.run_id)
         if product is None:
             product = whole.materialize(table, context.run_id)
@@ -176,16 +183,16 @@ def _whole_asset(whole: Whole, bench: Workbench, seen: Seen) -> dg.AssetsDefinit
     return asset
 
 
-def _version_of_whole(whole: Whole, bench: Workbench) -> str | None:
+def _version_of_whole(whole: StudyAsset, study_context: StudyContext) -> str | None:
     """Its version; None where its file or model is not here, which is told when it is needed."""
     try:
-        reading = replace(bench, lineage=LineageReader(root=bench.lineage.root))
+        reading = replace(study_context, lineage=LineageReader(root=study_context.lineage.root))
         return whole_version(whole.code(), whole.settings(reading))
     except DndError:
         return None
 
 
-def _description(product: Stage | Whole) -> str:
+def _description(product: Stage | StudyAsset) -> str:
     return inspect.cleandoc(type(product).__doc__ or "")
 
 

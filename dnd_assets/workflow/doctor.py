@@ -20,8 +20,8 @@ from rich.table import Table
 
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.truths import CATEGORIES, check_truths
-from dnd_assets.engine.build import build_bench, find_units
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.models import Listed, assumptions, inventory, loaded
 from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.engine.recording import LIBRARIES
@@ -125,9 +125,9 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
         home: the state folder.
         unset: environment variables that it reads in vain, with the key that reads each.
     """
-    bench = build_bench(study, home)
-    models = tuple(_entry(one) for one in inventory(bench))
-    files, of_files = _label_files(bench, models)
+    context = build_context(study, home)
+    models = tuple(_entry(one) for one in inventory(context))
+    files, of_files = _label_files(context, models)
     variables = {name: f"export {name}=FOLDER" for name in unset or {}}
     findings = (
         Finding("study", f"{study.name}: {study.description}"),
@@ -136,18 +136,20 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
             Finding(f"variable {name}", f"{key} reads it, and it is not set", good=False)
             for name, key in (unset or {}).items()
         ),
-        _look("device", lambda: _device(bench)),
+        _look("device", lambda: _device(context)),
         _images("probing set", study.probing_set, lambda: image_files(study, home)),
-        _units(bench, models),
-        *_inputs(bench, models),
+        _units(context, models),
+        *_inputs(context, models),
         *_concepts(study),
         *_masks(study, home),
         *_held_out(study, home),
         *files,
-        _look("state folder", lambda: _state(bench)),
+        _look("state folder", lambda: _state(context)),
     )
-    assumed = (*assumptions(bench), *of_files)
-    return DoctorReport(findings, models, tuple(variables.values()), assumed, tuple(loaded(bench)))
+    assumed = (*assumptions(context), *of_files)
+    return DoctorReport(
+        findings, models, tuple(variables.values()), assumed, tuple(loaded(context))
+    )
 
 
 def show(report: DoctorReport, out: Console) -> None:
@@ -250,26 +252,26 @@ def _images(what: str, images: Images, find: Callable[[], Listing]) -> Finding:
     return _look(what, told)
 
 
-def _units(bench: Workbench, models: Iterable[ModelEntry]) -> Finding:
+def _units(context: StudyContext, models: Iterable[ModelEntry]) -> Finding:
     absent = [one.listed.name for one in models if one.listed.used_by == "targets" and not one.good]
     if absent:
         return Finding("units", f"waits for {', '.join(absent)}", good=False)
-    return _look("units", lambda: _layers(bench))
+    return _look("units", lambda: _layers(context))
 
 
-def _layers(bench: Workbench) -> str:
-    groups = by_layer(find_units(bench).values())
+def _layers(context: StudyContext) -> str:
+    groups = by_layer(find_units(context).values())
     return ", ".join(f"{model}/{layer}: {len(units):,}" for (model, layer), units in groups.items())
 
 
-def _inputs(bench: Workbench, models: Iterable[ModelEntry]) -> list[Finding]:
+def _inputs(context: StudyContext, models: Iterable[ModelEntry]) -> list[Finding]:
     """Whether networks that take bands take those of the first files."""
-    names = [one.name for one in bench.study.models if bench.targets.takes_bands(one.name)]
+    names = [one.name for one in context.study.models if context.targets.takes_bands(one.name)]
     if not names or not _networks_there(models):
         return []
 
     def told() -> str:
-        check_inputs(bench, list(stages_of(bench.study)))
+        check_inputs(context, list(stages_of(context.study)))
         return f"{', '.join(names)} take the bands of the first files"
 
     return [_look("bands", told)]
@@ -296,24 +298,24 @@ def _held_out(study: Study, home: Path) -> list[Finding]:
 
 
 def _label_files(
-    bench: Workbench, models: Iterable[ModelEntry]
+    context: StudyContext, models: Iterable[ModelEntry]
 ) -> tuple[list[Finding], list[tuple[str, str]]]:
     """What files of labels and truths hold, and what is assumed of how they count units."""
-    study, assumed = bench.study, list[tuple[str, str]]()
+    study, assumed = context.study, list[tuple[str, str]]()
     if not _networks_there(models):
         return [], []
 
     def labels() -> str:
-        sizes = sizes_of(study, bench.targets.units)
-        check_imported(study, list(find_units(bench).values()), sizes)
+        sizes = sizes_of(study, context.targets.units)
+        check_imported(study, list(find_units(context).values()), sizes)
         found = {name: counted(study, name, sizes) for name in study.imported_labels}
         assumed.extend((f"labels of {n}", one.told) for n, one in found.items() if one.is_open)
         said = [one.told for one in found.values() if one.told and not one.is_open]
         return "; ".join([f"{len(found):,} files", *said])
 
     def truths() -> str:
-        sizes = sizes_of(study, bench.targets.units)
-        found = check_truths(study, list(find_units(bench).values()), sizes)
+        sizes = sizes_of(study, context.targets.units)
+        found = check_truths(study, list(find_units(context).values()), sizes)
         assumed.extend([("truths", found.told)] if found.is_open else [])
         return (found.told if not found.is_open else "") or "a file that fits the units"
 
@@ -327,11 +329,11 @@ def _networks_there(models: Iterable[ModelEntry]) -> bool:
     return all(one.good for one in models if one.listed.used_by == "targets")
 
 
-def _device(bench: Workbench) -> str:
+def _device(context: StudyContext) -> str:
     """What models run on; workers elsewhere are not asked."""
-    if bench.workers.elsewhere:
-        return f"that of the workers ({bench.workers.handed_to}), which are not started for this"
-    return bench.compute.name()
+    if context.workers.elsewhere:
+        return f"that of the workers ({context.workers.handed_to}), which are not started for this"
+    return context.compute.name()
 
 
 def _look(what: str, find: Callable[[], str]) -> Finding:
@@ -341,7 +343,7 @@ def _look(what: str, find: Callable[[], str]) -> Finding:
         return Finding(what, str(error), good=False)
 
 
-def _state(bench: Workbench) -> str:
-    free = check_room(bench)
-    done = bench.lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
-    return f"{bench.home}: {done:,} products, {free}"
+def _state(context: StudyContext) -> str:
+    free = check_room(context)
+    done = context.lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
+    return f"{context.home}: {done:,} products, {free}"

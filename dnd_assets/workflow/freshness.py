@@ -42,13 +42,13 @@ class StaleUnits:
 
 def verdicts(resolved: ResolvedStudy) -> dict[str, StaleUnits]:
     """What is out of date of each asset under the present study; reads only."""
-    bench, stages = resolved.bench, resolved.stages
-    bench = replace(bench, lineage=LineageReader(root=bench.lineage.root))
+    study_context, stages = resolved.context, resolved.stages
+    study_context = replace(study_context, lineage=LineageReader(root=study_context.lineage.root))
     found: dict[str, StaleUnits] = {}
     try:
-        with bench.lineage.connect():
-            for one in outlook(Graph(bench, stages), list(resolved.units.values())):
-                made = newest_keys(bench, one.stage.name).keys()
+        with study_context.lineage.connect():
+            for one in outlook(Graph(study_context, stages), list(resolved.units.values())):
+                made = newest_keys(study_context, one.stage.name).keys()
                 compute = sum(unit.key in made for unit in one.missing)
                 may = sum(unit.key in made for unit in one.waiting)
                 found[one.stage.name] = StaleUnits(compute, may)

@@ -199,14 +199,14 @@ def _first_there(
 ) -> Choice:
     """The first option whose model is on this machine; else the first of all, and what it lacks."""
     from dnd_assets.engine.build import (
-        build_bench,  # a wrong name fails before all models are imported
+        build_context,  # a wrong name fails before all models are imported
     )
 
     why = ""
     for chosen in options:
-        bench = build_bench(parse_study({**table, section: dict(chosen)}, base), home)
+        context = build_context(parse_study({**table, section: dict(chosen)}, base), home)
         try:
-            getattr(bench, section).check()
+            getattr(context, section).check()
         except DndError as error:
             why = why or str(error)
         else:

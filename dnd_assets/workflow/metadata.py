@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 from PIL import Image
 
-from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.recording import Announcement
+from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.recording import MaterializationEvent
 from dnd_assets.errors import StoreError
 from dnd_assets.files.images import strip
 from dnd_assets.lineage.records import Product
@@ -30,9 +30,9 @@ _Metadata = dict[str, Any]
 
 
 def unit_metadata(
-    bench: Workbench,
+    context: StudyContext,
     asset: str,
-    announcement: Announcement,
+    announcement: MaterializationEvent,
     exemplars: Sequence[str] = (),
     *,
     pictures: bool = True,
@@ -42,7 +42,7 @@ def unit_metadata(
     The unit is the event's partition, so it is not said again.
 
     Args:
-        bench: the study with its stores.
+        context: the study with its stores.
         asset: what was materialized.
         announcement: of which unit, with what result.
         exemplars: pictures of the unit to show beside a label.
@@ -52,7 +52,7 @@ def unit_metadata(
     shown: _Metadata = {"reason": record.reason} if record.reason else {}
     if product.ok:
         view = view_of(asset)
-        shown |= _rendered(bench, view.shown(bench, product), pictures)
+        shown |= _rendered(context, view.shown(context, product), pictures)
         if product.outcome.notes.get("dropped"):
             # Their pictures are no part of the product, as nothing was concluded from them.
             dropped = column_of("concept", product.outcome.notes["dropped"])
@@ -62,9 +62,9 @@ def unit_metadata(
             shown["remarks"] = "; ".join(remarks)
         draw = view.drawn
         if draw is not None and pictures:
-            shown |= _strip("best images", lambda: draw(bench, record.model, product))
+            shown |= _strip("best images", lambda: draw(context, record.model, product))
     if exemplars:
-        shown |= _rendered(bench, {"exemplars": Strip(tuple(exemplars))}, pictures)
+        shown |= _rendered(context, {"exemplars": Strip(tuple(exemplars))}, pictures)
     if announcement.peak_memory:
         shown["peak memory (MB)"] = round(announcement.peak_memory / 1e6)
     if announcement.parts:
@@ -78,18 +78,18 @@ def unit_metadata(
     }
 
 
-def whole_metadata(bench: Workbench, product: Product) -> _Metadata:
+def whole_metadata(context: StudyContext, product: Product) -> _Metadata:
     """Metadata of a product of the whole study."""
-    shown = view_of(product.asset).shown(bench, product)
-    return _rendered(bench, shown, pictures=True)
+    shown = view_of(product.asset).shown(context, product)
+    return _rendered(context, shown, pictures=True)
 
 
-def _rendered(bench: Workbench, shown: Shown, pictures: bool) -> _Metadata:
+def _rendered(context: StudyContext, shown: Shown, pictures: bool) -> _Metadata:
     """What is shown of a product, in the values of the interface."""
     found: _Metadata = {}
     for name, value in shown.items():
         if isinstance(value, Strip):
-            found |= _pictures(bench, name, value.images, pictures and bool(value.images))
+            found |= _pictures(context, name, value.images, pictures and bool(value.images))
         else:
             found[name] = _table(value) if isinstance(value, Grid) else value
     return found
@@ -105,11 +105,11 @@ def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _pictures(bench: Workbench, name: str, hashes: Sequence[str], wanted: bool) -> _Metadata:
+def _pictures(context: StudyContext, name: str, hashes: Sequence[str], wanted: bool) -> _Metadata:
     """A strip of thumbnails as Markdown with the pictures inside, 1.2 kB at most as a rule."""
     if not wanted:
         return {}
-    return _strip(name, lambda: bench.pictures.small(hashes[:_THUMBNAILS], _HEIGHT))
+    return _strip(name, lambda: context.pictures.small(hashes[:_THUMBNAILS], _HEIGHT))
 
 
 def _strip(name: str, load: Callable[[], Sequence[Image.Image]]) -> _Metadata:

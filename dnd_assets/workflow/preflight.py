@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.resolved import ResolvedStudy
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.models import Listed, require_models, used_by
 from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.engine.plan import Outlook, outlook
 from dnd_assets.engine.resolve import Graph, stream_inputs
-from dnd_assets.engine.stage import Stage, leading_to, wholes_of
+from dnd_assets.engine.stage import Stage, leading_to, study_assets_of
 from dnd_assets.errors import StudyError, UpstreamError
 from dnd_assets.lineage.records import Product
 from dnd_assets.units import Unit
@@ -35,22 +35,22 @@ _LOOPBACK_S, _ELSEWHERE_S = 0.5, 5.0
 """Seconds that a server on this machine, and on another one, has to take a connection."""
 
 
-def look(
-    bench: Workbench,
+def observe(
+    context: StudyContext,
     assets: Iterable[str] | None = None,
     stages: Mapping[str, Stage] | None = None,
 ) -> list[Product]:
     """The products that belong to no unit, as they are now: for a plan.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         assets: only those that lead to some of these; None for all of the study.
         stages: the study's stages, where they are known.
     """
-    stages = stages_of(bench.study) if stages is None else stages
-    names = list(wholes_of(stages)) if assets is None else list(assets)
-    wanted = wholes_of(leading_to(stages, names)).keys() | set(names)
-    return [one.look(bench) for name, one in wholes_of(stages).items() if name in wanted]
+    stages = stages_of(context.study) if stages is None else stages
+    names = list(study_assets_of(stages)) if assets is None else list(assets)
+    wanted = study_assets_of(leading_to(stages, names)).keys() | set(names)
+    return [one.observe(context) for name, one in study_assets_of(stages).items() if name in wanted]
 
 
 def check_models(resolved: ResolvedStudy, assets: Sequence[str]) -> None:
@@ -61,7 +61,7 @@ def check_models(resolved: ResolvedStudy, assets: Sequence[str]) -> None:
     """
     every = resolved.products
     for name in assets:
-        require_models(resolved.bench, name, every[name].uses)
+        require_models(resolved.context, name, every[name].uses)
 
 
 def preflight(
@@ -81,16 +81,16 @@ def preflight(
     Raises:
         StudyError: naming what is missing, which asset needs it, and what to do.
     """
-    bench, every = resolved.bench, resolved.products
-    check_room(bench)
+    context, every = resolved.context, resolved.products
+    check_room(context)
     uses = {name: every[name].uses for name in assets}
     for name in assets:
-        require_models(bench, name, uses[name])
-        check_device(bench, uses[name])
+        require_models(context, name, uses[name])
+        check_device(context, uses[name])
     if any("targets" in some for some in uses.values()):
-        check_inputs(bench, assets)
+        check_inputs(context, assets)
     served = {
-        name: [one for one in used_by(bench, name, uses[name]) if one.part.server]
+        name: [one for one in used_by(context, name, uses[name]) if one.part.server]
         for name in assets
     }
     if not any(served.values()):
@@ -100,33 +100,33 @@ def preflight(
             _require_server(name, one)
 
 
-def check_room(bench: Workbench) -> str:
+def check_room(context: StudyContext) -> str:
     """Free space of the state folder, in words.
 
     Raises:
         StudyError: when there is too little to begin with.
     """
-    free = shutil.disk_usage(bench.home).free
+    free = shutil.disk_usage(context.home).free
     if free < LEAST_FREE:
         raise StudyError(
-            f"{bench.home} has {free / 1e6:,.0f} MB free; a run needs {LEAST_FREE / 1e6:,.0f} MB "
+            f"{context.home} has {free / 1e6:,.0f} MB free; a run needs {LEAST_FREE / 1e6:,.0f} MB "
             "at least. Free some space (`dnd gc` tells what nothing needs any more), or set "
             "DND_HOME to a folder with room."
         )
     return f"{free / 1e9:.0f} GB free"
 
 
-def check_device(bench: Workbench, uses: Sequence[str]) -> None:
+def check_device(context: StudyContext, uses: Sequence[str]) -> None:
     """Look for the device and precision of each model among `uses`.
 
     Raises:
         StudyError: when this machine has no such device, or there is no such precision.
     """
-    if bench.workers.elsewhere:
+    if context.workers.elsewhere:
         return  # other machines have it, and tell when they have not
     for field in uses:
-        compute = getattr(getattr(bench, field, None), "compute", None)
-        for one in filter(None, (compute, bench.compute if field == "compute" else None)):
+        compute = getattr(getattr(context, field, None), "compute", None)
+        for one in filter(None, (compute, context.compute if field == "compute" else None)):
             one.torch_device()
             one.torch_dtype()
 
@@ -172,12 +172,12 @@ def _calling(
     seen: Sequence[Product] | None,
 ) -> list[str]:
     """The assets among `assets` that may call a server: what is stored is not asked for again."""
-    bench, stages = replace(resolved.bench, promised={}), resolved.stages
-    wholes = look(bench, assets, stages) if seen is None else seen
+    context, stages = replace(resolved.context, promised={}), resolved.stages
+    wholes = observe(context, assets, stages) if seen is None else seen
     now = {one.asset: one for one in wholes}
-    graph = Graph(bench, leading_to(stages, assets), seen=now)
+    graph = Graph(context, leading_to(stages, assets), seen=now)
     try:
-        with bench.lineage.connect():
+        with context.lineage.connect():
             return [
                 one.stage.name
                 for one in outlook(graph, units)
@@ -192,6 +192,6 @@ def _calls(graph: Graph, found: Outlook) -> bool:
         return True
     if not found.missing:
         return False
-    cost = found.stage.cost(graph.bench, stream_inputs(graph, found.stage, found.missing))
+    cost = found.stage.cost(graph.context, stream_inputs(graph, found.stage, found.missing))
     counted = [cost[name] for name in _CALLS if name in cost]
     return any(counted) if counted else any(cost.values())

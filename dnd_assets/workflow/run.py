@@ -12,7 +12,7 @@ from dagster._core.execution.plan.objects import ErrorSource
 
 from dnd_assets.assets.registry import chosen_from
 from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.models import assumptions
 from dnd_assets.engine.plan import newest_announced, out_of_date
 from dnd_assets.engine.recording import record_run
@@ -34,11 +34,11 @@ from dnd_assets.workflow.dead_runs import (
 from dnd_assets.workflow.definitions import definitions_of
 from dnd_assets.workflow.instance import opened_instance
 from dnd_assets.workflow.owner import Owner
-from dnd_assets.workflow.preflight import check_models, look, preflight
+from dnd_assets.workflow.preflight import check_models, observe, preflight
 from resources.lineage_db.database import Lineage
 
 __all__ = [
-    "Run", "RunFailedError", "ServiceFailedError", "look", "run", "run_resolved",
+    "Run", "RunFailedError", "ServiceFailedError", "observe", "run", "run_resolved",
 ]  # fmt: skip
 _NEWEST = """
 SELECT run, study, asset, unit, model, layer, neuron, key, data_version, code_version, status,
@@ -108,26 +108,26 @@ def run_resolved(
 ) -> Run:
     """As `run`, of a study that is worked out already; its images are looked at once."""
     asked = chosen_from(resolved.stages, assets)
-    bench = resolved.bench
+    context = resolved.context
     check_models(resolved, asked)
     chosen = resolved.units.select(units)
-    with opened_instance(bench.home) as instance:
-        fail_dead_runs(instance, bench.log)
-        waits = bench.lineage.waits
-        seen = Seen(look(bench, asked, resolved.stages), waits)
+    with opened_instance(context.home) as instance:
+        fail_dead_runs(instance, context.log)
+        waits = context.lineage.waits
+        seen = Seen(observe(context, asked, resolved.stages), waits)
         due, names = _due(resolved, instance, chosen, asked, seen)
         if not names:
-            _confirm(bench, chosen, asked, uuid.uuid4().hex)
+            _confirm(context, chosen, asked, uuid.uuid4().hex)
             return Run("", len(chosen), {}, {})
         keys = set(due)
-        for name, text in assumptions(bench):
-            bench.log(f"assumed, {name}: {text}")
+        for name, text in assumptions(context):
+            context.log(f"assumed, {name}: {text}")
         preflight(resolved, [unit for unit in chosen if unit.key in keys], names, seen.products)
         try:
             done = _recorded(resolved, instance, due or units, names, seen)
         finally:
-            bench.workers.close()
-    _confirm(bench, chosen, asked, done.id)
+            context.workers.close()
+    _confirm(context, chosen, asked, done.id)
     return done
 
 
@@ -139,7 +139,7 @@ def _recorded(
     seen: Seen,
 ) -> Run:
     """Materialize what is due in one Dagster run that names this process as its owner."""
-    bench, home = resolved.bench, resolved.bench.home
+    context, home = resolved.context, resolved.context.home
     definitions = definitions_of(resolved, units, seen)
     keys = _partition_keys(definitions)
     run_id = str(uuid.uuid4())
@@ -157,20 +157,20 @@ def _recorded(
                 OWNER_TAG: Owner.this().text,
             },
         )
-    _require_success(bench, result, assets)
+    _require_success(context, result, assets)
     counts = _counts(home, run_id)
     return Run(run_id, len(keys), counts[False], counts[True], _work(home, run_id))
 
 
 def _require_success(
-    bench: Workbench, result: dg.ExecuteInProcessResult, assets: Sequence[str]
+    context: StudyContext, result: dg.ExecuteInProcessResult, assets: Sequence[str]
 ) -> None:
     """Raise what kept a run from ending well: an interrupt, an error, or a service that failed."""
     failed = [event for event in result.all_events if event.is_step_failure]
     sources = {event.step_failure_data.error_source for event in failed}
     if stopping.requested() or ErrorSource.INTERRUPT in sources:
         raise KeyboardInterrupt
-    told = service_failures(bench, result.run_id, assets)
+    told = service_failures(context, result.run_id, assets)
     errors = [event for event in failed if event.step_failure_data.user_failure_data is None]
     if errors or not (result.success or told):
         raise RunFailedError(_first_cause(result, errors))
@@ -190,11 +190,11 @@ def _due(
     Without any such unit, but with other images or concepts of equal content, no keys but assets.
     """
     everything = [unit.key for unit in units]
-    bench, stages = resolved.bench, resolved.stages
+    context, stages = resolved.context, resolved.stages
     now = [one for one in seen.products if one.asset in assets]
-    due: dict[str, set[str]] = {one.asset: set() for one in now if _is_news(bench, instance, one)}
+    due: dict[str, set[str]] = {one.asset: set() for one in now if _is_news(context, instance, one)}
     try:
-        for name, found in out_of_date(bench, stages, units, assets, *now).items():
+        for name, found in out_of_date(context, stages, units, assets, *now).items():
             due[name] = {unit.key for unit in found}
     except UpstreamError:
         return everything, list(assets)  # the run says what is missing
@@ -208,7 +208,7 @@ def _due(
     return [key for key in everything if key in concerned], [n for n in assets if n in due]
 
 
-def _confirm(bench: Workbench, units: Sequence[Unit], assets: Sequence[str], run: str) -> None:
+def _confirm(context: StudyContext, units: Sequence[Unit], assets: Sequence[str], run: str) -> None:
     """Record for readers that products stand, which a run found up to date by their keys.
 
     They see it from the settings that are recorded with runs, which may differ in what decides
@@ -216,25 +216,25 @@ def _confirm(bench: Workbench, units: Sequence[Unit], assets: Sequence[str], run
     """
     other = {
         (row["run"], row["asset"], row["model"], row["layer"])
-        for row in Standing(bench.lineage, bench.study).others(assets)
+        for row in Standing(context.lineage, context.study).others(assets)
     }
     if not other:
         return
     keys = {"", *(unit.key for unit in units)}
-    rows = bench.lineage.query(_NEWEST, [bench.study.name, sorted({one[1] for one in other})])
+    rows = context.lineage.query(_NEWEST, [context.study.name, sorted({one[1] for one in other})])
     again = [
         {**row, "run": run, "reused": True, "seconds": 0.0, "recorded_at": now()}
         for row in rows
         if row["unit"] in keys and (row["run"], row["asset"], row["model"], row["layer"]) in other
     ]
-    record_run(bench, run)
-    bench.lineage.commit({"materializations": again})
+    record_run(context, run)
+    context.lineage.commit({"materializations": again})
 
 
-def _is_news(bench: Workbench, instance: dg.DagsterInstance, product: Product) -> bool:
+def _is_news(context: StudyContext, instance: dg.DagsterInstance, product: Product) -> bool:
     """Whether a product of the whole study is not the one that was announced last."""
     version = recorded_version(product)
-    if newest_announced(bench, product.asset).get("") != (product.key, version):
+    if newest_announced(context, product.asset).get("") != (product.key, version):
         return True
     return instance.get_latest_materialization_event(dg.AssetKey(product.asset)) is None
 

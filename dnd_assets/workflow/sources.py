@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from dnd_assets.assets.concept_masks import look as look_at_masks
+from dnd_assets.assets.concept_masks import observe as look_at_masks
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.assets.imported_labels import ImportedLabels
-from dnd_assets.assets.probing_set import look
-from dnd_assets.engine.context import Workbench
-from dnd_assets.engine.stage import Stage, Whole
+from dnd_assets.assets.probing_set import observe
+from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.stage import Stage, StudyAsset
 from dnd_assets.files.atomic import sha256_file
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.lineage.records import (
@@ -49,12 +49,14 @@ class ExternalSource:
     name: str
     description: str
     feeds: str
-    describe: Callable[[Workbench], dict[str, object]]
+    describe: Callable[[StudyContext], dict[str, object]]
     whole: bool = False
 
-    def observation(self, bench: Workbench, made: Product | None = None) -> dg.AssetObservation:
+    def observation(
+        self, context: StudyContext, made: Product | None = None
+    ) -> dg.AssetObservation:
         """The present state as an event; that which a product was `made` of, where it tells it."""
-        state = dict(made.payload) if made and self.whole else self.describe(bench)
+        state = dict(made.payload) if made and self.whole else self.describe(context)
         return dg.AssetObservation(
             self.name,
             tags={"dagster/data_version": digest(state)},
@@ -62,36 +64,39 @@ class ExternalSource:
         )
 
 
-def _images(bench: Workbench) -> dict[str, object]:
-    return dict(look(bench).payload)
+def _images(context: StudyContext) -> dict[str, object]:
+    return dict(observe(context).payload)
 
 
-def _networks(bench: Workbench) -> dict[str, object]:
+def _networks(context: StudyContext) -> dict[str, object]:
     return {
-        model.name: {**bench.targets.fingerprint(model.name), **bench.targets.codings(model.name)}
-        for model in bench.study.models
+        model.name: {
+            **context.targets.fingerprint(model.name),
+            **context.targets.codings(model.name),
+        }
+        for model in context.study.models
     }
 
 
-def _pipeline(bench: Workbench) -> dict[str, object]:
-    found = bench.text_to_image.fingerprint()
+def _pipeline(context: StudyContext) -> dict[str, object]:
+    found = context.text_to_image.fingerprint()
     return {name: value for name, value in found.items() if name != "prompt"}
 
 
-def _prompt(bench: Workbench) -> dict[str, object]:
-    return {"prompt": bench.text_to_image.fingerprint().get("prompt", "{concept}")}
+def _prompt(context: StudyContext) -> dict[str, object]:
+    return {"prompt": context.text_to_image.fingerprint().get("prompt", "{concept}")}
 
 
-def _concepts(bench: Workbench) -> dict[str, object]:
-    chosen = bench.study.clip_dissect
+def _concepts(context: StudyContext) -> dict[str, object]:
+    chosen = context.study.clip_dissect
     if chosen is None:
         return {}
-    found = study_concepts(bench.study, chosen)
+    found = study_concepts(context.study, chosen)
     return {"concepts": len(found.concepts), "hash": found.hash, "prompt": chosen.prompt}
 
 
-def _masks(bench: Workbench) -> dict[str, object]:
-    return dict(look_at_masks(bench).payload) if bench.study.segmentation else {}
+def _masks(context: StudyContext) -> dict[str, object]:
+    return dict(look_at_masks(context).payload) if context.study.segmentation else {}
 
 
 SOURCES = (
@@ -112,13 +117,13 @@ SOURCES = (
         "captioner_weights",
         "The captioning model and its settings.",
         "captioner",
-        lambda bench: dict(bench.known_by(bench.captioner)),
+        lambda context: dict(context.known_by(context.captioner)),
     ),
     ExternalSource(
         "summariser_prompts",
         "The summariser: kind, server, model, temperature and prompts.",
         "summariser",
-        lambda bench: dict(bench.summariser.fingerprint()),
+        lambda context: dict(context.summariser.fingerprint()),
     ),
     ExternalSource(
         "text_to_image_weights",
@@ -131,7 +136,7 @@ SOURCES = (
         "image_text_weights",
         "The image-text encoder that compares pictures.",
         "clip",
-        lambda bench: dict(bench.known_by(bench.clip)),
+        lambda context: dict(context.known_by(context.clip)),
     ),
 )
 """Every source of the seven products, in the order of the graph."""
@@ -150,8 +155,8 @@ MASK_FILES = ExternalSource(
 def label_file(method: str) -> ExternalSource:
     """The file of an imported method of labels."""
 
-    def describe(bench: Workbench) -> dict[str, object]:
-        path = label_path(bench.study, method)
+    def describe(context: StudyContext) -> dict[str, object]:
+        path = label_path(context.study, method)
         return {"file": path.name, "sha256": sha256_file(path) if path.is_file() else None}
 
     name = f"{method}_file"
@@ -164,19 +169,19 @@ HELD_OUT = ExternalSource(
     "held_out_files",
     "The image files that labels are measured on, those of the probing folders left out.",
     HELD_OUT_IMAGES,
-    lambda bench: dict(HeldOutImages().look(bench).payload),
+    lambda context: dict(HeldOutImages().observe(context).payload),
     whole=True,
 )
 SENTENCES = ExternalSource(
     "sentence_encoder_weights",
     "The sentence encoder that compares labels with truths.",
     "sentences",
-    lambda bench: dict(bench.sentences.fingerprint()) if bench.sentences else {},
+    lambda context: dict(context.sentences.fingerprint()) if context.sentences else {},
 )
 _OPTIONAL = (CONCEPT_FILE, MASK_FILES, HELD_OUT, SENTENCES)
 
 
-def sources_of(product: Stage | Whole) -> list[ExternalSource]:
+def sources_of(product: Stage | StudyAsset) -> list[ExternalSource]:
     """The sources that an asset depends on."""
     if isinstance(product, ImportedLabels):
         return [label_file(product.method)]
@@ -194,14 +199,14 @@ def sources_for(study: Study) -> list[ExternalSource]:
     return [*SOURCES, *optional, *files]
 
 
-def source_assets(bench: Workbench) -> Iterator[dg.SourceAsset]:
+def source_assets(context: StudyContext) -> Iterator[dg.SourceAsset]:
     """The observable source assets of a study."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster is pinned to one minor version
-        yield from [_asset(source, bench) for source in sources_for(bench.study)]
+        yield from [_asset(source, context) for source in sources_for(context.study)]
 
 
-def _asset(source: ExternalSource, bench: Workbench) -> dg.SourceAsset:
+def _asset(source: ExternalSource, context: StudyContext) -> dg.SourceAsset:
     @dg.observable_source_asset(
         name=source.name,
         description=source.description,
@@ -209,7 +214,7 @@ def _asset(source: ExternalSource, bench: Workbench) -> dg.SourceAsset:
         automation_condition=dg.AutomationCondition.cron_tick_passed(_EVERY),
     )
     def observe() -> dg.ObserveResult:
-        seen = source.observation(bench)
+        seen = source.observation(context)
         return dg.ObserveResult(
             data_version=dg.DataVersion(seen.tags["dagster/data_version"]), metadata=seen.metadata
         )

@@ -14,9 +14,9 @@ import dagster as dg
 from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
 
 from dnd_assets.assets.activations import Activations
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.materialize import materialize
-from dnd_assets.engine.recording import Announcement
+from dnd_assets.engine.recording import MaterializationEvent
 from dnd_assets.engine.resolve import Graph, Resolved
 from dnd_assets.engine.stage import Stage
 from dnd_assets.errors import UpstreamError
@@ -52,7 +52,7 @@ class RunMemory:
 def unit_asset(
     stage: Stage,
     stages: dict[str, Stage],
-    bench: Workbench,
+    study_context: StudyContext,
     units: UnitIndex,
     spec: dg.AssetSpec,
     memory: RunMemory,
@@ -62,7 +62,7 @@ def unit_asset(
     Args:
         stage: what it computes.
         stages: all stages, to resolve what is upstream.
-        bench: the study with its resources, which Dagster is handed.
+        study_context: the study with its resources, which Dagster is handed.
         units: the units by partition key.
         spec: key, dependencies, partitions and what the interface says.
         memory: shared by the stages.
@@ -77,7 +77,7 @@ def unit_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[object]:
-        table = at_work(context, bench)
+        table = at_work(context, study_context)
         chosen = [units[key] for key in context.partition_keys]
         graph = Graph(table, stages, memory.of(context.run_id))
         pointers = _input_pointers(context.instance, stage)
@@ -106,11 +106,11 @@ class _Gallery:
     stage: Stage
     units: int
 
-    def metadata(self, announcement: Announcement) -> dict[str, object]:
+    def metadata(self, announcement: MaterializationEvent) -> dict[str, object]:
         few, labels = self.units <= _FEW, is_labels(self.stage.name)
-        bench, unit = self.graph.bench, announcement.unit
+        study_context, unit = self.graph.context, announcement.unit
         shown = unit_metadata(
-            bench,
+            study_context,
             self.stage.name,
             announcement,
             self._exemplars(unit) if few and labels else (),
@@ -118,25 +118,28 @@ class _Gallery:
         )
         if not labels:
             return shown
-        return {_PAGE: dg.MetadataValue.url(page_address(bench.study.name, unit.key)), **shown}
+        return {
+            _PAGE: dg.MetadataValue.url(page_address(study_context.study.name, unit.key)),
+            **shown,
+        }
 
     def _exemplars(self, unit: Unit) -> list[str]:
         try:
             at = self.graph.resolve(Activations.name, [unit])[unit]
         except UpstreamError:  # labels made elsewhere need no activations
             return []
-        found = self.graph.bench.lineage.products([at.key]).get(at.key)
+        found = self.graph.context.lineage.products([at.key]).get(at.key)
         return [one["image"] for one in found.payload["exemplars"]] if found and found.ok else []
 
 
-def at_work(context: dg.AssetExecutionContext, bench: Workbench) -> Workbench:
-    """The workbench, whose resources Dagster has seen to be the study's, with the run's log."""
+def at_work(context: dg.AssetExecutionContext, study_context: StudyContext) -> StudyContext:
+    """The study's context, whose resources Dagster has seen to be the study's, with the run's log."""
 
     def log(line: str) -> None:
         context.log.info(line)
-        bench.log(line)
+        study_context.log(line)
 
-    return replace(bench, log=log)
+    return replace(study_context, log=log)
 
 
 def _input_pointers(instance: dg.DagsterInstance, stage: Stage) -> dict[str, dict[str, int]]:
@@ -154,7 +157,7 @@ def _input_pointers(instance: dg.DagsterInstance, stage: Stage) -> dict[str, dic
 
 def _event(
     stage: Stage,
-    announcement: Announcement,
+    announcement: MaterializationEvent,
     sources: dict[str, str],
     pointers: dict[str, dict[str, int]],
     shown: dict[str, Any],

@@ -22,7 +22,7 @@ from pydantic import PrivateAttr
 
 from dnd_assets.errors import LineageError
 from dnd_assets.lineage.fingerprint import Preimage, canonical, digest
-from dnd_assets.lineage.records import Head, Outcome, Product, Status, now
+from dnd_assets.lineage.records import Outcome, Product, Status, StoredVersion, now
 from dnd_assets.lineage.rows import Row, Shared
 from resources.lineage_db.grouping import MAY_WAIT, group_of, open_group
 from resources.lineage_db.index import TABLES, Index
@@ -209,7 +209,7 @@ class Lineage(Resource):
         )
         return {row["key"]: _product(row) for row in self.query(sql, [wanted])} if wanted else {}
 
-    def heads(self, keys: Iterable[str]) -> dict[str, Head]:
+    def heads(self, keys: Iterable[str]) -> dict[str, StoredVersion]:
         """Data version, status and files of the stored products among `keys`, by key."""
         wanted = list(dict.fromkeys(keys))
         sql = (
@@ -330,8 +330,8 @@ def unwritable(root: str, error: OSError) -> LineageError:
     )
 
 
-def _head(version: str, status: Status, reason: str, files: str | None) -> Head:
-    return Head(version, status, reason, tuple(json.loads(files)) if files else ())
+def _head(version: str, status: Status, reason: str, files: str | None) -> StoredVersion:
+    return StoredVersion(version, status, reason, tuple(json.loads(files)) if files else ())
 
 
 def _product(row: Row) -> Product:

@@ -69,7 +69,7 @@ def converse(
     Yields:
         Position and result of each dialogue, as they end.
     """
-    desk = _Desk(dialogues, server, ledger, budget, at_once)
+    desk = _ConversationScheduler(dialogues, server, ledger, budget, at_once)
     try:
         yield from desk.results()
     finally:
@@ -77,7 +77,7 @@ def converse(
 
 
 @dataclass
-class _Desk(Generic[T]):
+class _ConversationScheduler(Generic[T]):
     """The state of `converse`."""
 
     dialogues: Sequence[Dialogue[T]]

@@ -14,7 +14,7 @@ from dnd_assets.analysis.clarity import measure
 from dnd_assets.analysis.image_query import against, look, sheet
 from dnd_assets.analysis.search import search_image, search_text
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.engine.cache.shared_results import embeddings
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.methods import semantic_lens
@@ -35,9 +35,9 @@ def labelled(labelled, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bench(labelled, colours):
+def context(labelled, colours):
     folder, _ = labelled
-    return build_bench(parse_study(colours, folder), folder / "state")
+    return build_context(parse_study(colours, folder), folder / "state")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def named(labelled, colours, clip_folder, tmp_path_factory):
     from dnd_assets.lineage.records import Outcome
 
     folder = tmp_path_factory.mktemp("named")
-    made = build_bench(parse_study(colours, folder), folder / "state")
+    made = build_context(parse_study(colours, folder), folder / "state")
     texts = {0: "Red  Circle", 1: "one red square on sand", 2: "circle of red", 3: "blue"}
     for neuron, text in texts.items():
         unit = handmade.Unit("net", "fc", neuron)
@@ -99,7 +99,7 @@ def test_each_label_is_embedded_once_and_queries_leave_nothing_behind(named, mon
 
 def test_without_an_encoder_words_decide_and_it_is_told(named, colours):
     study = parse_study(changed(colours, clip__model="a/gone"), named.home)
-    gone = build_bench(study, named.home)
+    gone = build_context(study, named.home)
     found = search_text(gone, "red circle")
 
     assert [(one.unit, one.how, one.score) for one in found.hits] == [
@@ -115,40 +115,40 @@ def test_top_and_wrong_questions(named, tmp_path, colours):
         search_text(named, "  ")
     with pytest.raises(NotFoundError, match="nearest: net/fc/"):
         search_text(named, "red", ["net/fcc"])
-    empty = build_bench(parse_study(colours, tmp_path), tmp_path / "state")
+    empty = build_context(parse_study(colours, tmp_path), tmp_path / "state")
     with pytest.raises(UpstreamError, match="Run `dnd run` on it"):
         search_text(empty, "red")
 
 
-def test_a_picture_finds_the_units_whose_exemplars_are_like_it(bench, labelled):
+def test_a_picture_finds_the_units_whose_exemplars_are_like_it(context, labelled):
     folder, found = labelled
     (exemplar, *_) = found["crops", RED].product.payload["activating"]
     picture = folder / "images" / "000.png"
-    hits = {one.unit: one.score for one in search_image(bench, picture).hits}
+    hits = {one.unit: one.score for one in search_image(context, picture).hits}
 
-    rows, values = embeddings(bench, [exemplar["image"]])
-    wanted = bench.clip.embed_images([Image.open(picture).convert("RGB")], 8)[0]
+    rows, values = embeddings(context, [exemplar["image"]])
+    wanted = context.clip.embed_images([Image.open(picture).convert("RGB")], 8)[0]
     for unit, score in hits.items():
         names = [e["image"] for e in found["crops", unit].product.payload["activating"]]
-        rows, values = embeddings(bench, names)
+        rows, values = embeddings(context, names)
         mean = np.mean([values[rows[name]] @ wanted for name in names])
         assert score == pytest.approx(float(mean), abs=1e-5)
     assert list(hits.values()) == sorted(hits.values(), reverse=True)
     assert "net/colours/3" not in hits, "a dead unit has no exemplars"
 
 
-def test_clarity_is_read_from_the_embeddings_that_scoring_made(bench, labelled, monkeypatch):
+def test_clarity_is_read_from_the_embeddings_that_scoring_made(context, labelled, monkeypatch):
     _, found = labelled
 
     def refuse(*_, **__):
         raise AssertionError("a picture was embedded again")
 
-    monkeypatch.setattr(type(bench.clip), "embed_images", refuse)
-    told = measure(bench)
+    monkeypatch.setattr(type(context.clip), "embed_images", refuse)
+    told = measure(context)
     by_unit = {one.unit: one for one in told.units}
 
     names = [e["image"] for e in found["crops", GREEN].product.payload["activating"]]
-    rows, values = embeddings(bench, names)
+    rows, values = embeddings(context, names)
     vectors = values[[rows[name] for name in names]]
     assert by_unit[GREEN].clarity == semantic_lens.clarity(vectors)
     assert by_unit[GREEN].polysemanticity == semantic_lens.polysemanticity(vectors)
@@ -160,8 +160,8 @@ def test_clarity_is_read_from_the_embeddings_that_scoring_made(bench, labelled, 
     assert all(one.nearest in {RED, GREEN, BLUE} - {one.unit} for one in mine)
 
 
-def test_redundancy_is_among_the_chosen_units(bench):
-    told = measure(bench, [RED])
+def test_redundancy_is_among_the_chosen_units(context):
+    told = measure(context, [RED])
 
     assert told.units[0].redundancy is None
     assert told.layers[0].redundancy is None
@@ -194,8 +194,8 @@ def green(tmp_path_factory):
     return file
 
 
-def test_the_unit_that_fires_most_for_itself_comes_first_with_its_place(bench, green):
-    found = look(bench, green, "colours")
+def test_the_unit_that_fires_most_for_itself_comes_first_with_its_place(context, green):
+    found = look(context, green, "colours")
     first = found.firings[0]
 
     assert first.unit == GREEN
@@ -212,9 +212,9 @@ def test_the_unit_that_fires_most_for_itself_comes_first_with_its_place(bench, g
     assert lit[20, 10].tolist() == [42, 42, 42], "dark where the unit does not look"
 
 
-def test_shares_do_not_depend_on_the_scale_of_a_unit(bench, green):
+def test_shares_do_not_depend_on_the_scale_of_a_unit(context, green):
     """Units of `spoilt` have the same values as means over space, and other activations' layer."""
-    by_unit = {one.unit: one for one in look(bench, green, top=20).firings}
+    by_unit = {one.unit: one for one in look(context, green, top=20).firings}
 
     assert by_unit["net/spoilt/1"].share == by_unit[GREEN].share
     assert by_unit["net/spoilt/1"].box is None
@@ -223,19 +223,21 @@ def test_shares_do_not_depend_on_the_scale_of_a_unit(bench, green):
     assert shares == sorted(shares, reverse=True)
 
 
-def test_a_probing_image_has_its_own_place_in_the_record(bench, labelled):
+def test_a_probing_image_has_its_own_place_in_the_record(context, labelled):
     folder, found = labelled
     exemplars = found["activations", BLUE].product.payload["exemplars"]
-    (path,) = bench.lineage.query("SELECT path FROM images WHERE hash = ?", [exemplars[0]["image"]])
-    by_unit = {one.unit: one for one in look(bench, folder / path["path"], "colours").firings}
+    (path,) = context.lineage.query(
+        "SELECT path FROM images WHERE hash = ?", [exemplars[0]["image"]]
+    )
+    by_unit = {one.unit: one for one in look(context, folder / path["path"], "colours").firings}
 
     assert by_unit[BLUE].activation == pytest.approx(exemplars[0]["activation"])
     assert by_unit[BLUE].share == pytest.approx(1 - 0.5 / 18)
     assert by_unit[BLUE].reach == pytest.approx(1)
 
 
-def test_the_sheet_shows_every_unit_and_any_label(bench, green):
-    found = look(bench, green)
+def test_the_sheet_shows_every_unit_and_any_label(context, green):
+    found = look(context, green)
     page = sheet(found)
 
     assert page.mode == "RGB"
@@ -247,17 +249,17 @@ def test_the_sheet_shows_every_unit_and_any_label(bench, green):
         sheet(type(found)(found.image, (), (), 0))
 
 
-def test_wrong_names_and_missing_records_are_told(bench, green, colours, labelled, tmp_path):
+def test_wrong_names_and_missing_records_are_told(context, green, colours, labelled, tmp_path):
     with pytest.raises(NotFoundError, match=r"holds: green\.png"):
-        look(bench, green.with_name("greeen.png"))
+        look(context, green.with_name("greeen.png"))
     with pytest.raises(NotFoundError, match="nearest: colours"):
-        look(bench, green, "colour")
+        look(context, green, "colour")
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     for ask in (look, search_image):
         with pytest.raises(StudyError, match="cannot be read"):
-            ask(bench, broken)
-    fresh = build_bench(parse_study(colours, labelled[0]), tmp_path / "state")
+            ask(context, broken)
+    fresh = build_context(parse_study(colours, labelled[0]), tmp_path / "state")
     with pytest.raises(UpstreamError, match=r"--assets \+activations"):
         look(fresh, green)
 

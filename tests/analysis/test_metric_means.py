@@ -20,7 +20,7 @@ from dnd_assets.analysis.metric_means import (
 )
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.recording import record_of, record_run
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.lineage.records import Outcome, Product
@@ -60,12 +60,12 @@ def folder(tmp_path):
 
 
 def _bench(table, folder):
-    return build_bench(parse_study(table, folder), folder / "state")
+    return build_context(parse_study(table, folder), folder / "state")
 
 
-def _store(bench, asset, said, metrics=None):
+def _store(context, asset, said, metrics=None):
     """Labels, or their metrics, as a run would have recorded them."""
-    record_run(bench, "by hand")
+    record_run(context, "by hand")
     products, records = [], []
     for key, label in said.items():
         payload = {"label": label, "metrics": (metrics or {}).get(key, {})}
@@ -74,10 +74,10 @@ def _store(bench, asset, said, metrics=None):
         image = {"asset": asset, "code": "1", "parameters": {}, "weights": {}, "inputs": {}}
         done = Outcome("ok", payload) if label else Outcome("dead", {}, "never fires")
         product = Product(f"{asset} of {key}", asset, image, done)
-        unit = find_units(bench)[key]
+        unit = find_units(context)[key]
         products.append(product.row())
-        records.append(record_of(bench, "by hand", product, "1", unit).row())
-    bench.lineage.commit({"products": products, "materializations": records})
+        records.append(record_of(context, "by hand", product, "1", unit).row())
+    context.lineage.commit({"products": products, "materializations": records})
 
 
 SAID = {
@@ -94,13 +94,13 @@ FIGURES = {
 
 
 def test_means_leave_out_and_count_what_has_no_value(choosing, folder):
-    bench = _bench(choosing, folder)
-    _store(bench, "labels_metrics", SAID, FIGURES)
-    _store(bench, "clip_dissect_labels_metrics", {"net/colours/0": "red"}, FIGURES)
-    _store(bench, "labels_metrics", {"net/choice/0": "red"}, {"net/choice/0": {"pearson": 0.25}})
-    units = list(find_units(bench).values())
+    context = _bench(choosing, folder)
+    _store(context, "labels_metrics", SAID, FIGURES)
+    _store(context, "clip_dissect_labels_metrics", {"net/colours/0": "red"}, FIGURES)
+    _store(context, "labels_metrics", {"net/choice/0": "red"}, {"net/choice/0": {"pearson": 0.25}})
+    units = list(find_units(context).values())
     groups = {unit.key: unit.layer for unit in units}
-    rows = metric_means(bench.lineage, "colours", groups)
+    rows = metric_means(context.lineage, "colours", groups)
     found = {(one.group, one.method, one.metric): one for one in rows}
     assert list(found) == [
         ("colours", "dnd", "cosy_auc"), ("colours", "dnd", "pearson"), ("colours", "dnd", "exact"),
@@ -113,11 +113,11 @@ def test_means_leave_out_and_count_what_has_no_value(choosing, folder):
     assert (pearson.mean.mean, pearson.mean.units, pearson.without) == (pytest.approx(0.3), 2, 1)
     alone = found["choice", "dnd", "pearson"].mean
     assert (alone.mean, alone.low, alone.units) == (0.25, None, 1)
-    assert metric_means(bench.lineage, "colours", {"net/colours/3": "x"}) == []
+    assert metric_means(context.lineage, "colours", {"net/colours/3": "x"}) == []
     sql = "SELECT metric, value FROM label_metrics WHERE asset = ? AND unit = ? ORDER BY metric"
-    rows = bench.lineage.query(sql, ["labels_metrics", "net/colours/1"])
+    rows = context.lineage.query(sql, ["labels_metrics", "net/colours/1"])
     assert [tuple(row.values()) for row in rows] == [("cosy_auc", 0.7), ("pearson", None)]
-    assert list(measured(bench.lineage, "colours")) == ["labels", "clip_dissect_labels"]
+    assert list(measured(context.lineage, "colours")) == ["labels", "clip_dissect_labels"]
 
 
 @pytest.mark.parametrize(
@@ -138,30 +138,30 @@ def test_a_metric_that_does_not_fall_is_worthless(drop, dropped, units, verdict)
 
 
 def test_the_checks_are_those_of_the_units_own_images(choosing, folder):
-    bench = _bench(choosing, folder)
-    _store(bench, "labels_metrics", SAID, FIGURES)
-    units = list(find_units(bench).values())
+    context = _bench(choosing, folder)
+    _store(context, "labels_metrics", SAID, FIGURES)
+    units = list(find_units(context).values())
     with pytest.raises(UpstreamError, match="dnd run --assets held_out_images"):
-        soundness(bench, units)
-    HeldOutImages().materialize(bench, "run")
-    found = soundness(bench, units)
+        soundness(context, units)
+    HeldOutImages().materialize(context, "run")
+    found = soundness(context, units)
     names = [(one.check.metric, one.check.check) for one in found]
     assert names == [
         (metric, check) for check in ("missing labels", "extra labels") for metric in USUAL
     ]
     assert {(one.layer, one.method) for one in found} == {("net/colours", "dnd")}
     assert all(one.check.units <= 3 for one in found), "the dead unit has no label"
-    again = soundness(bench, units)
+    again = soundness(context, units)
     assert [one.check for one in found] == [one.check for one in again]
 
 
 def test_classes_are_read_off_right_labels_and_not_off_wrong_ones(choosing, folder):
-    bench = replace(_bench(choosing, folder), sentences=Words())
-    HeldOutImages().materialize(bench, "run")
-    _store(bench, "labels_metrics", SAID, {})
+    context = replace(_bench(choosing, folder), sentences=Words())
+    HeldOutImages().materialize(context, "run")
+    _store(context, "labels_metrics", SAID, {})
     wrong = {"net/colours/0": "blue", "net/colours/1": "red", "net/colours/2": "green"}
-    _store(bench, "other_labels_metrics", wrong, {})
-    right, other = predict(bench, list(find_units(bench).values()))
+    _store(context, "other_labels_metrics", wrong, {})
+    right, other = predict(context, list(find_units(context).values()))
     assert (right.layer, right.method, right.labelled) == ("net/colours", "dnd", 3)
     assert (right.feeds, right.classes) == ((4, 7), 4)
     assert (right.right.mean, right.right.units) == (1.0, HELD)
@@ -176,25 +176,25 @@ def test_classes_are_read_off_right_labels_and_not_off_wrong_ones(choosing, fold
 def test_class_prediction_needs_the_layer_that_feeds_the_last_one(choosing, folder):
     layers = [{"path": "choice"}, {"path": "colours.conv"}]
     models = [{**choosing["models"][0], "layers": layers}]
-    bench = _bench(changed(choosing, models=models), folder)
-    HeldOutImages().materialize(bench, "run")
+    context = _bench(changed(choosing, models=models), folder)
+    HeldOutImages().materialize(context, "run")
     told = r"last linear layer of 'net' is 'choice'.*'colours.conv'.*do: 'colours', 'pooled'"
     with pytest.raises(StudyError, match=told):
-        predict(bench, list(find_units(bench).values()))
+        predict(context, list(find_units(context).values()))
 
 
 def test_class_prediction_needs_a_linear_layer(colours, folder):
-    bench = _bench(changed(colours, evaluation={"folders": ["held"]}), folder)
-    HeldOutImages().materialize(bench, "run")
+    context = _bench(changed(colours, evaluation={"folders": ["held"]}), folder)
+    HeldOutImages().materialize(context, "run")
     with pytest.raises(StudyError, match="has no linear layer of vectors"):
-        predict(bench, list(find_units(bench).values()))
+        predict(context, list(find_units(context).values()))
 
 
 def test_class_prediction_needs_labels(choosing, folder):
-    bench = _bench(choosing, folder)
-    HeldOutImages().materialize(bench, "run")
+    context = _bench(choosing, folder)
+    HeldOutImages().materialize(context, "run")
     with pytest.raises(NotFoundError, match="no metrics of 'colours' yet"):
-        predict(bench, list(find_units(bench).values()))
+        predict(context, list(find_units(context).values()))
 
 
 def test_a_layer_is_found_among_the_inputs_of_another():
@@ -227,13 +227,13 @@ def _dnd(folder, *arguments):
 
 def test_the_commands_show_what_there_is(choosing, folder):
     study = _write(folder, choosing)
-    bench = _bench(choosing, folder)
-    _store(bench, "labels", SAID)
+    context = _bench(choosing, folder)
+    _store(context, "labels", SAID)
     before = _dnd(folder, "evaluate", "--study", study)
     assert isinstance(before.exception, NotFoundError)
     assert "dnd run --assets +labels_metrics" in str(before.exception)
-    HeldOutImages().materialize(bench, "run")
-    _store(bench, "labels_metrics", SAID, FIGURES)
+    HeldOutImages().materialize(context, "run")
+    _store(context, "labels_metrics", SAID, FIGURES)
     shown = _dnd(folder, "evaluate", "--study", study, "--classes")
     assert shown.exit_code == 0, shown.output
     assert re.search(r"net/colours\nmetrics by method\n.*\ncosy_auc +dnd +0\.600 ", shown.output)
@@ -247,7 +247,7 @@ def test_the_commands_show_what_there_is(choosing, folder):
     written = _dnd(folder, "evaluate", "-s", study, "-f", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(written)))
     assert [row["metric"] for row in rows] == ["cosy_auc", "pearson", "exact"]
-    report = evaluate_study(bench, list(find_units(bench).values()))
+    report = evaluate_study(context, list(find_units(context).values()))
     assert rows[1]["missing labels"] == report.rows()[1]["missing labels"]
     compared = _dnd(folder, "compare", "--no-run", "--study", study)
     assert "metrics by method" in compared.stdout

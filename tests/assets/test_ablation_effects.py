@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.errors import StudyError
 from dnd_assets.report.entries import entry_of
 from dnd_assets.report.pages import unit_page
@@ -54,8 +54,8 @@ def colours_of(folder):
 
 def ablated(colours, folder, home="state", **section):
     study = parse_study(table(colours, **section), folder)
-    bench, found = label_alone(study, folder / home, ASSET)
-    return bench, {one.unit.neuron: one.product.outcome for one in found.values()}, found
+    context, found = label_alone(study, folder / home, ASSET)
+    return context, {one.unit.neuron: one.product.outcome for one in found.values()}, found
 
 
 def by_class(outcome):
@@ -173,18 +173,18 @@ def test_other_classes_are_other_products_and_the_same_ones_are_reused(colours, 
 
 
 def test_readers_show_it_beside_the_label(colours, folder):
-    bench, _, _ = ablated(colours, folder, how="zero", classes="classes.csv")
-    card = Cards(bench.lineage, bench.store, bench.study.name).card("net/colours/0")
+    context, _, _ = ablated(colours, folder, how="zero", classes="classes.csv")
+    card = Cards(context.lineage, context.store, context.study.name).card("net/colours/0")
     first = card.ablation.losses[0]
     assert (first.name, first.accuracy, first.accuracy_change) == ("red", 1.0, -1.0)
-    assert "Without it (zero ablation, 12 images)" in card_html(card, bench.pictures)
+    assert "Without it (zero ablation, 12 images)" in card_html(card, context.pictures)
     page = unit_page(card, entry_of(card), lambda _hash: None, {}, (None, None), "colours").decode()
     assert "What the network loses without it" in page
     assert re.search(r"<bdi>red</bdi>.*100 %.*-1 to -1", page)
     rows = [
         row
-        for part in TableSource(bench.lineage, bench.study.name).batches(
-            ASSET, [TableSource(bench.lineage, bench.study.name).table(ASSET)]
+        for part in TableSource(context.lineage, context.study.name).batches(
+            ASSET, [TableSource(context.lineage, context.study.name).table(ASSET)]
         )
         for row in part.by_table[ASSET]
     ]
@@ -221,10 +221,10 @@ def test_a_group_that_was_ablated_is_read_back(colours, folder):
     label_alone(study, folder / "state", ASSET)
     results = []
     for _ in range(2):
-        bench = build_bench(study, folder / "state")
-        units = find_units(bench).select(["net/colours/1"])
-        results.append(ablate(bench, units, random=2))
-        results.append(bench.tally["ablations"])
+        context = build_context(study, folder / "state")
+        units = find_units(context).select(["net/colours/1"])
+        results.append(ablate(context, units, random=2))
+        results.append(context.tally["ablations"])
     assert results[0] == results[2]
     assert results[1] == 12 * 4
     assert results[3] == 0

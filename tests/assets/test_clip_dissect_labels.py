@@ -10,13 +10,13 @@ import torch
 
 from dnd_assets.assets import concept_activations, probing_set
 from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.cache.shared_results import activations, embeddings, text_embeddings
 from dnd_assets.engine.gc import collect, find_garbage
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.resolve import Graph
-from dnd_assets.engine.stage import wholes_of
+from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.engine.verify import rebuild, verify
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.lineage.explain import pair
@@ -28,7 +28,7 @@ from dnd_assets.study.concept_sets import check_concepts
 from dnd_assets.study.method_settings import Similarity
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.run import look, run
+from dnd_assets.workflow.run import observe, run
 from dnd_assets.workflow.sources import CONCEPT_FILE, SOURCES, sources_for
 from tests.studies import changed, computed, label, statuses, versions
 
@@ -67,18 +67,18 @@ def fresh(colour_folder):
 
 
 def _bench(table, folder):
-    return build_bench(parse_study(table, folder), folder / "state")
+    return build_context(parse_study(table, folder), folder / "state")
 
 
 def _dissect(table, folder, units=(), run="alone", home=None):
     """Only CLIP-Dissect, without the seven products."""
     study = parse_study(table, folder)
-    bench = build_bench(study, home or folder / "state")
-    probing_set.materialize(bench, run)
-    concept_activations.materialize(bench, run)
+    study_context = build_context(study, home or folder / "state")
+    probing_set.materialize(study_context, run)
+    concept_activations.materialize(study_context, run)
     stages = stages_of(study)
-    chosen = find_units(bench).select(units)
-    found = materialize(Graph(bench, stages), stages[LABELS], chosen, run)
+    chosen = find_units(study_context).select(units)
+    found = materialize(Graph(study_context, stages), stages[LABELS], chosen, run)
     return {one.unit.key: one for one in found}
 
 
@@ -90,19 +90,23 @@ def _content(found):
     }
 
 
-def _work(bench, run):
+def _work(study_context, run):
     sql = "SELECT asset, what, count FROM work WHERE run = ?"
-    return {(row["asset"], row["what"]): row["count"] for row in bench.lineage.query(sql, [run])}
+    return {
+        (row["asset"], row["what"]): row["count"] for row in study_context.lineage.query(sql, [run])
+    }
 
 
 def test_labels_are_those_of_the_method_worked_out_by_hand(first, dissecting):
     folder, found = first
-    bench = _bench(dissecting, folder)
-    images = sorted(row["hash"] for row in bench.lineage.query("SELECT DISTINCT hash FROM images"))
-    rows, values = activations(bench, "net", {"colours": images}, "")["colours"]
-    faces, vectors = embeddings(bench, images)
+    study_context = _bench(dissecting, folder)
+    images = sorted(
+        row["hash"] for row in study_context.lineage.query("SELECT DISTINCT hash FROM images")
+    )
+    rows, values = activations(study_context, "net", {"colours": images}, "")["colours"]
+    faces, vectors = embeddings(study_context, images)
     concepts = CONCEPTS.split()
-    products = vectors[[faces[i] for i in images]] @ text_embeddings(bench, concepts).T
+    products = vectors[[faces[i] for i in images]] @ text_embeddings(study_context, concepts).T
     q = torch.from_numpy(values[[rows[i] for i in images]])
     expected = soft_wpmi(torch.from_numpy(products), q, top_images=6)
     for neuron in range(3):
@@ -145,11 +149,11 @@ def test_a_label_depends_on_no_other_unit_and_no_batch(fresh, dissecting, name, 
 
 
 def test_the_prior_is_computed_once_for_a_layer(fresh, dissecting):
-    bench = _bench(dissecting, fresh)
+    study_context = _bench(dissecting, fresh)
     for key in ("net/colours/1", "net/colours/2"):
         _dissect(dissecting, fresh, [key])
     sql = "SELECT count(*) AS n FROM shared WHERE kind = 'concept_prior'"
-    assert bench.lineage.query(sql)[0]["n"] == 1
+    assert study_context.lineage.query(sql)[0]["n"] == 1
 
 
 def test_pairs_join_where_they_are_better(fresh, dissecting):
@@ -173,8 +177,8 @@ def test_a_second_run_reuses_and_a_changed_file_reruns_only_the_labels(again, di
     (folder / "concepts.txt").write_text(CONCEPTS + "sky\n")
     found = label(dissecting, folder, run="fourth", last=LABELS)
     assert {asset for asset, _ in computed(found)} == {LABELS}
-    bench = _bench(dissecting, folder)
-    assert _work(bench, "fourth") == {("concept_activations", "text embeddings"): 1}
+    study_context = _bench(dissecting, folder)
+    assert _work(study_context, "fourth") == {("concept_activations", "text embeddings"): 1}
     old = {key: version for key, version in versions(before).items() if key[0] != LABELS}
     assert {key: versions(found)[key] for key in old} == old
 
@@ -190,11 +194,14 @@ def test_a_setting_reruns_only_the_labels(again, dissecting, key, value):
 
 
 def _plan(table, folder):
-    bench = _bench(table, folder)
-    probing_set.materialize(bench, "scan")
-    stages = stages_of(bench.study)
-    units = list(find_units(bench).values())
-    return {one.asset: one for one in plan(bench, stages, units, list(stages), *look(bench))}
+    study_context = _bench(table, folder)
+    probing_set.materialize(study_context, "scan")
+    stages = stages_of(study_context.study)
+    units = list(find_units(study_context).values())
+    return {
+        one.asset: one
+        for one in plan(study_context, stages, units, list(stages), *observe(study_context))
+    }
 
 
 def test_the_plan_is_what_the_run_does(fresh, dissecting):
@@ -232,14 +239,16 @@ def test_explain_and_trace_name_the_concepts(again, dissecting):
     folder, _ = again
     (folder / "concepts.txt").write_text(CONCEPTS + "sky\n")
     label(dissecting, folder, ["net/colours/0"], run="second", last=LABELS)
-    bench = _bench(dissecting, folder)
+    study_context = _bench(dissecting, folder)
     key = "net/colours/0"
-    old, new = pair(bench.lineage.query, "colours", LABELS, key, None)
-    found = changes(bench, LABELS, key, old, new)[-1]  # the copied folder is another path, too
+    old, new = pair(study_context.lineage.query, "colours", LABELS, key, None)
+    found = changes(study_context, LABELS, key, old, new)[
+        -1
+    ]  # the copied folder is another path, too
     assert (found.asset, found.what) == ("concept_activations", "concepts")
     assert found.before.startswith("6 (")
     assert found.after.startswith("7 (")
-    traced = trace(bench.lineage.query, "colours", key, LABELS)
+    traced = trace(study_context.lineage.query, "colours", key, LABELS)
     assert set(traced.steps) == {LABELS, "probing_set", "concept_activations"}
 
 
@@ -247,39 +256,39 @@ def test_products_come_out_the_same_when_rebuilt_and_the_store_is_sound(again, d
     folder, _ = again
     table = changed(dissecting)
     table["models"][0]["layers"] = [{"path": "colours", "neurons": [1]}]
-    bench = _bench(table, folder)
+    study_context = _bench(table, folder)
     label(table, folder, run="second", last=LABELS)
-    found = rebuild(bench, {LABELS: stages_of(bench.study)[LABELS]}, 1)
+    found = rebuild(study_context, {LABELS: stages_of(study_context.study)[LABELS]}, 1)
     assert [one.same for one in found] == [True]
-    assert verify(bench).clean
-    assert verify(bench).orphaned == []
+    assert verify(study_context).clean
+    assert verify(study_context).orphaned == []
 
 
 def test_what_is_kept_is_no_garbage(again, dissecting):
     folder, _ = again
-    bench = _bench(dissecting, folder)
-    collect(bench, find_garbage(bench))
+    study_context = _bench(dissecting, folder)
+    collect(study_context, find_garbage(study_context))
     (folder / "concepts.txt").write_text(CONCEPTS + "sky\n")
     label(dissecting, folder, run="second", last=LABELS)
-    assert _work(bench, "second") == {("concept_activations", "text embeddings"): 1}
+    assert _work(study_context, "second") == {("concept_activations", "text embeddings"): 1}
 
 
 def test_a_missing_concept_set_is_named_with_what_to_run(fresh, dissecting):
-    bench = _bench(dissecting, fresh)
-    probing_set.materialize(bench, "run")
-    stages = stages_of(bench.study)
-    units = list(find_units(bench).values())
+    study_context = _bench(dissecting, fresh)
+    probing_set.materialize(study_context, "run")
+    stages = stages_of(study_context.study)
+    units = list(find_units(study_context).values())
     with pytest.raises(UpstreamError, match="dnd run --assets concept_activations"):
-        list(materialize(Graph(bench, stages), stages[LABELS], units, "run"))
+        list(materialize(Graph(study_context, stages), stages[LABELS], units, "run"))
 
 
 def test_too_few_images_are_refused_before_any_pass(fresh, dissecting):
     table = changed(dissecting, clip_dissect={"concepts": "concepts.txt"})
     with pytest.raises(StudyError, match=r"100 most activating images .* only 18 images"):
         _dissect(table, fresh)
-    bench = _bench(table, fresh)
+    study_context = _bench(table, fresh)
     sql = "SELECT count(*) AS n FROM shared WHERE kind IN ('activations', 'embeddings')"
-    assert bench.lineage.query(sql)[0]["n"] == 0
+    assert study_context.lineage.query(sql)[0]["n"] == 0
 
 
 @pytest.mark.parametrize(
@@ -326,7 +335,7 @@ def test_every_similarity_function_can_be_named():
 def test_without_the_section_nothing_is_there(colours, labelled):
     study = parse_study(colours, labelled[0])
     assert stages_of(study) == STAGES
-    assert list(wholes_of(stages_of(study))) == ["probing_set"]
+    assert list(study_assets_of(stages_of(study))) == ["probing_set"]
     assert sources_for(study) == list(SOURCES)
     with pytest.raises(NotFoundError, match="needs a section"):
         chosen_assets(study, [LABELS])
@@ -334,12 +343,12 @@ def test_without_the_section_nothing_is_there(colours, labelled):
 
 
 def test_only_what_leads_to_the_assets_is_looked_at(first, dissecting):
-    bench = build_bench(parse_study(dissecting, first[0]), first[0] / "state")
+    study_context = build_context(parse_study(dissecting, first[0]), first[0] / "state")
     both = ["probing_set", "concept_activations"]
     asked = {("labels",): both[:1], (LABELS,): both, ("concept_activations",): both[1:]}
     for assets, found in asked.items():
-        assert [one.asset for one in look(bench, assets)] == found
-    assert [one.asset for one in look(bench)] == both
+        assert [one.asset for one in observe(study_context, assets)] == found
+    assert [one.asset for one in observe(study_context)] == both
 
 
 def test_upstream_brings_what_belongs_to_no_unit(dissecting, first):
@@ -437,8 +446,8 @@ def test_the_graph_explains_the_assets(definitions):
 
 
 def test_embeddings_of_texts_are_unit_vectors_in_the_order_asked(first, dissecting):
-    bench = _bench(dissecting, first[0])
-    both = text_embeddings(bench, ["red", "blue", "red"])
+    study_context = _bench(dissecting, first[0])
+    both = text_embeddings(study_context, ["red", "blue", "red"])
     assert np.array_equal(both[0], both[2])
     assert np.linalg.norm(both, axis=1) == pytest.approx(1, abs=1e-3)
 
@@ -453,10 +462,10 @@ def test_labels_are_read_as_a_table(first, dissecting):
 
 
 def test_what_is_not_asked_for_needs_no_concepts(fresh, dissecting):
-    bench = _bench(dissecting, fresh)
-    probing_set.materialize(bench, "run")
-    units = list(find_units(bench).values())
-    (found,) = plan(bench, stages_of(bench.study), units, ["activations"])
+    study_context = _bench(dissecting, fresh)
+    probing_set.materialize(study_context, "run")
+    units = list(find_units(study_context).values())
+    (found,) = plan(study_context, stages_of(study_context.study), units, ["activations"])
     assert found.compute == len(UNITS)
 
 

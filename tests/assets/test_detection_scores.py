@@ -11,7 +11,7 @@ from dnd_assets.analysis.search import search_text
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.cli.results import _print_labels
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels as label_table
@@ -65,7 +65,7 @@ def found(table, place):
 
 
 def _bench(table, place):
-    return build_bench(parse_study(table, place), place / "state")
+    return build_context(parse_study(table, place), place / "state")
 
 
 def _payload(found, asset, unit):
@@ -104,22 +104,22 @@ def test_the_examples_are_of_the_whole_range_with_the_concept_and_without(found)
 
 
 def test_each_image_is_captioned_once_and_the_plan_says_so(table, place, found, tmp_path):
-    bench = _bench(table, place)
-    rows = bench.lineage.query("SELECT asset, what, count FROM work WHERE what = 'captions'")
+    context = _bench(table, place)
+    rows = context.lineage.query("SELECT asset, what, count FROM work WHERE what = 'captions'")
     made = sum(row["count"] for row in rows)
-    kept = bench.lineage.query("SELECT count(*) AS n FROM shared WHERE kind = 'caption'")
+    kept = context.lineage.query("SELECT count(*) AS n FROM shared WHERE kind = 'caption'")
     assert made == kept[0]["n"], "no picture twice"
     work = {row["asset"]: row["count"] for row in rows}
     assert 0 < work["detection_scores"] <= 30
 
     home = tmp_path / "again"
     label(table, place, home=home, last="candidate_concepts")
-    bench = build_bench(parse_study(table, place), home)
-    units = list(find_units(bench).values())
-    planned = {one.asset: one for one in plan(bench, stages_of(bench.study), units, ALL)}
+    context = build_context(parse_study(table, place), home)
+    units = list(find_units(context).values())
+    planned = {one.asset: one for one in plan(context, stages_of(context.study), units, ALL)}
     assert planned["detection_scores"].cost == {"captions": work["detection_scores"]}
     assert planned["synthetic_images"].may == planned["detection_scores"].compute > 0
-    fewer = plan(bench, stages_of(bench.study), units[:1], ALL)
+    fewer = plan(context, stages_of(context.study), units[:1], ALL)
     assert {one.asset: one for one in fewer}["detection_scores"].cost == {
         "captions": work["detection_scores"]
     }, "once for the study, not for each unit"
@@ -132,10 +132,10 @@ ALL = (
 
 
 def test_before_the_first_run_a_plan_counts_reference_images_once(table, place, tmp_path):
-    bench = build_bench(parse_study(table, place), tmp_path / "state")
-    probing_set.materialize(bench, "scan")
-    units = list(find_units(bench).values())
-    planned = {one.asset: one for one in plan(bench, stages_of(bench.study), units, ALL)}
+    context = build_context(parse_study(table, place), tmp_path / "state")
+    probing_set.materialize(context, "scan")
+    units = list(find_units(context).values())
+    planned = {one.asset: one for one in plan(context, stages_of(context.study), units, ALL)}
     assert planned["detection_scores"].may == len(units)
     assert planned["detection_scores"].most == {"captions": 30}
 
@@ -161,8 +161,8 @@ def test_an_image_more_costs_one_caption_at_most(table, place, found, tmp_path):
     shutil.copytree(place, tmp_path / "more")
     write_images(tmp_path / "more" / "images", 43)
     later = label(table, tmp_path / "more", run="more")
-    bench = _bench(table, tmp_path / "more")
-    rows = bench.lineage.query(
+    context = _bench(table, tmp_path / "more")
+    rows = context.lineage.query(
         "SELECT count FROM work WHERE run = 'more' AND what = 'captions' "
         "AND asset = 'detection_scores'"
     )
@@ -245,15 +245,15 @@ def test_a_unit_that_no_concept_explains_has_none_and_says_what_came_nearest(non
 
 def test_the_tables_tell_what_came_nearest(table, nonsense, capsys):
     folder, _, _ = nonsense
-    bench = _bench(table, folder)
-    frame = label_table(bench.lineage, "colours")
+    context = _bench(table, folder)
+    frame = label_table(context.lineage, "colours")
     rows = frame[frame["status"] == "no_concept"]
     assert len(rows)
     assert rows["nearest"].str.contains(r" \(0\.\d\d\)$").any()
-    _print_labels(frame.to_dict("records"), bench.study, None)
+    _print_labels(frame.to_dict("records"), context.study, None)
     assert "nearest" in capsys.readouterr().out
     unit = rows["unit"].iloc[0]
-    card = Cards(bench.lineage, bench.store, "colours").card(unit)
+    card = Cards(context.lineage, context.store, "colours").card(unit)
     assert card.label is None
     assert card.evidence is not None
     assert card.evidence.confidence < 0.5
@@ -261,10 +261,10 @@ def test_the_tables_tell_what_came_nearest(table, nonsense, capsys):
 
 
 def test_a_trace_a_card_a_table_and_an_event_show_the_evidence(table, place, found):
-    bench = _bench(table, place)
+    context = _bench(table, place)
     unit = "net/colours/0"
     console = Console(width=200, record=True, file=StringIO())
-    console.print(tree(trace(bench.lineage.query, "colours", unit)))
+    console.print(tree(trace(context.lineage.query, "colours", unit)))
     text = console.export_text()
     said = _payload(found, "labels", unit)
     held_out = said["evidence"]["held_out"]
@@ -274,7 +274,7 @@ def test_a_trace_a_card_a_table_and_an_event_show_the_evidence(table, place, fou
     best = _payload(found, "detection_scores", unit)["concepts"][0]
     assert re.search(rf"{best['mcc']:.4f}  red: active from", text)
 
-    card = Cards(bench.lineage, bench.store, "colours").card(unit)
+    card = Cards(context.lineage, context.store, "colours").card(unit)
     payload = _payload(found, "labels", unit)
     assert card.evidence.confidence == payload["confidence"]
     assert card.evidence.painted == payload["evidence"]["painted"]
@@ -282,7 +282,7 @@ def test_a_trace_a_card_a_table_and_an_event_show_the_evidence(table, place, fou
     assert high[0]
     assert all("red" in one.caption for one in high[0])
 
-    source = TableSource(bench.lineage, "colours")
+    source = TableSource(context.lineage, "colours")
     for name in ("detection", "detection_scores", "detection_examples"):
         assert source.table(name)
     (row,) = [
@@ -294,10 +294,10 @@ def test_a_trace_a_card_a_table_and_an_event_show_the_evidence(table, place, fou
     assert row["confidence"] == row["score"] == payload["confidence"]
     assert row["confirmed"] is payload["evidence"]["confirmed"]
 
-    shown = unit_metadata(bench, "detection_scores", found["detection_scores", unit])
+    shown = unit_metadata(context, "detection_scores", found["detection_scores", unit])
     assert shown["confidence"] == payload["confidence"]
     assert {"detection scores", "images with it", "images without it"} <= shown.keys()
-    assert unit_metadata(bench, "labels", found["labels", unit])["stability"] > 0.5
+    assert unit_metadata(context, "labels", found["labels", unit])["stability"] > 0.5
 
 
 def test_a_search_tells_the_unit_s_own_label(table, place, found):

@@ -35,9 +35,9 @@ def table(colours, **section):
 
 def labelled(colours, folder, asset, home="state", **section):
     study = parse_study(table(colours, **section), folder)
-    bench, found = label_alone(study, folder / home, asset)
+    context, found = label_alone(study, folder / home, asset)
     colour = {one.unit.neuron: one for one in found.values() if one.unit.layer == "colours"}
-    return bench, {unit: one.product.outcome for unit, one in colour.items()}, found
+    return context, {unit: one.product.outcome for unit, one in colour.items()}, found
 
 
 def test_invert_names_the_concept_of_each_unit_with_its_p_value(colours, folder):
@@ -118,7 +118,7 @@ def test_a_table_of_other_images_is_refused_and_an_empty_range_too(colours, fold
 
 
 def test_traces_tables_and_the_atlas_show_them(colours, folder):
-    bench, _, _ = labelled(colours, folder, INVERT)
+    context, _, _ = labelled(colours, folder, INVERT)
     labelled(colours, folder, LINEAR)
     (folder / "study.toml").write_text(toml(table(colours)))
     told = dnd(folder, "trace", "net/colours/0", "--asset", INVERT).output
@@ -126,10 +126,10 @@ def test_traces_tables_and_the_atlas_show_them(colours, folder):
     assert "adjusted, 6 images" in told
     told = dnd(folder, "trace", "net/colours/0", "--asset", LINEAR).output
     assert "on images that had no part in it" in told
-    source = TableSource(bench.lineage, bench.study.name)
+    source = TableSource(context.lineage, context.study.name)
     parts = source.batches(INVERT, [source.table("label_ranking")])
     rows = [row for one in parts for row in one.by_table["label_ranking"]]
     assert ("red square", 1.0) in {(row["label"], row["score"]) for row in rows}
-    card = Cards(bench.lineage, bench.store, bench.study.name).card("net/colours/0")
+    card = Cards(context.lineage, context.store, context.study.name).card("net/colours/0")
     page = unit_page(card, entry_of(card), lambda _hash: None, {}, (None, None), "colours").decode()
     assert page.count("red square") >= 2

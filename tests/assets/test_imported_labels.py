@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from dnd_assets.analysis.evaluate import evaluate
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.resolve import Graph
@@ -40,11 +40,11 @@ def _study(colours, folder, text=KEYED, **section):
 
 
 def _run(study, run="run", units=()):
-    bench = build_bench(study, study.folder / "state")
+    context = build_context(study, study.folder / "state")
     stages = stages_of(study)
-    chosen = find_units(bench).select(units)
-    found = {a.unit.key: a for a in materialize(Graph(bench, stages), stages[ASSET], chosen, run)}
-    return bench, found
+    chosen = find_units(context).select(units)
+    found = {a.unit.key: a for a in materialize(Graph(context, stages), stages[ASSET], chosen, run)}
+    return context, found
 
 
 def test_each_unit_has_its_row_or_a_typed_status(colours, colour_folder):
@@ -61,15 +61,15 @@ def test_each_unit_has_its_row_or_a_typed_status(colours, colour_folder):
 def test_one_changed_row_reruns_one_unit(colours, colour_folder):
     _run(_study(colours, colour_folder))
     edited = _study(colours, colour_folder, KEYED.replace("green", "lime") + "net/spoilt/7,x\n")
-    bench = build_bench(edited, edited.folder / "state")
-    (planned,) = plan(bench, stages_of(edited), list(find_units(bench).values()), [ASSET])
+    context = build_context(edited, edited.folder / "state")
+    (planned,) = plan(context, stages_of(edited), list(find_units(context).values()), [ASSET])
     assert (planned.compute, planned.reuse) == (1, 7)
     assert planned.why == {f'{ASSET}: parameter label "green" → "lime"': 1}
-    bench, found = _run(edited, "second")
+    context, found = _run(edited, "second")
     fresh = {key for key, one in found.items() if not one.record.reused}
     assert fresh == {"net/colours/1"}
-    old, new = pair(bench.lineage.query, "colours", ASSET, "net/colours/1", None)
-    (change,) = changes(bench, ASSET, "net/colours/1", old, new)
+    old, new = pair(context.lineage.query, "colours", ASSET, "net/colours/1", None)
+    (change,) = changes(context, ASSET, "net/colours/1", old, new)
     assert (change.before, change.after) == ('"green"', '"lime"')
 
 
@@ -112,8 +112,8 @@ def test_numbers_need_a_layer_where_there_are_several(colours, colour_folder):
 )
 def test_a_bad_file_is_told_before_anything_is_computed(colours, colour_folder, text, message):
     study = _study(colours, colour_folder, text)
-    bench = build_bench(study, study.folder / "state")
-    units = list(find_units(bench).values())
+    context = build_context(study, study.folder / "state")
+    units = list(find_units(context).values())
     started = time.perf_counter()
     with pytest.raises(DndError, match=message):
         check_imported(study, units)
@@ -121,20 +121,20 @@ def test_a_bad_file_is_told_before_anything_is_computed(colours, colour_folder, 
     if text is not None and "other" not in str(text):
         with pytest.raises(TableError):
             _run(study)
-    assert bench.lineage.query("SELECT count(*) AS n FROM products")[0]["n"] == 0
+    assert context.lineage.query("SELECT count(*) AS n FROM products")[0]["n"] == 0
 
 
 def test_a_formula_stays_text_and_is_harmless_in_exports(colours, colour_folder):
     formula = '=HYPERLINK("http://x","y")'
     quoted = formula.replace('"', '""')
     text = f'unit,label\nnet/colours/0,"{quoted}"\nnet/colours/1,\'@sum\nnet/colours/2,[red]x\n'
-    bench, found = _run(_study(colours, colour_folder, text))
+    context, found = _run(_study(colours, colour_folder, text))
     said = [found[f"net/colours/{n}"].product.payload["label"] for n in range(3)]
     assert said == [formula, "@sum", "[red]x"]
-    exported = export(read_labels(bench.lineage, "colours", ASSET), "csv").decode()
+    exported = export(read_labels(context.lineage, "colours", ASSET), "csv").decode()
     assert "\"'=HYPERLINK(" in exported
     assert "\"'@sum" in exported
-    traced = trace(bench.lineage.query, "colours", "net/colours/2", ASSET)
+    traced = trace(context.lineage.query, "colours", "net/colours/2", ASSET)
     assert any("\\[red]x" in str(one.label) for one in tree(traced).children[0].children)
 
 
@@ -163,8 +163,8 @@ def test_dagster_has_the_file_as_a_source(colours, colour_folder):
     (source,) = sources_of(stages_of(study)[ASSET])
     assert source.name == "published_file"
     assert source.name in {one.name for one in sources_for(study)}
-    bench = build_bench(study, study.folder / "state")
-    before = source.describe(bench)
+    context = build_context(study, study.folder / "state")
+    before = source.describe(context)
     definitions = build_definitions(study, study.folder / "state")
     with dg.DagsterInstance.ephemeral() as instance:
         job = definitions.resolve_implicit_global_asset_job_def()
@@ -180,13 +180,13 @@ def test_dagster_has_the_file_as_a_source(colours, colour_folder):
         assert shown["net/colours/0"]["label"].value == "red"
         assert shown["net/colours/2"]["status"].value == "no_label"
     (colour_folder / "published.csv").write_text(KEYED + "net/spoilt/1,sky\n")
-    assert source.describe(bench) != before
+    assert source.describe(context) != before
 
 
 def test_products_are_methods_of_a_comparison_and_rebuild_alike(colours, colour_folder, labelled):
     study = _study(colours, colour_folder)
-    bench, _ = _run(study)
-    found = rebuild(bench, {ASSET: stages_of(study)[ASSET]}, 3)
+    context, _ = _run(study)
+    found = rebuild(context, {ASSET: stages_of(study)[ASSET]}, 3)
     assert [one.same for one in found] == [True] * 3
 
 
@@ -233,13 +233,13 @@ def test_all_published_labels_of_a_resnet_are_imported(shared_dir, tmp_path, col
     }
     table = changed(colours, models=[model], imported_labels={"published": str(shared_dir / FILE)})
     study = parse_study(table, tmp_path)
-    bench, found = _run(study)
+    context, found = _run(study)
     assert len(found) == 1000
     assert {one.record.status for one in found.values()} == {"ok"}
     assert found["resnet50/fc/1"].product.payload["label"] == "Fish in pictures"
     # The figure of `dnd evaluate` from the exported labels is that of the file.
     exported = tmp_path / "labels.csv"
-    exported.write_bytes(export(read_labels(bench.lineage, study.name, ASSET), "csv"))
+    exported.write_bytes(export(read_labels(context.lineage, study.name, ASSET), "csv"))
     truths = shared_dir / "published" / "imagenet_classes.txt"
     ours = evaluate(exported, truths, Fixed())
     theirs = evaluate(shared_dir / FILE, truths, Fixed())

@@ -16,13 +16,13 @@ from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.label_metrics import LabelMetrics
 from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
 from dnd_assets.assets.truths import check_truths, truths_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.cache.shared_results import embeddings, text_embeddings
 from dnd_assets.engine.gc import collect, find_garbage
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.resolve import Graph
-from dnd_assets.engine.stage import Work, wholes_of
+from dnd_assets.engine.stage import Work, study_assets_of
 from dnd_assets.engine.verify import rebuild, verify
 from dnd_assets.errors import NotFoundError, StudyError, TableError
 from dnd_assets.lineage.explain import pair
@@ -36,7 +36,7 @@ from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.study import load_study, parse_study
 from dnd_assets.units import Unit
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.run import look, run
+from dnd_assets.workflow.run import observe, run
 from dnd_assets.workflow.sources import HELD_OUT, SENTENCES, sources_for
 from resources.text_to_image.base import Painting, TextToImage
 from tests import networks
@@ -101,31 +101,31 @@ def unmeasured(labelled, tmp_path):
 
 
 def _bench(table, folder, **overrides):
-    return replace(build_bench(parse_study(table, folder), folder / "state"), **overrides)
+    return replace(build_context(parse_study(table, folder), folder / "state"), **overrides)
 
 
 def _content(found, asset=MINE):
     return {key: one.product.payload for (name, key), one in found.items() if name == asset}
 
 
-def _work(bench, run, asset=None):
+def _work(context, run, asset=None):
     sql = "SELECT what, sum(count) AS n FROM work WHERE run = ? AND asset LIKE ? GROUP BY what"
-    rows = bench.lineage.query(sql, [run, asset or "%"])
+    rows = context.lineage.query(sql, [run, asset or "%"])
     return {row["what"]: int(row["n"]) for row in rows}
 
 
-def _held_out(bench):
-    return images_of(bench, HeldOutImages().look(bench))
+def _held_out(context):
+    return images_of(context, HeldOutImages().observe(context))
 
 
-def _measure(bench, said):
+def _measure(context, said):
     """Payloads of the metrics of labels that are given by hand, by unit key."""
-    seen = HeldOutImages().look(bench)
+    seen = HeldOutImages().observe(context)
     work = [
         Work(unit, {"labels": _product("labels", {"label": text}), HELD_OUT_IMAGES: seen})
         for unit, text in said.items()
     ]
-    found = LabelMetrics("labels", sentences=bench.sentences is not None).compute(bench, work)
+    found = LabelMetrics("labels", sentences=context.sentences is not None).compute(context, work)
     return {one.unit.key: outcome for one, outcome in found}
 
 
@@ -157,14 +157,14 @@ def _f1(active, present):
 @pytest.mark.parametrize("neuron", [networks.RED, networks.GREEN, networks.BLUE])
 def test_the_figures_are_those_worked_by_hand(first, both, neuron):
     folder, found = first
-    bench = _bench(both, folder)
+    context = _bench(both, folder)
     payload = found[MINE, f"net/colours/{neuron}"].product.payload
     painted = [one["image"] for one in payload["pictures"]]
     assert len(painted) == FRESH
-    images = _held_out(bench)
-    a1, a0 = (_by_eye(bench.pictures.load(names), neuron) for names in (painted, images))
-    rows, faces = embeddings(bench, images)
-    text = text_embeddings(bench, [payload["label"]])[0]
+    images = _held_out(context)
+    a1, a0 = (_by_eye(context.pictures.load(names), neuron) for names in (painted, images))
+    rows, faces = embeddings(context, images)
+    text = text_embeddings(context, [payload["label"]])[0]
     there = presence(faces[[rows[name] for name in images]], text)
     present = shown(there)
     active = a0 == a0.max()  # a twentieth of twelve images is one
@@ -188,28 +188,28 @@ def test_the_figures_are_those_worked_by_hand(first, both, neuron):
 
 def test_the_truth_is_compared_where_it_is_known(first, both):
     folder, found = first
-    bench = _bench(both, folder)
+    context = _bench(both, folder)
     for neuron, truth in enumerate(["red", "green", "blue"]):
         payload = found[MINE, f"net/spoilt/{neuron}"].product.payload
         said = payload["label"]
         assert payload["truth"] == truth
         assert list(payload["metrics"]) == [*ON_IMAGES, *AGAINST_TRUTH]
-        spaces = (bench.clip, bench.sentences)
+        spaces = (context.clip, context.sentences)
         clip, words = (np.asarray(one.encode([said, truth]), float) for one in spaces)
         assert payload["metrics"]["clip_cos"] == pytest.approx(clip[0] @ clip[1], abs=1e-3)
         assert payload["metrics"]["mpnet_cos"] == pytest.approx(words[0] @ words[1], abs=1e-5)
         assert payload["metrics"]["exact"] == float(said == truth)
         one, other = (t.vectors / np.linalg.norm(t.vectors, axis=1, keepdims=True)
-                      for t in bench.sentences.encode_tokens([said, truth]))  # fmt: skip
+                      for t in context.sentences.encode_tokens([said, truth]))  # fmt: skip
         cosines = one[1:-1] @ other.T, one @ other[1:-1].T
         p, r = cosines[0].max(axis=1).mean(), cosines[1].max(axis=0).mean()
         assert payload["metrics"]["bertscore_f1"] == pytest.approx(2 * p * r / (p + r), abs=1e-4)
 
 
 def test_the_right_label_beats_a_wrong_one_as_text(first, both):
-    bench = _bench(both, first[0])
+    context = _bench(both, first[0])
     red = Unit("net", "spoilt", 0)
-    right, wrong = (_measure(bench, {red: text})[red.key].payload for text in ("red", "blue"))
+    right, wrong = (_measure(context, {red: text})[red.key].payload for text in ("red", "blue"))
     assert right["metrics"]["exact"] == 1.0
     assert right["metrics"]["clip_cos"] == pytest.approx(1, abs=1e-3)
     assert right["metrics"]["bertscore_f1"] == pytest.approx(1)
@@ -221,12 +221,12 @@ def test_right_labels_beat_those_of_other_units_on_the_known_answers(tmp_path):
     worlds = {"probing_set": {"world": {"count": 4}}}
     section = {"world": {"count": 96, "seed": 5}, "images_per_label": 4, "truths": "categories"}
     table = load_study("known-answers").model_dump() | worlds | {"evaluation": section}
-    bench = build_bench(parse_study(table, tmp_path), tmp_path / "state")
-    names = bench.targets.categories("worldnet")
+    context = build_context(parse_study(table, tmp_path), tmp_path / "state")
+    names = context.targets.categories("worldnet")
     units = [Unit("worldnet", "head", neuron) for neuron in (0, 2, 4, 22, 23, 25)]
     right = {unit: names[unit.neuron] for unit in units}
     turned = dict(zip(units, [*list(right.values())[1:], right[units[0]]], strict=True))
-    own, other = (_measure(bench, said) for said in (right, turned))
+    own, other = (_measure(context, said) for said in (right, turned))
     for unit in units:
         good, bad = (found[unit.key].payload["metrics"] for found in (own, other))
         assert good["exact"] == 1.0
@@ -342,15 +342,15 @@ class Strict:
 
 
 def test_a_rejected_picture_is_replaced_by_the_next(unmeasured, judged):
-    bench = _bench(judged, unmeasured)
+    context = _bench(judged, unmeasured)
     unit = Unit("net", "colours", 0)
     seeds = [content_seed("evaluation image", "red", index, 0) for index in range(3)]
-    strict = Strict(bench.text_to_image, lambda request: request.seed == seeds[0])
-    found = _measure(replace(bench, text_to_image=strict), {unit: "red"})[unit.key]
+    strict = Strict(context.text_to_image, lambda request: request.seed == seeds[0])
+    found = _measure(replace(context, text_to_image=strict), {unit: "red"})[unit.key]
     assert [one["seed"] for one in found.payload["pictures"]] == seeds
     assert [one["rejected"] for one in found.payload["pictures"]] == [True, False, False]
-    nothing = Strict(bench.text_to_image, lambda request: request.concept == "sad")
-    found = _measure(replace(bench, text_to_image=nothing), {unit: "sad"})[unit.key]
+    nothing = Strict(context.text_to_image, lambda request: request.concept == "sad")
+    found = _measure(replace(context, text_to_image=nothing), {unit: "sad"})[unit.key]
     assert found.status == "ok"
     assert found.payload["metrics"]["cosy_auc"] is found.payload["metrics"]["cosy_mad"] is None
     assert found.payload["reasons"]["cosy_auc"] == (
@@ -360,13 +360,13 @@ def test_a_rejected_picture_is_replaced_by_the_next(unmeasured, judged):
 
 
 def _plan(table, folder, assets=()):
-    bench = _bench(table, folder)
-    for whole in wholes_of(stages_of(bench.study)).values():
-        whole.materialize(bench, "scan")
-    stages = stages_of(bench.study)
-    units = list(find_units(bench).values())
+    context = _bench(table, folder)
+    for whole in study_assets_of(stages_of(context.study)).values():
+        whole.materialize(context, "scan")
+    stages = stages_of(context.study)
+    units = list(find_units(context).values())
     asked = list(assets or stages)
-    return {one.asset: one for one in plan(bench, stages, units, asked, *look(bench))}
+    return {one.asset: one for one in plan(context, stages, units, asked, *observe(context))}
 
 
 def test_the_run_does_what_the_plan_said(unmeasured, judged):
@@ -389,12 +389,12 @@ def test_two_methods_cost_what_the_plan_said_in_any_order(unmeasured, both):
         for what, count in planned[name].cost.items():
             total[what] = total.get(what, 0) + count
     stages = stages_of(parse_study(both, unmeasured))
-    bench = _bench(both, unmeasured)
-    units = list(find_units(bench).values())
-    graph = Graph(bench, stages)
+    context = _bench(both, unmeasured)
+    units = list(find_units(context).values())
+    graph = Graph(context, stages)
     for name in (THEIRS, MINE):
         assert len(list(materialize(graph, stages[name], units, "turned"))) == 8
-    assert _work(bench, "turned") == total
+    assert _work(context, "turned") == total
 
 
 def test_before_labels_the_plan_tells_the_most(colour_folder, judged):
@@ -407,17 +407,17 @@ def test_before_labels_the_plan_tells_the_most(colour_folder, judged):
 
 
 def test_a_known_rejection_is_part_of_the_plan(unmeasured, judged):
-    bench = _bench(judged, unmeasured)
+    context = _bench(judged, unmeasured)
     rejects = {content_seed("evaluation image", "red", 0, 0)}
-    strict = Strict(bench.text_to_image, lambda request: request.seed in rejects)
-    bench = replace(bench, text_to_image=strict)
+    strict = Strict(context.text_to_image, lambda request: request.seed in rejects)
+    context = replace(context, text_to_image=strict)
     unit = Unit("net", "colours", 0)
-    _measure(bench, {unit: "red"})
+    _measure(context, {unit: "red"})
     work = [Work(unit, {
         "labels": _product("labels", {"label": "red"}),
-        HELD_OUT_IMAGES: HeldOutImages().look(bench),
+        HELD_OUT_IMAGES: HeldOutImages().observe(context),
     })]  # fmt: skip
-    cost = LabelMetrics("labels").cost(bench, work)
+    cost = LabelMetrics("labels").cost(context, work)
     assert {what: count for what, count in cost.items() if count} == {}
 
 
@@ -453,9 +453,11 @@ def test_another_held_out_image_reruns_only_the_metrics(again, both):
     ],
 )
 def test_what_a_setting_reruns(first, both, change, value, reruns):
-    bench = _bench(changed(both, **{change: value}), first[0])
-    stages, units = stages_of(bench.study), list(find_units(bench).values())
-    found = {one.asset: one for one in plan(bench, stages, units, list(stages), *look(bench))}
+    context = _bench(changed(both, **{change: value}), first[0])
+    stages, units = stages_of(context.study), list(find_units(context).values())
+    found = {
+        one.asset: one for one in plan(context, stages, units, list(stages), *observe(context))
+    }
     assert {name for name, one in found.items() if one.compute or one.may} == reruns
     if change == "evaluation__truths":
         assert (found[MINE].compute, found[MINE].reuse) == (4, 4), "the layer with truths"
@@ -485,12 +487,12 @@ def test_a_changed_truth_reruns_its_layer_alone(again, both):
 def test_images_of_the_probing_set_are_left_out_and_counted(unmeasured, judged):
     for name in ("000.png", "001.png"):
         shutil.copy(unmeasured / "images" / name, unmeasured / "held" / f"copy-{name}")
-    bench = _bench(judged, unmeasured)
-    found = HeldOutImages().materialize(bench, "run")
+    context = _bench(judged, unmeasured)
+    found = HeldOutImages().materialize(context, "run")
     assert found.payload["images"] == HELD
     assert found.outcome.notes["in_probing_set"] == 2
-    own = probing_set.look(bench)
-    assert set(images_of(bench, own)).isdisjoint(images_of(bench, found))
+    own = probing_set.observe(context)
+    assert set(images_of(context, own)).isdisjoint(images_of(context, found))
 
 
 @pytest.mark.parametrize("own", [0, 1])
@@ -512,12 +514,12 @@ def test_the_generated_world_makes_images_of_its_own(tmp_path):
         "probing_set": {"world": {"count": 6, "seed": 1}},
         "evaluation": {"world": {"count": 4, "seed": 5}},
     }
-    bench = build_bench(parse_study(study, tmp_path), tmp_path / "state")
-    found = HeldOutImages().materialize(bench, "run")
+    context = build_context(parse_study(study, tmp_path), tmp_path / "state")
+    found = HeldOutImages().materialize(context, "run")
     assert (found.payload["images"], found.outcome.notes["in_probing_set"]) == (4, 0)
     same = parse_study(changed(study, evaluation__world={"count": 4, "seed": 1}), tmp_path)
     with pytest.raises(StudyError, match="4 are in the probing set"):
-        HeldOutImages().materialize(build_bench(same, tmp_path / "state"), "run")
+        HeldOutImages().materialize(build_context(same, tmp_path / "state"), "run")
 
 
 @pytest.mark.parametrize(
@@ -559,14 +561,14 @@ def test_a_bad_file_of_truths_fails_early(unmeasured, judged, text, error, messa
 def test_a_missing_folder_is_told_with_its_section(unmeasured, judged):
     table = changed(judged, evaluation__folders=["hold"])
     with pytest.raises(StudyError, match=r"evaluation.folders names 'hold'.*held"):
-        HeldOutImages().look(_bench(table, unmeasured))
+        HeldOutImages().observe(_bench(table, unmeasured))
 
 
 def test_class_names_are_for_the_layer_of_the_outputs(first, both):
-    bench = _bench(both, first[0])
-    assert truths_of(bench, "net", "colours") == {}
-    assert set(truths_of(bench, "net", "spoilt").values()) == WORDS
-    assert bench.targets.final_layers("net") == ["spoilt"]
+    context = _bench(both, first[0])
+    assert truths_of(context, "net", "colours") == {}
+    assert set(truths_of(context, "net", "spoilt").values()) == WORDS
+    assert context.targets.final_layers("net") == ["spoilt"]
 
 
 def test_without_the_section_nothing_is_there(colours, labelled):
@@ -577,7 +579,7 @@ def test_without_the_section_nothing_is_there(colours, labelled):
         with pytest.raises(NotFoundError, match=r"needs a section \[evaluation\]"):
             chosen_assets(study, [name])
     with pytest.raises(StudyError, match=r"no section \[evaluation\]"):
-        HeldOutImages().look(_bench(colours, labelled[0]))
+        HeldOutImages().observe(_bench(colours, labelled[0]))
 
 
 def test_upstream_brings_the_labels_and_the_images(both, first):
@@ -595,11 +597,11 @@ def test_explain_and_trace_name_what_matters(again, both):
     write_images(folder / "more", 1, seed=99)
     shutil.copy(folder / "more" / "000.png", folder / "held" / "new.png")
     label(both, folder, ["net/spoilt/0"], run="second", last=THEIRS)
-    bench, key = _bench(both, folder), "net/spoilt/0"
-    old, new = pair(bench.lineage.query, "colours", MINE, key, None)
-    told = [str(one) for one in changes(bench, MINE, key, old, new)]
+    context, key = _bench(both, folder), "net/spoilt/0"
+    old, new = pair(context.lineage.query, "colours", MINE, key, None)
+    told = [str(one) for one in changes(context, MINE, key, old, new)]
     assert f"{HELD_OUT_IMAGES}: images {HELD} → {HELD + 1}" in told
-    traced = trace(bench.lineage.query, "colours", key, MINE)
+    traced = trace(context.lineage.query, "colours", key, MINE)
     assert {MINE, HELD_OUT_IMAGES, "labels", "synthetic_images", "probing_set"} <= set(traced.steps)
     assert tree(traced).children
 
@@ -610,9 +612,9 @@ def test_explain_goes_through_the_label_to_the_probing_images(again, both):
     for name in ("000.png", "001.png", "002.png"):
         shutil.copy(folder / "more" / name, folder / "images" / f"new-{name}")
     label(both, folder, ["net/colours"], run="second", last=THEIRS)
-    bench, key = _bench(both, folder), "net/colours/0"
-    old, new = pair(bench.lineage.query, "colours", THEIRS, key, None)
-    told = [str(one) for one in changes(bench, THEIRS, key, old, new)]
+    context, key = _bench(both, folder), "net/colours/0"
+    old, new = pair(context.lineage.query, "colours", THEIRS, key, None)
+    told = [str(one) for one in changes(context, THEIRS, key, old, new)]
     assert sum(one.startswith("probing_set: image") for one in told) == 3
 
 
@@ -621,14 +623,14 @@ def test_products_come_out_the_same_when_rebuilt_and_the_store_is_sound(again, j
     table = changed(judged)
     table["models"][0]["layers"] = [{"path": "spoilt", "neurons": [1]}]
     label(table, folder, run="second", last=MINE)
-    bench = _bench(table, folder)
-    stages = stages_of(bench.study)
+    context = _bench(table, folder)
+    stages = stages_of(context.study)
     assert list(stages)[-1] == MINE
     seed = next(s for s in range(99) if _first_choice(list(stages), s) == MINE)
-    found = rebuild(bench, stages, 1, seed)
+    found = rebuild(context, stages, 1, seed)
     assert [(one.asset, one.same) for one in found] == [(MINE, True)]
-    assert verify(bench).clean
-    assert verify(bench).orphaned == []
+    assert verify(context).clean
+    assert verify(context).orphaned == []
 
 
 def _first_choice(names, seed):
@@ -640,8 +642,8 @@ def _first_choice(names, seed):
 
 def test_what_is_kept_is_no_garbage(again, both):
     folder, _ = again
-    bench = _bench(both, folder)
-    collect(bench, find_garbage(bench))
+    context = _bench(both, folder)
+    collect(context, find_garbage(context))
     assert computed(label(both, folder, run="second", last=THEIRS)) == set()
 
 
@@ -696,7 +698,7 @@ def test_a_run_from_the_command_line_computes_and_then_has_nothing_to_do(
         MINE: 8, THEIRS: 8, HELD_OUT_IMAGES: 1,
     }  # fmt: skip
     assert run(study, home, assets=assets, log=lambda _: None).id == ""
-    rows = build_bench(study, home).lineage.query(
+    rows = build_context(study, home).lineage.query(
         "SELECT payload FROM latest WHERE asset = ? AND unit = 'net/spoilt/0'", [MINE]
     )
     assert json.loads(rows[0]["payload"])["truth"] == "red"

@@ -9,7 +9,7 @@ import pytest
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.milan_labels import masked_image
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.cache.caption_likelihoods import beams, log_given, log_prior
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.verify import rebuild, verify
@@ -42,19 +42,19 @@ def first(labelled, milan, tmp_path_factory):
     return folder, *_run(milan, folder)
 
 
-def _work(bench, run="run"):
+def _work(context, run="run"):
     sql = "SELECT what, count FROM work WHERE run = ? AND asset = ?"
-    return {row["what"]: row["count"] for row in bench.lineage.query(sql, [run, ASSET])}
+    return {row["what"]: row["count"] for row in context.lineage.query(sql, [run, ASSET])}
 
 
 def test_a_label_is_the_caption_with_most_mutual_information_worked_out_by_hand(first):
-    _, bench, found = first
+    _, context, found = first
     payload = found[ASSET, UNIT].product.payload
     images = [entry["image"] for entry in payload["exemplars"]]
-    captions = beams(bench, images, 2)
+    captions = beams(context, images, 2)
     texts = list(dict.fromkeys(text for image in images for text in captions[image]))
-    given = log_given(bench, [(image, text) for image in images for text in texts])
-    prior = log_prior(bench, texts, None)
+    given = log_given(context, [(image, text) for image in images for text in texts])
+    prior = log_prior(context, texts, None)
     expected = {
         text: np.mean([given[image, text] for image in images]) - 0.2 * prior[text]
         for text in texts
@@ -87,24 +87,24 @@ def test_a_label_depends_on_no_other_unit_and_no_batch(first, milan, tmp_path):
 
 def test_the_plan_is_what_the_run_does(colour_folder, milan):
     study = parse_study(milan, colour_folder)
-    bench = build_bench(study, colour_folder / "state")
-    probing_set.materialize(bench, "scan")
-    units = list(find_units(bench).values())
+    context = build_context(study, colour_folder / "state")
+    probing_set.materialize(context, "scan")
+    units = list(find_units(context).values())
 
     def planned():
-        return plan(bench, stages_of(study), units, [ASSET])[0]
+        return plan(context, stages_of(study), units, [ASSET])[0]
 
     before = planned().cost
     assert before["forward passes"] == 18
     _run(milan, colour_folder)
-    done = _work(bench)
+    done = _work(context)
     assert done["forward passes"] == 18
     for what in ("caption beams", "caption likelihoods", "caption priors"):
         assert 0 < done[what] <= before[f"{what} at most"]
     assert (planned().compute, planned().reuse, planned().cost) == (0, 8, {})
     again = changed(milan, milan={"exemplars": 4, "candidates": 2, "how": "mixture"})
     other = parse_study(again, colour_folder)
-    (found,) = plan(replace(bench, study=other), stages_of(other), units, [ASSET])
+    (found,) = plan(replace(context, study=other), stages_of(other), units, [ASSET])
     assert (found.compute, found.cost) == (8, {}), "probabilities are shared"
 
 
@@ -112,13 +112,13 @@ def test_the_plan_is_what_the_run_does(colour_folder, milan):
 def test_another_ranking_runs_no_model(first, milan, change, tmp_path):
     shutil.copytree(first[0], tmp_path / "copy")
     table = changed(milan, milan={"exemplars": 4, "candidates": 2, **change})
-    bench, found = _run(table, tmp_path / "copy", run="second")
+    context, found = _run(table, tmp_path / "copy", run="second")
     assert not any(one.record.reused for one in found.values())
-    assert _work(bench, "second") == {}
+    assert _work(context, "second") == {}
     payload = found[ASSET, UNIT].product.payload
     if "lam" in change:
         assert payload["score"] == payload["labels"][0]["log_given_images"]
-    old, new = pair(bench.lineage.query, "colours", ASSET, UNIT, None)
+    old, new = pair(context.lineage.query, "colours", ASSET, UNIT, None)
     name = next(iter(change))
     assert old.preimage["parameters"][name] != new.preimage["parameters"][name]
 
@@ -126,13 +126,13 @@ def test_another_ranking_runs_no_model(first, milan, change, tmp_path):
 def test_masked_exemplars_are_black_where_the_unit_does_not_look(first, milan, tmp_path):
     shutil.copytree(first[0], tmp_path / "copy")
     table = changed(milan, milan={"exemplars": 4, "candidates": 2, "masked": True})
-    bench, found = _run(table, tmp_path / "copy", run="second")
-    assert 0 < _work(bench, "second")["activation maps"] <= 18
+    context, found = _run(table, tmp_path / "copy", run="second")
+    assert 0 < _work(context, "second")["activation maps"] <= 18
     with_map = found[ASSET, UNIT].product.payload["exemplars"]
     flat = found[ASSET, "net/spoilt/1"].product.payload["exemplars"]
     assert all(entry["masked"] for entry in with_map)
     assert not any(entry["masked"] for entry in flat)
-    (picture,) = bench.pictures.load([with_map[0]["masked"]["image"]])
+    (picture,) = context.pictures.load([with_map[0]["masked"]["image"]])
     pixels = np.asarray(picture).reshape(-1, 3)
     seen = pixels[pixels.any(axis=1)]
     assert len(seen) < len(pixels)
@@ -156,8 +156,8 @@ def test_a_language_model_of_its_own(first, milan, tmp_path):
     shutil.copytree(first[0], tmp_path / "copy")
     language_model(tmp_path / "copy" / "lm")
     setting = {"exemplars": 4, "candidates": 2, "language_model": "lm"}
-    bench, found = _run(changed(milan, milan=setting), tmp_path / "copy", run="second")
-    assert set(_work(bench, "second")) == {"caption priors"}
+    context, found = _run(changed(milan, milan=setting), tmp_path / "copy", run="second")
+    assert set(_work(context, "second")) == {"caption priors"}
     before = first[2][ASSET, UNIT].product.payload["labels"][0]["log_prior"]
     assert found[ASSET, UNIT].product.payload["labels"][0]["log_prior"] != before
 
@@ -172,11 +172,11 @@ def test_a_silent_captioner_is_a_status(colour_folder, milan, tmp_path):
 
 
 def test_products_rebuild_alike_and_the_store_is_sound(first, milan):
-    _, bench, _ = first
-    stage = {ASSET: stages_of(bench.study)[ASSET]}
-    assert [one.same for one in rebuild(bench, stage, 1)] == [True]
-    assert verify(bench).clean
-    traced = trace(bench.lineage.query, "colours", UNIT, ASSET)
+    _, context, _ = first
+    stage = {ASSET: stages_of(context.study)[ASSET]}
+    assert [one.same for one in rebuild(context, stage, 1)] == [True]
+    assert verify(context).clean
+    traced = trace(context.lineage.query, "colours", UNIT, ASSET)
     assert set(traced.steps) == {ASSET, "probing_set"}
 
 

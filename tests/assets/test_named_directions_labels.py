@@ -68,13 +68,13 @@ def test_every_class_of_a_published_space_is_named_by_itself(colours, shared_dir
 
 
 def test_without_vectors_the_encoder_of_the_study_embeds_the_concepts(colours, tmp_path):
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
     from dnd_assets.engine.cache.shared_results import text_embeddings
 
     words = ["red", "green", "a circle"]
     (tmp_path / "words.txt").write_text("\n".join(words))
     plain = study(colours, tmp_path, "module:tests.networks:space_4", TEXTS, concepts="words.txt")
-    vectors = text_embeddings(build_bench(plain, tmp_path / "other"), words)
+    vectors = text_embeddings(build_context(plain, tmp_path / "other"), words)
     source = f"module:tests.networks:space_{vectors.shape[1]}"
     if vectors.shape[1] not in (4, 512):
         source = "module:tests.networks:space_4"

@@ -6,7 +6,7 @@ import pytest
 
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.verify import rebuild
 from dnd_assets.errors import StudyError
@@ -38,9 +38,9 @@ def first(labelled, several, tmp_path_factory):
     return folder, *_run(parse_study(several, folder), folder / "state")
 
 
-def _work(bench, run="run"):
+def _work(context, run="run"):
     sql = "SELECT what, count FROM work WHERE run = ? AND asset = ?"
-    return {row["what"]: row["count"] for row in bench.lineage.query(sql, [run, ASSET])}
+    return {row["what"]: row["count"] for row in context.lineage.query(sql, [run, ASSET])}
 
 
 @pytest.fixture(scope="module")
@@ -107,39 +107,41 @@ def test_the_plan_is_what_the_run_does(labelled, several, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(labelled[0], folder)
     study = parse_study(several, folder)
-    bench = build_bench(study, folder / "state")
-    probing_set.materialize(bench, "scan")
-    units = list(find_units(bench).values())
-    (before,) = plan(bench, stages_of(study), units, [ASSET])
+    context = build_context(study, folder / "state")
+    probing_set.materialize(context, "scan")
+    units = list(find_units(context).values())
+    (before,) = plan(context, stages_of(study), units, [ASSET])
     assert "forward passes" not in before.cost
     _run(study, folder / "state")
-    done = _work(bench)
+    done = _work(context)
     assert done.get("captions", 0) == before.cost.get("captions", 0)
     assert done["paintings"] <= before.cost["paintings at most"]
     assert done["embeddings"] >= before.cost["embeddings"], "pictures painted are embedded, too"
-    (after,) = plan(bench, stages_of(study), units, [ASSET])
+    (after,) = plan(context, stages_of(study), units, [ASSET])
     assert (after.compute, after.reuse, after.cost) == (0, 8, {})
 
 
 def test_another_scoring_function_runs_no_model(first, several, tmp_path):
     shutil.copytree(first[0], tmp_path / "copy")
     table = changed(several, dissection__scoring="mean_rank")
-    bench, found = _run(parse_study(table, tmp_path / "copy"), tmp_path / "copy" / "state", (), "b")
+    context, found = _run(
+        parse_study(table, tmp_path / "copy"), tmp_path / "copy" / "state", (), "b"
+    )
     assert not any(one.record.reused for one in found.values())
-    assert "captions" not in _work(bench, "b")
-    assert "LLM calls" not in _work(bench, "b")
+    assert "captions" not in _work(context, "b")
+    assert "LLM calls" not in _work(context, "b")
 
 
 def test_products_rebuild_alike_and_can_be_traced_and_read(first):
-    _, bench, found = first
-    stage = {ASSET: stages_of(bench.study)[ASSET]}
-    assert [one.same for one in rebuild(bench, stage, 1)] == [True]
-    traced = trace(bench.lineage.query, "colours", UNIT, ASSET)
+    _, context, found = first
+    stage = {ASSET: stages_of(context.study)[ASSET]}
+    assert [one.same for one in rebuild(context, stage, 1)] == [True]
+    traced = trace(context.lineage.query, "colours", UNIT, ASSET)
     assert set(traced.steps) == {ASSET, "probing_set"}
     payload = found[ASSET, UNIT].product.payload
     lines = [str(one.label) for one in tree(traced).children[0].children]
     assert any(payload["concepts"][0]["label"] in line for line in lines)
-    table = read_labels(bench.lineage, "colours", ASSET).set_index("unit")
+    table = read_labels(context.lineage, "colours", ASSET).set_index("unit")
     assert table.loc[UNIT, "label"] == payload["label"]
     assert table.loc[UNIT, "concepts"] == payload["count"]
     assert export(table.reset_index(), "json")

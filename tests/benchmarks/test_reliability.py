@@ -39,15 +39,15 @@ def test_the_oracle_notices_a_setting_that_is_left_out_of_the_key(absolute, tmp_
         project.table["dissection"]["crop_size"] = dice.choice([24, 28, 40])
         return "crop size", "crops"
 
-    monkeypatch.setattr(Crops, "parameters", lambda self, bench: {"crop": True})
+    monkeypatch.setattr(Crops, "parameters", lambda self, context: {"crop": True})
     monkeypatch.setattr(edits, "EDITS", (only_crop_size,))
     stale, *_ = edits.random_edits(absolute, tmp_path / "edits", 1)
     assert not stale.good
 
 
 def test_the_oracle_notices_a_key_with_too_much_in_it(absolute, tmp_path, monkeypatch):
-    def with_names(self, bench):
-        return {"files": [str(path) for path in image_paths(bench.study, bench.home)]}
+    def with_names(self, context):
+        return {"files": [str(path) for path in image_paths(context.study, context.home)]}
 
     monkeypatch.setattr(Crops, "parameters", with_names)
     monkeypatch.setattr(edits, "EDITS", (edits.file_order,))

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from dnd_assets.engine import verify
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.engine.merge import merge
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.fingerprint import canonical
@@ -61,8 +61,8 @@ def test_two_halves_of_a_study_are_the_study_run_whole(halves, tmp_path, into):
     found = studies.label(table, home, run="after")
     assert studies.computed(found) == set(), "nothing is left to do"
     assert studies.versions(found) == studies.versions(whole)
-    bench = build_bench(parse_study(table, home), state(home))
-    assert verify.verify(bench).clean
+    context = build_context(parse_study(table, home), state(home))
+    assert verify.verify(context).clean
     lineage_of(home).rebuild()
     assert lineage_of(home).query(PRODUCTS) == lineage_of(folder / "whole").query(PRODUCTS)
 

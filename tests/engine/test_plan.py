@@ -7,13 +7,13 @@ import pytest
 from werkzeug.wrappers import Response
 
 from dnd_assets.assets import probing_set
-from dnd_assets.assets.probing_set import look
+from dnd_assets.assets.probing_set import observe
 from dnd_assets.assets.registry import STAGES, stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.plan import _rate, plan
 from dnd_assets.errors import UpstreamError
 from dnd_assets.study.study import parse_study
-from dnd_assets.workflow.preflight import look as whole_look
+from dnd_assets.workflow.preflight import observe as whole_look
 from tests.studies import changed, computed, label, write_images
 
 UNITS = 8
@@ -27,17 +27,17 @@ def again(labelled, tmp_path):
 
 
 def _plan(table, folder, assets=tuple(STAGES)):
-    bench = build_bench(parse_study(table, folder), folder / "state")
-    probing_set.materialize(bench, "scan")
-    units = list(find_units(bench).values())
-    return {one.asset: one for one in plan(bench, STAGES, units, assets)}
+    context = build_context(parse_study(table, folder), folder / "state")
+    probing_set.materialize(context, "scan")
+    units = list(find_units(context).values())
+    return {one.asset: one for one in plan(context, STAGES, units, assets)}
 
 
 def _work(folder, table, run, asset):
     """What a run recorded of its work on one asset."""
-    bench = build_bench(parse_study(table, folder), folder / "state")
+    context = build_context(parse_study(table, folder), folder / "state")
     sql = "SELECT what, count FROM work WHERE run = ? AND asset = ?"
-    return {row["what"]: row["count"] for row in bench.lineage.query(sql, [run, asset])}
+    return {row["what"]: row["count"] for row in context.lineage.query(sql, [run, asset])}
 
 
 def test_nothing_changed_nothing_planned(again, colours):
@@ -46,9 +46,9 @@ def test_nothing_changed_nothing_planned(again, colours):
 
 
 def test_before_the_first_run_only_the_first_stage_can_be_counted(colour_folder, colours):
-    bench = build_bench(parse_study(colours, colour_folder), colour_folder / "state")
+    context = build_context(parse_study(colours, colour_folder), colour_folder / "state")
     with pytest.raises(UpstreamError, match="dnd run --assets probing_set"):
-        plan(bench, STAGES, list(find_units(bench).values()), list(STAGES))
+        plan(context, STAGES, list(find_units(context).values()), list(STAGES))
     found = _plan(colours, colour_folder)
     assert found["activations"].compute == UNITS
     assert found["activations"].cost == {"forward passes": 18}
@@ -95,13 +95,13 @@ def test_a_plan_sees_a_new_image_before_anything_ran(again, colours):
     table = changed(colours)
     write_images(again / "more", 1, seed=9)
     (again / "more" / "000.png").rename(again / "images" / "999.png")
-    bench = build_bench(parse_study(table, again), again / "state")
-    before = bench.lineage.query("SELECT count(*) AS n FROM materializations")
-    units = list(find_units(bench).values())
-    found = {one.asset: one for one in plan(bench, STAGES, units, STAGES, look(bench))}
+    context = build_context(parse_study(table, again), again / "state")
+    before = context.lineage.query("SELECT count(*) AS n FROM materializations")
+    units = list(find_units(context).values())
+    found = {one.asset: one for one in plan(context, STAGES, units, STAGES, observe(context))}
     assert found["activations"].cost == {"forward passes": 1}
     assert found["activations"].why == {"activations: other probing_set": UNITS}
-    assert bench.lineage.query("SELECT count(*) AS n FROM materializations") == before
+    assert context.lineage.query("SELECT count(*) AS n FROM materializations") == before
     label(table, again, run="second")
     assert _work(again, table, "second", "activations") == {"forward passes": 1}
 
@@ -148,22 +148,24 @@ def test_a_plan_passes_no_picture_through_a_network(colour_folder, colours):
     """What an earlier stage of the plan has promised is not there yet: no later one asks for it."""
     table = changed(colours, polysemantic={"exemplars": 6, "smallest": 2}, milan={})
     table["clip_dissect"] = None
-    bench = build_bench(parse_study(table, colour_folder), colour_folder / "state")
-    stages = stages_of(bench.study)
-    found = plan(bench, stages, list(find_units(bench).values()), list(stages), *whole_look(bench))
+    context = build_context(parse_study(table, colour_folder), colour_folder / "state")
+    stages = stages_of(context.study)
+    found = plan(
+        context, stages, list(find_units(context).values()), list(stages), *whole_look(context)
+    )
     costs = {one.asset: one.cost for one in found if one.compute}
     assert costs["activations"]["forward passes"] == 18
     assert costs["polysemantic_labels"]["captions at most"] > 0
     assert "forward passes" not in costs["milan_labels"], "counted once"
-    assert bench.tally.total() == 0
+    assert context.tally.total() == 0
 
 
 def test_a_plan_reckons_with_so_many_workers(colour_folder, colours):
     """What workers did divides by their number; what the coordinator did beside them does not."""
-    bench = build_bench(parse_study(colours, colour_folder), colour_folder / "state")
+    context = build_context(parse_study(colours, colour_folder), colour_folder / "state")
     names = {"run": "r", "study": "colours", "asset": "captions"}
     stage = {**names, "units": 10, "seconds": 100.0, "device": "cpu", "peak_memory": 1}
     done = [{**names, "worker": w, "parts": 8, "seconds": 80.0, "lost": 0} for w in "ab"]
-    bench.lineage.commit({"stage_runs": [stage], "workers": done})
-    assert [_rate(bench, "captions", n) for n in (1, 2, 8)] == pytest.approx([18, 10, 4])
-    assert _rate(bench, "labels", 8) is None
+    context.lineage.commit({"stage_runs": [stage], "workers": done})
+    assert [_rate(context, "captions", n) for n in (1, 2, 8)] == pytest.approx([18, 10, 4])
+    assert _rate(context, "labels", 8) is None

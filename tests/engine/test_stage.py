@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.errors import StudyError, UpstreamError
@@ -42,12 +42,14 @@ def test_each_unit_ends_in_a_label_or_a_typed_status(labelled):
 
 def test_exemplars_are_the_images_of_the_colour(labelled):
     folder, found = labelled
-    bench = build_bench(parse_study({**_minimal(), "name": "colours"}, folder), folder / "state")
+    context = build_context(
+        parse_study({**_minimal(), "name": "colours"}, folder), folder / "state"
+    )
     for neuron, name in enumerate(networks.categories()[:3]):
         payload = found["activations", f"net/colours/{neuron}"].product.payload
         values = [entry["activation"] for entry in payload["exemplars"]]
         assert values == sorted(values, reverse=True)
-        for image in bench.pictures.load([entry["image"] for entry in payload["exemplars"]]):
+        for image in context.pictures.load([entry["image"] for entry in payload["exemplars"]]):
             top = max(image.getcolors(), key=lambda c: max(c[1]) - min(c[1]))[1]
             assert top.index(max(top)) == neuron, name
 
@@ -168,13 +170,13 @@ def test_a_lost_store_file_is_made_again_and_nothing_else(again, colours):
 
 
 def test_missing_inputs_are_named_with_what_to_run(colour_folder, colours):
-    bench = build_bench(parse_study(colours, colour_folder), colour_folder / "state")
-    units = list(find_units(bench).values())
+    context = build_context(parse_study(colours, colour_folder), colour_folder / "state")
+    units = list(find_units(context).values())
     with pytest.raises(UpstreamError, match=r"no probing set.*dnd run --assets probing_set"):
-        list(materialize(Graph(bench, STAGES), STAGES["crops"], units, "run"))
-    label_probing_set(bench)
+        list(materialize(Graph(context, STAGES), STAGES["crops"], units, "run"))
+    label_probing_set(context)
     with pytest.raises(UpstreamError, match="crops needs activations"):
-        list(materialize(Graph(bench, STAGES), STAGES["crops"], units, "run"))
+        list(materialize(Graph(context, STAGES), STAGES["crops"], units, "run"))
 
 
 def test_more_exemplars_than_images_is_refused_before_any_pass(colour_folder, colours):
@@ -194,17 +196,17 @@ def test_two_units_with_the_same_captions_share_one_key(labelled):
     assert all(len(group) == 1 for group in keys.values())
 
 
-def label_probing_set(bench):
+def label_probing_set(context):
     from dnd_assets.assets import probing_set
 
-    probing_set.materialize(bench, "run")
+    probing_set.materialize(context, "run")
 
 
 def _rows(folder):
     """Rows of activations that have been stored: pictures passed through the network."""
-    bench = build_bench(parse_study(_minimal(), folder), folder / "state")
+    context = build_context(parse_study(_minimal(), folder), folder / "state")
     sql = "SELECT coalesce(sum((value ->> 'rows')::INT), 0) AS n FROM shared WHERE kind = ?"
-    return int(bench.lineage.query(sql, ["activations"])[0]["n"])
+    return int(context.lineage.query(sql, ["activations"])[0]["n"])
 
 
 def _minimal():
@@ -223,10 +225,19 @@ def _minimal():
 
 def test_each_run_is_recorded_with_its_study_and_versions(labelled):
     folder, _ = labelled
-    bench = build_bench(parse_study(_minimal(), folder), folder / "state")
-    (row,) = bench.lineage.query("SELECT * FROM runs WHERE run = 'run'")
+    context = build_context(parse_study(_minimal(), folder), folder / "state")
+    (row,) = context.lineage.query("SELECT * FROM runs WHERE run = 'run'")
     definition, versions = json.loads(row["definition"]), json.loads(row["versions"])
     assert definition["dissection"]["exemplars"] == 5
     assert definition["models"][0]["layers"][1]["path"] == "spoilt"
     assert versions["torch"]
     assert row["study"] == "colours"
+
+
+def test_old_names_serve_for_one_more_version():
+    from dnd_assets.engine import context
+
+    with pytest.warns(DeprecationWarning, match="StudyContext"):
+        assert context.Workbench is context.StudyContext
+    with pytest.raises(AttributeError, match="Bench"):
+        _ = context.Bench

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.metadata import unit_metadata
 from resources.runtime.memory import PeakMemory, in_words
@@ -28,8 +28,8 @@ def test_sizes_in_words():
 
 def test_each_computed_stage_is_noted(labelled, colours):
     folder, found = labelled
-    bench = build_bench(parse_study(colours, folder), folder / "state")
-    rows = bench.lineage.query("SELECT * FROM stage_runs WHERE run = 'run' ORDER BY recorded_at")
+    context = build_context(parse_study(colours, folder), folder / "state")
+    rows = context.lineage.query("SELECT * FROM stage_runs WHERE run = 'run' ORDER BY recorded_at")
     assets = list(dict.fromkeys(asset for asset, _ in found))
     assert [row["asset"] for row in rows] == assets
     for row in rows:
@@ -38,6 +38,6 @@ def test_each_computed_stage_is_noted(labelled, colours):
         assert row["peak_memory"] > 10 * MEGABYTE
         assert row["device"].startswith("cpu")
     one = found["activations", "net/colours/0"]
-    shown = unit_metadata(bench, "activations", one)
+    shown = unit_metadata(context, "activations", one)
     assert shown["peak memory (MB)"] == round(one.peak_memory / 1e6) > 10
     assert shown["seconds"] == one.record.seconds

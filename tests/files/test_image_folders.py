@@ -9,8 +9,8 @@ import time
 import pytest
 from PIL import Image
 
-from dnd_assets.assets.probing_set import PROBING_IMAGES, look
-from dnd_assets.engine.build import build_bench
+from dnd_assets.assets.probing_set import PROBING_IMAGES, observe
+from dnd_assets.engine.build import build_context
 from dnd_assets.errors import StudyError
 from dnd_assets.files.image_folders import listing, merged
 from dnd_assets.files.image_suffixes import readable_suffixes
@@ -243,9 +243,9 @@ def test_a_folder_with_nothing_to_read_says_what_it_holds(tmp_path):
     put(tmp_path, "images/b.png", b"")
     put(tmp_path, "images/c.png", b"text")
     put(tmp_path, "images/d.jpg", b"text")
-    bench = build_bench(study(tmp_path), tmp_path / "home")
+    context = build_context(study(tmp_path), tmp_path / "home")
     with pytest.raises(StudyError) as caught:
-        PROBING_IMAGES.scan(bench)
+        PROBING_IMAGES.scan(context)
     for part in ("none of 3", "2 x no image of a known", "1 x the file is empty", "skipped 2"):
         assert part in str(caught.value)
 
@@ -254,8 +254,8 @@ def test_log_doctor_and_notes_of_the_asset_tell_the_same(tmp_path):
     for name in ("a.png", "sub/b.txt", ".hidden/c.png", "d.heic"):
         put(tmp_path, f"images/{name}", picture() if name == "a.png" else b"text")
     lines = []
-    bench = build_bench(study(tmp_path), tmp_path / "home", lines.append)
-    notes = look(bench).outcome.notes
+    context = build_context(study(tmp_path), tmp_path / "home", lines.append)
+    notes = observe(context).outcome.notes
 
     assert notes["skipped"] == {".txt": 1, "hidden": 1}
     assert notes["skipped_first"] == [
@@ -275,10 +275,10 @@ def test_log_doctor_and_notes_of_the_asset_tell_the_same(tmp_path):
 
 def test_what_is_skipped_changes_no_probing_set(tmp_path):
     put(tmp_path, "images/a.png")
-    bench = build_bench(study(tmp_path), tmp_path / "home")
-    before = look(bench)
+    context = build_context(study(tmp_path), tmp_path / "home")
+    before = observe(context)
     put(tmp_path, "images/notes.txt", b"text")
-    after = look(bench)
+    after = observe(context)
 
     assert after.key == before.key
     assert after.data_version == before.data_version

@@ -57,7 +57,7 @@ from pathlib import Path
 import dnd_assets
 from typer.testing import CliRunner
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.errors import StudyError
 from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.study.deciding import deciding
@@ -76,10 +76,10 @@ for last in ("labels", "longest_word_labels"):
 again = label(table, here, units, run="second", last="longest_word_labels")
 told["reused"] = [one.record.reused for one in again.values()]
 study = load_study("study.toml")
-bench = build_bench(study, here / "state", reading=True)
-told["titles"] = [getattr(bench, role).title()
+context = build_context(study, here / "state", reading=True)
+told["titles"] = [getattr(context, role).title()
                   for role in ("captioner", "summariser", "text_to_image", "clip")]
-source = TableSource(bench.lineage, "added")
+source = TableSource(context.lineage, "added")
 told["captions"] = [row for rows in source.batches("captions", [source.table("captions")])
                     for row in rows.by_table["captions"]]
 told["tables"] = [one.name for one in source.tables()]

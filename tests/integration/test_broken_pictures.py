@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.lineage.trace import trace
 from dnd_assets.methods.dissection.painted import broken, why
 from dnd_assets.results.tables.registry import TABLES
@@ -101,7 +101,7 @@ def _run(table, folder, **changes):
     changed = studies.changed(table, **changes)
     studies.write_images(folder / "images")
     found = studies.label(changed, folder, UNITS, log=lines.append)
-    return build_bench(parse_study(changed, folder), folder / "state"), found, lines
+    return build_context(parse_study(changed, folder), folder / "state"), found, lines
 
 
 def test_a_painter_that_overflows_ends_in_a_typed_failure(
@@ -141,7 +141,7 @@ def test_broken_pictures_among_sound_ones_are_replaced_and_no_evidence(
         return made
 
     monkeypatch.setattr(AutoencoderKL, "decode", overflowing)
-    bench, found, _ = _run(colours, tmp_path, dissection__candidates=3)
+    context, found, _ = _run(colours, tmp_path, dissection__candidates=3)
 
     seen = {True: 0, False: 0}
     for unit in UNITS:
@@ -154,14 +154,14 @@ def test_broken_pictures_among_sound_ones_are_replaced_and_no_evidence(
         for images in concepts.values():
             assert sum(not image["rejected"] for image in images) == 3
             for image in images:
-                (picture,) = bench.pictures.load([image["image"]])
+                (picture,) = context.pictures.load([image["image"]])
                 seen[image["rejected"]] += 1
                 assert (np.asarray(picture).max() == 0) == image["rejected"]
                 assert image.get("cause") == ("not_finite" if image["rejected"] else None)
         for entry in found["scores", unit].product.payload["concepts"]:
             sound = [one["image"] for one in concepts[entry["concept"]] if not one["rejected"]]
-            values = bench.targets.activations(
-                "net", {"colours": "mean"}, bench.pictures.load(sound), 8
+            values = context.targets.activations(
+                "net", {"colours": "mean"}, context.pictures.load(sound), 8
             )["colours"]
             own = sorted(values[:, int(unit[-1])].tolist())
             assert sorted(entry["activations"]) == pytest.approx(own, abs=1e-5)
@@ -169,7 +169,7 @@ def test_broken_pictures_among_sound_ones_are_replaced_and_no_evidence(
     shown = io.StringIO()
     console = Console(file=shown, width=300)
     for unit in UNITS:
-        console.print(tree(trace(bench.lineage.query, "colours", unit)))
+        console.print(tree(trace(context.lineage.query, "colours", unit)))
     assert "rejected: the painter's pixels are NaN or infinite" in shown.getvalue()
 
 

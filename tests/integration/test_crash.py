@@ -10,7 +10,7 @@ import pytest
 from werkzeug.wrappers import Response
 
 from dnd_assets.engine import verify
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.study.study import parse_study
 from tests import commands, studies
 from tests.command_line import toml
@@ -22,32 +22,32 @@ KILLS = 2
 pytestmark = pytest.mark.timeout(900)  # each wait has a limit of its own
 
 
-def _products(bench):
+def _products(context):
     sql = (
         "SELECT DISTINCT asset, unit, key, data_version FROM materializations "
         "WHERE asset <> 'probing_set' ORDER BY ALL"
     )
-    return bench.lineage.query(sql)
+    return context.lineage.query(sql)
 
 
-def _wait_for_commits(bench, process, count):
+def _wait_for_commits(context, process, count):
     """Until the run has committed so many times: it is killed at work, not while it starts."""
-    before = len(list(bench.lineage.journal.glob("*.json")))
+    before = len(list(context.lineage.journal.glob("*.json")))
     while process.is_alive():
-        if len(list(bench.lineage.journal.glob("*.json"))) >= before + count:
+        if len(list(context.lineage.journal.glob("*.json"))) >= before + count:
             return
         time.sleep(0.002)
 
 
 @pytest.fixture
 def fresh(labelled, colours, tmp_path):
-    """An empty state folder over the same images as the labelled study, and that study's bench."""
+    """An empty state folder over the images of the labelled study, and that study's context."""
     folder, _ = labelled
     table = studies.changed(colours, probing_set__folders=[str(folder / "images")])
-    bench = build_bench(parse_study(table, tmp_path), tmp_path / "state")
-    whole = build_bench(parse_study(colours, folder), folder / "state")
+    context = build_context(parse_study(table, tmp_path), tmp_path / "state")
+    whole = build_context(parse_study(colours, folder), folder / "state")
     _write(table, tmp_path)
-    return table, tmp_path, bench, _products(whole)
+    return table, tmp_path, context, _products(whole)
 
 
 def _write(table, folder):
@@ -65,23 +65,23 @@ def _run(folder):
 
 
 def test_killed_runs_resume_to_the_same_products(fresh):
-    _, folder, bench, whole = fresh
+    _, folder, context, whole = fresh
     dice = random.Random(0)
     for _ in range(KILLS):
         process = command(folder, "run")
-        _wait_for_commits(bench, process, dice.randint(2, 7))
+        _wait_for_commits(context, process, dice.randint(2, 7))
         time.sleep(dice.uniform(0.0, 0.2))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "the run was over before it could be killed"
-        assert not verify.verify(bench).changed, "nothing torn is ever trusted"
+        assert not verify.verify(context).changed, "nothing torn is ever trusted"
         dead = [run for run, status in commands.runs(folder).items() if status == "STARTED"]
         assert len(dead) <= 1, "each start marks the run that was killed before"
     text = _run(folder)
     assert all(f"run {run[:8]} of colours was killed; marked failed" in text for run in dead)
     assert set(commands.runs(folder).values()) == {"FAILURE", "SUCCESS"}
-    assert _products(bench) == whole
-    assert verify.verify(bench).clean
+    assert _products(context) == whole
+    assert verify.verify(context).clean
 
 
 def _answer(request):
@@ -98,7 +98,7 @@ def _answer(request):
 
 
 def test_a_stored_answer_of_a_language_model_is_never_paid_for_again(fresh, httpserver):
-    table, folder, bench, _ = fresh
+    table, folder, context, _ = fresh
     httpserver.expect_request("/v1/chat/completions").respond_with_handler(_answer)
     server = {"kind": "chat", "base_url": httpserver.url_for("/v1"), "model": "m"}
     server |= {"api_key_env": "", "max_concurrency": 2}
@@ -116,7 +116,7 @@ def test_a_stored_answer_of_a_language_model_is_never_paid_for_again(fresh, http
         kills += process.exitcode == -signal.SIGKILL
     _run(folder)
     asked = Counter(request.get_data() for request, _ in httpserver.log)
-    stored = bench.lineage.query("SELECT count(*) AS n FROM llm_calls")[0]["n"]
+    stored = context.lineage.query("SELECT count(*) AS n FROM llm_calls")[0]["n"]
     assert kills >= 2
     assert stored == len(asked)
     again = sum(asked.values()) - len(asked)
@@ -127,19 +127,19 @@ def test_a_stored_answer_of_a_language_model_is_never_paid_for_again(fresh, http
 
 
 def test_two_runs_at_once_give_what_one_gives(fresh):
-    _, folder, bench, whole = fresh
+    _, folder, context, whole = fresh
     pair = [command(folder, "run") for _ in range(2)]
     for process in pair:
         process.join(timeout=240)
         assert process.exitcode == 0, commands.said(folder)
-    assert _products(bench) == whole
+    assert _products(context) == whole
     sql = (
         "SELECT run, asset, unit, count(*) AS n, bool_and(reused) AS reused "
         "FROM materializations WHERE asset <> 'probing_set' GROUP BY ALL"
     )
-    rows = bench.lineage.query(sql)
+    rows = context.lineage.query(sql)
     assert {row["n"] for row in rows} == {1}
     assert len(whole) <= len(rows) <= 2 * len(whole), "what is up to date is left out"
     computed = [(row["asset"], row["unit"]) for row in rows if not row["reused"]]
     assert len(computed) == len(set(computed)) == len(whole), "each product computed by one run"
-    assert verify.verify(bench).clean
+    assert verify.verify(context).clean

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from werkzeug import Response
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.errors import StudyError
 from dnd_assets.study.study import load_study
 from dnd_assets.workflow import preflight
@@ -146,18 +146,18 @@ def test_a_service_that_fails_displaces_nothing_and_fails_the_run(project, runni
     assert _labels(folder) == before, "good labels stay the newest"
     assert before[0]["label"] in dnd(folder, "labels").output
     assert _count(folder, "failures") == 2 * 4, "candidates and all that follows"
-    bench = build_bench(load_study(str(folder / "study.toml")), folder / "state")
-    assert [row["unit"] for row in unanswered(bench, "labels")] == UNITS
+    context = build_context(load_study(str(folder / "study.toml")), folder / "state")
+    assert [row["unit"] for row in unanswered(context, "labels")] == UNITS
     _dagster_says_so(folder, monkeypatch)
     running.clear()
     running.expect_request("/v1/chat/completions").respond_with_handler(_answer)
     again = dnd(folder, "run")
     assert again.exit_code == 0, (again.output, again.exception)
-    assert unanswered(bench, "labels") == []
+    assert unanswered(context, "labels") == []
     newest = _labels(folder)
     assert [row["status"] for row in newest] == ["ok", "ok"]
     assert {row["run"] for row in newest}.isdisjoint(row["run"] for row in before)
-    assert service_failures(bench, newest[0]["run"], ["candidate_concepts", "labels"]) == ""
+    assert service_failures(context, newest[0]["run"], ["candidate_concepts", "labels"]) == ""
 
 
 def _dagster_says_so(folder, monkeypatch):

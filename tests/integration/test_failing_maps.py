@@ -7,7 +7,7 @@ from PIL import Image
 from dnd_assets.assets import concept_masks
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.segmentation import map_passes
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.files.atomic import sha256_file
@@ -58,14 +58,14 @@ def _mark(folder, name):
 
 
 def _label(study, folder, log=lambda _: None, assets=(NET, FORMULA, AUC), home="state"):
-    bench = build_bench(parse_study(study, folder), folder / home, log)
-    concept_masks.materialize(bench, "run")
-    stages = stages_of(bench.study)
-    units = list(find_units(bench).values())
+    context = build_context(parse_study(study, folder), folder / home, log)
+    concept_masks.materialize(context, "run")
+    stages = stages_of(context.study)
+    units = list(find_units(context).values())
     return {
         (name, one.unit.key): one.product
         for name in assets
-        for one in materialize(Graph(bench, stages), stages[name], units, "run")
+        for one in materialize(Graph(context, stages), stages[name], units, "run")
     }
 
 
@@ -128,8 +128,8 @@ def test_the_picture_is_named_in_log_and_table(folder):
     told = [line for line in lines if "fails0.png" in line]
     assert told
     assert all("net/colours gives NaN or infinity on 1 of 9 images" in line for line in told)
-    bench = build_bench(parse_study(study, folder), folder / "state", reading=True)
-    rows = read_labels(bench.lineage, bench.study.name, asset=NET).set_index("unit")
+    context = build_context(parse_study(study, folder), folder / "state", reading=True)
+    rows = read_labels(context.lineage, context.study.name, asset=NET).set_index("unit")
     assert "set aside" in rows["remarks"][RED]
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from dnd_assets.assets import clip_dissect_labels, concept_activations, probing_set
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.scores import scored
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.cache.shared_results import embeddings
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
@@ -87,15 +87,15 @@ def test_a_signed_unit_is_ranked_and_a_dead_one_stays_dead(fired):
 
 def test_share_and_remark_stand_in_tables_trace_and_card(fired, colours):
     folder, found = fired
-    bench = build_bench(parse_study(_table(colours), folder), folder / "state")
+    context = build_context(parse_study(_table(colours), folder), folder / "state")
     said = "3 of 10 exemplars asked: the unit fires on 3 of 14 images"
-    table = read_labels(bench.lineage, "colours").set_index("unit")
+    table = read_labels(context.lineage, "colours").set_index("unit")
     assert table["remarks"][FEW] == said
     assert table["remarks"][SIGNED] is None
     summary = next(one for one in TABLES if one.name == "activations")
     (few,) = (
         row
-        for part in TableSource(bench.lineage, "colours").records("activations")
+        for part in TableSource(context.lineage, "colours").records("activations")
         for one in part
         for row in rows_of(summary, one)
         if row["unit"] == FEW
@@ -104,11 +104,11 @@ def test_share_and_remark_stand_in_tables_trace_and_card(fired, colours):
     assert few["off"] == _payload(found, "activations", FEW)["off"]
     assert few["remarks"] == [said]
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(tree(trace(bench.lineage.query, "colours", FEW, "labels")))
+    console.print(tree(trace(context.lineage.query, "colours", FEW, "labels")))
     shown = console.export_text()
     assert f"remark: {said}" in shown
     assert "fires on 21.4% of 14 images" in shown
-    card = Cards(bench.lineage, bench.store, "colours").card(FEW)
+    card = Cards(context.lineage, context.store, "colours").card(FEW)
     assert card.remarks == (said,)
     assert card.distribution.fires == pytest.approx(3 / 14)
 
@@ -159,20 +159,20 @@ def test_a_picture_on_which_the_encoder_fails_changes_no_label(
     Image.new("RGB", (16, 16), (5, 90, 200)).save(extra)
     lost = sha256(extra.read_bytes())
 
-    def failing(bench, images):
-        rows, values = embeddings(bench, images)
+    def failing(context, images):
+        rows, values = embeddings(context, images)
         values = values.copy()
         values[rows[lost]] = np.nan
         return rows, values
 
     monkeypatch.setattr(clip_dissect_labels, "embeddings", failing)
     study = parse_study(_table(colours), folder)
-    bench = build_bench(study, folder / "state")
-    probing_set.materialize(bench, "run")
-    concept_activations.materialize(bench, "run")
+    context = build_context(study, folder / "state")
+    probing_set.materialize(context, "run")
+    concept_activations.materialize(context, "run")
     stages = stages_of(study)
-    units = find_units(bench).select([])
-    found = materialize(Graph(bench, stages), stages["clip_dissect_labels"], units, "run")
+    units = find_units(context).select([])
+    found = materialize(Graph(context, stages), stages["clip_dissect_labels"], units, "run")
     for one in found:
         before = fired[1]["clip_dissect_labels", one.unit.key].product
         assert one.product.payload == before.payload
@@ -183,16 +183,16 @@ def test_a_picture_on_which_the_encoder_fails_changes_no_label(
 
 def test_exemplars_on_which_the_encoder_fails_do_not_count_in_scores(fired, colours):
     folder, _ = fired
-    bench = build_bench(parse_study(_table(colours), folder), folder / "state")
+    context = build_context(parse_study(_table(colours), folder), folder / "state")
     unit, pictures = Unit("net", "units", 0), {"red": ["p", "q"], "sky": ["p", "q"]}
     active = ({"p": 0, "q": 1}, np.array([[1, 0, 0, 0], [2, 0, 0, 0]], np.float32))
     rows = {"a": 0, "b": 1, "p": 2, "q": 3}
     vectors = np.array([[1, 0], [np.nan, 0], [0.6, 0.8], [0, 1]], np.float32)
-    both = scored(bench, unit, pictures, ["a", "b"], active, (rows, vectors))
-    alone = scored(bench, unit, pictures, ["a"], active, (rows, vectors))
+    both = scored(context, unit, pictures, ["a", "b"], active, (rows, vectors))
+    alone = scored(context, unit, pictures, ["a"], active, (rows, vectors))
 
     assert both.status == "ok"
     assert both.payload == alone.payload
-    assert scored(bench, unit, pictures, ["b"], active, (rows, vectors)).status == "not_finite"
+    assert scored(context, unit, pictures, ["b"], active, (rows, vectors)).status == "not_finite"
     lost = (rows | {"q": 1}, vectors)
-    assert scored(bench, unit, pictures, ["a"], active, lost).status == "not_finite"
+    assert scored(context, unit, pictures, ["a"], active, lost).status == "not_finite"

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.engine.models import assumptions
 from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.errors import StudyError
@@ -56,9 +56,9 @@ def with_input(table, factory, probing=None, **told):
     return table
 
 
-def pictures_of(bench, found, asset="activations"):
+def pictures_of(context, found, asset="activations"):
     """Paths of the best picture of each unit."""
-    rows = bench.lineage.query("SELECT hash, path FROM images")
+    rows = context.lineage.query("SELECT hash, path FROM images")
     paths = {row["hash"]: row["path"][-6:-4] for row in rows}
     return {
         key: [paths[one["image"]] for one in made.product.payload["exemplars"]]
@@ -72,8 +72,8 @@ def test_a_study_on_four_bands(table, tmp_path):
     chosen = with_input(table, "four", size=SIZE, missing="zero")
     found = studies.label(chosen, tmp_path)
 
-    bench = build_bench(parse_study(chosen, tmp_path), tmp_path / "state")
-    best = pictures_of(bench, found)
+    context = build_context(parse_study(chosen, tmp_path), tmp_path / "state")
+    best = pictures_of(context, found)
     for unit in range(4):
         assert {int(name) % 4 for name in best[f"net/bands/{unit}"][:3]} == {unit}
     assert set(studies.statuses(found).values()) == {"ok"}
@@ -81,11 +81,11 @@ def test_a_study_on_four_bands(table, tmp_path):
     crops = found["crops", "net/bands/3"].product.payload["crops"]
     assert max(crop["activation"] for crop in crops) > 0.5
     for crop in crops[:2]:
-        raster = bench.pictures.raster(crop["crop"])
+        raster = context.pictures.raster(crop["crop"])
         assert raster.bands == 4
         assert raster.shown is not None
-        assert np.array_equal(np.asarray(bench.pictures.shown(crop["crop"])), raster.shown)
-        assert bench.pictures.file(crop["crop"]).startswith(b"\x89PNG")
+        assert np.array_equal(np.asarray(context.pictures.shown(crop["crop"])), raster.shown)
+        assert context.pictures.file(crop["crop"]).startswith(b"\x89PNG")
     plan = studies.label(chosen, tmp_path, run="again")
     for key, one in plan.items():
         assert one.product.key == found[key].product.key
@@ -96,10 +96,10 @@ def test_a_study_on_dicom(table, tmp_path):
     chosen = with_input(table, "one", convention="torchxrayvision", size=SIZE)
     found = studies.label(chosen, tmp_path)
     assert set(studies.statuses(found).values()) == {"ok"}
-    bench = build_bench(parse_study(chosen, tmp_path), tmp_path / "state")
+    context = build_context(parse_study(chosen, tmp_path), tmp_path / "state")
     payload = found["activations", "net/bands/0"].product.payload
     best = payload["exemplars"][0]
-    raster = bench.pictures.raster(best["image"])
+    raster = context.pictures.raster(best["image"])
     wanted = ((2 * (raster.values / 4095) - 1) * 1024).mean()
     assert best["activation"] == pytest.approx(wanted, rel=1e-3)
 
@@ -108,10 +108,10 @@ def key_of(table, folder, stage="captions"):
     from dnd_assets.assets.registry import stages_of
     from dnd_assets.units import Unit
 
-    bench = build_bench(parse_study(table, folder), folder / "state")
-    stages = stages_of(bench.study)
+    context = build_context(parse_study(table, folder), folder / "state")
+    stages = stages_of(context.study)
     unit = Unit("net", "bands", 0)
-    return {name: stages[name].weights(bench, unit) for name in ("activations", stage)}
+    return {name: stages[name].weights(context, unit) for name in ("activations", stage)}
 
 
 def test_a_rendering_is_in_the_keys_of_what_sees_it_and_a_scale_in_the_networks(table, tmp_path):
@@ -145,11 +145,11 @@ def test_values_are_measured_once_over_the_set_whatever_its_order(table, tmp_pat
     assert measured_bands(study, tmp_path / "state") == found
     (tmp_path / "images" / "a.tif").rename(tmp_path / "images" / "z.tif")
     assert measured_bands(study, tmp_path / "other") == found
-    bench = build_bench(
+    context = build_context(
         parse_study(with_input(table, "one", bands=[2], scale="percentiles", size=SIZE), tmp_path),
         tmp_path / "state",
     )
-    assert bench.targets._spec("net").input["scale"] == [list(p) for p in found["percentiles"]]
+    assert context.targets._spec("net").input["scale"] == [list(p) for p in found["percentiles"]]
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_computed(table, tmp_path):
@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(table, tmp_pat
     (tmp_path / "images" / "a.npy").write_bytes(npy(ramp(3, dtype=np.uint8, most=255)))
 
     def check(chosen, assets=("labels", "scores")):
-        check_inputs(build_bench(parse_study(chosen, tmp_path), tmp_path / "state"), assets)
+        check_inputs(build_context(parse_study(chosen, tmp_path), tmp_path / "state"), assets)
 
     with pytest.raises(
         StudyError, match=r"'net' .*a\.npy: a picture of 3 bands of uint8 has no band 4"
@@ -175,8 +175,8 @@ def test_a_network_of_three_bands_says_which_it_gets(table, tmp_path):
     (tmp_path / "images").mkdir()
     values = np.random.default_rng(0).integers(0, 3000, (13, 20, 20), dtype=np.uint16)
     (tmp_path / "images" / "a.tif").write_bytes(geotiff(values))
-    bench = build_bench(parse_study(table, tmp_path), tmp_path / "state")
-    told = dict(assumptions(bench))["target: net"]
+    context = build_context(parse_study(table, tmp_path), tmp_path / "state")
+    told = dict(assumptions(context))["target: net"]
     assert "a.tif, which is 13 bands of uint16: bands 4, 3, 2" in told
 
 

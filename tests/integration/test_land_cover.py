@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dnd_assets.analysis.group_ablation import ablate, units_of_group
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.errors import StudyError
 from dnd_assets.study.study import embedded_studies, load_study
-from dnd_assets.workflow.preflight import look
+from dnd_assets.workflow.preflight import observe
 from tests.command_line import dnd
 from tests.land_cover_scenes import write_scenes
 from tests.studies import label
@@ -67,16 +67,16 @@ def test_a_linear_probe_reads_covers_off_and_ablation_is_by_class(made):
 def test_a_group_is_pruned_beside_random_groups(made):
     folder = made[0]
     study = load_study_of(folder)
-    bench = build_bench(study, folder / "state")
-    units = find_units(bench).select(["tile2vec/layer5/0-5"])
-    (found,) = ablate(bench, units, random=2)
+    context = build_context(study, folder / "state")
+    units = find_units(context).select(["tile2vec/layer5/0-5"])
+    (found,) = ablate(context, units, random=2)
     assert found["random"] == 2
     assert {one["name"] for one in found["accuracies"]} <= COVERS
     for one in found["scores"]:
         assert one["random_low"] <= one["random"] <= one["random_high"]
     labelled = [one for one in outcomes(made, "labels").items() if one[1].status == "ok"]
     for key, one in labelled[:1]:
-        assert key in units_of_group(bench, one.payload["label"], "labels", [])
+        assert key in units_of_group(context, one.payload["label"], "labels", [])
 
 
 def load_study_of(folder):
@@ -97,8 +97,8 @@ def test_without_scenes_it_is_said_at_once_where_to_get_them(tmp_path, monkeypat
 
 def test_real_scenes_are_cut_into_tiles_of_four_bands(shared_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("DND_LAND_COVER", str(shared_dir / "landcover"))
-    bench = build_bench(load_study("land-cover"), tmp_path / "state")
-    seen = {one.asset: one for one in look(bench)}
+    context = build_context(load_study("land-cover"), tmp_path / "state")
+    seen = {one.asset: one for one in observe(context)}
     assert seen["probing_set"].payload["images"] == 150
     assert seen["concept_masks"].payload["images"] == 150
     assert seen["concept_masks"].payload["concepts"] == 5

@@ -48,7 +48,7 @@ def test_what_is_no_declaration_is_refused_with_the_study(layer, why):
 
 
 class Bench:
-    """As much of a workbench as the key of a layer takes."""
+    """As much of a study context as the key of a layer takes."""
 
     def __init__(self, chosen, home):
         self.chosen = chosen

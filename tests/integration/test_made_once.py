@@ -16,7 +16,7 @@ from tests import studies
 from tests.command_line import dnd, toml
 from tests.integration.test_segmentation import write_case
 
-FUNCTIONS = ("build_bench", "find_units", "select_units", "stages_of")
+FUNCTIONS = ("build_context", "find_units", "select_units", "stages_of")
 
 
 def _everywhere(monkeypatch, name, function):
@@ -46,9 +46,9 @@ def calls(monkeypatch):
         _everywhere(monkeypatch, name, counted(name, function))
     scan = ImageSet.scan
 
-    def scanned(self, bench, *, tell=True):
+    def scanned(self, context, *, tell=True):
         found[self.asset] += 1
-        return scan(self, bench, tell=tell)
+        return scan(self, context, tell=tell)
 
     monkeypatch.setattr(ImageSet, "scan", scanned)
     monkeypatch.setattr(concept_masks, "_scan", counted("concept_masks", concept_masks._scan))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.study.study import load_study
 from resources.lineage_db.database import Lineage
 from tests import studies
@@ -179,8 +179,8 @@ def test_a_study_runs_from_checkpoints_to_labels(project, name):
     result = dnd(folder, "run")
 
     assert result.exit_code == 0, result.output
-    bench = build_bench(load_study(folder / "study.toml"), folder / "state")
-    used = (bench.captioner, bench.text_to_image, bench.clip)
+    context = build_context(load_study(folder / "study.toml"), folder / "state")
+    used = (context.captioner, context.text_to_image, context.clip)
     assert tuple(type(one).__name__ for one in used) == case.classes
     for resource, loaded in zip(used, case.loaded, strict=False):
         if loaded:

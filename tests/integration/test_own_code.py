@@ -13,7 +13,7 @@ from PIL import Image
 from dnd_assets.analysis.metric_means import metric_means
 from dnd_assets.assets.label_metrics import on_images
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.stage import Work
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
@@ -50,18 +50,18 @@ def labelled_copy(labelled, tmp_path):
 def _run(table, folder, run):
     """Bring everything up to the own method up to date."""
     found = label(table, folder, run=run, last=ASSET)
-    bench = build_bench(parse_study(table, folder), folder / "state")
-    return bench, {key: one for (name, key), one in found.items() if name == ASSET}
+    context = build_context(parse_study(table, folder), folder / "state")
+    return context, {key: one for (name, key), one in found.items() if name == ASSET}
 
 
 def test_the_documented_method_labels_by_the_commonest_word(colours, labelled_copy, own_files):
     own_files(labelled_copy)
     table = changed(colours, own_methods=METHODS)
-    bench, found = _run(table, labelled_copy, "own")
+    context, found = _run(table, labelled_copy, "own")
     for key, one in found.items():
         if one.record.status != "ok":
             continue
-        rows = bench.lineage.query("SELECT caption FROM captions WHERE unit = ?", [key])
+        rows = context.lineage.query("SELECT caption FROM captions WHERE unit = ?", [key])
         captions = [row["caption"].split() for row in rows]
         best = one.product.payload["labels"][0]
         words = {word for text in captions for word in text}
@@ -79,12 +79,12 @@ def test_changed_code_is_another_product(colours, labelled_copy, own_files):
     _run(table, labelled_copy, "own")
     study = parse_study(table, labelled_copy)
     own_files(labelled_copy, lambda text: text.replace("best[:3]", "best[:1]"))
-    bench = build_bench(study, labelled_copy / "state")
-    units = list(find_units(bench).values())
-    (planned,) = plan(bench, stages_of(study), units, [ASSET])
+    context = build_context(study, labelled_copy / "state")
+    units = list(find_units(context).values())
+    (planned,) = plan(context, stages_of(study), units, [ASSET])
     assert planned.reuse == 0
     own_files(labelled_copy, lambda text: text.replace("The word that stands", "Another docstring"))
-    (planned,) = plan(bench, stages_of(study), units, [ASSET])
+    (planned,) = plan(context, stages_of(study), units, [ASSET])
     assert planned.compute == 0
 
 
@@ -99,8 +99,8 @@ def test_the_documented_metric_is_measured_of_every_label(colours, labelled_copy
     for one in ok:
         assert {"auroc", "pearson"} <= set(one.product.payload["metrics"])
     study = parse_study(table, labelled_copy)
-    bench = build_bench(study, labelled_copy / "state")
-    means = metric_means(bench.lineage, study.name, {one.unit.key: "all" for one in ok})
+    context = build_context(study, labelled_copy / "state")
+    means = metric_means(context.lineage, study.name, {one.unit.key: "all" for one in ok})
     assert [row.metric for row in means][-1] == "auroc", "the user's own come last"
 
 
@@ -124,18 +124,18 @@ def test_the_documented_captioner_goes_through_the_whole_pipeline(
     assert {one["caption"] for one in captions} <= {"red", "green", "blue", "white"}
     assert captions[0]["caption"] == "red", "what the unit likes best"
     assert found["labels", "net/colours/0"].record.status == "ok"
-    bench = build_bench(parse_study(table, labelled_copy), labelled_copy / "state")
-    told = bench.captioner.fingerprint()
+    context = build_context(parse_study(table, labelled_copy), labelled_copy / "state")
+    told = context.captioner.fingerprint()
     (labelled_copy / "weights.bin").write_bytes(b"1")
     own_files(
         labelled_copy, lambda text: text.replace("NAMES =", "FILES = ['weights.bin']\nNAMES =")
     )
-    with_file = bench.captioner.fingerprint()
+    with_file = context.captioner.fingerprint()
     (labelled_copy / "weights.bin").write_bytes(b"2")
-    assert len({str(told), str(with_file), str(bench.captioner.fingerprint())}) == 3
+    assert len({str(told), str(with_file), str(context.captioner.fingerprint())}) == 3
     (labelled_copy / "weights.bin").unlink()
     with pytest.raises(StudyError, match=r"weights\.bin in FILES"):
-        bench.captioner.check()
+        context.captioner.check()
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_a_captioner_that_fails_says_which(tmp_path, colours, own_files, code, s
     own_files(tmp_path)
     (tmp_path / "my_captioner.py").write_text(code)
     table = changed(colours, captioner={"kind": "own", "source": "my_captioner:caption"})
-    bench = build_bench(parse_study(table, tmp_path), tmp_path / "state")
+    context = build_context(parse_study(table, tmp_path), tmp_path / "state")
     with pytest.raises(StudyError, match=f"captioner my_captioner:caption {said}"):
-        bench.captioner.caption([Image.new("L", (2, 2))], 1)
+        context.captioner.caption([Image.new("L", (2, 2))], 1)
 
 
 @pytest.mark.parametrize(
@@ -233,27 +233,27 @@ def _bench(kind, colours, folder, before="pass"):
         "metric": {"evaluation": section},
         "captioner": {"captioner": {"kind": "own", "source": "mine:caption"}},
     }[kind]
-    return build_bench(parse_study(changed(colours, **more), folder), folder / "state")
+    return build_context(parse_study(changed(colours, **more), folder), folder / "state")
 
 
-def _counts(kind, bench):
+def _counts(kind, context):
     if kind == "captioner":
-        return bench.captioner.fingerprint()
-    stages = stages_of(bench.study)
+        return context.captioner.fingerprint()
+    stages = stages_of(context.study)
     if kind == "method":
         return stages["own_labels"].own
-    return stages["labels_metrics"].parameters(bench)
+    return stages["labels_metrics"].parameters(context)
 
 
-def _run_once(kind, bench):
+def _run_once(kind, context):
     """What the own code gives when it runs."""
     if kind == "captioner":
-        return bench.captioner.caption([Image.new("RGB", (2, 2))], 1)[0]
+        return context.captioner.caption([Image.new("RGB", (2, 2))], 1)[0]
     if kind == "metric":
-        return str(on_images(bench.study)["one"](np.zeros(2), np.zeros(2)))
+        return str(on_images(context.study)["one"](np.zeros(2), np.zeros(2)))
     product = Product("key", "captions", {}, Outcome("ok", {}))
     work = [Work(Unit("net", "colours", 0), {"captions": product})]
-    ((_, outcome),) = stages_of(bench.study)["own_labels"].compute(bench, work)
+    ((_, outcome),) = stages_of(context.study)["own_labels"].compute(context, work)
     return outcome.payload["label"]
 
 
@@ -285,9 +285,9 @@ def test_what_own_code_imports_and_reads_counts(kind, change, colours, tmp_path,
     known, gave = [], []
     for value in (1, 2, 1):
         CHANGES[change](tmp_path, value)
-        bench = _bench(kind, colours, tmp_path)
-        known.append(canonical(dict(_counts(kind, bench))))
-        gave.append(_run_once(kind, bench))
+        context = _bench(kind, colours, tmp_path)
+        known.append(canonical(dict(_counts(kind, context))))
+        gave.append(_run_once(kind, context))
     assert known[0] == known[2] != known[1]
     assert gave == ["1.0", "2.0", "1.0"], "what runs is what counts"
     assert "helping" not in sys.modules
@@ -312,7 +312,7 @@ def test_two_studies_with_helpers_of_one_name(kind, colours, tmp_path):
         (tmp_path / folder).mkdir()
         CHANGES["helper"](tmp_path / folder, value)
         benches.append(_bench(kind, colours, tmp_path / folder))
-    assert [_run_once(kind, bench) for bench in benches * 2] == ["1.0", "2.0"] * 2
+    assert [_run_once(kind, context) for context in benches * 2] == ["1.0", "2.0"] * 2
 
 
 def test_code_that_changes_while_it_runs_leaves_nothing_behind(colours, labelled_copy, own_files):
@@ -326,8 +326,8 @@ def test_code_that_changes_while_it_runs_leaves_nothing_behind(colours, labelled
     table = changed(colours, evaluation=section)
     with pytest.raises(UpstreamError, match="parameters of labels_metrics changed while"):
         label(table, labelled_copy, run="measured", last="labels_metrics")
-    bench = build_bench(parse_study(table, labelled_copy), labelled_copy / "state")
-    rows = bench.lineage.query("SELECT 1 FROM products WHERE asset = 'labels_metrics'")
+    context = build_context(parse_study(table, labelled_copy), labelled_copy / "state")
+    rows = context.lineage.query("SELECT 1 FROM products WHERE asset = 'labels_metrics'")
     assert not list(rows)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.study import parse_study
@@ -21,13 +21,13 @@ THRESHOLD = 0.45
 
 @pytest.fixture(scope="module")
 def checked(colours, tmp_path_factory):
-    """The small study with Stable Diffusion's own checker: its bench, and announcements."""
+    """The small study with Stable Diffusion's own checker: its context, and announcements."""
     folder = tmp_path_factory.mktemp("checked")
     studies.write_images(folder / "images")
     safe = tiny.stable_diffusion(tmp_path_factory.mktemp("tiny") / "safe", THRESHOLD)
     table = studies.changed(colours, text_to_image__checkpoint=str(safe), dissection__candidates=3)
     found = studies.label(table, folder, ["net/colours"])
-    return build_bench(parse_study(table, folder), folder / "state"), found
+    return build_context(parse_study(table, folder), folder / "state"), found
 
 
 def _pictures(found, unit):
@@ -42,11 +42,11 @@ def test_the_checker_is_the_true_one_and_stays_on(checked):
 
 
 def test_rejections_are_recorded_picture_by_picture_and_replaced(checked):
-    bench, found = checked
+    context, found = checked
     every = [image for unit in ALIVE for some in _pictures(found, unit).values() for image in some]
     assert {image["rejected"] for image in every} == {True, False}
     for image in every:
-        (picture,) = bench.pictures.load([image["image"]])
+        (picture,) = context.pictures.load([image["image"]])
         assert (np.asarray(picture).max() == 0) == image["rejected"]
     for unit in ALIVE:
         if found["synthetic_images", unit].record.status == "ok":
@@ -57,7 +57,7 @@ def test_rejections_are_recorded_picture_by_picture_and_replaced(checked):
 
 def test_a_rejected_picture_is_no_evidence(checked):
     """Each concept's activations are those of its accepted pictures, worked out anew."""
-    bench, found = checked
+    context, found = checked
     seen = 0
     for unit in ALIVE:
         if found["scores", unit].record.status != "ok":
@@ -65,8 +65,8 @@ def test_a_rejected_picture_is_no_evidence(checked):
         for entry in found["scores", unit].product.payload["concepts"]:
             images = _pictures(found, unit)[entry["concept"]]
             accepted = [image["image"] for image in images if not image["rejected"]]
-            loaded = bench.pictures.load(accepted)
-            values = bench.targets.activations("net", {"colours": "mean"}, loaded, 8)["colours"]
+            loaded = context.pictures.load(accepted)
+            values = context.targets.activations("net", {"colours": "mean"}, loaded, 8)["colours"]
             own = sorted(values[:, int(unit[-1])].tolist())
             assert sorted(entry["activations"]) == pytest.approx(own, abs=1e-5)
             seen += len(images) - len(accepted)
@@ -74,32 +74,32 @@ def test_a_rejected_picture_is_no_evidence(checked):
 
 
 def test_a_concept_without_enough_pictures_is_dropped_and_told(checked):
-    bench, found = checked
+    context, found = checked
     notes = {u: found["synthetic_images", u].product.outcome.notes for u in ALIVE}
     dropped = {unit: one["dropped"] for unit, one in notes.items() if one.get("dropped")}
     assert dropped, "some concept is dropped"
     for unit, names in dropped.items():
         assert set(names).isdisjoint(_pictures(found, unit))
-        shown = _shown(bench, unit)
+        shown = _shown(context, unit)
         for name in names:
             assert f"too many pictures of {name!r} were rejected" in shown
 
 
-def _shown(bench, unit):
+def _shown(context, unit):
     text = io.StringIO()
     console = Console(file=text, width=300)
-    console.print(tree(trace(bench.lineage.query, "colours", unit)))
+    console.print(tree(trace(context.lineage.query, "colours", unit)))
     return text.getvalue()
 
 
 def test_rejections_show_in_the_trace_and_in_the_interface(checked):
-    bench, found = checked
+    context, found = checked
     for unit in ALIVE:
         one = found["synthetic_images", unit]
         images = [image for some in _pictures(found, unit).values() for image in some]
         rejected = sum(image["rejected"] for image in images)
-        assert _shown(bench, unit).count("rejected by the safety checker") == rejected
-        shown = unit_metadata(bench, "synthetic_images", one)
+        assert _shown(context, unit).count("rejected by the safety checker") == rejected
+        shown = unit_metadata(context, "synthetic_images", one)
         if one.record.status == "ok":
             assert shown["rejected pictures"] == rejected
             assert ("dropped for rejected pictures" in shown) == bool(

@@ -12,12 +12,12 @@ from PIL import Image
 from dnd_assets.assets import concept_masks
 from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
 from dnd_assets.assets.segmentation import map_passes
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.gc import collect, find_garbage
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.resolve import Graph
-from dnd_assets.engine.stage import wholes_of
+from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.engine.verify import rebuild, verify
 from dnd_assets.errors import NotFoundError, StoreError, StudyError, UpstreamError
 from dnd_assets.files.atomic import sha256_file
@@ -28,7 +28,7 @@ from dnd_assets.results.labels import labels as read_labels
 from dnd_assets.study.mask_sets import check_masks
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.run import look, run
+from dnd_assets.workflow.run import observe, run
 from dnd_assets.workflow.sources import MASK_FILES, sources_for
 from resources.targets.networks import TargetNetworks
 from tests.studies import changed, table
@@ -108,16 +108,16 @@ def again(first, tmp_path):
 
 
 def _bench(study, folder, home=None):
-    return build_bench(parse_study(study, folder), home or folder / "state")
+    return build_context(parse_study(study, folder), home or folder / "state")
 
 
 def _label(study, folder, units=(), run="run", home=None, assets=ASSETS):
     """Only the labels from masks; announcements by (asset, unit)."""
-    bench = _bench(study, folder, home)
-    concept_masks.materialize(bench, run)
-    stages = stages_of(bench.study)
-    chosen = find_units(bench).select(units)
-    graph = Graph(bench, stages)
+    context = _bench(study, folder, home)
+    concept_masks.materialize(context, run)
+    stages = stages_of(context.study)
+    chosen = find_units(context).select(units)
+    graph = Graph(context, stages)
     return {
         (name, one.unit.key): one
         for name in assets
@@ -141,9 +141,9 @@ def _statuses(found, asset):
     return {key: one.record.status for (name, key), one in found.items() if name == asset}
 
 
-def _work(bench, run):
+def _work(context, run):
     sql = "SELECT asset, count FROM work WHERE run = ? AND what = 'forward passes'"
-    return {row["asset"]: row["count"] for row in bench.lineage.query(sql, [run])}
+    return {row["asset"]: row["count"] for row in context.lineage.query(sql, [run])}
 
 
 def test_labels_are_those_worked_out_by_hand(first):
@@ -253,43 +253,43 @@ def test_order_and_names_of_files_do_not_matter(first, study, tmp_path):
 
 
 def test_a_second_unit_of_the_layer_costs_no_pass(folder, study):
-    bench = _bench(study, folder)
+    context = _bench(study, folder)
     _label(study, folder, ["net/colours/0"], run="first", assets=[NET])
-    assert _work(bench, "first") == {NET: 16}
+    assert _work(context, "first") == {NET: 16}
     _label(study, folder, ["net/colours/1"], run="second", assets=[NET])
-    assert _work(bench, "second") == {}
+    assert _work(context, "second") == {}
     _label(study, folder, ["net/colours/0"], run="third", assets=[FORMULA])
-    assert _work(bench, "third") == {FORMULA: 8}, "thresholds are known"
+    assert _work(context, "third") == {FORMULA: 8}, "thresholds are known"
     longer = changed(study, segmentation__length=2, segmentation__top=1)
     again = _label(longer, folder, ["net/colours/0"], run="fourth", assets=[FORMULA])
     assert _computed(again)
-    assert _work(bench, "fourth") == {}, "what is in each region is known"
+    assert _work(context, "fourth") == {}, "what is in each region is known"
 
 
 def test_equal_content_stops_and_a_changed_mask_reruns_only_these(again, study):
     folder, _ = again
-    bench = _bench(study, folder)
+    context = _bench(study, folder)
     assert _computed(_label(study, folder, run="second")) == set()
     write_table(folder, rows_of(folder)[::-1])
     assert _computed(_label(study, folder, run="third")) == set(), "another order of the table"
     write_mask(folder / "masks" / "4-green.png", GREEN, REST)
     found = _label(study, folder, run="fourth")
     assert {asset for asset, _ in _computed(found)} == set(ASSETS)
-    assert _work(bench, "fourth") == {NET: 8, FORMULA: 8}, "thresholds need no mask"
+    assert _work(context, "fourth") == {NET: 8, FORMULA: 8}, "thresholds need no mask"
     assert _payload(found, NET, "net/colours/1")["score"] == 64 / 80
 
 
 def test_a_mask_that_changed_since_the_scan_is_refused(folder, study):
-    bench = _bench(study, folder)
+    context = _bench(study, folder)
     path = folder / "masks" / "4-green.png"
     write_mask(path, GREEN, REST)
-    concept_masks.materialize(bench, "run")
+    concept_masks.materialize(context, "run")
     write_mask(path, REST)
-    stages = stages_of(bench.study)
-    units = find_units(bench).select(["net/colours/1"])
+    stages = stages_of(context.study)
+    units = find_units(context).select(["net/colours/1"])
     for asset in (NET, FORMULA, AUC):
         with pytest.raises(StoreError, match=r"4-green\.png has changed.*--assets concept_masks"):
-            list(materialize(Graph(bench, stages), stages[asset], units, "run"))
+            list(materialize(Graph(context, stages), stages[asset], units, "run"))
 
 
 def test_masks_that_swap_their_files_are_found(again, study):
@@ -333,8 +333,8 @@ def test_masks_that_cannot_be_used_at_all_are_an_error(folder, study):
 
 
 def test_unchanged_files_are_hashed_once(folder, study, monkeypatch):
-    bench = _bench(study, folder)
-    concept_masks.materialize(bench, "run")
+    context = _bench(study, folder)
+    concept_masks.materialize(context, "run")
     read = []
     from dnd_assets.study import probing_images
 
@@ -344,19 +344,19 @@ def test_unchanged_files_are_hashed_once(folder, study, monkeypatch):
         "inspect",
         lambda path, limit: (read.append(path.name), inspect(path, limit))[1],
     )
-    concept_masks.look(bench)
+    concept_masks.observe(context)
     assert read == []
     write_mask(folder / "masks" / "4-green.png", REST)
-    concept_masks.look(bench)
+    concept_masks.observe(context)
     assert read == ["4-green.png"]
 
 
 def _plan(study, folder, assets):
-    bench = _bench(study, folder)
-    stages = stages_of(bench.study)
-    units = list(find_units(bench).values())
-    seen = [concept_masks.look(bench)]
-    return {one.asset: one for one in plan(bench, stages, units, assets, *seen)}
+    context = _bench(study, folder)
+    stages = stages_of(context.study)
+    units = list(find_units(context).values())
+    seen = [concept_masks.observe(context)]
+    return {one.asset: one for one in plan(context, stages, units, assets, *seen)}
 
 
 @pytest.mark.parametrize("before", [[], [FORMULA]])
@@ -389,7 +389,7 @@ def test_a_pass_that_dies_goes_on_where_it_was(first, folder, study, monkeypatch
         return layer_maps(self, model, layers, images, batch_size)
 
     monkeypatch.setattr(TargetNetworks, "layer_maps", fragile)
-    bench = _bench(table, folder)
+    context = _bench(table, folder)
     done = 0
     for attempt in range(20):
         left = sum(
@@ -409,7 +409,7 @@ def test_a_pass_that_dies_goes_on_where_it_was(first, folder, study, monkeypatch
     assert {k: one.product.payload for k, one in found.items()} == {
         k: payload for k, payload in whole.items() if k[0] != AUC
     }
-    assert list((bench.home / "passes").iterdir()) == []
+    assert list((context.home / "passes").iterdir()) == []
 
 
 def test_torn_notes_of_a_pass_are_not_trusted(folder, study, monkeypatch):
@@ -425,23 +425,23 @@ def test_torn_notes_of_a_pass_are_not_trusted(folder, study, monkeypatch):
 
 
 def test_products_come_out_the_same_when_rebuilt_and_the_store_is_sound(first, study):
-    bench = _bench(study, first[0])
-    stages = {name: stages_of(bench.study)[name] for name in ASSETS}
-    found = rebuild(bench, stages, 8)
+    context = _bench(study, first[0])
+    stages = {name: stages_of(context.study)[name] for name in ASSETS}
+    found = rebuild(context, stages, 8)
     assert {one.asset for one in found} == set(ASSETS)
     assert [one for one in found if not one.same] == []
-    report = verify(bench)
+    report = verify(context)
     assert report.clean
     assert report.orphaned == []
 
 
 def test_what_is_kept_is_no_garbage(folder, study):
-    bench = _bench(study, folder)
+    context = _bench(study, folder)
     _label(study, folder, ["net/colours/0"], assets=[NET, AUC])
-    collect(bench, find_garbage(bench))
+    collect(context, find_garbage(context))
     _label(study, folder, ["net/colours/0", "net/colours/1"], run="second", assets=[NET, AUC])
-    assert _work(bench, "second") == {}
-    assert verify(bench).clean
+    assert _work(context, "second") == {}
+    assert verify(context).clean
 
 
 def test_explain_and_trace_name_the_masks(again, study):
@@ -449,21 +449,23 @@ def test_explain_and_trace_name_the_masks(again, study):
     study = changed(study, segmentation__methods=["network_dissection"])
     write_mask(folder / "masks" / "4-green.png", GREEN, REST)
     _label(study, folder, [UNITS[1]], run="second", assets=[NET])
-    bench, key = _bench(study, folder), "net/colours/1"
-    old, new = pair(bench.lineage.query, "colours", NET, key, None)
-    change = changes(bench, NET, key, old, new)[-1]  # the copied folder is another path, too
+    context, key = _bench(study, folder), "net/colours/1"
+    old, new = pair(context.lineage.query, "colours", NET, key, None)
+    change = changes(context, NET, key, old, new)[-1]  # the copied folder is another path, too
     assert (change.asset, change.what) == ("concept_masks", "images with masks")
     assert "8 of 4 concepts" in change.before
-    traced = trace(bench.lineage.query, "colours", key, NET)
+    traced = trace(context.lineage.query, "colours", key, NET)
     assert set(traced.steps) == {NET, "concept_masks"}
     assert len(traced.images) == 5
 
 
 def test_missing_masks_are_named_with_what_to_run(folder, study):
-    bench = _bench(study, folder)
-    stages = stages_of(bench.study)
+    context = _bench(study, folder)
+    stages = stages_of(context.study)
     with pytest.raises(UpstreamError, match="dnd run --assets concept_masks"):
-        list(materialize(Graph(bench, stages), stages[NET], find_units(bench).select([]), "run"))
+        list(
+            materialize(Graph(context, stages), stages[NET], find_units(context).select([]), "run")
+        )
 
 
 @pytest.mark.parametrize(
@@ -489,9 +491,9 @@ def test_pooling_matters_to_invert_alone(first, study):
 
 def _due(study, folder):
     """Assets that have no product of a unit under the settings of a study."""
-    bench = _bench(study, folder)
-    graph, units = Graph(bench, stages_of(bench.study)), find_units(bench).select([UNITS[0]])
-    with bench.lineage.connect():
+    context = _bench(study, folder)
+    graph, units = Graph(context, stages_of(context.study)), find_units(context).select([UNITS[0]])
+    with context.lineage.connect():
         return {name for name in ASSETS if graph.resolve(name, units)[units[0]].head is None}
 
 
@@ -508,7 +510,7 @@ def test_without_the_section_nothing_is_there(folder, study):
 def test_methods_can_be_chosen(folder, study):
     parsed = parse_study(changed(study, segmentation__methods=["invert"]), folder)
     assert [name for name in stages_of(parsed) if name not in STAGES] == [AUC]
-    assert list(wholes_of(stages_of(parsed))) == ["probing_set", "concept_masks"]
+    assert list(study_assets_of(stages_of(parsed))) == ["probing_set", "concept_masks"]
 
 
 @pytest.mark.parametrize(
@@ -656,7 +658,7 @@ def test_a_run_from_the_command_line_computes_and_then_has_nothing_to_do(
     assert done.computed == {"concept_masks": 1, **dict.fromkeys(ASSETS, 8)}
     assert done.work == {"forward passes": 32}
     assert run(parsed, home, assets=asked, log=lambda _: None).id == ""
-    assert len(look(_bench(study, folder))) == 2
+    assert len(observe(_bench(study, folder))) == 2
 
 
 def test_labels_are_read_as_a_table(first, study):
@@ -670,20 +672,20 @@ def test_a_world_with_exact_masks(folder, study):
     from dnd_assets.known_answers.world import probing_seed, scene
 
     table = changed(study, segmentation={"world": {"count": 6, "seed": 3}})
-    bench = _bench(table, folder)
-    product, _ = concept_masks.materialize(bench, "run")
-    masks = json.loads(bench.store.get(product.payload["masks"]))
+    context = _bench(table, folder)
+    product, _ = concept_masks.materialize(context, "run")
+    masks = json.loads(context.store.get(product.payload["masks"]))
     assert len(masks["images"]) == 6
     assert len(masks["concepts"]) == 29
-    stages = stages_of(bench.study)
-    unit = find_units(bench).select(["net/colours/0"])[0]
+    stages = stages_of(context.study)
+    unit = find_units(context).select(["net/colours/0"])[0]
     from dnd_assets.assets.segmentation.masked_images import masked_images
     from dnd_assets.engine.resolve import load_inputs
 
-    (work,) = load_inputs(Graph(bench, stages), stages[NET], [unit])
-    images = masked_images(bench, work)
+    (work,) = load_inputs(Graph(context, stages), stages[NET], [unit])
+    images = masked_images(context, work)
     views = images.views("net")
-    where = {sha256_file(path): path for path in (bench.home / "masks").rglob("images/*.png")}
+    where = {sha256_file(path): path for path in (context.home / "masks").rglob("images/*.png")}
     for index, name in enumerate(images.hashes):
         number = probing_seed(int(where[name].stem), 3)
         shown, (_, mask) = scene(number), render_with_mask(scene(number), number)
@@ -695,10 +697,10 @@ def test_a_world_with_exact_masks(folder, study):
             assert np.array_equal(by_name[word], mask)
         assert np.array_equal(by_name[shown.background], ~mask)
         assert by_name[["one", "two", "three"][shown.count - 1]].all()
-    again, _ = concept_masks.materialize(bench, "second")
+    again, _ = concept_masks.materialize(context, "second")
     assert again.key == product.key
-    shutil.rmtree(bench.home / "masks")
-    anew, _ = concept_masks.materialize(bench, "third")
+    shutil.rmtree(context.home / "masks")
+    anew, _ = concept_masks.materialize(context, "third")
     assert anew.key == product.key
 
 

@@ -7,10 +7,10 @@ import pytest
 from werkzeug import Response
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.study.study import parse_study
-from dnd_assets.workflow.run import look
+from dnd_assets.workflow.run import observe
 from resources.servers.lineage_ledger import LineageLedger
 from tests import studies
 from tests.command_line import dnd, toml
@@ -55,8 +55,8 @@ def test_a_failed_caption_fails_its_units_alone_and_is_asked_again(table, server
     failed = found["captions", ALIVE[0]].product
     assert failed.payload == {}, "a failure is no caption"
     assert "HTTP 500" in failed.outcome.reason
-    bench = build_bench(parse_study(table, colour_folder), colour_folder / "state")
-    stored = bench.lineage.query("SELECT value FROM shared WHERE kind = 'caption'")
+    context = build_context(parse_study(table, colour_folder), colour_folder / "state")
+    stored = context.lineage.query("SELECT value FROM shared WHERE kind = 'caption'")
     assert len(stored) == 6
     assert not any("500" in row["value"] for row in stored)
     asked = len(vision.requests)
@@ -104,9 +104,9 @@ def test_pictures_are_planned_paid_once_and_stop_at_the_budget(table, servers, c
     )  # fmt: skip
     first = studies.label(study, colour_folder, last="candidate_concepts")
     assert len({json.dumps(first["candidate_concepts", u].product.payload) for u in ALIVE}) == 3
-    bench = build_bench(parse_study(study, colour_folder), colour_folder / "state")
-    units = list(find_units(bench).values())
-    (planned,) = plan(bench, STAGES, units, ["synthetic_images"], *look(bench))
+    context = build_context(parse_study(study, colour_folder), colour_folder / "state")
+    units = list(find_units(context).values())
+    (planned,) = plan(context, STAGES, units, ["synthetic_images"], *observe(context))
     assert planned.cost == {"paintings": 6, "picture calls": 6}
 
     found = studies.label(study, colour_folder, run="poor")

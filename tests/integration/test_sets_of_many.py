@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dnd_assets.assets.probing_set import PROBING_IMAGES, look
+from dnd_assets.assets.probing_set import PROBING_IMAGES, observe
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.verify import verify
 from dnd_assets.errors import StudyError
@@ -59,18 +59,20 @@ def test_a_study_on_shards_from_nothing(colours, labelled, tmp_path):
     homes(folder / "images", tmp_path / "sets", "tar")
     table = studies.changed(colours, probing_set__folders=["sets"])
     found = studies.label(table, tmp_path)
-    bench = build_bench(parse_study(table, tmp_path), tmp_path / "state")
+    context = build_context(parse_study(table, tmp_path), tmp_path / "state")
 
     versions = {k: one.product.data_version for k, one in found.items()}
     assert versions == {k: one.product.data_version for k, one in first.items()}
-    assert verify(bench).clean
-    build_report(bench, tmp_path / "atlas", log=lambda _: None)
+    assert verify(context).clean
+    build_report(context, tmp_path / "atlas", log=lambda _: None)
     assert list((tmp_path / "atlas" / "pictures").iterdir())
     # One more shard: what it adds is computed, and the crops of pictures that were there are not.
     shard(tmp_path / "sets" / "2.tar", [("x.png", png16(ramp(1, 32, 32, most=65535)))])
-    stages = stages_of(bench.study)
-    (before,) = plan(bench, stages, list(find_units(bench).values()), ["activations"], look(bench))
-    assert before.compute == len(find_units(bench))
+    stages = stages_of(context.study)
+    (before,) = plan(
+        context, stages, list(find_units(context).values()), ["activations"], observe(context)
+    )
+    assert before.compute == len(find_units(context))
     assert before.cost == {"forward passes": 1}
 
 
@@ -88,8 +90,8 @@ def test_members_of_every_kind_are_read_as_files_are(tmp_path):
     for name in ("plain", "sets"):
         models = [{"name": "n", "source": "timm:x", "layers": [{"path": "fc"}]}]
         table = {"name": "m", "models": models, "probing_set": {"folders": [name]}}
-        bench = build_bench(parse_study(table, tmp_path), tmp_path / f"state-{name}")
-        manifest = PROBING_IMAGES.scan(bench)
+        context = build_context(parse_study(table, tmp_path), tmp_path / f"state-{name}")
+        manifest = PROBING_IMAGES.scan(context)
         told[name] = (manifest.images, manifest.told())
         assert len(manifest.images) == 3
     assert told["plain"] == told["sets"]

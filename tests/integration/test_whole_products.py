@@ -11,13 +11,13 @@ from dnd_assets.assets.concept_masks import ConceptMasks
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.engine.plan import newest_announced
-from dnd_assets.engine.stage import wholes_of
+from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.engine.stage_versions import recorded_version, whole_version
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.run import look
+from dnd_assets.workflow.run import observe
 from dnd_assets.workflow.run import run as run_study
 from tests import studies
 from tests.integration.test_segmentation import write_case
@@ -59,12 +59,12 @@ def _shown(study, home):
 
 def test_the_version_is_the_same_wherever_it_is_asked_for(study, tmp_path):
     assert _run(study, tmp_path) == dict.fromkeys(NAMES, 1)
-    bench = build_bench(study, tmp_path)
+    context = build_context(study, tmp_path)
     shown = _shown(study, tmp_path)
-    assert set(wholes_of(stages_of(study))) == NAMES
-    for product in look(bench):
-        key, version = newest_announced(bench, product.asset)[""]
-        assert product.preimage["code"] == wholes_of(stages_of(study))[product.asset].code()
+    assert set(study_assets_of(stages_of(study))) == NAMES
+    for product in observe(context):
+        key, version = newest_announced(context, product.asset)[""]
+        assert product.preimage["code"] == study_assets_of(stages_of(study))[product.asset].code()
         assert (key, version) == (product.key, recorded_version(product))
         assert shown[product.asset] == version
     assert _run(study, tmp_path) == {}
@@ -72,7 +72,7 @@ def test_the_version_is_the_same_wherever_it_is_asked_for(study, tmp_path):
 
 def test_changed_code_is_announced_once_and_changes_nothing_else(study, tmp_path, monkeypatch):
     _run(study, tmp_path)
-    contents = {one.asset: one.data_version for one in look(build_bench(study, tmp_path))}
+    contents = {one.asset: one.data_version for one in observe(build_context(study, tmp_path))}
     for kind in KINDS:
         before = _shown(study, tmp_path)
         monkeypatch.setattr(kind, "code", lambda self: "another")
@@ -80,7 +80,7 @@ def test_changed_code_is_announced_once_and_changes_nothing_else(study, tmp_path
         assert {name for name in NAMES if after[name] != before[name]} == {kind.name}
         assert _run(study, tmp_path) == {kind.name: 1}
     assert _run(study, tmp_path) == {}
-    now = {one.asset: one.data_version for one in look(build_bench(study, tmp_path))}
+    now = {one.asset: one.data_version for one in observe(build_context(study, tmp_path))}
     assert now == contents, "what is made of it stays up to date"
 
 

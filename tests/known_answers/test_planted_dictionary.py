@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from dnd_assets.analysis.latents import latents, write_table
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
-from dnd_assets.engine.stage import wholes_of
+from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.known_answers import planted_dictionary
 from dnd_assets.known_answers.render import render
 from dnd_assets.known_answers.target import load_world_net, planted_names
@@ -46,15 +46,15 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def labelled(study, home):
     """Outcomes by asset and latent, of the detectors' latents and of one that is dead."""
-    bench = build_bench(study, home)
+    context = build_context(study, home)
     truths = planted_dictionary.latent_truths()
     live = [n for n, truth in truths.items() if truth.kind != "dead"]
     dead = next(n for n in truths if n not in live)
-    units = find_units(bench).select([f"mixed/mixed/{n}" for n in [*live, dead]])
+    units = find_units(context).select([f"mixed/mixed/{n}" for n in [*live, dead]])
     stages = stages_of(study)
-    for whole in wholes_of(stages).values():
-        whole.materialize(bench, "run")
-    graph = Graph(bench, stages)
+    for whole in study_assets_of(stages).values():
+        whole.materialize(context, "run")
+    graph = Graph(context, stages)
     found = {}
     for stage in stages.values():
         for one in materialize(graph, stage, units, "run"):
@@ -77,7 +77,7 @@ def test_the_shipped_dictionary_is_the_one_that_is_written(tmp_path):
 
 
 def test_no_channel_is_a_detector_and_each_latent_is_one(study, home):
-    bench = build_bench(study, home)
+    context = build_context(study, home)
     pictures = [Image.fromarray(render(scene(seed), seed)) for seed in range(900, 908)]
     pixels = torch.stack([planted_dictionary.transforms()(one) for one in pictures])
     world = load_world_net()
@@ -89,7 +89,7 @@ def test_no_channel_is_a_detector_and_each_latent_is_one(study, home):
         torch.testing.assert_close(mixed(pixels), world(pixels), rtol=1e-3, atol=1e-3)
     largest = maps.amax(dim=(2, 3)).numpy()
 
-    found = bench.targets.activations(LAYER, {LAYER: "auto"}, pictures)[LAYER]
+    found = context.targets.activations(LAYER, {LAYER: "auto"}, pictures)[LAYER]
     places = planted_dictionary._places()
     for detector, latent in enumerate(places):
         np.testing.assert_allclose(found[:, latent], largest[:, detector], rtol=1e-3, atol=2e-4)
@@ -123,8 +123,8 @@ def test_a_dead_latent_gets_no_label(labelled):
 
 
 def test_latents_are_counted_and_chosen_by_how_often_they_fire(study, home, labelled, tmp_path):
-    bench = build_bench(study, home)
-    (found,) = latents(bench)
+    context = build_context(study, home)
+    (found,) = latents(context)
     truths = planted_dictionary.latent_truths()
     live = [n for n, truth in truths.items() if truth.kind != "dead"]
 
@@ -143,7 +143,7 @@ def test_latents_are_counted_and_chosen_by_how_often_they_fire(study, home, labe
     few = layer.model_copy(update={"neurons": chosen.model_copy(update={"sample": 3, "seed": 1})})
     assert set(few.indices(40, tmp_path)) < set(often)
     changed = replace_neurons(study, chosen, tmp_path)
-    units = find_units(replace(bench, study=changed))
+    units = find_units(replace(context, study=changed))
     assert [unit.neuron for unit in units.values()] == sorted(often)
 
 

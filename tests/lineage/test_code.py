@@ -44,9 +44,10 @@ MODELS = (
     DiffusersTextToImage, WorldPainter, ServedTextToImage, RetrievalTextToImage, OpenClip, Conse,
     SentenceEncoder, LanguageModel,
 )  # fmt: skip
-WHOLES = {one.name: one for stage in [*EVERY, LabelMetrics("labels")] for one in stage.wholes}
+STUDY_ASSETS = {one.name: one for stage in [*EVERY, LabelMetrics("labels")] for one in stage.wholes}
 WHOLE_NODES = {
-    name: [Node(type(one).__module__, type(one).__name__, "look")] for name, one in WHOLES.items()
+    name: [Node(type(one).__module__, type(one).__name__, "observe")]
+    for name, one in STUDY_ASSETS.items()
 }
 NODES = STAGE_NODES | WHOLE_NODES | {
     **{one.__name__: [Node(one.__module__, one.__name__)] for one in MODELS},
@@ -97,8 +98,8 @@ def edited(module, before, after):
 def test_the_versions_of_products_and_models_are_those_of_these_nodes(before):
     assert {one.name: one.code() for one in EVERY}.items() <= before.items()
     assert LabelMetrics("labels").code() == before["labels_metrics"]
-    assert set(WHOLES) == UNPARTITIONED
-    assert {name: one.code() for name, one in WHOLES.items()}.items() <= before.items()
+    assert set(STUDY_ASSETS) == UNPARTITIONED
+    assert {name: one.code() for name, one in STUDY_ASSETS.items()}.items() <= before.items()
     for one in MODELS:
         assert code_version(one) == before[one.__name__]
     assert method_version(TargetNetworks, *_READING) == before["TargetNetworks"]

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.lineage.openlineage import events
 from dnd_assets.lineage.trace import trace
 from dnd_assets.study.study import parse_study
@@ -15,8 +15,8 @@ from dnd_assets.study.study import parse_study
 @pytest.fixture(scope="module")
 def found(labelled, colours):
     folder, _ = labelled
-    bench = build_bench(parse_study(colours, folder), folder / "state")
-    return trace(bench.lineage.query, "colours", "net/colours/1")
+    context = build_context(parse_study(colours, folder), folder / "state")
+    return trace(context.lineage.query, "colours", "net/colours/1")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,14 @@ from typing import get_args
 
 import pytest
 
-from dnd_assets.lineage.records import RETRYABLE, Head, Materialization, Outcome, Product, Status
+from dnd_assets.lineage.records import (
+    RETRYABLE,
+    Materialization,
+    Outcome,
+    Product,
+    Status,
+    StoredVersion,
+)
 from resources.lineage_db.database import Lineage
 
 PREIMAGE = {"asset": "labels", "inputs": {"scores": "v1"}}
@@ -57,7 +64,7 @@ def test_a_product_comes_back_from_the_database_as_it_was(tmp_path, status):
 
     assert lineage.products(["k", "unknown", "k"]) == {"k": product}
     assert lineage.heads(["k", "unknown"]) == {
-        "k": Head(product.data_version, status, "why", ("f",))
+        "k": StoredVersion(product.data_version, status, "why", ("f",))
     }
     assert json.loads(product.row()["preimage"]) == PREIMAGE
 

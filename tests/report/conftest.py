@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.report.build import build_report
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.study import parse_study
@@ -14,8 +14,8 @@ from tests.report import browser, made
 UNITS = [Unit("net", layer, neuron) for layer in ("conv.1", "conv/2") for neuron in range(6)]
 
 
-def workbench(folder, units, name="atlas"):
-    """The workbench of a study whose network nobody has at hand."""
+def context_of(folder, units, name="atlas"):
+    """The context of a study whose network nobody has at hand."""
     layers = list(dict.fromkeys(unit.layer for unit in units))
     table = {
         "name": name,
@@ -27,14 +27,14 @@ def workbench(folder, units, name="atlas"):
         ],
         "probing_set": {"folders": [str(folder)]},
     }  # fmt: skip
-    return build_bench(parse_study(table, folder), folder / "state")
+    return build_context(parse_study(table, folder), folder / "state")
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
     """The study, filled once."""
     folder = tmp_path_factory.mktemp("template")
-    return folder, made.fill(workbench(folder, UNITS), folder / "photos", UNITS, 24, 8, 48)
+    return folder, made.fill(context_of(folder, UNITS), folder / "photos", UNITS, 24, 8, 48)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def state(template, tmp_path):
     """A copy of the study's state for one test; the photographs are shared."""
     folder, filled = template
     shutil.copytree(folder / "state", tmp_path / "state")
-    return made.State(workbench(tmp_path, UNITS), filled.images, filled.painted)
+    return made.State(context_of(tmp_path, UNITS), filled.images, filled.painted)
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +50,11 @@ def atlas(template, tmp_path_factory):
     """A report that tests only look at: its folder, and the state."""
     folder = tmp_path_factory.mktemp("atlas")
     shutil.copytree(template[0] / "state", folder / "state")
-    bench = workbench(folder, UNITS)
-    first = Cards(bench.lineage, bench.store, "atlas").card(UNITS[0].key)
-    made.heat_map(bench, UNITS[0], first.exemplars[0].image)
-    build_report(bench, folder / "out")
-    return folder / "out", made.State(bench, template[1].images, template[1].painted)
+    context = context_of(folder, UNITS)
+    first = Cards(context.lineage, context.store, "atlas").card(UNITS[0].key)
+    made.heat_map(context, UNITS[0], first.exemplars[0].image)
+    build_report(context, folder / "out")
+    return folder / "out", made.State(context, template[1].images, template[1].painted)
 
 
 @pytest.fixture(scope="module")

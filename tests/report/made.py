@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import Materialization, Outcome, Product, artefact_row
@@ -45,12 +45,12 @@ class State:
     """A state folder with its pictures.
 
     Attributes:
-        bench: the workbench.
+        context: the study's context.
         images: hashes of the probing images.
         painted: hashes of the synthetic pictures.
     """
 
-    bench: Workbench
+    context: StudyContext
     images: list[str]
     painted: list[str]
 
@@ -67,7 +67,7 @@ def picture(number: int, side: int) -> Image.Image:
 
 
 def fill(
-    bench: Workbench,
+    context: StudyContext,
     folder: Path,
     units: Sequence[Unit],
     images: int = 64,
@@ -78,17 +78,17 @@ def fill(
 ) -> State:
     """Record pictures and all products of some units."""
     texts = texts or Texts()
-    found = _images(bench, folder, images, side, texts)
-    painted = _paintings(bench, paintings, side)
-    state = State(bench, found, painted)
+    found = _images(context, folder, images, side, texts)
+    painted = _paintings(context, paintings, side)
+    state = State(context, found, painted)
     if vectors:
-        _activations(bench, units, found)
+        _activations(context, units, found)
     for start in range(0, len(units), 200):
         record(state, units[start : start + 200], texts, start)
     return state
 
 
-def _images(bench: Workbench, folder: Path, count: int, side: int, texts: Texts) -> list[str]:
+def _images(context: StudyContext, folder: Path, count: int, side: int, texts: Texts) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(count):
@@ -100,55 +100,55 @@ def _images(bench: Workbench, folder: Path, count: int, side: int, texts: Texts)
             "hash": sha256(buffer.getvalue()), "path": str(path), "width": side, "height": side,
             "mode": "RGB", "format": "JPEG", "bytes": len(buffer.getvalue()), "quarantined": "",
         })  # fmt: skip
-    bench.lineage.commit({"images": rows})
+    context.lineage.commit({"images": rows})
     return sorted(row["hash"] for row in rows)
 
 
-def _paintings(bench: Workbench, count: int, side: int) -> list[str]:
+def _paintings(context: StudyContext, count: int, side: int) -> list[str]:
     found: list[str] = []
     for start in range(0, count, 100):
         some = [picture(10**6 + n, side) for n in range(start, min(start + 100, count))]
-        found += bench.pictures.keep(some)[1]
+        found += context.pictures.keep(some)[1]
     return found
 
 
-def _activations(bench: Workbench, units: Sequence[Unit], images: Sequence[str]) -> None:
+def _activations(context: StudyContext, units: Sequence[Unit], images: Sequence[str]) -> None:
     """Stored activations, one wide block for all layers: neurons are numbered within each."""
     width = max(unit.neuron for unit in units) + 1
     values = np.random.default_rng(0).gamma(1.0, 1.0, (len(images), width)).astype(np.float32)
-    provider = bench.lineage.provider(TARGET)
+    provider = context.lineage.provider(TARGET)
     for start in range(0, len(images), 1024):
         part = slice(start, start + 1024)
-        bench.vectors.add("activations", provider, images[part], values[part])
+        context.vectors.add("activations", provider, images[part], values[part])
 
 
 def record(
     state: State, units: Sequence[Unit], texts: Texts, first: int = 0, run: str = "run-1"
 ) -> None:
     """Record the probing set and all products of some units as a run would."""
-    bench = state.bench
-    manifest = bench.store.put(canonical(state.images).encode(), "json")
+    context = state.context
+    manifest = context.store.put(canonical(state.images).encode(), "json")
     seen = Outcome("ok", {"manifest": manifest, "images": len(state.images)})
-    rows, version = _announced(bench, None, "probing_set", seen, {"images": manifest}, run)
+    rows, version = _announced(context, None, "probing_set", seen, {"images": manifest}, run)
     for number, unit in enumerate(units, first):
         versions = {"probing_set": version}
         for asset, content in _contents(state, number, texts).items():
             inputs = {name: versions[name] for name in _UPSTREAM[asset]}
-            made = _announced(bench, unit, asset, Outcome("ok", content), inputs, run)
+            made = _announced(context, unit, asset, Outcome("ok", content), inputs, run)
             versions[asset] = made[1]
             for table, added in made[0].items():
                 rows[table] += added
     rows["providers"] = [
         {"provider": digest(one), "fingerprint": canonical(one)} for one in (TARGET, CLIP, PAINTER)
     ]
-    if not bench.lineage.query("SELECT 1 FROM runs WHERE run = ?", [run]):
-        study = canonical(bench.study.model_dump(mode="json"))
+    if not context.lineage.query("SELECT 1 FROM runs WHERE run = ?", [run]):
+        study = canonical(context.study.model_dump(mode="json"))
         when = f"2026-01-01T00:00:00 {run}"
         rows["runs"] = [
-            {"run": run, "study": bench.study.name, "recorded_at": when, "definition": study,
+            {"run": run, "study": context.study.name, "recorded_at": when, "definition": study,
              "versions": '{"python":"3.11"}'}
         ]  # fmt: skip
-    bench.lineage.commit(rows)
+    context.lineage.commit(rows)
 
 
 def _contents(state: State, number: int, texts: Texts) -> dict[str, dict]:
@@ -212,7 +212,7 @@ def _contents(state: State, number: int, texts: Texts) -> dict[str, dict]:
 
 
 def _announced(
-    bench: Workbench, unit: Unit | None, asset: str, outcome: Outcome, inputs: dict, run: str
+    context: StudyContext, unit: Unit | None, asset: str, outcome: Outcome, inputs: dict, run: str
 ) -> tuple[dict, str]:
     weights = {name: digest(value) for name, value in _WEIGHTS.get(asset, {}).items()}
     settings = {"crop_size": SIDE} if asset == "crops" else {}
@@ -220,7 +220,7 @@ def _announced(
     key = digest([image, str(unit), outcome.data_version])
     product = Product(key, asset, image, outcome)
     row = Materialization(
-        run=run, study=bench.study.name, asset=asset, unit=unit.key if unit else "",
+        run=run, study=context.study.name, asset=asset, unit=unit.key if unit else "",
         model=unit.model if unit else "", layer=unit.layer if unit else "",
         neuron=unit.neuron if unit else None, key=key, data_version=product.data_version,
         code_version=image["code"], status=outcome.status, reason=outcome.reason, reused=False,
@@ -229,16 +229,16 @@ def _announced(
     return {"products": [product.row()], "materializations": [row.row()]}, product.data_version
 
 
-def heat_map(bench: Workbench, unit: Unit, image: str) -> None:
+def heat_map(context: StudyContext, unit: Unit, image: str) -> None:
     """Store a heat map of an exemplar, as `dnd report --heat-maps` does."""
     from dnd_assets.engine.cache.heat_maps import MAPS, map_item
     from dnd_assets.engine.cache.shared_results import shared_row
 
     buffer = io.BytesIO()
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(buffer, "PNG")
-    pack, (name,) = bench.store.put_pack([buffer.getvalue()])
+    pack, (name,) = context.store.put_pack([buffer.getvalue()])
     row = shared_row(
         MAPS, digest(TARGET), map_item(image, unit.neuron), {"file": pack, "map": name}
     )
     artefact = artefact_row(name, pack, "png", len(buffer.getvalue()))
-    bench.lineage.commit({"shared": [row], "artefacts": [artefact]})
+    context.lineage.commit({"shared": [row], "artefacts": [artefact]})

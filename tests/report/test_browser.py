@@ -13,7 +13,7 @@ from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.units import Unit
 from dnd_assets.workflow.atlas_address import page_name
 from tests.report import hostile, made
-from tests.report.conftest import UNITS, workbench
+from tests.report.conftest import UNITS, context_of
 
 
 class Watched:
@@ -208,7 +208,7 @@ def test_units_are_compared_side_by_side_and_the_address_says_which(watched, atl
     page.click("#compare")
     page.wait_for_selector(".unit-column")
     assert page.locator(".unit-column h2").all_inner_texts() == [f"label {n}" for n in range(4)]
-    cards = Cards(atlas[1].bench.lineage, atlas[1].bench.store, "atlas")
+    cards = Cards(atlas[1].context.lineage, atlas[1].context.store, "atlas")
     four = list(cards.read([unit.key for unit in UNITS[:4]]))
     seen = [{one.image for one in card.exemplars} for card in four]
     common = {i for some in seen for i in some if sum(i in other for other in seen) > 1}
@@ -351,10 +351,10 @@ def reports(tmp_path_factory):
     for name, texts in TEXTS.items():
         folder = tmp_path_factory.mktemp(name)
         units = [Unit("net", LAYERS[name][n % 4], n // 4) for n in range(COUNT)]
-        bench = workbench(folder, units)
-        made.fill(bench, folder / "photos", units, 12, 6, 16, texts)
-        build_report(bench, folder / "out")
-        found[name] = (folder / "out", bench, units)
+        study_context = context_of(folder, units)
+        made.fill(study_context, folder / "photos", units, 12, 6, 16, texts)
+        build_report(study_context, folder / "out")
+        found[name] = (folder / "out", study_context, units)
     return found
 
 
@@ -376,9 +376,12 @@ def test_hostile_texts_leave_no_odd_file(reports):
 
 
 def test_fifty_hostile_texts_change_nothing(watched, reports):
-    folder, bench, units = reports["hostile"]
+    folder, study_context, units = reports["hostile"]
     assert len(set(hostile.TEXTS)) >= 50
-    cards = {card.unit: card for card in Cards(bench.lineage, bench.store, "atlas").read()}
+    cards = {
+        card.unit: card
+        for card in Cards(study_context.lineage, study_context.store, "atlas").read()
+    }
     for name in ("index", "overview", "methods", "sources"):
         page = watched.open(folder / f"{name}.html")
         page.wait_for_load_state()

@@ -19,7 +19,7 @@ from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.units import Unit
 from dnd_assets.workflow.atlas_address import page_name
 from tests.report import made
-from tests.report.conftest import UNITS, workbench
+from tests.report.conftest import UNITS, context_of
 
 
 def page(folder, unit):
@@ -37,7 +37,7 @@ def data(folder):
 
 def test_every_unit_has_a_page_with_all_that_is_known(atlas):
     folder, state = atlas
-    cards = Cards(state.bench.lineage, state.bench.store, "atlas")
+    cards = Cards(state.context.lineage, state.context.store, "atlas")
     for card in cards.read():
         text = page(folder, Unit(card.model, card.layer, card.neuron))
         assert f"<bdi>{card.label}</bdi></h1>" in text
@@ -85,7 +85,7 @@ def test_every_link_and_picture_is_there(atlas):
 
 def test_hashes_prompts_seeds_weights_and_run_are_two_clicks_away(atlas):
     folder, state = atlas
-    card = Cards(state.bench.lineage, state.bench.store, "atlas").card(UNITS[0].key)
+    card = Cards(state.context.lineage, state.context.store, "atlas").card(UNITS[0].key)
     text, sources = page(folder, UNITS[0]), (folder / "sources.html").read_text()
     for step in card.made:
         assert f'<details class="step" id="{step.asset}">' in text
@@ -109,7 +109,7 @@ def test_the_index_holds_every_unit_and_method(atlas):
 def test_each_picture_names_the_units_that_it_activates_most(atlas):
     folder, state = atlas
     entries = [
-        entry_of(card) for card in Cards(state.bench.lineage, state.bench.store, "atlas").read()
+        entry_of(card) for card in Cards(state.context.lineage, state.context.store, "atlas").read()
     ]
     shown, more = pictures_of(entries)
     assert more == 0
@@ -131,19 +131,19 @@ def test_each_picture_names_the_units_that_it_activates_most(atlas):
 
 
 def test_pictures_are_there_once_and_those_that_changed_are_told(tmp_path):
-    state = made.fill(workbench(tmp_path, UNITS), tmp_path / "photos", UNITS, 24, 8, 48)
+    state = made.fill(context_of(tmp_path, UNITS), tmp_path / "photos", UNITS, 24, 8, 48)
     photo = min((tmp_path / "photos").iterdir())
-    row = state.bench.lineage.query("SELECT * FROM images WHERE path = ?", [str(photo)])[0]
+    row = state.context.lineage.query("SELECT * FROM images WHERE path = ?", [str(photo)])[0]
     kept = photo.read_bytes()
     photo.write_bytes(b"something else")
-    built = build_report(state.bench, tmp_path / "out")
+    built = build_report(state.context, tmp_path / "out")
     shown = list((tmp_path / "out" / "pictures").rglob("*.jpg"))
     assert len(shown) == built.pictures == 23 + 8
     # The file no longer holds what was probed: it is told, not shown.
     assert not (tmp_path / "out" / picture_name(row["hash"])).exists()
     assert any("cannot be shown" in line for line in built.told)
     photo.write_bytes(kept)
-    again = build_report(workbench(tmp_path, UNITS), tmp_path / "out")
+    again = build_report(context_of(tmp_path, UNITS), tmp_path / "out")
     assert (tmp_path / "out" / picture_name(row["hash"])).exists()
     assert 0 < again.rendered < len(UNITS)
 
@@ -164,26 +164,26 @@ def test_thumbnails_are_small_upright_and_bare(mode):
 
 
 def test_a_second_report_writes_nothing(state, tmp_path):
-    first = build_report(state.bench, tmp_path / "out")
+    first = build_report(state.context, tmp_path / "out")
     before = contents(tmp_path / "out")
-    again = build_report(state.bench, tmp_path / "out")
+    again = build_report(state.context, tmp_path / "out")
     assert (first.rendered, again.rendered, again.written, again.removed) == (12, 0, 0, 0)
     assert contents(tmp_path / "out") == before
 
 
 def test_a_report_is_the_same_whatever_was_there_before(state, tmp_path):
-    build_report(state.bench, tmp_path / "grown")
+    build_report(state.context, tmp_path / "grown")
     made.record(state, UNITS[3:4], made.Texts(label=lambda n: f"other {n}"), 3, "run-2")
-    build_report(state.bench, tmp_path / "grown")
-    build_report(state.bench, tmp_path / "fresh")
+    build_report(state.context, tmp_path / "grown")
+    build_report(state.context, tmp_path / "fresh")
     assert contents(tmp_path / "grown") == contents(tmp_path / "fresh")
 
 
 def test_only_changed_units_are_made_anew(state, tmp_path):
-    build_report(state.bench, tmp_path / "out")
+    build_report(state.context, tmp_path / "out")
     before = contents(tmp_path / "out" / "units")
     made.record(state, UNITS[3:5], made.Texts(label=lambda n: f"other {n}"), 3, "run-2")
-    again = build_report(state.bench, tmp_path / "out")
+    again = build_report(state.context, tmp_path / "out")
     after = contents(tmp_path / "out" / "units")
     assert again.rendered == 2
     changed = {str(name) for name in after if after[name] != before[name]}
@@ -192,28 +192,28 @@ def test_only_changed_units_are_made_anew(state, tmp_path):
 
 
 def test_a_run_that_only_finds_things_up_to_date_changes_nothing(state, tmp_path):
-    build_report(state.bench, tmp_path / "out")
+    build_report(state.context, tmp_path / "out")
     made.record(state, UNITS, made.Texts(), 0, "run-2")
-    assert build_report(state.bench, tmp_path / "out").rendered == 0
+    assert build_report(state.context, tmp_path / "out").rendered == 0
 
 
 def test_pages_of_units_that_are_gone_are_removed(state, tmp_path):
-    build_report(state.bench, tmp_path / "out")
-    built = build_report(state.bench, tmp_path / "out", ["net/conv.1"])
+    build_report(state.context, tmp_path / "out")
+    built = build_report(state.context, tmp_path / "out", ["net/conv.1"])
     assert built.units == 6
     assert len(list((tmp_path / "out" / "units").iterdir())) == 6
     # The last one's page had a link to a unit that is gone.
     assert built.rendered == 1
     with pytest.raises(NotFoundError, match="nearest"):
-        build_report(state.bench, tmp_path / "out", ["net/nothing"])
+        build_report(state.context, tmp_path / "out", ["net/nothing"])
 
 
 def test_a_lost_page_or_picture_is_made_again(state, tmp_path):
-    build_report(state.bench, tmp_path / "out")
+    build_report(state.context, tmp_path / "out")
     before = contents(tmp_path / "out")
     (tmp_path / "out" / "units" / page_name(UNITS[5].key)).unlink()
     next((tmp_path / "out" / "pictures").rglob("*.jpg")).write_bytes(b"cut")
-    built = build_report(state.bench, tmp_path / "out")
+    built = build_report(state.context, tmp_path / "out")
     assert built.written == 2
     assert contents(tmp_path / "out") == before
 
@@ -222,10 +222,10 @@ def test_units_without_a_label_have_a_page_that_says_why(tmp_path):
     from tests.lineage import handmade
 
     unit = handmade.UNIT
-    bench = workbench(tmp_path, [unit])
+    context = context_of(tmp_path, [unit])
     dead = handmade.Outcome("dead", {}, "it is 0 on every image")
-    handmade.record(bench.lineage, "atlas", unit, changes=dict.fromkeys(handmade.UPSTREAM, dead))
-    build_report(bench, tmp_path / "out")
+    handmade.record(context.lineage, "atlas", unit, changes=dict.fromkeys(handmade.UPSTREAM, dead))
+    build_report(context, tmp_path / "out")
     text = page(tmp_path / "out", unit)
     assert "No label" in text
     assert "it is 0 on every image" in text
@@ -234,13 +234,13 @@ def test_units_without_a_label_have_a_page_that_says_why(tmp_path):
 def test_refused_pictures_are_told_and_never_in_the_folder(tmp_path):
     from tests.lineage import handmade
 
-    bench = workbench(tmp_path, [handmade.UNIT])
+    context = context_of(tmp_path, [handmade.UNIT])
     content = json.loads(json.dumps(handmade.CONTENT["synthetic_images"]))
-    (refused,) = bench.pictures.keep([Image.new("RGB", (8, 8), (200, 0, 0))])[1]
+    (refused,) = context.pictures.keep([Image.new("RGB", (8, 8), (200, 0, 0))])[1]
     content["concepts"][1]["images"][0]["image"] = refused
     changes = {"synthetic_images": handmade.Outcome("ok", content)}
-    handmade.record(bench.lineage, "atlas", handmade.UNIT, changes=changes)
-    build_report(bench, tmp_path / "out")
+    handmade.record(context.lineage, "atlas", handmade.UNIT, changes=changes)
+    build_report(context, tmp_path / "out")
     text = page(tmp_path / "out", handmade.UNIT)
     assert "Rejected by the safety checker" in text
     assert "7 (rejected)" in text
@@ -250,7 +250,7 @@ def test_refused_pictures_are_told_and_never_in_the_folder(tmp_path):
 
 def test_against_a_run_tells_labels_and_causes(state, tmp_path):
     made.record(state, UNITS[2:3], made.Texts(label=lambda n: f"other {n}"), 2, "run-2")
-    build_report(state.bench, tmp_path / "out", against="run-1")
+    build_report(state.context, tmp_path / "out", against="run-1")
     text = (tmp_path / "out" / "changes.html").read_text()
     assert "<bdi>label 2</bdi></td><td><bdi>other 2</bdi>" in text
     assert text.count('<tr><th scope="row">') == 2  # of both methods
@@ -258,17 +258,17 @@ def test_against_a_run_tells_labels_and_causes(state, tmp_path):
 
 
 def test_against_another_report_tells_labels_and_units(state, tmp_path):
-    build_report(state.bench, tmp_path / "before", ["net/conv.1"])
+    build_report(state.context, tmp_path / "before", ["net/conv.1"])
     made.record(state, UNITS[2:3], made.Texts(label=lambda n: f"other {n}"), 2, "run-2")
-    build_report(state.bench, tmp_path / "out", against=str(tmp_path / "before"))
+    build_report(state.context, tmp_path / "out", against=str(tmp_path / "before"))
     text = (tmp_path / "out" / "changes.html").read_text()
     assert "2 labels differ, of 6 units" in text
     assert "<bdi>label 2</bdi></td><td><bdi>other 2</bdi>" in text
     assert "Units that are new" in text
     with pytest.raises(NotFoundError, match="holds no report"):
-        build_report(state.bench, tmp_path / "out", against=str(tmp_path / "state"))
+        build_report(state.context, tmp_path / "out", against=str(tmp_path / "state"))
     with pytest.raises(NotFoundError, match="run-1"):
-        build_report(state.bench, tmp_path / "out", against="run-9")
+        build_report(state.context, tmp_path / "out", against="run-9")
 
 
 def test_a_report_goes_without_connections_when_the_network_is_gone(atlas):
@@ -279,7 +279,7 @@ def test_a_report_goes_without_connections_when_the_network_is_gone(atlas):
 
 def test_no_results_are_told(tmp_path):
     with pytest.raises(NotFoundError, match="no results yet"):
-        build_report(workbench(tmp_path, UNITS), tmp_path / "out")
+        build_report(context_of(tmp_path, UNITS), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms import v2
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.report.connections import LabelSpace, _between, connections, measured
 from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.study import parse_study
@@ -90,11 +90,11 @@ def test_weights_are_read_from_the_recorded_network_alone(colours, colour_folder
     layers = [{"path": "low"}, {"path": "high"}]
     table["models"] = [{"name": "net", "source": source, "layers": layers}]
     studies.label(table, colour_folder, last="activations")
-    bench = build_bench(parse_study(table, colour_folder), colour_folder / "state")
-    cards = Cards(bench.lineage, bench.store, "chain")
+    context = build_context(parse_study(table, colour_folder), colour_folder / "state")
+    cards = Cards(context.lineage, context.store, "chain")
     labels = {unit: f"label {place}" for place, unit in enumerate(cards.records)}
     vectors = {text: np.eye(5, dtype=np.float32)[i] for i, text in enumerate(labels.values())}
-    found = connections(bench, cards, LabelSpace(labels, vectors))
+    found = connections(context, cards, LabelSpace(labels, vectors))
     (pair,) = found.adjacent
     assert (pair.lower, pair.upper, found.why) == ("net/low", "net/high", "")
     assert "too few" in pair.reason  # 2 x 3 pairs
@@ -104,6 +104,6 @@ def test_weights_are_read_from_the_recorded_network_alone(colours, colour_folder
     other = colour_folder / "other.safetensors"
     save_file({name: value + 1 for name, value in net.state_dict().items()}, other)
     table["models"][0]["weights"] = str(other)
-    bench = build_bench(parse_study(table, colour_folder), colour_folder / "state")
-    found = connections(bench, cards, LabelSpace(labels, vectors))
+    context = build_context(parse_study(table, colour_folder), colour_folder / "state")
+    found = connections(context, cards, LabelSpace(labels, vectors))
     assert "not those that were recorded" in found.why

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.engine.cache.heat_maps import MAPS
 from dnd_assets.methods.dissection.attention_crops import attention_boxes
 from dnd_assets.report.build import build_report
@@ -26,22 +26,22 @@ def folder(labelled, tmp_path_factory):
 
 
 def cards_of(table, folder):
-    bench = build_bench(parse_study(table, folder), folder / "state")
-    return bench, Cards(bench.lineage, bench.store, bench.study.name)
+    context = build_context(parse_study(table, folder), folder / "state")
+    return context, Cards(context.lineage, context.store, context.study.name)
 
 
-def stored(bench):
+def stored(context):
     sql = "SELECT item FROM shared WHERE kind = ? ORDER BY item"
-    return [row["item"] for row in bench.lineage.query(sql, [MAPS])]
+    return [row["item"] for row in context.lineage.query(sql, [MAPS])]
 
 
 def test_maps_are_those_that_the_boxes_were_cut_from(colours, folder):
-    bench, cards = cards_of(colours, folder)
+    context, cards = cards_of(colours, folder)
     assert all(one.heat is None for card in cards.read() for one in card.exemplars)
-    told = make_heat_maps(bench, cards, cards.records)
+    told = make_heat_maps(context, cards, cards.records)
     assert told == ["net/spoilt: no heat maps, its units have no extent in the picture"]
-    setting, seen = bench.study.dissection, 0
-    for card in Cards(bench.lineage, bench.store, bench.study.name).read():
+    setting, seen = context.study.dissection, 0
+    for card in Cards(context.lineage, context.store, context.study.name).read():
         for one in card.exemplars:
             if card.layer == "spoilt":
                 assert one.heat is None
@@ -65,11 +65,11 @@ def test_maps_are_those_that_the_boxes_were_cut_from(colours, folder):
 
 
 def test_maps_are_made_once_and_shown(colours, folder, tmp_path):
-    bench, cards = cards_of(colours, folder)
-    make_heat_maps(bench, cards, cards.records)
-    before = stored(bench)
-    built = build_report(bench, tmp_path / "out", heat_maps=True)
-    assert stored(bench) == before
+    context, cards = cards_of(colours, folder)
+    make_heat_maps(context, cards, cards.records)
+    before = stored(context)
+    built = build_report(context, tmp_path / "out", heat_maps=True)
+    assert stored(context) == before
     assert built.rendered == len(cards.records)
     pages = [file.read_text() for file in (tmp_path / "out" / "units").iterdir()]
     assert sum(text.count('<svg class="heat"') for text in pages) == len(before)
@@ -77,11 +77,11 @@ def test_maps_are_made_once_and_shown(colours, folder, tmp_path):
 
 def test_pages_are_made_anew_when_maps_appear(colours, labelled, tmp_path):
     shutil.copytree(labelled[0] / "state", tmp_path / "state")
-    bench, cards = cards_of(colours, tmp_path)
-    assert any("--heat-maps" in line for line in build_report(bench, tmp_path / "out").told)
+    context, cards = cards_of(colours, tmp_path)
+    assert any("--heat-maps" in line for line in build_report(context, tmp_path / "out").told)
     some = next(iter(cards.records))
-    make_heat_maps(bench, cards, [some])
-    again = build_report(bench, tmp_path / "out")
+    make_heat_maps(context, cards, [some])
+    again = build_report(context, tmp_path / "out")
     # Maps are counted by neuron: those of one number in two layers are made anew together.
     number = cards.card(some).neuron
     same = [unit for unit in cards.records if cards.card(unit).neuron == number]
@@ -91,10 +91,10 @@ def test_pages_are_made_anew_when_maps_appear(colours, labelled, tmp_path):
 def test_another_network_gives_no_maps(colours, folder):
     changed = studies.changed(colours)
     changed["models"][0]["layers"][0]["pooling"] = "max"
-    bench, cards = cards_of(changed, folder)
-    told = make_heat_maps(bench, cards, cards.records)
+    context, cards = cards_of(changed, folder)
+    told = make_heat_maps(context, cards, cards.records)
     assert any("not the one that was recorded" in line for line in told)
     changed["models"][0]["layers"] = changed["models"][0]["layers"][1:]
-    bench, cards = cards_of(changed, folder)
-    told = make_heat_maps(bench, cards, cards.records)
+    context, cards = cards_of(changed, folder)
+    told = make_heat_maps(context, cards, cards.records)
     assert any("no longer has this layer" in line for line in told)

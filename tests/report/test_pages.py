@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.methods.metrics.means import Mean
 from dnd_assets.report.build import build_report
@@ -24,7 +24,7 @@ from tests.report.conftest import UNITS
 
 def test_a_units_data_is_all_that_its_card_says(atlas):
     folder, state = atlas
-    card = Cards(state.bench.lineage, state.bench.store, "atlas").card(UNITS[0].key)
+    card = Cards(state.context.lineage, state.context.store, "atlas").card(UNITS[0].key)
     name = page_name(UNITS[0].key).removesuffix(".html")
     data = json.loads((folder / "data" / f"{name}.json").read_text())
     assert (data["format"], data["version"], data["study"]) == ("dnd-unit", 1, "atlas")
@@ -88,25 +88,25 @@ def test_metrics_of_all_methods_are_columns_of_the_index():
 
 
 def test_units_of_a_final_layer_bear_the_names_of_their_classes(tmp_path):
-    bench = build_bench(load_study("known-answers"), tmp_path)
-    found = class_names(bench)
+    context = build_context(load_study("known-answers"), tmp_path)
+    found = class_names(context)
     assert (found["worldnet/head/0"], len(found)) == ("red", 27)
     assert not any("planted" in unit for unit in found)
-    assert class_names_key(bench) == class_names_key(build_bench(bench.study, tmp_path / "b"))
+    assert class_names_key(context) == class_names_key(build_context(context.study, tmp_path / "b"))
 
 
 def test_a_network_that_is_gone_gives_no_names(atlas):
-    assert class_names(atlas[1].bench) == {}
+    assert class_names(atlas[1].context) == {}
 
 
 def test_a_class_name_that_changes_makes_the_page_anew(state, tmp_path, monkeypatch):
-    build_report(state.bench, tmp_path / "out")
+    build_report(state.context, tmp_path / "out")
     key = digest("other names")
-    monkeypatch.setattr("dnd_assets.report.build.class_names_key", lambda bench: key)
+    monkeypatch.setattr("dnd_assets.report.build.class_names_key", lambda context: key)
     monkeypatch.setattr(
-        "dnd_assets.report.build.class_names", lambda bench: {UNITS[2].key: "<b>zebra"}
+        "dnd_assets.report.build.class_names", lambda context: {UNITS[2].key: "<b>zebra"}
     )
-    assert build_report(state.bench, tmp_path / "out").rendered == 1
+    assert build_report(state.context, tmp_path / "out").rendered == 1
     text = (tmp_path / "out" / "units" / page_name(UNITS[2].key)).read_text()
     assert "class: <bdi>&lt;b&gt;zebra</bdi>" in text
 
@@ -126,10 +126,10 @@ def test_a_heat_map_leaves_the_picture_alone_where_it_is_low(atlas):
 
 
 def test_a_lost_data_file_is_made_again(state, tmp_path):
-    build_report(state.bench, tmp_path / "out")
+    build_report(state.context, tmp_path / "out")
     name = page_name(UNITS[5].key).removesuffix(".html")
     (tmp_path / "out" / "data" / f"{name}.json").unlink()
-    assert build_report(state.bench, tmp_path / "out").written == 1
+    assert build_report(state.context, tmp_path / "out").written == 1
     assert (
         len(json.loads((tmp_path / "out" / "data" / f"{name}.json").read_text())["exemplars"])
         == made.EXEMPLARS

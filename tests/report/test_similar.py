@@ -36,7 +36,7 @@ def test_opposite_and_constant_units_are_like_none():
 
 def test_units_of_other_layers_count_and_order_does_not(atlas):
     _, state = atlas
-    cards = Cards(state.bench.lineage, state.bench.store, "atlas")
+    cards = Cards(state.context.lineage, state.context.store, "atlas")
     order = [unit.key for unit in UNITS]
     found = similar_units(cards, order)
     # Made by hand: both layers share one block, so that equal numbers answer alike.
@@ -49,12 +49,12 @@ def test_units_of_other_layers_count_and_order_does_not(atlas):
 
 
 def test_it_is_worked_out_again_only_where_activations_changed(state, tmp_path, monkeypatch):
-    cards = Cards(state.bench.lineage, state.bench.store, "atlas")
+    cards = Cards(state.context.lineage, state.context.store, "atlas")
     before = similar_key(cards, [unit.key for unit in UNITS])
-    build_report(state.bench, tmp_path / "out")
+    build_report(state.context, tmp_path / "out")
     monkeypatch.setattr("dnd_assets.report.build.similar_units", None)
     made.record(state, UNITS[3:4], made.Texts(label=lambda n: f"other {n}"), 3, "run-2")
-    build_report(state.bench, tmp_path / "out")
-    again = Cards(state.bench.lineage, state.bench.store, "atlas")
+    build_report(state.context, tmp_path / "out")
+    again = Cards(state.context.lineage, state.context.store, "atlas")
     assert similar_key(again, [unit.key for unit in UNITS]) == before
     assert similar_key(again, [unit.key for unit in UNITS[:5]]) != before

@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 import dnd_assets
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.lineage.explain import pair
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels
@@ -137,7 +137,7 @@ def test_a_run_sees_what_was_announced_last_whatever_readers_prefer(two):
     from dnd_assets.engine.plan import newest_keys
 
     folder, first, _ = two
-    bench = build_bench(first, folder / "state")
-    before = newest_keys(bench, "labels")
-    stand_by(bench.lineage, first)
-    assert newest_keys(bench, "labels") == before
+    context = build_context(first, folder / "state")
+    before = newest_keys(context, "labels")
+    stand_by(context.lineage, first)
+    assert newest_keys(context, "labels") == before

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from safetensors.numpy import save_file
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.report.build import build_report
 from dnd_assets.results.unit_card.html import card_html
 from dnd_assets.results.unit_card.reader import Cards
@@ -42,17 +42,17 @@ def test_names_are_those_of_the_file(tmp_path):
 
 def test_cards_and_the_atlas_show_them(tmp_path):
     made.fill(workbench(tmp_path, UNITS), tmp_path / "photos", UNITS, 24, 8, 48)
-    bench = build_bench(study(tmp_path), tmp_path / "state")
-    cards = Cards(bench.lineage, bench.store, "atlas", direction_names(bench.study))
+    context = build_context(study(tmp_path), tmp_path / "state")
+    cards = Cards(context.lineage, context.store, "atlas", direction_names(context.study))
     card = cards.card(UNITS[1].key)
     assert card.name == NAMES[1]
-    assert "direction: dotted &lt;b&gt;" in card_html(card, bench.pictures)
+    assert "direction: dotted &lt;b&gt;" in card_html(card, context.pictures)
 
-    build_report(bench, tmp_path / "out")
+    build_report(context, tmp_path / "out")
     pages = [page.read_text() for page in (tmp_path / "out" / "units").glob("*.html")]
     assert sum("direction: <bdi>dotted &lt;b&gt;</bdi>" in page for page in pages) == 1
     assert sum("direction: <bdi>" in page for page in pages) == 3
     assert "striped" in (tmp_path / "out" / "data-units.js").read_text()
     # A name that changes makes its page anew.
-    again = build_bench(study(tmp_path, ["striped", "dotted <b>", "woolly"]), tmp_path / "state")
+    again = build_context(study(tmp_path, ["striped", "dotted <b>", "woolly"]), tmp_path / "state")
     assert build_report(again, tmp_path / "out").rendered == 1

@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_bench, find_units
-from dnd_assets.engine.stage import wholes_of
+from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.settings import Section
 from dnd_assets.study.deciding import _DISSECTION, NO_RESULT, deciding, upstream_of
 from dnd_assets.study.method_settings import DissectionSettings
@@ -396,18 +396,23 @@ def _keys(table, folder):
 
 def _worked_out(table, folder):
     study = parse_study(table, folder)
-    bench = build_bench(study, folder / "state")
-    bench = replace(bench, lineage=LineageReader(root=bench.lineage.root))  # records nothing
-    unit = next(iter(find_units(bench).values()))
+    study_context = build_context(study, folder / "state")
+    study_context = replace(
+        study_context, lineage=LineageReader(root=study_context.lineage.root)
+    )  # records nothing
+    unit = next(iter(find_units(study_context).values()))
     stages = stages_of(study)
     found = {
         name: [
-            stage.parameters(bench), stage.weights(bench, unit), stage.given(bench, [unit]),
+            stage.parameters(study_context), stage.weights(study_context, unit),
+            stage.external_inputs(study_context, [unit]),
             stage.code(),
         ]
         for name, stage in stages.items()
     }  # fmt: skip
-    return found | {name: whole.settings(bench) for name, whole in wholes_of(stages).items()}
+    return found | {
+        name: whole.settings(study_context) for name, whole in study_assets_of(stages).items()
+    }
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[0] is not None])
@@ -469,7 +474,7 @@ def test_the_names_of_classes_count_where_they_are_the_truth(colours, place, mod
 def test_a_painters_variant_counts(colours, place, models, monkeypatch):
     found = DiffusersTextToImage(
         checkpoint=colours["text_to_image"]["checkpoint"],
-        compute=build_bench(parse_study(_table(colours, models, {}), place), place / "s").compute,
+        compute=build_context(parse_study(_table(colours, models, {}), place), place / "s").compute,
     ).check()
     monkeypatch.setattr(DiffusersTextToImage, "check", lambda self: found)
     before = _table(colours, models, {})
@@ -484,12 +489,12 @@ def test_another_kind_of_device_counts_and_a_plan_says_so(colours, place, models
     after["compute"]["device"] = "cuda"
     for one in (before, after):
         one["milan"], one["evaluation"] = {}, {"folders": ["others"]}
-    after_bench = build_bench(parse_study(after, place), place / "state")
+    after_bench = build_context(parse_study(after, place), place / "state")
     assert after_bench.clip.fingerprint()["device"] == "cuda", "whether it is here or not"
     assert after_bench.captioner.fingerprint()["device"] == "cuda"
     assert after_bench.text_to_image.fingerprint()["device"] == "cuda"
     assert (
-        build_bench(parse_study(before, place), place / "state").clip.fingerprint()["device"]
+        build_context(parse_study(before, place), place / "state").clip.fingerprint()["device"]
         == "cpu"
     )
 

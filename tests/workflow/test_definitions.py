@@ -4,12 +4,12 @@ import dagster as dg
 import pytest
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_bench, find_units
+from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.stage_versions import stage_version
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.run import look
+from dnd_assets.workflow.run import observe
 from dnd_assets.workflow.sources import SOURCES, sources_of
 from tests.studies import changed, write_images
 
@@ -29,8 +29,8 @@ def definitions(study):
 
 
 @pytest.fixture(scope="module")
-def bench(study):
-    return build_bench(study, study.folder / "state")
+def study_context(study):
+    return build_context(study, study.folder / "state")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def run(definitions, instance):
     return _run(definitions, instance, "net/colours/1", "net/spoilt/1")
 
 
-def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions, bench):
+def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions, study_context):
     graph = definitions.resolve_asset_graph()
     names = {key.to_user_string() for key in graph.get_all_asset_keys()}
     assert names == {*ASSETS, *(source.name for source in SOURCES)}
@@ -77,7 +77,7 @@ def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions, b
         assert node.owners
         assert node.kinds
         if name != "probing_set":
-            assert node.code_version == stage_version(bench, STAGES[name])
+            assert node.code_version == stage_version(study_context, STAGES[name])
             assert node.partitions_def.get_partition_keys() == UNITS
             assert node.backfill_policy == dg.BackfillPolicy.single_run()
             above = {*STAGES[name].upstream, *(one.name for one in sources_of(STAGES[name]))}
@@ -85,7 +85,7 @@ def test_the_assets_are_those_of_the_paper_and_explain_themselves(definitions, b
     assert graph.get(dg.AssetKey("probing_set")).partitions_def is None
 
 
-def test_each_unit_gets_one_event_with_its_own_data_version(run, instance, labelled, bench):
+def test_each_unit_gets_one_event_with_its_own_data_version(run, instance, labelled, study_context):
     assert run.success
     _, first = labelled
     chosen = UNITS[1:6]
@@ -95,7 +95,7 @@ def test_each_unit_gets_one_event_with_its_own_data_version(run, instance, label
         assert count == len(chosen), name
         for key, event in events.items():
             assert event.tags["dagster/data_version"] == first[name, key].product.data_version
-            assert event.tags["dagster/code_version"] == stage_version(bench, STAGES[name])
+            assert event.tags["dagster/code_version"] == stage_version(study_context, STAGES[name])
             assert event.metadata["status"].value == first[name, key].record.status
     labels, _ = _events(instance, "labels", run.run_id)
     versions = {event.tags["dagster/data_version"] for event in labels.values()}
@@ -363,16 +363,23 @@ def test_after_a_reload_the_graph_calls_stale_what_the_plan_would_compute(
 ):
     key = "net/colours/1"
     after = parse_study(changed(colours, **changes), study.folder)
-    bench = build_bench(after, study.folder / "state")
-    planned = plan(bench, STAGES, find_units(bench).select([key]), list(STAGES), *look(bench))
+    study_context = build_context(after, study.folder / "state")
+    planned = plan(
+        study_context,
+        STAGES,
+        find_units(study_context).select([key]),
+        list(STAGES),
+        *observe(study_context),
+    )
     certain = {one.asset for one in planned if one.compute}
 
     stale = _stale(build_definitions(after, study.folder / "state"), instance, key)
     waiting = {one.asset for one in planned if one.may}
     assert certain <= set(stale) <= certain | waiting
     assert bool(stale) == bool(changes.keys() - {"compute__batch__clip"})
-    own = {name for name in STAGES if stage_version(bench, STAGES[name])
-           != stage_version(build_bench(study, study.folder / "state"), STAGES[name])}  # fmt: skip
+    own = {name for name in STAGES if stage_version(study_context, STAGES[name])
+           != stage_version(
+               build_context(study, study.folder / "state"), STAGES[name])}  # fmt: skip
     assert set(stale) == own, "what only may follow is not called stale before its input changes"
 
 
@@ -380,8 +387,8 @@ def test_another_pooling_is_seen_and_another_layer_changes_nothing(colours, stud
     def version(layers, name):
         table = changed(colours)
         table["models"][0]["layers"] = layers
-        bench = build_bench(parse_study(table, study.folder), study.folder / "state")
-        return stage_version(bench, STAGES[name])
+        study_context = build_context(parse_study(table, study.folder), study.folder / "state")
+        return stage_version(study_context, STAGES[name])
 
     one, two = [{"path": "colours"}], [{"path": "colours"}, {"path": "spoilt"}]
     pooled = [{"path": "colours", "pooling": "max"}]

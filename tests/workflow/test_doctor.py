@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.engine.models import assumptions, inventory, require_models
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.trace import trace
@@ -78,7 +78,7 @@ EVERYTHING = {
 
 
 def bench_of(folders, home, **changes):
-    return build_bench(parse_study(table(**changes), folders), home)
+    return build_context(parse_study(table(**changes), folders), home)
 
 
 def _dnd(home, *arguments, **environment):
@@ -152,10 +152,10 @@ def test_a_new_captioner_is_listed_by_what_it_checks(cache):
 def test_a_key_that_is_not_set_keeps_no_run_from_beginning(folders, cache, tmp_path, monkeypatch):
     """Stored answers are replayed without it; the doctor says that it is missing."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    bench = bench_of(folders, tmp_path, **EVERYTHING)
-    (chat,) = [one.part for one in inventory(bench) if one.role == "summariser"]
+    context = bench_of(folders, tmp_path, **EVERYTHING)
+    (chat,) = [one.part for one in inventory(context) if one.role == "summariser"]
 
-    require_models(bench)
+    require_models(context)
     assert (chat.present, chat.command) == (False, "export OPENAI_API_KEY=KEY")
 
 
@@ -208,8 +208,8 @@ def test_a_captioner_at_a_server_is_listed_with_it(monkeypatch):
 
 def test_conse_lists_both_its_models(folders, cache, tmp_path):
     changes = {"clip": {"kind": "conse", "classifier": "hf:org/vit", "sentences": "org/mpnet"}}
-    bench = bench_of(folders, tmp_path, **changes)
-    found = [one for one in inventory(bench) if one.section == "clip"]
+    context = bench_of(folders, tmp_path, **changes)
+    found = [one for one in inventory(context) if one.section == "clip"]
 
     assert [one.name for one in found] == [
         "image-text encoder: classifier",
@@ -241,7 +241,7 @@ def test_pins_are_a_study_that_gives_the_same_keys(folders, cache, tmp_path):
     pinned_table["models"][1]["source"] = lines.pop("source")
     for section, values in lines.items():
         pinned_table[section] = {**pinned_table.get(section, {}), **values}
-    pinned = build_bench(parse_study(pinned_table, folders), tmp_path)
+    pinned = build_context(parse_study(pinned_table, folders), tmp_path)
     for name in ("captioner", "text_to_image", "clip", "sentences"):
         assert getattr(pinned, name).fingerprint() == getattr(free, name).fingerprint()
     assert pinned.targets.fingerprint("vit") == free.targets.fingerprint("vit")
@@ -254,9 +254,9 @@ def test_a_pin_that_is_not_what_is_cached_is_an_error(folders, cache, tmp_path):
         ({"text_to_image__revision": other}, "org/sd"),
         ({"clip__revision": other}, "org/clip"),
     ):
-        bench = bench_of(folders, tmp_path, **changes)
+        context = bench_of(folders, tmp_path, **changes)
         with pytest.raises(StudyError, match=rf"{model}' at revision '{other}'.*{COMMIT}") as error:
-            require_models(bench)
+            require_models(context)
         assert f"hf download {model} --revision {other}" in str(error.value)
 
 
@@ -509,10 +509,10 @@ def test_files_that_leave_open_how_they_count_are_warned_of(folders, tmp_path, f
     evaluation = {"folders": ["fresh"], "truths": "truths.csv", "first_unit": first}
     model = studies.table("org/blip", "org/clip", "org/sd")["models"][0]
     models = [{**model, "layers": [{"path": "colours"}]}]
-    bench = bench_of(
+    context = bench_of(
         folders, tmp_path, models=models, evaluation=evaluation, imported_labels={"theirs": section}
     )
-    report = examine(bench.study, tmp_path)
+    report = examine(context.study, tmp_path)
 
     told = [(name, text) for name, text in report.assumed if "counted from 0" in text]
     assert [name for name, _ in told] == ["labels of theirs", "truths"][:count]
@@ -526,16 +526,16 @@ def test_truths_that_fit_no_unit_are_found_before_a_run(folders, tmp_path):
     (folders / "other.csv").write_text("unit,truth\nother/fc/1,red\n")
     evaluation = {"folders": ["fresh"], "truths": "other.csv"}
     models = studies.table("org/blip", "org/clip", "org/sd")["models"]
-    bench = bench_of(folders, tmp_path, models=models, evaluation=evaluation)
-    (truths,) = [one for one in examine(bench.study, tmp_path).findings if one.what == "truths"]
+    context = bench_of(folders, tmp_path, models=models, evaluation=evaluation)
+    (truths,) = [one for one in examine(context.study, tmp_path).findings if one.what == "truths"]
     assert not truths.good
     assert "holds none of the units" in truths.found
 
 
 def test_what_the_language_model_of_milan_assumes_is_told(folders, cache, tmp_path, monkeypatch):
     monkeypatch.setattr(LanguageModel, "assumptions", lambda self: [f"{self.model} is a guess"])
-    bench = bench_of(folders, tmp_path, **EVERYTHING)
-    assert ("language model", "org/lm is a guess") in assumptions(bench)
+    context = bench_of(folders, tmp_path, **EVERYTHING)
+    assert ("language model", "org/lm is a guess") in assumptions(context)
     assert "language model" not in dict(assumptions(bench_of(folders, tmp_path)))
 
 

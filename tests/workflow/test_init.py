@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.study.study import load_study
 from dnd_assets.workflow.init import _study_name, init
@@ -77,10 +77,10 @@ def test_what_doctor_misses_is_what_the_study_says_is_missing(tmp_path, monkeypa
     assert doctor.exit_code == 1
     assert "12 image files" in doctor.output
     assert "colour_net/colours: 4, colour_net/spoilt: 4" in doctor.output
-    bench = build_bench(load_study(tmp_path / "mine.toml"), tmp_path)
+    context = build_context(load_study(tmp_path / "mine.toml"), tmp_path)
     for section in ("captioner", "text_to_image", "clip"):
         with pytest.raises(StudyError) as missing:
-            getattr(bench, section).check()
+            getattr(context, section).check()
         assert made.sections[section].missing == str(missing.value)
         command = str(missing.value).split("`")[1]
         assert f"`{command}`" in text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dnd_assets.analysis.compare import Method
 from dnd_assets.analysis.human_study.study import Task
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import NotFoundError, not_found
 from dnd_assets.methods.seeds import content_seed
 
@@ -26,7 +26,7 @@ class RatingTasks:
 
 
 def rating_tasks(
-    bench: Workbench,
+    context: StudyContext,
     methods: Sequence[Method],
     units: Sequence[str],
     images: int = 10,
@@ -36,7 +36,7 @@ def rating_tasks(
     """A task for each unit: its most activating probing images, and what each method says of it.
 
     Args:
-        bench: the workbench, with the study's activations and the probing images.
+        context: the study's context, with the study's activations and the probing images.
         methods: the methods that are judged.
         units: keys of the units.
         images: pictures of a unit (paper: 10).
@@ -47,7 +47,7 @@ def rating_tasks(
         NotFoundError: when no unit has descriptions by all methods and enough pictures.
         StoreError: when a picture is not where it was.
     """
-    exemplars = _exemplars(bench)
+    exemplars = _exemplars(context)
     reasons = {unit: _why_not(unit, methods, exemplars, images) for unit in units}
     left_out = {unit: reason for unit, reason in reasons.items() if reason}
     able = [unit for unit in units if unit not in left_out]
@@ -61,7 +61,7 @@ def rating_tasks(
     tasks = [
         Task(
             unit,
-            [bench.pictures.file(name) for name in exemplars[unit][:images]],
+            [context.pictures.file(name) for name in exemplars[unit][:images]],
             {one.name: str(one.by_unit[unit]) for one in methods},
         )
         for unit in able
@@ -83,11 +83,11 @@ def named(methods: Sequence[Method], names: Sequence[str]) -> list[Method]:
     return [known[name] for name in names] if names else list(methods)
 
 
-def _exemplars(bench: Workbench) -> dict[str, list[str]]:
+def _exemplars(context: StudyContext) -> dict[str, list[str]]:
     """Hashes of each unit's exemplars, most activating first."""
     sql = "SELECT unit, image FROM exemplars WHERE study = ? ORDER BY unit, position"
     found: dict[str, list[str]] = {}
-    for row in bench.lineage.query(sql, [bench.study.name]):
+    for row in context.lineage.query(sql, [context.study.name]):
         found.setdefault(row["unit"], []).append(row["image"])
     return found
 

@@ -18,7 +18,7 @@ from dnd_assets.assets.segmentation.map_passes import (
 )
 from dnd_assets.assets.segmentation.map_readers import Arrays, ExcludedImages
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import CONCEPT_MASKS, Outcome, Payload
 from dnd_assets.lineage.remarks import set_aside
@@ -36,44 +36,44 @@ class MapLabels(Stage):
     uses = ("targets", "compute")
     by_neuron = True
 
-    def weights(self, bench: Workbench, unit: Unit) -> dict[str, str]:
+    def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network; its pooling does not matter."""
-        return {"target": map_provider(bench, unit.model, unit.layer)}
+        return {"target": map_provider(context, unit.model, unit.layer)}
 
-    def cost(self, bench: Workbench, work: Iterable[Work]) -> dict[str, int]:
+    def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Images to pass through the networks: for thresholds, and for what is counted above."""
         count = 0
-        spatial, _ = split_by_maps(bench, work)
+        spatial, _ = split_by_maps(context, work)
         for model, some in by_model(spatial).items():
-            passes, units = passes_of(bench, some[0]), [one.unit for one in some]
+            passes, units = passes_of(context, some[0]), [one.unit for one in some]
             count += passes.thresholds_to_make(model, [unit.layer for unit in units])
             count += self.counts_to_make(passes, model, units)
         return {"forward passes": count}
 
-    def compute(self, bench: Workbench, work: Sequence[Work]) -> Results:
+    def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
-        spatial, flat = split_by_maps(bench, work)
+        spatial, flat = split_by_maps(context, work)
         yield from ((one, mapless(one.unit)) for one in flat)
         for model, some in by_model(spatial).items():
-            yield from self.of_model(bench, model, some)
+            yield from self.of_model(context, model, some)
 
     @abstractmethod
     def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
         """Images to pass through a network after the thresholds are known."""
 
     @abstractmethod
-    def of_model(self, bench: Workbench, model: str, work: Sequence[Work]) -> Results:
+    def of_model(self, context: StudyContext, model: str, work: Sequence[Work]) -> Results:
         """Outcomes of the units of one network, which all have maps."""
 
 
-def split_by_maps(bench: Workbench, work: Iterable[Work]) -> tuple[list[Work], list[Work]]:
+def split_by_maps(context: StudyContext, work: Iterable[Work]) -> tuple[list[Work], list[Work]]:
     """Units whose layer has maps that masks can be laid over, and the others."""
     known: dict[tuple[str, str], bool] = {}
     found: tuple[list[Work], list[Work]] = ([], [])
     for one in work:
         layer = (one.unit.model, one.unit.layer)
         if layer not in known:
-            known[layer] = bench.targets.check(*layer).has_map
+            known[layer] = context.targets.check(*layer).has_map
         found[0 if known[layer] else 1].append(one)
     return found
 
@@ -85,7 +85,7 @@ def mapless(unit: Unit) -> Outcome:
 
 
 def pixel_outcome(
-    bench: Workbench,
+    context: StudyContext,
     images: MaskedImages,
     first: Kept,
     second: Kept,
@@ -96,7 +96,7 @@ def pixel_outcome(
     """The outcome of a unit whose maps were compared with masks.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         images: the images.
         first: the layer's thresholds.
         second: what was counted above them, with the maps that are shown.
@@ -110,7 +110,7 @@ def pixel_outcome(
         **labels[0],
         "labels": labels,
         "threshold": float(first.arrays["threshold"][neuron]),
-        "interpretable": labels[0]["score"] > segmentation_of(bench.study).cutoff,
+        "interpretable": labels[0]["score"] > segmentation_of(context.study).cutoff,
         "images": best_images(first.arrays, neuron, images.hashes),
     }
     notes: dict[str, Any] = {

@@ -29,8 +29,8 @@ from dnd_assets.assets.segmentation.map_readers import (
     Thresholds,
 )
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
-from dnd_assets.engine.cache.shared_results import at_hand, shared_row
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.cache.shared_results import cached, shared_row
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Work
 from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.lineage.code import code_version, method_version
@@ -51,20 +51,20 @@ class Pass:
     """One pass of a network over the images.
 
     Attributes:
-        bench: the workbench.
+        context: the study's context.
         model: the network.
         kind: what it is for, for people and for the name of its notes.
         key: what decides its result.
     """
 
-    bench: Workbench
+    context: StudyContext
     model: str
     kind: str
     key: object
 
     @property
     def _notes(self) -> Path:
-        return self.bench.home / "passes" / f"{digest([self.kind, self.model, self.key])}.partial"
+        return self.context.home / "passes" / f"{digest([self.kind, self.model, self.key])}.partial"
 
     def left(self, images: int) -> int:
         """How many of so many images are still to be passed."""
@@ -87,24 +87,24 @@ class Pass:
         Raises:
             StudyError: when a layer's maps differ in size from image to image.
         """
-        bench, notes = self.bench, self._read()
+        context, notes = self.context, self._read()
         done = int(notes["done"][0]) if notes else 0
         if notes:
             _load(readers, notes)
         layers = {path: reader.neurons for path, reader in readers.items()}
-        batch = bench.study.compute.batch.target
-        progress = bench.progress(f"{self.model}: {self.kind}", len(images.hashes) - done)
+        batch = context.study.compute.batch.target
+        progress = context.progress(f"{self.model}: {self.kind}", len(images.hashes) - done)
         saved = time.monotonic()
         for start in range(done, len(images.hashes), batch):
             part = images.hashes[start : start + batch]
-            found = bench.targets.layer_maps(
-                self.model, layers, bench.seen_by(self.model, part), batch
+            found = context.targets.layer_maps(
+                self.model, layers, context.seen_by(self.model, part), batch
             )
             for row in range(len(part)):
                 seen = prepare(start + row)
                 for path, reader in readers.items():
                     reader.add(start + row, torch.from_numpy(found[path][row]), seen)
-            bench.count("forward passes", len(part))
+            context.count("forward passes", len(part))
             progress.advance(len(part))
             if time.monotonic() - saved >= _SAVE_EVERY_S:
                 self._write(start + len(part), readers)
@@ -141,14 +141,14 @@ def _load(readers: Mapping[str, Reader[_Seen]], notes: Arrays) -> None:
         reader.load({k.removeprefix(start): v for k, v in notes.items() if k.startswith(start)})
 
 
-def map_provider(bench: Workbench, model: str, layer: str) -> str:
+def map_provider(context: StudyContext, model: str, layer: str) -> str:
     """Hash of what decides the maps of a layer: network, layer, layout; its pooling does not."""
-    return bench.lineage.provider(
+    return context.lineage.provider(
         {
-            "target": bench.targets.fingerprint(model),
+            "target": context.targets.fingerprint(model),
             "layer": layer,
-            "layout": bench.targets.layout(model, layer),
-            **bench.shown,
+            "layout": context.targets.layout(model, layer),
+            **context.shown,
         }
     )
 
@@ -171,11 +171,11 @@ class Passes:
     """The passes that some units need, counted before or run.
 
     Attributes:
-        bench: the workbench.
+        context: the study's context.
         product: the `concept_masks` that the units are labelled with.
     """
 
-    bench: Workbench
+    context: StudyContext
     product: Product
 
     def thresholds_to_make(self, model: str, layers: Iterable[str]) -> int:
@@ -197,13 +197,13 @@ class Passes:
         self, images: MaskedImages, model: str, layers: Iterable[str]
     ) -> dict[str, Kept]:
         """The thresholds of all units of some layers; see `Thresholds.result`."""
-        bench, share = self.bench, segmentation_of(self.bench.study).share
+        context, share = self.context, segmentation_of(self.context.study).share
         providers = self._first(model, layers)
         lacking = self._lacking("map_thresholds", providers, self._listed)
         if lacking:
             count = len(images.hashes)
             readers = {
-                path: Thresholds(range(bench.targets.units(model, path)), count, share)
+                path: Thresholds(range(context.targets.units(model, path)), count, share)
                 for path in lacking
             }
             at_work = self._pass(model, "thresholds", lacking, self._listed)
@@ -215,7 +215,7 @@ class Passes:
         for path, kept in found.items():
             failed = [images.hashes[index] for index in kept.arrays["failed"].tolist()]
             if failed:
-                tell_failed(bench, f"{model}/{path}", failed, len(images.hashes))
+                tell_failed(context, f"{model}/{path}", failed, len(images.hashes))
         return found
 
     def dissections(
@@ -279,11 +279,11 @@ class Passes:
 
     def _first(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of thresholds, by layer."""
-        share = segmentation_of(self.bench.study).share
+        share = segmentation_of(self.context.study).share
         code = code_version(Pass, Thresholds)
         return {
-            path: self.bench.lineage.provider(
-                {"maps": map_provider(self.bench, model, path), "share": share, "code": code}
+            path: self.context.lineage.provider(
+                {"maps": map_provider(self.context, model, path), "share": share, "code": code}
             )
             for path in sorted(set(layers))  # one order, whoever asks: notes of passes rest on it
         }
@@ -295,7 +295,7 @@ class Passes:
             method_version(MaskedImages, "masks", "views"),
         ]
         return {
-            path: self.bench.lineage.provider({"thresholds": first, "code": code})
+            path: self.context.lineage.provider({"thresholds": first, "code": code})
             for path, first in self._first(model, layers).items()
         }
 
@@ -304,8 +304,8 @@ class Passes:
         return [
             path
             for path, provider in providers.items()
-            if not at_hand(self.bench, kind, provider, [item])
-            and self.bench.promise(f"{kind} {provider}", [item])
+            if not cached(self.context, kind, provider, [item])
+            and self.context.promise(f"{kind} {provider}", [item])
         ]
 
     def _units_lacking(self, model: str, units: Iterable[Unit]) -> list[Unit]:
@@ -313,7 +313,7 @@ class Passes:
         for path, some in _by_path(units).items():
             provider = self._second(model, [path])[path]
             items = {self._item(unit): unit for unit in some}
-            known = at_hand(self.bench, "map_regions", provider, list(items))
+            known = cached(self.context, "map_regions", provider, list(items))
             found += [unit for item, unit in items.items() if item not in known]
         return sorted(found)
 
@@ -322,17 +322,17 @@ class Passes:
 
     def _pass(self, model: str, kind: str, lacking: Sequence[str], item: str) -> Pass:
         providers = (self._first if kind == "thresholds" else self._second)(model, lacking)
-        return Pass(self.bench, model, kind, [providers, item])
+        return Pass(self.context, model, kind, [providers, item])
 
     def _third_pass(self, model: str, lacking: Sequence[Unit]) -> Pass:
         paths = _by_path(lacking)
         providers = self._second(model, paths)
         neurons = {path: [unit.neuron for unit in some] for path, some in paths.items()}
-        return Pass(self.bench, model, "regions", [providers, neurons, self._masks])
+        return Pass(self.context, model, "regions", [providers, neurons, self._masks])
 
     def _keep(self, kind: str, provider: str, item: str, arrays: Arrays) -> None:
         file = self._put(kind, arrays)
-        self.bench.lineage.commit({"shared": [shared_row(kind, provider, item, {"file": file})]})
+        self.context.lineage.commit({"shared": [shared_row(kind, provider, item, {"file": file})]})
 
     def _keep_regions(self, model: str, path: str, units: Sequence[Unit], arrays: Arrays) -> None:
         provider, file = self._second(model, [path])[path], self._put("map_regions", arrays)
@@ -340,20 +340,20 @@ class Passes:
             shared_row("map_regions", provider, self._item(unit), {"file": file, "row": row})
             for row, unit in enumerate(units)
         ]
-        self.bench.lineage.commit({"shared": rows})
+        self.context.lineage.commit({"shared": rows})
 
     def _put(self, kind: str, arrays: Arrays) -> str:
-        file = self.bench.store.put_arrays(arrays)
-        size = self.bench.store.size(file)
+        file = self.context.store.put_arrays(arrays)
+        size = self.context.store.size(file)
         row = artefact_row(file.partition(".")[0], file, kind, size)
-        self.bench.lineage.commit({"artefacts": [row]})
+        self.context.lineage.commit({"artefacts": [row]})
         return file
 
     def _kept(self, kind: str, providers: Mapping[str, str], item: str) -> dict[str, Kept]:
         found = {}
         for path, provider in providers.items():
-            file = str(at_hand(self.bench, kind, provider, [item])[item]["file"])
-            found[path] = Kept(file, self.bench.store.arrays(file))
+            file = str(cached(self.context, kind, provider, [item])[item]["file"])
+            found[path] = Kept(file, self.context.store.arrays(file))
         return found
 
     def _kept_regions(
@@ -364,18 +364,18 @@ class Passes:
         for path, some in _by_path(units).items():
             items = {unit: self._item(unit) for unit in some}
             provider = self._second(model, [path])[path]
-            known = at_hand(self.bench, "map_regions", provider, list(items.values()))
+            known = cached(self.context, "map_regions", provider, list(items.values()))
             for unit, item in items.items():
                 file = str(known[item]["file"])
                 if file not in files:
-                    files[file] = Kept(file, self.bench.store.arrays(file))
+                    files[file] = Kept(file, self.context.store.arrays(file))
                 found[unit] = (first[path], files[file], int(known[item]["row"]))
         return found
 
 
-def passes_of(bench: Workbench, work: Work) -> Passes:
+def passes_of(context: StudyContext, work: Work) -> Passes:
     """The passes over the images of a unit's `concept_masks`."""
-    return Passes(bench, work.inputs[CONCEPT_MASKS])
+    return Passes(context, work.inputs[CONCEPT_MASKS])
 
 
 def by_model(work: Iterable[Work]) -> dict[str, list[Work]]:

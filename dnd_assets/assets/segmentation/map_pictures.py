@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from PIL import Image
 
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.records import Product
 
 
-def drawn_maps(bench: Workbench, model: str, product: Product) -> list[Image.Image]:
+def drawn_maps(context: StudyContext, model: str, product: Product) -> list[Image.Image]:
     """A unit's best images, dark where its map is not above its threshold.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         model: the unit's network.
         product: its label by Network Dissection, Compositional Explanations, or INVERT, which
             has no maps: then the images as they are.
@@ -24,12 +24,12 @@ def drawn_maps(bench: Workbench, model: str, product: Product) -> list[Image.Ima
     from dnd_assets.methods.segmentation.view import view
 
     shown = product.payload["images"]
-    pictures = bench.pictures.load([one["image"] for one in shown])
+    pictures = context.pictures.load([one["image"] for one in shown])
     kept = product.outcome.notes.get("maps")
     if kept is None:
         return pictures
-    maps = bench.store.arrays(kept["file"])["maps"][kept["row"]]
-    transform = bench.targets.transforms(model)
+    maps = context.store.arrays(kept["file"])["maps"][kept["row"]]
+    transform = context.targets.transforms(model)
     threshold = float(product.payload["threshold"])
     return [
         overlay(picture, maps[rank], threshold, view(transform, *picture.size))

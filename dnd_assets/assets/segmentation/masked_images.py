@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.engine.cache.shared_results import at_hand, shared_row
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.cache.shared_results import cached, shared_row
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Work
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
@@ -48,7 +48,7 @@ class MaskedImages:
     """The images of one state of `concept_masks`.
 
     Attributes:
-        bench: the workbench.
+        context: the study's context.
         hashes: of the images, ascending, (N,).
         found: the set, its images in that order.
         listed: store file of the list of hashes: names the images, whatever their masks.
@@ -56,7 +56,7 @@ class MaskedImages:
         places: where each mask file was seen, by hash.
     """
 
-    bench: Workbench
+    context: StudyContext
     hashes: tuple[str, ...]
     found: MaskSet
     listed: str
@@ -70,7 +70,7 @@ class MaskedImages:
 
     def views(self, model: str) -> dict[tuple[int, int], View]:
         """What a network sees of a picture, by width and height."""
-        transform = self.bench.targets.transforms(model)
+        transform = self.context.targets.transforms(model)
         sizes = sorted({image.picture for image in self.found.images})
         return {size: view(transform, *size) for size in sizes}
 
@@ -96,25 +96,25 @@ class MaskedImages:
 
     def survey(self, views: Mapping[tuple[int, int], View]) -> MaskSurvey:
         """Regions and presence of all concepts, counted once and stored by content."""
-        bench = self.bench
+        context = self.context
         seen = [[*size, *vars(box).values()] for size, box in views.items()]
         code = method_version(MaskedImages, "_counted", "views")
-        provider = bench.lineage.provider({"views": seen, "code": code})
+        provider = context.lineage.provider({"views": seen, "code": code})
         starts = range(0, len(self.hashes), _BLOCK)
         items = {start: canonical([self.version, start, _BLOCK]) for start in starts}
-        known = at_hand(bench, "mask_regions", provider, list(items.values()))
+        known = cached(context, "mask_regions", provider, list(items.values()))
         lacking = [start for start, item in items.items() if item not in known]
-        progress = bench.progress("masks read", len(lacking) * _BLOCK if lacking else 0)
+        progress = context.progress("masks read", len(lacking) * _BLOCK if lacking else 0)
         for start in lacking:
             block = range(start, min(start + _BLOCK, len(self.hashes)))
-            file = bench.store.put_arrays(self._counted(block, views))
-            size = bench.store.size(file)
+            file = context.store.put_arrays(self._counted(block, views))
+            size = context.store.size(file)
             row = shared_row("mask_regions", provider, items[start], {"file": file})
             artefact = artefact_row(file.partition(".")[0], file, "mask_regions", size)
-            bench.lineage.commit({"artefacts": [artefact], "shared": [row]})
+            context.lineage.commit({"artefacts": [artefact], "shared": [row]})
             known[items[start]] = {"file": file}
             progress.advance(_BLOCK)
-        return self._survey([bench.store.arrays(known[item]["file"]) for item in items.values()])
+        return self._survey([context.store.arrays(known[item]["file"]) for item in items.values()])
 
     def _counted(
         self, block: range, views: Mapping[tuple[int, int], View]
@@ -168,16 +168,18 @@ class MaskedImages:
         )
 
 
-def masked_images(bench: Workbench, work: Work) -> MaskedImages:
+def masked_images(context: StudyContext, work: Work) -> MaskedImages:
     """The images that a unit's labels come from."""
     payload = work.inputs[CONCEPT_MASKS].payload
-    hashes, found = from_manifest(json.loads(bench.store.get(payload["masks"])))
+    hashes, found = from_manifest(json.loads(context.store.get(payload["masks"])))
     wanted = {str(one.path) for image in found.images for one in image.layers if one.path}
     sql = (
         "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
         "AND quarantined = '' ORDER BY hash, path"
     )
     places: dict[str, list[str]] = {}
-    for row in bench.lineage.query(sql, [sorted(wanted)]):
+    for row in context.lineage.query(sql, [sorted(wanted)]):
         places.setdefault(row["hash"], []).append(row["path"])
-    return MaskedImages(bench, tuple(hashes), found, payload["manifest"], payload["masks"], places)
+    return MaskedImages(
+        context, tuple(hashes), found, payload["manifest"], payload["masks"], places
+    )

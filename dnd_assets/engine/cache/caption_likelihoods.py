@@ -6,8 +6,8 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
-from dnd_assets.engine.cache.shared_results import at_hand, once
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.cache.shared_results import cached, get_or_compute
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.lineage.fingerprint import canonical
@@ -21,59 +21,61 @@ Pair = tuple[str, str]
 """Hash of a picture, and a caption."""
 
 
-def beams(bench: Workbench, images: Iterable[str], count: int) -> dict[str, list[str]]:
+def beams(context: StudyContext, images: Iterable[str], count: int) -> dict[str, list[str]]:
     """Captions of each picture by beam search, best first, by its hash."""
-    batch = bench.study.compute.batch.captioner
-    wanted, provider = bench.pictures.in_order(images), _beam_provider(bench, count)
+    batch = context.study.compute.batch.captioner
+    wanted, provider = context.pictures.in_order(images), _beam_provider(context, count)
     told = {"beams": count}
-    return once(bench, "caption beam", provider, wanted, batch, beams_of, lambda _: told, list)
+    return get_or_compute(
+        context, "caption beam", provider, wanted, batch, beams_of, lambda _: told, list
+    )
 
 
-def beams_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+def beams_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Captions of each picture of a part by beam search, by its hash."""
     count = part.about["beams"]
-    agree(bench, part, lambda: _beam_provider(bench, count))
-    captioner, batch = CaptionLikelihood(bench.captioner), bench.study.compute.batch.captioner
-    found = captioner.beams(bench.pictures.load(part.items), count, batch)
+    agree(context, part, lambda: _beam_provider(context, count))
+    captioner, batch = CaptionLikelihood(context.captioner), context.study.compute.batch.captioner
+    found = captioner.beams(context.pictures.load(part.items), count, batch)
     return PartResult(dict(zip(part.items, found, strict=True)))
 
 
-def beams_to_make(bench: Workbench, images: Iterable[str], count: int) -> int:
+def beams_to_make(context: StudyContext, images: Iterable[str], count: int) -> int:
     """How many pictures have not been captioned by beam search yet."""
     wanted = sorted(set(images))
-    return len(wanted) - len(known_beams(bench, wanted, count))
+    return len(wanted) - len(known_beams(context, wanted, count))
 
 
-def known_beams(bench: Workbench, images: Iterable[str], count: int) -> dict[str, list[str]]:
+def known_beams(context: StudyContext, images: Iterable[str], count: int) -> dict[str, list[str]]:
     """The captions of those pictures that have been captioned by beam search already."""
     wanted = sorted(set(images))
-    return at_hand(bench, "caption beam", _beam_provider(bench, count), wanted)
+    return cached(context, "caption beam", _beam_provider(context, count), wanted)
 
 
-def log_given(bench: Workbench, pairs: Iterable[Pair]) -> dict[Pair, float]:
+def log_given(context: StudyContext, pairs: Iterable[Pair]) -> dict[Pair, float]:
     """Natural log p(caption|picture) of each pair; NaN where the captioner broke."""
-    provider = bench.lineage.provider(bench.known_by(CaptionLikelihood(bench.captioner)))
+    provider = context.lineage.provider(context.known_by(CaptionLikelihood(context.captioner)))
     wanted = {canonical(list(pair)): pair for pair in pairs}
 
     def pictures_of(part: Sequence[str]) -> list[str]:
         return sorted({wanted[item][0] for item in part})
 
-    found = once(
-        bench, "caption likelihood", provider, sorted(wanted), _PAIRS, log_given_of,
+    found = get_or_compute(
+        context, "caption likelihood", provider, sorted(wanted), _PAIRS, log_given_of,
         pictures_of=pictures_of,
     )  # fmt: skip
     return {wanted[item]: _read(value) for item, value in found.items()}
 
 
-def log_given_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+def log_given_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Natural log p(caption|picture) of each pair of a part; None where the captioner broke."""
-    captioner = CaptionLikelihood(bench.captioner)
-    agree(bench, part, lambda: bench.lineage.provider(bench.known_by(captioner)))
-    batch = bench.study.compute.batch.captioner
+    captioner = CaptionLikelihood(context.captioner)
+    agree(context, part, lambda: context.lineage.provider(context.known_by(captioner)))
+    batch = context.study.compute.batch.captioner
     texts: dict[str, list[str]] = {}
     for image, text in map(json.loads, part.items):
         texts.setdefault(image, []).append(text)
-    values = captioner.log_given(bench.pictures.load(list(texts)), list(texts.values()), batch)
+    values = captioner.log_given(context.pictures.load(list(texts)), list(texts.values()), batch)
     return PartResult(
         {
             canonical([image, text]): _stored(value)
@@ -83,48 +85,50 @@ def log_given_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
     )
 
 
-def likelihoods_to_make(bench: Workbench, pairs: Iterable[Pair]) -> int:
+def likelihoods_to_make(context: StudyContext, pairs: Iterable[Pair]) -> int:
     """How many pairs have no probability yet."""
-    provider = bench.lineage.provider(bench.known_by(CaptionLikelihood(bench.captioner)))
+    provider = context.lineage.provider(context.known_by(CaptionLikelihood(context.captioner)))
     wanted = sorted({canonical(list(pair)) for pair in pairs})
-    return len(wanted) - len(at_hand(bench, "caption likelihood", provider, wanted))
+    return len(wanted) - len(cached(context, "caption likelihood", provider, wanted))
 
 
-def log_prior(bench: Workbench, texts: Iterable[str], model: str | None) -> dict[str, float]:
+def log_prior(context: StudyContext, texts: Iterable[str], model: str | None) -> dict[str, float]:
     """Natural log p(caption) of each caption, by a language model or the captioner itself."""
-    provider = bench.lineage.provider(prior_model(bench, model).fingerprint())
+    provider = context.lineage.provider(prior_model(context, model).fingerprint())
     wanted, told = sorted(set(texts)), {"model": model}
-    found = once(bench, "caption prior", provider, wanted, _PAIRS, log_prior_of, lambda _: told)
+    found = get_or_compute(
+        context, "caption prior", provider, wanted, _PAIRS, log_prior_of, lambda _: told
+    )
     return {text: _read(value) for text, value in found.items()}
 
 
-def log_prior_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+def log_prior_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Natural log p(caption) of each caption of a part; None where the model broke."""
-    judge = prior_model(bench, part.about["model"])
-    agree(bench, part, lambda: bench.lineage.provider(judge.fingerprint()))
-    values = judge.log_prior(part.items, bench.study.compute.batch.captioner)
+    judge = prior_model(context, part.about["model"])
+    agree(context, part, lambda: context.lineage.provider(judge.fingerprint()))
+    values = judge.log_prior(part.items, context.study.compute.batch.captioner)
     return PartResult(
         {text: _stored(value) for text, value in zip(part.items, values, strict=True)}
     )
 
 
-def priors_to_make(bench: Workbench, texts: Iterable[str], model: str | None) -> int:
+def priors_to_make(context: StudyContext, texts: Iterable[str], model: str | None) -> int:
     """How many captions have no probability of their own yet."""
-    provider = bench.lineage.provider(prior_model(bench, model).fingerprint())
+    provider = context.lineage.provider(prior_model(context, model).fingerprint())
     wanted = sorted(set(texts))
-    return len(wanted) - len(at_hand(bench, "caption prior", provider, wanted))
+    return len(wanted) - len(cached(context, "caption prior", provider, wanted))
 
 
-def prior_model(bench: Workbench, model: str | None) -> LanguageModel | CaptionLikelihood:
+def prior_model(context: StudyContext, model: str | None) -> LanguageModel | CaptionLikelihood:
     """What tells how likely a caption is by itself."""
     if model is None:
-        return CaptionLikelihood(bench.captioner)
-    return LanguageModel(model=model, base=str(bench.study.folder), compute=bench.compute)
+        return CaptionLikelihood(context.captioner)
+    return LanguageModel(model=model, base=str(context.study.folder), compute=context.compute)
 
 
-def _beam_provider(bench: Workbench, count: int) -> str:
-    captioner = CaptionLikelihood(bench.captioner)
-    return bench.lineage.provider({**bench.known_by(captioner), "beams": count})
+def _beam_provider(context: StudyContext, count: int) -> str:
+    captioner = CaptionLikelihood(context.captioner)
+    return context.lineage.provider({**context.known_by(captioner), "beams": count})
 
 
 def _stored(value: float) -> float | None:

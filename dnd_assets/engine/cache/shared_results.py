@@ -15,7 +15,7 @@ from dnd_assets.engine.cache.images import PackedImages
 from dnd_assets.engine.cache.paid_images import PictureLedger
 from dnd_assets.engine.cache.vector_blocks import Wanted, array, in_parts, rows_of, vectors
 from dnd_assets.engine.cache.vectors import Matrix, Values
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
 from dnd_assets.engine.workers.parts import Job, Part, PartResult, Plain
@@ -63,31 +63,33 @@ TEXTS = "text_embeddings"
 """Kind of the vectors of texts."""
 
 
-def captions(bench: Workbench, images: Iterable[str]) -> dict[str, str | Failure]:
+def captions(context: StudyContext, images: Iterable[str]) -> dict[str, str | Failure]:
     """The caption of each picture, by its hash (DnD, step 2: image captioning).
 
     A captioner behind a server may fail for some pictures; these have a failure instead. Those that
     the server did not answer are asked for again by the next run; what it did answer, it is not
     asked again.
     """
-    provider = bench.lineage.provider(bench.known_by(bench.captioner))
-    batch = bench.study.compute.batch.captioner
-    wanted = bench.pictures.in_order(images)
-    if not bench.study.captioner.SERVED:
-        return once(bench, "caption", provider, wanted, batch, captions_of, pictures_of=list)
+    provider = context.lineage.provider(context.known_by(context.captioner))
+    batch = context.study.compute.batch.captioner
+    wanted = context.pictures.in_order(images)
+    if not context.study.captioner.SERVED:
+        return get_or_compute(
+            context, "caption", provider, wanted, batch, captions_of, pictures_of=list
+        )
 
     def work(missing: Sequence[str], keep: Keep) -> None:
-        calls = call_ledger(bench)
-        bench.captioner.caption_named(missing, bench.pictures.load, batch, keep, calls)
+        calls = call_ledger(context)
+        context.captioner.caption_named(missing, context.pictures.load, batch, keep, calls)
 
-    return gathered(bench, "caption", provider, wanted, work)
+    return get_or_compute_each(context, "caption", provider, wanted, work)
 
 
-def captions_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+def captions_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """A caption of each picture of a part, by its hash."""
-    agree(bench, part, lambda: bench.lineage.provider(bench.known_by(bench.captioner)))
-    pictures = bench.pictures.load(part.items)
-    said = bench.captioner.caption(pictures, bench.study.compute.batch.captioner)
+    agree(context, part, lambda: context.lineage.provider(context.known_by(context.captioner)))
+    pictures = context.pictures.load(part.items)
+    said = context.captioner.caption(pictures, context.study.compute.batch.captioner)
     return PartResult(dict(zip(part.items, said, strict=True)))
 
 
@@ -107,17 +109,17 @@ def first_unanswered(found: Mapping[K, object], names: Iterable[K]) -> Outcome |
     return first_failure(found, lasting)
 
 
-def caption_cost(bench: Workbench, images: Iterable[str]) -> dict[str, int]:
+def caption_cost(context: StudyContext, images: Iterable[str]) -> dict[str, int]:
     """How many of the pictures have no caption yet, and the calls to a server that they take.
 
     What an earlier stage of the same plan captions is not counted again.
     """
-    provider = bench.lineage.provider(bench.known_by(bench.captioner))
+    provider = context.lineage.provider(context.known_by(context.captioner))
     wanted = sorted(set(images))
-    known = at_hand(bench, "caption", provider, wanted)
-    missing = sorted(bench.promise(provider, (name for name in wanted if name not in known)))
-    with bench.lineage.connect():
-        calls = bench.captioner.calls_to_make(missing, LineageLedger(bench.lineage))
+    known = cached(context, "caption", provider, wanted)
+    missing = sorted(context.promise(provider, (name for name in wanted if name not in known)))
+    with context.lineage.connect():
+        calls = context.captioner.calls_to_make(missing, LineageLedger(context.lineage))
     return {"captions": len(missing), **call_cost(calls)}
 
 
@@ -126,25 +128,25 @@ def call_cost(calls: Mapping[str, int]) -> dict[str, int]:
     return {"LLM calls": len(calls), "LLM tokens at most": sum(calls.values())}
 
 
-def call_ledger(bench: Workbench) -> LineageLedger:
+def call_ledger(context: StudyContext) -> LineageLedger:
     """Calls to a language model, kept in the lineage, and counted as they are made."""
 
     def count(call: StoredCall) -> None:
-        bench.count("LLM calls", 1)
-        bench.count("LLM tokens", call.prompt_tokens + call.completion_tokens)
+        context.count("LLM calls", 1)
+        context.count("LLM tokens", call.prompt_tokens + call.completion_tokens)
 
-    return LineageLedger(bench.lineage, count)
+    return LineageLedger(context.lineage, count)
 
 
-def painting_cost(bench: Workbench, requests: Iterable[PaintRequest]) -> dict[str, int]:
+def painting_cost(context: StudyContext, requests: Iterable[PaintRequest]) -> dict[str, int]:
     """How many of the synthetic pictures have not been painted yet, and the calls they take."""
-    provider = bench.lineage.provider(bench.text_to_image.fingerprint())
+    provider = context.lineage.provider(context.text_to_image.fingerprint())
     items = {painting_id(request): request for request in requests}
-    known = at_hand(bench, "painting", provider, sorted(items))
-    unknown = sorted(bench.promise(provider, items.keys() - known.keys()))
-    with bench.lineage.connect():
-        ledger = PictureLedger(LineageLedger(bench.lineage), bench.pictures)
-        calls = bench.text_to_image.calls_to_make([items[item] for item in unknown], ledger)
+    known = cached(context, "painting", provider, sorted(items))
+    unknown = sorted(context.promise(provider, items.keys() - known.keys()))
+    with context.lineage.connect():
+        ledger = PictureLedger(LineageLedger(context.lineage), context.pictures)
+        calls = context.text_to_image.calls_to_make([items[item] for item in unknown], ledger)
     return {"paintings": len(unknown), "picture calls": len(calls)}
 
 
@@ -153,23 +155,23 @@ def painting_id(request: PaintRequest) -> str:
     return canonical([request.concept, request.seed])
 
 
-def known_paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
+def known_paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> Paintings:
     """The synthetic pictures that have been painted already; see `paintings`."""
-    provider = bench.lineage.provider(bench.text_to_image.fingerprint())
+    provider = context.lineage.provider(context.text_to_image.fingerprint())
     items = {painting_id(request): request for request in requests}
-    known = at_hand(bench, "painting", provider, sorted(items))
+    known = cached(context, "painting", provider, sorted(items))
     return {items[item]: value for item, value in known.items()}
 
 
-def most_paintings(bench: Workbench, units: int) -> int:
+def most_paintings(context: StudyContext, units: int) -> int:
     """How many accepted synthetic pictures units may have: Q for each candidate concept."""
-    setting = bench.study.dissection
+    setting = context.study.dissection
     # Candidates that end in "design" or "graphic" count twice: see `concepts.clean_concepts`.
-    asked = setting.exemplars if bench.study.summariser.kind == "none" else setting.candidates
+    asked = setting.exemplars if context.study.summariser.kind == "none" else setting.candidates
     return units * 2 * asked * setting.images_per_concept
 
 
-def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
+def paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> Paintings:
     """A synthetic picture for each (concept, seed): its hash, its pack, whether it was rejected.
 
     DnD, step 3: the text-to-image model draws each candidate concept. Beside an accelerator the
@@ -177,26 +179,28 @@ def paintings(bench: Workbench, requests: Iterable[PaintRequest]) -> Paintings:
     behind a server may fail for some; these have a failure instead, and are asked for again by the
     next run.
     """
-    provider = bench.lineage.provider(bench.text_to_image.fingerprint())
-    batch = bench.study.compute.batch.text_to_image
+    provider = context.lineage.provider(context.text_to_image.fingerprint())
+    batch = context.study.compute.batch.text_to_image
     items = {painting_id(request): request for request in requests}
-    if bench.workers.handed_to is not None and not bench.study.text_to_image.SERVED:
-        found = once(bench, "painting", provider, sorted(items), batch, paintings_of, _asked(items))
+    if context.workers.handed_to is not None and not context.study.text_to_image.SERVED:
+        found = get_or_compute(
+            context, "painting", provider, sorted(items), batch, paintings_of, _asked(items)
+        )
         return {items[item]: value for item, value in found.items()}
 
     def work(missing: Sequence[str], keep: Keep) -> None:
         def pack(done: _Painted) -> tuple[_Painted, PackedImages | None]:
             images = [one.image for one in done.values() if isinstance(one, Painting)]
-            return done, bench.pictures.pack(images) if images else None
+            return done, context.pictures.pack(images) if images else None
 
         def record(made: tuple[_Painted, PackedImages | None]) -> None:
-            keep({painting_id(one): value for one, value in _stored(bench, *made).items()})
+            keep({painting_id(one): value for one, value in _stored(context, *made).items()})
 
         wanted = [items[item] for item in missing]
-        with Behind(pack, record, threaded=bench.compute.accelerated) as keep_pictures:
-            bench.text_to_image.paint_each(wanted, batch, keep_pictures, _picture_ledger(bench))
+        with Behind(pack, record, threaded=context.compute.accelerated) as keep_pictures:
+            context.text_to_image.paint_each(wanted, batch, keep_pictures, _picture_ledger(context))
 
-    found = gathered(bench, "painting", provider, sorted(items), work)
+    found = get_or_compute_each(context, "painting", provider, sorted(items), work)
     return {items[item]: value for item, value in found.items()}
 
 
@@ -213,21 +217,21 @@ def _asked(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], Mappi
     return told
 
 
-def paintings_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+def paintings_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """The pictures of a part, stored in one pack; what is known of each, by its item."""
-    agree(bench, part, lambda: bench.lineage.provider(bench.text_to_image.fingerprint()))
+    agree(context, part, lambda: context.lineage.provider(context.text_to_image.fingerprint()))
     requests = [PaintRequest(*one) for one in part.about["requests"]]
-    made = bench.text_to_image.paint(requests, bench.study.compute.batch.text_to_image)
-    packed = bench.pictures.pack([one.image for one in made])
-    known = _stored(bench, dict(zip(requests, made, strict=True)), packed)
+    made = context.text_to_image.paint(requests, context.study.compute.batch.text_to_image)
+    packed = context.pictures.pack([one.image for one in made])
+    known = _stored(context, dict(zip(requests, made, strict=True)), packed)
     return PartResult({painting_id(one): value for one, value in known.items()})
 
 
-def _stored(bench: Workbench, done: _Painted, packed: PackedImages | None) -> Paintings:
+def _stored(context: StudyContext, done: _Painted, packed: PackedImages | None) -> Paintings:
     """Pictures as they are known once their pack is recorded; failures stay what they are."""
     if packed is None:
         return dict(done)
-    bench.pictures.record(packed)
+    context.pictures.record(packed)
     painted = {one: found for one, found in done.items() if isinstance(found, Painting)}
     known = {
         one: {
@@ -246,14 +250,14 @@ def _cause(painting: Painting) -> dict[str, str]:
     return {} if painting.cause in (None, "safety") else {"cause": str(painting.cause)}
 
 
-def _picture_ledger(bench: Workbench) -> PictureLedger:
+def _picture_ledger(context: StudyContext) -> PictureLedger:
     """Calls to an image server, kept with their pictures, and counted as they are made."""
-    calls = LineageLedger(bench.lineage, lambda _: bench.count("picture calls", 1))
-    return PictureLedger(calls, bench.pictures)
+    calls = LineageLedger(context.lineage, lambda _: context.count("picture calls", 1))
+    return PictureLedger(calls, context.pictures)
 
 
-def once(
-    bench: Workbench,
+def get_or_compute(
+    context: StudyContext,
     kind: str,
     provider: str,
     items: Sequence[str],
@@ -265,7 +269,7 @@ def once(
     """Known results; the others by a job in batches, each committed when it is done.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         kind: what is made.
         provider: hash of what makes it.
         items: what it is made of.
@@ -280,14 +284,14 @@ def once(
             Part(part, pictures_of(part), about(part), provider)
             for part in in_parts(missing, batch)
         )
-        for _, made in hand_out(bench, job, parts):
+        for _, made in hand_out(context, job, parts):
             keep(made.values)
 
-    return gathered(bench, kind, provider, items, batches)
+    return get_or_compute_each(context, kind, provider, items, batches)
 
 
-def gathered(
-    bench: Workbench,
+def get_or_compute_each(
+    context: StudyContext,
     kind: str,
     provider: str,
     items: Sequence[str],
@@ -297,13 +301,13 @@ def gathered(
 
     Failures are handed on, but neither committed nor counted.
     """
-    known = at_hand(bench, kind, provider, items)
+    known = cached(context, kind, provider, items)
     missing = [item for item in items if item not in known]
-    progress = bench.progress(f"{kind}s", len(missing))
+    progress = context.progress(f"{kind}s", len(missing))
 
     def keep(done: Mapping[str, object]) -> None:
         made = {item: value for item, value in done.items() if not isinstance(value, Failure)}
-        _commit(bench, kind, provider, made)
+        _commit(context, kind, provider, made)
         known.update(done)
         progress.advance(len(done))
 
@@ -312,10 +316,10 @@ def gathered(
     return known
 
 
-def _commit(bench: Workbench, kind: str, provider: str, done: Mapping[str, object]) -> None:
+def _commit(context: StudyContext, kind: str, provider: str, done: Mapping[str, object]) -> None:
     rows = [shared_row(kind, provider, item, value) for item, value in done.items()]
-    bench.lineage.commit({"shared": rows})
-    bench.count(f"{kind}s", len(done))
+    context.lineage.commit({"shared": rows})
+    context.count(f"{kind}s", len(done))
 
 
 def shared_row(kind: str, provider: str, item: str, value: object) -> dict[str, object]:
@@ -323,43 +327,43 @@ def shared_row(kind: str, provider: str, item: str, value: object) -> dict[str, 
     return {"kind": kind, "provider": provider, "item": item, "value": canonical(value)}
 
 
-def at_hand(bench: Workbench, kind: str, provider: str, items: Sequence[str]) -> Shared:
+def cached(context: StudyContext, kind: str, provider: str, items: Sequence[str]) -> Shared:
     """The stored results among `items` whose file, if they have one, is in the store."""
     there: dict[str | None, bool] = {None: True}
     known = {}
-    for item, value in bench.lineage.shared(kind, provider, items).items():
+    for item, value in context.lineage.shared(kind, provider, items).items():
         file = value.get("file") if isinstance(value, dict) else None
         if file not in there:
-            there[file] = bench.store.has(str(file))
+            there[file] = context.store.has(str(file))
         if there[file]:
             known[item] = value
     return known
 
 
-def layer_provider(bench: Workbench, unit: Unit) -> str:
+def layer_provider(context: StudyContext, unit: Unit) -> str:
     """Hash of what decides the activations of a unit's layer: network, layer, layout, pooling."""
-    return _layer_provider(bench, unit.model, unit.layer, bench.layer(unit).pooling)
+    return _layer_provider(context, unit.model, unit.layer, context.layer(unit).pooling)
 
 
-def _layer_provider(bench: Workbench, model: str, path: str, how: str) -> str:
-    return bench.lineage.provider(
+def _layer_provider(context: StudyContext, model: str, path: str, how: str) -> str:
+    return context.lineage.provider(
         {
-            "target": bench.targets.fingerprint(model),
+            "target": context.targets.fingerprint(model),
             "layer": path,
             "pooling": how,
-            "layout": bench.targets.layout(model, path),
-            **bench.shown,
+            "layout": context.targets.layout(model, path),
+            **context.shown,
         }
     )
 
 
 def activations(
-    bench: Workbench, model: str, needs: Mapping[str, Iterable[str]], label: str
+    context: StudyContext, model: str, needs: Mapping[str, Iterable[str]], label: str
 ) -> dict[str, tuple[dict[str, int], Values]]:
     """Pooled activations of whole layers on pictures, one pass for all layers.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         model: the network's name in the study.
         needs: hashes of the pictures wanted, by layer path.
         label: what the progress line calls the pictures.
@@ -368,82 +372,92 @@ def activations(
         By layer: row of each picture, and the matrix, float32 (pictures, neurons of the layer);
         of latents of an autoencoder what is not zero.
     """
-    poolings = {path: bench.layer(Unit(model, path, 0)).pooling for path in needs}
-    return pooled(bench, model, poolings, needs, label)
+    poolings = {path: context.layer(Unit(model, path, 0)).pooling for path in needs}
+    return pooled(context, model, poolings, needs, label)
 
 
 def pooled(
-    bench: Workbench,
+    context: StudyContext,
     model: str,
     poolings: Mapping[str, str],
     needs: Mapping[str, Iterable[str]],
     label: str,
 ) -> dict[str, tuple[dict[str, int], Values]]:
     """As `activations`, of any layers of the network; `poolings` is by layer path."""
-    providers = {path: _layer_provider(bench, model, path, poolings[path]) for path in needs}
-    sparse = [one.path for one in bench.study.model(model).layers if one.sae is not None]
+    providers = {path: _layer_provider(context, model, path, poolings[path]) for path in needs}
+    sparse = [one.path for one in context.study.model(model).layers if one.sae is not None]
     about = {"model": model, "poolings": dict(poolings), "sparse": sparse}
     wanted = Wanted("activations", providers, passes_of, about, label, "forward passes")
-    return vectors(bench, wanted, needs, bench.study.compute.batch.target)
+    return vectors(context, wanted, needs, context.study.compute.batch.target)
 
 
-def passes_of(bench: Workbench, part: Part, progress: Progress) -> PartResult:
+def passes_of(context: StudyContext, part: Part, progress: Progress) -> PartResult:
     """Pooled activations of a part's pictures, by layer; one pass for all layers."""
     model, how = part.about["model"], part.about["poolings"]
     poolings = {path: how[path] for path in part.about["rows"]}
 
     def known_by() -> str:
-        return digest({one: _layer_provider(bench, model, one, how[one]) for one in poolings})
+        return digest({one: _layer_provider(context, model, one, how[one]) for one in poolings})
 
-    agree(bench, part, known_by)
-    images, batch = bench.seen_by(model, part.items), bench.study.compute.batch.target
-    return rows_of(part, bench.targets.activations(model, poolings, images, batch, progress))
+    agree(context, part, known_by)
+    images, batch = context.seen_by(model, part.items), context.study.compute.batch.target
+    return rows_of(part, context.targets.activations(model, poolings, images, batch, progress))
 
 
-def passes_to_make(bench: Workbench, model: str, needs: Mapping[str, Iterable[str]]) -> int:
+def passes_to_make(context: StudyContext, model: str, needs: Mapping[str, Iterable[str]]) -> int:
     """How many pictures have to go through the network; `needs` as for `activations`."""
     pending: set[str] = set()
     for path, ids in needs.items():
-        provider = layer_provider(bench, Unit(model, path, 0))
-        unknown = bench.vectors.unknown("activations", provider, ids)
-        pending |= bench.promise(provider, unknown)
+        provider = layer_provider(context, Unit(model, path, 0))
+        unknown = context.vectors.unknown("activations", provider, ids)
+        pending |= context.promise(provider, unknown)
     return len(pending)
 
 
-def have_passed(bench: Workbench, layers: Iterable[tuple[str, str]], images: Sequence[str]) -> bool:
+def have_passed(
+    context: StudyContext, layers: Iterable[tuple[str, str]], images: Sequence[str]
+) -> bool:
     """Whether the activations of all pictures are stored for layers, (model, path).
 
     A plan that goes on where they are not would have to pass them: what another stage of the plan
     has promised is counted, but not there yet.
     """
     return not any(
-        bench.vectors.unknown("activations", layer_provider(bench, Unit(model, path, 0)), images)
+        context.vectors.unknown(
+            "activations", layer_provider(context, Unit(model, path, 0)), images
+        )
         for model, path in layers
     )
 
 
-def embeddings_to_make(bench: Workbench, images: Iterable[str]) -> int:
+def embeddings_to_make(context: StudyContext, images: Iterable[str]) -> int:
     """How many pictures have no embedding yet."""
-    provider = bench.lineage.provider(bench.known_by(bench.clip))
-    return len(bench.promise(provider, bench.vectors.unknown("embeddings", provider, images)))
+    provider = context.lineage.provider(context.known_by(context.clip))
+    return len(context.promise(provider, context.vectors.unknown("embeddings", provider, images)))
 
 
-def embeddings(bench: Workbench, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
+def embeddings(context: StudyContext, images: Iterable[str]) -> tuple[dict[str, int], Matrix]:
     """Unit-length embeddings of pictures by the image-text encoder, float32 (pictures, width)."""
-    provider = bench.lineage.provider(bench.known_by(bench.clip))
+    provider = context.lineage.provider(context.known_by(context.clip))
     about: dict[str, Plain] = {"sparse": []}
     wanted = Wanted(
         "embeddings", {_CLIP: provider}, embeddings_of, about, "embeddings", "embeddings"
     )
-    rows, values = vectors(bench, wanted, {_CLIP: images}, bench.study.compute.batch.clip)[_CLIP]
+    rows, values = vectors(context, wanted, {_CLIP: images}, context.study.compute.batch.clip)[
+        _CLIP
+    ]
     return rows, dense(values)
 
 
-def embeddings_of(bench: Workbench, part: Part, progress: Progress) -> PartResult:
+def embeddings_of(context: StudyContext, part: Part, progress: Progress) -> PartResult:
     """Embeddings of a part's pictures."""
-    agree(bench, part, lambda: digest({_CLIP: bench.lineage.provider(bench.known_by(bench.clip))}))
-    images, batch = bench.pictures.lazy(part.items), bench.study.compute.batch.clip
-    return rows_of(part, {_CLIP: bench.clip.embed_images(images, batch, progress=progress)})
+    agree(
+        context,
+        part,
+        lambda: digest({_CLIP: context.lineage.provider(context.known_by(context.clip))}),
+    )
+    images, batch = context.pictures.lazy(part.items), context.study.compute.batch.clip
+    return rows_of(part, {_CLIP: context.clip.embed_images(images, batch, progress=progress)})
 
 
 def text_id(text: str) -> str:
@@ -451,35 +465,35 @@ def text_id(text: str) -> str:
     return sha256(text.encode())
 
 
-def texts_to_embed(bench: Workbench, texts: Iterable[str]) -> int:
+def texts_to_embed(context: StudyContext, texts: Iterable[str]) -> int:
     """How many texts have no embedding yet."""
-    provider = bench.lineage.provider(bench.known_by(bench.clip))
-    unknown = bench.vectors.unknown(TEXTS, provider, {text_id(text) for text in texts})
-    return len(bench.promise(provider, unknown))
+    provider = context.lineage.provider(context.known_by(context.clip))
+    unknown = context.vectors.unknown(TEXTS, provider, {text_id(text) for text in texts})
+    return len(context.promise(provider, unknown))
 
 
-def text_embeddings(bench: Workbench, texts: Sequence[str]) -> Matrix:
+def text_embeddings(context: StudyContext, texts: Sequence[str]) -> Matrix:
     """Unit-length embeddings of texts by the image-text encoder, float32 (texts, width)."""
-    provider = bench.lineage.provider(bench.known_by(bench.clip))
+    provider = context.lineage.provider(context.known_by(context.clip))
     named = {text_id(text): text for text in texts}
-    table = bench.vectors.table(TEXTS, provider, list(named))
+    table = context.vectors.table(TEXTS, provider, list(named))
     missing = sorted(table.missing())
-    progress = bench.progress("text embeddings", len(missing))
+    progress = context.progress("text embeddings", len(missing))
     parts = (
         Part(block, (), {"texts": [named[name] for name in block]}, provider)
         for block in in_parts(missing, _TEXT_BLOCK)
     )
-    for part, made in hand_out(bench, text_embeddings_of, parts):
+    for part, made in hand_out(context, text_embeddings_of, parts):
         block, values = part.items, array(made, "values")
-        bench.vectors.add(TEXTS, provider, block, values)
+        context.vectors.add(TEXTS, provider, block, values)
         table.fill(block, values)
-        bench.count("text embeddings", len(block))
+        context.count("text embeddings", len(block))
         progress.advance(len(block))
     return table.values[[table.rows[text_id(text)] for text in texts]]
 
 
-def text_embeddings_of(bench: Workbench, part: Part, _: Progress) -> PartResult:
+def text_embeddings_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Embeddings of a part's texts."""
-    agree(bench, part, lambda: bench.lineage.provider(bench.known_by(bench.clip)))
-    values = bench.clip.embed_texts(part.about["texts"], bench.study.compute.batch.clip)
+    agree(context, part, lambda: context.lineage.provider(context.known_by(context.clip)))
+    values = context.clip.embed_texts(part.about["texts"], context.study.compute.batch.clip)
     return PartResult(arrays={"values": values})

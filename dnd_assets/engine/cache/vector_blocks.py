@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.engine.cache.vectors import Matrix, Values
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.workers.handing_out import hand_out
 from dnd_assets.engine.workers.parts import Job, Part, PartResult, Plain
 from dnd_assets.lineage.fingerprint import digest
@@ -41,28 +41,28 @@ class Wanted:
 
 
 def vectors(
-    bench: Workbench, wanted: Wanted, needs: Mapping[str, Iterable[str]], batch: int
+    context: StudyContext, wanted: Wanted, needs: Mapping[str, Iterable[str]], batch: int
 ) -> dict[str, tuple[dict[str, int], Values]]:
     """Read the known rows of each name, compute the others in one pass over the pictures."""
     kind, providers, sparse = wanted.kind, wanted.providers, wanted.about["sparse"]
     tables = {
-        name: (bench.vectors.sparse_table if name in sparse else bench.vectors.table)(
+        name: (context.vectors.sparse_table if name in sparse else context.vectors.table)(
             kind, providers[name], sorted(set(ids))
         )
         for name, ids in needs.items()
     }
     missing = {name: table.missing() for name, table in tables.items()}
-    pending = bench.pictures.in_order({one for ids in missing.values() for one in ids})
-    progress = bench.progress(wanted.label, len(pending))
+    pending = context.pictures.in_order({one for ids in missing.values() for one in ids})
+    progress = context.progress(wanted.label, len(pending))
     parts = (
         _part_of_vectors(wanted, block, missing)
         for block in in_parts(pending, max(batch, BLOCK // batch * batch))
     )
-    for part, made in hand_out(bench, wanted.job, parts, progress):
-        bench.count(wanted.work, len(part.items))
+    for part, made in hand_out(context, wanted.job, parts, progress):
+        context.count(wanted.work, len(part.items))
         for name, rows in part.about["rows"].items():
             fresh, values = [part.items[row] for row in rows], _of_name(made, name)
-            bench.vectors.add(kind, providers[name], fresh, values)
+            context.vectors.add(kind, providers[name], fresh, values)
             tables[name].fill(fresh, values)
     return {name: (table.rows, table.values) for name, table in tables.items()}
 

@@ -18,9 +18,9 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.engine.cache.images import tell_whereabouts
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.workers.parts import Job, Part, WorkerAnswer, WorkerTask
 from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.engine.workers.told_lineage import ToldLineage
@@ -52,18 +52,18 @@ def work_on(text: str) -> tuple[str, bytes]:
         return WorkerAnswer(worker=me, fault=traceback.format_exc()).packed()
 
 
-def agree(bench: Workbench, part: Part, known_by: Callable[[], str]) -> None:
+def agree(context: StudyContext, part: Part, known_by: Callable[[], str]) -> None:
     """Check, where a worker does a part, that it would be done by what the coordinator meant.
 
     Args:
-        bench: the workbench at hand.
+        context: the study's context at hand.
         part: the part.
         known_by: hash of what makes it here.
 
     Raises:
         WorkerError: when it is another model, other weights or libraries, or another device.
     """
-    if isinstance(bench.lineage, ToldLineage) and known_by() != part.provider:
+    if isinstance(context.lineage, ToldLineage) and known_by() != part.provider:
         raise WorkerError(
             f"the worker {platform.node()} would compute with another model, weights, libraries or "
             "kind of device than the coordinator's keys say. Give it the same environment and the "
@@ -78,13 +78,13 @@ def _answer(task: WorkerTask) -> WorkerAnswer:
             f"the worker {platform.node()} has other code of {task.job} than the coordinator. "
             "Install the same version of this project there."
         )
-    bench, lineage = _bench(task)
+    context, lineage = _bench(task)
     said: list[str] = []
     tally: Counter[str] = Counter()
-    bench = replace(bench, log=said.append, tally=tally)
-    tell_whereabouts(bench.pictures, task.paths, task.packs)
-    made = job(bench, task.part, Progress("", len(task.part.items), lambda _: None))
-    return WorkerAnswer(made, lineage.taken(), tally, said, device=bench.compute.name())
+    context = replace(context, log=said.append, tally=tally)
+    tell_whereabouts(context.pictures, task.paths, task.packs)
+    made = job(context, task.part, Progress("", len(task.part.items), lambda _: None))
+    return WorkerAnswer(made, lineage.taken(), tally, said, device=context.compute.name())
 
 
 def named_job(name: str) -> Job:
@@ -111,18 +111,18 @@ def version_of(job: Job) -> str:
     return _version(job)
 
 
-_KEPT: dict[str, tuple[Workbench, ToldLineage]] = {}
+_KEPT: dict[str, tuple[StudyContext, ToldLineage]] = {}
 """The study at work; one, as models take memory."""
 
 
-def _bench(task: WorkerTask) -> tuple[Workbench, ToldLineage]:
+def _bench(task: WorkerTask) -> tuple[StudyContext, ToldLineage]:
     """The study's resources without the right to ask or to write the lineage."""
     key = digest([task.study, task.folder, task.home])
     if key not in _KEPT:
         study = parse_study(dict(task.study), Path(task.folder), "the coordinator's study")
         lineage = ToldLineage(root=task.home)
-        bench = build_bench(study, Path(task.home))
+        context = build_context(study, Path(task.home))
         _KEPT.clear()
         limit_models(study.compute.models_gb)
-        _KEPT[key] = replace(bench, lineage=lineage, workers=Workers()), lineage
+        _KEPT[key] = replace(context, lineage=lineage, workers=Workers()), lineage
     return _KEPT[key]

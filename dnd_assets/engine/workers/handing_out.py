@@ -15,7 +15,7 @@ from typing import Final
 
 from dnd_assets import errors
 from dnd_assets.engine.cache.images import whereabouts
-from dnd_assets.engine.context import Workbench
+from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.workers.account import THIS_PROCESS
 from dnd_assets.engine.workers.at_work import version_of, work_on
 from dnd_assets.engine.workers.parts import Job, Part, PartResult, WorkerAnswer, WorkerTask
@@ -28,12 +28,12 @@ _PARTS = "parts"
 
 
 def hand_out(
-    bench: Workbench, job: Job, parts: Iterable[Part], progress: Progress | None = None
+    context: StudyContext, job: Job, parts: Iterable[Part], progress: Progress | None = None
 ) -> Iterator[tuple[Part, PartResult]]:
     """Have parts done, by this process or by the study's workers.
 
     Args:
-        bench: the workbench.
+        context: the study's context.
         job: does a part; a function of a module.
         parts: cut as one process cuts its batches.
         progress: counts items that are done.
@@ -47,13 +47,13 @@ def hand_out(
         DndError: whatever a part raised; those that were done are yielded before.
     """
     told = progress or Progress("", 0, lambda _: None)
-    if bench.workers.handed_to is not None:
-        yield from _HandingOut(bench, job, told).each(parts)
+    if context.workers.handed_to is not None:
+        yield from _HandingOut(context, job, told).each(parts)
         return
     for part in parts:
         began = time.monotonic()
-        made = job(bench, part, told)
-        bench.workers.account.add(THIS_PROCESS, "", time.monotonic() - began)
+        made = job(context, part, told)
+        context.workers.account.add(THIS_PROCESS, "", time.monotonic() - began)
         yield part, made
 
 
@@ -76,7 +76,7 @@ class _Asked:
 class _HandingOut:
     """The parts of one job that are out."""
 
-    bench: Workbench
+    context: StudyContext
     job: Job
     progress: Progress
     running: dict[Future[tuple[str, bytes]], _Asked] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class _HandingOut:
     error: Exception | None = None
 
     def __post_init__(self) -> None:
-        self._study = _told_study(self.bench)
+        self._study = _told_study(self.context)
 
     def each(self, parts: Iterable[Part]) -> Iterator[tuple[Part, PartResult]]:
         """Every part with what became of it."""
@@ -103,7 +103,7 @@ class _HandingOut:
 
     def _fill(self, left: Iterator[Part]) -> None:
         """Hand out as many parts as may be out, those that were lost first."""
-        while self.error is None and len(self.running) < self.bench.workers.at_once:
+        while self.error is None and len(self.running) < self.context.workers.at_once:
             if not self.again:
                 fresh = next(left, None)
                 if fresh is None:
@@ -113,10 +113,10 @@ class _HandingOut:
 
     def _submit(self, asked: _Asked) -> None:
         try:
-            executor = self.bench.workers.executor()
+            executor = self.context.workers.executor()
             self.running[executor.submit(work_on, self._task(asked.part))] = asked
         except BrokenExecutor as error:  # it broke since the last part came back
-            self.bench.workers.renew()
+            self.context.workers.renew()
             self._lost([asked], error)
 
     def _come_back(self) -> Iterator[tuple[Part, PartResult]]:
@@ -125,7 +125,7 @@ class _HandingOut:
         broken = [future for future in done if isinstance(_raised(future), BrokenExecutor)]
         if broken:  # all that is out is lost with it, but for what had come back already
             done, _ = wait(self.running)
-            self.bench.workers.renew()
+            self.context.workers.renew()
         lost: list[_Asked] = []
         why: BaseException | None = None
         for future in done:
@@ -143,22 +143,22 @@ class _HandingOut:
 
     def _taken(self, answer: WorkerAnswer) -> PartResult | None:
         """What a worker made, recorded and counted; None where it told an error, which is kept."""
-        bench = self.bench
+        context = self.context
         for line in answer.said:
-            bench.log(line)
+            context.log(line)
         if answer.made is None:
             self.error = self.error or _error_of(answer)
             return None
         for rows in answer.rows:
-            bench.lineage.commit(rows)
+            context.lineage.commit(rows)
         for what, count in answer.tally.items():
-            bench.count(what, count)
-        bench.workers.account.add(answer.worker, answer.device, answer.seconds)
+            context.count(what, count)
+        context.workers.account.add(answer.worker, answer.device, answer.seconds)
         return answer.made
 
     def _lost(self, parts: list[_Asked], why: BaseException) -> None:
         """Have lost parts handed out again, unless that was tried too often in vain."""
-        workers, name = self.bench.workers, self.job.__name__.strip("_")
+        workers, name = self.context.workers, self.job.__name__.strip("_")
         done = workers.account.parts
         cause = f"{type(why).__name__}: {why}".splitlines()[0]
         for asked in parts:
@@ -175,31 +175,31 @@ class _HandingOut:
         workers.account.lost += len(parts)
         self.again.extend(parts)
         if self.error is None:
-            self.bench.log(
+            self.context.log(
                 f"{len(parts):,} parts of {name} were lost by {workers.handed_to} ({cause}) and "
                 "are handed out again"
             )
 
     def _task(self, part: Part) -> str:
-        bench, job = self.bench, self.job
-        paths, packs = whereabouts(bench.pictures, part.pictures)
+        context, job = self.context, self.job
+        paths, packs = whereabouts(context.pictures, part.pictures)
         return WorkerTask(
             f"{job.__module__}:{job.__name__}",
             version_of(job),
             self._study,
-            str(bench.study.folder),
-            str(bench.home),
+            str(context.study.folder),
+            str(context.home),
             part,
             paths,
             packs,
         ).text()
 
 
-def _told_study(bench: Workbench) -> dict[str, object]:
+def _told_study(context: StudyContext) -> dict[str, object]:
     """The study for workers: on the kind of device that the keys say, and handed on no further."""
-    told: dict[str, object] = bench.study.model_dump(mode="json")
-    compute = bench.study.compute.model_dump(mode="json")
-    device = bench.compute.fingerprint()["device"]
+    told: dict[str, object] = context.study.model_dump(mode="json")
+    compute = context.study.compute.model_dump(mode="json")
+    device = context.compute.fingerprint()["device"]
     return {**told, "compute": {**compute, "device": device, "workers": None}}
 
 

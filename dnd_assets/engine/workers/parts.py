@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resources.runtime.progress import Progress
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 Arrays = Mapping[str, NDArray[np.generic]]
 Plain = Any
@@ -52,7 +52,7 @@ class PartResult:
     arrays: Arrays = field(default_factory=dict)
 
 
-Job = Callable[["Workbench", Part, Progress], PartResult]
+Job = Callable[["StudyContext", Part, Progress], PartResult]
 """Does a part; a function of a module, which workers find by its name. Progress counts items."""
 
 

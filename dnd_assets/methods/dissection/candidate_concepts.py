@@ -383,7 +383,7 @@ def _no_words(forms: Mapping[Key, Counter[str]], captions: Sequence[str]) -> lis
     if not counts:
         return []
     runs = [word for caption in captions for word in _runs(read_caption(caption).lower())]
-    wholes = {whole for run in runs for whole in spaceless.wholes_of(run)}
+    wholes = {whole for run in runs for whole in spaceless.study_assets_of(run)}
     kept = spaceless.words_shared(counts, wholes)
     return [key for key in counts if key not in kept]
 

@@ -14,7 +14,7 @@ from dnd_assets.results.products.view import Grid, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import POSITION, UNIT, Column, Table
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 _NAMES = ("class", "images", "score", "without it", "low", "high", "accuracy", "without it, too")
 
@@ -30,7 +30,7 @@ def _line(entry: Payload) -> Row:
     }  # fmt: skip
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     payload = product.payload
     rows = [_line(entry) for entry in payload["classes"]]
     overall = payload["accuracy"]

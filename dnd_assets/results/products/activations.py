@@ -24,10 +24,10 @@ from dnd_assets.results.tables.columns import (
 )
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     exemplars = product.payload["exemplars"]
     return {"exemplars": pictures(exemplars), "largest activation": exemplars[0]["activation"]}
 

@@ -13,10 +13,10 @@ from dnd_assets.results.products.view import ProductView, Shown, column_of, is_o
 from dnd_assets.results.tables.columns import POSITION, UNIT, Column, Table
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     return {"candidate concepts": column_of("concept", product.payload["candidates"])}
 
 

@@ -10,10 +10,10 @@ from dnd_assets.results.products.pixel_labels import concept_grid
 from dnd_assets.results.products.view import ProductView, Shown
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     payload = product.payload
     return {
         "label": payload["label"],

@@ -11,19 +11,19 @@ from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import ProductView, Shown, column_of
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 _FIRST: Final = 10
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     from dnd_assets.assets.concept_activations import texts_of
 
     return {
         "concepts": product.payload["count"],
         "duplicates": product.outcome.notes["duplicates"],
         "blank lines": product.outcome.notes["blanks"],
-        "first texts": column_of("text", texts_of(bench, product)[:_FIRST]),
+        "first texts": column_of("text", texts_of(context, product)[:_FIRST]),
         "encoder": product.payload["encoder"],
     }
 

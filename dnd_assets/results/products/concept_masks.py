@@ -12,10 +12,10 @@ from dnd_assets.results.products.image_sets import scan_grids
 from dnd_assets.results.products.view import ProductView, Shown
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     return {
         **scan_grids(product),
         "images": product.payload["images"],

@@ -13,10 +13,10 @@ from dnd_assets.results.products.view import ProductView, Shown, is_one_of, pict
 from dnd_assets.results.tables.columns import ACTIVATION, IMAGE, POSITION, UNIT, Column, Table
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     entries = product.payload["activating"]
     kinds = [entry["kind"] for entry in entries]
     return {

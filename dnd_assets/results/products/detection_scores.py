@@ -24,12 +24,12 @@ from dnd_assets.results.tables.columns import (
 )
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 _SUPPORT: Final = ("held_out", "stability", "gap", "images")
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     payload = product.payload
     names = ("concept", "mcc", "threshold", "share")
     chosen = [{"label": label, "share": share} for label, share in payload["evidence"]["label_set"]]

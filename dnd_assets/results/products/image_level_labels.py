@@ -12,7 +12,7 @@ from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import Grid, ProductView, Shown
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
 def _invert_lines(branch: Tree, trace: Trace, payload: Payload) -> None:
@@ -24,7 +24,7 @@ def _invert_lines(branch: Tree, trace: Trace, payload: Payload) -> None:
         branch.add("not significant: as good a label is to be expected by chance")
 
 
-def _invert_shown(bench: Workbench, product: Product) -> Shown:
+def _invert_shown(context: StudyContext, product: Product) -> Shown:
     payload = product.payload
     columns = ("label", "score", "p_value", "adjusted", "images")
     return {
@@ -45,7 +45,7 @@ def _linear_lines(branch: Tree, trace: Trace, payload: Payload) -> None:
         branch.add(f"{entry['score']:+9.4g}  {escape(entry['label'])}")
 
 
-def _linear_shown(bench: Workbench, product: Product) -> Shown:
+def _linear_shown(context: StudyContext, product: Product) -> Shown:
     payload = product.payload
     terms = [{"concept": one["label"], "weight": one["score"]} for one in payload["labels"]]
     return {

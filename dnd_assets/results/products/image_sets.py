@@ -11,7 +11,7 @@ from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import Grid, ProductView, Shown
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 _FIRST: Final = 10
 
@@ -29,7 +29,7 @@ def scan_grids(product: Product) -> Shown:
     }
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     return {
         **scan_grids(product),
         "images": product.payload["images"],
@@ -38,9 +38,9 @@ def _shown(bench: Workbench, product: Product) -> Shown:
     }
 
 
-def _held_out(bench: Workbench, product: Product) -> Shown:
+def _held_out(context: StudyContext, product: Product) -> Shown:
     left_out = product.outcome.notes["in_probing_set"]
-    return _shown(bench, product) | {"in the probing set, left out": left_out}
+    return _shown(context, product) | {"in the probing set, left out": left_out}
 
 
 def _trace(branch: Tree, trace: Trace, payload: Payload) -> None:

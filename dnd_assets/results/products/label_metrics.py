@@ -16,10 +16,10 @@ from dnd_assets.results.products.view import Grid, ProductView, Shown, pictures
 from dnd_assets.results.tables.columns import ASSET, PAINTED, UNIT, Column, NewestProduct, Table
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     from dnd_assets.assets.label_metrics import in_order
 
     payload = product.payload

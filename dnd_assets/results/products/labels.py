@@ -14,12 +14,12 @@ from dnd_assets.results.products.view import Grid, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import LABEL_COLUMNS, Table
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 _SUPPORT: Final = ("held_out", "stability", "gap", "images")
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     payload = product.payload
     evidence = payload.get("evidence")
     support: Shown = {}

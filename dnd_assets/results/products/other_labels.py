@@ -23,10 +23,10 @@ from dnd_assets.results.tables.columns import (
 )
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     entries = product.payload.get("labels", [])
     scored = all("score" in entry for entry in entries)
     labels = {"labels": Grid(entries, ("label", "score"), ("label",))} if scored else {}

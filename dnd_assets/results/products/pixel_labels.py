@@ -15,7 +15,7 @@ from dnd_assets.results.products.view import Grid, ProductView, Shown
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
 def concept_grid(labels: Sequence[Mapping[str, object]], score: str) -> Grid:
@@ -41,7 +41,7 @@ def _lines(branch: Tree, trace: Trace, payload: Payload) -> None:
     scored_lines(branch, trace, payload)
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     payload = product.payload
     names = ("label", "score", "interpretable", "threshold")
     exact = {"search": exact_line(payload["exact"])} if "exact" in payload else {}
@@ -52,10 +52,10 @@ def _shown(bench: Workbench, product: Product) -> Shown:
     }
 
 
-def _drawn(bench: Workbench, model: str, product: Product) -> Sequence[Image]:
+def _drawn(context: StudyContext, model: str, product: Product) -> Sequence[Image]:
     from dnd_assets.assets.segmentation.map_pictures import drawn_maps
 
-    return drawn_maps(bench, model, product)
+    return drawn_maps(context, model, product)
 
 
 PIXEL_LABELS = tuple(

@@ -12,10 +12,10 @@ from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.view import Grid, ProductView, Shown, pictures
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     payload = product.payload
     rows = [{**entry, "exemplars": len(entry["exemplars"])} for entry in payload["concepts"]]
     names = ("label", "score", "response", "mass", "exemplars")

@@ -13,14 +13,14 @@ from dnd_assets.results.products.view import Grid, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import POSITION, UNIT, Column, Table
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 _FUNCTIONS: Final = (
     "mean_rank", "topk_squared", "image_products", "topk_squared_image_products",
 )  # fmt: skip
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     columns = ("concept", "score", *_FUNCTIONS)
     return {"scores": Grid(product.payload["concepts"], columns, ("concept",))}
 

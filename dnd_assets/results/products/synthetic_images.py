@@ -14,10 +14,10 @@ from dnd_assets.results.products.view import ProductView, Shown, column_of, is_o
 from dnd_assets.results.tables.columns import PAINTED, UNIT, Column, Table
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
-def _shown(bench: Workbench, product: Product) -> Shown:
+def _shown(context: StudyContext, product: Product) -> Shown:
     concepts = product.payload["concepts"]
     first_images = [entry["images"][0] for entry in concepts if entry["images"]]
     images = [image for entry in concepts for image in entry["images"]]

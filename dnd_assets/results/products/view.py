@@ -19,7 +19,7 @@ from dnd_assets.results.tables.columns import Table
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from dnd_assets.engine.context import Workbench
+    from dnd_assets.engine.context import StudyContext
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class ProductView:
     name: str
     tables: tuple[Table, ...] = ()
     trace: Callable[[Tree, Trace, Payload], None] = _no_lines
-    shown: Callable[[Workbench, Product], Shown] = lambda bench, product: {}
-    drawn: Callable[[Workbench, str, Product], Sequence[Image]] | None = None
+    shown: Callable[[StudyContext, Product], Shown] = lambda context, product: {}
+    drawn: Callable[[StudyContext, str, Product], Sequence[Image]] | None = None
 
 
 def column_of(name: str, texts: Sequence[str]) -> Grid:

@@ -11,46 +11,46 @@ from dnd_assets.engine.workers.parts import PartResult
 from dnd_assets.errors import StudyError
 
 
-def doubled(bench, part, progress):
+def doubled(context, part, progress):
     """Each number twice, with a row to record, work to count and a line to log."""
-    bench.count("numbers", len(part.items))
-    bench.log(f"{len(part.items)} numbers")
+    context.count("numbers", len(part.items))
+    context.log(f"{len(part.items)} numbers")
     row = {"kind": "number", "provider": "x", "item": part.items[0], "value": "1"}
-    bench.lineage.commit({"shared": [row]})
+    context.lineage.commit({"shared": [row]})
     progress.advance(len(part.items))
     return PartResult([2 * int(one) for one in part.items], {"ones": np.ones(2, np.float32)})
 
 
-def refusing(bench, part, progress):
+def refusing(context, part, progress):
     """Refuses the number 3."""
     if "3" in part.items:
         raise StudyError("no 3, please")
     return PartResult(list(part.items))
 
 
-def faulty(bench, part, progress):
+def faulty(context, part, progress):
     """Has a fault."""
     return PartResult({}["what nobody wrote"])
 
 
-def asking(bench, part, progress):
+def asking(context, part, progress):
     """Asks what a worker may not."""
-    return PartResult(bench.lineage.query("SELECT 1"))
+    return PartResult(context.lineage.query("SELECT 1"))
 
 
-def agreeing(bench, part, progress):
+def agreeing(context, part, progress):
     """Is known by `here`."""
-    agree(bench, part, lambda: "here")
+    agree(context, part, lambda: "here")
     return PartResult()
 
 
-def dying(bench, part, progress):
+def dying(context, part, progress):
     """Ends its process."""
     time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def sleeping(bench, part, progress):
+def sleeping(context, part, progress):
     """Takes as long as it is told; a stand-in for a device that leaves the processor free."""
     time.sleep(part.about["seconds"])
     return PartResult([os.getpid()])

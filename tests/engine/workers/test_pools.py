@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dnd_assets.engine.build import build_bench, workers_of
+from dnd_assets.engine.build import build_context, workers_of
 from dnd_assets.engine.workers import pools
 from dnd_assets.engine.workers.handing_out import hand_out
 from dnd_assets.engine.workers.parts import Part
@@ -40,8 +40,8 @@ number = 3
 
 
 @pytest.fixture
-def bench(colours, colour_folder):
-    return build_bench(parse_study(colours, colour_folder), colour_folder / "state")
+def context(colours, colour_folder):
+    return build_context(parse_study(colours, colour_folder), colour_folder / "state")
 
 
 def test_the_study_says_who_works(colours, colour_folder):
@@ -56,11 +56,11 @@ def test_the_study_says_who_works(colours, colour_folder):
     assert of(compute__workers=3).handed_to is None
 
 
-def test_a_process_that_dies_in_every_part_ends_the_run_in_words(bench):
+def test_a_process_that_dies_in_every_part_ends_the_run_in_words(context):
     lines = []
-    bench = replace(bench, workers=Workers("local:1"), log=lines.append)
+    context = replace(context, workers=Workers("local:1"), log=lines.append)
     with pytest.raises(WorkerError, match=r"lost 4 times by 'local:1'.*BrokenProcessPool"):
-        list(hand_out(bench, jobs.dying, PARTS[:1]))
+        list(hand_out(context, jobs.dying, PARTS[:1]))
     assert sum("are handed out again" in line for line in lines) == 3
 
 
@@ -127,13 +127,13 @@ def _gone(pid):
         return True
 
 
-def test_an_executor_of_a_users_own(bench, tmp_path):
+def test_an_executor_of_a_users_own(context, tmp_path):
     (tmp_path / "my_machines.py").write_text(
         "from concurrent.futures import ThreadPoolExecutor\n"
         "def two(): return ThreadPoolExecutor(2)\n"
         "def none(): return 3\n"
     )
-    own = replace(bench, workers=Workers("my_machines:two", tmp_path))
+    own = replace(context, workers=Workers("my_machines:two", tmp_path))
     assert len(list(hand_out(own, jobs.doubled, PARTS))) == 6
     assert isinstance(own.workers.executor(), ThreadPoolExecutor)
     assert own.workers.count == 2
@@ -144,7 +144,7 @@ def test_an_executor_of_a_users_own(bench, tmp_path):
         Workers("my_machines:too", tmp_path).executor()
 
 
-def test_parsl_on_this_machine(bench, tmp_path, monkeypatch):
+def test_parsl_on_this_machine(context, tmp_path, monkeypatch):
     pytest.importorskip("parsl", reason="Parsl is not installed")
     (tmp_path / "site.py").write_text(SITE.replace("{folder!r}", repr(str(tmp_path / "parsl"))))
     with pytest.raises(StudyError, match=r"number is a int; .* needs a parsl.Config"):
@@ -154,9 +154,9 @@ def test_parsl_on_this_machine(bench, tmp_path, monkeypatch):
     with pytest.raises(StudyError, match=r"there is no file .*sight\.py"):
         Workers("parsl:sight.py:config", tmp_path).executor()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    bench = replace(bench, workers=Workers("parsl:site.py:config", tmp_path))
-    found = [made.values[0] for _, made in hand_out(bench, jobs.sleeping, PARTS)]
-    bench.workers.close()
+    context = replace(context, workers=Workers("parsl:site.py:config", tmp_path))
+    found = [made.values[0] for _, made in hand_out(context, jobs.sleeping, PARTS)]
+    context.workers.close()
     assert len(found) == 6
     assert os.getpid() not in found
 
@@ -169,10 +169,10 @@ def test_what_is_not_installed_is_said_with_the_command(asked, module, monkeypat
 
 
 @pytest.mark.skipif("DND_RAY" not in os.environ, reason="starts a cluster; set DND_RAY to try")
-def test_ray_on_this_machine(bench, monkeypatch):
+def test_ray_on_this_machine(context, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    bench = replace(bench, workers=Workers("ray"))
-    found = {made.values[0] for _, made in hand_out(bench, jobs.sleeping, PARTS)}
-    bench.workers.close()
+    context = replace(context, workers=Workers("ray"))
+    found = {made.values[0] for _, made in hand_out(context, jobs.sleeping, PARTS)}
+    context.workers.close()
     assert os.getpid() not in found

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.study.study import parse_study
 
 
 def state(table, folder, home=None):
     """Products with their content, store files, counted work, shared results and artefacts."""
     home = Path(home or folder / "state")
-    bench = build_bench(parse_study(table, folder), home)
-    ask = bench.lineage.query
+    context = build_context(parse_study(table, folder), home)
+    ask = context.lineage.query
     return {
         "products": ask("SELECT key, asset, data_version, payload, notes FROM products ORDER BY 1"),
         "store": sorted(path.name for path in (home / "store").rglob("*.*")),

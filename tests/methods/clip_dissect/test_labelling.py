@@ -64,11 +64,11 @@ def test_the_prior_does_not_depend_on_the_groups(case, monkeypatch):
 def test_the_softmax_at_hand_changes_nothing_that_is_told(case, monkeypatch):
     products, layer = case
     held = LayerSimilarity("soft_wpmi", products, layer, SMALL["soft_wpmi"])
-    at_hand = held.of(range(UNITS), held.prior())
+    cached = held.of(range(UNITS), held.prior())
     monkeypatch.setattr(similarity, "_BLOCK", 1)
     alone = LayerSimilarity("soft_wpmi", products, layer, SMALL["soft_wpmi"])
     unit_by_unit = alone.of(range(UNITS), alone.prior())
-    torch.testing.assert_close(at_hand, unit_by_unit, equal_nan=True, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(cached, unit_by_unit, equal_nan=True, atol=1e-5, rtol=1e-5)
 
 
 def test_a_pair_wins_where_its_text_is_nearer():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dnd_assets.engine import gc, verify
-from dnd_assets.engine.build import build_bench
+from dnd_assets.engine.build import build_context
 from dnd_assets.errors import MissingError, StoreError, StudyError
 from dnd_assets.files.atomic import sha256
 from dnd_assets.methods import lazy
@@ -138,25 +138,25 @@ def test_a_study_on_object_storage_comes_to_the_same_products(labelled, colours,
     found = studies.label(there, tmp_path / "there", units)
     assert studies.versions(found) == expected
     assert not (tmp_path / "there" / "state" / "store").exists()
-    bench = build_bench(parse_study(there, tmp_path), tmp_path / "there" / "state")
-    local = build_bench(parse_study(here, tmp_path), tmp_path / "here" / "state")
-    assert bench.store.names() == local.store.names()
-    assert verify.verify(bench).clean
+    context = build_context(parse_study(there, tmp_path), tmp_path / "there" / "state")
+    local = build_context(parse_study(here, tmp_path), tmp_path / "here" / "state")
+    assert context.store.names() == local.store.names()
+    assert verify.verify(context).clean
     again = studies.label(there, tmp_path / "there", units, run="again")
     assert studies.computed(again) == set()
 
-    bench.store.put(b"nobody names it", "json")
-    garbage = gc.find_garbage(bench)
+    context.store.put(b"nobody names it", "json")
+    garbage = gc.find_garbage(context)
     assert f"{sha256(b'nobody names it')}.json" in garbage.files
-    gc.collect(bench, garbage)
-    assert verify.verify(bench).clean
+    gc.collect(context, garbage)
+    assert verify.verify(context).clean
 
-    name = min(bench.store.names())
-    bench.store._files._bucket.put(f"{name[:2]}/{name}", b"damaged")
-    report = verify.verify(bench)
+    name = min(context.store.names())
+    context.store._files._bucket.put(f"{name[:2]}/{name}", b"damaged")
+    report = verify.verify(context)
     assert report.changed == [name]
-    verify.set_aside(bench, report)
-    assert name not in bench.store.names()
+    verify.set_aside(context, report)
+    assert name not in context.store.names()
 
 
 def test_journal_on_a_shared_folder_store_on_s3_index_here(

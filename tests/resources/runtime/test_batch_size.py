@@ -123,14 +123,14 @@ def test_torn_notes_of_sizes_are_found_again(tmp_path):
 
 def test_on_the_cpu_the_usual_sizes_stand(colours, colour_folder):
     from dnd_assets.engine.batch_sizes import with_batch_sizes
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
     from dnd_assets.study.study import parse_study
 
-    bench = build_bench(parse_study(auto(colours), colour_folder), colour_folder / "state")
-    assert with_batch_sizes(bench, ["targets", "clip"]) is bench
-    assert bench.study.compute.batch.target == 64
-    assert bench.study.compute.batch.auto == ["target", "captioner", "text_to_image", "clip"]
-    assert parse_study(bench.study.model_dump(mode="json"), colour_folder) == bench.study
+    context = build_context(parse_study(auto(colours), colour_folder), colour_folder / "state")
+    assert with_batch_sizes(context, ["targets", "clip"]) is context
+    assert context.study.compute.batch.target == 64
+    assert context.study.compute.batch.auto == ["target", "captioner", "text_to_image", "clip"]
+    assert parse_study(context.study.model_dump(mode="json"), colour_folder) == context.study
 
 
 def test_a_size_in_words_is_refused(colours, colour_folder):

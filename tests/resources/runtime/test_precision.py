@@ -139,16 +139,16 @@ def test_pictures_are_off_by_rounding(diffusion_folder, cpu, dtype):
 
 
 def test_each_role_has_its_precision(colours, tmp_path):
-    from dnd_assets.engine.build import build_bench
+    from dnd_assets.engine.build import build_context
     from dnd_assets.study.study import parse_study
     from tests.studies import changed
 
     def dtypes(**settings):
         study = parse_study(changed(colours, **settings), tmp_path)
-        bench = build_bench(study, tmp_path / "state")
+        context = build_context(study, tmp_path / "state")
         return [
             part.compute.dtype
-            for part in (bench.targets, bench.captioner, bench.text_to_image, bench.clip)
+            for part in (context.targets, context.captioner, context.text_to_image, context.clip)
         ]
 
     assert dtypes() == ["float32"] * 4

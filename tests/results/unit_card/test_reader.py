@@ -24,8 +24,8 @@ def state(tmp_path):
 @pytest.fixture(scope="module")
 def cards(labelled, colours):
     folder, announced = labelled
-    bench = studies.build_bench(studies.parse_study(colours, folder), folder / "state")
-    return Cards(bench.lineage, bench.store, "colours"), announced
+    context = studies.build_context(studies.parse_study(colours, folder), folder / "state")
+    return Cards(context.lineage, context.store, "colours"), announced
 
 
 def test_a_card_says_what_was_recorded_by_hand(state):

@@ -42,18 +42,18 @@ EXPLANATION = {"id", "modelId", "layer", "index", "authorId", "description", "ty
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
+def context(tmp_path_factory):
     folder = tmp_path_factory.mktemp("units")
-    bench = workbench(folder, UNITS)
-    made.fill(bench, folder / "photos", UNITS, 24, 8, 48)
-    first = Cards(bench.lineage, bench.store, "atlas").card(UNITS[0].key)
-    made.heat_map(bench, UNITS[0], first.exemplars[0].image)
-    return bench
+    context = workbench(folder, UNITS)
+    made.fill(context, folder / "photos", UNITS, 24, 8, 48)
+    first = Cards(context.lineage, context.store, "atlas").card(UNITS[0].key)
+    made.heat_map(context, UNITS[0], first.exemplars[0].image)
+    return context
 
 
 @pytest.fixture(scope="module")
-def cards(bench):
-    return Cards(bench.lineage, bench.store, "atlas")
+def cards(context):
+    return Cards(context.lineage, context.store, "atlas")
 
 
 def lines(path):
@@ -61,8 +61,8 @@ def lines(path):
         return [json.loads(line) for line in file]
 
 
-def test_saedashboard_reads_the_batches(bench, cards, tmp_path):
-    done = export_cards(cards, bench.pictures, tmp_path / "out", "saedashboard")
+def test_saedashboard_reads_the_batches(context, cards, tmp_path):
+    done = export_cards(cards, context.pictures, tmp_path / "out", "saedashboard")
 
     assert sum(done.rows.values()) == len(UNITS)
     for layer in layers_of(cards):
@@ -81,8 +81,8 @@ def test_saedashboard_reads_the_batches(bench, cards, tmp_path):
             assert all(set(one) == ACTIVATION for one in feature["activations"])
 
 
-def test_neuronpedia_gets_its_tables(bench, cards, tmp_path):
-    export_cards(cards, bench.pictures, tmp_path / "out", "neuronpedia")
+def test_neuronpedia_gets_its_tables(context, cards, tmp_path):
+    export_cards(cards, context.pictures, tmp_path / "out", "neuronpedia")
 
     for layer in layers_of(cards):
         (place,) = (tmp_path / "out" / "net").glob(f"{layer.position}-*")
@@ -110,9 +110,9 @@ def test_neuronpedia_gets_its_tables(bench, cards, tmp_path):
                 )
 
 
-def test_equal_results_give_equal_files(bench, cards, tmp_path):
+def test_equal_results_give_equal_files(context, cards, tmp_path):
     for name in ("a", "b"):
-        export_cards(cards, bench.pictures, tmp_path / name, "neuronpedia")
+        export_cards(cards, context.pictures, tmp_path / name, "neuronpedia")
     held = [
         {
             p.relative_to(tmp_path / n): p.read_bytes()
@@ -139,8 +139,8 @@ def exemplars_as_maia_reads_them(path, layer, unit, index):
     return picture.resize([224, 224]), activations[unit, index], thresholds[unit], mask[0] > 0
 
 
-def test_maia_reads_its_exemplars(bench, cards, tmp_path):
-    export_cards(cards, bench.pictures, tmp_path / "out", "maia")
+def test_maia_reads_its_exemplars(context, cards, tmp_path):
+    export_cards(cards, context.pictures, tmp_path / "out", "maia")
 
     for unit in (UNITS[0], UNITS[4]):
         card = cards.card(unit.key)
@@ -152,7 +152,7 @@ def test_maia_reads_its_exemplars(bench, cards, tmp_path):
             assert activation == pytest.approx(one.activation, rel=1e-6)
             assert threshold == pytest.approx(threshold_of(card))
             assert np.array_equal(mask, mask_of(one))
-            (whole,) = bench.pictures.load([one.image])
+            (whole,) = context.pictures.load([one.image])
             whole = np.asarray(whole.resize((224, 224), Image.Resampling.BICUBIC))
             found = np.asarray(picture)
             assert np.array_equal(found[mask], whole[mask])
@@ -182,34 +182,37 @@ def test_masks_and_thresholds_by_hand():
 
 
 def test_one_unit_alone_is_a_table_that_maia_can_read(tmp_path):
-    bench = workbench(tmp_path, UNITS[:1])
-    made.fill(bench, tmp_path / "photos", UNITS[:1], 24, 8, 48)
+    context = workbench(tmp_path, UNITS[:1])
+    made.fill(context, tmp_path / "photos", UNITS[:1], 24, 8, 48)
     export_cards(
-        Cards(bench.lineage, bench.store, "atlas"), bench.pictures, tmp_path / "out", "maia"
+        Cards(context.lineage, context.store, "atlas"), context.pictures, tmp_path / "out", "maia"
     )
     _, activation, _, _ = exemplars_as_maia_reads_them(tmp_path / "out", "conv.1", 0, 0)
     assert activation > 0
 
 
-def test_a_folder_that_is_there_and_a_study_without_results(bench, cards, tmp_path):
+def test_a_folder_that_is_there_and_a_study_without_results(context, cards, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("x")
     with pytest.raises(StudyError, match="exists and is left as it is"):
-        export_cards(cards, bench.pictures, tmp_path / "out", "maia")
+        export_cards(cards, context.pictures, tmp_path / "out", "maia")
     with pytest.raises(NotFoundError, match="no results yet"):
         export_cards(
-            Cards(bench.lineage, bench.store, "other"), bench.pictures, tmp_path / "new", "maia"
+            Cards(context.lineage, context.store, "other"),
+            context.pictures,
+            tmp_path / "new",
+            "maia",
         )
     assert not (tmp_path / "new").exists()
 
 
-def test_lost_pictures_are_counted(bench, tmp_path, monkeypatch):
-    shutil.copytree(bench.home, tmp_path / "state")
-    bench = workbench(tmp_path, UNITS)
-    bench.lineage.query("SELECT 1")
-    monkeypatch.setattr(type(bench.pictures), "_read", _nowhere)
-    cards = Cards(bench.lineage, bench.store, "atlas")
-    done = export_cards(cards, bench.pictures, tmp_path / "out", "neuronpedia")
+def test_lost_pictures_are_counted(context, tmp_path, monkeypatch):
+    shutil.copytree(context.home, tmp_path / "state")
+    context = workbench(tmp_path, UNITS)
+    context.lineage.query("SELECT 1")
+    monkeypatch.setattr(type(context.pictures), "_read", _nowhere)
+    cards = Cards(context.lineage, context.store, "atlas")
+    done = export_cards(cards, context.pictures, tmp_path / "out", "neuronpedia")
 
     assert done.pictures == 0
     assert done.missing > 0
@@ -221,8 +224,8 @@ def _nowhere(self, name):
     raise StoreError(f"image {name} is not where it was")
 
 
-def test_the_command_writes_them(bench, tmp_path, monkeypatch):
-    monkeypatch.setenv("DND_HOME", str(bench.home))
+def test_the_command_writes_them(context, tmp_path, monkeypatch):
+    monkeypatch.setenv("DND_HOME", str(context.home))
     study = tmp_path / "atlas.toml"
     study.write_text(
         'name = "atlas"\n[[models]]\nname = "net"\nsource = "module:gone.networks:net"\n'
