@@ -30,8 +30,8 @@ class Listed:
 
     Attributes:
         role: what the model does in the study, such as `captioner`.
-        used_by: the field of the study's context that stages list under `uses`, or the one asset that
-            works with it.
+        used_by: the field of the study's context that stages list under `uses`, or the one asset
+            that works with it.
         section: of the study, where it is named.
         part: what it is made from.
     """

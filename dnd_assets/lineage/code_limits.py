@@ -115,7 +115,8 @@ PLANNING_BASES: Final = frozenset({"Stage", "StudyAsset", "Model", "Resource"})
 PLANNING_MEMBERS: Final = frozenset(
     {
         "calls_to_make", "check", "code", "cost", "cost_upper_bound", "external_inputs",
-        "fingerprint", "materialize", "observe", "parameters", "parts", "settings", "title", "weights",
+        "fingerprint", "materialize", "observe", "parameters", "parts", "settings", "title",
+        "weights",
     }
 )  # fmt: skip
 """Members of products and models that say what they are or would cost; their values are in the key

@@ -133,7 +133,7 @@ class _Gallery:
 
 
 def at_work(context: dg.AssetExecutionContext, study_context: StudyContext) -> StudyContext:
-    """The study's context, whose resources Dagster has seen to be the study's, with the run's log."""
+    """The study's context with the run's log; Dagster has seen that its resources are these."""
 
     def log(line: str) -> None:
         context.log.info(line)
