@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dnd_assets.methods.image_labels.settings import FormulaLimits
 from dnd_assets.settings import Positive, Section, Share
 from dnd_assets.study.image_settings import Scenes, World
 
@@ -43,27 +44,8 @@ class MaskedWorld(World):
     count: Positive = 1024
 
 
-class Invert(Section):
-    """What INVERT alone needs (Bykov et al. 2023, section 3).
-
-    Attributes:
-        length: concepts in a formula at most; 1 for single concepts.
-        min_share: a formula has to hold for this share of the images at least.
-        max_share: and for this share at most.
-    """
-
-    length: Annotated[int, Field(gt=0, le=10)] = 1
-    min_share: Share = 0.0
-    max_share: Share = 1.0
-
-    @model_validator(mode="after")
-    def _a_range(self) -> Self:
-        if self.min_share >= self.max_share:
-            raise ValueError(
-                f"min_share = {self.min_share} is not below max_share = {self.max_share}; "
-                "no concept would be left"
-            )
-        return self
+class Invert(FormulaLimits):
+    """What INVERT on pixel labels alone needs."""
 
 
 class Segmentation(Section):

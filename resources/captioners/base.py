@@ -1,8 +1,9 @@
 """Image-to-text: what a picture shows, in a sentence (DnD, section 3.2; paper: BLIP base)."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from PIL.Image import Image
 
@@ -101,51 +102,30 @@ def require_processor(checkpoint: Checkpoint) -> None:
         )
 
 
-class BlipCaptioner(Captioner):
-    """BLIP with greedy decoding: one caption for one picture, always the same.
+class CheckpointCaptioner(Captioner):
+    """Base of captioners that run a checkpoint of transformers on this machine.
 
     Attributes:
-        checkpoint: folder, `package:…` or hub id of a `BlipForConditionalGeneration`.
+        EXACT: whether on the CPU each picture goes by itself, so that no bit of a caption depends
+            on the pictures beside it; for models whose batches do not keep to that.
+        checkpoint: folder, `package:…` or hub id.
         revision: branch, tag or commit of a hub checkpoint.
-        max_new_tokens: longest caption, in tokens (paper: 32).
-        min_length: shortest caption, in tokens (paper: 5).
+        max_new_tokens: longest caption, in tokens.
         base: folder that a relative checkpoint starts from.
         compute: device and precision.
     """
 
+    EXACT: ClassVar[bool] = False
+
     checkpoint: str
     revision: str | None = None
     max_new_tokens: int = 32
-    min_length: int = 5
     base: str | None = None
     compute: Compute
 
     def title(self) -> str:
         """The checkpoint."""
         return self.checkpoint
-
-    def check(self) -> Checkpoint:
-        """Find the checkpoint without loading it.
-
-        Raises:
-            StudyError: when it is not on this machine, naming the command that gets it, or when it
-                does not say how pictures are prepared.
-        """
-        checkpoint = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
-        require_processor(checkpoint)
-        return checkpoint
-
-    def fingerprint(self) -> dict[str, Json]:
-        """Everything about the captioner that may change a caption."""
-        return {
-            "checkpoint": self.check().fingerprint()["files"],
-            "max_new_tokens": self.max_new_tokens,
-            "min_length": self.min_length,
-            "code": self.code(),
-            **self.compute.fingerprint(),
-            "transformers": version("transformers"),
-            "torch": version("torch"),
-        }
 
     def caption(
         self,
@@ -174,8 +154,59 @@ class BlipCaptioner(Captioner):
             return self._captions(model, processor, batch)
 
         return self.compute.in_batches(
-            images, run, batch_size, pad=True, on_batch=on_batch, progress=progress
+            images,
+            run,
+            batch_size,
+            pad=True,
+            exact=self.EXACT,
+            on_batch=on_batch,
+            progress=progress,
         )
+
+    @abstractmethod
+    def _captions(
+        self, model: "PreTrainedModel", processor: "ProcessorMixin", batch: Sequence[Image]
+    ) -> list[str]:
+        """Captions of pictures of any mode, in order."""
+
+    @abstractmethod
+    def _load(self) -> tuple["PreTrainedModel", "ProcessorMixin"]:
+        """Model and processor; loaded once for the same files, device and precision."""
+
+
+class BlipCaptioner(CheckpointCaptioner):
+    """BLIP with greedy decoding: one caption for one picture, always the same.
+
+    Attributes:
+        checkpoint: folder, `package:…` or hub id of a `BlipForConditionalGeneration`.
+        max_new_tokens: longest caption, in tokens (paper: 32).
+        min_length: shortest caption, in tokens (paper: 5).
+    """
+
+    min_length: int = 5
+
+    def check(self) -> Checkpoint:
+        """Find the checkpoint without loading it.
+
+        Raises:
+            StudyError: when it is not on this machine, naming the command that gets it, or when it
+                does not say how pictures are prepared.
+        """
+        checkpoint = resolve(self.checkpoint, self.revision, self.base, _NEEDS)
+        require_processor(checkpoint)
+        return checkpoint
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Everything about the captioner that may change a caption."""
+        return {
+            "checkpoint": self.check().fingerprint()["files"],
+            "max_new_tokens": self.max_new_tokens,
+            "min_length": self.min_length,
+            "code": self.code(),
+            **self.compute.fingerprint(),
+            "transformers": version("transformers"),
+            "torch": version("torch"),
+        }
 
     def _captions(
         self, model: "PreTrainedModel", processor: "ProcessorMixin", batch: Sequence[Image]

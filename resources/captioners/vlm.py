@@ -5,7 +5,7 @@ what a batch holds beside a picture does not come between its prompt and its cap
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -14,10 +14,9 @@ from PIL.Image import Image
 
 from dnd_assets.errors import StudyError, nearest
 from dnd_assets.lineage.fingerprint import Json, digest
-from resources.captioners.base import PROMPT, Captioner, require_processor
+from resources.captioners.base import PROMPT, CheckpointCaptioner, require_processor
 from resources.checkpoints import Checkpoint, file_hash, quiet, resolve
-from resources.runtime.compute import Compute, load_once
-from resources.runtime.progress import Progress
+from resources.runtime.compute import load_once
 
 if TYPE_CHECKING:
     from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
@@ -27,32 +26,20 @@ _TEMPLATES: Final = ("chat_template.jinja", "additional_chat_templates/*.jinja")
 _WITH_TEMPLATE: Final = ("chat_template.json", "processor_config.json", "tokenizer_config.json")
 
 
-class VlmCaptioner(Captioner):
+class VlmCaptioner(CheckpointCaptioner):
     """An image-text-to-text model of transformers, asked in the words of its chat template.
 
     Attributes:
         checkpoint: folder, `package:…` or hub id; weights are safetensors, and code that comes
             with a checkpoint is never run.
-        revision: branch, tag or commit of a hub checkpoint.
         prompt: what is asked of each picture; None asks for one short factual sentence.
-        max_new_tokens: longest caption, in tokens.
-        base: folder that a relative checkpoint starts from.
-        compute: device and precision.
     """
 
     kind: ClassVar[str] = "vlm"
     usual: ClassVar[str] = PROMPT
 
-    checkpoint: str
-    revision: str | None = None
+    EXACT: ClassVar[bool] = True
     prompt: str | None = None
-    max_new_tokens: int = 32
-    base: str | None = None
-    compute: Compute
-
-    def title(self) -> str:
-        """The checkpoint."""
-        return self.checkpoint
 
     def check(self) -> Checkpoint:
         """Find the checkpoint and see that it is of this kind, without loading it.
@@ -81,43 +68,14 @@ class VlmCaptioner(Captioner):
             "torch": version("torch"),
         }
 
-    def caption(
-        self,
-        images: Sequence[Image],
-        batch_size: int,
-        on_batch: Callable[[Sequence[Image], Sequence[str]], None] | None = None,
-        progress: Progress | None = None,
-    ) -> list[str]:
-        """One caption for each picture, in order; empty when the model says nothing.
-
-        Args:
-            images: pictures of any size and mode.
-            batch_size: pictures in a batch; on the CPU each goes by itself, so that no bit of a
-                caption depends on the pictures beside it.
-            on_batch: called with the pictures and captions of each finished batch.
-            progress: counts finished pictures.
-
-        Raises:
-            StudyError: when the checkpoint is missing or one picture exceeds the memory.
-        """
-        if not images:
-            return []
-        model, processor = self._load()
-
-        def run(batch: Sequence[Image]) -> list[str]:
-            return self._captions(model, processor, [image.convert("RGB") for image in batch])
-
-        return self.compute.in_batches(
-            images, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
-        )
-
     def _captions(
         self, model: "PreTrainedModel", processor: "ProcessorMixin", batch: Sequence[Image]
     ) -> list[str]:
         import torch
 
         with torch.inference_mode(), quiet("transformers"):
-            inputs = self._inputs(processor, batch).to(model.device, model.dtype)
+            pictures = [image.convert("RGB") for image in batch]
+            inputs = self._inputs(processor, pictures).to(model.device, model.dtype)
             tokens = model.generate(
                 **inputs, max_new_tokens=self.max_new_tokens, num_beams=1, do_sample=False
             )

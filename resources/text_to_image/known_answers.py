@@ -5,7 +5,7 @@ concept says of a scene is drawn, what it leaves open is drawn at random from th
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL.Image import Image, fromarray
 
@@ -18,11 +18,19 @@ from resources.text_to_image.base import Painting, PaintRequest, TextToImage
 
 
 class WorldPainter(TextToImage):
-    """Draws scenes of which a concept is true; the same request draws the same picture."""
+    """Draws scenes of which a concept is true; the same request draws the same picture.
+
+    Attributes:
+        KIND: what tells it from painters of other worlds in keys.
+        WORLD: the world, for people.
+    """
+
+    KIND: ClassVar[str] = "world"
+    WORLD: ClassVar[str] = "generated world"
 
     def title(self) -> str:
         """What it draws with."""
-        return "renderer of the generated world"
+        return f"renderer of the {self.WORLD}"
 
     def check(self) -> None:
         """Nothing can be missing."""
@@ -33,7 +41,7 @@ class WorldPainter(TextToImage):
 
     def fingerprint(self) -> dict[str, Json]:
         """The code of the world and of its renderer."""
-        return {"kind": "world", "code": self.code()}
+        return {"kind": self.KIND, "code": self.code()}
 
     def paint(
         self,
@@ -45,22 +53,21 @@ class WorldPainter(TextToImage):
         """One picture for each request, in order; see `TextToImage.paint`."""
 
         def run(batch: Sequence[PaintRequest]) -> list[Painting]:
-            return [Painting(_draw(request), rejected=False) for request in batch]
+            return [Painting(self._draw(request), rejected=False) for request in batch]
 
         return in_order(requests, run, batch_size, on_batch, progress)
 
+    def _draw(self, request: PaintRequest) -> Image:
+        """A scene of which the concept is true, RGB, 64 x 64."""
+        import numpy as np
 
-def _draw(request: PaintRequest) -> Image:
-    """A scene of which the concept is true, RGB, 64 x 64."""
-    import numpy as np
-
-    rng = np.random.default_rng([3, request.seed])
-    facts = world.parse(request.concept)
-    values: dict[str, Any] = {}
-    for name, choices in _CHOICES.items():
-        allowed = facts.get(name, choices)
-        values[name] = allowed[int(rng.integers(len(allowed)))]
-    return fromarray(render.render(world.Scene(**values), request.seed))
+        rng = np.random.default_rng([3, request.seed])
+        facts = world.parse(request.concept)
+        values: dict[str, Any] = {}
+        for name, choices in _CHOICES.items():
+            allowed = facts.get(name, choices)
+            values[name] = allowed[int(rng.integers(len(allowed)))]
+        return fromarray(render.render(world.Scene(**values), request.seed))
 
 
 _CHOICES: dict[str, tuple[int | str, ...]] = {

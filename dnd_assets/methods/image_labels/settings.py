@@ -11,7 +11,30 @@ from dnd_assets.settings import Positive, Section, Share
 ImageLabelMethod = Literal["image_invert", "linear_explanation"]
 
 
-class ImageLabelsSettings(Section):
+class FormulaLimits(Section):
+    """Which formulas of concepts INVERT looks at (Bykov et al. 2023, section 3).
+
+    Attributes:
+        length: concepts in a formula at most; 1 for single concepts.
+        min_share: a formula has to hold for this share of the images at least.
+        max_share: and for this share at most.
+    """
+
+    length: Annotated[int, Field(gt=0, le=10)] = 1
+    min_share: Share = 0.0
+    max_share: Share = 1.0
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        if self.min_share >= self.max_share:
+            raise ValueError(
+                f"min_share = {self.min_share} is not below max_share = {self.max_share}; "
+                "no concept would be left"
+            )
+        return self
+
+
+class ImageLabelsSettings(FormulaLimits):
     """Methods that need to know which concepts each probing image shows.
 
     Attributes:
@@ -20,9 +43,6 @@ class ImageLabelsSettings(Section):
         parents: a CSV with columns `concept` and `parent`; an image that shows a concept shows what
             it is a kind of, too.
         methods: which labels to make.
-        length: concepts in a formula of INVERT at most.
-        min_share: a formula has to hold for this share of the images at least.
-        max_share: and for this share at most.
         beam: formulas kept at each step of the search.
         top: labels of INVERT kept for a unit, best first.
         significance: adjusted p-value up to which a label of INVERT counts as significant.
@@ -37,9 +57,6 @@ class ImageLabelsSettings(Section):
     methods: list[ImageLabelMethod] = Field(
         default=["image_invert", "linear_explanation"], min_length=1
     )
-    length: Annotated[int, Field(gt=0, le=10)] = 1
-    min_share: Share = 0.0
-    max_share: Share = 1.0
     beam: Annotated[int, Field(gt=0, le=1000)] = 10
     top: Positive = 5
     significance: Share = 0.05
@@ -49,12 +66,7 @@ class ImageLabelsSettings(Section):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _a_range(self) -> Self:
-        if self.min_share >= self.max_share:
-            raise ValueError(
-                f"min_share = {self.min_share} is not below max_share = {self.max_share}; "
-                "no concept would be left"
-            )
+    def _no_method_twice(self) -> Self:
         if len(set(self.methods)) < len(self.methods):
             raise ValueError("methods names a method twice; name each once")
         return self
