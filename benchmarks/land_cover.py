@@ -16,10 +16,10 @@ from collections.abc import Iterable
 
 import typer
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.home import results_folder
 from dnd_assets.results.unit_card.card import UnitCard
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import load_study
 
 STUDY = "land-cover"

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from benchmarks.labels import share
-from dnd_assets.engine.build import build_context
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.files.images import decode
 from dnd_assets.home import results_folder
 from dnd_assets.methods.metrics.bootstrap import mean_interval

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.setting import Figure, Table
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.report.build import build_report
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit

@@ -63,7 +63,7 @@ def _measured(table: Table, folder: Path, units: int, what: str) -> dict[str, An
 def _rerun(table: Table, folder: Path) -> dict[str, Any]:
     from dnd_assets.assets.probing_set import look
     from dnd_assets.assets.registry import STAGES
-    from dnd_assets.engine.build import find_units
+    from dnd_assets.engine.context_builder import find_units
     from dnd_assets.engine.plan import out_of_date
     from dnd_assets.workflow.unit_asset import _event
     from resources.runtime.compute import _loaded
@@ -87,7 +87,7 @@ def _rerun(table: Table, folder: Path) -> dict[str, Any]:
 
 def _plan(table: Table, folder: Path) -> dict[str, Any]:
     from dnd_assets.assets.registry import STAGES
-    from dnd_assets.engine.build import find_units
+    from dnd_assets.engine.context_builder import find_units
     from dnd_assets.engine.plan import plan
 
     seconds = {}

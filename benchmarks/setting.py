@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dnd_assets.engine import verify
-from dnd_assets.engine.build import build_context
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.study.study import parse_study
 from tests import studies
 from tests.resources import tiny

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.kills import UNITS, free_port
 from benchmarks.setting import Figure, Table
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.preflight import look

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from benchmarks.setting import Figure, Table
 from dnd_assets.assets import probing_set
-from dnd_assets.engine.build import build_context
 from dnd_assets.engine.cache.shared_results import captions, paintings
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.study.study import parse_study
 from resources.text_to_image.base import PaintRequest

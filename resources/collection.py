@@ -15,7 +15,7 @@ from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.files.containers.bucket import in_bucket
 from dnd_assets.files.containers.bucket_listing import bucket_listing
-from dnd_assets.files.containers.places import (
+from dnd_assets.files.containers.container_places import (
     exists,
     holds_many,
     home_of,

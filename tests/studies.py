@@ -8,7 +8,7 @@ from PIL import Image
 
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.engine.stage import study_assets_of

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from dnd_assets.analysis.human_study.study import read_key
+from dnd_assets.analysis.human_study.questionnaire import read_key
 from dnd_assets.cli import app
 from dnd_assets.study.study import parse_study
 from resources.lineage_db.database import Lineage

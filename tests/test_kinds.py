@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.settings import Kind, kinds_of, one_of
 from dnd_assets.study.study import Study, parse_study
 from resources.model import Model

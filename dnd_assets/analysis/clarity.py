@@ -11,7 +11,7 @@ from dnd_assets.analysis.unit_vectors import face_vectors, faces_of, labels_of, 
 from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.methods import semantic_lens
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.units import Unit, by_layer
 
 

@@ -21,7 +21,7 @@ from dnd_assets.analysis.compare import (
     require_distinct,
 )
 from dnd_assets.analysis.metric_means import DND, method_name, metric_means
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.errors import NotFoundError
 from dnd_assets.files.unit_texts import First, Texts, by_key, numbering, read_labels, read_truths
 from dnd_assets.known_answers.hard.planted import hard_truths
@@ -45,7 +45,7 @@ TRUTHS: Final = "truths"
 """What a file of truths is called among files of labels."""
 _NOTHING_SAID: Final[Firsts] = {}
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
-_HARD_NET: Final = "module:dnd_assets.known_answers.hard.network:hard_net"
+_HARD_NET: Final = "module:dnd_assets.known_answers.hard.hard_network:hard_net"
 _TOOK: Final = """
 SELECT sum(seconds) AS seconds FROM (
   SELECT seconds FROM stage_runs WHERE study = ?

@@ -23,7 +23,7 @@ from dnd_assets.methods.ablation.settings import AblationSettings
 from dnd_assets.methods.dissection.exemplars import is_dead
 from dnd_assets.methods.label_groups import plain_label
 from dnd_assets.methods.sparse_matrix import dense
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.units import Unit, by_layer
 from resources.targets.ablated import AblatedPasses
 

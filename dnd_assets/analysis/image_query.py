@@ -23,14 +23,14 @@ from dnd_assets.engine.cache.shared_results import layer_provider
 from dnd_assets.engine.cache.vectors import Values
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StudyError, UpstreamError, not_found
-from dnd_assets.files.containers.places import read_bytes
+from dnd_assets.files.containers.container_places import read_bytes
 from dnd_assets.files.images import as_raster
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.records import PROBING_SET
 from dnd_assets.methods.dissection import attention_crops
+from dnd_assets.methods.segmentation.input_region import View, view
 from dnd_assets.methods.segmentation.overlay import overlay
-from dnd_assets.methods.segmentation.view import View, view
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.study.selection import select_units
 from dnd_assets.units import Unit, by_layer
 

@@ -13,7 +13,7 @@ from dnd_assets.files.unit_texts import read_labels
 from dnd_assets.lineage.records import is_labels
 from dnd_assets.methods.label_groups import SIMILARITY, LabelGroup, group_labels, plain_label
 from dnd_assets.methods.metrics.text_similarity import TextEncoder
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 
 
 @dataclass(frozen=True)

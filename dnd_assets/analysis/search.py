@@ -21,10 +21,10 @@ from dnd_assets.analysis.unit_vectors import (
 )
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import NotFoundError, StudyError, nearest
-from dnd_assets.files.containers.places import read_bytes
+from dnd_assets.files.containers.container_places import read_bytes
 from dnd_assets.files.images import UnreadableImage, decode
 from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.units import Unit
 
 How = Literal["exact", "words", "meaning", "exemplars"]

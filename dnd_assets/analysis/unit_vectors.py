@@ -14,7 +14,7 @@ from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.lineage.fingerprint import Json
 from dnd_assets.lineage.records import is_labels
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.units import Unit, UnitIndex
 from resources.encoders.base import ImageTextEncoder
 from resources.encoders.sentence import SentenceEncoder

@@ -13,9 +13,9 @@ from dnd_assets.files.concept_sets import ConceptSet, prompts
 from dnd_assets.lineage.fingerprint import canonical, digest, preimage
 from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, Outcome, Product, artefact_row
 from dnd_assets.lineage.rows import Row
-from dnd_assets.study.concept_sets import study_concepts
 from dnd_assets.study.method_settings import ClipDissect
 from dnd_assets.study.study import needed
+from dnd_assets.study.study_concepts import study_concepts
 
 
 class ConceptActivations(StudyAsset):

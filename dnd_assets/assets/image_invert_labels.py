@@ -9,7 +9,7 @@ from dnd_assets.assets.image_level_labels import ImageLevelLabels, LabelledImage
 from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.records import Outcome
-from dnd_assets.methods.image_labels.labelling import invert_labels
+from dnd_assets.methods.image_labels.image_level_labelling import invert_labels
 from dnd_assets.study.image_concepts import image_labels_of
 
 SHOWN = 5

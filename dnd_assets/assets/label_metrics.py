@@ -41,7 +41,7 @@ from dnd_assets.methods.metrics.image_level import IMAGE_METRICS, chosen_metrics
 from dnd_assets.study.probing_images import image_paths
 from dnd_assets.study.study import Study
 from dnd_assets.units import Unit, by_layer
-from resources.own_code.code import OwnFunction, own_function
+from resources.own_code.own_function import OwnFunction, own_function
 from resources.text_to_image.base import PaintRequest
 
 METRICS = (

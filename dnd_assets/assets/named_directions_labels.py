@@ -15,9 +15,9 @@ from dnd_assets.errors import StudyError
 from dnd_assets.files.concept_sets import ConceptSet, prompts
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods import nearest_texts
-from dnd_assets.study.concept_sets import named_concepts
 from dnd_assets.study.method_settings import NamedDirections
 from dnd_assets.study.study import needed
+from dnd_assets.study.study_concepts import named_concepts
 from dnd_assets.study.text_vectors import text_vectors, vectors_hash
 from dnd_assets.units import Unit, by_layer
 

@@ -29,7 +29,7 @@ from dnd_assets.engine.stage import Results, Stage, Work, study_assets_of
 from dnd_assets.errors import StudyError, not_found
 from dnd_assets.lineage.records import HELD_OUT_IMAGES, LABELS_SUFFIX, is_labels
 from dnd_assets.study.study import Study
-from resources.own_code.code import OwnFunction, own_function
+from resources.own_code.own_function import OwnFunction, own_function
 
 STAGES: dict[str, Stage] = {
     stage.name: stage

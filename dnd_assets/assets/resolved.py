@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.stage import Stage, StudyAsset, study_assets_of
 from dnd_assets.study.study import Study
 from dnd_assets.units import UnitIndex

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dnd_assets.assets.held_out_images import evaluation_of
-from dnd_assets.engine.build import find_units
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.context_builder import find_units
 from dnd_assets.errors import StudyError
 from dnd_assets.files.unit_texts import Numbering, Texts, by_key, numbering, read_truths
 from dnd_assets.study.label_files import EMPTY, sizes_of

@@ -55,7 +55,7 @@ def ablate(
     chosen = load_study(study)
     from dnd_assets.analysis.group_ablation import ablate as run
     from dnd_assets.analysis.group_ablation import units_of_group
-    from dnd_assets.engine.build import find_units
+    from dnd_assets.engine.context_builder import find_units
 
     context = asking(chosen, partial(err.print, "  ", markup=False, sep=""))
     keys = list(units or [])

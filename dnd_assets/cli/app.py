@@ -82,7 +82,7 @@ def reading(
     Raises:
         NotFoundError: when there are no results; no folder is made.
     """
-    from dnd_assets.engine.build import build_context
+    from dnd_assets.engine.context_builder import build_context
 
     context = build_context(study, results_folder(), log, reading=True)
     with context.lineage.connect():
@@ -130,7 +130,7 @@ def asking(study: Study, log: Callable[[str], None] = lambda _: None) -> StudyCo
     Raises:
         NotFoundError: when there are no results; no folder is made.
     """
-    from dnd_assets.engine.build import build_context
+    from dnd_assets.engine.context_builder import build_context
 
     home = results_folder()
     context = build_context(study, home, log, reading=not os.access(home, os.W_OK))

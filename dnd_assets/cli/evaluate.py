@@ -145,7 +145,7 @@ def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool)
     from dnd_assets.analysis.class_prediction import predict
     from dnd_assets.analysis.metric_means import evaluate_study
     from dnd_assets.analysis.scoreboard import show_evaluation
-    from dnd_assets.engine.build import find_units
+    from dnd_assets.engine.context_builder import find_units
     from dnd_assets.results.labels import export
 
     context = asking(study, partial(err.print, "  ", markup=False, sep=""))
@@ -353,9 +353,9 @@ def human_study(
     """
     chosen = load_study(study)
     from dnd_assets.analysis.compare_request import request, stored_ablations
-    from dnd_assets.analysis.human_study.study import export_study
+    from dnd_assets.analysis.human_study.questionnaire import export_study
     from dnd_assets.analysis.human_study.tasks import named, rating_tasks
-    from dnd_assets.engine.build import build_context
+    from dnd_assets.engine.context_builder import build_context
 
     home = results_folder()
     context = build_context(chosen, home, reading=True)
@@ -394,9 +394,9 @@ def ratings(
 
     Example: dnd ratings results.csv --key study/key.json
     """
-    from dnd_assets.analysis.human_study.files import read_ratings
+    from dnd_assets.analysis.human_study.questionnaire import read_key
+    from dnd_assets.analysis.human_study.rating_files import read_ratings
     from dnd_assets.analysis.human_study.ratings import as_table, by_layer
-    from dnd_assets.analysis.human_study.study import read_key
     from dnd_assets.results.labels import export
 
     found = read_ratings(file, read_key(key) if key else None)

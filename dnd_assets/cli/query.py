@@ -89,8 +89,8 @@ def latents(
     Example: dnd latents --layer encoder.layers.10 --output latents.csv
     """
     chosen = load_study(study)
-    from dnd_assets.analysis.latents import latents as count
-    from dnd_assets.analysis.latents import write_table
+    from dnd_assets.analysis.latent_frequencies import latents as count
+    from dnd_assets.analysis.latent_frequencies import write_table
 
     layers = count(asking(chosen, partial(err.print, "  ", markup=False, sep="")), layer)
     table = Table(box=None, pad_edge=False)

@@ -241,11 +241,11 @@ def export(
 
 
 def _write_export(study: Study, output: Path, form: ExportForm, pictures: bool | None) -> None:
-    from dnd_assets.engine.cache.images import Pictures
+    from dnd_assets.engine.cache.stored_pictures import Pictures
     from dnd_assets.results.export.export import export as write_tables
     from dnd_assets.results.export.for_others.cards_export import export_cards
-    from dnd_assets.results.tables.reader import TableSource
-    from dnd_assets.results.unit_card.reader import Cards
+    from dnd_assets.results.tables.table_source import TableSource
+    from dnd_assets.results.unit_card.card_reader import Cards
     from resources.artefact_store import store_of
     from resources.lineage_db.reader import LineageReader
 

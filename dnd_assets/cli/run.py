@@ -79,10 +79,10 @@ def _check_models(resolved: ResolvedStudy) -> None:
 def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
     """Wrong paths and names fail here, before anything heavy is imported."""
     study = resolved.study
-    from dnd_assets.study.concept_sets import check_concepts
     from dnd_assets.study.image_concepts import check_image_labels
     from dnd_assets.study.mask_sets import check_masks
     from dnd_assets.study.probing_images import check_paths
+    from dnd_assets.study.study_concepts import check_concepts
 
     check_paths(study)
     check_concepts(study)
@@ -185,7 +185,7 @@ def verify(
     """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
     chosen = load_study(study)
     from dnd_assets.assets.registry import stages_of
-    from dnd_assets.engine.build import build_context
+    from dnd_assets.engine.context_builder import build_context
     from dnd_assets.engine.verify import rebuild as again
     from dnd_assets.engine.verify import set_aside
     from dnd_assets.engine.verify import verify as check
@@ -235,7 +235,7 @@ def gc(
 ) -> None:
     """Store files that no kept run reaches. What is needed again later is computed again."""
     chosen = load_study(study)
-    from dnd_assets.engine.build import build_context
+    from dnd_assets.engine.context_builder import build_context
     from dnd_assets.engine.gc import collect, find_garbage
 
     context = build_context(chosen, state_folder())

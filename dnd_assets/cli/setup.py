@@ -92,7 +92,7 @@ def layers(
     And what the network is given of the first pictures: their bands, or a rendering.
     """
     chosen = load_study(study)
-    from dnd_assets.engine.build import build_context
+    from dnd_assets.engine.context_builder import build_context
     from dnd_assets.engine.network_inputs import given_of_pictures
     from dnd_assets.study.selection import target_networks, unproven, without_units
 

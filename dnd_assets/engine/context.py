@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.engine.cache.stored_pictures import Pictures
 from dnd_assets.engine.cache.vectors import Vectors
 from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.files.rasters.cutting import resized

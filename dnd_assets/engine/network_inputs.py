@@ -15,7 +15,7 @@ from PIL import Image
 
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import DndError, StudyError
-from dnd_assets.files.containers.places import read_bytes
+from dnd_assets.files.containers.container_places import read_bytes
 from dnd_assets.files.image_folders import shown_name
 from dnd_assets.files.images import UnreadableImage, as_raster, looked_at
 from dnd_assets.files.rasters.raster import Raster

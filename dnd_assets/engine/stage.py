@@ -76,7 +76,7 @@ class Stage(ABC):
         sources: of a stage outside this project: what else of its code decides the result; all of
             its module, and what it uses of this project, counts anyway.
         by_neuron: whether the neuron's index decides the result, besides what the inputs say.
-        own: what counts of a user's own code that it runs; see `resources.own_code.code`.
+        own: what counts of a user's own code that it runs; see `resources.own_code.own_function`.
         group: the step that the interface shows it in.
         kinds: tags of the interface: what it is made with.
     """

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dnd_assets.engine.build import find_units
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.context_builder import find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.engine.stage import Stage, leading_to, study_assets_of

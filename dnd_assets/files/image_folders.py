@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from dnd_assets.files.containers.bucket import as_url, in_bucket
+from dnd_assets.files.containers.container_places import container, holds_many
 from dnd_assets.files.containers.contents import AS_TABLES_SAY, Columns, Contents, SlideTiles
-from dnd_assets.files.containers.places import container, holds_many
 from dnd_assets.files.containers.slides import SUFFIXES as SLIDES
 from dnd_assets.files.containers.slides import is_slide, tiles_of
 from dnd_assets.files.containers.tables import data_files
@@ -30,7 +30,7 @@ from dnd_assets.files.image_suffixes import (
     suffixes_of_pictures,
 )
 from dnd_assets.files.rasters.extras import how_to_install
-from dnd_assets.files.rasters.formats import BY_PACKAGE
+from dnd_assets.files.rasters.raster_formats import BY_PACKAGE
 
 Why = Literal[
     "hidden", "no image", "special", "broken link", "unreadable folder", "damaged", "seen before",

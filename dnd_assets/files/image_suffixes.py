@@ -11,7 +11,7 @@ from PIL import Image
 from dnd_assets.files.images import FORMATS
 from dnd_assets.files.rasters.dicom import is_dicom
 from dnd_assets.files.rasters.extras import installed
-from dnd_assets.files.rasters.formats import BY_PACKAGE, SUFFIXES
+from dnd_assets.files.rasters.raster_formats import BY_PACKAGE, SUFFIXES
 
 UNDECODABLE: Final[Mapping[str, str]] = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "pillow-heif"),

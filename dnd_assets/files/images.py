@@ -13,8 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.rasters.deep import of_pillow
-from dnd_assets.files.rasters.formats import read_raster
 from dnd_assets.files.rasters.raster import Raster
+from dnd_assets.files.rasters.raster_formats import read_raster
 from dnd_assets.files.rasters.reading import AS_FILES_SAY, Reading
 from dnd_assets.files.rasters.rendering import rendered
 from dnd_assets.files.unreadable import UnreadableImage
@@ -43,7 +43,7 @@ def decode(
     8 bits, floats, further bands: see `dnd_assets.files.rasters.rendering`.
 
     Args:
-        data: a file in one of `FORMATS`, or of `dnd_assets.files.rasters.formats`.
+        data: a file in one of `FORMATS`, or of `dnd_assets.files.rasters.raster_formats`.
         max_pixels: largest width times height. Above 178,956,970 Pillow's own limit holds.
         reading: what the study says of its files.
 

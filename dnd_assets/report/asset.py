@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import is_labels
 from dnd_assets.report.build import build_report

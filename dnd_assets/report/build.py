@@ -43,12 +43,12 @@ from dnd_assets.report.overview import (
 )
 from dnd_assets.report.pictures import pictures_of
 from dnd_assets.report.similar import LEAST, similar_key, similar_units
-from dnd_assets.report.sources import sources_page
+from dnd_assets.report.sources_page import sources_page
 from dnd_assets.report.thumbnails import Thumbnails
 from dnd_assets.report.unit_data import unit_data
 from dnd_assets.results.standing import stand_by
 from dnd_assets.results.unit_card.card import UnitCard
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.results.unit_card.unit_records import ProductRecord
 from dnd_assets.study.direction_names import direction_names
 from dnd_assets.units import Unit, UnitIndex

@@ -13,7 +13,7 @@ from dnd_assets.report.folder import read_manifest
 from dnd_assets.results.diff import diff, find_run
 from dnd_assets.results.recorded import Recorded
 from dnd_assets.results.unit_card.card import MethodLabel
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 
 
 @dataclass(frozen=True)

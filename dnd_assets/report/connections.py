@@ -16,9 +16,9 @@ from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import Payload
 from dnd_assets.report.class_names import fingerprint
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import Study
-from resources.targets.sources import find_source
+from resources.targets.network_sources import find_source
 
 _SHOWN: Final = 12
 _ENOUGH: Final = 10

@@ -19,7 +19,7 @@ from dnd_assets.engine.cache.shared_results import cached, layer_provider, share
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.lineage.records import artefact_row
 from dnd_assets.methods.dissection.attention_crops import heatmap_bytes
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.units import Unit
 
 _SIDE: Final = 32

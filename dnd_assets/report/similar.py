@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.lineage.records import PROBING_SET
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 
 SHOWN: Final = 6
 """Similar units named of each unit."""

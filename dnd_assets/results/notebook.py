@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.engine.cache.stored_pictures import Pictures
 from dnd_assets.errors import NotFoundError, StudyError, not_found
 from dnd_assets.lineage.rows import Row
 from dnd_assets.results.export.export import Written, export, frame
 from dnd_assets.results.export.formats import Format
 from dnd_assets.results.standing import newest_study, stand_by
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.results.unit_card.card import UnitCard
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.results.unit_card.html import card_html
-from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.direction_names import direction_names
 from dnd_assets.study.image_settings import ProbingSetSettings
 from dnd_assets.study.study import Study, load_study

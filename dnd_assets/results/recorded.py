@@ -12,7 +12,7 @@ from resources.lineage_db.database import Lineage
 from resources.lineage_db.reader import LineageReader
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.cache.images import Pictures
+    from dnd_assets.engine.cache.stored_pictures import Pictures
     from dnd_assets.engine.context import StudyContext
     from resources.artefact_store import ArtefactStore
 
@@ -51,7 +51,7 @@ class Recorded:
     @cached_property
     def pictures(self) -> Pictures:
         """Pictures by content."""
-        from dnd_assets.engine.cache.images import Pictures  # decoders take time to import
+        from dnd_assets.engine.cache.stored_pictures import Pictures  # decoders take time to import
 
         chosen = self.study.probing_set
         return Pictures(self.lineage, self.store, chosen.max_pixels, chosen.reading)

@@ -15,7 +15,7 @@ from dnd_assets.lineage.trace import Step, Trace, image_hashes
 from dnd_assets.results.products.registry import upwards, view_of
 
 if TYPE_CHECKING:
-    from dnd_assets.engine.cache.images import Pictures
+    from dnd_assets.engine.cache.stored_pictures import Pictures
 
 
 def tree(trace: Trace) -> Tree:

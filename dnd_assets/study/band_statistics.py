@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import sha256, write_atomic
-from dnd_assets.files.containers.places import read_bytes
+from dnd_assets.files.containers.container_places import read_bytes
 from dnd_assets.files.images import as_raster
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.code import code_version

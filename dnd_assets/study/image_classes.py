@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from dnd_assets.errors import StudyError
+from dnd_assets.files.containers.container_places import home_of, truths_of
 from dnd_assets.files.containers.contents import Columns, PictureTruth
-from dnd_assets.files.containers.places import home_of, truths_of
 from dnd_assets.files.csv_tables import read_csv
 from dnd_assets.study.probing_images import image_files
 from dnd_assets.study.study import Study

@@ -24,7 +24,7 @@ from dnd_assets.files.segmentation_masks import (
     index_masks,
     mask_table,
 )
-from dnd_assets.known_answers.land_cover.scenes import scene_files
+from dnd_assets.known_answers.land_cover.land_scenes import scene_files
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.settings import Options
 from dnd_assets.study.image_settings import Scenes

@@ -23,7 +23,7 @@ from dnd_assets.errors import StudyError, nearest
 from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.files.containers.bucket import in_bucket
 from dnd_assets.files.containers.bucket_listing import bucket_listing
-from dnd_assets.files.containers.places import holds_many, read_bytes, state
+from dnd_assets.files.containers.container_places import holds_many, read_bytes, state
 from dnd_assets.files.containers.slides import is_slide
 from dnd_assets.files.image_folders import (
     Listing,
@@ -198,7 +198,7 @@ def check_paths(study: Study, section: str = PROBING) -> None:
     for name in images.folders:
         _check_folder(study.path(name), name, section)
     if images.scenes is not None:
-        from dnd_assets.known_answers.land_cover.scenes import cover_names, scene_files
+        from dnd_assets.known_answers.land_cover.land_scenes import cover_names, scene_files
 
         folder = study.path(images.scenes.folder)
         scene_files(folder)
@@ -272,7 +272,7 @@ def _world(world: World, home: Path) -> list[Path]:
 
 
 def _hard_world(world: World, home: Path) -> list[Path]:
-    from dnd_assets.known_answers.hard.scenes import write_hard_set
+    from dnd_assets.known_answers.hard.hard_scenes import write_hard_set
 
     count, seed = world.count, world.seed
     return write_hard_set(home / "probing" / f"hard-world-{count}-{seed}", count, seed)

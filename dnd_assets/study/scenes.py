@@ -14,7 +14,12 @@ from PIL import Image
 from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import sha256, write_atomic
 from dnd_assets.files.segmentation_masks import Concept, MaskedImage, MaskLayer, MaskSet
-from dnd_assets.known_answers.land_cover.scenes import cover_names, name_of, read_scene, scene_files
+from dnd_assets.known_answers.land_cover.land_scenes import (
+    cover_names,
+    name_of,
+    read_scene,
+    scene_files,
+)
 from dnd_assets.study.image_settings import Scenes
 from dnd_assets.study.study import Study
 

@@ -18,15 +18,15 @@ from resources.runtime.compute import Compute
 from resources.targets.cards import LayerInfo
 from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.declared_layout import DeclaredLayout
+from resources.targets.network_sources import TargetModel
 from resources.targets.networks import TargetNetworks
-from resources.targets.sources import TargetModel
 
 
 def compute_of(study: Study, role: Role | None = None) -> Compute:
     """Where and how a model of the study runs; without a role, any other work."""
     settings = study.compute
     return Compute(
-        device=settings.device.partition(":")[0],  # which card: `resources.runtime.cards`
+        device=settings.device.partition(":")[0],  # which card: `resources.runtime.gpu_cards`
         dtype=settings.dtype_of(role),
         compile=settings.compile and role == "text_to_image",
         workers=settings.threads,

@@ -13,7 +13,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
 from dnd_assets.engine.context import StudyContext
-from dnd_assets.engine.seen import Seen
+from dnd_assets.engine.observed_assets import Seen
 from dnd_assets.engine.stage import Stage, StudyAsset, leading_to
 from dnd_assets.engine.stage_versions import stage_version, whole_version
 from dnd_assets.errors import DndError
@@ -22,11 +22,11 @@ from dnd_assets.lineage.records import PROBING_SET
 from dnd_assets.study.study import Study
 from dnd_assets.workflow.asset_checks import stage_checks
 from dnd_assets.workflow.dagster_resources import as_dagster
+from dnd_assets.workflow.external_sources import source_assets, sources_for, sources_of
 from dnd_assets.workflow.freshness import CHECK, freshness_checks
 from dnd_assets.workflow.metadata import whole_metadata
 from dnd_assets.workflow.preflight import preflight
 from dnd_assets.workflow.run_executor import executor_of
-from dnd_assets.workflow.sources import source_assets, sources_for, sources_of
 from dnd_assets.workflow.unit_asset import ALWAYS, RunMemory, at_work, unit_asset
 from resources.lineage_db.reader import LineageReader
 

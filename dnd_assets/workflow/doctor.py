@@ -20,19 +20,19 @@ from rich.table import Table
 
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.truths import CATEGORIES, check_truths
-from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.models import Listed, assumptions, inventory, loaded
 from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.engine.recording import LIBRARIES
 from dnd_assets.errors import DndError
 from dnd_assets.files.image_folders import Listing
-from dnd_assets.study.concept_sets import study_concepts
 from dnd_assets.study.image_settings import Images
 from dnd_assets.study.label_files import check_imported, counted, sizes_of
 from dnd_assets.study.mask_sets import read_masks
 from dnd_assets.study.probing_images import image_files
 from dnd_assets.study.study import Study
+from dnd_assets.study.study_concepts import study_concepts
 from dnd_assets.units import by_layer
 from dnd_assets.workflow.preflight import answers, check_room
 from resources.servers.addresses import is_loopback

@@ -24,7 +24,7 @@ from dnd_assets.workflow.init_layers import chosen_layers
 from dnd_assets.workflow.init_text import ENOUGH_TO_DETECT, Choice, ImageFolder, Plan, study_text
 from resources.collection import CAPTION_COLUMNS, FILE_COLUMNS
 from resources.targets.cards import LayerInfo
-from resources.targets.sources import find_source
+from resources.targets.network_sources import find_source
 
 LOOKED_AT: Final = 400
 """Images that are opened to tell what share can be read."""
@@ -198,7 +198,7 @@ def _first_there(
     options: Sequence[Mapping[str, object]],
 ) -> Choice:
     """The first option whose model is on this machine; else the first of all, and what it lacks."""
-    from dnd_assets.engine.build import (
+    from dnd_assets.engine.context_builder import (
         build_context,  # a wrong name fails before all models are imported
     )
 

@@ -17,8 +17,8 @@ from dnd_assets.errors import StoreError
 from dnd_assets.files.images import strip
 from dnd_assets.lineage.records import Product
 from dnd_assets.lineage.remarks import remarks_of
+from dnd_assets.results.products.product_view import Grid, Shown, Strip, column_of
 from dnd_assets.results.products.registry import view_of
-from dnd_assets.results.products.view import Grid, Shown, Strip, column_of
 
 _THUMBNAILS = 6
 _HEIGHT = 40

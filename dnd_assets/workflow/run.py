@@ -14,9 +14,9 @@ from dnd_assets.assets.registry import chosen_from
 from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.models import assumptions
+from dnd_assets.engine.observed_assets import Seen
 from dnd_assets.engine.plan import newest_announced, out_of_date
 from dnd_assets.engine.recording import record_run
-from dnd_assets.engine.seen import Seen
 from dnd_assets.engine.stage_versions import recorded_version
 from dnd_assets.errors import DndError, UpstreamError
 from dnd_assets.lineage.records import Product, now

@@ -24,8 +24,8 @@ from dnd_assets.lineage.records import RETRYABLE, UNPARTITIONED, is_labels
 from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workflow.atlas_address import page_address
 from dnd_assets.workflow.event_batches import materialized
+from dnd_assets.workflow.external_sources import sources_of
 from dnd_assets.workflow.metadata import unit_metadata
-from dnd_assets.workflow.sources import sources_of
 
 ALWAYS = ("lineage", "store")
 """Resources that every stage needs."""

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
 from dnd_assets.methods.lazy import extra
-from resources.artefact_store.files import set_aside_name
 from resources.artefact_store.local_copies import LocalCopies
+from resources.artefact_store.local_files import set_aside_name
 
 if TYPE_CHECKING:
     from obstore.store import S3Store

@@ -20,8 +20,8 @@ from pydantic import PrivateAttr
 
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
-from resources.artefact_store.files import Files, FolderFiles
 from resources.artefact_store.local_copies import copies_of
+from resources.artefact_store.local_files import Files, FolderFiles
 from resources.artefact_store.object_files import SCHEME, ObjectFiles
 from resources.runtime.resource import Resource
 

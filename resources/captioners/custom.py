@@ -8,7 +8,7 @@ from PIL.Image import Image
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.fingerprint import Json
 from resources.captioners.base import Captioner
-from resources.own_code.code import OwnFunction, own_function
+from resources.own_code.own_function import OwnFunction, own_function
 from resources.runtime.compute import in_order
 from resources.runtime.progress import Progress
 

@@ -17,8 +17,8 @@ from resources.encoders.sentence import SentenceEncoder
 from resources.model import ModelPart
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.progress import Progress
+from resources.targets.network_sources import TargetModel, find_source, source_part
 from resources.targets.networks import TargetNetworks
-from resources.targets.sources import TargetModel, find_source, source_part
 
 _NAME = "classifier"
 

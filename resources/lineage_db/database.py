@@ -28,7 +28,7 @@ from resources.lineage_db.grouping import MAY_WAIT, group_of, open_group
 from resources.lineage_db.index import TABLES, Index
 from resources.lineage_db.journal import Journal
 from resources.lineage_db.locks import LockOwner, kernel_lock, locked
-from resources.lineage_db.places import index_folder
+from resources.lineage_db.state_places import index_folder
 from resources.runtime.resource import Resource
 
 Rows = Mapping[str, Sequence[Mapping[str, object]]]

@@ -24,7 +24,7 @@ from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json, digest, source_version
 from dnd_assets.settings import Options
 from resources.checkpoints import file_hash
-from resources.own_code.places import OURS, is_system, module_file, own_root, package_versions
+from resources.own_code.own_places import OURS, is_system, module_file, own_root, package_versions
 
 _IMPORTERS: Final = frozenset({"import_module", "__import__", "find_spec", "run_module"})
 _READERS: Final = frozenset({"environ", "environb", "getenv", "getenvb"})

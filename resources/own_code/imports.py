@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from resources.own_code.closure import Closure
-from resources.own_code.places import OURS, PREFIX, is_system, module_file
+from resources.own_code.own_places import OURS, PREFIX, is_system, module_file
 from resources.own_code.watch import tell_import
 
 _numbers: Final = itertools.count()

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from resources.own_code.places import OURS, PREFIX, PROJECT, is_system
+from resources.own_code.own_places import OURS, PREFIX, PROJECT, is_system
 
 _OPENED: Final = "open"
 _LISTED: Final = frozenset({"os.listdir", "os.scandir"})

@@ -19,11 +19,11 @@ from pydantic_core import from_json
 from dnd_assets.errors import nearest
 from dnd_assets.lineage.records import Status
 from resources.servers.calls import StoredCall, failed, request_hash
-from resources.servers.errors import hint_for, is_filter, said_by, shown
 from resources.servers.keys import LOGGERS, KeyFilter, read_key, without_key
 from resources.servers.messages import Body, JsonObject, message_of
 from resources.servers.options import KEPT_ONLY, MOST_CHANGES, Accepted, Memory, changes
 from resources.servers.responses import as_response
+from resources.servers.server_errors import hint_for, is_filter, said_by, shown
 
 LARGEST_RESPONSE = 10_000_000
 """Bytes of a response that are read; a larger one is refused while it is being read."""

@@ -1,7 +1,8 @@
 """Networks as they are known: loaded when needed, looked at once, told by their cards.
 
-`resources.targets.sources` says where a network comes from. What is learned from loading one, its
-fingerprint and its layers, is kept as a card, so that a later run need not load it to know.
+`resources.targets.network_sources` says where a network comes from. What is learned from loading
+one, its fingerprint and its layers, is kept as a card, so that a later run need not load it to
+know.
 """
 
 import math
@@ -28,7 +29,7 @@ from dnd_assets.methods.moving_patch import Verdict
 from dnd_assets.methods.sae.coded_layout import CodedLayout
 from resources.checkpoints import split_revision
 from resources.own_code.notes import check_repeatable, read_note, write_note
-from resources.own_code.places import plain_name
+from resources.own_code.own_places import plain_name
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.runtime.resource import Resource
@@ -36,8 +37,8 @@ from resources.targets.cards import LayerInfo, NetworkInfo
 from resources.targets.codings import Attached, attached, coded, content
 from resources.targets.declared_coding import DeclaredCoding
 from resources.targets.network import Network, NetworkSource
+from resources.targets.network_sources import TargetModel, find_source, in_float32
 from resources.targets.pixels import check_range, check_repeats
-from resources.targets.sources import TargetModel, find_source, in_float32
 from resources.targets.state_hash import behaviour_hash, state_hash
 
 if TYPE_CHECKING:

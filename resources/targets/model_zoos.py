@@ -3,7 +3,7 @@
 A builder takes what stands after the prefix, the folder that relative paths start from, and the
 study's file of weights, if it names one. It finds the files and checks the names; the network
 itself is built later, by `NetworkSource.build`. What each prefix means stands in
-`resources.targets.sources`.
+`resources.targets.network_sources`.
 """
 
 import importlib
@@ -30,7 +30,7 @@ from resources.checkpoints import (
     split_revision,
 )
 from resources.licences import known_licence, package_licence
-from resources.own_code.code import OwnCode, named_in
+from resources.own_code.own_function import OwnCode, named_in
 from resources.targets.network import Network, NetworkSource
 from resources.targets.published import (
     Training,

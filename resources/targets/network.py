@@ -9,7 +9,7 @@ from PIL.Image import Image, new
 from dnd_assets.files.rasters.raster import Raster
 from resources.checkpoints import Checkpoint
 from resources.own_code.closure import ObservedUse
-from resources.own_code.code import OwnCode
+from resources.own_code.own_function import OwnCode
 from resources.targets.inputs import BandTransform
 from resources.targets.pixels import checked, survey_picture
 

@@ -27,8 +27,8 @@ from resources.targets.codings import HEADS, coding_part
 from resources.targets.heads import check_heads
 from resources.targets.known_networks import KnownNetworks, _blank
 from resources.targets.network import Network
+from resources.targets.network_sources import find_source, source_part
 from resources.targets.passes import Found, OfInput, Read, captured
-from resources.targets.sources import find_source, source_part
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dnd_assets.errors import StudyError
-from resources.own_code.places import plain_name
+from resources.own_code.own_places import plain_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

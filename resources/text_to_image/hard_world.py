@@ -7,7 +7,7 @@ from typing import ClassVar
 from PIL.Image import Image, fromarray
 
 from dnd_assets.known_answers import world
-from dnd_assets.known_answers.hard import scenes
+from dnd_assets.known_answers.hard import hard_scenes
 from resources.text_to_image.base import PaintRequest
 from resources.text_to_image.known_answers import WorldPainter
 
@@ -27,17 +27,19 @@ class HardWorldPainter(WorldPainter):
 
         rng = np.random.default_rng([8, request.seed])
         facts = world.parse(request.concept)
-        places = [one for one in scenes.PLACES if re.search(rf"\b{one}\b", request.concept.lower())]
+        places = [
+            one for one in hard_scenes.PLACES if re.search(rf"\b{one}\b", request.concept.lower())
+        ]
         while True:
-            drawn = scenes.hard_scene(int(rng.integers(1 << 31)))
+            drawn = hard_scenes.hard_scene(int(rng.integers(1 << 31)))
             found = drawn
             for name, some in facts.items():
                 chosen = some[int(rng.integers(len(some)))]
-                found = scenes.HardScene(**{**asdict(found), name: chosen})
+                found = hard_scenes.HardScene(**{**asdict(found), name: chosen})
             if places:
                 found = replace(found, place=places[int(rng.integers(len(places)))])
             crowded = (found.count, found.size) == (3, "large")
             if crowded and places and not {"count", "size"} <= facts.keys():
                 continue
-            shown = replace(found, place=scenes.NOWHERE) if crowded else found
-            return fromarray(scenes.draw(shown, request.seed, contrast=1.0))
+            shown = replace(found, place=hard_scenes.NOWHERE) if crowded else found
+            return fromarray(hard_scenes.draw(shown, request.seed, contrast=1.0))

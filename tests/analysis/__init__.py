@@ -11,7 +11,7 @@ ELSEWHERE = {
     "group_ablation": "assets/test_ablation_effects.py",
     "kept_scoreboard": "analysis/test_compare.py",
     "label_grouping": "methods/test_label_groups.py",
-    "latents": "known_answers/test_planted_dictionary.py",
+    "latent_frequencies": "known_answers/test_planted_dictionary.py",
     "metric_theory": "analysis/test_evaluate.py",
     "scoreboard": "analysis/test_compare.py",
     "search": "analysis/test_image_query.py",

@@ -14,8 +14,8 @@ from dnd_assets.analysis.clarity import measure
 from dnd_assets.analysis.image_query import against, look, sheet
 from dnd_assets.analysis.search import search_image, search_text
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_context
 from dnd_assets.engine.cache.shared_results import embeddings
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.methods import semantic_lens
 from dnd_assets.study.study import parse_study

@@ -20,7 +20,7 @@ from dnd_assets.analysis.metric_means import (
 )
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.recording import record_of, record_run
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
 from dnd_assets.lineage.records import Outcome, Product

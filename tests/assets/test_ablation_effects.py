@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.errors import StudyError
 from dnd_assets.report.entries import entry_of
 from dnd_assets.report.pages import unit_page
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.results.unit_card.html import card_html
-from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.study import parse_study
 from tests.classifiers import SHARPNESS
 from tests.command_line import dnd, toml

@@ -10,8 +10,8 @@ import torch
 
 from dnd_assets.assets import concept_activations, probing_set
 from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
-from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.cache.shared_results import activations, embeddings, text_embeddings
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.gc import collect, find_garbage
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
@@ -24,12 +24,12 @@ from dnd_assets.lineage.trace import trace
 from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, soft_wpmi
 from dnd_assets.results.diff import changes
 from dnd_assets.results.labels import labels as read_labels
-from dnd_assets.study.concept_sets import check_concepts
 from dnd_assets.study.method_settings import Similarity
 from dnd_assets.study.study import parse_study
+from dnd_assets.study.study_concepts import check_concepts
 from dnd_assets.workflow.definitions import build_definitions
+from dnd_assets.workflow.external_sources import CONCEPT_FILE, SOURCES, sources_for
 from dnd_assets.workflow.run import observe, run
-from dnd_assets.workflow.sources import CONCEPT_FILE, SOURCES, sources_for
 from tests.studies import changed, computed, label, statuses, versions
 
 LABELS = "clip_dissect_labels"

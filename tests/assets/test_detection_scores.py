@@ -11,13 +11,13 @@ from dnd_assets.analysis.search import search_text
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.cli.results import _print_labels
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels as label_table
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.results.trace_tree import tree
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.metadata import unit_metadata
 from resources.captioners.custom import OwnCaptioner

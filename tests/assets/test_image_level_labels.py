@@ -5,8 +5,8 @@ import pytest
 from dnd_assets.errors import StudyError
 from dnd_assets.report.entries import entry_of
 from dnd_assets.report.pages import unit_page
-from dnd_assets.results.tables.reader import TableSource
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.tables.table_source import TableSource
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.image_concepts import concept_table
 from dnd_assets.study.study import parse_study
 from tests.command_line import dnd, toml

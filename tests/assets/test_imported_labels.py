@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from dnd_assets.analysis.evaluate import evaluate
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.resolve import Graph
@@ -24,7 +24,7 @@ from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.label_files import check_imported
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
-from dnd_assets.workflow.sources import sources_for, sources_of
+from dnd_assets.workflow.external_sources import sources_for, sources_of
 from tests.studies import changed
 
 ASSET = "published_labels"

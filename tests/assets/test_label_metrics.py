@@ -16,8 +16,8 @@ from dnd_assets.assets.image_sets import images_of
 from dnd_assets.assets.label_metrics import LabelMetrics
 from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
 from dnd_assets.assets.truths import check_truths, truths_of
-from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.cache.shared_results import embeddings, text_embeddings
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.gc import collect, find_garbage
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
@@ -36,8 +36,8 @@ from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.study import load_study, parse_study
 from dnd_assets.units import Unit
 from dnd_assets.workflow.definitions import build_definitions
+from dnd_assets.workflow.external_sources import HELD_OUT, SENTENCES, sources_for
 from dnd_assets.workflow.run import observe, run
-from dnd_assets.workflow.sources import HELD_OUT, SENTENCES, sources_for
 from resources.text_to_image.base import Painting, TextToImage
 from tests import networks
 from tests.studies import changed, computed, label, statuses, versions, write_images

@@ -68,8 +68,8 @@ def test_every_class_of_a_published_space_is_named_by_itself(colours, shared_dir
 
 
 def test_without_vectors_the_encoder_of_the_study_embeds_the_concepts(colours, tmp_path):
-    from dnd_assets.engine.build import build_context
     from dnd_assets.engine.cache.shared_results import text_embeddings
+    from dnd_assets.engine.context_builder import build_context
 
     words = ["red", "green", "a circle"]
     (tmp_path / "words.txt").write_text("\n".join(words))

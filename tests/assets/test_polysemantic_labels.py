@@ -6,7 +6,7 @@ import pytest
 
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.verify import rebuild
 from dnd_assets.errors import StudyError

@@ -6,6 +6,7 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 ELSEWHERE = {
     "batch_sizes": "resources/runtime/test_batch_size.py",
     "context": "engine/test_plan.py",
+    "context_builder": "integration/test_made_once.py",
     "gc": "assets/test_clip_dissect_labels.py",
     "materialize": "engine/test_stage.py",
     "models": "integration/test_inputs.py",

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from dnd_assets.engine import verify
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.engine.merge import merge
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.fingerprint import canonical

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 from dnd_assets.assets import probing_set
 from dnd_assets.assets.probing_set import observe
 from dnd_assets.assets.registry import STAGES, stages_of
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import _rate, plan
 from dnd_assets.errors import UpstreamError
 from dnd_assets.study.study import parse_study

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.metadata import unit_metadata
 from resources.runtime.memory import PeakMemory, in_words

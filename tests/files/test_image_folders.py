@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dnd_assets.assets.probing_set import PROBING_IMAGES, observe
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import StudyError
 from dnd_assets.files.image_folders import listing, merged
 from dnd_assets.files.image_suffixes import readable_suffixes

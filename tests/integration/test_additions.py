@@ -57,9 +57,9 @@ from pathlib import Path
 import dnd_assets
 from typer.testing import CliRunner
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import StudyError
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.study.deciding import deciding
 from dnd_assets.study.study import load_study, parse_study
 from tests.studies import label

@@ -7,9 +7,9 @@ from PIL import Image
 
 from dnd_assets.assets.registry import STAGES
 from dnd_assets.engine import gc, verify
-from dnd_assets.engine.build import build_context
 from dnd_assets.engine.cache.heat_maps import MAPS, map_item
 from dnd_assets.engine.cache.shared_results import shared_row
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import NotFoundError
 from dnd_assets.lineage.explain import pair
 from dnd_assets.results import diff

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.lineage.trace import trace
 from dnd_assets.methods.dissection.painted import broken, why
 from dnd_assets.results.tables.registry import TABLES

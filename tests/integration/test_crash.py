@@ -10,7 +10,7 @@ import pytest
 from werkzeug.wrappers import Response
 
 from dnd_assets.engine import verify
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.study.study import parse_study
 from tests import commands, studies
 from tests.command_line import toml

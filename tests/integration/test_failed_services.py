@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from werkzeug import Response
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import StudyError
 from dnd_assets.study.study import load_study
 from dnd_assets.workflow import preflight

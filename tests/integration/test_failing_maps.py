@@ -7,7 +7,7 @@ from PIL import Image
 from dnd_assets.assets import concept_masks
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.segmentation import map_passes
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.files.atomic import sha256_file

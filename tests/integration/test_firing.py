@@ -10,17 +10,17 @@ from rich.console import Console
 from dnd_assets.assets import clip_dissect_labels, concept_activations, probing_set
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.scores import scored
-from dnd_assets.engine.build import build_context, find_units
 from dnd_assets.engine.cache.shared_results import embeddings
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.files.atomic import sha256
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels as read_labels
-from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.tables.registry import TABLES, rows_of
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.results.trace_tree import tree
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit
 from tests import firing

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.engine.models import assumptions
 from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.errors import StudyError

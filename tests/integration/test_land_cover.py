@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dnd_assets.analysis.group_ablation import ablate, units_of_group
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.errors import StudyError
 from dnd_assets.study.study import embedded_studies, load_study
 from dnd_assets.workflow.preflight import observe

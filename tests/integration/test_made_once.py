@@ -9,6 +9,7 @@ import pytest
 
 from dnd_assets.assets import concept_masks
 from dnd_assets.assets.image_sets import ImageSet
+from dnd_assets.engine import context_builder
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.run import run
 from resources.lineage_db.database import Lineage
@@ -30,7 +31,6 @@ def _everywhere(monkeypatch, name, function):
 def calls(monkeypatch):
     """How often each function is called, and each set of images is scanned."""
     from dnd_assets.assets import registry
-    from dnd_assets.engine import build
 
     found = Counter()
 
@@ -42,7 +42,7 @@ def calls(monkeypatch):
         return call
 
     for name in FUNCTIONS:
-        function = getattr(registry if name == "stages_of" else build, name)
+        function = getattr(registry if name == "stages_of" else context_builder, name)
         _everywhere(monkeypatch, name, counted(name, function))
     scan = ImageSet.scan
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.study.study import load_study
 from resources.lineage_db.database import Lineage
 from tests import studies

@@ -13,7 +13,7 @@ from PIL import Image
 from dnd_assets.analysis.metric_means import metric_means
 from dnd_assets.assets.label_metrics import on_images
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.stage import Work
 from dnd_assets.errors import NotFoundError, StudyError, UpstreamError
@@ -333,7 +333,7 @@ def test_code_that_changes_while_it_runs_leaves_nothing_behind(colours, labelled
 
 def test_a_folder_on_the_path_does_not_hide_this_project(tmp_path):
     (tmp_path / "resources.py").write_text("raise RuntimeError('imported')\n")
-    code = "import dnd_assets, resources.own_code.places as found; print(found.PROJECT)"
+    code = "import dnd_assets, resources.own_code.own_places as found; print(found.PROJECT)"
     path = f"{tmp_path}{os.pathsep}{DOC.parents[1]}"
     done = subprocess.run(
         [sys.executable, "-c", code],

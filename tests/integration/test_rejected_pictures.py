@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.study import parse_study

@@ -12,7 +12,7 @@ from PIL import Image
 from dnd_assets.assets import concept_masks
 from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
 from dnd_assets.assets.segmentation import map_passes
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.gc import collect, find_garbage
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.plan import plan
@@ -28,8 +28,8 @@ from dnd_assets.results.labels import labels as read_labels
 from dnd_assets.study.mask_sets import check_masks
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
+from dnd_assets.workflow.external_sources import MASK_FILES, sources_for
 from dnd_assets.workflow.run import observe, run
-from dnd_assets.workflow.sources import MASK_FILES, sources_for
 from resources.targets.networks import TargetNetworks
 from tests.studies import changed, table
 

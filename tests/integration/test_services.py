@@ -7,7 +7,7 @@ import pytest
 from werkzeug import Response
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.run import observe

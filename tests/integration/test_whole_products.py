@@ -11,7 +11,7 @@ from dnd_assets.assets.concept_masks import ConceptMasks
 from dnd_assets.assets.held_out_images import HeldOutImages
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.engine.plan import newest_announced
 from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.engine.stage_versions import recorded_version, whole_version

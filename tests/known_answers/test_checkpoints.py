@@ -15,15 +15,15 @@ from PIL import Image
 from transformers import AutoProcessor, BlipForConditionalGeneration, BlipProcessor
 
 from dnd_assets.known_answers.target import CHECKPOINT, categories, holds, load_world_net
-from dnd_assets.known_answers.train.evaluate import (
+from dnd_assets.known_answers.train.recogniser import load_recogniser
+from dnd_assets.known_answers.train.release import FILE_LIMIT_BYTES, LIMIT_BYTES
+from dnd_assets.known_answers.train.training_figures import (
     held_out,
     is_shown,
     paint,
     painting_figures,
     read_target,
 )
-from dnd_assets.known_answers.train.recogniser import load_recogniser
-from dnd_assets.known_answers.train.release import FILE_LIMIT_BYTES, LIMIT_BYTES
 from dnd_assets.known_answers.world import caption, parse
 
 FOLDER = CHECKPOINT.parent

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from dnd_assets.analysis.latents import latents, write_table
+from dnd_assets.analysis.latent_frequencies import latents, write_table
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
 from dnd_assets.engine.stage import study_assets_of

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.lineage.openlineage import events
 from dnd_assets.lineage.trace import trace
 from dnd_assets.study.study import parse_study

@@ -11,7 +11,7 @@ ELSEWHERE = {
     "entries": "report/test_build.py",
     "overview": "report/test_build.py",
     "pictures": "report/test_build.py",
-    "sources": "report/test_pages.py",
+    "sources_page": "report/test_pages.py",
     "thumbnails": "report/test_build.py",
     "unit_data": "report/test_pages.py",
 }

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.report.build import build_report
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit
 from tests.report import browser, made

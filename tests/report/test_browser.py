@@ -9,7 +9,7 @@ import pytest
 from dnd_assets.analysis.atlas_ratings import read_atlas_ratings
 from dnd_assets.report.build import build_report
 from dnd_assets.report.names import visible
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.units import Unit
 from dnd_assets.workflow.atlas_address import page_name
 from tests.report import hostile, made

@@ -15,7 +15,7 @@ from dnd_assets.report.entries import entry_of
 from dnd_assets.report.names import picture_name
 from dnd_assets.report.pictures import pictures_of
 from dnd_assets.report.thumbnails import small
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.units import Unit
 from dnd_assets.workflow.atlas_address import page_name
 from tests.report import made

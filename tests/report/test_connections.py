@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms import v2
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.report.connections import LabelSpace, _between, connections, measured
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import parse_study
 from tests import studies
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dnd_assets.engine.build import build_context
 from dnd_assets.engine.cache.heat_maps import MAPS
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.methods.dissection.attention_crops import attention_boxes
 from dnd_assets.report.build import build_report
 from dnd_assets.report.heat_maps import make_heat_maps
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import parse_study
 from tests import studies
 

@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.lineage.fingerprint import digest
 from dnd_assets.methods.metrics.means import Mean
 from dnd_assets.report.build import build_report
 from dnd_assets.report.class_names import class_names, class_names_key
 from dnd_assets.report.entries import Entry, MethodSummary, index_data, metric_names
 from dnd_assets.report.pages import interval
-from dnd_assets.report.sources import Fact, facts, sections
+from dnd_assets.report.sources_page import Fact, facts, sections
 from dnd_assets.report.unit_data import unit_data
 from dnd_assets.results.unit_card.card import Exemplar, MetricSet, UnitCard
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import load_study
 from dnd_assets.workflow.atlas_address import page_name
 from tests.report import made

@@ -5,7 +5,7 @@ import pytest
 
 from dnd_assets.report.build import build_report
 from dnd_assets.report.similar import nearest_columns, similar_key, similar_units
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from tests.report import made
 from tests.report.conftest import UNITS
 

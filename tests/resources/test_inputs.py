@@ -10,8 +10,8 @@ from dnd_assets.files.images import as_raster
 from dnd_assets.files.rasters.raster import Raster
 from resources.runtime.compute import Compute
 from resources.targets.inputs import BandTransform, NetworkInput
+from resources.targets.network_sources import TargetModel
 from resources.targets.networks import TargetNetworks
-from resources.targets.sources import TargetModel
 from tests.files.rasters import dicom, png16, ramp
 
 

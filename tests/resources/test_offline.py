@@ -21,8 +21,8 @@ from resources.checkpoints import resolve
 from resources.encoders.conse import Conse
 from resources.encoders.open_clip import OpenClip
 from resources.encoders.sentence import SentenceEncoder
+from resources.targets.network_sources import TargetModel, find_source
 from resources.targets.networks import TargetNetworks
-from resources.targets.sources import TargetModel, find_source
 from resources.text_to_image.base import DiffusersTextToImage, PaintRequest
 from tests.resources import hub, tiny
 

@@ -6,13 +6,13 @@ import warnings
 import pytest
 
 import dnd_assets
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.lineage.explain import pair
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.labels import labels
 from dnd_assets.results.standing import Standing, newest_study, stand_by
-from dnd_assets.results.tables.reader import TableSource
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.tables.table_source import TableSource
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import parse_study
 from resources.lineage_db.database import Lineage
 from tests.studies import changed, label

@@ -5,10 +5,10 @@ import json
 import numpy as np
 from safetensors.numpy import save_file
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.report.build import build_report
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.results.unit_card.html import card_html
-from dnd_assets.results.unit_card.reader import Cards
 from dnd_assets.study.direction_names import direction_names
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit

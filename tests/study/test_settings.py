@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.stage import study_assets_of
 from dnd_assets.settings import Section
 from dnd_assets.study.deciding import _DISSECTION, NO_RESULT, deciding, upstream_of

@@ -17,7 +17,7 @@ ELSEWHERE = {
     "preflight": "engine/test_plan.py",
     "run": "workflow/test_definitions.py",
     "run_executor": "workflow/test_definitions.py",
-    "sources": "workflow/test_definitions.py",
+    "external_sources": "workflow/test_definitions.py",
     "unit_asset": "workflow/test_definitions.py",
 }
 """Where modules without a test file of their name are tested."""

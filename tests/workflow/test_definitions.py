@@ -4,13 +4,13 @@ import dagster as dg
 import pytest
 
 from dnd_assets.assets.registry import STAGES
-from dnd_assets.engine.build import build_context, find_units
+from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.stage_versions import stage_version
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.definitions import build_definitions
+from dnd_assets.workflow.external_sources import SOURCES, sources_of
 from dnd_assets.workflow.run import observe
-from dnd_assets.workflow.sources import SOURCES, sources_of
 from tests.studies import changed, write_images
 
 ASSETS = ["probing_set", *STAGES]

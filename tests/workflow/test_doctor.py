@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.engine.models import assumptions, inventory, require_models
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.trace import trace

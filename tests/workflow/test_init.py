@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from dnd_assets.cli import app
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.study.study import load_study
 from dnd_assets.workflow.init import _study_name, init

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dnd_assets.analysis.compare import Method
-from dnd_assets.analysis.human_study.study import Task
+from dnd_assets.analysis.human_study.questionnaire import Task
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import NotFoundError, not_found
 from dnd_assets.methods.seeds import content_seed

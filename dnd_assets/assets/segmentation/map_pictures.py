@@ -20,8 +20,8 @@ def drawn_maps(context: StudyContext, model: str, product: Product) -> list[Imag
     Raises:
         StoreError: when an image or the maps are gone.
     """
+    from dnd_assets.methods.segmentation.input_region import view
     from dnd_assets.methods.segmentation.overlay import overlay  # need torch: readers load none
-    from dnd_assets.methods.segmentation.view import view
 
     shown = product.payload["images"]
     pictures = context.pictures.load([one["image"] for one in shown])

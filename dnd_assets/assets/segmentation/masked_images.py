@@ -22,8 +22,8 @@ from dnd_assets.lineage.code import method_version
 from dnd_assets.lineage.fingerprint import canonical
 from dnd_assets.lineage.records import CONCEPT_MASKS, artefact_row
 from dnd_assets.methods.segmentation.compositions import Booleans
+from dnd_assets.methods.segmentation.input_region import View, view
 from dnd_assets.methods.segmentation.regions import Pattern, Regions, joined, regions_of
-from dnd_assets.methods.segmentation.view import View, view
 from dnd_assets.study.mask_sets import display_names, from_manifest
 
 _BLOCK = 1024

@@ -11,8 +11,8 @@ from typing import Any, Final, NotRequired, TypedDict, TypeVar
 
 from PIL import Image
 
-from dnd_assets.engine.cache.images import PackedImages
 from dnd_assets.engine.cache.paid_images import PictureLedger
+from dnd_assets.engine.cache.stored_pictures import PackedImages
 from dnd_assets.engine.cache.vector_blocks import Wanted, array, in_parts, rows_of, vectors
 from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import StudyContext

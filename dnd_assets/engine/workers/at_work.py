@@ -18,9 +18,9 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from dnd_assets.engine.build import build_context
-from dnd_assets.engine.cache.images import tell_whereabouts
+from dnd_assets.engine.cache.stored_pictures import tell_whereabouts
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.engine.workers.parts import Job, Part, WorkerAnswer, WorkerTask
 from dnd_assets.engine.workers.pools import Workers
 from dnd_assets.engine.workers.told_lineage import ToldLineage

@@ -12,7 +12,7 @@ import threading
 from multiprocessing import connection, parent_process
 from multiprocessing.queues import SimpleQueue
 
-from resources.runtime.cards import VISIBLE
+from resources.runtime.gpu_cards import VISIBLE
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dnd_assets import errors
-from dnd_assets.engine.cache.images import whereabouts
+from dnd_assets.engine.cache.stored_pictures import whereabouts
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.workers.account import THIS_PROCESS
 from dnd_assets.engine.workers.at_work import version_of, work_on

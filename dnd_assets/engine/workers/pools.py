@@ -21,8 +21,8 @@ from typing import Final
 from dnd_assets.engine.workers.account import Account
 from dnd_assets.engine.workers.begin import begin
 from dnd_assets.errors import MissingError, StudyError
-from resources.own_code.code import own
-from resources.runtime.cards import VISIBLE, spread, visible_cards
+from resources.own_code.own_function import own
+from resources.runtime.gpu_cards import VISIBLE, spread, visible_cards
 
 _AHEAD: Final = 4
 """Parts that wait for each worker."""

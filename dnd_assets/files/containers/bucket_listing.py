@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from dnd_assets.files.containers import bucket
+from dnd_assets.files.containers.container_places import container, holds_many
 from dnd_assets.files.containers.contents import AS_TABLES_SAY, Columns, Contents
-from dnd_assets.files.containers.places import container, holds_many
 from dnd_assets.files.image_folders import Listing, Skipped, inside, is_hidden, merged
 from dnd_assets.files.image_suffixes import suffixes_of_pictures
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from dnd_assets.known_answers.hard.scenes import PLACES
+from dnd_assets.known_answers.hard.hard_scenes import PLACES
 from dnd_assets.known_answers.target import Truth, words
 from dnd_assets.known_answers.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
 

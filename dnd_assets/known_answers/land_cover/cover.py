@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnd_assets.files.atomic import sha256
-from dnd_assets.known_answers.land_cover.scenes import (
+from dnd_assets.known_answers.land_cover.land_scenes import (
     NAMES_FILE,
     LandScene,
     cover_names,
@@ -59,7 +59,7 @@ class CoverMap:
     """The tiles of a folder of scenes, and what covers them.
 
     Args:
-        folder: the scenes; see `dnd_assets.known_answers.land_cover.scenes`.
+        folder: the scenes; see `dnd_assets.known_answers.land_cover.land_scenes`.
         side: of a tile, in pixels.
     """
 

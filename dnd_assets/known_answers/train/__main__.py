@@ -20,12 +20,12 @@ import typer
 
 from dnd_assets.known_answers.train.captioner import CaptionerTraining, train_captioner
 from dnd_assets.known_answers.train.clip import ClipSettings, train_clip
-from dnd_assets.known_answers.train.evaluate import evaluate_all
 from dnd_assets.known_answers.train.hard import HardSettings, train_hard
 from dnd_assets.known_answers.train.recogniser import RecogniserSettings, train_recogniser
 from dnd_assets.known_answers.train.release import release
 from dnd_assets.known_answers.train.target import TargetSettings, train_target
 from dnd_assets.known_answers.train.text_to_image import PainterSettings, train_text_to_image
+from dnd_assets.known_answers.train.training_figures import evaluate_all
 from dnd_assets.known_answers.train.vae import (
     DecoderSettings,
     VaeSettings,

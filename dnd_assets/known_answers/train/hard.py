@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dnd_assets.known_answers.hard.network import HardNet, pooled
+from dnd_assets.known_answers.hard.hard_network import HardNet, pooled
+from dnd_assets.known_answers.hard.hard_scenes import FAINT, draw, hard_scene, shows
 from dnd_assets.known_answers.hard.planted import FACTS
-from dnd_assets.known_answers.hard.scenes import FAINT, draw, hard_scene, shows
 from dnd_assets.known_answers.target import load_world_net
 from dnd_assets.known_answers.train.common import batches, fresh, learning_rate, set_learning_rate
 from dnd_assets.known_answers.train.target import normalised

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from dnd_assets.methods.sae.activations import Gated, Relu, Threshold, TopK
+from dnd_assets.methods.sae.activation_functions import Gated, Relu, Threshold, TopK
 from dnd_assets.methods.sae.encoder import Encoder
 from dnd_assets.methods.sae.saved import Answers, Config, Saved, refused
 

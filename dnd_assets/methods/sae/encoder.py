@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from dnd_assets.methods.sae.activations import Activation
+from dnd_assets.methods.sae.activation_functions import Activation
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dnd_assets.methods.sae.activations import Activation, Relu, Threshold, TopK
+from dnd_assets.methods.sae.activation_functions import Activation, Relu, Threshold, TopK
 from dnd_assets.methods.sae.encoder import Encoder
 from dnd_assets.methods.sae.saved import Answers, Saved, refused
 

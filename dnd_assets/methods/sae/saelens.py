@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dnd_assets.errors import StudyError
-from dnd_assets.methods.sae.activations import Activation, Gated, Relu, Threshold, TopK
+from dnd_assets.methods.sae.activation_functions import Activation, Gated, Relu, Threshold, TopK
 from dnd_assets.methods.sae.encoder import Encoder, Normalisation
 from dnd_assets.methods.sae.saved import Answers, Config, Saved, refused
 

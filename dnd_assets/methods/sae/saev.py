@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dnd_assets.errors import StudyError
-from dnd_assets.methods.sae.activations import Activation, Relu, Threshold, TopK
+from dnd_assets.methods.sae.activation_functions import Activation, Relu, Threshold, TopK
 from dnd_assets.methods.sae.encoder import Encoder
 from dnd_assets.methods.sae.saved import Answers, Config, Saved, refused
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from dnd_assets.errors import StudyError
-from dnd_assets.methods.sae.activations import Activation, GroupMax, TopK
+from dnd_assets.methods.sae.activation_functions import Activation, GroupMax, TopK
 from dnd_assets.methods.sae.encoder import Encoder
 from dnd_assets.methods.sae.saved import Answers, Saved, refused
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from dnd_assets.methods.sae.activations import Activation, Gated, Relu, TopK
+from dnd_assets.methods.sae.activation_functions import Activation, Gated, Relu, TopK
 from dnd_assets.methods.sae.encoder import Encoder, Normalisation
 from dnd_assets.methods.sae.saved import Answers, Config, Saved, refused
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dnd_assets.methods.lazy import torch
+from dnd_assets.methods.segmentation.input_region import View
 from dnd_assets.methods.segmentation.network_dissection import thresholded
-from dnd_assets.methods.segmentation.view import View
 
 _DARK: Final = 0.35
 _RIM: Final = (255, 220, 0)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.engine.cache.stored_pictures import Pictures
 from dnd_assets.errors import StoreError, StudyError, TableError, not_found
 from dnd_assets.files.atomic import rename, sync, write
 from dnd_assets.lineage.rows import Row
@@ -33,7 +33,7 @@ from dnd_assets.results.export.formats import (
 )
 from dnd_assets.results.tables.columns import COLUMN_TYPES, Column, Table
 from dnd_assets.results.tables.lineage_tables import LLM_CALLS, PICTURES, PROVIDERS, WHOLE_TABLES
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from resources.runtime.progress import Progress
 
 MANIFEST: Final = "export.json"

@@ -10,7 +10,7 @@ from rich.tree import Tree
 from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.rows import Row
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, ProductView, Shown, is_one_of
+from dnd_assets.results.products.product_view import Grid, ProductView, Shown, is_one_of
 from dnd_assets.results.tables.columns import POSITION, UNIT, Column, Table
 
 if TYPE_CHECKING:

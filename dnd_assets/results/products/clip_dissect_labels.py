@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dnd_assets.lineage.records import Product
 from dnd_assets.results.products.labels import scored_lines
 from dnd_assets.results.products.pixel_labels import concept_grid
-from dnd_assets.results.products.view import ProductView, Shown
+from dnd_assets.results.products.product_view import ProductView, Shown
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import StudyContext

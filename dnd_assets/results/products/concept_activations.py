@@ -8,7 +8,7 @@ from rich.tree import Tree
 
 from dnd_assets.lineage.records import CONCEPT_ACTIVATIONS, Payload, Product
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import ProductView, Shown, column_of
+from dnd_assets.results.products.product_view import ProductView, Shown, column_of
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import StudyContext

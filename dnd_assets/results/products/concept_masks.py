@@ -9,7 +9,7 @@ from rich.tree import Tree
 from dnd_assets.lineage.records import CONCEPT_MASKS, Payload, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.results.products.image_sets import scan_grids
-from dnd_assets.results.products.view import ProductView, Shown
+from dnd_assets.results.products.product_view import ProductView, Shown
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import StudyContext

@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import ProductView, Shown, is_one_of, pictures
+from dnd_assets.results.products.product_view import ProductView, Shown, is_one_of, pictures
 from dnd_assets.results.tables.columns import ACTIVATION, IMAGE, POSITION, UNIT, Column, Table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dnd_assets.lineage.records import METRICS_SUFFIX, Payload, Product
 from dnd_assets.lineage.rows import Row
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.methods.dissection.painted import told
-from dnd_assets.results.products.view import Grid, ProductView, Shown, pictures
+from dnd_assets.results.products.product_view import Grid, ProductView, Shown, pictures
 from dnd_assets.results.tables.columns import ASSET, PAINTED, UNIT, Column, NewestProduct, Table
 
 if TYPE_CHECKING:

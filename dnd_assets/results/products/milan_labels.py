@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, ProductView, Shown, pictures
+from dnd_assets.results.products.product_view import Grid, ProductView, Shown, pictures
 
 if TYPE_CHECKING:
     from dnd_assets.engine.context import StudyContext

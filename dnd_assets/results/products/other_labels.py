@@ -11,7 +11,7 @@ from rich.tree import Tree
 from dnd_assets.lineage.records import Payload, Product, is_labels
 from dnd_assets.lineage.rows import Row
 from dnd_assets.lineage.trace import Trace
-from dnd_assets.results.products.view import Grid, ProductView, Shown
+from dnd_assets.results.products.product_view import Grid, ProductView, Shown
 from dnd_assets.results.tables.columns import (
     ASSET,
     IMAGE,

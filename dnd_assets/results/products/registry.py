@@ -24,9 +24,9 @@ from dnd_assets.results.products.named_directions_labels import NAMED_DIRECTIONS
 from dnd_assets.results.products.other_labels import OTHER_LABELS
 from dnd_assets.results.products.pixel_labels import PIXEL_LABELS
 from dnd_assets.results.products.polysemantic_labels import POLYSEMANTIC_LABELS
+from dnd_assets.results.products.product_view import ProductView
 from dnd_assets.results.products.scores import SCORES
 from dnd_assets.results.products.synthetic_images import SYNTHETIC_IMAGES
-from dnd_assets.results.products.view import ProductView
 from dnd_assets.results.tables.columns import Table
 
 PRODUCTS: Final[tuple[ProductView, ...]] = (

@@ -10,7 +10,13 @@ from rich.tree import Tree
 from dnd_assets.lineage.records import Payload, Product
 from dnd_assets.lineage.trace import Trace
 from dnd_assets.methods.dissection.painted import told
-from dnd_assets.results.products.view import ProductView, Shown, column_of, is_one_of, pictures
+from dnd_assets.results.products.product_view import (
+    ProductView,
+    Shown,
+    column_of,
+    is_one_of,
+    pictures,
+)
 from dnd_assets.results.tables.columns import PAINTED, UNIT, Column, Table
 
 if TYPE_CHECKING:

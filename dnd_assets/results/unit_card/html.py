@@ -10,7 +10,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw
 
-from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.engine.cache.stored_pictures import Pictures
 from dnd_assets.errors import StoreError
 from dnd_assets.files.images import UnreadableImage
 from dnd_assets.results.unit_card.card import (

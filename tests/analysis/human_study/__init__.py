@@ -4,8 +4,8 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 """
 
 ELSEWHERE = {
-    "files": "analysis/human_study/test_ratings.py",
-    "forms": "analysis/human_study/test_study.py",
+    "rating_files": "analysis/human_study/test_ratings.py",
+    "forms": "analysis/human_study/test_survey.py",
     "tasks": "analysis/test_evaluate.py",
 }
 """Where modules without a test file of their name are tested."""

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from dnd_assets.analysis.human_study.files import read_ratings
+from dnd_assets.analysis.human_study.questionnaire import Asked, Task, export_study, read_key
+from dnd_assets.analysis.human_study.rating_files import read_ratings
 from dnd_assets.analysis.human_study.ratings import Ratings, Sheet, as_table, by_layer
-from dnd_assets.analysis.human_study.study import Asked, Task, export_study, read_key
 from dnd_assets.cli import app
 from dnd_assets.errors import NotFoundError, TableError
 from dnd_assets.methods.metrics.rater_agreement import ordinal_alpha
-from tests.analysis.human_study.test_study import METHODS, png
+from tests.analysis.human_study.test_questionnaire import METHODS, png
 
 SHOWN = ["Mean Caption", "Topk-Sq", "Image-Products", "Topk-Compare"]
 SCORES = {"Quokka": 5, "Numbat": 2, "Bilby": 4, "Potoroo": 1}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.engine.workers.handing_out import MOST_LOST, hand_out
 from dnd_assets.engine.workers.parts import Part
 from dnd_assets.engine.workers.pools import Workers

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dnd_assets.engine.build import build_context, workers_of
+from dnd_assets.engine.context_builder import build_context, workers_of
 from dnd_assets.engine.workers import pools
 from dnd_assets.engine.workers.handing_out import hand_out
 from dnd_assets.engine.workers.parts import Part

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.study.study import parse_study
 
 

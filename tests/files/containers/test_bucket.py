@@ -9,7 +9,7 @@ from dnd_assets.files.atomic import sha256
 from dnd_assets.files.containers import bucket
 from dnd_assets.files.containers.bucket import BucketError, as_url, in_bucket
 from dnd_assets.files.containers.bucket_listing import bucket_listing
-from dnd_assets.files.containers.places import exists, read_bytes, truths_of
+from dnd_assets.files.containers.container_places import exists, read_bytes, truths_of
 from dnd_assets.study.probing_images import image_files, scan_listing
 from dnd_assets.study.study import parse_study
 from tests.files.containers import parquet, png, samples, saved, shard

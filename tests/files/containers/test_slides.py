@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dnd_assets.files.containers.container_places import read_bytes
 from dnd_assets.files.containers.contents import SlideTiles
-from dnd_assets.files.containers.places import read_bytes
 from dnd_assets.files.containers.slides import is_slide, tiles_of
 from dnd_assets.files.image_folders import listing
 from dnd_assets.study.probing_images import image_files, scan_listing

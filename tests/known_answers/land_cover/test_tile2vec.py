@@ -67,7 +67,7 @@ def test_the_command_writes_weights_that_the_network_takes(tmp_path, one_thread)
 
 def test_the_shipped_weights_order_triplets_of_real_scenes(shared_dir, one_thread):
     """Better than the network did before training, as its record says."""
-    from dnd_assets.known_answers.land_cover.scenes import read_scenes
+    from dnd_assets.known_answers.land_cover.land_scenes import read_scenes
 
     net = tile2vec()
     net.load_state_dict(load_file(CHECKPOINT / "weights.safetensors"))

@@ -13,7 +13,7 @@ from dnd_assets.methods.ablation.latents import (
     vectors_of,
 )
 from dnd_assets.methods.ablation.replacing import Replacement
-from dnd_assets.methods.sae.activations import Relu, TopK
+from dnd_assets.methods.sae.activation_functions import Relu, TopK
 from dnd_assets.methods.sae.coded_layout import CodedLayout
 from dnd_assets.methods.sae.directions import Directions
 from dnd_assets.methods.sae.encoder import Encoder

@@ -4,7 +4,7 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 """
 
 ELSEWHERE = {
-    "activations": "methods/sae/test_codes.py",
+    "activation_functions": "methods/sae/test_codes.py",
     "coded_layout": "lineage/test_code.py",
     "dictionary_learning": "methods/sae/test_codes.py",
     "encoder": "methods/sae/test_codes.py",

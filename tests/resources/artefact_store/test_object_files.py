@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dnd_assets.engine import gc, verify
-from dnd_assets.engine.build import build_context
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import MissingError, StoreError, StudyError
 from dnd_assets.files.atomic import sha256
 from dnd_assets.methods import lazy

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from dnd_assets.errors import StudyError
 from resources.own_code import notes
-from resources.own_code.code import OwnCode
+from resources.own_code.own_function import OwnCode
 from resources.runtime import model_cache
 from resources.targets.networks import TargetNetworks
 

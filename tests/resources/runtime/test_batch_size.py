@@ -123,7 +123,7 @@ def test_torn_notes_of_sizes_are_found_again(tmp_path):
 
 def test_on_the_cpu_the_usual_sizes_stand(colours, colour_folder):
     from dnd_assets.engine.batch_sizes import with_batch_sizes
-    from dnd_assets.engine.build import build_context
+    from dnd_assets.engine.context_builder import build_context
     from dnd_assets.study.study import parse_study
 
     context = build_context(parse_study(auto(colours), colour_folder), colour_folder / "state")

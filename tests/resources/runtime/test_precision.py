@@ -13,8 +13,8 @@ import torch
 from resources.captioners.base import BlipCaptioner
 from resources.encoders.open_clip import OpenClip
 from resources.runtime.compute import Compute
+from resources.targets.network_sources import TargetModel
 from resources.targets.networks import TargetNetworks
-from resources.targets.sources import TargetModel
 from resources.text_to_image.base import DiffusersTextToImage, PaintRequest
 from resources.text_to_image.diffusion_speed import faster
 from tests.resources import tiny
@@ -139,7 +139,7 @@ def test_pictures_are_off_by_rounding(diffusion_folder, cpu, dtype):
 
 
 def test_each_role_has_its_precision(colours, tmp_path):
-    from dnd_assets.engine.build import build_context
+    from dnd_assets.engine.context_builder import build_context
     from dnd_assets.study.study import parse_study
     from tests.studies import changed
 

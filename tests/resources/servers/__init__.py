@@ -9,7 +9,7 @@ ELSEWHERE = {
     "budget": "resources/servers/test_conversations.py",
     "calls": "resources/servers/test_behaviours.py",
     "chat_server": "resources/servers/test_conversations.py",
-    "errors": "resources/servers/test_conversations.py",
+    "server_errors": "resources/servers/test_conversations.py",
     "keys": "resources/servers/test_conversations.py",
     "lineage_ledger": "resources/lineage_db/test_database.py",
     "messages": "resources/servers/test_behaviours.py",

@@ -15,9 +15,10 @@ ELSEWHERE = {
     "layer_types": "resources/targets/test_layer_layout.py",
     "model_zoos": "resources/targets/test_file_weights.py",
     "network": "resources/targets/test_ablated.py",
+    "network_sources": "resources/targets/test_ablated.py",
     "passes": "resources/targets/test_codings.py",
     "pixels": "resources/targets/test_survey.py",
-    "sources": "resources/targets/test_ablated.py",
+    "seen": "resources/targets/test_survey.py",
     "state_hash": "resources/targets/test_weights.py",
 }
 """Where modules without a test file of their name are tested."""

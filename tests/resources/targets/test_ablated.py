@@ -8,8 +8,8 @@ from torchvision.transforms import v2
 
 from dnd_assets.errors import StudyError
 from resources.runtime.compute import Compute
+from resources.targets.network_sources import TargetModel
 from resources.targets.networks import TargetNetworks
-from resources.targets.sources import TargetModel
 from tests.methods.sae import written
 from tests.networks import BLUE, DEAD, GREEN, RED
 

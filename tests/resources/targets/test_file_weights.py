@@ -13,9 +13,9 @@ from dnd_assets.errors import StudyError
 from resources.checkpoints import file_hash
 from resources.runtime import model_cache
 from resources.targets.model_zoos import _torchvision_shape
+from resources.targets.network_sources import TargetModel
 from resources.targets.networks import TargetNetworks
 from resources.targets.published import Training, of_timm, of_torchvision, torchvision_shape
-from resources.targets.sources import TargetModel
 from tests.resources import tiny
 
 NAMES = models.list_models(module=models)

@@ -13,8 +13,8 @@ from resources.captioners.base import BlipCaptioner
 from resources.captioners.vlm import Blip2Captioner, VlmCaptioner
 from resources.encoders.conse import Conse
 from resources.encoders.open_clip import OpenClip
+from resources.targets.network_sources import TargetModel
 from resources.targets.networks import TargetNetworks
-from resources.targets.sources import TargetModel
 from tests.resources import tiny
 
 KINDS = {"blip": BlipCaptioner, "blip2": Blip2Captioner, "llava": VlmCaptioner}

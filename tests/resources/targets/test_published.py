@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from dnd_assets.errors import StudyError, TableError
+from resources.targets.network_sources import read_categories
 from resources.targets.networks import TargetNetworks
-from resources.targets.sources import read_categories
 from tests.resources import old_pytorch, tiny_vision
 
 PLACES = ["/a/airfield 0", "/a/apartment_building/outdoor 1", "/y/youth_hostel 2"]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from werkzeug import Response
 
-from dnd_assets.engine.cache.images import Pictures
 from dnd_assets.engine.cache.paid_images import PictureLedger
+from dnd_assets.engine.cache.stored_pictures import Pictures
 from dnd_assets.errors import StudyError
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import dnd_assets.results.export.export as exporting
 from dnd_assets.cli import app
-from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.engine.cache.stored_pictures import Pictures
 from dnd_assets.errors import StoreError, StudyError, TableError
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.csv_tables import guarded, unguarded
@@ -23,8 +23,8 @@ from dnd_assets.results.export.formats import FORMATS, as_frame, read, writer
 from dnd_assets.results.tables.columns import Column
 from dnd_assets.results.tables.dictionary import dictionary
 from dnd_assets.results.tables.lineage_tables import WHOLE_TABLES
-from dnd_assets.results.tables.reader import TableSource
 from dnd_assets.results.tables.registry import TABLES, tables_for
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.study.label_files import imported_labels
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit
@@ -382,7 +382,7 @@ def test_batches_hold_few_products_and_change_nothing(hostile, tmp_path, exporte
         return found
 
     monkeypatch.setattr(Lineage, "products", products)
-    monkeypatch.setattr("dnd_assets.results.tables.reader._AT_ONCE", 9)
+    monkeypatch.setattr("dnd_assets.results.tables.table_source._AT_ONCE", 9)
     export(TableSource(lineage, "mine"), _pictures(home, lineage), tmp_path / "a", "csv")
     assert max(sizes) == 9
     found = read_export(tmp_path / "a")

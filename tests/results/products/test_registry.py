@@ -10,7 +10,7 @@ from dnd_assets.results.tables.columns import Column
 from dnd_assets.results.tables.database_views import SCHEMA, schema_text, view_sql
 from dnd_assets.results.tables.dictionary import dictionary
 from dnd_assets.results.tables.product_rows import product_rows
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from resources.lineage_db.database import Lineage
 from tests.lineage import handmade
 from tests.lineage.handmade import UNIT

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dnd_assets.known_answers.land_cover.scenes import read_scenes
+from dnd_assets.known_answers.land_cover.land_scenes import read_scenes
 from dnd_assets.known_answers.land_cover.tile2vec import (
     SCALE,
     SHIPPED_WIDTH,

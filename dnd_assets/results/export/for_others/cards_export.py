@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.engine.cache.stored_pictures import Pictures
 from dnd_assets.errors import not_found
 from dnd_assets.files.atomic import write
 from dnd_assets.results.export.export import Written, new_folder, picture_data, picture_suffix
 from dnd_assets.results.unit_card.card import UnitCard
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from resources.runtime.progress import Progress
 
 CardFormat = Literal["neuronpedia", "saedashboard", "maia"]

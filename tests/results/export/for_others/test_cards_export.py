@@ -16,7 +16,7 @@ from dnd_assets.files.atomic import sha256
 from dnd_assets.results.export.for_others.cards_export import export_cards, layers_of
 from dnd_assets.results.export.for_others.maia import mask_of, threshold_of
 from dnd_assets.results.unit_card.card import Box, Crop, Distribution, Exemplar, UnitCard
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from tests.report import made
 from tests.report.conftest import UNITS, workbench
 

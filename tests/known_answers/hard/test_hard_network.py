@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dnd_assets.known_answers.hard.network import PlantedLayer
+from dnd_assets.known_answers.hard.hard_network import PlantedLayer
+from dnd_assets.known_answers.hard.hard_scenes import draw, hard_scene, shows
 from dnd_assets.known_answers.hard.planted import (
     FACTS,
     KINDS,
@@ -16,7 +17,6 @@ from dnd_assets.known_answers.hard.planted import (
     hard_truths,
     planted_units,
 )
-from dnd_assets.known_answers.hard.scenes import draw, hard_scene, shows
 from dnd_assets.known_answers.target import CHECKPOINT
 from dnd_assets.known_answers.train.hard import load_hard_net
 from dnd_assets.known_answers.train.target import normalised

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dnd_assets.engine.cache.images import Pictures
+from dnd_assets.engine.cache.stored_pictures import Pictures
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.images import UnreadableImage, encode_png, strip

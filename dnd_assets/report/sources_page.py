@@ -9,7 +9,7 @@ from typing import Final
 
 from dnd_assets.lineage.records import Payload
 from dnd_assets.report import pages
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 
 _TEXTS: Final = 12
 """Values of a list that are written out; the others are counted."""

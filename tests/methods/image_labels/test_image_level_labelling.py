@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy
 
-from dnd_assets.methods.image_labels.labelling import invert_labels
+from dnd_assets.methods.image_labels.image_level_labelling import invert_labels
 
 NAMES = ("dog", "cat", "animal")
 

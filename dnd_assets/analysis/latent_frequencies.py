@@ -18,7 +18,7 @@ from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.methods.sae.firing import Firing, firing
 from dnd_assets.methods.sparse_matrix import SparseMatrix
-from dnd_assets.results.tables.reader import TableSource
+from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.units import Unit
 
 COLUMNS = ("latent", "pictures", "share", "largest", "mean")

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from dnd_assets.methods.segmentation.input_region import WHOLE, View, view
 from dnd_assets.methods.segmentation.overlay import overlay
-from dnd_assets.methods.segmentation.view import WHOLE, View, view
 
 
 def _transform(*steps):

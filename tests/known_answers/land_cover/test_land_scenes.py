@@ -6,7 +6,7 @@ from PIL import Image
 
 from dnd_assets.errors import StudyError
 from dnd_assets.known_answers.land_cover.cover import CoverMap
-from dnd_assets.known_answers.land_cover.scenes import (
+from dnd_assets.known_answers.land_cover.land_scenes import (
     cover_names,
     plain_name,
     read_scene,

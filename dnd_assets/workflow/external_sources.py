@@ -26,9 +26,9 @@ from dnd_assets.lineage.records import (
     PROBING_SET,
     Product,
 )
-from dnd_assets.study.concept_sets import study_concepts
 from dnd_assets.study.label_files import SUFFIX, label_path
 from dnd_assets.study.study import Study
+from dnd_assets.study.study_concepts import study_concepts
 
 GROUP = "step_0_sources"
 _EVERY = "*/10 * * * *"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
-from dnd_assets.files.containers.places import read_bytes
+from dnd_assets.files.containers.container_places import read_bytes
 from dnd_assets.files.images import (
     UnreadableImage,
     as_raster,

@@ -11,7 +11,7 @@ from typing import Final
 
 from PIL.Image import Image
 
-from dnd_assets.known_answers.hard.scenes import draw, hard_caption, hard_scene
+from dnd_assets.known_answers.hard.hard_scenes import draw, hard_caption, hard_scene
 from dnd_assets.known_answers.world import probing_seed
 
 COUNT: Final = 4096

@@ -6,8 +6,8 @@ import pytest
 
 from dnd_assets.assets.concept_activations import ConceptActivations
 from dnd_assets.assets.probing_set import ProbingSet
-from dnd_assets.engine.build import build_context
-from dnd_assets.engine.seen import Seen
+from dnd_assets.engine.context_builder import build_context
+from dnd_assets.engine.observed_assets import Seen
 from dnd_assets.study.study import parse_study
 from tests import studies
 

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dnd_assets.analysis.human_study.forms import Form, mturk_rows
-from dnd_assets.analysis.human_study.study import Task, export_study, read_key, shown_order, task_id
+from dnd_assets.analysis.human_study.questionnaire import (
+    Task,
+    export_study,
+    read_key,
+    shown_order,
+    task_id,
+)
 from dnd_assets.errors import NotFoundError, StudyError
 from dnd_assets.files.csv_tables import FORMULA
 from tests.resources import tiny

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from dnd_assets.errors import StudyError
-from resources.runtime import cards
-from resources.runtime.cards import VISIBLE, only_card, spread, visible_cards
+from resources.runtime import gpu_cards
+from resources.runtime.gpu_cards import VISIBLE, only_card, spread, visible_cards
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_workers_take_cards_in_turn():
     [(None, "cuda:1", "1"), ("4,6", "cuda:1", "6"), ("4,6", "cuda", "4,6"), (None, "cpu", None)],
 )
 def test_one_card_is_shown(at_first, device, card, monkeypatch):
-    monkeypatch.setattr(cards, "_AT_FIRST", at_first)
+    monkeypatch.setattr(gpu_cards, "_AT_FIRST", at_first)
     monkeypatch.delenv(VISIBLE, raising=False)
     if at_first is not None:
         monkeypatch.setenv(VISIBLE, at_first)
@@ -45,14 +45,14 @@ def test_one_card_is_shown(at_first, device, card, monkeypatch):
 
 
 def test_a_card_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(cards, "_AT_FIRST", "4,6")
+    monkeypatch.setattr(gpu_cards, "_AT_FIRST", "4,6")
     monkeypatch.setenv(VISIBLE, "4,6")
     with pytest.raises(StudyError, match=r"no device 'cuda:2': .* shows this process 2 cards"):
         only_card("cuda:2")
 
 
 def test_a_process_that_uses_other_cards_already_is_told(monkeypatch):
-    monkeypatch.setattr(cards, "_AT_FIRST", None)
+    monkeypatch.setattr(gpu_cards, "_AT_FIRST", None)
     monkeypatch.setenv(VISIBLE, "0")
     busy = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True))
     monkeypatch.setitem(sys.modules, "torch", busy)

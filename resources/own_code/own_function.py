@@ -26,7 +26,7 @@ from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.settings import Options
 from resources.own_code.closure import Closure, ObservedUse, closure_of, shown
 from resources.own_code.imports import Space
-from resources.own_code.places import OURS, own_root, plain_name
+from resources.own_code.own_places import OURS, own_root, plain_name
 from resources.own_code.watch import Watch, watching
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from dnd_assets.errors import StudyError
 from dnd_assets.files.atomic import sha256
-from dnd_assets.files.containers.contents import Columns
-from dnd_assets.files.containers.places import (
+from dnd_assets.files.containers.container_places import (
     container,
     exists,
     home_of,
@@ -18,6 +17,7 @@ from dnd_assets.files.containers.places import (
     state,
     truths_of,
 )
+from dnd_assets.files.containers.contents import Columns
 from dnd_assets.files.image_folders import listing
 from dnd_assets.study.image_classes import truths_among
 from dnd_assets.study.probing_images import scan_listing

@@ -3,8 +3,8 @@
 import pytest
 
 from resources.lineage_db.database import Lineage
-from resources.lineage_db.places import index_folder
 from resources.lineage_db.reader import LineageReader
+from resources.lineage_db.state_places import index_folder
 from tests.resources.lineage_db.test_database import everything, fill
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnd_assets.analysis.human_study.forms import REMARKS, SCALE
+from dnd_assets.analysis.human_study.questionnaire import Asked
 from dnd_assets.analysis.human_study.ratings import Ratings, Sheet
-from dnd_assets.analysis.human_study.study import Asked
 from dnd_assets.errors import TableError, not_found
 from dnd_assets.files.csv_tables import CsvTable, read_csv, read_text
 

@@ -16,8 +16,8 @@ from resources.encoders.sentence import SentenceEncoder
 from resources.lineage_db.database import Lineage
 from resources.lineage_db.reader import LineageReader
 from resources.runtime.build_context import BuildContext
-from resources.runtime.cards import only_card
 from resources.runtime.compute import Compute
+from resources.runtime.gpu_cards import only_card
 
 
 def build_context(

@@ -9,7 +9,7 @@ from dnd_assets.errors import NotFoundError
 from dnd_assets.files.images import encode_png
 from dnd_assets.lineage.records import Outcome, artefact_row
 from dnd_assets.lineage.trace import trace
-from dnd_assets.results.unit_card.reader import Cards
+from dnd_assets.results.unit_card.card_reader import Cards
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
 from tests import studies
