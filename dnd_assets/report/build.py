@@ -32,6 +32,7 @@ from dnd_assets.report.entries import (
 from dnd_assets.report.folder import Folder
 from dnd_assets.report.heat_maps import make_heat_maps
 from dnd_assets.report.names import picture_name, script
+from dnd_assets.report.networks import compare_networks
 from dnd_assets.report.overview import (
     Map,
     layer_summaries,
@@ -296,7 +297,8 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     exemplars = exemplar_data(entries, folder.files)
     folder.put("data-exemplars.js", script("ATLAS_EXEMPLARS", exemplars))
     folder.put("data-similar.js", script("ATLAS_SIMILAR", _similar(work, entries)))
-    common = {"root": "", "study": study, "changes": changes is not None}
+    several = len({entry.model for entry in entries}) > 1
+    common = {"root": "", "study": study, "changes": changes is not None, "networks": several}
     groups = list(dict.fromkeys(entry.group for entry in entries))
     methods = list(dict.fromkeys(name for entry in entries for name in entry.methods))
     description = work.context.study.description
@@ -320,6 +322,9 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     folder.put(
         "methods.html", pages.render("methods.html", here="methods", found=comparison, **common)
     )
+    if networks := compare_networks(entries, embedded):
+        page = pages.render("networks.html", here="networks", found=networks, **common)
+        folder.put("networks.html", page)
     if changes is not None:
         linked = {entry.unit: entry.page for entry in entries}
         page = pages.render("changes.html", here="changes", found=changes, linked=linked, **common)

@@ -29,7 +29,7 @@ STATIC: Final = (
     "atlas.css", "atlas.js", "compare.js", "ratings.js", "unit.js", "zoom.js"
 )  # fmt: skip
 _PARTS: Final = ("templates", "static")
-_CARDS: Final = ("building", "card", "reader", "unit_records")
+_CARDS: Final = ("building", "card", "card_reader", "unit_records")
 """Modules that decide what a unit's card says."""
 _HASH: Final = 12
 _ANCHOR: Final = 80
@@ -93,10 +93,9 @@ def unit_page(
     """
     largest = card.exemplars[0].activation if card.exemplars else None
     return render(
-        "unit.html", root="../", here="", study=title, changes=False, card=card, entry=entry,
-        find=find,
-        names=names, neighbours=neighbours, histogram=histogram(card), steps=steps(card),
-        top=largest, ranges=_ranges(card), least=LEAST,
+        "unit.html", root="../", here="", study=title, changes=False, networks=False, card=card,
+        entry=entry, find=find, names=names, neighbours=neighbours, histogram=histogram(card),
+        steps=steps(card), top=largest, ranges=_ranges(card), least=LEAST,
     )  # fmt: skip
 
 
