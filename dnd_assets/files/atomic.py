@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dnd_assets.errors import StoreError
 
-_NO_SECOND_NAMES = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 
 
 def sha256(data: bytes) -> str:
@@ -102,8 +102,8 @@ def rename(path: Path, target: Path) -> None:
 def create(path: Path, target: Path) -> None:
     """Give `path` the name `target`, too, in one step; the name must be free.
 
-    Where a file system has no second names for a file, as FAT, it is renamed after a look: whoever
-    writes there holds a lock.
+    Where a file system has no hard links, as FAT, it is renamed after a check that the name is
+    free: whoever writes there holds a lock.
 
     Raises:
         FileExistsError: when the name is taken.
@@ -113,7 +113,7 @@ def create(path: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno not in _NO_SECOND_NAMES:
+        if error.errno not in _NO_HARD_LINKS:
             raise
         if target.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None

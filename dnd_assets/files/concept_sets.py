@@ -72,14 +72,14 @@ def parse_concepts(data: bytes, name: str = "the concept set") -> ConceptSet:
     """
     text = _decode(data.removeprefix(codecs.BOM_UTF8), name, data)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
-    named = [line for line in map(str.strip, lines) if line]
-    concepts = tuple(dict.fromkeys(named))
+    non_blank = [line for line in map(str.strip, lines) if line]
+    concepts = tuple(dict.fromkeys(non_blank))
     if not concepts:
         raise StudyError(
             f"{name} holds no concept ({len(data):,} bytes, nothing but blank lines); write one "
             "concept a line"
         )
-    return ConceptSet(concepts, len(named) - len(concepts), len(lines) - len(named))
+    return ConceptSet(concepts, len(non_blank) - len(concepts), len(lines) - len(non_blank))
 
 
 def prompts(concepts: Sequence[str], template: str = "{concept}") -> list[str]:
@@ -117,10 +117,10 @@ def check_template(template: str) -> None:
     fields = [field for _, field, _, _ in parts if field is not None]
     others = [field for field in fields if field != FIELD]
     if others or any(spec or conversion for _, _, spec, conversion in parts):
-        shown = others[0] if others else FIELD
+        wrong_field = others[0] if others else FIELD
         raise StudyError(
-            f"the prompt template {template!r} has the field {{{shown}}} or a format in it, but "
-            f"only a plain {{concept}} is known; {advice}"
+            f"the prompt template {template!r} has the field {{{wrong_field}}} or a format in it, "
+            f"but only a plain {{concept}} is known; {advice}"
         )
     if not fields:
         raise StudyError(f"the prompt template {template!r} has no {{concept}}; {advice}")
@@ -132,8 +132,8 @@ def _read(path: Path) -> bytes:
             raise OSError("it is no file")
         return path.read_bytes()
     except FileNotFoundError:
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        names = sorted(file.name for file in beside if file.is_file())
+        siblings = path.parent.iterdir() if path.parent.is_dir() else ()
+        names = sorted(file.name for file in siblings if file.is_file())
         advice = f"Looked in {path.parent}. Give the path of a text file with one concept a line."
         raise not_found("concept set", path.name, names, advice) from None
     except OSError as error:
@@ -144,16 +144,16 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _decode(data: bytes, name: str, whole: bytes) -> str:
+def _decode(data: bytes, name: str, raw: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        offset = error.start + len(whole) - len(data)
-        before = whole[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        utf16 = whole.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        known = "; it starts like UTF-16" if utf16 else ""
+        offset = error.start + len(raw) - len(data)
+        before = raw[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        hint = "; it starts like UTF-16" if utf16 else ""
         raise StudyError(
-            f"{name} is not UTF-8: byte 0x{whole[offset]:02x} at offset {offset:,}, in line "
-            f"{before.count(10) + 1:,}{known}. Save it as UTF-8, for example with "
+            f"{name} is not UTF-8: byte 0x{raw[offset]:02x} at offset {offset:,}, in line "
+            f"{before.count(10) + 1:,}{hint}. Save it as UTF-8, for example with "
             f"`iconv -f {'UTF-16' if utf16 else 'LATIN1'} -t UTF-8`"
         ) from error

@@ -37,14 +37,14 @@ class CsvTable:
         Raises:
             TableError: when there is none; names the columns that would do and those there are.
         """
-        place = self.find(names)
-        if place is None:
-            there = ", ".join(repr(name) for name in nearest(names[0], self.columns))
+        position = self.find(names)
+        if position is None:
+            existing = ", ".join(repr(name) for name in nearest(names[0], self.columns))
             raise TableError(
                 f"{self.path} has no column for the {what}; such a column is called "
-                f"{', '.join(names)}; the file has {there}. Rename one of them."
+                f"{', '.join(names)}; the file has {existing}. Rename one of them."
             )
-        return place
+        return position
 
     def find(self, names: Iterable[str]) -> int | None:
         """Place of the first of `names` that the header holds, or None."""
@@ -64,8 +64,8 @@ def read_text(path: Path) -> str:
             raise TableError(f"cannot read {path}: it is no file.")
         return path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = ", ".join(nearest(path.name, sorted(beside))) or "nothing"
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = ", ".join(nearest(path.name, sorted(siblings))) or "nothing"
         raise NotFoundError(f"no file {path}; {path.parent} holds: {close}.") from error
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror or error}.") from error

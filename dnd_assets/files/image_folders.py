@@ -91,15 +91,20 @@ class Listing:
 
     def undecodable(self) -> str:
         """Files whose suffix tells that they cannot be decoded, counted; empty for none."""
-        found = Counter(f.suffix.lower() for f in self.files if f.suffix.lower() in UNDECODABLE)
-        parts = [f"{n:,} {suffix} ({UNDECODABLE[suffix]})" for suffix, n in sorted(found.items())]
-        told = "not decoded; convert them, for example with the package named"
-        lines = [f"{', '.join(parts)} {told}"] if parts else []
-        unread = Counter(f.suffix.lower() for f in self.files if lacking(f.suffix.lower()))
+        counts = Counter(
+            file.suffix.lower() for file in self.files if file.suffix.lower() in UNDECODABLE
+        )
+        parts = [
+            f"{count:,} {suffix} ({UNDECODABLE[suffix]})"
+            for suffix, count in sorted(counts.items())
+        ]
+        advice = "not decoded; convert them, for example with the package named"
+        lines = [f"{', '.join(parts)} {advice}"] if parts else []
+        unread = Counter(file.suffix.lower() for file in self.files if lacking(file.suffix.lower()))
         lines += [
-            f"{n:,} {suffix} not decoded without the package {BY_PACKAGE[suffix]}; run "
+            f"{count:,} {suffix} not decoded without the package {BY_PACKAGE[suffix]}; run "
             f"`{how_to_install(BY_PACKAGE[suffix])}`"
-            for suffix, n in sorted(unread.items())
+            for suffix, count in sorted(unread.items())
         ]
         return "; ".join(lines)
 
@@ -123,75 +128,75 @@ def listing(
             read as pictures then.
     """
     if folder.is_file():
-        return _of_many(folder, columns, tiles, None)
+        return _list_file_of_many(folder, columns, tiles, None)
     files: list[Path] = []
     skipped: list[Skipped] = []
-    seen: set[tuple[int, int]] = set()
-    waiting = [folder]
-    linked: list[Path] = []
-    many: list[Listing] = []
-    while waiting or linked:
+    visited: set[tuple[int, int]] = set()
+    pending = [folder]
+    links: list[Path] = []
+    containers: list[Listing] = []
+    while pending or links:
         # Links come last, so that a folder is known by its own path where it has one here.
-        place = waiting.pop() if waiting else linked.pop()
+        current = pending.pop() if pending else links.pop()
         try:
-            found = place.stat()
-            if (found.st_dev, found.st_ino) in seen:
-                skipped.append(Skipped(place, "seen before"))
+            status = current.stat()
+            if (status.st_dev, status.st_ino) in visited:
+                skipped.append(Skipped(current, "seen before"))
                 continue
-            seen.add((found.st_dev, found.st_ino))
-            entries = sorted(os.scandir(place), key=lambda entry: entry.name, reverse=True)
+            visited.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            skipped.append(Skipped(place, "unreadable folder", error.strerror or str(error)))
+            skipped.append(Skipped(current, "unreadable folder", error.strerror or str(error)))
             continue
-        counted = data_files(place) if any(e.name == "state.json" for e in entries) else None
+        arrow_files = data_files(current) if any(e.name == "state.json" for e in entries) else None
         for entry in entries:
-            path = place / entry.name
+            path = current / entry.name
             if is_hidden(entry.name):
                 skipped.append(Skipped(path, "hidden"))
             elif _is_folder(entry):
-                (linked if entry.is_symlink() else waiting).append(path)
-            elif (_is_cut(path, tiles) or holds_many(path)) and _is_plain(path):
-                many.append(_of_many(path, columns, tiles, counted))
+                (links if entry.is_symlink() else pending).append(path)
+            elif (_is_whole_slide(path, tiles) or holds_many(path)) and _is_regular_file(path):
+                containers.append(_list_file_of_many(path, columns, tiles, arrow_files))
             else:
-                why = _why_not(path)
-                files.append(path) if why is None else skipped.append(why)
-        linked.sort(reverse=True)
-    own = Listing(tuple(sorted(files)), tuple(sorted(skipped, key=lambda one: one.path)))
-    return merged([own, *many]) if many else own
+                skip = _skip_reason(path)
+                files.append(path) if skip is None else skipped.append(skip)
+        links.sort(reverse=True)
+    direct = Listing(tuple(sorted(files)), tuple(sorted(skipped, key=lambda item: item.path)))
+    return merged([direct, *containers]) if containers else direct
 
 
-def _of_many(
-    path: Path, columns: Columns, tiles: SlideTiles | None, counted: Collection[str] | None
+def _list_file_of_many(
+    path: Path, columns: Columns, tiles: SlideTiles | None, arrow_files: Collection[str] | None
 ) -> Listing:
     """What a file of many pictures holds; `counted` are the Arrow files of a saved data set."""
-    if _is_cut(path, tiles):
-        return _cut(path, tiles)
-    if counted is not None and path.suffix == ".arrow" and path.name not in counted:
+    if _is_whole_slide(path, tiles):
+        return _list_slide(path, tiles)
+    if arrow_files is not None and path.suffix == ".arrow" and path.name not in arrow_files:
         return Listing((), (Skipped(path, "no image", "kept by `map` or `filter`"),))
-    return _inside(path, columns)
+    return _list_pictures_inside(path, columns)
 
 
-def _is_plain(path: Path) -> bool:
+def _is_regular_file(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return False
 
 
-def _is_cut(path: Path, tiles: SlideTiles | None) -> bool:
+def _is_whole_slide(path: Path, tiles: SlideTiles | None) -> bool:
     """Whether a file is a whole slide; of TIFFs only where slides are to be cut."""
     return path.suffix.lower() in SLIDES or (tiles is not None and is_slide(path))
 
 
-def _cut(file: Path, tiles: SlideTiles | None) -> Listing:
+def _list_slide(file: Path, tiles: SlideTiles | None) -> Listing:
     """The tiles of a whole slide."""
     if tiles is None:
-        why = "a whole slide, which is no picture: say tiles = {side = 224} beside its folder"
-        return Listing((), (Skipped(file, "damaged", why),))
+        advice = "a whole slide, which is no picture: say tiles = {side = 224} beside its folder"
+        return Listing((), (Skipped(file, "damaged", advice),))
     return inside(file, partial(tiles_of, file, tiles))
 
 
-def _inside(file: Path, columns: Columns) -> Listing:
+def _list_pictures_inside(file: Path, columns: Columns) -> Listing:
     """The pictures inside a file of many, and what else is in it."""
     return inside(file, lambda: container(file, columns).contents())
 
@@ -204,40 +209,40 @@ def inside(file: Path, look: Callable[[], Contents]) -> Listing:
         look: reads its directory.
     """
     try:
-        held = look()
+        contents = look()
     except OSError as error:
         return Listing((), (Skipped(file, "damaged", error.strerror or str(error)),))
     skipped = [
         Skipped(file / name, "seen before" if kind == "seen before" else "no image", kind)
-        for name, kind in held.others
+        for name, kind in contents.others
     ]
-    if held.damage:
-        skipped.append(Skipped(file, "damaged", held.damage))
-    elif not held.pictures and not held.others:
+    if contents.damage:
+        skipped.append(Skipped(file, "damaged", contents.damage))
+    elif not contents.pictures and not contents.others:
         skipped.append(Skipped(file, "no image", f"{file.suffix} without pictures"))
-    return Listing(tuple(file / name for name in held.pictures), tuple(skipped))
+    return Listing(tuple(file / name for name in contents.pictures), tuple(skipped))
 
 
 def merged(listings: Iterable[Listing]) -> Listing:
     """Several listings as one, each path once."""
-    every = list(listings)
-    files = {path for one in every for path in one.files}
-    skipped = {one.path: one for some in every for one in some.skipped if one.path not in files}
-    states = {path: state for one in every for path, state in one.states.items()}
+    parts = list(listings)
+    files = {path for part in parts for path in part.files}
+    skipped = {item.path: item for part in parts for item in part.skipped if item.path not in files}
+    states = {path: state for part in parts for path, state in part.states.items()}
     return Listing(tuple(sorted(files)), tuple(skipped[path] for path in sorted(skipped)), states)
 
 
 def told_skipped(skipped: Iterable[Skipped]) -> str:
     """Things left out, counted by kind, with the first names; empty for nothing."""
-    every = list(skipped)
-    if not every:
+    items = list(skipped)
+    if not items:
         return ""
-    counts = Counter(one.kind for one in every)
+    counts = Counter(item.kind for item in items)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
-    loud = sorted(every, key=lambda one: (not one.loud, one.path))
-    names = ", ".join(shown_name(one.path) for one in loud[:_NAMED])
-    more = ", …" if len(every) > _NAMED else ""
-    return f"skipped {len(every):,}: {kinds} (such as {names}{more})"
+    loud_first = sorted(items, key=lambda item: (not item.loud, item.path))
+    names = ", ".join(shown_name(item.path) for item in loud_first[:_NAMED])
+    more = ", …" if len(items) > _NAMED else ""
+    return f"skipped {len(items):,}: {kinds} (such as {names}{more})"
 
 
 def is_hidden(name: str) -> bool:
@@ -281,7 +286,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _why_not(path: Path) -> Skipped | None:
+def _skip_reason(path: Path) -> Skipped | None:
     """Why a file is not read; None for one that is. Broken images are read, to be set aside."""
     suffix = path.suffix.lower()
     if suffix in suffixes_of_pictures():

@@ -39,10 +39,12 @@ SNIFFED_OF_DICOM: Final = 132
 def readable_suffixes() -> frozenset[str]:
     """Suffixes of the formats that are decoded, lower case: those that Pillow registers, others."""
     Image.init()
-    known = Image.registered_extensions()
+    registered = Image.registered_extensions()
     # MPO is JPEG with extras, and opened as JPEG.
-    usual = frozenset(suffix for suffix, kind in known.items() if kind in (*FORMATS, "MPO"))
-    return usual | SUFFIXES | frozenset(one for one in BY_PACKAGE if not lacking(one))
+    of_pillow = frozenset(
+        suffix for suffix, kind in registered.items() if kind in (*FORMATS, "MPO")
+    )
+    return of_pillow | SUFFIXES | frozenset(suffix for suffix in BY_PACKAGE if not lacking(suffix))
 
 
 @cache

@@ -64,7 +64,7 @@ def as_raster(data: bytes, max_pixels: int = 89_000_000, reading: Reading = AS_F
     Raises:
         UnreadableImage: as `decode`.
     """
-    return _reading_of(data, lambda: _as_raster(data, max_pixels, reading))
+    return _with_one_error(data, lambda: _as_raster(data, max_pixels, reading))
 
 
 def looked_at(
@@ -77,27 +77,27 @@ def looked_at(
     """
 
     def look() -> tuple[Image.Image, Raster | None]:
-        found = _found(data, max_pixels, reading)
-        if isinstance(found, Raster):
-            return Image.fromarray(rendered(found, reading).pixels), found
-        return _plain(found), None
+        picture = _raster_or_image(data, max_pixels, reading)
+        if isinstance(picture, Raster):
+            return Image.fromarray(rendered(picture, reading).pixels), picture
+        return _upright_rgb(picture), None
 
-    return _reading_of(data, look)
+    return _with_one_error(data, look)
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _upright_rgb(image: Image.Image) -> Image.Image:
     """A picture of Pillow upright, and RGB."""
     return _to_rgb(_upright(image))
 
 
 def _as_raster(data: bytes, max_pixels: int, reading: Reading) -> Raster:
-    found = _found(data, max_pixels, reading)
-    if isinstance(found, Raster):
-        return found
-    return of_pillow(_upright(found), found.format or "", reading)
+    picture = _raster_or_image(data, max_pixels, reading)
+    if isinstance(picture, Raster):
+        return picture
+    return of_pillow(_upright(picture), picture.format or "", reading)
 
 
-def _found(data: bytes, max_pixels: int, reading: Reading) -> Raster | Image.Image:
+def _raster_or_image(data: bytes, max_pixels: int, reading: Reading) -> Raster | Image.Image:
     """The bands of a picture that is more than 8-bit RGB, else the picture of Pillow as stored."""
     raster = read_raster(data, max_pixels, reading)
     if raster is not None:
@@ -117,7 +117,7 @@ def _found(data: bytes, max_pixels: int, reading: Reading) -> Raster | Image.Ima
 _Result = TypeVar("_Result")
 
 
-def _reading_of(data: bytes, read: Callable[[], _Result]) -> _Result:
+def _with_one_error(data: bytes, read: Callable[[], _Result]) -> _Result:
     """What `read` gives, whatever a decoder raises on damaged data told as one error."""
     if not data:
         raise UnreadableImage("the file is empty")
@@ -126,8 +126,8 @@ def _reading_of(data: bytes, read: Callable[[], _Result]) -> _Result:
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        known = ", ".join(FORMATS)
-        reason = f"no image of a known format ({known}), or its header is damaged"
+        formats = ", ".join(FORMATS)
+        reason = f"no image of a known format ({formats}), or its header is damaged"
         raise UnreadableImage(reason) from error
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"too large: {error}") from error
@@ -142,10 +142,10 @@ def pixel_hash(image: Image.Image) -> str:
 
 def encode_png(image: Image.Image) -> bytes:
     """The picture as an RGB PNG without metadata; equal pixels give equal bytes."""
-    plain = image.convert("RGB")
-    plain.info = {}
+    rgb = image.convert("RGB")
+    rgb.info = {}
     buffer = io.BytesIO()
-    plain.save(buffer, format="PNG", compress_level=6)
+    rgb.save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()
 
 
@@ -163,11 +163,11 @@ def strip(images: Sequence[Image.Image], height: int = 96, gap: int = 4) -> Imag
     """
     if not images:
         raise ValueError("a strip needs at least one picture")
-    small = [fitted(image, height) for image in images]
-    width = sum(image.width for image in small) + gap * (len(small) - 1)
+    thumbnails = [fitted(image, height) for image in images]
+    width = sum(image.width for image in thumbnails) + gap * (len(thumbnails) - 1)
     row = Image.new("RGB", (width, height), "white")
     left = 0
-    for image in small:
+    for image in thumbnails:
         row.paste(image, (left, (height - image.height) // 2))
         left += image.width + gap
     return row
@@ -206,9 +206,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    plain = image.convert("RGB")
-    plain.info = {}
-    return plain
+    rgb = image.convert("RGB")
+    rgb.info = {}
+    return rgb
 
 
 def fitted(image: Image.Image, height: int) -> Image.Image:

@@ -131,16 +131,16 @@ class MaskSet:
             StudyError: when a mask file is gone, damaged, or of another size than it was.
         """
         width, height = image.size
-        found: dict[int, NDArray[np.bool_]] = {}
+        by_concept: dict[int, NDArray[np.bool_]] = {}
         for layer in image.layers:
             codes = _codes(layer, image.size, read)
-            wanted = [1] if layer.encoding == "binary" else np.unique(codes).tolist()
-            for code in wanted:
+            present = [1] if layer.encoding == "binary" else np.unique(codes).tolist()
+            for code in present:
                 for concept in layer.concepts.get(code, ()):
                     empty = np.zeros((height, width), dtype=bool)
-                    found[concept] = found.get(concept, empty) | (codes == code)
-        order = sorted(found)
-        stacked = [found[concept] for concept in order]
+                    by_concept[concept] = by_concept.get(concept, empty) | (codes == code)
+        order = sorted(by_concept)
+        stacked = [by_concept[concept] for concept in order]
         return order, np.array(stacked, dtype=bool).reshape(len(order), height, width)
 
 
@@ -167,22 +167,28 @@ def mask_table(
     _, rows = _read_table(table, ("file", "mask", *concept_columns))
     concepts = _Concepts()
     layers: dict[str, list[tuple[MaskLayer, tuple[int, int]]]] = {}
-    aside: list[SetAside] = []
+    set_aside: list[SetAside] = []
     for row in rows:
         try:
             size = _image_size(_inside(images, row["file"]))
-            named = [Concept(row[c].strip(), c) for c in concept_columns if row[c].strip()]
-            path = _binary_mask(_inside(masks, row["mask"]), size, named)
+            row_concepts = [
+                Concept(row[column].strip(), column)
+                for column in concept_columns
+                if row[column].strip()
+            ]
+            path = _binary_mask(_inside(masks, row["mask"]), size, row_concepts)
         except _UnusableError as error:
-            aside.append(SetAside(row["file"], error.reason))
+            set_aside.append(SetAside(row["file"], error.reason))
             continue
-        layer = MaskLayer(path, "binary", {1: concepts.positions(named)})
+        layer = MaskLayer(path, "binary", {1: concepts.positions(row_concepts)})
         layers.setdefault(row["file"], []).append((layer, size))
-    found = [
-        MaskedImage(images / name, some[0][1], tuple(layer for layer, _ in some), some[0][1])
-        for name, some in layers.items()
+    masked_images = [
+        MaskedImage(
+            images / name, entries[0][1], tuple(layer for layer, _ in entries), entries[0][1]
+        )
+        for name, entries in layers.items()
     ]
-    return _mask_set(concepts.known, found, aside, str(table))
+    return _mask_set(concepts.known, masked_images, set_aside, str(table))
 
 
 def broden(folder: Path, split: str | None = None) -> MaskSet:
@@ -211,14 +217,14 @@ def broden(folder: Path, split: str | None = None) -> MaskSet:
     codes: dict[str, dict[int, tuple[int, ...]]] = {category: {} for category in categories}
     for number, concept in labels:
         codes[concept.category][number] = concepts.positions([concept])
-    found, aside = [], []
+    masked_images, set_aside = [], []
     for row in rows:
         if split is None or row["split"] == split:
             try:
-                found.append(_broden_image(folder / "images", row, codes))
+                masked_images.append(_broden_image(folder / "images", row, codes))
             except _UnusableError as error:
-                aside.append(SetAside(row["image"], error.reason))
-    return _mask_set(concepts.known, found, aside, str(folder))
+                set_aside.append(SetAside(row["image"], error.reason))
+    return _mask_set(concepts.known, masked_images, set_aside, str(folder))
 
 
 def index_masks(images: Path, masks: Path, names: Path, category: str = "object") -> MaskSet:
@@ -238,23 +244,33 @@ def index_masks(images: Path, masks: Path, names: Path, category: str = "object"
     """
     for folder in (images, masks):
         if not folder.is_dir():
-            beside = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            raise not_found("folder", folder.name, sorted(beside), f"Looked in {folder.parent}.")
+            siblings = (
+                [sibling.name for sibling in folder.parent.iterdir()]
+                if folder.parent.is_dir()
+                else []
+            )
+            raise not_found("folder", folder.name, sorted(siblings), f"Looked in {folder.parent}.")
     concepts = _Concepts()
-    codes = {n: concepts.positions([Concept(name, category)]) for n, name in _names(names).items()}
-    found, aside = [], []
-    seen = listing(images)
-    aside += [SetAside(shown_name(one.path), one.why) for one in seen.skipped if one.loud]
-    for file in seen.files:
+    codes = {
+        code: concepts.positions([Concept(name, category)]) for code, name in _names(names).items()
+    }
+    masked_images, set_aside = [], []
+    contents = listing(images)
+    set_aside += [
+        SetAside(shown_name(skipped.path), skipped.why)
+        for skipped in contents.skipped
+        if skipped.loud
+    ]
+    for file in contents.files:
         mask = masks / file.relative_to(images).with_suffix(".png")
         try:
             size = _image_size(file)
             _check_mask(mask, size, "index")
         except _UnusableError as error:
-            aside.append(SetAside(file.name, error.reason))
+            set_aside.append(SetAside(file.name, error.reason))
             continue
-        found.append(MaskedImage(file, size, (MaskLayer(mask, "index", codes),), size))
-    return _mask_set(concepts.known, found, aside, str(images))
+        masked_images.append(MaskedImage(file, size, (MaskLayer(mask, "index", codes),), size))
+    return _mask_set(concepts.known, masked_images, set_aside, str(images))
 
 
 class _UnusableError(Exception):
@@ -280,15 +296,15 @@ class _Concepts:
 
 
 def _mask_set(
-    concepts: tuple[Concept, ...], images: list[MaskedImage], aside: list[SetAside], where: str
+    concepts: tuple[Concept, ...], images: list[MaskedImage], set_aside: list[SetAside], source: str
 ) -> MaskSet:
     if not images:
-        first = f"; the first, {aside[0].file}: {aside[0].reason}" if aside else ""
+        first = f"; the first, {set_aside[0].file}: {set_aside[0].reason}" if set_aside else ""
         raise StudyError(
-            f"{where} gives no image with masks: {len(aside):,} were set aside{first}. Check that "
-            "the folders of images and of masks are the right ones"
+            f"{source} gives no image with masks: {len(set_aside):,} were set aside{first}. Check "
+            "that the folders of images and of masks are the right ones"
         )
-    return MaskSet(concepts, tuple(images), tuple(aside))
+    return MaskSet(concepts, tuple(images), tuple(set_aside))
 
 
 def _binary_mask(path: Path, size: tuple[int, int], concepts: Sequence[Concept]) -> Path:
@@ -311,8 +327,8 @@ def _broden_image(
     for category, concepts in codes.items():
         for entry in filter(None, map(str.strip, row[category].split(";"))):
             if entry.isdecimal():
-                whole = {0: concepts[int(entry)]} if int(entry) in concepts else {}
-                layers.append(MaskLayer(None, "broden", whole))
+                whole_image = {0: concepts[int(entry)]} if int(entry) in concepts else {}
+                layers.append(MaskLayer(None, "broden", whole_image))
             else:
                 path = _inside(images, entry)
                 _check_mask(path, size, "broden")
@@ -324,12 +340,12 @@ def _broden_labels(path: Path, categories: Sequence[str]) -> list[tuple[int, Con
     """Every code with its concepts, one for each category; code 0 is no label."""
     _, rows = _read_table(path, ("number", "name"))
     names = _numbered(rows, "number", "name", path)
-    found = []
+    labels = []
     for row, (number, name) in zip(rows, names.items(), strict=True):
         listed = re.sub(r"\(\d*\)", "", row["category"]).split(";") if "category" in row else []
-        among = [category for category in categories if not listed or category in listed]
-        found += [(number, Concept(name, category)) for category in among if number != 0]
-    return found
+        fitting = [category for category in categories if not listed or category in listed]
+        labels += [(number, Concept(name, category)) for category in fitting if number != 0]
+    return labels
 
 
 def _names(path: Path) -> dict[int, str]:
@@ -360,15 +376,16 @@ def _numbered(
     rows: Sequence[Mapping[str, str]], number: str, name: str, path: Path
 ) -> dict[int, str]:
     names: dict[int, str] = {}
-    for place, row in enumerate(rows, start=1):
+    for position, row in enumerate(rows, start=1):
         if not row[number].strip().isdecimal():
             raise StudyError(
-                f"{path}, entry {place:,}: {row[number]!r} in column {number!r} is no number from 0"
+                f"{path}, entry {position:,}: {row[number]!r} in column {number!r} is no number "
+                "from 0"
             )
         code = int(row[number])
         if code in names:
             raise StudyError(
-                f"{path}, entry {place:,}: number {code} is {row[name].strip()!r} here and "
+                f"{path}, entry {position:,}: number {code} is {row[name].strip()!r} here and "
                 f"{names[code]!r} before; give each number one name"
             )
         names[code] = row[name].strip()
@@ -398,8 +415,8 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        names = sorted(file.name for file in beside if file.is_file())
+        siblings = path.parent.iterdir() if path.parent.is_dir() else ()
+        names = sorted(file.name for file in siblings if file.is_file())
         raise not_found("table", path.name, names, f"Looked in {path.parent}.") from None
     except UnicodeDecodeError as error:
         raise StudyError(
@@ -412,10 +429,10 @@ def _read_text(path: Path) -> str:
 
 def _inside(folder: Path, name: str) -> Path:
     """The file of that name in `folder`; tables may name subfolders, but nothing outside."""
-    plain = Path(name.strip())
-    if not plain.name or plain.is_absolute() or ".." in plain.parts:
+    relative = Path(name.strip())
+    if not relative.name or relative.is_absolute() or ".." in relative.parts:
         raise _UnusableError(f"{name!r} is no file inside {folder}")
-    return folder / plain
+    return folder / relative
 
 
 def _image_size(path: Path) -> tuple[int, int]:
@@ -446,13 +463,13 @@ def _check_mask(path: Path, size: tuple[int, int], encoding: Encoding) -> None:
             raise _UnusableError(f"mask {path.name} is damaged: {error}") from error
 
 
-def _opened(path: Path, what: str, formats: tuple[str, ...]) -> Image.Image:
+def _opened(path: Path, kind: str, formats: tuple[str, ...]) -> Image.Image:
     try:
         return Image.open(path, formats=formats)
     except FileNotFoundError:
-        raise _UnusableError(f"{what} {path.name} is missing in {path.parent}") from None
+        raise _UnusableError(f"{kind} {path.name} is missing in {path.parent}") from None
     except Exception as error:  # decoders raise anything on damaged data
-        raise _UnusableError(f"{what} {path.name} cannot be read: {error}") from error
+        raise _UnusableError(f"{kind} {path.name} cannot be read: {error}") from error
 
 
 def _codes(

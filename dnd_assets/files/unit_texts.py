@@ -59,15 +59,19 @@ class Texts:
     @property
     def numbers(self) -> list[int]:
         """The numbers of all units within their layer; none where one of them is no number."""
-        last = [unit.rpartition("/")[2] for unit in (*self.by_unit, *self.blank)]
-        return [int(one) for one in last] if all(one.isdecimal() for one in last) else []
+        last_parts = [unit.rpartition("/")[2] for unit in (*self.by_unit, *self.blank)]
+        return (
+            [int(part) for part in last_parts]
+            if all(part.isdecimal() for part in last_parts)
+            else []
+        )
 
     def shifted(self, first: First) -> Texts:
         """The same with units counted from 0, of a file that counts them from `first`."""
         if not first:
             return self
-        repeated, blank = (tuple(map(_less, some)) for some in (self.repeated, self.blank))
-        texts = {_less(unit): text for unit, text in self.by_unit.items()}
+        repeated, blank = (tuple(map(_one_less, units)) for units in (self.repeated, self.blank))
+        texts = {_one_less(unit): text for unit, text in self.by_unit.items()}
         return Texts(self.path, texts, repeated, blank)
 
 
@@ -119,15 +123,15 @@ def numbering(
     if low == 0:
         return Numbering(0)
     if high == count:
-        told = f"{texts.path} counts units from 1: its last is {high:,}, of {count:,} units"
-        return Numbering(1, f"{told}; unit 1 there is unit 0 here")
-    of = f" of {count:,}" if count is not None else ""
-    told = (
-        f"{texts.path} has units {low:,} to {high:,}{of} and no unit 0: whether it counts from 0 "
-        f"or from 1 cannot be told. It is read as counted from 0: the layer's first unit is taken "
-        f"to be called 0, and {low:,} there is unit {low:,} here. If it counts from 1, {ask}"
+        message = f"{texts.path} counts units from 1: its last is {high:,}, of {count:,} units"
+        return Numbering(1, f"{message}; unit 1 there is unit 0 here")
+    total = f" of {count:,}" if count is not None else ""
+    message = (
+        f"{texts.path} has units {low:,} to {high:,}{total} and no unit 0: whether it counts from "
+        "0 or from 1 cannot be told. It is read as counted from 0: the layer's first unit is "
+        f"taken to be called 0, and {low:,} there is unit {low:,} here. If it counts from 1, {ask}"
     )
-    return Numbering(0, told, is_open=True)
+    return Numbering(0, message, is_open=True)
 
 
 def read_labels(path: Path) -> Texts:
@@ -149,8 +153,8 @@ def read_labels(path: Path) -> Texts:
         return _texts(table, lambda line, row: _heaviest(table.path, line, row[listed]))
     if table.find(LABEL_COLUMNS) is None and table.find(RANKED_COLUMNS) is not None:
         return _texts(table, _best_of(table))
-    place = _column(table, LABEL_COLUMNS, "label")
-    return _texts(table, lambda _, row: row[place])
+    column = _column(table, LABEL_COLUMNS, "label")
+    return _texts(table, lambda _, row: row[column])
 
 
 def read_truths(path: Path, *, beside: bool = False) -> Texts:
@@ -176,31 +180,33 @@ def read_truths(path: Path, *, beside: bool = False) -> Texts:
             f"{path} has no column of truths ({', '.join(names)}). Give them in a file of their "
             "own: --truths FILE, a CSV file or one truth on each line."
         )
-    place = table.column(names, "truth")
-    return _texts(table, lambda _, row: row[place])
+    column = table.column(names, "truth")
+    return _texts(table, lambda _, row: row[column])
 
 
-def by_key(texts: Texts, found: Mapping[str, _Entry], units: Sequence[Unit]) -> dict[str, _Entry]:
+def by_key(texts: Texts, entries: Mapping[str, _Entry], units: Sequence[Unit]) -> dict[str, _Entry]:
     """A file's entries by key, for those of the units that it holds.
 
     Args:
         texts: the file.
-        found: its entries by unit as the file names them: by key, by layer and number, or by number
-            in one layer.
+        entries: its entries by unit as the file names them: by key, by layer and number, or by
+            number in one layer.
         units: the units that are asked for.
 
     Raises:
         TableError: when it holds none of them.
     """
     keyed = {
-        unit.key: found[name]
+        unit.key: entries[name]
         for unit in units
         for name in reversed(names_of(unit))
-        if name in found
+        if name in entries
     }
     if keyed:
         return keyed
-    numbered = {u.key: found[str(u.neuron)] for u in units if str(u.neuron) in found}
+    numbered = {
+        unit.key: entries[str(unit.neuron)] for unit in units if str(unit.neuron) in entries
+    }
     layers = sorted({unit.key.rpartition("/")[0] for unit in units})
     if numbered and len(layers) == 1:
         return numbered
@@ -210,10 +216,10 @@ def by_key(texts: Texts, found: Mapping[str, _Entry], units: Sequence[Unit]) -> 
             f"{', '.join(layers[:3])} apart. Name them by whole keys, such as "
             f"{units[0].key}, or ask for one layer alone: {layers[0]}"
         )
-    one = next(iter(found), "none")
-    close = ", ".join(nearest(one, [unit.key for unit in units]))
+    example = next(iter(entries), "none")
+    close = ", ".join(nearest(example, [unit.key for unit in units]))
     raise TableError(
-        f"{texts.path} holds none of the units that are compared. A unit of the file: {one}; "
+        f"{texts.path} holds none of the units that are compared. A unit of the file: {example}; "
         f"units compared: {close}. Name the units alike."
     )
 
@@ -226,46 +232,58 @@ def names_of(unit: Unit) -> tuple[str, str]:
 def _texts(table: CsvTable, text: Callable[[int, Sequence[str]], str]) -> Texts:
     """Texts of a table; `text` gives that of a line's row."""
     unit, layer = _column(table, UNIT_COLUMNS, "unit"), table.find(LAYER_COLUMNS)
-    several = layer is not None and len({row[layer] for _, row in table.rows}) > 1
+    several_layers = layer is not None and len({row[layer] for _, row in table.rows}) > 1
 
     def name(row: Sequence[str]) -> str:
-        plain = _unit(row[unit])
-        inside = several and layer is not None and plain and "/" not in plain
-        return f"{unguarded(row[layer]).strip()}/{plain}" if inside and layer is not None else plain
+        unit_name = _unit(row[unit])
+        needs_layer = several_layers and layer is not None and unit_name and "/" not in unit_name
+        return (
+            f"{unguarded(row[layer]).strip()}/{unit_name}"
+            if needs_layer and layer is not None
+            else unit_name
+        )
 
     rows = ((line, name(row), unguarded(text(line, row)).strip()) for line, row in table.rows)
     return _collect(table.path, rows)
 
 
-def _column(table: CsvTable, names: Sequence[str], what: str) -> int:
-    place = table.find(names)
-    if place is not None:
-        return place
+def _column(table: CsvTable, names: Sequence[str], content: str) -> int:
+    position = table.find(names)
+    if position is not None:
+        return position
     raise TableError(
-        f"{table.path} has no column for the {what}; such a column is called {', '.join(names)}; "
-        f"the file has {', '.join(map(repr, table.columns))}. Layouts that are read: {LAYOUTS}. "
-        "Rename one of the columns."
+        f"{table.path} has no column for the {content}; such a column is called "
+        f"{', '.join(names)}; the file has {', '.join(map(repr, table.columns))}. Layouts that are "
+        f"read: {LAYOUTS}. Rename one of the columns."
     )
 
 
 def _best_of(table: CsvTable) -> Callable[[int, Sequence[str]], str]:
     """The best of the labels that a row has in columns of their own."""
     lowered = [re.sub("[ _]", "", name.lower()) for name in table.columns]
-    numbered = {int(m[2]): p for p, name in enumerate(lowered) if (m := _RANKED.fullmatch(name))}
+    numbered = {
+        int(match[2]): column
+        for column, name in enumerate(lowered)
+        if (match := _RANKED.fullmatch(name))
+    }
     labels = [numbered[number] for number in sorted(numbered)]
     weights = {
-        place: lowered.index(f"weight{number}")
-        for number, place in numbered.items()
+        column: lowered.index(f"weight{number}")
+        for number, column in numbered.items()
         if f"weight{number}" in lowered
     }
 
     def best(line: int, row: Sequence[str]) -> str:
-        filled = [place for place in labels if row[place].strip()]
+        filled = [column for column in labels if row[column].strip()]
         if not weights:
             return row[filled[0]] if filled else ""
-        heavy = {p: _weight(table.path, line, row[weights[p]]) for p in filled if p in weights}
-        top = max(heavy, key=lambda place: heavy[place], default=None)
-        return row[top] if top is not None and heavy[top] > 0 else ""
+        weighed = {
+            column: _weight(table.path, line, row[weights[column]])
+            for column in filled
+            if column in weights
+        }
+        top = max(weighed, key=lambda column: weighed[column], default=None)
+        return row[top] if top is not None and weighed[top] > 0 else ""
 
     return best
 
@@ -294,54 +312,54 @@ def _heaviest(path: Path, line: int, text: str) -> str:
 def _of_json(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, unit and text of a JSON file: an object by unit, or a list in the order of units."""
     try:
-        found = json.loads(read_text(path))
+        content = json.loads(read_text(path))
     except ValueError as error:
         raise TableError(f"{path} is no JSON: {error}.") from error
-    if not isinstance(found, dict | list) or not found:
+    if not isinstance(content, dict | list) or not content:
         raise TableError(f"{path} is neither a JSON object by unit nor a list with one per unit.")
-    pairs = found.items() if isinstance(found, dict) else enumerate(found)
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
     for line, (unit, entry) in enumerate(pairs, 1):
         if not isinstance(entry, dict):
             yield line, _unit(str(unit)), str(entry or "").strip()
             continue
-        plain = {str(name).lower().replace("_", " "): value for name, value in entry.items()}
-        label = next((plain[name] for name in LABEL_COLUMNS if name in plain), None)
+        fields = {str(name).lower().replace("_", " "): value for name, value in entry.items()}
+        label = next((fields[name] for name in LABEL_COLUMNS if name in fields), None)
         if label is None:
             raise TableError(
                 f"{path}, entry {line:,}: no label ({', '.join(LABEL_COLUMNS)}); it has "
                 f"{', '.join(map(repr, entry))}. Layouts that are read: {LAYOUTS}."
             )
-        named = next((plain[name] for name in UNIT_COLUMNS if name in plain), unit)
-        yield line, _unit(str(named)), str(label or "").strip()
+        unit_name = next((fields[name] for name in UNIT_COLUMNS if name in fields), unit)
+        yield line, _unit(str(unit_name)), str(label or "").strip()
 
 
 def _collect(path: Path, rows: Iterable[tuple[int, str, str]]) -> Texts:
     """Texts by unit; equal repetitions are counted, different ones refused."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     repeated, blank = [], []
     for line, unit, text in rows:
         if not unit:
             raise TableError(f"{path}, line {line:,}: no unit. Fill it in or remove the row.")
         if not text:
             blank.append(unit)
-        elif unit not in found:
-            found[unit] = text
-        elif found[unit] == text:
+        elif unit not in texts:
+            texts[unit] = text
+        elif texts[unit] == text:
             repeated.append(unit)
         else:
             raise TableError(
-                f"{path}, line {line:,}: unit {unit} is {text!r} here and {found[unit]!r} "
+                f"{path}, line {line:,}: unit {unit} is {text!r} here and {texts[unit]!r} "
                 "before. Keep one of the rows."
             )
-    return Texts(path, found, tuple(repeated), tuple(blank))
+    return Texts(path, texts, tuple(repeated), tuple(blank))
 
 
-def _less(unit: str) -> str:
+def _one_less(unit: str) -> str:
     return str(int(unit) - 1) if unit.isdecimal() else unit
 
 
 def _unit(text: str) -> str:
     """A unit as written, numbers without leading zeros or the `.0` of a column of floats."""
-    plain = unguarded(text).strip()
-    number = plain.removesuffix(".0")
-    return str(int(number)) if number.isascii() and number.isdigit() else plain
+    name = unguarded(text).strip()
+    number = name.removesuffix(".0")
+    return str(int(number)) if number.isascii() and number.isdigit() else name

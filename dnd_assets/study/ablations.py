@@ -39,8 +39,8 @@ class Ablation:
     @property
     def settings(self) -> tuple[tuple[str, str, bool | int | str], ...]:
         """All that it sets: table, setting and value."""
-        own = (self.section, self.key, self.value)
-        return (own, _BY_SCORES) if self.by_scores else (own,)
+        setting = (self.section, self.key, self.value)
+        return (setting, _BY_SCORES) if self.by_scores else (setting,)
 
     def __str__(self) -> str:
         """The settings as the study file would have them."""
@@ -76,8 +76,8 @@ def _as_written(value: bool | int | str) -> str:
 
 
 NAMED: Final = {
-    one.name: one
-    for one in (
+    entry.name: entry
+    for entry in (
         Ablation("no-crops", "dissection", "crop", value=False),
         Ablation("paper-selection", "dissection", "select", "scores"),
         Ablation("no-selection", "dissection", "select", "first"),
@@ -107,11 +107,11 @@ def ablation(name: str) -> Ablation:
     """
     if name in NAMED:
         return NAMED[name]
-    found = re.fullmatch(r"(k|nc|q)([1-9][0-9]{0,5})", name)
-    if found is None:
+    match = re.fullmatch(r"(k|nc|q)([1-9][0-9]{0,5})", name)
+    if match is None:
         examples = [f"{letter}5" for letter in _NUMBERED]
         raise not_found("ablation", name, [*NAMED, *examples], "A number may follow k, nc and q.")
-    return Ablation(name, "dissection", _NUMBERED[found[1]], int(found[2]))
+    return Ablation(name, "dissection", _NUMBERED[match[1]], int(match[2]))
 
 
 def variants(study: Study, names: Iterable[str]) -> dict[str, Study]:
@@ -127,9 +127,9 @@ def variants(study: Study, names: Iterable[str]) -> dict[str, Study]:
 
 def differing(study: Study) -> list[str]:
     """The named ablations that change the study, each to other settings than those before it."""
-    found: dict[str, Study] = {}
-    for name, one in NAMED.items():
-        changed = one.of(study).model_copy(update={"name": study.name})
-        if one.changes(study) and changed not in found.values():
-            found[name] = changed
-    return list(found)
+    distinct: dict[str, Study] = {}
+    for name, named_ablation in NAMED.items():
+        changed = named_ablation.of(study).model_copy(update={"name": study.name})
+        if named_ablation.changes(study) and changed not in distinct.values():
+            distinct[name] = changed
+    return list(distinct)

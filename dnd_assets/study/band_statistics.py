@@ -45,10 +45,10 @@ def measured_bands(study: Study, home: Path, *, keep: bool = True) -> Mapping[st
         StudyError: when no picture can be read, or pictures differ in their number of bands.
     """
     chosen = study.probing_set
-    found = image_files(study, home)
+    listed = image_files(study, home)
     cache = home / "probing" / "scanned.json" if keep else None
     manifest = scan_listing(
-        found, chosen.max_pixels, cache, code=code_version(inspect), reading=chosen.reading
+        listed, chosen.max_pixels, cache, code=code_version(inspect), reading=chosen.reading
     )
     sound = {file.hash: file for file in manifest.files if not file.quarantined}
     names = sorted(sound)[:_PICTURES]
@@ -59,12 +59,12 @@ def measured_bands(study: Study, home: Path, *, keep: bool = True) -> Mapping[st
         )
     key = digest([names, chosen.seen, code_version(statistics), chosen.max_pixels])
     file = home / "probing" / f"bands-{key}.json"
-    known = _read(file)
-    if known is None:
-        known = statistics([_grid(study, sound[name]) for name in names])
+    measured = _read(file)
+    if measured is None:
+        measured = statistics([_grid(study, sound[name]) for name in names])
         if keep:
-            write_atomic(file, canonical(known).encode())
-    return known
+            write_atomic(file, canonical(measured).encode())
+    return measured
 
 
 def statistics(pictures: Sequence[NDArray[np.float32]]) -> dict[str, list[tuple[float, float]]]:
@@ -76,7 +76,7 @@ def statistics(pictures: Sequence[NDArray[np.float32]]) -> dict[str, list[tuple[
     Raises:
         StudyError: when pictures differ in their number of bands.
     """
-    counts = sorted({len(one) for one in pictures})
+    counts = sorted({len(picture) for picture in pictures})
     if len(counts) > 1:
         raise StudyError(
             f"pictures under [{PROBING}] have {' and '.join(map(str, counts))} bands, so they "
@@ -84,13 +84,13 @@ def statistics(pictures: Sequence[NDArray[np.float32]]) -> dict[str, list[tuple[
         )
     ranges, deviations = [], []
     for band in range(counts[0]):
-        values = np.concatenate([one[band] for one in pictures]).astype(np.float64)
+        values = np.concatenate([picture[band] for picture in pictures]).astype(np.float64)
         if not values.size:
             raise StudyError(f"band {band + 1} holds no data in any picture; leave it out.")
-        least, low, high, most = (float(x) for x in np.percentile(values, [1, 2, 98, 99]))
+        lowest, low, high, highest = (float(x) for x in np.percentile(values, [1, 2, 98, 99]))
         ranges.append((low, high if high > low else low + 1.0))
-        usual = values[(values >= least) & (values <= most)]
-        mean, spread = float(usual.mean()), float(usual.std()) or 1.0
+        inliers = values[(values >= lowest) & (values <= highest)]
+        mean, spread = float(inliers.mean()), float(inliers.std()) or 1.0
         deviations.append((mean, mean + spread))
     return {"percentiles": ranges, "standard": deviations}
 
@@ -112,7 +112,9 @@ def _grid(study: Study, file: ImageFile) -> NDArray[np.float32]:
 
 def _read(file: Path) -> dict[str, list[tuple[float, float]]] | None:
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
-        return {how: [(float(a), float(b)) for a, b in pairs] for how, pairs in held.items()}
+        table = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            scaling: [(float(a), float(b)) for a, b in pairs] for scaling, pairs in table.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):
         return None

@@ -64,12 +64,12 @@ class BatchSizes(Section):
         if not isinstance(value, dict):
             return value
         named = [name for name, size in value.items() if size == "auto"]
-        odd = [size for size in value.values() if isinstance(size, str) and size != "auto"]
-        if odd:
-            raise ValueError(f'{odd[0]!r} is no size of a batch; write a number, or "auto"')
-        given = {name: size for name, size in value.items() if size != "auto"}
-        auto = [*given.get("auto", []), *named]
-        return {**given, "auto": list(dict.fromkeys(auto))} if named else given
+        invalid = [size for size in value.values() if isinstance(size, str) and size != "auto"]
+        if invalid:
+            raise ValueError(f'{invalid[0]!r} is no size of a batch; write a number, or "auto"')
+        sizes = {name: size for name, size in value.items() if size != "auto"}
+        auto = [*sizes.get("auto", []), *named]
+        return {**sizes, "auto": list(dict.fromkeys(auto))} if named else sizes
 
 
 class Precisions(Section):
@@ -118,5 +118,5 @@ class ComputeSettings(Section):
 
     def dtype_of(self, role: Role | None) -> Precision:
         """Precision of a model; without a role, of those that have none of their own."""
-        found: Precision | None = getattr(self.precision, role) if role else None
-        return found or self.dtype
+        precision: Precision | None = getattr(self.precision, role) if role else None
+        return precision or self.dtype

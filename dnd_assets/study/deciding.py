@@ -25,8 +25,8 @@ def _of_kinds() -> dict[str, str]:
     return {
         f"{section}.{name}": why
         for section, field in Study.model_fields.items()
-        for one in kinds_of(field.annotation).values()
-        for name, why in one.NO_RESULT.items()
+        for kind in kinds_of(field.annotation).values()
+        for name, why in kind.NO_RESULT.items()
     }
 
 
@@ -174,102 +174,112 @@ def deciding(study: Study, asset: str, model: str = "", layer: str = "") -> dict
         model: the network's name in the study; empty for products of no unit.
         layer: the layer's path.
     """
-    found: dict[str, object] = {}
-    for name in _leading_to(asset, upstream_of(study)):
-        _own(found, study, name, model, layer)
-    return found
+    settings: dict[str, object] = {}
+    for name in _with_upstream(asset, upstream_of(study)):
+        _add_deciding(settings, study, name, model, layer)
+    return settings
 
 
-def _leading_to(asset: str, upstream: Mapping[str, tuple[str, ...]]) -> list[str]:
+def _with_upstream(asset: str, upstream: Mapping[str, tuple[str, ...]]) -> list[str]:
     """A product and all it is made from."""
     if asset.endswith(METRICS_SUFFIX):
-        return [*_leading_to(asset.removesuffix(METRICS_SUFFIX), upstream), HELD_OUT_IMAGES, asset]
-    above = [one for name in upstream.get(asset, ()) for one in _leading_to(name, upstream)]
-    return list(dict.fromkeys([*above, asset]))
+        return [
+            *_with_upstream(asset.removesuffix(METRICS_SUFFIX), upstream),
+            HELD_OUT_IMAGES,
+            asset,
+        ]
+    ancestors = [
+        ancestor for name in upstream.get(asset, ()) for ancestor in _with_upstream(name, upstream)
+    ]
+    return list(dict.fromkeys([*ancestors, asset]))
 
 
-def _own(found: Options, study: Study, asset: str, model: str, layer: str) -> None:
+def _add_deciding(settings: Options, study: Study, asset: str, model: str, layer: str) -> None:
     """Add what decides a product, besides what it is made from."""
     names = _DISSECTION.get(asset, ())
     if names:
-        found["dissection"] = found.get("dissection", {}) | study.dissection.chosen(*names)
+        settings["dissection"] = settings.get("dissection", {}) | study.dissection.chosen(*names)
     for part in _MODELS.get(asset, ()):
-        _ADD[part](found, study, model, layer)
+        _ADD[part](settings, study, model, layer)
     for section in _SECTIONS.get(asset, ()):
-        _add(found, study, section)
+        _add_section(settings, study, section)
     if asset == PROBING_SET:
-        _add(found, study, "probing_set")
+        _add_section(settings, study, "probing_set")
     elif asset == HELD_OUT_IMAGES:
-        _add(found, study, "evaluation")
+        _add_section(settings, study, "evaluation")
     elif asset.endswith(METRICS_SUFFIX):
         for part in ("target", "text_to_image", "clip"):
-            _ADD[part](found, study, model, layer)
+            _ADD[part](settings, study, model, layer)
     elif asset.endswith("_labels") and asset not in UPSTREAM:
-        _named(found, study, asset.removesuffix("_labels"), model, layer)
+        _add_labels(settings, study, asset.removesuffix("_labels"), model, layer)
 
 
-def _named(found: dict[str, object], study: Study, method: str, model: str, layer: str) -> None:
+def _add_labels(
+    settings: dict[str, object], study: Study, method: str, model: str, layer: str
+) -> None:
     """Labels of a file, or of a method that may look at any product.
 
     That is one of the user's own, or one of a section that is not named here.
     """
     if method in study.imported_labels:
-        file = _plain(study, study.imported_labels[method], "imported_labels.*")
-        found["imported_labels"] = {method: file}
+        file = _deciding_settings(study, study.imported_labels[method], "imported_labels.*")
+        settings["imported_labels"] = {method: file}
     elif method in study.own_methods or method in type(study).model_fields:
         for name in ("labels", "candidate_concepts"):
-            for part in _leading_to(name, upstream_of(study)):
-                _own(found, study, part, model, layer)
+            for part in _with_upstream(name, upstream_of(study)):
+                _add_deciding(settings, study, part, model, layer)
         if method in study.own_methods:
-            found["own_methods"] = {method: study.own_methods[method]}
+            settings["own_methods"] = {method: study.own_methods[method]}
         else:
-            _add(found, study, method)
+            _add_section(settings, study, method)
 
 
-def _target(found: Options, study: Study, model: str, layer: str) -> None:
-    known = next((one for one in study.models if one.name == model), None)
-    layers = {one.path: one for one in known.layers} if known else {}
-    chosen = {} if known is None else _plain(study, known, leave=("layers",))
-    one = layers.get(layer)
-    if known is not None and known.input is not None:
-        chosen |= {"probing_set.scale": study.probing_set.scale, **_seen(study)}
-    found["models"] = chosen | ({"pooling": one.pooling, **one.declared} if one else {})
-    if one and one.coding is not None:
-        coding = _plain(study, one.coding, "models[].layers[].coding")
-        file = getattr(one.coding, "path", None)
-        found["models"]["coding"] = coding | ({"path": str(study.path(file))} if file else {})
-    _compute(found, study, "target")
+def _target(settings: Options, study: Study, model: str, layer: str) -> None:
+    network = next((candidate for candidate in study.models if candidate.name == model), None)
+    layers = {entry.path: entry for entry in network.layers} if network else {}
+    chosen = {} if network is None else _deciding_settings(study, network, leave=("layers",))
+    layer_settings = layers.get(layer)
+    if network is not None and network.input is not None:
+        chosen |= {"probing_set.scale": study.probing_set.scale, **_image_reading(study)}
+    settings["models"] = chosen | (
+        {"pooling": layer_settings.pooling, **layer_settings.declared} if layer_settings else {}
+    )
+    if layer_settings and layer_settings.coding is not None:
+        coding = _deciding_settings(study, layer_settings.coding, "models[].layers[].coding")
+        file = getattr(layer_settings.coding, "path", None)
+        settings["models"]["coding"] = coding | ({"path": str(study.path(file))} if file else {})
+    _add_compute(settings, study, "target")
 
 
-def _captioner(found: dict[str, object], study: Study, model: str, layer: str) -> None:
-    _add(found, study, "captioner")
-    _compute(found, study, "captioner")
-    _rested_on(found, study, study.captioner)
+def _captioner(settings: dict[str, object], study: Study, model: str, layer: str) -> None:
+    _add_section(settings, study, "captioner")
+    _add_compute(settings, study, "captioner")
+    _add_retrieval(settings, study, study.captioner)
 
 
-def _summariser(found: dict[str, object], study: Study, model: str, layer: str) -> None:
-    _add(found, study, "summariser")
+def _summariser(settings: dict[str, object], study: Study, model: str, layer: str) -> None:
+    _add_section(settings, study, "summariser")
 
 
-def _painter(found: Options, study: Study, model: str, layer: str) -> None:
-    _add(found, study, "text_to_image")
-    _compute(found, study, "text_to_image")
-    found["compute"]["compile"] = study.compute.compile
-    _rested_on(found, study, study.text_to_image)
+def _painter(settings: Options, study: Study, model: str, layer: str) -> None:
+    _add_section(settings, study, "text_to_image")
+    _add_compute(settings, study, "text_to_image")
+    settings["compute"]["compile"] = study.compute.compile
+    _add_retrieval(settings, study, study.text_to_image)
 
 
-def _encoder(found: Options, study: Study, model: str, layer: str) -> None:
-    _add(found, study, "clip")
-    found["clip"].update(_seen(study))
-    _compute(found, study, "clip")
+def _encoder(settings: Options, study: Study, model: str, layer: str) -> None:
+    _add_section(settings, study, "clip")
+    settings["clip"].update(_image_reading(study))
+    _add_compute(settings, study, "clip")
 
 
-def _rested_on(found: dict[str, object], study: Study, chosen: Kind) -> None:
-    """What is retrieved is near in the encoder's space."""
+def _add_retrieval(settings: dict[str, object], study: Study, chosen: Kind) -> None:
+    """Add the encoder and the collection where captions or pictures are retrieved with them."""
     if "clip" in chosen.RESTS_ON:
-        _encoder(found, study, "", "")
+        _encoder(settings, study, "", "")
     if "collection" in chosen.RESTS_ON:
-        _add(found, study, "collection")
+        _add_section(settings, study, "collection")
 
 
 _ADD: Final[Mapping[str, Callable[[dict[str, object], Study, str, str], None]]] = {
@@ -281,41 +291,41 @@ _ADD: Final[Mapping[str, Callable[[dict[str, object], Study, str, str], None]]] 
 }
 
 
-def _compute(found: Options, study: Study, role: Role) -> None:
+def _add_compute(settings: Options, study: Study, role: Role) -> None:
     # Which of several cards it is decides nothing.
-    known = found.setdefault("compute", {"device": study.compute.device.partition(":")[0]})
-    known[f"precision.{role}"] = study.compute.dtype_of(role)
+    compute = settings.setdefault("compute", {"device": study.compute.device.partition(":")[0]})
+    compute[f"precision.{role}"] = study.compute.dtype_of(role)
 
 
-def _seen(study: Study) -> dict[str, object]:
-    """How files become pictures, where the study says it."""
+def _image_reading(study: Study) -> dict[str, object]:
+    """Settings of the probing set on how files become pictures, where the study gives them."""
     return {f"probing_set.{name}": value for name, value in study.probing_set.seen.items()}
 
 
-def _add(found: Options, study: Study, section: str) -> None:
+def _add_section(settings: Options, study: Study, section: str) -> None:
     chosen = getattr(study, section)
     if isinstance(chosen, Section):
-        found[section] = _plain(study, chosen, section)
+        settings[section] = _deciding_settings(study, chosen, section)
     if section in ("evaluation", "segmentation") and chosen is not None:
         # How large pictures may be counts for them as for the probing set.
-        found[section]["max_pixels"] = study.probing_set.max_pixels
-        found[section].update(_seen(study))
+        settings[section]["max_pixels"] = study.probing_set.max_pixels
+        settings[section].update(_image_reading(study))
 
 
-def _plain(
+def _deciding_settings(
     study: Study, section: Section, name: str = "models[]", leave: tuple[str, ...] = ()
 ) -> dict[str, object]:
     """A section's settings that decide results, those that name files as absolute paths."""
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for key in type(section).model_fields:
         value = getattr(section, key)
         if key in leave or f"{name}.{key}" in NO_RESULT:
             continue
         if isinstance(value, Section):
-            found[key] = _plain(study, value, f"{name}.{key}")
+            settings[key] = _deciding_settings(study, value, f"{name}.{key}")
         else:
-            found[key] = _absolute(study, value) if _names_file(study, key, value) else value
-    return found
+            settings[key] = _absolute(study, value) if _names_file(study, key, value) else value
+    return settings
 
 
 def _names_file(study: Study, key: str, value: object) -> bool:
@@ -326,7 +336,7 @@ def _names_file(study: Study, key: str, value: object) -> bool:
 
 def _absolute(study: Study, value: object) -> object:
     if isinstance(value, list):
-        return [_absolute(study, one) for one in value]
+        return [_absolute(study, item) for item in value]
     if not isinstance(value, str) or value.startswith("package:"):
         return value
     return str(study.path(value))

@@ -18,13 +18,13 @@ def direction_names(study: Study) -> dict[str, str]:
 
     Files that are not there or cannot be read give none: a run says what is wrong with them.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for model in study.models:
         for layer in model.layers:
             if isinstance(layer.coding, DirectionsSettings):
                 for number, name in enumerate(_names(study.path(layer.coding.path))):
-                    found[Unit(model.name, layer.path, number).key] = name
-    return found
+                    names[Unit(model.name, layer.path, number).key] = name
+    return names
 
 
 def _names(file: Path) -> list[str]:
@@ -34,8 +34,8 @@ def _names(file: Path) -> list[str]:
     if file.is_dir():
         file = next(iter(sorted(file.glob("*.safetensors"))), file)
     try:
-        with safe_open(file, framework="np") as held:
-            said: object = json.loads((held.metadata() or {}).get(_NAMES, "[]"))
+        with safe_open(file, framework="np") as handle:
+            names: object = json.loads((handle.metadata() or {}).get(_NAMES, "[]"))
     except (OSError, ValueError, SafetensorError):
         return []
-    return [str(one) for one in said] if isinstance(said, list) else []
+    return [str(name) for name in names] if isinstance(names, list) else []

@@ -23,12 +23,12 @@ _FILE: Final = ("file", "path", "image")
 _CLASS: Final = ("class", "label", "truth")
 
 
-def class_table(study: Study, named: str, home: Path) -> dict[str, str]:
+def class_table(study: Study, source: str, home: Path) -> dict[str, str]:
     """Class of each file, by its path as the table has it.
 
     Args:
         study: the study, which relative paths start from.
-        named: a CSV with columns `file` and `class`; `scenes`; `folders`; or `labels`.
+        source: a CSV with columns `file` and `class`; `scenes`; `folders`; or `labels`.
         home: the state folder, in which tiles of scenes lie.
 
     Raises:
@@ -36,29 +36,29 @@ def class_table(study: Study, named: str, home: Path) -> dict[str, str]:
         TableError: when it cannot be read or has no such columns.
         StudyError: when a file has two classes, there is none, or the study has no scenes.
     """
-    if named == SCENES:
-        return _of_scenes(study, home)
-    if named == FOLDERS:
+    if source == SCENES:
+        return _classes_from_scenes(study, home)
+    if source == FOLDERS:
         files = image_files(study, home).files
         _check_folders(files)
         return {f"{file.parent.name}/{file.name}": file.parent.name for file in files}
-    if named == LABELS:
-        return _of_set(study, home)
-    table = read_csv(study.path(named))
+    if source == LABELS:
+        return _classes_from_labels(study, home)
+    table = read_csv(study.path(source))
     file, label = table.column(_FILE, "files"), table.column(_CLASS, "classes")
-    found: dict[str, str] = {}
+    classes: dict[str, str] = {}
     for line, fields in table.rows:
         path, name = Path(fields[file].strip()).as_posix(), fields[label].strip()
         if not fields[file].strip() or not name:
             continue
-        if found.setdefault(path, name) != name:
+        if classes.setdefault(path, name) != name:
             raise StudyError(
-                f"{table.path}, line {line:,}: {path!r} is {name!r} here and {found[path]!r} "
+                f"{table.path}, line {line:,}: {path!r} is {name!r} here and {classes[path]!r} "
                 "above. Give each file one class."
             )
-    if not found:
+    if not classes:
         raise StudyError(f"{table.path} names no file with a class; add rows of file and class.")
-    return found
+    return classes
 
 
 def classes_by_hash(table: Mapping[str, str], paths: Mapping[str, list[str]]) -> dict[str, str]:
@@ -71,18 +71,18 @@ def classes_by_hash(table: Mapping[str, str], paths: Mapping[str, list[str]]) ->
     Raises:
         StudyError: when an image gets two classes.
     """
-    found: dict[str, str] = {}
-    for image, places in paths.items():
-        for place in places:
-            parts = Path(place).as_posix().split("/")
+    classes: dict[str, str] = {}
+    for image, image_paths in paths.items():
+        for path in image_paths:
+            parts = Path(path).as_posix().split("/")
             ends = ("/".join(parts[start:]) for start in range(len(parts)))
             name = next((table[end] for end in ends if end in table), None)
-            if name is not None and found.setdefault(image, name) != name:
+            if name is not None and classes.setdefault(image, name) != name:
                 raise StudyError(
-                    f"{place} is {name!r} in the table of classes, and {found[image]!r} under "
+                    f"{path} is {name!r} in the table of classes, and {classes[image]!r} under "
                     "another path. Write longer paths in the table, or give both one class."
                 )
-    return found
+    return classes
 
 
 def _check_folders(files: Iterable[Path]) -> None:
@@ -97,16 +97,16 @@ def _check_folders(files: Iterable[Path]) -> None:
             )
 
 
-def _of_set(study: Study, home: Path) -> dict[str, str]:
-    found = truths_among(image_files(study, home).files, study.probing_set.columns.as_read)
-    known = {place.as_posix(): truth.label for place, truth in found.items() if truth.label}
-    if not known:
+def _classes_from_labels(study: Study, home: Path) -> dict[str, str]:
+    truths = truths_among(image_files(study, home).files, study.probing_set.columns.as_read)
+    classes = {path.as_posix(): truth.label for path, truth in truths.items() if truth.label}
+    if not classes:
         raise StudyError(
             "ablation.classes = 'labels', and no shard or table under [probing_set] has labels. "
             "Add `.cls` files to shards or a column `label` to tables, or name a column by "
             "columns = {label = ...}."
         )
-    return known
+    return classes
 
 
 def truths_among(files: Iterable[Path], columns: Columns) -> dict[Path, PictureTruth]:
@@ -122,13 +122,13 @@ def truths_among(files: Iterable[Path], columns: Columns) -> dict[Path, PictureT
     wanted = set(files)
     homes = dict.fromkeys(filter(None, map(home_of, files)))
     try:
-        found = {p: truth for one in homes for p, truth in truths_of(one, columns).items()}
+        truths = {path: truth for home in homes for path, truth in truths_of(home, columns).items()}
     except OSError as error:
         raise StudyError(f"captions and labels cannot be read: {error}. Mend the file.") from error
-    return {place: truth for place, truth in found.items() if place in wanted}
+    return {path: truth for path, truth in truths.items() if path in wanted}
 
 
-def _of_scenes(study: Study, home: Path) -> dict[str, str]:
+def _classes_from_scenes(study: Study, home: Path) -> dict[str, str]:
     from dnd_assets.study.scenes import tiles_of
 
     scenes = study.probing_set.scenes

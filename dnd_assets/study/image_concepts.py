@@ -67,14 +67,17 @@ def concept_table(study: Study) -> dict[str, list[str]]:
         StudyError: when one says nothing, or a concept is a kind of itself.
     """
     setting = image_labels_of(study)
-    above = _above(study.path(setting.parents)) if setting.parents else {}
-    told: dict[str, set[str]] = {}
+    ancestors_by_concept = _read_hierarchy(study.path(setting.parents)) if setting.parents else {}
+    concepts_by_file: dict[str, set[str]] = {}
     path = study.path(setting.file)
     for file, concepts in _pairs(path, _FILE, "files", _CONCEPT, "concepts"):
-        told.setdefault(Path(file).as_posix(), set()).update(concepts)
-    if not told:
+        concepts_by_file.setdefault(Path(file).as_posix(), set()).update(concepts)
+    if not concepts_by_file:
         raise StudyError(f"{path} names no file with a concept; add rows of file and concept.")
-    return {file: sorted(closed(some, above)) for file, some in told.items()}
+    return {
+        file: sorted(closed(concepts, ancestors_by_concept))
+        for file, concepts in concepts_by_file.items()
+    }
 
 
 def image_concepts(
@@ -89,32 +92,32 @@ def image_concepts(
     Raises:
         StudyError: when no image is in the table.
     """
-    found: dict[str, set[str]] = {}
-    for image, places in paths.items():
-        for place in places:
-            parts = Path(place).as_posix().split("/")
+    concepts_by_image: dict[str, set[str]] = {}
+    for image, image_paths in paths.items():
+        for path in image_paths:
+            parts = Path(path).as_posix().split("/")
             ends = ("/".join(parts[start:]) for start in range(len(parts)))
-            said = next((table[end] for end in ends if end in table), None)
-            if said is not None:
-                found.setdefault(image, set()).update(said)
-    if not found:
+            concepts = next((table[end] for end in ends if end in table), None)
+            if concepts is not None:
+                concepts_by_image.setdefault(image, set()).update(concepts)
+    if not concepts_by_image:
         raise StudyError(
             f"image_labels.file names {len(table):,} files, such as {min(table)!r}, and none of "
             f"the {len(paths):,} probing images. Write paths that theirs end in."
         )
-    images = tuple(sorted(found))
-    names = tuple(sorted(set().union(*found.values())))
+    images = tuple(sorted(concepts_by_image))
+    names = tuple(sorted(set().union(*concepts_by_image.values())))
     columns = {name: column for column, name in enumerate(names)}
     presence = np.zeros((len(images), len(names)), dtype=bool)
     for row, image in enumerate(images):
-        presence[row, [columns[name] for name in found[image]]] = True
+        presence[row, [columns[name] for name in concepts_by_image[image]]] = True
     return ImageConcepts(images, names, presence)
 
 
-def _above(path: Path) -> dict[str, frozenset[str]]:
+def _read_hierarchy(path: Path) -> dict[str, frozenset[str]]:
     parents: dict[str, set[str]] = {}
-    for concept, some in _pairs(path, _CHILD, "concepts", _PARENT, "what they are kinds of"):
-        parents.setdefault(concept, set()).update(some)
+    for concept, broader in _pairs(path, _CHILD, "concepts", _PARENT, "what they are kinds of"):
+        parents.setdefault(concept, set()).update(broader)
     try:
         return ancestors(parents)
     except CycleError as error:
@@ -122,14 +125,14 @@ def _above(path: Path) -> dict[str, frozenset[str]]:
 
 
 def _pairs(
-    path: Path, first: Sequence[str], what: str, second: Sequence[str], other: str
+    path: Path, first: Sequence[str], first_kind: str, second: Sequence[str], second_kind: str
 ) -> list[tuple[str, list[str]]]:
     """Two columns of a table, the second split at semicolons; rows with a blank are left out."""
     table = read_csv(path)
-    one, two = table.column(first, what), table.column(second, other)
-    found = []
+    first_column, second_column = table.column(first, first_kind), table.column(second, second_kind)
+    pairs = []
     for _, fields in table.rows:
-        parts = [part.strip() for part in fields[two].split(";") if part.strip()]
-        if fields[one].strip() and parts:
-            found.append((fields[one].strip(), parts))
-    return found
+        parts = [part.strip() for part in fields[second_column].split(";") if part.strip()]
+        if fields[first_column].strip() and parts:
+            pairs.append((fields[first_column].strip(), parts))
+    return pairs

@@ -34,7 +34,7 @@ class World(Section):
 
 
 class Scenes(Section):
-    """SlideTiles of scenes that say of each pixel what covers the land.
+    """Tiles of scenes that say of each pixel what covers the land.
 
     See `dnd_assets.known_answers.land_cover`.
 
@@ -108,7 +108,7 @@ class Images(Section):
     scenes: Scenes | None = None
 
     @model_validator(mode="after")
-    def _something(self) -> Self:
+    def _names_images(self) -> Self:
         places = (self.folders, self.image_list, self.world, self.hard_world, self.scenes)
         if not any(places):
             raise ValueError("names no images; give `folders`, `image_list`, `world` or `scenes`")
@@ -180,8 +180,8 @@ class ProbingSetSettings(Images):
     @property
     def reading(self) -> Reading:
         """What it says of how files are read and shown."""
-        shown = self.rendering
-        bands = None if shown.bands is None else tuple(shown.bands)
+        rendering = self.rendering
+        bands = None if rendering.bands is None else tuple(rendering.bands)
         return Reading(
             bands=None if self.bands is None else tuple(self.bands),
             nodata=math.nan if self.nodata == "nan" else self.nodata,
@@ -189,17 +189,17 @@ class ProbingSetSettings(Images):
             axes=self.axes,
             array=self.array,
             window=self.window,
-            rendering=Rendering(bands, shown.range, shown.colour_map),
+            rendering=Rendering(bands, rendering.range, rendering.colour_map),
         )
 
     @property
     def seen(self) -> dict[str, object]:
         """What of it decides what models see, as plain values, without what is left open."""
         names = {"bands", "nodata", "pages", "axes", "array", "window", "rendering"}
-        found: dict[str, object] = self.model_dump(
+        values: dict[str, object] = self.model_dump(
             mode="json", include=names, exclude_defaults=True
         )
-        return found
+        return values
 
 
 def checked_scale(value: object) -> object:

@@ -18,7 +18,7 @@ SUFFIX = "_labels"
 
 EMPTY: Final[Mapping[str, int]] = MappingProxyType({})
 """No layer whose size is known."""
-_read: dict[Path, tuple[tuple[int, int, int], Texts]] = {}
+_cached_texts: dict[Path, tuple[tuple[int, int, int], Texts]] = {}
 
 
 def label_path(study: Study, name: str) -> Path:
@@ -43,14 +43,14 @@ def imported_texts(study: Study, name: str) -> Texts:
     """
     path = label_path(study, name)
     try:
-        now = path.stat()
-        state = (now.st_ino, now.st_size, now.st_mtime_ns)
+        status = path.stat()
+        state = (status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError:
         return read_labels(path)  # it says what is wrong
-    known = _read.get(path)
-    if known is None or known[0] != state:
-        _read[path] = known = (state, read_labels(path))
-    return known[1]
+    cached = _cached_texts.get(path)
+    if cached is None or cached[0] != state:
+        _cached_texts[path] = cached = (state, read_labels(path))
+    return cached[1]
 
 
 def counted(study: Study, name: str, sizes: Mapping[str, int]) -> Numbering:
@@ -67,8 +67,8 @@ def counted(study: Study, name: str, sizes: Mapping[str, int]) -> Numbering:
     """
     section, layers = _section(study, name), _layers(study)
     layer = section.layer or (layers[0] if len(layers) == 1 else "")
-    ask = f"say so under [imported_labels]: {name} = {{ file = …, first_unit = 1 }}"
-    return numbering(imported_texts(study, name), sizes.get(layer), section.first_unit, ask)
+    advice = f"say so under [imported_labels]: {name} = {{ file = …, first_unit = 1 }}"
+    return numbering(imported_texts(study, name), sizes.get(layer), section.first_unit, advice)
 
 
 def sizes_of(study: Study, count: Callable[[str, str], int]) -> dict[str, int]:
@@ -103,13 +103,18 @@ def imported_labels(
     layers = _layers(study)
     if section.layer is not None and section.layer not in layers:
         raise not_found("layer", section.layer, layers, f"imported_labels.{name}.layer names one.")
-    said: dict[str, str | None] = {**dict.fromkeys(texts.blank), **texts.by_unit}
-    inside = [u for u in units if section.layer in (None, _layer(u))]
-    found = _found(texts, said, inside, layers if section.layer is None else [section.layer])
+    labels: dict[str, str | None] = {**dict.fromkeys(texts.blank), **texts.by_unit}
+    selected = [u for u in units if section.layer in (None, _layer(u))]
+    labels_by_key = _by_unit_key(
+        texts, labels, selected, layers if section.layer is None else [section.layer]
+    )
     answers: dict[Unit, tuple[str | None, str]] = {}
     for unit in units:
-        if unit.key in found:
-            answers[unit] = (found[unit.key], "" if found[unit.key] else "its label is blank")
+        if unit.key in labels_by_key:
+            answers[unit] = (
+                labels_by_key[unit.key],
+                "" if labels_by_key[unit.key] else "its label is blank",
+            )
         else:
             answers[unit] = (None, "the file does not hold it")
     return answers
@@ -127,31 +132,33 @@ def check_imported(
         NotFoundError: as `imported_labels`.
         TableError: as `imported_labels`, or when a file holds none of the units.
     """
-    told = []
+    remarks = []
     for name, section in study.imported_labels.items():
         imported_labels(study, name, units, sizes)
-        found = counted(study, name, sizes)
-        told.append(found.told)
-        texts = imported_texts(study, name).shifted(found.first)
-        inside = [u for u in units if section.layer in (None, _layer(u))]
-        by_key(texts, {**dict.fromkeys(texts.blank), **texts.by_unit}, inside)
-    return [one for one in told if one]
+        counting = counted(study, name, sizes)
+        remarks.append(counting.told)
+        texts = imported_texts(study, name).shifted(counting.first)
+        selected = [u for u in units if section.layer in (None, _layer(u))]
+        by_key(texts, {**dict.fromkeys(texts.blank), **texts.by_unit}, selected)
+    return [remark for remark in remarks if remark]
 
 
-def _found(
-    texts: Texts, said: Mapping[str, str | None], units: Sequence[Unit], layers: Sequence[str]
+def _by_unit_key(
+    texts: Texts, labels: Mapping[str, str | None], units: Sequence[Unit], layers: Sequence[str]
 ) -> dict[str, str | None]:
     """Labels by key; numbers count when the layer is known and no unit is named by key."""
-    if any("/" in unit for unit in said):
-        return {u.key: said[name] for u in units for name in reversed(names_of(u)) if name in said}
-    if len(layers) > 1 and said:
+    if any("/" in unit for unit in labels):
+        return {
+            u.key: labels[name] for u in units for name in reversed(names_of(u)) if name in labels
+        }
+    if len(layers) > 1 and labels:
         raise StudyError(
             f"{texts.path} numbers its units, which does not tell the layers "
             f"{', '.join(layers[:3])} apart. Name the layer in the study, {{ file = "
             f"{texts.path.name!r}, layer = {layers[0]!r} }}, or name the units by whole keys, such "
             f"as {layers[0]}/0."
         )
-    return {unit.key: said[str(unit.neuron)] for unit in units if str(unit.neuron) in said}
+    return {unit.key: labels[str(unit.neuron)] for unit in units if str(unit.neuron) in labels}
 
 
 def _section(study: Study, name: str) -> LabelFile:

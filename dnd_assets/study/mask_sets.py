@@ -98,17 +98,17 @@ def check_masks(study: Study) -> None:
     for key in (*files, *folders.get(layout, ())):
         path = Path(entry[key])
         if not (path.is_file() if key in files else path.is_dir()):
-            what = "file" if key in files else "folder"
-            raise StudyError(f"segmentation.{layout}.{key}: {_missing(path, what)}")
+            kind = "file" if key in files else "folder"
+            raise StudyError(f"segmentation.{layout}.{key}: {_missing(path, kind)}")
 
 
-def _missing(path: Path, what: str) -> str:
+def _missing(path: Path, kind: str) -> str:
     if path.parent.is_dir():
-        close = nearest(path.name, sorted(one.name for one in path.parent.iterdir()))
-        beside = f"{path.parent} holds: {', '.join(close) or 'nothing'}"
+        close = nearest(path.name, sorted(entry.name for entry in path.parent.iterdir()))
+        hint = f"{path.parent} holds: {', '.join(close) or 'nothing'}"
     else:
-        beside = f"its folder {path.parent} does not exist either"
-    return f"there is no {what} {path}; {beside}. Correct the path in the study."
+        hint = f"its folder {path.parent} does not exist either"
+    return f"there is no {kind} {path}; {hint}. Correct the path in the study."
 
 
 def read_masks(study: Study, home: Path) -> MaskSet:
@@ -144,15 +144,15 @@ def read_masks(study: Study, home: Path) -> MaskSet:
         raise StudyError(f"segmentation.world: {error}. Correct it in the study.") from error
 
 
-def mask_files(found: MaskSet) -> list[Path]:
+def mask_files(mask_set: MaskSet) -> list[Path]:
     """Every image and mask file of a set, ordered by path, each once."""
-    paths = {image.file for image in found.images}
-    paths |= {layer.path for image in found.images for layer in image.layers if layer.path}
+    paths = {image.file for image in mask_set.images}
+    paths |= {layer.path for image in mask_set.images for layer in image.layers if layer.path}
     return sorted(paths)
 
 
 def scan_masks(
-    found: MaskSet,
+    mask_set: MaskSet,
     max_pixels: int,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
@@ -161,7 +161,7 @@ def scan_masks(
     """Hash every file of a set, and write its manifest.
 
     Args:
-        found: the set.
+        mask_set: the set.
         max_pixels: larger images are set aside.
         cache: where to remember files that have not changed.
         advance: called with the number of files done since the last call.
@@ -170,44 +170,48 @@ def scan_masks(
     Raises:
         StudyError: when no image can be used.
     """
-    seen = scan(mask_files(found), max_pixels, cache, advance, code)
-    files = {file.path: file for file in seen.files}
-    aside = [(one.file, one.reason) for one in found.set_aside]
-    kept: dict[str, MaskedImage] = {}
-    for image in found.images:
-        reason = _unusable(image, files, kept)
+    manifest = scan(mask_files(mask_set), max_pixels, cache, advance, code)
+    files = {file.path: file for file in manifest.files}
+    set_aside = [(skipped.file, skipped.reason) for skipped in mask_set.set_aside]
+    usable: dict[str, MaskedImage] = {}
+    for image in mask_set.images:
+        reason = _unusable(image, files, usable)
         if reason:
-            aside.append((str(image.file), reason))
+            set_aside.append((str(image.file), reason))
             continue
-        name = files[str(image.file)].hash
-        before = kept[name].layers if name in kept else ()
-        kept[name] = MaskedImage(image.file, image.size, before + image.layers, image.picture)
-    if not kept:
-        raise StudyError(
-            f"none of {len(aside):,} images with masks can be used; the first, {aside[0][0]}: "
-            f"{aside[0][1]}. Correct the layout under [segmentation]."
+        image_hash = files[str(image.file)].hash
+        earlier_layers = usable[image_hash].layers if image_hash in usable else ()
+        usable[image_hash] = MaskedImage(
+            image.file, image.size, earlier_layers + image.layers, image.picture
         )
-    images = tuple(sorted(kept))
-    used = {str(path) for path in mask_files(MaskSet((), tuple(kept.values()), ()))}
+    if not usable:
+        raise StudyError(
+            f"none of {len(set_aside):,} images with masks can be used; the first, "
+            f"{set_aside[0][0]}: {set_aside[0][1]}. Correct the layout under [segmentation]."
+        )
+    images = tuple(sorted(usable))
+    used = {str(path) for path in mask_files(MaskSet((), tuple(usable.values()), ()))}
     return Scan(
-        manifest_of(found.concepts, {name: kept[name] for name in images}, files),
+        manifest_of(
+            mask_set.concepts, {image_hash: usable[image_hash] for image_hash in images}, files
+        ),
         images,
-        tuple(file for file in seen.files if file.path in used),
-        tuple(aside),
-        len(kept) + len(aside),
+        tuple(file for file in manifest.files if file.path in used),
+        tuple(set_aside),
+        len(usable) + len(set_aside),
     )
 
 
 def _unusable(
-    image: MaskedImage, files: Mapping[str, ImageFile], kept: Mapping[str, MaskedImage]
+    image: MaskedImage, files: Mapping[str, ImageFile], usable: Mapping[str, MaskedImage]
 ) -> str:
     """Why an image cannot be used; empty when it can."""
     for path in (image.file, *(layer.path for layer in image.layers if layer.path)):
         if files[str(path)].quarantined:
             return f"{path.name}: {files[str(path)].quarantined}"
-    other = kept.get(files[str(image.file)].hash)
-    if other is not None and other.size != image.size:
-        return f"{other.file.name} is the same image, with masks of another size"
+    twin = usable.get(files[str(image.file)].hash)
+    if twin is not None and twin.size != image.size:
+        return f"{twin.file.name} is the same image, with masks of another size"
     return ""
 
 
@@ -229,28 +233,42 @@ def manifest_of(
         image, [[mask's hash or null, encoding, position in `codes`]]]].
     """
     order = sorted(range(len(concepts)), key=lambda i: (concepts[i].name, concepts[i].category))
-    moved = {before: after for after, before in enumerate(order)}
-    written: dict[int, str] = {}
+    new_positions = {old: new for new, old in enumerate(order)}
+    code_texts: dict[int, str] = {}
 
     def codes(layer: MaskLayer) -> str:
-        if id(layer.concepts) not in written:  # a layout has one table for thousands of layers
-            entry = {str(c): sorted(moved[i] for i in of) for c, of in layer.concepts.items()}
-            written[id(layer.concepts)] = canonical(entry)
-        return written[id(layer.concepts)]
+        if id(layer.concepts) not in code_texts:  # a layout has one table for thousands of layers
+            entry = {
+                str(code): sorted(new_positions[i] for i in indices)
+                for code, indices in layer.concepts.items()
+            }
+            code_texts[id(layer.concepts)] = canonical(entry)
+        return code_texts[id(layer.concepts)]
 
     tables = sorted({codes(layer) for image in images.values() for layer in image.layers})
-    place = {table: i for i, table in enumerate(tables)}
+    positions = {table: i for i, table in enumerate(tables)}
 
     def layers(image: MaskedImage) -> list[list[Any]]:
         rows = [
-            [files[str(one.path)].hash if one.path else None, one.encoding, place[codes(one)]]
-            for one in image.layers
+            [
+                files[str(layer.path)].hash if layer.path else None,
+                layer.encoding,
+                positions[codes(layer)],
+            ]
+            for layer in image.layers
         ]
         return [row for _, row in sorted({canonical(row): row for row in rows}.items())]
 
-    rows = [[n, list(one.size), list(one.picture), layers(one)] for n, one in images.items()]
-    named = [[concepts[i].name, concepts[i].category] for i in order]
-    return {"concepts": named, "codes": [json.loads(table) for table in tables], "images": rows}
+    rows = [
+        [image_hash, list(image.size), list(image.picture), layers(image)]
+        for image_hash, image in images.items()
+    ]
+    concept_rows = [[concepts[i].name, concepts[i].category] for i in order]
+    return {
+        "concepts": concept_rows,
+        "codes": [json.loads(table) for table in tables],
+        "images": rows,
+    }
 
 
 def from_manifest(masks: Options) -> tuple[list[str], MaskSet]:
@@ -259,7 +277,9 @@ def from_manifest(masks: Options) -> tuple[list[str], MaskSet]:
     Returns:
         Hashes of the images, and the set in the same order, whose files are called by their hash.
     """
-    codes = [{int(c): tuple(of) for c, of in table.items()} for table in masks["codes"]]
+    codes = [
+        {int(code): tuple(indices) for code, indices in table.items()} for table in masks["codes"]
+    ]
     images = [
         MaskedImage(
             Path(name),
@@ -278,5 +298,5 @@ def from_manifest(masks: Options) -> tuple[list[str], MaskSet]:
 
 def display_names(concepts: Sequence[Concept]) -> list[str]:
     """What concepts are called in labels: by name, and by category too where two share a name."""
-    count = Counter(one.name for one in concepts)
-    return [str(one) if count[one.name] > 1 else one.name for one in concepts]
+    count = Counter(concept.name for concept in concepts)
+    return [str(concept) if count[concept.name] > 1 else concept.name for concept in concepts]

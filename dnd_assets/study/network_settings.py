@@ -170,7 +170,7 @@ class LayerSettings(Section):
 
     @model_validator(mode="after")
     def _one_coding(self) -> Self:
-        if sum(one is not None for one in (self.sae, self.directions, self.heads)) > 1:
+        if sum(coding is not None for coding in (self.sae, self.directions, self.heads)) > 1:
             raise ValueError(
                 "a layer has one of `sae`, `directions` and `heads`; list the network twice under "
                 "two names to have two"
@@ -224,33 +224,35 @@ class LayerSettings(Section):
             return list(range(count))
         if isinstance(self.neurons, Sample):
             return self._sampled(self.neurons, count)
-        chosen: set[int] = set()
+        numbers: set[int] = set()
         for item in self.neurons:
             low, high = (int(x) for x in item.split("-")) if isinstance(item, str) else (item, item)
             if low < 0 or high >= count:  # before a range of a billion is written out
                 raise self._no_neuron(str(low if low < 0 else max(low, count)), count)
-            chosen.update(range(low, high + 1))
-        if not chosen:
+            numbers.update(range(low, high + 1))
+        if not numbers:
             raise self._no_neuron(f"in {self.neurons}", count)
-        return sorted(chosen)
+        return sorted(numbers)
 
-    def _of_table(self, chosen: FromTable, count: int, folder: Path) -> list[int]:
-        found = chosen.latents(folder)
-        if not found:
+    def _of_table(self, selection: FromTable, count: int, folder: Path) -> list[int]:
+        latents = selection.latents(folder)
+        if not latents:
             raise StudyError(
-                f"{chosen.file} has no latent that fires on {chosen.least:,} pictures or more"
-                f"{f' and {chosen.most:,} at most' if chosen.most else ''}. Widen the limits."
+                f"{selection.file} has no latent that fires on {selection.least:,} pictures or more"
+                f"{f' and {selection.most:,} at most' if selection.most else ''}. Widen the limits."
             )
-        if found[-1] >= count:
-            raise self._no_neuron(str(found[-1]), count)
-        if chosen.sample is None:
-            return found
-        places = self._sampled(Sample(sample=chosen.sample, seed=chosen.seed), len(found))
-        return [found[place] for place in places]
+        if latents[-1] >= count:
+            raise self._no_neuron(str(latents[-1]), count)
+        if selection.sample is None:
+            return latents
+        positions = self._sampled(
+            Sample(sample=selection.sample, seed=selection.seed), len(latents)
+        )
+        return [latents[position] for position in positions]
 
-    def _no_neuron(self, asked: str, count: int) -> StudyError:
+    def _no_neuron(self, missing: str, count: int) -> StudyError:
         return StudyError(
-            f"layer {self.path!r} has no neuron {asked}; it has {count:,}, "
+            f"layer {self.path!r} has no neuron {missing}; it has {count:,}, "
             f"numbered 0 to {count - 1:,}. Correct `neurons` of that layer."
         )
 
@@ -262,15 +264,15 @@ class LayerSettings(Section):
                 f"layer {self.path!r} has {count:,} neurons; a sample of {sample.sample:,} was "
                 "asked for. Lower `sample` or write neurons = 'all'."
             )
-        chosen = np.random.default_rng(sample.seed).choice(count, sample.sample, replace=False)
-        return sorted(int(i) for i in chosen)
+        indices = np.random.default_rng(sample.seed).choice(count, sample.sample, replace=False)
+        return sorted(int(i) for i in indices)
 
 
-def _several(value: object) -> object:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, (int, float)) else value
 
 
-Numbers = Annotated[list[Number], Field(min_length=1), BeforeValidator(_several)]
+Numbers = Annotated[list[Number], Field(min_length=1), BeforeValidator(_as_list)]
 
 
 class InputSettings(Section):

@@ -51,7 +51,7 @@ _NAMED = 3
 _UNREAD = {"unreadable folder": "folder cannot be read", "damaged": "cannot be read"}
 """What is skipped by a listing, and set aside by a scan."""
 _DECODER = sha256(f"{PIL.__version__} {FORMATS}".encode())[:12]
-"""The part of that that does not change while a program runs."""
+"""The part of `_decoders` that does not change while a program runs."""
 _NO_DATA = '; where they mean that there is no data, write nodata = "nan" under [probing_set]'
 
 
@@ -111,11 +111,13 @@ class Manifest:
     def told(self) -> list[str]:
         """What a reader has to know of the files: those set aside, skipped, read in part."""
         lines = []
-        aside = self.quarantined
-        if aside:
-            names = "; ".join(f"{file.path}: {file.quarantined}" for file in aside[:_NAMED])
-            more = "; …" if len(aside) > _NAMED else ""
-            lines.append(f"set aside {len(aside):,} of {len(self.files):,} files: {names}{more}")
+        set_aside = self.quarantined
+        if set_aside:
+            names = "; ".join(f"{file.path}: {file.quarantined}" for file in set_aside[:_NAMED])
+            more = "; …" if len(set_aside) > _NAMED else ""
+            lines.append(
+                f"set aside {len(set_aside):,} of {len(self.files):,} files: {names}{more}"
+            )
         if self.skipped:
             lines.append(told_skipped(self.skipped))
         animated = sum(file.animated and not file.quarantined for file in self.files)
@@ -172,20 +174,20 @@ def image_files(study: Study, home: Path, section: str = PROBING) -> Listing:
             image file.
     """
     images = _images(study, section)
-    found = [_in_folder(study.path(name), name, section, images) for name in images.folders]
+    listings = [_in_folder(study.path(name), name, section, images) for name in images.folders]
     if images.image_list is not None:
-        listed = _in_list(study.path(images.image_list), images.image_list, section)
-        found.append(Listing(tuple(listed)))
+        paths = _in_list(study.path(images.image_list), images.image_list, section)
+        listings.append(Listing(tuple(paths)))
     if images.world is not None:
-        found.append(Listing(tuple(_world(images.world, home))))
+        listings.append(Listing(tuple(_world(images.world, home))))
     if images.hard_world is not None:
-        found.append(Listing(tuple(_hard_world(images.hard_world, home))))
+        listings.append(Listing(tuple(_hard_world(images.hard_world, home))))
     if images.scenes is not None:
-        found.append(Listing(tuple(_tiles(study, images.scenes, home))))
-    every = merged(found)
-    if not every.files:
+        listings.append(Listing(tuple(_tiles(study, images.scenes, home))))
+    all_files = merged(listings)
+    if not all_files.files:
         raise StudyError(f"the image list {images.image_list!r} names no image; add paths to it.")
-    return every
+    return all_files
 
 
 def check_paths(study: Study, section: str = PROBING) -> None:
@@ -208,8 +210,8 @@ def check_paths(study: Study, section: str = PROBING) -> None:
 
 
 def _images(study: Study, section: str) -> Images:
-    found: Images | None = getattr(study, section)
-    return needed(found, section, study, "images")
+    images: Images | None = getattr(study, section)
+    return needed(images, section, study, "images")
 
 
 def _check_folder(folder: Path, name: str, section: str) -> None:
@@ -228,21 +230,21 @@ def _in_folder(folder: Path, name: str, section: str, images: Images) -> Listing
     _check_folder(folder, name, section)
     columns, tiles = images.columns.as_read, images.tiles
     if in_bucket(folder):
-        found = bucket_listing(folder, columns)
+        contents = bucket_listing(folder, columns)
     else:
-        found = listing(folder, columns, None if tiles is None else tiles.as_read)
-    if not found.files:
+        contents = listing(folder, columns, None if tiles is None else tiles.as_read)
+    if not contents.files:
         raise StudyError(
-            f"folder {shown_name(folder)} {no_images(found)}. Put images there or name "
+            f"folder {shown_name(folder)} {no_images(contents)}. Put images there or name "
             f"another folder under {section}.folders."
         )
-    return found
+    return contents
 
 
-def no_images(found: Listing) -> str:
+def no_images(contents: Listing) -> str:
     """What to say of a folder without images: which files would count, and what lies there."""
-    held = found.told() or "it is empty"
-    return f"holds no image file ({', '.join(sorted(readable_suffixes()))}); {held}"
+    description = contents.told() or "it is empty"
+    return f"holds no image file ({', '.join(sorted(readable_suffixes()))}); {description}"
 
 
 def _in_list(path: Path, name: str, section: str) -> list[Path]:
@@ -254,13 +256,13 @@ def _in_list(path: Path, name: str, section: str) -> list[Path]:
     return [path.parent / line.strip() for line in lines if line.strip()]
 
 
-def _missing(path: Path, what: str) -> str:
+def _missing(path: Path, kind: str) -> str:
     if path.parent.is_dir():
         close = nearest(path.name, sorted(p.name for p in path.parent.iterdir()))
-        beside = f"{path.parent} holds: {', '.join(close) or 'nothing'}"
+        hint = f"{path.parent} holds: {', '.join(close) or 'nothing'}"
     else:
-        beside = f"its folder {path.parent} does not exist either"
-    return f"there is no {what} {path}; {beside}. Correct the path in the study."
+        hint = f"its folder {path.parent} does not exist either"
+    return f"there is no {kind} {path}; {hint}. Correct the path in the study."
 
 
 def _world(world: World, home: Path) -> list[Path]:
@@ -308,28 +310,28 @@ def scan(
     Returns:
         The manifest; it depends on the files' bytes alone.
     """
-    known = _read_cache(cache)
+    cached = _read_cache(cache)
     declared = () if reading == AS_FILES_SAY else (reading,)
 
-    def one(path: Path) -> tuple[str, ImageFile]:
+    def inspected(path: Path) -> tuple[str, ImageFile]:
         stamp = _stamp(states.get(path) or state(path), max_pixels, code, reading)
-        remembered = known.get(str(path))
+        remembered = cached.get(str(path))
         if stamp and remembered and remembered[0] == stamp:
             return stamp, remembered[1]
         return stamp, inspect(path, max_pixels, *declared)
 
-    found: dict[str, tuple[str, ImageFile]] = {}
+    entries: dict[str, tuple[str, ImageFile]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, entry in zip(paths, pool.map(one, paths), strict=True):
-            found[str(path)] = entry
+        for path, entry in zip(paths, pool.map(inspected, paths), strict=True):
+            entries[str(path)] = entry
             advance(1)
     if cache is not None:
-        _write_cache(cache, found)
-    return Manifest(tuple(file for _, file in (found[name] for name in sorted(found))))
+        _write_cache(cache, entries)
+    return Manifest(tuple(file for _, file in (entries[name] for name in sorted(entries))))
 
 
 def scan_listing(
-    found: Listing,
+    listed: Listing,
     max_pixels: int,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
@@ -337,14 +339,16 @@ def scan_listing(
     reading: Reading = AS_FILES_SAY,
 ) -> Manifest:
     """As `scan`, of a listing: folders and special files that cannot be read are set aside, too."""
-    manifest = scan(found.files, max_pixels, cache, advance, code, reading, found.states)
-    aside = [
-        ImageFile(shown_name(one.path), quarantined=f"{_UNREAD[one.why]}: {one.detail}")
-        for one in found.skipped
-        if one.why in _UNREAD
+    manifest = scan(listed.files, max_pixels, cache, advance, code, reading, listed.states)
+    set_aside = [
+        ImageFile(shown_name(skipped.path), quarantined=f"{_UNREAD[skipped.why]}: {skipped.detail}")
+        for skipped in listed.skipped
+        if skipped.why in _UNREAD
     ]
-    files = tuple(sorted([*manifest.files, *aside], key=lambda file: file.path))
-    return Manifest(files, tuple(one for one in found.skipped if one.why not in _UNREAD))
+    files = tuple(sorted([*manifest.files, *set_aside], key=lambda file: file.path))
+    return Manifest(
+        files, tuple(skipped for skipped in listed.skipped if skipped.why not in _UNREAD)
+    )
 
 
 def inspect(path: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -> ImageFile:
@@ -373,16 +377,18 @@ def inspect(path: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -> Ima
         return ImageFile(**{**asdict(file), "quarantined": reason})
     if raster is None:
         return replace(_of_pillow(file, data), doubt=near_black_or_white(image))
-    shown = rendered(raster, reading)
-    doubt = doubt_of(raster, shown)
+    rendering = rendered(raster, reading)
+    doubt = doubt_of(raster, rendering)
     try:
-        known = _of_pillow(file, data)
+        image_file = _of_pillow(file, data)
     except (OSError, ValueError, SyntaxError):  # a format, or a TIFF, that Pillow does not open
-        known = ImageFile(file.path, file.hash, *raster.size, raster.mode, raster.kind, file.bytes)
+        image_file = ImageFile(
+            file.path, file.hash, *raster.size, raster.mode, raster.kind, file.bytes
+        )
     if raster.kind in ("TIFF", "GeoTIFF", "DICOM"):
-        known = replace(known, animated=raster.pages > 1 and reading.pages == "first")
-        known = replace(known, mode=raster.mode, format=raster.kind)
-    return replace(known, told=shown.told, doubt=doubt)
+        image_file = replace(image_file, animated=raster.pages > 1 and reading.pages == "first")
+        image_file = replace(image_file, mode=raster.mode, format=raster.kind)
+    return replace(image_file, told=rendering.told, doubt=doubt)
 
 
 def _special(path: Path) -> str:
@@ -411,10 +417,12 @@ def _animated(image: Image.Image) -> bool:
         return True
 
 
-def _stamp(found: str, max_pixels: int, code: str, reading: Reading) -> str:
+def _stamp(file_state: str, max_pixels: int, code: str, reading: Reading) -> str:
     """Changes whenever the file may have, or how it is read; empty when it cannot be looked at."""
-    how = f"{max_pixels} {_decoders()} {code}{'' if reading == AS_FILES_SAY else f' {reading}'}"
-    return f"{found} {how}" if found else ""
+    conditions = (
+        f"{max_pixels} {_decoders()} {code}{'' if reading == AS_FILES_SAY else f' {reading}'}"
+    )
+    return f"{file_state} {conditions}" if file_state else ""
 
 
 def _decoders() -> str:
@@ -430,12 +438,12 @@ def _read_cache(cache: Path | None) -> dict[str, tuple[str, ImageFile]]:
         return {}  # a cache that cannot be read costs time, nothing else
 
 
-def _write_cache(cache: Path, found: dict[str, tuple[str, ImageFile]]) -> None:
-    table = {path: [stamp, asdict(file)] for path, (stamp, file) in found.items()}
+def _write_cache(cache: Path, entries: dict[str, tuple[str, ImageFile]]) -> None:
+    table = {path: [stamp, asdict(file)] for path, (stamp, file) in entries.items()}
     write_atomic(cache, json.dumps(table).encode())
 
 
 def image_rows(files: Iterable[ImageFile]) -> list[dict[str, object]]:
     """Rows of the lineage table `images`."""
-    known = ("animated", "told", "doubt")
-    return [{k: v for k, v in asdict(file).items() if k not in known} for file in files]
+    left_out = ("animated", "told", "doubt")
+    return [{k: v for k, v in asdict(file).items() if k not in left_out} for file in files]

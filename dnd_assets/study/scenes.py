@@ -66,10 +66,12 @@ class Tiles:
         """Which land cover is where, of every tile."""
         codes = sorted({code for tile in self.tiles for code, _ in tile.codes})
         concepts = tuple(Concept(name_of(code, self.names), CATEGORY) for code in codes)
-        every = {code: (place,) for place, code in enumerate(codes)}
+        concepts_by_code = {code: (position,) for position, code in enumerate(codes)}
         size = (self.side, self.side)
         images = tuple(
-            MaskedImage(tile.picture, size, (MaskLayer(tile.mask, "index", every),), size)
+            MaskedImage(
+                tile.picture, size, (MaskLayer(tile.mask, "index", concepts_by_code),), size
+            )
             for tile in self.tiles
         )
         return MaskSet(concepts, images, ())
@@ -89,8 +91,8 @@ def tiles_of(study: Study, scenes: Scenes, home: Path) -> Tiles:
     """
     folder, side = study.path(scenes.folder), scenes.side
     files, names = scene_files(folder), cover_names(folder)
-    held = sha256("".join(sha256(file.read_bytes()) for file in files).encode())
-    out = home / "scenes" / f"{held[:16]}-{side}"
+    content_hash = sha256("".join(sha256(file.read_bytes()) for file in files).encode())
+    out = home / "scenes" / f"{content_hash[:16]}-{side}"
     tiles = [tile for file in files for tile in _cut(file, out, side)]
     return Tiles(side, names, tuple(tiles))
 
@@ -104,7 +106,7 @@ def _cut(file: Path, out: Path, side: int) -> list[Tile]:
             f"{scene.codes.max()}; a tile takes {side} pixels a side, and codes go up to "
             f"{_MOST_CODE}."
         )
-    found = []
+    tiles = []
     for row, column in np.ndindex(rows, columns):
         window = (
             slice(row * side, (row + 1) * side),
@@ -120,8 +122,8 @@ def _cut(file: Path, out: Path, side: int) -> list[Tile]:
         values, counts = np.unique(codes, return_counts=True)
         order = np.argsort(-counts, kind="stable")
         pairs = tuple((int(values[i]), int(counts[i])) for i in order)
-        found.append(Tile(picture, mask, pairs))
-    return found
+        tiles.append(Tile(picture, mask, pairs))
+    return tiles
 
 
 def _npy(bands: NDArray[np.generic]) -> bytes:
@@ -131,7 +133,7 @@ def _npy(bands: NDArray[np.generic]) -> bytes:
 
 
 def _png(codes: NDArray[np.int64]) -> bytes:
-    kind = np.uint8 if codes.max() <= np.iinfo(np.uint8).max else np.uint16
+    dtype = np.uint8 if codes.max() <= np.iinfo(np.uint8).max else np.uint16
     buffer = io.BytesIO()
-    Image.fromarray(codes.astype(kind)).save(buffer, "PNG")
+    Image.fromarray(codes.astype(dtype)).save(buffer, "PNG")
     return buffer.getvalue()

@@ -89,8 +89,8 @@ class Segmentation(Section):
         layouts = ("table", "broden", "index", "world", "scenes")
         named = [name for name in layouts if getattr(self, name) is not None]
         if len(named) != 1:
-            said = f"{' and '.join(named)} were given" if named else "none was given"
-            raise ValueError(f"takes exactly one of {', '.join(layouts)}; {said}")
+            problem = f"{' and '.join(named)} were given" if named else "none was given"
+            raise ValueError(f"takes exactly one of {', '.join(layouts)}; {problem}")
         if len(set(self.methods)) < len(self.methods):
             raise ValueError("methods names a method twice; name each once")
         return self

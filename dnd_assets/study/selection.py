@@ -39,7 +39,7 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
     Who only reads takes cards from there and adds none.
     """
     networks = TargetNetworks(
-        models=[_target(study, one) for one in study.models],
+        models=[_target(study, model) for model in study.models],
         base=str(study.folder),
         cards=str(home / "networks"),
         reading=reading,
@@ -49,11 +49,15 @@ def target_networks(study: Study, home: Path, *, reading: bool = False) -> Targe
 
 
 def _target(study: Study, model: ModelSettings) -> TargetModel:
-    said = [DeclaredLayout(path=one.path, **one.declared) for one in model.layers if one.declared]
-    taken = input_of(study, model)
-    codings = [_coding(one) for one in model.layers if one.coding is not None]
+    layouts = [
+        DeclaredLayout(path=layer.path, **layer.declared)
+        for layer in model.layers
+        if layer.declared
+    ]
+    inputs = input_of(study, model)
+    codings = [_coding(layer) for layer in model.layers if layer.coding is not None]
     return TargetModel(
-        **model.all_but("layers", "input"), layouts=said, input=taken, codings=codings
+        **model.all_but("layers", "input"), layouts=layouts, input=inputs, codings=codings
     )
 
 
@@ -61,16 +65,18 @@ def input_of(study: Study, model: ModelSettings) -> Options:
     """What a network takes as plain values, with what the probing set says; often nothing."""
     if model.input is None:
         return {}
-    chosen, shown = study.probing_set, study.probing_set.rendering
-    own = model.input.model_dump(mode="json", exclude_none=True)
-    usual = {
-        "bands": chosen.bands if model.input.convention != "torchxrayvision" else None,
-        "scale": chosen.model_dump(mode="json")["scale"],
-        "shown_bands": shown.bands if shown.bands is not None and len(shown.bands) == 3 else None,
-        "shown_range": list(shown.range) if isinstance(shown.range, tuple) else None,
+    probing_set, rendering = study.probing_set, study.probing_set.rendering
+    declared = model.input.model_dump(mode="json", exclude_none=True)
+    defaults = {
+        "bands": probing_set.bands if model.input.convention != "torchxrayvision" else None,
+        "scale": probing_set.model_dump(mode="json")["scale"],
+        "shown_bands": rendering.bands
+        if rendering.bands is not None and len(rendering.bands) == 3
+        else None,
+        "shown_range": list(rendering.range) if isinstance(rendering.range, tuple) else None,
         "convention": "",
     }
-    return {**{name: value for name, value in usual.items() if value is not None}, **own}
+    return {**{name: value for name, value in defaults.items() if value is not None}, **declared}
 
 
 def _coding(layer: LayerSettings) -> DeclaredCoding:
@@ -87,21 +93,21 @@ def _coding(layer: LayerSettings) -> DeclaredCoding:
 
 def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
     """Paths of layers that run and have no units, by the reason."""
-    found: dict[str, list[str]] = {}
+    paths: dict[str, list[str]] = {}
     for layer in layers:
         if not layer.units and layer.raw is not None:
-            found.setdefault(layer.reason, []).append(layer.path)
-    return found
+            paths.setdefault(layer.reason, []).append(layer.path)
+    return paths
 
 
 def unproven(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
     """Paths of layers by what nothing proves of how they are read."""
-    found: dict[str, list[str]] = {}
+    paths: dict[str, list[str]] = {}
     for layer in layers:
         if layer.unproven:
             places = "places " if layer.layout is not None and layer.layout.places else ""
-            found.setdefault(f"{places}{layer.unproven}", []).append(layer.path)
-    return found
+            paths.setdefault(f"{places}{layer.unproven}", []).append(layer.path)
+    return paths
 
 
 def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
@@ -113,9 +119,9 @@ def select_units(study: Study, targets: TargetNetworks) -> UnitIndex:
     """
     units = []
     for model in study.models:
-        known = targets.described(model.name, [layer.path for layer in model.layers])
+        layer_infos = targets.described(model.name, [layer.path for layer in model.layers])
         for layer in model.layers:
             # Of a layer without units it raises, and says why it has none.
-            count = known[layer.path].units or targets.units(model.name, layer.path)
+            count = layer_infos[layer.path].units or targets.units(model.name, layer.path)
             units += [Unit(model.name, layer.path, i) for i in layer.indices(count, study.folder)]
     return UnitIndex(units)

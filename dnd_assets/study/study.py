@@ -86,7 +86,10 @@ class Study(Section):
     def _files_named(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
-        files = {n: {"file": one} if isinstance(one, str) else one for n, one in value.items()}
+        files = {
+            method: {"file": source} if isinstance(source, str) else source
+            for method, source in value.items()
+        }
         return {checked_name(str(name), "method"): file for name, file in files.items()}
 
     @field_validator("own_methods")
@@ -97,14 +100,14 @@ class Study(Section):
     @model_validator(mode="after")
     def _names_unique(self) -> Self:
         names = [model.name for model in self.models]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two models are called {twice[0]!r}; names must differ")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two models are called {repeated[0]!r}; names must differ")
         for model in self.models:
             paths = [layer.path for layer in model.layers]
-            again = sorted({path for path in paths if paths.count(path) > 1})
-            if again:
-                raise ValueError(f"model {model.name!r} lists layer {again[0]!r} twice")
+            repeated_paths = sorted({path for path in paths if paths.count(path) > 1})
+            if repeated_paths:
+                raise ValueError(f"model {model.name!r} lists layer {repeated_paths[0]!r} twice")
         return self
 
     @model_validator(mode="after")
@@ -136,16 +139,16 @@ class Study(Section):
     def by_kind(self) -> dict[str, Kind]:
         """The sections on models that have kinds, by name."""
         return {
-            name: one
+            name: section
             for name in type(self).model_fields
-            if isinstance(one := getattr(self, name), Kind)
+            if isinstance(section := getattr(self, name), Kind)
         }
 
     def servers(self) -> list[str]:
         """Addresses outside this machine that a run may call, which may cost money."""
-        served = [one for one in self.by_kind().values() if one.SERVED]
-        asked = [one.base_url for one in served if isinstance(one, ServerSettings)]
-        return [url for url in asked if not is_loopback(urlsplit(url).hostname or "")]
+        served = [section for section in self.by_kind().values() if section.SERVED]
+        addresses = [section.base_url for section in served if isinstance(section, ServerSettings)]
+        return [url for url in addresses if not is_loopback(urlsplit(url).hostname or "")]
 
     def path(self, name: str) -> Path:
         """A path written in the study, made absolute from the study file's folder.
@@ -170,8 +173,8 @@ def needed(section: _Section | None, name: str, study: Study, example: str = "")
         StudyError: when the study has none.
     """
     if section is None:
-        held = f" with {example}" if example else ""
-        raise StudyError(f"study {study.name!r} has no section [{name}]; add one{held}.")
+        contents = f" with {example}" if example else ""
+        raise StudyError(f"study {study.name!r} has no section [{name}]; add one{contents}.")
     return section
 
 
@@ -195,14 +198,14 @@ def load_study(
     Raises:
         StudyError: naming every wrong key and value with the nearest valid ones.
     """
-    asked = str(name_or_path or os.environ.get("DND_STUDY") or "known-answers")
-    path = embedded_studies().get(asked, Path(asked).expanduser())
+    study_name = str(name_or_path or os.environ.get("DND_STUDY") or "known-answers")
+    path = embedded_studies().get(study_name, Path(study_name).expanduser())
     if not path.is_file():
-        beside = [str(p) for p in Path().glob("*.toml") if p.name != "pyproject.toml"]
-        close = ", ".join(nearest(asked, [*embedded_studies(), *beside]))
+        local_files = [str(p) for p in Path().glob("*.toml") if p.name != "pyproject.toml"]
+        close = ", ".join(nearest(study_name, [*embedded_studies(), *local_files]))
         raise StudyError(
-            f"no study {asked!r}: it is neither a file nor an embedded study; nearest: {close}. "
-            "Set DND_STUDY or --study to one of them."
+            f"no study {study_name!r}: it is neither a file nor an embedded study; nearest: "
+            f"{close}. Set DND_STUDY or --study to one of them."
         )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -211,7 +214,7 @@ def load_study(
     try:
         expanded = _expanded(table, str(path), unset)
     except _UnsetVariableError as error:
-        raise StudyError(f"{error}{_said_of(error.variable, path)}") from error
+        raise StudyError(f"{error}{_comments_on(error.variable, path)}") from error
     return parse_study(expanded, path.resolve().parent, str(path))
 
 
@@ -226,23 +229,23 @@ class _UnsetVariableError(StudyError):
         self.variable = variable
 
 
-def _said_of(variable: str, path: Path) -> str:
-    """What the comments of a study say of a variable: from the line with its `export` on.
+def _comments_on(variable: str, path: Path) -> str:
+    """What the comments in a study file say of a variable: from the line with its `export` on.
 
     A remark behind the `export` goes on in lines below it that are indented, others in all lines.
     """
-    said: list[str] = []
-    going_on = r"#"
+    remarks: list[str] = []
+    continuation = r"#"
     for line in path.read_text(encoding="utf-8").splitlines():
         text = line.removeprefix("#").strip()
         if line.startswith(f"# export {variable}="):
             value, _, remark = text.partition("#")
-            said, going_on = [value.strip(), remark.strip()], r"#\s{8}" if remark else r"#"
-        elif said and re.match(going_on, line) and not text.startswith("export "):
-            said.append(text.removeprefix("#").strip())
-        elif said:
+            remarks, continuation = [value.strip(), remark.strip()], r"#\s{8}" if remark else r"#"
+        elif remarks and re.match(continuation, line) and not text.startswith("export "):
+            remarks.append(text.removeprefix("#").strip())
+        elif remarks:
             break
-    return f" The study says of it: {' '.join(filter(None, said))}" if said else ""
+    return f" The study says of it: {' '.join(filter(None, remarks))}" if remarks else ""
 
 
 def _expanded(value: object, origin: str, unset: dict[str, str] | None, where: str = "") -> Any:
@@ -251,24 +254,24 @@ def _expanded(value: object, origin: str, unset: dict[str, str] | None, where: s
     Other variables are left alone: the study is recorded with each run, and keys lie in some.
     """
     if isinstance(value, dict):
-        within = f"{where}." if where else ""
+        prefix = f"{where}." if where else ""
         return {
-            key: _expanded(inner, origin, unset, f"{within}{key}") for key, inner in value.items()
+            key: _expanded(inner, origin, unset, f"{prefix}{key}") for key, inner in value.items()
         }
     if isinstance(value, list):
         return [_expanded(inner, origin, unset, where) for inner in value]
     if not isinstance(value, str):
         return value
 
-    def known(found: re.Match[str]) -> str:
-        if found[1] not in os.environ and unset is not None:
-            unset.setdefault(found[1], where)
-            return found[0]
-        if found[1] not in os.environ:
-            raise _UnsetVariableError(found[1], origin)
-        return os.environ[found[1]]
+    def replacement(match: re.Match[str]) -> str:
+        if match[1] not in os.environ and unset is not None:
+            unset.setdefault(match[1], where)
+            return match[0]
+        if match[1] not in os.environ:
+            raise _UnsetVariableError(match[1], origin)
+        return os.environ[match[1]]
 
-    return _VARIABLE.sub(known, value)
+    return _VARIABLE.sub(replacement, value)
 
 
 def parse_study(table: dict[str, object], folder: Path, origin: str = "study") -> Study:
@@ -303,17 +306,17 @@ def _explain(table: Options, problem: Options) -> str:
 
 def _unknown_value(where: str, problem: Options) -> str:
     """Of a value, or of the kind of a section, that is none of those there are."""
-    context, given = problem["ctx"], problem["input"]
+    context, value = problem["ctx"], problem["input"]
     kind = problem["type"] == "union_tag_invalid"
     choices = re.findall(r"'([^']+)'", str(context["expected_tags" if kind else "expected"]))
-    where, given = (f"{where}.kind", given["kind"]) if kind else (where, given)
-    return f"{where}: {given!r} is not known; nearest: {', '.join(nearest(str(given), choices))}"
+    where, value = (f"{where}.kind", value["kind"]) if kind else (where, value)
+    return f"{where}: {value!r} is not known; nearest: {', '.join(nearest(str(value), choices))}"
 
 
 def _placed(location: tuple[str | int, ...]) -> tuple[list[str | int], list[str]]:
-    """A place as the file knows it, and the keys that the table takes which it lies in.
+    """Where a problem lies, as the file names it, and the keys that are valid in its table.
 
-    pydantic names the kind of a section besides, as if it were a table in it.
+    pydantic also lists the kind of a section, as if it were a table in it; it is left out.
     """
     section: Any = Study
     kinds: dict[str, type[Kind]] = {}
@@ -334,7 +337,7 @@ def _section_in(annotation: object) -> object:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _section_in(inner)
-        if found:
-            return found
+        section = _section_in(inner)
+        if section:
+            return section
     return None

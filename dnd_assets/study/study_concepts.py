@@ -35,8 +35,8 @@ def concept_path(study: Study, chosen: ClipDissect | NamedDirections) -> Path:
     Raises:
         StudyError: when a `package:` path has no such package.
     """
-    here = local_path(chosen.concepts) if chosen.concepts.startswith(PACKAGE) else None
-    return here or study.path(chosen.concepts)
+    packaged = local_path(chosen.concepts) if chosen.concepts.startswith(PACKAGE) else None
+    return packaged or study.path(chosen.concepts)
 
 
 def check_concepts(study: Study) -> None:

@@ -48,24 +48,25 @@ def text_vectors(study: Study, chosen: NamedDirections, concepts: ConceptSet) ->
     if file.suffix != ".npy":
         raise StudyError(f"{file.name} is refused: vectors of texts are read from .npy files.")
     try:
-        held = np.load(file, allow_pickle=False)
+        matrix = np.load(file, allow_pickle=False)
     except (ValueError, OSError) as error:
         raise StudyError(f"{file} is no sound .npy file of numbers ({error}).") from error
-    if held.ndim != 2 or held.dtype.kind not in "fiu" or count not in held.shape:
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or count not in matrix.shape:
         raise StudyError(
-            f"{file} holds {held.shape} {held.dtype}, and there are {count:,} concepts: it needs a "
-            "matrix with a row or a column for each. Give the concepts that it was made for."
+            f"{file} holds {matrix.shape} {matrix.dtype}, and there are {count:,} concepts: it "
+            "needs a matrix with a row or a column for each. Give the concepts that it was made "
+            "for."
         )
-    if held.shape[0] == held.shape[1] and chosen.columns is None:
+    if matrix.shape[0] == matrix.shape[1] and chosen.columns is None:
         raise StudyError(
             f"{file} is square, so that rows or columns may be the texts. Say it: columns = true "
             "or false in [named_directions]."
         )
-    columns = held.shape[0] != count if chosen.columns is None else chosen.columns
-    found: Matrix = (held.T if columns else held).astype(np.float32)
-    if len(found) != count or not np.isfinite(found).all() or not found.any(axis=1).all():
+    columns = matrix.shape[0] != count if chosen.columns is None else chosen.columns
+    vectors: Matrix = (matrix.T if columns else matrix).astype(np.float32)
+    if len(vectors) != count or not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
         raise StudyError(
             f"{file} has no finite vector other than zero for each of {count:,} concepts. Correct "
             "`columns`, or the file."
         )
-    return found
+    return vectors

@@ -29,13 +29,13 @@ _ANSWERED_TEXT = (
 def stage_checks(resolved: ResolvedStudy) -> list[dg.AssetChecksDefinition]:
     """The checks of every asset of a study."""
     study_context, stages, units = resolved.context, resolved.stages, resolved.units
-    answers = [name for name in stages if is_labels(name)]
-    wholes = list(resolved.wholes)
-    scanned = [name for name in wholes if name in _SCANNED]
+    label_assets = [name for name in stages if is_labels(name)]
+    study_assets = list(resolved.wholes)
+    scanned = [name for name in study_assets if name in _SCANNED]
     checks = [_quarantine(study_context, name) for name in scanned]
-    checks += [_labelled(study_context, units, name) for name in answers]
-    whole = [name for name in wholes if name != PROBING_SET]
-    checks += [_intact(study_context, name) for name in whole]
+    checks += [_labelled(study_context, units, name) for name in label_assets]
+    beside_probing_set = [name for name in study_assets if name != PROBING_SET]
+    checks += [_intact(study_context, name) for name in beside_probing_set]
     return checks + [_sound(study_context, name) for name in stages]
 
 
@@ -50,12 +50,12 @@ def _quarantine(study_context: StudyContext, asset: str) -> dg.AssetChecksDefini
     def check() -> dg.AssetCheckResult:
         rows = _latest(study_context, asset, "p.notes ->> '$.found' AS found, "
                        "json_array_length(p.notes, '$.quarantined') AS bad")  # fmt: skip
-        found, bad = (int(rows[0]["found"]), int(rows[0]["bad"])) if rows else (0, 0)
-        share = bad / max(found, 1)
+        files, quarantined = (int(rows[0]["found"]), int(rows[0]["bad"])) if rows else (0, 0)
+        share = quarantined / max(files, 1)
         return dg.AssetCheckResult(
-            passed=bool(found) and share <= limit,
+            passed=bool(files) and share <= limit,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"files": found, "quarantined": bad, "share": share},
+            metadata={"files": files, "quarantined": quarantined, "share": share},
         )
 
     return check
@@ -99,12 +99,12 @@ def _files_in_store(study_context: StudyContext, asset: str) -> dg.AssetCheckRes
     rows = _latest(
         study_context, asset, "DISTINCT unnest((p.notes -> '$.files')::VARCHAR[]) AS file"
     )
-    lost = [row["file"] for row in rows if not study_context.store.has(row["file"])]
+    missing = [row["file"] for row in rows if not study_context.store.has(row["file"])]
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=_INTACT,
-        passed=not lost,
-        metadata={"files": len(rows), "missing": lost[:20]},
+        passed=not missing,
+        metadata={"files": len(rows), "missing": missing[:20]},
     )
 
 
@@ -136,8 +136,8 @@ def _sound(study_context: StudyContext, asset: str) -> dg.AssetChecksDefinition:
             passed=not waiting,
             metadata={"units": len(waiting), "first": waiting[0]["reason"] if waiting else "-"},
         )
-        if told := service_failures(study_context, context.run.run_id, [asset]):
-            raise dg.Failure(told, allow_retries=False)
+        if failures := service_failures(study_context, context.run.run_id, [asset]):
+            raise dg.Failure(failures, allow_retries=False)
 
     return check
 
@@ -167,14 +167,14 @@ def service_failures(study_context: StudyContext, run: str, assets: Sequence[str
         row["asset"]: row
         for row in study_context.lineage.query(sql, [run, study_context.study.name])
     }
-    found = next((rows[name] for name in assets if name in rows), None)
-    if found is None:
+    failure = next((rows[name] for name in assets if name in rows), None)
+    if failure is None:
         return ""
-    units = f"{found['n']:,} unit{'s' if found['n'] > 1 else ''}"
+    units = f"{failure['n']:,} unit{'s' if failure['n'] > 1 else ''}"
     return (
-        f"{found['asset']}: {units} ended in {found['status']}; first {found['unit']}: "
-        f"{found['reason']} What was made before stays as it was, and finished work is kept. Mend "
-        "the service and run again: only what failed is asked for."
+        f"{failure['asset']}: {units} ended in {failure['status']}; first {failure['unit']}: "
+        f"{failure['reason']} What was made before stays as it was, and finished work is kept. "
+        "Mend the service and run again: only what failed is asked for."
     )
 
 

@@ -34,5 +34,5 @@ def page_name(unit: str) -> str:
     >>> page_name("net/layer4.2/17").rpartition("-")[0]
     'net-layer4-2-17'
     """
-    plain = _NOT_PLAIN.sub("-", unit.lower()).strip("-")[-_LONGEST_SLUG:].strip("-") or "unit"
-    return f"{plain}-{sha256(unit.encode('utf-8', 'surrogatepass'))[:10]}.html"
+    slug = _NOT_PLAIN.sub("-", unit.lower()).strip("-")[-_LONGEST_SLUG:].strip("-") or "unit"
+    return f"{slug}-{sha256(unit.encode('utf-8', 'surrogatepass'))[:10]}.html"

@@ -29,17 +29,18 @@ class StudyResource(dg.ConfigurableResource[Any]):
             StudyError: when a run was launched with other settings than the study's: results would
                 be recorded under settings that they were not made with.
         """
-        held = self.held()
-        told = settings_of(held)
-        other = [name for name, value in told.items() if getattr(self, name) != value]
-        if other:
-            name, asked = other[0], getattr(self, other[0])
+        resource = self.held()
+        settings = settings_of(resource)
+        changed = [name for name, value in settings.items() if getattr(self, name) != value]
+        if changed:
+            name, launched_with = changed[0], getattr(self, changed[0])
             raise StudyError(
-                f"the run was launched with another {name} of {type(held).__name__} ({asked!r}; "
-                f"the study leads to {told[name]!r}). Change the study's file and reload the code "
-                "location: what a product was made with stands in the study alone."
+                f"the run was launched with another {name} of {type(resource).__name__} "
+                f"({launched_with!r}; the study leads to {settings[name]!r}). Change the study's "
+                "file and reload the code location: what a product was made with stands in the "
+                "study alone."
             )
-        return held
+        return resource
 
 
 def as_dagster(name: str, resource: Resource) -> StudyResource:
@@ -50,13 +51,13 @@ def as_dagster(name: str, resource: Resource) -> StudyResource:
         resource: the model or store.
     """
     fields: dict[str, Any] = {key: (Any, value) for key, value in settings_of(resource).items()}
-    kind = create_model(type(resource).__name__, __base__=StudyResource, **fields)
-    kind.__doc__ = f"{name}: {type(resource).__doc__ or ''}"
-    kind.held = classmethod(lambda _: resource)  # type: ignore[method-assign, assignment]
-    return kind()
+    resource_class = create_model(type(resource).__name__, __base__=StudyResource, **fields)
+    resource_class.__doc__ = f"{name}: {type(resource).__doc__ or ''}"
+    resource_class.held = classmethod(lambda _: resource)  # type: ignore[method-assign, assignment]
+    return resource_class()
 
 
 def settings_of(resource: Resource) -> dict[str, object]:
     """Its settings as plain values, of the resources that it rests on, too."""
-    found: dict[str, object] = resource.model_dump(mode="json")
-    return found
+    settings: dict[str, object] = resource.model_dump(mode="json")
+    return settings

@@ -46,7 +46,10 @@ def fail_dead_runs(instance: dg.DagsterInstance, log: Callable[[str], None]) -> 
         if (owner := Owner.read(run.tags.get(OWNER_TAG, ""))) is not None and owner.is_gone()
     ]
     for run in dead:
-        log(f"run {run.run_id[:8]}{_of(run)} was killed; marked failed; finished work is kept")
+        log(
+            f"run {run.run_id[:8]}{_study_suffix(run)} was killed; marked failed; finished work is "
+            "kept"
+        )
         if run.status is DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "The process of this run ended while it was stopped.")
         else:
@@ -70,19 +73,19 @@ def cancelled_when_stopped(instance: dg.DagsterInstance, run_id: str) -> Iterato
     Whether signals are watched for is for the process to decide: a notebook's are its own.
     """
 
-    def run() -> DagsterRun | None:
-        found = instance.get_run_by_id(run_id)
-        return None if found is None or found.is_finished else found
+    def open_run() -> DagsterRun | None:
+        dagster_run = instance.get_run_by_id(run_id)
+        return None if dagster_run is None or dagster_run.is_finished else dagster_run
 
     def canceling() -> None:
-        found = run()
-        if found is not None and found.status is not DagsterRunStatus.CANCELING:
-            instance.report_run_canceling(found, f"Process {os.getpid()} was asked to stop.")
+        dagster_run = open_run()
+        if dagster_run is not None and dagster_run.status is not DagsterRunStatus.CANCELING:
+            instance.report_run_canceling(dagster_run, f"Process {os.getpid()} was asked to stop.")
 
     def cancelled() -> None:
-        found = run()
-        if found is not None:
-            instance.report_run_canceled(found, f"Process {os.getpid()} was stopped.")
+        dagster_run = open_run()
+        if dagster_run is not None:
+            instance.report_run_canceled(dagster_run, f"Process {os.getpid()} was stopped.")
 
     with stopping.noting(canceling, cancelled):
         try:
@@ -95,6 +98,6 @@ def cancelled_when_stopped(instance: dg.DagsterInstance, run_id: str) -> Iterato
                     cancelled()
 
 
-def _of(run: DagsterRun) -> str:
+def _study_suffix(run: DagsterRun) -> str:
     study = run.tags.get(STUDY_TAG, "")
     return f" of {study}" if study else ""

@@ -89,9 +89,12 @@ def definitions_of(
         )
         for stage in stages.values()
     ]
-    whole = [_whole_asset(one, study_context, seen or Seen()) for one in resolved.wholes.values()]
+    study_assets = [
+        _study_asset_definition(study_asset, study_context, seen or Seen())
+        for study_asset in resolved.wholes.values()
+    ]
     return dg.Definitions(
-        assets=[*source_assets(study_context), *whole, *assets],
+        assets=[*source_assets(study_context), *study_assets, *assets],
         asset_checks=[*stage_checks(resolved), freshness_checks(resolved)],
         jobs=_jobs(resolved, partitions),
         sensors=[_automation(resolved.study)],
@@ -108,20 +111,22 @@ def _preflight(
     tags: Mapping[str, str],
 ) -> None:
     """Refuse a run from the interface that could not end well; `tags` name its partitions."""
-    one = tags.get("dagster/partition", "")
-    first = tags.get("dagster/asset_partition_range_start", one)
-    last = tags.get("dagster/asset_partition_range_end", one)
+    partition = tags.get("dagster/partition", "")
+    first = tags.get("dagster/asset_partition_range_start", partition)
+    last = tags.get("dagster/asset_partition_range_end", partition)
     keys = list(partitions.get_partition_keys())
-    chosen = keys[keys.index(first) : keys.index(last) + 1] if {first, last} <= set(keys) else []
+    selected = keys[keys.index(first) : keys.index(last) + 1] if {first, last} <= set(keys) else []
     names = [name for name in resolved.products if name in assets]
-    preflight(resolved, [resolved.units[key] for key in chosen], names)
+    preflight(resolved, [resolved.units[key] for key in selected], names)
 
 
 def _resources(study_context: StudyContext) -> dict[str, object]:
     """What assets ask for by name; a study without sentence encoder has none."""
-    found = {name: getattr(study_context, name) for name in RESOURCES}
+    resources = {name: getattr(study_context, name) for name in RESOURCES}
     return {
-        name: as_dagster(name, resource) for name, resource in found.items() if resource is not None
+        name: as_dagster(name, resource)
+        for name, resource in resources.items()
+        if resource is not None
     }
 
 
@@ -134,7 +139,7 @@ def _spec(
     return dg.AssetSpec(
         stage.name,
         deps=[*stage.upstream, *(source.name for source in sources_of(stage))],
-        automation_condition=_when_out_of_date(_before(stage, stages)),
+        automation_condition=_when_out_of_date(_upstream_names(stage, stages)),
         skippable=True,
         description=_description(stage),
         group_name=stage.group,
@@ -146,48 +151,50 @@ def _spec(
     )
 
 
-def _whole_asset(whole: StudyAsset, study_context: StudyContext, seen: Seen) -> dg.AssetsDefinition:
-    needed = {*ALWAYS, *whole.uses}
+def _study_asset_definition(
+    study_asset: StudyAsset, study_context: StudyContext, seen: Seen
+) -> dg.AssetsDefinition:
+    resource_keys = {*ALWAYS, *study_asset.uses}
 
     @dg.asset(
-        name=whole.name,
-        description=_description(whole),
-        group_name=whole.group,
+        name=study_asset.name,
+        description=_description(study_asset),
+        group_name=study_asset.group,
         owners=OWNERS,
-        kinds=set(whole.kinds),
-        required_resource_keys=needed,
-        deps=[source.name for source in sources_of(whole)],
+        kinds=set(study_asset.kinds),
+        required_resource_keys=resource_keys,
+        deps=[source.name for source in sources_of(study_asset)],
         automation_condition=_when_out_of_date(()),
-        code_version=_version_of_whole(whole, study_context),
+        code_version=_study_asset_version(study_asset, study_context),
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        table = at_work(context, study_context)
-        product = seen.record(table, whole, context.run_id)
+        run_context = at_work(context, study_context)
+        product = seen.record(run_context, study_asset, context.run_id)
         if product is None:
-            product = whole.materialize(table, context.run_id)
+            product = study_asset.materialize(run_context, context.run_id)
         else:  # the look itself has told the terminal
             for line in product.outcome.notes.get("told", ()):
                 context.log.info(line)
         tags = {}
-        for source in sources_of(whole):
-            state = source.observation(table, product)
+        for source in sources_of(study_asset):
+            state = source.observation(run_context, product)
             context.log_event(state)
             # Dagster asked for the versions before they were observed here.
             tags[f"dagster/input_data_version/{source.name}"] = state.tags["dagster/data_version"]
         return dg.MaterializeResult(
             data_version=dg.DataVersion(product.data_version),
             tags=tags,
-            metadata=whole_metadata(table, product),
+            metadata=whole_metadata(run_context, product),
         )
 
     return asset
 
 
-def _version_of_whole(whole: StudyAsset, study_context: StudyContext) -> str | None:
+def _study_asset_version(study_asset: StudyAsset, study_context: StudyContext) -> str | None:
     """Its version; None where its file or model is not here, which is told when it is needed."""
     try:
-        reading = replace(study_context, lineage=LineageReader(root=study_context.lineage.root))
-        return whole_version(whole.code(), whole.settings(reading))
+        read_only = replace(study_context, lineage=LineageReader(root=study_context.lineage.root))
+        return whole_version(study_asset.code(), study_asset.settings(read_only))
     except DndError:
         return None
 
@@ -196,12 +203,12 @@ def _description(product: Stage | StudyAsset) -> str:
     return inspect.cleandoc(type(product).__doc__ or "")
 
 
-def _before(stage: Stage, stages: Mapping[str, Stage]) -> list[str]:
+def _upstream_names(stage: Stage, stages: Mapping[str, Stage]) -> list[str]:
     """The assets that lead to a stage, by unit."""
     return [name for name in leading_to(stages, [stage.name]) if name != stage.name]
 
 
-def _when_out_of_date(before: Sequence[str]) -> dg.AutomationCondition[Any]:
+def _when_out_of_date(upstream: Sequence[str]) -> dg.AutomationCondition[Any]:
     """When an input's content or the code has changed, or a unit was added; never twice at once.
 
     What was never materialized is left to its user: nobody wants hours of work to begin by itself.
@@ -211,16 +218,16 @@ def _when_out_of_date(before: Sequence[str]) -> dg.AutomationCondition[Any]:
     or at work, since a product of other settings is no input.
 
     Args:
-        before: the partitioned assets that lead to it.
+        upstream: the partitioned assets that lead to it.
     """
     content: dg.AutomationCondition[Any] = dg.AutomationCondition.data_version_changed()
     missing: dg.AutomationCondition[Any] = dg.AutomationCondition.missing()
-    other: dg.AutomationCondition[Any] = (
+    changed: dg.AutomationCondition[Any] = (
         dg.AutomationCondition.any_deps_match(content)
         | dg.AutomationCondition.code_version_changed()
     )
-    new: dg.AutomationCondition[Any] = dg.AutomationCondition.newly_missing()
-    due: dg.AutomationCondition[Any] = (other & ~missing) | new
+    added: dg.AutomationCondition[Any] = dg.AutomationCondition.newly_missing()
+    due: dg.AutomationCondition[Any] = (changed & ~missing) | added
     busy: dg.AutomationCondition[Any] = dg.AutomationCondition.in_progress()
     condition: dg.AutomationCondition[Any] = (
         due.since_last_handled()
@@ -228,7 +235,7 @@ def _when_out_of_date(before: Sequence[str]) -> dg.AutomationCondition[Any]:
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~busy
     ).with_label("out of date")
-    for name in before:
+    for name in upstream:
         unsettled: dg.AutomationCondition[Any] = due.since_last_handled() | busy
         condition = condition & ~dg.AutomationCondition.asset_matches(name, unsettled)
     return condition
@@ -241,14 +248,14 @@ def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
         everything = dg.AssetSelection.all(include_sources=True)
     free = not study.servers()
     status = dg.DefaultSensorStatus.RUNNING if free else dg.DefaultSensorStatus.STOPPED
-    money = "" if free else " Off until you switch it on: this study calls a server."
+    notice = "" if free else " Off until you switch it on: this study calls a server."
     return dg.AutomationConditionSensorDefinition(
         "rerun_what_is_out_of_date",
         target=everything,
         default_status=status,
         description=(
             "Looks at images, weights and prompts every ten minutes, and reruns what was made from "
-            f"other content. It starts nothing that was never materialized.{money}"
+            f"other content. It starts nothing that was never materialized.{notice}"
         ),
     )
 
@@ -284,10 +291,10 @@ def _jobs(
         ),
     ]
     for group, description in _STEPS.items():
-        chosen = [name for name, stage in by_unit.items() if stage.group == group]
-        if not chosen:
+        names = [name for name, stage in by_unit.items() if stage.group == group]
+        if not names:
             continue
-        jobs.append(_job(group, chosen, description, partitions))
+        jobs.append(_job(group, names, description, partitions))
     return jobs
 
 
@@ -297,13 +304,13 @@ def _describe_and_dissect(
     """The job for the labels of Describe-and-Dissect and what they come from, and nothing else."""
     if "labels" not in resolved.stages:
         return []
-    chosen = list(leading_to(resolved.stages, ["labels"]))
-    about = "From the images to the labels of Describe-and-Dissect, without other methods."
-    return [_job("describe_and_dissect", chosen, about, partitions)]
+    names = list(leading_to(resolved.stages, ["labels"]))
+    description = "From the images to the labels of Describe-and-Dissect, without other methods."
+    return [_job("describe_and_dissect", names, description, partitions)]
 
 
 def _job(
     name: str, assets: Sequence[str], description: str, partitions: dg.StaticPartitionsDefinition
 ) -> UnresolvedAssetJobDefinition:
-    chosen = dg.AssetSelection.assets(*assets)
-    return dg.define_asset_job(name, chosen, description=description, partitions_def=partitions)
+    selection = dg.AssetSelection.assets(*assets)
+    return dg.define_asset_job(name, selection, description=description, partitions_def=partitions)

@@ -96,25 +96,27 @@ class DoctorReport:
     @property
     def good(self) -> bool:
         """Whether a run can begin."""
-        return all(one.good for one in self.findings) and all(one.good for one in self.models)
+        return all(one.good for one in self.findings) and all(
+            finding.good for finding in self.models
+        )
 
     @property
     def commands(self) -> list[str]:
         """What to run, once each, before the study can run."""
-        missing = (one.listed.part.command for one in self.models if not one.good)
+        missing = (entry.listed.part.command for entry in self.models if not entry.good)
         return list(dict.fromkeys([*self.variables, *filter(None, missing)]))
 
     def as_json(self) -> str:
         """The report as a JSON document."""
-        told = {
+        document = {
             "good": self.good,
-            "checks": [asdict(one) for one in self.findings],
+            "checks": [asdict(finding) for finding in self.findings],
             "models": [one.as_json() for one in self.models],
             "assumptions": [{"of": name, "assumed": text} for name, text in self.assumed],
             "loaded": [{"of": name, "told": text} for name, text in self.loaded],
             "commands": self.commands,
         }
-        return json.dumps(told, indent=1, ensure_ascii=False)
+        return json.dumps(document, indent=1, ensure_ascii=False)
 
 
 def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) -> DoctorReport:
@@ -126,8 +128,8 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
         unset: environment variables that it reads in vain, with the key that reads each.
     """
     context = build_context(study, home)
-    models = tuple(_entry(one) for one in inventory(context))
-    files, of_files = _label_files(context, models)
+    models = tuple(_entry(model) for model in inventory(context))
+    files, assumed_of_files = _label_files(context, models)
     variables = {name: f"export {name}=FOLDER" for name in unset or {}}
     findings = (
         Finding("study", f"{study.name}: {study.description}"),
@@ -136,7 +138,7 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
             Finding(f"variable {name}", f"{key} reads it, and it is not set", good=False)
             for name, key in (unset or {}).items()
         ),
-        _look("device", lambda: _device(context)),
+        _try_check("device", lambda: _device(context)),
         _images("probing set", study.probing_set, lambda: image_files(study, home)),
         _units(context, models),
         *_inputs(context, models),
@@ -144,9 +146,9 @@ def examine(study: Study, home: Path, unset: Mapping[str, str] | None = None) ->
         *_masks(study, home),
         *_held_out(study, home),
         *files,
-        _look("state folder", lambda: _state(context)),
+        _try_check("state folder", lambda: _state(context)),
     )
-    assumed = (*assumptions(context), *of_files)
+    assumed = (*assumptions(context), *assumed_of_files)
     return DoctorReport(
         findings, models, tuple(variables.values()), assumed, tuple(loaded(context))
     )
@@ -165,12 +167,12 @@ def show(report: DoctorReport, out: Console) -> None:
     models = Table(box=None, pad_edge=False)
     for name in ("model", "source", "revision", "size", "licence", "state"):
         models.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
-    for one in report.models:
-        part = one.listed.part
+    for entry in report.models:
+        part = entry.listed.part
         source = f"{part.source} at {part.server}" if part.server else part.source
-        cells = (one.listed.name, source, _short(part.revision), _size(part.size), part.licence)
-        state = "missing" if part.command and not one.good else one.state
-        models.add_row(*map(escape, (*cells, state)), style="green" if one.good else "red")
+        cells = (entry.listed.name, source, _short(part.revision), _size(part.size), part.licence)
+        state = "missing" if part.command and not entry.good else entry.state
+        models.add_row(*map(escape, (*cells, state)), style="green" if entry.good else "red")
     out.print(models)
     for name, text in report.loaded:
         out.print(f"\n{escape(name)}: {escape(text)}", soft_wrap=True)
@@ -187,45 +189,48 @@ def show(report: DoctorReport, out: Console) -> None:
 def pins(report: DoctorReport) -> str:
     """The lines of a study that pin the models that are here, as TOML."""
     lines: dict[str, list[str]] = {}
-    for one in report.models:
-        part, section = one.listed.part, one.listed.section
+    for entry in report.models:
+        part, section = entry.listed.part, entry.listed.section
         key, value = part.pin
         if not key:
-            lines.setdefault(section, []).append(f"# {one.listed.name}: {_unpinned(one)}")
+            lines.setdefault(section, []).append(f"# {entry.listed.name}: {_unpinned(entry)}")
             continue
         place = (
             f"# in [[models]] with name = {json.dumps(part.role)}" if section == "models" else ""
         )
-        told = [place, f"{key} = {json.dumps(value)}  # {part.source}"]
-        lines.setdefault(section, []).extend(filter(None, told))
-    blocks = [[f"[{name}]" if name != "models" else "", *told] for name, told in lines.items()]
+        pin_lines = [place, f"{key} = {json.dumps(value)}  # {part.source}"]
+        lines.setdefault(section, []).extend(filter(None, pin_lines))
+    blocks = [
+        [f"[{name}]" if name != "models" else "", *section_lines]
+        for name, section_lines in lines.items()
+    ]
     return "\n\n".join("\n".join(filter(None, block)) for block in blocks) + "\n"
 
 
-def _unpinned(one: ModelEntry) -> str:
-    part = one.listed.part
+def _unpinned(entry: ModelEntry) -> str:
+    part = entry.listed.part
     if part.server:
         return f"{part.source} runs at {part.server}, which alone knows its revision"
-    if not one.good:
+    if not entry.good:
         return f"{part.source} is missing"
     if part.revision:
         return f"{part.source} is no hub model; its files are known by their bytes"
     return f"{part.source} has no files"
 
 
-def _entry(one: Listed) -> ModelEntry:
-    part = one.part
+def _entry(model: Listed) -> ModelEntry:
+    part = model.part
     if not part.present and "${" in part.source:
-        return ModelEntry(one, "waits for the variable", good=False)
+        return ModelEntry(model, "waits for the variable", good=False)
     if not part.present:
-        return ModelEntry(one, part.problem, good=False)
+        return ModelEntry(model, part.problem, good=False)
     if not part.server:
-        return ModelEntry(one, "present", good=True)
+        return ModelEntry(model, "present", good=True)
     if not is_loopback(urlsplit(part.server).hostname or ""):
-        return ModelEntry(one, "server, asked in a run", good=True)
-    found = bool(answers(part.server))
-    state = "server, answers" if found else f"nothing answers at {part.server}; start the server"
-    return ModelEntry(one, state, good=found)
+        return ModelEntry(model, "server, asked in a run", good=True)
+    answered = bool(answers(part.server))
+    state = "server, answers" if answered else f"nothing answers at {part.server}; start the server"
+    return ModelEntry(model, state, good=answered)
 
 
 def _short(revision: str) -> str:
@@ -239,24 +244,28 @@ def _size(size: int | None) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _images(what: str, images: Images, find: Callable[[], Listing]) -> Finding:
-    waiting = [name for name in images.folders if "${" in name]
-    if waiting:
-        return Finding(what, f"waits for {', '.join(waiting)}", good=False)
+def _images(title: str, images: Images, find: Callable[[], Listing]) -> Finding:
+    unset_folders = [name for name in images.folders if "${" in name]
+    if unset_folders:
+        return Finding(title, f"waits for {', '.join(unset_folders)}", good=False)
 
-    def told() -> str:
-        found = find()
-        parts = [f"{len(found.files):,} image files", found.undecodable(), found.told()]
+    def counts_text() -> str:
+        files = find()
+        parts = [f"{len(files.files):,} image files", files.undecodable(), files.told()]
         return "; ".join(part for part in parts if part)
 
-    return _look(what, told)
+    return _try_check(title, counts_text)
 
 
 def _units(context: StudyContext, models: Iterable[ModelEntry]) -> Finding:
-    absent = [one.listed.name for one in models if one.listed.used_by == "targets" and not one.good]
+    absent = [
+        entry.listed.name
+        for entry in models
+        if entry.listed.used_by == "targets" and not entry.good
+    ]
     if absent:
         return Finding("units", f"waits for {', '.join(absent)}", good=False)
-    return _look("units", lambda: _layers(context))
+    return _try_check("units", lambda: _layers(context))
 
 
 def _layers(context: StudyContext) -> str:
@@ -266,28 +275,34 @@ def _layers(context: StudyContext) -> str:
 
 def _inputs(context: StudyContext, models: Iterable[ModelEntry]) -> list[Finding]:
     """Whether networks that take bands take those of the first files."""
-    names = [one.name for one in context.study.models if context.targets.takes_bands(one.name)]
-    if not names or not _networks_there(models):
+    names = [
+        model.name for model in context.study.models if context.targets.takes_bands(model.name)
+    ]
+    if not names or not _networks_present(models):
         return []
 
-    def told() -> str:
+    def check() -> str:
         check_inputs(context, list(stages_of(context.study)))
         return f"{', '.join(names)} take the bands of the first files"
 
-    return [_look("bands", told)]
+    return [_try_check("bands", check)]
 
 
 def _concepts(study: Study) -> list[Finding]:
     chosen = study.clip_dissect
     if chosen is None:
         return []
-    return [_look("concepts", lambda: f"{len(study_concepts(study, chosen).concepts):,} concepts")]
+    return [
+        _try_check("concepts", lambda: f"{len(study_concepts(study, chosen).concepts):,} concepts")
+    ]
 
 
 def _masks(study: Study, home: Path) -> list[Finding]:
     if study.segmentation is None:
         return []
-    return [_look("masks", lambda: f"{len(read_masks(study, home).images):,} images with masks")]
+    return [
+        _try_check("masks", lambda: f"{len(read_masks(study, home).images):,} images with masks")
+    ]
 
 
 def _held_out(study: Study, home: Path) -> list[Finding]:
@@ -302,31 +317,31 @@ def _label_files(
 ) -> tuple[list[Finding], list[tuple[str, str]]]:
     """What files of labels and truths hold, and what is assumed of how they count units."""
     study, assumed = context.study, list[tuple[str, str]]()
-    if not _networks_there(models):
+    if not _networks_present(models):
         return [], []
 
     def labels() -> str:
         sizes = sizes_of(study, context.targets.units)
         check_imported(study, list(find_units(context).values()), sizes)
-        found = {name: counted(study, name, sizes) for name in study.imported_labels}
-        assumed.extend((f"labels of {n}", one.told) for n, one in found.items() if one.is_open)
-        said = [one.told for one in found.values() if one.told and not one.is_open]
-        return "; ".join([f"{len(found):,} files", *said])
+        numbering = {name: counted(study, name, sizes) for name in study.imported_labels}
+        assumed.extend((f"labels of {n}", one.told) for n, one in numbering.items() if one.is_open)
+        remarks = [one.told for one in numbering.values() if one.told and not one.is_open]
+        return "; ".join([f"{len(numbering):,} files", *remarks])
 
     def truths() -> str:
         sizes = sizes_of(study, context.targets.units)
-        found = check_truths(study, list(find_units(context).values()), sizes)
-        assumed.extend([("truths", found.told)] if found.is_open else [])
-        return (found.told if not found.is_open else "") or "a file that fits the units"
+        numbering = check_truths(study, list(find_units(context).values()), sizes)
+        assumed.extend([("truths", numbering.told)] if numbering.is_open else [])
+        return (numbering.told if not numbering.is_open else "") or "a file that fits the units"
 
-    named = study.evaluation.truths if study.evaluation is not None else None
-    looks = [_look("imported labels", labels)] if study.imported_labels else []
-    looks += [_look("truths", truths)] if named not in (None, CATEGORIES) else []
+    truths_setting = study.evaluation.truths if study.evaluation is not None else None
+    looks = [_try_check("imported labels", labels)] if study.imported_labels else []
+    looks += [_try_check("truths", truths)] if truths_setting not in (None, CATEGORIES) else []
     return looks, assumed
 
 
-def _networks_there(models: Iterable[ModelEntry]) -> bool:
-    return all(one.good for one in models if one.listed.used_by == "targets")
+def _networks_present(models: Iterable[ModelEntry]) -> bool:
+    return all(entry.good for entry in models if entry.listed.used_by == "targets")
 
 
 def _device(context: StudyContext) -> str:
@@ -336,14 +351,14 @@ def _device(context: StudyContext) -> str:
     return context.compute.name()
 
 
-def _look(what: str, find: Callable[[], str]) -> Finding:
+def _try_check(name: str, find: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, find())
+        return Finding(name, find())
     except DndError as error:
-        return Finding(what, str(error), good=False)
+        return Finding(name, str(error), good=False)
 
 
 def _state(context: StudyContext) -> str:
     free = check_room(context)
-    done = context.lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
-    return f"{context.home}: {done:,} products, {free}"
+    products = context.lineage.query("SELECT count(*) AS n FROM products")[0]["n"]
+    return f"{context.home}: {products:,} products, {free}"

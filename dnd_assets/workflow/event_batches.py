@@ -20,37 +20,43 @@ kills the process loses no more."""
 
 
 def materialized(
-    context: dg.AssetExecutionContext, found: Iterable[dg.AssetMaterialization]
+    context: dg.AssetExecutionContext, materializations: Iterable[dg.AssetMaterialization]
 ) -> Iterator[dg.DagsterEvent]:
     """The events of materializations, written in batches; all of them, however the step ends.
 
     Args:
         context: of the step at work.
-        found: one for each unit, made as they are asked for.
+        materializations: one for each unit, made as they are asked for.
     """
     step = context.op_execution_context._step_execution_context
     batch, written = str(uuid.uuid4()), time.monotonic()
     waiting: dg.AssetMaterialization | None = None
     try:
-        for one in found:
+        for materialization in materializations:
             if waiting is None:
-                waiting = one
+                waiting = materialization
                 continue
-            ends = time.monotonic() - written >= _FLUSH_S
-            event, waiting = _event(step, waiting, batch, ends=ends), one
-            if ends:
+            is_last = time.monotonic() - written >= _FLUSH_S
+            event, waiting = _event(step, waiting, batch, is_last=is_last), materialization
+            if is_last:
                 written = time.monotonic()
             yield event
     except BaseException:
         if waiting is not None:  # so that what was announced before the failure is written, too
-            _event(step, waiting, batch, ends=True)
+            _event(step, waiting, batch, is_last=True)
         raise
     if waiting is not None:
-        yield _event(step, waiting, batch, ends=True)
+        yield _event(step, waiting, batch, is_last=True)
 
 
 def _event(
-    step: StepExecutionContext, one: dg.AssetMaterialization, batch: str, *, ends: bool
+    step: StepExecutionContext,
+    materialization: dg.AssetMaterialization,
+    batch: str,
+    *,
+    is_last: bool,
 ) -> dg.DagsterEvent:
     """Hand one materialization to Dagster; the last of a batch has the batch written."""
-    return dg.DagsterEvent.asset_materialization(step, one, DagsterEventBatchMetadata(batch, ends))
+    return dg.DagsterEvent.asset_materialization(
+        step, materialization, DagsterEventBatchMetadata(batch, is_last)
+    )

@@ -101,6 +101,6 @@ def newest_of_each(
 
 
 def _kind(event: EventLogEntry) -> tuple[str, str]:
-    told = event.get_dagster_event()
-    assert told.asset_key is not None
-    return told.asset_key.to_string(), told.event_type_value
+    dagster_event = event.get_dagster_event()
+    assert dagster_event.asset_key is not None
+    return dagster_event.asset_key.to_string(), dagster_event.event_type_value

@@ -53,10 +53,10 @@ class ExternalSource:
     whole: bool = False
 
     def observation(
-        self, context: StudyContext, made: Product | None = None
+        self, context: StudyContext, product: Product | None = None
     ) -> dg.AssetObservation:
         """The present state as an event; that which a product was `made` of, where it tells it."""
-        state = dict(made.payload) if made and self.whole else self.describe(context)
+        state = dict(product.payload) if product and self.whole else self.describe(context)
         return dg.AssetObservation(
             self.name,
             tags={"dagster/data_version": digest(state)},
@@ -79,8 +79,8 @@ def _networks(context: StudyContext) -> dict[str, object]:
 
 
 def _pipeline(context: StudyContext) -> dict[str, object]:
-    found = context.text_to_image.fingerprint()
-    return {name: value for name, value in found.items() if name != "prompt"}
+    fingerprint = context.text_to_image.fingerprint()
+    return {name: value for name, value in fingerprint.items() if name != "prompt"}
 
 
 def _prompt(context: StudyContext) -> dict[str, object]:
@@ -91,8 +91,8 @@ def _concepts(context: StudyContext) -> dict[str, object]:
     chosen = context.study.clip_dissect
     if chosen is None:
         return {}
-    found = study_concepts(context.study, chosen)
-    return {"concepts": len(found.concepts), "hash": found.hash, "prompt": chosen.prompt}
+    concepts = study_concepts(context.study, chosen)
+    return {"concepts": len(concepts.concepts), "hash": concepts.hash, "prompt": chosen.prompt}
 
 
 def _masks(context: StudyContext) -> dict[str, object]:
@@ -185,8 +185,8 @@ def sources_of(product: Stage | StudyAsset) -> list[ExternalSource]:
     """The sources that an asset depends on."""
     if isinstance(product, ImportedLabels):
         return [label_file(product.method)]
-    known = {product.name, *product.uses}
-    return [source for source in (*SOURCES, *_OPTIONAL) if source.feeds in known]
+    fed = {product.name, *product.uses}
+    return [source for source in (*SOURCES, *_OPTIONAL) if source.feeds in fed]
 
 
 def sources_for(study: Study) -> list[ExternalSource]:
@@ -194,8 +194,8 @@ def sources_for(study: Study) -> list[ExternalSource]:
     files = [label_file(method) for method in study.imported_labels]
     evaluation = study.evaluation
     sentences = evaluation and evaluation.sentence_encoder
-    there = (study.clip_dissect, study.segmentation, evaluation, sentences)
-    optional = (one for one, asked in zip(_OPTIONAL, there, strict=True) if asked)
+    sections = (study.clip_dissect, study.segmentation, evaluation, sentences)
+    optional = (source for source, section in zip(_OPTIONAL, sections, strict=True) if section)
     return [*SOURCES, *optional, *files]
 
 
@@ -214,9 +214,10 @@ def _asset(source: ExternalSource, context: StudyContext) -> dg.SourceAsset:
         automation_condition=dg.AutomationCondition.cron_tick_passed(_EVERY),
     )
     def observe() -> dg.ObserveResult:
-        seen = source.observation(context)
+        observation = source.observation(context)
         return dg.ObserveResult(
-            data_version=dg.DataVersion(seen.tags["dagster/data_version"]), metadata=seen.metadata
+            data_version=dg.DataVersion(observation.tags["dagster/data_version"]),
+            metadata=observation.metadata,
         )
 
     return observe

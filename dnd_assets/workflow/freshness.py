@@ -44,17 +44,17 @@ def verdicts(resolved: ResolvedStudy) -> dict[str, StaleUnits]:
     """What is out of date of each asset under the present study; reads only."""
     study_context, stages = resolved.context, resolved.stages
     study_context = replace(study_context, lineage=LineageReader(root=study_context.lineage.root))
-    found: dict[str, StaleUnits] = {}
+    stale: dict[str, StaleUnits] = {}
     try:
         with study_context.lineage.connect():
-            for one in outlook(Graph(study_context, stages), list(resolved.units.values())):
-                made = newest_keys(study_context, one.stage.name).keys()
-                compute = sum(unit.key in made for unit in one.missing)
-                may = sum(unit.key in made for unit in one.waiting)
-                found[one.stage.name] = StaleUnits(compute, may)
+            for expected in outlook(Graph(study_context, stages), list(resolved.units.values())):
+                made_units = newest_keys(study_context, expected.stage.name).keys()
+                compute = sum(unit.key in made_units for unit in expected.missing)
+                may = sum(unit.key in made_units for unit in expected.waiting)
+                stale[expected.stage.name] = StaleUnits(compute, may)
     except DndError as error:
-        return {name: found.get(name, StaleUnits(reason=str(error))) for name in stages}
-    return found
+        return {name: stale.get(name, StaleUnits(reason=str(error))) for name in stages}
+    return stale
 
 
 def freshness_checks(resolved: ResolvedStudy) -> dg.AssetChecksDefinition:
@@ -72,16 +72,16 @@ def freshness_checks(resolved: ResolvedStudy) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name="up_to_date_with_the_study", specs=specs, can_subset=True)
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        found = verdicts(resolved)
+        stale = verdicts(resolved)
         for key in sorted(context.selected_asset_check_keys):
-            verdict = found[key.asset_key.to_user_string()]
-            told = {"to compute": verdict.compute, "may follow": verdict.may}
+            verdict = stale[key.asset_key.to_user_string()]
+            counts = {"to compute": verdict.compute, "may follow": verdict.may}
             yield dg.AssetCheckResult(
                 asset_key=key.asset_key,
                 check_name=key.name,
                 passed=verdict.fresh,
                 severity=dg.AssetCheckSeverity.WARN,
-                metadata={**told, **({"reason": verdict.reason} if verdict.reason else {})},
+                metadata={**counts, **({"reason": verdict.reason} if verdict.reason else {})},
             )
 
     return check

@@ -71,27 +71,35 @@ def init(network: str, images: Path, weights: Path | None, output: Path, home: P
     if output.exists() or output.is_symlink():
         raise StudyError(f"{output} exists and is left as it is. Name another file with --output.")
     base = output.parent
-    found = _look_at_folder(images, base)
+    image_folder = _look_at_folder(images, base)
     model = {"name": _slug(network.rpartition(":")[2]), "source": network}
     if weights is not None:
-        model["weights"] = _placed(weights, base)
+        model["weights"] = _path_in_study(weights, base)
     table: dict[str, Any] = {
         "name": _study_name(output, model["name"]),
         "models": [{**model, "layers": [{"path": "?"}]}],
-        "probing_set": {"folders": [found.folder]},
+        "probing_set": {"folders": [image_folder.folder]},
     }
     untrained, layers, final = _look_at_network(table, base, home)
     chosen = chosen_layers(layers, final)
     if not chosen:
         raise StudyError(f"{network} has no layer with units for a picture; nothing to label.")
-    sections = _choose_models(table, base, home, found)
-    dissection = _dissection(found, sections["captioner"])
-    made = Plan(
-        output.name, table["name"], model, untrained, layers, chosen, found, sections, dissection
+    sections = _choose_models(table, base, home, image_folder)
+    dissection = _dissection(image_folder, sections["captioner"])
+    plan = Plan(
+        output.name,
+        table["name"],
+        model,
+        untrained,
+        layers,
+        chosen,
+        image_folder,
+        sections,
+        dissection,
     )
-    write_atomic(output, study_text(made).encode())
+    write_atomic(output, study_text(plan).encode())
     load_study(output)
-    return made
+    return plan
 
 
 def _look_at_network(
@@ -119,13 +127,13 @@ def _look_at_folder(images: Path, base: Path) -> ImageFolder:
     folder = images.expanduser().absolute()
     if not folder.is_dir():
         raise _no_folder(folder)
-    found = listing(folder)
-    paths = list(found.files)
+    contents = listing(folder)
+    paths = list(contents.files)
     if not paths:
-        raise StudyError(f"folder {folder} {no_images(found)}. Name another with --images.")
+        raise StudyError(f"folder {folder} {no_images(contents)}. Name another with --images.")
     # Spread over the folder, the same ones every time.
-    some = sorted(paths, key=lambda path: sha256(os.fsencode(path.name)))
-    opened = sorted(some[:LOOKED_AT])
+    sample = sorted(paths, key=lambda path: sha256(os.fsencode(path.name)))
+    opened = sorted(sample[:LOOKED_AT])
     manifest = scan(opened, _MAX_PIXELS)
     readable = len(manifest.files) - len(manifest.quarantined)
     if not readable:
@@ -136,22 +144,22 @@ def _look_at_folder(images: Path, base: Path) -> ImageFolder:
         )
     collection, captioned = _captions(folder, base)
     return ImageFolder(
-        _placed(folder, base), len(paths), len(opened), readable, collection, captioned
+        _path_in_study(folder, base), len(paths), len(opened), readable, collection, captioned
     )
 
 
 def _no_folder(folder: Path) -> NotFoundError:
-    parent = next(place for place in folder.parents if place.is_dir())
-    wanted = folder.relative_to(parent).parts[0]
-    held = [p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    close = ", ".join(nearest(wanted, sorted(held))) or "no folder"
+    parent = next(ancestor for ancestor in folder.parents if ancestor.is_dir())
+    folder_name = folder.relative_to(parent).parts[0]
+    subfolders = [p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    close = ", ".join(nearest(folder_name, sorted(subfolders))) or "no folder"
     return NotFoundError(f"no folder {folder}; {parent} holds: {close}. Correct --images.")
 
 
 def _captions(folder: Path, base: Path) -> tuple[dict[str, object], int]:
     """A table of captions in or beside the folder, as the section of a collection."""
-    beside = [*sorted(folder.glob("*.csv")), *sorted(folder.parent.glob("*.csv"))]
-    for path in beside[:_TABLES_SEARCHED]:
+    tables = [*sorted(folder.glob("*.csv")), *sorted(folder.parent.glob("*.csv"))]
+    for path in tables[:_TABLES_SEARCHED]:
         try:
             table = read_csv(path)
         except DndError:
@@ -160,11 +168,11 @@ def _captions(folder: Path, base: Path) -> tuple[dict[str, object], int]:
         if file is None or caption is None:
             continue
         rows = [(row[file], row[caption]) for _, row in table.rows if row[caption].strip()]
-        for place in (path.parent, folder):
-            if rows and all((place / name).is_file() for name, _ in rows):
-                section: dict[str, object] = {"tables": [_placed(path, base)]}
-                if place != path.parent:
-                    section["folders"] = [_placed(place, base)]
+        for image_folder in (path.parent, folder):
+            if rows and all((image_folder / name).is_file() for name, _ in rows):
+                section: dict[str, object] = {"tables": [_path_in_study(path, base)]}
+                if image_folder != path.parent:
+                    section["folders"] = [_path_in_study(image_folder, base)]
                 return section, len(rows)
     return {}, 0
 
@@ -175,7 +183,7 @@ def _choose_models(
     """Each model that is on this machine, else retrieval from captions, else the paper's."""
 
     def first(section: str, options: Sequence[Mapping[str, object]]) -> Choice:
-        return _first_there(table, base, home, section, options)
+        return _first_available(table, base, home, section, options)
 
     clip = first("clip", _ENCODERS)
     captioner, painter = first("captioner", _CAPTIONERS), first("text_to_image", _PAINTERS)
@@ -190,7 +198,7 @@ def _choose_models(
     }  # fmt: skip
 
 
-def _first_there(
+def _first_available(
     table: Mapping[str, object],
     base: Path,
     home: Path,
@@ -202,48 +210,50 @@ def _first_there(
         build_context,  # a wrong name fails before all models are imported
     )
 
-    why = ""
-    for chosen in options:
-        context = build_context(parse_study({**table, section: dict(chosen)}, base), home)
+    problem = ""
+    for option in options:
+        context = build_context(parse_study({**table, section: dict(option)}, base), home)
         try:
             getattr(context, section).check()
         except DndError as error:
-            why = why or str(error)
+            problem = problem or str(error)
         else:
-            return Choice(chosen)
-    return Choice(options[0], why)
+            return Choice(option)
+    return Choice(options[0], problem)
 
 
 def _dissection(images: ImageFolder, captioner: Choice) -> dict[str, int | str]:
     """How labels are chosen, and settings for fewer images than the paper's K."""
-    usual = DissectionSettings().exemplars
+    default_exemplars = DissectionSettings().exemplars
     count = images.files * images.readable // images.opened
-    found: dict[str, int | str] = {"exemplars": max(1, count)} if count < usual else {}
+    settings: dict[str, int | str] = (
+        {"exemplars": max(1, count)} if count < default_exemplars else {}
+    )
     if count >= ENOUGH_TO_DETECT:
-        found["select"] = "detection"
+        settings["select"] = "detection"
         if (
             captioner.options.get("kind") == "retrieval"
         ):  # its captions are the encoder's, only coarser
-            found["presence"] = "both"
-    return found
+            settings["presence"] = "both"
+    return settings
 
 
-def _placed(path: Path, base: Path) -> str:
+def _path_in_study(path: Path, base: Path) -> str:
     """A path as the study names it: from the study's folder if it lies there, else whole.
 
     Raises:
         StudyError: when no study could name it.
     """
-    whole = path.expanduser().absolute()
-    inside = whole.is_relative_to(base) and whole != base
-    name = str(whole.relative_to(base)) if inside else str(whole)
+    absolute = path.expanduser().absolute()
+    inside = absolute.is_relative_to(base) and absolute != base
+    name = str(absolute.relative_to(base)) if inside else str(absolute)
     if name.startswith("~"):  # a study would read it as somebody's home
-        name = str(whole)
+        name = str(absolute)
     try:
         name.encode()
     except UnicodeEncodeError as error:
         raise StudyError(
-            f"{os.fsencode(whole)!r} is no UTF-8 text, so no study can name it. Rename it."
+            f"{os.fsencode(absolute)!r} is no UTF-8 text, so no study can name it. Rename it."
         ) from error
     if _VARIABLE.search(name):
         raise StudyError(
@@ -264,5 +274,5 @@ def _study_name(output: Path, network: str) -> str:
 
 def _slug(name: str) -> str:
     """A name of small letters, digits, dots, dashes and underscores that starts with a letter."""
-    plain = re.sub(r"[^a-z0-9._-]+", "-", name.partition("@")[0].lower()).strip("._-")
-    return plain[:60].rstrip("._-") or "study"
+    slug = re.sub(r"[^a-z0-9._-]+", "-", name.partition("@")[0].lower()).strip("._-")
+    return slug[:60].rstrip("._-") or "study"

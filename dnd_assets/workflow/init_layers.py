@@ -21,13 +21,13 @@ def chosen_layers(layers: Sequence[LayerInfo], final: Collection[str]) -> list[L
     Returns:
         One or two layers with units, the block first; none when no layer has units.
     """
-    able = [layer for layer in layers if layer.units]
-    block = last_block(able)
-    output = next((one for one in reversed(able) if one.path in final), None)
+    with_units = [layer for layer in layers if layer.units]
+    block = last_block(with_units)
+    output = next((layer for layer in reversed(with_units) if layer.path in final), None)
     if output is None:
-        output = next((one for one in reversed(able) if not one.has_map), None)
-    found = [one for one in (block, output) if one is not None]
-    return list(dict.fromkeys(found or able[-1:]))
+        output = next((layer for layer in reversed(with_units) if not layer.has_map), None)
+    layers_to_label = [layer for layer in (block, output) if layer is not None]
+    return list(dict.fromkeys(layers_to_label or with_units[-1:]))
 
 
 def last_block(layers: Sequence[LayerInfo]) -> LayerInfo | None:
@@ -43,10 +43,10 @@ def last_block(layers: Sequence[LayerInfo]) -> LayerInfo | None:
     if not inner:
         return None
     chain = [inner[-1]]
-    while (above := chain[-1].rpartition(".")[0]) in by_path:
-        if by_path[above].shape != by_path[chain[0]].shape:
+    while (parent := chain[-1].rpartition(".")[0]) in by_path:
+        if by_path[parent].shape != by_path[chain[0]].shape:
             break
-        chain.append(above)
+        chain.append(parent)
     numbered = [path for path in chain if _NUMBERED.search(path)]
     return by_path[(numbered or chain)[-1]]
 
@@ -55,9 +55,11 @@ def worth_showing(
     layers: Sequence[LayerInfo], chosen: Collection[LayerInfo], most: int
 ) -> list[LayerInfo]:
     """At most so many layers with units, blocks and the chosen ones before their parts."""
-    able = [layer for layer in layers if layer.units]
-    if len(able) <= most:
-        return able
-    depth = sorted(able, key=lambda one: (one not in chosen, one.path.count(".")))
-    kept = {one.path for one in depth[:most]}
-    return [one for one in able if one.path in kept]
+    with_units = [layer for layer in layers if layer.units]
+    if len(with_units) <= most:
+        return with_units
+    by_depth = sorted(
+        with_units, key=lambda candidate: (candidate not in chosen, candidate.path.count("."))
+    )
+    paths = {candidate.path for candidate in by_depth[:most]}
+    return [candidate for candidate in with_units if candidate.path in paths]

@@ -119,16 +119,16 @@ def comment(text: str, indent: str = "# ") -> list[str]:
 
     What TOML forbids in comments is shown as in a string.
     """
-    plain = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-    plain = plain.encode("utf-8", "backslashreplace").decode()
+    printable = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    printable = printable.encode("utf-8", "backslashreplace").decode()
     lines, line = [], ""
-    for word in _WORD.findall(plain):
+    for word in _WORD.findall(printable):
         if line and len(line) + len(word) + 1 > _WIDTH:
             lines.append(line)
             line = word
         else:
             line = f"{line} {word}" if line else word
-    return [f"{indent}{one}".rstrip() for one in (*lines, line)]
+    return [f"{indent}{output_line}".rstrip() for output_line in (*lines, line)]
 
 
 def study_text(plan: Plan) -> str:
@@ -183,15 +183,16 @@ def _size(layer: LayerInfo) -> str:
 
 
 def _other_layers(plan: Plan) -> list[str]:
-    able = [layer for layer in plan.layers if layer.units]
-    shown = worth_showing(plan.layers, plan.chosen, _SHOWN)
+    with_units = [layer for layer in plan.layers if layer.units]
+    listed = worth_showing(plan.layers, plan.chosen, _SHOWN)
     head = f"Layers of {plan.model['name']} that can be labelled"
-    if len(shown) < len(able):
+    if len(listed) < len(with_units):
         command = f"dnd layers {plan.model['name']} --study {plan.file}"
-        head += f" ({len(shown)} of {len(able)}; `{command}` lists all)"
+        head += f" ({len(listed)} of {len(with_units)}; `{command}` lists all)"
     lines = comment(f"{head}; copy a block as above to add one.")
-    for one in shown:
-        lines += comment(f"{one.path}  {one.kind}  {one.units:,} units{_size(one)}", "#   ")
+    for shown_layer in listed:
+        size = f"{shown_layer.units:,} units{_size(shown_layer)}"
+        lines += comment(f"{shown_layer.path}  {shown_layer.kind}  {size}", "#   ")
     return lines
 
 
@@ -207,11 +208,11 @@ def _images(plan: Plan) -> list[str]:
 
 
 def _dissection(plan: Plan) -> list[str]:
-    few = "Fewer images than the paper's 10 exemplars of a unit; labels will be poor."
+    warning = "Fewer images than the paper's 10 exemplars of a unit; labels will be poor."
     return [
         "[dissection]",
         *comment(_DETECTS if "select" in plan.dissection else _TOO_FEW),
-        *(comment(few) if "exemplars" in plan.dissection else ()),
+        *(comment(warning) if "exemplars" in plan.dissection else ()),
         *(f"{key} = {toml_value(value)}" for key, value in plan.dissection.items()),
     ]
 

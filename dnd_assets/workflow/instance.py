@@ -44,8 +44,8 @@ def _opened() -> dg.DagsterInstance:
         if not os.environ.get(POSTGRES) or isinstance(error, DndError):
             raise
         cause = error.__cause__ or error
-        said = str(cause).strip().splitlines()[0]
+        first_line = str(cause).strip().splitlines()[0]
         raise StudyError(
-            f"the Postgres that {POSTGRES} names does not answer: {said}. See that it runs, that "
-            "user, password and database are right, and run again: finished work is kept."
+            f"the Postgres that {POSTGRES} names does not answer: {first_line}. See that it runs, "
+            "that user, password and database are right, and run again: finished work is kept."
         ) from error

@@ -49,27 +49,27 @@ def unit_metadata(
         pictures: whether to draw pictures, which takes longer than all the rest.
     """
     product, record = announcement.product, announcement.record
-    shown: _Metadata = {"reason": record.reason} if record.reason else {}
+    metadata: _Metadata = {"reason": record.reason} if record.reason else {}
     if product.ok:
         view = view_of(asset)
-        shown |= _rendered(context, view.shown(context, product), pictures)
+        metadata |= _rendered(context, view.shown(context, product), pictures)
         if product.outcome.notes.get("dropped"):
             # Their pictures are no part of the product, as nothing was concluded from them.
             dropped = column_of("concept", product.outcome.notes["dropped"])
-            shown["dropped for rejected pictures"] = _table(dropped)
+            metadata["dropped for rejected pictures"] = _table(dropped)
         remarks = list(remarks_of(product.outcome.notes))
         if remarks:
-            shown["remarks"] = "; ".join(remarks)
+            metadata["remarks"] = "; ".join(remarks)
         draw = view.drawn
         if draw is not None and pictures:
-            shown |= _strip("best images", lambda: draw(context, record.model, product))
+            metadata |= _strip("best images", lambda: draw(context, record.model, product))
     if exemplars:
-        shown |= _rendered(context, {"exemplars": Strip(tuple(exemplars))}, pictures)
+        metadata |= _rendered(context, {"exemplars": Strip(tuple(exemplars))}, pictures)
     if announcement.peak_memory:
-        shown["peak memory (MB)"] = round(announcement.peak_memory / 1e6)
+        metadata["peak memory (MB)"] = round(announcement.peak_memory / 1e6)
     if announcement.parts:
-        shown["parts"] = announcement.parts
-    return shown | {
+        metadata["parts"] = announcement.parts
+    return metadata | {
         "status": record.status,
         "reused": record.reused,
         "seconds": record.seconds,
@@ -86,19 +86,22 @@ def whole_metadata(context: StudyContext, product: Product) -> _Metadata:
 
 def _rendered(context: StudyContext, shown: Shown, pictures: bool) -> _Metadata:
     """What is shown of a product, in the values of the interface."""
-    found: _Metadata = {}
+    metadata: _Metadata = {}
     for name, value in shown.items():
         if isinstance(value, Strip):
-            found |= _pictures(context, name, value.images, pictures and bool(value.images))
+            metadata |= _pictures(context, name, value.images, pictures and bool(value.images))
         else:
-            found[name] = _table(value) if isinstance(value, Grid) else value
-    return found
+            metadata[name] = _table(value) if isinstance(value, Grid) else value
+    return metadata
 
 
 def _table(grid: Grid) -> dg.MetadataValue[Any]:
     rows = [dg.TableRecord({name: _short(row[name]) for name in grid.columns}) for row in grid.rows]
-    kinds = [dg.TableColumn(n, "string" if n in grid.texts else "float") for n in grid.columns]
-    return dg.MetadataValue.table(rows, dg.TableSchema(kinds))
+    columns = [
+        dg.TableColumn(column_name, "string" if column_name in grid.texts else "float")
+        for column_name in grid.columns
+    ]
+    return dg.MetadataValue.table(rows, dg.TableSchema(columns))
 
 
 def _short(value: Any) -> Any:
@@ -124,14 +127,16 @@ def _strip(name: str, load: Callable[[], Sequence[Image.Image]]) -> _Metadata:
 def _thumbnails(images: Sequence[Image.Image]) -> bytes:
     """A strip as WebP, of the best quality that fits, or of the least."""
     row = strip(images, _HEIGHT)
-    made: dict[int, bytes] = {}
+    encodings: dict[int, bytes] = {}
 
     def encoded(quality: int) -> bytes:
         buffer = BytesIO()
         row.save(buffer, "WEBP", quality=quality)
-        return made.setdefault(quality, buffer.getvalue())
+        return encodings.setdefault(quality, buffer.getvalue())
 
     # Worse ones are smaller, so half of the trials are enough.
-    first = bisect_left(_QUALITIES, 1, key=lambda one: int(len(encoded(one)) <= _STRIP_BYTES))
+    first = bisect_left(
+        _QUALITIES, 1, key=lambda quality: int(len(encoded(quality)) <= _STRIP_BYTES)
+    )
     chosen = _QUALITIES[min(first, len(_QUALITIES) - 1)]
-    return made[chosen] if chosen in made else encoded(chosen)
+    return encodings[chosen] if chosen in encodings else encoded(chosen)

@@ -34,7 +34,7 @@ class Owner:
     def this(cls) -> Owner:
         """The process that asks."""
         machine, boot = _machine()
-        return cls(machine, boot, os.getpid(), _started(os.getpid()))
+        return cls(machine, boot, os.getpid(), _start_time(os.getpid()))
 
     @classmethod
     def read(cls, text: str) -> Owner | None:
@@ -56,42 +56,42 @@ class Owner:
             return False
         if self.boot != boot:  # after a restart of the machine no earlier process is left
             return self.boot.partition("/")[0] != boot.partition("/")[0]
-        return _started(self.pid) != self.started
+        return _start_time(self.pid) != self.started
 
 
 @cache
 def _machine() -> tuple[str, str]:
     """Name and id of this machine, and which start of it this is."""
-    known = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
-    boot = _read("/proc/sys/kernel/random/boot_id") or _told(
+    machine_id = _file_text("/etc/machine-id") or _file_text("/var/lib/dbus/machine-id")
+    boot = _file_text("/proc/sys/kernel/random/boot_id") or _output_of(
         ["sysctl", "-n", "kern.bootsessionuuid"]
     )
-    space = ""
+    pid_namespace = ""
     with suppress(OSError):
-        space = str(Path("/proc/self/ns/pid").readlink())
-    return f"{socket.gethostname()} {known}".strip(), f"{boot}/{space}"
+        pid_namespace = str(Path("/proc/self/ns/pid").readlink())
+    return f"{socket.gethostname()} {machine_id}".strip(), f"{boot}/{pid_namespace}"
 
 
-def _started(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """When a process was started; empty when there is none, or it is only waiting to be reaped."""
     if sys.platform != "linux":
-        return _told(["ps", "-o", "lstart=", "-p", str(pid)])
+        return _output_of(["ps", "-o", "lstart=", "-p", str(pid)])
     # The name, in brackets, may hold anything, brackets and spaces too.
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = _file_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return "" if not fields or fields[0] in "ZX" else fields[19]
 
 
-def _read(path: str) -> str:
+def _file_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
 
-def _told(command: list[str]) -> str:
+def _output_of(command: list[str]) -> str:
     """What a program of the system prints; empty when it is not there."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed commands)
+        process = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed commands)
     except OSError:
         return ""
-    return done.stdout.strip()
+    return process.stdout.strip()

@@ -31,8 +31,8 @@ class BatchedPostgresEventLog(PostgresEventLogStorage):
         if of_assets:
             insert = self.prepare_insert_event_batch(of_assets)
             with self._connect() as connection:
-                stored = connection.execute(insert.returning(SqlEventLogStorageTable.c.id))
-                ids = sorted(int(row[0]) for row in stored.fetchall())
+                result = connection.execute(insert.returning(SqlEventLogStorageTable.c.id))
+                ids = sorted(int(row[0]) for row in result.fetchall())
             with self.index_transaction() as connection:
                 self._store_asset_event_tags(connection, of_assets, ids)
                 for event, id_ in newest_of_each(of_assets, ids):

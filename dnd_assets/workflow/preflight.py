@@ -50,7 +50,11 @@ def observe(
     stages = stages_of(context.study) if stages is None else stages
     names = list(study_assets_of(stages)) if assets is None else list(assets)
     wanted = study_assets_of(leading_to(stages, names)).keys() | set(names)
-    return [one.observe(context) for name, one in study_assets_of(stages).items() if name in wanted]
+    return [
+        study_asset.observe(context)
+        for name, study_asset in study_assets_of(stages).items()
+        if name in wanted
+    ]
 
 
 def check_models(resolved: ResolvedStudy, assets: Sequence[str]) -> None:
@@ -59,9 +63,9 @@ def check_models(resolved: ResolvedStudy, assets: Sequence[str]) -> None:
     Raises:
         StudyError: naming the first that is missing and the command that gets it.
     """
-    every = resolved.products
+    products = resolved.products
     for name in assets:
-        require_models(resolved.context, name, every[name].uses)
+        require_models(resolved.context, name, products[name].uses)
 
 
 def preflight(
@@ -81,23 +85,23 @@ def preflight(
     Raises:
         StudyError: naming what is missing, which asset needs it, and what to do.
     """
-    context, every = resolved.context, resolved.products
+    context, products = resolved.context, resolved.products
     check_room(context)
-    uses = {name: every[name].uses for name in assets}
+    uses = {name: products[name].uses for name in assets}
     for name in assets:
         require_models(context, name, uses[name])
         check_device(context, uses[name])
-    if any("targets" in some for some in uses.values()):
+    if any("targets" in resources for resources in uses.values()):
         check_inputs(context, assets)
     served = {
-        name: [one for one in used_by(context, name, uses[name]) if one.part.server]
+        name: [model for model in used_by(context, name, uses[name]) if model.part.server]
         for name in assets
     }
     if not any(served.values()):
         return
-    for name in _calling(resolved, units, assets, seen):
-        for one in served.get(name, []):
-            _require_server(name, one)
+    for name in _assets_that_call(resolved, units, assets, seen):
+        for model in served.get(name, []):
+            _require_server(name, model)
 
 
 def check_room(context: StudyContext) -> str:
@@ -126,9 +130,11 @@ def check_device(context: StudyContext, uses: Sequence[str]) -> None:
         return  # other machines have it, and tell when they have not
     for field in uses:
         compute = getattr(getattr(context, field, None), "compute", None)
-        for one in filter(None, (compute, context.compute if field == "compute" else None)):
-            one.torch_device()
-            one.torch_dtype()
+        for model_compute in filter(
+            None, (compute, context.compute if field == "compute" else None)
+        ):
+            model_compute.torch_device()
+            model_compute.torch_dtype()
 
 
 def answers(address: str) -> bool | None:
@@ -138,12 +144,12 @@ def answers(address: str) -> bool | None:
     """
     parts = urlsplit(address)
     host = parts.hostname or ""
-    here = is_loopback(host)
-    if not here and _behind_proxy(parts.scheme, host):
+    local = is_loopback(host)
+    if not local and _behind_proxy(parts.scheme, host):
         return None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        with socket.create_connection((host, port), _LOOPBACK_S if here else _ELSEWHERE_S):
+        with socket.create_connection((host, port), _LOOPBACK_S if local else _ELSEWHERE_S):
             return True
     except OSError:
         return False
@@ -154,18 +160,18 @@ def _behind_proxy(scheme: str, host: str) -> bool:
     return bool(proxies.get(scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(host)
 
 
-def _require_server(asset: str, one: Listed) -> None:
-    if one.part.problem:
-        raise StudyError(f"{asset} needs the {one.name}. {one.part.problem}")
-    if answers(one.part.server) is False:
+def _require_server(asset: str, model: Listed) -> None:
+    if model.part.problem:
+        raise StudyError(f"{asset} needs the {model.name}. {model.part.problem}")
+    if answers(model.part.server) is False:
         raise StudyError(
-            f"{asset} needs the {one.name}, and nothing answers at {one.part.server}. Start the "
-            f"server, or correct {one.section}.base_url; then run again. Nothing was computed, and "
-            "labels are as they were."
+            f"{asset} needs the {model.name}, and nothing answers at {model.part.server}. Start "
+            f"the server, or correct {model.section}.base_url; then run again. Nothing was "
+            "computed, and labels are as they were."
         )
 
 
-def _calling(
+def _assets_that_call(
     resolved: ResolvedStudy,
     units: Sequence[Unit],
     assets: Sequence[str],
@@ -173,25 +179,27 @@ def _calling(
 ) -> list[str]:
     """The assets among `assets` that may call a server: what is stored is not asked for again."""
     context, stages = replace(resolved.context, promised={}), resolved.stages
-    wholes = observe(context, assets, stages) if seen is None else seen
-    now = {one.asset: one for one in wholes}
-    graph = Graph(context, leading_to(stages, assets), seen=now)
+    products = observe(context, assets, stages) if seen is None else seen
+    by_asset = {product.asset: product for product in products}
+    graph = Graph(context, leading_to(stages, assets), seen=by_asset)
     try:
         with context.lineage.connect():
             return [
-                one.stage.name
-                for one in outlook(graph, units)
-                if one.stage.name in assets and _calls(graph, one)
+                expected.stage.name
+                for expected in outlook(graph, units)
+                if expected.stage.name in assets and _may_call(graph, expected)
             ]
     except UpstreamError:
         return []  # the run says what is missing before it calls anyone
 
 
-def _calls(graph: Graph, found: Outlook) -> bool:
-    if found.waiting:
+def _may_call(graph: Graph, expected: Outlook) -> bool:
+    if expected.waiting:
         return True
-    if not found.missing:
+    if not expected.missing:
         return False
-    cost = found.stage.cost(graph.context, stream_inputs(graph, found.stage, found.missing))
+    cost = expected.stage.cost(
+        graph.context, stream_inputs(graph, expected.stage, expected.missing)
+    )
     counted = [cost[name] for name in _CALLS if name in cost]
     return any(counted) if counted else any(cost.values())

@@ -107,28 +107,28 @@ def run_resolved(
     resolved: ResolvedStudy, units: Sequence[str] = (), assets: Sequence[str] = ()
 ) -> Run:
     """As `run`, of a study that is worked out already; its images are looked at once."""
-    asked = chosen_from(resolved.stages, assets)
+    asset_names = chosen_from(resolved.stages, assets)
     context = resolved.context
-    check_models(resolved, asked)
+    check_models(resolved, asset_names)
     chosen = resolved.units.select(units)
     with opened_instance(context.home) as instance:
         fail_dead_runs(instance, context.log)
         waits = context.lineage.waits
-        seen = Seen(observe(context, asked, resolved.stages), waits)
-        due, names = _due(resolved, instance, chosen, asked, seen)
+        seen = Seen(observe(context, asset_names, resolved.stages), waits)
+        due, names = _due(resolved, instance, chosen, asset_names, seen)
         if not names:
-            _confirm(context, chosen, asked, uuid.uuid4().hex)
+            _confirm(context, chosen, asset_names, uuid.uuid4().hex)
             return Run("", len(chosen), {}, {})
         keys = set(due)
         for name, text in assumptions(context):
             context.log(f"assumed, {name}: {text}")
         preflight(resolved, [unit for unit in chosen if unit.key in keys], names, seen.products)
         try:
-            done = _recorded(resolved, instance, due or units, names, seen)
+            finished = _recorded(resolved, instance, due or units, names, seen)
         finally:
             context.workers.close()
-    _confirm(context, chosen, asked, done.id)
-    return done
+    _confirm(context, chosen, asset_names, finished.id)
+    return finished
 
 
 def _recorded(
@@ -170,12 +170,12 @@ def _require_success(
     sources = {event.step_failure_data.error_source for event in failed}
     if stopping.requested() or ErrorSource.INTERRUPT in sources:
         raise KeyboardInterrupt
-    told = service_failures(context, result.run_id, assets)
+    service_message = service_failures(context, result.run_id, assets)
     errors = [event for event in failed if event.step_failure_data.user_failure_data is None]
-    if errors or not (result.success or told):
+    if errors or not (result.success or service_message):
         raise RunFailedError(_first_cause(result, errors))
-    if told:
-        raise ServiceFailedError(told)
+    if service_message:
+        raise ServiceFailedError(service_message)
 
 
 def _due(
@@ -191,17 +191,19 @@ def _due(
     """
     everything = [unit.key for unit in units]
     context, stages = resolved.context, resolved.stages
-    now = [one for one in seen.products if one.asset in assets]
-    due: dict[str, set[str]] = {one.asset: set() for one in now if _is_news(context, instance, one)}
+    products = [product for product in seen.products if product.asset in assets]
+    due: dict[str, set[str]] = {
+        product.asset: set() for product in products if _is_news(context, instance, product)
+    }
     try:
-        for name, found in out_of_date(context, stages, units, assets, *now).items():
-            due[name] = {unit.key for unit in found}
+        for name, changed_units in out_of_date(context, stages, units, assets, *products).items():
+            due[name] = {unit.key for unit in changed_units}
     except UpstreamError:
         return everything, list(assets)  # the run says what is missing
     for name in assets:
         if name in stages:
-            known = instance.get_materialized_partitions(dg.AssetKey(name))
-            absent = set(everything) - known
+            materialized = instance.get_materialized_partitions(dg.AssetKey(name))
+            absent = set(everything) - materialized
             if absent:
                 due[name] = due.get(name, set()) | absent
     concerned = {key for keys in due.values() for key in keys}
@@ -214,21 +216,24 @@ def _confirm(context: StudyContext, units: Sequence[Unit], assets: Sequence[str]
     They see it from the settings that are recorded with runs, which may differ in what decides
     nothing in the case at hand, such as where the study's folder lies.
     """
-    other = {
+    unrecorded = {
         (row["run"], row["asset"], row["model"], row["layer"])
         for row in Standing(context.lineage, context.study).others(assets)
     }
-    if not other:
+    if not unrecorded:
         return
     keys = {"", *(unit.key for unit in units)}
-    rows = context.lineage.query(_NEWEST, [context.study.name, sorted({one[1] for one in other})])
-    again = [
+    rows = context.lineage.query(
+        _NEWEST, [context.study.name, sorted({row[1] for row in unrecorded})]
+    )
+    confirmations = [
         {**row, "run": run, "reused": True, "seconds": 0.0, "recorded_at": now()}
         for row in rows
-        if row["unit"] in keys and (row["run"], row["asset"], row["model"], row["layer"]) in other
+        if row["unit"] in keys
+        and (row["run"], row["asset"], row["model"], row["layer"]) in unrecorded
     ]
     record_run(context, run)
-    context.lineage.commit({"materializations": again})
+    context.lineage.commit({"materializations": confirmations})
 
 
 def _is_news(context: StudyContext, instance: dg.DagsterInstance, product: Product) -> bool:
@@ -258,9 +263,9 @@ def _first_cause(result: dg.ExecuteInProcessResult, failed: Sequence[dg.DagsterE
         while error is not None and error.cause is not None:
             error = error.cause
         if error is not None:
-            known = error.message.partition(": ")[2] if "Error" in error.message else ""
-            where = f"{event.step_key}: "
-            return where + (known or error.message).strip()
+            message = error.message.partition(": ")[2] if "Error" in error.message else ""
+            prefix = f"{event.step_key}: "
+            return prefix + (message or error.message).strip()
     return f"run {result.run_id} failed; its events are in the web interface (`dnd ui`)."
 
 

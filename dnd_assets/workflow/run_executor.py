@@ -41,8 +41,8 @@ class StoppableExecutor(InProcessExecutor):
             stopping.watch()
         with cancelled_when_stopped(instance, run.run_id):
             layer = plan_context.job.get_definition().asset_layer
-            asked = run.asset_selection or layer.selected_asset_keys
-            self._preflight(sorted(key.to_user_string() for key in asked), run.tags)
+            asset_keys = run.asset_selection or layer.selected_asset_keys
+            self._preflight(sorted(key.to_user_string() for key in asset_keys), run.tags)
             yield from super().execute(plan_context, execution_plan)
 
 

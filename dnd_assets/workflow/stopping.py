@@ -73,9 +73,9 @@ _state = _State()
 
 def from_the_start() -> None:
     """As `install`, if this process was started as the command `dnd`: before slow imports."""
-    named = Path(sys.argv[0]).stem in ("dnd", "dnd-script") if sys.argv else False
-    module = sys.orig_argv[1:3] == ["-m", "dnd_assets.cli"]
-    if named or module:
+    as_command = Path(sys.argv[0]).stem in ("dnd", "dnd-script") if sys.argv else False
+    as_module = sys.orig_argv[1:3] == ["-m", "dnd_assets.cli"]
+    if as_command or as_module:
         install(working=False)
 
 
@@ -132,7 +132,7 @@ def noting(first: Action, last: Action) -> Iterator[None]:
 def finish() -> NoReturn:
     """End the process as one that was stopped: nothing is waited for, not even other threads."""
     _state.interrupted = True
-    _tell()
+    _print_message()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # a closed terminal
             stream.flush()
@@ -156,14 +156,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _watch(reader: socket.socket) -> None:
     """Wait for a signal; see that the process ends."""
-    numbers = {int(one) for one in _SIGNALS}
+    numbers = {int(number) for number in _SIGNALS}
     while not numbers.intersection(reader.recv(64)):
         pass
     _state.requested.set()
     deadline = time.monotonic() + GRACE_S
     _briefly(_state.first)
-    while (left := deadline - time.monotonic()) > 0:
-        reader.settimeout(left)
+    while (seconds_left := deadline - time.monotonic()) > 0:
+        reader.settimeout(seconds_left)
         with contextlib.suppress(TimeoutError):
             if numbers.intersection(reader.recv(64)):
                 break
@@ -185,7 +185,7 @@ def _briefly(actions: list[Action]) -> None:
         worker.join(_LAST_S)
 
 
-def _tell() -> None:
+def _print_message() -> None:
     """Print the message, once, without Python's buffers, which another thread may hold."""
     if not _state.telling.acquire(timeout=_LAST_S):  # a terminal that takes nothing
         return

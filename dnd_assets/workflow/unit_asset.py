@@ -67,27 +67,30 @@ def unit_asset(
         spec: key, dependencies, partitions and what the interface says.
         memory: shared by the stages.
     """
-    needed = {*ALWAYS, *stage.uses}
+    resource_keys = {*ALWAYS, *stage.uses}
 
     @dg.multi_asset(
         name=stage.name,
         specs=[spec],
         can_subset=True,
-        required_resource_keys=needed,
+        required_resource_keys=resource_keys,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[object]:
-        table = at_work(context, study_context)
-        chosen = [units[key] for key in context.partition_keys]
-        graph = Graph(table, stages, memory.of(context.run_id))
+        run_context = at_work(context, study_context)
+        selected_units = [units[key] for key in context.partition_keys]
+        graph = Graph(run_context, stages, memory.of(context.run_id))
         pointers = _input_pointers(context.instance, stage)
-        seen = [source.observation(table) for source in sources_of(stage)]
-        yield from seen
-        given = {str(one.asset_key.to_user_string()): one.tags[_VERSION] for one in seen}
-        show = _Gallery(graph, stage, len(chosen))
+        observations = [source.observation(run_context) for source in sources_of(stage)]
+        yield from observations
+        source_versions = {
+            str(observation.asset_key.to_user_string()): observation.tags[_VERSION]
+            for observation in observations
+        }
+        gallery = _Gallery(graph, stage, len(selected_units))
         announced = (
-            _event(stage, announcement, given, pointers, show.metadata(announcement))
-            for announcement in materialize(graph, stage, chosen, context.run_id)
+            _event(stage, announcement, source_versions, pointers, gallery.metadata(announcement))
+            for announcement in materialize(graph, stage, selected_units, context.run_id)
             # Of what may be tried again, what stands in the interface stays; the check tells, and
             # fails the run.
             if announcement.record.status not in RETRYABLE
@@ -107,29 +110,33 @@ class _Gallery:
     units: int
 
     def metadata(self, announcement: MaterializationEvent) -> dict[str, object]:
-        few, labels = self.units <= _FEW, is_labels(self.stage.name)
+        few_units, labels = self.units <= _FEW, is_labels(self.stage.name)
         study_context, unit = self.graph.context, announcement.unit
-        shown = unit_metadata(
+        entries = unit_metadata(
             study_context,
             self.stage.name,
             announcement,
-            self._exemplars(unit) if few and labels else (),
-            pictures=few or not announcement.record.reused,
+            self._exemplars(unit) if few_units and labels else (),
+            pictures=few_units or not announcement.record.reused,
         )
         if not labels:
-            return shown
+            return entries
         return {
             _PAGE: dg.MetadataValue.url(page_address(study_context.study.name, unit.key)),
-            **shown,
+            **entries,
         }
 
     def _exemplars(self, unit: Unit) -> list[str]:
         try:
-            at = self.graph.resolve(Activations.name, [unit])[unit]
+            resolved = self.graph.resolve(Activations.name, [unit])[unit]
         except UpstreamError:  # labels made elsewhere need no activations
             return []
-        found = self.graph.context.lineage.products([at.key]).get(at.key)
-        return [one["image"] for one in found.payload["exemplars"]] if found and found.ok else []
+        product = self.graph.context.lineage.products([resolved.key]).get(resolved.key)
+        return (
+            [exemplar["image"] for exemplar in product.payload["exemplars"]]
+            if product and product.ok
+            else []
+        )
 
 
 def at_work(context: dg.AssetExecutionContext, study_context: StudyContext) -> StudyContext:
@@ -160,7 +167,7 @@ def _event(
     announcement: MaterializationEvent,
     sources: dict[str, str],
     pointers: dict[str, dict[str, int]],
-    shown: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> dg.AssetMaterialization:
     product, record, key = announcement.product, announcement.record, announcement.unit.key
     versions = {**product.preimage["inputs"], **sources}
@@ -174,7 +181,7 @@ def _event(
     return dg.AssetMaterialization(
         stage.name,
         partition=key,
-        metadata=shown,
+        metadata=metadata,
         tags={
             _VERSION: record.data_version,
             "dagster/data_version_is_user_provided": "true",

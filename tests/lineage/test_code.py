@@ -162,7 +162,7 @@ FURTHER = [
     ("dnd_assets.assets.held_out_images", "intersection(", "union(", {"held_out_images"}),
     ("dnd_assets.known_answers.world", "_STRIDE: Final = 1", "_STRIDE: Final = 2",
      _FROM_FILES),
-    ("dnd_assets.study.mask_sets", "found.set_aside", "found.images[:0]",
+    ("dnd_assets.study.mask_sets", "mask_set.set_aside", "mask_set.images[:0]",
      {"concept_masks"}),
     ("dnd_assets.files.segmentation_masks", "(5, 6, 7, 8)", "(5, 6, 7)", {"concept_masks"}),
     ("dnd_assets.files.concept_sets", "template.format(", "template.strip().format(",

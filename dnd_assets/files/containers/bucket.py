@@ -63,11 +63,11 @@ def objects(place: Path | str) -> Iterator[Found]:
 
     bucket, key = _parts(place)
     try:
-        for some in obstore.list(_store(bucket), prefix=key or None):
-            for one in some:
-                if not one["path"].endswith("/"):
-                    path = Path(f"{START}{bucket}") / one["path"]
-                    yield Found(path, _state(one["e_tag"], one["size"]), one["size"])
+        for batch in obstore.list(_store(bucket), prefix=key or None):
+            for item in batch:
+                if not item["path"].endswith("/"):
+                    path = Path(f"{START}{bucket}") / item["path"]
+                    yield Found(path, _state(item["e_tag"], item["size"]), item["size"])
         if key:
             head = _head(place)
             if head is not None:
@@ -86,15 +86,21 @@ def opened(place: Path | str) -> Source:
     import obstore
 
     bucket, key = _parts(place)
-    found = _head(place)
-    if found is None:
+    head = _head(place)
+    if head is None:
         raise FileNotFoundError(2, "there is no such object", as_url(place))
     store = _store(bucket)
 
     def reader() -> IO[bytes]:
         return cast("IO[bytes]", _Reader(obstore.open_reader(store, key, buffer_size=_BUFFER)))
 
-    return Source(as_url(place), found.state, found.size, reader, lambda a, n: _range(place, a, n))
+    return Source(
+        as_url(place),
+        head.state,
+        head.size,
+        reader,
+        lambda start, length: _range(place, start, length),
+    )
 
 
 def read(place: Path | str) -> bytes:
@@ -121,8 +127,8 @@ def state(place: Path | str) -> str:
     Raises:
         BucketError: when the bucket cannot be read.
     """
-    found = _head(place)
-    return "" if found is None else found.state
+    head = _head(place)
+    return "" if head is None else head.state
 
 
 def _range(place: Path | str, start: int, length: int) -> bytes:
@@ -142,12 +148,16 @@ def _head(place: Path | str) -> Found | None:
 
     bucket, key = _parts(place)
     try:
-        one = obstore.head(_store(bucket), key)
+        metadata = obstore.head(_store(bucket), key)
     except (obstore.exceptions.NotFoundError, FileNotFoundError):
         return None
     except obstore.exceptions.BaseError as error:
         raise _unreachable(place, error) from error
-    return Found(Path(f"{START}{bucket}/{key}"), _state(one["e_tag"], one["size"]), one["size"])
+    return Found(
+        Path(f"{START}{bucket}/{key}"),
+        _state(metadata["e_tag"], metadata["size"]),
+        metadata["size"],
+    )
 
 
 def _parts(place: Path | str) -> tuple[str, str]:
@@ -183,8 +193,8 @@ def _store(bucket: str) -> S3Store:
 
 
 def _unreachable(place: Path | str, error: Exception) -> BucketError:
-    said = " ".join(str(error).split())[:300]
-    return BucketError(f"{as_url(place)} cannot be read: {said}. {_HOW}.")
+    reason = " ".join(str(error).split())[:300]
+    return BucketError(f"{as_url(place)} cannot be read: {reason}. {_HOW}.")
 
 
 class _Reader:

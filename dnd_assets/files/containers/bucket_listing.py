@@ -28,26 +28,26 @@ def bucket_listing(place: Path, columns: Columns = AS_TABLES_SAY) -> Listing:
     Raises:
         BucketError: when the bucket cannot be read.
     """
-    found: list[Listing] = []
-    for one in bucket.objects(place):
-        path, suffix = one.path, one.path.suffix.lower()
+    listings: list[Listing] = []
+    for entry in bucket.objects(place):
+        path, suffix = entry.path, entry.path.suffix.lower()
         if any(is_hidden(part) for part in path.parts[len(place.parts) :]):
-            found.append(_left_out(Skipped(path, "hidden")))
+            listings.append(_left_out(Skipped(path, "hidden")))
         elif suffix == _ARROW:
-            why = "Arrow is read from disk alone; save as Parquet, or copy the folder"
-            found.append(_left_out(Skipped(path, "damaged", why)))
+            reason = "Arrow is read from disk alone; save as Parquet, or copy the folder"
+            listings.append(_left_out(Skipped(path, "damaged", reason)))
         elif holds_many(path):
-            held = inside(path, partial(_contents, path, columns))
-            found.append(replace(held, states=dict.fromkeys(held.files, one.state)))
+            contents = inside(path, partial(_contents, path, columns))
+            listings.append(replace(contents, states=dict.fromkeys(contents.files, entry.state)))
         elif suffix in suffixes_of_pictures():
-            found.append(Listing((path,), states={path: one.state}))
+            listings.append(Listing((path,), states={path: entry.state}))
         else:
-            found.append(_left_out(Skipped(path, "no image", suffix)))
-    return merged(found)
+            listings.append(_left_out(Skipped(path, "no image", suffix)))
+    return merged(listings)
 
 
-def _left_out(one: Skipped) -> Listing:
-    return Listing((), (one,))
+def _left_out(skipped: Skipped) -> Listing:
+    return Listing((), (skipped,))
 
 
 def _contents(path: Path, columns: Columns) -> Contents:

@@ -87,10 +87,10 @@ def container(place: Path | str, columns: Columns = AS_TABLES_SAY) -> Container:
         OSError: when it is not there.
         BucketError: when its bucket cannot be read.
     """
-    found = state(place)
-    if not found:
+    current_state = state(place)
+    if not current_state:
         raise FileNotFoundError(2, "there is no such file", str(place))
-    return _container(str(place), found, columns)
+    return _container(str(place), current_state, columns)
 
 
 def truths_of(place: Path, columns: Columns = AS_TABLES_SAY) -> Mapping[Path, PictureTruth]:
@@ -114,12 +114,12 @@ def _source(path: Path) -> Source:
     if bucket.in_bucket(path):
         return bucket.opened(path)
 
-    def some(start: int, length: int) -> bytes:
+    def read_range(start: int, length: int) -> bytes:
         with path.open("rb") as file:
             file.seek(start)
             return file.read(length)
 
-    return Source(str(path), state(path), path.stat().st_size, lambda: path.open("rb"), some)
+    return Source(str(path), state(path), path.stat().st_size, lambda: path.open("rb"), read_range)
 
 
 def _split(path: Path) -> tuple[Path, str]:

@@ -54,7 +54,7 @@ class Contents:
 
     Attributes:
         pictures: its pictures by their own names, in its order.
-        others: what else is in it, with what it is counted as; captions and labels are no such.
+        others: what else is in it, with what it is counted as; captions and labels do not count.
         damage: why the rest cannot be told; empty for nothing.
     """
 

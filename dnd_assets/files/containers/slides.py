@@ -62,9 +62,9 @@ def tiles_of(path: Path, tiles: SlideTiles) -> Contents:
     if not rows * columns:
         raise MemberError(f"level {tiles.level} of {path} is smaller than a tile of {tiles.side}")
     shares = _tissue(path, slide, tiles, rows, columns)
-    wanted = np.argwhere(shares >= tiles.tissue)
+    with_tissue = np.argwhere(shares >= tiles.tissue)
     folder = f"tiles-{tiles.side}-{tiles.level}"
-    return Contents(tuple(f"{folder}/{row}-{column}.png" for row, column in wanted.tolist()))
+    return Contents(tuple(f"{folder}/{row}-{column}.png" for row, column in with_tissue.tolist()))
 
 
 def read_tile(path: Path, name: str) -> bytes:
@@ -73,10 +73,10 @@ def read_tile(path: Path, name: str) -> bytes:
     Raises:
         OSError: when there is no such tile, or the slide cannot be read.
     """
-    found = _NAME.fullmatch(name)
-    if found is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         raise MemberError(f"{path} holds no tile {name!r}")
-    side, level, row, column = map(int, found.groups())
+    side, level, row, column = map(int, match.groups())
     slide = _opened(path)
     width, height = _size(path, slide, level)
     if (column + 1) * side > width or (row + 1) * side > height:
@@ -101,7 +101,7 @@ def _tissue(
             "tissue = 0 to take every tile"
         )
     view = np.asarray(_region(path, slide, (0, 0), level, (width, height)).convert("HSV"))
-    found = view[..., 1] > _SATURATED * 255
+    saturated = view[..., 1] > _SATURATED * 255
     step = tiles.side * scale / slide.level_downsamples[level]
     shares = np.zeros((rows, columns))
     for row, column in np.ndindex(rows, columns):
@@ -110,7 +110,7 @@ def _tissue(
             max(round((row + 1) * step), top + 1),
             max(round((column + 1) * step), left + 1),
         )
-        shares[row, column] = found[top:bottom, left:right].mean()
+        shares[row, column] = saturated[top:bottom, left:right].mean()
     return shares
 
 
@@ -120,11 +120,11 @@ def _region(
     from openslide import OpenSlideError
 
     try:
-        found = slide.read_region(corner, level, size)
+        region = slide.read_region(corner, level, size)
     except OpenSlideError as error:
         _opened_at.cache_clear()  # a slide that failed once answers nothing any more
         raise MemberError(f"{path} cannot be read at {corner}: {error}") from error
-    return Image.alpha_composite(Image.new("RGBA", found.size, "white"), found).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", region.size, "white"), region).convert("RGB")
 
 
 def _size(path: Path, slide: OpenSlide, level: int) -> tuple[int, int]:

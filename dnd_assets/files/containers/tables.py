@@ -49,7 +49,7 @@ class PictureTable:
         self.columns = columns
         self.starts = starts
         self._lock = Lock()
-        self._kept: OrderedDict[tuple[int, str], pa.ChunkedArray] = OrderedDict()
+        self._chunks: OrderedDict[tuple[int, str], pa.ChunkedArray] = OrderedDict()
 
     def contents(self) -> Contents:
         """See `Container`; a table without pictures holds none."""
@@ -72,10 +72,10 @@ class PictureTable:
         if isinstance(value, dict):
             data, path = value.get("bytes"), str(value.get("path") or "")
         if not isinstance(data, bytes):
-            held = f", only the path {path!r}; save the data set with its pictures" if path else ""
+            hint = f", only the path {path!r}; save the data set with its pictures" if path else ""
             raise MemberError(
                 f"row {row} of column {unquote(column)!r} of {self.source.place} holds no picture"
-                f"{held}"
+                f"{hint}"
             )
         return data
 
@@ -86,29 +86,29 @@ class PictureTable:
         label = self._column_of(self.columns.label, _LABELS)
         if not image or not (caption or label):
             return {}
-        names = self._class_names(label)
-        found = {}
+        class_names = self._class_names(label)
+        by_picture = {}
         for part, start in enumerate(self._rows.starts[:-1]):
             count = self._rows.starts[part + 1] - start
-            said = self._rows.column(part, caption).to_pylist() if caption else [None] * count
-            shown = self._rows.column(part, label).to_pylist() if label else [None] * count
+            captions = self._rows.column(part, caption).to_pylist() if caption else [None] * count
+            labels = self._rows.column(part, label).to_pylist() if label else [None] * count
             for row in range(count):
-                truth = PictureTruth(_words(said[row]), _named(shown[row], names))
-                found[f"{quote(image, safe='')}/{start + row}"] = truth
-        return found
+                truth = PictureTruth(_words(captions[row]), _class_name(labels[row], class_names))
+                by_picture[f"{quote(image, safe='')}/{start + row}"] = truth
+        return by_picture
 
     def _value(self, column: str, row: int) -> object:
         if column not in self._names:
             raise KeyError(column)
-        part = next(n for n, end in enumerate(self._rows.starts[1:]) if row < end)
+        part = next(index for index, end in enumerate(self._rows.starts[1:]) if row < end)
         with self._lock:
-            held = self._kept.get((part, column))
-            if held is None:
-                held = self._rows.column(part, column)
-                self._kept[part, column] = held
-                if len(self._kept) > _GROUPS_KEPT:
-                    self._kept.popitem(last=False)
-            return held[row - self._rows.starts[part]].as_py()
+            chunk = self._chunks.get((part, column))
+            if chunk is None:
+                chunk = self._rows.column(part, column)
+                self._chunks[part, column] = chunk
+                if len(self._chunks) > _GROUPS_KEPT:
+                    self._chunks.popitem(last=False)
+            return chunk[row - self._rows.starts[part]].as_py()
 
     @cached_property
     def _rows(self) -> _OpenTable:
@@ -121,20 +121,20 @@ class PictureTable:
     @cached_property
     def _image(self) -> tuple[str, str]:
         """The column of pictures, empty where there is none; and why it cannot be told."""
-        asked = self.columns.image
-        if asked is not None:
-            return (asked, "") if asked in self._rows.kinds else ("", "")
+        named = self.columns.image
+        if named is not None:
+            return (named, "") if named in self._rows.kinds else ("", "")
         features = self._rows.features
-        said = [name for name in self._names if _type_of(features.get(name)) == "Image"]
-        found = said or [name for name in self._names if self._looks(name)]
-        if len(found) > 1:
+        declared = [name for name in self._names if _type_of(features.get(name)) == "Image"]
+        candidates = declared or [name for name in self._names if self._looks_like_pictures(name)]
+        if len(candidates) > 1:
             return "", (
-                f"its columns {', '.join(map(repr, found))} hold pictures; say which counts: "
-                f'columns = {{image = "{found[0]}"}} under the section that names its folder'
+                f"its columns {', '.join(map(repr, candidates))} hold pictures; say which counts: "
+                f'columns = {{image = "{candidates[0]}"}} under the section that names its folder'
             )
-        return (found[0], "") if found else ("", "")
+        return (candidates[0], "") if candidates else ("", "")
 
-    def _looks(self, name: str) -> bool:
+    def _looks_like_pictures(self, name: str) -> bool:
         kind = self._rows.kinds[name]
         if kind == "struct":
             return True
@@ -142,23 +142,23 @@ class PictureTable:
             return False
         column = self._rows.column(0, name)
         values = (column[row].as_py() for row in range(min(len(column), 16)))
-        first = next((one for one in values if isinstance(one, bytes)), b"")
+        first = next((value for value in values if isinstance(value, bytes)), b"")
         return self.starts(first)
 
-    def _column_of(self, asked: str | None, usual: Sequence[str]) -> str:
-        if asked is not None:
-            if asked not in self._rows.kinds:
+    def _column_of(self, named: str | None, default_names: Sequence[str]) -> str:
+        if named is not None:
+            if named not in self._rows.kinds:
                 raise MemberError(
-                    f"{self.source.place} has no column {asked!r}; it has {', '.join(self._names)}"
+                    f"{self.source.place} has no column {named!r}; it has {', '.join(self._names)}"
                 )
-            return asked
+            return named
         lower = {name.lower(): name for name in self._names}
-        return next((lower[name] for name in usual if name in lower), "")
+        return next((lower[name] for name in default_names if name in lower), "")
 
     def _class_names(self, label: str) -> Sequence[str]:
         feature = self._rows.features.get(label)
         names = feature.get("names") if isinstance(feature, dict) else None
-        return [str(one) for one in names] if isinstance(names, list) else []
+        return [str(name) for name in names] if isinstance(names, list) else []
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ def data_files(folder: Path) -> frozenset[str] | None:
     Beside them lie what `map` and `filter` kept, which are no part of the data set.
     """
     try:
-        held = json.loads((folder / _STATE).read_bytes())
-        return frozenset(str(one["filename"]) for one in held["_data_files"])
+        state = json.loads((folder / _STATE).read_bytes())
+        return frozenset(str(entry["filename"]) for entry in state["_data_files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -201,8 +201,8 @@ def _opened(source: Source) -> _OpenTable:
     try:
         return _parquet(source) if source.place.endswith(".parquet") else _arrow(source)
     except (pa.ArrowException, OSError) as error:
-        said = " ".join(str(error).split())
-        raise MemberError(f"{source.place} is damaged: {said}"[:300]) from error
+        reason = " ".join(str(error).split())
+        raise MemberError(f"{source.place} is damaged: {reason}"[:300]) from error
 
 
 def _parquet(source: Source) -> _OpenTable:
@@ -252,9 +252,9 @@ def _kind(kind: pa.DataType) -> str:
 def _features(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, object]:
     """What Hugging Face `datasets` notes of columns."""
     try:
-        held = json.loads((metadata or {}).get(b"huggingface", b"{}"))
-        found: Mapping[str, object] = held.get("info", {}).get("features", {})
-        return found if isinstance(found, dict) else {}
+        notes = json.loads((metadata or {}).get(b"huggingface", b"{}"))
+        features: Mapping[str, object] = notes.get("info", {}).get("features", {})
+        return features if isinstance(features, dict) else {}
     except (ValueError, AttributeError):
         return {}
 
@@ -269,7 +269,7 @@ def _words(value: object) -> str:
     return " ".join(str(value).split()) if isinstance(value, str | int) else ""
 
 
-def _named(value: object, names: Sequence[str]) -> str:
+def _class_name(value: object, names: Sequence[str]) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return names[value]
     return _words(value)

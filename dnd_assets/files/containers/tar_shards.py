@@ -38,18 +38,18 @@ class TarShard:
 
     def contents(self) -> Contents:
         """See `Container`. Of two members of one name the later one counts, as TAR has it."""
-        members, twice, damage = self._directory
+        members, replaced, damage = self._directory
         pictures = tuple(name for name in members if self._is_picture(name))
         others = [(name, _kind(name)) for name in members if name not in set(pictures)]
-        left = [(name, kind) for name, kind in others if kind[1:] not in _NOTES]
-        return Contents(pictures, (*left, *twice), damage)
+        unread = [(name, kind) for name, kind in others if kind[1:] not in _NOTES]
+        return Contents(pictures, (*unread, *replaced), damage)
 
     def read(self, name: str) -> bytes:
         """See `Container`."""
-        found = self._directory[0].get(name)
-        if found is None:
+        extent = self._directory[0].get(name)
+        if extent is None:
             raise MemberError(f"{self.source.place} holds no member {name!r}")
-        start, size = found
+        start, size = extent
         if size < 0:
             raise MemberError(f"member {name!r} of {self.source.place} is a link, no file")
         data = self.source.range(start, size) if size else b""
@@ -71,23 +71,23 @@ class TarShard:
             stem, kind = _sample(name)
             if kind in _NOTES:
                 notes.setdefault(stem, {})[kind] = name
-        found = {}
+        by_picture = {}
         for name in filter(self._is_picture, members):
-            beside = notes.get(_sample(name)[0])
-            if beside:
-                found[name] = self._truth(beside)
-        return found
+            sidecars = notes.get(_sample(name)[0])
+            if sidecars:
+                by_picture[name] = self._picture_truth(sidecars)
+        return by_picture
 
-    def _truth(self, beside: Mapping[str, str]) -> PictureTruth:
-        told = self._told(beside[_BOTH]) if _BOTH in beside else {}
-        caption = self._first(beside, _CAPTIONS) or _text(told, _JSON_CAPTIONS)
-        label = self._first(beside, _LABELS) or _text(told, _JSON_LABELS)
+    def _picture_truth(self, sidecars: Mapping[str, str]) -> PictureTruth:
+        fields = self._json_fields(sidecars[_BOTH]) if _BOTH in sidecars else {}
+        caption = self._first(sidecars, _CAPTIONS) or _text(fields, _JSON_CAPTIONS)
+        label = self._first(sidecars, _LABELS) or _text(fields, _JSON_LABELS)
         return PictureTruth(caption, label)
 
-    def _first(self, beside: Mapping[str, str], kinds: tuple[str, ...]) -> str:
+    def _first(self, sidecars: Mapping[str, str], kinds: tuple[str, ...]) -> str:
         for kind in kinds:
-            if kind in beside:
-                return self._note(beside[kind])
+            if kind in sidecars:
+                return self._note(sidecars[kind])
         return ""
 
     def _note(self, name: str) -> str:
@@ -100,14 +100,14 @@ class TarShard:
                 f"member {name!r} of {self.source.place} is no UTF-8 text: {error}"
             ) from error
 
-    def _told(self, name: str) -> Mapping[str, object]:
+    def _json_fields(self, name: str) -> Mapping[str, object]:
         try:
-            found: object = json.loads(self._note(name))
+            fields: object = json.loads(self._note(name))
         except ValueError as error:
             raise MemberError(
                 f"member {name!r} of {self.source.place} is no JSON: {error}"
             ) from error
-        return found if isinstance(found, dict) else {}
+        return fields if isinstance(fields, dict) else {}
 
     def _is_picture(self, name: str) -> bool:
         return f".{_sample(name)[1]}" in self.suffixes
@@ -115,17 +115,17 @@ class TarShard:
     @cached_property
     def _directory(self) -> tuple[dict[str, tuple[int, int]], list[tuple[str, str]], str]:
         """Start and size of each member by name; members that later ones replace; damage."""
-        found: dict[str, tuple[int, int]] = {}
-        twice: list[tuple[str, str]] = []
+        extents: dict[str, tuple[int, int]] = {}
+        replaced: list[tuple[str, str]] = []
         damage = ""
         try:
             for name, start, size in _members(self.source):
-                if name in found:
-                    twice.append((f"{name} (earlier)", "seen before"))
-                found[name] = (start, size)
+                if name in extents:
+                    replaced.append((f"{name} (earlier)", "seen before"))
+                extents[name] = (start, size)
         except (tarfile.TarError, ValueError, EOFError) as error:
-            damage = f"its directory is damaged after {len(found):,} members: {error}"
-        return found, twice, damage
+            damage = f"its directory is damaged after {len(extents):,} members: {error}"
+        return extents, replaced, damage
 
 
 def _members(source: Source) -> Iterator[tuple[str, int, int]]:
@@ -137,7 +137,7 @@ def _members(source: Source) -> Iterator[tuple[str, int, int]]:
     with source.open() as file, tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
             # A name cannot lead out of the shard: it is looked up among these.
-            parts = [one for one in member.name.split("/") if one not in ("", ".")]
+            parts = [part for part in member.name.split("/") if part not in ("", ".")]
             if parts and not member.isdir():
                 size = member.size if member.isreg() and not member.issparse() else -1
                 yield "/".join(parts), member.offset_data, size
@@ -161,9 +161,9 @@ def _kind(name: str) -> str:
     return f".{kind}" if kind else ""
 
 
-def _text(told: Mapping[str, object], names: tuple[str, ...]) -> str:
+def _text(fields: Mapping[str, object], names: tuple[str, ...]) -> str:
     for name in names:
-        value = told.get(name)
+        value = fields.get(name)
         if isinstance(value, str | int) and not isinstance(value, bool):
             return " ".join(str(value).split())
     return ""

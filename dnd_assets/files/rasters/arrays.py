@@ -30,16 +30,20 @@ def read_array(data: bytes, max_pixels: int, reading: Reading) -> Raster:
     if data.startswith(NPY):
         return _raster(_checked(io.BytesIO(data), max_pixels), "NPY", max_pixels, reading)
     with zipfile.ZipFile(io.BytesIO(data)) as file:
-        names = [one.removesuffix(".npy") for one in file.namelist() if one.endswith(".npy")]
+        names = [
+            member_name.removesuffix(".npy")
+            for member_name in file.namelist()
+            if member_name.endswith(".npy")
+        ]
         if _VALUES in names and _SHOWN in names:
             return _both_views(file, max_pixels)
         if not names:
             raise UnreadableImage("a ZIP file without arrays of numpy")
         name = reading.array if reading.array is not None else names[0]
         if name not in names or (reading.array is None and len(names) > 1):
-            asked = f", none is {name!r}" if reading.array is not None else ""
+            hint = f", none is {name!r}" if reading.array is not None else ""
             raise UnreadableImage(
-                f"it holds the arrays {', '.join(names)}{asked}; name the picture's by `array` "
+                f"it holds the arrays {', '.join(names)}{hint}; name the picture's by `array` "
                 "under [probing_set]"
             )
         with file.open(f"{name}.npy") as member:
@@ -53,30 +57,30 @@ def both_views(raster: Raster, shown: NDArray[np.uint8]) -> bytes:
         raster: the picture.
         shown: (rows, columns, 3).
     """
-    kept: dict[str, Any] = {_VALUES: raster.values, _SHOWN: shown}
+    arrays: dict[str, Any] = {_VALUES: raster.values, _SHOWN: shown}
     if raster.valid is not None:
-        kept[_VALID] = raster.valid
+        arrays[_VALID] = raster.valid
     if raster.full is not None:
-        kept[_FULL] = np.array(raster.full, np.float64)
+        arrays[_FULL] = np.array(raster.full, np.float64)
     buffer = io.BytesIO()
     # Members are dated 1980 by numpy, so that the bytes are those of the content.
-    np.savez_compressed(buffer, allow_pickle=False, **kept)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
 def _both_views(file: zipfile.ZipFile, max_pixels: int) -> Raster:
-    held = {}
+    arrays = {}
     for name in (_VALUES, _SHOWN, _VALID, _FULL):
         if f"{name}.npy" in file.namelist():
             with file.open(f"{name}.npy") as member:
-                held[name] = _checked(member, max_pixels)
-    full = held.get(_FULL)
+                arrays[name] = _checked(member, max_pixels)
+    full = arrays.get(_FULL)
     return Raster(
-        held[_VALUES],
+        arrays[_VALUES],
         "NPZ",
-        held.get(_VALID),
+        arrays.get(_VALID),
         full=None if full is None else (float(full[0]), float(full[1])),
-        shown=held[_SHOWN],
+        shown=arrays[_SHOWN],
     )
 
 
@@ -89,23 +93,23 @@ def _checked(file: IO[bytes], max_pixels: int) -> Values:
     }.get(major)
     if reader is None:
         raise UnreadableImage(f"version {version[0]}.{version[1]} of NPY is not read")
-    shape, by_column, kind = reader(file)
-    if kind.hasobject:
+    shape, by_column, dtype = reader(file)
+    if dtype.hasobject:
         raise UnreadableImage("it holds Python objects, which are not loaded; save plain numbers")
-    if kind.kind not in "buif":
-        raise UnreadableImage(f"it holds {kind}; whole numbers and floats are read")
+    if dtype.kind not in "buif":
+        raise UnreadableImage(f"it holds {dtype}; whole numbers and floats are read")
     count = int(np.prod(shape, dtype=np.int64)) if all(side < 2**31 for side in shape) else 2**62
     if count > 16 * max_pixels:
         raise UnreadableImage(f"too large: an array of shape {shape}")
-    held = file.read(count * kind.itemsize)
-    if len(held) != count * kind.itemsize:
-        raise UnreadableImage(f"truncated: {len(held):,} bytes for an array {shape} of {kind}")
-    found = np.frombuffer(held, kind).reshape(shape, order="F" if by_column else "C")
-    return found.astype(kind.newbyteorder("="), copy=False)
+    data = file.read(count * dtype.itemsize)
+    if len(data) != count * dtype.itemsize:
+        raise UnreadableImage(f"truncated: {len(data):,} bytes for an array {shape} of {dtype}")
+    array = np.frombuffer(data, dtype).reshape(shape, order="F" if by_column else "C")
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _raster(found: Values, kind: str, max_pixels: int, reading: Reading) -> Raster:
-    values = _bands_first(found, reading)
+def _raster(array: Values, kind: str, max_pixels: int, reading: Reading) -> Raster:
+    values = _bands_first(array, reading)
     check_size(values.shape[2], values.shape[1], values.shape[0], max_pixels)
     full = None
     if values.dtype == bool:
@@ -116,17 +120,17 @@ def _raster(found: Values, kind: str, max_pixels: int, reading: Reading) -> Rast
     return Raster(values, kind, valid, full=full, colours=False)
 
 
-def _bands_first(found: Values, reading: Reading) -> Values:
+def _bands_first(array: Values, reading: Reading) -> Values:
     """(bands, rows, columns) of an array of two or three axes."""
-    if found.ndim == 2:
-        return found[None]
-    if found.ndim != 3:
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim != 3:
         raise UnreadableImage(
-            f"an array of shape {found.shape}; a picture has two axes, or three with its bands. "
+            f"an array of shape {array.shape}; a picture has two axes, or three with its bands. "
             "Save one picture a file"
         )
-    axes = reading.axes or _guessed_axes(found.shape)
-    return found if axes == "chw" else np.moveaxis(found, 2, 0)
+    axes = reading.axes or _guessed_axes(array.shape)
+    return array if axes == "chw" else np.moveaxis(array, 2, 0)
 
 
 def _guessed_axes(shape: tuple[int, ...]) -> str:

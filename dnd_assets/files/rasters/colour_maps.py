@@ -28,5 +28,5 @@ def colours_of(name: str) -> list[tuple[int, int, int]]:
     if name not in COLOUR_MAPS:
         close = ", ".join(nearest(name, list(COLOUR_MAPS)))
         raise StudyError(f"no colour map {name!r}; nearest: {close}")
-    stops = (bytes.fromhex(one) for one in COLOUR_MAPS[name].split())
+    stops = (bytes.fromhex(code) for code in COLOUR_MAPS[name].split())
     return [(red, green, blue) for red, green, blue in stops]

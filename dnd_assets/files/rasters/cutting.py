@@ -20,13 +20,13 @@ def resized(raster: Raster, size: tuple[int, int]) -> Raster:
     """
     if raster.size == size:
         return raster
-    kind = raster.values.dtype
+    dtype = raster.values.dtype
     bands = []
     for band in raster.values:
-        wide = Image.fromarray(band.astype(np.float32))
-        found = np.asarray(wide.resize(size, Image.Resampling.BICUBIC))
-        found = np.clip(found, np.float32(band.min()), np.float32(band.max()))
-        bands.append(np.rint(found).astype(kind) if kind.kind in "iu" else found.astype(kind))
+        image = Image.fromarray(band.astype(np.float32))
+        pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+        pixels = np.clip(pixels, np.float32(band.min()), np.float32(band.max()))
+        bands.append(np.rint(pixels).astype(dtype) if dtype.kind in "iu" else pixels.astype(dtype))
     valid = raster.valid
     if valid is not None:
         valid = _nearest(valid, size)

@@ -49,28 +49,32 @@ def read_deep_png(data: bytes, max_pixels: int, reading: Reading) -> Raster:
 
 def read_deep_pnm(data: bytes, max_pixels: int, reading: Reading) -> Raster | None:
     """A PGM or PPM of more than 8 bits; None for any other file."""
-    found = _PNM.match(data)
-    if found is None or int(found[4]) < 256:
+    match = _PNM.match(data)
+    if match is None or int(match[4]) < 256:
         return None
-    width, height, most = (int(found[n]) for n in (2, 3, 4))
-    bands = 3 if found[1] == b"6" else 1
+    width, height, largest = (int(match[n]) for n in (2, 3, 4))
+    bands = 3 if match[1] == b"6" else 1
     check_size(width, height, bands, max_pixels)
     count = width * height * bands
-    if len(data) - found.end() < 2 * count:
+    if len(data) - match.end() < 2 * count:
         raise UnreadableImage("truncated: it has fewer pixels than it says")
-    held = np.frombuffer(data, ">u2", count, found.end()).astype(np.uint16)
-    values = np.moveaxis(held.reshape(height, width, bands), 2, 0)
+    pixels = np.frombuffer(data, ">u2", count, match.end()).astype(np.uint16)
+    values = np.moveaxis(pixels.reshape(height, width, bands), 2, 0)
     valid = where_valid(values, reading.nodata, declared=True)
-    return Raster(values, "PPM", valid, full=(0.0, float(most)), colours=bands == _COLOURED)
+    return Raster(values, "PPM", valid, full=(0.0, float(largest)), colours=bands == _COLOURED)
 
 
 def is_deep_jpeg2000(data: bytes) -> bool:
     """Whether a JPEG 2000 has several bands of more than 8 bits, or more than Pillow reads."""
     if not data.startswith(JPEG2000):
         return False
-    at = data.find(b"\xff\x51")
-    bands = int.from_bytes(data[at + 38 : at + 40], "big")
-    bits = [(data[at + 40 + 3 * n] & 0x7F) + 1 for n in range(bands) if at + 40 + 3 * n < len(data)]
+    start = data.find(b"\xff\x51")
+    bands = int.from_bytes(data[start + 38 : start + 40], "big")
+    bits = [
+        (data[start + 40 + 3 * n] & 0x7F) + 1
+        for n in range(bands)
+        if start + 40 + 3 * n < len(data)
+    ]
     return bands > 4 or (bands > 1 and max(bits, default=8) > 8)
 
 
@@ -93,15 +97,15 @@ def read_by_gdal(data: bytes, driver: str, kind: str, max_pixels: int, reading: 
 
 def of_pillow(image: Image.Image, kind: str, reading: Reading) -> Raster:
     """An upright picture as Pillow opened it, its bands as they are."""
-    plain = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB"}
+    target_modes = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB"}
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    elif image.mode in plain:
-        image = image.convert(plain[image.mode])
+    elif image.mode in target_modes:
+        image = image.convert(target_modes[image.mode])
     elif image.mode in ("HSV", "RGBX", "RGBa", "La"):
         image = image.convert("RGBA" if image.mode in ("RGBa", "La") else "RGB")
-    found: Values = np.asarray(image)
-    values = found[None] if found.ndim == 2 else np.moveaxis(found, 2, 0)
+    pixels: Values = np.asarray(image)
+    values = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
     alpha = None
     if image.mode in ("RGBA", "LA") and not reading.bands:
         alpha = (values[-1] / 255).astype(np.float32)

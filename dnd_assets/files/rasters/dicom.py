@@ -37,8 +37,8 @@ def is_dicom(data: bytes) -> bool:
     group, element = struct.unpack("<HH", data[:4])
     typed = data[4:6].isalpha() and data[4:6].isupper()
     length = struct.unpack("<I", data[4:8])[0]
-    known = group in _FIRST_GROUPS and element < 0x0100 and element % 0x10 in (0, 1, 5, 8)
-    return known and (typed or length <= 64)
+    plausible = group in _FIRST_GROUPS and element < 0x0100 and element % 0x10 in (0, 1, 5, 8)
+    return plausible and (typed or length <= 64)
 
 
 def read_dicom(data: bytes, max_pixels: int, reading: Reading) -> Raster:
@@ -52,12 +52,12 @@ def read_dicom(data: bytes, max_pixels: int, reading: Reading) -> Raster:
         warnings.simplefilter("ignore")  # values that break the standard are common and harmless
         file = pydicom.dcmread(io.BytesIO(data), force=True)
         if "PixelData" not in file and "FloatPixelData" not in file:
-            what = file.get("Modality") or file.get("SOPClassUID") or "no image"
-            raise UnreadableImage(f"a DICOM file without pixels ({what})")
+            content = file.get("Modality") or file.get("SOPClassUID") or "no image"
+            raise UnreadableImage(f"a DICOM file without pixels ({content})")
         frames = int(file.get("NumberOfFrames") or 1)
         samples = int(file.get("SamplesPerPixel", 1))
-        many = samples * (frames if reading.pages == "bands" else 1)
-        check_size(int(file.Columns), int(file.Rows), many, max_pixels)
+        band_count = samples * (frames if reading.pages == "bands" else 1)
+        check_size(int(file.Columns), int(file.Rows), band_count, max_pixels)
         photometric = _completed(pydicom, file)
         _from_groups(file, frames, reading)
         stored = _stored(file, frames, reading)
@@ -86,20 +86,22 @@ def _completed(pydicom: ModuleType, file: Dataset) -> str:
 def _from_groups(file: Dataset, frames: int, reading: Reading) -> None:
     """Rescaling and window of files that tell them for frames (PS3.3, C.7.6.16.2.9 and .10)."""
     shared = file.get("SharedFunctionalGroupsSequence") or []
-    each = list(file.get("PerFrameFunctionalGroupsSequence") or [])[:frames]
+    per_frame = list(file.get("PerFrameFunctionalGroupsSequence") or [])[:frames]
     number = reading.pages if isinstance(reading.pages, int) else 1
-    told = [_group(one, *_RESCALING) for one in each] if reading.pages == "bands" else []
-    if any(one != told[0] for one in told):
+    rescalings = (
+        [_group(group, *_RESCALING) for group in per_frame] if reading.pages == "bands" else []
+    )
+    if any(rescaling != rescalings[0] for rescaling in rescalings):
         raise UnreadableImage(
             "its frames are rescaled each in its own way, so that they are no bands of one "
             "picture; name one by `pages`"
         )
-    here = each[number - 1 : number] if number <= len(each) else []
+    chosen_frame = per_frame[number - 1 : number] if number <= len(per_frame) else []
     for sequence, names in (_RESCALING, _WINDOWING):
-        for group in (*here, *shared):
-            found = _group(group, sequence, names)
-            if found:
-                for name, value in found.items():
+        for group in (*chosen_frame, *shared):
+            values = _group(group, sequence, names)
+            if values:
+                for name, value in values.items():
                     setattr(file, name, value)
                 break
 
@@ -110,9 +112,9 @@ _WINDOWING: Final = ("FrameVOILUTSequence", ("WindowCenter", "WindowWidth"))
 
 def _group(group: Dataset, sequence: str, names: tuple[str, ...]) -> dict[str, object]:
     """What a functional group says of one thing; empty for nothing."""
-    held = group.get(sequence)
-    said = {name: held[0].get(name) for name in names} if held else {}
-    return said if all(value not in (None, "") for value in said.values()) else {}
+    items = group.get(sequence)
+    values = {name: items[0].get(name) for name in names} if items else {}
+    return values if all(value not in (None, "") for value in values.values()) else {}
 
 
 def _stored(file: object, frames: int, reading: Reading) -> Values:
@@ -124,15 +126,15 @@ def _stored(file: object, frames: int, reading: Reading) -> Values:
     number = reading.pages if isinstance(reading.pages, int) else 1
     index = None if reading.pages == "bands" else number - 1
     try:
-        found = pixel_array(file, index=index if frames > 1 else None)
+        pixels = pixel_array(file, index=index if frames > 1 else None)
     except (RuntimeError, NotImplementedError, ImportError, AttributeError) as error:
         syntax = file.file_meta.get("TransferSyntaxUID") if hasattr(file, "file_meta") else None
-        named = getattr(syntax, "name", syntax)
+        syntax_name = getattr(syntax, "name", syntax)
         raise UnreadableImage(
-            f"DICOM with pixels as {named}, which pydicom does not decode here: "
+            f"DICOM with pixels as {syntax_name}, which pydicom does not decode here: "
             f"{str(error).splitlines()[0]}"[:300]
         ) from error
-    return np.asarray(found if frames > 1 and index is None else found[None])
+    return np.asarray(pixels if frames > 1 and index is None else pixels[None])
 
 
 def _colours(
@@ -156,14 +158,14 @@ def _grey(file: object, stored: Values, frames: int, reading: Reading, *, invert
     """MONOCHROME1 and MONOCHROME2; large values of the result are bright."""
     from pydicom.pixels import apply_rescale
 
-    kind = stored.dtype
-    stored = stored.astype(np.int32) if kind.kind in "iu" else stored
+    dtype = stored.dtype
+    stored = stored.astype(np.int32) if dtype.kind in "iu" else stored
     window, windowed = _window(file, stored[0], reading)
     low, high = _stored_range(file, stored)
-    if kind.kind == "f":  # of any size: only those that are there tell how bright they can be
+    if dtype.kind == "f":  # of any size: only those that are there tell how bright they can be
         low, high = float(np.nanmin(stored)), float(np.nanmax(stored))
     missing = _padding(file, stored)
-    straight = apply_rescale(np.array([[low, high]]), file)
+    full_range = apply_rescale(np.array([[low, high]]), file)
     if inverted:
         stored = np.asarray(low + high - stored, stored.dtype)
         window = None if window is None else (1 - window).astype(np.float32)
@@ -171,13 +173,13 @@ def _grey(file: object, stored: Values, frames: int, reading: Reading, *, invert
     if values.dtype.kind == "f":
         values = values.astype(np.float32)
     elif values is stored:
-        values = values.astype(kind)
+        values = values.astype(dtype)
     valid = where_valid(values, reading.nodata, declared=True)
     if missing is not None:
         valid = ~missing if valid is None else valid & ~missing
-    ends = sorted(float(one) for one in np.ravel(straight))
+    limits = sorted(float(value) for value in np.ravel(full_range))
     return Raster(
-        values, "DICOM", valid, full=None if kind.kind == "f" else (ends[0], ends[-1]),
+        values, "DICOM", valid, full=None if dtype.kind == "f" else (limits[0], limits[-1]),
         pages=frames,
         window=window if len(values) == 1 else None, windowed=windowed,
     )  # fmt: skip
@@ -195,10 +197,10 @@ def _padding(file: Dataset, stored: Values) -> NDArray[np.bool_] | None:
     fill = file.get("PixelPaddingValue")
     if fill is None:
         return None
-    last = file.get("PixelPaddingRangeLimit", fill)
-    low, high = sorted((int(fill), int(last)))
-    found = np.asarray(((stored >= low) & (stored <= high)).all(axis=0))
-    return found if found.any() and not found.all() else None
+    other_end = file.get("PixelPaddingRangeLimit", fill)
+    low, high = sorted((int(fill), int(other_end)))
+    padding = np.asarray(((stored >= low) & (stored <= high)).all(axis=0))
+    return padding if padding.any() and not padding.all() else None
 
 
 def _window(
@@ -223,10 +225,10 @@ def _window(
         return None, ""
     centre, width = windows[index]
     low, high = _output_range(file)
-    shown = apply_windowing(measured, file, index=index).astype(np.float64)
-    told = f"window {centre:g} of width {width:g}"
+    displayed = apply_windowing(measured, file, index=index).astype(np.float64)
+    description = f"window {centre:g} of width {width:g}"
     more = f", the first of {len(windows)}" if len(windows) > 1 and index == 0 else ""
-    return _share(shown, low, high), told + more
+    return _share(displayed, low, high), description + more
 
 
 def _by_table(table: Dataset, measured: Values) -> NDArray[np.float32]:
@@ -235,13 +237,13 @@ def _by_table(table: Dataset, measured: Values) -> NDArray[np.float32]:
     Not pydicom's `apply_voi`, whose indices have the type of the entries: 256 wraps to 0 in tables
     of 8 bits.
     """
-    entries, first, bits = (int(one) for one in table.LUTDescriptor)
+    entries, first, bits = (int(number) for number in table.LUTDescriptor)
     data = table.LUTData
     kind = "<u1" if isinstance(data, bytes) and len(data) == (entries or 65_536) else "<u2"
-    held = np.frombuffer(data, kind) if isinstance(data, bytes) else np.asarray(data)
-    place = np.rint(measured).astype(np.int64) - first
-    found = held.astype(np.float64)[np.clip(place, 0, len(held) - 1)]
-    return _share(found, 0.0, 2.0**bits - 1)
+    lookup = np.frombuffer(data, kind) if isinstance(data, bytes) else np.asarray(data)
+    indices = np.rint(measured).astype(np.int64) - first
+    looked_up = lookup.astype(np.float64)[np.clip(indices, 0, len(lookup) - 1)]
+    return _share(looked_up, 0.0, 2.0**bits - 1)
 
 
 def _share(values: Values, low: float, high: float) -> NDArray[np.float32]:
@@ -265,5 +267,5 @@ def _output_range(file: Dataset) -> tuple[float, float]:
 def _numbers(value: Any) -> list[float]:
     if value is None or value == "":
         return []
-    many = isinstance(value, (list, tuple)) or hasattr(value, "__len__")
-    return [float(one) for one in (value if many else [value])]
+    several = isinstance(value, (list, tuple)) or hasattr(value, "__len__")
+    return [float(number) for number in (value if several else [value])]

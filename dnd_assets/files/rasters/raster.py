@@ -83,10 +83,10 @@ def check_bands(asked: Sequence[int], bands: int, what: str) -> None:
     Raises:
         UnreadableImage: naming the first.
     """
-    for one in asked:
-        if not 1 <= one <= bands:
-            held = "1 band" if bands == 1 else f"{bands:,} bands"
-            raise UnreadableImage(f"it has {held}, and {what} asks for band {one}")
+    for band in asked:
+        if not 1 <= band <= bands:
+            count_text = "1 band" if bands == 1 else f"{bands:,} bands"
+            raise UnreadableImage(f"it has {count_text}, and {what} asks for band {band}")
 
 
 def check_size(width: int, height: int, bands: int, max_pixels: int) -> None:
@@ -132,5 +132,5 @@ def where_valid(
     missing = np.zeros(values.shape, bool) if finite is None else ~finite
     if np.isfinite(nodata):
         missing |= values == nodata
-    lost = np.asarray(missing.any(axis=0) if declared or floating else missing.all(axis=0))
-    return None if not lost.any() else np.logical_not(lost)
+    invalid = np.asarray(missing.any(axis=0) if declared or floating else missing.all(axis=0))
+    return None if not invalid.any() else np.logical_not(invalid)

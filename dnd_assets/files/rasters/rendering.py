@@ -65,26 +65,28 @@ def rendered(raster: Raster, reading: Reading) -> RenderedPicture:
     if raster.shown is not None:
         return RenderedPicture(raster.shown, (1, 2, 3))
     bands, why = bands_shown(raster, reading)
-    found = raster.values[[one - 1 for one in bands]]
-    seen = found if raster.valid is None else found[:, raster.valid]
-    asked = reading.rendering.range
-    if asked in (None, "window") and raster.window is not None and bands == (1,):
+    values = raster.values[[number - 1 for number in bands]]
+    with_data = values if raster.valid is None else values[:, raster.valid]
+    value_range = reading.rendering.range
+    if value_range in (None, "window") and raster.window is not None and bands == (1,):
         low = high = None
-        share, how = raster.window[None], raster.windowed
+        share, range_text = raster.window[None], raster.windowed
     else:
-        if asked == "window":
+        if value_range == "window":
             raise UnreadableImage("it has no window, and `rendering.range` asks for one")
-        low, high, how = _range(raster, seen, reading)
-        whole = (found.astype(np.float64) - low) / max(high - low, 1e-12)
-        share = np.clip(whole, 0, 1)
+        low, high, range_text = _range(raster, with_data, reading)
+        scaled = (values.astype(np.float64) - low) / max(high - low, 1e-12)
+        share = np.clip(scaled, 0, 1)
     pixels = _coloured(share, reading.rendering.colour_map)
     pixels = _laid_out(pixels, raster)
-    which = "band" if len(bands) == 1 else "bands"
+    noun = "band" if len(bands) == 1 else "bands"
     numbers = ", ".join(map(str, bands))
-    told = f"{raster.told}: {which} {numbers}{why} shown {how}"
-    as_is = how == "as they are" and raster.bands in (1, 3) and reading.rendering.bands is None
-    told = "" if as_is else told
-    return RenderedPicture(pixels, bands, low, high, told)
+    description = f"{raster.told}: {noun} {numbers}{why} shown {range_text}"
+    as_is = (
+        range_text == "as they are" and raster.bands in (1, 3) and reading.rendering.bands is None
+    )
+    description = "" if as_is else description
+    return RenderedPicture(pixels, bands, low, high, description)
 
 
 def bands_shown(raster: Raster, reading: Reading) -> tuple[tuple[int, ...], str]:
@@ -93,10 +95,10 @@ def bands_shown(raster: Raster, reading: Reading) -> tuple[tuple[int, ...], str]
     Raises:
         UnreadableImage: when the study asks for bands that it has not.
     """
-    asked = reading.rendering.bands
-    if asked:
-        check_bands(asked, raster.bands, "`rendering.bands`")
-        return asked, ""
+    bands = reading.rendering.bands
+    if bands:
+        check_bands(bands, raster.bands, "`rendering.bands`")
+        return bands, ""
     if reading.rendering.colour_map and raster.bands:
         return (reading.bands[0] if reading.bands else 1,), ""
     if is_sentinel_2(raster):
@@ -115,40 +117,40 @@ def is_sentinel_2(raster: Raster) -> bool:
     return raster.bands in _SENTINEL_2 and raster.values.dtype in (np.uint16, np.int16)
 
 
-def _range(raster: Raster, seen: NDArray[Any], reading: Reading) -> tuple[float, float, str]:
+def _range(raster: Raster, values: NDArray[Any], reading: Reading) -> tuple[float, float, str]:
     """Lowest and highest value shown, and how they were found."""
-    asked = reading.rendering.range
-    if isinstance(asked, tuple):
-        return asked[0], asked[1], f"from {asked[0]:g} to {asked[1]:g}"
-    if seen.size == 0:
+    value_range = reading.rendering.range
+    if isinstance(value_range, tuple):
+        return value_range[0], value_range[1], f"from {value_range[0]:g} to {value_range[1]:g}"
+    if values.size == 0:
         return 0.0, 1.0, "nowhere: it holds no data"
     full = raster.full or _of_type(raster.values.dtype)
-    if asked is None and raster.rendered:
-        return *_must(full), "as they are"
-    if asked is None and raster.values.dtype.kind in "ui" and full == (0.0, 255.0):
+    if value_range is None and raster.rendered:
+        return *_required_range(full), "as they are"
+    if value_range is None and raster.values.dtype.kind in "ui" and full == (0.0, 255.0):
         return 0.0, 255.0, "as they are"
-    if asked is None and is_sentinel_2(raster):
+    if value_range is None and is_sentinel_2(raster):
         return *_SENTINEL_2_RANGE, "from 0 to 3,000"
-    if asked == "full" or (asked is None and full and seen.size < _ENOUGH):
-        low, high = _must(full)
+    if value_range == "full" or (value_range is None and full and values.size < _ENOUGH):
+        low, high = _required_range(full)
         return low, high, f"from {low:g} to {high:g}, all that there can be"
-    ends = (0.0, 100.0) if asked == "minmax" or seen.size < _ENOUGH else _PERCENTILES
-    low, high = (float(one) for one in np.percentile(seen, ends))
-    if low == high and asked != "minmax":  # a few bright spots on an even ground
-        low, high = float(seen.min()), float(seen.max())
+    ends = (0.0, 100.0) if value_range == "minmax" or values.size < _ENOUGH else _PERCENTILES
+    low, high = (float(value) for value in np.percentile(values, ends))
+    if low == high and value_range != "minmax":  # a few bright spots on an even ground
+        low, high = float(values.min()), float(values.max())
         return low, high, "from the least to the most of each"
     words = "from the least to the most of each" if ends[0] == 0 else "from 2 to 98 % of each"
     return low, high, words
 
 
-def _of_type(kind: np.dtype[Any]) -> tuple[float, float] | None:
-    if kind.kind not in "ui" or kind.itemsize > 2:
+def _of_type(dtype: np.dtype[Any]) -> tuple[float, float] | None:
+    if dtype.kind not in "ui" or dtype.itemsize > 2:
         return None
-    held = np.iinfo(kind)
-    return float(held.min), float(held.max)
+    limits = np.iinfo(dtype)
+    return float(limits.min), float(limits.max)
 
 
-def _must(full: tuple[float, float] | None) -> tuple[float, float]:
+def _required_range(full: tuple[float, float] | None) -> tuple[float, float]:
     if full is None:
         raise UnreadableImage(
             "nothing says what values it can hold, and `rendering.range` asks for all; name two "
@@ -161,8 +163,8 @@ def _coloured(share: NDArray[Any], colour_map: str | None) -> Pixels:
     """(rows, columns, 3) of values from 0 to 1, (1 or 3, rows, columns)."""
     if len(share) == 1 and colour_map is not None:
         stops = np.array(colours_of(colour_map), np.float64)
-        places = np.linspace(0, 1, len(stops))
-        parts = [np.interp(share[0], places, stops[:, n]) for n in range(3)]
+        positions = np.linspace(0, 1, len(stops))
+        parts = [np.interp(share[0], positions, stops[:, channel]) for channel in range(3)]
         return np.array(np.rint(np.stack(parts, axis=2)), np.uint8)
     grey = np.rint(np.nan_to_num(share) * 255).astype(np.uint8)
     rgb = np.repeat(grey, 3, axis=0) if len(grey) == 1 else grey
@@ -174,26 +176,26 @@ def _laid_out(pixels: Pixels, raster: Raster) -> Pixels:
     if raster.valid is not None:
         pixels[~raster.valid] = 0
     if raster.alpha is not None:
-        over = raster.alpha[..., None]
-        pixels = np.rint(pixels * over + 255 * (1 - over)).astype(np.uint8)
+        opacity = raster.alpha[..., None]
+        pixels = np.rint(pixels * opacity + 255 * (1 - opacity)).astype(np.uint8)
     return pixels
 
 
-def doubt_of(raster: Raster, shown: RenderedPicture) -> str:
+def doubt_of(raster: Raster, rendering: RenderedPicture) -> str:
     """Why a rendering may show nothing, or what is no picture; empty for nothing."""
     if raster.valid is not None and not raster.valid.any():
         return "without data: every pixel is nodata"
-    dark = near_black_or_white(Image.fromarray(shown.pixels), raster.valid)
-    if dark:
-        return dark
-    kind, most = raster.values.dtype, raster.values.max()
+    nothing_seen = near_black_or_white(Image.fromarray(rendering.pixels), raster.valid)
+    if nothing_seen:
+        return nothing_seen
+    dtype, largest = raster.values.dtype, raster.values.max()
     mark = _unsaid_mark(raster)
     if mark:
         return mark
-    if kind.kind in "ui" and most < 4 * _CODES and kind.itemsize > 1:
-        kinds = len(np.unique(raster.values))
-        if 1 < kinds <= _CODES:
-            return f"of {kinds} values alone, codes rather than intensities"
+    if dtype.kind in "ui" and largest < 4 * _CODES and dtype.itemsize > 1:
+        distinct = len(np.unique(raster.values))
+        if 1 < distinct <= _CODES:
+            return f"of {distinct} values alone, codes rather than intensities"
     return ""
 
 
@@ -203,19 +205,19 @@ _MARKS: Final = (-9999.0, -99999.0, -32768.0, float(np.finfo(np.float32).min), -
 
 def _unsaid_mark(raster: Raster) -> str:
     """What looks like a mark of no data and counts as a value; empty for nothing."""
-    kind = raster.values.dtype
-    if raster.valid is not None or kind.kind not in "if" or kind.itemsize < 2:
+    dtype = raster.values.dtype
+    if raster.valid is not None or dtype.kind not in "if" or dtype.itemsize < 2:
         return ""
-    least = raster.values.min()
-    if not any(np.isclose(least, mark, rtol=1e-6) for mark in _MARKS):
+    lowest = raster.values.min()
+    if not any(np.isclose(lowest, mark, rtol=1e-6) for mark in _MARKS):
         return ""
-    share, others = float((raster.values == least).mean()), raster.values[raster.values != least]
+    share, others = float((raster.values == lowest).mean()), raster.values[raster.values != lowest]
     # A signed picture may well reach the least that its type holds, but not leave a gap above it.
-    if share < _MARKED or not others.size or others.min() < least / 2:
+    if share < _MARKED or not others.size or others.min() < lowest / 2:
         return ""
     return (
-        f"with {least:g} in many pixels, which usually means that there is no data: write nodata = "
-        f"{least:g}"
+        f"with {lowest:g} in many pixels, which usually means that there is no data: write nodata "
+        f"= {lowest:g}"
     )
 
 

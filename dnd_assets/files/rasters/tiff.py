@@ -50,12 +50,12 @@ def read_tiff(data: bytes, max_pixels: int, reading: Reading) -> Raster | None:
         if len(pages) == 1 or reading.pages == "first":
             if is_plain(first, geographic=geographic) and not reading.bands:
                 return None
-            chosen = [first]
+            chosen_pages = [first]
         else:
-            chosen = _chosen(pages, reading.pages)
-        bands = sum(_bands(page) for page in chosen)
+            chosen_pages = _select_pages(pages, reading.pages)
+        bands = sum(_bands(page) for page in chosen_pages)
         check_size(first.imagewidth, first.imagelength, bands, max_pixels)
-        values = np.concatenate([_values(data, page, pages.index(page)) for page in chosen])
+        values = np.concatenate([_values(data, page, pages.index(page)) for page in chosen_pages])
         kind = "GeoTIFF" if geographic else "TIFF"
         return _raster(values, first, kind, len(pages), reading)
 
@@ -80,17 +80,17 @@ def is_plain(page: TiffPage, *, geographic: bool) -> bool:
     return page.samplesperpixel == colours + extra and not (geographic and extra)
 
 
-def _chosen(pages: list[TiffPage], asked: str | int) -> list[TiffPage]:
-    if isinstance(asked, int):
-        if asked > len(pages):
-            raise UnreadableImage(f"it has {len(pages):,} pages, and `pages` asks for {asked}")
-        return [pages[asked - 1]]
+def _select_pages(pages: list[TiffPage], selection: str | int) -> list[TiffPage]:
+    if isinstance(selection, int):
+        if selection > len(pages):
+            raise UnreadableImage(f"it has {len(pages):,} pages, and `pages` asks for {selection}")
+        return [pages[selection - 1]]
     shapes = sorted({(p.imagelength, p.imagewidth, p.dtype.name) for p in pages})
     if len(shapes) > 1:
-        told = "; ".join(f"{w} x {h} of {kind}" for h, w, kind in shapes)
+        page_kinds = "; ".join(f"{w} x {h} of {kind}" for h, w, kind in shapes)
         raise UnreadableImage(
-            f"its {len(pages):,} pages differ ({told}), so they are no bands of one picture; name "
-            "one by `pages`"
+            f"its {len(pages):,} pages differ ({page_kinds}), so they are no bands of one picture; "
+            "name one by `pages`"
         )
     return pages
 
@@ -104,38 +104,38 @@ def _values(data: bytes, page: TiffPage, number: int) -> Values:
     if page.photometric == 3:  # a palette: its numbers are no values
         raise UnreadableImage("a page of palette colours is no band; save it as RGB or grey")
     try:
-        found = page.asarray()
+        pixels = page.asarray()
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
         return _decompressed(data, page, number)
-    return _bands_first(found, page)
+    return _bands_first(pixels, page)
 
 
-def _bands_first(found: Values, page: TiffPage) -> Values:
+def _bands_first(pixels: Values, page: TiffPage) -> Values:
     """(bands, rows, columns) of what was decoded, whose axes the file names."""
     axes = page.axes
-    if found.ndim != len(axes) or set(axes) - set("YXS"):
+    if pixels.ndim != len(axes) or set(axes) - set("YXS"):
         raise UnreadableImage(
-            f"its axes are {axes}, {found.shape}; rows, columns and bands are read"
+            f"its axes are {axes}, {pixels.shape}; rows, columns and bands are read"
         )
     if "S" not in axes:
-        return np.asarray(found)[None]
-    return np.asarray(np.moveaxis(found, axes.index("S"), 0))
+        return np.asarray(pixels)[None]
+    return np.asarray(np.moveaxis(pixels, axes.index("S"), 0))
 
 
 def _decompressed(data: bytes, page: TiffPage, number: int) -> Values:
     """A page of a compression that tifffile leaves to others: Pillow, where it keeps the values."""
-    known = _by_pillow(data, page, number)
-    if known is not None:
-        return known
-    named = getattr(page.compression, "name", str(page.compression))
-    rasterio = needed("rasterio", f"a TIFF with {named} compression")
-    with rasterio.MemoryFile(data) as memory, memory.open(driver="GTiff") as first:
+    pixels = _by_pillow(data, page, number)
+    if pixels is not None:
+        return pixels
+    compression = getattr(page.compression, "name", str(page.compression))
+    rasterio = needed("rasterio", f"a TIFF with {compression} compression")
+    with rasterio.MemoryFile(data) as memory, memory.open(driver="GTiff") as file:
         if number == 0:
-            return np.asarray(first.read())
-        with rasterio.open(f"GTIFF_DIR:{number + 1}:{memory.name}") as other:
-            return np.asarray(other.read())
+            return np.asarray(file.read())
+        with rasterio.open(f"GTIFF_DIR:{number + 1}:{memory.name}") as page_file:
+            return np.asarray(page_file.read())
 
 
 def _by_pillow(data: bytes, page: TiffPage, number: int) -> Values | None:
@@ -144,20 +144,20 @@ def _by_pillow(data: bytes, page: TiffPage, number: int) -> Values | None:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             image.seek(number)
             grey = page.samplesperpixel == 1 and image.mode in ("L", "I;16", "I", "F")
-            kept = {"RGB": 3, "RGBA": 4}.get(image.mode, 0) == page.samplesperpixel
-            if not grey and not (kept and page.bitspersample == 8 and page.photometric == 2):
+            same_bands = {"RGB": 3, "RGBA": 4}.get(image.mode, 0) == page.samplesperpixel
+            if not grey and not (same_bands and page.bitspersample == 8 and page.photometric == 2):
                 return None
-            found = np.asarray(image).astype(page.dtype, copy=False)
+            pixels = np.asarray(image).astype(page.dtype, copy=False)
     except UnidentifiedImageError:
         return None
-    return found[None] if found.ndim == 2 else np.moveaxis(found, 2, 0)
+    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
 
 
 def _raster(values: Values, page: TiffPage, kind: str, pages: int, reading: Reading) -> Raster:
     if page.photometric == 0:  # white is zero
-        whole = values.dtype.kind == "u"
-        most = int(np.iinfo(values.dtype).max) if whole else 0
-        values = most - values if whole else -values
+        unsigned = values.dtype.kind == "u"
+        largest = int(np.iinfo(values.dtype).max) if unsigned else 0
+        values = largest - values if unsigned else -values
     tag = page.tags.get(_ORIENTATION)
     values = upright(values, int(tag.value) if tag is not None else 1)
     nodata = reading.nodata if reading.nodata is not None else _nodata(page)

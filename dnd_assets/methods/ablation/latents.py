@@ -48,21 +48,23 @@ def ablated_latents(
     import torch
 
     coding = ablatable(layout)
-    rows, given = vectors_of(values, layout), replacement.donor
-    stands = replacement.fill if given is None else readout(coding, vectors_of(given, layout)[0])
-    assert stands is not None, "one of both is given"
-    alike = len(rows) == 1
-    one = readout(coding, rows[0]) if alike else None
-    found = []
+    rows, donor = vectors_of(values, layout), replacement.donor
+    replacements = (
+        replacement.fill if donor is None else readout(coding, vectors_of(donor, layout)[0])
+    )
+    assert replacements is not None, "one of both is given"
+    shared = len(rows) == 1
+    shared_codes = readout(coding, rows[0]) if shared else None
+    replaced = []
     with torch.autocast(values.device.type, enabled=False):
-        for place, group in enumerate(groups):
-            row = rows[0 if alike else place]
+        for index, group in enumerate(groups):
+            row = rows[0 if shared else index]
             if group:
-                codes = readout(coding, row) if one is None else one
-                row = row + added(coding, row, codes, group, stands).to(row.dtype)
-            found.append(row)
-    whole = values.repeat_interleave(len(groups), layout.axes.index("n")) if alike else values
-    return put_back(whole, torch.stack(found), layout)
+                codes = readout(coding, row) if shared_codes is None else shared_codes
+                row = row + added(coding, row, codes, group, replacements).to(row.dtype)
+            replaced.append(row)
+    outputs = values.repeat_interleave(len(groups), layout.axes.index("n")) if shared else values
+    return put_back(outputs, torch.stack(replaced), layout)
 
 
 def latent_means(values: Tensor, layout: CodedLayout) -> Tensor:
@@ -75,7 +77,7 @@ def latent_means(values: Tensor, layout: CodedLayout) -> Tensor:
 
     coding = ablatable(layout)
     rows = vectors_of(values, layout)
-    return torch.stack([readout(coding, one).double().mean(dim=0) for one in rows])
+    return torch.stack([readout(coding, vectors).double().mean(dim=0) for vectors in rows])
 
 
 def ablatable(layout: CodedLayout) -> Encoder | Directions:
@@ -107,8 +109,8 @@ def readout(coding: Encoder | Directions, rows: Tensor) -> Tensor:
     with torch.autocast(rows.device.type, enabled=False):
         if isinstance(coding, Encoder) or coding.reading == "non_negative":
             return coding.encode(rows.float())
-        given = rows.float() if coding.mean is None else rows.float() - coding.mean
-        return given @ coding.directions.T
+        centred = rows.float() if coding.mean is None else rows.float() - coding.mean
+        return centred @ coding.directions.T
 
 
 def added(
@@ -125,14 +127,14 @@ def added(
     """
     import torch
 
-    chosen = list(group)
-    change = instead[..., chosen].float() - codes[..., chosen]
+    latents = list(group)
+    change = instead[..., latents].float() - codes[..., latents]
     if isinstance(coding, Encoder):
         assert coding.decoder is not None, "only such are ablated"
         if coding.rescale is not None:
-            change = change / coding.rescale[chosen]
-        return change @ coding.decoder[chosen].float() * _spread(coding, rows)
-    directions = coding.directions[chosen].float()
+            change = change / coding.rescale[latents]
+        return change @ coding.decoder[latents].float() * _spread(coding, rows)
+    directions = coding.directions[latents].float()
     if coding.reading == "non_negative":
         return change @ directions
     # The least change of a vector that gives its projections: the pseudo-inverse of the directions.
@@ -142,13 +144,13 @@ def added(
 
 def _spread(coding: Encoder, rows: Tensor) -> Tensor:
     """What the autoencoder's own numbers are multiplied by to be the layer's, (…, 1)."""
-    given = rows.float() * coding.scale
+    inputs = rows.float() * coding.scale
     if coding.normalisation == "layer_norm":
-        spread = given.std(dim=-1, keepdim=True) + _EPSILON
+        spread = inputs.std(dim=-1, keepdim=True) + _EPSILON
     elif coding.normalisation == "constant_norm":
-        spread = given.norm(dim=-1, keepdim=True) / given.shape[-1] ** 0.5
+        spread = inputs.norm(dim=-1, keepdim=True) / inputs.shape[-1] ** 0.5
     else:
-        spread = given.new_ones(*given.shape[:-1], 1)
+        spread = inputs.new_ones(*inputs.shape[:-1], 1)
     return spread / coding.scale
 
 
@@ -157,7 +159,7 @@ def vectors_of(values: Tensor, layout: CodedLayout) -> Tensor:
     n, c = layout.axes.index("n"), layout.axes.index("c")
     moved = values.movedim((n, c), (0, values.ndim - 1))
     flat = moved.reshape(len(moved), -1, moved.shape[-1])
-    return flat[:, _chosen(layout)]
+    return flat[:, _encoded_tokens(layout)]
 
 
 def put_back(values: Tensor, vectors: Tensor, layout: CodedLayout) -> Tensor:
@@ -165,11 +167,11 @@ def put_back(values: Tensor, vectors: Tensor, layout: CodedLayout) -> Tensor:
     n, c = layout.axes.index("n"), layout.axes.index("c")
     moved = values.movedim((n, c), (0, values.ndim - 1))
     flat = moved.reshape(len(moved), -1, moved.shape[-1]).clone()
-    flat[:, _chosen(layout)] = vectors.to(flat.dtype)
+    flat[:, _encoded_tokens(layout)] = vectors.to(flat.dtype)
     return flat.reshape(moved.shape).movedim((0, values.ndim - 1), (n, c)).contiguous()
 
 
-def _chosen(layout: CodedLayout) -> slice:
+def _encoded_tokens(layout: CodedLayout) -> slice:
     """Which tokens are encoded; all places of maps."""
     if "x" in layout.axes:
         raise StudyError(

@@ -212,8 +212,8 @@ def caption_order(captions: Sequence[str], index: int, seed: int) -> list[str]:
         index: number of the request, from 0.
         seed: seed of the study.
     """
-    whole = content_seed("caption order", seed, index, *sorted(captions))
-    return sorted(captions, key=lambda caption: (content_seed(whole, caption), caption))
+    order_seed = content_seed("caption order", seed, index, *sorted(captions))
+    return sorted(captions, key=lambda caption: (content_seed(order_seed, caption), caption))
 
 
 # --- Consensus ----------------------------------------------------------------------------------
@@ -323,12 +323,12 @@ def phrase_shares(captions: Sequence[str]) -> dict[str, float]:
 
 
 def _weights(phrases: list[_Phrase], background: Mapping[str, float]) -> dict[_Phrase, float]:
-    longest = {phrase.key: phrase.share for phrase in phrases}
+    shares = {phrase.key: phrase.share for phrase in phrases}
     contained = {
         part
-        for key, share in longest.items()
+        for key, share in shares.items()
         for part in _parts(key)
-        if longest.get(part, 2.0) <= share
+        if shares.get(part, 2.0) <= share
     }
     weights = {}
     for phrase in phrases:
@@ -354,10 +354,10 @@ def _novel(phrase: _Phrase, chosen: list[_Phrase]) -> float:
 
 def _phrases(captions: Sequence[str]) -> list[_Phrase]:
     """All phrases of the captions, ordered by key."""
-    found = [spans for spans in map(phrases_of, captions) if spans]
-    forms = _forms(found, captions)
+    caption_phrases = [spans for spans in map(phrases_of, captions) if spans]
+    forms = _forms(caption_phrases, captions)
     return [
-        _Phrase(key, commonest(texts), texts.total() / len(found))
+        _Phrase(key, commonest(texts), texts.total() / len(caption_phrases))
         for key, texts in sorted(forms.items())
     ]
 
@@ -367,9 +367,11 @@ def phrase_forms(captions: Sequence[str]) -> dict[Key, Counter[str]]:
     return _forms(map(phrases_of, captions), captions)
 
 
-def _forms(found: Iterable[Mapping[Key, str]], captions: Sequence[str]) -> dict[Key, Counter[str]]:
+def _forms(
+    caption_phrases: Iterable[Mapping[Key, str]], captions: Sequence[str]
+) -> dict[Key, Counter[str]]:
     forms: dict[Key, Counter[str]] = {}
-    for phrases in found:
+    for phrases in caption_phrases:
         for key, text in phrases.items():
             forms.setdefault(key, Counter())[text] += 1
     for key in _no_words(forms, captions):
@@ -383,9 +385,9 @@ def _no_words(forms: Mapping[Key, Counter[str]], captions: Sequence[str]) -> lis
     if not counts:
         return []
     runs = [word for caption in captions for word in _runs(read_caption(caption).lower())]
-    wholes = {whole for run in runs for whole in spaceless.study_assets_of(run)}
-    kept = spaceless.words_shared(counts, wholes)
-    return [key for key in counts if key not in kept]
+    pieces = {piece for run in runs for piece in spaceless.whole_pieces_of(run)}
+    words = spaceless.words_shared(counts, pieces)
+    return [key for key in counts if key not in words]
 
 
 def _runs(text: str) -> list[str]:
@@ -424,18 +426,22 @@ def _add_phrases(words: Sequence[str], spans: dict[Key, str]) -> None:
     """Put the runs of one to three content words of a clause into `spans`."""
     content = [i for i, word in enumerate(words) if word not in _STOP_WORDS]
     for size in range(1, _LONGEST_PHRASE + 1):
-        for first in range(len(content) - size + 1):
-            places = content[first : first + size]
+        for start in range(len(content) - size + 1):
+            places = content[start : start + size]
             if words[places[-1]] in _PLACES and not _names_place(words, places[-1]):
                 continue
             text = " ".join(words[places[0] : places[-1] + 1])
             spans.setdefault(tuple(_singular(words[i]) for i in places), text)
 
 
-def _names_place(words: Sequence[str], at: int) -> bool:
+def _names_place(words: Sequence[str], position: int) -> bool:
     """Whether a word such as "left" stands for a place there: after "the", before no noun."""
-    follows = words[at + 1] if at + 1 < len(words) else ""
-    return at > 0 and words[at - 1] == "the" and (not follows or follows in _STOP_WORDS)
+    next_word = words[position + 1] if position + 1 < len(words) else ""
+    return (
+        position > 0
+        and words[position - 1] == "the"
+        and (not next_word or next_word in _STOP_WORDS)
+    )
 
 
 def content_words(text: str) -> list[tuple[str, str]]:
@@ -444,13 +450,13 @@ def content_words(text: str) -> list[tuple[str, str]]:
     >>> content_words("two red circles on grass")
     [('two', 'two'), ('red', 'red'), ('circle', 'circles'), ('grass', 'grass')]
     """
-    read = words_of(read_caption(text).lower())[:_MAX_CAPTION_WORDS]
-    words = [part for word in read for part in spaceless_parts(word)]
-    found: dict[str, str] = {}
+    tokens = words_of(read_caption(text).lower())[:_MAX_CAPTION_WORDS]
+    words = [part for word in tokens for part in spaceless_parts(word)]
+    forms: dict[str, str] = {}
     for word in words:
         if word not in _STOP_WORDS:
-            found.setdefault(_singular(word), word)
-    return list(found.items())
+            forms.setdefault(_singular(word), word)
+    return list(forms.items())
 
 
 def names_something(word: str) -> bool:
@@ -469,8 +475,8 @@ def names_place(word: str) -> bool:
 
 def _is_phrase(key: Key, text: str) -> bool:
     """Whether words can stand alone: short, no word twice, not ending in one that needs a noun."""
-    twice = len(set(key)) < len(key) and not is_spaceless(text)
-    if twice or key[-1] in _NEEDS_NOUN:
+    repeated = len(set(key)) < len(key) and not is_spaceless(text)
+    if repeated or key[-1] in _NEEDS_NOUN:
         return False
     return count_words(text) <= MAX_LABEL_WORDS and is_valid_concept(text)
 

@@ -115,17 +115,17 @@ def candidates_of(phrases: Iterable[str], forms: Mapping[Words, str]) -> list[Ca
     >>> [one.text for one in candidates_of(["red circles"], {})]
     ['circles', 'red', 'red circles']
     """
-    found: dict[Words, str] = {}
+    texts: dict[Words, str] = {}
     for phrase in phrases:
         words = content_words(phrase)
         for size in range(1, min(len(words), LONGEST) + 1):
-            for some in combinations(words, size):
-                key = frozenset(singular for singular, _ in some)
+            for subset in combinations(words, size):
+                key = frozenset(singular for singular, _ in subset)
                 if _stands_alone(key, words):
-                    joined = " ".join(written for _, written in some)
-                    found.setdefault(key, forms.get(key) or joined)
-    every = sorted(found.items(), key=lambda item: (len(item[0]), item[1], sorted(item[0])))
-    return [Candidate(text, (key,)) for key, text in every]
+                    joined = " ".join(written for _, written in subset)
+                    texts.setdefault(key, forms.get(key) or joined)
+    ordered = sorted(texts.items(), key=lambda item: (len(item[0]), item[1], sorted(item[0])))
+    return [Candidate(text, (key,)) for key, text in ordered]
 
 
 def narrower(candidate: Candidate, forms: Mapping[Words, str]) -> list[Candidate]:
@@ -145,16 +145,18 @@ def narrower(candidate: Candidate, forms: Mapping[Words, str]) -> list[Candidate
             for text, part in zip(candidate.text.split(OR), candidate.parts, strict=True)
         ]
     shorter = candidates_of([candidate.text], forms)
-    return [one for one in shorter if one.length == candidate.length - 1]
+    return [phrase for phrase in shorter if phrase.length == candidate.length - 1]
 
 
-def _stands_alone(kept: Words, words: Sequence[tuple[str, str]]) -> bool:
+def _stands_alone(subset: Words, words: Sequence[tuple[str, str]]) -> bool:
     """Whether each kept word that says nothing without its noun still has it."""
     singular = [word for word, _ in words]
-    behind = dict(pairwise([*singular, ""]))
+    next_word = dict(pairwise([*singular, ""]))
     return all(
-        names_something(word) or behind[word] in kept or (names_place(word) and not behind[word])
-        for word in kept
+        names_something(word)
+        or next_word[word] in subset
+        or (names_place(word) and not next_word[word])
+        for word in subset
     )
 
 
@@ -189,19 +191,19 @@ class Trial:
             agreements = correlations(self.likeness, self.activations, weights).tolist()
         return [
             Detected(
-                one, float(mcc[row]), float(thresholds[row]), float(counts[row] / images),
+                candidate, float(mcc[row]), float(thresholds[row]), float(counts[row] / images),
                 float(min(counts[row], images - counts[row])), agreements[row],
             )
-            for row, one in enumerate(self.candidates)
+            for row, candidate in enumerate(self.candidates)
         ]  # fmt: skip
 
-    def leading(self, most: int) -> Trial:
+    def leading(self, count: int) -> Trial:
         """So many of the candidates that detect best, in the order of the candidates."""
-        scores = np.array([one.score for one in self.whole])
-        rows = np.sort(np.argsort(-scores, kind="stable")[:most])
-        kept = tuple(self.candidates[row] for row in rows)
+        scores = np.array([detected.score for detected in self.whole])
+        rows = np.sort(np.argsort(-scores, kind="stable")[:count])
+        candidates = tuple(self.candidates[row] for row in rows)
         likeness = None if self.likeness is None else self.likeness[rows]
-        return Trial(kept, self.shown[rows], self.activations, likeness)
+        return Trial(candidates, self.shown[rows], self.activations, likeness)
 
     def at(self, row: int, threshold: float, weights: Floats) -> float:
         """Matthews' correlation of one candidate at a given threshold, on weighted images."""
@@ -215,11 +217,16 @@ def presence(phrases: Sequence[Words], captions: Sequence[Words]) -> Bools:
     if not phrases:
         return np.zeros((0, len(captions)), dtype=bool)
     places = {word: row for row, word in enumerate(sorted(frozenset().union(*phrases)))}
-    has = np.zeros((len(places), len(captions)), dtype=bool)
+    has_word = np.zeros((len(places), len(captions)), dtype=bool)
     for column, words in enumerate(captions):
-        has[[places[word] for word in words if word in places], column] = True
-    rows = [has[[places[word] for word in phrase]].all(axis=0) for phrase in phrases]
+        has_word[[places[word] for word in words if word in places], column] = True
+    rows = [has_word[[places[word] for word in phrase]].all(axis=0) for phrase in phrases]
     return np.array(rows, dtype=bool)
+
+
+def _first_parts(candidates: Sequence[Candidate]) -> list[Words]:
+    """Words of the first part of each; single phrases have no other."""
+    return [candidate.parts[0] for candidate in candidates]
 
 
 def texts_asked(
@@ -229,9 +236,9 @@ def texts_asked(
     negatable: Sequence[Candidate] = (),
 ) -> list[str]:
     """The texts that `trial` asks an image-text encoder of, so that they can be embedded before."""
-    shown = presence([one.parts[0] for one in candidates], captions)
+    shown = presence(_first_parts(candidates), captions)
     leading = _leading(best_mccs(shown, activations, misses=MISSES)[0])
-    return [*(candidates[row].text for row in leading), *(one.text for one in negatable)]
+    return [candidates[row].text for row in leading] + [single.text for single in negatable]
 
 
 def trial(
@@ -260,41 +267,41 @@ def trial(
     """
     if len(captions) != len(activations):
         raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
-    shown = presence([one.parts[0] for one in candidates], captions)
-    mcc, _ = best_mccs(shown, activations, misses=MISSES)
+    present = presence(_first_parts(candidates), captions)
+    mcc, _ = best_mccs(present, activations, misses=MISSES)
     leading = _leading(mcc)
     if likeness is not None:  # texts take long to embed: those that captions speak against are out
-        candidates, shown, mcc = [candidates[r] for r in leading], shown[leading], mcc[leading]
+        candidates, present, mcc = [candidates[r] for r in leading], present[leading], mcc[leading]
         leading = list(range(len(leading)))
     best = [row for row in leading if mcc[row] > 0]
     pairs = [
-        (one, other)
-        for one, other in combinations(best, 2)
-        if not _related(candidates[one].parts[0], candidates[other].parts[0])
+        (first, second)
+        for first, second in combinations(best, 2)
+        if not _related(candidates[first].parts[0], candidates[second].parts[0])
     ]
-    either = [_either(candidates[one], candidates[other]) for one, other in pairs]
-    known = {one.parts[0] for one in candidates}
-    both: dict[Words, tuple[int, int]] = {}
-    for one, other in pairs:
-        together = candidates[one].parts[0] | candidates[other].parts[0]
-        if len(together) <= LONGEST and together not in known:
-            both.setdefault(together, (one, other))
-    joined = [_both(candidates[one], candidates[other], forms) for one, other in both.values()]
-    firsts, seconds = np.array([*pairs, *both.values()], dtype=int).reshape(-1, 2).T
+    disjunctions = [_either(candidates[first], candidates[second]) for first, second in pairs]
+    single_words = set(_first_parts(candidates))
+    and_pairs: dict[Words, tuple[int, int]] = {}
+    for first, second in pairs:
+        words = candidates[first].parts[0] | candidates[second].parts[0]
+        if len(words) <= LONGEST and words not in single_words:
+            and_pairs.setdefault(words, (first, second))
+    conjunctions = [_both(candidates[i], candidates[j], forms) for i, j in and_pairs.values()]
+    firsts, seconds = np.array([*pairs, *and_pairs.values()], dtype=int).reshape(-1, 2).T
     cut = len(pairs)
     blocks = [
-        shown,
-        shown[firsts[:cut]] | shown[seconds[:cut]],
-        shown[firsts[cut:]] & shown[seconds[cut:]],
-        ~presence([one.parts[0] for one in negatable], captions),
+        present,
+        present[firsts[:cut]] | present[seconds[:cut]],
+        present[firsts[cut:]] & present[seconds[cut:]],
+        ~presence(_first_parts(negatable), captions),
     ]
-    every = (*candidates, *either, *joined, *(_negated(one) for one in negatable))
-    alike = None
+    tried = (*candidates, *disjunctions, *conjunctions, *map(_negated, negatable))
+    likeness_rows = None
     if likeness is not None:
-        single = _standardised(likeness([one.text for one in candidates]))
-        absent = _standardised(likeness([one.text for one in negatable]))
-        alike = _joined(single, absent, firsts, seconds, cut)
-    return Trial(every, np.vstack(blocks), activations, alike)
+        single = _standardised(likeness([candidate.text for candidate in candidates]))
+        absent = _standardised(likeness([candidate.text for candidate in negatable]))
+        likeness_rows = _joined(single, absent, firsts, seconds, cut)
+    return Trial(tried, np.vstack(blocks), activations, likeness_rows)
 
 
 def _leading(mcc: Floats) -> list[int]:
@@ -306,17 +313,17 @@ def _joined(
     single: Floats, absent: Floats, firsts: NDArray[Any], seconds: NDArray[Any], cut: int
 ) -> Floats:
     """Likeness of single phrases, of pairs by "or" (the first `cut`) and by "and", of negations."""
-    either = np.maximum(single[firsts[:cut]], single[seconds[:cut]])
-    both = np.minimum(single[firsts[cut:]], single[seconds[cut:]])
-    return np.vstack([single, either, both, -absent])
+    disjunctions = np.maximum(single[firsts[:cut]], single[seconds[:cut]])
+    conjunctions = np.minimum(single[firsts[cut:]], single[seconds[cut:]])
+    return np.vstack([single, disjunctions, conjunctions, -absent])
 
 
 def _standardised(rows: Floats) -> Floats:
     """Rows of mean 0 and standard deviation 1, so that two of them can be compared."""
     centred = np.asarray(rows, np.float64) - rows.mean(axis=1, keepdims=True)
     spread = centred.std(axis=1, keepdims=True)
-    found: Floats = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
-    return found
+    standardised: Floats = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    return standardised
 
 
 def correlations(rows: Floats, values: Floats, weights: Floats) -> Floats:
@@ -334,42 +341,42 @@ def correlations(rows: Floats, values: Floats, weights: Floats) -> Floats:
     rows = rows - (rows @ shares)[:, None]
     values = values - values @ shares
     scale = np.sqrt((rows**2 @ shares) * (values**2 @ shares))
-    found: Floats = np.divide(
+    coefficients: Floats = np.divide(
         rows @ (shares * values), scale, out=np.zeros(len(rows)), where=scale > 0
     )
-    return found
+    return coefficients
 
 
-def _related(one: Words, other: Words) -> bool:
+def _related(a: Words, b: Words) -> bool:
     """Whether one implies the other, so that joined by "or" they say what the wider one says."""
-    return one <= other or other <= one
+    return a <= b or b <= a
 
 
-def _either(one: Candidate, other: Candidate) -> Candidate:
-    first, second = sorted((one, other), key=lambda candidate: candidate.text)
+def _either(a: Candidate, b: Candidate) -> Candidate:
+    first, second = sorted((a, b), key=lambda candidate: candidate.text)
     return Candidate(OR.join((first.text, second.text)), (first.parts[0], second.parts[0]))
 
 
-def _both(one: Candidate, other: Candidate, forms: Mapping[Words, str]) -> Candidate:
-    words = one.parts[0] | other.parts[0]
-    text = forms.get(words) or AND.join(sorted((one.text, other.text)))
+def _both(a: Candidate, b: Candidate, forms: Mapping[Words, str]) -> Candidate:
+    words = a.parts[0] | b.parts[0]
+    text = forms.get(words) or AND.join(sorted((a.text, b.text)))
     return Candidate(text, (words,))
 
 
-def _negated(one: Candidate) -> Candidate:
-    return Candidate(NOT + one.text, one.parts, negated=True)
+def _negated(candidate: Candidate) -> Candidate:
+    return Candidate(NOT + candidate.text, candidate.parts, negated=True)
 
 
-def ranked(found: Iterable[Detected]) -> list[Detected]:
+def ranked(detections: Iterable[Detected]) -> list[Detected]:
     """Best score first; equal ones with fewer words first, then by text."""
-    return sorted(found, key=_order)
+    return sorted(detections, key=_order)
 
 
-def _order(found: Detected) -> tuple[float, int, str]:
-    return -found.score, found.candidate.length, found.candidate.text
+def _order(detected: Detected) -> tuple[float, int, str]:
+    return -detected.score, detected.candidate.length, detected.candidate.text
 
 
-def choose(found: Iterable[Detected], margin: float = MARGIN) -> Detected | None:
+def choose(detections: Iterable[Detected], margin: float = MARGIN) -> Detected | None:
     """The one of fewest content words whose score is within the margin of the best.
 
     There are many more pairs joined by "or" than other concepts, and where few images show them
@@ -379,32 +386,34 @@ def choose(found: Iterable[Detected], margin: float = MARGIN) -> Detected | None
     nothing else comes near it, see `CLEARER`. None where no candidate predicts anything.
     """
     # Whom captions speak against has no threshold, however much the encoder agrees.
-    every = [one for one in found if one.score > 0 and one.mcc > 0]
-    every = _without_odd(every, _is_negation, lambda best: CLEARER * best.score)
-    every = _without_odd(every, _is_either, lambda best: max(margin, best.error))
-    least = max((one.score for one in every), default=0.0) - margin
-    near = [one for one in every if one.score >= least]
-    return min(near, key=lambda one: (one.candidate.length, *_order(one)), default=None)
+    eligible = [detected for detected in detections if detected.score > 0 and detected.mcc > 0]
+    eligible = _without_odd(eligible, _is_negation, lambda best: CLEARER * best.score)
+    eligible = _without_odd(eligible, _is_either, lambda best: max(margin, best.error))
+    lowest = max((detected.score for detected in eligible), default=0.0) - margin
+    contenders = [detected for detected in eligible if detected.score >= lowest]
+    return min(contenders, key=lambda d: (d.candidate.length, *_order(d)), default=None)
 
 
 def _without_odd(
-    found: list[Detected], odd: Callable[[Detected], bool], clear: Callable[[Detected], float]
+    detections: list[Detected],
+    is_kind: Callable[[Detected], bool],
+    required_lead: Callable[[Detected], float],
 ) -> list[Detected]:
     """Those that are not odd, unless the best odd one lies clearly above them."""
-    plain = [one for one in found if not odd(one)]
-    if not plain or len(plain) == len(found):
-        return found
-    best = max(found, key=lambda one: one.score)
-    near = max(one.score for one in plain) >= best.score - clear(best)
-    return plain if near else found
+    other_kinds = [detected for detected in detections if not is_kind(detected)]
+    if not other_kinds or len(other_kinds) == len(detections):
+        return detections
+    best = max(detections, key=lambda detected: detected.score)
+    close = max(detected.score for detected in other_kinds) >= best.score - required_lead(best)
+    return other_kinds if close else detections
 
 
-def _is_negation(found: Detected) -> bool:
-    return found.candidate.negated
+def _is_negation(detected: Detected) -> bool:
+    return detected.candidate.negated
 
 
-def _is_either(found: Detected) -> bool:
-    return len(found.candidate.parts) > 1
+def _is_either(detected: Detected) -> bool:
+    return len(detected.candidate.parts) > 1
 
 
 def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
@@ -465,9 +474,9 @@ def best_mccs(
     hits = np.cumsum(shown[:, order] * weights[order], axis=1)
     active = np.cumsum(weights[order])
     mcc = _mcc(hits[:, ends], active[ends] + misses, hits[:, -1:] + misses, active[-1] + 2 * misses)
-    best = mcc.argmax(axis=1)
-    values = mcc[np.arange(len(shown)), best]
-    limits = _between(strongest_first[ends[best]], strongest_first[ends[best] + 1])
+    best_ends = mcc.argmax(axis=1)
+    values = mcc[np.arange(len(shown)), best_ends]
+    limits = _between(strongest_first[ends[best_ends]], strongest_first[ends[best_ends] + 1])
     return values, np.where(values > 0, limits, np.inf)
 
 
@@ -483,5 +492,5 @@ def _mcc(hits: Any, active: Any, positives: Any, count: Any) -> Floats:
     # Roots one by one, since the product of all four may be too large.
     scale = np.sqrt(active * (count - active)) * np.sqrt(positives * (count - positives))
     scale = np.broadcast_to(scale, gain.shape)
-    found: Floats = np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
-    return found
+    coefficients: Floats = np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
+    return coefficients

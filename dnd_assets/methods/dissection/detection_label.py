@@ -78,7 +78,7 @@ class ReferenceImages:
     @cached_property
     def common_shown(self) -> Bools:
         """Whether each image shows each common phrase, (phrases, images)."""
-        return presence([one.parts[0] for one in self.common], self.words)
+        return presence([phrase.parts[0] for phrase in self.common], self.words)
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,12 @@ def reference_of(images: Sequence[str], captions: Sequence[str]) -> ReferenceIma
         if counts[key] >= COMMON * len(captions) and len(key) <= _NEGATED:
             common.setdefault(frozenset(key), forms[frozenset(key)])
     words = [caption_words(text) for text in captions]
-    usual = [Candidate(text, (key,)) for key, text in sorted(common.items(), key=lambda i: i[1])]
-    return ReferenceImages(images, captions, words, Readings(forms, captions, words), counts, usual)
+    candidates = [
+        Candidate(text, (key,)) for key, text in sorted(common.items(), key=lambda i: i[1])
+    ]
+    return ReferenceImages(
+        images, captions, words, Readings(forms, captions, words), counts, candidates
+    )
 
 
 def caption_words(text: str) -> Words:
@@ -214,15 +218,25 @@ def detection_case(
         None where no activation on a reference image is finite.
     """
     finite = {name: value for name, value in activations.items() if np.isfinite(value)}
-    known = {n: w for n, w in zip(reference.images, reference.words, strict=True) if n in finite}
-    if not known:
+    words_by_image = {
+        image: words
+        for image, words in zip(reference.images, reference.words, strict=True)
+        if image in finite
+    }
+    if not words_by_image:
         return None
     proposed = _proposed(unit, list(exemplars.values()), reference, finite, setting)
-    usual = _common(reference, np.array([finite[name] for name in known]), list(known))
-    known |= {name: caption_words(text) for name, text in exemplars.items() if name in finite}
-    values = np.array([finite[name] for name in known])
-    candidates = candidates_of([*summary, *proposed, *usual], reference.forms)
-    return DetectionCase(reference, candidates, list(known), list(known.values()), values)
+    common = _common(
+        reference, np.array([finite[name] for name in words_by_image]), list(words_by_image)
+    )
+    words_by_image |= {
+        name: caption_words(text) for name, text in exemplars.items() if name in finite
+    }
+    values = np.array([finite[name] for name in words_by_image])
+    candidates = candidates_of([*summary, *proposed, *common], reference.forms)
+    return DetectionCase(
+        reference, candidates, list(words_by_image), list(words_by_image.values()), values
+    )
 
 
 def label_of(
@@ -230,26 +244,33 @@ def label_of(
 ) -> DetectionLabel | None:
     """The label of a unit; see `label_by_detection`."""
     reference = case.reference
-    alike = None if likeness is None else partial(likeness, images=case.images)
-    tried = trial(
-        case.candidates, case.words, case.activations, reference.forms, reference.common, alike
+    image_likeness = None if likeness is None else partial(likeness, images=case.images)
+    comparison = trial(
+        case.candidates,
+        case.words,
+        case.activations,
+        reference.forms,
+        reference.common,
+        image_likeness,
     )
-    best = choose(tried.whole, setting.margin)
+    best = choose(comparison.whole, setting.margin)
     if best is None:
         return None
-    found = evidence(tried, best, setting.margin, setting.seed)
-    without = narrower(best.candidate, reference.forms)
-    order = ranked(tried.whole)
-    return DetectionLabel(best, order, without, found, probability(found), len(case.images))
+    label_evidence = evidence(comparison, best, setting.margin, setting.seed)
+    narrowed = narrower(best.candidate, reference.forms)
+    order = ranked(comparison.whole)
+    return DetectionLabel(
+        best, order, narrowed, label_evidence, probability(label_evidence), len(case.images)
+    )
 
 
-def _common(reference: ReferenceImages, values: Floats, known: Sequence[str]) -> list[str]:
+def _common(reference: ReferenceImages, values: Floats, images: Sequence[str]) -> list[str]:
     """The common phrases that detect best by themselves: sides of an "or" are among them."""
-    place = {name: column for column, name in enumerate(reference.images)}
-    shown = reference.common_shown[:, [place[name] for name in known]]
+    column_of = {name: column for column, name in enumerate(reference.images)}
+    shown = reference.common_shown[:, [column_of[name] for name in images]]
     mcc, _ = best_mccs(shown, values, misses=MISSES)
-    order = np.argsort(-mcc, kind="stable")[:COMMON_TRIED]
-    return [reference.common[row].text for row in order if mcc[row] > 0]
+    rows = np.argsort(-mcc, kind="stable")[:COMMON_TRIED]
+    return [reference.common[row].text for row in rows if mcc[row] > 0]
 
 
 def _proposed(

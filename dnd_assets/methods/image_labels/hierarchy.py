@@ -17,7 +17,7 @@ class CycleError(ValueError):
 
     def __init__(self, concepts: Iterable[str]) -> None:
         self.concepts = tuple(concepts)
-        super().__init__(" is a kind of ".join(repr(one) for one in self.concepts))
+        super().__init__(" is a kind of ".join(repr(concept) for concept in self.concepts))
 
 
 def ancestors(parents: Parents) -> dict[str, frozenset[str]]:
@@ -36,28 +36,30 @@ def ancestors(parents: Parents) -> dict[str, frozenset[str]]:
     >>> sorted(ancestors({"poodle": ["dog"], "dog": ["animal", "pet"]})["poodle"])
     ['animal', 'dog', 'pet']
     """
-    found: dict[str, frozenset[str]] = {}
-    for start in sorted({*parents, *(one for some in parents.values() for one in some)}):
-        _climb(start, parents, found)
-    return found
+    by_concept: dict[str, frozenset[str]] = {}
+    for start in sorted({*parents, *(parent for direct in parents.values() for parent in direct)}):
+        _climb(start, parents, by_concept)
+    return by_concept
 
 
 def closed(shown: Iterable[str], above: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """The concepts that an image shows, with all that they are kinds of."""
-    told = frozenset(shown)
-    return told.union(*(above.get(one, frozenset()) for one in told))
+    concepts = frozenset(shown)
+    return concepts.union(*(above.get(concept, frozenset()) for concept in concepts))
 
 
-def _climb(start: str, parents: Parents, found: dict[str, frozenset[str]]) -> None:
+def _climb(start: str, parents: Parents, ancestors_of: dict[str, frozenset[str]]) -> None:
     """Put the ancestors of a concept into `found`, those of its parents first; no recursion."""
     path = [start]
     while path:
         concept = path[-1]
         direct = parents.get(concept, ())
-        missing = sorted({one for one in direct if one not in found})
-        if concept in found or not missing:
-            above = (found[one] for one in direct) if concept not in found else ()
-            found.setdefault(concept, frozenset(direct).union(*above))
+        missing = sorted({parent for parent in direct if parent not in ancestors_of})
+        if concept in ancestors_of or not missing:
+            inherited = (
+                (ancestors_of[parent] for parent in direct) if concept not in ancestors_of else ()
+            )
+            ancestors_of.setdefault(concept, frozenset(direct).union(*inherited))
             path.pop()
         elif missing[0] in path:
             raise CycleError([*path[path.index(missing[0]) :], missing[0]])

@@ -64,14 +64,20 @@ def invert_labels(
     """
     packed = PackedMasks(names, np.ascontiguousarray(presence.T))
     objective = AreaUnderCurve(activations, packed, min_share=min_share, max_share=max_share)
-    kept = max(beam, top) if length == 1 else beam
-    found = search(objective, beam=kept, length=length)[:top]
-    tried = formulas_tried(len(names), length, kept)
-    shown = {name: presence[:, column] for column, name in enumerate(names)}
+    beam_width = max(beam, top) if length == 1 else beam
+    matches = search(objective, beam=beam_width, length=length)[:top]
+    tried = formulas_tried(len(names), length, beam_width)
+    presence_by_name = {name: presence[:, column] for column, name in enumerate(names)}
     tested = []
-    for one in found:
-        told = significance(activations, one.formula.holds(shown), tried)
+    for match in matches:
+        significant = significance(activations, match.formula.holds(presence_by_name), tried)
         tested.append(
-            TestedFormula(one.formula, one.score, told.p_value, told.adjusted, told.images)
+            TestedFormula(
+                match.formula,
+                match.score,
+                significant.p_value,
+                significant.adjusted,
+                significant.images,
+            )
         )
     return tested

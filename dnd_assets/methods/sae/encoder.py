@@ -62,10 +62,10 @@ class Encoder:
 
     def encode(self, values: Tensor) -> Tensor:
         """Codes, float32 (…, latents), of vectors (…, width)."""
-        given = normalised(values.float() * self.scale, self.normalisation)
+        inputs = normalised(values.float() * self.scale, self.normalisation)
         if self.shift is not None:
-            given = given - self.shift
-        pre = given @ self.weight + self.bias
+            inputs = inputs - self.shift
+        pre = inputs @ self.weight + self.bias
         if self.rescale is not None:
             pre = pre * self.rescale
         return self.activation(pre)

@@ -62,13 +62,15 @@ def layout_of(saved: Saved, asked: str | None = None) -> str:
         if asked not in _LIBRARIES:
             raise not_found("layout of autoencoders", asked, LAYOUTS)
         return asked
-    found = [name for name, library in _LIBRARIES.items() if library.recognised(saved)]
-    if len(found) == 1:
-        return found[0]
-    told = f"looks like {' and '.join(found)}" if found else "is of no known library for sure"
+    matches = [name for name, library in _LIBRARIES.items() if library.recognised(saved)]
+    if len(matches) == 1:
+        return matches[0]
+    description = (
+        f"looks like {' and '.join(matches)}" if matches else "is of no known library for sure"
+    )
     names = ", ".join(sorted(saved.tensors)[:8]) or "none"
     raise StudyError(
-        f"{saved.source} {told} (tensors: {names}; settings: "
+        f"{saved.source} {description} (tensors: {names}; settings: "
         f"{'none' if saved.config is None else ', '.join(list(saved.config)[:8])}). Say which "
         f"wrote it: `layout = …` in [models.layers.sae], one of {', '.join(LAYOUTS)}."
     )
@@ -88,22 +90,24 @@ def encoder_of(saved: Saved, answers: Answers, asked: str | None = None) -> tupl
         NotFoundError: when the study names a library that is not known.
     """
     layout = layout_of(saved, asked)
-    found = _LIBRARIES[layout].encoder(saved, answers)
-    foreign = answers.unused()
-    if foreign:
+    encoder = _LIBRARIES[layout].encoder(saved, answers)
+    unused = answers.unused()
+    if unused:
         raise StudyError(
-            f"[models.layers.sae] says {foreign[0]}, which {saved.source} ({layout}) leaves no "
+            f"[models.layers.sae] says {unused[0]}, which {saved.source} ({layout}) leaves no "
             "room for: it is known of such a checkpoint. Leave it out."
         )
-    decoder = _decoder(saved, found)
-    found = replace(found, decoder=decoder, unknown=found.unknown or _unknown(layout, decoder))
-    _check(saved, found)
-    return layout, found
+    decoder = _decoder(saved, encoder)
+    encoder = replace(
+        encoder, decoder=decoder, unknown=encoder.unknown or _unknown(layout, decoder)
+    )
+    _check(saved, encoder)
+    return layout, encoder
 
 
-def _decoder(saved: Saved, found: Encoder) -> Tensor | None:
+def _decoder(saved: Saved, encoder: Encoder) -> Tensor | None:
     """The decoder's vectors, (latents, width), by the names that the libraries give it."""
-    size = (found.latents, found.width)
+    size = (encoder.latents, encoder.width)
     for name in ("W_dec", "dictionary._weights", "decoder.weight"):
         if name in saved.tensors:
             value = saved.tensors[name].float()
@@ -124,16 +128,16 @@ def _unknown(layout: str, decoder: Tensor | None) -> str:
     return ""
 
 
-def _check(saved: Saved, found: Encoder) -> None:
+def _check(saved: Saved, encoder: Encoder) -> None:
     """Refuse tensors whose sizes contradict each other, and numbers that are not finite."""
-    sizes = {"shift": (found.width,), "bias": (found.latents,)}
-    for name, size in {**sizes, "rescale": (found.latents,)}.items():
-        value = getattr(found, name)
+    sizes = {"shift": (encoder.width,), "bias": (encoder.latents,)}
+    for name, size in {**sizes, "rescale": (encoder.latents,)}.items():
+        value = getattr(encoder, name)
         if value is not None and tuple(value.shape) != size:
             raise StudyError(
-                f"{saved.source} does not fit together: its encoder is {found.width} x "
-                f"{found.latents} (width x latents), and a vector beside it has "
+                f"{saved.source} does not fit together: its encoder is {encoder.width} x "
+                f"{encoder.latents} (width x latents), and a vector beside it has "
                 f"{tuple(value.shape)}, not {size}. Correct `layout`, or copy the file anew."
             )
-    if not bool(found.weight.isfinite().all() & found.bias.isfinite().all()):
+    if not bool(encoder.weight.isfinite().all() & encoder.bias.isfinite().all()):
         raise StudyError(f"{saved.source} holds weights that are NaN or infinite. Copy it anew.")

@@ -84,7 +84,7 @@ def spans_of(run: str) -> dict[Key, str]:
     return spans
 
 
-def study_assets_of(run: str) -> set[Key]:
+def whole_pieces_of(run: str) -> set[Key]:
     """The pieces of a run of letters, each as a whole."""
     return {tuple(clusters_of(piece)) for piece, _ in pieces_of(run)}
 
