@@ -49,7 +49,7 @@ def readable_suffixes() -> frozenset[str]:
 
 @cache
 def suffixes_of_pictures() -> frozenset[str]:
-    """Those, and suffixes of pictures that are set aside by name."""
+    """`readable_suffixes`, and suffixes of pictures that are set aside by name."""
     return readable_suffixes() | frozenset(UNDECODABLE) | frozenset(BY_PACKAGE)
 
 

@@ -118,7 +118,7 @@ _Result = TypeVar("_Result")
 
 
 def _with_one_error(data: bytes, read: Callable[[], _Result]) -> _Result:
-    """What `read` gives, whatever a decoder raises on damaged data told as one error."""
+    """What `read` gives; all that decoders raise on damaged data becomes `UnreadableImage`."""
     if not data:
         raise UnreadableImage("the file is empty")
     try:

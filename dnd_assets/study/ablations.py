@@ -49,7 +49,7 @@ class Ablation:
         )
 
     def changes(self, study: Study) -> bool:
-        """Whether the study has another value of any."""
+        """Whether the study has another value for any of these settings."""
         return any(
             getattr(getattr(study, section), key) != value for section, key, value in self.settings
         )

@@ -26,7 +26,7 @@ from dnd_assets.study.study import Study
 
 _PICTURES: Final = 2048
 _PIXELS: Final = 1024
-"""Of one picture, about."""
+"""Pixels of one picture that count, about."""
 Pairs = Sequence[tuple[float, float]]
 
 

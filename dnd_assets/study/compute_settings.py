@@ -11,7 +11,7 @@ from dnd_assets.errors import nearest
 from dnd_assets.settings import Positive, Section
 
 Role = Literal["target", "captioner", "text_to_image", "clip"]
-"""What a model is to the study."""
+"""What the study uses a model for."""
 Precision = Literal["float32", "bfloat16", "float16"]
 _DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 _CARD: Final = re.compile(r"cuda:\d+")
@@ -63,13 +63,13 @@ class BatchSizes(Section):
     def _auto_noted(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
-        named = [name for name, size in value.items() if size == "auto"]
+        auto_stages = [name for name, size in value.items() if size == "auto"]
         invalid = [size for size in value.values() if isinstance(size, str) and size != "auto"]
         if invalid:
             raise ValueError(f'{invalid[0]!r} is no size of a batch; write a number, or "auto"')
         sizes = {name: size for name, size in value.items() if size != "auto"}
-        auto = [*sizes.get("auto", []), *named]
-        return {**sizes, "auto": list(dict.fromkeys(auto))} if named else sizes
+        auto = [*sizes.get("auto", []), *auto_stages]
+        return {**sizes, "auto": list(dict.fromkeys(auto))} if auto_stages else sizes
 
 
 class Precisions(Section):
@@ -117,6 +117,6 @@ class ComputeSettings(Section):
         return self.workers if isinstance(self.workers, str) else None
 
     def dtype_of(self, role: Role | None) -> Precision:
-        """Precision of a model; without a role, of those that have none of their own."""
+        """Precision of the model in a role; without a role, `dtype`."""
         precision: Precision | None = getattr(self.precision, role) if role else None
         return precision or self.dtype

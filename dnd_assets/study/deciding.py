@@ -140,7 +140,7 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "ablation_effects": ("ablation",),
     CONCEPT_MASKS: ("segmentation",),
 }
-"""Sections of their own."""
+"""Sections of the study whose settings a product takes, besides [dissection]."""
 _PATHS: Final = (
     "folders", "image_list", "weights", "categories", "concepts", "tables", "file", "images",
     "masks", "names", "folder", "truths", "classifier_weights",
@@ -195,7 +195,7 @@ def _with_upstream(asset: str, upstream: Mapping[str, tuple[str, ...]]) -> list[
 
 
 def _add_deciding(settings: Options, study: Study, asset: str, model: str, layer: str) -> None:
-    """Add what decides a product, besides what it is made from."""
+    """Add the settings that decide a product itself, without those of what it is made from."""
     names = _DISSECTION.get(asset, ())
     if names:
         settings["dissection"] = settings.get("dissection", {}) | study.dissection.chosen(*names)

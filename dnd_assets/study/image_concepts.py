@@ -28,7 +28,7 @@ class ImageConcepts:
 
     Attributes:
         images: hashes of the images that the table names, ascending, (N,).
-        names: of the concepts, ascending, those above others among them, (C,).
+        names: of the concepts, ascending, the broader ones among them, (C,).
         presence: which image shows which concept, (N, C).
     """
 
@@ -59,7 +59,7 @@ def check_image_labels(study: Study) -> None:
 
 
 def concept_table(study: Study) -> dict[str, list[str]]:
-    """The concepts of each file, ascending, with all that they are kinds of, by its path there.
+    """The concepts of each file with all broader concepts, ascending, by its path in the table.
 
     Raises:
         NotFoundError: when a table is missing.

@@ -126,7 +126,7 @@ def check_imported(
     """See that every file of labels is there, sound, and holds some of the units.
 
     Returns:
-        What is to be said of how the files count units.
+        Messages on how the files count units.
 
     Raises:
         NotFoundError: as `imported_labels`.

@@ -49,7 +49,7 @@ PROBING = "probing_set"
 """The section that names the images units are probed with."""
 _NAMED = 3
 _UNREAD = {"unreadable folder": "folder cannot be read", "damaged": "cannot be read"}
-"""What is skipped by a listing, and set aside by a scan."""
+"""Skipped entries of a listing that a scan sets aside, with how the reason begins."""
 _DECODER = sha256(f"{PIL.__version__} {FORMATS}".encode())[:12]
 """The part of `_decoders` that does not change while a program runs."""
 _NO_DATA = '; where they mean that there is no data, write nodata = "nan" under [probing_set]'

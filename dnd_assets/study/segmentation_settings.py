@@ -87,9 +87,11 @@ class Segmentation(Section):
     @model_validator(mode="after")
     def _one_layout(self) -> Self:
         layouts = ("table", "broden", "index", "world", "scenes")
-        named = [name for name in layouts if getattr(self, name) is not None]
-        if len(named) != 1:
-            problem = f"{' and '.join(named)} were given" if named else "none was given"
+        given_layouts = [name for name in layouts if getattr(self, name) is not None]
+        if len(given_layouts) != 1:
+            problem = (
+                f"{' and '.join(given_layouts)} were given" if given_layouts else "none was given"
+            )
             raise ValueError(f"takes exactly one of {', '.join(layouts)}; {problem}")
         if len(set(self.methods)) < len(self.methods):
             raise ValueError("methods names a method twice; name each once")

@@ -36,7 +36,7 @@ def compute_of(study: Study, role: Role | None = None) -> Compute:
 def target_networks(study: Study, home: Path, *, reading: bool = False) -> TargetNetworks:
     """The study's networks, none loaded yet; their cards are kept in the state folder.
 
-    Who only reads takes cards from there and adds none.
+    With `reading`, cards are taken from there and none is added.
     """
     networks = TargetNetworks(
         models=[_target(study, model) for model in study.models],
@@ -101,7 +101,7 @@ def without_units(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
 
 
 def unproven(layers: Sequence[LayerInfo]) -> dict[str, list[str]]:
-    """Paths of layers by what nothing proves of how they are read."""
+    """Paths of layers whose reading rests on an assumption, by that assumption."""
     paths: dict[str, list[str]] = {}
     for layer in layers:
         if layer.unproven:

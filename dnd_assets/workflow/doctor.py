@@ -40,7 +40,7 @@ from resources.servers.addresses import is_loopback
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One check and its result."""
 
     what: str
     found: str
@@ -96,8 +96,8 @@ class DoctorReport:
     @property
     def good(self) -> bool:
         """Whether a run can begin."""
-        return all(one.good for one in self.findings) and all(
-            finding.good for finding in self.models
+        return all(finding.good for finding in self.findings) and all(
+            entry.good for entry in self.models
         )
 
     @property
@@ -111,7 +111,7 @@ class DoctorReport:
         document = {
             "good": self.good,
             "checks": [asdict(finding) for finding in self.findings],
-            "models": [one.as_json() for one in self.models],
+            "models": [entry.as_json() for entry in self.models],
             "assumptions": [{"of": name, "assumed": text} for name, text in self.assumed],
             "loaded": [{"of": name, "told": text} for name, text in self.loaded],
             "commands": self.commands,
@@ -323,10 +323,13 @@ def _label_files(
     def labels() -> str:
         sizes = sizes_of(study, context.targets.units)
         check_imported(study, list(find_units(context).values()), sizes)
-        numbering = {name: counted(study, name, sizes) for name in study.imported_labels}
-        assumed.extend((f"labels of {n}", one.told) for n, one in numbering.items() if one.is_open)
-        remarks = [one.told for one in numbering.values() if one.told and not one.is_open]
-        return "; ".join([f"{len(numbering):,} files", *remarks])
+        by_file = {name: counted(study, name, sizes) for name in study.imported_labels}
+        for name, numbering in by_file.items():
+            if numbering.is_open:
+                assumed.append((f"labels of {name}", numbering.told))
+        certain = [numbering for numbering in by_file.values() if not numbering.is_open]
+        remarks = [numbering.told for numbering in certain if numbering.told]
+        return "; ".join([f"{len(by_file):,} files", *remarks])
 
     def truths() -> str:
         sizes = sizes_of(study, context.targets.units)

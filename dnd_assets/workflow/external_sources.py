@@ -43,7 +43,7 @@ class ExternalSource:
         description: what it is, for the interface.
         feeds: what depends on it: assets that use this resource, or the asset of this name.
         describe: its present state as JSON, whose hash is the data version.
-        whole: whether that is the payload of the product of no unit that it feeds.
+        whole: whether this state is the payload of the study asset that it feeds.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ExternalSource:
     def observation(
         self, context: StudyContext, product: Product | None = None
     ) -> dg.AssetObservation:
-        """The present state as an event; that which a product was `made` of, where it tells it."""
+        """The present state as an event; with `product`, that in its payload if it is there."""
         state = dict(product.payload) if product and self.whole else self.describe(context)
         return dg.AssetObservation(
             self.name,

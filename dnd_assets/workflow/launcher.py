@@ -1,4 +1,4 @@
-"""Launches runs of the web interface, with a word on which process answers for them.
+"""Launches runs of the web interface, and records which process makes each.
 
 Named in the instance's `dagster.yaml`. A run belongs to the process that launches it until its own
 process has begun and says so (`run_executor`): one that is killed in between is found, too.

@@ -187,7 +187,7 @@ def _due(
 ) -> tuple[list[str], list[str]]:
     """Keys of the units for which a run has anything to do, and the assets for which it has.
 
-    Without any such unit, but with other images or concepts of equal content, no keys but assets.
+    Where only images or concepts became others of equal content, there are assets but no keys.
     """
     everything = [unit.key for unit in units]
     context, stages = resolved.context, resolved.stages

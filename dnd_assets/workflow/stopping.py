@@ -48,8 +48,8 @@ class _State:
         requested: set when a signal has come.
         interrupted: whether the main thread has been interrupted; once is enough, and a second time
             would break off what ends it in order.
-        told: whether the message has been printed.
-        telling: held while it is printed, so that no other thread ends the process meanwhile.
+        printed: whether the message has been printed.
+        print_lock: held while it is printed, so that no other thread ends the process meanwhile.
         working: whether there is anything to end in order: not while modules are imported.
         first: called at once when a signal has come, in another thread.
         last: called before the process is ended the hard way, in another thread.
@@ -59,8 +59,8 @@ class _State:
 
     requested: threading.Event = field(default_factory=threading.Event)
     interrupted: bool = False
-    told: bool = False
-    telling: threading.Lock = field(default_factory=threading.Lock)
+    printed: bool = False
+    print_lock: threading.Lock = field(default_factory=threading.Lock)
     working: bool = False
     first: list[Action] = field(default_factory=list)
     last: list[Action] = field(default_factory=list)
@@ -187,10 +187,10 @@ def _briefly(actions: list[Action]) -> None:
 
 def _print_message() -> None:
     """Print the message, once, without Python's buffers, which another thread may hold."""
-    if not _state.telling.acquire(timeout=_LAST_S):  # a terminal that takes nothing
+    if not _state.print_lock.acquire(timeout=_LAST_S):  # a terminal that takes nothing
         return
-    if not _state.told:
-        _state.told = True
+    if not _state.printed:
+        _state.printed = True
         with contextlib.suppress(OSError):  # a closed terminal
             os.write(2, f"{MESSAGE}\n".encode())
-    _state.telling.release()
+    _state.print_lock.release()

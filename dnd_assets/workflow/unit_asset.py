@@ -40,13 +40,13 @@ class RunMemory:
     """What the run at work has resolved, handed from stage to stage; one run at a time."""
 
     run: str = ""
-    known: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
+    resolved: dict[tuple[str, Unit], Resolved] = field(default_factory=dict)
 
     def of(self, run: str) -> dict[tuple[str, Unit], Resolved]:
         """What was resolved in this run; another run starts with nothing."""
         if run != self.run:
-            self.run, self.known = run, {}
-        return self.known
+            self.run, self.resolved = run, {}
+        return self.resolved
 
 
 def unit_asset(
@@ -103,7 +103,7 @@ def unit_asset(
 
 @dataclass(frozen=True)
 class _Gallery:
-    """What the events of one run show: of few units everything, of many what is new."""
+    """Metadata of one run's events: all of it for few units, pictures of new products for many."""
 
     graph: Graph
     stage: Stage

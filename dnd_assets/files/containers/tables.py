@@ -121,9 +121,9 @@ class PictureTable:
     @cached_property
     def _image(self) -> tuple[str, str]:
         """The column of pictures, empty where there is none; and why it cannot be told."""
-        named = self.columns.image
-        if named is not None:
-            return (named, "") if named in self._rows.kinds else ("", "")
+        column_name = self.columns.image
+        if column_name is not None:
+            return (column_name, "") if column_name in self._rows.kinds else ("", "")
         features = self._rows.features
         declared = [name for name in self._names if _type_of(features.get(name)) == "Image"]
         candidates = declared or [name for name in self._names if self._looks_like_pictures(name)]
@@ -145,13 +145,14 @@ class PictureTable:
         first = next((value for value in values if isinstance(value, bytes)), b"")
         return self.starts(first)
 
-    def _column_of(self, named: str | None, default_names: Sequence[str]) -> str:
-        if named is not None:
-            if named not in self._rows.kinds:
+    def _column_of(self, column_name: str | None, default_names: Sequence[str]) -> str:
+        if column_name is not None:
+            if column_name not in self._rows.kinds:
                 raise MemberError(
-                    f"{self.source.place} has no column {named!r}; it has {', '.join(self._names)}"
+                    f"{self.source.place} has no column {column_name!r}; it has "
+                    f"{', '.join(self._names)}"
                 )
-            return named
+            return column_name
         lower = {name.lower(): name for name in self._names}
         return next((lower[name] for name in default_names if name in lower), "")
 

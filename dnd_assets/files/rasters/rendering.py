@@ -64,7 +64,7 @@ def rendered(raster: Raster, reading: Reading) -> RenderedPicture:
     """
     if raster.shown is not None:
         return RenderedPicture(raster.shown, (1, 2, 3))
-    bands, why = bands_shown(raster, reading)
+    bands, reason = bands_shown(raster, reading)
     values = raster.values[[number - 1 for number in bands]]
     with_data = values if raster.valid is None else values[:, raster.valid]
     value_range = reading.rendering.range
@@ -81,7 +81,7 @@ def rendered(raster: Raster, reading: Reading) -> RenderedPicture:
     pixels = _laid_out(pixels, raster)
     noun = "band" if len(bands) == 1 else "bands"
     numbers = ", ".join(map(str, bands))
-    description = f"{raster.told}: {noun} {numbers}{why} shown {range_text}"
+    description = f"{raster.told}: {noun} {numbers}{reason} shown {range_text}"
     as_is = (
         range_text == "as they are" and raster.bands in (1, 3) and reading.rendering.bands is None
     )

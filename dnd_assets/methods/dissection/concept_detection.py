@@ -434,8 +434,8 @@ def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
     >>> best_mcc(np.array([True, True, False, False]), np.array([3.0, 2.0, 1.0, 0.0]))
     (1.0, 1.5)
     """
-    found = best_mccs(shown[None], activations)
-    return float(found[0][0]), float(found[1][0])
+    coefficients, thresholds = best_mccs(shown[None], activations)
+    return float(coefficients[0]), float(thresholds[0])
 
 
 def best_mccs(
