@@ -112,7 +112,7 @@ def candidates_of(phrases: Iterable[str], forms: Mapping[Words, str]) -> list[Ca
     Returns:
         Fewest words first, then by text.
 
-    >>> [one.text for one in candidates_of(["red circles"], {})]
+    >>> [candidate.text for candidate in candidates_of(["red circles"], {})]
     ['circles', 'red', 'red circles']
     """
     texts: dict[Words, str] = {}
