@@ -106,22 +106,24 @@ def read_atlas_ratings(path: Path, study: str) -> list[Rating]:
 
 def newest(ratings: Iterable[Rating]) -> list[Rating]:
     """Of several ratings of a unit and method the latest, ordered by unit and method."""
-    found: dict[tuple[str, str], Rating] = {}
-    for one in sorted(ratings, key=lambda r: (r.unit, r.method, r.at)):
-        found[one.unit, one.method] = one
-    return list(found.values())
+    latest: dict[tuple[str, str], Rating] = {}
+    for rating in sorted(ratings, key=lambda r: (r.unit, r.method, r.at)):
+        latest[rating.unit, rating.method] = rating
+    return list(latest.values())
 
 
-def check_units(ratings: Iterable[Rating], known: Iterable[str]) -> None:
+def check_units(ratings: Iterable[Rating], labelled: Iterable[str]) -> None:
     """See that the units that were rated have labels.
 
     Raises:
         NotFoundError: when one has none; names the nearest.
     """
-    there = dict.fromkeys(known)
-    for one in ratings:
-        if one.unit not in there:
-            raise not_found("unit with labels", one.unit, there, "The study no longer labels it.")
+    labelled_units = dict.fromkeys(labelled)
+    for rating in ratings:
+        if rating.unit not in labelled_units:
+            raise not_found(
+                "unit with labels", rating.unit, labelled_units, "The study no longer labels it."
+            )
 
 
 def outdated(ratings: Iterable[Rating], present: Mapping[tuple[str, str], str]) -> list[Rating]:
@@ -131,15 +133,19 @@ def outdated(ratings: Iterable[Rating], present: Mapping[tuple[str, str], str]) 
         ratings: what people said.
         present: the label of each unit and asset as pages show it; empty for none.
     """
-    return [one for one in ratings if present.get((one.unit, one.method), "") != one.label]
+    return [
+        rating
+        for rating in ratings
+        if present.get((rating.unit, rating.method), "") != rating.label
+    ]
 
 
 def tally(ratings: Sequence[Rating]) -> list[Tally]:
     """Ratings counted by layer and method, in the order of the ratings."""
     groups: dict[tuple[str, str], list[Rating]] = {}
-    for one in ratings:
-        groups.setdefault((one.unit.rpartition("/")[0], one.method), []).append(one)
-    return [_tally(layer, method, some) for (layer, method), some in groups.items()]
+    for rating in ratings:
+        groups.setdefault((rating.unit.rpartition("/")[0], rating.method), []).append(rating)
+    return [_tally(layer, method, group) for (layer, method), group in groups.items()]
 
 
 def corrected(ratings: Iterable[Rating]) -> str:
@@ -149,15 +155,17 @@ def corrected(ratings: Iterable[Rating]) -> str:
     whose label is wrong and that got no better one are left out. The latest rating counts. Of
     several methods' labels of a unit a better one goes before one that was found right.
     """
-    found: dict[str, tuple[bool, str]] = {}
-    for one in newest(ratings):
-        text = one.better or (one.label if one.verdict == "up" else "")
-        if text and (one.unit not in found or (one.better and not found[one.unit][0])):
-            found[one.unit] = (bool(one.better), text)
+    corrections: dict[str, tuple[bool, str]] = {}
+    for rating in newest(ratings):
+        text = rating.better or (rating.label if rating.verdict == "up" else "")
+        if text and (
+            rating.unit not in corrections or (rating.better and not corrections[rating.unit][0])
+        ):
+            corrections[rating.unit] = (bool(rating.better), text)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["unit", "label"])
-    writer.writerows([unit, guarded(text)] for unit, (_, text) in found.items())
+    writer.writerows([unit, guarded(text)] for unit, (_, text) in corrections.items())
     return buffer.getvalue()
 
 
@@ -179,11 +187,11 @@ def _rating(entry: object, number: int, path: Path) -> Rating:
 def _tally(layer: str, method: str, ratings: Sequence[Rating]) -> Tally:
     from scipy.stats import binomtest
 
-    up = sum(one.verdict == "up" for one in ratings)
-    down = sum(one.verdict == "down" for one in ratings)
+    up = sum(rating.verdict == "up" for rating in ratings)
+    down = sum(rating.verdict == "down" for rating in ratings)
     low = high = None
     if up + down:
-        found = binomtest(up, up + down).proportion_ci(method="wilson")
-        low, high = float(found.low), float(found.high)
-    better = sum(bool(one.better) for one in ratings)
+        bounds = binomtest(up, up + down).proportion_ci(method="wilson")
+        low, high = float(bounds.low), float(bounds.high)
+    better = sum(bool(rating.better) for rating in ratings)
     return Tally(layer, method_name(method), up, down, better, low, high)

@@ -61,8 +61,8 @@ class Clarity:
         """All of it as plain values."""
         return {
             "encoder": self.encoder,
-            "layers": [asdict(one) for one in self.layers],
-            "units": [asdict(one) for one in self.units],
+            "layers": [asdict(layer) for layer in self.layers],
+            "units": [asdict(unit) for unit in self.units],
         }
 
 
@@ -86,17 +86,23 @@ def measure(context: StudyContext, units: Sequence[str] = ()) -> Clarity:
     faces = faces_of(source, recorded_units(source).select(units))
     vectors = face_vectors(context, faces)
     labels = {
-        one.unit: one.label for one in labels_of(source) if one.asset == "labels" and one.best
+        unit_label.unit: unit_label.label
+        for unit_label in labels_of(source)
+        if unit_label.asset == "labels" and unit_label.best
     }
-    found: list[UnitClarity] = []
+    clarities: list[UnitClarity] = []
     layers = []
-    for some in by_layer(vectors).values():
-        mine = _layer(some, vectors, labels)
-        found += mine
-        name = some[0].key.rpartition("/")[0]
+    for layer_units in by_layer(vectors).values():
+        layer_clarities = _layer(layer_units, vectors, labels)
+        clarities += layer_clarities
+        name = layer_units[0].key.rpartition("/")[0]
         names = ("clarity", "polysemanticity", "redundancy")
-        layers.append(LayerClarity(name, len(mine), *(_mean(mine, what) for what in names)))
-    return Clarity(context.clip.title(), tuple(layers), tuple(found))
+        layers.append(
+            LayerClarity(
+                name, len(layer_clarities), *(_mean(layer_clarities, figure) for figure in names)
+            )
+        )
+    return Clarity(context.clip.title(), tuple(layers), tuple(clarities))
 
 
 def _layer(
@@ -123,6 +129,6 @@ def _number(value: float) -> float | None:
     return value if value == value else None
 
 
-def _mean(units: Sequence[UnitClarity], what: str) -> float | None:
-    values = [getattr(one, what) for one in units if getattr(one, what) is not None]
+def _mean(units: Sequence[UnitClarity], figure: str) -> float | None:
+    values = [getattr(unit, figure) for unit in units if getattr(unit, figure) is not None]
     return float(np.mean(values)) if values else None

@@ -99,20 +99,25 @@ def predict(context: StudyContext, units: Sequence[Unit]) -> list[ClassPredictio
         NotFoundError: when a layer that feeds it has no measured label yet.
         UpstreamError: when the held-out images have not been materialized.
     """
-    images, known = held_out(context), measured(context.lineage, context.study.name)
+    images, measured_units = held_out(context), measured(context.lineage, context.study.name)
     rows: list[ClassPrediction] = []
     for model in dict.fromkeys(unit.model for unit in units):
-        for found in _feeding(context, model, [u for u in units if u.model == model], images):
-            before, mine = len(rows), set(found.units)
-            for labels, every in known.items():
-                said = {one.unit.neuron: one.label for one in every if one.unit in mine}
-                if said:
-                    key = found.units[0].key.rpartition("/")[0]
-                    rows.append(_row(context, found, key, method_name(labels), said))
-            if len(rows) == before:
+        for feeding in _feeding(context, model, [u for u in units if u.model == model], images):
+            row_count, layer_units = len(rows), set(feeding.units)
+            for labels, method_units in measured_units.items():
+                label_of = {
+                    entry.unit.neuron: entry.label
+                    for entry in method_units
+                    if entry.unit in layer_units
+                }
+                if label_of:
+                    key = feeding.units[0].key.rpartition("/")[0]
+                    rows.append(_row(context, feeding, key, method_name(labels), label_of))
+            if len(rows) == row_count:
                 raise NotFoundError(
-                    f"study {context.study.name!r} has no metrics of {found.units[0].layer!r} yet, "
-                    "whose labels would predict classes. Run `dnd run --assets +labels_metrics`."
+                    f"study {context.study.name!r} has no metrics of {feeding.units[0].layer!r} "
+                    "yet, whose labels would predict classes. Run "
+                    "`dnd run --assets +labels_metrics`."
                 )
     return rows
 
@@ -124,25 +129,31 @@ def _feeding(
     probes = list(context.seen_by(model, images[:_PROBES]))
     last = context.targets.last_linear(model, probes)
     names = _class_names(context, model, last)
-    groups = {layer: some for (_, layer), some in by_layer(units).items() if layer != last.path}
-    poolings = {layer: context.layer(some[0]).pooling for layer, some in groups.items()}
+    groups = {
+        layer: layer_units
+        for (_, layer), layer_units in by_layer(units).items()
+        if layer != last.path
+    }
+    poolings = {
+        layer: context.layer(layer_units[0]).pooling for layer, layer_units in groups.items()
+    }
     values = context.targets.activations(model, poolings, probes) if groups else {}
-    places = {layer: place(values[layer], last.inputs) for layer in groups}
-    fed = {layer: start for layer, start in places.items() if start is not None}
-    if not fed:
+    starts = {layer: place(values[layer], last.inputs) for layer in groups}
+    start_of = {layer: start for layer, start in starts.items() if start is not None}
+    if not start_of:
         raise _no_layer(context, model, last, list(groups), probes)
     rows, outputs = pooled(
         context, model, {last.path: "auto"}, {last.path: images}, f"{model}: classes"
     )[last.path]
-    chosen = outputs[[rows[name] for name in images]].argmax(axis=1)
-    found = []
-    for layer, start in fed.items():
+    classes = outputs[[rows[name] for name in images]].argmax(axis=1)
+    feedings = []
+    for layer, start in start_of.items():
         rows, active = activations(context, model, {layer: images}, f"{model}: held-out")[layer]
         table = dense(active[[rows[name] for name in images]])
         weight = last.weight[:, start : start + table.shape[1]]
         inputs = last.weight.shape[1]
-        found.append(_Feeding(groups[layer], table, weight, chosen, inputs, names))
-    return found
+        feedings.append(_Feeding(groups[layer], table, weight, classes, inputs, names))
+    return feedings
 
 
 def place(values: Matrix, inputs: Matrix) -> int | None:
@@ -168,30 +179,36 @@ def place(values: Matrix, inputs: Matrix) -> int | None:
 
 
 def _no_layer(
-    context: StudyContext, model: str, last: LastLinear, asked: Sequence[str], probes: Sequence[Any]
+    context: StudyContext,
+    model: str,
+    last: LastLinear,
+    study_layers: Sequence[str],
+    probes: Sequence[Any],
 ) -> StudyError:
-    fits = {
+    candidates = {
         info.path: "auto"
         for info in context.targets.layers(model)
         if info.units and info.units <= last.inputs.shape[1] and info.path != last.path
     }
-    values = context.targets.activations(model, fits, probes)
-    near = [path for path in fits if place(values[path], last.inputs) is not None]
-    told = ", ".join(repr(path) for path in near[-5:]) or "none, whatever the pooling by mean"
-    named = ", ".join(map(repr, asked)) or "none besides it"
+    values = context.targets.activations(model, candidates, probes)
+    feeding = [path for path in candidates if place(values[path], last.inputs) is not None]
+    feeding_names = (
+        ", ".join(repr(path) for path in feeding[-5:]) or "none, whatever the pooling by mean"
+    )
+    study_names = ", ".join(map(repr, study_layers)) or "none besides it"
     return StudyError(
         f"the last linear layer of {model!r} is {last.path!r}; no other layer of the study feeds "
-        f"its {last.inputs.shape[1]:,} inputs (the study has {named}). Layers that do: {told}. "
-        "Add one of them to the study's layers, and label its units."
+        f"its {last.inputs.shape[1]:,} inputs (the study has {study_names}). Layers that do: "
+        f"{feeding_names}. Add one of them to the study's layers, and label its units."
     )
 
 
 def _class_names(context: StudyContext, model: str, last: LastLinear) -> list[str]:
     names = context.targets.categories(model)
     if names is None or len(names) != len(last.weight):
-        told = "no class names" if names is None else f"{len(names):,} class names"
+        found_names = "no class names" if names is None else f"{len(names):,} class names"
         raise StudyError(
-            f"network {model!r} comes with {told} for the {len(last.weight):,} outputs of "
+            f"network {model!r} comes with {found_names} for the {len(last.weight):,} outputs of "
             f"{last.path!r}; classes can be told by name alone. Choose a source that has them "
             "(torchvision with weights, or a module with `categories()`)."
         )
@@ -209,37 +226,37 @@ class _Clip:
 
 
 def _row(
-    context: StudyContext, found: _Feeding, layer: str, method: str, said: Mapping[int, str]
+    context: StudyContext, feeding: _Feeding, layer: str, method: str, label_of: Mapping[int, str]
 ) -> ClassPrediction:
     encoder: TextEncoder = context.sentences or _Clip(context)
-    neurons, labels = list(said), list(said.values())
-    weight = found.weight[:, neurons]
-    added = contributions(found.values[:, neurons], weight, found.chosen.tolist())
-    told = predict_classes(added, labels, found.names, encoder)
-    right = mean_of((told == found.chosen).astype(float).tolist())
-    assert right is not None, "there are held-out images"
-    alike = encoder.encode(found.names) @ encoder.encode(labels).T
-    counts = np.bincount(found.chosen)
+    neurons, labels = list(label_of), list(label_of.values())
+    weight = feeding.weight[:, neurons]
+    summands = contributions(feeding.values[:, neurons], weight, feeding.chosen.tolist())
+    predicted = predict_classes(summands, labels, feeding.names, encoder)
+    accuracy = mean_of((predicted == feeding.chosen).astype(float).tolist())
+    assert accuracy is not None, "there are held-out images"
+    cosines = encoder.encode(feeding.names) @ encoder.encode(labels).T
+    counts = np.bincount(feeding.chosen)
     return ClassPrediction(
         layer=layer,
         method=method,
-        feeds=(found.weight.shape[1], found.inputs),
+        feeds=(feeding.weight.shape[1], feeding.inputs),
         labelled=len(labels),
-        classes=len(found.names),
-        right=right,
+        classes=len(feeding.names),
+        right=accuracy,
         most_common=float(counts.max() / counts.sum()),
-        correlation=_correlation(weight.ravel(), alike.ravel()),
-        top_correlation=_top_correlation(weight.ravel(), alike.ravel()),
+        correlation=_correlation(weight.ravel(), cosines.ravel()),
+        top_correlation=_top_correlation(weight.ravel(), cosines.ravel()),
     )
 
 
-def _top_correlation(weight: Matrix, alike: Matrix) -> float | None:
+def _top_correlation(weight: Matrix, cosines: Matrix) -> float | None:
     if len(weight) <= _TOP:
         return None
     top = np.argsort(-np.abs(weight), kind="stable")[:_TOP]
-    return _correlation(weight[top], alike[top])
+    return _correlation(weight[top], cosines[top])
 
 
-def _correlation(weight: Matrix, alike: Matrix) -> float | None:
-    value = pearson(weight, alike) if len(weight) > 1 else float("nan")
+def _correlation(weight: Matrix, cosines: Matrix) -> float | None:
+    value = pearson(weight, cosines) if len(weight) > 1 else float("nan")
     return value if np.isfinite(value) else None

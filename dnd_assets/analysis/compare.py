@@ -160,10 +160,12 @@ class Comparison:
     def as_json(self) -> dict[str, object]:
         """All of it as plain values."""
         return {
-            "methods": [{"method": one.name, "setting": one.setting} for one in self.methods],
+            "methods": [
+                {"method": method.name, "setting": method.setting} for method in self.methods
+            ],
             "rows": [asdict(row) for row in self.rows],
             "agreement": [asdict(pair) for pair in self.pairs],
-            "metrics": [one.as_json() for one in self.metrics],
+            "metrics": [metric.as_json() for metric in self.metrics],
         }
 
 
@@ -180,21 +182,21 @@ def compare(
     Raises:
         TableError: when two methods have one name.
     """
-    require_distinct([one.name for one in methods])
+    require_distinct([method.name for method in methods])
     groups: dict[str, list[str]] = {}
     for unit, group in reference.groups.items():
         groups.setdefault(group, []).append(unit)
     rows = [
-        _row(group, one, asked, reference, encoder)
+        _row(group, method, asked_units, reference, encoder)
         for group, units in groups.items()
-        for one in methods
-        if (asked := [unit for unit in units if unit in one.by_unit])
+        for method in methods
+        if (asked_units := [unit for unit in units if unit in method.by_unit])
     ]
     pairs = [
-        _pair(group, one, other, both, encoder)
+        _pair(group, first, second, common_units, encoder)
         for group, units in groups.items()
-        for one, other in itertools.combinations(methods, 2)
-        if (both := [u for u in units if one.by_unit.get(u) and other.by_unit.get(u)])
+        for first, second in itertools.combinations(methods, 2)
+        if (common_units := [u for u in units if first.by_unit.get(u) and second.by_unit.get(u)])
     ]
     return Comparison(tuple(methods), tuple(rows), tuple(pairs))
 
@@ -205,9 +207,9 @@ def require_distinct(names: Sequence[str]) -> None:
     Raises:
         TableError: when two are the same.
     """
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise TableError(f"two methods are called {twice[0]!r}. Give the file another name.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise TableError(f"two methods are called {repeated[0]!r}. Give the file another name.")
 
 
 def _row(
@@ -217,12 +219,12 @@ def _row(
     reference: Reference,
     encoder: TextEncoder | None,
 ) -> Row:
-    said = {unit: method.by_unit[unit] for unit in units}
-    asked = [reference.judge(unit, label) for unit, label in said.items()]
-    judged = [one for one in asked if one is not None]
-    word_for_word = [one.words for one in judged if one.words is not None]
-    labelled = {unit: label for unit, label in said.items() if label}
-    near = _nearness(labelled, reference.texts, encoder) if encoder else []
+    labels = {unit: method.by_unit[unit] for unit in units}
+    verdicts = [reference.judge(unit, label) for unit, label in labels.items()]
+    judgements = [judgement for judgement in verdicts if judgement is not None]
+    matches = [judgement.words for judgement in judgements if judgement.words is not None]
+    labelled = {unit: label for unit, label in labels.items() if label}
+    cosines = _nearness(labelled, reference.texts, encoder) if encoder else []
     words = (
         float(np.mean([len(label.split()) for label in labelled.values()])) if labelled else None
     )
@@ -232,12 +234,14 @@ def _row(
         len(units),
         len(labelled),
         words,
-        exact=mean_of([float(one.exact) for one in judged]),
-        holds=mean_of([float(one.holds) for one in judged if one.holds is not None]),
-        precision=mean_of([one.precision for one in word_for_word]),
-        recall=mean_of([one.recall for one in word_for_word]),
-        f1=mean_of([one.f1 for one in word_for_word]),
-        similarity=mean_of(near),
+        exact=mean_of([float(judgement.exact) for judgement in judgements]),
+        holds=mean_of(
+            [float(judgement.holds) for judgement in judgements if judgement.holds is not None]
+        ),
+        precision=mean_of([match.precision for match in matches]),
+        recall=mean_of([match.recall for match in matches]),
+        f1=mean_of([match.f1 for match in matches]),
+        similarity=mean_of(cosines),
     )
 
 
@@ -248,17 +252,25 @@ def _nearness(
     triples = [(u, label, text) for u, label in labels.items() for text in truths.get(u, ())]
     if not triples:
         return []
-    units, said, true = zip(*triples, strict=True)
-    best: dict[str, float] = {}
-    for unit, value in zip(units, similarities(said, true, encoder).tolist(), strict=True):
-        best[unit] = max(value, best.get(unit, -1.0))
-    return list(best.values())
+    units, label_texts, truth_texts = zip(*triples, strict=True)
+    best_cosine: dict[str, float] = {}
+    for unit, value in zip(
+        units, similarities(label_texts, truth_texts, encoder).tolist(), strict=True
+    ):
+        best_cosine[unit] = max(value, best_cosine.get(unit, -1.0))
+    return list(best_cosine.values())
 
 
 def _pair(
-    group: str, one: Method, other: Method, units: Sequence[str], encoder: TextEncoder | None
+    group: str, first: Method, second: Method, units: Sequence[str], encoder: TextEncoder | None
 ) -> Pair:
-    said, also = ([str(method.by_unit[unit]) for unit in units] for method in (one, other))
-    same = np.mean([a == b for a, b in zip(said, also, strict=True)])
-    near = None if encoder is None else float(similarities(said, also, encoder).mean())
-    return Pair(group, one.name, other.name, len(units), float(same), near)
+    first_labels, second_labels = (
+        [str(method.by_unit[unit]) for unit in units] for method in (first, second)
+    )
+    agreement = np.mean([a == b for a, b in zip(first_labels, second_labels, strict=True)])
+    cosine = (
+        None
+        if encoder is None
+        else float(similarities(first_labels, second_labels, encoder).mean())
+    )
+    return Pair(group, first.name, second.name, len(units), float(agreement), cosine)

@@ -43,15 +43,15 @@ Firsts = Mapping[str, First]
 method; `TRUTHS` for the file of truths, an empty name for all files of labels."""
 TRUTHS: Final = "truths"
 """What a file of truths is called among files of labels."""
-_NOTHING_SAID: Final[Firsts] = {}
+_NO_FIRSTS: Final[Firsts] = {}
 _WORLD_NET: Final = "module:dnd_assets.known_answers.target:world_net"
 _HARD_NET: Final = "module:dnd_assets.known_answers.hard.hard_network:hard_net"
-_TOOK: Final = """
+_SECONDS_SQL: Final = """
 SELECT sum(seconds) AS seconds FROM (
   SELECT seconds FROM stage_runs WHERE study = ?
   QUALIFY row_number() OVER (PARTITION BY asset ORDER BY recorded_at DESC) = 1)
 """
-_PAINTED: Final = """
+_PICTURES_SQL: Final = """
 SELECT count(DISTINCT picture.value ->> 'image') AS pictures
 FROM latest l, json_each(l.payload, '$.concepts') concept,
      json_each(concept.value, '$.images') picture
@@ -91,10 +91,10 @@ class Request:
             NotFoundError: when the study or an ablation has no label of these units.
         """
         stored = stored_methods(self.lineage, self.study, self.names, self.units)
-        found = compare([*stored, *self.given], self.known, encoder)
+        comparison = compare([*stored, *self.given], self.known, encoder)
         stand_by(self.lineage, self.study)
         means = metric_means(self.lineage, self.study.name, self.known.groups)
-        return replace(found, metrics=tuple(means))
+        return replace(comparison, metrics=tuple(means))
 
 
 def request(
@@ -104,7 +104,7 @@ def request(
     names: Iterable[str],
     files: Mapping[str, Path],
     truths: Path | None = None,
-    firsts: Firsts = _NOTHING_SAID,
+    firsts: Firsts = _NO_FIRSTS,
 ) -> Request:
     """Read the files and find the units of a comparison.
 
@@ -123,15 +123,19 @@ def request(
         TableError: when a file cannot be understood, is not counted as `firsts` says, or two
             methods have one name.
     """
-    asked = tuple(variants(study, names))
-    require_distinct([DND, *asked, *files])
+    ablations = tuple(variants(study, names))
+    require_distinct([DND, *ablations, *files])
     context = build_context(study, home, reading=True)
-    chosen = tuple(find_units(context).select(units))
+    selected = tuple(find_units(context).select(units))
     sizes = sizes_of(study, context.targets.units) if files or truths else {}
-    told: list[str] = []
-    known = reference(study, chosen, truths, sizes, told, firsts)
-    given = tuple(imported(name, path, chosen, sizes, told, firsts) for name, path in files.items())
-    return Request(study, context.lineage, asked, chosen, given, known, tuple(told))
+    remarks: list[str] = []
+    truth_reference = reference(study, selected, truths, sizes, remarks, firsts)
+    file_methods = tuple(
+        imported(name, path, selected, sizes, remarks, firsts) for name, path in files.items()
+    )
+    return Request(
+        study, context.lineage, ablations, selected, file_methods, truth_reference, tuple(remarks)
+    )
 
 
 def stored_methods(
@@ -149,24 +153,24 @@ def stored_methods(
         NotFoundError: when the study or an ablation has no label of these units yet.
     """
     keys = [unit.key for unit in units]
-    own = _columns(lineage, study, keys)
-    first = _required(study.name, DND, own, "the study's own settings")
-    found = [replace(first, costs=_costs(lineage, study.name, len(own["labels"])))]
+    study_labels = _columns(lineage, study, keys)
+    own_method = _required(study.name, DND, study_labels, "the study's own settings")
+    methods = [replace(own_method, costs=_costs(lineage, study.name, len(study_labels["labels"])))]
     for name in names:
         variant = f"{study.name}{SEPARATOR}{name}"
         columns = _columns(lineage, ablation(name).of(study), keys)
-        one = _required(variant, name, columns, str(ablation(name)))
-        found.append(replace(one, costs=_costs(lineage, variant, len(columns["labels"]))))
-    for asset, labels in own.items():
+        method = _required(variant, name, columns, str(ablation(name)))
+        methods.append(replace(method, costs=_costs(lineage, variant, len(columns["labels"]))))
+    for asset, labels in study_labels.items():
         if asset != "labels":
-            found.append(Method(method_name(asset), labels, asset))
-    return found
+            methods.append(Method(method_name(asset), labels, asset))
+    return methods
 
 
 def _costs(lineage: Lineage, study: str, units: int) -> Costs | None:
     """What the labels of a study took; None where nothing is on record."""
-    seconds = lineage.query(_TOOK, [study])[0]["seconds"]
-    pictures = lineage.query(_PAINTED, [study])[0]["pictures"]
+    seconds = lineage.query(_SECONDS_SQL, [study])[0]["seconds"]
+    pictures = lineage.query(_PICTURES_SQL, [study])[0]["pictures"]
     return None if seconds is None else Costs(seconds / units, pictures / units)
 
 
@@ -181,13 +185,13 @@ def _columns(
         "SELECT asset, unit, label FROM method_labels WHERE study = ? AND status <> 'no_map' "
         "ORDER BY asset"
     )
-    found: dict[str, dict[str, str | None]] = {}
-    known = set(units)
+    columns: dict[str, dict[str, str | None]] = {}
+    unit_keys = set(units)
     stand_by(lineage, study)
     for row in lineage.query(sql, [study.name]):
-        if row["unit"] in known:
-            found.setdefault(row["asset"], {})[row["unit"]] = row["label"] or None
-    return found
+        if row["unit"] in unit_keys:
+            columns.setdefault(row["asset"], {})[row["unit"]] = row["label"] or None
+    return columns
 
 
 def _required(
@@ -210,12 +214,12 @@ def stored_ablations(lineage: Lineage, study: Study) -> list[str]:
     return [row["study"].removeprefix(start) for row in lineage.query(sql, [start])]
 
 
-def _counted(
+def _counted_from_zero(
     name: str,
     texts: Texts,
     units: Sequence[Unit],
     sizes: Sizes,
-    told: list[str] | None,
+    remarks: list[str] | None,
     firsts: Firsts,
 ) -> Texts:
     """A file with units counted from 0; what there is to be said of that goes to `told`.
@@ -224,13 +228,13 @@ def _counted(
     """
     layers = {unit.key.rpartition("/")[0] for unit in units}
     size = sizes.get(next(iter(layers))) if len(layers) == 1 else None
-    said = firsts.get(name, None if name == TRUTHS else firsts.get(""))
-    found = numbering(texts, size, said, f"say --first-unit {name}=1")
-    if found.is_open and "" in firsts:
-        found = numbering(texts, size, firsts[""])
-    if found.told and told is not None:
-        told.append(found.told)
-    return texts.shifted(found.first)
+    first_number = firsts.get(name, None if name == TRUTHS else firsts.get(""))
+    counting = numbering(texts, size, first_number, f"say --first-unit {name}=1")
+    if counting.is_open and "" in firsts:
+        counting = numbering(texts, size, firsts[""])
+    if counting.told and remarks is not None:
+        remarks.append(counting.told)
+    return texts.shifted(counting.first)
 
 
 def imported(
@@ -238,8 +242,8 @@ def imported(
     path: Path,
     units: Sequence[Unit],
     sizes: Sizes = EMPTY,
-    told: list[str] | None = None,
-    firsts: Firsts = _NOTHING_SAID,
+    remarks: list[str] | None = None,
+    firsts: Firsts = _NO_FIRSTS,
 ) -> Method:
     """A method whose labels lie in a CSV file, as `dnd evaluate` reads them.
 
@@ -248,7 +252,7 @@ def imported(
         path: the file; its units are keys, or numbers when one layer is compared.
         units: the units that are compared.
         sizes: units of each layer by `model/layer`, which tell whether numbers count from 0.
-        told: takes what there is to be said of how the file counts.
+        remarks: takes what there is to be said of how the file counts.
         firsts: what the user says of that.
 
     Raises:
@@ -256,9 +260,9 @@ def imported(
         TableError: when it cannot be understood, is not counted as said, or holds none of the
             units.
     """
-    texts = _counted(name, read_labels(path), units, sizes, told, firsts)
-    blank: dict[str, str | None] = dict.fromkeys(texts.blank)
-    return Method(name, by_key(texts, {**blank, **texts.by_unit}, units), path.name)
+    texts = _counted_from_zero(name, read_labels(path), units, sizes, remarks, firsts)
+    unlabelled: dict[str, str | None] = dict.fromkeys(texts.blank)
+    return Method(name, by_key(texts, {**unlabelled, **texts.by_unit}, units), path.name)
 
 
 def reference(
@@ -266,8 +270,8 @@ def reference(
     units: Sequence[Unit],
     truths: Path | None = None,
     sizes: Sizes = EMPTY,
-    told: list[str] | None = None,
-    firsts: Firsts = _NOTHING_SAID,
+    remarks: list[str] | None = None,
+    firsts: Firsts = _NO_FIRSTS,
 ) -> Reference:
     """Groups and truths of units: from a file, else those of the generated world's network.
 
@@ -281,23 +285,25 @@ def reference(
     """
     groups = {unit.key: unit.key.rpartition("/")[0] for unit in units}
     if truths is not None:
-        read = _counted(TRUTHS, read_truths(truths), units, sizes, told, firsts)
-        true = by_key(read, read.by_unit, units)
-        texts = {unit: (text,) for unit, text in true.items()}
+        truth_file = _counted_from_zero(TRUTHS, read_truths(truths), units, sizes, remarks, firsts)
+        truth_of = by_key(truth_file, truth_file.by_unit, units)
+        texts = {unit: (text,) for unit, text in truth_of.items()}
         return Reference(
-            groups, texts, lambda u, said: Judgement(said == true[u]) if u in true else None
+            groups,
+            texts,
+            lambda u, label: Judgement(label == truth_of[u]) if u in truth_of else None,
         )
     truths_of = {_WORLD_NET: _plain_truths, _HARD_NET: _hard_truths}
-    known = {truths_of[source] for source in truths_of if _labels(study, source)}
-    return _known(units, known.pop()()) if known else Reference(groups)
+    world_truths = {truths_of[source] for source in truths_of if _is_network(study, source)}
+    return _world_reference(units, world_truths.pop()()) if world_truths else Reference(groups)
 
 
 def has_known_answers(study: Study) -> bool:
     """Whether the study labels the network of the generated world, whose truths are known."""
-    return _labels(study, _WORLD_NET)
+    return _is_network(study, _WORLD_NET)
 
 
-def _labels(study: Study, source: str) -> bool:
+def _is_network(study: Study, source: str) -> bool:
     """Whether a study labels this network alone."""
     return all(model.source == source for model in study.models)
 
@@ -314,22 +320,26 @@ def _hard_truths() -> Known:
     return {place: (unit.kind, unit.truth) for place, unit in hard_truths().items()}
 
 
-def _known(units: Sequence[Unit], truths: Known) -> Reference:
+def _world_reference(units: Sequence[Unit], truths: Known) -> Reference:
     """The truths of a generated world's network, grouped by kind."""
-    found = {u.key: truths[u.layer, u.neuron] for u in units if (u.layer, u.neuron) in truths}
-    true = {unit: truth for unit, (_, truth) in found.items()}
+    kinds_and_truths = {
+        u.key: truths[u.layer, u.neuron] for u in units if (u.layer, u.neuron) in truths
+    }
+    truth_of = {unit: truth for unit, (_, truth) in kinds_and_truths.items()}
 
-    def judge(unit: str, said: str | None) -> Judgement | None:
-        known = true.get(unit)
-        found = strict(said, known) if known else None
-        if known is None or found is None:
+    def judge(unit: str, label: str | None) -> Judgement | None:
+        expected = truth_of.get(unit)
+        match = strict(label, expected) if expected else None
+        if expected is None or match is None:
             return None
-        return Judgement(found.exact, is_correct(said, known), found)
+        return Judgement(match.exact, is_correct(label, expected), match)
 
     texts = {
         unit: tuple(" ".join(words) for words in truth.accepted if words)
-        for unit, truth in true.items()
+        for unit, truth in truth_of.items()
         if truth.accepted
     }
-    groups = {u.key: found[u.key][0] if u.key in found else u.layer for u in units}
+    groups = {
+        u.key: kinds_and_truths[u.key][0] if u.key in kinds_and_truths else u.layer for u in units
+    }
     return Reference(groups, texts, judge)

@@ -49,28 +49,28 @@ def show_truths(study: Study, home: Path, out: Console) -> bool:
     """
     rows = labels(Lineage(root=str(home)), study.name).to_dict("records")
     units = [Unit(row["model"], row["layer"], int(row["neuron"])) for row in rows]
-    known = reference(study, units)
-    said = {unit.key: _text(row["label"]) for unit, row in zip(units, rows, strict=True)}
+    truths = reference(study, units)
+    label_of = {unit.key: _text(row["label"]) for unit, row in zip(units, rows, strict=True)}
     table = Table(box=None, pad_edge=False)
     for name in ("unit", "label", "truth", ""):
         table.add_column(name)
-    for row, (unit, label) in zip(rows, said.items(), strict=True):
-        shown = label or f"({row['status']})"
-        table.add_row(unit, shown, _truth(known, unit), _mark(known.judge(unit, label)))
+    for row, (unit, label) in zip(rows, label_of.items(), strict=True):
+        label_text = label or f"({row['status']})"
+        table.add_row(unit, label_text, _truth(truths, unit), _mark(truths.judge(unit, label)))
     out.print(table)
-    found = compare([Method(study.name, said)], known).rows
-    out.print(_summary(found))
-    low = below_bar(found)
+    scores = compare([Method(study.name, label_of)], truths).rows
+    out.print(_summary(scores))
+    low = below_bar(scores)
     if low:
         out.print(f"Below the bar: {', '.join(low)}", style="red")
     out.print(_NEXT.format(home=home, activate=_activation()), markup=False)
     return not low
 
 
-def _mark(found: Judgement | None) -> str:
-    if found is None:
+def _mark(judgement: Judgement | None) -> str:
+    if judgement is None:
         return ""
-    return "ok" if found.exact else "holds it" if found.holds else "WRONG"
+    return "ok" if judgement.exact else "holds it" if judgement.holds else "WRONG"
 
 
 def _summary(rows: Iterable[Row]) -> Table:
@@ -84,9 +84,9 @@ def _summary(rows: Iterable[Row]) -> Table:
             numbers = (row.units, row.exact.count, row.holds.count)
             measures = (row.precision, row.recall, row.f1)
             words = "-" if row.words is None else f"{row.words:.1f}"
-            without = str(row.units - row.labelled)
-            figures = (*map(str, numbers), *(f"{one.mean:.2f}" for one in measures))
-            table.add_row(row.group, *figures, words, without)
+            abstained = str(row.units - row.labelled)
+            figures = (*map(str, numbers), *(f"{measure.mean:.2f}" for measure in measures))
+            table.add_row(row.group, *figures, words, abstained)
     return table
 
 
@@ -101,8 +101,8 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _truth(known: Reference, unit: str) -> str:
-    texts = known.texts.get(unit)
+def _truth(truths: Reference, unit: str) -> str:
+    texts = truths.texts.get(unit)
     if texts:
         return " or ".join(texts)
-    return "(dead: no label)" if known.groups[unit] == "dead" else "(random: no truth)"
+    return "(dead: no label)" if truths.groups[unit] == "dead" else "(random: no truth)"

@@ -71,18 +71,18 @@ class Evaluation:
     def lines(self) -> list[str]:
         """The report for people."""
         low, high = self.interval
-        sure = "" if math.isnan(low) else f"  (95 % interval {low:.4f} to {high:.4f})"
-        told = {
+        bounds = "" if math.isnan(low) else f"  (95 % interval {low:.4f} to {high:.4f})"
+        counts = {
             "repeated rows, counted once": self.repeated,
             "units without a label, left out": self.unlabelled,
             "labels without a truth, left out": self.without_truth,
             "truths without a label": self.without_label,
         }
         lines = [
-            f"mean similarity  {self.similarity:.4f}{sure}",
+            f"mean similarity  {self.similarity:.4f}{bounds}",
             f"units            {self.units:,}",
             f"exact matches    {self.exact:,}",
-            *(f"{count:,} {what}" for what, count in told.items() if count),
+            *(f"{count:,} {title}" for title, count in counts.items() if count),
             *self.told,
         ]
         for name, rows in (("worst", self.worst), ("best", self.best)):
@@ -92,9 +92,9 @@ class Evaluation:
 
     def as_json(self) -> dict[str, object]:
         """All of it as plain values; a missing number is None."""
-        plain = asdict(self)
+        fields = asdict(self)
         interval = [None if math.isnan(end) else end for end in self.interval]
-        return {**plain, "interval": interval, "scored": [asdict(one) for one in self.scored]}
+        return {**fields, "interval": interval, "scored": [asdict(unit) for unit in self.scored]}
 
 
 def evaluate(
@@ -119,33 +119,37 @@ def evaluate(
         NotFoundError: when a file does not exist.
         TableError: when a file cannot be understood, a unit has two texts, or no unit has both.
     """
-    asked = read_labels(labels)
-    known = read_truths(labels if truths is None else truths, beside=truths is None)
-    counts = _counted(asked, known, first_unit) if truths is not None else ()
+    label_texts = read_labels(labels)
+    truth_texts = read_truths(labels if truths is None else truths, beside=truths is None)
+    counts = _numberings(label_texts, truth_texts, first_unit) if truths is not None else ()
     if counts:
-        asked, known = asked.shifted(counts[0].first), known.shifted(counts[1].first)
-    true = _truth_of(asked, known)
-    said = [asked.by_unit[unit] for unit in true]
-    values = similarities(said, list(true.values()), encoder)
+        label_texts, truth_texts = (
+            label_texts.shifted(counts[0].first),
+            truth_texts.shifted(counts[1].first),
+        )
+    unit_truths = _truth_of(label_texts, truth_texts)
+    unit_labels = [label_texts.by_unit[unit] for unit in unit_truths]
+    values = similarities(unit_labels, list(unit_truths.values()), encoder)
     rows = [
-        ScoredUnit(*row) for row in zip(true, said, true.values(), values.tolist(), strict=True)
+        ScoredUnit(*row)
+        for row in zip(unit_truths, unit_labels, unit_truths.values(), values.tolist(), strict=True)
     ]
     nan = float("nan")
     return Evaluation(
         units=len(rows),
         similarity=float(values.mean()),
         interval=mean_interval(values, seed=seed) if len(rows) > 1 else Interval(nan, nan),
-        exact=int(exact_matches(said, list(true.values())).sum()),
-        repeated=len(asked.repeated),
-        unlabelled=len(asked.blank),
-        without_truth=len(asked.by_unit) - len(rows),
-        without_label=len(known.by_unit) - len(rows),
+        exact=int(exact_matches(unit_labels, list(unit_truths.values())).sum()),
+        repeated=len(label_texts.repeated),
+        unlabelled=len(label_texts.blank),
+        without_truth=len(label_texts.by_unit) - len(rows),
+        without_label=len(truth_texts.by_unit) - len(rows),
         scored=tuple(sorted(rows, key=lambda row: row.similarity)),
-        told=tuple(one.told for one in counts if one.told),
+        told=tuple(count.told for count in counts if count.told),
     )
 
 
-def _counted(labels: Texts, truths: Texts, first: First | None) -> tuple[Numbering, Numbering]:
+def _numberings(labels: Texts, truths: Texts, first: First | None) -> tuple[Numbering, Numbering]:
     """How two files count units: each is told by the other, which has the layer's last unit."""
     of_labels = numbering(labels, _size(truths), first, "say --first-unit 1")
     size = _size(labels.shifted(of_labels.first))
@@ -158,8 +162,8 @@ def _counted(labels: Texts, truths: Texts, first: First | None) -> tuple[Numberi
 
 def _size(texts: Texts) -> int | None:
     """How many units a layer has, from a file that holds its first; None for any other."""
-    held = [int(unit.rpartition("/")[2]) for unit in texts.by_unit] if texts.numbers else []
-    return max(held) + 1 if 0 in held else None
+    numbers = [int(unit.rpartition("/")[2]) for unit in texts.by_unit] if texts.numbers else []
+    return max(numbers) + 1 if 0 in numbers else None
 
 
 def _truth_of(labels: Texts, truths: Texts) -> dict[str, str]:
@@ -168,19 +172,19 @@ def _truth_of(labels: Texts, truths: Texts) -> dict[str, str]:
     Raises:
         TableError: when no unit has both.
     """
-    same = {unit: truths.by_unit[unit] for unit in labels.by_unit if unit in truths.by_unit}
-    if same:
-        return same
+    common = {unit: truths.by_unit[unit] for unit in labels.by_unit if unit in truths.by_unit}
+    if common:
+        return common
     numbers, by_number = _numbers(labels), {n: u for u, n in _numbers(truths).items()}
-    found = {u: truths.by_unit[by_number[n]] for u, n in numbers.items() if n in by_number}
-    if not found:
-        one = next(iter(labels.by_unit), "none")
-        close = ", ".join(nearest(one, truths.by_unit)) or "none"
+    matched = {u: truths.by_unit[by_number[n]] for u, n in numbers.items() if n in by_number}
+    if not matched:
+        example = next(iter(labels.by_unit), "none")
+        nearest_units = ", ".join(nearest(example, truths.by_unit)) or "none"
         raise TableError(
             f"no unit has both a label in {labels.path} and a truth in {truths.path}. A labelled "
-            f"unit: {one}; units with a truth: {close}. Name the units alike in both."
+            f"unit: {example}; units with a truth: {nearest_units}. Name the units alike in both."
         )
-    return found
+    return matched
 
 
 def _numbers(texts: Texts) -> dict[str, str]:

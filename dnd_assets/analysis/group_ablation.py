@@ -65,11 +65,11 @@ class GroupAblation:
         return {
             **{name: getattr(self, name) for name in ("layer", "how", "images", "probe", "random")},
             "units": list(self.units),
-            "classes": [one.as_json() for one in self.effects.classes],
+            "classes": [class_effect.as_json() for class_effect in self.effects.classes],
             "accuracy": None if self.effects.accuracy is None else asdict(self.effects.accuracy),
             "chosen": self.effects.chosen,
-            "scores": [one.as_json() for one in self.scores],
-            "accuracies": [one.as_json() for one in self.accuracies],
+            "scores": [change.as_json() for change in self.scores],
+            "accuracies": [change.as_json() for change in self.accuracies],
             "left_out": self.left_out,
         }
 
@@ -88,12 +88,15 @@ def units_of_group(context: StudyContext, name: str, asset: str, units: Sequence
         UpstreamError: when there are no labels yet.
     """
     groups = group_study(context, units, asset).groups
-    wanted = plain_label(name)
-    for one in groups:
-        if wanted in (plain_label(one.name), *(plain_label(text) for text, _ in one.labels)):
-            return list(one.units)
+    plain_name = plain_label(name)
+    for group in groups:
+        if plain_name in (
+            plain_label(group.name),
+            *(plain_label(text) for text, _ in group.labels),
+        ):
+            return list(group.units)
     advice = "`dnd groups` lists them."
-    raise not_found("group", name, [one.name for one in groups], advice)
+    raise not_found("group", name, [group.name for group in groups], advice)
 
 
 def ablate(
@@ -120,25 +123,25 @@ def ablate(
         UpstreamError: when the probing set has not been materialized.
         StudyError: when a network has no classes, or a layer too few units for random groups.
     """
-    chosen = setting or context.study.ablation or NO_SETTINGS
+    ablation_settings = setting or context.study.ablation or NO_SETTINGS
     images = probing_images(context, TableSource(context.lineage, context.study.name))
     cases: dict[str, AblationCase] = {}
-    found = []
-    for (model, _), some in by_layer(units).items():
-        made_by = _made_by(context, some[0], chosen, images, random, seed)
+    results = []
+    for (model, _), layer_units in by_layer(units).items():
+        made_by = _made_by(context, layer_units[0], ablation_settings, images, random, seed)
         provider = context.lineage.provider(made_by)
-        item = digest(sorted(unit.neuron for unit in some))
-        known = cached(context, KIND, provider, [item])
-        if item in known:
-            found.append({**known[item], "units": [unit.key for unit in some]})
+        item = digest(sorted(unit.neuron for unit in layer_units))
+        stored = cached(context, KIND, provider, [item])
+        if item in stored:
+            results.append({**stored[item], "units": [unit.key for unit in layer_units]})
             continue
         if model not in cases:
-            cases[model] = ablation_case(context, model, chosen, images)
-        result = _ablated(cases[model], some, random, seed).as_json()
+            cases[model] = ablation_case(context, model, ablation_settings, images)
+        result = _ablated(cases[model], layer_units, random, seed).as_json()
         if context.lineage.keeps:
             context.lineage.commit({"shared": [shared_row(KIND, provider, item, result)]})
-        found.append(result)
-    return found
+        results.append(result)
+    return results
 
 
 def _made_by(
@@ -158,32 +161,32 @@ def _ablated(case: AblationCase, units: Sequence[Unit], random: int, seed: int) 
     """The effects of a group of one layer."""
     first = units[0]
     group = tuple(sorted({unit.neuron for unit in units}))
-    drawn = _drawn(case, first, group, random, seed) if random else []
+    random_sets = _random_sets(case, first, group, random, seed) if random else []
     label = f"{first.model}/{first.layer}: ablation of {len(group):,} units"
-    whole, after, *others = case.without(first.layer, [(), group, *drawn], label)
+    intact, ablated, *random_results = case.without(first.layer, [(), group, *random_sets], label)
     scores, accuracies = [], []
-    if others:
-        shared = (whole, after, np.stack(others), case.names, case.truth)
+    if random_results:
+        shared = (intact, ablated, np.stack(random_results), case.names, case.truth)
         scores = beyond_random(*shared, accuracy=False)
         accuracies = [] if case.truth is None else beyond_random(*shared, accuracy=True)
     return GroupAblation(
         first.key.rpartition("/")[0], tuple(unit.key for unit in units), case.setting.how,
         len(case.images), case.probe is not None,
-        effects(whole, after, case.names, case.truth), len(drawn),
+        effects(intact, ablated, case.names, case.truth), len(random_sets),
         tuple(scores), tuple(accuracies), case.left_out,
     )  # fmt: skip
 
 
-def _drawn(
+def _random_sets(
     case: AblationCase, unit: Unit, group: tuple[int, ...], random: int, seed: int
 ) -> list[tuple[int, ...]]:
     """Random groups of the layer's units that are not dead on the images."""
     label = f"{unit.model}/{unit.layer}: activations"
-    needs = {unit.layer: case.images}
-    rows, values = activations(case.context, unit.model, needs, label)[unit.layer]
-    alive = ~is_dead(dense(values[[rows[name] for name in case.images]]))
+    layer_images = {unit.layer: case.images}
+    rows, values = activations(case.context, unit.model, layer_images, label)[unit.layer]
+    alive_mask = ~is_dead(dense(values[[rows[name] for name in case.images]]))
     try:
-        return random_groups(group, np.flatnonzero(alive).tolist(), random, seed)
+        return random_groups(group, np.flatnonzero(alive_mask).tolist(), random, seed)
     except ValueError as error:
         raise StudyError(
             f"layer {unit.layer!r} of {unit.model!r}: {error}, of those that are not dead. Ablate "

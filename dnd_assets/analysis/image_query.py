@@ -66,7 +66,7 @@ class UnitActivation:
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen.
+    """The answer of `look`.
 
     Attributes:
         image: the picture, RGB.
@@ -83,7 +83,10 @@ class Look:
 
     def as_json(self) -> dict[str, object]:
         """The firings as plain values."""
-        return {"probing_images": self.compared, "units": [asdict(one) for one in self.firings]}
+        return {
+            "probing_images": self.compared,
+            "units": [asdict(firing) for firing in self.firings],
+        }
 
 
 def look(context: StudyContext, file: Path, layer: str | None = None, top: int = 10) -> Look:
@@ -107,27 +110,27 @@ def look(context: StudyContext, file: Path, layer: str | None = None, top: int =
     probing = probing_images(context, source)
     ranked: list[tuple[tuple[float, float, Unit], float]] = []
     compared = 0
-    for (model, path), some in by_layer(units).items():
-        stored = recorded(context, some[0], probing)
+    for (model, path), layer_units in by_layer(units).items():
+        stored = recorded(context, layer_units[0], probing)
         compared = max(compared, len(stored))
-        seen = [_as_seen(context, model, file, picture)]
-        (now,) = context.targets.activations(model, {path: context.layer(some[0]).pooling}, seen)[
-            path
-        ]
-        for unit in some:
-            found = against(stored[:, unit.neuron], float(now[unit.neuron]))
-            if found is not None:
-                ranked.append(((-found[0], -found[1], unit), float(now[unit.neuron])))
+        inputs = [_as_seen(context, model, file, picture)]
+        (values,) = context.targets.activations(
+            model, {path: context.layer(layer_units[0]).pooling}, inputs
+        )[path]
+        for unit in layer_units:
+            standing = against(stored[:, unit.neuron], float(values[unit.neuron]))
+            if standing is not None:
+                ranked.append(((-standing[0], -standing[1], unit), float(values[unit.neuron])))
     ranked.sort()
-    chosen = ranked[:top]
-    labels = _labels(source)
+    strongest = ranked[:top]
+    labels = _best_labels(source)
     firings, overlays = [], []
-    for ((share, reach, unit), activation), (box, drawn) in zip(
-        chosen, _places(context, [key[2] for key, _ in chosen], file, picture), strict=True
+    for ((share, reach, unit), activation), (box, unit_overlay) in zip(
+        strongest, _places(context, [key[2] for key, _ in strongest], file, picture), strict=True
     ):
-        said = labels.get(unit, {})
-        firings.append(UnitActivation(unit.key, said, activation, -share, -reach, box))
-        overlays.append(drawn)
+        unit_labels = labels.get(unit, {})
+        firings.append(UnitActivation(unit.key, unit_labels, activation, -share, -reach, box))
+        overlays.append(unit_overlay)
     return Look(picture, tuple(firings), tuple(overlays), compared)
 
 
@@ -167,9 +170,9 @@ def probing_images(context: StudyContext, source: TableSource) -> list[str]:
     Raises:
         UpstreamError: when none are recorded.
     """
-    for part in source.records(PROBING_SET):
-        for one in part:
-            return images_of(context, one.product)
+    for records in source.records(PROBING_SET):
+        for record in records:
+            return images_of(context, record.product)
     raise _not_recorded(context)
 
 
@@ -185,8 +188,8 @@ def recorded(context: StudyContext, unit: Unit, probing: Sequence[str]) -> Value
     table = read("activations", provider, probing)
     if not table.found.any():
         raise _not_recorded(context)
-    known = table.values[table.found]
-    return known[~failed_images(known)]
+    stored = table.values[table.found]
+    return stored[~failed_images(stored)]
 
 
 def _not_recorded(context: StudyContext) -> UpstreamError:
@@ -197,12 +200,12 @@ def _not_recorded(context: StudyContext) -> UpstreamError:
     )
 
 
-def _labels(source: TableSource) -> dict[Unit, dict[str, str]]:
-    found: dict[Unit, dict[str, str]] = {}
-    for one in labels_of(source):
-        if one.best:
-            found.setdefault(one.unit, {})[one.asset] = one.label
-    return found
+def _best_labels(source: TableSource) -> dict[Unit, dict[str, str]]:
+    by_unit: dict[Unit, dict[str, str]] = {}
+    for unit_label in labels_of(source):
+        if unit_label.best:
+            by_unit.setdefault(unit_label.unit, {})[unit_label.asset] = unit_label.label
+    return by_unit
 
 
 Place = tuple[tuple[int, int, int, int] | None, Image.Image]
@@ -214,27 +217,27 @@ def _as_seen(
     """A picture from disk as a network sees it: its bands, where it takes bands."""
     if not context.targets.takes_bands(model):
         return picture
-    chosen = context.study.probing_set
-    return as_raster(read_bytes(file.expanduser()), chosen.max_pixels, chosen.reading)
+    settings = context.study.probing_set
+    return as_raster(read_bytes(file.expanduser()), settings.max_pixels, settings.reading)
 
 
 def _places(
     context: StudyContext, units: Sequence[Unit], file: Path, picture: Image.Image
 ) -> list[Place]:
     """Where each unit looks, and the picture that shows it."""
-    found: dict[Unit, Place] = {}
+    places: dict[Unit, Place] = {}
     for model in dict.fromkeys(unit.model for unit in units):
-        mine = [unit for unit in units if unit.model == model]
-        given = [_as_seen(context, model, file, picture)]
-        maps = context.targets.maps(model, [(u.layer, u.neuron) for u in mine], given)
-        seen = view(context.targets.transforms(model), *picture.size)
-        for unit in mine:
+        model_units = [unit for unit in units if unit.model == model]
+        inputs = [_as_seen(context, model, file, picture)]
+        maps = context.targets.maps(model, [(u.layer, u.neuron) for u in model_units], inputs)
+        visible = view(context.targets.transforms(model), *picture.size)
+        for unit in model_units:
             heat = maps[unit.layer, unit.neuron][0]
-            found[unit] = (None, picture) if heat is None else _drawn(picture, heat, seen)
-    return [found[unit] for unit in units]
+            places[unit] = (None, picture) if heat is None else _located(picture, heat, visible)
+    return [places[unit] for unit in units]
 
 
-def _drawn(picture: Image.Image, heat: NDArray[np.float32], seen: View) -> Place:
+def _located(picture: Image.Image, heat: NDArray[np.float32], visible: View) -> Place:
     """The box around the largest part above Otsu's threshold, drawn on the picture."""
     if not np.isfinite(heat).all():
         return None, picture
@@ -242,7 +245,7 @@ def _drawn(picture: Image.Image, heat: NDArray[np.float32], seen: View) -> Place
     _, boxes = attention_crops.attention_boxes(grey, 1, 0.0, _ANY_SIZE)
     if not boxes:
         return None, picture
-    left, top, right, bottom = seen.box(*picture.size)
+    left, top, right, bottom = visible.box(*picture.size)
     wide, high = (right - left) / _GRID, (bottom - top) / _GRID
     x1, y1, x2, y2 = boxes[0]
     box = (
@@ -251,24 +254,24 @@ def _drawn(picture: Image.Image, heat: NDArray[np.float32], seen: View) -> Place
     )  # fmt: skip
     level = attention_crops.otsu_threshold(attention_crops.heatmap_bytes(heat, _GRID)) / 255
     low, high_value = float(heat.min()), float(heat.max())
-    drawn = overlay(picture, heat, low + level * (high_value - low), seen)
+    drawn = overlay(picture, heat, low + level * (high_value - low), visible)
     pen = ImageDraw.Draw(drawn)
     pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=(255, 255, 255))
     return box, drawn
 
 
-def sheet(found: Look) -> Image.Image:
+def sheet(result: Look) -> Image.Image:
     """The picture and every overlay in rows of five, each with its unit, label and share below.
 
     Raises:
         StudyError: when no unit fired.
     """
-    if not found.firings:
+    if not result.firings:
         raise StudyError("no unit of these layers tells one probing image from another.")
-    tiles = [(found.image, ["the image"])]
-    for one, drawn in zip(found.firings, found.overlays, strict=True):
-        label = next(iter(one.labels.values()), "(no label)")
-        tiles.append((drawn, [label, one.unit, f"above {one.share:.1%} of images"]))
+    tiles = [(result.image, ["the image"])]
+    for firing, unit_overlay in zip(result.firings, result.overlays, strict=True):
+        label = next(iter(firing.labels.values()), "(no label)")
+        tiles.append((unit_overlay, [label, firing.unit, f"above {firing.share:.1%} of images"]))
     across = min(5, len(tiles))
     down = -(-len(tiles) // across)
     page = Image.new("RGB", (across * (_TILE + 8), down * (_TILE + 4 * _LINE)), "white")
@@ -280,6 +283,6 @@ def sheet(found: Look) -> Image.Image:
         size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
         page.paste(small.resize(size), (x, y))
         for row, line in enumerate(lines):
-            plain = "".join(c if c.isprintable() else " " for c in line)[:36]
-            pen.text((x, y + _TILE + row * _LINE), plain, fill="black", font=font)
+            printable = "".join(c if c.isprintable() else " " for c in line)[:36]
+            pen.text((x, y + _TILE + row * _LINE), printable, fill="black", font=font)
     return page

@@ -35,15 +35,18 @@ class _Place(NamedTuple):
     named: bool
 
 
-def by_kind(found: Comparison) -> str:
+def by_kind(comparison: Comparison) -> str:
     """A row for each kind of unit and method, and what the labels took in the last rows."""
     lines = [line_of(["kind", "method", *_KINDS]), "|" + "---|" * (len(_KINDS) + 2)]
-    for group in found.groups:
-        for method in found.methods:
-            row = found.row(group, method.name)
+    for group in comparison.groups:
+        for method in comparison.methods:
+            row = comparison.row(group, method.name)
             if row is not None:
                 lines.append(line_of([group, method.name, *_cells_of(row)]))
-    lines += [line_of(["**all**", one.name, *_whole(found, one)]) for one in found.methods]
+    lines += [
+        line_of(["**all**", method.name, *_totals_of(comparison, method)])
+        for method in comparison.methods
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -57,7 +60,7 @@ def require_place(path: Path, study: str = "") -> None:
     _place(path, study)
 
 
-def write(found: Comparison, path: Path, study: str = "") -> None:
+def write(comparison: Comparison, path: Path, study: str = "") -> None:
     """Put the Markdown table between the markers of a document, those of the study if it has any.
 
     Raises:
@@ -65,7 +68,7 @@ def write(found: Comparison, path: Path, study: str = "") -> None:
         TableError: when it lacks a marker.
     """
     place = _place(path, study)
-    table = by_kind(found) if place.named else markdown(found)
+    table = by_kind(comparison) if place.named else markdown(comparison)
     text = f"{place.before}{place.start}\n{table}{place.end}{place.after}"
     write_atomic(path, text.encode())
 
@@ -80,11 +83,13 @@ def exact_counts(path: Path, study: str = "") -> dict[tuple[str, str], int]:
     return _counts(_place(path, study).inside, path)
 
 
-def differences(found: Comparison, path: Path, tolerance: int = 0, study: str = "") -> list[str]:
+def differences(
+    comparison: Comparison, path: Path, tolerance: int = 0, study: str = ""
+) -> list[str]:
     """Where a document counts other labels as exact than a comparison does; a line for each.
 
     Args:
-        found: the comparison.
+        comparison: the comparison.
         path: the document.
         tolerance: how many labels of a group may differ; another processor may turn a close call.
         study: the name of the study that is compared.
@@ -94,13 +99,14 @@ def differences(found: Comparison, path: Path, tolerance: int = 0, study: str = 
         TableError: when it lacks a marker or the table between them.
     """
     place = _place(path, study)
-    old = _counts(place.inside, path)
-    new = _counts(by_kind(found) if place.named else markdown(found), path)
+    old_counts = _counts(place.inside, path)
+    new_counts = _counts(by_kind(comparison) if place.named else markdown(comparison), path)
     return [
-        f"{path}: {method}, {group}: {old.get((method, group), 'nothing')} exact there, "
-        f"{new.get((method, group), 'nothing')} now. Write it anew: dnd compare --update {path}"
-        for method, group in sorted({*old, *new})
-        if not _close(old.get((method, group)), new.get((method, group)), tolerance)
+        f"{path}: {method}, {group}: {old_counts.get((method, group), 'nothing')} exact "
+        f"there, {new_counts.get((method, group), 'nothing')} now. "
+        f"Write it anew: dnd compare --update {path}"
+        for method, group in sorted({*old_counts, *new_counts})
+        if not _within(old_counts.get((method, group)), new_counts.get((method, group)), tolerance)
     ]
 
 
@@ -108,29 +114,29 @@ def _cells_of(row: Row) -> list[str]:
     words = f"{row.words:.1f}" if row.words is not None else "-"
     holds = f"{row.holds.count}" if row.holds else "-"
     abstained = f"{row.units - row.labelled}"
-    measures = [_measure(one) for one in (row.precision, row.recall, row.f1)]
+    measures = [_measure(mean) for mean in (row.precision, row.recall, row.f1)]
     return [f"{row.units}", _share(row.exact), *measures, words, holds, abstained, "", ""]
 
 
-def _whole(found: Comparison, method: Method) -> list[str]:
+def _totals_of(comparison: Comparison, method: Method) -> list[str]:
     """All units of a method that have a truth, and what the labels took."""
-    rows = [row for row in found.rows if row.method == method.name]
+    rows = [row for row in comparison.rows if row.method == method.name]
     judged = [row for row in rows if row.exact is not None]
-    right = sum(row.exact.count for row in judged if row.exact)
+    right_count = sum(row.exact.count for row in judged if row.exact)
     total = sum(row.exact.units for row in judged if row.exact)
     costs = method.costs
-    took = [f"{costs.seconds:.2f}", f"{costs.pictures:.1f}"] if costs else ["-", "-"]
-    exact = f"{right} / {total} ({100 * right / total:.0f} %)" if total else "-"
+    cost_cells = [f"{costs.seconds:.2f}", f"{costs.pictures:.1f}"] if costs else ["-", "-"]
+    exact = f"{right_count} / {total} ({100 * right_count / total:.0f} %)" if total else "-"
     abstained = sum(row.units - row.labelled for row in rows)
     units = sum(row.units for row in rows)
-    return [f"{units}", exact, "", "", "", "", "", f"{abstained}", *took]
+    return [f"{units}", exact, "", "", "", "", "", f"{abstained}", *cost_cells]
 
 
 def _share(mean: Mean | None) -> str:
     if mean is None:
         return "-"
-    sure = percent(mean)
-    return f"{mean.count} / {mean.units}" + (f" ({sure})" if sure else "")
+    interval = percent(mean)
+    return f"{mean.count} / {mean.units}" + (f" ({interval})" if interval else "")
 
 
 def _measure(mean: Mean | None) -> str:
@@ -141,7 +147,7 @@ def _measure(mean: Mean | None) -> str:
     return f"{mean.mean:.2f} ({mean.low:.2f} to {mean.high:.2f})"
 
 
-def _close(old: int | None, new: int | None, tolerance: int) -> bool:
+def _within(old: int | None, new: int | None, tolerance: int) -> bool:
     return old == new or (old is not None and new is not None and abs(old - new) <= tolerance)
 
 
@@ -149,18 +155,18 @@ def _counts(text: str, path: Path) -> dict[tuple[str, str], int]:
     rows = [_cells(line) for line in text.splitlines() if line.startswith("| ")]
     if rows and tuple(rows[0]) == ("kind", "method", *_KINDS):
         return {
-            (cells[1], cells[0]): int(right[1])
+            (cells[1], cells[0]): int(match[1])
             for cells in rows[1:]
-            if (right := _EXACT.match(cells[2 + _KINDS.index("exact")]))
+            if (match := _EXACT.match(cells[2 + _KINDS.index("exact")]))
             and not cells[0].startswith("**")
         }
     if not rows or tuple(rows[0][: len(HEAD)]) != HEAD:
         raise TableError(f"{path} has no scoreboard. Write it: dnd compare --update {path}")
     return {
-        (cells[0], group): int(right[1])
+        (cells[0], group): int(match[1])
         for cells in rows[1:]
         for group, cell in zip(rows[0][len(HEAD) :], cells[len(HEAD) :], strict=True)
-        if (right := _EXACT.match(cell))
+        if (match := _EXACT.match(cell))
     }
 
 
@@ -173,17 +179,17 @@ def _place(path: Path, study: str) -> _Place:
     """The markers that name the study, or else those without a name."""
     text = read_text(path)
     start, end = "<!-- scoreboard -->", "<!-- /scoreboard -->"
-    own = _between(
+    study_place = _between(
         text, start.replace(" -->", f" {study} -->"), end.replace(" -->", f" {study} -->")
     )
-    found = own if study and own else _between(text, start, end)
-    if found is None:
+    place = study_place if study and study_place else _between(text, start, end)
+    if place is None:
         raise TableError(f"{path} has no place for a scoreboard. Add the lines {start} and {end}.")
-    return found
+    return place
 
 
 def _between(text: str, start: str, end: str) -> _Place | None:
     before, first, rest = text.partition(start)
     inside, last, after = rest.partition(end)
-    named = start != "<!-- scoreboard -->"
-    return _Place(before, inside, after, start, end, named) if first and last else None
+    names_study = start != "<!-- scoreboard -->"
+    return _Place(before, inside, after, start, end, names_study) if first and last else None

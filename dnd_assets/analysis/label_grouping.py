@@ -45,11 +45,11 @@ def group_file(path: Path, encoder: TextEncoder, similarity: float = SIMILARITY)
         NotFoundError: when there is no such file.
         TableError: when it cannot be understood.
     """
-    found = read_labels(path)
-    texts = sorted({plain_label(text) for text in found.by_unit.values()})
+    labels = read_labels(path)
+    texts = sorted({plain_label(text) for text in labels.by_unit.values()})
     vectors = dict(zip(texts, encoder.encode(texts), strict=True)) if texts else {}
-    groups = group_labels(found.by_unit, vectors, similarity) if texts else []
-    return Grouping(tuple(groups), len(found.blank))
+    groups = group_labels(labels.by_unit, vectors, similarity) if texts else []
+    return Grouping(tuple(groups), len(labels.blank))
 
 
 def group_study(
@@ -72,18 +72,22 @@ def group_study(
         StudyError: when the encoder cannot be used.
     """
     source = TableSource(context.lineage, context.study.name)
-    chosen = recorded_units(source).select(units)
-    there = [name for name in source.assets if is_labels(name)]
-    if asset not in there:
-        raise not_found("asset of labels", asset, there, "Run `dnd run` for it first.")
-    best = {one.unit: one.label for one in labels_of(source) if one.asset == asset and one.best}
-    said = {unit.key: best[unit] for unit in chosen if unit in best}
-    if not said:
-        raise UpstreamError(f"none of {len(chosen):,} units has a label by {asset}.")
+    selected = recorded_units(source).select(units)
+    label_assets = [name for name in source.assets if is_labels(name)]
+    if asset not in label_assets:
+        raise not_found("asset of labels", asset, label_assets, "Run `dnd run` for it first.")
+    best_labels = {
+        unit_label.unit: unit_label.label
+        for unit_label in labels_of(source)
+        if unit_label.asset == asset and unit_label.best
+    }
+    labels = {unit.key: best_labels[unit] for unit in selected if unit in best_labels}
+    if not labels:
+        raise UpstreamError(f"none of {len(selected):,} units has a label by {asset}.")
     encoder, remark = text_encoder(context)
     if encoder is None:
         raise StudyError(f"labels cannot be compared: {remark}")
-    texts = sorted({plain_label(text) for text in said.values()})
+    texts = sorted({plain_label(text) for text in labels.values()})
     vectors = dict(zip(texts, text_vectors(context, encoder, texts), strict=True))
-    groups = group_labels(said, vectors, similarity)
-    return Grouping(tuple(groups), len(chosen) - len(said))
+    groups = group_labels(labels, vectors, similarity)
+    return Grouping(tuple(groups), len(selected) - len(labels))

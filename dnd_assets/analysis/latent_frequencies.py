@@ -51,44 +51,47 @@ def latents(context: StudyContext, layer: str | None = None) -> list[LayerFiring
         StudyError: when the study has no such layer.
         UpstreamError: when activations are not stored.
     """
-    asked = [
-        (model.name, one.path)
+    layer_paths = [
+        (model.name, layer_settings.path)
         for model in context.study.models
-        for one in model.layers
-        if one.sae is not None and layer in (None, one.path)
+        for layer_settings in model.layers
+        if layer_settings.sae is not None and layer in (None, layer_settings.path)
     ]
-    if not asked:
-        known = [one.path for model in context.study.models for one in model.layers]
+    if not layer_paths:
+        study_paths = [
+            layer_settings.path for model in context.study.models for layer_settings in model.layers
+        ]
         raise StudyError(
             f"study {context.study.name!r} has no layer{f' {layer!r}' if layer else ''} with "
-            f"[models.layers.sae]; its layers: {', '.join(known)}. Attach an autoencoder to one."
+            f"[models.layers.sae]; its layers: {', '.join(study_paths)}. "
+            "Attach an autoencoder to one."
         )
     images = probing_images(context, TableSource(context.lineage, context.study.name))
-    found = []
-    for model, path in asked:
+    firings = []
+    for model, path in layer_paths:
         values = recorded(context, Unit(model, path, 0), images)
         assert isinstance(values, SparseMatrix), "codes of autoencoders are stored so"
-        found.append(LayerFiring(model, path, firing(values)))
-    return found
+        firings.append(LayerFiring(model, path, firing(values)))
+    return firings
 
 
-def write_table(found: Sequence[LayerFiring], file: Path) -> None:
+def write_table(firings: Sequence[LayerFiring], file: Path) -> None:
     """Write a row for each latent of a layer, `COLUMNS`, for `neurons = {file = …}`.
 
     Raises:
         StudyError: when there are several layers.
     """
-    if len(found) != 1:
-        names = ", ".join(f"{one.model}/{one.layer}" for one in found)
+    if len(firings) != 1:
+        names = ", ".join(f"{entry.model}/{entry.layer}" for entry in firings)
         raise StudyError(f"a table is of one layer, and there are {names}. Name one: --layer.")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    counted = found[0].firing
-    for latent, pictures in enumerate(counted.pictures.tolist()):
-        share = pictures / counted.images
+    counts = firings[0].firing
+    for latent, pictures in enumerate(counts.pictures.tolist()):
+        share = pictures / counts.images
         writer.writerow(
-            [latent, pictures, f"{share:.6f}", f"{counted.largest[latent]:.6g}",
-             f"{counted.mean[latent]:.6g}"]
+            [latent, pictures, f"{share:.6f}", f"{counts.largest[latent]:.6g}",
+             f"{counts.mean[latent]:.6g}"]
         )  # fmt: skip
     write_atomic(file, text.getvalue().encode())

@@ -97,14 +97,14 @@ def measured(lineage: Lineage, study: str) -> dict[str, list[Measured]]:
         "SELECT asset, model, layer, neuron, payload FROM latest WHERE study = ? "
         "AND suffix(asset, ?) AND status = 'ok' ORDER BY asset, model, layer, neuron"
     )
-    found: dict[str, list[Measured]] = {}
+    by_asset: dict[str, list[Measured]] = {}
     for row in lineage.query(sql, [study, SUFFIX]):
         unit = Unit(row["model"], row["layer"], row["neuron"])
         payload = json.loads(row["payload"])
-        one = Measured(unit, payload["label"], payload["metrics"])
-        found.setdefault(row["asset"].removesuffix(SUFFIX), []).append(one)
+        unit_metrics = Measured(unit, payload["label"], payload["metrics"])
+        by_asset.setdefault(row["asset"].removesuffix(SUFFIX), []).append(unit_metrics)
     # The study's own labels come first, then the others by name.
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "labels", item[0])))
+    return dict(sorted(by_asset.items(), key=lambda item: (item[0] != "labels", item[0])))
 
 
 def metric_means(lineage: Lineage, study: str, groups: Mapping[str, str]) -> list[MetricMean]:
@@ -116,16 +116,16 @@ def metric_means(lineage: Lineage, study: str, groups: Mapping[str, str]) -> lis
         groups: the group of each unit that counts, by key, in the order of the units.
     """
     rows = []
-    known = measured(lineage, study)
+    measured_units = measured(lineage, study)
     for group in dict.fromkeys(groups.values()):
-        for labels, units in known.items():
-            mine = [one.metrics for one in units if groups.get(one.unit.key) == group]
-            for metric in in_order(name for found in mine for name in found):
-                asked = [found[metric] for found in mine if metric in found]
-                mean = mean_of([value for value in asked if value is not None])
+        for labels, units in measured_units.items():
+            group_metrics = [unit.metrics for unit in units if groups.get(unit.unit.key) == group]
+            for metric in in_order(name for metrics in group_metrics for name in metrics):
+                values = [metrics[metric] for metrics in group_metrics if metric in metrics]
+                mean = mean_of([value for value in values if value is not None])
                 if mean is not None:
-                    without = len(asked) - mean.units
-                    rows.append(MetricMean(group, method_name(labels), metric, mean, without))
+                    missing = len(values) - mean.units
+                    rows.append(MetricMean(group, method_name(labels), metric, mean, missing))
     return rows
 
 
@@ -143,25 +143,27 @@ def soundness(context: StudyContext, units: Sequence[Unit], seed: int = 0) -> li
     Raises:
         UpstreamError: when the held-out images have not been materialized.
     """
-    known = measured(context.lineage, context.study.name)
+    measured_units = measured(context.lineage, context.study.name)
     images = held_out(context)
-    rows, faces = embeddings(context, images)
-    faces = faces[[rows[name] for name in images]]
-    found = []
-    for (model, layer), some in by_layer(units).items():
-        places, values = activations(context, model, {layer: images}, f"{model}: held-out")[layer]
-        values = values[[places[name] for name in images]]
-        for labels, every in known.items():
-            mine = [one for one in every if one.unit in set(some)]
-            if not mine:
+    vector_rows, image_vectors = embeddings(context, images)
+    image_vectors = image_vectors[[vector_rows[name] for name in images]]
+    verdicts = []
+    for (model, layer), layer_units in by_layer(units).items():
+        value_rows, values = activations(context, model, {layer: images}, f"{model}: held-out")[
+            layer
+        ]
+        values = values[[value_rows[name] for name in images]]
+        for labels, method_units in measured_units.items():
+            layer_measured = [entry for entry in method_units if entry.unit in set(layer_units)]
+            if not layer_measured:
                 continue
-            texts = text_embeddings(context, [one.label for one in mine])
-            shown = np.stack([presence(faces, text) for text in texts])
-            active = values[:, [one.unit.neuron for one in mine]].T
-            checks = sanity_checks(active, shown, on_images(context.study), seed=seed)
-            key = some[0].key.rpartition("/")[0]
-            found += [Soundness(key, method_name(labels), check) for check in checks]
-    return found
+            texts = text_embeddings(context, [entry.label for entry in layer_measured])
+            presences = np.stack([presence(image_vectors, text) for text in texts])
+            unit_values = values[:, [entry.unit.neuron for entry in layer_measured]].T
+            checks = sanity_checks(unit_values, presences, on_images(context.study), seed=seed)
+            key = layer_units[0].key.rpartition("/")[0]
+            verdicts += [Soundness(key, method_name(labels), check) for check in checks]
+    return verdicts
 
 
 def held_out(context: StudyContext) -> list[str]:
@@ -193,44 +195,46 @@ class EvaluationReport:
         """All of it as plain values; a missing number is None."""
         return {
             "study": self.study,
-            "means": [one.as_json() for one in self.means],
+            "means": [metric_mean.as_json() for metric_mean in self.means],
             "sanity": [
                 {
-                    "layer": one.layer,
-                    "method": one.method,
-                    **{k: _plain(v) for k, v in asdict(one.check).items()},
-                    "verdict": one.verdict,
+                    "layer": entry.layer,
+                    "method": entry.method,
+                    **{k: _finite_or_none(v) for k, v in asdict(entry.check).items()},
+                    "verdict": entry.verdict,
                 }
-                for one in self.checks
+                for entry in self.checks
             ],
         }
 
     def rows(self) -> list[dict[str, object]]:
         """A row for each mean, with the verdicts on its metric: for CSV."""
         verdicts = {
-            (one.layer, one.method, one.check.metric, one.check.check): one.verdict
-            for one in self.checks
+            (entry.layer, entry.method, entry.check.metric, entry.check.check): entry.verdict
+            for entry in self.checks
         }
         return [
             {
-                "layer": one.group,
-                "method": one.method,
-                "metric": one.metric,
-                "mean": one.mean.mean,
-                "low": one.mean.low,
-                "high": one.mean.high,
-                "units": one.mean.units,
-                "without": one.without,
+                "layer": metric_mean.group,
+                "method": metric_mean.method,
+                "metric": metric_mean.metric,
+                "mean": metric_mean.mean.mean,
+                "low": metric_mean.mean.low,
+                "high": metric_mean.mean.high,
+                "units": metric_mean.mean.units,
+                "without": metric_mean.without,
                 **{
-                    check: verdicts.get((one.group, one.method, one.metric, check))
+                    check: verdicts.get(
+                        (metric_mean.group, metric_mean.method, metric_mean.metric, check)
+                    )
                     for check in ("missing labels", "extra labels")
                 },
             }
-            for one in self.means
+            for metric_mean in self.means
         ]
 
 
-def _plain(value: object) -> object:
+def _finite_or_none(value: object) -> object:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
@@ -245,12 +249,12 @@ def evaluate_study(context: StudyContext, units: Sequence[Unit]) -> EvaluationRe
         StudyError: when the study has no section [evaluation].
         NotFoundError: when no label of these units was measured yet; says what to run.
     """
-    wanted = [name for name in stages_of(context.study) if name.endswith(SUFFIX)]
+    metric_assets = [name for name in stages_of(context.study) if name.endswith(SUFFIX)]
     groups = {unit.key: unit.key.rpartition("/")[0] for unit in units}
     means = metric_means(context.lineage, context.study.name, groups)
     if not means:
-        names = ",".join(f"+{name}" for name in wanted) or f"+{metrics_name('labels')}"
-        section = "" if wanted else "Add a section [evaluation] to the study first. "
+        names = ",".join(f"+{name}" for name in metric_assets) or f"+{metrics_name('labels')}"
+        section = "" if metric_assets else "Add a section [evaluation] to the study first. "
         raise NotFoundError(
             f"study {context.study.name!r} has no metrics of these units yet. {section}Run "
             f"`dnd run --assets {names}`."

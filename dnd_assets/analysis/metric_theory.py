@@ -13,21 +13,21 @@ def as_rows(checks: Sequence[TheoreticalCheck]) -> list[dict[str, object]]:
     """A row for each metric and share of active images, as plain values."""
     return [
         {
-            "metric": one.metric,
-            "active": one.frequency,
-            "missing labels": one.missing.mean,
-            "missing fell": one.missing.falls,
-            "extra labels": one.extra.mean,
-            "extra fell": one.extra.falls,
-            "passes": one.passes,
+            "metric": check.metric,
+            "active": check.frequency,
+            "missing labels": check.missing.mean,
+            "missing fell": check.missing.falls,
+            "extra labels": check.extra.mean,
+            "extra fell": check.extra.falls,
+            "passes": check.passes,
         }
-        for one in checks
+        for check in checks
     ]
 
 
 def theory_table(checks: Sequence[TheoreticalCheck]) -> Table:
     """A line for each metric: change by share of active images, and whether it passes at all."""
-    shares = list(dict.fromkeys(one.frequency for one in checks))
+    shares = list(dict.fromkeys(check.frequency for check in checks))
     table = Table(
         box=None,
         pad_edge=False,
@@ -42,12 +42,12 @@ def theory_table(checks: Sequence[TheoreticalCheck]) -> Table:
     for share in shares:
         table.add_column(f"{share:g}", justify="right", no_wrap=True)
     table.add_column("")
-    for name in dict.fromkeys(one.metric for one in checks):
-        mine = {one.frequency: one for one in checks if one.metric == name}
-        cells = [f"{_cell(mine[s].missing)} / {_cell(mine[s].extra)}" for s in shares]
-        passed = sum(one.passes for one in mine.values())
-        verdict = "passes" if passed == len(shares) else f"fails {len(shares) - passed}"
-        table.add_row(name, *cells, verdict, style="" if passed == len(shares) else "red")
+    for name in dict.fromkeys(check.metric for check in checks):
+        by_share = {check.frequency: check for check in checks if check.metric == name}
+        cells = [f"{_cell(by_share[s].missing)} / {_cell(by_share[s].extra)}" for s in shares]
+        passes = sum(check.passes for check in by_share.values())
+        verdict = "passes" if passes == len(shares) else f"fails {len(shares) - passes}"
+        table.add_row(name, *cells, verdict, style="" if passes == len(shares) else "red")
     return table
 
 

@@ -20,15 +20,15 @@ from dnd_assets.results.labels import export
 HEAD: Final = ("method", "setting", "words")
 
 
-def show(found: Comparison, out: Console) -> None:
+def show(comparison: Comparison, out: Console) -> None:
     """Print two tables for each group: how the methods do, and how alike they are."""
-    for group in found.groups:
-        rows = [row for row in found.rows if row.group == group]
+    for group in comparison.groups:
+        rows = [row for row in comparison.rows if row.group == group]
         out.print(_measures(group, rows))
-        alike = _agreement(found, group, [row.method for row in rows])
-        if alike is not None:
-            out.print(alike)
-        measured = [one for one in found.metrics if one.group == group]
+        agreement = _agreement(comparison, group, [row.method for row in rows])
+        if agreement is not None:
+            out.print(agreement)
+        measured = [metric for metric in comparison.metrics if metric.group == group]
         if measured:
             out.print(metrics_table(measured))
         out.print()
@@ -41,11 +41,17 @@ def metrics_table(means: Sequence[MetricMean]) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("mean", "95 %", "units", "without"):
         table.add_column(name, justify="right", no_wrap=True)
-    for metric in dict.fromkeys(one.metric for one in means):
-        for place, one in enumerate(one for one in means if one.metric == metric):
-            cells = (f"{one.mean.mean:.3f}", _ends(one.mean), f"{one.mean.units:,}")
-            without = f"{one.without:,}" if one.without else ""
-            table.add_row("" if place else metric, escape(one.method), *cells, without)
+    for metric in dict.fromkeys(metric_mean.metric for metric_mean in means):
+        for row_number, metric_mean in enumerate(
+            metric_mean for metric_mean in means if metric_mean.metric == metric
+        ):
+            cells = (
+                f"{metric_mean.mean.mean:.3f}",
+                _ends(metric_mean.mean),
+                f"{metric_mean.mean.units:,}",
+            )
+            missing = f"{metric_mean.without:,}" if metric_mean.without else ""
+            table.add_row("" if row_number else metric, escape(metric_mean.method), *cells, missing)
     return table
 
 
@@ -53,10 +59,14 @@ def show_evaluation(
     report: EvaluationReport, classes: Sequence[ClassPrediction], out: Console
 ) -> None:
     """Print the metrics of each layer, what the sanity checks say of them, and the classes."""
-    for layer in dict.fromkeys(one.group for one in report.means):
+    for layer in dict.fromkeys(metric_mean.group for metric_mean in report.means):
         out.print(layer, style="bold", markup=False)
-        out.print(metrics_table([one for one in report.means if one.group == layer]))
-        checks = [one for one in report.checks if one.layer == layer]
+        out.print(
+            metrics_table(
+                [metric_mean for metric_mean in report.means if metric_mean.group == layer]
+            )
+        )
+        checks = [check for check in report.checks if check.layer == layer]
         if checks:
             out.print(_sanity_table(checks))
         out.print()
@@ -73,34 +83,38 @@ def _sanity_table(checks: Sequence[Soundness]) -> Table:
     for name in ("mean", "then", "fell"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for one in checks:
-        check = one.check
+    for entry in checks:
+        check = entry.check
         numbers = (f"{check.plain:.3f}", f"{check.changed:.3f}", f"{check.dropped:.0%}")
         cells = numbers if check.units else ("-", "-", "-")
-        style = "red" if one.verdict == WORTHLESS else ""
+        style = "red" if entry.verdict == WORTHLESS else ""
         table.add_row(
-            check.metric, escape(one.method), check.check, *cells, one.verdict, style=style
+            check.metric, escape(entry.method), check.check, *cells, entry.verdict, style=style
         )
     return table
 
 
-def _classes_table(found: Sequence[ClassPrediction]) -> Table:
+def _classes_table(predictions: Sequence[ClassPrediction]) -> Table:
     title = "class of an image, read off the label of its most contributing unit"
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for name in ("layer", "method"):
         table.add_column(name, no_wrap=True)
     for name in ("right", "95 %", "labels", "weights ~ likeness"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in found:
-        told = [one.correlation, one.top_correlation]
-        likeness = ", top ".join(f"{value:.3f}" for value in told if value is not None)
-        cells = (f"{one.right.mean:.1%}", percent(one.right), f"{one.labelled:,}")
-        table.add_row(one.layer, escape(one.method), *cells, likeness or "-")
-    fed, inputs = found[0].feeds
+    for prediction in predictions:
+        correlations = [prediction.correlation, prediction.top_correlation]
+        likeness = ", top ".join(f"{value:.3f}" for value in correlations if value is not None)
+        cells = (
+            f"{prediction.right.mean:.1%}",
+            percent(prediction.right),
+            f"{prediction.labelled:,}",
+        )
+        table.add_row(prediction.layer, escape(prediction.method), *cells, likeness or "-")
+    fed, inputs = predictions[0].feeds
     table.caption = (
-        f"{found[0].classes:,} classes, the most common {found[0].most_common:.1%} of "
-        f"{found[0].right.units:,} images; {found[0].layer} gives {fed:,} of the last layer's "
-        f"{inputs:,} inputs"
+        f"{predictions[0].classes:,} classes, the most common {predictions[0].most_common:.1%} of "
+        f"{predictions[0].right.units:,} images; {predictions[0].layer} gives {fed:,} "
+        f"of the last layer's {inputs:,} inputs"
     )
     table.caption_justify = "left"
     return table
@@ -123,8 +137,11 @@ def _measures(group: str, rows: list[Row]) -> Table:
             percent(row.exact),
             *(_word_for_word(row) if by_word else ()),
         )
-        near = (f"{row.similarity.mean:.4f}" if row.similarity else "-", _ends(row.similarity))
-        table.add_row(escape(row.method), *cells, *(near if compared else ()))
+        similarity_cells = (
+            f"{row.similarity.mean:.4f}" if row.similarity else "-",
+            _ends(row.similarity),
+        )
+        table.add_row(escape(row.method), *cells, *(similarity_cells if compared else ()))
     return table
 
 
@@ -134,12 +151,12 @@ def _count(share: Mean | None) -> str:
 
 def _word_for_word(row: Row) -> tuple[str, ...]:
     means = (row.precision, row.recall, row.f1)
-    return (_count(row.holds), *(f"{one.mean:.2f}" if one else "-" for one in means))
+    return (_count(row.holds), *(f"{mean.mean:.2f}" if mean else "-" for mean in means))
 
 
-def _agreement(found: Comparison, group: str, names: list[str]) -> Table | None:
+def _agreement(comparison: Comparison, group: str, names: list[str]) -> Table | None:
     """How alike each two methods are, the columns being the rows' numbers."""
-    pairs = {(p.one, p.other): p for p in found.pairs if p.group == group}
+    pairs = {(p.one, p.other): p for p in comparison.pairs if p.group == group}
     if not pairs:
         return None
     table = Table(box=None, pad_edge=False)
@@ -147,7 +164,7 @@ def _agreement(found: Comparison, group: str, names: list[str]) -> Table | None:
     for number in range(1, len(names)):
         table.add_column(str(number), justify="right")
     for number, name in enumerate(names, 1):
-        cells = [_alike(pairs.get((other, name))) for other in names[: number - 1]]
+        cells = [_alike(pairs.get((other_name, name))) for other_name in names[: number - 1]]
         table.add_row(f"{number} {escape(name)}", *cells)
     return table
 
@@ -158,30 +175,30 @@ def _alike(pair: Pair | None) -> str:
     return f"{pair.exact:.0%}" + ("" if pair.similarity is None else f" {pair.similarity:.3f}")
 
 
-def as_text(found: Comparison, form: Literal["csv", "json", "markdown"]) -> str:
+def as_text(comparison: Comparison, form: Literal["csv", "json", "markdown"]) -> str:
     """A comparison as the text of a CSV file, of JSON, or of a Markdown table."""
     if form == "markdown":
-        return markdown(found)
+        return markdown(comparison)
     if form == "json":
-        return json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n"
-    return export(_flat(found), "csv").decode()
+        return json.dumps(comparison.as_json(), indent=1, ensure_ascii=False) + "\n"
+    return export(_flat(comparison), "csv").decode()
 
 
-def _flat(found: Comparison) -> pd.DataFrame:
+def _flat(comparison: Comparison) -> pd.DataFrame:
     """One row for each group and method; the last columns hold the agreement with each method."""
-    alike: dict[tuple[str, str, str], tuple[float, float | None]] = {}
-    for pair in found.pairs:
-        for one, other in ((pair.one, pair.other), (pair.other, pair.one)):
-            alike[pair.group, one, other] = (pair.exact, pair.similarity)
+    agreement: dict[tuple[str, str, str], tuple[float, float | None]] = {}
+    for pair in comparison.pairs:
+        for first, second in ((pair.one, pair.other), (pair.other, pair.one)):
+            agreement[pair.group, first, second] = (pair.exact, pair.similarity)
     rows = []
-    for row in found.rows:
+    for row in comparison.rows:
         flat: dict[str, object] = {"group": row.group, "method": row.method}
         flat |= {"units": row.units, "labelled": row.labelled, "words": row.words}
         for name, mean in _means(row):
             flat[name] = mean.mean if mean else None
             flat |= {f"{name} {end}": getattr(mean, end, None) for end in ("low", "high", "units")}
-        for method in found.methods:
-            exact, cosine = alike.get((row.group, row.method, method.name), (None, None))
+        for method in comparison.methods:
+            exact, cosine = agreement.get((row.group, row.method, method.name), (None, None))
             flat |= {f"same as {method.name}": exact, f"cosine with {method.name}": cosine}
         rows.append(flat)
     return pd.DataFrame(rows)
@@ -198,48 +215,48 @@ def _means(row: Row) -> tuple[tuple[str, Mean | None], ...]:
     )
 
 
-def markdown(found: Comparison) -> str:
+def markdown(comparison: Comparison) -> str:
     """A row for each method, a column for each group: exact of all, the interval, and F1.
 
     Labels that hold the truth among other words follow where they are more.
     """
-    groups = found.groups
+    groups = comparison.groups
     lines = [line_of([*HEAD, *groups]), "|" + "---|" * (len(groups) + len(HEAD))]
-    for method in found.methods:
-        cells = [_cell(found.row(group, method.name)) for group in groups]
-        lines.append(line_of([method.name, method.setting, _words(found, method), *cells]))
+    for method in comparison.methods:
+        cells = [_cell(comparison.row(group, method.name)) for group in groups]
+        lines.append(line_of([method.name, method.setting, _words(comparison, method), *cells]))
     return "\n".join(lines) + "\n"
 
 
-def _words(found: Comparison, method: Method) -> str:
+def _words(comparison: Comparison, method: Method) -> str:
     """Mean words of a method's labels in all groups."""
-    rows = [row for row in found.rows if row.method == method.name and row.words is not None]
+    rows = [row for row in comparison.rows if row.method == method.name and row.words is not None]
     labelled = sum(row.labelled for row in rows)
     return f"{sum((r.words or 0) * r.labelled for r in rows) / labelled:.1f}" if rows else "-"
 
 
 def line_of(cells: Sequence[str]) -> str:
     """A row of a Markdown table."""
-    plain = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(plain)} |"
+    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 def _cell(row: Row | None) -> str:
     if row is None:
         return "-"
     if row.exact is None:
-        shown = f"{row.labelled} / {row.units} labelled"
+        text = f"{row.labelled} / {row.units} labelled"
     else:
-        sure = percent(row.exact)
-        shown = f"{row.exact.count} / {row.exact.units}" + (f" ({sure})" if sure else "")
+        interval = percent(row.exact)
+        text = f"{row.exact.count} / {row.exact.units}" + (f" ({interval})" if interval else "")
         if row.holds and row.holds.count > row.exact.count:
-            shown += f", {row.holds.count} hold it"
+            text += f", {row.holds.count} hold it"
         if row.f1 and row.f1.mean < 1:
-            shown += f", F1 {row.f1.mean:.2f}"
+            text += f", F1 {row.f1.mean:.2f}"
     if row.similarity is None:
-        return shown
-    sure = _ends(row.similarity)
-    return f"{shown}, cosine {row.similarity.mean:.3f}" + (f" ({sure})" if sure else "")
+        return text
+    interval = _ends(row.similarity)
+    return f"{text}, cosine {row.similarity.mean:.3f}" + (f" ({interval})" if interval else "")
 
 
 def percent(mean: Mean | None) -> str:

@@ -82,47 +82,61 @@ def search_text(
         UpstreamError: when nothing was recorded.
         NotFoundError: when a unit does not exist.
     """
-    wanted = _plain(text)
-    if not wanted:
+    query_text = _one_spaced(text)
+    if not query_text:
         raise StudyError("a text is needed to search labels, such as dnd search 'red circle'.")
     source = TableSource(context.lineage, context.study.name)
     order = {unit: place for place, unit in enumerate(recorded_units(source).select(units))}
-    said = [one for one in labels_of(source) if one.unit in order]
+    labels = [unit_label for unit_label in labels_of(source) if unit_label.unit in order]
     encoder, remark = text_encoder(context)
-    if encoder is None or not said:
-        scores: list[float | None] = [None] * len(said)
+    if encoder is None or not labels:
+        scores: list[float | None] = [None] * len(labels)
     else:
         # The query is not kept in the store: it would be a file for each search.
         query = np.asarray(encoder.encode([text])[0], np.float64)
-        vectors = text_vectors(context, encoder, [one.label for one in said])
+        vectors = text_vectors(context, encoder, [unit_label.label for unit_label in labels])
         scores = [float(value) for value in vectors.astype(np.float64) @ query]
-    own = _own_labels(said)
-    best: dict[Unit, tuple[tuple[float, ...], Hit]] = {}
-    for one, score in zip(said, scores, strict=True):
-        how = _fits(wanted, _plain(one.label))
-        if how is None and score is None:
+    own_labels = _own_labels(labels)
+    best_hits: dict[Unit, tuple[tuple[float, ...], Hit]] = {}
+    for unit_label, score in zip(labels, scores, strict=True):
+        match_kind = _match_kind(query_text, _one_spaced(unit_label.label))
+        if match_kind is None and score is None:
             continue
-        main = own[one.unit]
+        own_label = own_labels[unit_label.unit]
         hit = Hit(
-            one.unit.key, one.label, one.asset, how or "meaning", score, main.label, main.confidence
+            unit_label.unit.key,
+            unit_label.label,
+            unit_label.asset,
+            match_kind or "meaning",
+            score,
+            own_label.label,
+            own_label.confidence,
         )
-        sure = (one is not main, -(main.confidence or 0.0)) if how else (0, 0)
-        key = (_RANK[hit.how], *sure, -(score or 0.0), not one.best, order[one.unit])
-        if one.unit not in best or key < best[one.unit][0]:
-            best[one.unit] = (key, hit)
-    hits = [hit for _, hit in sorted(best.values(), key=lambda pair: pair[0])]
+        certainty = (
+            (unit_label is not own_label, -(own_label.confidence or 0.0)) if match_kind else (0, 0)
+        )
+        key = (
+            _RANK[hit.how],
+            *certainty,
+            -(score or 0.0),
+            not unit_label.best,
+            order[unit_label.unit],
+        )
+        if unit_label.unit not in best_hits or key < best_hits[unit_label.unit][0]:
+            best_hits[unit_label.unit] = (key, hit)
+    hits = [hit for _, hit in sorted(best_hits.values(), key=lambda pair: pair[0])]
     note = f"labels were searched by their words alone: {remark}" if remark else ""
     return SearchAnswer(tuple(hits[:top]), note)
 
 
-def _plain(text: str) -> str:
+def _one_spaced(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _fits(wanted: str, label: str) -> How | None:
-    if wanted == label:
+def _match_kind(query: str, label: str) -> How | None:
+    if query == label:
         return "exact"
-    return "words" if all(word in label for word in wanted.split()) else None
+    return "words" if all(word in label for word in query.split()) else None
 
 
 def search_image(
@@ -146,28 +160,28 @@ def search_image(
     source = TableSource(context.lineage, context.study.name)
     faces = faces_of(source, recorded_units(source).select(units))
     context.clip.check()
-    wanted = context.clip.embed_images([picture], context.study.compute.batch.clip)[0]
+    query = context.clip.embed_images([picture], context.study.compute.batch.clip)[0]
     likeness = {
-        unit: float((vectors.astype(np.float64) @ wanted.astype(np.float64)).mean())
+        unit: float((vectors.astype(np.float64) @ query.astype(np.float64)).mean())
         for unit, vectors in face_vectors(context, faces).items()
     }
-    own = _own_labels(labels_of(source))
+    own_labels = _own_labels(labels_of(source))
     order = sorted(likeness, key=lambda unit: (-likeness[unit], unit))
     hits = []
     for unit in order[:top]:
-        label = own.get(unit)
-        said = (label.label, label.asset) if label else ("", "")
-        sure = (label.label, label.confidence) if label else ("", None)
-        hits.append(Hit(unit.key, *said, "exemplars", likeness[unit], *sure))
+        label = own_labels.get(unit)
+        label_asset = (label.label, label.asset) if label else ("", "")
+        label_confidence = (label.label, label.confidence) if label else ("", None)
+        hits.append(Hit(unit.key, *label_asset, "exemplars", likeness[unit], *label_confidence))
     return SearchAnswer(tuple(hits))
 
 
-def _own_labels(said: Sequence[UnitLabel]) -> dict[Unit, UnitLabel]:
+def _own_labels(labels: Sequence[UnitLabel]) -> dict[Unit, UnitLabel]:
     """The best label of each unit, by the study's own method where it has one."""
-    found: dict[Unit, UnitLabel] = {}
-    for one in said:
-        found.setdefault(one.unit, one)
-    return found
+    own_labels: dict[Unit, UnitLabel] = {}
+    for unit_label in labels:
+        own_labels.setdefault(unit_label.unit, unit_label)
+    return own_labels
 
 
 def open_picture(file: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -> Image.Image:
@@ -181,7 +195,7 @@ def open_picture(file: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -
         return decode(read_bytes(file.expanduser()), max_pixels, reading)
     except (FileNotFoundError, NotADirectoryError) as error:
         beside = sorted(p.name for p in file.parent.iterdir()) if file.parent.is_dir() else []
-        close = ", ".join(nearest(file.name, beside)) or "nothing"
-        raise NotFoundError(f"no picture {file}; {file.parent} holds: {close}.") from error
+        neighbours = ", ".join(nearest(file.name, beside)) or "nothing"
+        raise NotFoundError(f"no picture {file}; {file.parent} holds: {neighbours}.") from error
     except (OSError, UnreadableImage) as error:
         raise StudyError(f"picture {file} cannot be read: {error}. Name another.") from error

@@ -57,20 +57,20 @@ def recorded_units(source: TableSource) -> UnitIndex:
 def labels_of(source: TableSource) -> list[UnitLabel]:
     """Every label that any method kept, the study's own first, best first of each unit."""
     assets = sorted(filter(is_labels, source.assets), key=lambda name: (name != "labels", name))
-    found = []
+    labels = []
     for asset in assets:
-        for part in source.records(asset):
-            for one in part:
-                payload = one.product.payload
+        for records in source.records(asset):
+            for record in records:
+                payload = record.product.payload
                 texts = [payload.get("label"), *(e["label"] for e in payload.get("labels", ()))]
-                unit = Unit(one.model, one.layer, one.neuron or 0)
-                kept = dict.fromkeys(text for text in texts if text)
-                sure = payload.get("confidence")
-                found += [
-                    UnitLabel(unit, asset, text, not place, None if place else sure)
-                    for place, text in enumerate(kept)
+                unit = Unit(record.model, record.layer, record.neuron or 0)
+                distinct = dict.fromkeys(text for text in texts if text)
+                confidence = payload.get("confidence")
+                labels += [
+                    UnitLabel(unit, asset, text, not rank, None if rank else confidence)
+                    for rank, text in enumerate(distinct)
                 ]
-    return found
+    return labels
 
 
 def faces_of(source: TableSource, units: Iterable[Unit]) -> dict[Unit, list[str]]:
@@ -79,21 +79,21 @@ def faces_of(source: TableSource, units: Iterable[Unit]) -> dict[Unit, list[str]
     Raises:
         UpstreamError: when no unit has any.
     """
-    wanted = set(units)
-    found: dict[Unit, list[str]] = {}
+    selected = set(units)
+    images_of: dict[Unit, list[str]] = {}
     for asset, key in _FACES:
-        for part in source.records(asset):
-            for one in part:
-                unit = Unit(one.model, one.layer, one.neuron or 0)
-                images = [entry["image"] for entry in one.product.payload.get(key, ())]
-                if images and unit in wanted:
-                    found.setdefault(unit, images)
-    if not found:
+        for records in source.records(asset):
+            for record in records:
+                unit = Unit(record.model, record.layer, record.neuron or 0)
+                images = [entry["image"] for entry in record.product.payload.get(key, ())]
+                if images and unit in selected:
+                    images_of.setdefault(unit, images)
+    if not images_of:
         raise UpstreamError(
             f"study {source.study!r} has no exemplars of these units. Run "
             "`dnd run --assets +activations` on it."
         )
-    return {unit: found[unit] for unit in sorted(found)}
+    return {unit: images_of[unit] for unit in sorted(images_of)}
 
 
 def face_vectors(context: StudyContext, faces: Mapping[Unit, Sequence[str]]) -> dict[Unit, Matrix]:
@@ -101,8 +101,12 @@ def face_vectors(context: StudyContext, faces: Mapping[Unit, Sequence[str]]) -> 
     rows, values = embeddings(context, {name for names in faces.values() for name in names})
     # An image that the encoder fails on says nothing; a unit of such images alone has no vectors.
     usable = np.asarray(np.isfinite(values).all(axis=1))
-    kept = {unit: [rows[n] for n in names if usable[rows[n]]] for unit, names in faces.items()}
-    return {unit: values[some] for unit, some in kept.items() if some}
+    usable_rows = {
+        unit: [rows[n] for n in names if usable[rows[n]]] for unit, names in faces.items()
+    }
+    return {
+        unit: values[picture_rows] for unit, picture_rows in usable_rows.items() if picture_rows
+    }
 
 
 def text_encoder(context: StudyContext) -> tuple[ImageTextEncoder | SentenceEncoder | None, str]:
@@ -125,11 +129,11 @@ def text_vectors(
     """Embeddings of texts, unit length, float32 (texts, width); each is computed once."""
     fingerprint: dict[str, Json] = encoder.fingerprint()
     provider = context.lineage.provider(fingerprint)
-    named = {text_id(text): text for text in texts}
-    table = context.vectors.table(TEXTS, provider, list(named))
+    text_of = {text_id(text): text for text in texts}
+    table = context.vectors.table(TEXTS, provider, list(text_of))
     missing = sorted(table.missing())
     if missing:
-        values = encoder.encode([named[name] for name in missing])
+        values = encoder.encode([text_of[name] for name in missing])
         context.vectors.add(TEXTS, provider, missing, values)
         table.fill(missing, values)
     return table.values[[table.rows[text_id(text)] for text in texts]]

@@ -73,14 +73,16 @@ def label_studio_config(images: int, descriptions: int) -> str:
         *(f'    <Image name="picture_{i}" value="$image_{i}"/>' for i in range(images)),
         "  </View>",
     ]
-    points = "".join(f'<Choice value="{point} {says}"/>' for point, says in SCALE.items())
+    points = "".join(f'<Choice value="{point} {wording}"/>' for point, wording in SCALE.items())
     for i in range(descriptions):
         lines += [
             f'  <Text name="text_{i}" value="$description_{i}"/>',
             f'  <Choices name="rating_{i}" toName="text_{i}" choice="single-radio" '
             f'required="true" showInline="true">{points}</Choices>',
         ]
-    remarks = "".join(f'<Choice value="{says}" alias="{name}"/>' for name, says in REMARKS.items())
+    remarks = "".join(
+        f'<Choice value="{wording}" alias="{name}"/>' for name, wording in REMARKS.items()
+    )
     lines.append(f'  <Choices name="remarks" toName="text_0" choice="multiple">{remarks}</Choices>')
     return "\n".join([*lines, "</View>", ""])
 
@@ -112,8 +114,9 @@ def mturk_template(images: int, descriptions: int) -> str:
     for i in range(descriptions):
         lines += [f"<fieldset><legend>${{description_{i}}}</legend>", *_points(i), "</fieldset>"]
     lines += [
-        f'<p><label><input type="checkbox" name="{name}" value="1"> {html.escape(says)}</label></p>'
-        for name, says in REMARKS.items()
+        f'<p><label><input type="checkbox" name="{name}" value="1"> '
+        f"{html.escape(wording)}</label></p>"
+        for name, wording in REMARKS.items()
     ]
     return "\n".join([*lines, ""])
 
@@ -121,8 +124,8 @@ def mturk_template(images: int, descriptions: int) -> str:
 def _points(description: int) -> list[str]:
     return [
         f'<label><input type="radio" name="rating_{description}" value="{point}" required> '
-        f"{point} {html.escape(says)}</label><br>"
-        for point, says in SCALE.items()
+        f"{point} {html.escape(wording)}</label><br>"
+        for point, wording in SCALE.items()
     ]
 
 

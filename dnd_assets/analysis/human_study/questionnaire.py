@@ -90,16 +90,16 @@ def export_study(
     _check(tasks)
     if image_url and not image_url.startswith(("https://", "http://")):
         raise StudyError(f"image_url = {image_url!r} is no address; it starts with https://.")
-    asked = {task_id(task.unit, seed): (task, shown_order(task, seed)) for task in tasks}
+    shuffled = {task_id(task.unit, seed): (task, shown_order(task, seed)) for task in tasks}
     pictures: dict[str, bytes] = {}
     forms = []
-    for name in sorted(asked):  # so that layers come mixed
-        task, methods = asked[name]
+    for name in sorted(shuffled):  # so that layers come mixed
+        task, methods = shuffled[name]
         names = [_add_picture(pictures, task, image) for image in task.images]
         urls = tuple(_url(picture, pictures[picture], image_url) for picture in names)
-        texts = tuple(_plain(task.descriptions[method]) for method in methods)
+        texts = tuple(_one_line(task.descriptions[method]) for method in methods)
         forms.append(Form(name, urls, texts))
-    files = {KEY: _key({name: Asked(t.unit, methods) for name, (t, methods) in asked.items()})}
+    files = {KEY: _key({name: Asked(t.unit, methods) for name, (t, methods) in shuffled.items()})}
     files |= _forms(forms, mturk=bool(image_url))
     _check_folder(folder, files[KEY])
     data = {name: text.encode() for name, text in files.items()}
@@ -136,7 +136,7 @@ def read_key(path: Path) -> dict[str, Asked]:
         if content["version"] != _VERSION:
             raise ValueError(f"version {content['version']}")
         tasks = content["tasks"].items()
-        return {name: Asked(one["unit"], tuple(one["methods"])) for name, one in tasks}
+        return {name: Asked(entry["unit"], tuple(entry["methods"])) for name, entry in tasks}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudyError(
             f"{path} is not the key of a human study ({error}). Give the {KEY} that was written "
@@ -158,20 +158,20 @@ def _forms(forms: Sequence[Form], *, mturk: bool) -> dict[str, str]:
     return files
 
 
-def _key(asked: Mapping[str, Asked]) -> str:
+def _key(subjects: Mapping[str, Asked]) -> str:
     tasks = {
-        name: {"unit": one.unit, "methods": list(one.methods)}
-        for name, one in sorted(asked.items())
+        name: {"unit": subject.unit, "methods": list(subject.methods)}
+        for name, subject in sorted(subjects.items())
     }
     return json.dumps({"version": _VERSION, "tasks": tasks}, indent=1, ensure_ascii=False)
 
 
 def _check_folder(folder: Path, key: str) -> None:
     """Ratings cannot be read without their key, so it is never replaced by another."""
-    there = folder / KEY
-    if there.is_file() and there.read_bytes() != key.encode():
+    key_file = folder / KEY
+    if key_file.is_file() and key_file.read_bytes() != key.encode():
         raise StudyError(
-            f"{there} is the key of another study, and its ratings would be lost without it. "
+            f"{key_file} is the key of another study, and its ratings would be lost without it. "
             "Choose an empty folder."
         )
 
@@ -195,10 +195,11 @@ def _check(tasks: Sequence[Task]) -> None:
                 f"unit {task.unit} has {len(task.images)} images, but {first.unit} "
                 f"{len(first.images)}. Give as many of every unit."
             )
-        blank = sorted(m for m, text in task.descriptions.items() if not _plain(text))
-        if blank:
+        silent_methods = sorted(m for m, text in task.descriptions.items() if not _one_line(text))
+        if silent_methods:
             raise StudyError(
-                f"unit {task.unit} has no description by {', '.join(blank)}. Leave the unit out."
+                f"unit {task.unit} has no description by {', '.join(silent_methods)}. "
+                "Leave the unit out."
             )
 
 
@@ -218,8 +219,10 @@ def _add_picture(pictures: dict[str, bytes], task: Task, image: Path | bytes) ->
                 opened.convert("RGB").save(buffer, "PNG")
                 content, suffix = buffer.getvalue(), "png"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        what = str(image) if isinstance(image, Path) else f"of {len(image):,} bytes"
-        raise StudyError(f"picture {what} of unit {task.unit} cannot be read: {error}.") from error
+        picture_name = str(image) if isinstance(image, Path) else f"of {len(image):,} bytes"
+        raise StudyError(
+            f"picture {picture_name} of unit {task.unit} cannot be read: {error}."
+        ) from error
     name = f"{sha256(content)}.{suffix}"
     pictures[name] = content
     return name
@@ -232,10 +235,10 @@ def _bytes(task: Task, image: Path | bytes) -> bytes:
         return image.read_bytes()
     except OSError as error:
         beside = [p.name for p in image.parent.iterdir()] if image.parent.is_dir() else []
-        held = nearest(image.name, sorted(beside))
+        neighbours = nearest(image.name, sorted(beside))
         raise StudyError(
             f"no picture {image} of unit {task.unit}: {error.strerror}; its folder holds: "
-            f"{', '.join(held) or 'nothing'}."
+            f"{', '.join(neighbours) or 'nothing'}."
         ) from error
 
 
@@ -246,6 +249,6 @@ def _url(name: str, content: bytes, image_url: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
-def _plain(text: str) -> str:
+def _one_line(text: str) -> str:
     """One line without control characters."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())

@@ -35,45 +35,49 @@ def read_ratings(path: Path, key: Mapping[str, Asked] | None = None) -> Ratings:
             scale, or a rater has two sheets of a unit; names the place.
     """
     if path.suffix.lower() == ".json":
-        found = _label_studio(path, _needed(key, path))
+        ratings = _label_studio(path, _needed(key, path))
     else:
         table = read_csv(path)
         if table.find(["input.task"]) is not None:
-            found = _mturk(table, _needed(key, path))
+            ratings = _mturk(table, _needed(key, path))
         else:
-            found = _wide(table)
+            ratings = _wide(table)
     seen = set()
-    for sheet in found.sheets:
+    for sheet in ratings.sheets:
         if (sheet.unit, sheet.rater) in seen:
             raise TableError(
                 f"{path}: rater {sheet.rater} has two sheets of unit {sheet.unit}. Keep one."
             )
         seen.add((sheet.unit, sheet.rater))
-    return found
+    return ratings
 
 
 def _wide(table: CsvTable) -> Ratings:
     layer, unit = table.column(["layer"], "layer"), table.column(["unit"], "unit")
-    places = [(i, m) for i, name in enumerate(table.columns) if (m := _WIDE.fullmatch(name))]
-    if not places:
+    rating_columns = [
+        (i, m) for i, name in enumerate(table.columns) if (m := _WIDE.fullmatch(name))
+    ]
+    if not rating_columns:
         raise TableError(
             f"{table.path} has no ratings. Columns of ratings read '<method> <rater> Rating' in a "
             "table with a row for each unit; results of MTurk hold 'Input.task'."
         )
-    raters = dict.fromkeys(found["rater"] for _, found in places)
+    raters = dict.fromkeys(match["rater"] for _, match in rating_columns)
     sheets = []
     for line, row in table.rows:
         for rater in raters:
             scores = {
-                found["method"]: score
-                for i, found in places
-                if found["rater"] == rater and (score := _score(row[i], table.path, line))
+                match["method"]: score
+                for i, match in rating_columns
+                if match["rater"] == rater and (score := _score(row[i], table.path, line))
             }
             remarks = _ticked(table, line, row, {n: f"{n} {rater}".lower() for n in REMARKS})
             name = f"{row[layer].strip()}/{row[unit].strip()}"
             if scores or remarks:  # not every rater sees every unit
                 sheets.append(Sheet(row[layer].strip(), name, rater, scores, remarks))
-    return Ratings(tuple(sheets), tuple(dict.fromkeys(found["method"] for _, found in places)))
+    return Ratings(
+        tuple(sheets), tuple(dict.fromkeys(match["method"] for _, match in rating_columns))
+    )
 
 
 def _mturk(table: CsvTable, key: Mapping[str, Asked]) -> Ratings:
@@ -84,38 +88,38 @@ def _mturk(table: CsvTable, key: Mapping[str, Asked]) -> Ratings:
         if status is not None and row[status].strip().lower() == "rejected":
             withdrawn += 1
             continue
-        asked = _asked(row[task].strip(), key)
+        subject = _subject_of(row[task].strip(), key)
         scores = {
             method: score
-            for i, method in enumerate(asked.methods)
+            for i, method in enumerate(subject.methods)
             if (score := _score(row[table.column([f"answer.rating {i}"], "rating")], path, line))
         }
         remarks = _ticked(table, line, row, {name: f"answer.{name}" for name in REMARKS})
-        sheets.append(_sheet(asked, row[worker].strip(), scores, remarks))
+        sheets.append(_sheet(subject, row[worker].strip(), scores, remarks))
     return Ratings(tuple(sheets), _methods(key), withdrawn)
 
 
 def _label_studio(path: Path, key: Mapping[str, Asked]) -> Ratings:
     try:
         content = json.loads(read_text(path))
-        found = list(_annotations(content))
+        annotations = list(_annotations(content))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TableError(
             f"{path} is no export of Label Studio ({type(error).__name__}: {error}). Export the "
             "project in the format JSON, not JSON-MIN."
         ) from error
     sheets = []
-    for task, rater, annotation in found:
-        asked = _asked(task, key)
-        chosen = {one["from_name"]: one["value"] for one in annotation.get("result", [])}
+    for task, rater, annotation in annotations:
+        subject = _subject_of(task, key)
+        answers = {answer["from_name"]: answer["value"] for answer in annotation.get("result", [])}
         scores = {
             method: score
-            for i, method in enumerate(asked.methods)
-            if (score := _score(_point(chosen.get(f"rating_{i}", {})), path, f"task {task}"))
+            for i, method in enumerate(subject.methods)
+            if (score := _score(_point(answers.get(f"rating_{i}", {})), path, f"task {task}"))
         }
-        ticked = chosen.get("remarks", {}).get("choices", [])
-        remarks = frozenset(n for n, says in REMARKS.items() if n in ticked or says in ticked)
-        sheets.append(_sheet(asked, rater, scores, remarks))
+        ticked = answers.get("remarks", {}).get("choices", [])
+        remarks = frozenset(n for n, wording in REMARKS.items() if n in ticked or wording in ticked)
+        sheets.append(_sheet(subject, rater, scores, remarks))
     withdrawn = sum(bool(a.get("was_cancelled")) for t in content for a in t["annotations"])
     return Ratings(tuple(sheets), _methods(key), withdrawn)
 
@@ -126,8 +130,12 @@ def _annotations(content: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for annotation in task["annotations"]:
             if annotation.get("was_cancelled"):
                 continue
-            by = annotation.get("completed_by", "")
-            rater = str(by.get("email") or by["id"]) if isinstance(by, dict) else str(by)
+            completed_by = annotation.get("completed_by", "")
+            rater = (
+                str(completed_by.get("email") or completed_by["id"])
+                if isinstance(completed_by, dict)
+                else str(completed_by)
+            )
             yield str(task["data"]["task"]), rater, annotation
 
 
@@ -139,14 +147,14 @@ def _point(value: Mapping[str, Any]) -> str:
 
 def _score(text: str, path: Path, place: int | str) -> int | None:
     """A point of the scale; None when it was left blank."""
-    plain = text.strip().removesuffix(".0")
-    if not plain:
+    digits = text.strip().removesuffix(".0")
+    if not digits:
         return None
-    if plain in {str(point) for point in SCALE}:
-        return int(plain)
-    where = f"line {place:,}" if isinstance(place, int) else place
+    if digits in {str(point) for point in SCALE}:
+        return int(digits)
+    location = f"line {place:,}" if isinstance(place, int) else place
     scale = f"{min(SCALE)} to {max(SCALE)}"
-    raise TableError(f"{path}, {where}: the rating {text!r} is none of {scale}.")
+    raise TableError(f"{path}, {location}: the rating {text!r} is none of {scale}.")
 
 
 def _ticked(
@@ -156,29 +164,29 @@ def _ticked(
     ticked = set()
     for name, column in columns.items():
         place = table.find([column])
-        said = "" if place is None else row[place].strip().lower()
-        if said not in _TRUE | _FALSE:
+        cell = "" if place is None else row[place].strip().lower()
+        if cell not in _TRUE | _FALSE:
             raise TableError(
                 f"{table.path}, line {line:,}: {row[place or 0]!r} in column {column!r} is neither "
                 "TRUE nor FALSE."
             )
-        if said in _TRUE:
+        if cell in _TRUE:
             ticked.add(name)
     return frozenset(ticked)
 
 
-def _sheet(asked: Asked, rater: str, scores: Mapping[str, int], remarks: frozenset[str]) -> Sheet:
-    return Sheet(asked.unit.rpartition("/")[0], asked.unit, rater, scores, remarks)
+def _sheet(subject: Asked, rater: str, scores: Mapping[str, int], remarks: frozenset[str]) -> Sheet:
+    return Sheet(subject.unit.rpartition("/")[0], subject.unit, rater, scores, remarks)
 
 
-def _asked(task: str, key: Mapping[str, Asked]) -> Asked:
+def _subject_of(task: str, key: Mapping[str, Asked]) -> Asked:
     if task in key:
         return key[task]
     raise not_found("task", task, key, "Give the key that was written with this study.")
 
 
 def _methods(key: Mapping[str, Asked]) -> tuple[str, ...]:
-    return tuple(sorted({method for asked in key.values() for method in asked.methods}))
+    return tuple(sorted({method for subject in key.values() for method in subject.methods}))
 
 
 def _needed(key: Mapping[str, Asked] | None, path: Path) -> Mapping[str, Asked]:

@@ -98,14 +98,14 @@ def by_layer(ratings: Ratings, *, skip: Iterable[str] = ()) -> list[LayerRatings
     Raises:
         TableError: when no sheet is left.
     """
-    left = [sheet for sheet in ratings.sheets if not sheet.remarks & set(skip)]
-    if not left:
+    counted = [sheet for sheet in ratings.sheets if not sheet.remarks & set(skip)]
+    if not counted:
         raise TableError("no sheet with ratings is left; nothing can be summed up.")
     layers: dict[str, list[Sheet]] = {}
-    for sheet in left:
+    for sheet in counted:
         layers.setdefault(sheet.layer, []).append(sheet)
     rows = [_layer(layer, sheets, ratings.methods) for layer, sheets in layers.items()]
-    return [*rows, _layer(ALL, left, ratings.methods)] if len(rows) > 1 else rows
+    return [*rows, _layer(ALL, counted, ratings.methods)] if len(rows) > 1 else rows
 
 
 def as_table(rows: Sequence[LayerRatings]) -> pd.DataFrame:

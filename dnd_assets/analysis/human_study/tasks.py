@@ -50,22 +50,22 @@ def rating_tasks(
     exemplars = _exemplars(context)
     reasons = {unit: _why_not(unit, methods, exemplars, images) for unit in units}
     left_out = {unit: reason for unit, reason in reasons.items() if reason}
-    able = [unit for unit in units if unit not in left_out]
-    if not able:
+    described = [unit for unit in units if unit not in left_out]
+    if not described:
         first = next(iter(left_out.items()), ("", "there is no unit"))
         raise NotFoundError(
             f"no unit can be judged: {' '.join(first)}. Run the methods first (`dnd compare`), or "
             "name fewer with --methods."
         )
-    drawn = sorted(able, key=lambda unit: content_seed("judged", unit, seed))[:sample]
+    sampled = sorted(described, key=lambda unit: content_seed("judged", unit, seed))[:sample]
     tasks = [
         Task(
             unit,
             [context.pictures.file(name) for name in exemplars[unit][:images]],
-            {one.name: str(one.by_unit[unit]) for one in methods},
+            {method.name: str(method.by_unit[unit]) for method in methods},
         )
-        for unit in able
-        if unit in set(drawn)
+        for unit in described
+        if unit in set(sampled)
     ]
     return RatingTasks(tuple(tasks), left_out)
 
@@ -76,27 +76,27 @@ def named(methods: Sequence[Method], names: Sequence[str]) -> list[Method]:
     Raises:
         NotFoundError: with the nearest names.
     """
-    known = {one.name: one for one in methods}
+    by_name = {method.name: method for method in methods}
     for name in names:
-        if name not in known:
-            raise not_found("method", name, known)
-    return [known[name] for name in names] if names else list(methods)
+        if name not in by_name:
+            raise not_found("method", name, by_name)
+    return [by_name[name] for name in names] if names else list(methods)
 
 
 def _exemplars(context: StudyContext) -> dict[str, list[str]]:
     """Hashes of each unit's exemplars, most activating first."""
     sql = "SELECT unit, image FROM exemplars WHERE study = ? ORDER BY unit, position"
-    found: dict[str, list[str]] = {}
+    by_unit: dict[str, list[str]] = {}
     for row in context.lineage.query(sql, [context.study.name]):
-        found.setdefault(row["unit"], []).append(row["image"])
-    return found
+        by_unit.setdefault(row["unit"], []).append(row["image"])
+    return by_unit
 
 
 def _why_not(
     unit: str, methods: Sequence[Method], exemplars: dict[str, list[str]], images: int
 ) -> str:
-    silent = [one.name for one in methods if not one.by_unit.get(unit)]
-    if silent:
-        return f"has no label by {', '.join(silent)}"
+    silent_methods = [method.name for method in methods if not method.by_unit.get(unit)]
+    if silent_methods:
+        return f"has no label by {', '.join(silent_methods)}"
     count = len(exemplars.get(unit, ()))
     return f"has {count} exemplars, not {images}" if count < images else ""
