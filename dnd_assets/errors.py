@@ -83,14 +83,16 @@ def nearest(asked: str, choices: Iterable[str], n: int = 5) -> list[str]:
     """
     names = list(dict.fromkeys(choices))
     lowered = {name.lower(): name for name in reversed(names)}
-    found = difflib.get_close_matches(asked.lower(), list(lowered), n=n, cutoff=0.4)
-    return [lowered[name] for name in found] or names[:n]
+    matches = difflib.get_close_matches(asked.lower(), list(lowered), n=n, cutoff=0.4)
+    return [lowered[name] for name in matches] or names[:n]
 
 
-def not_found(what: str, asked: str, choices: Iterable[str], advice: str = "") -> NotFoundError:
+def not_found(kind: str, asked: str, choices: Iterable[str], advice: str = "") -> NotFoundError:
     """A `NotFoundError` that names the value asked for and the nearest valid ones."""
     names = list(choices)
-    close = nearest(asked, names)
-    known = f"nearest: {', '.join(close)}" if close else "there are none"
-    more = f" (of {len(names):,})" if len(names) > len(close) else ""
-    return NotFoundError(f"no {what} {asked!r}; {known}{more}." + (f" {advice}" if advice else ""))
+    nearest_names = nearest(asked, names)
+    suggestion = f"nearest: {', '.join(nearest_names)}" if nearest_names else "there are none"
+    total = f" (of {len(names):,})" if len(names) > len(nearest_names) else ""
+    return NotFoundError(
+        f"no {kind} {asked!r}; {suggestion}{total}." + (f" {advice}" if advice else "")
+    )

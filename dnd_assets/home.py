@@ -68,9 +68,9 @@ def results_folder() -> Path:
     """
     folder = Path(os.environ.get("DND_HOME") or ".dnd").expanduser().resolve()
     if not (folder / "journal").is_dir():
-        what = "holds no results" if folder.is_dir() else "is not there"
+        problem = "holds no results" if folder.is_dir() else "is not there"
         raise NotFoundError(
-            f"state folder {folder} {what}. Run `dnd run` first, or name the folder that holds "
+            f"state folder {folder} {problem}. Run `dnd run` first, or name the folder that holds "
             "results by DND_HOME."
         )
     return folder
@@ -89,18 +89,18 @@ def dagster_home(home: Path) -> Path:
     folder = Path(os.environ.get("DAGSTER_HOME") or home / "dagster").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "dagster.yaml"
-    there = file.read_text(encoding="utf-8") if file.exists() else ""
+    config_text = file.read_text(encoding="utf-8") if file.exists() else ""
     if os.environ.get(POSTGRES):
         _require_postgres(os.environ[POSTGRES])
-        if there in ("", _DAGSTER_YAML, *_EARLIER):
+        if config_text in ("", _DAGSTER_YAML, *_EARLIER):
             write_atomic(file, _POSTGRES_YAML.encode())
-    elif there == _POSTGRES_YAML:
+    elif config_text == _POSTGRES_YAML:
         raise StudyError(
             f"runs and events of {folder} lie on Postgres, and {POSTGRES} does not say where: set "
             f"it to postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE, or remove {file} to begin "
             "a history in the folder; results are kept either way"
         )
-    elif there in ("", *_EARLIER):
+    elif config_text in ("", *_EARLIER):
         write_atomic(file, _DAGSTER_YAML.encode())
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ.setdefault(EVENT_BATCH_SIZE, _EVENTS_AT_ONCE)

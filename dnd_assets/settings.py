@@ -40,9 +40,9 @@ class Section(BaseModel):
         """
         for name in names:
             if name not in type(self).model_fields:
-                close = ", ".join(nearest(name, list(type(self).model_fields)))
-                what = type(self).__name__
-                raise ValueError(f"{what} has no setting {name!r}; nearest: {close}")
+                nearest_names = ", ".join(nearest(name, list(type(self).model_fields)))
+                section = type(self).__name__
+                raise ValueError(f"{section} has no setting {name!r}; nearest: {nearest_names}")
         return self.model_dump(include=set(names))
 
     def all_but(self, *names: str) -> Options:
@@ -51,8 +51,8 @@ class Section(BaseModel):
         Raises:
             ValueError: when there is no such setting.
         """
-        left = self.chosen(*names).keys()
-        return self.model_dump(exclude=set(left))
+        excluded = self.chosen(*names).keys()
+        return self.model_dump(exclude=set(excluded))
 
 
 class Kind(Section):
@@ -95,8 +95,8 @@ def one_of(package: str, base: type[Kind], usual: str) -> Any:
         if not isinstance(value, dict):
             return value
         kind = value.get("kind", usual)
-        chosen = kinds.get(kind) if isinstance(kind, str) else None
-        return {**(_fitting(value, chosen, kinds) if chosen else value), "kind": kind}
+        kind_class = kinds.get(kind) if isinstance(kind, str) else None
+        return {**(_fitting(value, kind_class, kinds) if kind_class else value), "kind": kind}
 
     union: Any = reduce(or_, kinds.values())
     return Annotated[union, Discriminator("kind"), BeforeValidator(read)]
@@ -104,22 +104,30 @@ def one_of(package: str, base: type[Kind], usual: str) -> Any:
 
 def kinds_of(annotation: object) -> dict[str, type[Kind]]:
     """The kinds by name that a type made by `one_of` tells apart; empty for any other type."""
-    some = [one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, Kind)]
-    return {_name_of(one): one for one in some}
+    kinds = [
+        kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, Kind)
+    ]
+    return {_name_of(kind): kind for kind in kinds}
 
 
 def _kinds_in(package: str, base: type[Kind]) -> dict[str, type[Kind]]:
-    found: dict[str, type[Kind]] = {}
-    for name in sorted(one.name for one in pkgutil.iter_modules(import_module(package).__path__)):
+    kinds: dict[str, type[Kind]] = {}
+    for name in sorted(
+        module_info.name for module_info in pkgutil.iter_modules(import_module(package).__path__)
+    ):
         module = import_module(f"{package}.{name}")
-        for one in vars(module).values():
-            mine = isinstance(one, type) and one.__module__ == module.__name__
-            if not mine or not issubclass(one, base) or one.model_fields["kind"].is_required():
+        for member in vars(module).values():
+            defined_here = isinstance(member, type) and member.__module__ == module.__name__
+            if (
+                not defined_here
+                or not issubclass(member, base)
+                or member.model_fields["kind"].is_required()
+            ):
                 continue
-            if _name_of(one) in found:
-                raise TypeError(f"{one} and {found[_name_of(one)]} are of one kind")
-            found[_name_of(one)] = one
-    return found
+            if _name_of(member) in kinds:
+                raise TypeError(f"{member} and {kinds[_name_of(member)]} are of one kind")
+            kinds[_name_of(member)] = member
+    return kinds
 
 
 def _name_of(kind: type[Kind]) -> str:
@@ -127,7 +135,7 @@ def _name_of(kind: type[Kind]) -> str:
 
 
 def _fitting(
-    value: Mapping[str, object], chosen: type[Kind], kinds: Mapping[str, type[Kind]]
+    value: Mapping[str, object], kind_class: type[Kind], kinds: Mapping[str, type[Kind]]
 ) -> dict[str, object]:
     """A section without options of other kinds that have their usual value.
 
@@ -137,18 +145,18 @@ def _fitting(
     Raises:
         ValueError: for an option that says nothing to the chosen kind.
     """
-    kept = dict(value)
-    for name in sorted(value.keys() - chosen.model_fields.keys()):
-        owners = {kind: one for kind, one in kinds.items() if name in one.model_fields}
-        usual = [one.model_fields[name].get_default() for one in owners.values()]
+    fitting = dict(value)
+    for name in sorted(value.keys() - kind_class.model_fields.keys()):
+        owners = {kind: owner for kind, owner in kinds.items() if name in owner.model_fields}
+        usual = [owner.model_fields[name].get_default() for owner in owners.values()]
         if owners and value[name] not in usual:
             raise ValueError(
-                f"{name} is no option of kind = {_name_of(chosen)!r} (it belongs to "
+                f"{name} is no option of kind = {_name_of(kind_class)!r} (it belongs to "
                 f"{', '.join(owners)}); leave it out"
             )
         if owners:
-            del kept[name]
-    return kept
+            del fitting[name]
+    return fitting
 
 
 def checked_name(name: str, what: str) -> str:

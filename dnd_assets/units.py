@@ -53,11 +53,11 @@ def slug(name: str) -> str:
     >>> slug("Layer 4") == slug("layer-4")
     False
     """
-    plain = _NOT_SLUG.sub("-", name.lower()).strip(".-") or "x"
-    plain = plain.replace("...", "-")[:80]
-    if plain == name and not _HASHED.search(name):
-        return plain
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    base = _NOT_SLUG.sub("-", name.lower()).strip(".-") or "x"
+    base = base.replace("...", "-")[:80]
+    if base == name and not _HASHED.search(name):
+        return base
+    return f"{base}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def by_layer(units: Iterable[Unit]) -> dict[tuple[str, str], list[Unit]]:
@@ -101,8 +101,8 @@ class UnitIndex(Mapping[str, Unit]):
         """
         if not patterns:
             return list(self._units.values())
-        chosen = {key for pattern in patterns for key in self._matching(pattern)}
-        return [unit for key, unit in self._units.items() if key in chosen]
+        keys = {key for pattern in patterns for key in self._matching(pattern)}
+        return [unit for key, unit in self._units.items() if key in keys]
 
     def _matching(self, pattern: str) -> list[str]:
         if pattern in self._units:  # a whole key is no prefix of another
@@ -110,15 +110,15 @@ class UnitIndex(Mapping[str, Unit]):
         span = re.fullmatch(r"(.+)/(\d+)-(\d+)", pattern)
         if span:
             prefix, low, high = span[1], int(span[2]), int(span[3])
-            found = [
+            keys = [
                 k
                 for k, u in self._units.items()
                 if k == f"{prefix}/{u.neuron}" and low <= u.neuron <= high
             ]
         else:
             prefix = pattern.rstrip("/")
-            found = [k for k in self._units if k == prefix or k.startswith(prefix + "/")]
-        if not found:
+            keys = [k for k in self._units if k == prefix or k.startswith(prefix + "/")]
+        if not keys:
             advice = "A unit reads model/layer/neuron; a prefix or a range (net/fc/3-9) works too."
             raise not_found("unit", pattern, self._units, advice)
-        return found
+        return keys

@@ -58,7 +58,7 @@ class Clarity:
     units: tuple[UnitClarity, ...]
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All attributes as plain values."""
         return {
             "encoder": self.encoder,
             "layers": [asdict(layer) for layer in self.layers],

@@ -62,7 +62,7 @@ class ClassPrediction:
     top_correlation: float | None
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All attributes as plain values."""
         return asdict(self)
 
 

@@ -158,7 +158,7 @@ class Comparison:
         return next((r for r in self.rows if (r.group, r.method) == (group, method)), None)
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All attributes as plain values."""
         return {
             "methods": [
                 {"method": method.name, "setting": method.setting} for method in self.methods

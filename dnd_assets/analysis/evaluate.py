@@ -91,7 +91,7 @@ class Evaluation:
         return lines
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values; a missing number is None."""
+        """All attributes as plain values; a missing number is None."""
         fields = asdict(self)
         interval = [None if math.isnan(end) else end for end in self.interval]
         return {**fields, "interval": interval, "scored": [asdict(unit) for unit in self.scored]}

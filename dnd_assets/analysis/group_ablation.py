@@ -61,7 +61,7 @@ class GroupAblation:
     left_out: dict[str, int]
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All attributes as plain values."""
         return {
             **{name: getattr(self, name) for name in ("layer", "how", "images", "probe", "random")},
             "units": list(self.units),

@@ -49,7 +49,7 @@ class MetricMean:
     without: int
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All attributes as plain values."""
         return {**asdict(self), **asdict(self.mean)}
 
 
@@ -192,7 +192,7 @@ class EvaluationReport:
     checks: tuple[Soundness, ...]
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values; a missing number is None."""
+        """All attributes as plain values; a missing number is None."""
         return {
             "study": self.study,
             "means": [metric_mean.as_json() for metric_mean in self.means],

@@ -115,12 +115,12 @@ def _evaluate_file(
     from dnd_assets.analysis.evaluate import evaluate as compare
 
     space = text_space(encoder)
-    found = compare(labels, truths, space, first_unit=first)
+    evaluation = compare(labels, truths, space, first_unit=first)
     if form == "json":
-        report = {**found.as_json(), "encoder": space.fingerprint()}
+        report = {**evaluation.as_json(), "encoder": space.fingerprint()}
         sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         return
-    for line in found.lines():
+    for line in evaluation.lines():
         out.print(line, markup=False)
 
 
@@ -128,15 +128,15 @@ def _show_theory(form: str) -> None:
     from dnd_assets.analysis.metric_theory import as_rows, theory_table
     from dnd_assets.methods.metrics.theoretical_sanity import theoretical_checks
 
-    found = theoretical_checks()
+    checks = theoretical_checks()
     if form == "table":
-        out.print(theory_table(found))
+        out.print(theory_table(checks))
         return
     import pandas as pd
 
     from dnd_assets.results.labels import export
 
-    rows = pd.DataFrame(as_rows(found))
+    rows = pd.DataFrame(as_rows(checks))
     sys.stdout.write(export(rows, cast("Literal['csv', 'json']", form)).decode())
     sys.stdout.write("\n" * (form == "json"))
 
@@ -149,15 +149,18 @@ def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool)
     from dnd_assets.results.labels import export
 
     context = asking(study, partial(err.print, "  ", markup=False, sep=""))
-    chosen = find_units(context).select(units)
+    selected = find_units(context).select(units)
     show_what_stands(context.lineage, study)
-    report = evaluate_study(context, chosen)
-    predicted = predict(context, chosen) if classes else []
+    report = evaluate_study(context, selected)
+    predicted = predict(context, selected) if classes else []
     if form == "table":
         show_evaluation(report, predicted, out)
     elif form == "json":
-        told = {**report.as_json(), "classes": [one.as_json() for one in predicted]}
-        sys.stdout.write(json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        document = {
+            **report.as_json(),
+            "classes": [prediction.as_json() for prediction in predicted],
+        }
+        sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     else:
         import pandas as pd
 
@@ -206,50 +209,54 @@ def compare(
 
     Example: dnd compare --with no-crops,no-selection,k5 --labels milan=milan.csv
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.analysis.compare_request import request
     from dnd_assets.analysis.kept_scoreboard import differences, require_place, write
 
-    names, files = _ablation_names(chosen, ablations), _named_files(labels or [])
+    names, files = _ablation_names(loaded_study, ablations), _named_files(labels or [])
     for document in filter(None, (update, check)):
-        require_place(document, chosen.name)
+        require_place(document, loaded_study.name)
     home = state_folder() if materialize else results_folder()
     firsts = _first_units(first_unit or [], files, truths)
-    asked = request(chosen, home, units or [], names, files, truths, firsts)
-    for line in asked.told:
+    comparison_request = request(loaded_study, home, units or [], names, files, truths, firsts)
+    for line in comparison_request.told:
         err.print(line, markup=False, soft_wrap=True)
     if materialize:
-        _run_ablations(chosen, names, units or [])
-    show_what_stands(asked.lineage, chosen)
-    found = asked.answer(text_space(encoder) if encoder else None)
-    wrong = differences(found, check, tolerance, chosen.name) if check is not None else []
+        _run_ablations(loaded_study, names, units or [])
+    show_what_stands(comparison_request.lineage, loaded_study)
+    comparison = comparison_request.answer(text_space(encoder) if encoder else None)
+    mismatches = (
+        differences(comparison, check, tolerance, loaded_study.name) if check is not None else []
+    )
     if update is not None:
-        write(found, update, chosen.name)
-    _tell_comparison(found, form, wrong)
+        write(comparison, update, loaded_study.name)
+    _write_comparison(comparison, form, mismatches)
 
 
-def _tell_comparison(found: Comparison, form: Form, wrong: Sequence[str]) -> None:
+def _write_comparison(comparison: Comparison, form: Form, mismatches: Sequence[str]) -> None:
     """Write a comparison, and what is wrong with a scoreboard; exit status 1 if anything is."""
     from dnd_assets.analysis.scoreboard import as_text, show
 
     if form == "table":
-        show(found, out)
+        show(comparison, out)
     else:
-        sys.stdout.write(as_text(found, form))
-    for line in wrong:
+        sys.stdout.write(as_text(comparison, form))
+    for line in mismatches:
         err.print(line, style="red", markup=False)
-    if wrong:
+    if mismatches:
         raise typer.Exit(1)
 
 
-def _ablation_names(study: Study, asked: str | None) -> list[str]:
+def _ablation_names(study: Study, ablation_list: str | None) -> list[str]:
     """The ablations asked for, checked, each once; or the default."""
     from dnd_assets.analysis.compare_request import has_known_answers, stored_ablations
     from dnd_assets.study.ablations import differing, variants
     from resources.lineage_db.reader import LineageReader
 
-    if asked is not None:
-        return list(variants(study, [name.strip() for name in asked.split(",") if name.strip()]))
+    if ablation_list is not None:
+        return list(
+            variants(study, [name.strip() for name in ablation_list.split(",") if name.strip()])
+        )
     if has_known_answers(study):
         return differing(study)
     try:
@@ -258,33 +265,33 @@ def _ablation_names(study: Study, asked: str | None) -> list[str]:
         return []
 
 
-def _named_files(asked: list[str]) -> dict[str, Path]:
+def _named_files(pairs: list[str]) -> dict[str, Path]:
     """Files by the names given to them, NAME=FILE."""
-    found: dict[str, Path] = {}
-    for pair in asked:
+    files: dict[str, Path] = {}
+    for pair in pairs:
         name, equals, file = pair.partition("=")
         if not (name.strip() and equals and file):
             raise typer.BadParameter(f"{pair!r} is no NAME=FILE, such as milan=milan.csv")
-        if name.strip() in found:
+        if name.strip() in files:
             raise typer.BadParameter(f"two files are called {name.strip()!r}")
-        found[name.strip()] = Path(file)
-    return found
+        files[name.strip()] = Path(file)
+    return files
 
 
 def _first_units(
-    asked: Sequence[str], files: Mapping[str, Path], truths: Path | None
+    answers: Sequence[str], files: Mapping[str, Path], truths: Path | None
 ) -> dict[str, First]:
     """The first unit's number by file, from 0 or 1, or NAME=0 or NAME=1."""
     from dnd_assets.analysis.compare_request import TRUTHS
     from dnd_assets.errors import not_found
 
     names = [*files, *([TRUTHS] if truths is not None else [])]
-    if asked and len(set(names)) < len(names):
+    if answers and len(set(names)) < len(names):
         raise typer.BadParameter(
             f"{TRUTHS!r} is the file of --truths; give the method another name"
         )
-    found: dict[str, First] = {}
-    for answer in asked:
+    numbers: dict[str, First] = {}
+    for answer in answers:
         name, _, number = answer.rpartition("=")
         if number.strip() not in ("0", "1"):
             raise typer.BadParameter(
@@ -292,12 +299,12 @@ def _first_units(
             )
         if "=" in answer and name.strip() not in names:
             raise not_found("file", name.strip(), names, "--labels NAME=FILE names them.")
-        if name.strip() in found:
+        if name.strip() in numbers:
             raise typer.BadParameter(f"--first-unit {answer!r} is the second answer for one file")
-        found[name.strip()] = 1 if number.strip() == "1" else 0
-    if found and not names:
+        numbers[name.strip()] = 1 if number.strip() == "1" else 0
+    if numbers and not names:
         raise typer.BadParameter("--first-unit goes with --labels or --truths")
-    return found
+    return numbers
 
 
 def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
@@ -313,15 +320,17 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
 
     # The study comes last: after a first comparison the web interface shows its own labels.
     methods = [f"+{name}" for name in resolved.stages if is_labels(name)]
-    ways = [(one, ["+labels"]) for one in variants(study, names).values()]
-    for one, assets in (*ways, (study, methods)):
+    ways = [(variant, ["+labels"]) for variant in variants(study, names).values()]
+    for variant, assets in (*ways, (study, methods)):
         started = time.monotonic()
-        cached = resolved if one is study else resolve_study(one, state_folder(), log)
-        done = run_resolved(cached, units, assets)
-        work = "".join(f", {count:,} {what}" for what, count in done.work.items())
-        made = f"{sum(done.computed.values()):,} products computed{work}"
-        told = made if done.id else "up to date"
-        err.print(f"{one.name}: {told} ({time.monotonic() - started:.1f} s)", markup=False)
+        variant_resolved = (
+            resolved if variant is study else resolve_study(variant, state_folder(), log)
+        )
+        finished_run = run_resolved(variant_resolved, units, assets)
+        work = "".join(f", {count:,} {kind}" for kind, count in finished_run.work.items())
+        computed = f"{sum(finished_run.computed.values()):,} products computed{work}"
+        outcome = computed if finished_run.id else "up to date"
+        err.print(f"{variant.name}: {outcome} ({time.monotonic() - started:.1f} s)", markup=False)
 
 
 @app.command(name="human-study")
@@ -351,33 +360,33 @@ def human_study(
 
     Example: dnd human-study survey --methods dnd,clip-dissect --sample 50
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.analysis.compare_request import request, stored_ablations
     from dnd_assets.analysis.human_study.questionnaire import export_study
     from dnd_assets.analysis.human_study.tasks import named, rating_tasks
     from dnd_assets.engine.context_builder import build_context
 
     home = results_folder()
-    context = build_context(chosen, home, reading=True)
-    ablations = stored_ablations(context.lineage, chosen)
+    context = build_context(loaded_study, home, reading=True)
+    ablations = stored_ablations(context.lineage, loaded_study)
     files = _named_files(labels or [])
     firsts = _first_units(first_unit or [], files, None)
-    asked = request(chosen, home, units or [], ablations, files, firsts=firsts)
-    for line in asked.told:
+    study_request = request(loaded_study, home, units or [], ablations, files, firsts=firsts)
+    for line in study_request.told:
         err.print(line, markup=False, soft_wrap=True)
-    wanted = [name.strip() for name in (methods or "").split(",") if name.strip()]
-    show_what_stands(context.lineage, chosen)
-    judged = named(asked.answer().methods, wanted)
-    keys = [unit.key for unit in asked.units]
-    found = rating_tasks(context, judged, keys, images, sample, seed)
-    written = export_study(found.tasks, folder, image_url=image_url, seed=seed)
-    names = ", ".join(one.name for one in judged)
-    made = f"{len(found.tasks):,} units, {names}: {len(written):,} files in {folder}"
-    out.print(made, markup=False)
-    for unit, reason in list(found.left_out.items())[:5]:
+    method_names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    show_what_stands(context.lineage, loaded_study)
+    judged = named(study_request.answer().methods, method_names)
+    keys = [unit.key for unit in study_request.units]
+    survey = rating_tasks(context, judged, keys, images, sample, seed)
+    written_files = export_study(survey.tasks, folder, image_url=image_url, seed=seed)
+    names = ", ".join(method.name for method in judged)
+    summary = f"{len(survey.tasks):,} units, {names}: {len(written_files):,} files in {folder}"
+    out.print(summary, markup=False)
+    for unit, reason in list(survey.left_out.items())[:5]:
         out.print(f"left out: {unit} {reason}", markup=False)
-    if len(found.left_out) > 5:
-        out.print(f"left out: {len(found.left_out) - 5:,} more")
+    if len(survey.left_out) > 5:
+        out.print(f"left out: {len(survey.left_out) - 5:,} more")
     out.print(f"Keep {folder / 'key.json'}: without it no rating can be read.", markup=False)
 
 
@@ -399,19 +408,23 @@ def ratings(
     from dnd_assets.analysis.human_study.ratings import as_table, by_layer
     from dnd_assets.results.labels import export
 
-    found = read_ratings(file, read_key(key) if key else None)
-    rows = by_layer(found, skip=["uninterpretable"] if skip_uninterpretable else [])
+    study_ratings = read_ratings(file, read_key(key) if key else None)
+    rows = by_layer(study_ratings, skip=["uninterpretable"] if skip_uninterpretable else [])
     if form != "table":
         sys.stdout.write(export(as_table(rows), form).decode() + ("\n" * (form == "json")))
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("layer")
-    for name in ("units", *found.methods, "alpha"):
+    for name in ("units", *study_ratings.methods, "alpha"):
         table.add_column(name, justify="right", no_wrap=name == "alpha")
     for row in rows:
-        cells = [f"{one.mean:.2f} {one.best:4.0%}" for one in row.methods.values()]
+        cells = [f"{rating.mean:.2f} {rating.best:4.0%}" for rating in row.methods.values()]
         table.add_row(row.layer or "-", f"{row.units:,}", *cells, f"{row.alpha:.2f}")
     out.print("Mean rating, and share of sheets in which none was rated higher (ties share it):")
     out.print(table)
-    told = {**rows[-1].remarks, "unanswered": rows[-1].unanswered, "withdrawn": found.withdrawn}
-    out.print(", ".join(f"{count:,} {what}" for what, count in told.items()))
+    totals = {
+        **rows[-1].remarks,
+        "unanswered": rows[-1].unanswered,
+        "withdrawn": study_ratings.withdrawn,
+    }
+    out.print(", ".join(f"{count:,} {title}" for title, count in totals.items()))

@@ -33,32 +33,36 @@ def merge(
 
     Example: dnd merge /data/half-1 /data/half-2
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.engine.merge import merge as unite
 
     home = state_folder()
-    done = unite(
-        home, states, chosen.store, keep=keep, log=lambda line: out.print(f"  {line}", markup=False)
+    merged = unite(
+        home,
+        states,
+        loaded_study.store,
+        keep=keep,
+        log=lambda line: out.print(f"  {line}", markup=False),
     )
-    for one in done.differences[:_SHOWN]:
+    for difference in merged.differences[:_SHOWN]:
         err.print(
-            f"{one.what} {one.of}: {one.here[:60]} in {one.folders[0]}, {one.there[:60]} in "
-            f"{one.folders[1]}",
+            f"{difference.what} {difference.of}: {difference.here[:60]} in "
+            f"{difference.folders[0]}, {difference.there[:60]} in {difference.folders[1]}",
             style="yellow", markup=False,
         )  # fmt: skip
-    if done.differences:
-        err.print(f"{len(done.differences):,} made twice that differ", style="yellow")
-    if not done.done:
+    if merged.differences:
+        err.print(f"{len(merged.differences):,} made twice that differ", style="yellow")
+    if not merged.done:
         err.print(
             "nothing was added. They were made on other hardware or with other libraries, or were "
             "changed: `dnd merge --keep` keeps what is here, and adds the rest.",
             style="red", markup=False,
         )  # fmt: skip
         raise typer.Exit(1)
-    for name in done.damaged[:_SHOWN]:
+    for name in merged.damaged[:_SHOWN]:
         err.print(f"{name} has changed in the folder that it came from; left there", markup=False)
     out.print(
-        f"{home}: {done.rows['products']:,} products, {done.rows['materializations']:,} "
-        f"announcements and {done.files:,} files added",
+        f"{home}: {merged.rows['products']:,} products, {merged.rows['materializations']:,} "
+        f"announcements and {merged.files:,} files added",
         markup=False,
     )

@@ -57,22 +57,22 @@ def labels(
 
     Example: dnd labels --format csv --output labels.csv
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.results.labels import export, label_rows
     from dnd_assets.results.labels import labels as read
     from resources.lineage_db.reader import LineageReader
 
     lineage = LineageReader(root=str(results_folder()))
     with lineage.connect():
-        show_what_stands(lineage, chosen, [asset])
+        show_what_stands(lineage, loaded_study, [asset])
         if form == "table":
-            rows = label_rows(lineage, chosen.name, asset, confidence)
+            rows = label_rows(lineage, loaded_study.name, asset, confidence)
             if not rows and confidence is not None:
                 out.print(f"No label has a confidence of {confidence:g} or more.", markup=False)
                 return
-            _print_labels(rows, chosen, study)
+            _print_labels(rows, loaded_study, study)
             return
-        table = read(lineage, chosen.name, asset, confidence)
+        table = read(lineage, loaded_study.name, asset, confidence)
     data = export(table, form)
     if output is not None:
         write_atomic(output, data)
@@ -83,24 +83,26 @@ def labels(
         sys.stdout.write(data.decode())
 
 
-def _print_labels(rows: list[Row], study: Study, asked: str | None) -> None:
+def _print_labels(rows: list[Row], study: Study, study_option: str | None) -> None:
     if not rows:
-        command = with_study("dnd run", asked)
+        command = with_study("dnd run", study_option)
         out.print(f"Study {study.name!r} has no labels yet. Run: {command}", markup=False)
         return
     table = Table(box=None, pad_edge=False)
     counted = "concepts" in rows[0]
-    told = [name for name in ("nearest", "remarks") if name in rows[0]]
-    more = [*(["concepts"] if counted else []), *told]
-    for name in ("unit", "label", "score", "status", *more):
+    text_columns = [name for name in ("nearest", "remarks") if name in rows[0]]
+    extra_columns = [*(["concepts"] if counted else []), *text_columns]
+    for name in ("unit", "label", "score", "status", *extra_columns):
         table.add_column(name, justify="right" if name in ("score", "concepts") else "left")
     for row in rows:
         score = row["score"]
-        shown = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
+        score_text = f"{score:.3f}" if isinstance(score, float) and score == score else "-"
         label = row["label"] or "-"
         count = [str(row["concepts"]) if row["status"] == "ok" else "-"] if counted else []
-        said = [escape(row[name] or "") for name in told]
-        table.add_row(str(row["unit"]), escape(label), shown, str(row["status"]), *count, *said)
+        extra_cells = [escape(row[name] or "") for name in text_columns]
+        table.add_row(
+            str(row["unit"]), escape(label), score_text, str(row["status"]), *count, *extra_cells
+        )
     out.print(table)
 
 
@@ -120,24 +122,24 @@ def trace(
 
     Example: dnd trace worldnet/planted/0 --pictures why/
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.lineage.trace import trace as follow
     from dnd_assets.results.trace_tree import tree, write_pictures
 
-    with records_of(chosen, [asset]) as recorded:
+    with records_of(loaded_study, [asset]) as recorded:
         name, key = recorded_key(recorded, asset, unit)
-        found = follow(recorded.lineage.query, chosen.name, key, name)
+        product_trace = follow(recorded.lineage.query, loaded_study.name, key, name)
         if form == "text":
-            out.print(tree(found))
+            out.print(tree(product_trace))
         else:
-            content = found.as_json() if form == "json" else _events(found)
+            content = product_trace.as_json() if form == "json" else _events(product_trace)
             sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         if pictures is not None:
-            written = write_pictures(found, recorded.pictures, pictures)
-            err.print(f"{written:,} pictures written to {pictures}", markup=False)
+            count = write_pictures(product_trace, recorded.pictures, pictures)
+            err.print(f"{count:,} pictures written to {pictures}", markup=False)
 
 
-def _events(found: Trace) -> list[dict[str, object]]:
+def _events(product_trace: Trace) -> list[dict[str, object]]:
     """A trace as OpenLineage events.
 
     Raises:
@@ -146,7 +148,7 @@ def _events(found: Trace) -> list[dict[str, object]]:
     extra("openlineage", "`--format openlineage`")
     from dnd_assets.lineage.openlineage import events
 
-    return events(found)
+    return events(product_trace)
 
 
 @app.command()
@@ -162,18 +164,18 @@ def explain(
 
     Example: dnd explain worldnet/planted/0 --asset crops
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.lineage.explain import pair
     from dnd_assets.results.diff import changes
 
-    with records_of(chosen, [asset]) as recorded:
+    with records_of(loaded_study, [asset]) as recorded:
         name, key = recorded_key(recorded, asset, unit)
-        old, new = pair(recorded.lineage.query, chosen.name, name, key, against)
-        found = changes(recorded, name, key, old, new)
+        old, new = pair(recorded.lineage.query, loaded_study.name, name, key, against)
+        differences = changes(recorded, name, key, old, new)
     out.print(f"{name} of {key}: run {old.run[:8]} → run {new.run[:8]}")
-    for change in found:
+    for change in differences:
         out.print(f"  {change}", markup=False)
-    if not found:
+    if not differences:
         out.print("  made from the same code, settings, weights and inputs")
     if old.data_version == new.data_version:
         out.print("  its content came out the same")
@@ -192,18 +194,20 @@ def diff(
 
     Example: dnd diff 66bd116a 0f3c --asset labels
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.results.diff import diff as compare
     from dnd_assets.results.diff import find_run
 
-    with records_of(chosen) as recorded:
-        found = compare(recorded, find_run(recorded, before), find_run(recorded, after), asset)
-    for change in found:
-        whose = "" if change.asset == "labels" else f" ({change.asset})"
-        out.print(f"{change.unit}{whose}: {change.before} → {change.after}", markup=False)
+    with records_of(loaded_study) as recorded:
+        differences = compare(
+            recorded, find_run(recorded, before), find_run(recorded, after), asset
+        )
+    for change in differences:
+        asset_note = "" if change.asset == "labels" else f" ({change.asset})"
+        out.print(f"{change.unit}{asset_note}: {change.before} → {change.after}", markup=False)
         for cause in change.why:
             out.print(f"    {cause}", markup=False)
-    out.print(f"{len(found):,} labels differ")
+    out.print(f"{len(differences):,} labels differ")
 
 
 @app.command()
@@ -255,22 +259,27 @@ def _write_export(study: Study, output: Path, form: ExportForm, pictures: bool |
     source = TableSource(lineage, study.name)
     store = store_of(home, study.store, reading=True)
     probing = study.probing_set
-    known = Pictures(source.lineage, store, probing.max_pixels, probing.reading)
-    wanted = form == "hf" if pictures is None else pictures
+    stored_pictures = Pictures(source.lineage, store, probing.max_pixels, probing.reading)
+    include_pictures = form == "hf" if pictures is None else pictures
     log = partial(err.print, "  ", markup=False, sep="")
     with source.lineage.connect():
         if form == "neuronpedia" or form == "saedashboard" or form == "maia":
-            wanted = True
-            done = export_cards(Cards(lineage, store, study.name), known, output, form, log)
+            include_pictures = True
+            written = export_cards(
+                Cards(lineage, store, study.name), stored_pictures, output, form, log
+            )
         else:
-            done = write_tables(source, known, output, form, with_pictures=wanted, log=log)
-    told = f", {done.pictures:,} pictures" if wanted else ""
+            written = write_tables(
+                source, stored_pictures, output, form, with_pictures=include_pictures, log=log
+            )
+    picture_note = f", {written.pictures:,} pictures" if include_pictures else ""
     out.print(
-        f"{output}: {len(done.rows):,} {_called(form)}, {sum(done.rows.values()):,} rows{told}",
+        f"{output}: {len(written.rows):,} {_called(form)}, "
+        f"{sum(written.rows.values()):,} rows{picture_note}",
         markup=False,
     )
-    if done.missing:
-        err.print(f"{done.missing:,} pictures are not where they were; see table pictures")
+    if written.missing:
+        err.print(f"{written.missing:,} pictures are not where they were; see table pictures")
 
 
 def _called(form: str) -> str:
@@ -309,7 +318,7 @@ def report(
 
     Example: dnd report --study known-answers --output atlas --heat-maps
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.report.build import build_report
     from dnd_assets.workflow.atlas_address import atlas_folder
 
@@ -321,14 +330,14 @@ def report(
         out.print(f"  {line}", markup=False)
 
     if heat_maps:  # they are kept in the state folder
-        made = write(asking(chosen, log))
+        atlas = write(asking(loaded_study, log))
     else:
-        with reading(chosen, log=log) as context:
-            made = write(context)
-    for line in made.told:
+        with reading(loaded_study, log=log) as context:
+            atlas = write(context)
+    for line in atlas.told:
         out.print(f"  {line}", markup=False)
     out.print(
-        f"{made.units:,} units, {made.rendered:,} pages made anew, {made.pictures:,} pictures, "
-        f"{made.written:,} files written, {made.removed:,} removed, {made.seconds:.1f} s"
+        f"{atlas.units:,} units, {atlas.rendered:,} pages made anew, {atlas.pictures:,} pictures, "
+        f"{atlas.written:,} files written, {atlas.removed:,} removed, {atlas.seconds:.1f} s"
     )
-    out.print(str(made.index.resolve()), markup=False)
+    out.print(str(atlas.index.resolve()), markup=False)

@@ -14,6 +14,8 @@ from dnd_assets.home import state_folder
 from dnd_assets.study.study import Study, load_study
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dnd_assets.assets.resolved import ResolvedStudy
     from dnd_assets.engine.plan import StagePlan
 
@@ -38,9 +40,11 @@ def run(
     Example: dnd run worldnet/head/0-3 --assets +labels
     """
     run_study(load_study(study), units or [], [name for name in assets.split(",") if name])
-    labels, why, interface = (with_study(f"dnd {name}", study) for name in _NEXT)
+    labels_command, trace_command, ui_command = (with_study(f"dnd {name}", study) for name in _NEXT)
     out.print(
-        f"See the labels: {labels}    Ask why: {why}    Open the UI: {interface}", markup=False
+        f"See the labels: {labels_command}    Ask why: {trace_command}    "
+        f"Open the UI: {ui_command}",
+        markup=False,
     )
 
 
@@ -57,15 +61,17 @@ def run_study(study: Study, units: list[str], assets: list[str]) -> None:
     from dnd_assets.workflow.run import run_resolved
 
     started = time.monotonic()
-    done = run_resolved(resolved, units, assets)
-    computed, reused = sum(done.computed.values()), sum(done.reused.values())
-    if not done.id:
-        out.print(f"All {done.units:,} units are up to date ({time.monotonic() - started:.1f} s).")
+    finished_run = run_resolved(resolved, units, assets)
+    computed, reused = sum(finished_run.computed.values()), sum(finished_run.reused.values())
+    if not finished_run.id:
+        out.print(
+            f"All {finished_run.units:,} units are up to date ({time.monotonic() - started:.1f} s)."
+        )
         return
-    work = "".join(f", {count:,} {what}" for what, count in done.work.items())
+    work = "".join(f", {count:,} {kind}" for kind, count in finished_run.work.items())
     out.print(
-        f"Run {done.id[:8]}: {done.units:,} units, {computed:,} products computed, {reused:,} "
-        f"reused{work}, {time.monotonic() - started:.1f} s."
+        f"Run {finished_run.id[:8]}: {finished_run.units:,} units, {computed:,} products computed, "
+        f"{reused:,} reused{work}, {time.monotonic() - started:.1f} s."
     )
 
 
@@ -92,16 +98,16 @@ def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
         check_paths(study, "evaluation")
     from dnd_assets.study.label_files import check_imported, sizes_of
 
-    targets, known = resolved.context.targets, resolved.units
-    known.select(units)
+    targets, study_units = resolved.context.targets, resolved.units
+    study_units.select(units)
     evaluated = study.evaluation is not None and study.evaluation.truths is not None
     sizes = sizes_of(study, targets.units) if study.imported_labels or evaluated else {}
-    told = check_imported(study, list(known.values()), sizes)
+    messages = check_imported(study, list(study_units.values()), sizes)
     if study.evaluation is not None:
         from dnd_assets.assets.truths import check_truths
 
-        told.append(check_truths(study, list(known.values()), sizes).told)
-    for line in filter(None, told):
+        messages.append(check_truths(study, list(study_units.values()), sizes).told)
+    for line in filter(None, messages):
         err.print(line, markup=False, soft_wrap=True)
 
 
@@ -121,49 +127,56 @@ def plan(
 
     Example: dnd plan worldnet/head
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.assets.registry import chosen_from
     from dnd_assets.assets.resolved import resolve_study
     from dnd_assets.engine.plan import plan as make
     from dnd_assets.workflow.preflight import observe
 
-    resolved = resolve_study(chosen, state_folder())
+    resolved = resolve_study(loaded_study, state_folder())
     context, stages = resolved.context, resolved.stages
-    named = chosen_from(stages, [name for name in assets.split(",") if name])
-    wanted = resolved.units.select(units or [])
-    seen = observe(context, named, stages)
-    found = make(context, stages, wanted, named, *seen, workers=workers)
+    asset_names = chosen_from(stages, [name for name in assets.split(",") if name])
+    selected_units = resolved.units.select(units or [])
+    observed = observe(context, asset_names, stages)
+    stage_plans = make(context, stages, selected_units, asset_names, *observed, workers=workers)
+    out.print(_plan_table(stage_plans))
+    reckoned = workers or context.workers.count
+    if workers or context.workers.handed_to is not None:
+        worker_text = (
+            f"{reckoned:,} workers" if reckoned else "one worker (how many there are shows later)"
+        )
+        out.print(
+            f"  times as measured here, what is handed out divided by {worker_text}", markup=False
+        )
+    for product in observed:
+        for line in product.outcome.notes.get("told", ()):
+            out.print(f"  {line}", markup=False, soft_wrap=True)
+    for stage_plan in stage_plans:
+        for reason, count in list(stage_plan.why.items())[:5]:
+            message = reason if ":" in reason else f"{stage_plan.asset}: {reason}"
+            out.print(f"  {count:,} x {message}", markup=False)
+    if not any(stage_plan.compute or stage_plan.may for stage_plan in stage_plans):
+        out.print("everything is up to date")
+
+
+def _plan_table(stage_plans: Sequence[StagePlan]) -> Table:
+    """A row for each asset: products to compute and to reuse, work, and time."""
     table = Table(box=None, pad_edge=False)
     for name in ("asset", "compute", "reuse", "may follow", "work", "time"):
         numbers = name in ("compute", "reuse")
         table.add_column(name, justify="right" if numbers else "left", no_wrap=name == "asset")
-    for one in found:
-        may = f"{one.may:,}" if one.may else ""
-        shown = (f"{one.compute:,}", f"{one.reuse:,}", may, _work(one), _time(one))
-        table.add_row(one.asset, *shown)
-    out.print(table)
-    reckoned = workers or context.workers.count
-    if workers or context.workers.handed_to is not None:
-        many = (
-            f"{reckoned:,} workers" if reckoned else "one worker (how many there are shows later)"
-        )
-        out.print(f"  times as measured here, what is handed out divided by {many}", markup=False)
-    for product in seen:
-        for line in product.outcome.notes.get("told", ()):
-            out.print(f"  {line}", markup=False, soft_wrap=True)
-    for one in found:
-        for reason, count in list(one.why.items())[:5]:
-            told = reason if ":" in reason else f"{one.asset}: {reason}"
-            out.print(f"  {count:,} x {told}", markup=False)
-    if not any(one.compute or one.may for one in found):
-        out.print("everything is up to date")
+    for stage_plan in stage_plans:
+        possible = f"{stage_plan.may:,}" if stage_plan.may else ""
+        counts = (f"{stage_plan.compute:,}", f"{stage_plan.reuse:,}", possible)
+        table.add_row(stage_plan.asset, *counts, _work(stage_plan), _time(stage_plan))
+    return table
 
 
 def _work(planned: StagePlan) -> str:
     """Work that is certain, and the most that may follow."""
-    sure = [f"{count:,} {what}" for what, count in planned.cost.items()]
-    most = [f"{count:,} {what}" for what, count in planned.most.items()]
-    return ", ".join(sure + ([f"up to {' and '.join(most)}"] if most else []))
+    certain = [f"{count:,} {kind}" for kind, count in planned.cost.items()]
+    possible = [f"{count:,} {kind}" for kind, count in planned.most.items()]
+    return ", ".join(certain + ([f"up to {' and '.join(possible)}"] if possible else []))
 
 
 def _time(planned: StagePlan) -> str:
@@ -183,7 +196,7 @@ def verify(
     ] = False,
 ) -> None:
     """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.assets.registry import stages_of
     from dnd_assets.engine.context_builder import build_context
     from dnd_assets.engine.verify import rebuild as again
@@ -191,7 +204,7 @@ def verify(
     from dnd_assets.engine.verify import verify as check
 
     context = build_context(
-        chosen, state_folder(), lambda line: out.print(f"  {line}", markup=False)
+        loaded_study, state_folder(), lambda line: out.print(f"  {line}", markup=False)
     )
     report = check(context)
     out.print(f"{report.files:,} files known to the lineage")
@@ -206,9 +219,12 @@ def verify(
     elif report.missing or report.changed:
         out.print("`dnd verify --repair` sets them aside, `dnd run` computes what they held")
     products = again(context, stages_of(context.study), rebuild) if rebuild else []
-    for one in products:
-        out.print(f"{'same' if one.same else 'DIFFERENT'}  {one.asset}  {one.unit}", markup=False)
-    if not report.clean or not all(one.same for one in products):
+    for product in products:
+        out.print(
+            f"{'same' if product.same else 'DIFFERENT'}  {product.asset}  {product.unit}",
+            markup=False,
+        )
+    if not report.clean or not all(product.same for product in products):
         raise typer.Exit(1)
 
 
@@ -234,15 +250,17 @@ def gc(
     ] = False,
 ) -> None:
     """Store files that no kept run reaches. What is needed again later is computed again."""
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.engine.context_builder import build_context
     from dnd_assets.engine.gc import collect, find_garbage
 
-    context = build_context(chosen, state_folder())
-    found = find_garbage(context, keep)
-    told = f"{len(found.files):,} files, {found.bytes / 1e6:,.1f} MB; {found.kept:,} files stay"
+    context = build_context(loaded_study, state_folder())
+    garbage = find_garbage(context, keep)
+    amount = (
+        f"{len(garbage.files):,} files, {garbage.bytes / 1e6:,.1f} MB; {garbage.kept:,} files stay"
+    )
     if remove:
-        collect(context, found)
-        out.print(f"removed {told}")
+        collect(context, garbage)
+        out.print(f"removed {amount}")
     else:
-        out.print(f"would remove {told}. Nothing was changed; add --remove to do it.")
+        out.print(f"would remove {amount}. Nothing was changed; add --remove to do it.")

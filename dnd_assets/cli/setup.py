@@ -40,17 +40,17 @@ def init(
     """
     from dnd_assets.workflow.init import init as write_study
 
-    made = write_study(network, images, weights, output, state_folder())
-    layers = ", ".join(f"{layer.path} ({layer.units:,} units)" for layer in made.chosen)
-    out.print(f"{output}: {made.images.files:,} images, {layers}", markup=False)
-    for name, choice in made.sections.items():
+    new_study = write_study(network, images, weights, output, state_folder())
+    layers = ", ".join(f"{layer.path} ({layer.units:,} units)" for layer in new_study.chosen)
+    out.print(f"{output}: {new_study.images.files:,} images, {layers}", markup=False)
+    for name, choice in new_study.sections.items():
         if choice.missing:
             err.print(f"{name} is missing: {choice.missing}", style="yellow", markup=False)
-    if made.untrained:
-        err.print(f"network is missing: {made.untrained}", style="yellow", markup=False)
-    named = shlex.quote(str(output))
+    if new_study.untrained:
+        err.print(f"network is missing: {new_study.untrained}", style="yellow", markup=False)
+    quoted_path = shlex.quote(str(output))
     for command in ("doctor", "plan", "run", "labels", "report"):
-        out.print(f"  dnd {command} --study {named}", markup=False)
+        out.print(f"  dnd {command} --study {quoted_path}", markup=False)
 
 
 @app.command()
@@ -91,40 +91,50 @@ def layers(
 
     And what the network is given of the first pictures: their bands, or a rendering.
     """
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.engine.context_builder import build_context
     from dnd_assets.engine.network_inputs import given_of_pictures
     from dnd_assets.study.selection import target_networks, unproven, without_units
 
-    network = name = chosen.model(model).name
-    targets = target_networks(chosen, state_folder())
-    found, assumed, told = targets.layers(name), targets.assumptions(name), targets.told(name)
+    network = name = loaded_study.model(model).name
+    targets = target_networks(loaded_study, state_folder())
+    layer_infos, assumed, loading_note = (
+        targets.layers(name),
+        targets.assumptions(name),
+        targets.told(name),
+    )
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "kind", "units", "output", "axes", "known from", "crops"):
         table.add_column(name, justify="right" if name == "units" else "left", overflow="fold")
-    for layer in found:
+    for layer in layer_infos:
         if layer.units and layer.layout is not None:
             shape = " x ".join(str(size) for size in layer.shape or ())
-            why = f": {layer.reason}" if layer.reason else ""
-            cells = (_axes(layer.layout), layer.known, "yes" if layer.has_map else f"no map{why}")
+            reason_text = f": {layer.reason}" if layer.reason else ""
+            cells = (
+                _axes(layer.layout),
+                layer.known,
+                "yes" if layer.has_map else f"no map{reason_text}",
+            )
             table.add_row(layer.path, layer.kind, f"{layer.units:,}", shape, *cells)
     out.print(table)
-    if told:
-        out.print(f"loaded: {told}", markup=False, soft_wrap=True)
-    for text in given_of_pictures(build_context(chosen, state_folder()), network):
+    if loading_note:
+        out.print(f"loaded: {loading_note}", markup=False, soft_wrap=True)
+    for text in given_of_pictures(build_context(loaded_study, state_folder()), network):
         out.print(text, markup=False, soft_wrap=True)
     for text in assumed:
         out.print(f"assumed: {text}", style="yellow", markup=False)
-    for what, paths in unproven(found).items():
+    for assumption, paths in unproven(layer_infos).items():
         count = "1 layer" if len(paths) == 1 else f"{len(paths):,} layers"
-        line = f"assumed of {count}: {what}\n  {_some(paths)}"
+        line = f"assumed of {count}: {assumption}\n  {_first_few(paths)}"
         out.print(line, style="yellow", markup=False, highlight=False)
-    for reason, paths in without_units(found).items():
+    for reason, paths in without_units(layer_infos).items():
         count = "1 layer has" if len(paths) == 1 else f"{len(paths):,} layers have"
-        out.print(f"{count} no units: {reason}\n  {_some(paths)}", markup=False, highlight=False)
+        out.print(
+            f"{count} no units: {reason}\n  {_first_few(paths)}", markup=False, highlight=False
+        )
 
 
-def _some(paths: Sequence[str]) -> str:
+def _first_few(paths: Sequence[str]) -> str:
     return ", ".join(paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
 
 
@@ -132,8 +142,8 @@ def _axes(layout: Layout) -> str:
     """A layout in a cell: its letters, its grid, and the tokens before it."""
     grid = f", {layout.grid[0]} x {layout.grid[1]}" if layout.grid else ""
     first = "class token first" if layout.class_token else "first"
-    before = f", {layout.prefix_tokens} {first}" if layout.prefix_tokens else ""
-    return f"{layout.axes}{grid}{before}"
+    prefix = f", {layout.prefix_tokens} {first}" if layout.prefix_tokens else ""
+    return f"{layout.axes}{grid}{prefix}"
 
 
 @app.command()
@@ -142,11 +152,11 @@ def ui(
     port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,
 ) -> None:
     """Open the Dagster web interface on the study, with all runs made so far."""
-    chosen = load_study(study)
+    loaded_study = load_study(study)
     from dnd_assets.cli.web_interface import serve
 
     home = state_folder()
-    out.print(f"starting on http://127.0.0.1:{port}  study {chosen.name}, state {home}")
+    out.print(f"starting on http://127.0.0.1:{port}  study {loaded_study.name}, state {home}")
     raise typer.Exit(serve(home, port, study, partial(err.print, markup=False)))
 
 

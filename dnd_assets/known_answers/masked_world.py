@@ -42,17 +42,17 @@ def write_masked_world(folder: Path, count: int, seed: int) -> MaskSet:
     """
     pictures = write_probing_set(folder / "images", count, seed)
     concepts = concepts_of_the_world()
-    places = {concept: place for place, concept in enumerate(concepts)}
+    code_of = {concept: code for code, concept in enumerate(concepts)}
     images = []
     for index, picture in enumerate(pictures):
         number = probing_seed(index, seed)
-        shown = scene(number)
+        world_scene = scene(number)
         path = folder / "masks" / picture.name
         if not _is_mask(path):
-            _, mask = render_with_mask(shown, number)
+            _, mask = render_with_mask(world_scene, number)
             write_atomic(path, _png(mask.astype(np.uint8)))
         images.append(
-            MaskedImage(picture, (SIDE, SIDE), _layers(path, shown, places), (SIDE, SIDE))
+            MaskedImage(picture, (SIDE, SIDE), _layers(path, world_scene, code_of), (SIDE, SIDE))
         )
     return MaskSet(concepts, tuple(images), ())
 
@@ -70,13 +70,13 @@ def _name(attribute: str, value: int | str) -> str:
     return COUNT_WORDS[int(value)] if attribute == "count" else str(value)
 
 
-def _layers(path: Path, shown: Scene, places: dict[Concept, int]) -> tuple[MaskLayer, ...]:
-    def place(attribute: str) -> int:
-        return places[Concept(_name(attribute, getattr(shown, attribute)), attribute)]
+def _layers(path: Path, world_scene: Scene, code_of: dict[Concept, int]) -> tuple[MaskLayer, ...]:
+    def code(attribute: str) -> int:
+        return code_of[Concept(_name(attribute, getattr(world_scene, attribute)), attribute)]
 
-    inside = tuple(sorted(place(attribute) for attribute in OF_OBJECTS))
-    codes = {0: (place("background"),), 1: inside}
-    return MaskLayer(path, "index", codes), MaskLayer(None, "broden", {0: (place("count"),)})
+    inside = tuple(sorted(code(attribute) for attribute in OF_OBJECTS))
+    codes = {0: (code("background"),), 1: inside}
+    return MaskLayer(path, "index", codes), MaskLayer(None, "broden", {0: (code("count"),)})
 
 
 def _png(codes: NDArray[np.uint8]) -> bytes:

@@ -85,9 +85,11 @@ def transforms() -> nn.Module:
 
 def latent_truths() -> dict[int, Truth]:
     """The truth of each latent; those that belong to no detector are dead."""
-    known = truths()
-    found = dict.fromkeys(range(LATENTS), Truth("dead", ()))
-    return found | {latent: known["planted", detector] for detector, latent in enumerate(_places())}
+    detector_truths = truths()
+    dead_truths = dict.fromkeys(range(LATENTS), Truth("dead", ()))
+    return dead_truths | {
+        latent: detector_truths["planted", detector] for detector, latent in enumerate(_places())
+    }
 
 
 def write_dictionary(folder: Path = DICTIONARY) -> None:
@@ -128,8 +130,10 @@ def _mixture() -> tuple[Tensor, Tensor]:
     # Gram and Schmidt by hand: a library's decomposition may choose other signs elsewhere.
     columns: list[Tensor] = []
     for column in raw.T:
-        rest = column - sum((one * (one @ column) for one in columns), torch.zeros_like(column))
-        columns.append(rest / rest.norm())
+        residual = column - sum(
+            (previous * (previous @ column) for previous in columns), torch.zeros_like(column)
+        )
+        columns.append(residual / residual.norm())
     offset = torch.randn(CHANNELS, generator=generator, dtype=torch.float64)
     return torch.stack(columns, dim=1).float(), offset.float()
 
@@ -137,5 +141,5 @@ def _mixture() -> tuple[Tensor, Tensor]:
 def _places() -> list[int]:
     """The latent of each detector, in their order."""
     generator = torch.Generator().manual_seed(_SEED + 1)
-    chosen = torch.randperm(LATENTS, generator=generator)[: len(planted_names())]
-    return [int(one) for one in chosen]
+    latents = torch.randperm(LATENTS, generator=generator)[: len(planted_names())]
+    return [int(latent) for latent in latents]

@@ -93,9 +93,9 @@ def _centres(radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.ND
     while True:
         tries = low + (high - low) * rng.random((48, len(radii), 2))
         gaps = np.linalg.norm(tries[:, first] - tries[:, second], axis=-1)
-        fits = np.flatnonzero((gaps > clearance).all(axis=1))
-        if len(fits):
-            return np.asarray(tries[fits[0]])
+        clear = np.flatnonzero((gaps > clearance).all(axis=1))
+        if len(clear):
+            return np.asarray(tries[clear[0]])
 
 
 def _paint(

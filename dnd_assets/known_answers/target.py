@@ -128,8 +128,8 @@ _SINGULARS: Final = {
 
 def words(text: str) -> tuple[str, ...]:
     """The words of a text in lower case, those of the world in singular."""
-    found = re.findall(r"[a-z]+", text.lower())
-    return tuple(_SINGULARS.get(word, word) for word in found)
+    tokens = re.findall(r"[a-z]+", text.lower())
+    return tuple(_SINGULARS.get(word, word) for word in tokens)
 
 
 def is_correct(label: str | None, truth: Truth) -> bool:
@@ -143,10 +143,10 @@ def is_correct(label: str | None, truth: Truth) -> bool:
         True if the label's words hold all words of one accepted set; for a dead unit, if there
         is no label; for a random unit always False, since it has no truth to name.
     """
-    given = set(words(label or ""))
+    label_words = set(words(label or ""))
     if truth.kind == "dead":
-        return not given
-    return any(set(accepted) <= given for accepted in truth.accepted or ())
+        return not label_words
+    return any(set(accepted) <= label_words for accepted in truth.accepted or ())
 
 
 def transforms() -> nn.Module:
@@ -174,8 +174,8 @@ class Residual(nn.Module):
         self.norm1 = nn.BatchNorm2d(outer)
         self.conv2 = nn.Conv2d(outer, outer, 3, 1, dilation, dilation, bias=False)
         self.norm2 = nn.BatchNorm2d(outer)
-        plain = inner == outer and stride == 1
-        self.shortcut = nn.Identity() if plain else nn.Conv2d(inner, outer, 1, stride)
+        same_shape = inner == outer and stride == 1
+        self.shortcut = nn.Identity() if same_shape else nn.Conv2d(inner, outer, 1, stride)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, inner, H, W) to (B, outer, H / stride, W / stride), non-negative."""
@@ -209,8 +209,8 @@ class Planted(nn.Module):
 
     def evidences(self, features: Tensor) -> Tensor:
         """Learned evidence before the ReLU, (B, 11, 16, 16): `LEARNED`, then `EITHER`."""
-        found: Tensor = self.evidence(features)
-        return found
+        evidence: Tensor = self.evidence(features)
+        return evidence
 
     def forward(self, image: Tensor, features: Tensor) -> Tensor:
         """Return the non-negative maps, (B, 16, 16, 16), of normalised images and features."""

@@ -102,7 +102,7 @@ def phrase(scene: Scene, attributes: Collection[str], plural: bool | None = None
     unknown = set(attributes) - set(ATTRIBUTES)
     if unknown:
         raise ValueError(f"unknown attributes {sorted(unknown)}; choose from {ATTRIBUTES}")
-    many = scene.count > 1 if plural is None or "count" in attributes else plural
+    is_plural = scene.count > 1 if plural is None or "count" in attributes else plural
     words: list[str] = []
     if "count" in attributes:
         words.append("a" if scene.count == 1 else COUNT_WORDS[scene.count])
@@ -111,9 +111,9 @@ def phrase(scene: Scene, attributes: Collection[str], plural: bool | None = None
     if "colour" in attributes:
         words.append(scene.colour)
     if "shape" in attributes:
-        words.append(PLURALS[scene.shape] if many else scene.shape)
+        words.append(PLURALS[scene.shape] if is_plural else scene.shape)
     elif "count" in attributes:
-        words.append("shapes" if many else "shape")
+        words.append("shapes" if is_plural else "shape")
     if "texture" in attributes and scene.texture != "plain":
         words.append(f"with {scene.texture}" if words else scene.texture)
     if "background" in attributes:
@@ -143,17 +143,17 @@ def parse(text: str) -> dict[str, tuple[int | str, ...]]:
         several where the text leaves it open ("stripes"; "red and blue" takes either).
     """
     text = _PROMPT.sub("", text.lower())
-    found = [_NOUNS.get(word, word) for word in re.findall(r"[a-z]+", text)]
-    joined = " ".join(found)
+    tokens = [_NOUNS.get(word, word) for word in re.findall(r"[a-z]+", text)]
+    joined = " ".join(tokens)
     facts: dict[str, tuple[int | str, ...]] = {}
-    facts["count"] = tuple(count for count, word in COUNT_WORDS.items() if word in found)
-    facts["size"] = tuple(size for size in SIZES if size in found)
-    facts["colour"] = tuple(colour for colour in COLOURS if colour in found)
-    facts["shape"] = tuple(shape for shape in SHAPES if shape in found)
+    facts["count"] = tuple(count for count, word in COUNT_WORDS.items() if word in tokens)
+    facts["size"] = tuple(size for size in SIZES if size in tokens)
+    facts["colour"] = tuple(colour for colour in COLOURS if colour in tokens)
+    facts["shape"] = tuple(shape for shape in SHAPES if shape in tokens)
     facts["texture"] = tuple(texture for texture in TEXTURES if texture in joined)
-    if not facts["texture"] and "stripes" in found:
+    if not facts["texture"] and "stripes" in tokens:
         facts["texture"] = tuple(texture for texture in TEXTURES if "stripes" in texture)
-    facts["background"] = tuple(place for place in BACKGROUNDS if place in found)
+    facts["background"] = tuple(place for place in BACKGROUNDS if place in tokens)
     return {name: values for name, values in facts.items() if values}
 
 
@@ -211,7 +211,7 @@ def write_pictures(
     folder: Path,
     count: int,
     seed: int,
-    told: Callable[[int], str],
+    caption_of: Callable[[int], str],
     picture: Callable[[int], Pixels],
 ) -> list[Path]:
     """As `write_probing_set`, of a world whose captions and pictures are given by their index.
@@ -224,13 +224,13 @@ def write_pictures(
     folder.mkdir(parents=True, exist_ok=True)
     probing_seed(count - 1, seed)
     paths = [folder / f"{index:06d}.png" for index in range(count)]
-    known = _read_captions(folder / "captions.csv")
-    expected = {path.name: told(index) for index, path in enumerate(paths)}
+    stored = _read_captions(folder / "captions.csv")
+    expected = {path.name: caption_of(index) for index, path in enumerate(paths)}
     for index, path in enumerate(paths):
         # A file of another set has another caption, save by chance: then none is reused.
-        if known != expected or not _is_picture(path):
+        if stored != expected or not _is_picture(path):
             _write_picture(path, picture(index))
-    if known != expected:
+    if stored != expected:
         _write_captions(folder / "captions.csv", expected)
     return paths
 

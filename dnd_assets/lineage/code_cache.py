@@ -26,22 +26,23 @@ _VERSION = re.compile(r"[0-9a-f]{12}")
 
 def cache_folder() -> Path:
     """The user's cache folder of this project: `DND_CACHE`, or `dnd` in the usual place."""
-    named = os.environ.get("DND_CACHE")
-    if named:
-        return Path(named).expanduser()
+    folder = os.environ.get("DND_CACHE")
+    if folder:
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dnd"
 
 
 @cache
 def project_versions() -> CodeVersions:
-    """Those of the project that is running."""
+    """The code versions of the project that is running."""
     return CodeVersions(Path(__file__).resolve().parents[2], PACKAGES)
 
 
 class CodeVersions:
-    """The versions that are known of one state of the source files.
+    """The code versions that were worked out for one state of the source files.
 
-    A file that is missing, damaged, or cannot be written costs time and changes nothing.
+    They lie in a file of the cache. Where it is missing, damaged, or cannot be written, versions
+    are worked out again, which costs time and changes nothing.
     """
 
     def __init__(self, root: Path, packages: Iterable[str]) -> None:
@@ -50,10 +51,10 @@ class CodeVersions:
 
     def version(self, key: str, work_out: Callable[[], str]) -> str:
         """The version kept under `key`, or else what `work_out` returns, which is kept then."""
-        if key not in self._kept:
-            self._kept[key] = work_out()
+        if key not in self._stored:
+            self._stored[key] = work_out()
             self._write()
-        return self._kept[key]
+        return self._stored[key]
 
     @cached_property
     def _file(self) -> Path:
@@ -67,7 +68,7 @@ class CodeVersions:
         return cache_folder() / "code-versions" / f"{sources.hexdigest()[:32]}.json"
 
     @cached_property
-    def _kept(self) -> dict[str, str]:
+    def _stored(self) -> dict[str, str]:
         try:
             content = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, RuntimeError, ValueError):
@@ -85,7 +86,7 @@ class CodeVersions:
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=".part")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self._kept, file, sort_keys=True)
+                json.dump(self._stored, file, sort_keys=True)
             Path(name).replace(self._file)
             self._forget_old()
 

@@ -90,7 +90,7 @@ class Entry:
         return any(definite) if definite else None
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All attributes as plain values."""
         return {
             **asdict(self),
             "methods": {name: asdict(summary) for name, summary in self.methods.items()},

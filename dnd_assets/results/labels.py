@@ -51,9 +51,9 @@ def label_rows(
         NotFoundError: when the study has no such labels; names the nearest.
         StudyError: when `sure` is asked of labels that have no confidence.
     """
-    known = label_assets(lineage, study)
-    if asset != "labels" and asset not in known:
-        choices = dict.fromkeys(["labels", *known])
+    assets = label_assets(lineage, study)
+    if asset != "labels" and asset not in assets:
+        choices = dict.fromkeys(["labels", *assets])
         raise not_found("labels", asset, choices, "Labels of a method are there after its run.")
     rows = lineage.query(_LABELS, [study, asset])
     if sure is not None:
@@ -62,8 +62,8 @@ def label_rows(
         row.pop("confidence")
         row["remarks"] = _remarks(row.pop("noted"), row.pop("behind"))
         row["nearest"] = _nearest(row.pop("nearest"), row.pop("probability"))
-    told = [name for name in _WHERE_KNOWN if any(row[name] is not None for row in rows)]
-    return [{name: row[name] for name in (*COLUMNS, *told)} for row in rows]
+    filled_columns = [name for name in _WHERE_KNOWN if any(row[name] is not None for row in rows)]
+    return [{name: row[name] for name in (*COLUMNS, *filled_columns)} for row in rows]
 
 
 def _sure_rows(rows: list[Row], sure: float, asset: str) -> list[Row]:

@@ -54,8 +54,8 @@ class Card:
         return self._pictures.shown(name)
 
     def __repr__(self) -> str:
-        said = self.known.main
-        status = said.status if said else "no product"
+        main = self.known.main
+        status = main.status if main else "no product"
         return f"{self.known.unit}: {self.known.label or f'no label ({status})'}"
 
     def _repr_html_(self) -> str:
@@ -90,14 +90,14 @@ class Results:
 
     @cached_property
     def _store(self) -> ArtefactStore:
-        named = "" if self._settings is None else self._settings.store
-        return store_of(self.home, named, reading=True)
+        store_address = "" if self._settings is None else self._settings.store
+        return store_of(self.home, store_address, reading=True)
 
     @cached_property
     def _pictures(self) -> Pictures:
         settings = self._settings
-        chosen = ProbingSetSettings(folders=["."]) if settings is None else settings.probing_set
-        return Pictures(self._lineage, self._store, chosen.max_pixels, chosen.reading)
+        probing = ProbingSetSettings(folders=["."]) if settings is None else settings.probing_set
+        return Pictures(self._lineage, self._store, probing.max_pixels, probing.reading)
 
     @cached_property
     def _cards(self) -> Cards:
@@ -193,9 +193,9 @@ class Results:
     def _repr_html_(self) -> str:
         source = self._source()
         rows = "".join(
-            f"<tr><td><code>{html.escape(one.name)}</code></td>"
-            f"<td>{html.escape(one.meaning)}</td></tr>"
-            for one in source.tables()
+            f"<tr><td><code>{html.escape(table.name)}</code></td>"
+            f"<td>{html.escape(table.meaning)}</td></tr>"
+            for table in source.tables()
         )
         title = f"{html.escape(self.study)}: {len(source.units()):,} units"
         return f"<b>{title}</b><table>{rows}</table>"
@@ -214,29 +214,31 @@ def open(  # noqa: A001 (`dnd.open` is what it does)
         NotFoundError: when there is no such folder, or it holds nothing of the study.
         StudyError: when the study's file is wrong.
     """
-    place = Path(home or os.environ.get("DND_HOME") or ".dnd").expanduser().resolve()
-    if not (place / "journal").is_dir():
+    folder = Path(home or os.environ.get("DND_HOME") or ".dnd").expanduser().resolve()
+    if not (folder / "journal").is_dir():
         raise NotFoundError(
-            f"no results in {place}. Run `dnd run` there first, or give the folder that holds "
+            f"no results in {folder}. Run `dnd run` there first, or give the folder that holds "
             "them: dnd_assets.open(study, home='…')."
         )
-    known = _recorded(place)
-    name = str(study) if str(study) in known else _name(study, known)
-    if name not in known:
-        raise not_found(f"study with results in {place}", name, known, "Run `dnd run` for it.")
-    found = Results(name, place, _settings(place, study, name))
-    notice = found.notice()
+    recorded_studies = _recorded(folder)
+    name = str(study) if str(study) in recorded_studies else _name(study, recorded_studies)
+    if name not in recorded_studies:
+        raise not_found(
+            f"study with results in {folder}", name, recorded_studies, "Run `dnd run` for it."
+        )
+    results = Results(name, folder, _settings(folder, study, name))
+    notice = results.notice()
     if notice:
         warnings.warn(notice, stacklevel=2)
-    return found
+    return results
 
 
 def _settings(home: Path, study: str | Path | None, name: str) -> Study | None:
     """The study as it is now; of one that is known by its name alone, as the newest run had it."""
     with suppress(StudyError):
-        chosen = load_study(study)
-        if chosen.name == name:
-            return chosen
+        loaded_study = load_study(study)
+        if loaded_study.name == name:
+            return loaded_study
     return newest_study(Lineage(root=str(home)), name)
 
 
@@ -247,11 +249,11 @@ def _recorded(home: Path) -> list[str]:
     return [row["study"] for row in rows]
 
 
-def _name(study: str | Path | None, known: list[str]) -> str:
+def _name(study: str | Path | None, recorded_studies: list[str]) -> str:
     try:
         return load_study(study).name
     except StudyError as error:
         if study is None or Path(study).suffix == ".toml":
             raise
         advice = "A study's TOML file does, too."
-        raise not_found("study with results", str(study), known, advice) from error
+        raise not_found("study with results", str(study), recorded_studies, advice) from error

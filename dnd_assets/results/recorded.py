@@ -53,5 +53,5 @@ class Recorded:
         """Pictures by content."""
         from dnd_assets.engine.cache.stored_pictures import Pictures  # decoders take time to import
 
-        chosen = self.study.probing_set
-        return Pictures(self.lineage, self.store, chosen.max_pixels, chosen.reading)
+        probing = self.study.probing_set
+        return Pictures(self.lineage, self.store, probing.max_pixels, probing.reading)

@@ -21,15 +21,15 @@ SEED: Final = 0
 
 def caption(picture: Image) -> str:
     """Every attribute of a probing picture; empty for any other."""
-    return _known().get(hashlib.sha256(picture.tobytes()).digest(), "")
+    return _caption_by_hash().get(hashlib.sha256(picture.tobytes()).digest(), "")
 
 
 @cache
-def _known() -> dict[bytes, str]:
+def _caption_by_hash() -> dict[bytes, str]:
     """The captions of all probing pictures, by the hash of their pixels; ten seconds."""
     seeds = [probing_seed(index, SEED) for index in range(COUNT)]
     scenes = {seed: hard_scene(seed) for seed in seeds}
     return {
-        hashlib.sha256(draw(one, seed).tobytes()).digest(): hard_caption(one)
-        for seed, one in scenes.items()
+        hashlib.sha256(draw(world_scene, seed).tobytes()).digest(): hard_caption(world_scene)
+        for seed, world_scene in scenes.items()
     }

@@ -45,14 +45,16 @@ class Readout(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Logits (B, facts) of pooled features (B, 576); see `pooled`."""
-        found: Tensor = self.outer(torch.relu(self.inner(pooled)))
-        return found
+        logits: Tensor = self.outer(torch.relu(self.inner(pooled)))
+        return logits
 
 
 def pooled(features: Tensor) -> Tensor:
     """Means and maxima of features (B, 96, 16, 16): of all, of the left and of the right."""
     parts = (features, features[..., :_SIDE], features[..., -_SIDE:])
-    means, peaks = ([how(part, dim=(2, 3)) for part in parts] for how in (torch.mean, torch.amax))
+    means, peaks = (
+        [reduction(part, dim=(2, 3)) for part in parts] for reduction in (torch.mean, torch.amax)
+    )
     return torch.cat([*means, *peaks], dim=1)
 
 
@@ -85,13 +87,13 @@ class PlantedLayer(nn.Module):
 
     def forward(self, facts: Tensor, waves: Tensor) -> Tensor:
         """Activations (B, units) of probabilities (B, facts) and of noise (B, units)."""
-        known = torch.cat([facts, torch.ones_like(facts[:, :1])], dim=1)
-        shown = known[:, self.facts]
-        every = shown.prod(dim=2)
-        either = (shown[..., :2] * self.scale).amax(dim=2)
+        padded = torch.cat([facts, torch.ones_like(facts[:, :1])], dim=1)
+        unit_facts = padded[:, self.facts]
+        conjunction = unit_facts.prod(dim=2)
+        disjunction = (unit_facts[..., :2] * self.scale).amax(dim=2)
         strongest = facts[:, [FACTS.index(name) for name in _STRONGEST]].sum(dim=1, keepdim=True)
-        super_stimulus = every * (1 + strongest * 2 / 3)
-        values = torch.stack([every, either, 1 - every, super_stimulus])
+        super_stimulus = conjunction * (1 + strongest * 2 / 3)
+        values = torch.stack([conjunction, disjunction, 1 - conjunction, super_stimulus])
         concept = (values * self.by_kind[:, None]).sum(dim=0)
         return self.live * (concept + waves * self.level)
 
@@ -105,12 +107,12 @@ class HardNet(nn.Module):
         super().__init__()
         self.trunk = WorldNet()
         self.readout = Readout()
-        self.early, self.late, self.head = (PlantedLayer(planted_units(one)) for one in LAYERS)
+        self.early, self.late, self.head = (PlantedLayer(planted_units(layer)) for layer in LAYERS)
         generator = torch.Generator().manual_seed(20_261_130)
         # Of pixels, not of features, so that noise follows no concept.
         width = 3 * len(self.early.level)
-        drawn = torch.randn(3 * 8 * 8, width, generator=generator) / 8
-        self.register_buffer("projection", drawn, persistent=False)
+        projection = torch.randn(3 * 8 * 8, width, generator=generator) / 8
+        self.register_buffer("projection", projection, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Activations of `head`, (B, units), of normalised images (B, 3, 64, 64)."""
@@ -121,8 +123,8 @@ class HardNet(nn.Module):
         early, late, head = noise.chunk(3, dim=1)
         self.early(facts, early)
         self.late(facts, late)
-        found: Tensor = self.head(facts, head)
-        return found
+        activations: Tensor = self.head(facts, head)
+        return activations
 
 
 def hard_net() -> nn.Module:

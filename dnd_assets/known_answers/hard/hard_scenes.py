@@ -41,42 +41,42 @@ class HardScene(Scene):
 def hard_scene(seed: int) -> HardScene:
     """Draw the scene of `seed`; three large objects have no place, since no side holds them."""
     base = scene(seed)
-    plain_facts = {one.name: getattr(base, one.name) for one in fields(base)}
-    drawn = int(np.random.default_rng([4, seed]).integers(3))
+    plain_facts = {field.name: getattr(base, field.name) for field in fields(base)}
+    place_index = int(np.random.default_rng([4, seed]).integers(3))
     crowded = base.count == 3 and base.size == "large"
-    return HardScene(**plain_facts, place=NOWHERE if crowded else (*PLACES, NOWHERE)[drawn])
+    return HardScene(**plain_facts, place=NOWHERE if crowded else (*PLACES, NOWHERE)[place_index])
 
 
-def hard_caption(shown: HardScene) -> str:
+def hard_caption(scene: HardScene) -> str:
     """Every attribute, such as "two small blue squares with dots on sand on the left"."""
-    told = caption(shown)
-    return told if shown.place == NOWHERE else f"{told} on the {shown.place}"
+    text = caption(scene)
+    return text if scene.place == NOWHERE else f"{text} on the {scene.place}"
 
 
 def shows(scene: HardScene, name: str) -> bool:
     """Whether a word of the world is true of a scene."""
-    told = (scene.size, scene.colour, scene.shape, scene.texture, scene.background, scene.place)
-    return name == COUNT_WORDS[scene.count] or name in told
+    words = (scene.size, scene.colour, scene.shape, scene.texture, scene.background, scene.place)
+    return name == COUNT_WORDS[scene.count] or name in words
 
 
-def draw(shown: HardScene, seed: int, contrast: float = FAINT) -> plain.Image:
+def draw(scene: HardScene, seed: int, contrast: float = FAINT) -> plain.Image:
     """The picture of a scene, uint8 (64, 64, 3); it depends on the arguments only.
 
     Args:
-        shown: the scene.
+        scene: the scene.
         seed: decides positions, hue, sizes, phases and noise.
         contrast: of textures, 0 to 1.
     """
     rng = np.random.default_rng([5, seed])
-    picture = plain._BACKGROUNDS[shown.background](rng)
+    picture = plain._BACKGROUNDS[scene.background](rng)
     mask = np.zeros((plain.SIDE, plain.SIDE), dtype=bool)
-    radii = rng.uniform(*plain.RADII[shown.size], size=shown.count)
-    main, second = (plain._jitter(np.asarray(tone), rng) for tone in plain.TONES[shown.colour])
+    radii = rng.uniform(*plain.RADII[scene.size], size=scene.count)
+    main, second = (plain._jitter(np.asarray(tone), rng) for tone in plain.TONES[scene.colour])
     second = (main + np.float32(contrast) * (second - main)).astype(np.float32)
-    light = 0.92 if shown.colour in plain._LIGHT_OUTLINE else 0.06
+    light = 0.92 if scene.colour in plain._LIGHT_OUTLINE else 0.06
     tones = (main, second, np.full(3, light, dtype=np.float32))
-    for centre, radius in zip(_centres(radii, rng, shown.place), radii, strict=True):
-        plain._paint(picture, mask, shown, centre, float(radius), tones, rng)
+    for centre, radius in zip(_centres(radii, rng, scene.place), radii, strict=True):
+        plain._paint(picture, mask, scene, centre, float(radius), tones, rng)
     picture += rng.normal(0.0, 0.015, size=(plain.SIDE, plain.SIDE, 1)).astype(np.float32)
     np.clip(picture, 0.0, 1.0, out=picture)
     return (picture * 255.0 + 0.5).astype(np.uint8)
@@ -101,10 +101,10 @@ def _centres(
     """Centres (x, y), (count, 2), of objects that are clear of one another, in their place."""
     low, high = _EDGES.get(place, (0.0, float(plain.SIDE)))
     while True:
-        found = plain._centres(radii, rng)
-        across = found[:, 0]
-        sided = bool((across <= _EDGES["left"][1]).all() or (across >= _EDGES["right"][0]).all())
+        centres = plain._centres(radii, rng)
+        xs = centres[:, 0]
+        sided = bool((xs <= _EDGES["left"][1]).all() or (xs >= _EDGES["right"][0]).all())
         if place == NOWHERE and not sided:
-            return found
-        if place != NOWHERE and ((across >= low) & (across <= high)).all():
-            return found
+            return centres
+        if place != NOWHERE and ((xs >= low) & (xs <= high)).all():
+            return centres

@@ -59,8 +59,8 @@ class PlantedUnit:
             return Truth("random", None)
         if self.kind in ("disjunction", "polysemantic"):
             return Truth("or", tuple(words(fact) for fact in self.facts))
-        said = tuple(word for fact in self.facts for word in words(fact))
-        return Truth("planted", (("not", *said) if self.kind == "negation" else said,))
+        fact_words = tuple(word for fact in self.facts for word in words(fact))
+        return Truth("planted", (("not", *fact_words) if self.kind == "negation" else fact_words,))
 
 
 def planted_units(layer: str, seeds: Sequence[int] = SEEDS) -> tuple[PlantedUnit, ...]:
@@ -69,12 +69,12 @@ def planted_units(layer: str, seeds: Sequence[int] = SEEDS) -> tuple[PlantedUnit
     Raises:
         ValueError: for another layer.
     """
-    place = LAYERS.index(layer)
-    found = []
+    layer_index = LAYERS.index(layer)
+    units = []
     for seed in seeds:
-        rng = np.random.default_rng([6, seed, place])
-        found += [_unit(kind, seed, rng) for kind in KINDS]
-    return tuple(found)
+        rng = np.random.default_rng([6, seed, layer_index])
+        units += [_unit(kind, seed, rng) for kind in KINDS]
+    return tuple(units)
 
 
 def hard_truths() -> dict[tuple[str, int], PlantedUnit]:
@@ -93,6 +93,6 @@ def _unit(kind: str, seed: int, rng: np.random.Generator) -> PlantedUnit:
         return PlantedUnit(kind, (choice[int(rng.integers(len(choice)))],), noise, seed)
     # What is not large is small, and that says it better.
     free = _GROUPS[:3] if kind == "negation" else _GROUPS
-    chosen = rng.choice(len(free), size=_SHARED.get(kind, 1), replace=False).tolist()
-    facts = tuple(free[group][int(rng.integers(len(free[group])))] for group in sorted(chosen))
+    groups = rng.choice(len(free), size=_SHARED.get(kind, 1), replace=False).tolist()
+    facts = tuple(free[group][int(rng.integers(len(free[group])))] for group in sorted(groups))
     return PlantedUnit(kind, facts, noise, seed)

@@ -79,8 +79,8 @@ class CoverMap:
 
     def _windows(self, step: int) -> list[Window]:
         return [
-            Window(place, top, left)
-            for place, scene in enumerate(self.scenes)
+            Window(scene_index, top, left)
+            for scene_index, scene in enumerate(self.scenes)
             for top in range(0, scene.codes.shape[0] - self.side + 1, step)
             for left in range(0, scene.codes.shape[1] - self.side + 1, step)
         ]
@@ -102,9 +102,9 @@ class CoverMap:
         )
 
     @cached_property
-    def _known(self) -> dict[str, NDArray[np.float64]]:
+    def _shares_by_hash(self) -> dict[str, NDArray[np.float64]]:
         """Shares of each tile, by its pixels."""
-        return {_pixels_hash(self.pixels(one)): self.shares(one) for one in self.tiles}
+        return {_pixels_hash(self.pixels(tile)): self.shares(tile) for tile in self.tiles}
 
     def caption(self, pixels: Pixels) -> str:
         """What covers a tile, the most first; empty for a picture that is no tile.
@@ -112,7 +112,7 @@ class CoverMap:
         Args:
             pixels: red, green and blue, uint8 (side, side, 3).
         """
-        shares = self._known.get(_pixels_hash(pixels))
+        shares = self._shares_by_hash.get(_pixels_hash(pixels))
         if shares is None:
             return ""
         order = [i for i in np.argsort(-shares, kind="stable") if shares[i] >= LEAST_SHARE]
@@ -123,7 +123,7 @@ class CoverMap:
 
         Of a tile its own; of other pictures the mean of the tiles of the nearest colours.
         """
-        shares = self._known.get(_pixels_hash(pixels))
+        shares = self._shares_by_hash.get(_pixels_hash(pixels))
         if shares is None:
             spread, table = self._colours
             gaps = np.abs((table - colours(pixels)) / spread).sum(axis=1)
@@ -133,7 +133,7 @@ class CoverMap:
 
     @cached_property
     def _colours(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        table = np.stack([colours(self.pixels(one)) for one in self.tiles])
+        table = np.stack([colours(self.pixels(tile)) for tile in self.tiles])
         spread = table.std(axis=0)
         spread[spread == 0] = 1.0
         return spread, table
@@ -143,20 +143,22 @@ class CoverMap:
 
         "not" before a cover stands for all others, and for whatever else there is.
         """
-        found = np.zeros(len(self.codes) + 1)
+        cover = np.zeros(len(self.codes) + 1)
         for part in _ALTERNATIVES.split(text.lower()):
-            named = self.named(part)
+            named_codes = self.named(part)
             turned = "not" in part.split()
-            of_part = [(code in named) != turned for code in self.codes]
-            found = np.maximum(found, [*of_part, turned or not named])
-        return _unit(found)
+            of_part = [(code in named_codes) != turned for code in self.codes]
+            cover = np.maximum(cover, [*of_part, turned or not named_codes])
+        return _unit(cover)
 
     def named(self, text: str) -> list[int]:
         """Codes whose names a text holds in full; where there are none, those it has a word of."""
-        said = set(_words(text))
+        text_words = set(_words(text))
         words = {code: _words(name_of(code, self.names)) for code in self.codes}
-        whole = [code for code, some in words.items() if said.issuperset(some)]
-        return whole or [code for code, some in words.items() if said.intersection(some)]
+        complete = [code for code, name_words in words.items() if text_words.issuperset(name_words)]
+        return complete or [
+            code for code, name_words in words.items() if text_words.intersection(name_words)
+        ]
 
     def painted(self, text: str, seed: int) -> Pixels:
         """A window where what a text names covers most; anywhere for a text that names nothing.
@@ -165,11 +167,11 @@ class CoverMap:
             text: a concept.
             seed: which of the windows.
         """
-        named = [self.codes.index(code) for code in self.named(text)]
-        cover = self._cover[:, named].sum(axis=1)
+        columns = [self.codes.index(code) for code in self.named(text)]
+        cover = self._cover[:, columns].sum(axis=1)
         best = np.flatnonzero(cover >= 0.9 * cover.max())
-        place = int(np.random.default_rng([5, seed]).integers(len(best)))
-        return self.pixels(self._everywhere[best[place]])
+        window_index = int(np.random.default_rng([5, seed]).integers(len(best)))
+        return self.pixels(self._everywhere[best[window_index]])
 
     @cached_property
     def _everywhere(self) -> list[Window]:
@@ -177,14 +179,14 @@ class CoverMap:
 
     @cached_property
     def _cover(self) -> NDArray[np.float64]:
-        return np.stack([self.shares(one) for one in self._everywhere])
+        return np.stack([self.shares(window) for window in self._everywhere])
 
 
 def colours(pixels: NDArray[Any]) -> NDArray[np.float64]:
     """Mean, deviation and roughness of red, green and blue, float64 (9,), of (H, W, 3)."""
-    plain = pixels.astype(np.float64)
-    rough = np.abs(np.diff(plain, axis=0)).mean(axis=(0, 1))
-    return np.concatenate([plain.mean(axis=(0, 1)), plain.std(axis=(0, 1)), rough])
+    values = pixels.astype(np.float64)
+    rough = np.abs(np.diff(values, axis=0)).mean(axis=(0, 1))
+    return np.concatenate([values.mean(axis=(0, 1)), values.std(axis=(0, 1)), rough])
 
 
 def scenes_hash(folder: Path) -> str:
@@ -208,5 +210,5 @@ def _words(text: str) -> list[str]:
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = (values / np.linalg.norm(values)).astype(np.float32)
-    return found
+    unit_vector: NDArray[np.float32] = (values / np.linalg.norm(values)).astype(np.float32)
+    return unit_vector

@@ -50,14 +50,14 @@ def scene_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise StudyError(f"there is no folder {folder} of land-cover scenes. {WHERE}.")
-    found = sorted(folder.glob("*.npy"))
-    if not found:
-        held = ", ".join(sorted(one.name for one in folder.iterdir())[:3]) or "nothing"
+    files = sorted(folder.glob("*.npy"))
+    if not files:
+        contents = ", ".join(sorted(path.name for path in folder.iterdir())[:3]) or "nothing"
         raise StudyError(
             f"folder {folder} holds no scene (.npy of rows, columns and bands, the last one codes "
-            f"of land cover), but {held}. {WHERE}."
+            f"of land cover), but {contents}. {WHERE}."
         )
-    return found
+    return files
 
 
 def read_scene(path: Path) -> LandScene:
@@ -67,15 +67,15 @@ def read_scene(path: Path) -> LandScene:
         StudyError: when the file holds none.
     """
     try:
-        held = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} is no sound .npy file of numbers ({error}).") from error
-    if held.ndim != 3 or held.dtype.kind not in "iu" or held.shape[2] < _BANDS:
+    if array.ndim != 3 or array.dtype.kind not in "iu" or array.shape[2] < _BANDS:
         raise StudyError(
-            f"{path} holds {held.shape} {held.dtype}; a scene has rows, columns and bands of whole "
-            "numbers, of which the last is the code of land cover."
+            f"{path} holds {array.shape} {array.dtype}; a scene has rows, columns and bands of "
+            "whole numbers, of which the last is the code of land cover."
         )
-    return LandScene(path.stem, held[..., :-1], held[..., -1].astype(np.int64))
+    return LandScene(path.stem, array[..., :-1], array[..., -1].astype(np.int64))
 
 
 def read_scenes(folder: Path) -> list[LandScene]:

@@ -39,9 +39,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Maps of half the size where the stride is 2."""
-        found = functional.relu(self.bn1(self.conv1(values)))
-        found = self.bn2(self.conv2(found))
-        return functional.relu(found + self.shortcut(values))
+        maps = functional.relu(self.bn1(self.conv1(values)))
+        maps = self.bn2(self.conv2(maps))
+        return functional.relu(maps + self.shortcut(values))
 
 
 class Tile2Vec(nn.Module):
@@ -86,6 +86,6 @@ def published_tile2vec() -> Tile2Vec:
 
 def triplet_loss(anchor: Tensor, neighbour: Tensor, distant: Tensor, margin: float) -> Tensor:
     """Triplet loss of embeddings (B, D): neighbours near, others at least a margin farther."""
-    near = torch.linalg.vector_norm(anchor - neighbour, dim=1)
-    far = torch.linalg.vector_norm(anchor - distant, dim=1)
-    return functional.relu(near - far + margin).mean()
+    near_distance = torch.linalg.vector_norm(anchor - neighbour, dim=1)
+    far_distance = torch.linalg.vector_norm(anchor - distant, dim=1)
+    return functional.relu(near_distance - far_distance + margin).mean()

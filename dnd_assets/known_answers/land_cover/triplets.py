@@ -36,22 +36,26 @@ def draw_triplets(
     if small or not scenes:
         raise ValueError(f"scenes of {2 * side} pixels a side at least are needed, not {small}")
     rng = np.random.default_rng([19, seed])
-    found = []
+    triplets = []
     for _ in range(count):
-        place = int(rng.integers(len(scenes)))
-        scene = scenes[place]
+        scene_index = int(rng.integers(len(scenes)))
+        scene = scenes[scene_index]
         anchor = _corner(rng, scene, side)
-        near = tuple(
+        neighbour = tuple(
             int(np.clip(start + rng.integers(-reach, reach + 1), 0, length - side))
             for start, length in zip(anchor, scene.shape[:2], strict=True)
         )
-        other, far = _distant(rng, scenes, place, anchor, side)
+        distant_scene, distant = _distant(rng, scenes, scene_index, anchor, side)
         tiles = [
-            _tile(one, corner, side)
-            for one, corner in ((scene, anchor), (scene, near), (other, far))
+            _tile(tile_scene, corner, side)
+            for tile_scene, corner in (
+                (scene, anchor),
+                (scene, neighbour),
+                (distant_scene, distant),
+            )
         ]
-        found.append(_turned(np.stack(tiles), rng))
-    return np.stack(found)
+        triplets.append(_turned(np.stack(tiles), rng))
+    return np.stack(triplets)
 
 
 def _corner(rng: np.random.Generator, scene: Tiles, side: int) -> tuple[int, int]:
@@ -62,13 +66,13 @@ def _corner(rng: np.random.Generator, scene: Tiles, side: int) -> tuple[int, int
 def _distant(
     rng: np.random.Generator,
     scenes: Sequence[Tiles],
-    place: int,
+    scene_index: int,
     anchor: tuple[int, int],
     side: int,
 ) -> tuple[Tiles, tuple[int, int]]:
     if len(scenes) > 1:
-        other = scenes[(place + 1 + int(rng.integers(len(scenes) - 1))) % len(scenes)]
-        return other, _corner(rng, other, side)
+        other_scene = scenes[(scene_index + 1 + int(rng.integers(len(scenes) - 1))) % len(scenes)]
+        return other_scene, _corner(rng, other_scene, side)
     while True:
         corner = _corner(rng, scenes[0], side)
         if max(abs(a - b) for a, b in zip(corner, anchor, strict=True)) >= side:

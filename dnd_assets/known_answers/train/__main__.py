@@ -105,8 +105,8 @@ def main(
     """Train, ship or judge the models of the study with known answers."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if step not in ("all", "release", "evaluate", *_TRAINERS):
-        known = ", ".join(("all", *_TRAINERS, "release", "evaluate"))
-        raise typer.BadParameter(f"unknown step {step!r}; choose one of {known}")
+        step_names = ", ".join(("all", *_TRAINERS, "release", "evaluate"))
+        raise typer.BadParameter(f"unknown step {step!r}; choose one of {step_names}")
     for name in _TRAINERS:
         if step in ("all", name):
             train(name, work, threads)

@@ -82,24 +82,26 @@ class Hints(nn.Module):
             views: What each picture shows.
         """
         share = cut_masks(masks, views, 8).flatten(1)
-        truth, shown = one_hot(views)
+        truth, visible = one_hot(views)
         local = self.patches(states[:, 1:])
         loss = nn.functional.binary_cross_entropy_with_logits(local[:, :, -1], share)
         patches = torch.split(local[:, :, :-1], self.sizes, dim=2)
         picture = torch.split(self.picture(states[:, 0]), self.sizes, dim=1)
-        for name, near, far, value, seen in zip(
+        for name, patch_logits, picture_logits, value, visible_values in zip(
             VALUES,
             patches,
             picture,
             torch.split(truth, self.sizes, dim=1),
-            torch.split(shown, self.sizes, dim=1),
+            torch.split(visible, self.sizes, dim=1),
             strict=True,
         ):
-            known, target = seen[:, 0] > 0, value.argmax(dim=1)
-            there = known[:, None] & ((share < 0.5) if name == "background" else (share > 0.25))
-            targets = target[:, None].expand_as(there)
-            loss = loss + _mean_error(near[there], targets[there])
-            loss = loss + _mean_error(far[known], target[known])
+            known_mask, target = visible_values[:, 0] > 0, value.argmax(dim=1)
+            patch_mask = known_mask[:, None] & (
+                (share < 0.5) if name == "background" else (share > 0.25)
+            )
+            targets = target[:, None].expand_as(patch_mask)
+            loss = loss + _mean_error(patch_logits[patch_mask], targets[patch_mask])
+            loss = loss + _mean_error(picture_logits[known_mask], target[known_mask])
         return loss / len(VALUES)
 
 
@@ -204,11 +206,11 @@ def train_captioner(
         seeds = TRAINING_SEEDS[4_000_000 : 4_000_000 + settings.images]
         data = draw(seeds)
         whiten(model, data.images[:2_000])
-        shows = _again_and_again(data, seeds, settings)
+        shows = _repeated_batches(data, seeds, settings)
         model = _stage(out, model, Hints(), shows, settings.steps, settings.rate, settings)
     else:
         model = BlipForConditionalGeneration.from_pretrained(start)
-    shows = _once(settings)
+    shows = _fresh_batches(settings)
     model = _stage(out, model, None, shows, settings.fresh_steps, settings.fresh_rate, settings)
     return model.eval()
 
@@ -216,18 +218,18 @@ def train_captioner(
 _Show = tuple[Examples, Sequence[npt.NDArray[np.float32]]]
 
 
-def _again_and_again(
+def _repeated_batches(
     data: Examples, seeds: Sequence[int], settings: CaptionerTraining
 ) -> Iterator[_Show]:
     """Batches of one set of scenes, with the objects' squares."""
     boxes = [object_boxes(scene, seed) for scene, seed in zip(data.scenes, seeds, strict=True)]
-    for chosen in batches(len(data), settings.batch, settings.steps, settings.seed):
-        at = chosen.tolist()
-        part = Examples([data.scenes[i] for i in at], data.images[chosen], data.masks[chosen])
+    for indices in batches(len(data), settings.batch, settings.steps, settings.seed):
+        at = indices.tolist()
+        part = Examples([data.scenes[i] for i in at], data.images[indices], data.masks[indices])
         yield part, [boxes[i] for i in at]
 
 
-def _once(settings: CaptionerTraining) -> Iterator[_Show]:
+def _fresh_batches(settings: CaptionerTraining) -> Iterator[_Show]:
     """Batches of scenes that are never shown again, with the objects' squares."""
     for step in range(settings.fresh_steps):
         begin = 8_000_000 + step * settings.batch
@@ -293,13 +295,13 @@ def _caption_loss(
     text = tokenizer([view.caption for view in views], padding=True, return_tensors="pt")
     labels = text.input_ids.masked_fill(text.attention_mask == 0, -100)
     with torch.autocast("cpu", torch.bfloat16):
-        found = model(
+        output = model(
             pixel_values=(pixels - 0.5) / 0.5,
             input_ids=text.input_ids,
             attention_mask=text.attention_mask,
             labels=labels,
         )
-    return found.loss.float(), found.last_hidden_state.float()
+    return output.loss.float(), output.last_hidden_state.float()
 
 
 def _save(out: Path, tokenizer: BertTokenizer, average: Average) -> None:

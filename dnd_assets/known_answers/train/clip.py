@@ -88,14 +88,14 @@ def train_clip(out: Path, settings: ClipSettings | None = None) -> open_clip.CLI
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=0.01)
     progress = LossLog("clip", settings.steps, every=100)
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
-    for step, chosen in enumerate(order):
+    for step, indices in enumerate(order):
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
         views = [
             random_view(data.scenes[at], data.masks[at].numpy(), boxes[at], rng, 0.8)
-            for at in chosen.tolist()
+            for at in indices.tolist()
         ]
         texts = [_text(view, rng) for view in views]
-        loss = _loss(model, tokenizer, noisy(cut(data.images[chosen], views), rng), views, texts)
+        loss = _loss(model, tokenizer, noisy(cut(data.images[indices], views), rng), views, texts)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -134,17 +134,17 @@ def matches(views: list[SceneView], texts: list[str]) -> Tensor:
     pairs = torch.ones(len(views), len(texts), dtype=torch.bool)
     facts = [parse(text) for text in texts]
     for name, values in VALUES.items():
-        has = torch.tensor(
+        view_values = torch.tensor(
             [
                 [name in v.shown and getattr(v.scene, name) == value for value in values]
                 for v in views
             ]
         )
-        wanted = torch.tensor(
+        text_values = torch.tensor(
             [[name not in fact or value in fact[name] for value in values] for fact in facts]
         )
         unnamed = torch.tensor([name not in fact for fact in facts])
-        pairs &= ((has.float() @ wanted.float().T) > 0) | unnamed[None]
+        pairs &= ((view_values.float() @ text_values.float().T) > 0) | unnamed[None]
     return pairs
 
 
@@ -160,11 +160,11 @@ def _loss(
         texts, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
     ).input_ids
     with torch.autocast("cpu", torch.bfloat16):
-        seen = model.encode_image((pixels - 0.5) / 0.5)
-        read = model.encode_text(tokens)
-    seen = nn.functional.normalize(seen.float(), dim=-1)
-    read = nn.functional.normalize(read.float(), dim=-1)
-    logits = model.logit_scale.exp() * seen @ read.T
+        image_vectors = model.encode_image((pixels - 0.5) / 0.5)
+        text_vectors = model.encode_text(tokens)
+    image_vectors = nn.functional.normalize(image_vectors.float(), dim=-1)
+    text_vectors = nn.functional.normalize(text_vectors.float(), dim=-1)
+    logits = model.logit_scale.exp() * image_vectors @ text_vectors.T
     pairs = matches(views, texts).float()
     rows = pairs / pairs.sum(dim=1, keepdim=True).clamp(min=1)
     columns = pairs / pairs.sum(dim=0, keepdim=True).clamp(min=1)

@@ -38,8 +38,8 @@ def draw(seeds: Sequence[int]) -> Examples:
     scenes = [scene(seed) for seed in seeds]
     images = np.empty((len(seeds), 64, 64, 3), dtype=np.uint8)
     masks = np.empty((len(seeds), 64, 64), dtype=bool)
-    for index, (one, seed) in enumerate(zip(scenes, seeds, strict=True)):
-        images[index], masks[index] = render_with_mask(one, seed)
+    for index, (drawn_scene, seed) in enumerate(zip(scenes, seeds, strict=True)):
+        images[index], masks[index] = render_with_mask(drawn_scene, seed)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     return Examples(scenes, pixels, torch.from_numpy(masks))
 
@@ -60,8 +60,8 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float = 0.05) -> f
     rise = max(1, int(steps * warmup))
     if step < rise:
         return peak * (step + 1) / rise
-    done = (step - rise) / max(1, steps - rise)
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+    progress = (step - rise) / max(1, steps - rise)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

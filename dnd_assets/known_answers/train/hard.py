@@ -41,12 +41,12 @@ def train_hard(out: Path, settings: HardSettings | None = None) -> HardNet:
     features, labels = examples(net, TRAINING_SEEDS[start : start + settings.images])
     net.readout.train()
     optimiser = torch.optim.AdamW(net.readout.parameters(), lr=settings.rate, weight_decay=1e-3)
-    for step, chosen in enumerate(
+    for step, indices in enumerate(
         batches(len(features), settings.batch, settings.steps, settings.seed)
     ):
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
-        logits = net.readout(features[chosen])
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[chosen])
+        logits = net.readout(features[indices])
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[indices])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -72,27 +72,27 @@ def examples(net: HardNet, seeds: range, faint: bool = False) -> tuple[Tensor, T
         faint: all textures at the contrast of probing pictures; otherwise from that up to full,
             since painted pictures have full contrast.
     """
-    found, rows = [], []
+    features, rows = [], []
     for start in range(0, len(seeds), 256):
         part = seeds[start : start + 256]
         scenes = [hard_scene(seed) for seed in part]
         levels = [FAINT if faint else _contrast(seed) for seed in part]
-        pictures = [draw(*one) for one in zip(scenes, part, levels, strict=True)]
+        pictures = [draw(*drawing) for drawing in zip(scenes, part, levels, strict=True)]
         images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-        found.append(pooled(net.trunk.trunk(normalised(images))))
-        rows += [[shows(one, name) for name in FACTS] for one in scenes]
-    return torch.cat(found), torch.tensor(rows, dtype=torch.float32)
+        features.append(pooled(net.trunk.trunk(normalised(images))))
+        rows += [[shows(scene, name) for name in FACTS] for scene in scenes]
+    return torch.cat(features), torch.tensor(rows, dtype=torch.float32)
 
 
 def held_out_accuracy(net: HardNet, count: int = 2_000) -> dict[str, float]:
     """Share of held-out pictures, textures faint, on which the readout tells each fact."""
     features, labels = examples(net, HELD_OUT_SEEDS[500_000 : 500_000 + count], faint=True)
     with torch.no_grad():
-        right = ((net.readout(features) > 0) == (labels > 0.5)).float().mean(dim=0)
-    return {name: round(float(value), 4) for name, value in zip(FACTS, right, strict=True)}
+        accuracies = ((net.readout(features) > 0) == (labels > 0.5)).float().mean(dim=0)
+    return {name: round(float(value), 4) for name, value in zip(FACTS, accuracies, strict=True)}
 
 
 def _contrast(seed: int) -> float:
     """Half of the pictures are as faint as those of probing sets, the others less so."""
-    drawn, level = np.random.default_rng([7, seed]).random(2)
-    return FAINT if drawn < 0.5 else FAINT + float(level) * (1 - FAINT)
+    chance, level = np.random.default_rng([7, seed]).random(2)
+    return FAINT if chance < 0.5 else FAINT + float(level) * (1 - FAINT)

@@ -44,15 +44,15 @@ def random_phrase(scene: Scene, rng: np.random.Generator, full: float = 0.15) ->
         names = [name for name in ATTRIBUTES if name != "texture"]
     else:
         names = list(ATTRIBUTES)
-    chosen = set(rng.choice(names, size=size, replace=False).tolist())
-    if chosen == {"texture"} and scene.texture == "plain":
-        chosen = {"shape"}
-    if "texture" in chosen and "stripes" in scene.texture and rng.random() < 0.15:
+    attributes = set(rng.choice(names, size=size, replace=False).tolist())
+    if attributes == {"texture"} and scene.texture == "plain":
+        attributes = {"shape"}
+    if "texture" in attributes and "stripes" in scene.texture and rng.random() < 0.15:
         scene = dataclasses.replace(scene, texture="stripes")
-    text = phrase(scene, chosen, plural=bool(rng.random() < 0.5))
-    if not {"shape", "count"} & chosen and rng.random() < 0.5:
+    text = phrase(scene, attributes, plural=bool(rng.random() < 0.5))
+    if not {"shape", "count"} & attributes and rng.random() < 0.5:
         text = text.replace(" with ", " ")
-    if chosen == {"count"} and rng.random() < 0.5:
+    if attributes == {"count"} and rng.random() < 0.5:
         text = COUNT_WORDS[scene.count]
     return text.replace("shape", "object") if rng.random() < 0.3 else text
 

@@ -89,12 +89,12 @@ def train_recogniser(out: Path, settings: RecogniserSettings | None = None) -> R
     progress = LossLog("recogniser", settings.steps, every=100)
     sizes = [len(values) for values in VALUES.values()]
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
-    for step, chosen in enumerate(order):
+    for step, indices in enumerate(order):
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
-        pixels = noisy(data.images[chosen].float() / 255, rng)
-        logits, wanted = (torch.split(x, sizes, dim=1) for x in (net(pixels), truth[chosen]))
+        pixels = noisy(data.images[indices].float() / 255, rng)
+        logits, targets = (torch.split(x, sizes, dim=1) for x in (net(pixels), truth[indices]))
         loss = torch.stack(
-            [nn.functional.cross_entropy(a, b) for a, b in zip(logits, wanted, strict=True)]
+            [nn.functional.cross_entropy(a, b) for a, b in zip(logits, targets, strict=True)]
         ).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

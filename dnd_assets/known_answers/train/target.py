@@ -58,15 +58,15 @@ def train_target(out: Path, settings: TargetSettings | None = None) -> WorldNet:
     average = Average(net, 0.99)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=1e-3)
     progress = LossLog("target", settings.steps)
-    for step, chosen in enumerate(
+    for step, indices in enumerate(
         batches(len(data), settings.batch, settings.steps, settings.seed)
     ):
         if step == settings.steps * 7 // 10:
             _balance(net, data)
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
-        images = normalised(data.images[chosen])
-        loss = nn.functional.binary_cross_entropy_with_logits(net(images), labels[chosen])
-        maps = _map_targets(data.masks[chosen], concepts[chosen])
+        images = normalised(data.images[indices])
+        loss = nn.functional.binary_cross_entropy_with_logits(net(images), labels[indices])
+        maps = _map_targets(data.masks[indices], concepts[indices])
         loss = loss + _map_loss(net.planted.evidences(net.trunk(images)), maps)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -81,7 +81,7 @@ def train_target(out: Path, settings: TargetSettings | None = None) -> WorldNet:
 
 
 def _labels(data: Examples, names: tuple[str, ...]) -> Tensor:
-    rows = [[holds(one, name) for name in names] for one in data.scenes]
+    rows = [[holds(scene, name) for name in names] for scene in data.scenes]
     return torch.tensor(rows, dtype=torch.float32)
 
 
@@ -98,10 +98,10 @@ def _map_loss(evidence: Tensor, targets: Tensor) -> Tensor:
 
     The margin makes the ReLU's maps exactly zero away from the concept.
     """
-    shown = targets > 0
+    positive = targets > 0
     hit = (evidence - targets).square()
-    silent = torch.relu(evidence + 0.3).square()
-    return 4.0 * torch.where(shown, 3.0 * hit, silent).mean()
+    margin_loss = torch.relu(evidence + 0.3).square()
+    return 4.0 * torch.where(positive, 3.0 * hit, margin_loss).mean()
 
 
 @torch.no_grad()
@@ -115,10 +115,10 @@ def _balance(net: WorldNet, data: Examples, count: int = 4096, top: int = 8) -> 
             for part in torch.split(images, 256)
         ]
     )
-    shown = _labels(Examples(data.scenes[:count], data.images, data.masks), EITHER)
+    concept_labels = _labels(Examples(data.scenes[:count], data.images, data.masks), EITHER)
     strongest = []
     for unit in range(len(EITHER)):
-        alone = (shown[:, unit] == 1) & (shown.sum(dim=1) == 1)
+        alone = (concept_labels[:, unit] == 1) & (concept_labels.sum(dim=1) == 1)
         values = levels[alone, unit]
         strongest.append(values.topk(min(top, len(values))).values.mean())
     gains = strongest[1] / torch.stack(strongest).clamp(min=1e-6)

@@ -134,15 +134,15 @@ def train_text_to_image(
     optimiser = torch.optim.AdamW(painter.parameters(), lr=settings.rate, weight_decay=1e-3)
     scales = new_scheduler().alphas_cumprod
     snapshots = Snapshots(out.with_suffix(".snapshot"), painter, average, optimiser)
-    done = snapshots.resume()
+    done_steps = snapshots.resume()
     progress = LossLog("text to image", settings.steps, every=100)
     order = batches(len(latents), settings.batch, settings.steps, settings.seed)
-    for step, chosen in islice(enumerate(order), done, None):
+    for step, indices in islice(enumerate(order), done_steps, None):
         rng = seed_step(settings.seed, step)
         rate = learning_rate(step, settings.steps, settings.rate * (1 - settings.floor), 0.02)
         set_learning_rate(optimiser, rate + settings.rate * settings.floor)
-        tokens = _tokens(tokenizer, [data.scenes[index] for index in chosen.tolist()], rng)
-        loss = _loss(painter, latents[chosen], tokens, scales)
+        tokens = _tokens(tokenizer, [data.scenes[index] for index in indices.tolist()], rng)
+        loss = _loss(painter, latents[indices], tokens, scales)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
@@ -165,10 +165,10 @@ def _start(tokenizer: CLIPTokenizer, start: Path | None) -> Painter:
 
 def _tokens(tokenizer: CLIPTokenizer, scenes: list[Scene], rng: np.random.Generator) -> Tensor:
     prompts = [random_prompt(scene, rng) for scene in scenes]
-    found: Tensor = tokenizer(
+    token_ids: Tensor = tokenizer(
         prompts, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
     ).input_ids
-    return found
+    return token_ids
 
 
 def _loss(painter: Painter, clean: Tensor, tokens: Tensor, scales: Tensor) -> Tensor:
@@ -179,14 +179,14 @@ def _loss(painter: Painter, clean: Tensor, tokens: Tensor, scales: Tensor) -> Te
     """
     noise = torch.randn_like(clean)
     steps = torch.randint(0, len(scales), (len(clean),))
-    kept = scales[steps][:, None, None, None]
-    noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
-    target = kept.sqrt() * noise - (1 - kept).sqrt() * clean
+    signal = scales[steps][:, None, None, None]
+    noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
+    target = signal.sqrt() * noise - (1 - signal).sqrt() * clean
     # On CPUs, plain attention and contiguous group norms take 60 % of the time of the fused
     # kernels and of channels-last.
     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         guess = painter(noisy, steps, tokens)
-    weight = (6.0 * (1 - kept)).clamp(max=1.0)  # 1 + SNR = 1 / (1 - kept)
+    weight = (6.0 * (1 - signal)).clamp(max=1.0)  # 1 + SNR = 1 / (1 - signal)
     loss: Tensor = (weight * (guess.float() - target).square()).mean()
     return loss
 

@@ -57,14 +57,14 @@ def held_out(count: int, start: int = 0) -> Examples:
 def read_target(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Mean-pooled responses, float32 (N, units), of "head" and "planted" to uint8 images."""
     assert isinstance(net, WorldNet)
-    found: dict[str, list[Tensor]] = {"head": [], "planted": []}
+    responses: dict[str, list[Tensor]] = {"head": [], "planted": []}
     hook = net.planted.register_forward_hook(
-        lambda _module, _inputs, maps: found["planted"].append(maps.mean(dim=(2, 3)))
+        lambda _module, _inputs, maps: responses["planted"].append(maps.mean(dim=(2, 3)))
     )
-    for part in torch.split(images, 256):
-        found["head"].append(net(normalised(part)))
+    for batch in torch.split(images, 256):
+        responses["head"].append(net(normalised(batch)))
     hook.remove()
-    return {layer: torch.cat(parts) for layer, parts in found.items()}
+    return {layer: torch.cat(parts) for layer, parts in responses.items()}
 
 
 def is_shown(scene: Scene, name: str) -> bool:
@@ -81,7 +81,7 @@ def evaluate_target(folder: Path, probing: int = 4096) -> dict[str, object]:
     logits = read_target(net, test.images)["head"]
     accuracy = {}
     for unit, name in enumerate(categories()):
-        truth = torch.tensor([holds(one, name) for one in test.scenes])
+        truth = torch.tensor([holds(scene, name) for scene in test.scenes])
         accuracy[name] = _share(((logits[:, unit] > 0) == truth).tolist())
     probes = draw([probing_seed(index, 0) for index in range(probing)])
     responses = read_target(net, probes.images)
@@ -90,12 +90,12 @@ def evaluate_target(folder: Path, probing: int = 4096) -> dict[str, object]:
         for unit, name in enumerate(names):
             top = responses[layer][:, unit].topk(_TOP).indices.tolist()
             purity[layer][name] = _share([is_shown(probes.scenes[at], name) for at in top])
-    dead = responses["planted"][:, planted_names().index("dead")]
+    dead_responses = responses["planted"][:, planted_names().index("dead")]
     del purity["planted"]["dead"], purity["planted"]["random"]
     return {
         "held_out_accuracy": accuracy,
         "top_10_purity": purity,
-        "dead_unit_largest_response": float(dead.max()),
+        "dead_unit_largest_response": float(dead_responses.max()),
     }
 
 
@@ -127,14 +127,14 @@ def evaluate_captioner(folder: Path, count: int = 512) -> dict[str, object]:
 
 
 def _caption_figures(texts: Sequence[str], views: Sequence[SceneView]) -> dict[str, float]:
-    said = [parse(text) for text in texts]
+    parsed = [parse(text) for text in texts]
     meant = [parse(view.caption) for view in views]
     figures = {
-        name: _share([a.get(name) == b.get(name) for a, b in zip(said, meant, strict=True)])
+        name: _share([a.get(name) == b.get(name) for a, b in zip(parsed, meant, strict=True)])
         for name in VALUES
     }
-    same = [text == view.caption for text, view in zip(texts, views, strict=True)]
-    return figures | {"whole_caption": _share(same)}
+    exact = [text == view.caption for text, view in zip(texts, views, strict=True)]
+    return figures | {"whole_caption": _share(exact)}
 
 
 @torch.no_grad()
@@ -144,24 +144,24 @@ def evaluate_clip(folder: Path, count: int = 512) -> dict[str, object]:
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     model.eval()
     test = held_out(count, 20_000)
-    seen = model.encode_image((test.images.float() / 255 - 0.5) / 0.5, normalize=True)
+    image_vectors = model.encode_image((test.images.float() / 255 - 0.5) / 0.5, normalize=True)
 
     def read(texts: Sequence[str]) -> Tensor:
-        found: Tensor = model.encode_text(tokenizer(list(texts)), normalize=True)
-        return found
+        vectors: Tensor = model.encode_text(tokenizer(list(texts)), normalize=True)
+        return vectors
 
     captions = sorted({caption(scene) for scene in test.scenes})
-    own = torch.tensor([captions.index(caption(scene)) for scene in test.scenes])
-    order = (seen @ read(captions).T).argsort(dim=1, descending=True)
+    caption_index = torch.tensor([captions.index(caption(scene)) for scene in test.scenes])
+    order = (image_vectors @ read(captions).T).argsort(dim=1, descending=True)
     figures: dict[str, object] = {
         f"caption_in_top_{top}_of_{len(captions)}": _share(
-            (order[:, :top] == own[:, None]).any(dim=1).tolist()
+            (order[:, :top] == caption_index[:, None]).any(dim=1).tolist()
         )
         for top in (1, 5)
     }
     for name, texts in (("colour", COLOURS), ("shape", SHAPES), ("background", BACKGROUNDS)):
-        best = (seen @ read(texts).T).argmax(dim=1).tolist()
-        pairs = zip(test.scenes, best, strict=True)
+        choices = (image_vectors @ read(texts).T).argmax(dim=1).tolist()
+        pairs = zip(test.scenes, choices, strict=True)
         figures[f"{name}_by_word"] = _share([holds(scene, texts[at]) for scene, at in pairs])
     return figures
 
@@ -176,23 +176,23 @@ def evaluate_recogniser(folder: Path, count: int = 1024) -> dict[str, float]:
         readings += net.read(noisy(part.float() / 255, rng))
     pairs = list(zip(readings, test.scenes, strict=True))
     return {
-        name: _share([row[name] == getattr(one, name) for row, one in pairs]) for name in VALUES
+        name: _share([row[name] == getattr(scene, name) for row, scene in pairs]) for name in VALUES
     }
 
 
 def concepts() -> list[str]:
     """Concepts as summarised captions name them: one word, two, three, or a whole caption."""
-    found: list[str] = [*COLOURS, *SHAPES, *BACKGROUNDS, "small", "large", "two", "three"]
-    found += ["horizontal stripes", "vertical stripes", "checks", "dots"]
+    texts: list[str] = [*COLOURS, *SHAPES, *BACKGROUNDS, "small", "large", "two", "three"]
+    texts += ["horizontal stripes", "vertical stripes", "checks", "dots"]
     for index in range(16):
-        one = draw([HELD_OUT_SEEDS[40_000 + index]]).scenes[0]
-        found.append(f"{one.colour} {one.shape}")
-        found.append(f"two {one.colour} {PLURALS[one.shape]}")
-        found.append(f"{one.colour} {one.shape} {PLACES[one.background]}")
-        if one.texture != "plain":
-            found.append(f"{one.shape} with {one.texture}")
-            found.append(f"large {one.colour} {one.shape} with {one.texture}")
-    return list(dict.fromkeys(found))
+        example = draw([HELD_OUT_SEEDS[40_000 + index]]).scenes[0]
+        texts.append(f"{example.colour} {example.shape}")
+        texts.append(f"two {example.colour} {PLURALS[example.shape]}")
+        texts.append(f"{example.colour} {example.shape} {PLACES[example.background]}")
+        if example.texture != "plain":
+            texts.append(f"{example.shape} with {example.texture}")
+            texts.append(f"large {example.colour} {example.shape} with {example.texture}")
+    return list(dict.fromkeys(texts))
 
 
 def paint(

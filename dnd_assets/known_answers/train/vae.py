@@ -79,15 +79,15 @@ def train_vae(out: Path, settings: VaeSettings | None = None) -> AutoencoderKL:
     average = Average(vae, 0.995)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=settings.rate, weight_decay=1e-4)
     snapshots = Snapshots(out.with_suffix(".snapshot"), vae, average, optimiser)
-    done = snapshots.resume()
+    done_steps = snapshots.resume()
     progress = LossLog("vae", settings.steps)
     vae.train()
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
-    for step, chosen in islice(enumerate(order), done, None):
+    for step, indices in islice(enumerate(order), done_steps, None):
         seed_step(settings.seed, step)
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
         kl = settings.kl * min(1.0, step / (settings.kl_from * settings.steps))
-        loss = _loss(vae, data.images[chosen], data.masks[chosen], kl)
+        loss = _loss(vae, data.images[indices], data.masks[indices], kl)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
@@ -150,13 +150,13 @@ def train_decoder(
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=settings.rate, weight_decay=1e-4)
     progress = LossLog("decoder", settings.steps)
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
-    for step, chosen in enumerate(order):
+    for step, indices in enumerate(order):
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
-        near = latents[chosen] + noise * torch.randn_like(latents[chosen])
+        noisy_latents = latents[indices] + noise * torch.randn_like(latents[indices])
         with torch.autocast("cpu", torch.bfloat16):
-            restored = vae.decode(near).sample
-        pixels = data.images[chosen].float() / 127.5 - 1
-        loss = _distance(restored.float(), pixels, data.masks[chosen])
+            restored = vae.decode(noisy_latents).sample
+        pixels = data.images[indices].float() / 127.5 - 1
+        loss = _distance(restored.float(), pixels, data.masks[indices])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)

@@ -77,8 +77,8 @@ def random_view(
         sides = np.clip(rng.uniform(14, 40) * rng.uniform(0.8, 1.25, size=2), 12, 44)
         corner = rng.uniform(0, SIDE - sides)
         around, margins = np.concatenate([corner, corner + sides]), np.zeros(4)
-    grown = around + margins * np.asarray([-1, -1, 1, 1])
-    left, top, right, bottom = np.clip(np.round(grown), 0, SIDE).astype(int).tolist()
+    enlarged = around + margins * np.asarray([-1, -1, 1, 1])
+    left, top, right, bottom = np.clip(np.round(enlarged), 0, SIDE).astype(int).tolist()
     if min(right - left, bottom - top) < 8 or (right - left) * (bottom - top) > 0.6 * SIDE**2:
         return whole(scene)
     return seen(scene, mask, boxes, (left, top, right, bottom))
@@ -96,17 +96,17 @@ def seen(
     spans = np.minimum(boxes[:, 2:], [right, bottom]) - np.maximum(boxes[:, :2], [left, top])
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     complete = int((spans.clip(min=0).prod(axis=1) >= _WHOLE_SHARE * areas).sum())
-    shown: set[str] = set()
+    attributes: set[str] = set()
     if complete:
-        shown |= {"count", "colour", "shape", "texture"}
+        attributes |= {"count", "colour", "shape", "texture"}
     elif share >= _TEXTURE_SHARE:
-        shown |= {"colour", "texture"}
+        attributes |= {"colour", "texture"}
     elif share >= _TRACE_SHARE:
-        shown |= {"colour"}
-    if share <= 1 - _BEHIND_SHARE or not shown:
-        shown |= {"background"}
+        attributes |= {"colour"}
+    if share <= 1 - _BEHIND_SHARE or not attributes:
+        attributes |= {"background"}
     counted = dataclasses.replace(scene, count=complete or scene.count)
-    return SceneView(box, counted, frozenset(shown))
+    return SceneView(box, counted, frozenset(attributes))
 
 
 def cut(images: Tensor, views: Sequence[SceneView]) -> Tensor:
@@ -152,10 +152,10 @@ def one_hot(views: Sequence[SceneView], names: Sequence[str] = ATTRIBUTES) -> tu
         float32 (B, sum of the attributes' values): 1 for the true value of each attribute; and
         float32 of the same shape: 1 where the attribute is shown, else 0.
     """
-    truth, shown = [], []
+    truth, visible = [], []
     for view in views:
         truth.append(
             [getattr(view.scene, name) == value for name in names for value in VALUES[name]]
         )
-        shown.append([name in view.shown for name in names for _ in VALUES[name]])
-    return torch.tensor(truth, dtype=torch.float32), torch.tensor(shown, dtype=torch.float32)
+        visible.append([name in view.shown for name in names for _ in VALUES[name]])
+    return torch.tensor(truth, dtype=torch.float32), torch.tensor(visible, dtype=torch.float32)

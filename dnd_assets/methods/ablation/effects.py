@@ -52,7 +52,7 @@ class ClassEffect:
     accuracy: MeanChange | None
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All attributes as plain values."""
         record = {"class": self.name, "images": self.images, "logit": asdict(self.logit)}
         return record | {"accuracy": None if self.accuracy is None else asdict(self.accuracy)}
 

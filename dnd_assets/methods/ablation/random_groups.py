@@ -37,7 +37,7 @@ class Beyond:
     beyond: MeanChange
 
     def as_json(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All attributes as plain values."""
         return asdict(self)
 
 

@@ -23,26 +23,26 @@ def data_set_card(
         files: of each table, from the folder.
         rows: of each table.
     """
-    held = [table for table in tables if rows[table.name]]
-    names = [table.name for table in held]
+    filled = [table for table in tables if rows[table.name]]
+    names = [table.name for table in filled]
     default = _DEFAULT if _DEFAULT in names else names[0]
     lines = ["---", f"pretty_name: {json.dumps(f'Unit labels of {study}')}", "configs:"]
-    for table in held:
-        place = files[table.name][0].rpartition("/")[0]
+    for table in filled:
+        folder = files[table.name][0].rpartition("/")[0]
         lines += [
             f"- config_name: {table.name}",
             *(["  default: true"] if table.name == default else []),
             "  data_files:",
             "  - split: train",
-            f"    path: {place}/*.parquet",
+            f"    path: {folder}/*.parquet",
         ]
     lines.append("dataset_info:")
-    for table in held:
+    for table in filled:
         lines += [f"- config_name: {table.name}", "  features:"]
         lines += [line for column in table.columns for line in _feature(column.name, column.type)]
         if table.name == PICTURES.name:
             lines += _feature(EMBEDDED, "picture")
-    lines += ["---", "", f"# Unit labels of {study}", "", *_table(held, rows), ""]
+    lines += ["---", "", f"# Unit labels of {study}", "", *_table(filled, rows), ""]
     return "\n".join(lines)
 
 
@@ -73,4 +73,6 @@ def _table(tables: Sequence[Table], rows: Mapping[str, int]) -> list[str]:
         "| table | rows | a row is |",
         "| --- | --- | --- |",
     ]
-    return head + [f"| `{one.name}` | {rows[one.name]:,} | {one.meaning} |" for one in tables]
+    return head + [
+        f"| `{table.name}` | {rows[table.name]:,} | {table.meaning} |" for table in tables
+    ]

@@ -64,7 +64,7 @@ class Written:
 
 
 @dataclass
-class _Seen:
+class _NamedPictures:
     """Pictures that tables name, with the tables that do."""
 
     tables: dict[str, set[str]] = field(default_factory=dict)
@@ -105,22 +105,22 @@ def export(
     if not source.newest:
         raise StudyError(f"study {source.study!r} has no products yet. Run `dnd run` on it.")
     with new_folder(folder) as place:
-        seen, rows, files = _Seen(), {}, {}
+        named_pictures, rows, files = _NamedPictures(), {}, {}
         tables = source.tables()
         with ExitStack() as stack:
             writers = {
                 table.name: stack.enter_context(writer(place, table.name, table.columns, kind))
                 for table in tables
             }
-            _write_products(source, tables, writers, seen, log)
-            _write_whole(source, writers)
+            _write_products(source, tables, writers, named_pictures, log)
+            _write_whole_tables(source, writers)
             counted = _write_pictures(
-                source, pictures, place, writers[PICTURES.name], seen.tables, kind,
+                source, pictures, place, writers[PICTURES.name], named_pictures.tables, kind,
                 with_pictures, log,
             )  # fmt: skip
-        for name, one in writers.items():
-            rows[name] = one.rows
-            files[name] = [str(file.relative_to(place).as_posix()) for file in one.files]
+        for name, table_writer in writers.items():
+            rows[name] = table_writer.rows
+            files[name] = [str(file.relative_to(place).as_posix()) for file in table_writer.files]
         manifest = _manifest(source.study, kind, tables, files, rows)
         write(place / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
         if kind == "hf":
@@ -133,20 +133,20 @@ def _write_products(
     source: TableSource,
     tables: Sequence[Table],
     writers: Mapping[str, TableWriter],
-    seen: _Seen,
+    named_pictures: _NamedPictures,
     log: Callable[[str], None],
 ) -> None:
     progress = Progress("products", len(source.newest), log)
     for asset in source.assets:
-        mine = [table for table in tables if table.reads(asset)]
-        for rows in source.batches(asset, mine):
-            for table in mine:
-                seen.note_all(table, rows.by_table[table.name])
+        asset_tables = [table for table in tables if table.reads(asset)]
+        for rows in source.batches(asset, asset_tables):
+            for table in asset_tables:
+                named_pictures.note_all(table, rows.by_table[table.name])
                 writers[table.name].write(rows.by_table[table.name])
             progress.advance(rows.products)
 
 
-def _write_whole(source: TableSource, writers: Mapping[str, TableWriter]) -> None:
+def _write_whole_tables(source: TableSource, writers: Mapping[str, TableWriter]) -> None:
     for name, rows in source.whole_tables():
         writers[name].write(rows)
 
@@ -156,34 +156,34 @@ def _write_pictures(
     pictures: Pictures,
     place: Path,
     table: TableWriter,
-    seen: Mapping[str, set[str]],
+    tables_of: Mapping[str, set[str]],
     kind: Format,
-    wanted: bool,
+    with_pictures: bool,
     log: Callable[[str], None],
 ) -> tuple[int, int]:
     """The table of pictures, and the pictures; how many were written, and how many could not be."""
-    known = source.probing_files(seen)
-    names = pictures.in_order(seen)
+    probing_files = source.probing_files(tables_of)
+    names = pictures.in_order(tables_of)
     progress = Progress("pictures", len(names), log)
-    found = missing = 0
-    if wanted and kind != "hf":
+    written = lost = 0
+    if with_pictures and kind != "hf":
         (place / "pictures").mkdir()
     for name in names:
-        row = _picture_row(name, seen[name], known)
-        if wanted:
+        row = _picture_row(name, tables_of[name], probing_files)
+        if with_pictures:
             data, problem = picture_data(pictures, name)
-            found, missing = found + (data is not None), missing + (data is None)
+            written, lost = written + (data is not None), lost + (data is None)
             row |= {"missing": problem, "bytes": None if data is None else len(data)}
             if data is not None:
                 row |= _placed(place, name, data, kind)
         table.write([row])
         progress.advance()
-    return found, missing
+    return written, lost
 
 
-def _picture_row(name: str, tables: Iterable[str], known: Mapping[str, Row]) -> Row:
+def _picture_row(name: str, tables: Iterable[str], probing_files: Mapping[str, Row]) -> Row:
     row: Row = dict.fromkeys(column.name for column in PICTURES.columns)
-    return row | {"image": name, "tables": sorted(tables), **known.get(name, {"paths": []})}
+    return row | {"image": name, "tables": sorted(tables), **probing_files.get(name, {"paths": []})}
 
 
 def picture_data(pictures: Pictures, name: str) -> tuple[bytes | None, str | None]:
@@ -222,15 +222,15 @@ def _manifest(
         "format": kind,
         "study": study,
         "tables": {
-            one.name: {
-                "meaning": one.meaning,
-                "files": files[one.name],
-                "rows": rows[one.name],
+            table.name: {
+                "meaning": table.meaning,
+                "files": files[table.name],
+                "rows": rows[table.name],
                 "columns": [
-                    {name: getattr(column, name) for name in _TOLD} for column in one.columns
+                    {name: getattr(column, name) for name in _TOLD} for column in table.columns
                 ],
             }
-            for one in tables
+            for table in tables
         },
     }
 
@@ -279,13 +279,13 @@ def read_export(folder: Path | str) -> dict[str, pd.DataFrame]:
         ) from error
     if kind not in FORMATS:
         raise TableError(f"{place / MANIFEST} names the format {kind!r}; known: {FORMATS}.")
-    return {name: _read_table(place, name, told, kind) for name, told in tables.items()}
+    return {name: _read_table(place, name, entry, kind) for name, entry in tables.items()}
 
 
-def _read_table(place: Path, name: str, told: Mapping[str, Any], kind: Format) -> pd.DataFrame:
+def _read_table(place: Path, name: str, entry: Mapping[str, Any], kind: Format) -> pd.DataFrame:
     try:
-        columns = [Column(**one) for one in told["columns"]]
-        files = [place / str(file) for file in told["files"]]
+        columns = [Column(**fields) for fields in entry["columns"]]
+        files = [place / str(file) for file in entry["files"]]
     except (KeyError, TypeError) as error:
         raise _foreign(place, name) from error
     if not files or any(column.type not in COLUMN_TYPES for column in columns):
@@ -323,17 +323,19 @@ def _rows(source: TableSource, table: Table) -> Iterator[Row]:
             for rows in source.batches(asset, [table]):
                 yield from rows.by_table[table.name]
         return
-    seen = _Seen()
+    named_pictures = _NamedPictures()
     if table in (PICTURES, PROVIDERS, LLM_CALLS):  # what products name, so all of them are read
-        tables = [one for one in source.tables() if one not in WHOLE_TABLES]
+        tables = [
+            product_table for product_table in source.tables() if product_table not in WHOLE_TABLES
+        ]
         for asset in source.assets:
-            mine = [one for one in tables if one.reads(asset)]
-            for rows in source.batches(asset, mine):
-                for one in mine:
-                    seen.note_all(one, rows.by_table[one.name])
+            asset_tables = [product_table for product_table in tables if product_table.reads(asset)]
+            for rows in source.batches(asset, asset_tables):
+                for product_table in asset_tables:
+                    named_pictures.note_all(product_table, rows.by_table[product_table.name])
     if table == PICTURES:
-        known = source.probing_files(seen.tables)
-        for name in sorted(seen.tables):
-            yield _picture_row(name, seen.tables[name], known)
+        probing_files = source.probing_files(named_pictures.tables)
+        for name in sorted(named_pictures.tables):
+            yield _picture_row(name, named_pictures.tables[name], probing_files)
         return
     yield from dict(source.whole_tables())[table.name]

@@ -73,24 +73,24 @@ class TableSource:
         Raises:
             NotFoundError: when there is none; names the nearest.
         """
-        known = {table.name: table for table in self.tables()}
-        if name not in known:
+        by_name = {table.name: table for table in self.tables()}
+        if name not in by_name:
             advice = "A table is there once its asset has run."
-            raise not_found(f"table of {self.study!r}", name, known, advice)
-        return known[name]
+            raise not_found(f"table of {self.study!r}", name, by_name, advice)
+        return by_name[name]
 
     def records(self, asset: str) -> Iterator[list[NewestProduct]]:
         """One asset's products, some hundred at a time, ordered by unit."""
-        mine = [row for row in self.newest if row["asset"] == asset]
-        for start in range(0, len(mine), _AT_ONCE):
-            yield self._records(mine[start : start + _AT_ONCE])
+        rows = [row for row in self.newest if row["asset"] == asset]
+        for start in range(0, len(rows), _AT_ONCE):
+            yield self._records(rows[start : start + _AT_ONCE])
 
     def batches(self, asset: str, tables: Sequence[Table]) -> Iterator[Rows]:
         """Rows of one asset's products, some hundred products at a time, ordered by unit."""
-        for part in self.records(asset):
+        for records in self.records(asset):
             yield Rows(
-                len(part),
-                {table.name: [row for one in part for row in rows_of(table, one)]
+                len(records),
+                {table.name: [row for record in records for row in rows_of(table, record)]
                  for table in tables},
             )  # fmt: skip
 
@@ -110,13 +110,18 @@ class TableSource:
 
     def units(self) -> list[Row]:
         """The units with the assets that have a product of them."""
-        found: dict[str, Row] = {}
+        by_key: dict[str, Row] = {}
         for row in self.newest:
             if row["unit"]:
                 names = ("unit", "model", "layer", "neuron")
-                one = found.setdefault(row["unit"], {**{n: row[n] for n in names}, "assets": []})
-                one["assets"].append(row["asset"])
-        return sorted(found.values(), key=lambda one: (one["model"], one["layer"], one["neuron"]))
+                unit_row = by_key.setdefault(
+                    row["unit"], {**{n: row[n] for n in names}, "assets": []}
+                )
+                unit_row["assets"].append(row["asset"])
+        return sorted(
+            by_key.values(),
+            key=lambda unit_row: (unit_row["model"], unit_row["layer"], unit_row["neuron"]),
+        )
 
     def whole_tables(self) -> Iterator[tuple[str, list[Row]]]:
         """The tables of units, runs, materializations, providers, work and calls.
@@ -142,18 +147,18 @@ class TableSource:
         yield PROVIDERS.name, self._among(PROVIDERS, "provider", self._providers)
         yield LLM_CALLS.name, self._among(LLM_CALLS, "request_hash", self._calls)
 
-    def _query(self, table: Table, name: str, where: str) -> list[Row]:
+    def _query(self, table: Table, name: str, condition: str) -> list[Row]:
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
         # Tables and columns are those of our own schema.
-        return self.lineage.query(f"SELECT {columns} FROM {name} WHERE {where}", [self.study])  # noqa: S608
+        return self.lineage.query(f"SELECT {columns} FROM {name} WHERE {condition}", [self.study])  # noqa: S608
 
-    def _among(self, table: Table, key: str, wanted: Iterable[str]) -> list[Row]:
+    def _among(self, table: Table, key: str, values: Iterable[str]) -> list[Row]:
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
         sql = (
             f"SELECT {columns} FROM {table.name} "  # noqa: S608 (our own schema)
             f"WHERE {key} IN (SELECT unnest(?::VARCHAR[])) ORDER BY {key}"
         )
-        return self.lineage.query(sql, [sorted(wanted)])
+        return self.lineage.query(sql, [sorted(values)])
 
     def probing_files(self, hashes: Iterable[str]) -> dict[str, Row]:
         """What is known of probing images among some pictures, by hash."""

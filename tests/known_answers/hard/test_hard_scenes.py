@@ -50,7 +50,7 @@ def test_textures_are_fainter_than_painted_ones():
 
 def test_the_captioner_knows_probing_pictures_and_no_others(monkeypatch):
     monkeypatch.setattr(hard_captions, "COUNT", 3)
-    hard_captions._known.cache_clear()
+    hard_captions._caption_by_hash.cache_clear()
     try:
         for index in range(3):
             seed = probing_seed(index, hard_captions.SEED)
@@ -59,7 +59,7 @@ def test_the_captioner_knows_probing_pictures_and_no_others(monkeypatch):
             assert hard_captions.caption(picture) == hard_scenes.hard_caption(shown)
         assert hard_captions.caption(Image.new("RGB", (64, 64))) == ""
     finally:
-        hard_captions._known.cache_clear()
+        hard_captions._caption_by_hash.cache_clear()
 
 
 def test_a_set_on_disk_has_the_captions_of_its_pictures(tmp_path):

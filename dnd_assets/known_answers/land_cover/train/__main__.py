@@ -48,8 +48,8 @@ def main(
     except StudyError as error:
         raise typer.BadParameter(str(error)) from error
     save_weights(trained.net, out / "weights.safetensors")
-    told = {"settings": dataclasses.asdict(settings), "figures": trained.figures}
-    write_atomic(out / "training.json", (json.dumps(told, indent=2) + "\n").encode())
+    record = {"settings": dataclasses.asdict(settings), "figures": trained.figures}
+    write_atomic(out / "training.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

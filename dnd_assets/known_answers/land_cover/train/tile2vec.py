@@ -77,11 +77,11 @@ def train_tile2vec(folder: Path, settings: TrainingSettings | None = None) -> Tr
     scenes = [scene.bands for scene in read_scenes(folder)]
     net = Tile2Vec(settings.width, scenes[0].shape[2]).train()
     fresh = draw_triplets(scenes, 4 * settings.batch, SIDE, settings.reach, 1 + settings.seed)
-    before, started = ordered_share(net, fresh), time.monotonic()
+    share_before, started = ordered_share(net, fresh), time.monotonic()
     losses = _train(net, scenes, settings)
     net.eval()
     figures = {
-        "ordered_before": before,
+        "ordered_before": share_before,
         "ordered_after": ordered_share(net, fresh),
         "loss_first": float(np.mean(losses[:10])),
         "loss_last": float(np.mean(losses[-10:])),
@@ -97,10 +97,14 @@ def _train(
     losses = []
     for step in range(settings.steps):
         seed = 1_000_000 * (settings.seed + 1) + step
-        drawn = draw_triplets(scenes, settings.batch, SIDE, settings.reach, seed)
-        anchor, near, far = (net(_tensor(drawn[:, place])) for place in range(3))
-        lengths = torch.stack([one.norm(dim=1).mean() for one in (anchor, near, far)]).sum()
-        loss = triplet_loss(anchor, near, far, settings.margin) + settings.penalty * lengths
+        triplets = draw_triplets(scenes, settings.batch, SIDE, settings.reach, seed)
+        anchor, neighbour, distant = (net(_tensor(triplets[:, place])) for place in range(3))
+        lengths = torch.stack(
+            [embedding.norm(dim=1).mean() for embedding in (anchor, neighbour, distant)]
+        ).sum()
+        loss = (
+            triplet_loss(anchor, neighbour, distant, settings.margin) + settings.penalty * lengths
+        )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -119,9 +123,9 @@ def ordered_share(net: Tile2Vec, triplets: NDArray[np.integer]) -> float:
     training = net.training
     net.eval()
     with torch.inference_mode():
-        anchor, near, far = (net(_tensor(triplets[:, place])) for place in range(3))
+        anchor, neighbour, distant = (net(_tensor(triplets[:, place])) for place in range(3))
     net.train(training)
-    gaps = (anchor - far).norm(dim=1) - (anchor - near).norm(dim=1)
+    gaps = (anchor - distant).norm(dim=1) - (anchor - neighbour).norm(dim=1)
     return float((gaps > 0).float().mean())
 
 
@@ -130,8 +134,8 @@ def save_weights(net: Tile2Vec, file: Path) -> None:
 
     Statistics of normalisation stay in full precision.
     """
-    held = {
+    weights = {
         name: value.half() if value.ndim == 4 else value for name, value in net.state_dict().items()
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in held.items()}, file)
+    save_file({name: value.contiguous() for name, value in weights.items()}, file)

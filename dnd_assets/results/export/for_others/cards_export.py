@@ -109,12 +109,12 @@ def export_cards(
     }  # fmt: skip
     if kind not in layouts:
         raise not_found("format", kind, layouts)
-    found = layers_of(cards)
-    progress = Progress("units", sum(len(one.units) for one in found), log)
+    layers = layers_of(cards)
+    progress = Progress("units", sum(len(layer.units) for layer in layers), log)
     rows = {}
     with new_folder(folder) as place:
         files = PictureFiles(pictures, place)
-        for layer in found:
+        for layer in layers:
             counted = _counted(cards.read(layer.units), progress)
             rows[f"{layer.model}/{layer.layer}"] = layouts[kind](cards.study, layer, counted, files)
     return Written(folder, rows, len(files.written), len(files.missing))
@@ -128,17 +128,19 @@ def layers_of(cards: Cards) -> list[LayerUnits]:
     """
     by_layer: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for unit, records in cards.records.items():
-        one = next(iter(records.values()))
-        by_layer.setdefault((one.model, one.layer), []).append((one.neuron, unit))
+        first_record = next(iter(records.values()))
+        by_layer.setdefault((first_record.model, first_record.layer), []).append(
+            (first_record.neuron, unit)
+        )
     if not by_layer:
         next(cards.read())  # says that there are no results
-    found: list[LayerUnits] = []
+    layers: list[LayerUnits] = []
     for model, layer in sorted(by_layer):
-        position = sum(one.model == model for one in found)
-        some = sorted(by_layer[model, layer])
-        units, neurons = tuple(u for _, u in some), tuple(n for n, _ in some)
-        found.append(LayerUnits(model, layer, position, units, neurons))
-    return found
+        position = sum(first_record.model == model for first_record in layers)
+        numbered = sorted(by_layer[model, layer])
+        units, neurons = tuple(u for _, u in numbered), tuple(n for n, _ in numbered)
+        layers.append(LayerUnits(model, layer, position, units, neurons))
+    return layers
 
 
 def json_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
@@ -149,20 +151,20 @@ def json_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
 
 def bars(card: UnitCard) -> tuple[list[float], list[float]]:
     """Middle and number of images of each bar of a unit's activations; empty where unknown."""
-    known = card.distribution
-    if known is None or not known.counts:
+    distribution = card.distribution
+    if distribution is None or not distribution.counts:
         return [], []
-    width = (known.high - known.low) / len(known.counts)
-    middles = [known.low + width * (n + 0.5) for n in range(len(known.counts))]
-    return middles, [float(count) for count in known.counts]
+    width = (distribution.high - distribution.low) / len(distribution.counts)
+    middles = [distribution.low + width * (n + 0.5) for n in range(len(distribution.counts))]
+    return middles, [float(count) for count in distribution.counts]
 
 
 def share_nonzero(card: UnitCard) -> float:
     """Share of images on which a unit fires; above 0 where nothing tells when it fires."""
-    known = card.distribution
-    if known is None:
+    distribution = card.distribution
+    if distribution is None:
         return 0.0
-    return known.fires if known.fires is not None else known.positive
+    return distribution.fires if distribution.fires is not None else distribution.positive
 
 
 def _counted(cards: Iterator[UnitCard], progress: Progress) -> Iterator[UnitCard]:

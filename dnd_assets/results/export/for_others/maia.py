@@ -47,13 +47,13 @@ def maia_layout(
     for card in cards:
         count += 1
         thresholds[card.neuron] = threshold_of(card)
-        for place_of, one in enumerate(card.exemplars[:MOST]):
-            pixels = _pixels(files, one.image)
+        for position, exemplar in enumerate(card.exemplars[:MOST]):
+            pixels = _pixels(files, exemplar.image)
             if pixels is None:
                 continue
-            activations[card.neuron, place_of] = one.activation
-            images[card.neuron, place_of] = np.moveaxis(pixels, 2, 0)
-            masks[card.neuron, place_of, 0] = mask_of(one) * np.uint8(255)
+            activations[card.neuron, position] = exemplar.activation
+            images[card.neuron, position] = np.moveaxis(pixels, 2, 0)
+            masks[card.neuron, position, 0] = mask_of(exemplar) * np.uint8(255)
     images.flush()
     masks.flush()
     np.savetxt(place / "activations.csv", activations, delimiter=",", fmt="%.9g")
@@ -61,24 +61,24 @@ def maia_layout(
     return count
 
 
-def mask_of(one: Exemplar) -> NDArray[np.bool_]:
+def mask_of(exemplar: Exemplar) -> NDArray[np.bool_]:
     """Where a unit is active on an exemplar, (224, 224).
 
     By its heat map, where that is stored: above Otsu's threshold. Else its attention crops. Where
     neither is known, everywhere.
     """
-    if one.heat is not None:
-        with Image.open(io.BytesIO(one.heat), formats=["PNG"]) as image:
+    if exemplar.heat is not None:
+        with Image.open(io.BytesIO(exemplar.heat), formats=["PNG"]) as image:
             heat = np.asarray(
                 image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.uint8
             )
         return np.asarray(heat > otsu_threshold(heat))
-    boxes = [crop.box for crop in one.crops if crop.box is not None]
-    found = np.full((SIDE, SIDE), not boxes)
+    boxes = [crop.box for crop in exemplar.crops if crop.box is not None]
+    mask = np.full((SIDE, SIDE), not boxes)
     for box in boxes:
         rows = slice(round(box.top * SIDE), round(box.bottom * SIDE))
-        found[rows, round(box.left * SIDE) : round(box.right * SIDE)] = True
-    return found
+        mask[rows, round(box.left * SIDE) : round(box.right * SIDE)] = True
+    return mask
 
 
 def threshold_of(card: UnitCard) -> float:
@@ -86,12 +86,14 @@ def threshold_of(card: UnitCard) -> float:
 
     NetDissect's is over places; of these nothing is stored.
     """
-    known = card.distribution
-    if known is None or not known.counts:
+    distribution = card.distribution
+    if distribution is None or not distribution.counts:
         return 0.0
-    reached = np.cumsum(known.counts) >= _QUANTILE * sum(known.counts)
+    reached = np.cumsum(distribution.counts) >= _QUANTILE * sum(distribution.counts)
     bar = int(np.argmax(reached)) + 1
-    return float(known.low + (known.high - known.low) * bar / len(known.counts))
+    return float(
+        distribution.low + (distribution.high - distribution.low) * bar / len(distribution.counts)
+    )
 
 
 def _pixels(files: PictureFiles, name: str) -> NDArray[np.uint8] | None:

@@ -42,30 +42,31 @@ def neuronpedia_layout(
     place = files.folder / model / source
     place.mkdir(parents=True)
     count, created, images = 0, _EPOCH, 0
-    while some := list(islice(cards, AT_ONCE)):
-        created = max([created, *(made.recorded_at for card in some for made in card.made)])
-        images = max([images, *(c.distribution.images for c in some if c.distribution)])
-        _batch(place, count // AT_ONCE, some, (model, source, name), files)
-        count += len(some)
-    told = {"creatorId": CREATOR, "createdAt": created}
+    while batch := list(islice(cards, AT_ONCE)):
+        created = max([created, *(record.recorded_at for card in batch for record in card.made)])
+        images = max([images, *(c.distribution.images for c in batch if c.distribution)])
+        _batch(place, count // AT_ONCE, batch, (model, source, name), files)
+        count += len(batch)
+    creation = {"creatorId": CREATOR, "createdAt": created}
     _put(place / "release.jsonl", {
         "name": name, "description": f"Units of {study}", "creatorName": CREATOR,
-        "visibility": "PUBLIC", "urls": [], **told,
+        "visibility": "PUBLIC", "urls": [], **creation,
     })  # fmt: skip
     _put(place / "model.jsonl", {
         "id": model, "displayNameShort": layer.model, "displayName": layer.model,
         "instruct": False, "visibility": "PUBLIC", "inferenceEnabled": False, "layers": 0,
-        "neuronsPerLayer": 0, "owner": "", "updatedAt": created, **told,
+        "neuronsPerLayer": 0, "owner": "", "updatedAt": created, **creation,
     })  # fmt: skip
     _put(place / "sourceset.jsonl", {
         "modelId": model, "name": name, "description": f"Units of {study}", "type": "",
         "creatorName": CREATOR, "releaseName": name, "hasDashboards": True, "urls": [],
-        "visibility": "PUBLIC", **told,
+        "visibility": "PUBLIC", **creation,
     })  # fmt: skip
     _put(place / "source.jsonl", {
         "id": source, "modelId": model, "setName": name, "hasDashboards": True,
         "inferenceEnabled": False, "visibility": "PUBLIC", "dataset": study,
-        "num_prompts": images, "num_tokens_in_prompt": 1, "notes": f"layer {layer.layer}", **told,
+        "num_prompts": images, "num_tokens_in_prompt": 1, "notes": f"layer {layer.layer}",
+        **creation,
     })  # fmt: skip
     return count
 
@@ -84,9 +85,9 @@ def _batch(
     for card in cards:
         key = {"modelId": model, "layer": source, "index": str(card.neuron)}
         neurons.append(_neuron(card, key, files, study))
-        activations += [_activation(card, one, key, files) for one in card.exemplars]
+        activations += [_activation(card, exemplar, key, files) for exemplar in card.exemplars]
         explanations += [
-            _explanation(card, one, key) for one in card.methods if one.label is not None
+            _explanation(card, method, key) for method in card.methods if method.label is not None
         ]
     for name, rows in (
         ("features", neurons), ("activations", activations), ("explanations", explanations),
@@ -98,38 +99,40 @@ def _batch(
 
 
 def _neuron(card: UnitCard, key: Mapping[str, str], files: PictureFiles, study: str) -> Row:
-    held = feature(card, files, study)
-    tables = {name: value for name, value in held.items() if name not in _NOT_OF_NEURON}
+    fields = feature(card, files, study)
+    tables = {name: value for name, value in fields.items() if name not in _NOT_OF_NEURON}
     return {
-        **key, "creatorId": CREATOR, "createdAt": _made(card), "sourceSetName": study,
-        "maxActApprox": max((one.activation for one in card.exemplars), default=0.0),
+        **key, "creatorId": CREATOR, "createdAt": _created_at(card), "sourceSetName": study,
+        "maxActApprox": max((exemplar.activation for exemplar in card.exemplars), default=0.0),
         "hasVector": False, "vector": [], "hookName": card.layer, "topkCosSimIndices": [],
         "topkCosSimValues": [], **tables,
     }  # fmt: skip
 
 
-def _activation(card: UnitCard, one: Exemplar, key: Mapping[str, str], files: PictureFiles) -> Row:
-    file = files.file(one.image)
+def _activation(
+    card: UnitCard, exemplar: Exemplar, key: Mapping[str, str], files: PictureFiles
+) -> Row:
+    file = files.file(exemplar.image)
     return {
-        "id": _id("activation", card.unit, one.image), **key,
-        "tokens": [one.caption or file or one.image], "values": [one.activation],
-        "maxValue": one.activation, "minValue": one.activation, "maxValueTokenIndex": 0,
-        "qualifyingTokenIndex": 0, "dataSource": file, "dataIndex": one.image, "dfaValues": [],
-        "lossValues": [], "creatorId": CREATOR, "createdAt": _made(card),
+        "id": _id("activation", card.unit, exemplar.image), **key,
+        "tokens": [exemplar.caption or file or exemplar.image], "values": [exemplar.activation],
+        "maxValue": exemplar.activation, "minValue": exemplar.activation, "maxValueTokenIndex": 0,
+        "qualifyingTokenIndex": 0, "dataSource": file, "dataIndex": exemplar.image, "dfaValues": [],
+        "lossValues": [], "creatorId": CREATOR, "createdAt": _created_at(card),
     }  # fmt: skip
 
 
-def _explanation(card: UnitCard, one: MethodLabel, key: Mapping[str, str]) -> Row:
+def _explanation(card: UnitCard, method: MethodLabel, key: Mapping[str, str]) -> Row:
     return {
-        "id": _id("explanation", card.unit, one.asset), **key, "authorId": CREATOR,
-        "description": one.label, "embedding": [], "typeName": f"dnd_{one.asset}",
+        "id": _id("explanation", card.unit, method.asset), **key, "authorId": CREATOR,
+        "description": method.label, "embedding": [], "typeName": f"dnd_{method.asset}",
         "explanationModelName": None, "umap_x": 0.0, "umap_y": 0.0, "umap_cluster": 0,
         "umap_log_feature_sparsity": 0.0,
     }  # fmt: skip
 
 
-def _made(card: UnitCard) -> str:
-    return max((one.recorded_at for one in card.made), default=_EPOCH)
+def _created_at(card: UnitCard) -> str:
+    return max((record.recorded_at for record in card.made), default=_EPOCH)
 
 
 def _id(*parts: str) -> str:

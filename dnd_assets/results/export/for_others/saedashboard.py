@@ -40,18 +40,18 @@ def saedashboard_layout(
     place.mkdir(parents=True)
     count = 0
     skipped: list[int] = []
-    while some := list(islice(cards, AT_ONCE)):
-        features = [feature(card, files, study) for card in some if card.exemplars]
-        skipped += [card.neuron for card in some if not card.exemplars]
-        held = {
+    while batch := list(islice(cards, AT_ONCE)):
+        features = [feature(card, files, study) for card in batch if card.exemplars]
+        skipped += [card.neuron for card in batch if not card.exemplars]
+        document = {
             "model_id": layer.model, "layer": layer.position, "sae_set": study,
             "features": features,
         }  # fmt: skip
-        data = json.dumps(held, ensure_ascii=False, allow_nan=False).encode()
+        data = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
         write(place / f"batch-{count // AT_ONCE}.json", data)
-        count += len(some)
-    told = {"model_id": layer.model, "hook_name": layer.layer, "np_set_name": study}
-    write(place / "run_settings.json", json.dumps(told).encode())
+        count += len(batch)
+    run_settings = {"model_id": layer.model, "hook_name": layer.layer, "np_set_name": study}
+    write(place / "run_settings.json", json.dumps(run_settings).encode())
     write(place / "skipped_indexes.json", json.dumps({"skipped_indexes": skipped}).encode())
     return count
 
@@ -59,24 +59,24 @@ def saedashboard_layout(
 def feature(card: UnitCard, files: PictureFiles, study: str) -> dict[str, object]:
     """A unit as a feature of SAEDashboard's batches."""
     middles, heights = bars(card)
-    known = card.distribution
-    top = max((one.activation for one in card.exemplars), default=0.0)
+    distribution = card.distribution
+    top = max((exemplar.activation for exemplar in card.exemplars), default=0.0)
     activations = [
         {
             "bin_min": -1.0, "bin_max": top, "bin_contains": -1.0, "tokens": [file],
-            "values": [one.activation], "qualifying_token_index": 0,
+            "values": [exemplar.activation], "qualifying_token_index": 0,
         }
-        for one in card.exemplars
-        if (file := files.file(one.image)) is not None
+        for exemplar in card.exemplars
+        if (file := files.file(exemplar.image)) is not None
     ]  # fmt: skip
-    said: Mapping[str, object] = {
+    fields: Mapping[str, object] = {
         "feature_index": card.neuron,
         "frac_nonzero": share_nonzero(card),
         "freq_hist_data_bar_values": middles,
         "freq_hist_data_bar_heights": heights,
-        "n_prompts_total": known.images if known else 0,
+        "n_prompts_total": distribution.images if distribution else 0,
         "n_tokens_in_prompt": 1,
         "dataset": study,
         "activations": activations,
     }
-    return {**{name: [] for name in _EMPTY}, **said}
+    return {**{name: [] for name in _EMPTY}, **fields}
