@@ -72,8 +72,8 @@ class TableError(DndError):
     """A table given by a person cannot be read, or lacks what is needed."""
 
 
-def nearest(asked: str, choices: Iterable[str], n: int = 5) -> list[str]:
-    """The up to `n` names in `choices` that look most like `asked`, best first.
+def nearest(name: str, choices: Iterable[str], n: int = 5) -> list[str]:
+    """The up to `n` names in `choices` that look most like `name`, best first.
 
     Falls back on the first `n` choices when nothing is similar, so that an error can always show
     what a valid name looks like.
@@ -82,17 +82,17 @@ def nearest(asked: str, choices: Iterable[str], n: int = 5) -> list[str]:
     ['layer4', 'layer1']
     """
     names = list(dict.fromkeys(choices))
-    lowered = {name.lower(): name for name in reversed(names)}
-    matches = difflib.get_close_matches(asked.lower(), list(lowered), n=n, cutoff=0.4)
-    return [lowered[name] for name in matches] or names[:n]
+    lowered = {choice.lower(): choice for choice in reversed(names)}
+    matches = difflib.get_close_matches(name.lower(), list(lowered), n=n, cutoff=0.4)
+    return [lowered[choice] for choice in matches] or names[:n]
 
 
-def not_found(kind: str, asked: str, choices: Iterable[str], advice: str = "") -> NotFoundError:
+def not_found(kind: str, name: str, choices: Iterable[str], advice: str = "") -> NotFoundError:
     """A `NotFoundError` that names the value asked for and the nearest valid ones."""
     names = list(choices)
-    nearest_names = nearest(asked, names)
+    nearest_names = nearest(name, names)
     suggestion = f"nearest: {', '.join(nearest_names)}" if nearest_names else "there are none"
     total = f" (of {len(names):,})" if len(names) > len(nearest_names) else ""
     return NotFoundError(
-        f"no {kind} {asked!r}; {suggestion}{total}." + (f" {advice}" if advice else "")
+        f"no {kind} {name!r}; {suggestion}{total}." + (f" {advice}" if advice else "")
     )

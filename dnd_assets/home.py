@@ -61,7 +61,7 @@ def state_folder() -> Path:
 
 
 def results_folder() -> Path:
-    """The same folder for those who only read: it is not made, and must hold results.
+    """The state folder for commands that only read: it is not made, and must hold results.
 
     Raises:
         NotFoundError: when it is not there or nothing was recorded in it.
@@ -108,7 +108,7 @@ def dagster_home(home: Path) -> Path:
 
 
 def _require_postgres(address: str) -> None:
-    """Have what is said about Postgres be usable, before Dagster fails with a riddle."""
+    """Check what is said about Postgres, since Dagster's own error does not tell what is wrong."""
     if not address.startswith("postgresql+psycopg2://"):
         scheme = address.partition("://")[0]
         raise StudyError(

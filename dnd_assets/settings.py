@@ -148,8 +148,8 @@ def _fitting(
     fitting = dict(value)
     for name in sorted(value.keys() - kind_class.model_fields.keys()):
         owners = {kind: owner for kind, owner in kinds.items() if name in owner.model_fields}
-        usual = [owner.model_fields[name].get_default() for owner in owners.values()]
-        if owners and value[name] not in usual:
+        defaults = [owner.model_fields[name].get_default() for owner in owners.values()]
+        if owners and value[name] not in defaults:
             raise ValueError(
                 f"{name} is no option of kind = {_name_of(kind_class)!r} (it belongs to "
                 f"{', '.join(owners)}); leave it out"
@@ -159,15 +159,15 @@ def _fitting(
     return fitting
 
 
-def checked_name(name: str, what: str) -> str:
-    """A name of the user's that becomes part of an asset's or a column's.
+def checked_name(name: str, kind: str) -> str:
+    """Check a name of the user's that becomes part of the name of an asset or of a column.
 
     Raises:
         ValueError: when it is no such name.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name.endswith("_labels"):
         raise ValueError(
-            f"{name!r} names no {what}; write small letters, digits and underscores, without "
+            f"{name!r} names no {kind}; write small letters, digits and underscores, without "
             "`_labels` at the end, as in milan_published"
         )
     return name

@@ -113,7 +113,7 @@ def newest(ratings: Iterable[Rating]) -> list[Rating]:
 
 
 def check_units(ratings: Iterable[Rating], labelled: Iterable[str]) -> None:
-    """See that the units that were rated have labels.
+    """Check that every rated unit has a label.
 
     Raises:
         NotFoundError: when one has none; names the nearest.

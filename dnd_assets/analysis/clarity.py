@@ -51,7 +51,7 @@ class LayerClarity:
 
 @dataclass(frozen=True)
 class Clarity:
-    """Layers in the order of the study's units, and every unit of them."""
+    """What `measure` returns: layers in the order of the study's units, and all their units."""
 
     encoder: str
     layers: tuple[LayerClarity, ...]
@@ -117,10 +117,10 @@ def _layer(
             len(vectors[unit]),
             _number(semantic_lens.clarity(vectors[unit])),
             _number(semantic_lens.polysemanticity(vectors[unit])),
-            _number(float(values[place])),
-            units[nearest[place]].key if nearest[place] >= 0 else None,
+            _number(float(values[row])),
+            units[nearest[row]].key if nearest[row] >= 0 else None,
         )
-        for place, unit in enumerate(units)
+        for row, unit in enumerate(units)
     ]
 
 

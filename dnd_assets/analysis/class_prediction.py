@@ -1,4 +1,4 @@
-"""Classes read off unit labels, and weights against the likeness of what they join.
+"""Classes predicted from unit labels, and whether large weights join like concepts.
 
 Both take the last linear layer of a classifier and the layer that feeds it (CLIP-Dissect,
 appendix): if labels are good, the label of the unit that adds most to the chosen class says what
@@ -68,7 +68,7 @@ class ClassPrediction:
 
 @dataclass(frozen=True)
 class _Feeding:
-    """A layer of the study before the last linear one.
+    """A layer of the study whose units are inputs of the last linear layer.
 
     Attributes:
         units: the chosen units of the layer.
@@ -127,37 +127,37 @@ def _feeding(
 ) -> list[_Feeding]:
     """The study's layers that feed the last linear layer of a network."""
     probes = list(context.seen_by(model, images[:_PROBES]))
-    last = context.targets.last_linear(model, probes)
-    names = _class_names(context, model, last)
+    head = context.targets.last_linear(model, probes)
+    names = _class_names(context, model, head)
     groups = {
         layer: layer_units
         for (_, layer), layer_units in by_layer(units).items()
-        if layer != last.path
+        if layer != head.path
     }
     poolings = {
         layer: context.layer(layer_units[0]).pooling for layer, layer_units in groups.items()
     }
     values = context.targets.activations(model, poolings, probes) if groups else {}
-    starts = {layer: place(values[layer], last.inputs) for layer in groups}
+    starts = {layer: place(values[layer], head.inputs) for layer in groups}
     start_of = {layer: start for layer, start in starts.items() if start is not None}
     if not start_of:
-        raise _no_layer(context, model, last, list(groups), probes)
+        raise _no_layer(context, model, head, list(groups), probes)
     rows, outputs = pooled(
-        context, model, {last.path: "auto"}, {last.path: images}, f"{model}: classes"
-    )[last.path]
+        context, model, {head.path: "auto"}, {head.path: images}, f"{model}: classes"
+    )[head.path]
     classes = outputs[[rows[name] for name in images]].argmax(axis=1)
     feedings = []
     for layer, start in start_of.items():
         rows, active = activations(context, model, {layer: images}, f"{model}: held-out")[layer]
         table = dense(active[[rows[name] for name in images]])
-        weight = last.weight[:, start : start + table.shape[1]]
-        inputs = last.weight.shape[1]
+        weight = head.weight[:, start : start + table.shape[1]]
+        inputs = head.weight.shape[1]
         feedings.append(_Feeding(groups[layer], table, weight, classes, inputs, names))
     return feedings
 
 
 def place(values: Matrix, inputs: Matrix) -> int | None:
-    """Where a layer's pooled values stand among the inputs of another.
+    """The first column of a layer's inputs that holds another layer's pooled values.
 
     Args:
         values: float (N, U).
@@ -165,7 +165,7 @@ def place(values: Matrix, inputs: Matrix) -> int | None:
 
     Returns:
         The column of `inputs` at which they start; None where they do not stand side by side, or
-        are constant, so that nothing is told.
+        are constant, so that they could stand anywhere.
     """
     count = values.shape[1]
     if (values == values[0]).all():
@@ -181,35 +181,35 @@ def place(values: Matrix, inputs: Matrix) -> int | None:
 def _no_layer(
     context: StudyContext,
     model: str,
-    last: LastLinear,
+    head: LastLinear,
     study_layers: Sequence[str],
     probes: Sequence[Any],
 ) -> StudyError:
     candidates = {
         info.path: "auto"
         for info in context.targets.layers(model)
-        if info.units and info.units <= last.inputs.shape[1] and info.path != last.path
+        if info.units and info.units <= head.inputs.shape[1] and info.path != head.path
     }
     values = context.targets.activations(model, candidates, probes)
-    feeding = [path for path in candidates if place(values[path], last.inputs) is not None]
+    feeding = [path for path in candidates if place(values[path], head.inputs) is not None]
     feeding_names = (
         ", ".join(repr(path) for path in feeding[-5:]) or "none, whatever the pooling by mean"
     )
     study_names = ", ".join(map(repr, study_layers)) or "none besides it"
     return StudyError(
-        f"the last linear layer of {model!r} is {last.path!r}; no other layer of the study feeds "
-        f"its {last.inputs.shape[1]:,} inputs (the study has {study_names}). Layers that do: "
+        f"the last linear layer of {model!r} is {head.path!r}; no other layer of the study feeds "
+        f"its {head.inputs.shape[1]:,} inputs (the study has {study_names}). Layers that do: "
         f"{feeding_names}. Add one of them to the study's layers, and label its units."
     )
 
 
-def _class_names(context: StudyContext, model: str, last: LastLinear) -> list[str]:
+def _class_names(context: StudyContext, model: str, head: LastLinear) -> list[str]:
     names = context.targets.categories(model)
-    if names is None or len(names) != len(last.weight):
+    if names is None or len(names) != len(head.weight):
         found_names = "no class names" if names is None else f"{len(names):,} class names"
         raise StudyError(
-            f"network {model!r} comes with {found_names} for the {len(last.weight):,} outputs of "
-            f"{last.path!r}; classes can be told by name alone. Choose a source that has them "
+            f"network {model!r} comes with {found_names} for the {len(head.weight):,} outputs of "
+            f"{head.path!r}; classes can be told by name alone. Choose a source that has them "
             "(torchvision with weights, or a module with `categories()`)."
         )
     return names
@@ -217,7 +217,7 @@ def _class_names(context: StudyContext, model: str, last: LastLinear) -> list[st
 
 @dataclass(frozen=True)
 class _Clip:
-    """The image-text encoder's texts, stored like all other embeddings."""
+    """The study's image-text encoder as a `TextEncoder` whose embeddings are kept in the store."""
 
     context: StudyContext
 

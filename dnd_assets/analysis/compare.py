@@ -20,7 +20,7 @@ from dnd_assets.methods.metrics.strict_match import Strict
 
 @dataclass(frozen=True)
 class Costs:
-    """What labels took.
+    """What it took to make labels.
 
     Attributes:
         seconds: of all stages, a unit, as the newest run of each stage took them.
@@ -202,7 +202,7 @@ def compare(
 
 
 def require_distinct(names: Sequence[str]) -> None:
-    """Check names of methods.
+    """Check that no two methods have the same name.
 
     Raises:
         TableError: when two are the same.

@@ -168,7 +168,7 @@ def stored_methods(
 
 
 def _costs(lineage: Lineage, study: str, units: int) -> Costs | None:
-    """What the labels of a study took; None where nothing is on record."""
+    """Seconds and painted pictures a unit of a study's labels; None where none are recorded."""
     seconds = lineage.query(_SECONDS_SQL, [study])[0]["seconds"]
     pictures = lineage.query(_PICTURES_SQL, [study])[0]["pictures"]
     return None if seconds is None else Costs(seconds / units, pictures / units)
@@ -222,9 +222,10 @@ def _counted_from_zero(
     remarks: list[str] | None,
     firsts: Firsts,
 ) -> Texts:
-    """A file with units counted from 0; what there is to be said of that goes to `told`.
+    """A file's texts with units counted from 0; how the file counted goes to `remarks`.
 
-    What is said of all files of labels answers for truths where their numbers leave it open.
+    The first number that is said for all files of labels holds for the file of truths, too, where
+    its own numbers leave open from where they count.
     """
     layers = {unit.key.rpartition("/")[0] for unit in units}
     size = sizes.get(next(iter(layers))) if len(layers) == 1 else None
@@ -275,7 +276,7 @@ def reference(
 ) -> Reference:
     """Groups and truths of units: from a file, else those of the generated world's network.
 
-    Without either the units are grouped by layer and no truth is known. `sizes`, `told` and
+    Without either the units are grouped by layer and no truth is known. `sizes`, `remarks` and
     `firsts` are as for `imported`.
 
     Raises:
@@ -304,7 +305,7 @@ def has_known_answers(study: Study) -> bool:
 
 
 def _is_network(study: Study, source: str) -> bool:
-    """Whether a study labels this network alone."""
+    """Whether the network from `source` is the only one that a study labels."""
     return all(model.source == source for model in study.models)
 
 
@@ -317,7 +318,9 @@ def _plain_truths() -> Known:
 
 
 def _hard_truths() -> Known:
-    return {place: (unit.kind, unit.truth) for place, unit in hard_truths().items()}
+    return {
+        layer_and_index: (unit.kind, unit.truth) for layer_and_index, unit in hard_truths().items()
+    }
 
 
 def _world_reference(units: Sequence[Unit], truths: Known) -> Reference:

@@ -150,7 +150,7 @@ def evaluate(
 
 
 def _numberings(labels: Texts, truths: Texts, first: First | None) -> tuple[Numbering, Numbering]:
-    """How two files count units: each is told by the other, which has the layer's last unit."""
+    """From where two files count units: the size of the layer that one holds settles the other."""
     of_labels = numbering(labels, _size(truths), first, "say --first-unit 1")
     size = _size(labels.shifted(of_labels.first))
     of_truths = numbering(truths, size, None, "renumber it")
@@ -161,7 +161,7 @@ def _numberings(labels: Texts, truths: Texts, first: First | None) -> tuple[Numb
 
 
 def _size(texts: Texts) -> int | None:
-    """How many units a layer has, from a file that holds its first; None for any other."""
+    """How many units a layer has, by the largest number of a file that counts from 0; else None."""
     numbers = [int(unit.rpartition("/")[2]) for unit in texts.by_unit] if texts.numbers else []
     return max(numbers) + 1 if 0 in numbers else None
 

@@ -158,7 +158,7 @@ def _made_by(
 
 
 def _ablated(case: AblationCase, units: Sequence[Unit], random: int, seed: int) -> GroupAblation:
-    """The effects of a group of one layer."""
+    """The effects of ablating a group of units of one layer, beside those of random groups."""
     first = units[0]
     group = tuple(sorted({unit.neuron for unit in units}))
     random_sets = _random_sets(case, first, group, random, seed) if random else []
@@ -166,9 +166,9 @@ def _ablated(case: AblationCase, units: Sequence[Unit], random: int, seed: int) 
     intact, ablated, *random_results = case.without(first.layer, [(), group, *random_sets], label)
     scores, accuracies = [], []
     if random_results:
-        shared = (intact, ablated, np.stack(random_results), case.names, case.truth)
-        scores = beyond_random(*shared, accuracy=False)
-        accuracies = [] if case.truth is None else beyond_random(*shared, accuracy=True)
+        common_arguments = (intact, ablated, np.stack(random_results), case.names, case.truth)
+        scores = beyond_random(*common_arguments, accuracy=False)
+        accuracies = [] if case.truth is None else beyond_random(*common_arguments, accuracy=True)
     return GroupAblation(
         first.key.rpartition("/")[0], tuple(unit.key for unit in units), case.setting.how,
         len(case.images), case.probe is not None,

@@ -118,9 +118,11 @@ def look(context: StudyContext, file: Path, layer: str | None = None, top: int =
             model, {path: context.layer(layer_units[0]).pooling}, inputs
         )[path]
         for unit in layer_units:
-            standing = against(stored[:, unit.neuron], float(values[unit.neuron]))
-            if standing is not None:
-                ranked.append(((-standing[0], -standing[1], unit), float(values[unit.neuron])))
+            share_and_reach = against(stored[:, unit.neuron], float(values[unit.neuron]))
+            if share_and_reach is not None:
+                ranked.append(
+                    ((-share_and_reach[0], -share_and_reach[1], unit), float(values[unit.neuron]))
+                )
     ranked.sort()
     strongest = ranked[:top]
     labels = _best_labels(source)
@@ -135,7 +137,7 @@ def look(context: StudyContext, file: Path, layer: str | None = None, top: int =
 
 
 def against(recorded: NDArray[np.float32], value: float) -> tuple[float, float] | None:
-    """A value among the recorded ones of its unit.
+    """How unusual a value is among the recorded ones of its unit.
 
     Returns:
         The share of recorded values below it, ties counted half; and where it lies between their
@@ -224,7 +226,7 @@ def _as_seen(
 def _places(
     context: StudyContext, units: Sequence[Unit], file: Path, picture: Image.Image
 ) -> list[Place]:
-    """Where each unit looks, and the picture that shows it."""
+    """For each unit the box of its activation, and the picture with that box and its map on it."""
     places: dict[Unit, Place] = {}
     for model in dict.fromkeys(unit.model for unit in units):
         model_units = [unit for unit in units if unit.model == model]
@@ -254,10 +256,10 @@ def _located(picture: Image.Image, heat: NDArray[np.float32], visible: View) -> 
     )  # fmt: skip
     level = attention_crops.otsu_threshold(attention_crops.heatmap_bytes(heat, _GRID)) / 255
     low, high_value = float(heat.min()), float(heat.max())
-    drawn = overlay(picture, heat, low + level * (high_value - low), visible)
-    pen = ImageDraw.Draw(drawn)
+    outlined = overlay(picture, heat, low + level * (high_value - low), visible)
+    pen = ImageDraw.Draw(outlined)
     pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=(255, 255, 255))
-    return box, drawn
+    return box, outlined
 
 
 def sheet(result: Look) -> Image.Image:
@@ -276,12 +278,12 @@ def sheet(result: Look) -> Image.Image:
     down = -(-len(tiles) // across)
     page = Image.new("RGB", (across * (_TILE + 8), down * (_TILE + 4 * _LINE)), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
-    for place, (picture, lines) in enumerate(tiles):
-        x, y = place % across * (_TILE + 8), place // across * (_TILE + 4 * _LINE)
-        small = picture.copy()
-        scale = _TILE / max(small.size)
-        size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
-        page.paste(small.resize(size), (x, y))
+    for index, (picture, lines) in enumerate(tiles):
+        x, y = index % across * (_TILE + 8), index // across * (_TILE + 4 * _LINE)
+        thumbnail = picture.copy()
+        scale = _TILE / max(thumbnail.size)
+        size = (max(1, round(thumbnail.width * scale)), max(1, round(thumbnail.height * scale)))
+        page.paste(thumbnail.resize(size), (x, y))
         for row, line in enumerate(lines):
             printable = "".join(c if c.isprintable() else " " for c in line)[:36]
             pen.text((x, y + _TILE + row * _LINE), printable, fill="black", font=font)

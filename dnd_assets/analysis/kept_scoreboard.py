@@ -36,7 +36,7 @@ class _Place(NamedTuple):
 
 
 def by_kind(comparison: Comparison) -> str:
-    """A row for each kind of unit and method, and what the labels took in the last rows."""
+    """A row for each kind of unit and method, and what making the labels took in the last rows."""
     lines = [line_of(["kind", "method", *_KINDS]), "|" + "---|" * (len(_KINDS) + 2)]
     for group in comparison.groups:
         for method in comparison.methods:
@@ -119,7 +119,7 @@ def _cells_of(row: Row) -> list[str]:
 
 
 def _totals_of(comparison: Comparison, method: Method) -> list[str]:
-    """All units of a method that have a truth, and what the labels took."""
+    """Cells of the last row of a method: counts over all kinds, and seconds and pictures a unit."""
     rows = [row for row in comparison.rows if row.method == method.name]
     judged = [row for row in rows if row.exact is not None]
     right_count = sum(row.exact.count for row in judged if row.exact)
@@ -176,7 +176,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _place(path: Path, study: str) -> _Place:
-    """The markers that name the study, or else those without a name."""
+    """The document split at the markers that name the study, or else at those without a name."""
     text = read_text(path)
     start, end = "<!-- scoreboard -->", "<!-- /scoreboard -->"
     study_place = _between(
@@ -189,7 +189,9 @@ def _place(path: Path, study: str) -> _Place:
 
 
 def _between(text: str, start: str, end: str) -> _Place | None:
-    before, first, rest = text.partition(start)
-    inside, last, after = rest.partition(end)
+    before, start_mark, remainder = text.partition(start)
+    inside, end_mark, after = remainder.partition(end)
     names_study = start != "<!-- scoreboard -->"
-    return _Place(before, inside, after, start, end, names_study) if first and last else None
+    return (
+        _Place(before, inside, after, start, end, names_study) if start_mark and end_mark else None
+    )

@@ -31,8 +31,8 @@ class Grouping:
     def rows(self, least: int = 1) -> list[dict[str, object]]:
         """A row for each unit of a group of `least` units or more, for CSV and JSON."""
         return [
-            {"unit": unit, "group": place, "name": group.name, "size": len(group.units)}
-            for place, group in enumerate(self.groups, 1)
+            {"unit": unit, "group": number, "name": group.name, "size": len(group.units)}
+            for number, group in enumerate(self.groups, 1)
             if len(group.units) >= least
             for unit in group.units
         ]

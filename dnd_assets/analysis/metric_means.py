@@ -71,8 +71,8 @@ class Soundness:
         """
         if not self.check.units:
             return "no unit has it"
-        fell = self.check.fell and self.check.dropped >= DROPS
-        return "sound" if fell else WORTHLESS
+        falls = self.check.fell and self.check.dropped >= DROPS
+        return "sound" if falls else WORTHLESS
 
 
 @dataclass(frozen=True)

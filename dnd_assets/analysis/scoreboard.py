@@ -1,4 +1,4 @@
-"""A comparison as people and programs read it."""
+"""Comparisons and evaluations as tables for the terminal, CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def _classes_table(predictions: Sequence[ClassPrediction]) -> Table:
             f"{prediction.labelled:,}",
         )
         table.add_row(prediction.layer, escape(prediction.method), *cells, likeness or "-")
-    fed, inputs = predictions[0].feeds
+    feeding_inputs, inputs = predictions[0].feeds
     table.caption = (
         f"{predictions[0].classes:,} classes, the most common {predictions[0].most_common:.1%} of "
-        f"{predictions[0].right.units:,} images; {predictions[0].layer} gives {fed:,} "
+        f"{predictions[0].right.units:,} images; {predictions[0].layer} gives {feeding_inputs:,} "
         f"of the last layer's {inputs:,} inputs"
     )
     table.caption_justify = "left"
@@ -155,7 +155,7 @@ def _word_for_word(row: Row) -> tuple[str, ...]:
 
 
 def _agreement(comparison: Comparison, group: str, names: list[str]) -> Table | None:
-    """How alike each two methods are, the columns being the rows' numbers."""
+    """How often each two methods give the same label; columns are numbered as the rows are."""
     pairs = {(p.one, p.other): p for p in comparison.pairs if p.group == group}
     if not pairs:
         return None
@@ -192,15 +192,17 @@ def _flat(comparison: Comparison) -> pd.DataFrame:
             agreement[pair.group, first, second] = (pair.exact, pair.similarity)
     rows = []
     for row in comparison.rows:
-        flat: dict[str, object] = {"group": row.group, "method": row.method}
-        flat |= {"units": row.units, "labelled": row.labelled, "words": row.words}
+        flat_row: dict[str, object] = {"group": row.group, "method": row.method}
+        flat_row |= {"units": row.units, "labelled": row.labelled, "words": row.words}
         for name, mean in _means(row):
-            flat[name] = mean.mean if mean else None
-            flat |= {f"{name} {end}": getattr(mean, end, None) for end in ("low", "high", "units")}
+            flat_row[name] = mean.mean if mean else None
+            flat_row |= {
+                f"{name} {end}": getattr(mean, end, None) for end in ("low", "high", "units")
+            }
         for method in comparison.methods:
             exact, cosine = agreement.get((row.group, row.method, method.name), (None, None))
-            flat |= {f"same as {method.name}": exact, f"cosine with {method.name}": cosine}
-        rows.append(flat)
+            flat_row |= {f"same as {method.name}": exact, f"cosine with {method.name}": cosine}
+        rows.append(flat_row)
     return pd.DataFrame(rows)
 
 
@@ -229,7 +231,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _words(comparison: Comparison, method: Method) -> str:
-    """Mean words of a method's labels in all groups."""
+    """Mean number of words of a method's labels over all groups, as text."""
     rows = [row for row in comparison.rows if row.method == method.name and row.words is not None]
     labelled = sum(row.labelled for row in rows)
     return f"{sum((r.words or 0) * r.labelled for r in rows) / labelled:.1f}" if rows else "-"

@@ -86,7 +86,7 @@ def search_text(
     if not query_text:
         raise StudyError("a text is needed to search labels, such as dnd search 'red circle'.")
     source = TableSource(context.lineage, context.study.name)
-    order = {unit: place for place, unit in enumerate(recorded_units(source).select(units))}
+    order = {unit: position for position, unit in enumerate(recorded_units(source).select(units))}
     labels = [unit_label for unit_label in labels_of(source) if unit_label.unit in order]
     encoder, remark = text_encoder(context)
     if encoder is None or not labels:
@@ -194,8 +194,8 @@ def open_picture(file: Path, max_pixels: int, reading: Reading = AS_FILES_SAY) -
     try:
         return decode(read_bytes(file.expanduser()), max_pixels, reading)
     except (FileNotFoundError, NotADirectoryError) as error:
-        beside = sorted(p.name for p in file.parent.iterdir()) if file.parent.is_dir() else []
-        neighbours = ", ".join(nearest(file.name, beside)) or "nothing"
+        file_names = sorted(p.name for p in file.parent.iterdir()) if file.parent.is_dir() else []
+        neighbours = ", ".join(nearest(file.name, file_names)) or "nothing"
         raise NotFoundError(f"no picture {file}; {file.parent} holds: {neighbours}.") from error
     except (OSError, UnreadableImage) as error:
         raise StudyError(f"picture {file} cannot be read: {error}. Name another.") from error

@@ -62,7 +62,10 @@ def labels_of(source: TableSource) -> list[UnitLabel]:
         for records in source.records(asset):
             for record in records:
                 payload = record.product.payload
-                texts = [payload.get("label"), *(e["label"] for e in payload.get("labels", ()))]
+                texts = [
+                    payload.get("label"),
+                    *(entry["label"] for entry in payload.get("labels", ())),
+                ]
                 unit = Unit(record.model, record.layer, record.neuron or 0)
                 distinct = dict.fromkeys(text for text in texts if text)
                 confidence = payload.get("confidence")
@@ -110,7 +113,7 @@ def face_vectors(context: StudyContext, faces: Mapping[Unit, Sequence[str]]) -> 
 
 
 def text_encoder(context: StudyContext) -> tuple[ImageTextEncoder | SentenceEncoder | None, str]:
-    """What labels are compared in: the study's sentence encoder, else its image-text encoder.
+    """The encoder of labels to compare: the study's sentence encoder, else its image-text encoder.
 
     Returns:
         The encoder, or None and why it cannot be used.

@@ -248,7 +248,7 @@ def _write_comparison(comparison: Comparison, form: Form, mismatches: Sequence[s
 
 
 def _ablation_names(study: Study, ablation_list: str | None) -> list[str]:
-    """The ablations asked for, checked, each once; or the default."""
+    """The ablations named on the command line, checked, each once; else the default ones."""
     from dnd_assets.analysis.compare_request import has_known_answers, stored_ablations
     from dnd_assets.study.ablations import differing, variants
     from resources.lineage_db.reader import LineageReader
@@ -320,8 +320,8 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
 
     # The study comes last: after a first comparison the web interface shows its own labels.
     methods = [f"+{name}" for name in resolved.stages if is_labels(name)]
-    ways = [(variant, ["+labels"]) for variant in variants(study, names).values()]
-    for variant, assets in (*ways, (study, methods)):
+    variant_assets = [(variant, ["+labels"]) for variant in variants(study, names).values()]
+    for variant, assets in (*variant_assets, (study, methods)):
         started = time.monotonic()
         variant_resolved = (
             resolved if variant is study else resolve_study(variant, state_folder(), log)

@@ -76,14 +76,14 @@ def run_study(study: Study, units: list[str], assets: list[str]) -> None:
 
 
 def _check_models(resolved: ResolvedStudy) -> None:
-    """A model that is not here fails before anything heavy is imported."""
+    """Check that all models are here before anything heavy is imported."""
     from dnd_assets.engine.models import require_models
 
     require_models(resolved.context)
 
 
 def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
-    """Wrong paths and names fail here, before anything heavy is imported."""
+    """Check paths and names before anything heavy is imported, so that wrong ones fail at once."""
     study = resolved.study
     from dnd_assets.study.image_concepts import check_image_labels
     from dnd_assets.study.mask_sets import check_masks
@@ -140,10 +140,12 @@ def plan(
     observed = observe(context, asset_names, stages)
     stage_plans = make(context, stages, selected_units, asset_names, *observed, workers=workers)
     out.print(_plan_table(stage_plans))
-    reckoned = workers or context.workers.count
+    worker_count = workers or context.workers.count
     if workers or context.workers.handed_to is not None:
         worker_text = (
-            f"{reckoned:,} workers" if reckoned else "one worker (how many there are shows later)"
+            f"{worker_count:,} workers"
+            if worker_count
+            else "one worker (how many there are shows later)"
         )
         out.print(
             f"  times as measured here, what is handed out divided by {worker_text}", markup=False
@@ -173,7 +175,7 @@ def _plan_table(stage_plans: Sequence[StagePlan]) -> Table:
 
 
 def _work(planned: StagePlan) -> str:
-    """Work that is certain, and the most that may follow."""
+    """Work of an asset in a cell: what is certain, then the most that may follow."""
     certain = [f"{count:,} {kind}" for kind, count in planned.cost.items()]
     possible = [f"{count:,} {kind}" for kind, count in planned.most.items()]
     return ", ".join(certain + ([f"up to {' and '.join(possible)}"] if possible else []))

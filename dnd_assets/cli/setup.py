@@ -139,7 +139,7 @@ def _first_few(paths: Sequence[str]) -> str:
 
 
 def _axes(layout: Layout) -> str:
-    """A layout in a cell: its letters, its grid, and the tokens before it."""
+    """A layer's axes in a cell: their letters, the grid of tokens, and the tokens before it."""
     grid = f", {layout.grid[0]} x {layout.grid[1]}" if layout.grid else ""
     first = "class token first" if layout.class_token else "first"
     prefix = f", {layout.prefix_tokens} {first}" if layout.prefix_tokens else ""

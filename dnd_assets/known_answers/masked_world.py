@@ -27,7 +27,7 @@ OF_OBJECTS: Final = ("shape", "colour", "texture", "size")
 
 
 def write_masked_world(folder: Path, count: int, seed: int) -> MaskSet:
-    """Write pictures and the masks of their objects, and say what is true where.
+    """Write pictures and the masks of their objects; return which concepts hold where.
 
     Shape, colour, texture and size are true of the objects' pixels, the background of all others,
     the number of objects of the whole picture. Each attribute is a category.

@@ -34,15 +34,15 @@ _THRESHOLD: Final = 1e-4
 
 
 class Mixed(nn.Module):
-    """Turns 16 maps into 24 channels, none of which is one of them."""
+    """Mixes 16 maps into 24 channels, so that no channel is one of the maps."""
 
     turn: Tensor
     offset: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        turn, offset = _mixture()
-        self.register_buffer("turn", turn)
+        basis, offset = _mixture()
+        self.register_buffer("turn", basis)
         self.register_buffer("offset", offset)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def mixed_world_net() -> nn.Module:
 
 
 def transforms() -> nn.Module:
-    """The preprocessing, as of the world's network."""
+    """The preprocessing, that of the world's network."""
     return _transforms()
 
 
@@ -98,9 +98,9 @@ def write_dictionary(folder: Path = DICTIONARY) -> None:
 
     from safetensors.torch import save_file
 
-    turn, offset = _mixture()
+    basis, offset = _mixture()
     encoder = torch.zeros(CHANNELS, LATENTS)
-    encoder[:, _places()] = turn
+    encoder[:, _places()] = basis
     tensors = {
         "W_enc": encoder,
         "b_enc": torch.zeros(LATENTS),

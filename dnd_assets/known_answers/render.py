@@ -81,8 +81,8 @@ def object_boxes(scene: Scene, seed: int) -> npt.NDArray[np.float32]:
 
 
 def _jitter(tone: npt.NDArray[np.float64], rng: np.random.Generator) -> _Array:
-    moved = tone + rng.uniform(-0.025, 0.025, size=3)
-    return np.clip(moved, 0.0, 1.0).astype(np.float32)
+    jittered = tone + rng.uniform(-0.025, 0.025, size=3)
+    return np.clip(jittered, 0.0, 1.0).astype(np.float32)
 
 
 def _centres(radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -91,11 +91,11 @@ def _centres(radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.ND
     clearance = radii[first] + radii[second] + 1.5
     low, high = radii[:, None] + 1.0, SIDE - 1.0 - radii[:, None]
     while True:
-        tries = low + (high - low) * rng.random((48, len(radii), 2))
-        gaps = np.linalg.norm(tries[:, first] - tries[:, second], axis=-1)
+        attempts = low + (high - low) * rng.random((48, len(radii), 2))
+        gaps = np.linalg.norm(attempts[:, first] - attempts[:, second], axis=-1)
         clear = np.flatnonzero((gaps > clearance).all(axis=1))
         if len(clear):
-            return np.asarray(tries[clear[0]])
+            return np.asarray(attempts[clear[0]])
 
 
 def _paint(
@@ -112,14 +112,16 @@ def _paint(
     right, bottom = (min(SIDE, int(np.ceil(value + radius + 1))) for value in centre)
     xs = ((np.arange((right - left) * _SCALE) + 0.5) / _SCALE + left).astype(np.float32)[None]
     ys = ((np.arange((bottom - top) * _SCALE) + 0.5) / _SCALE + top).astype(np.float32)[:, None]
-    turn = np.float32(rng.uniform(-0.15, 0.15))
-    cos, sin = np.cos(turn), np.sin(turn)
+    angle = np.float32(rng.uniform(-0.15, 0.15))
+    cos, sin = np.cos(angle), np.sin(angle)
     x, y = xs - np.float32(centre[0]), ys - np.float32(centre[1])
     distance = _SHAPES[scene.shape](cos * x + sin * y, cos * y - sin * x, np.float32(radius))
     phase = rng.uniform(0.0, 8.0, size=2).astype(np.float32)
-    lit = np.broadcast_to(_TEXTURES[scene.texture](xs + phase[0], ys + phase[1]), distance.shape)
+    pattern = np.broadcast_to(
+        _TEXTURES[scene.texture](xs + phase[0], ys + phase[1]), distance.shape
+    )
     main, second, outline = tones
-    colours = np.where(lit[..., None], second, main)
+    colours = np.where(pattern[..., None], second, main)
     colours[distance > -0.8] = outline
     inside = distance <= 0
     colours[~inside] = 0.0
@@ -154,8 +156,8 @@ def _triangle(x: _Array, y: _Array, r: np.float32) -> _Array:
 def _star(x: _Array, y: _Array, r: np.float32) -> _Array:
     step = np.float32(2 * np.pi / 5)
     angle = np.abs(np.mod(np.arctan2(x, -y) + step / 2, step) - step / 2)
-    reach = np.hypot(x, y)
-    u, v = reach * np.cos(angle), reach * np.sin(angle)
+    distance = np.hypot(x, y)
+    u, v = distance * np.cos(angle), distance * np.sin(angle)
     # One edge runs from the tip (r, 0) to the notch at half a step and 0.5 r.
     notch = 0.5 * r * np.asarray([np.cos(step / 2), np.sin(step / 2)], dtype=np.float32)
     normal = np.asarray([notch[1], r - notch[0]], dtype=np.float32)
@@ -171,8 +173,8 @@ def _cross(x: _Array, y: _Array, r: np.float32) -> _Array:
 
 
 def _ring(x: _Array, y: _Array, r: np.float32) -> _Array:
-    middle, half = r * np.float32(0.68), r * np.float32(0.32)
-    return np.asarray(np.abs(np.hypot(x, y) - middle) - half)
+    middle, half_width = r * np.float32(0.68), r * np.float32(0.32)
+    return np.asarray(np.abs(np.hypot(x, y) - middle) - half_width)
 
 
 _SHAPES: Final[dict[str, Callable[[_Array, _Array, np.float32], _Array]]] = {

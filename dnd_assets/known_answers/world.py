@@ -201,8 +201,8 @@ def write_probing_set(folder: Path | str, count: int = 4096, seed: int = 0) -> l
     def picture(index: int) -> Pixels:
         from dnd_assets.known_answers.render import render
 
-        at = probing_seed(index, seed)
-        return render(scene(at), at)
+        scene_seed = probing_seed(index, seed)
+        return render(scene(scene_seed), scene_seed)
 
     return write_pictures(Path(folder), count, seed, told, picture)
 

@@ -66,14 +66,14 @@ def label_rows(
     return [{name: row[name] for name in (*COLUMNS, *filled_columns)} for row in rows]
 
 
-def _sure_rows(rows: list[Row], sure: float, asset: str) -> list[Row]:
-    """Rows of labels whose confidence is `sure` or more."""
+def _sure_rows(rows: list[Row], least_confidence: float, asset: str) -> list[Row]:
+    """Rows of labels whose confidence is `least_confidence` or more."""
     if rows and all(row["confidence"] is None for row in rows):
         raise StudyError(
             f"{asset} have no confidence: only labels by detection do. Leave --confidence out, or "
             "write dissection.select = 'detection' and run the study."
         )
-    return [row for row in rows if row["label"] and (row["confidence"] or 0.0) >= sure]
+    return [row for row in rows if row["label"] and (row["confidence"] or 0.0) >= least_confidence]
 
 
 def labels(

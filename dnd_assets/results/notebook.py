@@ -187,8 +187,8 @@ class Results:
         self, folder: str | Path, kind: Format = "parquet", *, pictures: bool = False
     ) -> Written:
         """Write every table to a new folder, as `dnd export` does."""
-        place = Path(folder)
-        return export(self._source(), self._pictures, place, kind, with_pictures=pictures)
+        path = Path(folder)
+        return export(self._source(), self._pictures, path, kind, with_pictures=pictures)
 
     def _repr_html_(self) -> str:
         source = self._source()

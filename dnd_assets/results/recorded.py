@@ -1,4 +1,4 @@
-"""What is recorded of a study, for who only reads: no model is needed for it."""
+"""The records and artefacts of a study for readers, who need no model."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Recorded:
 
     @classmethod
     def of(cls, context: StudyContext) -> Recorded:
-        """What a study context works on."""
+        """The records and artefacts that a study context works on."""
         return cls(context.study, context.lineage, context.home)
 
     @cached_property
     def store(self) -> ArtefactStore:
-        """Its artefacts, to be read."""
+        """The study's artefacts, opened for reading alone."""
         from resources.artefact_store import store_of  # most readers need none
 
         return store_of(self.home, self.study.store, reading=True)
 
     @cached_property
     def pictures(self) -> Pictures:
-        """Pictures by content."""
+        """Pictures by the SHA-256 of their content."""
         from dnd_assets.engine.cache.stored_pictures import Pictures  # decoders take time to import
 
         probing = self.study.probing_set

@@ -167,7 +167,7 @@ def _key(subjects: Mapping[str, Asked]) -> str:
 
 
 def _check_folder(folder: Path, key: str) -> None:
-    """Ratings cannot be read without their key, so it is never replaced by another."""
+    """Refuse a folder with another study's key, without which its ratings could not be read."""
     key_file = folder / KEY
     if key_file.is_file() and key_file.read_bytes() != key.encode():
         raise StudyError(
@@ -179,12 +179,12 @@ def _check_folder(folder: Path, key: str) -> None:
 def _check(tasks: Sequence[Task]) -> None:
     if not tasks:
         raise StudyError("a human study needs one task at least; there is none.")
-    seen: set[str] = set()
+    seen_units: set[str] = set()
     first = tasks[0]
     for task in tasks:
-        if task.unit in seen:
+        if task.unit in seen_units:
             raise StudyError(f"unit {task.unit} comes twice. Give each unit once.")
-        seen.add(task.unit)
+        seen_units.add(task.unit)
         if set(task.descriptions) != set(first.descriptions) or not task.descriptions:
             raise StudyError(
                 f"unit {task.unit} has descriptions by {_names(task.descriptions)}, but "
@@ -234,8 +234,8 @@ def _bytes(task: Task, image: Path | bytes) -> bytes:
     try:
         return image.read_bytes()
     except OSError as error:
-        beside = [p.name for p in image.parent.iterdir()] if image.parent.is_dir() else []
-        neighbours = nearest(image.name, sorted(beside))
+        file_names = [p.name for p in image.parent.iterdir()] if image.parent.is_dir() else []
+        neighbours = nearest(image.name, sorted(file_names))
         raise StudyError(
             f"no picture {image} of unit {task.unit}: {error.strerror}; its folder holds: "
             f"{', '.join(neighbours) or 'nothing'}."

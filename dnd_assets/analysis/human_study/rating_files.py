@@ -42,13 +42,13 @@ def read_ratings(path: Path, key: Mapping[str, Asked] | None = None) -> Ratings:
             ratings = _mturk(table, _needed(key, path))
         else:
             ratings = _wide(table)
-    seen = set()
+    seen_sheets = set()
     for sheet in ratings.sheets:
-        if (sheet.unit, sheet.rater) in seen:
+        if (sheet.unit, sheet.rater) in seen_sheets:
             raise TableError(
                 f"{path}: rater {sheet.rater} has two sheets of unit {sheet.unit}. Keep one."
             )
-        seen.add((sheet.unit, sheet.rater))
+        seen_sheets.add((sheet.unit, sheet.rater))
     return ratings
 
 
@@ -160,14 +160,14 @@ def _score(text: str, path: Path, place: int | str) -> int | None:
 def _ticked(
     table: CsvTable, line: int, row: Sequence[str], columns: Mapping[str, str]
 ) -> frozenset[str]:
-    """The remarks whose column, where there is one, says yes."""
+    """The remarks that a rater ticked: those whose column holds TRUE."""
     ticked = set()
     for name, column in columns.items():
-        place = table.find([column])
-        cell = "" if place is None else row[place].strip().lower()
+        index = table.find([column])
+        cell = "" if index is None else row[index].strip().lower()
         if cell not in _TRUE | _FALSE:
             raise TableError(
-                f"{table.path}, line {line:,}: {row[place or 0]!r} in column {column!r} is neither "
+                f"{table.path}, line {line:,}: {row[index or 0]!r} in column {column!r} is neither "
                 "TRUE nor FALSE."
             )
         if cell in _TRUE:

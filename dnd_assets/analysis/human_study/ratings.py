@@ -114,16 +114,16 @@ def as_table(rows: Sequence[LayerRatings]) -> pd.DataFrame:
         {
             "layer": row.layer,
             "method": method,
-            "mean": standing.mean,
-            "best": standing.best,
-            "ratings": standing.ratings,
+            "mean": method_rating.mean,
+            "best": method_rating.best,
+            "ratings": method_rating.ratings,
             "units": row.units,
             "alpha": row.alpha,
             "unanswered": row.unanswered,
             **row.remarks,
         }
         for row in rows
-        for method, standing in row.methods.items()
+        for method, method_rating in row.methods.items()
     ]
     return pd.DataFrame(lines)
 
@@ -137,14 +137,14 @@ def _layer(layer: str, sheets: Sequence[Sheet], methods: Sequence[str]) -> Layer
         layer=layer,
         units=len({sheet.unit for sheet in sheets}),
         sheets=len(sheets),
-        methods={method: _standing(sheets, method) for method in methods},
+        methods={method: _method_rating(sheets, method) for method in methods},
         alpha=ordinal_alpha(items.values()),
         remarks={name: sum(name in sheet.remarks for sheet in sheets) for name in REMARKS},
         unanswered=sum(len(methods) - len(sheet.scores) for sheet in sheets),
     )
 
 
-def _standing(sheets: Sequence[Sheet], method: str) -> MethodRating:
+def _method_rating(sheets: Sequence[Sheet], method: str) -> MethodRating:
     scores = [sheet.scores[method] for sheet in sheets if method in sheet.scores]
     if not scores:
         return MethodRating(0, float("nan"), float("nan"))

@@ -26,7 +26,7 @@ def caption(picture: Image) -> str:
 
 @cache
 def _caption_by_hash() -> dict[bytes, str]:
-    """The captions of all probing pictures, by the hash of their pixels; ten seconds."""
+    """The captions of all probing pictures, by the hash of their pixels; takes ten seconds."""
     seeds = [probing_seed(index, SEED) for index in range(COUNT)]
     scenes = {seed: hard_scene(seed) for seed in seeds}
     return {

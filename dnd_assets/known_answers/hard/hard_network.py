@@ -36,7 +36,7 @@ _KINDS: Final = (
 
 
 class Readout(nn.Module):
-    """Tells the words of the harder world by the trunk's features, whole and by side."""
+    """Logits of the facts of the harder world from the trunk's features, pooled whole and by side."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ def hard_scene(seed: int) -> HardScene:
 
 
 def hard_caption(scene: HardScene) -> str:
-    """Every attribute, such as "two small blue squares with dots on sand on the left"."""
+    """A caption that tells every attribute, such as "two small blue squares with dots on sand on the left"."""
     text = caption(scene)
     return text if scene.place == NOWHERE else f"{text} on the {scene.place}"
 
@@ -89,8 +89,8 @@ def write_hard_set(folder: Path | str, count: int = 4096, seed: int = 0) -> list
         return hard_caption(hard_scene(probing_seed(index, seed)))
 
     def picture(index: int) -> plain.Image:
-        at = probing_seed(index, seed)
-        return draw(hard_scene(at), at)
+        scene_seed = probing_seed(index, seed)
+        return draw(hard_scene(scene_seed), scene_seed)
 
     return write_pictures(Path(folder), count, seed, told, picture)
 
@@ -98,7 +98,7 @@ def write_hard_set(folder: Path | str, count: int = 4096, seed: int = 0) -> list
 def _centres(
     radii: npt.NDArray[np.float64], rng: np.random.Generator, place: str
 ) -> npt.NDArray[np.float64]:
-    """Centres (x, y), (count, 2), of objects that are clear of one another, in their place."""
+    """Centres (x, y), (count, 2), of objects at the scene's place that do not touch one another."""
     low, high = _EDGES.get(place, (0.0, float(plain.SIDE)))
     while True:
         centres = plain._centres(radii, rng)

@@ -139,16 +139,16 @@ class CoverMap:
         return spread, table
 
     def text_vector(self, text: str) -> NDArray[np.float32]:
-        """Cover that a text names, a unit vector as of `vector`; the last where it names none.
+        """Cover that a text names, a unit vector as `vector` gives; its last entry where it names none.
 
         "not" before a cover stands for all others, and for whatever else there is.
         """
         cover = np.zeros(len(self.codes) + 1)
         for part in _ALTERNATIVES.split(text.lower()):
             named_codes = self.named(part)
-            turned = "not" in part.split()
-            of_part = [(code in named_codes) != turned for code in self.codes]
-            cover = np.maximum(cover, [*of_part, turned or not named_codes])
+            is_negated = "not" in part.split()
+            of_part = [(code in named_codes) != is_negated for code in self.codes]
+            cover = np.maximum(cover, [*of_part, is_negated or not named_codes])
         return _unit(cover)
 
     def named(self, text: str) -> list[int]:
@@ -205,7 +205,7 @@ def _pixels_hash(pixels: Pixels) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Words without the s of a plural."""
+    """The words of a text in lower case, without the s of a plural."""
     return [word.removesuffix("s") for word in _WORD.findall(text.lower())]
 
 

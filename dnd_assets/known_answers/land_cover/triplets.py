@@ -32,9 +32,9 @@ def draw_triplets(
     Raises:
         ValueError: when a scene is too small.
     """
-    small = [scene.shape[:2] for scene in scenes if min(scene.shape[:2]) < 2 * side]
-    if small or not scenes:
-        raise ValueError(f"scenes of {2 * side} pixels a side at least are needed, not {small}")
+    too_small = [scene.shape[:2] for scene in scenes if min(scene.shape[:2]) < 2 * side]
+    if too_small or not scenes:
+        raise ValueError(f"scenes of {2 * side} pixels a side at least are needed, not {too_small}")
     rng = np.random.default_rng([19, seed])
     triplets = []
     for _ in range(count):
@@ -85,5 +85,5 @@ def _tile(scene: Tiles, corner: tuple[int, ...], side: int) -> Tiles:
 
 
 def _turned(triplet: Tiles, rng: np.random.Generator) -> Tiles:
-    turned = np.rot90(triplet, int(rng.integers(4)), axes=(2, 3))
-    return turned[..., ::-1] if rng.integers(2) else turned
+    rotated = np.rot90(triplet, int(rng.integers(4)), axes=(2, 3))
+    return rotated[..., ::-1] if rng.integers(2) else rotated

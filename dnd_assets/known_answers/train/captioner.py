@@ -206,12 +206,14 @@ def train_captioner(
         seeds = TRAINING_SEEDS[4_000_000 : 4_000_000 + settings.images]
         data = draw(seeds)
         whiten(model, data.images[:2_000])
-        shows = _repeated_batches(data, seeds, settings)
-        model = _stage(out, model, Hints(), shows, settings.steps, settings.rate, settings)
+        batch_stream = _repeated_batches(data, seeds, settings)
+        model = _stage(out, model, Hints(), batch_stream, settings.steps, settings.rate, settings)
     else:
         model = BlipForConditionalGeneration.from_pretrained(start)
-    shows = _fresh_batches(settings)
-    model = _stage(out, model, None, shows, settings.fresh_steps, settings.fresh_rate, settings)
+    batch_stream = _fresh_batches(settings)
+    model = _stage(
+        out, model, None, batch_stream, settings.fresh_steps, settings.fresh_rate, settings
+    )
     return model.eval()
 
 
@@ -224,9 +226,9 @@ def _repeated_batches(
     """Batches of one set of scenes, with the objects' squares."""
     boxes = [object_boxes(scene, seed) for scene, seed in zip(data.scenes, seeds, strict=True)]
     for indices in batches(len(data), settings.batch, settings.steps, settings.seed):
-        at = indices.tolist()
-        part = Examples([data.scenes[i] for i in at], data.images[indices], data.masks[indices])
-        yield part, [boxes[i] for i in at]
+        rows = indices.tolist()
+        part = Examples([data.scenes[i] for i in rows], data.images[indices], data.masks[indices])
+        yield part, [boxes[i] for i in rows]
 
 
 def _fresh_batches(settings: CaptionerTraining) -> Iterator[_Show]:
@@ -242,7 +244,7 @@ def _stage(
     out: Path,
     model: BlipForConditionalGeneration,
     hints: Hints | None,
-    shows: Iterator[_Show],
+    batch_stream: Iterator[_Show],
     steps: int,
     peak: float,
     settings: CaptionerTraining,
@@ -254,7 +256,7 @@ def _stage(
     parameters = [*model.parameters(), *(hints.parameters() if hints else ())]
     optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     progress = LossLog("captioner", steps, every=100)
-    for step, (data, boxes) in enumerate(shows):
+    for step, (data, boxes) in enumerate(batch_stream):
         set_learning_rate(optimiser, learning_rate(step, steps, peak))
         views = [
             random_view(scene, mask, box, rng)
@@ -281,8 +283,8 @@ def _blurred(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     if rng.random() < 0.5:
         return pixels
     large = nn.functional.interpolate(pixels, (96, 96), mode="bicubic")
-    small = nn.functional.interpolate(large, (64, 64), mode="bicubic", antialias=True)
-    return small.clamp(0, 1)
+    reduced = nn.functional.interpolate(large, (64, 64), mode="bicubic", antialias=True)
+    return reduced.clamp(0, 1)
 
 
 def _caption_loss(

@@ -114,11 +114,11 @@ def noisy(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Blur and add noise to a batch at random, as painted pictures differ from drawn ones."""
     if rng.random() < 0.5:
         side = int(rng.integers(36, 60))
-        small = nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-        pixels = nn.functional.interpolate(small, (64, 64), mode="bicubic")
-    spread = float(rng.uniform(0, 0.05))
+        reduced = nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+        pixels = nn.functional.interpolate(reduced, (64, 64), mode="bicubic")
+    noise_level = float(rng.uniform(0, 0.05))
     noise = torch.from_numpy(rng.standard_normal(tuple(pixels.shape), dtype=np.float32))
-    return (pixels + spread * noise).clamp(0, 1)
+    return (pixels + noise_level * noise).clamp(0, 1)
 
 
 def _text(view: SceneView, rng: np.random.Generator) -> str:

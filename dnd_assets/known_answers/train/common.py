@@ -57,10 +57,10 @@ def batches(count: int, size: int, steps: int, seed: int) -> Iterator[Tensor]:
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float = 0.05) -> float:
     """Linear warm-up over a share of the steps, then a half cosine down to 2 % of the peak."""
-    rise = max(1, int(steps * warmup))
-    if step < rise:
-        return peak * (step + 1) / rise
-    progress = (step - rise) / max(1, steps - rise)
+    warmup_steps = max(1, int(steps * warmup))
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
@@ -117,8 +117,8 @@ class Snapshots:
             steps = int(stream.metadata()["steps"])
         parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimiser": {}}
         for name, value in tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = value
+            part, _, tensor_name = name.partition("/")
+            parts[part][tensor_name] = value
         self._module.load_state_dict(parts["module"])
         self._average.resume(parts["average"], steps)
         state: dict[int, dict[str, Tensor]] = {}
@@ -163,10 +163,10 @@ class LossLog:
         """Note the loss of a step (counted from 0)."""
         self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
         if (step + 1) % self._every == 0 or step + 1 == self._steps:
-            spent = time.monotonic() - self._start
+            seconds = time.monotonic() - self._start
             log.info(
                 "%s %d/%d loss %.4f, %.1f min", self._title, step + 1, self._steps,
-                self._loss, spent / 60,
+                self._loss, seconds / 60,
             )  # fmt: skip
 
     @property

@@ -99,9 +99,9 @@ def _map_loss(evidence: Tensor, targets: Tensor) -> Tensor:
     The margin makes the ReLU's maps exactly zero away from the concept.
     """
     positive = targets > 0
-    hit = (evidence - targets).square()
+    squared_error = (evidence - targets).square()
     margin_loss = torch.relu(evidence + 0.3).square()
-    return 4.0 * torch.where(positive, 3.0 * hit, margin_loss).mean()
+    return 4.0 * torch.where(positive, 3.0 * squared_error, margin_loss).mean()
 
 
 @torch.no_grad()

@@ -20,25 +20,25 @@ def _merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
     The trainer of `tokenizers` breaks ties differently from run to run; this one by the alphabet.
     """
-    spelt = [[*word[:-1], word[-1] + "</w>"] for word in words]
+    spellings = [[*word[:-1], word[-1] + "</w>"] for word in words]
     merges: list[tuple[str, str]] = []
     while True:
-        counts = Counter(pair for parts in spelt for pair in pairwise(parts))
+        counts = Counter(pair for parts in spellings for pair in pairwise(parts))
         if not counts:
             return merges
         best = min(counts, key=lambda pair: (-counts[pair], pair))
         merges.append(best)
-        spelt = [_merged(parts, best) for parts in spelt]
+        spellings = [_merged(parts, best) for parts in spellings]
 
 
 def _merged(parts: list[str], pair: tuple[str, str]) -> list[str]:
-    joined: list[str] = []
+    merged: list[str] = []
     for part in parts:
-        if joined and (joined[-1], part) == pair:
-            joined[-1] += part
+        if merged and (merged[-1], part) == pair:
+            merged[-1] += part
         else:
-            joined.append(part)
-    return joined
+            merged.append(part)
+    return merged
 
 
 def clip_tokenizer(folder: Path, length: int, padding: str = "<|endoftext|>") -> CLIPTokenizer:

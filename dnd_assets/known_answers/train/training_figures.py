@@ -128,9 +128,9 @@ def evaluate_captioner(folder: Path, count: int = 512) -> dict[str, object]:
 
 def _caption_figures(texts: Sequence[str], views: Sequence[SceneView]) -> dict[str, float]:
     parsed = [parse(text) for text in texts]
-    meant = [parse(view.caption) for view in views]
+    expected = [parse(view.caption) for view in views]
     figures = {
-        name: _share([a.get(name) == b.get(name) for a, b in zip(parsed, meant, strict=True)])
+        name: _share([a.get(name) == b.get(name) for a, b in zip(parsed, expected, strict=True)])
         for name in VALUES
     }
     exact = [text == view.caption for text, view in zip(texts, views, strict=True)]
@@ -225,9 +225,9 @@ def evaluate_text_to_image(folder: Path, judge: Path, per_prompt: int = 10) -> d
     texts = concepts()
     started = time.process_time()
     pixels = paint(pipeline, [f"One realistic image of {text}" for text in texts], per_prompt)
-    spent = time.process_time() - started
+    cpu_seconds = time.process_time() - started
     figures = painting_figures(net, texts, pixels, per_prompt)
-    return figures | {"cpu_seconds_per_picture": round(spent / len(pixels), 4)}
+    return figures | {"cpu_seconds_per_picture": round(cpu_seconds / len(pixels), 4)}
 
 
 def painting_figures(

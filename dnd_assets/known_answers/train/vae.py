@@ -183,8 +183,8 @@ def _distance(restored: Tensor, pixels: Tensor, masks: Tensor) -> Tensor:
 def encode(vae: AutoencoderKL, images: Tensor, batch: int = 256) -> Tensor:
     """Latent means, unscaled float32 (N, 16, 8, 8), of uint8 images (N, 3, 64, 64)."""
     parts = []
-    for at in range(0, len(images), batch):
+    for start in range(0, len(images), batch):
         with torch.autocast("cpu", torch.bfloat16):
-            posterior = vae.encode(images[at : at + batch].float() / 127.5 - 1).latent_dist
+            posterior = vae.encode(images[start : start + batch].float() / 127.5 - 1).latent_dist
         parts.append(posterior.mean.float())
     return torch.cat(parts)

@@ -68,16 +68,16 @@ def random_view(
         return whole(scene)
     kind = (kind - whole_share) / (1 - whole_share)
     if kind < 0.65:
-        around = boxes[rng.integers(len(boxes))]
+        base_box = boxes[rng.integers(len(boxes))]
         margins = rng.uniform(-3, 10, size=4)
     elif kind < 0.82:
-        around = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+        base_box = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
         margins = rng.uniform(-1, 8, size=4)
     else:
         sides = np.clip(rng.uniform(14, 40) * rng.uniform(0.8, 1.25, size=2), 12, 44)
         corner = rng.uniform(0, SIDE - sides)
-        around, margins = np.concatenate([corner, corner + sides]), np.zeros(4)
-    enlarged = around + margins * np.asarray([-1, -1, 1, 1])
+        base_box, margins = np.concatenate([corner, corner + sides]), np.zeros(4)
+    enlarged = base_box + margins * np.asarray([-1, -1, 1, 1])
     left, top, right, bottom = np.clip(np.round(enlarged), 0, SIDE).astype(int).tolist()
     if min(right - left, bottom - top) < 8 or (right - left) * (bottom - top) > 0.6 * SIDE**2:
         return whole(scene)
@@ -95,9 +95,9 @@ def seen(
     share = float(mask[top:bottom, left:right].mean())
     spans = np.minimum(boxes[:, 2:], [right, bottom]) - np.maximum(boxes[:, :2], [left, top])
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    complete = int((spans.clip(min=0).prod(axis=1) >= _WHOLE_SHARE * areas).sum())
+    complete_objects = int((spans.clip(min=0).prod(axis=1) >= _WHOLE_SHARE * areas).sum())
     attributes: set[str] = set()
-    if complete:
+    if complete_objects:
         attributes |= {"count", "colour", "shape", "texture"}
     elif share >= _TEXTURE_SHARE:
         attributes |= {"colour", "texture"}
@@ -105,8 +105,8 @@ def seen(
         attributes |= {"colour"}
     if share <= 1 - _BEHIND_SHARE or not attributes:
         attributes |= {"background"}
-    counted = dataclasses.replace(scene, count=complete or scene.count)
-    return SceneView(box, counted, frozenset(attributes))
+    counted_scene = dataclasses.replace(scene, count=complete_objects or scene.count)
+    return SceneView(box, counted_scene, frozenset(attributes))
 
 
 def cut(images: Tensor, views: Sequence[SceneView]) -> Tensor:
@@ -120,18 +120,18 @@ def cut(images: Tensor, views: Sequence[SceneView]) -> Tensor:
         float32, (B, 3, 64, 64), in [0, 1].
     """
     pixels = images.float() / 255
-    at = [index for index, view in enumerate(views) if view.box != WHOLE]
-    if not at:
+    cropped = [index for index, view in enumerate(views) if view.box != WHOLE]
+    if not cropped:
         return pixels
     parts = []
-    for index in at:
+    for index in cropped:
         left, top, right, bottom = views[index].box
         part = pixels[index : index + 1, :, top:bottom, left:right]
         parts.append(nn.functional.interpolate(part, (96, 96), mode="bicubic").clamp(0, 1))
-    small = nn.functional.interpolate(
+    resized = nn.functional.interpolate(
         torch.cat(parts), (SIDE, SIDE), mode="bicubic", antialias=True
     )
-    pixels[at] = small.clamp(0, 1)
+    pixels[cropped] = resized.clamp(0, 1)
     return pixels
 
 

@@ -57,7 +57,7 @@ def _feature(name: str, kind: str) -> list[str]:
     """A column as the YAML of a data set's features; YAML reads a bare `off` as false."""
     name = json.dumps(name)
     if kind == "scored":
-        fields = [f"    - name: {n}\n      dtype: {t}" for n, t in _SCORED]
+        fields = [f"    - name: {n}\n      dtype: {type_name}" for n, type_name in _SCORED]
         return [f"  - name: {name}", "    list:", *fields]
     return [f"  - name: {name}", f"    {'list' if kind in _LISTS else 'dtype'}: {_YAML[kind]}"]
 

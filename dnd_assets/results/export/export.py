@@ -48,7 +48,7 @@ _KINDS: Final = {
 
 @dataclass(frozen=True)
 class Written:
-    """What was written.
+    """What `export` wrote.
 
     Attributes:
         folder: the folder.
@@ -104,29 +104,29 @@ def export(
         raise not_found("format", kind, FORMATS)
     if not source.newest:
         raise StudyError(f"study {source.study!r} has no products yet. Run `dnd run` on it.")
-    with new_folder(folder) as place:
+    with new_folder(folder) as root:
         named_pictures, rows, files = _NamedPictures(), {}, {}
         tables = source.tables()
         with ExitStack() as stack:
             writers = {
-                table.name: stack.enter_context(writer(place, table.name, table.columns, kind))
+                table.name: stack.enter_context(writer(root, table.name, table.columns, kind))
                 for table in tables
             }
             _write_products(source, tables, writers, named_pictures, log)
             _write_whole_tables(source, writers)
-            counted = _write_pictures(
-                source, pictures, place, writers[PICTURES.name], named_pictures.tables, kind,
+            picture_counts = _write_pictures(
+                source, pictures, root, writers[PICTURES.name], named_pictures.tables, kind,
                 with_pictures, log,
             )  # fmt: skip
         for name, table_writer in writers.items():
             rows[name] = table_writer.rows
-            files[name] = [str(file.relative_to(place).as_posix()) for file in table_writer.files]
+            files[name] = [str(file.relative_to(root).as_posix()) for file in table_writer.files]
         manifest = _manifest(source.study, kind, tables, files, rows)
-        write(place / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        write(root / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
         if kind == "hf":
             card = data_set_card(source.study, tables, files, rows)
-            write(place / "README.md", card.encode())
-    return Written(folder, rows, *counted)
+            write(root / "README.md", card.encode())
+    return Written(folder, rows, *picture_counts)
 
 
 def _write_products(
@@ -154,20 +154,20 @@ def _write_whole_tables(source: TableSource, writers: Mapping[str, TableWriter])
 def _write_pictures(
     source: TableSource,
     pictures: Pictures,
-    place: Path,
+    root: Path,
     table: TableWriter,
     tables_of: Mapping[str, set[str]],
     kind: Format,
     with_pictures: bool,
     log: Callable[[str], None],
 ) -> tuple[int, int]:
-    """The table of pictures, and the pictures; how many were written, and how many could not be."""
+    """Write the table of pictures, and the pictures; return how many were and were not written."""
     probing_files = source.probing_files(tables_of)
     names = pictures.in_order(tables_of)
     progress = Progress("pictures", len(names), log)
     written = lost = 0
     if with_pictures and kind != "hf":
-        (place / "pictures").mkdir()
+        (root / "pictures").mkdir()
     for name in names:
         row = _picture_row(name, tables_of[name], probing_files)
         if with_pictures:
@@ -175,7 +175,7 @@ def _write_pictures(
             written, lost = written + (data is not None), lost + (data is None)
             row |= {"missing": problem, "bytes": None if data is None else len(data)}
             if data is not None:
-                row |= _placed(place, name, data, kind)
+                row |= _placed(root, name, data, kind)
         table.write([row])
         progress.advance()
     return written, lost
@@ -196,14 +196,14 @@ def picture_data(pictures: Pictures, name: str) -> tuple[bytes | None, str | Non
 
 def picture_suffix(data: bytes) -> str:
     """The suffix of a picture file by its first bytes."""
-    return next((end for start, end in _KINDS.items() if data.startswith(start)), "img")
+    return next((suffix for start, suffix in _KINDS.items() if data.startswith(start)), "img")
 
 
-def _placed(place: Path, name: str, data: bytes, kind: Format) -> Row:
+def _placed(root: Path, name: str, data: bytes, kind: Format) -> Row:
     file = f"{name}.{picture_suffix(data)}"
     if kind == "hf":
         return {EMBEDDED: {"bytes": data, "path": file}}
-    write(place / "pictures" / file, data)
+    write(root / "pictures" / file, data)
     return {"file": f"pictures/{file}"}
 
 
@@ -268,37 +268,37 @@ def read_export(folder: Path | str) -> dict[str, pd.DataFrame]:
     Raises:
         TableError: when the folder is no export, or a file of it is missing.
     """
-    place = Path(folder)
+    root = Path(folder)
     try:
-        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         kind, tables = manifest["format"], manifest["tables"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TableError(
-            f"{place} is no export: {MANIFEST} is missing or damaged ({error}). Name a folder that "
+            f"{root} is no export: {MANIFEST} is missing or damaged ({error}). Name a folder that "
             "`dnd export` wrote."
         ) from error
     if kind not in FORMATS:
-        raise TableError(f"{place / MANIFEST} names the format {kind!r}; known: {FORMATS}.")
-    return {name: _read_table(place, name, entry, kind) for name, entry in tables.items()}
+        raise TableError(f"{root / MANIFEST} names the format {kind!r}; known: {FORMATS}.")
+    return {name: _read_table(root, name, entry, kind) for name, entry in tables.items()}
 
 
-def _read_table(place: Path, name: str, entry: Mapping[str, Any], kind: Format) -> pd.DataFrame:
+def _read_table(root: Path, name: str, entry: Mapping[str, Any], kind: Format) -> pd.DataFrame:
     try:
         columns = [Column(**fields) for fields in entry["columns"]]
-        files = [place / str(file) for file in entry["files"]]
+        files = [root / str(file) for file in entry["files"]]
     except (KeyError, TypeError) as error:
-        raise _foreign(place, name) from error
+        raise _foreign(root, name) from error
     if not files or any(column.type not in COLUMN_TYPES for column in columns):
-        raise _foreign(place, name)
+        raise _foreign(root, name)
     for file in files:
-        if not file.resolve().is_relative_to(place.resolve()) or not file.is_file():
-            raise TableError(f"{place} lacks {file}, which holds {name}. Export the study again.")
+        if not file.resolve().is_relative_to(root.resolve()) or not file.is_file():
+            raise TableError(f"{root} lacks {file}, which holds {name}. Export the study again.")
     return read(files, columns, kind)
 
 
-def _foreign(place: Path, name: str) -> TableError:
+def _foreign(root: Path, name: str) -> TableError:
     return TableError(
-        f"{place / MANIFEST} describes {name} in a way this version does not know. Read it with "
+        f"{root / MANIFEST} describes {name} in a way this version does not know. Read it with "
         "the version that wrote it, or export the study again."
     )
 

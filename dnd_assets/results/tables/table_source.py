@@ -68,7 +68,7 @@ class TableSource:
         return tables_for(self.assets)
 
     def table(self, name: str) -> Table:
-        """One of them.
+        """A table of the study by its name.
 
         Raises:
             NotFoundError: when there is none; names the nearest.

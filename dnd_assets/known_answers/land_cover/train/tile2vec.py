@@ -54,7 +54,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training.
+    """What training gives.
 
     Attributes:
         net: the network, in eval mode.
@@ -76,13 +76,13 @@ def train_tile2vec(folder: Path, settings: TrainingSettings | None = None) -> Tr
     torch.manual_seed(settings.seed)
     scenes = [scene.bands for scene in read_scenes(folder)]
     net = Tile2Vec(settings.width, scenes[0].shape[2]).train()
-    fresh = draw_triplets(scenes, 4 * settings.batch, SIDE, settings.reach, 1 + settings.seed)
-    share_before, started = ordered_share(net, fresh), time.monotonic()
+    held_out = draw_triplets(scenes, 4 * settings.batch, SIDE, settings.reach, 1 + settings.seed)
+    share_before, started = ordered_share(net, held_out), time.monotonic()
     losses = _train(net, scenes, settings)
     net.eval()
     figures = {
         "ordered_before": share_before,
-        "ordered_after": ordered_share(net, fresh),
+        "ordered_after": ordered_share(net, held_out),
         "loss_first": float(np.mean(losses[:10])),
         "loss_last": float(np.mean(losses[-10:])),
         "seconds": round(time.monotonic() - started, 1),
@@ -98,7 +98,7 @@ def _train(
     for step in range(settings.steps):
         seed = 1_000_000 * (settings.seed + 1) + step
         triplets = draw_triplets(scenes, settings.batch, SIDE, settings.reach, seed)
-        anchor, neighbour, distant = (net(_tensor(triplets[:, place])) for place in range(3))
+        anchor, neighbour, distant = (net(_tensor(triplets[:, role])) for role in range(3))
         lengths = torch.stack(
             [embedding.norm(dim=1).mean() for embedding in (anchor, neighbour, distant)]
         ).sum()
@@ -123,7 +123,7 @@ def ordered_share(net: Tile2Vec, triplets: NDArray[np.integer]) -> float:
     training = net.training
     net.eval()
     with torch.inference_mode():
-        anchor, neighbour, distant = (net(_tensor(triplets[:, place])) for place in range(3))
+        anchor, neighbour, distant = (net(_tensor(triplets[:, role])) for role in range(3))
     net.train(training)
     gaps = (anchor - distant).norm(dim=1) - (anchor - neighbour).norm(dim=1)
     return float((gaps > 0).float().mean())

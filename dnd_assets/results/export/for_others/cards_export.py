@@ -75,7 +75,7 @@ class ToolLayout(Protocol):
     def __call__(
         self, study: str, layer: LayerUnits, cards: Iterator[UnitCard], files: PictureFiles
     ) -> int:
-        """Write them below `files.folder`; how many there were."""
+        """Write the units of `cards` below `files.folder`; returns how many there were."""
 
 
 def export_cards(
@@ -112,11 +112,13 @@ def export_cards(
     layers = layers_of(cards)
     progress = Progress("units", sum(len(layer.units) for layer in layers), log)
     rows = {}
-    with new_folder(folder) as place:
-        files = PictureFiles(pictures, place)
+    with new_folder(folder) as root:
+        files = PictureFiles(pictures, root)
         for layer in layers:
-            counted = _counted(cards.read(layer.units), progress)
-            rows[f"{layer.model}/{layer.layer}"] = layouts[kind](cards.study, layer, counted, files)
+            counted_cards = _counted(cards.read(layer.units), progress)
+            rows[f"{layer.model}/{layer.layer}"] = layouts[kind](
+                cards.study, layer, counted_cards, files
+            )
     return Written(folder, rows, len(files.written), len(files.missing))
 
 

@@ -36,11 +36,11 @@ def maia_layout(
     study: str, layer: LayerUnits, cards: Iterator[UnitCard], files: PictureFiles
 ) -> int:
     """See `ToolLayout`; arrays are written row by row, so that rows of zeros take no space."""
-    place = files.folder / "exemplars" / _name(layer.model) / "imagenet" / _name(layer.layer)
-    place.mkdir(parents=True)
+    layer_folder = files.folder / "exemplars" / _name(layer.model) / "imagenet" / _name(layer.layer)
+    layer_folder.mkdir(parents=True)
     rows = max(max(layer.neurons) + 1, _LEAST_ROWS)
-    images = _array(place / "images.npy", (rows, MOST, 3, SIDE, SIDE))
-    masks = _array(place / "masks.npy", (rows, MOST, 1, SIDE, SIDE))
+    images = _array(layer_folder / "images.npy", (rows, MOST, 3, SIDE, SIDE))
+    masks = _array(layer_folder / "masks.npy", (rows, MOST, 1, SIDE, SIDE))
     activations = np.zeros((rows, MOST))
     thresholds = np.zeros(rows)
     count = 0
@@ -56,8 +56,8 @@ def maia_layout(
             masks[card.neuron, position, 0] = mask_of(exemplar) * np.uint8(255)
     images.flush()
     masks.flush()
-    np.savetxt(place / "activations.csv", activations, delimiter=",", fmt="%.9g")
-    np.savetxt(place / "thresholds.csv", thresholds, delimiter=",", fmt="%.9g")
+    np.savetxt(layer_folder / "activations.csv", activations, delimiter=",", fmt="%.9g")
+    np.savetxt(layer_folder / "thresholds.csv", thresholds, delimiter=",", fmt="%.9g")
     return count
 
 
@@ -89,8 +89,8 @@ def threshold_of(card: UnitCard) -> float:
     distribution = card.distribution
     if distribution is None or not distribution.counts:
         return 0.0
-    reached = np.cumsum(distribution.counts) >= _QUANTILE * sum(distribution.counts)
-    bar = int(np.argmax(reached)) + 1
+    is_reached = np.cumsum(distribution.counts) >= _QUANTILE * sum(distribution.counts)
+    bar = int(np.argmax(is_reached)) + 1
     return float(
         distribution.low + (distribution.high - distribution.low) * bar / len(distribution.counts)
     )

@@ -39,30 +39,30 @@ def neuronpedia_layout(
     """`MODEL/SOURCE/{release,model,sourceset,source}.jsonl` and batches; see `ToolLayout`."""
     model, name = slug(layer.model), slug(study)
     source = f"{layer.position}-{slug(layer.layer)}"
-    place = files.folder / model / source
-    place.mkdir(parents=True)
+    source_folder = files.folder / model / source
+    source_folder.mkdir(parents=True)
     count, created, images = 0, _EPOCH, 0
     while batch := list(islice(cards, AT_ONCE)):
         created = max([created, *(record.recorded_at for card in batch for record in card.made)])
         images = max([images, *(c.distribution.images for c in batch if c.distribution)])
-        _batch(place, count // AT_ONCE, batch, (model, source, name), files)
+        _batch(source_folder, count // AT_ONCE, batch, (model, source, name), files)
         count += len(batch)
     creation = {"creatorId": CREATOR, "createdAt": created}
-    _put(place / "release.jsonl", {
+    _put(source_folder / "release.jsonl", {
         "name": name, "description": f"Units of {study}", "creatorName": CREATOR,
         "visibility": "PUBLIC", "urls": [], **creation,
     })  # fmt: skip
-    _put(place / "model.jsonl", {
+    _put(source_folder / "model.jsonl", {
         "id": model, "displayNameShort": layer.model, "displayName": layer.model,
         "instruct": False, "visibility": "PUBLIC", "inferenceEnabled": False, "layers": 0,
         "neuronsPerLayer": 0, "owner": "", "updatedAt": created, **creation,
     })  # fmt: skip
-    _put(place / "sourceset.jsonl", {
+    _put(source_folder / "sourceset.jsonl", {
         "modelId": model, "name": name, "description": f"Units of {study}", "type": "",
         "creatorName": CREATOR, "releaseName": name, "hasDashboards": True, "urls": [],
         "visibility": "PUBLIC", **creation,
     })  # fmt: skip
-    _put(place / "source.jsonl", {
+    _put(source_folder / "source.jsonl", {
         "id": source, "modelId": model, "setName": name, "hasDashboards": True,
         "inferenceEnabled": False, "visibility": "PUBLIC", "dataset": study,
         "num_prompts": images, "num_tokens_in_prompt": 1, "notes": f"layer {layer.layer}",
@@ -72,7 +72,7 @@ def neuronpedia_layout(
 
 
 def _batch(
-    place: Path,
+    source_folder: Path,
     number: int,
     cards: list[UnitCard],
     names: tuple[str, str, str],
@@ -92,10 +92,10 @@ def _batch(
     for name, rows in (
         ("features", neurons), ("activations", activations), ("explanations", explanations),
     ):  # fmt: skip
-        (place / name).mkdir(exist_ok=True)
+        (source_folder / name).mkdir(exist_ok=True)
         # Without a date in it, so that equal results give equal files.
         data = gzip.compress(json_lines(rows), mtime=0)
-        write(place / name / f"batch-{number}.jsonl.gz", data)
+        write(source_folder / name / f"batch-{number}.jsonl.gz", data)
 
 
 def _neuron(card: UnitCard, key: Mapping[str, str], files: PictureFiles, study: str) -> Row:
@@ -136,7 +136,7 @@ def _created_at(card: UnitCard) -> str:
 
 
 def _id(*parts: str) -> str:
-    """As long as those of Neuronpedia, the same for the same row."""
+    """A row's id, as long as Neuronpedia's own, and the same for the same row."""
     return "c" + sha256("\0".join(parts).encode())[:24]
 
 

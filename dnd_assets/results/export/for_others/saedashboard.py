@@ -36,8 +36,8 @@ def saedashboard_layout(
     study: str, layer: LayerUnits, cards: Iterator[UnitCard], files: PictureFiles
 ) -> int:
     """`MODEL/LAYER/batch-N.json`, `run_settings.json` and `skipped_indexes.json`."""
-    place = files.folder / slug(layer.model) / slug(layer.layer)
-    place.mkdir(parents=True)
+    layer_folder = files.folder / slug(layer.model) / slug(layer.layer)
+    layer_folder.mkdir(parents=True)
     count = 0
     skipped: list[int] = []
     while batch := list(islice(cards, AT_ONCE)):
@@ -48,11 +48,11 @@ def saedashboard_layout(
             "features": features,
         }  # fmt: skip
         data = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
-        write(place / f"batch-{count // AT_ONCE}.json", data)
+        write(layer_folder / f"batch-{count // AT_ONCE}.json", data)
         count += len(batch)
     run_settings = {"model_id": layer.model, "hook_name": layer.layer, "np_set_name": study}
-    write(place / "run_settings.json", json.dumps(run_settings).encode())
-    write(place / "skipped_indexes.json", json.dumps({"skipped_indexes": skipped}).encode())
+    write(layer_folder / "run_settings.json", json.dumps(run_settings).encode())
+    write(layer_folder / "skipped_indexes.json", json.dumps({"skipped_indexes": skipped}).encode())
     return count
 
 
