@@ -36,7 +36,7 @@ _KINDS: Final = (
 
 
 class Readout(nn.Module):
-    """Logits of the facts of the harder world from the trunk's features, pooled whole and by side."""
+    """Logits of the harder world's facts from the trunk's features, pooled whole and by side."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ def hard_scene(seed: int) -> HardScene:
 
 
 def hard_caption(scene: HardScene) -> str:
-    """A caption that tells every attribute, such as "two small blue squares with dots on sand on the left"."""
+    """Every attribute in a caption: "two small blue squares with dots on sand on the left"."""
     text = caption(scene)
     return text if scene.place == NOWHERE else f"{text} on the {scene.place}"
 

@@ -139,7 +139,7 @@ class CoverMap:
         return spread, table
 
     def text_vector(self, text: str) -> NDArray[np.float32]:
-        """Cover that a text names, a unit vector as `vector` gives; its last entry where it names none.
+        """Cover that a text names, a unit vector as of `vector`; its last entry if it names none.
 
         "not" before a cover stands for all others, and for whatever else there is.
         """
@@ -190,7 +190,7 @@ def colours(pixels: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def scenes_hash(folder: Path) -> str:
-    """Hash of all that is read of a folder of scenes.
+    """Hash of all files that are read from a folder of scenes.
 
     Raises:
         StudyError: when there are none; says where to get some.

@@ -102,7 +102,7 @@ def cover_names(folder: Path) -> dict[int, str]:
 
 
 def plain_name(name: str) -> str:
-    """A name of the Cropland Data Layer as a caption has it: of alternatives the first.
+    """A name of the Cropland Data Layer as captions give it: the first of its alternatives.
 
     >>> plain_name("Fallow/Idle Cropland"), plain_name("Grassland/Pasture")
     ('fallow cropland', 'grassland')
