@@ -112,10 +112,10 @@ def evaluate(
 def _evaluate_file(
     labels: Path, truths: Path | None, encoder: str, first: Literal[0, 1] | None, form: str
 ) -> None:
-    from dnd_assets.analysis.evaluate import evaluate as compare
+    from dnd_assets.analysis.evaluate import evaluate as evaluate_file
 
     space = text_space(encoder)
-    evaluation = compare(labels, truths, space, first_unit=first)
+    evaluation = evaluate_file(labels, truths, space, first_unit=first)
     if form == "json":
         report = {**evaluation.as_json(), "encoder": space.fingerprint()}
         sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

@@ -34,10 +34,10 @@ def merge(
     Example: dnd merge /data/half-1 /data/half-2
     """
     loaded_study = load_study(study)
-    from dnd_assets.engine.merge import merge as unite
+    from dnd_assets.engine.merge import merge as merge_states
 
     home = state_folder()
-    merged = unite(
+    merged = merge_states(
         home,
         states,
         loaded_study.store,

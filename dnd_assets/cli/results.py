@@ -59,7 +59,7 @@ def labels(
     """
     loaded_study = load_study(study)
     from dnd_assets.results.labels import export, label_rows
-    from dnd_assets.results.labels import labels as read
+    from dnd_assets.results.labels import labels as label_table
     from resources.lineage_db.reader import LineageReader
 
     lineage = LineageReader(root=str(results_folder()))
@@ -72,7 +72,7 @@ def labels(
                 return
             _print_labels(rows, loaded_study, study)
             return
-        table = read(lineage, loaded_study.name, asset, confidence)
+        table = label_table(lineage, loaded_study.name, asset, confidence)
     data = export(table, form)
     if output is not None:
         write_atomic(output, data)
@@ -123,12 +123,12 @@ def trace(
     Example: dnd trace worldnet/planted/0 --pictures why/
     """
     loaded_study = load_study(study)
-    from dnd_assets.lineage.trace import trace as follow
+    from dnd_assets.lineage.trace import trace as trace_product
     from dnd_assets.results.trace_tree import tree, write_pictures
 
     with records_of(loaded_study, [asset]) as recorded:
         name, key = recorded_key(recorded, asset, unit)
-        product_trace = follow(recorded.lineage.query, loaded_study.name, key, name)
+        product_trace = trace_product(recorded.lineage.query, loaded_study.name, key, name)
         if form == "text":
             out.print(tree(product_trace))
         else:
@@ -195,11 +195,11 @@ def diff(
     Example: dnd diff 66bd116a 0f3c --asset labels
     """
     loaded_study = load_study(study)
-    from dnd_assets.results.diff import diff as compare
+    from dnd_assets.results.diff import diff as label_changes
     from dnd_assets.results.diff import find_run
 
     with records_of(loaded_study) as recorded:
-        differences = compare(
+        differences = label_changes(
             recorded, find_run(recorded, before), find_run(recorded, after), asset
         )
     for change in differences:

@@ -130,7 +130,7 @@ def plan(
     loaded_study = load_study(study)
     from dnd_assets.assets.registry import chosen_from
     from dnd_assets.assets.resolved import resolve_study
-    from dnd_assets.engine.plan import plan as make
+    from dnd_assets.engine.plan import plan as make_plan
     from dnd_assets.workflow.preflight import observe
 
     resolved = resolve_study(loaded_study, state_folder())
@@ -138,7 +138,9 @@ def plan(
     asset_names = chosen_from(stages, [name for name in assets.split(",") if name])
     selected_units = resolved.units.select(units or [])
     observed = observe(context, asset_names, stages)
-    stage_plans = make(context, stages, selected_units, asset_names, *observed, workers=workers)
+    stage_plans = make_plan(
+        context, stages, selected_units, asset_names, *observed, workers=workers
+    )
     out.print(_plan_table(stage_plans))
     worker_count = workers or context.workers.count
     if workers or context.workers.handed_to is not None:
@@ -201,14 +203,14 @@ def verify(
     loaded_study = load_study(study)
     from dnd_assets.assets.registry import stages_of
     from dnd_assets.engine.context_builder import build_context
-    from dnd_assets.engine.verify import rebuild as again
+    from dnd_assets.engine.verify import rebuild as rebuild_products
     from dnd_assets.engine.verify import set_aside
-    from dnd_assets.engine.verify import verify as check
+    from dnd_assets.engine.verify import verify as verify_store
 
     context = build_context(
         loaded_study, state_folder(), lambda line: out.print(f"  {line}", markup=False)
     )
-    report = check(context)
+    report = verify_store(context)
     out.print(f"{report.files:,} files known to the lineage")
     for word in ("missing", "changed", "segments", "orphaned"):
         names = getattr(report, word)
@@ -220,7 +222,7 @@ def verify(
         out.print(f"{count:,} files set aside; `dnd run` computes what they held")
     elif report.missing or report.changed:
         out.print("`dnd verify --repair` sets them aside, `dnd run` computes what they held")
-    products = again(context, stages_of(context.study), rebuild) if rebuild else []
+    products = rebuild_products(context, stages_of(context.study), rebuild) if rebuild else []
     for product in products:
         out.print(
             f"{'same' if product.same else 'DIFFERENT'}  {product.asset}  {product.unit}",

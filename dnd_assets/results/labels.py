@@ -94,7 +94,8 @@ def labels(
     return table.astype({"concepts": "Int64"}) if "concepts" in table else table
 
 
-# Own labels rest on the exemplars of `activations`; other methods note what they chose themselves.
+# Labels of the study itself rest on the exemplars of `activations`; other methods record which
+# exemplars they chose themselves.
 _LABELS: Final = """
 SELECT l.unit, l.model, l.layer, l.neuron, l.payload ->> 'label' AS label,
     (l.payload ->> 'score')::DOUBLE AS score, (l.payload ->> 'count')::INTEGER AS concepts,

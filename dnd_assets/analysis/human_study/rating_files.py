@@ -102,14 +102,14 @@ def _mturk(table: CsvTable, key: Mapping[str, Asked]) -> Ratings:
 def _label_studio(path: Path, key: Mapping[str, Asked]) -> Ratings:
     try:
         content = json.loads(read_text(path))
-        annotations = list(_annotations(content))
+        rater_annotations = list(_annotations(content))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TableError(
             f"{path} is no export of Label Studio ({type(error).__name__}: {error}). Export the "
             "project in the format JSON, not JSON-MIN."
         ) from error
     sheets = []
-    for task, rater, annotation in annotations:
+    for task, rater, annotation in rater_annotations:
         subject = _subject_of(task, key)
         answers = {answer["from_name"]: answer["value"] for answer in annotation.get("result", [])}
         scores = {

@@ -70,7 +70,7 @@ class PlantedLayer(nn.Module):
     def __init__(self, units: tuple[PlantedUnit, ...]) -> None:
         super().__init__()
         rows = [[FACTS.index(name) for name in unit.facts] for unit in units]
-        # The fact behind all others always holds, and stands where a unit has fewer than three.
+        # Units of fewer facts than the most are filled up with one more fact, which always holds.
         rows = [row + [len(FACTS)] * (_MOST - len(row)) for row in rows]
         scale = [[1.0, _SECOND if unit.kind == "polysemantic" else 1.0] for unit in units]
         kinds = [[unit.kind in names for unit in units] for names in _KINDS]
@@ -109,7 +109,7 @@ class HardNet(nn.Module):
         self.readout = Readout()
         self.early, self.late, self.head = (PlantedLayer(planted_units(layer)) for layer in LAYERS)
         generator = torch.Generator().manual_seed(20_261_130)
-        # Of pixels, not of features, so that noise follows no concept.
+        # Noise is made of pixels, not of features, so that it follows no concept.
         width = 3 * len(self.early.level)
         projection = torch.randn(3 * 8 * 8, width, generator=generator) / 8
         self.register_buffer("projection", projection, persistent=False)

@@ -91,7 +91,7 @@ def _unit(kind: str, seed: int, rng: np.random.Generator) -> PlantedUnit:
     if kind in _SINGLE:
         choice = _SINGLE[kind]
         return PlantedUnit(kind, (choice[int(rng.integers(len(choice)))],), noise, seed)
-    # What is not large is small, and that says it better.
+    # Sizes are never negated: "not large" would be the same pictures as "small".
     free = _GROUPS[:3] if kind == "negation" else _GROUPS
     groups = rng.choice(len(free), size=_SHARED.get(kind, 1), replace=False).tolist()
     facts = tuple(free[group][int(rng.integers(len(free[group])))] for group in sorted(groups))
