@@ -131,7 +131,7 @@ class _Batches:
 
 
 class _CsvWriter(_Batches):
-    """CSV: text in quotes, missing values empty without, lists as JSON, formulas escaped."""
+    """CSV: text in quotes, missing values without, lists as JSON, formulas escaped."""
 
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
         super().__init__(path, columns)
