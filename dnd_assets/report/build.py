@@ -32,7 +32,7 @@ from dnd_assets.report.entries import (
 from dnd_assets.report.folder import Folder
 from dnd_assets.report.heat_maps import make_heat_maps
 from dnd_assets.report.names import picture_name, script
-from dnd_assets.report.networks import compare_networks
+from dnd_assets.report.network_comparison import compare_networks
 from dnd_assets.report.overview import (
     Map,
     layer_summaries,

@@ -6,7 +6,7 @@ import pytest
 from dnd_assets.report import pages
 from dnd_assets.report.build import build_report
 from dnd_assets.report.entries import Entry, MethodSummary
-from dnd_assets.report.networks import compare_networks
+from dnd_assets.report.network_comparison import compare_networks
 from dnd_assets.units import Unit
 from tests.report import made
 from tests.report.conftest import context_of
