@@ -38,7 +38,7 @@ Vectors = NDArray[np.float32]
 FILE_COLUMNS = ("file", "image", "path", "file name")
 CAPTION_COLUMNS = ("caption", "text", "description")
 _BATCH = 16
-_KEPT = 1 << 18
+_MOST_PIXELS = 1 << 18
 """Pixels of the largest picture that stays decoded; 512 of them take 400 MB at most."""
 
 
@@ -48,7 +48,7 @@ class Captioned:
 
     Attributes:
         file: where it lies.
-        caption: what is said of it.
+        caption: its text.
         id: hash of its bytes and caption; equal entries count once.
     """
 
@@ -86,14 +86,14 @@ class CaptionedCollection(Resource):
             StudyError: when a picture is missing, or no row has a caption.
             TableError: when a table cannot be understood.
         """
-        rows = [one for number in range(len(self.tables)) for one in self._rows(number)]
-        known = _entries(tuple((file, caption, state(file)) for file, caption in rows))
-        if not known:
+        rows = [row for number in range(len(self.tables)) for row in self._rows(number)]
+        captioned = _entries(tuple((file, caption, state(file)) for file, caption in rows))
+        if not captioned:
             raise StudyError(
                 f"the collection ({', '.join(self.tables)}) has no captioned picture. Name tables "
                 "with columns 'file' and 'caption'."
             )
-        return known
+        return captioned
 
     def fingerprint(self) -> dict[str, Json]:
         """Content of the pictures and captions, and the encoder that compares them."""
@@ -101,7 +101,7 @@ class CaptionedCollection(Resource):
 
     def _identity(self, entries: Sequence[Captioned]) -> dict[str, Json]:
         return {
-            "collection": digest([one.id for one in entries]),
+            "collection": digest([entry.id for entry in entries]),
             "encoder": self.encoder.fingerprint(),
             "code": code_version(type(self)),
         }
@@ -109,9 +109,11 @@ class CaptionedCollection(Resource):
     def captions_of(self, images: Sequence[Image], batch_size: int) -> list[str]:
         """For each picture the caption of the picture nearest to it; ties by id."""
         entries = self.entries()
-        faces, _ = self._embedded(entries)
-        found = self.encoder.embed_images(images, batch_size)
-        nearest = retrieval.nearest_rows(found, faces, [one.id for one in entries])
+        image_vectors, _ = self._embedded(entries)
+        query_vectors = self.encoder.embed_images(images, batch_size)
+        nearest = retrieval.nearest_rows(
+            query_vectors, image_vectors, [entry.id for entry in entries]
+        )
         return [entries[rows[0]].caption for rows in nearest]
 
     def pictures_of(self, text: str, ranks: Collection[int]) -> dict[int, Image]:
@@ -126,9 +128,11 @@ class CaptionedCollection(Resource):
                 f"{count:,} pictures of one concept are asked for, but the collection has only "
                 f"{len(entries):,}. Lower dissection.images_per_concept, or add pictures."
             )
-        _, captions = self._embedded(entries)
-        ids = [one.id for one in entries]
-        (rows,) = retrieval.nearest_rows(self.encoder.embed_texts([text]), captions, ids, count)
+        _, caption_vectors = self._embedded(entries)
+        ids = [entry.id for entry in entries]
+        (rows,) = retrieval.nearest_rows(
+            self.encoder.embed_texts([text]), caption_vectors, ids, count
+        )
         return {rank: _picture(entries[rows[rank]]) for rank in ranks}
 
     def learn(self, texts: Sequence[str]) -> None:
@@ -138,12 +142,12 @@ class CaptionedCollection(Resource):
 
     def _rows(self, number: int) -> tuple[tuple[Path, str], ...]:
         """Pictures and captions of one table."""
-        place = Path(self.base or ".")
-        named = self.tables[number]
-        path = Path(named) if in_bucket(named) else place / Path(named).expanduser()
-        if in_bucket(named) or path.is_dir() or holds_many(path):
-            return _of_set(path)
-        folder = place / Path(self.folders[number]).expanduser() if self.folders else path.parent
+        base = Path(self.base or ".")
+        table = self.tables[number]
+        path = Path(table) if in_bucket(table) else base / Path(table).expanduser()
+        if in_bucket(table) or path.is_dir() or holds_many(path):
+            return _rows_of_set(path)
+        folder = base / Path(self.folders[number]).expanduser() if self.folders else path.parent
         if not path.is_file():
             read_csv(path)  # says what is missing
         return _captions(path, folder, state(path))
@@ -151,47 +155,47 @@ class CaptionedCollection(Resource):
     def _embedded(self, entries: Sequence[Captioned]) -> tuple[Vectors, Vectors]:
         """Embeddings of pictures and captions, (M, D) each, in the order of `entries`."""
         # A fingerprint looks at all files of the encoder: once for each state of the collection.
-        if self._named.get("entries") is not entries:
-            self._named.update(entries=entries, name=digest(self._identity(entries)))
-        name = str(self._named["name"])
+        if self._last_asked.get("entries") is not entries:
+            self._last_asked.update(entries=entries, name=digest(self._identity(entries)))
+        name = str(self._last_asked["name"])
         return load_once(("collection", name), lambda: self._read_or_embed(name, entries))
 
     @cached_property
-    def _named(self) -> dict[str, object]:
-        """The entries that were asked of last, and their name."""
+    def _last_asked(self) -> dict[str, object]:
+        """The entries that were embedded last, and the name of their file of embeddings."""
         return {}
 
     def _read_or_embed(self, name: str, entries: Sequence[Captioned]) -> tuple[Vectors, Vectors]:
         file = Path(self.cache) / f"{name}.npy" if self.cache else None
         if file is not None and file.is_file():
             try:
-                faces, captions = np.load(file, allow_pickle=False)
-                return faces, captions
+                image_vectors, caption_vectors = np.load(file, allow_pickle=False)
+                return image_vectors, caption_vectors
             except (OSError, ValueError):
                 file.unlink()  # damaged: it is made again below
-        faces = self.encoder.embed_images([_picture(one) for one in entries], _BATCH)
-        captions = self.encoder.embed_texts([one.caption for one in entries])
+        image_vectors = self.encoder.embed_images([_picture(entry) for entry in entries], _BATCH)
+        caption_vectors = self.encoder.embed_texts([entry.caption for entry in entries])
         if file is not None:
             buffer = io.BytesIO()
-            np.save(buffer, np.stack([faces, captions]), allow_pickle=False)
+            np.save(buffer, np.stack([image_vectors, caption_vectors]), allow_pickle=False)
             write_atomic(file, buffer.getvalue())
-        return faces, captions
+        return image_vectors, caption_vectors
 
 
-def _of_set(place: Path) -> tuple[tuple[Path, str], ...]:
+def _rows_of_set(path: Path) -> tuple[tuple[Path, str], ...]:
     """Pictures and captions of shards and tables of pictures."""
-    bucket = in_bucket(place)
-    if not (bucket or place.exists()):
+    bucket = in_bucket(path)
+    if not (bucket or path.exists()):
         raise StudyError(
-            f"the collection names {str(place)!r}, which is not there. Name a CSV with columns "
+            f"the collection names {str(path)!r}, which is not there. Name a CSV with columns "
             "'file' and 'caption', or a shard, a Parquet file or a folder of them with captions."
         )
-    held = (bucket_listing if bucket else listing)(place)
-    homes = dict.fromkeys(filter(None, map(home_of, held.files)))
+    listed = (bucket_listing if bucket else listing)(path)
+    homes = dict.fromkeys(filter(None, map(home_of, listed.files)))
     try:
-        truths = [item for one in homes for item in truths_of(one).items()]
+        truths = [item for home in homes for item in truths_of(home).items()]
     except OSError as error:
-        raise StudyError(f"captions of {place} cannot be read: {error}. Mend the file.") from error
+        raise StudyError(f"captions of {path} cannot be read: {error}. Mend the file.") from error
     return tuple((file, truth.caption) for file, truth in truths if truth.caption)
 
 
@@ -199,36 +203,36 @@ def _of_set(place: Path) -> tuple[tuple[Path, str], ...]:
 def _captions(path: Path, folder: Path, _state: str) -> tuple[tuple[Path, str], ...]:
     """Pictures and captions of a table of a given state, in its order."""
     table = read_csv(path)
-    file, caption = (
+    file_column, caption_column = (
         table.column(FILE_COLUMNS, "files"),
         table.column(CAPTION_COLUMNS, "captions"),
     )
-    found = []
+    captioned = []
     for line, row in table.rows:
-        if not row[caption].strip():
+        if not row[caption_column].strip():
             continue
-        picture = folder / row[file]
+        picture = folder / row[file_column]
         if not exists(picture):
             raise StudyError(
                 f"{path}, line {line:,}: there is no picture {picture}. Name the folder of "
                 "this table's files in collection.folders."
             )
-        found.append((picture, " ".join(row[caption].split())))
-    return tuple(found)
+        captioned.append((picture, " ".join(row[caption_column].split())))
+    return tuple(captioned)
 
 
 @lru_cache(maxsize=4)
 def _entries(rows: tuple[tuple[Path, str, str], ...]) -> list[Captioned]:
     """Pictures of given states with their captions, by id."""
-    gone = [file for file, _, state in rows if not state]
-    if gone:
+    missing = [file for file, _, state in rows if not state]
+    if missing:
         raise StudyError(
-            f"picture {gone[0]} of the collection is no longer there. Bring it back, or take its "
-            "row out of the table."
+            f"picture {missing[0]} of the collection is no longer there. Bring it back, or take "
+            "its row out of the table."
         )
-    read = [Captioned(file, text, digest([_hash(file), text])) for file, text, _ in rows]
-    known = {one.id: one for one in read}
-    return [known[name] for name in sorted(known)]
+    captioned = [Captioned(file, text, digest([_hash(file), text])) for file, text, _ in rows]
+    by_id = {entry.id: entry for entry in captioned}
+    return [by_id[name] for name in sorted(by_id)]
 
 
 def _hash(file: Path) -> str:
@@ -242,11 +246,11 @@ def _hash(file: Path) -> str:
         ) from error
 
 
-def _picture(one: Captioned) -> Image:
+def _picture(entry: Captioned) -> Image:
     """The picture; small ones are decoded once, since many concepts are near to the same ones."""
-    if in_bucket(one.file):
-        return _read(one.file)
-    return _decoded(one.file, *_state(home_of(one.file) or one.file))
+    if in_bucket(entry.file):
+        return _read(entry.file)
+    return _decoded(entry.file, *_state(home_of(entry.file) or entry.file))
 
 
 def _state(file: Path) -> tuple[int, int]:
@@ -259,15 +263,15 @@ def _state(file: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=512)
-def _kept(file: Path, _size: int, _changed: int) -> list[Image]:
-    """The decoded picture of a file in a given state; an empty place for a large one."""
-    found = _read(file)
-    return [found] if found.width * found.height <= _KEPT else []
+def _decoded_if_small(file: Path, _size: int, _changed: int) -> list[Image]:
+    """The decoded picture of a file in a given state, as a list; empty for a large picture."""
+    image = _read(file)
+    return [image] if image.width * image.height <= _MOST_PIXELS else []
 
 
 def _decoded(file: Path, size: int, changed: int) -> Image:
-    kept = _kept(file, size, changed)
-    return kept[0] if kept else _read(file)
+    decoded = _decoded_if_small(file, size, changed)
+    return decoded[0] if decoded else _read(file)
 
 
 def _read(file: Path) -> Image:

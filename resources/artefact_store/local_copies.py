@@ -27,7 +27,7 @@ class LocalCopies:
 
     folder: Path
     room: int
-    _taken: int = -1
+    _used_bytes: int = -1
     _guard: Lock = field(default_factory=Lock)
 
     def get(self, name: str) -> bytes | None:
@@ -52,11 +52,11 @@ class LocalCopies:
         except StoreError:  # no room on the disk: the file itself lies elsewhere
             return
         with self._guard:
-            if self._taken < 0:
-                self._taken = sum(size for _, size, _ in self._all())
+            if self._used_bytes < 0:
+                self._used_bytes = sum(size for _, size, _ in self._all())
             else:
-                self._taken += len(data)
-            if self._taken > self.room:
+                self._used_bytes += len(data)
+            if self._used_bytes > self.room:
                 self._make_room()
 
     def forget(self, name: str) -> None:
@@ -66,22 +66,22 @@ class LocalCopies:
 
     def _make_room(self) -> None:
         copies = sorted(self._all())
-        self._taken = sum(size for _, size, _ in copies)
+        self._used_bytes = sum(size for _, size, _ in copies)
         for _, size, path in copies:
-            if self._taken <= self.room:
+            if self._used_bytes <= self.room:
                 return
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-            self._taken -= size
+            self._used_bytes -= size
 
     def _all(self) -> list[tuple[int, int, Path]]:
         """When it was used, bytes and path of each copy."""
-        found = []
+        copies = []
         for path in self.folder.iterdir():
             with suppress(OSError):  # another process dropped it
-                told = path.stat()
-                found.append((told.st_mtime_ns, told.st_size, path))
-        return found
+                status = path.stat()
+                copies.append((status.st_mtime_ns, status.st_size, path))
+        return copies
 
 
 def copies_of(address: str) -> LocalCopies:
@@ -93,10 +93,10 @@ def copies_of(address: str) -> LocalCopies:
     base = os.environ.get("DND_CACHE")
     if base is None:
         base = str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "dnd")
-    said = os.environ.get(ROOM) or str(_DEFAULT_GB)
+    setting = os.environ.get(ROOM) or str(_DEFAULT_GB)
     try:
-        room = int(float(said) * 1e9)
+        room = int(float(setting) * 1e9)
     except ValueError:
-        raise StoreError(f"{ROOM} is {said!r}, not a number of gigabytes such as 10") from None
+        raise StoreError(f"{ROOM} is {setting!r}, not a number of gigabytes such as 10") from None
     folder = Path(base).expanduser() / "artefacts" / sha256(address.encode())[:16]
     return LocalCopies(folder, room)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 SCHEME = "s3://"
-_SINGLE_LOOKS = 8
+_MOST_SINGLE_REQUESTS = 8
 """So many files are asked for one by one before all of them are listed."""
 _LISTED_S = 60.0
 """So long a listing holds for what is not in it."""
@@ -46,21 +46,21 @@ class ObjectFiles:
     address: str
     copies: LocalCopies
     retries: ClassVar[int] = 4
-    _there: dict[str, int] = field(default_factory=dict)
+    _sizes: dict[str, int] = field(default_factory=dict)
     _listed: float = -_LISTED_S
-    _looks: int = 0
+    _single_requests: int = 0
     _guard: RLock = field(default_factory=RLock)
 
     def read(self, name: str) -> bytes:
         """See `Files`; from the copy on this machine, if there is one."""
-        found = self.copies.get(name)
-        if found is not None:
-            return found
+        copy = self.copies.get(name)
+        if copy is not None:
+            return copy
         try:
-            with self._asked():
+            with self._refusals_in_words():
                 data = bytes(self._bucket.get(_key(name)).bytes())
         except FileNotFoundError:
-            self._there.pop(name, None)
+            self._sizes.pop(name, None)
             raise
         if sha256(data) == name.partition(".")[0]:
             self.copies.keep(name, data)
@@ -72,65 +72,68 @@ class ObjectFiles:
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            with self._asked():
+            with self._refusals_in_words():
                 bucket.put(_key(name), data, mode="create")
         except AlreadyExistsError:
             if self.content_hash(name) != name.partition(".")[0]:
                 self.set_aside(name)
-                with self._asked():
+                with self._refusals_in_words():
                     bucket.put(_key(name), data)
-        self._there[name] = len(data)
+        self._sizes[name] = len(data)
         self.copies.keep(name, data)
 
     def size(self, name: str) -> int:
         """See `Files`; files that are there are known from one listing."""
         with self._guard:
-            if name in self._there:
-                return self._there[name]
-            if self._looks >= _SINGLE_LOOKS and time.monotonic() - self._listed > _LISTED_S:
+            if name in self._sizes:
+                return self._sizes[name]
+            if (
+                self._single_requests >= _MOST_SINGLE_REQUESTS
+                and time.monotonic() - self._listed > _LISTED_S
+            ):
                 self.names()
             else:
-                self._looks += 1
-            if name not in self._there:
+                self._single_requests += 1
+            if name not in self._sizes:
                 try:
-                    with self._asked():
-                        self._there[name] = self._bucket.head(_key(name))["size"]
+                    with self._refusals_in_words():
+                        self._sizes[name] = self._bucket.head(_key(name))["size"]
                 except FileNotFoundError:
                     return -1
-            return self._there[name]
+            return self._sizes[name]
 
     def names(self) -> dict[str, int]:
         """See `Files`."""
-        with self._guard, self._asked():
-            self._there = {
-                one["path"].rpartition("/")[2]: one["size"]
-                for part in self._bucket.list()
-                for one in part
+        with self._guard, self._refusals_in_words():
+            self._sizes = {
+                entry["path"].rpartition("/")[2]: entry["size"]
+                for page in self._bucket.list()
+                for entry in page
             }
             self._listed = time.monotonic()
-            return dict(self._there)
+            return dict(self._sizes)
 
     def content_hash(self, name: str) -> str:
         """See `Files`; of what lies in the bucket, whatever the copy here is."""
         try:
-            with self._asked():
+            with self._refusals_in_words():
                 return sha256(bytes(self._bucket.get(_key(name)).bytes()))
         except FileNotFoundError:
             return ""
 
     def remove(self, name: str) -> None:
         """See `Files`."""
-        self._there.pop(name, None)
+        self._sizes.pop(name, None)
         self.copies.forget(name)
-        with self._asked():
+        with self._refusals_in_words():
             self._bucket.delete(_key(name))
 
     def set_aside(self, name: str) -> None:
         """See `Files`."""
-        self._there.pop(name, None)
+        self._sizes.pop(name, None)
         self.copies.forget(name)
         try:
-            with self._asked():
+            with self._refusals_in_words():
                 self._bucket.copy(_key(name), _key(set_aside_name(name)))
                 self._bucket.delete(_key(name))
         except FileNotFoundError:
@@ -150,8 +153,8 @@ class ObjectFiles:
         )
 
     @contextmanager
-    def _asked(self) -> Iterator[None]:
-        """Have the storage's refusals be said in words.
+    def _refusals_in_words(self) -> Iterator[None]:
+        """Within the block, errors of the storage become errors that say what to look at.
 
         Raises:
             FileNotFoundError: when a file is not there.
@@ -178,18 +181,18 @@ def parsed(address: str) -> tuple[str, str]:
     Raises:
         StoreError: when it is no address of a bucket, or holds a key.
     """
-    found = urlsplit(address)
-    if "@" in found.netloc or found.query:
+    parts = urlsplit(address)
+    if "@" in parts.netloc or parts.query:
         raise StoreError(
             "the address of a store holds no keys: name bucket and prefix alone, as "
             "s3://bucket/prefix, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    if found.scheme != "s3" or not found.netloc:
+    if parts.scheme != "s3" or not parts.netloc:
         raise StoreError(
             f"store = {address!r} is neither a folder nor s3://bucket/prefix; of other storages "
             "name those that speak S3 by AWS_ENDPOINT_URL"
         )
-    return found.netloc, found.path.strip("/")
+    return parts.netloc, parts.path.strip("/")
 
 
 def _key(name: str) -> str:
@@ -198,9 +201,11 @@ def _key(name: str) -> str:
 
 
 def _refusal(address: str, error: Exception) -> str:
-    said = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    reason = (
+        str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    )
     return (
-        f"the store {address} does not answer as it should: {said}. Look at the bucket's name, at "
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL, and at the "
+        f"the store {address} does not answer as it should: {reason}. Look at the bucket's name, "
+        "at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL, and at the "
         "network; then run again: finished work is kept."
     )

@@ -79,8 +79,8 @@ class ArtefactStore(Resource):
         try:
             data = self._files.read(name)
         except OSError as error:
-            why = error.strerror or "it is not there"
-            raise StoreError(_advice(name, f"cannot be read ({why})")) from error
+            reason = error.strerror or "it is not there"
+            raise StoreError(_advice(name, f"cannot be read ({reason})")) from error
         if sha256(data) != name.partition(".")[0]:
             if not self.reading:
                 self._files.set_aside(name)
@@ -97,10 +97,10 @@ class ArtefactStore(Resource):
         Raises:
             StoreError: when it is not there.
         """
-        found = self._files.size(name)
-        if found < 0:
+        byte_count = self._files.size(name)
+        if byte_count < 0:
             raise StoreError(_advice(name, "is not there"))
-        return found
+        return byte_count
 
     def names(self) -> dict[str, int]:
         """Bytes of every file in the store by name, those that no record names included."""
@@ -165,8 +165,8 @@ def store_of(home: Path, named: str = "", *, reading: bool = False) -> ArtefactS
     return ArtefactStore(root=place, reading=reading)
 
 
-def _advice(name: str, what: str) -> str:
+def _advice(name: str, problem: str) -> str:
     return (
-        f"artefact {name} {what}. Nothing was taken from it; restore the file from a copy, or run "
-        "again: what is missing is computed anew."
+        f"artefact {name} {problem}. Nothing was taken from it; restore the file from a copy, or "
+        "run again: what is missing is computed anew."
     )

@@ -70,7 +70,7 @@ class RetrievalTextToImage(_Retrieval, TextToImage):
         ledger: CallLedger,
     ) -> None:
         """As of all painters; the concepts of all requests are embedded together."""
-        self.collection.learn([one.concept for one in requests])
+        self.collection.learn([request.concept for request in requests])
         super().paint_each(requests, batch_size, keep, ledger)
 
     def paint(
@@ -81,13 +81,18 @@ class RetrievalTextToImage(_Retrieval, TextToImage):
         progress: Progress | None = None,
     ) -> list[Painting]:
         """The picture of rank `index` for each request's concept; the seed does not matter."""
-        self.collection.learn([one.concept for one in requests])
+        self.collection.learn([request.concept for request in requests])
 
         def run(batch: Sequence[PaintRequest]) -> list[Painting]:
             ranks: dict[str, set[int]] = {}
-            for one in batch:
-                ranks.setdefault(one.concept, set()).add(one.index)
-            found = {text: self.collection.pictures_of(text, some) for text, some in ranks.items()}
-            return [Painting(found[one.concept][one.index], rejected=False) for one in batch]
+            for request in batch:
+                ranks.setdefault(request.concept, set()).add(request.index)
+            pictures = {
+                text: self.collection.pictures_of(text, indices) for text, indices in ranks.items()
+            }
+            return [
+                Painting(pictures[request.concept][request.index], rejected=False)
+                for request in batch
+            ]
 
         return in_order(requests, run, batch_size, on_batch, progress)

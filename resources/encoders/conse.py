@@ -23,7 +23,7 @@ from resources.targets.networks import TargetNetworks
 _NAME = "classifier"
 
 
-_REMEMBERED = 50_000
+_MOST_VECTORS = 50_000
 _texts: dict[tuple[str, str], Embeddings] = {}
 _vectors: dict[tuple[str, str], Embeddings] = {}
 """Vectors of texts and of pictures, by what encoded them: captions by retrieval, embeddings and
@@ -31,11 +31,11 @@ scores ask for the same ones."""
 
 
 def _remember(
-    memory: dict[tuple[str, str], Embeddings], found: dict[tuple[str, str], Embeddings]
+    memory: dict[tuple[str, str], Embeddings], vectors: dict[tuple[str, str], Embeddings]
 ) -> None:
-    if len(memory) + len(found) > _REMEMBERED:
+    if len(memory) + len(vectors) > _MOST_VECTORS:
         memory.clear()
-    memory.update(found)
+    memory.update(vectors)
 
 
 class Conse(ImageTextEncoder):
@@ -78,12 +78,12 @@ class Conse(ImageTextEncoder):
     def parts(self) -> list[ModelPart]:
         """The classifier, whose source pins it, and the sentence encoder."""
         classifier = source_part(self._spec(), self.base, role="classifier", pin="classifier")
-        return [classifier, *(replace(one, role="sentences") for one in self._sentences.parts())]
+        return [classifier, *(replace(part, role="sentences") for part in self._sentences.parts())]
 
     def assumptions(self) -> list[str]:
         """Those of the classifier and of the sentence encoder."""
-        told = [text for _, text in self._networks.every_assumption()]
-        return [*told, *self._sentences.assumptions()]
+        of_classifier = [text for _, text in self._networks.every_assumption()]
+        return [*of_classifier, *self._sentences.assumptions()]
 
     def fingerprint(self) -> dict[str, Json]:
         """Both models, and how many classes stand for a picture."""
@@ -111,8 +111,8 @@ class Conse(ImageTextEncoder):
 
         def embed(batch: Sequence[Image]) -> Embeddings:
             logits = networks.outputs(_NAME, batch, len(batch)).astype(np.float64)
-            found = conse.conse(scipy.special.softmax(logits, axis=1), classes, self.top)
-            return np.asarray(stabilise(torch.from_numpy(found)).numpy())
+            vectors = conse.conse(scipy.special.softmax(logits, axis=1), classes, self.top)
+            return np.asarray(stabilise(torch.from_numpy(vectors)).numpy())
 
         def run(batch: Sequence[Image]) -> list[Embeddings]:
             names = [(space, pixel_hash(image)) for image in batch]
@@ -134,9 +134,9 @@ class Conse(ImageTextEncoder):
         """
         sentences, space = self._sentences, self._text_space
         missing = [text for text in dict.fromkeys(texts) if (space, text) not in _texts]
-        found = dict(zip(missing, sentences.encode(missing), strict=True))
-        rows = [found[text] if text in found else _texts[space, text] for text in texts]
-        _remember(_texts, {(space, text): vector for text, vector in found.items()})
+        encoded = dict(zip(missing, sentences.encode(missing), strict=True))
+        rows = [encoded[text] if text in encoded else _texts[space, text] for text in texts]
+        _remember(_texts, {(space, text): vector for text, vector in encoded.items()})
         return np.stack(rows) if rows else sentences.encode([])
 
     def _classes(self) -> Embeddings:
@@ -151,20 +151,20 @@ class Conse(ImageTextEncoder):
                 f"{self.classifier!r} does not know the names of its classes, which ConSE needs. "
                 "Choose a classifier that does, such as torchvision:resnet50@IMAGENET1K_V2."
             )
-        found: Embeddings = load_once(
+        embeddings: Embeddings = load_once(
             ("conse", tuple(names), self._text_space),
             lambda: self._sentences.encode(names),
         )
-        return found
+        return embeddings
 
     @cached_property
     def _space(self) -> str:
-        """What vectors of pictures are remembered by; made once, since it looks at all files."""
+        """The key of remembered vectors of pictures; made once, since it reads all files."""
         return canonical(self.fingerprint())
 
     @cached_property
     def _text_space(self) -> str:
-        """What vectors of texts are remembered by."""
+        """The key of remembered vectors of texts."""
         return canonical(self._sentences.fingerprint())
 
     def _spec(self) -> TargetModel:

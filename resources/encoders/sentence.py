@@ -38,7 +38,7 @@ _LIMITS: Final = tuple(
 )
 """Settings of the transformer, as sentence-transformers looks for them: the first that is there."""
 _MEAN: Final = frozenset({"mean", "pooling_mode_mean_tokens"})
-_KNOWN: Final = ("Transformer", "Pooling", "Normalize", "Dropout")
+_BUILT_IN_MODULES: Final = ("Transformer", "Pooling", "Normalize", "Dropout")
 """Modules of sentence-transformers that this encoder is made of; the length is 1 in any case."""
 
 
@@ -79,17 +79,17 @@ class SentenceEncoder(Model):
             StudyError: when it is not on this machine, naming the command that gets it, or when
                 it does not take the mean over tokens and no more.
         """
-        found = self._find()
-        _check_modules(found)
-        return found
+        checkpoint = self._find()
+        _check_modules(checkpoint)
+        return checkpoint
 
     def assumptions(self) -> list[str]:
         """How tokens are pooled, where the checkpoint does not say."""
         try:
-            found = self.check()
+            checkpoint = self.check()
         except DndError:
             return []  # `check` tells
-        if _read(found, f"{_pooling_folder(found)}/config.json"):
+        if _read_settings(checkpoint, f"{_pooling_folder(checkpoint)}/config.json"):
             return []
         return [
             f"{self.model} has no {_POOLING}/config.json, so a text is taken to be the mean of its "
@@ -156,14 +156,14 @@ class SentenceEncoder(Model):
 
         by_length: dict[int, list[int]] = {}
         encoded = [net.tokenize(text) for text in texts]
-        for place, tokens in enumerate(encoded):
-            by_length.setdefault(len(tokens), []).append(place)
-        found: dict[int, NDArray[np.float32]] = {}
-        for places in by_length.values():
-            some = [encoded[place] for place in places]
-            done = self.compute.in_batches(some, net.sentences, _ROWS, pad=True)
-            found |= dict(zip(places, done, strict=True))
-        rounded = (stabilise(torch.from_numpy(found[place])) for place in range(len(texts)))
+        for index, tokens in enumerate(encoded):
+            by_length.setdefault(len(tokens), []).append(index)
+        vectors: dict[int, NDArray[np.float32]] = {}
+        for indices in by_length.values():
+            token_lists = [encoded[index] for index in indices]
+            rows = self.compute.in_batches(token_lists, net.sentences, _ROWS, pad=True)
+            vectors |= dict(zip(indices, rows, strict=True))
+        rounded = (stabilise(torch.from_numpy(vectors[index])) for index in range(len(texts)))
         return [np.asarray(row.numpy()) for row in rounded]
 
     def _by_length(
@@ -176,9 +176,9 @@ class SentenceEncoder(Model):
         encoded = [net.tokenize(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
         tokens = [encoded[i] for i in order]
-        done = self.compute.in_batches(tokens, run, self.batch_size)
+        outputs = self.compute.in_batches(tokens, run, self.batch_size)
         results: list[Any] = [None] * len(texts)
-        for i, result in zip(order, done, strict=True):
+        for i, result in zip(order, outputs, strict=True):
             results[i] = result
         return results
 
@@ -186,31 +186,33 @@ class SentenceEncoder(Model):
         return resolve(self.model, self.revision, self.base, _NEEDS)
 
     def _load(self) -> "_Encoder":
-        found = self.check()
+        checkpoint = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
-        key = ("sentences", found.fingerprint()["files"], str(device), str(dtype))
-        return load_once(key, lambda: _Encoder(found, device, dtype))
+        key = ("sentences", checkpoint.fingerprint()["files"], str(device), str(dtype))
+        return load_once(key, lambda: _Encoder(checkpoint, device, dtype))
 
 
 class _Encoder:
     """A loaded model: turns batches of token numbers into vectors."""
 
-    def __init__(self, found: Checkpoint, device: "torch.device", dtype: "torch.dtype") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: "torch.device", dtype: "torch.dtype"
+    ) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        here = {"local_files_only": True, "trust_remote_code": False}
+        options = {"local_files_only": True, "trust_remote_code": False}
         with quiet("transformers"):
-            self._tokenizer = AutoTokenizer.from_pretrained(found.folder, **here)
+            self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **options)
             model = AutoModel.from_pretrained(
-                found.folder, dtype=dtype, use_safetensors=True, **here
+                checkpoint.folder, dtype=dtype, use_safetensors=True, **options
             )
         self._model = model.to(device).eval().requires_grad_(requires_grad=False)
         self._device = device
         self.width: int = model.config.hidden_size
         self.layers: int = model.config.num_hidden_layers
-        self.prompt = _default_prompt(found)
-        self._lower = bool(_limits(found).get("do_lower_case"))
-        self._context = _context(found, model.config.max_position_embeddings, self._tokenizer)
+        self.prompt = _default_prompt(checkpoint)
+        self._lower = bool(_limits(checkpoint).get("do_lower_case"))
+        self._context = _context(checkpoint, model.config.max_position_embeddings, self._tokenizer)
         self._marks = frozenset(self._tokenizer.all_special_ids) - {self._tokenizer.unk_token_id}
 
     def tokenize(self, text: str) -> list[int]:
@@ -249,100 +251,103 @@ class _Encoder:
         numbers = torch.tensor([text + [fill] * (longest - len(text)) for text in batch])
         mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in batch])
         with torch.inference_mode():
-            found = self._model(
+            output = self._model(
                 input_ids=numbers.to(self._device),
                 attention_mask=mask.to(self._device),
                 output_hidden_states=True,
             )
-        states: torch.Tensor = found.hidden_states[layer].float()
+        states: torch.Tensor = output.hidden_states[layer].float()
         return states, mask.to(self._device, torch.float32)
 
 
-def _context(found: Checkpoint, positions: int, tokenizer: "PreTrainedTokenizerBase") -> int:
+def _context(checkpoint: Checkpoint, positions: int, tokenizer: "PreTrainedTokenizerBase") -> int:
     """How many tokens the encoder takes: its sentence limit, its tokenizer's, its positions."""
-    limits = _limits(found).get("max_seq_length")
+    limits = _limits(checkpoint).get("max_seq_length")
     # Position numbers of MPNet and RoBERTa start after that of the padding.
     offset = 2 if (tokenizer.pad_token_id or 0) == 1 else 0
     return min(int(limits or positions), int(tokenizer.model_max_length), positions - offset)
 
 
-def _limits(found: Checkpoint) -> Options:
-    return next(filter(None, (_read(found, name) for name in _LIMITS)), {})
+def _limits(checkpoint: Checkpoint) -> Options:
+    return next(filter(None, (_read_settings(checkpoint, name) for name in _LIMITS)), {})
 
 
-def _modules(found: Checkpoint) -> list[tuple[str, str]]:
+def _modules(checkpoint: Checkpoint) -> list[tuple[str, str]]:
     """Class and folder of the modules that sentence-transformers runs; empty when it is not said.
 
     Raises:
         StudyError: when the file cannot be read.
     """
-    path = found.folder / _MODULES
+    path = checkpoint.folder / _MODULES
     if not path.is_file():
         return []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return [(str(one["type"]).rpartition(".")[2], str(one["path"])) for one in content]
+        return [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in content]
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(
-            f"{path} is no list of modules ({error!r}); copy the checkpoint {found.source!r} again."
+            f"{path} is no list of modules ({error!r}); copy the checkpoint "
+            f"{checkpoint.source!r} again."
         ) from error
 
 
-def _pooling_folder(found: Checkpoint) -> str:
-    return next((path for kind, path in _modules(found) if kind == "Pooling"), _POOLING)
+def _pooling_folder(checkpoint: Checkpoint) -> str:
+    return next((path for kind, path in _modules(checkpoint) if kind == "Pooling"), _POOLING)
 
 
-def _default_prompt(found: Checkpoint) -> str:
+def _default_prompt(checkpoint: Checkpoint) -> str:
     """What sentence-transformers puts before every text; empty for most encoders."""
-    content = _read(found, _PROMPTS)
+    content = _read_settings(checkpoint, _PROMPTS)
     return str((content.get("prompts") or {}).get(content.get("default_prompt_name")) or "")
 
 
-def _check_modules(found: Checkpoint) -> None:
+def _check_modules(checkpoint: Checkpoint) -> None:
     """Refuse what this encoder would leave out.
 
     Raises:
         StudyError: naming it.
     """
-    choose = "Choose an encoder such as sentence-transformers/all-mpnet-base-v2."
-    for kind, path in _modules(found):
-        if kind not in _KNOWN:
+    advice = "Choose an encoder such as sentence-transformers/all-mpnet-base-v2."
+    for kind, path in _modules(checkpoint):
+        if kind not in _BUILT_IN_MODULES:
             raise StudyError(
-                f"{found.source!r} has a module {kind} ({path}) beside its transformer, which is "
-                f"not built in; without it the vectors would be others. {choose}"
+                f"{checkpoint.source!r} has a module {kind} ({path}) beside its transformer, which "
+                f"is not built in; without it the vectors would be others. {advice}"
             )
-    place = f"{_pooling_folder(found)}/config.json"
-    pooling = _read(found, place)
+    config_name = f"{_pooling_folder(checkpoint)}/config.json"
+    pooling = _read_settings(checkpoint, config_name)
     modes = _modes(pooling)
     if not modes <= _MEAN:
         raise StudyError(
-            f"{found.source!r} pools by {', '.join(sorted(modes))} ({place}); only the mean "
-            f"over tokens is built in. {choose}"
+            f"{checkpoint.source!r} pools by {', '.join(sorted(modes))} ({config_name}); only the "
+            f"mean over tokens is built in. {advice}"
         )
-    if pooling.get("include_prompt") is False and _default_prompt(found):
+    if pooling.get("include_prompt") is False and _default_prompt(checkpoint):
         raise StudyError(
-            f"{found.source!r} leaves its prompt out of the mean (include_prompt, {place}), which "
-            f"is not built in. {choose}"
+            f"{checkpoint.source!r} leaves its prompt out of the mean (include_prompt, "
+            f"{config_name}), which is not built in. {advice}"
         )
 
 
 def _modes(pooling: Options) -> set[str]:
     """How tokens are pooled, by old settings (one flag for each way) or new (one name or more)."""
-    named = pooling.get("pooling_mode") or []
+    declared = pooling.get("pooling_mode") or []
     flags = [
-        name for name, on in pooling.items() if name.startswith("pooling_mode_") and on is True
+        name
+        for name, value in pooling.items()
+        if name.startswith("pooling_mode_") and value is True
     ]
-    return set(flags if not named else [named] if isinstance(named, str) else named)
+    return set(flags if not declared else [declared] if isinstance(declared, str) else declared)
 
 
-def _read(found: Checkpoint, name: str) -> Options:
-    path = found.folder / name
+def _read_settings(checkpoint: Checkpoint, name: str) -> Options:
+    path = checkpoint.folder / name
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StudyError(
-            f"{path} is no JSON ({error}); copy the checkpoint {found.source!r} again."
+            f"{path} is no JSON ({error}); copy the checkpoint {checkpoint.source!r} again."
         ) from error
     return content if isinstance(content, dict) else {}

@@ -89,14 +89,14 @@ class Lineage(Resource):
         except OSError as error:
             if not isinstance(error, Timeout):
                 raise unwritable(self.root, error) from error
-            other = owner.told() or "another run"
-            log(f"waiting for {other}, which is computing on {self.root}")
+            holder = owner.told() or "another run"
+            log(f"waiting for {holder}, which is computing on {self.root}")
             lock.acquire()
             _WAITS[self.root] += 1
         try:
-            elsewhere = owner.elsewhere()
-            if elsewhere:
-                log(elsewhere)
+            warning = owner.elsewhere()
+            if warning:
+                log(warning)
             owner.write(who)
             yield
         finally:
@@ -176,22 +176,22 @@ class Lineage(Resource):
 
     def _record(self, rows: Rows) -> None:
         """Write a segment of what waits and of `rows`, in this order."""
-        held = self._held.get(threading.get_ident())
-        with nullcontext() if held is not None else self._locked():
+        connection = self._held.get(threading.get_ident())
+        with nullcontext() if connection is not None else self._locked():
             group = group_of(self.root)
-            waited = group.take() if group is not None else {}
-            names = [name for name in {**waited, **rows} if waited.get(name) or rows.get(name)]
+            waiting = group.take() if group is not None else {}
+            names = [name for name in {**waiting, **rows} if waiting.get(name) or rows.get(name)]
             if not names:
                 return
-            both = {name: [*waited.get(name, ()), *rows.get(name, ())] for name in names}
+            merged = {name: [*waiting.get(name, ()), *rows.get(name, ())] for name in names}
             try:
-                written = Journal(self.journal).append(canonical(both).encode())
+                segment = Journal(self.journal).append(canonical(merged).encode())
             except BaseException:
                 if group is not None:
-                    group.put_back(waited)
+                    group.put_back(waiting)
                 raise
-            if held is not None:
-                self._index.ingest(held, self._index.read(written))
+            if connection is not None:
+                self._index.ingest(connection, self._index.read(segment))
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Rows of a query as dictionaries; values only through `parameters`."""
@@ -220,7 +220,7 @@ class Lineage(Resource):
             return {}
         with self.connect() as connection:
             rows = connection.execute(sql, [wanted]).fetchall()
-        return {key: _head(*rest) for key, *rest in rows}
+        return {key: _head(*columns) for key, *columns in rows}
 
     def preimages(self, keys: Iterable[str]) -> dict[str, Preimage]:
         """What the stored products among `keys` were made from, by key."""
@@ -251,13 +251,13 @@ class Lineage(Resource):
 
     def provider(self, fingerprint: Mapping[str, object]) -> str:
         """Record a provider's fingerprint once and return its hash."""
-        name = digest(fingerprint)
-        if name not in self._known:
-            if not self.query("SELECT 1 FROM providers WHERE provider = ?", [name]):
-                row = {"provider": name, "fingerprint": canonical(fingerprint)}
+        fingerprint_hash = digest(fingerprint)
+        if fingerprint_hash not in self._known:
+            if not self.query("SELECT 1 FROM providers WHERE provider = ?", [fingerprint_hash]):
+                row = {"provider": fingerprint_hash, "fingerprint": canonical(fingerprint)}
                 self.commit({"providers": [row]})
-            self._known.add(name)
-        return name
+            self._known.add(fingerprint_hash)
+        return fingerprint_hash
 
     def record_removal(self, files: Sequence[str], why: str) -> None:
         """Record that store files are gone on purpose, until their content is stored again."""
@@ -296,9 +296,9 @@ class Lineage(Resource):
             announced: what they announced, see `announced_as`.
         """
         self._preferred = list(announced)
-        held = self._held.get(threading.get_ident())
-        if held is not None:
-            self._set_preferred(held)
+        connection = self._held.get(threading.get_ident())
+        if connection is not None:
+            self._set_preferred(connection)
 
     def _set_preferred(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self._preferred is not None:

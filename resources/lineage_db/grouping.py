@@ -1,4 +1,4 @@
-"""Commits that wait to be written together, of one state folder in this process.
+"""Group commits: rows of shared work that wait to be written to the journal together.
 
 A stage commits thousands of times, and each segment is a file that the disk has to confirm. So
 while a stage computes, rows of shared work wait up to a second, or until there are 64 commits, and
@@ -40,26 +40,26 @@ class CommitGroup:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, rows: Mapping[str, Sequence[Row]]) -> bool:
-        """Have rows wait; whether so many do that they should be written now."""
+        """Have rows wait; returns whether so many commits wait that they should be written now."""
         with self._guard:
             self._append(rows)
             self._commits += 1
             if self._timer is None:
-                self._timer = threading.Timer(_SECONDS, self._written_late)
+                self._timer = threading.Timer(_SECONDS, self._write_late)
                 self._timer.daemon = True
                 self._timer.start()
             return self._commits >= _COMMITS
 
     def take(self) -> dict[str, list[Row]]:
-        """What waits; it waits no more."""
+        """The rows that wait, which are removed from the group."""
         with self._guard:
             if self._timer is not None:
                 self._timer.cancel()
-            found, self._rows, self._commits, self._timer = self._rows, {}, 0, None
-            return found
+            rows, self._rows, self._commits, self._timer = self._rows, {}, 0, None
+            return rows
 
     def put_back(self, rows: Mapping[str, Sequence[Row]]) -> None:
-        """Have rows wait that could not be written, before those that came since."""
+        """Have rows that could not be written wait again, before those that came since."""
         with self._guard:
             since, self._rows = self._rows, {}
             self._append(rows)
@@ -69,20 +69,20 @@ class CommitGroup:
         for table, more in rows.items():
             self._rows.setdefault(table, []).extend(more)
 
-    def _written_late(self) -> None:
+    def _write_late(self) -> None:
         with suppress(DndError):  # the next commit, or the stage's end, meets it again
             self.write()
 
 
 _GROUPS: dict[str, CommitGroup] = {}
 """Groups that are open, by state folder."""
-_OPENING = threading.Lock()
+_REGISTRY_LOCK = threading.Lock()
 
 
 def group_of(root: str) -> CommitGroup | None:
     """The group that is open in this process for a state folder."""
-    found = _GROUPS.get(root)
-    return found if found is not None and found._process == os.getpid() else None
+    group = _GROUPS.get(root)
+    return group if group is not None and group._process == os.getpid() else None
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def open_group(root: str, write: Callable[[], None]) -> Iterator[None]:
         root: the state folder.
         write: writes what waits.
     """
-    with _OPENING:
+    with _REGISTRY_LOCK:
         group = group_of(root) or CommitGroup(write)
         _GROUPS[root] = group
         group._open += 1
@@ -103,7 +103,7 @@ def open_group(root: str, write: Callable[[], None]) -> Iterator[None]:
         try:
             write()
         finally:
-            with _OPENING:
+            with _REGISTRY_LOCK:
                 group._open -= 1
                 if not group._open:
                     group.take()

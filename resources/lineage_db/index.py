@@ -86,7 +86,7 @@ class Index:
         try:
             self.database.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._cannot_open(error) from error
         while True:
             # Whatever a killed process left there is in the journal, too.
             with suppress(OSError):
@@ -97,9 +97,9 @@ class Index:
                 if any(sign in str(error) for sign in _DAMAGE) and self.database.exists():
                     self.database.replace(self.database.with_suffix(".damaged"))
                 elif isinstance(error, duckdb.ConnectionException):
-                    raise self._refused(error, InUseError) from error
+                    raise self._cannot_open(error, InUseError) from error
                 elif not _held_elsewhere(error):
-                    raise self._refused(error) from error
+                    raise self._cannot_open(error) from error
                 elif time.monotonic() > deadline:
                     self._replace()
                 else:
@@ -140,7 +140,7 @@ class Index:
                 missing = [name for name in self.segments() if name not in known]
                 for part, packs in self._read(missing, known):
                     self.ingest(connection, part)
-                    self._note(connection, packs)
+                    self._record_packs(connection, packs)
             except FileNotFoundError:  # it went into a pack meanwhile
                 continue
             return
@@ -156,26 +156,26 @@ class Index:
         try:
             connection.begin()
             for table in TABLES:
-                rows = [row for of in part.values() for row in of.get(table, ())]
-                for alike in _of_like_columns(rows):
-                    insert(connection, table, alike)
-            taken_in = "INSERT OR IGNORE INTO segments SELECT unnest(?::VARCHAR[])"
-            connection.execute(taken_in, [list(part)])
+                rows = [row for segment in part.values() for row in segment.get(table, ())]
+                for block in _blocks_of_equal_columns(rows):
+                    insert(connection, table, block)
+            statement = "INSERT OR IGNORE INTO segments SELECT unnest(?::VARCHAR[])"
+            connection.execute(statement, [list(part)])
             connection.commit()
         except duckdb.Error as error:
-            raise self._untaken(next(iter(part), "a segment"), error) from error
+            raise self._not_ingested(next(iter(part), "a segment"), error) from error
 
     def read(self, name: str) -> dict[str, SegmentRows]:
         """The rows of a segment, or of those in a pack; see `Journal.read`."""
         return Journal(self.journal).read(name)
 
-    def seed(self, other: Index) -> None:
+    def seed(self, source: Index) -> None:
         """Start from a copy of another index's file, where that is possible."""
-        _copied(other.database, self.database)
+        _copied(source.database, self.database)
 
     @property
     def _log(self) -> Path:
-        """Where DuckDB writes ahead."""
+        """The file of DuckDB's write-ahead log."""
         return self.database.with_name(f"{self.database.name}.wal")
 
     def _read(
@@ -187,11 +187,11 @@ class Index:
         size = 0
         for name in names:
             size += os.stat(f"{self.journal}/{name}").st_size  # noqa: PTH116 (30,000 of them)
-            inside = [one for one in known if is_pack(one) and within(one, name)]
+            packed = [pack for pack in known if is_pack(pack) and within(pack, name)]
             part |= {
                 member: rows
                 for member, rows in self.read(name).items()
-                if member not in known and not any(within(member, one) for one in inside)
+                if member not in known and not any(within(member, pack) for pack in packed)
             }
             if is_pack(name):
                 packs.append(name)
@@ -201,8 +201,8 @@ class Index:
         if part or packs:
             yield part, packs
 
-    def _note(self, connection: duckdb.DuckDBPyConnection, packs: Sequence[str]) -> None:
-        """Name packs in the place of what they hold, which has been taken in."""
+    def _record_packs(self, connection: duckdb.DuckDBPyConnection, packs: Sequence[str]) -> None:
+        """List packs instead of the segments that they hold, whose rows have been taken in."""
         for pack in packs:
             first, _, last = pack.removesuffix(".jsonl").partition("-")
             try:
@@ -213,9 +213,9 @@ class Index:
                 connection.execute("INSERT INTO segments VALUES (?)", [pack])
                 connection.commit()
             except duckdb.Error as error:
-                raise self._untaken(pack, error) from error
+                raise self._not_ingested(pack, error) from error
 
-    def _untaken(self, name: str, error: Exception) -> LineageError:
+    def _not_ingested(self, name: str, error: Exception) -> LineageError:
         return LineageError(
             f"{self.database} did not take in {name}: {error}. The journal has kept it: free some "
             "space or mend the permissions, then run again."
@@ -232,9 +232,11 @@ class Index:
             else:  # somebody writes to it at this moment: the journal makes it anew
                 self.database.unlink(missing_ok=True)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._cannot_open(error) from error
 
-    def _refused(self, error: Exception, kind: type[LineageError] = LineageError) -> LineageError:
+    def _cannot_open(
+        self, error: Exception, kind: type[LineageError] = LineageError
+    ) -> LineageError:
         return kind(
             f"{self.database} cannot be opened: {error}. Free some space or mend the permissions; "
             "if this program itself has it open elsewhere, close it there. Then run again: "
@@ -253,26 +255,26 @@ def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row
         raise LineageError(f"no lineage table {table!r}; there are {', '.join(TABLES)}")
     if table in KEYED:
         rows = list({tuple(row[column] for column in KEYED[table]): row for row in rows}.values())
-    kinds = _columns()[table]
+    types = _columns()[table]
     names = list(rows[0])
     verb = "INSERT OR REPLACE" if table in KEYED else "INSERT"
     columns = ", ".join(f'"{name}"' for name in names)
-    values = ", ".join(f"unnest(?::{kinds[name]}[])" for name in names)
+    values = ", ".join(f"unnest(?::{types[name]}[])" for name in names)
     # The table is one of TABLES and the columns are those of our own records.
     statement = f"{verb} INTO {table} ({columns}) SELECT {values}"
     connection.execute(statement, [[row[name] for row in rows] for name in names])
 
 
-def _of_like_columns(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _blocks_of_equal_columns(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Rows in their order, split where the columns change: older records have fewer."""
-    alike: list[Row] = []
+    block: list[Row] = []
     for row in rows:
-        if alike and row.keys() != alike[0].keys():
-            yield alike
-            alike = []
-        alike.append(row)
-    if alike:
-        yield alike
+        if block and row.keys() != block[0].keys():
+            yield block
+            block = []
+        block.append(row)
+    if block:
+        yield block
 
 
 def _held_elsewhere(error: duckdb.Error) -> bool:
@@ -295,10 +297,12 @@ def _copied(source: Path, target: Path) -> bool:
     for _ in range(_COPIES):
         try:
             before = source.stat()
-            done = subprocess.run(command, check=False, capture_output=True)  # noqa: S603
+            copying = subprocess.run(command, check=False, capture_output=True)  # noqa: S603
             after = source.stat()
-            stamps = [(one.st_mtime_ns, one.st_size, one.st_ino) for one in (before, after)]
-            if done.returncode == 0 and stamps[0] == stamps[1]:
+            stamps = [
+                (status.st_mtime_ns, status.st_size, status.st_ino) for status in (before, after)
+            ]
+            if copying.returncode == 0 and stamps[0] == stamps[1]:
                 sync(target)
                 return True
         except OSError:
@@ -360,7 +364,7 @@ def _columns() -> dict[str, dict[str, str]]:
     with duckdb.connect() as connection:
         connection.execute(_SCHEMA.read_text(encoding="utf-8"))
         sql = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
-        found: dict[str, dict[str, str]] = {}
-        for table, name, kind in connection.execute(sql).fetchall():
-            found.setdefault(table, {})[name] = kind.replace("JSON", "VARCHAR")
-        return found
+        columns: dict[str, dict[str, str]] = {}
+        for table, name, type_name in connection.execute(sql).fetchall():
+            columns.setdefault(table, {})[name] = type_name.replace("JSON", "VARCHAR")
+        return columns

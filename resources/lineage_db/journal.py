@@ -46,7 +46,7 @@ _PACK_BYTES = 8_000_000
 
 @dataclass(frozen=True)
 class _Position:
-    """The newest number that this process knows, of the journal as it was then."""
+    """The newest segment number that this process knows, and the state of the folder then."""
 
     place: tuple[int, int]
     generation: tuple[int, int] | None
@@ -75,13 +75,13 @@ class Journal:
         Raises:
             LineageError: when it is there and may not be read.
         """
-        found = _standing(self._listed())
+        names = _standing(self._listed())
         while True:
             # A pack that appeared while the folder was listed may have taken away what it holds.
-            again = _standing(self._listed())
-            if set(found) <= set(again):
-                return again
-            found = again
+            later_names = _standing(self._listed())
+            if set(names) <= set(later_names):
+                return later_names
+            names = later_names
 
     def append(self, data: bytes) -> str:
         """Write a segment with the next number, and return its name.
@@ -101,8 +101,8 @@ class Journal:
             except FileExistsError:
                 number = self._free_after(number)
                 continue
-            told = self.folder.stat()
-            place = told.st_dev, told.st_ino
+            status = self.folder.stat()
+            place = status.st_dev, status.st_ino
             _POSITIONS[str(self.folder)] = _Position(place, self._generation(), number)
             return name
 
@@ -152,42 +152,44 @@ class Journal:
         group: list[str] = []
         size = 0
         for name in names:
-            more = (self.folder / name).stat().st_size
-            if group and size + more > _PACK_BYTES:
+            file_size = (self.folder / name).stat().st_size
+            if group and size + file_size > _PACK_BYTES:
                 yield group
                 group, size = [], 0
             group.append(name)
-            size += more
+            size += file_size
         yield group
 
     def _pack(self, names: Sequence[str]) -> int:
         """Write what segments and packs hold into one pack."""
-        held = {one: rows for name in names for one, rows in self.read(name).items()}
-        lines = [canonical(rows).encode() for rows in held.values()]
-        head = b'"segments":' + json.dumps(list(held)).encode() + b"}"
+        members = {member: rows for name in names for member, rows in self.read(name).items()}
+        lines = [canonical(rows).encode() for rows in members.values()]
+        head = b'"segments":' + json.dumps(list(members)).encode() + b"}"
         name = f"{_first(names[0]):020d}-{_last(names[-1]):020d}.jsonl"
         write_atomic(self.folder / name, _sealed(b"\n".join([head, *lines, b""])))
-        if self.read(name) != held:
+        if self.read(name) != members:
             raise LineageError(f"{self.folder / name} does not read as it was written")
         return len(names)
 
     def _tidy(self) -> None:
-        """Remove what packs hold, after reading these once more."""
+        """Remove segments that packs hold, after reading these packs once more."""
         listed = self._listed()
         standing = _standing(listed)
         covered = sorted(set(listed) - set(standing))
         if not covered:
             return
-        packs = [one for one in standing if is_pack(one) and outside(covered, [one]) < {*covered}]
-        held = {one for pack in packs for one in self.read(pack)}
-        spare = [
+        packs = [
+            pack for pack in standing if is_pack(pack) and outside(covered, [pack]) < {*covered}
+        ]
+        packed = {member for pack in packs for member in self.read(pack)}
+        redundant = [
             name
             for name in covered
-            if name in held or (is_pack(name) and self.read(name).keys() <= held)
+            if name in packed or (is_pack(name) and self.read(name).keys() <= packed)
         ]
         write_atomic(self.folder / _GENERATION, covered[-1].encode())
         with ThreadPoolExecutor(_REMOVERS) as pool:  # some file systems take 5 ms for each
-            deque(pool.map(atomic.remove, (self.folder / name for name in spare)), maxlen=0)
+            deque(pool.map(atomic.remove, (self.folder / name for name in redundant)), maxlen=0)
 
     def _listed(self) -> list[str]:
         try:
@@ -203,35 +205,35 @@ class Journal:
 
     def _newest(self) -> int:
         """The newest number that is known here; the folder is listed once in a process."""
-        known = _POSITIONS.get(str(self.folder))
+        position = _POSITIONS.get(str(self.folder))
         with suppress(OSError):
-            told = self.folder.stat()
-            here = (told.st_dev, told.st_ino), self._generation()
-            same = known is not None and (known.place, known.generation) == here
-            if known and same and self._taken(known.number):
-                return known.number
+            status = self.folder.stat()
+            current = (status.st_dev, status.st_ino), self._generation()
+            unchanged = position is not None and (position.place, position.generation) == current
+            if position and unchanged and self._is_taken(position.number):
+                return position.number
         return max((_last(name) for name in self._listed()), default=0)
 
     def _free_after(self, number: int) -> int:
         """The first free number after one that is taken; those between are taken, too."""
         step = 1
-        while self._taken(number + step):
+        while self._is_taken(number + step):
             number, step = number + step, 2 * step
         while step > 1:
             step //= 2
-            if self._taken(number + step):
+            if self._is_taken(number + step):
                 number += step
         return number + 1
 
-    def _taken(self, number: int) -> bool:
+    def _is_taken(self, number: int) -> bool:
         return (self.folder / f"{number:020d}.json").exists()
 
     def _generation(self) -> tuple[int, int] | None:
         try:
-            told = (self.folder / _GENERATION).stat()
+            status = (self.folder / _GENERATION).stat()
         except OSError:
             return None
-        return told.st_ino, told.st_mtime_ns
+        return status.st_ino, status.st_mtime_ns
 
 
 def sound(name: str, data: bytes) -> bool:
@@ -249,12 +251,12 @@ def within(name: str, pack: str) -> bool:
 
 def outside(names: Iterable[str], others: Iterable[str]) -> set[str]:
     """Those of `names` that lie in the range of no pack among `others`."""
-    ranges = sorted((_first(one), _last(one)) for one in others if is_pack(one))
+    ranges = sorted((_first(pack), _last(pack)) for pack in others if is_pack(pack))
     firsts = [first for first, _ in ranges]
 
     def inside(name: str) -> bool:
-        at = bisect_right(firsts, _first(name))
-        return at > 0 and _last(name) <= ranges[at - 1][1]
+        place = bisect_right(firsts, _first(name))
+        return place > 0 and _last(name) <= ranges[place - 1][1]
 
     return {name for name in names if not inside(name)}
 
@@ -275,7 +277,7 @@ def _members(name: str, data: bytes) -> Iterator[tuple[str, SegmentRows]]:
 
 
 def _sealed(content: bytes) -> bytes:
-    """Content with its hash before it, still JSON."""
+    """Content of a segment preceded by its hash; the whole is still JSON."""
     return _HASH + sha256(content).encode() + b'",' + content
 
 
@@ -284,7 +286,7 @@ def _standing(names: Iterable[str]) -> list[str]:
     standing: list[str] = []
     packed = -1  # the last number of the newest pack so far
     ranges = {name: _range(name) for name in names}
-    for name in sorted(ranges, key=lambda one: (ranges[one][0], -ranges[one][1], one)):
+    for name in sorted(ranges, key=lambda name: (ranges[name][0], -ranges[name][1], name)):
         last = ranges[name][1]
         if last > packed:
             standing.append(name)
@@ -302,9 +304,9 @@ def _last(name: str) -> int:
 
 def _range(name: str) -> tuple[int, int]:
     """First and last number of what a segment or pack holds."""
-    found = _NUMBERED.fullmatch(name)
-    if found:
-        return int(found[1]), int(found[2] or found[1])
+    match = _NUMBERED.fullmatch(name)
+    if match:
+        return int(match[1]), int(match[2] or match[1])
     earlier = _EARLIER.fullmatch(name)
     number = int(earlier[1]) if earlier else 0
     return number, number

@@ -36,17 +36,17 @@ def locked(path: Path) -> Iterator[None]:
         LineageError: when the file system keeps no locks.
         OSError: when the file cannot be written.
     """
-    mine = str(path), threading.get_ident()
-    if mine in _HELD:
+    key = str(path), threading.get_ident()
+    if key in _HELD:
         yield
         return
     lock = kernel_lock(path)
     with lock:
-        _HELD.add(mine)
+        _HELD.add(key)
         try:
             yield
         finally:
-            _HELD.discard(mine)
+            _HELD.discard(key)
 
 
 def kernel_lock(path: Path) -> FileLock:
@@ -91,9 +91,9 @@ class LockOwner:
 
     def write(self, who: str) -> None:
         """Name this process, and what it does."""
-        told = f"process {os.getpid()}" + (f" ({who})" if who else "")
+        owner = f"process {os.getpid()}" + (f" ({who})" if who else "")
         with suppress(OSError):  # it only helps others to say whom they wait for
-            self.path.write_text(f"{told}\n{socket.gethostname()}", encoding="utf-8")
+            self.path.write_text(f"{owner}\n{socket.gethostname()}", encoding="utf-8")
 
     def forget(self) -> None:
         """Nobody holds it any more."""
@@ -102,26 +102,26 @@ class LockOwner:
 
     def told(self) -> str:
         """Who holds it, and where, if that is another machine; empty when nobody knows."""
-        told, host = self._read()
-        return f"{told} on {host}" if host not in ("", socket.gethostname()) else told
+        owner, host = self._read()
+        return f"{owner} on {host}" if host not in ("", socket.gethostname()) else owner
 
     def elsewhere(self) -> str:
         """What to say to the new owner when an earlier one on another machine has not let go."""
-        told, host = self._read()
+        owner, host = self._read()
         if host in ("", socket.gethostname()):
             return ""
         return (
-            f"{told} on {host} has not said that it ended: it was killed, or the locks of the file "
-            f"system of {self.path.parent} do not reach from machine to machine. If it is still at "
-            "work there, end one of the two: they make the same twice."
+            f"{owner} on {host} has not said that it ended: it was killed, or the locks of the "
+            f"file system of {self.path.parent} do not reach from machine to machine. If it is "
+            "still at work there, end one of the two: they make the same twice."
         )
 
     def _read(self) -> tuple[str, str]:
         try:
-            told, _, host = self.path.read_text(encoding="utf-8").partition("\n")
+            owner, _, host = self.path.read_text(encoding="utf-8").partition("\n")
         except (OSError, ValueError):
             return "", ""
-        return told, host
+        return owner, host
 
 
 def without_locks(path: Path) -> LineageError:

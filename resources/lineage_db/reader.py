@@ -50,7 +50,7 @@ class LineageReader(Lineage):
     """
 
     def exclusive(self, log: Callable[[str], None], who: str = "") -> Any:
-        """Refused: who only reads has nothing to compute."""
+        """Refused: a reader computes nothing."""
         raise self._refusal("computed")
 
     def commit(self, rows: Rows) -> None:
@@ -68,12 +68,12 @@ class LineageReader(Lineage):
 
     @property
     def keeps(self) -> bool:
-        """Whether results may be recorded: not here."""
+        """Whether results may be recorded: never by a reader."""
         return False
 
-    def _refusal(self, what: str) -> LineageError:
+    def _refusal(self, action: str) -> LineageError:
         return LineageError(
-            f"nothing can be {what} in {self.root}: it was opened for reading only. Run what "
+            f"nothing can be {action} in {self.root}: it was opened for reading only. Run what "
             "computes it, such as `dnd run`, where the folder may be written."
         )
 
@@ -95,70 +95,70 @@ class LineageReader(Lineage):
             connection.close()
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
-        wanted = set(self._index.segments())
-        if not wanted:
+        journaled = set(self._index.segments())
+        if not journaled:
             raise NotFoundError(
                 f"no results in {self.root}. Run `dnd run` there first, or name the folder that "
                 "holds them by DND_HOME."
             )
-        own = Index(self._folder / "lineage.duckdb", self.journal)
-        waited = 0.0 if own.database.is_file() else _PATIENCE_S
-        public = self._index.open_to_read(waited)
-        if public is None:
-            return self._up_to_date(own, None)
-        missing = wanted - self._index.known(public)
+        index = Index(self._folder / "lineage.duckdb", self.journal)
+        patience = 0.0 if index.database.is_file() else _PATIENCE_S
+        connection = self._index.open_to_read(patience)
+        if connection is None:
+            return self._current_index(index, None)
+        missing = journaled - self._index.known(connection)
         if not missing:
-            return public
-        public.close()
-        return self._up_to_date(own, len(missing))
+            return connection
+        connection.close()
+        return self._current_index(index, len(missing))
 
-    def _up_to_date(self, own: Index, behind: int | None) -> duckdb.DuckDBPyConnection:
-        """The reader's own index with everything that the journal holds.
+    def _current_index(self, index: Index, behind: int | None) -> duckdb.DuckDBPyConnection:
+        """A connection to the reader's own index, once it holds everything that the journal does.
 
         Args:
-            own: it.
+            index: the reader's own.
             behind: segments that the database beside the journal lacks; None if nobody knows.
         """
-        own.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with kernel_lock(own.database.parent / "lock"):
-            found = self._as_it_is(own)
-            if found is not None:
-                return found
+        index.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with kernel_lock(index.database.parent / "lock"):
+            connection = self._if_current(index)
+            if connection is not None:
+                return connection
             try:
-                self._bring_up(own, behind)
-                found = own.open_to_read(_PATIENCE_S)
+                self._update_index(index, behind)
+                connection = index.open_to_read(_PATIENCE_S)
             except InUseError:  # by another thread: it keeps what it sees
-                apart = Index(_temporary() / "lineage.duckdb", self.journal)
-                apart.seed(own)
-                self._bring_up(apart, behind)
-                found = apart.open_to_read(_PATIENCE_S)
-        if found is None:
-            raise LineageError(f"{own.database} cannot be read. Remove it, then ask again.")
-        return found
+                private_index = Index(_temporary() / "lineage.duckdb", self.journal)
+                private_index.seed(index)
+                self._update_index(private_index, behind)
+                connection = private_index.open_to_read(_PATIENCE_S)
+        if connection is None:
+            raise LineageError(f"{index.database} cannot be read. Remove it, then ask again.")
+        return connection
 
-    def _as_it_is(self, own: Index) -> duckdb.DuckDBPyConnection | None:
-        """The reader's own index, when it holds what the journal does and nothing else."""
-        found = own.open_to_read()
-        if found is not None and own.known(found) != set(own.segments()):
-            found.close()
-            return None
-        return found
-
-    def _bring_up(self, own: Index, behind: int | None) -> None:
-        if not own.database.is_file():
-            own.seed(self._index)
-        connection = own.open()
-        known, wanted = own.known(connection), own.segments()
-        late = behind is not None and len(set(wanted) - known) > behind + _FEW
-        gone = outside(known.difference(wanted), wanted)
-        if gone or late:  # another journal lies there now, or the work of days
+    def _if_current(self, index: Index) -> duckdb.DuckDBPyConnection | None:
+        """A connection to the reader's own index if it holds what the journal does; else None."""
+        connection = index.open_to_read()
+        if connection is not None and index.known(connection) != set(index.segments()):
             connection.close()
-            own.database.unlink()
-            if late:
-                own.seed(self._index)
-            connection = own.open()
+            return None
+        return connection
+
+    def _update_index(self, index: Index, behind: int | None) -> None:
+        if not index.database.is_file():
+            index.seed(self._index)
+        connection = index.open()
+        known, journaled = index.known(connection), index.segments()
+        far_behind = behind is not None and len(set(journaled) - known) > behind + _FEW
+        foreign = outside(known.difference(journaled), journaled)
+        if foreign or far_behind:  # another journal lies there now, or the work of days
+            connection.close()
+            index.database.unlink()
+            if far_behind:
+                index.seed(self._index)
+            connection = index.open()
         try:
-            own.take_in(connection)
+            index.take_in(connection)
         finally:
             connection.close()
 

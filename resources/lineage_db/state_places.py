@@ -16,7 +16,7 @@ def index_folder(root: Path) -> Path:
 
     A shared file system serves DuckDB badly, and its index is no record: each machine may have one.
     """
-    named = os.environ.get(INDEX)
-    if not named:
+    folder = os.environ.get(INDEX)
+    if not folder:
         return root
-    return Path(named).expanduser() / sha256(str(root.resolve()).encode())[:16]
+    return Path(folder).expanduser() / sha256(str(root.resolve()).encode())[:16]

@@ -16,19 +16,19 @@ from dnd_assets.errors import StudyError
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 """The variable by which CUDA shows a process some cards only."""
 _AT_FIRST: Final = os.environ.get(VISIBLE)
-"""What this process was started with."""
+"""The value of that variable when this process was started."""
 
 
-def visible_cards(shown: str | None, there: int) -> list[str]:
-    """What to show a process of each card that this one sees.
+def visible_cards(visible: str | None, count: int) -> list[str]:
+    """For each card that this process sees, the value of the variable that shows it alone.
 
     Args:
-        shown: what this process is shown, such as `2,3` or names of cards; None for all.
-        there: how many it sees.
+        visible: what this process is shown, such as `2,3` or names of cards; None for all.
+        count: how many it sees.
     """
-    if shown is None:
-        return [str(index) for index in range(there)]
-    return [name.strip() for name in shown.split(",") if name.strip()][:there]
+    if visible is None:
+        return [str(index) for index in range(count)]
+    return [name.strip() for name in visible.split(",") if name.strip()][:count]
 
 
 def spread(cards: Sequence[str], workers: int) -> list[str]:

@@ -73,7 +73,7 @@ class AblatedPasses:
         import torch
 
         parts = [groups[start : start + self.rows] for start in range(0, len(groups), self.rows)]
-        return torch.cat([self._scores(call, picture, some, replacement) for some in parts])
+        return torch.cat([self._scores(call, picture, part, replacement) for part in parts])
 
     def _scores(
         self, call: Call, picture: "Tensor", groups: Sequence[Group], replacement: Replacement
@@ -93,23 +93,23 @@ class AblatedPasses:
             return ablated(rows, self.axes, padded, replacement)
 
         with self._hooked(replaced):
-            found = call(picture[None] if self.grown else torch.stack([picture] * len(padded)))
-        scores = getattr(found, "logits", found)
+            output = call(picture[None] if self.grown else torch.stack([picture] * len(padded)))
+        scores = getattr(output, "logits", output)
         if not isinstance(scores, torch.Tensor) or scores.ndim != 2:
             raise StudyError("the network returns no scores of classes, (pictures, classes).")
         return scores[: len(groups)].float()
 
     def given(self, call: Call, picture: "Tensor") -> "Tensor":
         """What the units are read from for one picture, as a donor gives it."""
-        seen: list[Tensor] = []
+        captured: list[Tensor] = []
 
         def keep(values: "Tensor") -> "Tensor":
-            seen.append(values.clone())  # a later layer may change it in place
+            captured.append(values.clone())  # a later layer may change it in place
             return values
 
         with self._hooked(keep):
             call(picture[None])
-        return seen[-1]
+        return captured[-1]
 
     @contextmanager
     def _hooked(self, change: Callable[["Tensor"], "Tensor"]) -> Iterator[None]:
@@ -119,20 +119,25 @@ class AblatedPasses:
         from dnd_assets.methods.pooling import tensor_of
 
         def changed(values: object) -> object:
-            old = tensor_of(values)
-            return with_tensor(values, old, change(old))
+            tensor = tensor_of(values)
+            return with_tensor(values, tensor, change(tensor))
 
-        def mixed_anew(
-            module: "nn.Module", inputs: tuple[object, ...], named: dict[str, object], out: object
+        def changed_heads(
+            module: "nn.Module",
+            inputs: tuple[object, ...],
+            kwargs: dict[str, object],
+            output: object,
         ) -> object:
             assert isinstance(module, MultiheadAttention), "hooked there alone"
-            old, before = tensor_of(out), heads_of(module, inputs, named)
-            return with_tensor(out, old, moved_output(module, old, before, change(before)))
+            tensor, before = tensor_of(output), heads_of(module, inputs, kwargs)
+            return with_tensor(output, tensor, moved_output(module, tensor, before, change(before)))
 
         if self.heads is None:
-            handle = self.layer.register_forward_hook(lambda _module, _inputs, out: changed(out))
+            handle = self.layer.register_forward_hook(
+                lambda _module, _inputs, output: changed(output)
+            )
         elif isinstance(self.layer, MultiheadAttention):
-            handle = self.layer.register_forward_hook(mixed_anew, with_kwargs=True)
+            handle = self.layer.register_forward_hook(changed_heads, with_kwargs=True)
         else:
             handle = self.layer.register_forward_pre_hook(lambda _module, inputs: changed(inputs))
         try:

@@ -1,4 +1,4 @@
-"""What the heads of `torch.nn.MultiheadAttention` give, which no layer of its own is handed.
+"""Outputs of the heads of `torch.nn.MultiheadAttention`, recomputed from its inputs.
 
 It runs its projection by a function and not by calling `out_proj`, so that nothing can be hooked
 there. The heads' vectors are worked out again from what the module is given and its weights: the
@@ -19,7 +19,7 @@ _ORDER = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mas
 
 
 def check_readable(path: str, module: "nn.MultiheadAttention") -> None:
-    """Refuse an attention of which something is not worked out again.
+    """Refuse an attention whose heads `heads_of` cannot recompute.
 
     Raises:
         StudyError: when it adds keys and values of its own.
@@ -47,17 +47,19 @@ def heads_of(
     from torch import Tensor
     from torch.nn.functional import scaled_dot_product_attention
 
-    held = {**dict(zip(_ORDER, args, strict=False)), **kwargs}
-    given = {name: one for name, one in held.items() if isinstance(one, Tensor)}
+    arguments = {**dict(zip(_ORDER, args, strict=False)), **kwargs}
+    tensors = {name: tensor for name, tensor in arguments.items() if isinstance(tensor, Tensor)}
     query, key, value = (
-        one if module.batch_first else one.transpose(0, 1)
-        for one in (given["query"], given["key"], given["value"])
+        tensor if module.batch_first else tensor.transpose(0, 1)
+        for tensor in (tensors["query"], tensors["key"], tensors["value"])
     )
-    q, k, v = (_apart(part, module.num_heads) for part in _projected(module, query, key, value))
-    mask = _mask(given, module.num_heads, q)
+    q, k, v = (
+        _split_heads(part, module.num_heads) for part in _projected(module, query, key, value)
+    )
+    mask = _mask(tensors, module.num_heads, q)
     mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    found = mixed.transpose(1, 2).flatten(2)
-    return found if module.batch_first else found.transpose(0, 1)
+    joined = mixed.transpose(1, 2).flatten(2)
+    return joined if module.batch_first else joined.transpose(0, 1)
 
 
 def _projected(
@@ -66,34 +68,34 @@ def _projected(
     from torch.nn.functional import linear
 
     joint: Tensor | None = module.in_proj_weight
-    own = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-    weights = own if joint is None else joint.chunk(3)
-    shifts = [None] * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
-    parts = zip((query, key, value), weights, shifts, strict=True)
-    return [linear(one, weight, shift) for one, weight, shift in parts]
+    separate = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+    weights = separate if joint is None else joint.chunk(3)
+    biases = [None] * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+    parts = zip((query, key, value), weights, biases, strict=True)
+    return [linear(values, weight, bias) for values, weight, bias in parts]
 
 
-def _apart(values: "Tensor", heads: int) -> "Tensor":
+def _split_heads(values: "Tensor", heads: int) -> "Tensor":
     """(N, L, E) as (N, heads, L, E / heads)."""
     count, length, width = values.shape
     return values.reshape(count, length, heads, width // heads).transpose(1, 2)
 
 
-def _mask(given: "Mapping[str, Tensor]", heads: int, q: "Tensor") -> "Tensor | None":
+def _mask(tensors: "Mapping[str, Tensor]", heads: int, q: "Tensor") -> "Tensor | None":
     """What is added to the products, from both masks; True of a mask means: not looked at."""
-    attn, padding = given.get("attn_mask"), given.get("key_padding_mask")
-    found: Tensor | None = None
+    attn, padding = tensors.get("attn_mask"), tensors.get("key_padding_mask")
+    mask: Tensor | None = None
     if attn is not None:
-        found = _to_add(attn, q)
-        if found.ndim == 3:  # one for each picture and head
-            found = found.reshape(-1, heads, *found.shape[1:])
+        mask = _additive_mask(attn, q)
+        if mask.ndim == 3:  # one for each picture and head
+            mask = mask.reshape(-1, heads, *mask.shape[1:])
     if padding is not None:
-        beside = _to_add(padding, q)[:, None, None]
-        found = beside if found is None else found + beside
-    return found
+        padding_mask = _additive_mask(padding, q)[:, None, None]
+        mask = padding_mask if mask is None else mask + padding_mask
+    return mask
 
 
-def _to_add(mask: "Tensor", q: "Tensor") -> "Tensor":
+def _additive_mask(mask: "Tensor", q: "Tensor") -> "Tensor":
     import torch
 
     if mask.dtype == torch.bool:

@@ -32,64 +32,71 @@ _PARTS: Final = ("state_dict", "autoencoder")
 """Keys under which a checkpoint may hold its state dict."""
 
 
-def weights_file(place: Path) -> Path:
+def weights_file(path: Path) -> Path:
     """The file of weights that a study names, itself or by its folder.
 
     Raises:
         StudyError: when there is none, several, or one that is not read.
     """
-    if place.is_dir():
-        known = [place / name for name in _WEIGHTS if (place / name).is_file()]
-        every = sorted(one for one in place.iterdir() if one.suffix in _READ)
-        found = known or every
-        if len(found) != 1:
-            names = ", ".join(one.name for one in found or sorted(place.iterdir())[:8]) or "nothing"
-            raise StudyError(
-                f"{place} holds {'several files' if found else 'no file'} of weights ({names}). "
-                f"Name the file: one that ends in {', '.join(_READ)}."
+    if path.is_dir():
+        usual = [path / name for name in _WEIGHTS if (path / name).is_file()]
+        readable = sorted(file for file in path.iterdir() if file.suffix in _READ)
+        candidates = usual or readable
+        if len(candidates) != 1:
+            names = (
+                ", ".join(file.name for file in candidates or sorted(path.iterdir())[:8])
+                or "nothing"
             )
-        place = found[0]
-    if not place.is_file():
-        beside = [one.name for one in place.parent.iterdir()] if place.parent.is_dir() else []
-        close = ", ".join(nearest(place.name, beside)) or "nothing"
-        raise StudyError(f"no checkpoint {place}; nearest there: {close}. Correct `path`.")
-    if place.suffix not in _READ:
+            raise StudyError(
+                f"{path} holds {'several files' if candidates else 'no file'} of weights "
+                f"({names}). Name the file: one that ends in {', '.join(_READ)}."
+            )
+        path = candidates[0]
+    if not path.is_file():
+        neighbours = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        suggestions = ", ".join(nearest(path.name, neighbours)) or "nothing"
+        raise StudyError(f"no checkpoint {path}; nearest there: {suggestions}. Correct `path`.")
+    if path.suffix not in _READ:
         raise StudyError(
-            f"{place.name} is refused: a file that ends in {place.suffix or 'nothing'} may run "
+            f"{path.name} is refused: a file that ends in {path.suffix or 'nothing'} may run "
             f"code when it is read, or holds no weights. Read are {', '.join(_READ)}. Where it was "
             "made, save the state_dict() as safetensors."
         )
-    return place
+    return path
 
 
-def read_autoencoder(place: Path) -> Saved:
+def read_autoencoder(path: Path) -> Saved:
     """A checkpoint of an autoencoder.
 
     Raises:
         StudyError: when it is not there, would run code when read, or is damaged.
     """
-    file = weights_file(place)
+    file = weights_file(path)
     header = _header(file)
-    held = read(file) if header is None else _after_header(file)
-    inner = next((held[name] for name in _PARTS if isinstance(held.get(name), Mapping)), held)
-    inner = inner["state_dict"] if isinstance(inner.get("state_dict"), Mapping) else inner
-    tensors = _tensors(inner)
+    content = read(file) if header is None else _after_header(file)
+    state = next(
+        (content[name] for name in _PARTS if isinstance(content.get(name), Mapping)), content
+    )
+    state = state["state_dict"] if isinstance(state.get("state_dict"), Mapping) else state
+    tensors = _tensors(state)
     if not tensors:
         raise StudyError(f"{file} holds no tensors. Give the checkpoint of an autoencoder.")
     if header is not None:
         return Saved(str(file), tensors, header, header=True)
-    within = next((held[n] for n in ("cfg", "config") if isinstance(held.get(n), Mapping)), None)
-    return Saved(str(file), tensors, _settings(file) or within)
+    settings = next(
+        (content[n] for n in ("cfg", "config") if isinstance(content.get(n), Mapping)), None
+    )
+    return Saved(str(file), tensors, _settings(file) or settings)
 
 
-def content_of(place: Path) -> str:
+def content_of(path: Path) -> str:
     """Hash of a checkpoint: its weights, and the settings beside them."""
-    file = weights_file(place)
-    beside = _settings(file) if file.suffix in _READ else None
-    return digest([file_hash(file), beside])
+    file = weights_file(path)
+    settings = _settings(file) if file.suffix in _READ else None
+    return digest([file_hash(file), settings])
 
 
-def read_vectors(place: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_vectors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file, and the texts in its header.
 
     Raises:
@@ -97,7 +104,7 @@ def read_vectors(place: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    file = weights_file(place)
+    file = weights_file(path)
     if file.suffix != ".safetensors":
         raise StudyError(
             f"{file.name} is refused: directions are read from safetensors. Where they were made: "
@@ -105,9 +112,9 @@ def read_vectors(place: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             'metadata={"names": json.dumps(names)})`.'
         )
     try:
-        with safe_open(file, framework="pt") as held:
-            return {name: held.get_tensor(name) for name in held.keys()}, dict(  # noqa: SIM118
-                held.metadata() or {}
+        with safe_open(file, framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, dict(  # noqa: SIM118
+                opened.metadata() or {}
             )
     except SafetensorError as error:
         raise StudyError(f"{file} is no sound safetensors file ({error}). Copy it anew.") from error
@@ -123,13 +130,13 @@ def _header(file: Path) -> Options | None:
         opened.seek(0)
         line = opened.readline()
     try:
-        found = json.loads(line)
+        settings = json.loads(line)
     except ValueError as error:
         raise StudyError(
             f"{file} begins like a checkpoint of saev, and its first line is no JSON ({error}). "
             "Copy it anew."
         ) from error
-    return dict(found)
+    return dict(settings)
 
 
 def _after_header(file: Path) -> Options:
@@ -152,20 +159,20 @@ def _after_header(file: Path) -> Options:
 
 def _settings(file: Path) -> Options | None:
     """The library's settings beside a file of weights; None where there are none."""
-    found = [file.parent / name for name in _SETTINGS if (file.parent / name).is_file()]
-    if not found:
+    candidates = [file.parent / name for name in _SETTINGS if (file.parent / name).is_file()]
+    if not candidates:
         return None
-    if len(found) > 1:
+    if len(candidates) > 1:
         raise StudyError(
-            f"{file.parent} holds {' and '.join(one.name for one in found)}, and which of them "
-            f"belongs to {file.name} is not known. Keep one of them there."
+            f"{file.parent} holds {' and '.join(path.name for path in candidates)}, and which of "
+            f"them belongs to {file.name} is not known. Keep one of them there."
         )
     try:
-        table = json.loads(found[0].read_text(encoding="utf-8"))
+        table = json.loads(candidates[0].read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StudyError(f"{found[0]} is no sound JSON ({error}). Copy it anew.") from error
+        raise StudyError(f"{candidates[0]} is no sound JSON ({error}). Copy it anew.") from error
     if not isinstance(table, dict):
-        raise StudyError(f"{found[0]} holds no settings by name. Copy it anew.")
+        raise StudyError(f"{candidates[0]} holds no settings by name. Copy it anew.")
     return table
 
 

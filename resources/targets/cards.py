@@ -1,4 +1,4 @@
-"""What is known of a network: a card of it, with its layers, that is kept in a file."""
+"""Cards of networks, in JSON files: what is known of a network and its layers once loaded."""
 
 import json
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class LayerInfo:
 
     @property
     def doubt(self) -> str:
-        """What nothing proves of how it is read, in a sentence; empty where all is proven."""
+        """A sentence on what is unproven of how the layer is read; empty where all is proven."""
         if not self.unproven or self.layout is None:
             return ""
         if not self.layout.places:
@@ -56,22 +56,22 @@ class LayerInfo:
 
     @property
     def unproven(self) -> str:
-        """The same without the layer's name, to tell of layers together."""
+        """As `doubt`, without the layer's name, so that layers can be told of together."""
         if self.units is None or self.layout is None or self.proven:
             return ""
         if not self.layout.places:
             return f"no map, so no crops: {self.reason}"
-        whence = (
+        origin = (
             f"as the study declares them ({self.layout.axes})"
             if self.known == "declared"
             else f"known from elsewhere ({self.known})"
         )
-        return f"{whence}; a bright patch that is moved over the picture does not show them"
+        return f"{origin}; a bright patch that is moved over the picture does not show them"
 
     def as_json(self) -> dict[str, Json]:
         """The description as plain values."""
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**told, "layout": self.layout and self.layout.as_json()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "layout": self.layout and self.layout.as_json()}
 
     @classmethod
     def of_json(cls, table: Mapping[str, Any]) -> "LayerInfo":
@@ -80,12 +80,12 @@ class LayerInfo:
         Raises:
             KeyError: when it lacks a value, as those of earlier versions do.
         """
-        told = {field.name: table[field.name] for field in fields(cls)}
+        values = {field.name: table[field.name] for field in fields(cls)}
         for name in ("shape", "raw"):
-            told[name] = None if told[name] is None else tuple(told[name])
-        if told["layout"] is not None:
-            told["layout"] = Layout.of_json(told["layout"])
-        return cls(**told)
+            values[name] = None if values[name] is None else tuple(values[name])
+        if values["layout"] is not None:
+            values["layout"] = Layout.of_json(values["layout"])
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class LastLinear:
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What one loading of a network taught about it.
+    """What was learned about a network by loading it once.
 
     Attributes:
         fingerprint: everything about it that may change an activation.
@@ -123,7 +123,7 @@ class NetworkInfo:
         """The card as plain values."""
         return {
             "fingerprint": self.fingerprint,
-            "layers": [one.as_json() for one in self.layers],
+            "layers": [layer.as_json() for layer in self.layers],
             "pixels": list(self.pixels),
             "told": self.told,
         }
@@ -133,8 +133,8 @@ class NetworkInfo:
         """The card in a file; None when there is none, or it is torn or of an earlier version."""
         try:
             table = json.loads(file.read_text(encoding="utf-8"))
-            layers = tuple(LayerInfo.of_json(one) for one in table["layers"])
-            told = str(table.get("told", ""))
-            return cls(table["fingerprint"], layers, tuple(table["pixels"]), told)
+            layers = tuple(LayerInfo.of_json(entry) for entry in table["layers"])
+            weight_changes = str(table.get("told", ""))
+            return cls(table["fingerprint"], layers, tuple(table["pixels"]), weight_changes)
         except (OSError, ValueError, KeyError, TypeError):
             return None

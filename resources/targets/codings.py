@@ -61,63 +61,67 @@ class Attached:
     names: tuple[str, ...] = ()
 
 
-def place_of(said: DeclaredCoding, base: str | None) -> Path:
+def place_of(declared: DeclaredCoding, base: str | None) -> Path:
     """The file or folder that a declaration names.
 
     Raises:
         StudyError: when a `package:` name has no such package.
     """
-    found = local_path(said.file, base)
-    return Path(base or ".") / said.file if found is None else found
+    path = local_path(declared.file, base)
+    return Path(base or ".") / declared.file if path is None else path
 
 
-def content(said: DeclaredCoding, base: str | None) -> str:
+def content(declared: DeclaredCoding, base: str | None) -> str:
     """Hash of the files of a coding, and of what the study says of it.
 
     Raises:
         StudyError: when they are not there.
     """
-    if said.kind == HEADS:
-        return json.dumps([HEADS, said.count, said.tokens])
-    place = place_of(said, base)
-    return json.dumps([content_of(place), said.model_dump(exclude={"file"})], sort_keys=True)
+    if declared.kind == HEADS:
+        return json.dumps([HEADS, declared.count, declared.tokens])
+    path = place_of(declared, base)
+    return json.dumps([content_of(path), declared.model_dump(exclude={"file"})], sort_keys=True)
 
 
-def coding_part(said: DeclaredCoding, model: str, base: str | None) -> ModelPart:
-    """What the latents of a layer are made by, for `dnd doctor` and for the record of a run."""
+def coding_part(declared: DeclaredCoding, model: str, base: str | None) -> ModelPart:
+    """The checkpoint that a layer's latents come from, for `dnd doctor` and a run's record."""
 
     def find() -> Checkpoint:
-        return Checkpoint.of_file(weights_file(place_of(said, base)), said.file)
+        return Checkpoint.of_file(weights_file(place_of(declared, base)), declared.file)
 
-    return find_part(said.file, find, f"{model}/{said.path}")
+    return find_part(declared.file, find, f"{model}/{declared.path}")
 
 
-def attached(said: DeclaredCoding, width: int, base: str | None) -> Attached:
+def attached(declared: DeclaredCoding, width: int, base: str | None) -> Attached:
     """Read the coding of a layer of `width` neurons.
 
     Raises:
         StudyError: when it is not there, not read, leaves something open, or has another width.
         NotFoundError: when the study names a layout or a tensor that there is not.
     """
-    if said.kind == HEADS:
-        return _heads(said, width)
-    place = place_of(said, base)
-    found = _directions(said, place, width) if said.kind == "directions" else _sae(said, place)
-    if found.coding.width != width:
+    if declared.kind == HEADS:
+        return _attach_heads(declared, width)
+    path = place_of(declared, base)
+    attachment = (
+        _attach_directions(declared, path, width)
+        if declared.kind == "directions"
+        else _attach_sae(declared, path)
+    )
+    if attachment.coding.width != width:
         raise StudyError(
-            f"{place} reads vectors of {found.coding.width:,} numbers, and layer {said.path!r} has "
-            f"{width:,} neurons. Attach it to the layer it was made for."
+            f"{path} reads vectors of {attachment.coding.width:,} numbers, and layer "
+            f"{declared.path!r} has {width:,} neurons. Attach it to the layer it was made for."
         )
-    own = {
-        "files": content_of(place),
+    file_fingerprint = {
+        "files": content_of(path),
         "code": code_version(
-            CodedLayout, type(found.coding), encoder_of, read_autoencoder, read_vectors
+            CodedLayout, type(attachment.coding), encoder_of, read_autoencoder, read_vectors
         ),
     }
-    return replace(found, fingerprint={**found.fingerprint, **own})
+    return replace(attachment, fingerprint={**attachment.fingerprint, **file_fingerprint})
 
 
-def coded(info: LayerInfo, found: Attached, said: DeclaredCoding) -> LayerInfo:
+def coded(info: LayerInfo, attachment: Attached, declared: DeclaredCoding) -> LayerInfo:
     """The description of a layer's latents.
 
     Raises:
@@ -126,147 +130,162 @@ def coded(info: LayerInfo, found: Attached, said: DeclaredCoding) -> LayerInfo:
     layout = info.layout
     assert layout is not None, "only layers with units are coded"
     assert info.raw is not None, "only layers that ran are coded"
-    tokens = _tokens(info, found, said)
+    tokens = _token_choice(info, attachment, declared)
     has_class = layout.class_token or (info.known == "declared" and layout.prefix_tokens > 0)
     if tokens == "class" and not has_class:
         raise StudyError(
             f"layer {info.path!r} has no class token that is known, and tokens = 'class'. Write "
             "tokens = 'patches' or 'all', or declare `prefix_tokens` of the layer."
         )
-    own = CodedLayout(
+    coded_layout = CodedLayout(
         layout.axes,
         layout.grid,
         layout.prefix_tokens,
         has_class if tokens == "class" else layout.class_token,
-        coding=found.coding,
+        coding=attachment.coding,
         tokens=tokens,
-        fingerprint=tuple(sorted(found.fingerprint.items())),
+        fingerprint=tuple(sorted(attachment.fingerprint.items())),
     )
     return replace(
         info,
-        units=found.coding.latents,
-        shape=own.arranged_shape(info.raw),
-        has_map=info.has_map and own.places,
+        units=attachment.coding.latents,
+        shape=coded_layout.arranged_shape(info.raw),
+        has_map=info.has_map and coded_layout.places,
         reason="the class token has no place in the picture" if tokens == "class" else info.reason,
-        layout=own,
-        known=f"{found.told}; {info.known}",
+        layout=coded_layout,
+        known=f"{attachment.told}; {info.known}",
     )
 
 
-def _tokens(info: LayerInfo, found: Attached, said: DeclaredCoding) -> TokenChoice | None:
+def _token_choice(
+    info: LayerInfo, attachment: Attached, declared: DeclaredCoding
+) -> TokenChoice | None:
     assert info.layout is not None, "only layers with units are coded"
     if info.layout.kind != "tokens":
-        if said.tokens is not None:
+        if declared.tokens is not None:
             raise StudyError(
                 f"layer {info.path!r} gives {info.layout.kind} and no tokens, and tokens = "
-                f"{said.tokens!r}. Leave `tokens` out."
+                f"{declared.tokens!r}. Leave `tokens` out."
             )
         return None
-    if found.tokens is None:
+    if attachment.tokens is None:
         raise StudyError(
-            f"layer {info.path!r} gives tokens, and nothing says which of them {said.file} was "
+            f"layer {info.path!r} gives tokens, and nothing says which of them {declared.file} was "
             "made for. Say it: tokens = 'class', 'patches' or 'all' beside its path."
         )
-    return found.tokens
+    return attachment.tokens
 
 
-def _sae(said: DeclaredCoding, place: Path) -> Attached:
-    saved = read_autoencoder(place)
+def _attach_sae(declared: DeclaredCoding, path: Path) -> Attached:
+    saved = read_autoencoder(path)
     answers = Answers(
-        activation=cast("ActivationName | None", said.activation),
-        **{name: getattr(said, name) for name in _ANSWERS},
+        activation=cast("ActivationName | None", declared.activation),
+        **{name: getattr(declared, name) for name in _ANSWERS},
     )
-    layout, encoder = encoder_of(saved, answers, said.layout)
-    told = vit_prisma.tokens(saved.config or {}) if layout == vit_prisma.LAYOUT else None
-    if told is not None and said.tokens not in (None, told):
+    layout, encoder = encoder_of(saved, answers, declared.layout)
+    trained_tokens = vit_prisma.tokens(saved.config or {}) if layout == vit_prisma.LAYOUT else None
+    if trained_tokens is not None and declared.tokens not in (None, trained_tokens):
         raise StudyError(
-            f"{place} was trained on tokens = {told!r}, as its settings say, and the study says "
-            f"{said.tokens!r}. Leave `tokens` out."
+            f"{path} was trained on tokens = {trained_tokens!r}, as its settings say, and the "
+            f"study says {declared.tokens!r}. Leave `tokens` out."
         )
-    mark: dict[str, Json] = {"kind": "sae", "layout": layout}
-    given = {name: getattr(said, name) for name in ("activation", *_ANSWERS)}
-    mark |= {name: value for name, value in given.items() if value is not None}
-    tokens = cast("TokenChoice | None", said.tokens or told)
-    return Attached(encoder, tokens, mark, f"latents of {layout}")
+    fingerprint: dict[str, Json] = {"kind": "sae", "layout": layout}
+    settings = {name: getattr(declared, name) for name in ("activation", *_ANSWERS)}
+    fingerprint |= {name: value for name, value in settings.items() if value is not None}
+    tokens = cast("TokenChoice | None", declared.tokens or trained_tokens)
+    return Attached(encoder, tokens, fingerprint, f"latents of {layout}")
 
 
-def _heads(said: DeclaredCoding, width: int) -> Attached:
-    count = said.count or 0
+def _attach_heads(declared: DeclaredCoding, width: int) -> Attached:
+    count = declared.count or 0
     if not count or width % count:
         raise StudyError(
-            f"layer {said.path!r} reads {width:,} numbers a token, which {count} heads cannot "
+            f"layer {declared.path!r} reads {width:,} numbers a token, which {count} heads cannot "
             "share alike. Write the block's own number of heads: heads = { count = … }."
         )
-    mark: dict[str, Json] = {"kind": HEADS, "count": count, "code": code_version(Heads, OfInput)}
+    fingerprint: dict[str, Json] = {
+        "kind": HEADS,
+        "count": count,
+        "code": code_version(Heads, OfInput),
+    }
     return Attached(
-        Heads(width, count), cast("TokenChoice", said.tokens or "all"), mark, "attention heads"
+        Heads(width, count),
+        cast("TokenChoice", declared.tokens or "all"),
+        fingerprint,
+        "attention heads",
     )
 
 
-def _directions(said: DeclaredCoding, place: Path, width: int) -> Attached:
-    tensors, texts = read_vectors(place)
-    name = said.tensor or _only_matrix(place, tensors)
-    matrix = _tensor(place, tensors, name)
+def _attach_directions(declared: DeclaredCoding, path: Path, width: int) -> Attached:
+    tensors, texts = read_vectors(path)
+    name = declared.tensor or _only_matrix(path, tensors)
+    matrix = _finite_tensor(path, tensors, name)
     if matrix.ndim != 2:
-        raise StudyError(f"{place}: {name!r} is no matrix but {tuple(matrix.shape)}.")
-    rows = _turned(said, place, matrix, width)
-    names = _names(place, texts, len(rows))
+        raise StudyError(f"{path}: {name!r} is no matrix but {tuple(matrix.shape)}.")
+    rows = _direction_rows(declared, path, matrix, width)
+    names = _direction_names(path, texts, len(rows))
     coding = Directions(
         rows.contiguous(),
         names,
-        cast("Reading", said.reading),
-        None if said.mean is None else _tensor(place, tensors, said.mean),
-        None if said.bias is None else _tensor(place, tensors, said.bias).flatten(),
+        cast("Reading", declared.reading),
+        None if declared.mean is None else _finite_tensor(path, tensors, declared.mean),
+        None if declared.bias is None else _finite_tensor(path, tensors, declared.bias).flatten(),
     )
     if coding.mean is not None and tuple(coding.mean.shape) != (coding.width,):
-        raise StudyError(f"{place}: {said.mean!r} has no {coding.width} numbers.")
+        raise StudyError(f"{path}: {declared.mean!r} has no {coding.width} numbers.")
     if coding.bias is not None and tuple(coding.bias.shape) != (coding.latents,):
-        raise StudyError(f"{place}: {said.bias!r} has no {coding.latents} numbers.")
-    mark: dict[str, Json] = {"kind": "directions", "tensor": name, "reading": said.reading}
-    mark |= {"mean": said.mean, "bias": said.bias, "columns": said.columns}
-    return Attached(coding, cast("TokenChoice | None", said.tokens), mark, "directions", names)
+        raise StudyError(f"{path}: {declared.bias!r} has no {coding.latents} numbers.")
+    fingerprint: dict[str, Json] = {
+        "kind": "directions",
+        "tensor": name,
+        "reading": declared.reading,
+    }
+    fingerprint |= {"mean": declared.mean, "bias": declared.bias, "columns": declared.columns}
+    return Attached(
+        coding, cast("TokenChoice | None", declared.tokens), fingerprint, "directions", names
+    )
 
 
-def _tensor(place: Path, tensors: Mapping[str, Tensor], name: str) -> Tensor:
+def _finite_tensor(path: Path, tensors: Mapping[str, Tensor], name: str) -> Tensor:
     if name not in tensors:
-        raise not_found(f"tensor in {place.name}", name, tensors)
-    found = tensors[name].float()
-    if not bool(found.isfinite().all()):
-        raise StudyError(f"{place}: {name!r} holds numbers that are NaN or infinite.")
-    return found
+        raise not_found(f"tensor in {path.name}", name, tensors)
+    tensor = tensors[name].float()
+    if not bool(tensor.isfinite().all()):
+        raise StudyError(f"{path}: {name!r} holds numbers that are NaN or infinite.")
+    return tensor
 
 
-def _only_matrix(place: Path, tensors: Mapping[str, Tensor]) -> str:
-    found = [name for name, value in tensors.items() if value.ndim == 2]
-    if len(found) != 1:
+def _only_matrix(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    matrices = [name for name, value in tensors.items() if value.ndim == 2]
+    if len(matrices) != 1:
         raise StudyError(
-            f"{place} holds {len(found)} matrices ({', '.join(sorted(tensors)[:8])}). Say which "
+            f"{path} holds {len(matrices)} matrices ({', '.join(sorted(tensors)[:8])}). Say which "
             "holds the directions: `tensor = …` in [models.layers.directions]."
         )
-    return found[0]
+    return matrices[0]
 
 
-def _turned(said: DeclaredCoding, place: Path, matrix: Tensor, width: int) -> Tensor:
+def _direction_rows(declared: DeclaredCoding, path: Path, matrix: Tensor, width: int) -> Tensor:
     """The matrix with a row for each direction."""
     fits = [matrix.shape[1] == width, matrix.shape[0] == width]
-    if said.columns is None and all(fits):
+    if declared.columns is None and all(fits):
         raise StudyError(
-            f"{place} is {tuple(matrix.shape)}, and the layer has {width} neurons, so that rows or "
+            f"{path} is {tuple(matrix.shape)}, and the layer has {width} neurons, so that rows or "
             "columns may be the directions. Say it: `columns = true` or false."
         )
-    columns = (not fits[0] and fits[1]) if said.columns is None else said.columns
+    columns = (not fits[0] and fits[1]) if declared.columns is None else declared.columns
     return matrix.T if columns else matrix
 
 
-def _names(place: Path, texts: Mapping[str, str], count: int) -> tuple[str, ...]:
+def _direction_names(path: Path, texts: Mapping[str, str], count: int) -> tuple[str, ...]:
     """Names of directions, a JSON list under `names` in the header of the file."""
     if _NAMES not in texts:
         return ()
     try:
-        found: object = json.loads(texts[_NAMES])
+        names: object = json.loads(texts[_NAMES])
     except ValueError as error:
-        raise StudyError(f"{place}: `names` in its header is no JSON list ({error}).") from error
-    if not isinstance(found, list) or len(found) != count:
-        length = len(found) if isinstance(found, list) else "no list of"
-        raise StudyError(f"{place} holds {count} directions, and {length} names for them.")
-    return tuple(str(name) for name in found)
+        raise StudyError(f"{path}: `names` in its header is no JSON list ({error}).") from error
+    if not isinstance(names, list) or len(names) != count:
+        length = len(names) if isinstance(names, list) else "no list of"
+        raise StudyError(f"{path} holds {count} directions, and {length} names for them.")
+    return tuple(str(entry) for entry in names)

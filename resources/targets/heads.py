@@ -1,4 +1,4 @@
-"""Whether a layer is the projection that mixes the heads of an attention, or one; how many."""
+"""Checks that a layer is an attention, or the projection that mixes its heads, and of how many."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -34,45 +34,53 @@ def check_heads(network: "nn.Module", path: str, count: int) -> None:
             raise _another_count(path, str(layer.num_heads), count)
         return
     if not isinstance(layer, nn.Linear) or layer.in_features != layer.out_features:
-        raise _refused(path, f"is {type(layer).__name__} and no square nn.Linear", network)
+        raise _refusal(path, f"is {type(layer).__name__} and no square nn.Linear", network)
     for depth in range(1, _ABOVE + 1):
-        above = ".".join(path.split(".")[:-depth])
-        known = _counts(modules[above])
-        if not known:
+        parent = ".".join(path.split(".")[:-depth])
+        counts = _counts(modules[parent])
+        if not counts:
             continue
-        last = [name for name, one in modules[above].named_modules() if isinstance(one, nn.Linear)]
-        if f"{above}.{last[-1]}".lstrip(".") != path:
-            raise _refused(path, f"is not the last linear layer of {above!r}", network)
-        if count not in known:
-            raise _another_count(path, ", ".join(map(str, sorted(known))), count)
+        linear = [
+            name
+            for name, submodule in modules[parent].named_modules()
+            if isinstance(submodule, nn.Linear)
+        ]
+        if f"{parent}.{linear[-1]}".lstrip(".") != path:
+            raise _refusal(path, f"is not the last linear layer of {parent!r}", network)
+        if count not in counts:
+            raise _another_count(path, ", ".join(map(str, sorted(counts))), count)
         return
-    raise _refused(path, "lies in no module that knows its number of heads", network)
+    raise _refusal(path, "lies in no module that knows its number of heads", network)
 
 
-def _another_count(path: str, told: str, count: int) -> StudyError:
+def _another_count(path: str, actual: str, count: int) -> StudyError:
     return StudyError(
-        f"layer {path!r} mixes {told} heads, and the study says {count}. Write "
-        f"heads = {{ count = {told} }}."
+        f"layer {path!r} mixes {actual} heads, and the study says {count}. Write "
+        f"heads = {{ count = {actual} }}."
     )
 
 
 def _counts(module: "nn.Module") -> set[int]:
     """Numbers of heads that a module, or one right inside it, says it has."""
-    some = [module, *module.children()]
-    said = [getattr(one, name, None) for one in some for name in _COUNTS]
-    return {one for one in said if isinstance(one, int)}
+    modules = [module, *module.children()]
+    values = [getattr(submodule, name, None) for submodule in modules for name in _COUNTS]
+    return {value for value in values if isinstance(value, int)}
 
 
-def _refused(path: str, why: str, network: "nn.Module") -> StudyError:
+def _refusal(path: str, reason: str, network: "nn.Module") -> StudyError:
     from torch import nn
 
-    linear = [n for n, one in network.named_modules() if isinstance(one, nn.Linear)]
-    whole = [n for n, one in network.named_modules() if isinstance(one, nn.MultiheadAttention)]
+    linear = [n for n, submodule in network.named_modules() if isinstance(submodule, nn.Linear)]
+    attentions = [
+        n
+        for n, submodule in network.named_modules()
+        if isinstance(submodule, nn.MultiheadAttention)
+    ]
     likely = [n for n in linear if n.rpartition(".")[2] in ("proj", "out_proj", "dense")]
-    likely = [n for n in likely if n.rpartition(".")[0] not in whole]
+    likely = [n for n in likely if n.rpartition(".")[0] not in attentions]
     return StudyError(
         f"heads are read from what the projection of an attention is given, and layer {path!r} "
-        f"{why}. Such projections may be: {', '.join(likely[:4]) or 'none here'}. Of an attention "
-        "of nn.MultiheadAttention, which does not run its projection as a layer of its own, name "
-        f"the attention itself: {', '.join(whole[:4]) or 'none here'}."
+        f"{reason}. Such projections may be: {', '.join(likely[:4]) or 'none here'}. Of an "
+        "attention of nn.MultiheadAttention, which does not run its projection as a layer of its "
+        f"own, name the attention itself: {', '.join(attentions[:4]) or 'none here'}."
     )

@@ -1,4 +1,4 @@
-"""What a network takes that is no RGB picture: which bands, of which values, of which size.
+"""Inputs of networks that take other than RGB pictures: bands, scaling of values, size.
 
 Conventions of libraries stand for settings: `torchxrayvision`, one band from -1,024 to 1,024 and
 224 pixels (`torchxrayvision.utils.normalize`); `torchgeo-sentinel2`, values divided by 10,000 (the
@@ -31,7 +31,7 @@ CONVENTIONS: Final[Mapping[str, Mapping[str, object]]] = {
 _SENTINEL_2: Final = 12
 _SENTINEL_2_MOST: Final = 3000.0
 _SIDE: Final = 256
-_ASK_SCALE: Final = (
+_SCALE_ADVICE: Final = (
     "Write scale under [models.input]: a number that values are divided by, such as 10000; two "
     'values that become 0 and 1, such as [0, 4095]; "percentiles" or "standard", measured over the '
     'probing set; "full"; or "none"'
@@ -71,14 +71,17 @@ class NetworkInput:
     convention: str = ""
 
     @classmethod
-    def of(cls, told: Options) -> NetworkInput:
+    def of(cls, settings: Options) -> NetworkInput:
         """Of plain values, as they stand in a study, conventions written out."""
-        usual = CONVENTIONS.get(str(told.get("convention") or ""), {})
-        every = {**usual, **{name: value for name, value in told.items() if value is not None}}
+        convention = CONVENTIONS.get(str(settings.get("convention") or ""), {})
+        merged = {
+            **convention,
+            **{name: value for name, value in settings.items() if value is not None},
+        }
         for name in ("bands", "mean", "std", "size", "shown_bands", "shown_range"):
-            if every.get(name) is not None:
-                every[name] = tuple(every[name])
-        return cls(**every)
+            if merged.get(name) is not None:
+                merged[name] = tuple(merged[name])
+        return cls(**merged)
 
     def told(self) -> str:
         """Which bands it gets and how, for people."""
@@ -103,7 +106,9 @@ def first_convolution(module: nn.Module) -> nn.Conv2d | None:
     """The convolution that sees the picture first, by the order of modules."""
     from torch import nn
 
-    return next((one for one in module.modules() if isinstance(one, nn.Conv2d)), None)
+    return next(
+        (submodule for submodule in module.modules() if isinstance(submodule, nn.Conv2d)), None
+    )
 
 
 def with_channels(module: nn.Module, count: int) -> None:
@@ -115,19 +120,19 @@ def with_channels(module: nn.Module, count: int) -> None:
             continue
         if old.in_channels == count or old.groups != 1:
             return
-        alike = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-        shape: Options = {one: getattr(old, one) for one in alike}
-        new = nn.Conv2d(count, old.out_channels, bias=old.bias is not None, **shape)
+        kept_settings = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+        settings: Options = {setting: getattr(old, setting) for setting in kept_settings}
+        new = nn.Conv2d(count, old.out_channels, bias=old.bias is not None, **settings)
         parent, _, last = name.rpartition(".")
         setattr(module.get_submodule(parent), last, new)
         return
 
 
-def fitted_input(told: NetworkInput, module: nn.Module, *, own: bool) -> NetworkInput:
+def fitted_input(declared: NetworkInput, module: nn.Module, *, own: bool) -> NetworkInput:
     """The input of a network that was built, its bands filled in.
 
     Args:
-        told: what the study says.
+        declared: what the study says.
         module: the network.
         own: whether it brings a transform of its own.
 
@@ -136,15 +141,15 @@ def fitted_input(told: NetworkInput, module: nn.Module, *, own: bool) -> Network
             large pictures are.
     """
     convolution = first_convolution(module)
-    bands = told.bands
+    bands = declared.bands
     if convolution is not None:
         count = convolution.in_channels
         bands = bands or tuple(range(1, count + 1))
         if len(bands) != count:
             raise StudyError(
-                f"its first convolution takes {_bands(count)}, and the study gives it "
-                f"{_bands(len(bands))} ({', '.join(map(str, bands))}). Name {count} by `bands` "
-                "under [models.input], or weights of a network that takes these."
+                f"its first convolution takes {_bands_text(count)}, and the study gives it "
+                f"{_bands_text(len(bands))} ({', '.join(map(str, bands))}). Name {count} by "
+                "`bands` under [models.input], or weights of a network that takes these."
             )
     if not bands:
         raise StudyError(
@@ -152,21 +157,21 @@ def fitted_input(told: NetworkInput, module: nn.Module, *, own: bool) -> Network
             "under [models.input]."
         )
     for name in ("mean", "std"):
-        given = getattr(told, name)
-        if given is not None and len(given) not in (1, len(bands)):
+        numbers = getattr(declared, name)
+        if numbers is not None and len(numbers) not in (1, len(bands)):
             raise StudyError(
-                f"models.input.{name} has {len(given)} numbers for {_bands(len(bands))}; give one, "
-                f"or {len(bands)}."
+                f"models.input.{name} has {len(numbers)} numbers for {_bands_text(len(bands))}; "
+                f"give one, or {len(bands)}."
             )
-    if told.size is None and not own:
+    if declared.size is None and not own:
         raise StudyError(
             "nothing says how large its pictures are. Write size = 224, or [rows, columns], under "
             "[models.input]."
         )
-    return replace(told, bands=bands)
+    return replace(declared, bands=bands)
 
 
-def _bands(count: int) -> str:
+def _bands_text(count: int) -> str:
     return "1 band" if count == 1 else f"{count:,} bands"
 
 
@@ -193,11 +198,11 @@ class BandTransform:
             StudyError: when the picture has not the bands, or nothing says how it is scaled.
         """
         if isinstance(picture, Raster) and not picture.rendered:
-            return self._measured(picture)
+            return self._from_raster(picture)
         return self._painted(picture, self.input.missing, self._range())
 
     def loosely(self, picture: Raster | PIL.Image.Image) -> Any:
-        """As a call, of any picture: to see what becomes of its places, not of its values."""
+        """As a call, without errors of bands or range: for where pixels go, not their values."""
         return self._painted(picture, self.input.missing or "grey", None)
 
     def made_up(self, seed: int, side: int = _SIDE) -> Any:
@@ -205,76 +210,78 @@ class BandTransform:
         rng = np.random.default_rng(seed)
         count = len(self.input.bands or ())
         parts = [
-            np.asarray(PIL.Image.fromarray(one).resize((side, side), PIL.Image.Resampling.BICUBIC))
-            for one in rng.random((count, 9, 9), dtype=np.float32)
+            np.asarray(
+                PIL.Image.fromarray(noise).resize((side, side), PIL.Image.Resampling.BICUBIC)
+            )
+            for noise in rng.random((count, 9, 9), dtype=np.float32)
         ]
-        return self._finished(np.clip(np.stack(parts), 0, 1), None)
+        return self._normalised(np.clip(np.stack(parts), 0, 1), None)
 
     def blank(self) -> Any:
         """The tensor of an even picture."""
         count = len(self.input.bands or ())
-        return self._finished(np.full((count, _SIDE, _SIDE), 0.5, np.float32), None)
+        return self._normalised(np.full((count, _SIDE, _SIDE), 0.5, np.float32), None)
 
-    def _measured(self, raster: Raster) -> Any:
+    def _from_raster(self, raster: Raster) -> Any:
         bands = self.input.bands or ()
         if max(bands) > raster.bands:
             raise StudyError(
                 f"a picture of {raster.told} has no band {max(bands)}, which a network gets. Name "
                 "the bands of your files by `bands` under [models.input] or [probing_set]."
             )
-        places = [one - 1 for one in bands]
-        values = self._scaled(raster.values[places].astype(np.float32), raster, places)
-        return self._finished(values, raster.valid)
+        indices = [band - 1 for band in bands]
+        values = self._scaled(raster.values[indices].astype(np.float32), raster, indices)
+        return self._normalised(values, raster.valid)
 
     def _scaled(
-        self, values: NDArray[np.float32], raster: Raster, places: list[int]
+        self, values: NDArray[np.float32], raster: Raster, indices: list[int]
     ) -> NDArray[np.float32]:
         scale = self.input.scale
-        eight = raster.values.dtype == np.uint8 or raster.full == (0.0, 255.0)
-        if scale is None and not eight and self.input.mean is None and self.own is None:
+        is_8_bit = raster.values.dtype == np.uint8 or raster.full == (0.0, 255.0)
+        if scale is None and not is_8_bit and self.input.mean is None and self.own is None:
             raise StudyError(
                 f"nothing says how values of {raster.values.dtype} become what a network takes. "
-                f"{_ASK_SCALE}."
+                f"{_SCALE_ADVICE}."
             )
         if scale is None:
-            scale = "full" if eight else "none"
+            scale = "full" if is_8_bit else "none"
         if scale == "none":
             return values
         if scale == "full":
-            low, high = self._full(raster)
+            low, high = self._full_range(raster)
         elif isinstance(scale, (int, float)):
             low, high = 0.0, float(scale)
         elif isinstance(scale[0], (int, float)):
             low, high = float(scale[0]), float(scale[1])
         else:
-            return self._by_band(values, scale, places)
+            return self._by_band(values, scale, indices)
         return (values - np.float32(low)) / np.float32(high - low)
 
     def _by_band(
-        self, values: NDArray[np.float32], pairs: Sequence[tuple[float, float]], places: list[int]
+        self, values: NDArray[np.float32], pairs: Sequence[tuple[float, float]], indices: list[int]
     ) -> NDArray[np.float32]:
-        if max(places) >= len(pairs) and len(pairs) != len(places):
+        if max(indices) >= len(pairs) and len(pairs) != len(indices):
             raise StudyError(
-                f"scale has {len(pairs)} pairs, for the {len(places)} bands of a network, up to "
-                f"band {max(places) + 1}. Give one for each."
+                f"scale has {len(pairs)} pairs, for the {len(indices)} bands of a network, up to "
+                f"band {max(indices) + 1}. Give one for each."
             )
-        mine = [pairs[one] for one in places] if max(places) < len(pairs) else pairs
-        ends = np.asarray(mine, np.float32)[..., None, None]
+        band_pairs = [pairs[index] for index in indices] if max(indices) < len(pairs) else pairs
+        ends = np.asarray(band_pairs, np.float32)[..., None, None]
         spread = np.maximum(ends[:, 1] - ends[:, 0], np.float32(1e-12))
-        found = (values - ends[:, 0]) / spread
-        return np.asarray(np.clip(found, 0, 1) if self.input.clip else found, np.float32)
+        scaled = (values - ends[:, 0]) / spread
+        return np.asarray(np.clip(scaled, 0, 1) if self.input.clip else scaled, np.float32)
 
-    def _full(self, raster: Raster) -> tuple[float, float]:
+    def _full_range(self, raster: Raster) -> tuple[float, float]:
         if raster.full is not None:
             return raster.full
         if raster.values.dtype == np.uint8:
             return 0.0, 255.0
         raise StudyError(
             f"values of {raster.values.dtype} in {raster.kind} do not say how large they can be: "
-            f"a 16-bit file may hold 12 bits. {_ASK_SCALE}."
+            f"a 16-bit file may hold 12 bits. {_SCALE_ADVICE}."
         )
 
-    def _finished(self, values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Any:
+    def _normalised(self, values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Any:
         """After scaling: the network's own transform, or mean, deviation and size."""
         import torch
         from torchvision.transforms.v2 import functional
@@ -282,20 +289,24 @@ class BandTransform:
         if self.own is not None:
             if valid is not None:
                 values = np.where(valid, values, np.float32(0))
-            found = self.own(torch.from_numpy(np.ascontiguousarray(values)))
-            whole = isinstance(found, torch.Tensor) and found.ndim == 4 and len(found) == 1
-            return found[0] if whole else found  # kornia gives a batch of one
-        for how, name in ((np.subtract, self.input.mean), (np.divide, self.input.std)):
-            if name is not None:
-                values = how(values, np.asarray(name, np.float32)[:, None, None])
+            transformed = self.own(torch.from_numpy(np.ascontiguousarray(values)))
+            is_batch_of_one = (
+                isinstance(transformed, torch.Tensor)
+                and transformed.ndim == 4
+                and len(transformed) == 1
+            )
+            return transformed[0] if is_batch_of_one else transformed  # kornia gives a batch of one
+        for operation, numbers in ((np.subtract, self.input.mean), (np.divide, self.input.std)):
+            if numbers is not None:
+                values = operation(values, np.asarray(numbers, np.float32)[:, None, None])
         if valid is not None:
             values = np.where(valid, values, np.float32(0))
         pixels = torch.from_numpy(np.array(values, np.float32))
         assert self.input.size is not None, "a network without it was refused"
         rows, columns = self.input.size
         height, width = pixels.shape[1:]
-        share = max(rows / height, columns / width)
-        sides = [max(rows, round(height * share)), max(columns, round(width * share))]
+        ratio = max(rows / height, columns / width)
+        sides = [max(rows, round(height * ratio)), max(columns, round(width * ratio))]
         if sides != [height, width]:
             pixels = functional.resize(pixels, sides, antialias=True)
         return functional.center_crop(pixels, [rows, columns])
@@ -323,19 +334,19 @@ class BandTransform:
     ) -> Any:
         """A rendering as the network takes it: colours to their bands, others as declared."""
         if isinstance(picture, Raster):
-            held = picture.values if picture.bands == 3 else picture.values[[0, 0, 0]]
-            rgb = held.astype(np.float32) / 255
+            channels = picture.values if picture.bands == 3 else picture.values[[0, 0, 0]]
+            rgb = channels.astype(np.float32) / 255
         else:
             rgb = np.moveaxis(np.asarray(picture.convert("RGB"), np.float32), 2, 0) / 255
         bands = self.input.bands or ()
         grey = (rgb * np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]).sum(axis=0)
         colours = self._colours()
-        found, absent = [], []
-        for place, band in enumerate(bands):
-            known = len(bands) > 1 and band in colours
-            found.append(rgb[colours.index(band)] if known else grey)
-            if not known and len(bands) > 1:
-                absent.append(place)
+        planes, absent = [], []
+        for index, band in enumerate(bands):
+            is_colour = len(bands) > 1 and band in colours
+            planes.append(rgb[colours.index(band)] if is_colour else grey)
+            if not is_colour and len(bands) > 1:
+                absent.append(index)
         if absent and missing is None:
             raise StudyError(
                 "pictures that are painted have red, green and blue alone, and a network gets "
@@ -343,11 +354,11 @@ class BandTransform:
                 'missing = "zero" (the other bands are 0 in what the network takes) or "grey" '
                 "under [models.input]."
             )
-        values = np.stack(found).astype(np.float32)
+        values = np.stack(planes).astype(np.float32)
         if ends is not None:
-            raw = Raster(values * (ends[1] - ends[0]) + ends[0], "rendering", full=ends)
-            values = self._scaled(raw.values, raw, [one - 1 for one in bands])
-        pixels = self._finished(values, None)
+            rendering = Raster(values * (ends[1] - ends[0]) + ends[0], "rendering", full=ends)
+            values = self._scaled(rendering.values, rendering, [number - 1 for number in bands])
+        pixels = self._normalised(values, None)
         if absent and missing == "zero":
             pixels[absent] = 0
         return pixels

@@ -1,4 +1,4 @@
-"""Networks as they are known: loaded when needed, looked at once, told by their cards.
+"""Networks of a study: loaded when needed, surveyed once, described by their cards.
 
 `resources.targets.network_sources` says where a network comes from. What is learned from loading
 one, its fingerprint and its layers, is kept as a card, so that a later run need not load it to
@@ -88,7 +88,7 @@ class KnownNetworks(Resource):
     cards: str | None = None
     reading: bool = False
     compute: Compute
-    _given: dict[str, str] = PrivateAttr(default_factory=dict)
+    _used_fingerprints: dict[str, str] = PrivateAttr(default_factory=dict)
     _measure: Callable[[], Measured] | None = PrivateAttr(default=None)
     _measured: dict[str, TargetModel] = PrivateAttr(default_factory=dict)
 
@@ -126,9 +126,11 @@ class KnownNetworks(Resource):
             NotFoundError: when there is no such model.
             StudyError: when a file is not there.
         """
-        found = self._spec(model).codings
-        held: dict[str, Json] = {one.path: digest(content(one, self.base)) for one in found}
-        return {"codings": held} if held else {}
+        declared = self._spec(model).codings
+        digests: dict[str, Json] = {
+            coding.path: digest(content(coding, self.base)) for coding in declared
+        }
+        return {"codings": digests} if digests else {}
 
     def unit_names(self, model: str, layer: str) -> tuple[str, ...]:
         """Names of a layer's units, where it has directions with names; else none.
@@ -137,11 +139,14 @@ class KnownNetworks(Resource):
             NotFoundError: when there is no such model.
             StudyError: when the directions cannot be read.
         """
-        said = self._coding(model, layer)
-        info = next((one for one in self._card(model).layers if one.path == layer), None)
-        if said is None or info is None or info.units is None:
+        coding = self._coding(model, layer)
+        info = next(
+            (layer_info for layer_info in self._card(model).layers if layer_info.path == layer),
+            None,
+        )
+        if coding is None or info is None or info.units is None:
             return ()
-        return self._attached(said, info.units).names
+        return self._attached(coding, info.units).names
 
     def unit_vectors(self, model: str, layer: str) -> NDArray[np.float32]:
         """Direction of each unit in the layer's space, (units, width): axes of plain neurons.
@@ -165,11 +170,11 @@ class KnownNetworks(Resource):
         """
         info = self.check(model, layer)
         if info.units is None:
-            near = [i.path for i in self.layers(model) if i.units is not None]
-            why = f" ({info.reason})" if info.reason else ""
+            choices = [i.path for i in self.layers(model) if i.units is not None]
+            reason = f" ({info.reason})" if info.reason else ""
             raise StudyError(
-                f"layer {layer!r} of {model!r} gives no tensor of neurons for a picture{why}; "
-                f"nearest that does: {', '.join(nearest(layer, near))}. Choose one of them."
+                f"layer {layer!r} of {model!r} gives no tensor of neurons for a picture{reason}; "
+                f"nearest that does: {', '.join(nearest(layer, choices))}. Choose one of them."
             )
         return info.units
 
@@ -198,31 +203,33 @@ class KnownNetworks(Resource):
 
     def takes_bands(self, model: str) -> bool:
         """Whether a network takes bands of files, and no RGB pictures."""
-        return bool(self._said(model).input)
+        return bool(self._declared(model).input)
 
     def _coding(self, model: str, layer: str) -> DeclaredCoding | None:
         """What the study attaches to a layer."""
-        return next((one for one in self._said(model).codings if one.path == layer), None)
+        return next(
+            (coding for coding in self._declared(model).codings if coding.path == layer), None
+        )
 
     def _read(self, model: str, info: LayerInfo) -> LayerInfo:
         """A layer's description as it is read: of its latents where a coding is attached."""
-        said = self._coding(model, info.path)
-        if said is None or info.units is None:
+        coding = self._coding(model, info.path)
+        if coding is None or info.units is None:
             return info
-        with _about(model):
-            return coded(info, self._attached(said, info.units), said)
+        with _naming(model):
+            return coded(info, self._attached(coding, info.units), coding)
 
-    def _attached(self, said: DeclaredCoding, width: int) -> Attached:
+    def _attached(self, declared: DeclaredCoding, width: int) -> Attached:
         device = self.compute.torch_device()
 
         def load() -> Attached:
-            found = attached(said, width, self.base)
-            return replace(found, coding=found.coding.to(device))
+            attachment = attached(declared, width, self.base)
+            return replace(attachment, coding=attachment.coding.to(device))
 
-        key = ("coding", content(said, self.base), width, str(device))
+        key = ("coding", content(declared, self.base), width, str(device))
         return load_once(key, load)
 
-    def _said(self, model: str) -> TargetModel:
+    def _declared(self, model: str) -> TargetModel:
         """A network as the study names it."""
         for spec in self.models:
             if spec.name == model:
@@ -231,19 +238,19 @@ class KnownNetworks(Resource):
 
     def _spec(self, model: str) -> TargetModel:
         """A network with all that it is loaded by; its pictures are measured where it asks so."""
-        spec = self._said(model)
-        how = spec.input.get("scale")
-        if how not in MEASURED:
+        spec = self._declared(model)
+        scaling = spec.input.get("scale")
+        if scaling not in MEASURED:
             return spec
         if model not in self._measured:
             if self._measure is None:
                 raise StudyError(
-                    f"models.input.scale = {how!r} is measured over a probing set, and there is "
-                    "none. Give the values themselves."
+                    f"models.input.scale = {scaling!r} is measured over a probing set, and there "
+                    "is none. Give the values themselves."
                 )
-            pairs = [list(pair) for pair in self._measure()[how]]
-            told = {**spec.input, "scale": pairs, "clip": how == "percentiles"}
-            self._measured[model] = spec.model_copy(update={"input": told})
+            pairs = [list(pair) for pair in self._measure()[scaling]]
+            settings = {**spec.input, "scale": pairs, "clip": scaling == "percentiles"}
+            self._measured[model] = spec.model_copy(update={"input": settings})
         return self._measured[model]
 
     def _network(self, model: str) -> Network:
@@ -254,11 +261,13 @@ class KnownNetworks(Resource):
         """
         card = self._card(model)
         net = self._load(model, find_source(self._spec(model), self.base))
-        found = {"weights": net.weights, "behaviour": net.behaviour}
-        known = {name: card.fingerprint.get(name, "") for name in found}
-        other = [name for name in found if found[name] != known[name]]
-        if other or self._given.get(model, digest(card.fingerprint)) != digest(card.fingerprint):
-            raise _another_network(model, other)
+        loaded = {"weights": net.weights, "behaviour": net.behaviour}
+        expected = {name: card.fingerprint.get(name, "") for name in loaded}
+        changed = [name for name in loaded if loaded[name] != expected[name]]
+        if changed or self._used_fingerprints.get(model, digest(card.fingerprint)) != digest(
+            card.fingerprint
+        ):
+            raise _changed_network(model, changed)
         return net
 
     def _channels_last(self, spec: TargetModel) -> bool:
@@ -269,7 +278,7 @@ class KnownNetworks(Resource):
         import torch
 
         spec = self._spec(model)
-        device, last = self.compute.torch_device(), self._channels_last(spec)
+        device, channels_last = self.compute.torch_device(), self._channels_last(spec)
 
         def load() -> Network:
             net = source.build()
@@ -277,21 +286,29 @@ class KnownNetworks(Resource):
             net.behaviour = behaviour_hash(net.module) if source.own else ""
             net.module.to(device).eval().requires_grad_(requires_grad=False)
             net = in_float32(net, _blank(net).to(device))
-            if last:
+            if channels_last:
                 net.module.to(memory_format=torch.channels_last)
             return net
 
         return load_once(self._key(spec, source), load)
 
     def _key(self, spec: TargetModel, source: NetworkSource) -> Hashable:
-        """What a loaded network is known by in this process."""
-        own = source.own and digest(source.own.version(read_note(self.cards, source)))
-        said = digest(spec.input) if spec.input else ""
-        key = (spec.source, spec.weights, spec.weights_key, self.base, source.content, own, said)
+        """The key of a loaded network in this process's cache of models."""
+        own_version = source.own and digest(source.own.version(read_note(self.cards, source)))
+        input_digest = digest(spec.input) if spec.input else ""
+        key = (
+            spec.source,
+            spec.weights,
+            spec.weights_key,
+            self.base,
+            source.content,
+            own_version,
+            input_digest,
+        )
         return "target", *key, str(self.compute.torch_device()), self._channels_last(spec)
 
     def _card(self, model: str, wanted: Collection[str] = ()) -> NetworkInfo:
-        """What is known of a network; it is loaded only when nobody has met it before.
+        """What is known of a network; it is loaded only where no card of it is stored.
 
         Args:
             model: name in the study.
@@ -302,7 +319,7 @@ class KnownNetworks(Resource):
         source = find_source(spec, self.base)
 
         def learn() -> NetworkInfo:
-            card = self._kept(self._name(spec, source))
+            card = self._stored_card(self._name(spec, source))
             if card is None:
                 net = self._load(model, source)
                 _check_paths(model, net, wanted)
@@ -317,7 +334,7 @@ class KnownNetworks(Resource):
         return load_once(("card", self._name(spec, source)), learn)
 
     def _note(self, spec: TargetModel, source: NetworkSource, net: Network) -> None:
-        """Keep what a network's own code was seen to use, which is part of what it is known by."""
+        """Store which files a network's own code was seen to use: its keys depend on them."""
         if spec.weights is None:
             check_repeatable(net, source)
         before = self._key(spec, source)
@@ -325,19 +342,19 @@ class KnownNetworks(Resource):
             write_note(self.cards, source, net.seen)
         rename_loaded(before, self._key(spec, source))
 
-    def _kept(self, name: str) -> NetworkInfo | None:
+    def _stored_card(self, name: str) -> NetworkInfo | None:
         return NetworkInfo.read(Path(self.cards) / f"{name}.json") if self.cards else None
 
     def _name(self, spec: TargetModel, source: NetworkSource) -> str:
-        """What a network's card is known by: the network, and what the study says of its layers."""
-        said = sorted((one.model_dump() for one in spec.layouts), key=canonical)
+        """The name of a network's card: a digest of its identity and its declared layouts."""
+        declared = sorted((layout.model_dump() for layout in spec.layouts), key=canonical)
         identity = self._identity(spec, source)
-        return digest([identity, said]) if said else digest(identity)
+        return digest([identity, declared]) if declared else digest(identity)
 
     def _identity(self, spec: TargetModel, source: NetworkSource) -> dict[str, Json]:
-        """What a network is known by without loading it."""
+        """Everything that identifies a network without loading it."""
         kind, _, rest = spec.source.partition(":")
-        own = source.own and source.own.version(read_note(self.cards, source))
+        own_version = source.own and source.own.version(read_note(self.cards, source))
         return {
             "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
             "files": source.content,
@@ -345,7 +362,7 @@ class KnownNetworks(Resource):
             **self.compute.fingerprint(),
             "dtype": self.compute.mixed,
             **{name: version(name) for name in sorted({"torch", "torchvision", source.library})},
-            **({"own": own} if own else {}),
+            **({"own": own_version} if own_version else {}),
             **({"input": spec.input} if spec.input else {}),
         }
 
@@ -354,18 +371,18 @@ class KnownNetworks(Resource):
         from resources.targets.layer_declared import layouts_of
 
         spec, net = self._spec(model), self._load(model, source)
-        with _about(model):
-            surveyed = self._looked_at(net)
-            if surveyed.spoiled:
+        with _naming(model):
+            survey = self._survey_passes(net)
+            if survey.spoiled:
                 forget(self._key(spec, source))
                 net = self._load(model, source)
-            found = layouts_of(net.module, surveyed, spec.layouts)
+            layouts = layouts_of(net.module, survey, spec.layouts)
         modules = {path: module for path, module in net.module.named_modules() if path}
-        layers = [_info(p, module, found.get(p), surveyed) for p, module in modules.items()]
+        layers = [_info(p, module, layouts.get(p), survey) for p, module in modules.items()]
         identity = self._identity(spec, source)
-        known = {name: identity[name] for name in identity if name not in ("files", "code")}
+        loading = {name: identity[name] for name in identity if name not in ("files", "code")}
         fingerprint: dict[str, Json] = {
-            **known,
+            **loading,
             "reading": method_version(type(self), *_READING),
             "weights": net.weights,
             **({"behaviour": net.behaviour} if source.own else {}),
@@ -373,9 +390,9 @@ class KnownNetworks(Resource):
         }
         if getattr(net.module, "transform_input", False):
             fingerprint |= {"transform_input": True}  # no parameter tells it
-        return NetworkInfo(fingerprint, tuple(layers), surveyed.pixels, net.told)
+        return NetworkInfo(fingerprint, tuple(layers), survey.pixels, net.told)
 
-    def _looked_at(self, net: Network) -> "Survey":
+    def _survey_passes(self, net: Network) -> "Survey":
         import torch
 
         from resources.targets.survey import look
@@ -384,9 +401,9 @@ class KnownNetworks(Resource):
         pictures = [net.made_up(seed) for seed in (0, 2)]
         if net.own_transform and net.bands is None:
             check_range(pictures[0], net.pixel_range)
-        pixels, other = (self.compute.place(one[None]) for one in pictures)
+        pixels, second = (self.compute.place(picture[None]) for picture in pictures)
         with torch.inference_mode(), self.compute.autocast():
-            return look(net.module, lambda given: net.call(net.module, given), pixels, other)
+            return look(net.module, lambda batch: net.call(net.module, batch), pixels, second)
 
     def _check_neurons(self, model: str, wanted: Mapping[str, Sequence[int]]) -> None:
         for path, neurons in wanted.items():
@@ -410,7 +427,7 @@ def _survey_code() -> tuple[str, ...]:
 
 
 @contextmanager
-def _about(model: str) -> Iterator[None]:
+def _naming(model: str) -> Iterator[None]:
     """Within the block errors of the study name the network."""
     try:
         yield
@@ -442,36 +459,39 @@ def _blank(net: Network) -> "Tensor":
 
 
 def _info(
-    path: str, module: "nn.Module", found: "KnownLayout | None", surveyed: "Survey"
+    path: str, module: "nn.Module", known: "KnownLayout | None", survey: "Survey"
 ) -> LayerInfo:
     kind = type(module).__name__
-    if found is None:
+    if known is None:
         return LayerInfo(path, kind, None, None, reason="gives no tensor, or does not run")
-    raw = surveyed.seen[path].shape
-    layout = found.layout
+    raw = survey.seen[path].shape
+    layout = known.layout
     if layout is None:
-        return LayerInfo(path, kind, None, raw[1:] or None, reason=found.reason, raw=raw)
+        return LayerInfo(path, kind, None, raw[1:] or None, reason=known.reason, raw=raw)
     shape = layout.arranged_shape(raw)
     has_map = layout.places and (layout.kind == "tokens" or math.prod(shape[1:]) > 1)
-    reason = "" if has_map else found.reason
-    alone = math.prod(shape[1:] if layout.kind == "maps" else shape[:-1]) <= 1
-    proven = alone or found.verdict is Verdict.PROVEN
+    reason = "" if has_map else known.reason
+    single_place = math.prod(shape[1:] if layout.kind == "maps" else shape[:-1]) <= 1
+    proven = single_place or known.verdict is Verdict.PROVEN
     return LayerInfo(
-        path, kind, layout.units(raw), shape, has_map, found.known, reason, layout, raw, proven
+        path, kind, layout.units(raw), shape, has_map, known.known, reason, layout, raw, proven
     )
 
 
-def _another_network(model: str, other: Sequence[str]) -> StudyError:
-    what = f" (its {' and its '.join(other)} differ)" if other else " (its files or code changed)"
+def _changed_network(model: str, changed: Sequence[str]) -> StudyError:
+    difference = (
+        f" (its {' and its '.join(changed)} differ)" if changed else " (its files or code changed)"
+    )
     return StudyError(
-        f"network {model!r} is not the one that its results are made for{what}, so nothing of it "
-        "is kept. Where you have just changed it, run again; where you have not, its factory gives "
-        "another network each time: seed it, or save its state_dict() and name it in `weights`."
+        f"network {model!r} is not the one that its results are made for{difference}, so nothing "
+        "of it is kept. Where you have just changed it, run again; where you have not, its factory "
+        "gives another network each time: seed it, or save its state_dict() and name it in "
+        "`weights`."
     )
 
 
 def _description(transform: object) -> str:
     """A transform in words, without addresses in memory."""
     config = getattr(transform, "config", None)
-    told = str(config if config is not None else transform)
-    return plain_name(re.sub(r" at 0x[0-9a-fA-F]+", "", told))
+    text = str(config if config is not None else transform)
+    return plain_name(re.sub(r" at 0x[0-9a-fA-F]+", "", text))

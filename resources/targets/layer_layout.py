@@ -46,6 +46,8 @@ _MOST_UNKNOWN: Final = 8
 _LEAST_UNKNOWN: Final = 9
 _LEAST_PLACES: Final = 4
 _ROUNDS: Final = 3
+Fit = tuple[Grid, int, Verdict]
+"""A grid of tokens, how many tokens stand before it, and what moving the patch showed of it."""
 _DECLARE: Final = "say in [[models.layers]] what its axes are: layout, grid, prefix_tokens"
 
 
@@ -54,7 +56,7 @@ class KnownLayout:
     """What is known of one layer.
 
     Attributes:
-        layout: how its output is read; None where it has no units.
+        layout: how its layer is read; None where it has no units.
         known: how that is known, in a few words.
         reason: why there are no units, or no map.
         verdict: what moving the patch showed.
@@ -77,410 +79,420 @@ class Layouts:
         self.modules = dict(module.named_modules())
         self.seen = survey.seen
         self.pixels = survey.pixels[1:]
-        self._groups = self._tensors()
+        self._groups = self._layers_by_tensor()
         self._channels = self._known_channels()
         self._maps = self._map_sizes()
 
     def all(self) -> dict[str, KnownLayout]:
-        """By path, every layer that ran; first those that tell themselves, then the others."""
-        found = {path: self._own(path, one) for path, one in self.seen.items()}
+        """The layout of every layer that ran, by path."""
+        # First each by its own type and output; what stays open then comes from related layers.
+        layouts = {path: self._by_itself(path, layer) for path, layer in self.seen.items()}
         for _ in range(_ROUNDS):
-            for path in sorted(found, key=lambda path: self.seen[path].order):
-                if _open(found[path]):
-                    found[path] = self._taken_over(path, found) or found[path]
+            for path in sorted(layouts, key=lambda path: self.seen[path].order):
+                if _is_open(layouts[path]):
+                    layouts[path] = self._from_relatives(path, layouts) or layouts[path]
         for path in self.seen:
-            if found[path].layout is None and found[path].channelless:
-                found[path] = self._alike(path, found) or found[path]
+            if layouts[path].layout is None and layouts[path].channelless:
+                layouts[path] = self._same_channels(path, layouts) or layouts[path]
         sizes = {
             f.layout.arranged_shape(self.seen[p].shape)[1:]
-            for p, f in found.items()
+            for p, f in layouts.items()
             if f.layout is not None and f.layout.kind == "maps" and f.verdict is Verdict.PROVEN
         }
-        found = {path: self._by_size(path, one, sizes) for path, one in found.items()}
-        return {path: self._checked(path, one, found) for path, one in found.items()}
+        layouts = {path: self._by_size(path, layout, sizes) for path, layout in layouts.items()}
+        return {path: self._checked(path, layout, layouts) for path, layout in layouts.items()}
 
     def grid_verdict(self, path: str, axis: int, grid: Grid, prefix: int) -> Verdict:
         """What moving the patch shows of an order of tokens; `axis` is that of the tokens."""
-        one = self.seen[path]
-        change = one.change.get((left_axis(one, axis),))
+        layer = self.seen[path]
+        change = layer.change.get((left_axis(layer, axis),))
         return Verdict.OPEN if change is None else followed(gridded(change, grid, prefix)).verdict()
 
     def map_verdict(self, path: str, rows: int, columns: int) -> Verdict:
         """What moving the patch shows of two axes as rows and columns."""
-        shown = self._follow(self.seen[path], rows, columns)
-        return Verdict.OPEN if shown is None else shown.verdict()
+        following = self._follow(self.seen[path], rows, columns)
+        return Verdict.OPEN if following is None else following.verdict()
 
     # --- one layer by itself
 
-    def _own(self, path: str, one: LayerOutput) -> KnownLayout:
-        if not one.floating:
+    def _by_itself(self, path: str, layer: LayerOutput) -> KnownLayout:
+        if not layer.floating:
             return KnownLayout(None, reason="gives whole numbers", verdict=Verdict.WRONG)
-        if one.batch is None or 0 in one.shape or len(one.shape) < 2:
-            why = f"{sizes_of(one.shape)} has no axis with an entry per picture"
-            return KnownLayout(None, reason=why, verdict=Verdict.WRONG)
+        if layer.batch is None or 0 in layer.shape or len(layer.shape) < 2:
+            reason = f"{sizes_of(layer.shape)} has no axis with an entry per picture"
+            return KnownLayout(None, reason=reason, verdict=Verdict.WRONG)
         channel = self._channels.get(path)
-        if len(one.shape) == 2:
-            return KnownLayout(Layout(letters(one, 1 - one.batch, {})), "one number for each unit")
-        if len(one.shape) == 3:
-            return self._tokens(path, one, channel)
-        if len(one.shape) == 4:
-            return self._four(path, one, channel)
+        if len(layer.shape) == 2:
+            return KnownLayout(
+                Layout(letters(layer, 1 - layer.batch, {})), "one number for each unit"
+            )
+        if len(layer.shape) == 3:
+            return self._tokens(path, layer, channel)
+        if len(layer.shape) == 4:
+            return self._four_axes(path, layer, channel)
         if channel is None:
             return KnownLayout(
-                None, reason=f"{len(one.shape)} axes, {sizes_of(one.shape)}; {_DECLARE}"
+                None, reason=f"{len(layer.shape)} axes, {sizes_of(layer.shape)}; {_DECLARE}"
             )
         return KnownLayout(
-            Layout(letters(one, channel, {})), self._said(path),
-            f"{len(one.shape)} axes, of which no two are known as rows and columns",
+            Layout(letters(layer, channel, {})), self._source(path),
+            f"{len(layer.shape)} axes, of which no two are known as rows and columns",
         )  # fmt: skip
 
-    def _said(self, path: str) -> str:
-        return f"type {type(self.modules[path]).__name__}" if self._typed(path) else "neighbours"
+    def _source(self, path: str) -> str:
+        return f"type {type(self.modules[path]).__name__}" if self._is_typed(path) else "neighbours"
 
-    def _typed(self, path: str) -> bool:
+    def _is_typed(self, path: str) -> bool:
         return channel_axis(self.modules[path], self.seen[path].shape) is not None
 
-    def _four(self, path: str, one: LayerOutput, channel: int | None) -> KnownLayout:
+    def _four_axes(self, path: str, layer: LayerOutput, channel: int | None) -> KnownLayout:
         """A layer with four axes: maps, if two of its axes follow the patch."""
-        others = [axis for axis in range(4) if axis != one.batch]
+        axes = [axis for axis in range(4) if axis != layer.batch]
         fits = []
-        for rows, columns in pairs(others):
-            shown = self._follow(one, rows, columns)
-            if shown is not None and shown.verdict() is Verdict.PROVEN:
-                left = next(axis for axis in others if axis not in (rows, columns))
-                fits.append((rows, columns, left))
+        for rows, columns in pairs(axes):
+            following = self._follow(layer, rows, columns)
+            if following is not None and following.verdict() is Verdict.PROVEN:
+                rest = next(axis for axis in axes if axis not in (rows, columns))
+                fits.append((rows, columns, rest))
         if channel is not None and fits and all(fit[2] != channel for fit in fits):
-            if self._typed(path):
-                why = f"axis {channel} of {sizes_of(one.shape)} follows a patch over the picture"
-                return KnownLayout(None, reason=f"{why}, so it holds places, not units; {_DECLARE}")
+            if self._is_typed(path):
+                reason = (
+                    f"axis {channel} of {sizes_of(layer.shape)} follows a patch over the picture"
+                )
+                return KnownLayout(
+                    None, reason=f"{reason}, so it holds places, not units; {_DECLARE}"
+                )
             channel = None  # what takes the tensor may take its columns for channels
         fits = [fit for fit in fits if channel in (None, fit[2])]
-        upright = [fit for fit in fits if fit[0] < fit[1]]
-        if len(upright) == 1 and (len(fits) == 1 or channel is not None):
-            rows, columns, left = upright[0]
-            if channel is None and grows(one, left):
-                return KnownLayout(None, reason=_unknown(one), channelless=True)
-            spelled = letters(one, left, {rows: "h", columns: "w"})
-            known = "tested" if channel is None else f"{self._said(path)}, tested"
-            return KnownLayout(Layout(spelled), known, verdict=Verdict.PROVEN)
+        row_major = [fit for fit in fits if fit[0] < fit[1]]
+        if len(row_major) == 1 and (len(fits) == 1 or channel is not None):
+            rows, columns, rest = row_major[0]
+            if channel is None and grows(layer, rest):
+                return KnownLayout(None, reason=_unknown(layer), channelless=True)
+            named = letters(layer, rest, {rows: "h", columns: "w"})
+            known = "tested" if channel is None else f"{self._source(path)}, tested"
+            return KnownLayout(Layout(named), known, verdict=Verdict.PROVEN)
         if channel is None:
-            return KnownLayout(None, reason=_unknown(one), channelless=True)
-        verdict = Verdict.WRONG if fits and not upright else Verdict.OPEN
-        places = [axis for axis in others if axis != channel]
-        if all(one.shape[axis] == 1 for axis in places):
-            spelled = letters(one, channel, {places[0]: "h", places[1]: "w"})
-            return KnownLayout(Layout(spelled), self._said(path), "a single place", Verdict.WRONG)
+            return KnownLayout(None, reason=_unknown(layer), channelless=True)
+        verdict = Verdict.WRONG if fits and not row_major else Verdict.OPEN
+        places = [axis for axis in axes if axis != channel]
+        if all(layer.shape[axis] == 1 for axis in places):
+            named = letters(layer, channel, {places[0]: "h", places[1]: "w"})
+            return KnownLayout(Layout(named), self._source(path), "a single place", Verdict.WRONG)
         return KnownLayout(
-            Layout(letters(one, channel, {})), self._said(path),
-            f"axes of {' and '.join(str(one.shape[a]) for a in places)} do not follow a patch that "
-            "is moved over the picture as rows and columns do", verdict,
+            Layout(letters(layer, channel, {})), self._source(path),
+            f"axes of {' and '.join(str(layer.shape[a]) for a in places)} do not follow a patch "
+            "that is moved over the picture as rows and columns do", verdict,
         )  # fmt: skip
 
-    def _tokens(self, path: str, one: LayerOutput, channel: int | None) -> KnownLayout:
+    def _tokens(self, path: str, layer: LayerOutput, channel: int | None) -> KnownLayout:
         """A layer with three axes: tokens, if their order follows the patch."""
-        axes = [axis for axis in range(3) if axis != one.batch]
-        tried = []
+        axes = [axis for axis in range(3) if axis != layer.batch]
+        candidates = []
         for axis in axes:
             other = next(a for a in axes if a != axis)
-            best = self._best_grid(path, one, axis)
-            if axis == channel and best is not None and not self._surely(best):
-                best = None
-            tried.append((axis, other, best))
-        proven = [(a, c, b) for a, c, b in tried if b is not None and b[2] is Verdict.PROVEN]
+            fit = self._best_grid(path, layer, axis)
+            if axis == channel and fit is not None and not self._is_map_grid(fit):
+                fit = None
+            candidates.append((axis, other, fit))
+        proven = [(a, c, b) for a, c, b in candidates if b is not None and b[2] is Verdict.PROVEN]
         if len(proven) == 1:
-            axis, other, best = proven[0]
-            if not (grows(one, other) and self._channels.get(path) != other):
-                return self._proven_tokens(path, one, axis, other, best)
+            axis, other, fit = proven[0]
+            if not (grows(layer, other) and self._channels.get(path) != other):
+                return self._proven_tokens(path, layer, axis, other, fit)
         if channel is None:
-            return KnownLayout(None, reason=_unknown(one), channelless=True)
+            return KnownLayout(None, reason=_unknown(layer), channelless=True)
         axis = next(a for a in axes if a != channel)
-        best = next(b for a, _, b in tried if a == axis)
-        return self._unproven_tokens(path, one, axis, channel, best)
+        fit = next(b for a, _, b in candidates if a == axis)
+        return self._unproven_tokens(path, layer, axis, channel, fit)
 
-    def _surely(self, best: tuple[Grid, int, Verdict]) -> bool:
-        """Whether an axis that a type says holds channels may hold places all the same."""
-        return best[0] in self._maps and best[1] == 0 and math.prod(best[0]) >= _LEAST_UNKNOWN
+    def _is_map_grid(self, fit: Fit) -> bool:
+        """Whether a grid is a convolution's map, too large to fit by chance: it outdoes a type."""
+        return fit[0] in self._maps and fit[1] == 0 and math.prod(fit[0]) >= _LEAST_UNKNOWN
 
     def _proven_tokens(
-        self, path: str, one: LayerOutput, axis: int, channel: int, best: tuple[Grid, int, Verdict]
+        self, path: str, layer: LayerOutput, axis: int, channel: int, fit: Fit
     ) -> KnownLayout:
-        grid, prefix, verdict = best
-        known = prefix_of(self.modules, path)
-        named = known is not None and known.tokens == prefix
+        grid, prefix, verdict = fit
+        expected = prefix_of(self.modules, path)
+        is_expected = expected is not None and expected.tokens == prefix
         layout = Layout(
-            letters(one, channel, {axis: "t"}), grid, prefix,
-            bool(prefix and named and known is not None and known.class_token),
+            letters(layer, channel, {axis: "t"}), grid, prefix,
+            bool(prefix and is_expected and expected is not None and expected.class_token),
         )  # fmt: skip
-        said = self._said(path) if self._channels.get(path) == channel else "tested"
-        how = "network's attributes, tested" if named else "tested"
-        return KnownLayout(layout, f"{said}; tokens: {how}", verdict=verdict)
+        source = self._source(path) if self._channels.get(path) == channel else "tested"
+        token_source = "network's attributes, tested" if is_expected else "tested"
+        return KnownLayout(layout, f"{source}; tokens: {token_source}", verdict=verdict)
 
     def _unproven_tokens(
-        self,
-        path: str,
-        one: LayerOutput,
-        axis: int,
-        channel: int,
-        best: tuple[Grid, int, Verdict] | None,
+        self, path: str, layer: LayerOutput, axis: int, channel: int, fit: Fit | None
     ) -> KnownLayout:
-        count = one.shape[axis]
-        known = prefix_of(self.modules, path) or Prefix(0, class_token=False)
-        said = self._said(path)
+        count = layer.shape[axis]
+        expected = prefix_of(self.modules, path) or Prefix(0, class_token=False)
+        source = self._source(path)
         if count == 1:
             alone = Layout(
-                letters(one, channel, {axis: "t"}), None, int(known.class_token), known.class_token
+                letters(layer, channel, {axis: "t"}),
+                None,
+                int(expected.class_token),
+                expected.class_token,
             )
-            return KnownLayout(alone, said, "a single token", Verdict.WRONG)
-        verdict = best[2] if best is not None else Verdict.WRONG
-        more = self._more_than_patches(count) if known.tokens == 0 else 0
-        if more:
+            return KnownLayout(alone, source, "a single token", Verdict.WRONG)
+        verdict = fit[2] if fit is not None else Verdict.WRONG
+        extra = self._more_than_patches(count) if expected.tokens == 0 else 0
+        if extra:
             return KnownLayout(
-                None, reason=f"its {count} tokens are {more} more than the patches, and what those "
-                f"are and where they stand is not known; {_DECLARE}",
+                None, reason=f"its {count} tokens are {extra} more than the patches, and what "
+                f"those are and where they stand is not known; {_DECLARE}",
             )  # fmt: skip
-        if known.tokens == 0:
+        if expected.tokens == 0:
             return KnownLayout(
-                Layout(letters(one, channel, {})), said,
+                Layout(letters(layer, channel, {})), source,
                 f"its {count} tokens do not follow a patch that is moved over the picture row by "
                 "row", verdict,
             )  # fmt: skip
-        if best is None or verdict is Verdict.WRONG:
+        if fit is None or verdict is Verdict.WRONG:
             return KnownLayout(
                 None, displaced=True,
                 reason=f"its {count} tokens are not the patches row by row, with or without "
-                f"the {known.tokens} tokens that this network puts before them; {_DECLARE}",
+                f"the {expected.tokens} tokens that this network puts before them; {_DECLARE}",
             )  # fmt: skip
-        _, prefix, _ = best
+        _, prefix, _ = fit
         layout = Layout(
-            letters(one, channel, {axis: "t"}), None, prefix, bool(prefix and known.class_token)
+            letters(layer, channel, {axis: "t"}),
+            None,
+            prefix,
+            bool(prefix and expected.class_token),
         )
         return KnownLayout(
-            layout, f"{said}; tokens: network's attributes",
+            layout, f"{source}; tokens: network's attributes",
             "its tokens do not show where the patch is", verdict,
         )  # fmt: skip
 
     def _more_than_patches(self, count: int) -> int:
         """How many tokens there are besides those of a convolution's map; 0 where none fits."""
         areas = {math.prod(size) for size in self._maps} - {1}
-        more = [count - area for area in areas if 0 <= count - area <= min(_MOST_UNKNOWN, area)]
-        return min(more, default=0)
+        extras = [count - area for area in areas if 0 <= count - area <= min(_MOST_UNKNOWN, area)]
+        return min(extras, default=0)
 
-    def _best_grid(
-        self, path: str, one: LayerOutput, axis: int
-    ) -> tuple[Grid, int, Verdict] | None:
+    def _best_grid(self, path: str, layer: LayerOutput, axis: int) -> Fit | None:
         """The grid, and the tokens before it, that fit a number of tokens best; None for none."""
-        known = prefix_of(self.modules, path)
-        change = one.change.get((left_axis(one, axis),))
-        found: list[tuple[int, Grid, int, Verdict]] = []
-        for grid, prefix in self._grids(one.shape[axis], known):
-            shown = None if change is None else followed(gridded(change, grid, prefix))
-            told = known is not None and prefix in (0, known.tokens)
-            verdict = Verdict.OPEN if shown is None else shown.verdict(exact=True)
-            if verdict is Verdict.PROVEN or told or (known is None and prefix == 0):
-                found.append((shown.hits if shown else 0, grid, prefix, verdict))
-        proven = [one for one in found if one[3] is Verdict.PROVEN]
+        expected = prefix_of(self.modules, path)
+        change = layer.change.get((left_axis(layer, axis),))
+        fits: list[tuple[int, Grid, int, Verdict]] = []
+        for grid, prefix in self._grids(layer.shape[axis], expected):
+            following = None if change is None else followed(gridded(change, grid, prefix))
+            is_expected = expected is not None and prefix in (0, expected.tokens)
+            verdict = Verdict.OPEN if following is None else following.verdict(exact=True)
+            if verdict is Verdict.PROVEN or is_expected or (expected is None and prefix == 0):
+                fits.append((following.hits if following else 0, grid, prefix, verdict))
+        proven = [fit for fit in fits if fit[3] is Verdict.PROVEN]
         if proven:
             best = max(proven, key=lambda fit: (fit[0], -fit[2], squareness(fit[1], self.pixels)))
             return best[1:]
-        opened = [one for one in found if one[3] is Verdict.OPEN] or found
-        return max(opened)[1:] if opened else None
+        undecided = [fit for fit in fits if fit[3] is Verdict.OPEN] or fits
+        return max(undecided)[1:] if undecided else None
 
-    def _grids(self, count: int, known: Prefix | None) -> Iterator[tuple[Grid, int]]:
+    def _grids(self, count: int, expected: Prefix | None) -> Iterator[tuple[Grid, int]]:
         """Grids that some tokens may make with some before them.
 
         Of tokens before the others that nothing tells of, only with a grid that a convolution of
         the network has: among many grids one may fit by chance.
         """
-        told = {0, known.tokens if known else 0}
-        most = max(*told, _MOST_UNKNOWN)
-        for prefix in range(min(most, count - 1) + 1):
+        expected_lengths = {0, expected.tokens if expected else 0}
+        longest = max(*expected_lengths, _MOST_UNKNOWN)
+        for prefix in range(min(longest, count - 1) + 1):
             area = count - prefix
             shapes = {size for size in self._maps if math.prod(size) == area}
-            if prefix in told:
+            if prefix in expected_lengths:
                 shapes |= {grid for grid in factors(area) if squareness(grid, self.pixels) > -1.0}
-            least = _LEAST_PLACES if prefix in told else _LEAST_UNKNOWN
-            yield from ((grid, prefix) for grid in sorted(shapes) if area >= least)
+            least_area = _LEAST_PLACES if prefix in expected_lengths else _LEAST_UNKNOWN
+            yield from ((grid, prefix) for grid in sorted(shapes) if area >= least_area)
 
-    def _follow(self, one: LayerOutput, rows: int, columns: int) -> Followed | None:
-        low, high = sorted((left_axis(one, rows), left_axis(one, columns)))
-        change = one.change.get((low, high))
+    def _follow(self, layer: LayerOutput, rows: int, columns: int) -> Followed | None:
+        low, high = sorted((left_axis(layer, rows), left_axis(layer, columns)))
+        change = layer.change.get((low, high))
         if change is None or 1 in change.shape[1:]:
             return None
         return followed(change if rows < columns else change.transpose(0, 2, 1))
 
     # --- from other layers
 
-    def _taken_over(self, path: str, found: Mapping[str, KnownLayout]) -> KnownLayout | None:
+    def _from_relatives(self, path: str, layouts: Mapping[str, KnownLayout]) -> KnownLayout | None:
         """The layout of a layer that this one has its places from."""
-        one, mine = self.seen[path], found[path]
-        for other, how in self._relatives(path):
-            theirs = found.get(other)
-            if theirs is None or theirs.layout is None or not theirs.layout.places:
+        layer, current = self.seen[path], layouts[path]
+        for peer, how in self._relatives(path):
+            source = layouts.get(peer)
+            if source is None or source.layout is None or not source.layout.places:
                 continue
-            if not same_places(one, self.seen[other], theirs.layout):
+            if not same_places(layer, self.seen[peer], source.layout):
                 continue
             channel = self._channels.get(path)
-            alike = one.shape == self.seen[other].shape
-            if channel is None and not alike:
+            same_shape = layer.shape == self.seen[peer].shape
+            if channel is None and not same_shape:
                 continue
-            axis = theirs.layout.axes.index("c")
+            axis = source.layout.axes.index("c")
             if channel not in (None, axis):
                 continue
-            known = f"{self._said(path) if channel is not None else 'channels'}, as {how} {other}"
-            return replace(mine, layout=theirs.layout, known=known, reason="")
+            known = f"{self._source(path) if channel is not None else 'channels'}, as {how} {peer}"
+            return replace(current, layout=source.layout, known=known, reason="")
         return None
 
-    def _alike(self, path: str, found: Mapping[str, KnownLayout]) -> KnownLayout | None:
+    def _same_channels(self, path: str, layouts: Mapping[str, KnownLayout]) -> KnownLayout | None:
         """The channels of a layer that hands on another's output, or is a copy of another."""
-        one = self.seen[path]
-        copies = [other for other, how in self._relatives(path) if how == "its like,"]
-        for other in [*self._groups.get(one.output, ()), *copies]:
-            theirs = found[other]
-            if other != path and theirs.layout is not None and one.shape == self.seen[other].shape:
-                return replace(theirs, known=f"channels, as {other}")
+        layer = self.seen[path]
+        copies = [peer for peer, how in self._relatives(path) if how == "its like,"]
+        for peer in [*self._groups.get(layer.output, ()), *copies]:
+            source = layouts[peer]
+            if peer != path and source.layout is not None and layer.shape == self.seen[peer].shape:
+                return replace(source, known=f"channels, as {peer}")
         return None
 
     def _relatives(self, path: str) -> Iterator[tuple[str, str]]:
-        one, module = self.seen[path], self.modules[path]
-        if one.inputs is not None:
+        layer, module = self.seen[path], self.modules[path]
+        if layer.inputs is not None:
             # What adds to its input, as a block of a transformer does, keeps its places, too.
-            for other in self._groups.get(one.inputs, ()):
-                earlier = other != path and self.seen[other].order < one.order
-                if earlier and (keeps_places(module) or self.seen[other].shape == one.shape):
-                    yield other, "its input"
-        above = path
-        while "." in above:
-            above = above.rpartition(".")[0]
-            if above in self.seen:
-                yield above, "the module around it,"
+            for peer in self._groups.get(layer.inputs, ()):
+                earlier = peer != path and self.seen[peer].order < layer.order
+                if earlier and (keeps_places(module) or self.seen[peer].shape == layer.shape):
+                    yield peer, "its input"
+        ancestor = path
+        while "." in ancestor:
+            ancestor = ancestor.rpartition(".")[0]
+            if ancestor in self.seen:
+                yield ancestor, "the module around it,"
         parent, _, name = path.rpartition(".")
         if name.isdigit():
             for number in range(int(name)):
-                other = f"{parent}.{number}" if parent else str(number)
-                alike = type(self.modules.get(other)) is type(module)
-                if alike and other in self.seen and self.seen[other].shape == one.shape:
-                    yield other, "its like,"
+                peer = f"{parent}.{number}" if parent else str(number)
+                same_type = type(self.modules.get(peer)) is type(module)
+                if same_type and peer in self.seen and self.seen[peer].shape == layer.shape:
+                    yield peer, "its like,"
 
-    def _by_size(self, path: str, one: KnownLayout, sizes: set[tuple[int, ...]]) -> KnownLayout:
+    def _by_size(self, path: str, current: KnownLayout, sizes: set[tuple[int, ...]]) -> KnownLayout:
         """Maps of convolutions too small or too mixed to test: as others of their size."""
-        if one.layout is None or not _open(one) or len(self.seen[path].shape) != 4:
-            return one
-        seen = self.seen[path]
-        if self._channels.get(path) != 1 or seen.batch != 0 or seen.shape[2:] not in sizes:
-            return one
-        return replace(one, layout=Layout("nchw"), known=f"{one.known}", reason="")
+        if current.layout is None or not _is_open(current) or len(self.seen[path].shape) != 4:
+            return current
+        layer = self.seen[path]
+        if self._channels.get(path) != 1 or layer.batch != 0 or layer.shape[2:] not in sizes:
+            return current
+        return replace(current, layout=Layout("nchw"), known=f"{current.known}", reason="")
 
     def _checked(
-        self, path: str, one: KnownLayout, found: Mapping[str, KnownLayout]
+        self, path: str, current: KnownLayout, layouts: Mapping[str, KnownLayout]
     ) -> KnownLayout:
         """Without units where an axis is one of heads, or channels are mixed as places."""
-        if one.layout is None or one.layout.places:
-            return one
-        seen = self.seen[path]
-        four = len(seen.shape) == 4 and one.layout.kind != "maps"
-        if four and any(are_heads(seen.shape, other.shape) for other in self.seen.values()):
+        if current.layout is None or current.layout.places:
+            return current
+        layer = self.seen[path]
+        four_axes = len(layer.shape) == 4 and current.layout.kind != "maps"
+        if four_axes and any(are_heads(layer.shape, peer.shape) for peer in self.seen.values()):
             return KnownLayout(
-                None, reason=f"{sizes_of(seen.shape)} are heads of attention; {_DECLARE}"
+                None, reason=f"{sizes_of(layer.shape)} are heads of attention; {_DECLARE}"
             )
-        mixed = self._mixes_places(path, one.layout, found)
-        if mixed:
-            return KnownLayout(None, reason=f"{mixed}; {_DECLARE}")
-        if not four:
-            return one
-        tokens = {other.shape[1] for other in self.seen.values() if len(other.shape) == 3}
-        if seen.shape[2] == seen.shape[3] and seen.shape[2] in tokens - {1}:
+        mixing = self._mixes_places(path, current.layout, layouts)
+        if mixing:
+            return KnownLayout(None, reason=f"{mixing}; {_DECLARE}")
+        if not four_axes:
+            return current
+        tokens = {peer.shape[1] for peer in self.seen.values() if len(peer.shape) == 3}
+        if layer.shape[2] == layer.shape[3] and layer.shape[2] in tokens - {1}:
             return KnownLayout(
-                None, reason=f"{sizes_of(seen.shape)} is an attention of tokens by tokens"
+                None, reason=f"{sizes_of(layer.shape)} is an attention of tokens by tokens"
             )
-        known = prefix_of(self.modules, path)
-        if known is not None and known.tokens and self._channels.get(path) == 3:
-            reason = f"{sizes_of(seen.shape)} may hold other tokens than patches; {_DECLARE}"
+        prefix = prefix_of(self.modules, path)
+        if prefix is not None and prefix.tokens and self._channels.get(path) == 3:
+            reason = f"{sizes_of(layer.shape)} may hold other tokens than patches; {_DECLARE}"
             return KnownLayout(None, reason=reason)
-        return one
+        return current
 
-    def _mixes_places(self, path: str, layout: Layout, found: Mapping[str, KnownLayout]) -> str:
+    def _mixes_places(self, path: str, layout: Layout, layouts: Mapping[str, KnownLayout]) -> str:
         """Why its channels are no units: it works along places, or its tokens are displaced."""
-        seen, axis = self.seen[path], layout.axes.index("c")
-        for other in self._groups.get(seen.inputs or 0, ()):
-            theirs = found[other].layout
-            if theirs is None or not theirs.places or len(theirs.axes) != len(layout.axes):
+        layer, axis = self.seen[path], layout.axes.index("c")
+        for source in self._groups.get(layer.inputs or 0, ()):
+            before = layouts[source].layout
+            if before is None or not before.places or len(before.axes) != len(layout.axes):
                 continue
-            if theirs.axes.index("c") != axis:
-                return f"it works along the places of {other}, not along its channels"
-        if len(seen.shape) != 3:
+            if before.axes.index("c") != axis:
+                return f"it works along the places of {source}, not along its channels"
+        if len(layer.shape) != 3:
             return ""
-        tokens = seen.shape[next(a for a in range(3) if a not in (axis, seen.batch))]
+        tokens = layer.shape[next(a for a in range(3) if a not in (axis, layer.batch))]
         proven = [
             self.seen[p].shape[f.layout.axes.index(letter)]
             for letter in "tc"
-            for p, f in found.items()
+            for p, f in layouts.items()
             if f.layout is not None and "t" in f.layout.axes and f.verdict is Verdict.PROVEN
         ]
         counts, widths = set(proven[: len(proven) // 2]), set(proven[len(proven) // 2 :])
         if tokens in widths - counts:
             return f"its {tokens} rows are channels of other layers, whose places it mixes"
-        if layout.prefix_tokens and tokens > 1 and tokens in self._displaced(found) - counts:
+        if layout.prefix_tokens and tokens > 1 and tokens in self._displaced(layouts) - counts:
             return f"its {tokens} tokens are not first those before the patches, then the patches"
         return ""
 
-    def _displaced(self, found: Mapping[str, KnownLayout]) -> set[int]:
+    def _displaced(self, layouts: Mapping[str, KnownLayout]) -> set[int]:
         """Numbers of tokens of layers that are known not to be in the order they should have."""
         return {
             self.seen[path].shape[1]
-            for path, one in found.items()
-            if one.layout is None and len(self.seen[path].shape) == 3 and one.displaced
+            for path, known in layouts.items()
+            if known.layout is None and len(self.seen[path].shape) == 3 and known.displaced
         }
 
     # --- what the whole network tells
 
-    def _tensors(self) -> dict[int, list[str]]:
+    def _layers_by_tensor(self) -> dict[int, list[str]]:
         """Layers by the tensor that they gave."""
         groups: dict[int, list[str]] = {}
-        for path, one in self.seen.items():
-            groups.setdefault(one.output, []).append(path)
+        for path, layer in self.seen.items():
+            groups.setdefault(layer.output, []).append(path)
         return groups
 
     def _known_channels(self) -> dict[str, int]:
         """By path the axis of channels, from the types of what gives or takes the tensor."""
-        same = Alike()
-        for path, one in self.seen.items():
-            if keeps_layout(self.modules[path]) and one.inputs is not None:
-                same.join(one.output, one.inputs)
-        told: dict[int, set[tuple[int, int]]] = {}
-        for tensor, length, axis in self._told():
-            told.setdefault(same.top(tensor), set()).add((length, axis))
-        found: dict[str, int] = {}
-        for path, one in self.seen.items():
-            own = channel_axis(self.modules[path], one.shape)
-            axes = {a for n, a in told.get(same.top(one.output), set()) if n == len(one.shape)}
-            if own is not None or len(axes) == 1:
-                found[path] = axes.pop() if own is None else own
-        return {path: axis for path, axis in found.items() if axis != self.seen[path].batch}
+        groups = Alike()
+        for path, layer in self.seen.items():
+            if keeps_layout(self.modules[path]) and layer.inputs is not None:
+                groups.join(layer.output, layer.inputs)
+        typed: dict[int, set[tuple[int, int]]] = {}
+        for tensor, length, axis in self._typed_tensors():
+            typed.setdefault(groups.top(tensor), set()).add((length, axis))
+        channels: dict[str, int] = {}
+        for path, layer in self.seen.items():
+            own_axis = channel_axis(self.modules[path], layer.shape)
+            axes = {
+                a for n, a in typed.get(groups.top(layer.output), set()) if n == len(layer.shape)
+            }
+            if own_axis is not None or len(axes) == 1:
+                channels[path] = axes.pop() if own_axis is None else own_axis
+        return {path: axis for path, axis in channels.items() if axis != self.seen[path].batch}
 
-    def _told(self) -> Iterator[tuple[int, int, int]]:
+    def _typed_tensors(self) -> Iterator[tuple[int, int, int]]:
         """Tensor, number of axes and axis of channels, wherever a type tells it."""
-        for path, one in self.seen.items():
+        for path, layer in self.seen.items():
             module = self.modules[path]
-            axis = channel_axis(module, one.shape)
+            axis = channel_axis(module, layer.shape)
             if axis is not None:
-                yield one.output, len(one.shape), axis
-            if one.inputs is not None and one.input_shape is not None:
-                axis = input_axis(module, one.input_shape)
+                yield layer.output, len(layer.shape), axis
+            if layer.inputs is not None and layer.input_shape is not None:
+                axis = input_axis(module, layer.input_shape)
                 if axis is not None:
-                    yield one.inputs, len(one.input_shape), axis
+                    yield layer.inputs, len(layer.input_shape), axis
 
     def _map_sizes(self) -> set[Grid]:
         """Rows and columns of all maps that convolutions and their like gave."""
         return {
-            (one.shape[2], one.shape[3])
-            for path, one in self.seen.items()
-            if len(one.shape) == 4 and self._channels.get(path) == 1
+            (layer.shape[2], layer.shape[3])
+            for path, layer in self.seen.items()
+            if len(layer.shape) == 4 and self._channels.get(path) == 1
         }
 
 
-def _open(one: KnownLayout) -> bool:
-    return one.verdict is Verdict.OPEN and (one.layout is None or not one.layout.places)
+def _is_open(known: KnownLayout) -> bool:
+    return known.verdict is Verdict.OPEN and (known.layout is None or not known.layout.places)
 
 
-def _unknown(one: LayerOutput) -> str:
-    return f"which axis of {sizes_of(one.shape)} holds units is neither known nor shown; {_DECLARE}"
+def _unknown(layer: LayerOutput) -> str:
+    return (
+        f"which axis of {sizes_of(layer.shape)} holds units is neither known nor shown; {_DECLARE}"
+    )

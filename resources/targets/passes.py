@@ -44,24 +44,24 @@ def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[Fou
 
     from dnd_assets.methods.pooling import tensor_of
 
-    found: Found = {}
+    outputs: Found = {}
     modules = dict(module.named_modules())
 
     def hook(path: str) -> Callable[..., None]:
         def read(
-            module: "nn.Module", inputs: tuple[object, ...], named: dict[str, object],
+            module: "nn.Module", inputs: tuple[object, ...], kwargs: dict[str, object],
             output: object,
         ) -> None:  # fmt: skip
             of_input = isinstance(readers[path], OfInput)
             try:
                 if of_input and isinstance(module, MultiheadAttention):
-                    values = heads_of(module, inputs, named)
+                    values = heads_of(module, inputs, kwargs)
                 else:
                     values = tensor_of(inputs if of_input else output)
             except StudyError:
                 return
             values = values.dequantize() if values.is_quantized else values
-            found[path] = readers[path](values)
+            outputs[path] = readers[path](values)
 
         return read
 
@@ -69,7 +69,7 @@ def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[Fou
         modules[path].register_forward_hook(hook(path), with_kwargs=True) for path in readers
     ]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()

@@ -49,20 +49,20 @@ def checked(value: object) -> Tensor:
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise StudyError(f"the transform gives {_named(value)}, not a tensor. {_REMEDY}")
-    found = value.as_subclass(torch.Tensor)
-    shape = tuple(found.shape)
-    if not found.is_floating_point():
+        raise StudyError(f"the transform gives {_kind_of(value)}, not a tensor. {_REMEDY}")
+    tensor = value.as_subclass(torch.Tensor)
+    shape = tuple(tensor.shape)
+    if not tensor.is_floating_point():
         raise StudyError(
-            f"the transform gives whole numbers ({found.dtype}, {shape}); networks take floating "
+            f"the transform gives whole numbers ({tensor.dtype}, {shape}); networks take floating "
             f"point. {_REMEDY}"
         )
-    if found.ndim == 4:
+    if tensor.ndim == 4:
         raise StudyError(
             f"the transform gives a batch, {shape}; it has to give one picture, (channels, height, "
             "width). Leave out its last step (`unsqueeze(0)`, `[None]`), or take the first entry."
         )
-    if found.ndim != 3 or 0 in shape:
+    if tensor.ndim != 3 or 0 in shape:
         raise StudyError(
             f"the transform gives a tensor of shape {shape}; it has to give (channels, height, "
             f"width). {_REMEDY}"
@@ -72,7 +72,7 @@ def checked(value: object) -> Tensor:
             f"the transform gives (height, width, channels), {shape}; networks take (channels, "
             "height, width). Add `.permute(2, 0, 1)`, or use v2.ToImage()."
         )
-    return found.to(torch.float32)
+    return tensor.to(torch.float32)
 
 
 def check_range(
@@ -97,15 +97,16 @@ def check_range(
         )
     low, high = float(pixels.min()), float(pixels.max())
     least, most = allowed or USUAL_RANGE
-    told = f"pixels from {low:.4g} to {high:.4g} for a picture with values from 0 to 255"
+    extent = f"pixels from {low:.4g} to {high:.4g} for a picture with values from 0 to 255"
     if low < least or high > most:
         raise StudyError(
-            f"{where} gives {told}; from {least:g} to {most:g} are expected. Scale them: "
+            f"{where} gives {extent}; from {least:g} to {most:g} are expected. Scale them: "
             f"v2.ToDtype(torch.float32, scale=True). {_DECLARE}"
         )
     if allowed is None and high - low < _LEAST_CONTRAST:
         raise StudyError(
-            f"{where} gives {told}, nearly without contrast: it may divide by 255 twice. {_DECLARE}"
+            f"{where} gives {extent}, nearly without contrast: it may divide by 255 twice. "
+            f"{_DECLARE}"
         )
 
 
@@ -127,24 +128,24 @@ def check_repeats(transform: Callable[[PIL.Image.Image], object]) -> None:
     first: Tensor | None = None
     for _ in range(_DRAWS):
         before = _random_states()
-        again = checked(transform(picture))
-        drawn = _random_states() != before
+        repeat = checked(transform(picture))
+        draws_random = _random_states() != before
         if first is None:
-            first = again
-        differs = first.shape != again.shape or not torch.equal(
-            first.nan_to_num(), again.nan_to_num()
+            first = repeat
+        differs = first.shape != repeat.shape or not torch.equal(
+            first.nan_to_num(), repeat.nan_to_num()
         )
-        if drawn or differs:
+        if draws_random or differs:
             raise _random_transform(transform, differs)
 
 
 def _random_transform(transform: object, differs: bool) -> StudyError:
     text = str(getattr(transform, "transforms", transform))
     steps = sorted({*re.findall(r"\b(Random\w+|ColorJitter|\w*Aug\w+|GaussianNoise)\b", text)})
-    named = f" ({', '.join(steps)})" if steps else ""
-    how = "gives one picture in different ways" if differs else "draws random numbers"
+    listed = f" ({', '.join(steps)})" if steps else ""
+    fault = "gives one picture in different ways" if differs else "draws random numbers"
     return StudyError(
-        f"the transform {how}{named}, so activations would differ from run to run. Use the "
+        f"the transform {fault}{listed}, so activations would differ from run to run. Use the "
         "evaluation's preprocessing: v2.Resize and v2.CenterCrop instead of RandomResizedCrop, and "
         "no random flips, colours or noise."
     )
@@ -154,12 +155,18 @@ def _random_states() -> tuple[Any, ...]:
     import torch
 
     numpy_state: Any = np.random.get_state(legacy=False)
-    inner = numpy_state["state"]
-    ours = bytes(torch.get_rng_state().numpy())
-    return ours, random.getstate(), inner["key"].tobytes(), inner["pos"], numpy_state["has_gauss"]
+    generator = numpy_state["state"]
+    torch_state = bytes(torch.get_rng_state().numpy())
+    return (
+        torch_state,
+        random.getstate(),
+        generator["key"].tobytes(),
+        generator["pos"],
+        numpy_state["has_gauss"],
+    )
 
 
-def _named(value: object) -> str:
+def _kind_of(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"a numpy array of {value.dtype}, {value.shape}"
     if isinstance(value, PIL.Image.Image):

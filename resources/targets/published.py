@@ -48,54 +48,54 @@ def of_torchvision(name: str, file: Path) -> Training:
     """
     from torchvision import models
 
-    every = list(models.get_model_weights(name))
-    found = [one for one in every if is_published(file, one.url)]
-    if found:
-        return Training(found[0])
-    say = (
+    published = list(models.get_model_weights(name))
+    matches = [weights for weights in published if is_published(file, weights.url)]
+    if matches:
+        return Training(matches[0])
+    advice = (
         f"Write torchvision:{name}@TAG as its source, if it was trained like one of: "
-        + ", ".join(one.name for one in every)
+        + ", ".join(weights.name for weights in published)
     )
-    named = [one for one in every if Path(one.url).name == file.name]
-    if named:
+    namesakes = [weights for weights in published if Path(weights.url).name == file.name]
+    if namesakes:
         return Training(
-            named[0],
-            f"{file.name} is called as the published weights {named[0].name} of {name} are, but "
-            f"its bytes are others (SHA-256 {file_hash(file)[:8]}…); their preprocessing is used "
-            f"all the same. {say}.",
+            namesakes[0],
+            f"{file.name} is called as the published weights {namesakes[0].name} of {name} are, "
+            f"but its bytes are others (SHA-256 {file_hash(file)[:8]}…); their preprocessing is "
+            f"used all the same. {advice}.",
         )
-    if len({str(one.transforms()) for one in every}) == 1:
+    if len({str(weights.transforms()) for weights in published}) == 1:
         return Training(
-            every[0],
-            f"{file.name} is no published file of {name}; the preprocessing of {every[0].name} is "
-            f"used, on which all published weights of it agree. {say}.",
+            published[0],
+            f"{file.name} is no published file of {name}; the preprocessing of {published[0].name} "
+            f"is used, on which all published weights of it agree. {advice}.",
         )
     return Training(
         None,
         f"{file.name} is no published file of {name}; ImageNet's usual preprocessing is used "
-        f"(short side to 256, centre of 224 pixels, ImageNet's mean and deviation). {say}.",
+        f"(short side to 256, centre of 224 pixels, ImageNet's mean and deviation). {advice}.",
     )
 
 
-def check_tag(chosen: "WeightsEnum", name: str, file: Path) -> None:
+def check_tag(declared: "WeightsEnum", name: str, file: Path) -> None:
     """Refuse a file that is said to be trained like some weights and is known to be others.
 
     Args:
-        chosen: torchvision's member of weights.
+        declared: torchvision's member of weights.
         name: of the network.
         file: the weights.
 
     Raises:
         StudyError: naming the weights that it is.
     """
-    known = of_torchvision(name, file)
-    if known.assumed or known.weights is chosen:
+    training = of_torchvision(name, file)
+    if training.assumed or training.weights is declared:
         return
-    if str(known.weights.transforms()) != str(chosen.transforms()):
+    if str(training.weights.transforms()) != str(declared.transforms()):
         raise StudyError(
-            f"{file} holds the published weights {known.weights.name} of {name}, and the source "
-            f"says {chosen.name}, which are prepared otherwise. Write "
-            f"torchvision:{name}@{known.weights.name}, or leave `weights` out."
+            f"{file} holds the published weights {training.weights.name} of {name}, and the source "
+            f"says {declared.name}, which are prepared otherwise. Write "
+            f"torchvision:{name}@{training.weights.name}, or leave `weights` out."
         )
 
 
@@ -123,35 +123,39 @@ def of_timm(timm: ModuleType, name: str, file: Path) -> Training:
         name: of the network, without a tag.
         file: the weights.
     """
-    tags = [one for one in timm.list_pretrained(f"{name}.*") if one.partition(".")[0] == name]
-    place = {part.removeprefix("models--").replace("--", "/", 1) for part in file.absolute().parts}
-    for one in tags:
-        config = timm.get_pretrained_cfg(one)
-        if config.hf_hub_id in place or is_published(file, str(config.url or "")):
-            return Training(one)
+    tags = [tag for tag in timm.list_pretrained(f"{name}.*") if tag.partition(".")[0] == name]
+    path_parts = {
+        part.removeprefix("models--").replace("--", "/", 1) for part in file.absolute().parts
+    }
+    for tag in tags:
+        config = timm.get_pretrained_cfg(tag)
+        if config.hf_hub_id in path_parts or is_published(file, str(config.url or "")):
+            return Training(tag)
     config = timm.get_pretrained_cfg(name)
-    usual = f"{name}.{config.tag}" if config is not None and config.tag else name
-    told = f" Name one in its source, if it was trained like it: {', '.join(tags)}." if tags else ""
+    assumed_name = f"{name}.{config.tag}" if config is not None and config.tag else name
+    advice = (
+        f" Name one in its source, if it was trained like it: {', '.join(tags)}." if tags else ""
+    )
     return Training(
         name,
-        f"{file.name} is no published file of timm:{name}; the preprocessing of {usual} is used "
-        f"({_timm_words(timm, name)}).{told}",
+        f"{file.name} is no published file of timm:{name}; the preprocessing of {assumed_name} is "
+        f"used ({_timm_preprocessing(timm, name)}).{advice}",
     )
 
 
-def is_published(file: Path, address: str) -> bool:
+def is_published(file: Path, url: str) -> bool:
     """Whether a file has the bytes of the one at an address, by the hash in its name."""
-    found = _HASH.search(address)
-    return found is not None and file_hash(file).startswith(found[1])
+    match = _HASH.search(url)
+    return match is not None and file_hash(file).startswith(match[1])
 
 
-def _timm_words(timm: ModuleType, name: str) -> str:
-    config: Options = timm.data.resolve_data_config({}, model=_Described(timm, name))
+def _timm_preprocessing(timm: ModuleType, name: str) -> str:
+    config: Options = timm.data.resolve_data_config({}, model=_NetworkStub(timm, name))
     size = " x ".join(str(side) for side in config["input_size"][1:])
     return f"{size} pixels, {config['interpolation']}, crop_pct {config['crop_pct']}"
 
 
-class _Described:
+class _NetworkStub:
     """A network that is not built: timm reads its preprocessing from `pretrained_cfg` alone."""
 
     def __init__(self, timm: ModuleType, name: str) -> None:

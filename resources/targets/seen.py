@@ -1,4 +1,4 @@
-"""What forward passes of made-up pictures showed of a network and of each of its layers."""
+"""What the survey, forward passes of made-up pictures, observed of a network and its layers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Change = NDArray[np.float32]
 
 @dataclass
 class LayerOutput:
-    """What a layer gave in the survey.
+    """The output of one layer in the survey: its shape, its origin, how it changes.
 
     Attributes:
         shape: of its output for one picture, pictures included.
-        floating: whether its numbers are floating-point.
+        floating: whether its numbers are of a floating-point type.
         batch: axis of the pictures; None where there is none.
         larger: its shape for a picture of another size; None where the network takes no other.
         change: for 3 and 4 axes, by the axes that are kept (pictures left out): how it changes
             for each place of the patch, summed over the other axes, float32 (9, …).
-        output: tensor that it gave; layers that hand on one tensor have one number.
-        inputs: tensor that it was first given, likewise; None where none came.
+        output: number of the tensor that it returned; layers that return the same tensor share it.
+        inputs: number of its first input tensor, counted likewise; None where it had none.
         input_shape: the shape of that tensor.
-        order: when it ran.
+        order: its place in the order in which layers ran.
     """
 
     shape: tuple[int, ...]
@@ -40,7 +40,7 @@ class LayerOutput:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the passes showed.
+    """What the passes observed of the whole network.
 
     Attributes:
         seen: by path, of the layers that ran and gave a tensor.

@@ -1,4 +1,4 @@
-"""The hash of a network's state: what two networks of one hash have in common is everything."""
+"""Hashes of a network's weights and of its behaviour: with equal hashes, outputs are equal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resources.own_code.own_places import plain_name
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_PLAIN = (bool, int, float, complex, str, type(None))
+_SIMPLE_TYPES = (bool, int, float, complex, str, type(None))
 _LEFT_OUT = frozenset({"training", "name_or_path"})
 
 
@@ -34,37 +34,37 @@ def behaviour_hash(module: nn.Module) -> str:
     These are the classes and settings of its modules, their plain attributes, and tensors that are
     neither parameters nor persistent buffers.
     """
-    return _hash(_behaviour(module))
+    return _hash(_behaviour_values(module))
 
 
 def _hash(items: Any) -> str:
-    hashed = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name, value in items:
-        for line in _content(name, value):
-            hashed.update(line)
-    return hashed.hexdigest()
+        for line in _value_bytes(name, value):
+            hasher.update(line)
+    return hasher.hexdigest()
 
 
-def _content(name: str, value: object) -> Iterator[bytes | memoryview]:
-    """The bytes that tell a named value from every other."""
+def _value_bytes(name: str, value: object) -> Iterator[bytes | memoryview]:
+    """The bytes to hash for a named value: name, type and content."""
     import torch
 
     if isinstance(value, torch.Tensor):
-        yield from _tensor(name, value)
-    elif isinstance(value, (*_PLAIN, bytes, torch.dtype, torch.qscheme)):
+        yield from _tensor_bytes(name, value)
+    elif isinstance(value, (*_SIMPLE_TYPES, bytes, torch.dtype, torch.qscheme)):
         yield f"{name} {type(value).__name__} {value!r}\n".encode()
     elif isinstance(value, Mapping):
         yield f"{name} mapping {len(value)}\n".encode()
-        for key, one in value.items():
-            yield from _content(f"{name}.{key}", one)
+        for key, item in value.items():
+            yield from _value_bytes(f"{name}.{key}", item)
     elif isinstance(value, tuple | list):
         yield f"{name} sequence {len(value)}\n".encode()
-        for index, one in enumerate(value):
-            yield from _content(f"{name}.{index}", one)
+        for index, item in enumerate(value):
+            yield from _value_bytes(f"{name}.{index}", item)
     elif hasattr(value, "unpack"):  # packed weights of a quantised layer
-        yield from _content(name, value.unpack())
+        yield from _value_bytes(name, value.unpack())
     elif hasattr(value, "__getstate__") and isinstance(value, torch.ScriptObject):
-        yield from _content(name, value.__getstate__())
+        yield from _value_bytes(name, value.__getstate__())
     else:
         raise StudyError(
             f"the network's state has {name} as {type(value).__name__}, whose content cannot be "
@@ -73,48 +73,48 @@ def _content(name: str, value: object) -> Iterator[bytes | memoryview]:
         )
 
 
-def _tensor(name: str, value: Tensor) -> Iterator[bytes | memoryview]:
+def _tensor_bytes(name: str, value: Tensor) -> Iterator[bytes | memoryview]:
     import torch
 
     value = value.detach()
     yield f"{name} {value.dtype} {tuple(value.shape)}\n".encode()
     if hasattr(value, "__tensor_flatten__"):
-        names, context = value.__tensor_flatten__()
+        attributes, context = value.__tensor_flatten__()
         yield f"{type(value).__name__} {context}\n".encode()
-        for inner in names:
-            yield from _content(f"{name}.{inner}", getattr(value, inner))
+        for attribute in attributes:
+            yield from _value_bytes(f"{name}.{attribute}", getattr(value, attribute))
     elif value.is_quantized:
-        yield from _tensor(f"{name} integers", value.int_repr())
-        yield from _scales(name, value)
+        yield from _tensor_bytes(f"{name} integers", value.int_repr())
+        yield from _scale_bytes(name, value)
     elif value.layout != torch.strided:
         yield f"{value.layout}\n".encode()
-        whole = value.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
-        yield from _tensor(f"{name} indices", whole.indices())
-        yield from _tensor(f"{name} values", whole.values())
+        coo = value.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
+        yield from _tensor_bytes(f"{name} indices", coo.indices())
+        yield from _tensor_bytes(f"{name} values", coo.values())
     else:
-        plain = value.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-        yield plain.view(torch.uint8).numpy().data if plain.numel() else b""
+        flat = value.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        yield flat.view(torch.uint8).numpy().data if flat.numel() else b""
 
 
-def _scales(name: str, value: Tensor) -> Iterator[bytes | memoryview]:
+def _scale_bytes(name: str, value: Tensor) -> Iterator[bytes | memoryview]:
     import torch
 
     if value.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
-        yield from _tensor(f"{name} scales", value.q_per_channel_scales())
-        yield from _tensor(f"{name} zeros", value.q_per_channel_zero_points())
+        yield from _tensor_bytes(f"{name} scales", value.q_per_channel_scales())
+        yield from _tensor_bytes(f"{name} zeros", value.q_per_channel_zero_points())
     else:
         yield f"{name} {value.qscheme()} {value.q_scale()!r} {value.q_zero_point()}\n".encode()
 
 
-def _behaviour(module: nn.Module) -> Iterator[tuple[str, object]]:
+def _behaviour_values(module: nn.Module) -> Iterator[tuple[str, object]]:
     import torch
 
     persistent = module.state_dict().keys()
-    for path, one in module.named_modules():
-        yield path, f"{plain_name(type(one).__qualname__)} {plain_name(_settings(one))}"
-        for name, value in sorted(vars(one).items()):
-            plain = _is_plain(value) and not name.startswith("_") and name not in _LEFT_OUT
-            if plain or isinstance(value, torch.Tensor):
+    for path, submodule in module.named_modules():
+        yield path, f"{plain_name(type(submodule).__qualname__)} {plain_name(_settings(submodule))}"
+        for name, value in sorted(vars(submodule).items()):
+            is_setting = _is_simple(value) and not name.startswith("_") and name not in _LEFT_OUT
+            if is_setting or isinstance(value, torch.Tensor):
                 yield f"{path}.{name}", value
     for name, value in module.named_buffers():
         if name not in persistent:
@@ -126,9 +126,9 @@ def _settings(module: nn.Module) -> str:
     return "" if " at 0x" in text else text
 
 
-def _is_plain(value: object) -> bool:
+def _is_simple(value: object) -> bool:
     if isinstance(value, str):
         return not value.startswith(("/", "~"))  # a place on disk
     if isinstance(value, tuple | list):
-        return all(_is_plain(one) for one in value)
-    return isinstance(value, _PLAIN)
+        return all(_is_simple(item) for item in value)
+    return isinstance(value, _SIMPLE_TYPES)

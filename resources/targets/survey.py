@@ -1,4 +1,4 @@
-"""A network is looked at before it is used: what its layers give, and what changes it.
+"""The survey of a network before it is used: outputs of its layers, and what changes them.
 
 Some passes of made-up pixels: one picture, the same again, a bright patch moved over it, two
 pictures at once, and one of another size where the network takes it. What is concluded from them
@@ -39,39 +39,39 @@ _MORE_PASSES: Final = 4
 
 
 @dataclass
-class _Base:
+class _FirstPass:
     """The first pass: values and shapes by path, and tensors kept so that no number is reused."""
 
     values: dict[str, Tensor] = field(default_factory=dict)
     inputs: dict[str, tuple[int | None, tuple[int, ...] | None]] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
-    kept: list[Tensor] = field(default_factory=list)
+    held_tensors: list[Tensor] = field(default_factory=list)
 
 
 def look(
-    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, other: Tensor
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, second: Tensor
 ) -> Survey:
-    """Look at a network.
+    """Survey a network by forward passes of made-up pictures.
 
     Args:
         module: the network, in eval mode.
         run: a pass of float32 (B, channels, height, width), without gradients.
         pixels: a picture, float32 (1, channels, height, width), on the network's device.
-        other: another one of the same shape.
+        second: another one of the same shape.
 
     Raises:
         StudyError: when one picture gives other activations each time, or with others in its
             batch, or after other pictures; says the most likely cause.
     """
-    with _random_kept():
+    with _random_state_restored():
         base = _first_pass(module, run, pixels)
         _check_repeats(module, run, pixels, base)
-        pairs = _pair(module, run, pixels, other, base)
+        pair_shapes = _paired_shapes(module, run, pixels, second, base)
         seen = {
             path: LayerOutput(
                 tuple(value.shape),
                 value.is_floating_point(),
-                _batch_axis(tuple(value.shape), pairs.get(path), paired=bool(pairs)),
+                _batch_axis(tuple(value.shape), pair_shapes.get(path), paired=bool(pair_shapes)),
                 base.outputs[path],
                 base.inputs[path][0],
                 base.inputs[path][1],
@@ -95,20 +95,20 @@ def _hooked(
     module: nn.Module, read: Read, inputs: Callable[..., None] | None = None
 ) -> Iterator[None]:
     def hook(path: str) -> Callable[[object, object, object, object], None]:
-        def after(_module: object, args: object, named: object, output: object) -> None:
+        def after(_module: object, args: object, kwargs: object, output: object) -> None:
             try:
                 values = tensor_of(output)
             except StudyError:
                 return
             read(path, values)
             if inputs is not None:
-                inputs(path, args, named)
+                inputs(path, args, kwargs)
 
         return after
 
     handles = [
-        one.register_forward_hook(hook(path), with_kwargs=True)
-        for path, one in module.named_modules()
+        submodule.register_forward_hook(hook(path), with_kwargs=True)
+        for path, submodule in module.named_modules()
     ]
     try:
         yield
@@ -117,12 +117,12 @@ def _hooked(
             handle.remove()
 
 
-def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor) -> _Base:
-    base = _Base()
+def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor) -> _FirstPass:
+    base = _FirstPass()
     copies: dict[int, Tensor] = {}
 
     def read(path: str, values: Tensor) -> None:
-        base.kept.append(values)
+        base.held_tensors.append(values)
         copy = copies.get(id(values))
         # Blocks hand on the tensor of their last layer: one copy, unless it was written to since.
         if copy is None or not torch.equal(copy, values):
@@ -131,12 +131,12 @@ def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tens
         base.values[path] = copy
         base.outputs[path] = id(values)
 
-    def inputs(path: str, args: Sequence[object], named: Mapping[str, object]) -> None:
-        given = next((v for v in [*args, *named.values()] if isinstance(v, Tensor)), None)
+    def inputs(path: str, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+        tensor = next((v for v in [*args, *kwargs.values()] if isinstance(v, Tensor)), None)
         base.inputs[path] = (None, None)
-        if given is not None:
-            base.kept.append(given)
-            base.inputs[path] = (id(given), tuple(given.shape))
+        if tensor is not None:
+            base.held_tensors.append(tensor)
+            base.inputs[path] = (id(tensor), tuple(tensor.shape))
 
     try:
         with _hooked(module, read, inputs):
@@ -145,12 +145,12 @@ def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tens
         if is_out_of_memory(error):
             raise
         raise _unfit(module, pixels, error) from error
-    base.kept.clear()
+    base.held_tensors.clear()
     return base
 
 
 def _unfit(module: nn.Module, pixels: Tensor, error: Exception) -> StudyError:
-    """The network does not take what its transform gives."""
+    """The error for a network that does not take what its transform gives."""
     shape = tuple(pixels.shape[1:])
     convolution = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
     wanted = convolution.in_channels if convolution is not None else shape[0]
@@ -174,24 +174,24 @@ def _unfit(module: nn.Module, pixels: Tensor, error: Exception) -> StudyError:
 
 
 def _compare(
-    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _Base
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _FirstPass
 ) -> list[str]:
     """Paths of the layers that do not give what they gave in the first pass, in their order."""
-    differ: list[str] = []
-    most = _EXACT if pixels.device.type == "cpu" else _NEARLY
+    differing: list[str] = []
+    tolerance = _EXACT if pixels.device.type == "cpu" else _NEARLY
 
     def read(path: str, values: Tensor) -> None:
-        if path in differ:
-            differ.remove(path)
-        if _apart(values, base.values.get(path)) > most:
-            differ.append(path)
+        if path in differing:
+            differing.remove(path)
+        if _relative_difference(values, base.values.get(path)) > tolerance:
+            differing.append(path)
 
     with _hooked(module, read):
         run(pixels)
-    return differ
+    return differing
 
 
-def _apart(values: Tensor, before: Tensor | None) -> float:
+def _relative_difference(values: Tensor, before: Tensor | None) -> float:
     """The largest difference as a share of the largest value; NaN is equal to NaN."""
     if before is None or values.shape != before.shape:
         return float("inf")
@@ -210,32 +210,32 @@ def _apart(values: Tensor, before: Tensor | None) -> float:
 
 
 def _check_repeats(
-    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _Base
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _FirstPass
 ) -> None:
     state = torch.get_rng_state()
-    differ = _compare(module, run, pixels, base)
-    drawn = not torch.equal(state, torch.get_rng_state())
-    for _ in range(_MORE_PASSES if drawn and not differ else 0):
-        differ = differ or _compare(module, run, pixels, base)
-    if differ:
-        raise _random_network(module, run, pixels, differ)
+    differing = _compare(module, run, pixels, base)
+    is_random = not torch.equal(state, torch.get_rng_state())
+    for _ in range(_MORE_PASSES if is_random and not differing else 0):
+        differing = differing or _compare(module, run, pixels, base)
+    if differing:
+        raise _random_network(module, run, pixels, differing)
 
 
 def _refuse_random(
-    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differ: Sequence[str]
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differing: Sequence[str]
 ) -> None:
     """Say that random numbers are the cause, if some are drawn: some seldom change anything."""
     if _random_layers(module, run, pixels):
-        raise _random_network(module, run, pixels, differ)
+        raise _random_network(module, run, pixels, differing)
 
 
 def _random_network(
-    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differ: Sequence[str]
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differing: Sequence[str]
 ) -> StudyError:
     cause, remedy = _cause(module, _random_layers(module, run, pixels))
     return StudyError(
         f"the network gives other activations for the same picture each time, first in "
-        f"{_layer(module, differ[0])}, so no label could be made again. {cause} {remedy}"
+        f"{_layer(module, differing[0])}, so no label could be made again. {cause} {remedy}"
     )
 
 
@@ -248,21 +248,21 @@ def _layer(module: nn.Module, path: str) -> str:
 def _cause(module: nn.Module, drawn: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """The most likely cause of random activations, and what to do."""
     config = getattr(module, "config", None)
-    named = " ".join(type(one).__name__ for one in module.modules())
+    class_names = " ".join(type(submodule).__name__ for submodule in module.modules())
     masks = getattr(config, "mask_ratio", None) or getattr(module, "mask_ratio", None)
-    if masks or "MAE" in named or "Masked" in named:
+    if masks or "MAE" in class_names or "Masked" in class_names:
         return (
             "It hides patches at random, as masked autoencoders do in training"
             f"{f' (mask_ratio = {masks})' if masks else ''}.",
             "Let the factory return the encoder alone, or set its mask ratio to 0.",
         )
-    training = [path for path, one in module.named_modules() if one.training and path]
+    training = [path for path, submodule in module.named_modules() if submodule.training and path]
     dropout = [p for p in training if "Drop" in type(module.get_submodule(p)).__name__]
     if dropout or training:
-        one = (dropout or training)[0]
+        culprit = (dropout or training)[0]
         return (
-            f"Layer {one!r} ({type(module.get_submodule(one)).__name__}) is in training mode, "
-            "although the network was set to eval().",
+            f"Layer {culprit!r} ({type(module.get_submodule(culprit)).__name__}) is in training "
+            "mode, although the network was set to eval().",
             "Let its `train()` pass the mode on to all modules.",
         )
     if drawn:
@@ -301,63 +301,65 @@ def _draws(func: Any, args: Any) -> bool:
 def _random_layers(
     module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor
 ) -> list[tuple[str, str]]:
-    mode = _RandomOperations()
+    recorder = _RandomOperations()
 
     def enter(path: str) -> Callable[..., None]:
-        return lambda *_: mode.inside.append(path)
+        return lambda *_: recorder.inside.append(path)
 
     def leave(*_: object) -> None:
-        mode.inside.pop()
+        recorder.inside.pop()
 
-    handles = [one.register_forward_pre_hook(enter(path)) for path, one in module.named_modules()]
-    handles += [one.register_forward_hook(leave) for one in module.modules()]
+    handles = [
+        child.register_forward_pre_hook(enter(path)) for path, child in module.named_modules()
+    ]
+    handles += [child.register_forward_hook(leave) for child in module.modules()]
     try:
-        with mode:
+        with recorder:
             run(pixels)
     except _REFUSALS:
         return []
     finally:
         for handle in handles:
             handle.remove()
-    return mode.found
+    return recorder.found
 
 
-def _pair(
+def _paired_shapes(
     module: nn.Module,
     run: Callable[[Tensor], object],
     pixels: Tensor,
-    other: Tensor,
-    base: _Base,
+    second: Tensor,
+    base: _FirstPass,
 ) -> dict[str, tuple[int, ...]]:
     """Shapes for two pictures at once; nothing where the network takes only one."""
     shapes: dict[str, tuple[int, ...]] = {}
-    apart: dict[str, float] = {}
-    most = _ALONE if pixels.device.type == "cpu" else _ALONE_NEARLY
+    distances: dict[str, float] = {}
+    tolerance = _ALONE if pixels.device.type == "cpu" else _ALONE_NEARLY
 
     def read(path: str, values: Tensor) -> None:
         shapes[path] = tuple(values.shape)
-        before = base.values.get(path)
+        single = base.values.get(path)
         axis = (
-            _batch_axis(tuple(before.shape), shapes[path], paired=True)
-            if before is not None
+            _batch_axis(tuple(single.shape), shapes[path], paired=True)
+            if single is not None
             else None
         )
-        apart.pop(path, None)
-        if before is not None and axis is not None and values.is_floating_point():
-            apart[path] = _apart(values.narrow(axis, 0, 1), before)
+        distances.pop(path, None)
+        if single is not None and axis is not None and values.is_floating_point():
+            distances[path] = _relative_difference(values.narrow(axis, 0, 1), single)
 
     try:
         with _hooked(module, read):
-            run(torch.cat([pixels, other]))
+            run(torch.cat([pixels, second]))
     except _REFUSALS as error:
         if is_out_of_memory(error):
             raise
         return {}
-    differ = [path for path, distance in apart.items() if distance > most]
-    if differ:
-        _refuse_random(module, run, pixels, differ)
+    differing = [path for path, distance in distances.items() if distance > tolerance]
+    if differing:
+        _refuse_random(module, run, pixels, differing)
         raise StudyError(
-            f"{_layer(module, differ[0])} gives other "
+            f"{_layer(module, differing[0])} gives other "
             "activations for a picture when another is in its batch, so they would depend on the "
             "company. Let the network normalise with stored means (eval mode), or each picture by "
             "itself."
@@ -373,39 +375,45 @@ def _batch_axis(
         return 0 if shape and shape[0] == 1 else None
     if pair is None or len(pair) != len(shape):
         return None
-    differ = [axis for axis, (one, two) in enumerate(zip(shape, pair, strict=True)) if one != two]
-    if len(differ) != 1 or (shape[differ[0]], pair[differ[0]]) != (1, 2):
+    differing = [
+        axis
+        for axis, (single, double) in enumerate(zip(shape, pair, strict=True))
+        if single != double
+    ]
+    if len(differing) != 1 or (shape[differing[0]], pair[differing[0]]) != (1, 2):
         return None
-    return differ[0]
+    return differing[0]
 
 
 def _move_patch(
     module: nn.Module,
     run: Callable[[Tensor], object],
     pixels: Tensor,
-    base: _Base,
+    base: _FirstPass,
     seen: Mapping[str, LayerOutput],
 ) -> None:
     """How each layer changes when a patch of strong contrast is laid on nine places."""
-    found: dict[str, dict[tuple[int, ...], list[Change]]] = {}
+    collected: dict[str, dict[tuple[int, ...], list[Change]]] = {}
     current: dict[str, dict[tuple[int, ...], Change]] = {}
     modules = dict(module.named_modules())
 
     def read(path: str, values: Tensor) -> None:
-        one = seen.get(path)
-        if one is None or one.batch is None or not one.floating:
+        output = seen.get(path)
+        if output is None or output.batch is None or not output.floating:
             return
-        if len(one.shape) not in (3, 4) or values.shape != base.values[path].shape:
+        if len(output.shape) not in (3, 4) or values.shape != base.values[path].shape:
             return
-        change = (values - base.values[path]).abs().float().squeeze(one.batch)
+        change = (values - base.values[path]).abs().float().squeeze(output.batch)
         axes = range(change.ndim)
         # Where only the last axis is known by a width, places may lie on it all the same.
-        first = change.ndim == 3 and channel_axis(modules[path], one.shape) == 1
-        left = 1 - (one.batch < 1) if first else None
-        kept = [tuple(a for a in axes if a != away) for away in axes if left in (None, away)]
+        channels_first = change.ndim == 3 and channel_axis(modules[path], output.shape) == 1
+        channel = 1 - (output.batch < 1) if channels_first else None
+        axis_groups = [
+            tuple(a for a in axes if a != summed) for summed in axes if channel in (None, summed)
+        ]
         current[path] = {
-            some: change.sum(dim=next(a for a in axes if a not in some)).cpu().numpy()
-            for some in kept
+            kept_axes: change.sum(dim=next(a for a in axes if a not in kept_axes)).cpu().numpy()
+            for kept_axes in axis_groups
         }
 
     for rows, columns in boxes(*pixels.shape[2:]):
@@ -413,34 +421,34 @@ def _move_patch(
         with _hooked(module, read):
             run(_patched(pixels, rows, columns))
         for path, parts in current.items():
-            for some, change in parts.items():
-                found.setdefault(path, defaultdict(list))[some].append(change)
-    for path, lists in found.items():
+            for kept_axes, change in parts.items():
+                collected.setdefault(path, defaultdict(list))[kept_axes].append(change)
+    for path, lists in collected.items():
         seen[path].change = {
-            some: np.stack(changes) for some, changes in lists.items() if len(changes) == 9
+            axes: np.stack(changes) for axes, changes in lists.items() if len(changes) == 9
         }
 
 
 def _patched(pixels: Tensor, rows: slice, columns: slice) -> Tensor:
     """The picture with a bright, rough patch: between its middle and its largest value."""
-    made = pixels.clone()
+    patched = pixels.clone()
     low = pixels.amin(dim=(2, 3), keepdim=True)
     high = pixels.amax(dim=(2, 3), keepdim=True)
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    rough = np.random.default_rng(3).random((pixels.shape[1], height, width), dtype=np.float32)
-    share = 0.4 + 0.6 * torch.from_numpy(rough).to(pixels.device)
-    made[:, :, rows, columns] = low + (high - low) * share
-    return made
+    noise = np.random.default_rng(3).random((pixels.shape[1], height, width), dtype=np.float32)
+    brightness = 0.4 + 0.6 * torch.from_numpy(noise).to(pixels.device)
+    patched[:, :, rows, columns] = low + (high - low) * brightness
+    return patched
 
 
 def _check_memory(
-    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _Base
+    module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _FirstPass
 ) -> None:
-    differ = _compare(module, run, pixels, base)
-    if differ:
-        _refuse_random(module, run, pixels, differ)
+    differing = _compare(module, run, pixels, base)
+    if differing:
+        _refuse_random(module, run, pixels, differing)
         raise StudyError(
-            f"{_layer(module, differ[0])} gives other "
+            f"{_layer(module, differing[0])} gives other "
             "activations for a picture after other pictures have passed: the network keeps "
             "something from pass to pass, so its activations would depend on their order. Let it "
             "keep nothing in eval mode."
@@ -451,7 +459,7 @@ def _other_size(
     module: nn.Module,
     run: Callable[[Tensor], object],
     pixels: Tensor,
-    base: _Base,
+    base: _FirstPass,
     seen: Mapping[str, LayerOutput],
 ) -> bool:
     """Shapes for a picture of another size, as far as it gets; whether that left traces."""
@@ -466,8 +474,8 @@ def _other_size(
         with _hooked(module, read):
             run(larger)
     except _REFUSALS:
-        for one in seen.values():
-            one.larger = None
+        for output in seen.values():
+            output.larger = None
     try:
         return bool(_compare(module, run, pixels, base))
     except _REFUSALS:
@@ -481,7 +489,7 @@ def other_size(height: int, width: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _random_kept() -> Iterator[None]:
+def _random_state_restored() -> Iterator[None]:
     """Within the block random numbers may be drawn; afterwards they go on as before."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:

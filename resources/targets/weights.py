@@ -116,12 +116,12 @@ def put_weights(module: nn.Module, state: Mapping[str, object], file: Path) -> N
 
 
 def fit(
-    read: Mapping[str, object], module: nn.Module, file: Path, key: str | None = None
+    content: Mapping[str, object], module: nn.Module, file: Path, key: str | None = None
 ) -> Fitted:
     """The weights in a file that are a network's, wherever they stand in it.
 
     Args:
-        read: what `read` gave.
+        content: what `read` gave.
         module: the network.
         file: for messages.
         key: where they stand (`state_dict_ema`, `student`), if not where the rules say.
@@ -130,32 +130,39 @@ def fit(
         StudyError: when none fit, or several do and no rule tells which to take.
         NotFoundError: when nothing stands under `key`.
     """
-    own = module.state_dict()
-    found = _candidates(read, own)
+    expected = module.state_dict()
+    candidates = _candidates(content, expected)
     if key is not None:
-        found = _asked(found, key, file)
+        candidates = _under_key(candidates, key, file)
     head = _head(module)
-    whole = [one for one in found if one.fits]
-    usable = whole or [one for one in found if head and _lacks_only(one, head)]
+    exact = [candidate for candidate in candidates if candidate.fits]
+    usable = exact or [
+        candidate for candidate in candidates if head and _lacks_only(candidate, head)
+    ]
     if not usable:
-        raise _unfit(found, own, file)
+        raise _unfit(candidates, expected, file)
     chosen, rule = _choose(usable, file)
     headless = "" if chosen.fits else head
-    others = [one.where for one in usable if one is not chosen]
-    told = _told(chosen, others, rule, headless)
-    state = {name: value for name, value in chosen.state.items() if name in own}
+    others = [candidate.where for candidate in usable if candidate is not chosen]
+    note = _account(chosen, others, rule, headless)
+    state = {name: value for name, value in chosen.state.items() if name in expected}
     return Fitted(
-        state if headless else chosen.state, f"{file.name}: {told}" if told else "", headless
+        state if headless else chosen.state, f"{file.name}: {note}" if note else "", headless
     )
 
 
-def _candidates(read: Mapping[str, object], own: Mapping[str, object]) -> list[_Candidate]:
+def _candidates(content: Mapping[str, object], expected: Mapping[str, object]) -> list[_Candidate]:
     """Everything in the file that has names of the network's, best first."""
-    found: list[_Candidate] = []
-    for key, entries in _containers(read, ""):
-        names = {_unwrapped(name, own): value for name, value in entries.items()}
-        found += [_candidate(key, prefix, names, own) for prefix in _prefixes(names, own)]
-    return sorted(found, key=lambda one: (len(one.missing) + len(one.extra), len(one.where)))
+    candidates: list[_Candidate] = []
+    for key, entries in _containers(content, ""):
+        names = {_unwrapped(name, expected): value for name, value in entries.items()}
+        candidates += [
+            _candidate(key, prefix, names, expected) for prefix in _prefixes(names, expected)
+        ]
+    return sorted(
+        candidates,
+        key=lambda candidate: (len(candidate.missing) + len(candidate.extra), len(candidate.where)),
+    )
 
 
 def _containers(values: Mapping[str, object], key: str) -> Iterator[tuple[str, dict[str, object]]]:
@@ -166,72 +173,76 @@ def _containers(values: Mapping[str, object], key: str) -> Iterator[tuple[str, d
     if any(isinstance(value, torch.Tensor) for value in entries.values()):
         yield key, entries
     for name, value in values.items():
-        deep = key.count(".") + 1 < _DEPTH
-        if deep and isinstance(value, Mapping) and not _NO_WEIGHTS.search(str(name)):
+        within_depth = key.count(".") + 1 < _DEPTH
+        if within_depth and isinstance(value, Mapping) and not _NO_WEIGHTS.search(str(name)):
             yield from _containers(value, f"{key}.{name}".strip("."))
 
 
-def _unwrapped(name: str, own: Mapping[str, object]) -> str:
-    if name in own:
+def _unwrapped(name: str, expected: Mapping[str, object]) -> str:
+    if name in expected:
         return name
     for part in _WRAPPERS:
         name = name.replace(part, "")
     return name
 
 
-def _prefixes(names: Iterable[str], own: Mapping[str, object]) -> list[str]:
+def _prefixes(names: Iterable[str], expected: Mapping[str, object]) -> list[str]:
     """What stands before a name of the network's in names of the file."""
-    found: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for name in names:
-        for at in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
-            if name[at:] in own:
-                found[name[:at]] += 1
-    most = max(found.values(), default=0)
-    return sorted(prefix for prefix, count in found.items() if 2 * count >= most)
+        for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+            if name[start:] in expected:
+                counts[name[:start]] += 1
+    most = max(counts.values(), default=0)
+    return sorted(prefix for prefix, count in counts.items() if 2 * count >= most)
 
 
 def _candidate(
-    key: str, prefix: str, names: Mapping[str, object], own: Mapping[str, object]
+    key: str, prefix: str, names: Mapping[str, object], expected: Mapping[str, object]
 ) -> _Candidate:
     state = {n.removeprefix(prefix): v for n, v in names.items() if n.startswith(prefix)}
-    known = {name: value for name, value in state.items() if name in own}
-    missing = [n for n in own if n not in known and n.rpartition(".")[2] != _COUNTERS]
-    sizes = [n for n, value in known.items() if _shape(value) != _shape(own[n])]
+    shared = {name: value for name, value in state.items() if name in expected}
+    missing = [n for n in expected if n not in shared and n.rpartition(".")[2] != _COUNTERS]
+    sizes = [n for n, value in shared.items() if _shape_of(value) != _shape_of(expected[n])]
     return _Candidate(
         where=f"{key}.{prefix}".strip("."),
         state=state,
         aside=tuple(name for name in names if not name.startswith(prefix)),
         missing=tuple(missing),
-        extra=tuple(name for name in state if name not in own),
+        extra=tuple(name for name in state if name not in expected),
         sizes=tuple(sizes),
     )
 
 
-def _shape(value: object) -> tuple[int, ...] | None:
+def _shape_of(value: object) -> tuple[int, ...] | None:
     return tuple(value.shape) if hasattr(value, "shape") else None
 
 
-def _asked(found: Sequence[_Candidate], key: str, file: Path) -> list[_Candidate]:
-    mine = [one for one in found if f".{key}." in f".{one.where}."]
-    if not mine:
-        places = [one.where for one in found if one.where]
+def _under_key(candidates: Sequence[_Candidate], key: str, file: Path) -> list[_Candidate]:
+    matches = [candidate for candidate in candidates if f".{key}." in f".{candidate.where}."]
+    if not matches:
+        places = [candidate.where for candidate in candidates if candidate.where]
         raise not_found(f"weights_key in {file.name}", key, places, "It is a key or a prefix.")
-    exact = [one for one in mine if one.where == key]
-    return exact or mine
+    exact = [candidate for candidate in matches if candidate.where == key]
+    return exact or matches
 
 
 def _head(module: nn.Module) -> str:
     """Path of the last linear layer; empty where there is none."""
     from torch import nn
 
-    linear = [path for path, one in module.named_modules() if isinstance(one, nn.Linear)]
+    linear = [
+        path for path, submodule in module.named_modules() if isinstance(submodule, nn.Linear)
+    ]
     return linear[-1] if linear else ""
 
 
-def _lacks_only(one: _Candidate, head: str) -> bool:
+def _lacks_only(candidate: _Candidate, head: str) -> bool:
     """Whether all that keeps weights from fitting is the last layer."""
-    under = f"{head}."
-    return bool(one.missing) and all(name.startswith(under) for name in (*one.missing, *one.extra))
+    prefix = f"{head}."
+    return bool(candidate.missing) and all(
+        name.startswith(prefix) for name in (*candidate.missing, *candidate.extra)
+    )
 
 
 def _choose(usable: Sequence[_Candidate], file: Path) -> tuple[_Candidate, str]:
@@ -240,66 +251,74 @@ def _choose(usable: Sequence[_Candidate], file: Path) -> tuple[_Candidate, str]:
     Raises:
         StudyError: when no rule does.
     """
-    right = [one for one in usable if not one.sizes] or list(usable)
-    left, rules = right, []
+    same_sizes = [candidate for candidate in usable if not candidate.sizes] or list(usable)
+    remaining, rules = same_sizes, []
     for first, second, rule in _RULES:
-        better = [one for one in left if re.search(first, one.where)]
-        worse = [one for one in left if re.search(second, one.where) and one not in better]
+        better = [candidate for candidate in remaining if re.search(first, candidate.where)]
+        worse = [
+            candidate
+            for candidate in remaining
+            if re.search(second, candidate.where) and candidate not in better
+        ]
         if better and worse:
-            left = [one for one in left if one not in worse]
+            remaining = [candidate for candidate in remaining if candidate not in worse]
             rules.append(rule)
-    if len(left) > 1 and not all(_alike(left[0], one) for one in left[1:]):
-        places = ", ".join(repr(one.where) for one in left)
+    if len(remaining) > 1 and not all(
+        _equal_weights(remaining[0], candidate) for candidate in remaining[1:]
+    ):
+        places = ", ".join(repr(candidate.where) for candidate in remaining)
         raise StudyError(
             f"{file} holds several sets of weights that fit the network: {places}. Say which with "
-            f"`weights_key = {left[0].where!r}` beside `weights`."
+            f"`weights_key = {remaining[0].where!r}` beside `weights`."
         )
-    return left[0], "; ".join(rules)
+    return remaining[0], "; ".join(rules)
 
 
-def _alike(one: _Candidate, other: _Candidate) -> bool:
+def _equal_weights(first: _Candidate, second: _Candidate) -> bool:
     import torch
 
-    return one.state.keys() == other.state.keys() and all(
-        isinstance(value, torch.Tensor) and torch.equal(value, other.state[name])
-        for name, value in one.state.items()
+    return first.state.keys() == second.state.keys() and all(
+        isinstance(value, torch.Tensor) and torch.equal(value, second.state[name])
+        for name, value in first.state.items()
     )
 
 
-def _told(chosen: _Candidate, others: Sequence[str], rule: str, headless: str) -> str:
+def _account(chosen: _Candidate, others: Sequence[str], rule: str, headless: str) -> str:
     parts = [f"weights taken from {chosen.where!r}"] if chosen.where else []
     if others:
-        why = f" ({rule}; `weights_key` chooses otherwise)" if rule else " (equal numbers)"
-        parts.append(f"not from {', '.join(repr(one) for one in others[:_LISTED])}{why}")
+        reason = f" ({rule}; `weights_key` chooses otherwise)" if rule else " (equal numbers)"
+        parts.append(f"not from {', '.join(repr(place) for place in others[:_LISTED])}{reason}")
     if chosen.aside and chosen.where:
-        parts.append(f"left out {_some(chosen.aside)}")
+        parts.append(f"left out {_listed(chosen.aside)}")
     if headless:
         parts.append(f"no weights for the last layer {headless!r}, which is left out")
     return ", ".join(parts)
 
 
-def _some(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     return f"{', '.join(names[:_LISTED])}{more}"
 
 
-def _unfit(found: Sequence[_Candidate], own: Mapping[str, object], file: Path) -> StudyError:
+def _unfit(
+    candidates: Sequence[_Candidate], expected: Mapping[str, object], file: Path
+) -> StudyError:
     """What differs from the network, by the weights that come nearest to it."""
     advice = "Give the weights of this very architecture."
-    if not found:
+    if not candidates:
         return StudyError(
-            f"{file} does not fit the network: Missing keys: {_some(list(own))}; the file has none "
-            f"of the network's names. {advice}"
+            f"{file} does not fit the network: Missing keys: {_listed(list(expected))}; the file "
+            f"has none of the network's names. {advice}"
         )
-    best, parts = found[0], []
+    best, parts = candidates[0], []
     if best.missing:
-        close = nearest(best.missing[0], best.extra or best.state, n=1)
-        told = f" (nearest there: {close[0]})" if close else ""
-        parts.append(f"Missing keys: {_some(best.missing)}{told}.")
+        suggestions = nearest(best.missing[0], best.extra or best.state, n=1)
+        hint = f" (nearest there: {suggestions[0]})" if suggestions else ""
+        parts.append(f"Missing keys: {_listed(best.missing)}{hint}.")
     if best.extra:
-        close = nearest(best.extra[0], best.missing or own, n=1)
-        told = f" (nearest in the network: {close[0]})" if close else ""
-        parts.append(f"Unexpected keys: {_some(best.extra)}{told}.")
+        suggestions = nearest(best.extra[0], best.missing or expected, n=1)
+        hint = f" (nearest in the network: {suggestions[0]})" if suggestions else ""
+        parts.append(f"Unexpected keys: {_listed(best.extra)}{hint}.")
     place = f", of its entries under {best.where!r}" if best.where else ""
     return StudyError(f"{file} does not fit the network{place}: {' '.join(parts)} {advice}")
 
@@ -308,19 +327,21 @@ def _check_kinds(module: nn.Module, state: Mapping[str, object], file: Path) -> 
     """Refuse numbers that loading would change: complex, whole and packed ones."""
     import torch
 
-    for name, own in module.state_dict().items():
+    for name, expected in module.state_dict().items():
         value = state.get(name)
-        if not (isinstance(own, torch.Tensor) and isinstance(value, torch.Tensor)):
+        if not (isinstance(expected, torch.Tensor) and isinstance(value, torch.Tensor)):
             continue
-        if _kind(value) != _kind(own) and (_kind(value), _kind(own)) != ("real", "complex"):
+        kinds = _number_kind(value), _number_kind(expected)
+        if kinds[0] != kinds[1] and kinds != ("real", "complex"):
             raise StudyError(
-                f"{file} holds {name} as {value.dtype}, and the network has it as {own.dtype}: "
-                "loading would change its numbers (imaginary parts or scales are lost). Build the "
-                "network with that type, or save the weights as the network's own, dequantised."
+                f"{file} holds {name} as {value.dtype}, and the network has it as "
+                f"{expected.dtype}: loading would change its numbers (imaginary parts or scales "
+                "are lost). Build the network with that type, or save the weights as the network's "
+                "own, dequantised."
             )
 
 
-def _kind(value: Any) -> str:
+def _number_kind(value: Any) -> str:
     if value.is_quantized:
         return "quantised"
     if value.is_complex():
@@ -366,14 +387,14 @@ def _read_pytorch(file: Path) -> dict[str, Any]:
 
     try:
         with torch.serialization.safe_globals(_plain_values()):
-            found = torch.load(file, map_location="cpu", weights_only=True)
-        return dict(found)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        return dict(content)
     except (UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
-        told = _unsafe(file, error)
+        unsafe_names = _unsafe(file, error)
         raise StudyError(
-            f"{file} is refused: it does not load as tensors alone{told}. Where it was made, save "
-            "the network's state_dict() as safetensors and name that file; of a checkpoint with "
-            "more in it, `torch.save(checkpoint['state_dict'], 'weights.pt')`."
+            f"{file} is refused: it does not load as tensors alone{unsafe_names}. Where it was "
+            "made, save the network's state_dict() as safetensors and name that file; of a "
+            "checkpoint with more in it, `torch.save(checkpoint['state_dict'], 'weights.pt')`."
         ) from error
 
 
@@ -392,15 +413,15 @@ def _unsafe(file: Path, error: Exception) -> str:
     """The names of what a file holds besides tensors, for a message."""
     import torch
 
-    found = re.search(r"GLOBAL (\S+)", str(error))
-    names = [found[1]] if found else []
+    match = re.search(r"GLOBAL (\S+)", str(error))
+    names = [match[1]] if match else []
     if zipfile.is_zipfile(file):
         try:
             with torch.serialization.safe_globals(_plain_values()):
                 names = torch.serialization.get_unsafe_globals_in_checkpoint(str(file)) or names
         except (RuntimeError, ValueError, EOFError, TypeError):
             pass  # a damaged file: the first error says so
-    return f" (it holds {_some(sorted(names))})" if names else ""
+    return f" (it holds {_listed(sorted(names))})" if names else ""
 
 
 def _archive_of_code(file: Path) -> str:

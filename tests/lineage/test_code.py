@@ -134,8 +134,8 @@ HELPERS = [
      "0.0 if value is None",
      {"milan_labels"}),
     ("resources.captioners.base", "num_beams=1", "num_beams=2", {"BlipCaptioner"}),
-    ("resources.targets.passes", "found[path] = readers[path](", "found[path] = readers[path](+",
-     {"TargetNetworks"}),
+    ("resources.targets.passes", "outputs[path] = readers[path](",
+     "outputs[path] = readers[path](+", {"TargetNetworks"}),
     ("resources.encoders.open_clip", 'image.convert("RGB")', "image", {"OpenClip"}),
 ]  # fmt: skip
 """Helpers by module, a change of each, and what it has to change at least."""

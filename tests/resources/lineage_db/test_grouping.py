@@ -137,7 +137,7 @@ def test_what_the_disk_refuses_waits_on_and_is_said(lineage, monkeypatch):
         lineage.commit(caption("a"))
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
-            group_of(lineage.root)._written_late()  # a timer has nobody to tell
+            group_of(lineage.root)._write_late()  # a timer has nobody to tell
             with pytest.raises(StoreError):
                 lineage.query("SELECT 1")
         assert items(lineage) == ["a"]
