@@ -161,8 +161,8 @@ def store_of(home: Path, named: str = "", *, reading: bool = False) -> ArtefactS
         named: `s3://bucket/prefix` or a folder, as the study says; else `DND_STORE` may say it.
         reading: whether it is only read.
     """
-    place = named or os.environ.get(STORE) or str(home / "store")
-    return ArtefactStore(root=place, reading=reading)
+    root = named or os.environ.get(STORE) or str(home / "store")
+    return ArtefactStore(root=root, reading=reading)
 
 
 def _advice(name: str, problem: str) -> str:

@@ -202,24 +202,26 @@ class Lineage(Resource):
 
     def products(self, keys: Iterable[str]) -> dict[str, Product]:
         """The stored products among `keys`, by key."""
-        wanted = list(dict.fromkeys(keys))
+        distinct = list(dict.fromkeys(keys))
         sql = (
             "SELECT key, asset, status, reason, payload, preimage, notes FROM products "
             "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
         )
-        return {row["key"]: _product(row) for row in self.query(sql, [wanted])} if wanted else {}
+        return (
+            {row["key"]: _product(row) for row in self.query(sql, [distinct])} if distinct else {}
+        )
 
     def heads(self, keys: Iterable[str]) -> dict[str, StoredVersion]:
         """Data version, status and files of the stored products among `keys`, by key."""
-        wanted = list(dict.fromkeys(keys))
+        distinct = list(dict.fromkeys(keys))
         sql = (
             "SELECT key, data_version, status, reason, notes ->> '$.files' AS files FROM products "
             "WHERE key IN (SELECT unnest(?::VARCHAR[]))"
         )
-        if not wanted:
+        if not distinct:
             return {}
         with self.connect() as connection:
-            rows = connection.execute(sql, [wanted]).fetchall()
+            rows = connection.execute(sql, [distinct]).fetchall()
         return {key: _head(*columns) for key, *columns in rows}
 
     def preimages(self, keys: Iterable[str]) -> dict[str, Preimage]:
@@ -230,12 +232,12 @@ class Lineage(Resource):
 
     def shared(self, kind: str, provider: str, items: Iterable[str]) -> Shared:
         """Stored results among `items` of one kind and provider, by item."""
-        wanted = list(dict.fromkeys(items))
+        distinct = list(dict.fromkeys(items))
         sql = (
             "SELECT item, value FROM shared WHERE kind = ? AND provider = ? "
             "AND item IN (SELECT unnest(?::VARCHAR[]))"
         )
-        rows = self.query(sql, [kind, provider, wanted]) if wanted else []
+        rows = self.query(sql, [kind, provider, distinct]) if distinct else []
         return {row["item"]: json.loads(row["value"]) for row in rows}
 
     def shared_items(self, kind: str, provider: str) -> Shared:
@@ -245,9 +247,9 @@ class Lineage(Resource):
 
     def locate(self, hashes: Iterable[str]) -> dict[str, str]:
         """The file that holds each stored blob, by the blob's hash."""
-        wanted = list(dict.fromkeys(hashes))
+        distinct = list(dict.fromkeys(hashes))
         sql = "SELECT hash, file FROM artefacts WHERE hash IN (SELECT unnest(?::VARCHAR[]))"
-        return {row["hash"]: row["file"] for row in self.query(sql, [wanted])} if wanted else {}
+        return {row["hash"]: row["file"] for row in self.query(sql, [distinct])} if distinct else {}
 
     def provider(self, fingerprint: Mapping[str, object]) -> str:
         """Record a provider's fingerprint once and return its hash."""

@@ -66,8 +66,8 @@ class CommitGroup:
             self._append(since)
 
     def _append(self, rows: Mapping[str, Sequence[Row]]) -> None:
-        for table, more in rows.items():
-            self._rows.setdefault(table, []).extend(more)
+        for table, table_rows in rows.items():
+            self._rows.setdefault(table, []).extend(table_rows)
 
     def _write_late(self) -> None:
         with suppress(DndError):  # the next commit, or the stage's end, meets it again

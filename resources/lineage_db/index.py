@@ -136,9 +136,9 @@ class Index:
         """Add the journal's segments that the database does not hold yet, each once, in order."""
         while True:
             try:
-                known = self.known(connection)
-                missing = [name for name in self.segments() if name not in known]
-                for part, packs in self._read(missing, known):
+                ingested = self.known(connection)
+                missing = [name for name in self.segments() if name not in ingested]
+                for part, packs in self._read(missing, ingested):
                     self.ingest(connection, part)
                     self._record_packs(connection, packs)
             except FileNotFoundError:  # it went into a pack meanwhile
@@ -179,7 +179,7 @@ class Index:
         return self.database.with_name(f"{self.database.name}.wal")
 
     def _read(
-        self, names: Sequence[str], known: set[str]
+        self, names: Sequence[str], ingested: set[str]
     ) -> Iterator[tuple[dict[str, SegmentRows], list[str]]]:
         """Segments in parts that are taken in together, and the packs that end with each part."""
         part: dict[str, SegmentRows] = {}
@@ -187,11 +187,11 @@ class Index:
         size = 0
         for name in names:
             size += os.stat(f"{self.journal}/{name}").st_size  # noqa: PTH116 (30,000 of them)
-            packed = [pack for pack in known if is_pack(pack) and within(pack, name)]
+            packed = [pack for pack in ingested if is_pack(pack) and within(pack, name)]
             part |= {
                 member: rows
                 for member, rows in self.read(name).items()
-                if member not in known and not any(within(member, pack) for pack in packed)
+                if member not in ingested and not any(within(member, pack) for pack in packed)
             }
             if is_pack(name):
                 packs.append(name)

@@ -48,7 +48,7 @@ _PACK_BYTES = 8_000_000
 class _Position:
     """The newest segment number that this process knows, and the state of the folder then."""
 
-    place: tuple[int, int]
+    folder_id: tuple[int, int]
     generation: tuple[int, int] | None
     number: int
 
@@ -102,8 +102,8 @@ class Journal:
                 number = self._free_after(number)
                 continue
             status = self.folder.stat()
-            place = status.st_dev, status.st_ino
-            _POSITIONS[str(self.folder)] = _Position(place, self._generation(), number)
+            folder_id = status.st_dev, status.st_ino
+            _POSITIONS[str(self.folder)] = _Position(folder_id, self._generation(), number)
             return name
 
     def read(self, name: str) -> dict[str, SegmentRows]:
@@ -209,7 +209,9 @@ class Journal:
         with suppress(OSError):
             status = self.folder.stat()
             current = (status.st_dev, status.st_ino), self._generation()
-            unchanged = position is not None and (position.place, position.generation) == current
+            unchanged = (
+                position is not None and (position.folder_id, position.generation) == current
+            )
             if position and unchanged and self._is_taken(position.number):
                 return position.number
         return max((_last(name) for name in self._listed()), default=0)
@@ -255,8 +257,8 @@ def outside(names: Iterable[str], others: Iterable[str]) -> set[str]:
     firsts = [first for first, _ in ranges]
 
     def inside(name: str) -> bool:
-        place = bisect_right(firsts, _first(name))
-        return place > 0 and _last(name) <= ranges[place - 1][1]
+        index = bisect_right(firsts, _first(name))
+        return index > 0 and _last(name) <= ranges[index - 1][1]
 
     return {name for name in names if not inside(name)}
 

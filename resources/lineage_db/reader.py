@@ -148,9 +148,9 @@ class LineageReader(Lineage):
         if not index.database.is_file():
             index.seed(self._index)
         connection = index.open()
-        known, journaled = index.known(connection), index.segments()
-        far_behind = behind is not None and len(set(journaled) - known) > behind + _FEW
-        foreign = outside(known.difference(journaled), journaled)
+        ingested, journaled = index.known(connection), index.segments()
+        far_behind = behind is not None and len(set(journaled) - ingested) > behind + _FEW
+        foreign = outside(ingested.difference(journaled), journaled)
         if foreign or far_behind:  # another journal lies there now, or the work of days
             connection.close()
             index.database.unlink()

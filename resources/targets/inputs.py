@@ -115,16 +115,18 @@ def with_channels(module: nn.Module, count: int) -> None:
     """Give the first convolution another number of channels, its weights to be loaded."""
     from torch import nn
 
-    for name, old in module.named_modules():
-        if not isinstance(old, nn.Conv2d):
+    for name, convolution in module.named_modules():
+        if not isinstance(convolution, nn.Conv2d):
             continue
-        if old.in_channels == count or old.groups != 1:
+        if convolution.in_channels == count or convolution.groups != 1:
             return
         kept_settings = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-        settings: Options = {setting: getattr(old, setting) for setting in kept_settings}
-        new = nn.Conv2d(count, old.out_channels, bias=old.bias is not None, **settings)
-        parent, _, last = name.rpartition(".")
-        setattr(module.get_submodule(parent), last, new)
+        settings: Options = {setting: getattr(convolution, setting) for setting in kept_settings}
+        replacement = nn.Conv2d(
+            count, convolution.out_channels, bias=convolution.bias is not None, **settings
+        )
+        parent, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(parent), attribute, replacement)
         return
 
 

@@ -307,13 +307,13 @@ class KnownNetworks(Resource):
         )
         return "target", *key, str(self.compute.torch_device()), self._channels_last(spec)
 
-    def _card(self, model: str, wanted: Collection[str] = ()) -> NetworkInfo:
+    def _card(self, model: str, requested: Collection[str] = ()) -> NetworkInfo:
         """What is known of a network; it is loaded only where no card of it is stored.
 
         Args:
             model: name in the study.
-            wanted: paths of layers. Where the network has to be looked at first, and has no module
-                of such a name, that is said before.
+            requested: paths of layers. Where the network has to be surveyed first, names that no
+                module has are refused before.
         """
         spec = self._spec(model)
         source = find_source(spec, self.base)
@@ -322,7 +322,7 @@ class KnownNetworks(Resource):
             card = self._stored_card(self._name(spec, source))
             if card is None:
                 net = self._load(model, source)
-                _check_paths(model, net, wanted)
+                _check_paths(model, net, requested)
                 if source.own is not None:
                     self._note(spec, source, net)
                 card = self._survey(model, source)
@@ -353,10 +353,10 @@ class KnownNetworks(Resource):
 
     def _identity(self, spec: TargetModel, source: NetworkSource) -> dict[str, Json]:
         """Everything that identifies a network without loading it."""
-        kind, _, rest = spec.source.partition(":")
+        kind, _, reference = spec.source.partition(":")
         own_version = source.own and source.own.version(read_note(self.cards, source))
         return {
-            "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, rest)}",
+            "source": kind if kind == "hf" else f"{kind}:{_unpinned(kind, reference)}",
             "files": source.content,
             "code": [method_version(type(self), *_READING), *_survey_code()],
             **self.compute.fingerprint(),
@@ -405,8 +405,8 @@ class KnownNetworks(Resource):
         with torch.inference_mode(), self.compute.autocast():
             return look(net.module, lambda batch: net.call(net.module, batch), pixels, second)
 
-    def _check_neurons(self, model: str, wanted: Mapping[str, Sequence[int]]) -> None:
-        for path, neurons in wanted.items():
+    def _check_neurons(self, model: str, layer_neurons: Mapping[str, Sequence[int]]) -> None:
+        for path, neurons in layer_neurons.items():
             count = self.units(model, path)
             for neuron in (n for n in neurons if not 0 <= n < count):
                 choices = [f"{path}/{n}" for n in range(count)]
@@ -435,10 +435,10 @@ def _naming(model: str) -> Iterator[None]:
         raise StudyError(f"network {model!r}: {error}") from error
 
 
-def _check_paths(model: str, net: Network, wanted: Collection[str]) -> None:
+def _check_paths(model: str, net: Network, requested: Collection[str]) -> None:
     """Refuse layers that no module of a network is named as."""
     paths = [path for path, _ in net.module.named_modules() if path]
-    for layer in wanted:
+    for layer in requested:
         if layer not in paths:
             raise _no_layer(model, layer, paths)
 
@@ -448,9 +448,9 @@ def _no_layer(model: str, layer: str, paths: Sequence[str]) -> DndError:
     return not_found(f"layer of {model!r}", layer, paths, advice)
 
 
-def _unpinned(kind: str, rest: str) -> str:
+def _unpinned(kind: str, reference: str) -> str:
     """A source without its revision: the bytes count, not the commit they came from."""
-    return split_revision(rest)[0] if kind == "timm" else rest
+    return split_revision(reference)[0] if kind == "timm" else reference
 
 
 def _blank(net: Network) -> "Tensor":
@@ -459,22 +459,22 @@ def _blank(net: Network) -> "Tensor":
 
 
 def _info(
-    path: str, module: "nn.Module", known: "KnownLayout | None", survey: "Survey"
+    path: str, module: "nn.Module", entry: "KnownLayout | None", survey: "Survey"
 ) -> LayerInfo:
     kind = type(module).__name__
-    if known is None:
+    if entry is None:
         return LayerInfo(path, kind, None, None, reason="gives no tensor, or does not run")
     raw = survey.seen[path].shape
-    layout = known.layout
+    layout = entry.layout
     if layout is None:
-        return LayerInfo(path, kind, None, raw[1:] or None, reason=known.reason, raw=raw)
+        return LayerInfo(path, kind, None, raw[1:] or None, reason=entry.reason, raw=raw)
     shape = layout.arranged_shape(raw)
     has_map = layout.places and (layout.kind == "tokens" or math.prod(shape[1:]) > 1)
-    reason = "" if has_map else known.reason
+    reason = "" if has_map else entry.reason
     single_place = math.prod(shape[1:] if layout.kind == "maps" else shape[:-1]) <= 1
-    proven = single_place or known.verdict is Verdict.PROVEN
+    proven = single_place or entry.verdict is Verdict.PROVEN
     return LayerInfo(
-        path, kind, layout.units(raw), shape, has_map, known.known, reason, layout, raw, proven
+        path, kind, layout.units(raw), shape, has_map, entry.known, reason, layout, raw, proven
     )
 
 

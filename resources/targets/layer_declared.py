@@ -28,18 +28,18 @@ def layouts_of(
         StudyError: when a declaration contradicts what a layer gives.
     """
     layouts = Layouts(module, survey)
-    known = layouts.all()
+    known_layouts = layouts.all()
     return {
-        **known,
+        **known_layouts,
         **{
-            declaration.path: declared(layouts, known.get(declaration.path), declaration)
+            declaration.path: declared(layouts, known_layouts.get(declaration.path), declaration)
             for declaration in declarations
         },
     }
 
 
 def declared(
-    layouts: Layouts, known: KnownLayout | None, declaration: DeclaredLayout
+    layouts: Layouts, entry: KnownLayout | None, declaration: DeclaredLayout
 ) -> KnownLayout:
     """A layer's layout as the study declares it, checked against what comes out.
 
@@ -53,14 +53,14 @@ def declared(
             "of it. Remove `layout`, `grid` and `prefix_tokens` of that layer."
         )
     shape = layouts.seen[path].shape
-    axes = _axes(layouts, known, declaration)
+    axes = _axes(layouts, entry, declaration)
     _check_axes(layouts, declaration, axes)
     if "t" not in axes:
         _check_map(declaration, axes, shape)
         if "h" not in axes:
             return KnownLayout(Layout(axes), _KNOWN, "declared without places")
         return KnownLayout(Layout(axes), _KNOWN, verdict=_patch_verdict(layouts, declaration, axes))
-    layout = _tokens(layouts, known, declaration, axes)
+    layout = _tokens(layouts, entry, declaration, axes)
     if layout.grid is None:
         return KnownLayout(layout, _KNOWN, "declared without a grid, and none is known")
     verdict = layouts.grid_verdict(path, axes.index("t"), layout.grid, layout.prefix_tokens)
@@ -78,13 +78,13 @@ def _patch_verdict(layouts: Layouts, declaration: DeclaredLayout, axes: str) -> 
     return verdict
 
 
-def _axes(layouts: Layouts, known: KnownLayout | None, declaration: DeclaredLayout) -> str:
+def _axes(layouts: Layouts, entry: KnownLayout | None, declaration: DeclaredLayout) -> str:
     if declaration.layout is not None:
         try:
             return axes_of(declaration.layout)
         except ValueError as error:
             raise StudyError(f"layout of layer {declaration.path!r}: {error}.") from error
-    axes = known.layout.axes if known is not None and known.layout is not None else ""
+    axes = entry.layout.axes if entry is not None and entry.layout is not None else ""
     if "t" in axes or axes.count("x") != 1:
         if axes:
             return axes
@@ -134,12 +134,12 @@ def _check_map(declaration: DeclaredLayout, axes: str, shape: tuple[int, ...]) -
 
 
 def _tokens(
-    layouts: Layouts, known: KnownLayout | None, declaration: DeclaredLayout, axes: str
+    layouts: Layouts, entry: KnownLayout | None, declaration: DeclaredLayout, axes: str
 ) -> Layout:
     output = layouts.seen[declaration.path]
     count = output.shape[axes.index("t")]
     expected = prefix_of(layouts.modules, declaration.path)
-    base = known.layout if known is not None and known.layout is not None else Layout(axes)
+    base = entry.layout if entry is not None and entry.layout is not None else Layout(axes)
     grid = None if declaration.grid is None else (declaration.grid[0], declaration.grid[1])
     prefix = declaration.prefix_tokens
     if grid is None and base.grid is not None and prefix in (None, base.prefix_tokens):

@@ -152,8 +152,8 @@ class Layouts:
         for rows, columns in pairs(axes):
             following = self._follow(layer, rows, columns)
             if following is not None and following.verdict() is Verdict.PROVEN:
-                rest = next(axis for axis in axes if axis not in (rows, columns))
-                fits.append((rows, columns, rest))
+                third = next(axis for axis in axes if axis not in (rows, columns))
+                fits.append((rows, columns, third))
         if channel is not None and fits and all(fit[2] != channel for fit in fits):
             if self._is_typed(path):
                 reason = (
@@ -166,19 +166,19 @@ class Layouts:
         fits = [fit for fit in fits if channel in (None, fit[2])]
         row_major = [fit for fit in fits if fit[0] < fit[1]]
         if len(row_major) == 1 and (len(fits) == 1 or channel is not None):
-            rows, columns, rest = row_major[0]
-            if channel is None and grows(layer, rest):
+            rows, columns, third = row_major[0]
+            if channel is None and grows(layer, third):
                 return KnownLayout(None, reason=_unknown(layer), channelless=True)
-            named = letters(layer, rest, {rows: "h", columns: "w"})
-            known = "tested" if channel is None else f"{self._source(path)}, tested"
-            return KnownLayout(Layout(named), known, verdict=Verdict.PROVEN)
+            order = letters(layer, third, {rows: "h", columns: "w"})
+            origin = "tested" if channel is None else f"{self._source(path)}, tested"
+            return KnownLayout(Layout(order), origin, verdict=Verdict.PROVEN)
         if channel is None:
             return KnownLayout(None, reason=_unknown(layer), channelless=True)
         verdict = Verdict.WRONG if fits and not row_major else Verdict.OPEN
         places = [axis for axis in axes if axis != channel]
         if all(layer.shape[axis] == 1 for axis in places):
-            named = letters(layer, channel, {places[0]: "h", places[1]: "w"})
-            return KnownLayout(Layout(named), self._source(path), "a single place", Verdict.WRONG)
+            order = letters(layer, channel, {places[0]: "h", places[1]: "w"})
+            return KnownLayout(Layout(order), self._source(path), "a single place", Verdict.WRONG)
         return KnownLayout(
             Layout(letters(layer, channel, {})), self._source(path),
             f"axes of {' and '.join(str(layer.shape[a]) for a in places)} do not follow a patch "
@@ -190,16 +190,16 @@ class Layouts:
         axes = [axis for axis in range(3) if axis != layer.batch]
         candidates = []
         for axis in axes:
-            other = next(a for a in axes if a != axis)
+            units_axis = next(a for a in axes if a != axis)
             fit = self._best_grid(path, layer, axis)
             if axis == channel and fit is not None and not self._is_map_grid(fit):
                 fit = None
-            candidates.append((axis, other, fit))
+            candidates.append((axis, units_axis, fit))
         proven = [(a, c, b) for a, c, b in candidates if b is not None and b[2] is Verdict.PROVEN]
         if len(proven) == 1:
-            axis, other, fit = proven[0]
-            if not (grows(layer, other) and self._channels.get(path) != other):
-                return self._proven_tokens(path, layer, axis, other, fit)
+            axis, units_axis, fit = proven[0]
+            if not (grows(layer, units_axis) and self._channels.get(path) != units_axis):
+                return self._proven_tokens(path, layer, axis, units_axis, fit)
         if channel is None:
             return KnownLayout(None, reason=_unknown(layer), channelless=True)
         axis = next(a for a in axes if a != channel)
@@ -231,13 +231,13 @@ class Layouts:
         expected = prefix_of(self.modules, path) or Prefix(0, class_token=False)
         source = self._source(path)
         if count == 1:
-            alone = Layout(
+            single = Layout(
                 letters(layer, channel, {axis: "t"}),
                 None,
                 int(expected.class_token),
                 expected.class_token,
             )
-            return KnownLayout(alone, source, "a single token", Verdict.WRONG)
+            return KnownLayout(single, source, "a single token", Verdict.WRONG)
         verdict = fit[2] if fit is not None else Verdict.WRONG
         extra = self._more_than_patches(count) if expected.tokens == 0 else 0
         if extra:
@@ -321,7 +321,7 @@ class Layouts:
     def _from_relatives(self, path: str, layouts: Mapping[str, KnownLayout]) -> KnownLayout | None:
         """The layout of a layer that this one has its places from."""
         layer, current = self.seen[path], layouts[path]
-        for peer, how in self._relatives(path):
+        for peer, role in self._relatives(path):
             source = layouts.get(peer)
             if source is None or source.layout is None or not source.layout.places:
                 continue
@@ -334,14 +334,16 @@ class Layouts:
             axis = source.layout.axes.index("c")
             if channel not in (None, axis):
                 continue
-            known = f"{self._source(path) if channel is not None else 'channels'}, as {how} {peer}"
-            return replace(current, layout=source.layout, known=known, reason="")
+            origin = (
+                f"{self._source(path) if channel is not None else 'channels'}, as {role} {peer}"
+            )
+            return replace(current, layout=source.layout, known=origin, reason="")
         return None
 
     def _same_channels(self, path: str, layouts: Mapping[str, KnownLayout]) -> KnownLayout | None:
         """The channels of a layer that hands on another's output, or is a copy of another."""
         layer = self.seen[path]
-        copies = [peer for peer, how in self._relatives(path) if how == "its like,"]
+        copies = [peer for peer, role in self._relatives(path) if role == "its like,"]
         for peer in [*self._groups.get(layer.output, ()), *copies]:
             source = layouts[peer]
             if peer != path and source.layout is not None and layer.shape == self.seen[peer].shape:
@@ -435,8 +437,8 @@ class Layouts:
         """Numbers of tokens of layers that are known not to be in the order they should have."""
         return {
             self.seen[path].shape[1]
-            for path, known in layouts.items()
-            if known.layout is None and len(self.seen[path].shape) == 3 and known.displaced
+            for path, entry in layouts.items()
+            if entry.layout is None and len(self.seen[path].shape) == 3 and entry.displaced
         }
 
     # --- what the whole network tells
@@ -488,8 +490,8 @@ class Layouts:
         }
 
 
-def _is_open(known: KnownLayout) -> bool:
-    return known.verdict is Verdict.OPEN and (known.layout is None or not known.layout.places)
+def _is_open(entry: KnownLayout) -> bool:
+    return entry.verdict is Verdict.OPEN and (entry.layout is None or not entry.layout.places)
 
 
 def _unknown(layer: LayerOutput) -> str:

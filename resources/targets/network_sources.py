@@ -116,8 +116,8 @@ def source_part(
 
 
 def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
-    kind, _, rest = spec.source.partition(":")
-    if kind not in _SOURCES or not rest:
+    kind, _, reference = spec.source.partition(":")
+    if kind not in _SOURCES or not reference:
         suggestions = ", ".join(f"{prefix}:…" for prefix in nearest(kind, _SOURCES))
         raise StudyError(
             f"no source of networks {spec.source!r}; nearest: {suggestions}. Correct it."
@@ -128,9 +128,9 @@ def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
             "weights they stand, and `weights` names none. Name the file, or leave it out."
         )
     if not spec.weights:
-        return _SOURCES[kind](rest, base, None)
+        return _SOURCES[kind](reference, base, None)
     file = resolve_file(spec.weights, base)
-    source = _SOURCES[kind](rest, base, spec.weights)
+    source = _SOURCES[kind](reference, base, spec.weights)
 
     def with_bands(net: Network) -> Network:
         """With as many channels as the study gives it, where a library knows it by three."""
@@ -146,7 +146,7 @@ def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
         if classes is not None and source.sized:
             net = with_bands(source.sized(classes))
         if fitted.headless:
-            net = _without_head(net, fitted, file, known=source.sized is not None)
+            net = _without_head(net, fitted, file, from_library=source.sized is not None)
         put_weights(net.module, fitted.state, file)
         return replace(net, told=fitted.told)
 
@@ -173,7 +173,7 @@ def _with_band_input(source: NetworkSource, declared: NetworkInput) -> NetworkSo
     return replace(source, build=build, assumed=assumed)
 
 
-def _without_head(net: Network, fitted: Fitted, file: Path, *, known: bool) -> Network:
+def _without_head(net: Network, fitted: Fitted, file: Path, *, from_library: bool) -> Network:
     """The network without its last layer, for which a file has no weights.
 
     Raises:
@@ -181,7 +181,7 @@ def _without_head(net: Network, fitted: Fitted, file: Path, *, known: bool) -> N
     """
     from torch import nn
 
-    if not known:
+    if not from_library:
         raise StudyError(
             f"{file} does not fit the network: Missing keys: those of its last layer "
             f"{fitted.headless!r}, and with random numbers there its units would mean nothing. "
@@ -198,11 +198,15 @@ def _other_classes(module: "nn.Module", state: Mapping[str, Any]) -> int | None:
     if not set(state) <= set(expected):
         return None
     pairs = [(tuple(expected[name].shape), tuple(value.shape)) for name, value in state.items()]
-    differences = {(old[:1], new[:1], old[1:] == new[1:]) for old, new in pairs if old != new}
+    differences = {
+        (expected_shape[:1], file_shape[:1], expected_shape[1:] == file_shape[1:])
+        for expected_shape, file_shape in pairs
+        if expected_shape != file_shape
+    }
     if len(differences) != 1:
         return None
-    ((old, new, same_rest),) = differences
-    return new[0] if old and new and same_rest else None
+    ((expected_shape, file_shape, same_rest),) = differences
+    return file_shape[0] if expected_shape and file_shape and same_rest else None
 
 
 def _with_categories(net: Network, names: list[str], file: str) -> Network:

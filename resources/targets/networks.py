@@ -70,18 +70,20 @@ class TargetNetworks(KnownNetworks):
 
         counts = {path: self.units(model, path) for path in layers}
 
-        def reader(path: str, how: str) -> Read:
+        def reader(path: str, pooling: str) -> Read:
             info, layout = self.check(model, path), self._layout(model, path)
-            has_class = layout.class_token or (info.known == "declared" and how == "class_token")
+            has_class = layout.class_token or (
+                info.known == "declared" and pooling == "class_token"
+            )
 
             def read(out: "Tensor") -> Array:
                 # In float32 first: the mean of a map would be rounded to 16 bits otherwise.
-                values = layout.pooled(out.float(), how, class_token=has_class)
+                values = layout.pooled(out.float(), pooling, class_token=has_class)
                 return stabilise(values).cpu().numpy()
 
             return self._compared(model, info, read)
 
-        readers = {path: reader(path, how) for path, how in layers.items()}
+        readers = {path: reader(path, pooling) for path, pooling in layers.items()}
         rows = self._run(model, readers, images, batch_size, progress)
         empty = {path: np.zeros((0, count), np.float32) for path, count in counts.items()}
         return {p: np.stack([row[p] for row in rows]) if rows else empty[p] for p in layers}
@@ -112,11 +114,11 @@ class TargetNetworks(KnownNetworks):
         Raises:
             NotFoundError: when a neuron does not exist.
         """
-        wanted = {path: sorted({n for p, n in units if p == path}) for path, _ in units}
-        self._check_neurons(model, wanted)
+        layer_neurons = {path: sorted({n for p, n in units if p == path}) for path, _ in units}
+        self._check_neurons(model, layer_neurons)
         readers = {
             path: self._map_reader(model, path, neurons)
-            for path, neurons in wanted.items()
+            for path, neurons in layer_neurons.items()
             if self.check(model, path).has_map
         }
         unit_maps: dict[Neuron, list[Array | None]] = {unit: [None] * len(images) for unit in units}
@@ -129,7 +131,7 @@ class TargetNetworks(KnownNetworks):
             )
             for path, neuron in wanted_units:
                 if path in row:
-                    position = wanted[path].index(neuron)
+                    position = layer_neurons[path].index(neuron)
                     unit_maps[path, neuron][index] = row[path][position].copy()
         return unit_maps
 

@@ -96,11 +96,11 @@ def check_range(
             "zero in it, such as a standard deviation of 0."
         )
     low, high = float(pixels.min()), float(pixels.max())
-    least, most = allowed or USUAL_RANGE
+    lowest, highest = allowed or USUAL_RANGE
     extent = f"pixels from {low:.4g} to {high:.4g} for a picture with values from 0 to 255"
-    if low < least or high > most:
+    if low < lowest or high > highest:
         raise StudyError(
-            f"{where} gives {extent}; from {least:g} to {most:g} are expected. Scale them: "
+            f"{where} gives {extent}; from {lowest:g} to {highest:g} are expected. Scale them: "
             f"v2.ToDtype(torch.float32, scale=True). {_DECLARE}"
         )
     if allowed is None and high - low < _LEAST_CONTRAST:
@@ -125,15 +125,15 @@ def check_repeats(transform: Callable[[PIL.Image.Image], object]) -> None:
     import torch
 
     picture = survey_picture(seed=1)
-    first: Tensor | None = None
+    reference: Tensor | None = None
     for _ in range(_DRAWS):
         before = _random_states()
         repeat = checked(transform(picture))
         draws_random = _random_states() != before
-        if first is None:
-            first = repeat
-        differs = first.shape != repeat.shape or not torch.equal(
-            first.nan_to_num(), repeat.nan_to_num()
+        if reference is None:
+            reference = repeat
+        differs = reference.shape != repeat.shape or not torch.equal(
+            reference.nan_to_num(), repeat.nan_to_num()
         )
         if draws_random or differs:
             raise _random_transform(transform, differs)

@@ -67,7 +67,7 @@ def look(
         base = _first_pass(module, run, pixels)
         _check_repeats(module, run, pixels, base)
         pair_shapes = _paired_shapes(module, run, pixels, second, base)
-        seen = {
+        layers = {
             path: LayerOutput(
                 tuple(value.shape),
                 value.is_floating_point(),
@@ -80,11 +80,11 @@ def look(
             for order, (path, value) in enumerate(base.values.items())
             if path
         }
-        _move_patch(module, run, pixels, base, seen)
+        _move_patch(module, run, pixels, base, layers)
         _check_memory(module, run, pixels, base)
-        spoiled = _other_size(module, run, pixels, base, seen)
+        spoiled = _other_size(module, run, pixels, base, layers)
     _, channels, height, width = pixels.shape
-    return Survey(seen, (channels, height, width), spoiled)
+    return Survey(layers, (channels, height, width), spoiled)
 
 
 Read = Callable[[str, Tensor], None]
@@ -153,18 +153,18 @@ def _unfit(module: nn.Module, pixels: Tensor, error: Exception) -> StudyError:
     """The error for a network that does not take what its transform gives."""
     shape = tuple(pixels.shape[1:])
     convolution = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
-    wanted = convolution.in_channels if convolution is not None else shape[0]
+    expected = convolution.in_channels if convolution is not None else shape[0]
     channels = (
-        f"Its first convolution takes {wanted} channels, the transform gives {shape[0]}. "
-        if wanted != shape[0]
+        f"Its first convolution takes {expected} channels, the transform gives {shape[0]}. "
+        if expected != shape[0]
         else ""
     )
     if type(module).__module__.partition(".")[0] == "torchxrayvision":
         channels += 'Write input = {convention = "torchxrayvision"} under [[models]]. '
     elif channels:
         channels += (
-            f"For pictures of {wanted} bands write [models.input] with bands (such as "
-            f"{list(range(1, min(wanted, 13) + 1))}), scale and size. "
+            f"For pictures of {expected} bands write [models.input] with bands (such as "
+            f"{list(range(1, min(expected, 13) + 1))}), scale and size. "
         )
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return StudyError(
@@ -390,7 +390,7 @@ def _move_patch(
     run: Callable[[Tensor], object],
     pixels: Tensor,
     base: _FirstPass,
-    seen: Mapping[str, LayerOutput],
+    layers: Mapping[str, LayerOutput],
 ) -> None:
     """How each layer changes when a patch of strong contrast is laid on nine places."""
     collected: dict[str, dict[tuple[int, ...], list[Change]]] = {}
@@ -398,7 +398,7 @@ def _move_patch(
     modules = dict(module.named_modules())
 
     def read(path: str, values: Tensor) -> None:
-        output = seen.get(path)
+        output = layers.get(path)
         if output is None or output.batch is None or not output.floating:
             return
         if len(output.shape) not in (3, 4) or values.shape != base.values[path].shape:
@@ -424,7 +424,7 @@ def _move_patch(
             for kept_axes, change in parts.items():
                 collected.setdefault(path, defaultdict(list))[kept_axes].append(change)
     for path, lists in collected.items():
-        seen[path].change = {
+        layers[path].change = {
             axes: np.stack(changes) for axes, changes in lists.items() if len(changes) == 9
         }
 
@@ -460,21 +460,21 @@ def _other_size(
     run: Callable[[Tensor], object],
     pixels: Tensor,
     base: _FirstPass,
-    seen: Mapping[str, LayerOutput],
+    layers: Mapping[str, LayerOutput],
 ) -> bool:
     """Shapes for a picture of another size, as far as it gets; whether that left traces."""
     height, width = other_size(int(pixels.shape[2]), int(pixels.shape[3]))
 
     def read(path: str, values: Tensor) -> None:
-        if path in seen:
-            seen[path].larger = tuple(values.shape)
+        if path in layers:
+            layers[path].larger = tuple(values.shape)
 
     larger = nn.functional.interpolate(pixels, (height, width), mode="bilinear")
     try:
         with _hooked(module, read):
             run(larger)
     except _REFUSALS:
-        for output in seen.values():
+        for output in layers.values():
             output.larger = None
     try:
         return bool(_compare(module, run, pixels, base))

@@ -143,8 +143,8 @@ def fit(
         raise _unfit(candidates, expected, file)
     chosen, rule = _choose(usable, file)
     headless = "" if chosen.fits else head
-    others = [candidate.where for candidate in usable if candidate is not chosen]
-    note = _account(chosen, others, rule, headless)
+    passed_over = [candidate.where for candidate in usable if candidate is not chosen]
+    note = _account(chosen, passed_over, rule, headless)
     state = {name: value for name, value in chosen.state.items() if name in expected}
     return Fitted(
         state if headless else chosen.state, f"{file.name}: {note}" if note else "", headless
@@ -193,8 +193,8 @@ def _prefixes(names: Iterable[str], expected: Mapping[str, object]) -> list[str]
         for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
             if name[start:] in expected:
                 counts[name[:start]] += 1
-    most = max(counts.values(), default=0)
-    return sorted(prefix for prefix, count in counts.items() if 2 * count >= most)
+    highest = max(counts.values(), default=0)
+    return sorted(prefix for prefix, count in counts.items() if 2 * count >= highest)
 
 
 def _candidate(
@@ -253,12 +253,12 @@ def _choose(usable: Sequence[_Candidate], file: Path) -> tuple[_Candidate, str]:
     """
     same_sizes = [candidate for candidate in usable if not candidate.sizes] or list(usable)
     remaining, rules = same_sizes, []
-    for first, second, rule in _RULES:
-        better = [candidate for candidate in remaining if re.search(first, candidate.where)]
+    for preferred, inferior, rule in _RULES:
+        better = [candidate for candidate in remaining if re.search(preferred, candidate.where)]
         worse = [
             candidate
             for candidate in remaining
-            if re.search(second, candidate.where) and candidate not in better
+            if re.search(inferior, candidate.where) and candidate not in better
         ]
         if better and worse:
             remaining = [candidate for candidate in remaining if candidate not in worse]
@@ -283,11 +283,13 @@ def _equal_weights(first: _Candidate, second: _Candidate) -> bool:
     )
 
 
-def _account(chosen: _Candidate, others: Sequence[str], rule: str, headless: str) -> str:
+def _account(chosen: _Candidate, passed_over: Sequence[str], rule: str, headless: str) -> str:
     parts = [f"weights taken from {chosen.where!r}"] if chosen.where else []
-    if others:
+    if passed_over:
         reason = f" ({rule}; `weights_key` chooses otherwise)" if rule else " (equal numbers)"
-        parts.append(f"not from {', '.join(repr(place) for place in others[:_LISTED])}{reason}")
+        parts.append(
+            f"not from {', '.join(repr(place) for place in passed_over[:_LISTED])}{reason}"
+        )
     if chosen.aside and chosen.where:
         parts.append(f"left out {_listed(chosen.aside)}")
     if headless:
@@ -296,8 +298,8 @@ def _account(chosen: _Candidate, others: Sequence[str], rule: str, headless: str
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    return f"{', '.join(names[:_LISTED])}{more}"
+    ending = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"{', '.join(names[:_LISTED])}{ending}"
 
 
 def _unfit(
