@@ -136,7 +136,7 @@ class CaptionedCollection(Resource):
         return {rank: _picture(entries[rows[rank]]) for rank in ranks}
 
     def learn(self, texts: Sequence[str]) -> None:
-        """Have texts embedded that pictures will be asked of: many at once are faster."""
+        """Embed texts ahead of `pictures_of`: many at once are faster."""
         if len(set(texts)) > 1:
             self.encoder.embed_texts(sorted(set(texts)))
 

@@ -75,7 +75,7 @@ class LocalCopies:
             self._used_bytes -= size
 
     def _all(self) -> list[tuple[int, int, Path]]:
-        """When it was used, bytes and path of each copy."""
+        """Time of last use (ns), bytes and path of each copy."""
         copies = []
         for path in self.folder.iterdir():
             with suppress(OSError):  # another process dropped it

@@ -196,7 +196,7 @@ def parsed(address: str) -> tuple[str, str]:
 
 
 def _key(name: str) -> str:
-    """As in a folder, so that a store can be copied from one to the other by any tool."""
+    """The object's key: laid out as in a folder, so that any tool can copy a store."""
     return f"{name[:2]}/{name}"
 
 

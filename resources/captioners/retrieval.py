@@ -69,7 +69,7 @@ class RetrievalTextToImage(_Retrieval, TextToImage):
         keep: KeepPaintings,
         ledger: CallLedger,
     ) -> None:
-        """As of all painters; the concepts of all requests are embedded together."""
+        """As for all painters; first the concepts of all requests are embedded together."""
         self.collection.learn([request.concept for request in requests])
         super().paint_each(requests, batch_size, keep, ledger)
 

@@ -81,7 +81,7 @@ class Conse(ImageTextEncoder):
         return [classifier, *(replace(part, role="sentences") for part in self._sentences.parts())]
 
     def assumptions(self) -> list[str]:
-        """Those of the classifier and of the sentence encoder."""
+        """Assumptions of the classifier and of the sentence encoder."""
         of_classifier = [text for _, text in self._networks.every_assumption()]
         return [*of_classifier, *self._sentences.assumptions()]
 

@@ -273,7 +273,7 @@ def _limits(checkpoint: Checkpoint) -> Options:
 
 
 def _modules(checkpoint: Checkpoint) -> list[tuple[str, str]]:
-    """Class and folder of the modules that sentence-transformers runs; empty when it is not said.
+    """Class and folder of the modules that sentence-transformers runs; empty without such a file.
 
     Raises:
         StudyError: when the file cannot be read.
@@ -302,7 +302,7 @@ def _default_prompt(checkpoint: Checkpoint) -> str:
 
 
 def _check_modules(checkpoint: Checkpoint) -> None:
-    """Refuse what this encoder would leave out.
+    """Refuse a checkpoint with modules or a pooling that this encoder does not have.
 
     Raises:
         StudyError: naming it.

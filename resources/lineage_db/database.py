@@ -169,7 +169,7 @@ class Lineage(Resource):
                 pass
 
     def compact(self) -> int:
-        """Unite the journal's segments into packs; how many went in."""
+        """Unite the journal's segments into packs; returns how many were united."""
         self.flush()
         with self._locked():
             return Journal(self.journal).compact()
@@ -319,12 +319,12 @@ class Lineage(Resource):
 
 
 def announced_as(run: str, asset: str, model: str, layer: str) -> str:
-    """What a run announced of an asset and a layer, as the view `latest` knows it."""
+    """The key by which the view `latest` knows what a run announced of an asset and a layer."""
     return "\x1f".join((run, asset, model, layer))
 
 
 def unwritable(root: str, error: OSError) -> LineageError:
-    """What to say of a state folder that refuses a lock or a folder."""
+    """The error for a state folder that cannot be written."""
     return LineageError(
         f"state folder {root} cannot be written: {error.strerror or error}. Commands that read "
         "(labels, trace, explain, diff, export, report) work there all the same; to compute, mend "

@@ -59,7 +59,7 @@ class InUseError(LineageError):
 
 @dataclass(frozen=True)
 class Index:
-    """A DuckDB file that holds what the journal's segments say.
+    """A DuckDB file that holds the rows of the journal's segments.
 
     Attributes:
         database: the file.
@@ -222,7 +222,7 @@ class Index:
         )
 
     def _replace(self) -> None:
-        """Put a copy where another program has the file open; that program keeps the old one."""
+        """Put a copy in the place of a file that another program has open and keeps."""
         fresh = self.database.with_suffix(".new")
         try:
             fresh.unlink(missing_ok=True)

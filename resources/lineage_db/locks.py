@@ -96,7 +96,7 @@ class LockOwner:
             self.path.write_text(f"{owner}\n{socket.gethostname()}", encoding="utf-8")
 
     def forget(self) -> None:
-        """Nobody holds it any more."""
+        """Remove the file: nobody holds the lock any more."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
@@ -125,7 +125,7 @@ class LockOwner:
 
 
 def without_locks(path: Path) -> LineageError:
-    """What to say of a file system that keeps no locks."""
+    """The error for a file system that keeps no locks."""
     return LineageError(
         f"the file system of {path.parent} keeps no locks (flock), so that two runs could compute "
         "and write there at once. Mount it with locks (Lustre: -o flock; NFS: version 4, or with "

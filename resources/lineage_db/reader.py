@@ -78,7 +78,7 @@ class LineageReader(Lineage):
         )
 
     def flush(self) -> None:
-        """What this process is about to commit is written first, unless a block's state is read."""
+        """Write what this process waits to commit, unless a block holds a state fixed."""
         if threading.get_ident() not in self._held:
             super().flush()
 
@@ -179,7 +179,7 @@ class LineageReader(Lineage):
 
 
 def _temporary() -> Path:
-    """A folder that goes with this process."""
+    """A temporary folder that is removed when this process ends."""
     import atexit
 
     folder = Path(tempfile.mkdtemp(prefix="dnd-lineage-"))

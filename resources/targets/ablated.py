@@ -100,7 +100,7 @@ class AblatedPasses:
         return scores[: len(groups)].float()
 
     def given(self, call: Call, picture: "Tensor") -> "Tensor":
-        """What the units are read from for one picture, as a donor gives it."""
+        """The tensor that the units are read from, for one picture that serves as a donor."""
         captured: list[Tensor] = []
 
         def keep(values: "Tensor") -> "Tensor":
@@ -113,7 +113,7 @@ class AblatedPasses:
 
     @contextmanager
     def _hooked(self, change: Callable[["Tensor"], "Tensor"]) -> Iterator[None]:
-        """Within the block, what the units are read from is changed."""
+        """Within the block, `change` is applied to the tensor that the units are read from."""
         from torch.nn import MultiheadAttention
 
         from dnd_assets.methods.pooling import tensor_of
@@ -147,7 +147,7 @@ class AblatedPasses:
 
 
 def grows(passes: AblatedPasses, call: Call, picture: "Tensor", units: int) -> bool:
-    """Whether a network gives the same, whether rows become many at a layer or at the input.
+    """Whether ablating in rows that are made at the layer gives the same as rows made at the input.
 
     Args:
         passes: how the layer is ablated, in either way.
@@ -172,7 +172,7 @@ def grows(passes: AblatedPasses, call: Call, picture: "Tensor", units: int) -> b
 
 
 def passes_of(network: "nn.Module", path: str, layout: Layout) -> AblatedPasses:
-    """How the units of a layer are ablated, rows grown at the input.
+    """The passes that ablate units of a layer, with rows made at the input.
 
     Raises:
         StudyError: when they cannot be.
@@ -188,7 +188,7 @@ def passes_of(network: "nn.Module", path: str, layout: Layout) -> AblatedPasses:
 
 
 def means_of(values: "Tensor", layout: Layout) -> "Tensor":
-    """Mean of what each unit is replaced in over the places of each picture, (pictures, units)."""
+    """Per picture, the mean over places of the values that ablation replaces, (pictures, units)."""
     if isinstance(layout, CodedLayout) and not isinstance(layout.coding, Heads):
         return latent_means(values, layout)
     return unit_means(values, layout.axes)

@@ -82,7 +82,7 @@ def _split_heads(values: "Tensor", heads: int) -> "Tensor":
 
 
 def _mask(tensors: "Mapping[str, Tensor]", heads: int, q: "Tensor") -> "Tensor | None":
-    """What is added to the products, from both masks; True of a mask means: not looked at."""
+    """The additive mask of the attention logits, from both masks; True in a mask excludes a key."""
     attn, padding = tensors.get("attn_mask"), tensors.get("key_padding_mask")
     mask: Tensor | None = None
     if attn is not None:
@@ -106,7 +106,7 @@ def _additive_mask(mask: "Tensor", q: "Tensor") -> "Tensor":
 def moved_output(
     module: "nn.MultiheadAttention", output: "Tensor", before: "Tensor", after: "Tensor"
 ) -> "Tensor":
-    """The module's output with other vectors of heads; where these are equal it stays to the bit.
+    """The module's output for changed vectors of heads; where none changed, equal to the bit.
 
     Args:
         module: the attention.

@@ -61,7 +61,7 @@ def _another_count(path: str, actual: str, count: int) -> StudyError:
 
 
 def _counts(module: "nn.Module") -> set[int]:
-    """Numbers of heads that a module, or one right inside it, says it has."""
+    """Numbers of heads in the attributes of a module and of its direct children."""
     modules = [module, *module.children()]
     values = [getattr(submodule, name, None) for submodule in modules for name in _COUNTS]
     return {value for value in values if isinstance(value, int)}

@@ -72,7 +72,7 @@ class NetworkInput:
 
     @classmethod
     def of(cls, settings: Options) -> NetworkInput:
-        """Of plain values, as they stand in a study, conventions written out."""
+        """From plain values, as they stand in a study, with conventions written out."""
         convention = CONVENTIONS.get(str(settings.get("convention") or ""), {})
         merged = {
             **convention,
@@ -84,7 +84,7 @@ class NetworkInput:
         return cls(**merged)
 
     def told(self) -> str:
-        """Which bands it gets and how, for people."""
+        """A description of the bands and their scaling, for people."""
         numbers = ", ".join(map(str, self.bands or ()))
         size = "" if self.size is None else f", {self.size[0]} x {self.size[1]} pixels"
         return f"band{'' if len(self.bands or ()) == 1 else 's'} {numbers}, {self._scaled()}{size}"
@@ -179,7 +179,7 @@ def _bands_text(count: int) -> str:
 
 @dataclass
 class BandTransform:
-    """Makes of a picture's bands what a network takes, float32 (bands, rows, columns).
+    """Turns a picture's bands into the network's input, float32 (bands, rows, columns).
 
     Attributes:
         input: what it takes.
@@ -194,7 +194,7 @@ class BandTransform:
         self.config = f"{self.input} {'' if self.own is None else self.own}"
 
     def __call__(self, picture: Raster | PIL.Image.Image) -> Any:
-        """The tensor of a picture; of a rendering, its colours go where they came from.
+        """The tensor of a picture; colours of a rendering go to the bands they were made from.
 
         Raises:
             StudyError: when the picture has not the bands, or nothing says how it is scaled.

@@ -73,7 +73,7 @@ _CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
 
 
 class KnownNetworks(Resource):
-    """The networks of a study and their layers; `TargetNetworks` reads what these give.
+    """The networks of a study and their layers; `TargetNetworks` reads the layers' activations.
 
     Attributes:
         models: name, source and weights of each network.
@@ -193,7 +193,7 @@ class KnownNetworks(Resource):
         return self._card(model).told
 
     def measured_by(self, measure: Callable[[], Measured]) -> Self:
-        """The same networks, with what measures the values of their pictures where they ask it.
+        """These networks, given a function that measures pixel values where their scaling needs it.
 
         Args:
             measure: gives, by way of scaling, a pair of values for each band of the files.
@@ -212,7 +212,7 @@ class KnownNetworks(Resource):
         )
 
     def _read(self, model: str, info: LayerInfo) -> LayerInfo:
-        """A layer's description as it is read: of its latents where a coding is attached."""
+        """A layer's description; where a coding is attached, that of its latents."""
         coding = self._coding(model, info.path)
         if coding is None or info.units is None:
             return info
@@ -237,7 +237,7 @@ class KnownNetworks(Resource):
         raise not_found("model", model, [spec.name for spec in self.models])
 
     def _spec(self, model: str) -> TargetModel:
-        """A network with all that it is loaded by; its pictures are measured where it asks so."""
+        """A network's declaration, with measured values where its scaling asks for them."""
         spec = self._declared(model)
         scaling = spec.input.get("scale")
         if scaling not in MEASURED:
@@ -254,7 +254,7 @@ class KnownNetworks(Resource):
         return self._measured[model]
 
     def _network(self, model: str) -> Network:
-        """The network, which is the one that its fingerprint was made from.
+        """The loaded network, checked to be the one that its fingerprint was made from.
 
         Raises:
             StudyError: when it is another one than was met before, or than a result is made for.
@@ -271,7 +271,7 @@ class KnownNetworks(Resource):
         return net
 
     def _channels_last(self, spec: TargetModel) -> bool:
-        """Networks of well-kept libraries bear channels-last memory; others may call `view`."""
+        """Whether to use channels-last memory: known libraries allow it, others may call `view`."""
         return self.compute.channels_last and spec.source.partition(":")[0] in _CHANNELS_LAST
 
     def _load(self, model: str, source: NetworkSource) -> Network:
@@ -367,7 +367,7 @@ class KnownNetworks(Resource):
         }
 
     def _survey(self, model: str, source: NetworkSource) -> NetworkInfo:
-        """Look at a network: its weights as loaded, its transform, its layers."""
+        """Survey a network: its weights as loaded, its transform, its layers."""
         from resources.targets.layer_declared import layouts_of
 
         spec, net = self._spec(model), self._load(model, source)
@@ -420,7 +420,7 @@ class KnownNetworks(Resource):
 
 @cache
 def _survey_code() -> tuple[str, ...]:
-    """Versions of the code that looks at networks; none of it is imported."""
+    """Versions of the code that surveys networks, read from its files without importing it."""
     specs = [find_spec(name) for name in _SURVEYED]
     files = [Path(str(spec.origin)) for spec in specs if spec is not None]
     return tuple(source_version(file.read_text(encoding="utf-8")) for file in files)
@@ -428,7 +428,7 @@ def _survey_code() -> tuple[str, ...]:
 
 @contextmanager
 def _naming(model: str) -> Iterator[None]:
-    """Within the block errors of the study name the network."""
+    """Within the block, messages of study errors start with the network's name."""
     try:
         yield
     except StudyError as error:

@@ -68,7 +68,7 @@ def declared(
 
 
 def _patch_verdict(layouts: Layouts, declaration: DeclaredLayout, axes: str) -> Verdict:
-    """What moving a patch shows of the declared rows and columns, unless it refutes them."""
+    """The moving patch's verdict on the declared rows and columns; an error if it refutes them."""
     verdict = layouts.map_verdict(declaration.path, axes.index("h"), axes.index("w"))
     if verdict is Verdict.WRONG:
         raise _refusal(

@@ -103,13 +103,13 @@ class Layouts:
         return {path: self._checked(path, layout, layouts) for path, layout in layouts.items()}
 
     def grid_verdict(self, path: str, axis: int, grid: Grid, prefix: int) -> Verdict:
-        """What moving the patch shows of an order of tokens; `axis` is that of the tokens."""
+        """The verdict of the moving patch on an order of tokens; `axis` is that of the tokens."""
         layer = self.seen[path]
         change = layer.change.get((left_axis(layer, axis),))
         return Verdict.OPEN if change is None else followed(gridded(change, grid, prefix)).verdict()
 
     def map_verdict(self, path: str, rows: int, columns: int) -> Verdict:
-        """What moving the patch shows of two axes as rows and columns."""
+        """The verdict of the moving patch on two axes taken as rows and columns."""
         following = self._follow(self.seen[path], rows, columns)
         return Verdict.OPEN if following is None else following.verdict()
 
@@ -294,7 +294,7 @@ class Layouts:
         return max(undecided)[1:] if undecided else None
 
     def _grids(self, count: int, expected: Prefix | None) -> Iterator[tuple[Grid, int]]:
-        """Grids that some tokens may make with some before them.
+        """Grids that `count` tokens may form, with the number of tokens before the grid.
 
         Of tokens before the others that nothing tells of, only with a grid that a convolution of
         the network has: among many grids one may fit by chance.
@@ -319,7 +319,7 @@ class Layouts:
     # --- from other layers
 
     def _from_relatives(self, path: str, layouts: Mapping[str, KnownLayout]) -> KnownLayout | None:
-        """The layout of a layer that this one has its places from."""
+        """The layout of a related layer that has the same places; None where there is none."""
         layer, current = self.seen[path], layouts[path]
         for peer, role in self._relatives(path):
             source = layouts.get(peer)
@@ -372,7 +372,7 @@ class Layouts:
                     yield peer, "its like,"
 
     def _by_size(self, path: str, current: KnownLayout, sizes: set[tuple[int, ...]]) -> KnownLayout:
-        """Maps of convolutions too small or too mixed to test: as others of their size."""
+        """Untestable maps of convolutions (small, mixed) get the layout of others of their size."""
         if current.layout is None or not _is_open(current) or len(self.seen[path].shape) != 4:
             return current
         layer = self.seen[path]
@@ -383,7 +383,7 @@ class Layouts:
     def _checked(
         self, path: str, current: KnownLayout, layouts: Mapping[str, KnownLayout]
     ) -> KnownLayout:
-        """Without units where an axis is one of heads, or channels are mixed as places."""
+        """The layout; without units where an axis holds heads or channels are mixed as places."""
         if current.layout is None or current.layout.places:
             return current
         layer = self.seen[path]
@@ -409,7 +409,7 @@ class Layouts:
         return current
 
     def _mixes_places(self, path: str, layout: Layout, layouts: Mapping[str, KnownLayout]) -> str:
-        """Why its channels are no units: it works along places, or its tokens are displaced."""
+        """Why a layer's channels are no units: it works along places, or tokens are displaced."""
         layer, axis = self.seen[path], layout.axes.index("c")
         for source in self._groups.get(layer.inputs or 0, ()):
             before = layouts[source].layout
@@ -434,7 +434,7 @@ class Layouts:
         return ""
 
     def _displaced(self, layouts: Mapping[str, KnownLayout]) -> set[int]:
-        """Numbers of tokens of layers that are known not to be in the order they should have."""
+        """Token counts of layers whose tokens are known to be out of order."""
         return {
             self.seen[path].shape[1]
             for path, entry in layouts.items()
@@ -444,14 +444,14 @@ class Layouts:
     # --- what the whole network tells
 
     def _layers_by_tensor(self) -> dict[int, list[str]]:
-        """Layers by the tensor that they gave."""
+        """Paths of layers by the number of the tensor that they returned."""
         groups: dict[int, list[str]] = {}
         for path, layer in self.seen.items():
             groups.setdefault(layer.output, []).append(path)
         return groups
 
     def _known_channels(self) -> dict[str, int]:
-        """By path the axis of channels, from the types of what gives or takes the tensor."""
+        """The axis of channels by path, from the types of modules that give or take the tensor."""
         groups = Alike()
         for path, layer in self.seen.items():
             if keeps_layout(self.modules[path]) and layer.inputs is not None:
@@ -470,7 +470,7 @@ class Layouts:
         return {path: axis for path, axis in channels.items() if axis != self.seen[path].batch}
 
     def _typed_tensors(self) -> Iterator[tuple[int, int, int]]:
-        """Tensor, number of axes and axis of channels, wherever a type tells it."""
+        """Tensor number, number of axes and axis of channels, wherever a module's type tells it."""
         for path, layer in self.seen.items():
             module = self.modules[path]
             axis = channel_axis(module, layer.shape)

@@ -49,17 +49,17 @@ def pairs(axes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def gridded(change: Change, grid: Grid, prefix: int) -> Change:
-    """The change of tokens (9, T), without the first ones, as that of a map (9, H, W)."""
+    """Changes of tokens (9, T) without the first `prefix`, arranged as a map (9, H, W)."""
     return np.ascontiguousarray(change[:, prefix:].reshape(len(change), *grid))
 
 
 def factors(area: int) -> Iterator[Grid]:
-    """Grids of so many cells, two rows and two columns at least."""
+    """All grids of `area` cells with at least two rows and two columns."""
     return ((rows, area // rows) for rows in range(2, area // 2 + 1) if area % rows == 0)
 
 
 def squareness(grid: Grid, pixels: Sequence[int]) -> float:
-    """How near a grid's cells are to squares, 0 for squares; -1 for more than a cell's rounding."""
+    """How square a grid's cells are: 0 for squares, else less; -1 beyond a cell's rounding."""
     rows, columns = grid
     stretch = (rows / columns) / (pixels[0] / pixels[1])
     slack = 1 / min(rows, columns)
@@ -67,7 +67,7 @@ def squareness(grid: Grid, pixels: Sequence[int]) -> float:
 
 
 def grows(output: LayerOutput, axis: int) -> bool:
-    """Whether an axis changes with the size of the picture, as no channels do."""
+    """Whether an axis grows with the picture, which an axis of channels never does."""
     larger = output.larger
     return (
         larger is not None

@@ -129,7 +129,7 @@ def _width(module: object, *, into: bool) -> int | None:
 
 
 def _last_width(module: object, *, into: bool) -> int | None:
-    """How many features lie on the last axis of a module's tensors; None where it is none such."""
+    """The number of features on the last axis of a module's tensors; None for other modules."""
     if isinstance(module, nn.Linear):
         return int(module.in_features if into else module.out_features)
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):

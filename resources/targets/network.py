@@ -50,7 +50,7 @@ class Network:
 
     @property
     def bands(self) -> BandTransform | None:
-        """What makes its tensors, where it takes bands and no RGB pictures."""
+        """The transform of a network that takes bands; None for one that takes RGB pictures."""
         return self.transform if isinstance(self.transform, BandTransform) else None
 
     def pixels(self, image: Image | Raster) -> "Tensor":

@@ -133,7 +133,7 @@ def _with_weights(spec: TargetModel, base: str | None) -> NetworkSource:
     source = _SOURCES[kind](reference, base, spec.weights)
 
     def with_bands(net: Network) -> Network:
-        """With as many channels as the study gives it, where a library knows it by three."""
+        """The network with the study's number of channels, where a library built it for three."""
         bands = NetworkInput.of(spec.input).bands
         if bands and source.own is None:
             with_channels(net.module, len(bands))

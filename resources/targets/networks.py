@@ -301,7 +301,7 @@ class TargetNetworks(KnownNetworks):
         return model_parts
 
     def assumptions(self, model: str) -> list[str]:
-        """What the results of a network rest on that neither its files nor the study say.
+        """Assumptions under a network's results that neither its files nor the study state.
 
         Raises:
             NotFoundError: when the study has no such model.
@@ -407,7 +407,7 @@ class TargetNetworks(KnownNetworks):
         return net.transform if net.bands is None else net.bands.loosely
 
     def _compared(self, model: str, info: LayerInfo, read: Read) -> Read:
-        """A reader that first compares what comes out with what the survey saw."""
+        """A reader that first checks an output's shape against the survey's."""
         layout, raw = self._layout(model, info.path), info.raw or ()
 
         def compared(output: "Tensor") -> object:
@@ -432,7 +432,7 @@ class TargetNetworks(KnownNetworks):
         return self._compared(model, info, read)
 
     def _pixels(self, model: str) -> Callable[[Image | Raster], "Tensor"]:
-        """Makes a picture ready for the network, and refuses one of another size."""
+        """The function that prepares a picture for the network; it refuses other sizes."""
         net, expected = self._network(model), tuple(self._card(model).pixels)
         bands = self.takes_bands(model)
 

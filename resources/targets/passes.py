@@ -20,7 +20,7 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True)
 class OfInput:
-    """A reader of what a layer is given, in the place of what it gives."""
+    """A reader of a layer's input instead of its output."""
 
     read: Read
 
@@ -31,7 +31,7 @@ class OfInput:
 
 @contextmanager
 def captured(module: "nn.Module", readers: Mapping[str, "Read"]) -> Iterator[Found]:
-    """Within the block, what `readers` make of layers' outputs collects in the dictionary.
+    """Within the block, results of `readers` on layers' outputs are collected in the dictionary.
 
     A reader runs at once, before a later layer can change the tensor in place; of a layer that
     runs more than once, the last output stays. Outputs without a tensor are left out.

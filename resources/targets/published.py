@@ -78,7 +78,7 @@ def of_torchvision(name: str, file: Path) -> Training:
 
 
 def check_tag(declared: "WeightsEnum", name: str, file: Path) -> None:
-    """Refuse a file that is said to be trained like some weights and is known to be others.
+    """Refuse a file that is declared as some published weights and is known to be others.
 
     Args:
         declared: torchvision's member of weights.
@@ -100,7 +100,7 @@ def check_tag(declared: "WeightsEnum", name: str, file: Path) -> None:
 
 
 def torchvision_shape(name: str, weights: "WeightsEnum") -> Options:
-    """What torchvision builds a network with for some weights, beside the number of classes.
+    """Arguments that torchvision needs to build a network for some weights, without classes.
 
     Args:
         name: of the network.

@@ -176,7 +176,7 @@ def _unfit(module: nn.Module, pixels: Tensor, error: Exception) -> StudyError:
 def _compare(
     module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, base: _FirstPass
 ) -> list[str]:
-    """Paths of the layers that do not give what they gave in the first pass, in their order."""
+    """Paths of layers whose output differs from the first pass, in the order in which they ran."""
     differing: list[str] = []
     tolerance = _EXACT if pixels.device.type == "cpu" else _NEARLY
 
@@ -224,7 +224,7 @@ def _check_repeats(
 def _refuse_random(
     module: nn.Module, run: Callable[[Tensor], object], pixels: Tensor, differing: Sequence[str]
 ) -> None:
-    """Say that random numbers are the cause, if some are drawn: some seldom change anything."""
+    """Raise the error of a random network if one draws random numbers: they may seldom show."""
     if _random_layers(module, run, pixels):
         raise _random_network(module, run, pixels, differing)
 

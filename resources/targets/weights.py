@@ -118,7 +118,7 @@ def put_weights(module: nn.Module, state: Mapping[str, object], file: Path) -> N
 def fit(
     content: Mapping[str, object], module: nn.Module, file: Path, key: str | None = None
 ) -> Fitted:
-    """The weights in a file that are a network's, wherever they stand in it.
+    """The weights in a file that fit a network, wherever they stand in it.
 
     Args:
         content: what `read` gave.
@@ -152,7 +152,7 @@ def fit(
 
 
 def _candidates(content: Mapping[str, object], expected: Mapping[str, object]) -> list[_Candidate]:
-    """Everything in the file that has names of the network's, best first."""
+    """All sets of entries in the file that share names with the network, best first."""
     candidates: list[_Candidate] = []
     for key, entries in _containers(content, ""):
         names = {_unwrapped(name, expected): value for name, value in entries.items()}
@@ -187,7 +187,7 @@ def _unwrapped(name: str, expected: Mapping[str, object]) -> str:
 
 
 def _prefixes(names: Iterable[str], expected: Mapping[str, object]) -> list[str]:
-    """What stands before a name of the network's in names of the file."""
+    """The likely prefixes: what precedes the network's parameter names in names of the file."""
     counts: collections.Counter[str] = collections.Counter()
     for name in names:
         for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
@@ -305,7 +305,7 @@ def _listed(names: Sequence[str]) -> str:
 def _unfit(
     candidates: Sequence[_Candidate], expected: Mapping[str, object], file: Path
 ) -> StudyError:
-    """What differs from the network, by the weights that come nearest to it."""
+    """The error that says what differs, for the weights that come nearest to the network."""
     advice = "Give the weights of this very architecture."
     if not candidates:
         return StudyError(
