@@ -45,9 +45,10 @@ def test_the_summary_leaves_out_what_nobody_knows(known):
     out = io.StringIO()
     Console(file=out).print(_summary(rows(known, ("large red circles", *RIGHT[1:]))))
     assert [line.split() for line in out.getvalue().splitlines()[1:]] == [
-        ["final", "2", "1", "2", "0.75", "0"],
-        ["or", "1", "1", "1", "1.00", "0"],
-        ["dead", "1", "1", "1", "1.00", "1"],
+        # "large red circles" for red: a precision of 1/3, a recall of 1, an F1 of 1/2, three words.
+        ["final", "2", "1", "2", "0.67", "1.00", "0.75", "2.0", "0"],
+        ["or", "1", "1", "1", "1.00", "1.00", "1.00", "3.0", "0"],
+        ["dead", "1", "1", "1", "1.00", "1.00", "1.00", "-", "1"],
     ]
 
 

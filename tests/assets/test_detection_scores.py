@@ -21,6 +21,7 @@ from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.metadata import unit_metadata
 from resources.captioners.custom import OwnCaptioner
+from resources.captioners.kinds.own import OwnCaptionerSettings
 from resources.model import Failure
 from tests.studies import changed, computed, label, statuses, write_images
 
@@ -179,6 +180,8 @@ def _failing(monkeypatch, status, names):
         plain(self, [name for name in missing if name not in names], load, batch, keep, *rest)
 
     monkeypatch.setattr(OwnCaptioner, "caption_named", caption_named)
+    # Only captioners behind servers are asked picture by picture and may fail for some.
+    monkeypatch.setattr(OwnCaptionerSettings, "SERVED", True)
 
 
 def _one_reference_image(found):

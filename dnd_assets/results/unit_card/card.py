@@ -446,7 +446,6 @@ class UnitCard:
     model: str
     layer: str
     neuron: int
-    name: str = ""
     methods: tuple[MethodLabel, ...] = ()
     exemplars: tuple[Exemplar, ...] = ()
     described: tuple[Described, ...] = ()
@@ -459,6 +458,7 @@ class UnitCard:
     remarks: tuple[str, ...] = ()
     evidence: LabelEvidence | None = None
     ablation: UnitAblation | None = None
+    name: str = ""
 
     @property
     def main(self) -> MethodLabel | None:
