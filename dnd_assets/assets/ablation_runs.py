@@ -54,17 +54,17 @@ class AblationCase:
 
     def without(self, layer: str, groups: Sequence[Group], label: str) -> Scores:
         """Scores without each of some groups of a layer's units, (groups, images, classes)."""
-        context, how = self.context, self.setting.how
-        seen = context.seen_by(self.model, self.images)
+        context, method = self.context, self.setting.how
+        pictures = context.seen_by(self.model, self.images)
         progress = context.progress(label, len(self.images))
-        found = context.targets.outputs_without(
-            self.model, layer, groups, seen, _fill(self, layer, seen),
-            _donors(self.images) if how == "resample" else None, progress,
+        outputs = context.targets.outputs_without(
+            self.model, layer, groups, pictures, _fill(self, layer, pictures),
+            _donors(self.images) if method == "resample" else None, progress,
         )  # fmt: skip
         context.count("ablations", len(self.images) * len(groups))
         if self.probe is None:
-            return found
-        return np.stack([self.probe.scores(one) for one in found])
+            return outputs
+        return np.stack([self.probe.scores(group_outputs) for group_outputs in outputs])
 
 
 def ablation_parameters(context: StudyContext, setting: AblationSettings) -> dict[str, object]:
@@ -72,11 +72,11 @@ def ablation_parameters(context: StudyContext, setting: AblationSettings) -> dic
 
     The code of the passes counts here, since what counts of a network's own are its activations.
     """
-    found = setting.chosen("how", "images", "probe", "top")
-    found["passes"] = method_version(type(context.targets), "outputs_without", "unit_means")
+    parameters = setting.chosen("how", "images", "probe", "top")
+    parameters["passes"] = method_version(type(context.targets), "outputs_without", "unit_means")
     if setting.classes is not None:
-        found["classes"] = digest(_table(context, setting))
-    return found
+        parameters["classes"] = digest(_table(context, setting))
+    return parameters
 
 
 def ablation_case(
@@ -94,18 +94,18 @@ def ablation_case(
         StudyError: when the network gives no scores of classes, or images have no classes.
         FewClassesError: when a probe is asked for, and the images show too few classes.
     """
-    known = _classes(context, setting, probing)
-    images = (list(probing) if known is None else sorted(known))[: setting.images]
+    classes = _classes(context, setting, probing)
+    images = (list(probing) if classes is None else sorted(classes))[: setting.images]
     if len(images) < 2:
         raise StudyError(f"ablation takes two images at least, and there is {len(images)}.")
     batch = context.study.compute.batch.target
     if setting.probe:
-        assert known is not None, "the section sees to it"
-        return _probed(context, model, setting, {name: known[name] for name in images})
-    seen = context.seen_by(model, images)
-    before = context.targets.outputs(model, seen, batch)
+        assert classes is not None, "the section sees to it"
+        return _probed(context, model, setting, {name: classes[name] for name in images})
+    pictures = context.seen_by(model, images)
+    before = context.targets.outputs(model, pictures, batch)
     names = class_names(context, model, before.shape[1])
-    truth = None if known is None else _indices(known, images, names, model)
+    truth = None if classes is None else _indices(classes, images, names, model)
     return AblationCase(context, model, setting, images, names, truth, before, None, {})
 
 
@@ -118,25 +118,25 @@ def class_names(context: StudyContext, model: str, count: int) -> list[str]:
 
 
 def _probed(
-    context: StudyContext, model: str, setting: AblationSettings, known: dict[str, str]
+    context: StudyContext, model: str, setting: AblationSettings, classes: dict[str, str]
 ) -> AblationCase:
-    said = list(known.values())
-    counts = {name: said.count(name) for name in sorted(set(said))}
+    image_classes = list(classes.values())
+    counts = {name: image_classes.count(name) for name in sorted(set(image_classes))}
     names = [name for name, count in counts.items() if count >= LEAST]
     if len(names) < 2:
-        told = ", ".join(f"{name} ({count})" for name, count in counts.items())
+        listing = ", ".join(f"{name} ({count})" for name, count in counts.items())
         raise FewClassesError(
-            f"a linear probe tells two classes of {LEAST} images each at least; the {len(known)} "
-            f"images show {told}. Add images of other classes, or raise ablation.images."
+            f"a linear probe tells two classes of {LEAST} images each at least; the {len(classes)} "
+            f"images show {listing}. Add images of other classes, or raise ablation.images."
         )
-    images = [image for image, name in known.items() if name in names]
-    truth = np.array([names.index(known[image]) for image in images], dtype=np.int64)
+    images = [image for image, name in classes.items() if name in names]
+    truth = np.array([names.index(classes[image]) for image in images], dtype=np.int64)
     batch = context.study.compute.batch.target
     vectors = context.targets.outputs(model, context.seen_by(model, images), batch)
     probe = cross_fitted(images, vectors, truth, len(names))
-    few = {name: count for name, count in counts.items() if name not in names}
+    too_few = {name: count for name, count in counts.items() if name not in names}
     before = probe.scores(vectors)
-    return AblationCase(context, model, setting, images, names, truth, before, probe, few)
+    return AblationCase(context, model, setting, images, names, truth, before, probe, too_few)
 
 
 def _table(context: StudyContext, setting: AblationSettings) -> dict[str, Json]:
@@ -156,40 +156,41 @@ def _classes(
     )
     paths = {row["hash"]: row["paths"] for row in context.lineage.query(sql, [list(images)])}
     table = class_table(context.study, setting.classes, context.home)
-    found = classes_by_hash(table, paths)
-    if not found:
-        first, seen = next(iter(table)), next(iter(paths.values()), ["none"])[0]
+    classes = classes_by_hash(table, paths)
+    if not classes:
+        listed_path, image_path = next(iter(table)), next(iter(paths.values()), ["none"])[0]
         raise StudyError(
             f"no probing image is in the table of classes {setting.classes!r}: it names files such "
-            f"as {first!r}, and images lie at such as {seen}. Write paths as the folders have them."
+            f"as {listed_path!r}, and images lie at such as {image_path}. Write paths as the "
+            "folders have them."
         )
-    return found
+    return classes
 
 
 def _indices(
-    known: dict[str, str], images: Sequence[str], names: Sequence[str], model: str
+    classes: dict[str, str], images: Sequence[str], names: Sequence[str], model: str
 ) -> NDArray[np.int64]:
-    place = {name: index for index, name in enumerate(names)}
-    unknown = sorted({known[image] for image in images} - place.keys())
-    if unknown:
+    indices = {name: index for index, name in enumerate(names)}
+    unknown_classes = sorted({classes[image] for image in images} - indices.keys())
+    if unknown_classes:
         raise StudyError(
-            f"the table of classes has {unknown[0]!r}, which is no class of {model!r}, such as "
-            f"{', '.join(map(repr, names[:3]))}. Write classes as the network names them, or set "
-            "probe = true under [ablation], which reads them off its output."
+            f"the table of classes has {unknown_classes[0]!r}, which is no class of {model!r}, "
+            f"such as {', '.join(map(repr, names[:3]))}. Write classes as the network names them, "
+            "or set probe = true under [ablation], which reads them off its output."
         )
-    return np.array([place[known[image]] for image in images], dtype=np.int64)
+    return np.array([indices[classes[image]] for image in images], dtype=np.int64)
 
 
-def _fill(case: AblationCase, layer: str, seen: Seen) -> NDArray[np.float64] | None:
-    context, how = case.context, case.setting.how
-    if how != "mean":
+def _fill(case: AblationCase, layer: str, pictures: Seen) -> NDArray[np.float64] | None:
+    context, method = case.context, case.setting.how
+    if method != "mean":
         return None
     batch = context.study.compute.batch.target
-    return context.targets.unit_means(case.model, layer, seen, batch)
+    return context.targets.unit_means(case.model, layer, pictures, batch)
 
 
 def _donors(images: Sequence[str]) -> list[int]:
     """For each image the place of another one, by its content."""
     others = len(images) - 1
-    found = [content_seed("donor", name) % others for name in images]
-    return [other + (other >= place) for place, other in enumerate(found)]
+    donors = [content_seed("donor", name) % others for name in images]
+    return [donor + (donor >= index) for index, donor in enumerate(donors)]

@@ -51,11 +51,11 @@ class CandidateConcepts(Stage):
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `candidates`, in the summariser's order."""
-        found = summaries(context, _texts(work), "candidate concepts")
-        for one, summary in zip(work, found, strict=True):
+        unit_summaries = summaries(context, _texts(work), "candidate concepts")
+        for item, summary in zip(work, unit_summaries, strict=True):
             payload = {"candidates": list(summary.candidates)}
             notes = {"calls": list(summary.calls)}
-            yield one, Outcome(summary.status, payload, summary.reason, notes)
+            yield item, Outcome(summary.status, payload, summary.reason, notes)
 
 
 def summaries(context: StudyContext, texts: Sequence[Sequence[str]], label: str) -> list[Summary]:
@@ -80,5 +80,5 @@ def summaries(context: StudyContext, texts: Sequence[Sequence[str]], label: str)
 def _texts(work: Iterable[Work]) -> list[list[str]]:
     """The captions of each unit."""
     return [
-        [entry["caption"] for entry in one.inputs["captions"].payload["captions"]] for one in work
+        [entry["caption"] for entry in item.inputs["captions"].payload["captions"]] for item in work
     ]

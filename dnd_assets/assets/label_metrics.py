@@ -66,23 +66,23 @@ def on_images(study: Study) -> dict[str, detection.Metric]:
     Raises:
         StudyError: when one of these cannot be imported or has the name of another.
     """
-    asked = study.evaluation
-    if asked is None:
+    evaluation = study.evaluation
+    if evaluation is None:
         return detection_metrics()
-    names = chosen_metrics(asked.metrics)
-    usual = {
+    names = chosen_metrics(evaluation.metrics)
+    built_in = {
         name: _of_shown(metric) if IMAGE_METRICS[name].shown else metric
-        for name, metric in detection_metrics(names, asked.active_share).items()
+        for name, metric in detection_metrics(names, evaluation.active_share).items()
     }
-    chosen = asked.own_metrics
-    for name in chosen:
+    own_metrics = evaluation.own_metrics
+    for name in own_metrics:
         if name in METRICS:
             raise StudyError(f"evaluation.own_metrics.{name}: {name} is there already; rename it.")
-    mine = {
+    user_metrics = {
         name: _of_their_own(name, own_function(source, study.folder, "metric"))
-        for name, source in chosen.items()
+        for name, source in own_metrics.items()
     }
-    return {**usual, **mine}
+    return {**built_in, **user_metrics}
 
 
 def _of_their_own(name: str, metric: OwnFunction) -> detection.Metric:
@@ -101,8 +101,8 @@ def _of_their_own(name: str, metric: OwnFunction) -> detection.Metric:
 
 def in_order(metrics: Iterable[str]) -> list[str]:
     """Names of metrics in the order of tables; the user's own are the last, by name."""
-    found = set(metrics)
-    return [name for name in METRICS if name in found] + sorted(found - set(METRICS))
+    requested = set(metrics)
+    return [name for name in METRICS if name in requested] + sorted(requested - set(METRICS))
 
 
 _DIGITS = 6
@@ -137,7 +137,7 @@ class _Case:
         pictures: those painted of each label, rejected ones too.
         failed: why a label's pictures are lacking, where a service failed.
         images: hashes of the held-out images.
-        faces: their embeddings, float32 (N, D).
+        embeddings: their embeddings, float32 (N, D).
         clip: labels and truths in the image-text encoder's space.
         sentences: labels and truths in the sentence encoder's; None without one.
         truths: what units respond to.
@@ -147,7 +147,7 @@ class _Case:
     pictures: Mapping[str, Images]
     failed: Mapping[str, Outcome]
     images: Sequence[str]
-    faces: Matrix
+    embeddings: Matrix
     clip: _Texts
     sentences: _Texts | None
     truths: Mapping[Unit, str]
@@ -178,41 +178,43 @@ class LabelMetrics(Stage):
 
     def parameters(self, context: StudyContext) -> dict[str, object]:
         """Q' and the seed of the fresh pictures, the metrics on images and what is active."""
-        chosen = evaluation_of(context)
-        found = chosen.chosen("images_per_label", "seed", "active_share")
-        found["metrics"] = list(chosen_metrics(chosen.metrics))
+        evaluation = evaluation_of(context)
+        settings = evaluation.chosen("images_per_label", "seed", "active_share")
+        settings["metrics"] = list(chosen_metrics(evaluation.metrics))
         codes = {
             name: [source, own_function(source, context.study.folder, "metric").version()]
-            for name, source in sorted(chosen.own_metrics.items())
+            for name, source in sorted(evaluation.own_metrics.items())
         }
-        return found | ({"own_metrics": codes} if codes else {})
+        return settings | ({"own_metrics": codes} if codes else {})
 
     def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer, the painter, the encoders, and the truths of the layer's units."""
         provider = context.lineage.provider
-        found = {
+        providers = {
             "target": layer_provider(context, unit),
             "text_to_image": provider(context.text_to_image.fingerprint()),
             "clip": provider(context.known_by(context.clip)),
         }
         truths = truths_of(context, unit.model, unit.layer)
         if truths:
-            found["truths"] = provider({"of": {str(n): text for n, text in truths.items()}})
+            providers["truths"] = provider(
+                {"of": {str(neuron): text for neuron, text in truths.items()}}
+            )
             if context.sentences is not None:
-                found["sentences"] = provider(context.sentences.fingerprint())
-        return found
+                providers["sentences"] = provider(context.sentences.fingerprint())
+        return providers
 
     def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Pictures to paint, to pass and to embed, texts to embed; if no picture is rejected."""
         labels: dict[Unit, str] = {}
         images: list[str] = []
-        for one in work:
-            labels[one.unit] = self._label(one)
-            images = images or images_of(context, one.inputs[HELD_OUT_IMAGES])
+        for work_item in work:
+            labels[work_item.unit] = self._label(work_item)
+            images = images or images_of(context, work_item.inputs[HELD_OUT_IMAGES])
         if not labels:
             return {}
-        requests, known = _expected(context, sorted(set(labels.values())))
-        needs = _expected_passes(labels, images, requests, known)
+        requests, paintings = _expected(context, sorted(set(labels.values())))
+        needs = _expected_passes(labels, images, requests, paintings)
         truths = _truths(context, labels)
         cost = {
             **painting_cost(context, _all(requests)),
@@ -228,40 +230,43 @@ class LabelMetrics(Stage):
         """Every label another one, its pictures all rejected once, and all held-out images."""
         painted = ROUNDS * evaluation_of(context).images_per_label * units
         images = len(image_paths(context.study, context.home, "evaluation"))
-        found = {
+        cost = {
             "paintings": painted,
             "forward passes": painted + images * len(context.study.models),
             "embeddings": images,
             "text embeddings": 2 * units,
         }
-        return found | ({"sentence embeddings": 2 * units} if context.sentences is not None else {})
+        return cost | ({"sentence embeddings": 2 * units} if context.sentences is not None else {})
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `truth`, `metrics`, `reasons`, `shown` and `pictures`."""
         images = images_of(context, work[0].inputs[HELD_OUT_IMAGES])
-        labels = {one.unit: self._label(one) for one in work}
+        labels = {item.unit: self._label(item) for item in work}
         case = _case(context, labels, images)
         accepted = {label: _accepted(pictures) for label, pictures in case.pictures.items()}
-        failed = {one.unit: case.failed.get(labels[one.unit]) for one in work}
-        for one in work:
-            outcome = failed[one.unit]
+        failures = {item.unit: case.failed.get(labels[item.unit]) for item in work}
+        for item in work:
+            outcome = failures[item.unit]
             if outcome is not None:
-                yield one, outcome
-                labels.pop(one.unit)
-        work = [one for one in work if one.unit in labels]
-        for model in dict.fromkeys(one.unit.model for one in work):
-            mine = {unit: label for unit, label in labels.items() if unit.model == model}
-            needs = _needs(mine, images, accepted)
-            found = activations(context, model, needs, f"{model}: held-out and fresh images")
+                yield item, outcome
+                labels.pop(item.unit)
+        work = [item for item in work if item.unit in labels]
+        for model in dict.fromkeys(item.unit.model for item in work):
+            model_labels = {unit: label for unit, label in labels.items() if unit.model == model}
+            needs = _needs(model_labels, images, accepted)
+            layer_values = activations(context, model, needs, f"{model}: held-out and fresh images")
             usable = {
                 layer: _usable(case, values[[rows[name] for name in images]])
-                for layer, (rows, values) in found.items()
+                for layer, (rows, values) in layer_values.items()
             }
-            for one in work:
-                if one.unit.model == model:
-                    layer = one.unit.layer
-                    label = labels[one.unit]
-                    yield one, _outcome(case, one.unit, label, usable[layer], *found[layer])
+            for item in work:
+                if item.unit.model == model:
+                    layer = item.unit.layer
+                    label = labels[item.unit]
+                    yield (
+                        item,
+                        _outcome(case, item.unit, label, usable[layer], *layer_values[layer]),
+                    )
 
     def _label(self, work: Work) -> str:
         return str(work.inputs[self.labels].payload["label"])
@@ -284,59 +289,71 @@ def _expected(context: StudyContext, labels: Sequence[str]) -> tuple[_Requests, 
     Returns:
         The requests by label, and those of them that have been painted already.
     """
-    wanted = evaluation_of(context).images_per_label
-    found = {one: [_request(context, one, index) for index in range(wanted)] for one in labels}
-    known = known_paintings(context, _all(found))
-    for label, requests in found.items():
-        rejected = sum(known[one]["rejected"] for one in requests if one in known)
-        requests += [_request(context, label, wanted + index) for index in range(rejected)]
-    return found, known | known_paintings(context, _all(found))
+    count = evaluation_of(context).images_per_label
+    by_label = {
+        label: [_request(context, label, index) for index in range(count)] for label in labels
+    }
+    paintings = known_paintings(context, _all(by_label))
+    for label, requests in by_label.items():
+        rejected = sum(
+            paintings[request]["rejected"] for request in requests if request in paintings
+        )
+        requests += [_request(context, label, count + index) for index in range(rejected)]
+    return by_label, paintings | known_paintings(context, _all(by_label))
 
 
 def _all(requests: _Requests) -> list[PaintRequest]:
-    return [request for some in requests.values() for request in some]
+    return [request for label_requests in requests.values() for request in label_requests]
 
 
 def _expected_passes(
-    labels: Mapping[Unit, str], images: Sequence[str], requests: _Requests, known: _Known
+    labels: Mapping[Unit, str], images: Sequence[str], requests: _Requests, paintings: _Known
 ) -> dict[str, dict[str, set[str]]]:
     """What each layer of each model has to see; a picture goes by its request until painted."""
     pictures: dict[str, set[str]] = {}
-    for label, some in requests.items():
-        painted = [known[one] for one in some if one in known]
-        pictures[label] = {one["image"] for one in painted if not one["rejected"]}
-        pictures[label] |= {painting_id(one) for one in some if one not in known}
+    for label, label_requests in requests.items():
+        stored = [paintings[request] for request in label_requests if request in paintings]
+        pictures[label] = {picture["image"] for picture in stored if not picture["rejected"]}
+        pictures[label] |= {
+            painting_id(request) for request in label_requests if request not in paintings
+        }
     return {
-        model: _needs({u: text for u, text in labels.items() if u.model == model}, images, pictures)
+        model: _needs(
+            {unit: text for unit, text in labels.items() if unit.model == model}, images, pictures
+        )
         for model in dict.fromkeys(unit.model for unit in labels)
     }
 
 
 def _truths(context: StudyContext, units: Iterable[Unit]) -> dict[Unit, str]:
-    found: dict[Unit, str] = {}
-    for (model, layer), some in by_layer(units).items():
-        known = truths_of(context, model, layer)
-        found |= {unit: known[unit.neuron] for unit in some if unit.neuron in known}
-    return found
+    truths: dict[Unit, str] = {}
+    for (model, layer), layer_units in by_layer(units).items():
+        neuron_truths = truths_of(context, model, layer)
+        truths |= {
+            unit: neuron_truths[unit.neuron] for unit in layer_units if unit.neuron in neuron_truths
+        }
+    return truths
 
 
 def _compared(labels: Mapping[Unit, str], truths: Mapping[Unit, str]) -> list[str]:
     """The distinct texts that are compared with one another."""
-    return list(dict.fromkeys(t for unit in truths for t in (labels[unit], truths[unit])))
+    return list(dict.fromkeys(text for unit in truths for text in (labels[unit], truths[unit])))
 
 
 def _case(context: StudyContext, labels: Mapping[Unit, str], images: Sequence[str]) -> _Case:
     distinct = sorted(set(labels.values()))
-    wanted = evaluation_of(context).images_per_label
-    made = paint(context, distinct, wanted, lambda label, index: _request(context, label, index))
-    rows, faces = embeddings(context, images)
+    count = evaluation_of(context).images_per_label
+    painted = paint(context, distinct, count, lambda label, index: _request(context, label, index))
+    rows, vectors = embeddings(context, images)
     truths = _truths(context, labels)
     texts = list(dict.fromkeys([*distinct, *truths.values()]))
     clip = _Texts(dict(zip(texts, text_embeddings(context, texts), strict=True)))
     sentences = _sentences(context, _compared(labels, truths))
-    shown = faces[[rows[i] for i in images]]
+    image_embeddings = vectors[[rows[i] for i in images]]
     metrics = on_images(context.study)
-    return _Case(made.images, made.failed, images, shown, clip, sentences, truths, metrics)
+    return _Case(
+        painted.images, painted.failed, images, image_embeddings, clip, sentences, truths, metrics
+    )
 
 
 def _sentences(context: StudyContext, texts: Sequence[str]) -> _Texts | None:
@@ -367,7 +384,7 @@ def _needs(
 
 def _usable(case: _Case, values: Values) -> NDArray[np.bool_]:
     """Held-out images that layer and encoder can read, (N,); `values` is (N, neurons)."""
-    return ~failed_images(values) & np.isfinite(case.faces).all(axis=1)
+    return ~failed_images(values) & np.isfinite(case.embeddings).all(axis=1)
 
 
 def _outcome(
@@ -380,31 +397,33 @@ def _outcome(
 ) -> Outcome:
     column = values[:, unit.neuron]
     natural = column[[rows[name] for name in case.images]]
-    fresh = column[[rows[name] for name in _accepted(case.pictures[label])]]
-    kept = usable & np.isfinite(natural)
-    if is_lost(natural[usable]) or kept.sum() < LEAST:
+    painted = column[[rows[name] for name in _accepted(case.pictures[label])]]
+    finite = usable & np.isfinite(natural)
+    if is_lost(natural[usable]) or finite.sum() < LEAST:
         return silent(natural[usable] if usable.any() else natural)
-    natural = natural[kept]
-    if not np.isfinite(fresh).all():
+    natural = natural[finite]
+    if not np.isfinite(painted).all():
         return Outcome("not_finite", {}, "NaN or infinite activation on a picture of the label")
-    present = presence.presence(case.faces[kept], case.clip.vectors[label])
-    board = _MetricValues()
-    _on_pictures(board, case.pictures[label], fresh, natural)
-    _on_images(board, natural, present, case.metrics)
+    present = presence.presence(case.embeddings[finite], case.clip.vectors[label])
+    metric_values = _MetricValues()
+    _on_pictures(metric_values, case.pictures[label], painted, natural)
+    _on_images(metric_values, natural, present, case.metrics)
     truth = case.truths.get(unit)
     if truth is not None:
-        _against_truth(board, case, label, truth)
-    pictures = [{k: v for k, v in one.items() if k != "file"} for one in case.pictures[label]]
+        _against_truth(metric_values, case, label, truth)
+    pictures = [
+        {k: v for k, v in picture.items() if k != "file"} for picture in case.pictures[label]
+    ]
     payload = {
         "label": label,
         "truth": truth,
-        "metrics": board.values,
-        "reasons": board.reasons,
+        "metrics": metric_values.values,
+        "reasons": metric_values.reasons,
         "images": len(natural),
         "shown": int(presence.shown(present).sum()),
         "pictures": pictures,
     }
-    files = sorted({one["file"] for one in case.pictures[label]})
+    files = sorted({picture["file"] for picture in case.pictures[label]})
     return Outcome("ok", payload, notes={"files": files})
 
 
@@ -424,18 +443,20 @@ class _MetricValues:
             self.reasons[name] = reason
 
 
-def _on_pictures(board: _MetricValues, pictures: Images, fresh: Matrix, natural: Matrix) -> None:
+def _on_pictures(
+    metric_values: _MetricValues, pictures: Images, painted: Matrix, natural: Matrix
+) -> None:
     """CoSy's AUC and MAD (Kopf et al., NeurIPS 2024, section 3.3)."""
     for name, metric in (("cosy_auc", cosy.cosy_auc), ("cosy_mad", cosy.cosy_mad)):
-        if not len(fresh):
-            told = why(pictures, f"all {len(pictures):,} pictures of the label")
-            board.put(name, math.nan, told)
+        if not len(painted):
+            reason = why(pictures, f"all {len(pictures):,} pictures of the label")
+            metric_values.put(name, math.nan, reason)
         else:
-            board.put(name, metric(fresh, natural), _NO_SCALE)
+            metric_values.put(name, metric(painted, natural), _NO_SCALE)
 
 
 def _on_images(
-    board: _MetricValues,
+    metric_values: _MetricValues,
     natural: Matrix,
     present: NDArray[np.float64],
     metrics: Mapping[str, detection.Metric],
@@ -443,20 +464,20 @@ def _on_images(
     """Detection: does the unit fire where the label is."""
     reason = _NO_SCALE if natural.min() == natural.max() else _NONE_SHOWN
     for name, metric in metrics.items():
-        board.put(name, metric(natural, present), reason)
+        metric_values.put(name, metric(natural, present), reason)
 
 
-def _against_truth(board: _MetricValues, case: _Case, label: str, truth: str) -> None:
+def _against_truth(metric_values: _MetricValues, case: _Case, label: str, truth: str) -> None:
     """Label and truth as texts (DnD, section 4.1)."""
 
     def cosine(encoder: _Texts) -> float:
         return float(text_similarity.similarities([label], [truth], encoder)[0])
 
-    board.put("clip_cos", cosine(case.clip), "")
+    metric_values.put("clip_cos", cosine(case.clip), "")
     if case.sentences is not None:
-        board.put("mpnet_cos", cosine(case.sentences), "")
-        board.put("bertscore_f1", *_bertscore(case.sentences, label, truth))
-    board.put("exact", float(text_similarity.exact_matches([label], [truth])[0]), "")
+        metric_values.put("mpnet_cos", cosine(case.sentences), "")
+        metric_values.put("bertscore_f1", *_bertscore(case.sentences, label, truth))
+    metric_values.put("exact", float(text_similarity.exact_matches([label], [truth])[0]), "")
 
 
 def _bertscore(encoder: _Texts, label: str, truth: str) -> tuple[float, str]:

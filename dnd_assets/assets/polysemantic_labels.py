@@ -100,7 +100,7 @@ class _Painted:
         failed: why a concept has no pictures, where a service failed.
         active: activations by network and layer.
         embedded: embeddings of pictures and exemplars.
-        made: every picture of each concept, rejected ones too.
+        all_pictures: every picture of each concept, rejected ones too.
         remedy: what to do when the painter gives pictures that are none.
     """
 
@@ -109,7 +109,7 @@ class _Painted:
     failed: dict[str, Outcome]
     active: dict[tuple[str, str], Active]
     embedded: Table
-    made: dict[str, Images]
+    all_pictures: dict[str, Images]
     remedy: str
 
     def response(self, unit: Unit, concept: str) -> float:
@@ -150,27 +150,34 @@ class PolysemanticLabels(Stage):
             "text_to_image": context.text_to_image.fingerprint(),
             "clip": context.known_by(context.clip),
         }
-        models = {name: context.lineage.provider(found) for name, found in prints.items()}
+        models = {
+            name: context.lineage.provider(fingerprint) for name, fingerprint in prints.items()
+        }
         return {"target": layer_provider(context, unit), **models}
 
     def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Passes of the probing images, embeddings and captions; how many groups is seen later."""
-        every = list(work)
-        passes, images = probing_passes(context, every)
-        if not every:
+        items = list(work)
+        passes, images = probing_passes(context, items)
+        if not items:
             return {}
         setting = polysemantic_of(context)
-        most = len(every) * min(setting.exemplars, len(images))
-        later = self._most_later(context, len(every), setting)
-        if not passed(context, every, images):
-            found = {"embeddings at most": min(len(images), _AVERAGE_OF + most)}
-            return {"forward passes": passes, **found, "captions at most": most, **later}
-        samples, _ = _samples(context, every, images)
-        needed = {name for one in samples.values() for name in one.activation}
+        most_captions = len(items) * min(setting.exemplars, len(images))
+        later_cost = self._most_later(context, len(items), setting)
+        if not passed(context, items, images):
+            most_embeddings = {"embeddings at most": min(len(images), _AVERAGE_OF + most_captions)}
+            return {
+                "forward passes": passes,
+                **most_embeddings,
+                "captions at most": most_captions,
+                **later_cost,
+            }
+        samples, _ = _samples(context, items, images)
+        hashes = {name for sample in samples.values() for name in sample.activation}
         return {
-            "embeddings": embeddings_to_make(context, needed.union(images[:_AVERAGE_OF])),
-            **caption_cost(context, needed),
-            **later,
+            "embeddings": embeddings_to_make(context, hashes.union(images[:_AVERAGE_OF])),
+            **caption_cost(context, hashes),
+            **later_cost,
         }
 
     def _most_later(
@@ -181,7 +188,7 @@ class PolysemanticLabels(Stage):
         calls = CandidateConcepts().cost_upper_bound(context, groups)
         return {
             "paintings at most": ROUNDS * most_paintings(context, groups),
-            **{f"{what} at most": count for what, count in calls.items()},
+            **{f"{kind} at most": count for kind, count in calls.items()},
         }
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
@@ -193,11 +200,11 @@ class PolysemanticLabels(Stage):
         images = probing_images(context, work[0])
         samples, silenced = _samples(context, work, images)
         ready = {}
-        for one in work:
-            if one.unit in silenced:
-                yield one, silenced[one.unit]
+        for item in work:
+            if item.unit in silenced:
+                yield item, silenced[item.unit]
             else:
-                ready[one.unit] = one
+                ready[item.unit] = item
         if ready:
             for unit, outcome in _described(context, samples, images):
                 yield ready[unit], outcome
@@ -217,14 +224,14 @@ def _samples(
 ) -> tuple[dict[Unit, _Sample], dict[Unit, Outcome]]:
     """Exemplars of each unit, and the outcomes of units that have none."""
     setting = polysemantic_of(context)
-    found: dict[Unit, _Sample] = {}
+    samples: dict[Unit, _Sample] = {}
     silenced: dict[Unit, Outcome] = {}
-    for layer in on_probing_images(context, [one.unit for one in work], images):
+    for layer in on_probing_images(context, [item.unit for item in work], images):
         for unit in layer.units:
             column = layer.values[:, unit.neuron]
-            quiet = silent_or_none(column)
-            if quiet is not None:
-                silenced[unit] = quiet
+            outcome = silent_or_none(column)
+            if outcome is not None:
+                silenced[unit] = outcome
                 continue
             usable = np.flatnonzero(np.isfinite(column))
             names, values = [layer.images[row] for row in usable], column[usable]
@@ -233,51 +240,60 @@ def _samples(
                 n=setting.exemplars, reach=setting.reach, seed=setting.seed,
             )  # fmt: skip
             active = {names[row]: float(values[row]) for row in rows}
-            found[unit] = _Sample(active, float(values.mean(dtype=np.float64)))
-    return found, silenced
+            samples[unit] = _Sample(active, float(values.mean(dtype=np.float64)))
+    return samples, silenced
 
 
 def _described(
     context: StudyContext, samples: Mapping[Unit, _Sample], images: Sequence[str]
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Outcomes of the units that have exemplars."""
-    found = captions(context, {name for one in samples.values() for name in one.activation})
-    failed = {unit: first_unanswered(found, one.activation) for unit, one in samples.items()}
+    results = captions(context, {name for sample in samples.values() for name in sample.activation})
+    failed = {
+        unit: first_unanswered(results, sample.activation) for unit, sample in samples.items()
+    }
     for unit, outcome in failed.items():
         if outcome is not None:
             yield unit, outcome
-    samples = {unit: one for unit, one in samples.items() if failed[unit] is None}
+    samples = {unit: sample for unit, sample in samples.items() if failed[unit] is None}
     if samples:
-        said = {name: caption_entry(name, text)["caption"] for name, text in found.items()}
-        yield from _labelled(context, samples, images, said)
+        caption_of = {name: caption_entry(name, text)["caption"] for name, text in results.items()}
+        yield from _labelled(context, samples, images, caption_of)
 
 
 def _labelled(
     context: StudyContext,
     samples: Mapping[Unit, _Sample],
     images: Sequence[str],
-    said: Mapping[str, str],
+    caption_of: Mapping[str, str],
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Outcomes of the units whose exemplars are all captioned."""
     groups = _grouped(context, samples, images)
-    every = [group for some in groups.values() for group in some]
-    texts = [[said[name] for name in group.images] for group in every]
-    for group, summary in zip(every, summaries(context, texts, "groups of exemplars"), strict=True):
-        _take(group, summary)
-    wanted = {
-        unit: {c for group in some for c in group.candidates} for unit, some in groups.items()
+    all_groups = [group for unit_groups in groups.values() for group in unit_groups]
+    texts = [[caption_of[name] for name in group.images] for group in all_groups]
+    for group, summary in zip(
+        all_groups, summaries(context, texts, "groups of exemplars"), strict=True
+    ):
+        _take_candidates(group, summary)
+    concepts = {
+        unit: {concept for group in unit_groups for concept in group.candidates}
+        for unit, unit_groups in groups.items()
     }
-    painted = _paint(context, wanted, samples)
-    lost = dict(painted.failed)
-    for group in every:
+    painted = _paint(context, concepts, samples)
+    failures = dict(painted.failed)
+    for group in all_groups:
         _label(context, group, painted)
-    for unit, some in groups.items():
-        wanted[unit] |= phrases_to_try([one.labels[0]["label"] for one in some if one.labels])
-    painted = _paint(context, wanted, samples)
-    lost |= painted.failed
-    for unit, some in groups.items():
-        failed = next((lost[one] for one in sorted(wanted[unit]) if one in lost), None)
-        yield unit, failed or _outcome(context, samples[unit], some, painted, said)
+    for unit, unit_groups in groups.items():
+        concepts[unit] |= phrases_to_try(
+            [group.labels[0]["label"] for group in unit_groups if group.labels]
+        )
+    painted = _paint(context, concepts, samples)
+    failures |= painted.failed
+    for unit, unit_groups in groups.items():
+        failure = next(
+            (failures[concept] for concept in sorted(concepts[unit]) if concept in failures), None
+        )
+        yield unit, failure or _outcome(context, samples[unit], unit_groups, painted, caption_of)
 
 
 def _grouped(
@@ -286,32 +302,35 @@ def _grouped(
     """The groups of each unit's exemplars, largest mass first."""
     setting = polysemantic_of(context)
     average = images[:_AVERAGE_OF]
-    names = {name for one in samples.values() for name in one.activation}
+    names = {name for sample in samples.values() for name in sample.activation}
     rows, vectors = embeddings(context, names.union(average))
     usable = np.asarray(np.isfinite(vectors).all(axis=1))  # the encoder may fail on an image
-    seen = [rows[name] for name in average if usable[rows[name]]]
-    centre = vectors[seen or [0]].mean(axis=0, dtype=np.float64)
-    found: dict[Unit, list[_Group]] = {}
+    usable_rows = [rows[name] for name in average if usable[rows[name]]]
+    centre = vectors[usable_rows or [0]].mean(axis=0, dtype=np.float64)
+    groups_by_unit: dict[Unit, list[_Group]] = {}
     for unit, sample in samples.items():
         # The average picture itself has no direction, so it is in no group.
-        mine = [
-            n
-            for n in sample.activation
-            if usable[rows[n]] and np.abs(vectors[rows[n]] - centre).max() > 0
+        usable_images = [
+            name
+            for name in sample.activation
+            if usable[rows[name]] and np.abs(vectors[rows[name]] - centre).max() > 0
         ]
         groups: Sequence[clusters.Cluster] = ()
-        if mine:
+        if usable_images:
             groups = concepts_of_unit(
-                vectors[[rows[name] for name in mine]],
-                [sample.activation[name] for name in mine],
-                mine, centre, shared=setting.shared, smallest=setting.smallest,
+                vectors[[rows[name] for name in usable_images]],
+                [sample.activation[name] for name in usable_images],
+                usable_images, centre, shared=setting.shared, smallest=setting.smallest,
             ).clusters  # fmt: skip
-        members = [[mine[row] for row in group.members] for group in groups]
-        found[unit] = [_Group(unit, some, [], []) for some in members or [list(sample.activation)]]
-    return found
+        members = [[usable_images[row] for row in group.members] for group in groups]
+        groups_by_unit[unit] = [
+            _Group(unit, group_images, [], [])
+            for group_images in members or [list(sample.activation)]
+        ]
+    return groups_by_unit
 
 
-def _take(group: _Group, summary: Summary) -> None:
+def _take_candidates(group: _Group, summary: Summary) -> None:
     group.candidates = list(summary.candidates)
     if summary.status != "ok":
         group.failure = Outcome(summary.status, {}, summary.reason)
@@ -321,44 +340,53 @@ def _paint(
     context: StudyContext, concepts: Mapping[Unit, set[str]], samples: Mapping[Unit, _Sample]
 ) -> _Painted:
     """Pictures of each unit's concepts through its layer and the encoder."""
-    made = painted_concepts(context, {one for some in concepts.values() for one in some})
-    wanted = context.study.dissection.images_per_concept
-    kept = {concept: accepted(images, wanted) for concept, images in made.images.items()}
-    pictures = {concept: names for concept, names in kept.items() if names is not None}
+    painted = painted_concepts(
+        context, {concept for unit_concepts in concepts.values() for concept in unit_concepts}
+    )
+    count = context.study.dissection.images_per_concept
+    accepted_names = {
+        concept: accepted(images, count) for concept, images in painted.images.items()
+    }
+    pictures = {concept: names for concept, names in accepted_names.items() if names is not None}
     files = {
-        concept: {image["file"] for image in images} for concept, images in made.images.items()
+        concept: {image["file"] for image in images} for concept, images in painted.images.items()
     }
     needs: dict[str, dict[str, set[str]]] = {}
-    for unit, some in concepts.items():
+    for unit, unit_concepts in concepts.items():
         layer = needs.setdefault(unit.model, {}).setdefault(unit.layer, set())
-        layer.update(name for concept in some for name in pictures.get(concept, ()))
+        layer.update(name for concept in unit_concepts for name in pictures.get(concept, ()))
     active: dict[tuple[str, str], Active] = {}
     for model, layers in needs.items():
-        found = activations(context, model, layers, f"{model}: synthetic images of groups")
-        active |= {(model, path): table for path, table in found.items()}
-    faces = {name for names in pictures.values() for name in names}
-    exemplars = {name for one in samples.values() for name in one.activation}
-    embedded, remedy = embeddings(context, faces | exemplars), context.text_to_image.remedy()
-    return _Painted(pictures, files, made.failed, active, embedded, made.images, remedy)
+        tables = activations(context, model, layers, f"{model}: synthetic images of groups")
+        active |= {(model, path): table for path, table in tables.items()}
+    picture_names = {name for names in pictures.values() for name in names}
+    exemplars = {name for sample in samples.values() for name in sample.activation}
+    embedded, remedy = (
+        embeddings(context, picture_names | exemplars),
+        context.text_to_image.remedy(),
+    )
+    return _Painted(pictures, files, painted.failed, active, embedded, painted.images, remedy)
 
 
 def _label(context: StudyContext, group: _Group, painted: _Painted) -> None:
     """Score a group's candidates as Describe-and-Dissect does, or say why that cannot be done."""
     if group.failure is not None:
         return
-    asked = group.candidates
-    group.candidates = [concept for concept in asked if concept in painted.pictures]
+    candidates = group.candidates
+    group.candidates = [concept for concept in candidates if concept in painted.pictures]
     if not group.candidates:
-        every = [image for concept in asked for image in painted.made.get(concept, ())]
-        reason = rejection(every, asked, painted.remedy)
+        tried_images = [
+            image for concept in candidates for image in painted.all_pictures.get(concept, ())
+        ]
+        reason = rejection(tried_images, candidates, painted.remedy)
         group.failure = Outcome("rejected", {}, reason)
         return
-    found = _scores(context, group.unit, group.candidates, group.images, painted)
-    if found.status != "ok":
-        group.failure = found
+    result = _scores(context, group.unit, group.candidates, group.images, painted)
+    if result.status != "ok":
+        group.failure = result
         return
-    listed = found.payload["concepts"]
-    group.labels = best_labels(context.study.dissection, listed, group.candidates)
+    concept_scores = result.payload["concepts"]
+    group.labels = best_labels(context.study.dissection, concept_scores, group.candidates)
 
 
 def _scores(
@@ -378,81 +406,91 @@ def _outcome(
     sample: _Sample,
     groups: Sequence[_Group],
     painted: _Painted,
-    said: Mapping[str, str],
+    caption_of: Mapping[str, str],
 ) -> Outcome:
-    failed = [group.failure for group in groups if group.failure is not None]
-    again = next((one for one in failed if one.status in RETRYABLE), None)
+    failures = [group.failure for group in groups if group.failure is not None]
+    retryable = next((failure for failure in failures if failure.status in RETRYABLE), None)
     labelled = [group for group in groups if group.labels]
-    if again is not None or not labelled:
-        return again or failed[0]
+    if retryable is not None or not labelled:
+        return retryable or failures[0]
     unit = groups[0].unit
     labelled = _answered(labelled, sample, painted)
     names = [group.labels[0]["label"] for group in labelled]
-    tried = [phrase for phrase in phrases_to_try(names) if phrase in painted.pictures]
-    responses = {phrase: painted.response(unit, phrase) for phrase in tried}
-    part = polysemantic_of(context).response
-    one_each = one_concept_each(names, responses, sample.base, part)
-    entries = [_entry(context, one, labelled, sample, painted, said) for one in one_each]
+    painted_phrases = [phrase for phrase in phrases_to_try(names) if phrase in painted.pictures]
+    responses = {phrase: painted.response(unit, phrase) for phrase in painted_phrases}
+    response_share = polysemantic_of(context).response
+    concepts = one_concept_each(names, responses, sample.base, response_share)
+    entries = [
+        _entry(context, concept, labelled, sample, painted, caption_of) for concept in concepts
+    ]
     entries.sort(key=lambda entry: (-entry["mass"], entry["label"]))
-    inside = {name for group in labelled for name in group.images}
+    grouped = {name for group in labelled for name in group.images}
     payload = {
         "count": len(entries),
         "label": " or ".join(entry["label"] for entry in entries),
         "score": entries[0]["score"],
         "labels": [{"label": entry["label"], "score": entry["score"]} for entry in entries],
         "concepts": entries,
-        "outliers": _images([n for n in sample.activation if n not in inside], sample, said),
+        "outliers": _images(
+            [name for name in sample.activation if name not in grouped], sample, caption_of
+        ),
     }
-    used = {name for group in labelled for name in group.candidates} | set(tried)
-    files = sorted({file for name in used for file in painted.files[name]})
+    used_concepts = {name for group in labelled for name in group.candidates} | set(painted_phrases)
+    files = sorted({file for name in used_concepts for file in painted.files[name]})
     return Outcome("ok", payload, notes={"files": files, "responses": responses})
 
 
 def _answered(groups: Sequence[_Group], sample: _Sample, painted: _Painted) -> list[_Group]:
     """Groups to whose label the unit answers more than to the average image; if to none, all."""
-    kept = [
+    answered = [
         group
         for group in groups
         if painted.response(group.unit, group.labels[0]["label"]) > sample.base
     ]
-    return kept or list(groups)
+    return answered or list(groups)
 
 
 def _entry(
     context: StudyContext,
-    one: OneConcept,
+    concept: OneConcept,
     groups: Sequence[_Group],
     sample: _Sample,
     painted: _Painted,
-    said: Mapping[str, str],
+    caption_of: Mapping[str, str],
 ) -> dict[str, Any]:
     """What is kept of one concept: all candidates of its groups scored together."""
-    mine = [groups[place] for place in one.groups]
-    inside = {name for group in mine for name in group.images}
-    images = [name for name in sample.activation if name in inside]
-    every = dict.fromkeys([one.label, *(name for group in mine for name in group.candidates)])
-    found = _scores(context, mine[0].unit, list(every), images, painted).payload["concepts"]
-    others = [
+    concept_groups = [groups[index] for index in concept.groups]
+    grouped = {name for group in concept_groups for name in group.images}
+    images = [name for name in sample.activation if name in grouped]
+    candidates = dict.fromkeys(
+        [concept.label, *(name for group in concept_groups for name in group.candidates)]
+    )
+    scored_entries = _scores(
+        context, concept_groups[0].unit, list(candidates), images, painted
+    ).payload["concepts"]
+    runners_up = [
         {"label": entry["concept"], "score": entry["score"]}
-        for entry in found
-        if entry["concept"] != one.label
+        for entry in scored_entries
+        if entry["concept"] != concept.label
     ]
     return {
-        "label": one.label,
-        "score": next(entry["score"] for entry in found if entry["concept"] == one.label),
-        "response": painted.response(mine[0].unit, one.label),
+        "label": concept.label,
+        "score": next(
+            entry["score"] for entry in scored_entries if entry["concept"] == concept.label
+        ),
+        "response": painted.response(concept_groups[0].unit, concept.label),
         "mass": float(sum(max(sample.activation[name], 0.0) for name in images)),
-        "groups": len(mine),
-        "exemplars": _images(images, sample, said),
-        "pictures": [{"image": name} for name in painted.pictures[one.label]],
-        "runners_up": others[: context.study.dissection.labels],
+        "groups": len(concept_groups),
+        "exemplars": _images(images, sample, caption_of),
+        "pictures": [{"image": name} for name in painted.pictures[concept.label]],
+        "runners_up": runners_up[: context.study.dissection.labels],
     }
 
 
 def _images(
-    names: Sequence[str], sample: _Sample, said: Mapping[str, str]
+    names: Sequence[str], sample: _Sample, caption_of: Mapping[str, str]
 ) -> list[dict[str, object]]:
     return [
-        {"image": name, "activation": sample.activation[name], "caption": said[name]}
+        {"image": name, "activation": sample.activation[name], "caption": caption_of[name]}
         for name in names
     ]

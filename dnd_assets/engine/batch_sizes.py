@@ -43,38 +43,41 @@ def with_batch_sizes(context: StudyContext, uses: Iterable[str]) -> StudyContext
         context: the study's context.
         uses: names of resources.
     """
-    given = context.study.compute.batch
-    open_ = [_ROLES[name] for name in uses if _ROLES.get(name) in given.auto]
-    if not open_ or context.workers.elsewhere or not context.compute.accelerated:
+    batch_settings = context.study.compute.batch
+    open_roles = [_ROLES[name] for name in uses if _ROLES.get(name) in batch_settings.auto]
+    if not open_roles or context.workers.elsewhere or not context.compute.accelerated:
         return context
-    sizes: dict[str, int] = {role: _size(context, role) for role in open_}
-    batch = given.model_copy(update=sizes)
+    sizes: dict[str, int] = {role: _size(context, role) for role in open_roles}
+    batch = batch_settings.model_copy(update=sizes)
     compute = context.study.compute.model_copy(update={"batch": batch})
     return replace(context, study=context.study.model_copy(update={"compute": compute}))
 
 
 def _size(context: StudyContext, role: Role) -> int:
     """The size for a role: the smallest of those of its models."""
-    usual: int = getattr(context.study.compute.batch, role)
+    default_size: int = getattr(context.study.compute.batch, role)
     return min(
-        (_known(context, role, *one, usual) for one in _trials(context, role)), default=usual
+        (_kept_size(context, role, *trial, default_size) for trial in _trials(context, role)),
+        default=default_size,
     )
 
 
-def _known(context: StudyContext, role: Role, made_by: object, trial: Trial, usual: int) -> int:
+def _kept_size(
+    context: StudyContext, role: Role, made_by: object, trial: Trial, default_size: int
+) -> int:
     """The size in the state folder, or else one that is looked for now."""
     file = context.home / "batch_sizes.json"
-    image = {
+    description = {
         "role": role,
         "model": made_by,
         "device": context.compute.name(),
         "dtype": context.study.compute.dtype_of(role),
     }
-    key, sizes = digest(image), _read(file)
+    key, sizes = digest(description), _read(file)
     if key not in sizes:
         context.log(f"looking for the fastest batch size of {role}")
-        sizes[key] = fastest(trial, usual, in_use=_in_use(context))
-        context.log(f"batch size of {role}: {sizes[key]:,} on {image['device']}")
+        sizes[key] = fastest(trial, default_size, in_use=_in_use(context))
+        context.log(f"batch size of {role}: {sizes[key]:,} on {description['device']}")
         write_atomic(file, canonical({**_read(file), key: sizes[key]}).encode())
     return sizes[key]
 
@@ -104,8 +107,12 @@ def _target(context: StudyContext, name: str) -> tuple[object, Trial]:
 
 
 def _bands(context: StudyContext, name: str) -> Raster:
-    said = context.study.model(name).input
-    count = max((said.bands if said else None) or context.study.probing_set.bands or [_MOST_BANDS])
+    input_settings = context.study.model(name).input
+    count = max(
+        (input_settings.bands if input_settings else None)
+        or context.study.probing_set.bands
+        or [_MOST_BANDS]
+    )
     noise = np.random.default_rng(0).integers(0, 256, (count, _SIDE, _SIDE), dtype=np.uint8)
     return Raster(noise, "noise")
 
@@ -129,8 +136,8 @@ def _in_use(context: StudyContext) -> Callable[[], float]:
 def _read(file: Path) -> dict[str, int]:
     """The sizes in the file; none when it is not there or torn, since they can be found again."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    known = found.items() if isinstance(found, dict) else ()
-    return {key: size for key, size in known if isinstance(size, int) and size > 0}
+    entries = content.items() if isinstance(content, dict) else ()
+    return {key: size for key, size in entries if isinstance(size, int) and size > 0}

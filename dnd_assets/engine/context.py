@@ -75,8 +75,8 @@ class StudyContext:
     @cached_property
     def pictures(self) -> Pictures:
         """Pictures by content."""
-        chosen = self.study.probing_set
-        return Pictures(self.lineage, self.store, chosen.max_pixels, chosen.reading)
+        probing_set = self.study.probing_set
+        return Pictures(self.lineage, self.store, probing_set.max_pixels, probing_set.reading)
 
     def seen_by(self, model: str, names: Sequence[str]) -> Sequence[Image.Image | Raster]:
         """Pictures as a network sees them, each read when it is asked for.
@@ -96,16 +96,18 @@ class StudyContext:
     ) -> tuple[list[Image.Image], list[Image.Image | Raster]]:
         """Pictures resized to squares (bicubic): as people see them, and as a network does."""
         size = (side, side)
-        shown = [one.resize(size, Image.Resampling.BICUBIC) for one in self.pictures.load(names)]
+        rgb_squares = [
+            picture.resize(size, Image.Resampling.BICUBIC) for picture in self.pictures.load(names)
+        ]
         if not self.targets.takes_bands(model):
-            return shown, list(shown)
-        return shown, [resized(self.pictures.raster(name), size) for name in names]
+            return rgb_squares, list(rgb_squares)
+        return rgb_squares, [resized(self.pictures.raster(name), size) for name in names]
 
     @property
     def shown(self) -> dict[str, object]:
         """What the study says of how files become pictures, as a part of keys; often nothing."""
-        seen = self.study.probing_set.seen
-        return {"pictures": seen} if seen else {}
+        rendering = self.study.probing_set.seen
+        return {"pictures": rendering} if rendering else {}
 
     def known_by(self, model: Model | CaptionLikelihood) -> dict[str, Json]:
         """What the results of a model that sees pictures are known by: itself, and their look."""
@@ -121,18 +123,18 @@ class StudyContext:
         model = self.study.model(unit.model)
         return next(layer for layer in model.layers if layer.path == unit.layer)
 
-    def count(self, what: str, number: int) -> None:
+    def count(self, kind: str, number: int) -> None:
         """Count work that was really done: passes, captions, calls, pictures."""
-        self.tally[what] += number
+        self.tally[kind] += number
 
     def promise(self, provider: str, pictures: Iterable[str]) -> set[str]:
         """Those of `pictures` that no earlier stage of the plan at hand has promised."""
         if self.promised is None:
             return set(pictures)
-        known = self.promised.setdefault(provider, set())
-        fresh = set(pictures) - known
-        known |= fresh
-        return fresh
+        promised = self.promised.setdefault(provider, set())
+        new_pictures = set(pictures) - promised
+        promised |= new_pictures
+        return new_pictures
 
     def progress(self, label: str, total: int) -> Progress:
         """Progress with rate and time left, written to the log."""

@@ -68,10 +68,10 @@ def workers_of(study: Study) -> Workers:
 
 
 def _sentences(study: Study, base: str, compute: Compute) -> SentenceEncoder | None:
-    named = study.evaluation.sentence_encoder if study.evaluation else None
-    if not named:
+    model_name = study.evaluation.sentence_encoder if study.evaluation else None
+    if not model_name:
         return None
-    return SentenceEncoder(model=named, base=base, exact=True, compute=compute)
+    return SentenceEncoder(model=model_name, base=base, exact=True, compute=compute)
 
 
 def find_units(context: StudyContext) -> UnitIndex:

@@ -52,10 +52,10 @@ def find_garbage(context: StudyContext, runs: int = 1) -> Garbage:
     """
     reached, pictures = _reached(context, runs)
     reached |= {*_blocks_of(context, pictures), *_maps_of(context, pictures), *_paid_for(context)}
-    there = context.store.names()
-    garbage = sorted(there.keys() - reached)
-    size = sum(there[name] for name in garbage)
-    return Garbage(tuple(garbage), size, len(there) - len(garbage))
+    stored = context.store.names()
+    garbage = sorted(stored.keys() - reached)
+    size = sum(stored[name] for name in garbage)
+    return Garbage(tuple(garbage), size, len(stored) - len(garbage))
 
 
 def collect(context: StudyContext, garbage: Garbage) -> None:
@@ -90,14 +90,14 @@ def _reached(context: StudyContext, runs: int) -> tuple[set[str], set[str]]:
 
 def _blocks_of(context: StudyContext, pictures: set[str]) -> Iterator[str]:
     """Blocks of vectors that hold a row of one of the pictures or texts."""
-    wanted = {bytes.fromhex(name) for name in pictures}
+    picture_ids = {bytes.fromhex(name) for name in pictures}
     sql = "SELECT DISTINCT item FROM shared WHERE kind IN ('activations', 'embeddings', ?)"
     for row in context.lineage.query(sql, [TEXTS]):
         try:
             ids = context.store.arrays(row["item"])["ids"]
         except StoreError:
             continue
-        if any(one.tobytes() in wanted for one in ids):
+        if any(row_id.tobytes() in picture_ids for row_id in ids):
             yield row["item"]
 
 

@@ -45,26 +45,26 @@ def materialize(
         UpstreamError: when inputs have not been materialized.
     """
     context = graph.context
-    doing = f"run {run[:8]} of {context.study.name}: {stage.name}"
-    with context.lineage.exclusive(context.log, doing):
+    purpose = f"run {run[:8]} of {context.study.name}: {stage.name}"
+    with context.lineage.exclusive(context.log, purpose):
         with context.lineage.connect():
             record_run(context, run)
             graph.forget(stage.name, units)
             resolved = graph.resolve(stage.name, units)
-            kept = reusable(context, resolved)
+            reused = reusable(context, resolved)
             record_models(context, stage, run)
-        missing = {unit: resolved[unit] for unit in units if unit not in kept}
-        context.log(f"{stage.name}: {len(missing):,} units to compute, {len(kept):,} to reuse")
+        missing = {unit: resolved[unit] for unit in units if unit not in reused}
+        context.log(f"{stage.name}: {len(missing):,} units to compute, {len(reused):,} to reuse")
         recorder = Recorder(graph, stage, run)
-        for part in parts([unit for unit in units if unit in kept], _REUSE):
+        for part in parts([unit for unit in units if unit in reused], _REUSE):
             yield from recorder.reuse({unit: resolved[unit] for unit in part})
         if missing:
-            before = Counter(context.tally)
+            tally_before = Counter(context.tally)
             limit_models(context.study.compute.models_gb)
             recorder.watch()
             with context.lineage.grouped():
                 yield from _compute(graph, stage, missing, recorder)
-            recorder.tally(context.tally - before)
+            recorder.tally(context.tally - tally_before)
             recorder.sum_up(len(missing))
             context.lineage.settle()
             graph.forget(stage.name, missing)
@@ -72,12 +72,12 @@ def materialize(
 
 def reusable(context: StudyContext, resolved: Mapping[Unit, Resolved]) -> set[Unit]:
     """Units whose stored product may be taken: no failure of a service, all its files there."""
-    there: dict[str, bool] = {}
+    in_store: dict[str, bool] = {}
 
     def has(file: str) -> bool:
-        if file not in there:
-            there[file] = context.store.has(file)
-        return there[file]
+        if file not in in_store:
+            in_store[file] = context.store.has(file)
+        return in_store[file]
 
     return {
         unit
@@ -93,16 +93,16 @@ def _compute(
 ) -> Iterator[MaterializationEvent]:
     """Compute each key once, pass failures of upstream on, record in groups."""
     context = with_batch_sizes(graph.context, stage.uses)
-    sharers: dict[str, list[Unit]] = {}
+    units_by_key: dict[str, list[Unit]] = {}
     for unit, state in missing.items():
-        sharers.setdefault(state.key, []).append(unit)
-    work = load_inputs(graph, stage, [units[0] for units in sharers.values()])
-    failed = {one.unit: reason for one in work if (reason := _failure(one)) is not None}
-    ready = [one for one in work if one.unit not in failed]
+        units_by_key.setdefault(state.key, []).append(unit)
+    work = load_inputs(graph, stage, [units[0] for units in units_by_key.values()])
+    failed = {item.unit: reason for item in work if (reason := _failure(item)) is not None}
+    ready = [item for item in work if item.unit not in failed]
     computed = stage.compute(context, ready) if ready else iter(())
     group: dict[Unit, Outcome] = {}
-    for unit, outcome in chain(failed.items(), ((one.unit, made) for one, made in computed)):
-        group.update(dict.fromkeys(sharers[missing[unit].key], outcome))
+    for unit, outcome in chain(failed.items(), ((item.unit, result) for item, result in computed)):
+        group.update(dict.fromkeys(units_by_key[missing[unit].key], outcome))
         if len(group) >= _COMMIT:
             _require_same(graph, stage, group, missing)
             yield from recorder.record(group, missing)
@@ -119,15 +119,15 @@ def _require_same(
     Raises:
         UpstreamError: when something was changed while the products were computed.
     """
-    firsts = {(unit.model, unit.layer): unit for unit in units}
-    for layer, recipe in graph.recipes(stage, list(firsts.values())).items():
-        known = resolved[firsts[layer]].recipe
-        other = [name for name in recipe if recipe[name] != known[name]]
-        if other:
+    first_units = {(unit.model, unit.layer): unit for unit in units}
+    for layer, recipe in graph.recipes(stage, list(first_units.values())).items():
+        keyed_recipe = resolved[first_units[layer]].recipe
+        changed = [name for name in recipe if recipe[name] != keyed_recipe[name]]
+        if changed:
             raise UpstreamError(
-                f"the {' and '.join(other)} of {stage.name} changed while it was computed, so the "
-                "results are not kept: they may be of the old or of the new. Run again; finished "
-                "work is kept."
+                f"the {' and '.join(changed)} of {stage.name} changed while it was computed, so "
+                "the results are not kept: they may be of the old or of the new. Run again; "
+                "finished work is kept."
             )
 
 

@@ -93,20 +93,20 @@ def merge(
     """
     for source in sources:
         _require_state(source, home)
-    lineage, done = Lineage(root=str(home)), Merged()
+    lineage, merged = Lineage(root=str(home)), Merged()
     with lineage.exclusive(log, "merge"):
         readers = [LineageReader(root=str(source)) for source in sources]
-        done.differences = _differences([lineage, *readers])
-        if done.differences and not keep:
-            return done
+        merged.differences = _differences([lineage, *readers])
+        if merged.differences and not keep:
+            return merged
         for source, reader in zip(sources, readers, strict=True):
             store = store_of(home, named)
-            _copy_files(reader, _store_at(source, store), store, done)
-            _copy_rows(lineage, reader, done)
+            _copy_files(reader, _store_at(source, store), store, merged)
+            _copy_rows(lineage, reader, merged)
             log(f"{source}: taken in")
-        done.done = True
+        merged.done = True
         lineage.settle()
-    return done
+    return merged
 
 
 def _require_state(source: Path, home: Path) -> None:
@@ -119,94 +119,107 @@ def _require_state(source: Path, home: Path) -> None:
         raise NotFoundError(f"{source} is the state folder itself; name the others alone")
 
 
-def _store_at(source: Path, ours: ArtefactStore) -> ArtefactStore:
+def _store_at(source: Path, store: ArtefactStore) -> ArtefactStore:
     """The store of another folder: in it, or the one that all share."""
     if (source / "store").is_dir():
         return ArtefactStore(root=str(source / "store"), reading=True)
-    return ours
+    return store
 
 
 def _differences(folders: Sequence[Lineage]) -> list[Difference]:
     """What any two folders made that is not the same."""
-    found = [
-        one
+    differences = [
+        difference
         for here, there in combinations(folders, 2)
-        for one in (*_products_apart(here, there), *_shared_apart(here, there))
+        for difference in (*_products_apart(here, there), *_shared_apart(here, there))
     ]
-    return sorted(found)
+    return sorted(differences)
 
 
 def _products_apart(here: Lineage, there: Lineage) -> Iterator[Difference]:
     sql = "SELECT key, asset, data_version FROM products"
     for rows in _parts(there, sql):
-        own = _by_key(here, f"{sql} WHERE key IN (SELECT unnest(?::VARCHAR[]))", rows)
+        local_rows = _by_key(here, f"{sql} WHERE key IN (SELECT unnest(?::VARCHAR[]))", rows)
         for row in rows:
-            mine = own.get(row["key"], row)
-            if mine["data_version"] != row["data_version"]:
+            local_row = local_rows.get(row["key"], row)
+            if local_row["data_version"] != row["data_version"]:
                 units = there.query(
                     "SELECT unit FROM materializations WHERE key = ? ORDER BY unit", [row["key"]]
                 )
                 unit = str(units[0]["unit"]) if units else ""
                 yield Difference(
-                    str(row["asset"]), unit, str(mine["data_version"]), str(row["data_version"]),
+                    str(row["asset"]),
+                    unit,
+                    str(local_row["data_version"]),
+                    str(row["data_version"]),
                     (here.root, there.root),
-                )  # fmt: skip
+                )
 
 
 def _shared_apart(here: Lineage, there: Lineage) -> Iterator[Difference]:
     sql = "SELECT kind, provider, item, value, concat_ws(chr(31), kind, provider, item) AS key "
     sql += "FROM shared"
-    asked = f"{sql} WHERE concat_ws(chr(31), kind, provider, item) IN (SELECT unnest(?::VARCHAR[]))"
+    local_sql = (
+        f"{sql} WHERE concat_ws(chr(31), kind, provider, item) IN (SELECT unnest(?::VARCHAR[]))"
+    )
     for rows in _parts(there, sql):
-        own = _by_key(here, asked, rows)
+        local_rows = _by_key(here, local_sql, rows)
         for row in rows:
-            mine, theirs = (_content(one["value"]) for one in (own.get(row["key"], row), row))
-            if mine != theirs:
+            local_value, other_value = (
+                _content(candidate["value"]) for candidate in (local_rows.get(row["key"], row), row)
+            )
+            if local_value != other_value:
                 yield Difference(
-                    str(row["kind"]), str(row["item"]), mine, theirs, (here.root, there.root)
+                    str(row["kind"]),
+                    str(row["item"]),
+                    local_value,
+                    other_value,
+                    (here.root, there.root),
                 )
 
 
 def _content(value: object) -> str:
     """A shared result without the place in the store where it lies."""
-    found = json.loads(str(value))
-    if isinstance(found, dict):
-        found = {name: one for name, one in found.items() if name not in _PLACES}
-    return canonical(found)
+    content = json.loads(str(value))
+    if isinstance(content, dict):
+        content = {name: part for name, part in content.items() if name not in _PLACES}
+    return canonical(content)
 
 
 def _by_key(lineage: Lineage, sql: str, rows: Sequence[Row]) -> dict[object, Row]:
     return {row["key"]: row for row in lineage.query(sql, [[row["key"] for row in rows]])}
 
 
-def _copy_files(reader: Lineage, theirs: ArtefactStore, ours: ArtefactStore, done: Merged) -> None:
+def _copy_files(
+    reader: Lineage, source_store: ArtefactStore, store: ArtefactStore, merged: Merged
+) -> None:
     """Have the store hold every file that another folder's records name, checked on the way."""
-    if theirs.root == ours.root:
+    if source_store.root == store.root:
         return
-    known = {row["file"] for row in reader.query("SELECT DISTINCT file FROM artefacts")}
-    for name in sorted(known & theirs.names().keys() - ours.names().keys()):
+    recorded = {row["file"] for row in reader.query("SELECT DISTINCT file FROM artefacts")}
+    for name in sorted(recorded & source_store.names().keys() - store.names().keys()):
         try:
-            ours.put(theirs.get(name), name.partition(".")[2])
+            store.put(source_store.get(name), name.partition(".")[2])
         except StoreError:
-            if theirs.intact(name):
+            if source_store.intact(name):
                 raise  # our own store refuses it
-            done.damaged.append(name)
+            merged.damaged.append(name)
         else:
-            done.files += 1
+            merged.files += 1
 
 
-def _copy_rows(lineage: Lineage, reader: Lineage, done: Merged) -> None:
+def _copy_rows(lineage: Lineage, reader: Lineage, merged: Merged) -> None:
     """Commit the rows that are not there yet, table by table."""
     for table in _TABLES:
         key = KEYED.get(table)
-        known = _known(lineage, table, key)
+        identities = _known_identities(lineage, table, key)
         for rows in _parts(reader, f"SELECT * FROM {table}"):  # noqa: S608 (one of our tables)
-            new = [row for row in rows if _identity(row, key) not in known]
-            lineage.commit({table: new})
-            done.rows[table] += len(new)
+            new_rows = [row for row in rows if _identity(row, key) not in identities]
+            lineage.commit({table: new_rows})
+            merged.rows[table] += len(new_rows)
 
 
-def _known(lineage: Lineage, table: str, key: Sequence[str] | None) -> set[str]:
+def _known_identities(lineage: Lineage, table: str, key: Sequence[str] | None) -> set[str]:
     """What a table has, by key, or whole rows where there is none."""
     columns = ", ".join(key) if key else "*"
     sql = f"SELECT {columns} FROM {table}"  # noqa: S608 (one of our tables)

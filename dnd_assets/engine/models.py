@@ -68,37 +68,37 @@ def inventory(context: StudyContext) -> list[Listed]:
 
     Models that are not on this machine are listed with what is missing; nothing is loaded.
     """
-    return list(_each(context, _EVERY))
+    return list(_listed(context, _EVERY))
 
 
 def assumptions(context: StudyContext) -> list[tuple[str, str]]:
     """What the study's models take for granted, by what each of them does; never raises."""
-    told = [(f"target: {one}", text) for one, text in context.targets.every_assumption()]
+    notes = [(f"target: {network}", text) for network, text in context.targets.every_assumption()]
     for model in context.study.models:
         with suppress(DndError):  # of a network that is not here nothing is known
-            found = context.targets.doubts(model.name, [layer.path for layer in model.layers])
-            told += [(f"target: {model.name}", text) for text in found]
-    told += told_of_inputs(context)
+            doubts = context.targets.doubts(model.name, [layer.path for layer in model.layers])
+            notes += [(f"target: {model.name}", text) for text in doubts]
+    notes += told_of_inputs(context)
     for field, (role, _) in _ROLES.items():
-        told += [(role, text) for text in getattr(context, field).assumptions()]
+        notes += [(role, text) for text in getattr(context, field).assumptions()]
     if context.sentences is not None:
-        told += [("sentence encoder", text) for text in context.sentences.assumptions()]
-    language = _of_milan(context)
+        notes += [("sentence encoder", text) for text in context.sentences.assumptions()]
+    language = _milan_language_model(context)
     if language is not None:
-        told += [("language model", text) for text in language.assumptions()]
-    return told
+        notes += [("language model", text) for text in language.assumptions()]
+    return notes
 
 
 def loaded(context: StudyContext) -> list[tuple[str, str]]:
     """What was done to the networks' weights when they were put in; never raises."""
-    told = []
+    notes = []
     for model in context.study.models:
         with suppress(DndError):  # of a network that is not here nothing is known
-            told.append((f"target: {model.name}", context.targets.told(model.name)))
-    return [(name, text) for name, text in told if text]
+            notes.append((f"target: {model.name}", context.targets.told(model.name)))
+    return [(name, text) for name, text in notes if text]
 
 
-def _of_milan(context: StudyContext) -> LanguageModel | None:
+def _milan_language_model(context: StudyContext) -> LanguageModel | None:
     """The language model that MILAN's labels are weighed with, if there is one."""
     section = context.study.milan
     if section is None or section.language_model is None:
@@ -115,7 +115,7 @@ def used_by(context: StudyContext, name: str, uses: Iterable[str]) -> list[Liste
         name: the asset.
         uses: resources that compute it.
     """
-    return list(_each(context, {*uses, name}))
+    return list(_listed(context, {*uses, name}))
 
 
 def require_models(context: StudyContext, name: str = "", uses: Iterable[str] = _EVERY) -> None:
@@ -132,35 +132,35 @@ def require_models(context: StudyContext, name: str = "", uses: Iterable[str] = 
     Raises:
         StudyError: naming the first that is missing and the command that gets it.
     """
-    for one in _each(context, {*uses, name} - {"targets"}):
-        if not (one.part.present or one.part.server):
+    for listed in _listed(context, {*uses, name} - {"targets"}):
+        if not (listed.part.present or listed.part.server):
             raise StudyError(
-                f"{name or context.study.name} needs the {one.name}. {one.part.problem}"
+                f"{name or context.study.name} needs the {listed.name}. {listed.part.problem}"
             )
 
 
-def _each(context: StudyContext, wanted: Collection[str]) -> Iterator[Listed]:
+def _listed(context: StudyContext, wanted: Collection[str]) -> Iterator[Listed]:
     """Models that are named in `wanted`, looked for one after the other."""
     if "targets" in wanted:
-        yield from (Listed("target", "targets", "models", one) for one in context.targets.parts())
+        yield from (Listed("target", "targets", "models", part) for part in context.targets.parts())
     for field, (role, section) in _ROLES.items():
         if field in wanted:
             yield from _parts(getattr(context, field), role, field, section)
     if "sentences" in wanted and context.sentences is not None:
         parts = _parts(context.sentences, "sentence encoder", "sentences", "evaluation")
-        yield from (_pinned_by_name(one, "sentence_encoder") for one in parts)
-    model = _of_milan(context) if _MILAN in wanted else None
+        yield from (_pinned_by_name(listed, "sentence_encoder") for listed in parts)
+    model = _milan_language_model(context) if _MILAN in wanted else None
     if model is not None:
         parts = _parts(model, "language model", _MILAN, "milan")
-        yield from (_pinned_by_name(one, "language_model") for one in parts)
+        yield from (_pinned_by_name(listed, "language_model") for listed in parts)
 
 
 def _parts(model: Model, role: str, field: str, section: str) -> list[Listed]:
     return [Listed(role, field, section, part) for part in model.parts()]
 
 
-def _pinned_by_name(one: Listed, key: str) -> Listed:
+def _pinned_by_name(listed: Listed, key: str) -> Listed:
     """A model whose section has no key `revision`: its name takes it."""
-    commit, name = one.part.pin[1], one.part.source.partition("@")[0]
+    commit, name = listed.part.pin[1], listed.part.source.partition("@")[0]
     pin = (key, f"{name}@{commit}") if commit else ("", "")
-    return replace(one, part=replace(one.part, pin=pin))
+    return replace(listed, part=replace(listed.part, pin=pin))

@@ -37,74 +37,80 @@ def check_inputs(context: StudyContext, assets: Sequence[str]) -> None:
     Raises:
         StudyError: naming the network, the picture, and what to write.
     """
-    networks = [one for one in context.study.models if context.targets.takes_bands(one.name)]
+    networks = [model for model in context.study.models if context.targets.takes_bands(model.name)]
     if not networks:
         return
-    chosen = context.study.probing_set
+    probing_set = context.study.probing_set
     for model in networks:
-        for path in _first(context):
+        for path in _first_files(context):
             with suppress(UnreadableImage, OSError):  # it is set aside, and that is said
-                raster = as_raster(read_bytes(path), chosen.max_pixels, chosen.reading)
-                _try(context, model.name, raster, f"of {shown_name(path)}")
+                raster = as_raster(read_bytes(path), probing_set.max_pixels, probing_set.reading)
+                _check_prepared(context, model.name, raster, f"of {shown_name(path)}")
         if any(name in _PAINTED or name.endswith("_metrics") for name in assets):
-            _try(context, model.name, Image.new("RGB", (64, 64)), "of a painted picture")
+            _check_prepared(context, model.name, Image.new("RGB", (64, 64)), "of a painted picture")
 
 
 def told_of_inputs(context: StudyContext) -> list[tuple[str, str]]:
     """What networks get of pictures that are more than 8-bit RGB, by network; never raises."""
-    told: list[tuple[str, str]] = []
-    chosen = context.study.probing_set
-    plain = [one.name for one in context.study.models if not context.targets.takes_bands(one.name)]
-    for path in _first(context) if plain else ():
+    notes: list[tuple[str, str]] = []
+    probing_set = context.study.probing_set
+    rgb_networks = [
+        model.name for model in context.study.models if not context.targets.takes_bands(model.name)
+    ]
+    for path in _first_files(context) if rgb_networks else ():
         with suppress(DndError, OSError):
-            _, raster = looked_at(read_bytes(path), chosen.max_pixels, chosen.reading)
-            how = "" if raster is None else rendered(raster, chosen.reading).told
-            if how:
+            _, raster = looked_at(read_bytes(path), probing_set.max_pixels, probing_set.reading)
+            rendering = "" if raster is None else rendered(raster, probing_set.reading).told
+            if rendering:
                 line = (
-                    f"it takes RGB pictures, and of {path.name}, which is {how}, it gets this "
-                    "rendering; a network that takes bands says so by [models.input]"
+                    f"it takes RGB pictures, and of {path.name}, which is {rendering}, it gets "
+                    "this rendering; a network that takes bands says so by [models.input]"
                 )
-                told += [(f"target: {name}", line) for name in plain]
+                notes += [(f"target: {name}", line) for name in rgb_networks]
                 break
-    return told
+    return notes
 
 
 def given_of_pictures(context: StudyContext, model: str) -> list[str]:
     """What a network is given of the first pictures of each kind, one line each; never raises."""
-    chosen = context.study.probing_set
+    probing_set = context.study.probing_set
     bands = context.targets.takes_bands(model)
-    told: dict[str, None] = {}
-    for path in _first(context):
+    lines: dict[str, None] = {}
+    for path in _first_files(context):
         with suppress(DndError, OSError):
             data = read_bytes(path)
-            image, raster = looked_at(data, chosen.max_pixels, chosen.reading)
+            image, raster = looked_at(data, probing_set.max_pixels, probing_set.reading)
             if bands:
-                raster = as_raster(data, chosen.max_pixels, chosen.reading)
-            taken = context.targets.prepared(model, raster if bands and raster else image)
-            size = " x ".join(map(str, taken.shape))
-            seen = "" if raster is None else rendered(raster, chosen.reading).told
-            whole = seen or f"RGB of 8 bits, {image.size[0]} x {image.size[1]} pixels"
-            how = "its bands" if bands else "its rendering" if seen else "the picture"
-            told[f"of {shown_name(path)} ({whole}) it gets {how} as {size}"] = None
-    return list(told)
+                raster = as_raster(data, probing_set.max_pixels, probing_set.reading)
+            prepared = context.targets.prepared(model, raster if bands and raster else image)
+            size = " x ".join(map(str, prepared.shape))
+            rendering = "" if raster is None else rendered(raster, probing_set.reading).told
+            description = rendering or f"RGB of 8 bits, {image.size[0]} x {image.size[1]} pixels"
+            view = "its bands" if bands else "its rendering" if rendering else "the picture"
+            lines[f"of {shown_name(path)} ({description}) it gets {view} as {size}"] = None
+    return list(lines)
 
 
-def _try(context: StudyContext, model: str, picture: Image.Image | Raster, what: str) -> None:
+def _check_prepared(
+    context: StudyContext, model: str, picture: Image.Image | Raster, described: str
+) -> None:
     try:
         context.targets.prepared(model, picture)
     except StudyError as error:
-        raise StudyError(f"network {model!r} does not take the bands {what}: {error}") from error
+        raise StudyError(
+            f"network {model!r} does not take the bands {described}: {error}"
+        ) from error
 
 
-def _first(context: StudyContext) -> list[Path]:
+def _first_files(context: StudyContext) -> list[Path]:
     """The first files of the probing set; none where it names none."""
     with suppress(DndError):
         images = context.study.probing_set
-        if images.world is None and images.hard_world is None and not _waiting(context):
+        if images.world is None and images.hard_world is None and not _needs_environment(context):
             return list(image_files(context.study, context.home, PROBING).files[:_LOOKED_AT])
     return []
 
 
-def _waiting(context: StudyContext) -> bool:
+def _needs_environment(context: StudyContext) -> bool:
     """Whether a folder waits for a variable of the environment."""
     return any("${" in name for name in context.study.probing_set.folders)

@@ -23,14 +23,21 @@ class Seen:
     products: Sequence[Product] = ()
     waits: int = 0
 
-    def record(self, context: StudyContext, whole: StudyAsset, run: str) -> Product | None:
+    def record(self, context: StudyContext, study_asset: StudyAsset, run: str) -> Product | None:
         """Record a product as it was seen, in the name of a run.
 
         None, and nothing recorded, where it has to be made from a new look: it takes computing,
         it was not looked at, another run was waited for, or a file that it names was removed.
         """
-        product = next((one for one in self.products if one.asset == whole.name), None)
-        if product is None or whole.uses:
+        product = next(
+            (
+                seen_product
+                for seen_product in self.products
+                if seen_product.asset == study_asset.name
+            ),
+            None,
+        )
+        if product is None or study_asset.uses:
             return None
         with context.lineage.exclusive(context.log):
             # Another run may have had the lock for hours, in which images come, go and change. A

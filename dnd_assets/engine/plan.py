@@ -75,19 +75,21 @@ def outlook(graph: Graph, units: Sequence[Unit]) -> Iterator[Outlook]:
     changing: dict[str, set[Unit]] = {}
     order = list(graph.stages)
     for name, stage in graph.stages.items():
-        waiting = {u for up in stage.upstream for u in changing.get(up, ())}
+        waiting = {unit for upstream in stage.upstream for unit in changing.get(upstream, ())}
         settled = [unit for unit in units if unit not in waiting]
         resolved = graph.resolve(name, settled)
-        kept = reusable(graph.context, resolved)
-        missing = tuple(unit for unit in settled if unit not in kept)
+        stored = reusable(graph.context, resolved)
+        missing = tuple(unit for unit in settled if unit not in stored)
         changing[name] = waiting.union(missing)
         yield Outlook(stage, resolved, missing, frozenset(waiting))
         needed = {
-            up for later in order[order.index(name) + 1 :] for up in graph.stages[later].upstream
+            upstream
+            for later_stage in order[order.index(name) + 1 :]
+            for upstream in graph.stages[later_stage].upstream
         }
-        for done in order[: order.index(name) + 1]:
-            if done not in needed:  # tens of thousands of units are a lot of memory
-                graph.forget(done, units)
+        for past_stage in order[: order.index(name) + 1]:
+            if past_stage not in needed:  # tens of thousands of units are a lot of memory
+                graph.forget(past_stage, units)
 
 
 def plan(
@@ -112,31 +114,33 @@ def plan(
         UpstreamError: when the probing set has not been materialized under the present study.
     """
     context = replace(context, promised={})  # what one stage will compute, the next one finds
-    graph = Graph(context, leading_to(stages, assets), seen={one.asset: one for one in seen})
+    graph = Graph(
+        context, leading_to(stages, assets), seen={product.asset: product for product in seen}
+    )
     with context.lineage.connect():
         return [
-            _counted(graph, one, workers or context.workers.count or 1)
-            for one in outlook(graph, units)
-            if one.stage.name in assets
+            _stage_plan(graph, stage_outlook, workers or context.workers.count or 1)
+            for stage_outlook in outlook(graph, units)
+            if stage_outlook.stage.name in assets
         ]
 
 
-def _counted(graph: Graph, found: Outlook, workers: int) -> StagePlan:
-    context, stage = graph.context, found.stage
-    sharers = {found.resolved[unit].key: unit for unit in reversed(found.missing)}
+def _stage_plan(graph: Graph, stage_outlook: Outlook, workers: int) -> StagePlan:
+    context, stage = graph.context, stage_outlook.stage
+    sharers = {stage_outlook.resolved[unit].key: unit for unit in reversed(stage_outlook.missing)}
     cost = stage.cost(context, stream_inputs(graph, stage, list(sharers.values())))
-    may = len(found.waiting)
+    may = len(stage_outlook.waiting)
     rate = _rate(context, stage.name, workers)
     return StagePlan(
         stage.name,
-        reuse=len(found.resolved) - len(found.missing),
-        compute=len(found.missing),
+        reuse=len(stage_outlook.resolved) - len(stage_outlook.missing),
+        compute=len(stage_outlook.missing),
         may=may,
-        cost={what: count for what, count in cost.items() if count},
+        cost={kind: count for kind, count in cost.items() if count},
         most=stage.cost_upper_bound(context, may) if may else {},
-        seconds=None if rate is None else rate * len(found.missing),
-        most_seconds=None if rate is None else rate * (len(found.missing) + may),
-        why=dict(_reasons(context, found).most_common()),
+        seconds=None if rate is None else rate * len(stage_outlook.missing),
+        most_seconds=None if rate is None else rate * (len(stage_outlook.missing) + may),
+        why=dict(_reasons(context, stage_outlook).most_common()),
     )
 
 
@@ -152,40 +156,44 @@ def _rate(context: StudyContext, asset: str, workers: int) -> float | None:
         "sum(greatest(s.seconds - d.parts / d.many, 0)) / sum(s.units) AS own "
         "FROM stage_runs s JOIN done d USING (run, study, asset) WHERE s.asset = ?"
     )
-    (found,) = context.lineage.query(sql, [asset])
-    if found["parts"] is not None:
-        return float(found["parts"]) / workers + float(found["own"])
+    (row,) = context.lineage.query(sql, [asset])
+    if row["parts"] is not None:
+        return float(row["parts"]) / workers + float(row["own"])
     sql = "SELECT avg(seconds) AS mean FROM materializations WHERE asset = ? AND NOT reused"
     mean = context.lineage.query(sql, [asset])[0]["mean"]
     return None if mean is None else float(mean)
 
 
-def _reasons(context: StudyContext, found: Outlook) -> Counter[str]:
+def _reasons(context: StudyContext, stage_outlook: Outlook) -> Counter[str]:
     """Why each missing unit has to be computed."""
-    asset = found.stage.name
-    newest = newest_keys(context, asset) if found.missing else {}
+    asset = stage_outlook.stage.name
+    newest = newest_keys(context, asset) if stage_outlook.missing else {}
     reasons: Counter[str] = Counter()
-    for part in parts(found.missing):
-        before = context.lineage.preimages(newest[u.key] for u in part if u.key in newest)
+    for part in parts(stage_outlook.missing):
+        preimages = context.lineage.preimages(
+            newest[unit.key] for unit in part if unit.key in newest
+        )
         for unit in part:
-            state = found.resolved[unit]
+            state = stage_outlook.resolved[unit]
             if state.head is not None:
-                lost = state.head.status not in RETRYABLE
-                reasons["a stored file is gone" if lost else f"{state.head.status} before"] += 1
-            elif newest.get(unit.key) not in before:
+                file_gone = state.head.status not in RETRYABLE
+                reasons[
+                    "a stored file is gone" if file_gone else f"{state.head.status} before"
+                ] += 1
+            elif newest.get(unit.key) not in preimages:
                 reasons["never made"] += 1
             else:
                 reasons.update(
-                    _differences(context, asset, before[newest[unit.key]], state.preimage)
+                    _differences(context, asset, preimages[newest[unit.key]], state.preimage)
                 )
     return reasons
 
 
 def _differences(context: StudyContext, asset: str, old: Preimage, new: Preimage) -> list[str]:
     inputs = {**old["inputs"], **new["inputs"]}
-    changed = [name for name in inputs if old["inputs"].get(name) != new["inputs"].get(name)]
-    own = [str(change) for change in own_changes(context.lineage.query, asset, old, new)]
-    return [*own, *(f"{asset}: other {name}" for name in changed)]
+    changed_inputs = [name for name in inputs if old["inputs"].get(name) != new["inputs"].get(name)]
+    stage_changes = [str(change) for change in own_changes(context.lineage.query, asset, old, new)]
+    return [*stage_changes, *(f"{asset}: other {name}" for name in changed_inputs)]
 
 
 def out_of_date(
@@ -203,20 +211,26 @@ def out_of_date(
     Raises:
         UpstreamError: when the probing set has not been materialized under the present study.
     """
-    due: dict[str, set[Unit]] = {}
+    due_by_asset: dict[str, set[Unit]] = {}
     with context.lineage.connect():
-        now = {one.asset: one for one in seen}
-        for one in outlook(Graph(context, leading_to(stages, assets), seen=now), units):
-            if one.stage.name in assets:
-                newest = newest_announced(context, one.stage.name)
-                version = stage_version(context, one.stage)
-                other = {
+        observed = {product.asset: product for product in seen}
+        for stage_outlook in outlook(
+            Graph(context, leading_to(stages, assets), seen=observed), units
+        ):
+            if stage_outlook.stage.name in assets:
+                newest = newest_announced(context, stage_outlook.stage.name)
+                version = stage_version(context, stage_outlook.stage)
+                reannounced = {
                     unit
-                    for unit, state in one.resolved.items()
+                    for unit, state in stage_outlook.resolved.items()
                     if newest.get(unit.key) != (state.key, version)
                 }
-                due[one.stage.name] = {*one.missing, *one.waiting, *other}
-    return {name: found for name, found in due.items() if found}
+                due_by_asset[stage_outlook.stage.name] = {
+                    *stage_outlook.missing,
+                    *stage_outlook.waiting,
+                    *reannounced,
+                }
+    return {name: due_units for name, due_units in due_by_asset.items() if due_units}
 
 
 def newest_keys(context: StudyContext, asset: str) -> dict[str, str]:

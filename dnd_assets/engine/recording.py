@@ -42,10 +42,10 @@ class MaterializationEvent:
 
 
 class Recorder:
-    """Commits results and turns them into announcements."""
+    """Commits results of one stage and makes an event of each."""
 
     def __init__(self, graph: Graph, stage: Stage, run: str) -> None:
-        self._bench, self._stage, self._run = graph.context, stage, run
+        self._context, self._stage, self._run = graph.context, stage, run
         self._version = stage_version(graph.context, stage)
         self._since = self._begun = time.monotonic()
         self._peak: PeakMemory | None = None
@@ -53,9 +53,9 @@ class Recorder:
     def watch(self) -> None:
         """Begin to measure time and memory of the computation."""
         self._since = self._begun = time.monotonic()
-        self._bench.workers.begin()
-        on_card = "compute" in self._stage.uses and not self._bench.workers.elsewhere
-        cuda = on_card and self._bench.compute.torch_device().type == "cuda"
+        self._context.workers.begin()
+        on_card = "compute" in self._stage.uses and not self._context.workers.elsewhere
+        cuda = on_card and self._context.compute.torch_device().type == "cuda"
         self._peak = PeakMemory(cuda=cuda)
 
     def sum_up(self, units: int) -> None:
@@ -64,14 +64,14 @@ class Recorder:
             return
         seconds, peak = time.monotonic() - self._begun, self._peak.bytes
         place = "on the card" if self._peak.cuda else "of the process"
-        self._bench.log(
+        self._context.log(
             f"{self._stage.name}: {units:,} units in {seconds:,.1f} s, {seconds / units:.3g} s "
             f"each; peak memory {place} {in_words(peak)}"
         )
-        account = self._bench.workers.account
+        account = self._context.workers.account
         for line in filter(None, [account.summary, *account.lines()]):
-            self._bench.log(f"{self._stage.name}: {line}")
-        name = self._bench.study.name
+            self._context.log(f"{self._stage.name}: {line}")
+        name = self._context.study.name
         row = {
             "run": self._run,
             "study": name,
@@ -83,17 +83,17 @@ class Recorder:
             "recorded_at": now(),
         }
         workers = account.rows(self._run, name, self._stage.name)
-        self._bench.lineage.commit({"stage_runs": [row], "workers": workers})
+        self._context.lineage.commit({"stage_runs": [row], "workers": workers})
 
     def reuse(self, states: Mapping[Unit, Resolved]) -> Iterator[MaterializationEvent]:
         """Announce stored products again, in the name of this run."""
-        with self._bench.lineage.connect():
-            products = self._bench.lineage.products(state.key for state in states.values())
+        with self._context.lineage.connect():
+            products = self._context.lineage.products(state.key for state in states.values())
             pairs = {unit: products[state.key] for unit, state in states.items()}
             versions = {
                 unit: state.head.data_version for unit, state in states.items() if state.head
             }
-            announcements = self._recorded(pairs, versions, reused=True)
+            announcements = self._record_products(pairs, versions, reused=True)
         yield from announcements
 
     def record(
@@ -107,15 +107,15 @@ class Recorder:
             for unit, outcome in outcomes.items()
         }
         versions = {unit: product.data_version for unit, product in products.items()}
-        yield from self._recorded(products, versions, reused=False)
+        yield from self._record_products(products, versions, reused=False)
 
     def tally(self, work: Mapping[str, int]) -> None:
         """Record what was really done to compute the stage."""
-        names = {"run": self._run, "study": self._bench.study.name, "asset": self._stage.name}
-        rows = [{**names, "what": what, "count": count} for what, count in work.items()]
-        self._bench.lineage.commit({"work": rows})
+        names = {"run": self._run, "study": self._context.study.name, "asset": self._stage.name}
+        rows = [{**names, "what": kind, "count": count} for kind, count in work.items()]
+        self._context.lineage.commit({"work": rows})
 
-    def _recorded(
+    def _record_products(
         self, products: Mapping[Unit, Product], versions: Mapping[Unit, str], *, reused: bool
     ) -> list[MaterializationEvent]:
         share = (time.monotonic() - self._since) / max(len(products), 1)
@@ -124,19 +124,19 @@ class Recorder:
             for unit, product in products.items()
         }
         failed = [unit for unit, record in records.items() if record.status in RETRYABLE]
-        kept = self._settled(failed)
-        self._bench.lineage.commit(
+        settled = self._settled(failed)
+        self._context.lineage.commit(
             {
-                "products": [] if reused else [one.row() for one in products.values()],
+                "products": [] if reused else [product.row() for product in products.values()],
                 "materializations": [
-                    record.row() for unit, record in records.items() if unit.key not in kept
+                    record.row() for unit, record in records.items() if unit.key not in settled
                 ],
                 "failures": [records[unit].failure_row() for unit in failed],
             }
         )
         self._since = time.monotonic()
         peak = self._peak.bytes if self._peak is not None and not reused else 0
-        parts = "" if reused else self._bench.workers.account.summary
+        parts = "" if reused else self._context.workers.account.summary
         return [
             MaterializationEvent(unit, product, records[unit], peak, parts)
             for unit, product in products.items()
@@ -155,15 +155,15 @@ class Recorder:
             "AND status NOT IN (SELECT unnest(?::VARCHAR[]))"
         )
         keys = [unit.key for unit in units]
-        asked = [self._bench.study.name, self._stage.name, keys, sorted(RETRYABLE)]
-        return {row["unit"] for row in self._bench.lineage.query(sql, asked)}
+        parameters = [self._context.study.name, self._stage.name, keys, sorted(RETRYABLE)]
+        return {row["unit"] for row in self._context.lineage.query(sql, parameters)}
 
     def _materialization(
         self, unit: Unit, product: Product, version: str, reused: bool, seconds: float
     ) -> Materialization:
         seconds = 0.0 if reused else seconds
         return record_of(
-            self._bench,
+            self._context,
             self._run,
             product,
             self._version,
@@ -175,12 +175,12 @@ class Recorder:
         )
 
     def _device(self) -> str:
-        devices = self._bench.workers.account.devices
+        devices = self._context.workers.account.devices
         if devices:
             return "; ".join(devices)
-        if self._bench.workers.elsewhere:
+        if self._context.workers.elsewhere:
             return "cpu"  # of what is not handed out; this machine need have no card
-        return self._bench.compute.name() if self._stage.uses else "cpu"
+        return self._context.compute.name() if self._stage.uses else "cpu"
 
 
 def record_of(
@@ -227,8 +227,8 @@ def record_whole(
 ) -> None:
     """Record a product of the whole study in the name of a run, with what it was read from."""
     record = record_of(context, run, product, recorded_version(product), device=device)
-    own = {"products": [product.row()], "materializations": [record.row()]}
-    context.lineage.commit({**rows, **own})
+    records = {"products": [product.row()], "materializations": [record.row()]}
+    context.lineage.commit({**rows, **records})
 
 
 def record_run(context: StudyContext, run: str) -> None:
@@ -252,6 +252,10 @@ def record_run(context: StudyContext, run: str) -> None:
 
 def record_models(context: StudyContext, stage: Stage, run: str) -> None:
     """Record the revisions of the models that a stage works with, as they lie there now."""
-    found = used_by(context, stage.name, stage.uses)
-    rows = [one.row(run, context.study.name, stage.name) for one in found if one.part.present]
+    used_models = used_by(context, stage.name, stage.uses)
+    rows = [
+        listed.row(run, context.study.name, stage.name)
+        for listed in used_models
+        if listed.part.present
+    ]
     context.lineage.commit({"models": rows})

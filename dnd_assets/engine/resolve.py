@@ -54,8 +54,8 @@ def _preimage(
     neuron: int | None,
     external_inputs: Payload | None,
 ) -> Preimage:
-    own = {} if neuron is None else {"neuron": neuron}
-    parameters = {**recipe["parameters"], **own, **(external_inputs or {})}
+    neuron_parameters = {} if neuron is None else {"neuron": neuron}
+    parameters = {**recipe["parameters"], **neuron_parameters, **(external_inputs or {})}
     return preimage(recipe["asset"], recipe["code"], parameters, recipe["weights"], inputs)
 
 
@@ -84,22 +84,22 @@ class Graph:
                 the present study; says which, and what to run.
         """
         stage = self.stages[asset]
-        asked = [unit for unit in units if (asset, unit) not in self.known]
-        inputs = self._versions(stage, asked)
-        recipes = self.recipes(stage, asked)
-        external_inputs = stage.external_inputs(self.context, asked) if asked else {}
+        unresolved = [unit for unit in units if (asset, unit) not in self.known]
+        inputs = self._versions(stage, unresolved)
+        recipes = self.recipes(stage, unresolved)
+        external_inputs = stage.external_inputs(self.context, unresolved) if unresolved else {}
         keys = {}
-        for unit in asked:
+        for unit in unresolved:
             recipe = recipes[unit.model, unit.layer]
-            own = unit.neuron if stage.by_neuron else None
-            keys[unit] = digest(_preimage(recipe, inputs[unit], own, external_inputs.get(unit)))
+            neuron = unit.neuron if stage.by_neuron else None
+            keys[unit] = digest(_preimage(recipe, inputs[unit], neuron, external_inputs.get(unit)))
         heads = self.context.lineage.heads(keys.values())
         for unit, key in keys.items():
             recipe = recipes[unit.model, unit.layer]
-            own = unit.neuron if stage.by_neuron else None
+            neuron = unit.neuron if stage.by_neuron else None
             head = heads.get(key)
             self.known[asset, unit] = Resolved(
-                recipe, inputs[unit], own, key, head, external_inputs.get(unit)
+                recipe, inputs[unit], neuron, key, head, external_inputs.get(unit)
             )
         return {unit: self.known[asset, unit] for unit in units}
 
@@ -112,8 +112,8 @@ class Graph:
         )
         common = {"asset": stage.name, "code": stage.code(), "parameters": parameters}
         return {
-            layer: {**common, "weights": stage.weights(self.context, of[0])}
-            for layer, of in by_layer(units).items()
+            layer: {**common, "weights": stage.weights(self.context, layer_units[0])}
+            for layer, layer_units in by_layer(units).items()
         }
 
     def forget(self, asset: str, units: Iterable[Unit]) -> None:
@@ -129,9 +129,9 @@ class Graph:
                 for unit in units:
                     versions[unit][name] = version
                 continue
-            found = self.resolve(name, units)
-            _require(stage.name, name, {unit: state.head for unit, state in found.items()})
-            for unit, state in found.items():
+            resolved = self.resolve(name, units)
+            _require(stage.name, name, {unit: state.head for unit, state in resolved.items()})
+            for unit, state in resolved.items():
                 versions[unit][name] = state.head.data_version if state.head else ""
         return versions
 
@@ -151,10 +151,13 @@ class Graph:
         keys = [row["key"] for row in self.context.lineage.query(sql, [study.name, name])]
         products = self.context.lineage.products(keys)
         parameters, weights = study_assets_of(self.stages)[name].settings(self.context)
-        for found in (products[key] for key in keys if key in products):
-            image = found.preimage
-            if (image["parameters"], image["weights"]) == (parameters, weights):
-                return found
+        for product in (products[key] for key in keys if key in products):
+            product_preimage = product.preimage
+            if (product_preimage["parameters"], product_preimage["weights"]) == (
+                parameters,
+                weights,
+            ):
+                return product
         raise UpstreamError(
             f"study {study.name!r} has no {name.replace('_', ' ')} under its present settings. "
             f"Materialize {name} first: `dnd run --assets {name}`, or select it in the UI."
@@ -177,9 +180,9 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
     inputs: dict[Unit, dict[str, Product]] = {unit: {} for unit in units}
     for name in stage.upstream:
         if name in UNPARTITIONED:
-            whole = graph.unpartitioned(name)
+            product = graph.unpartitioned(name)
             for unit in units:
-                inputs[unit][name] = whole
+                inputs[unit][name] = product
             continue
         resolved = graph.resolve(name, units)
         products = graph.context.lineage.products(state.key for state in resolved.values())
@@ -191,9 +194,9 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
                     "work is kept."
                 )
     external_inputs = {
-        u: graph.known[stage.name, u].external_inputs
-        for u in units
-        if (stage.name, u) in graph.known
+        unit: graph.known[stage.name, unit].external_inputs
+        for unit in units
+        if (stage.name, unit) in graph.known
     }
     return [Work(unit, inputs[unit], external_inputs.get(unit) or {}) for unit in units]
 
@@ -201,9 +204,9 @@ def load_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> list[Work]
 def stream_inputs(graph: Graph, stage: Stage, units: Sequence[Unit]) -> Iterator[Work]:
     """As `load_inputs`, a part at a time, of the units whose inputs are all `ok`."""
     for part in parts(units):
-        for one in load_inputs(graph, stage, part):
-            if all(product.ok for product in one.inputs.values()):
-                yield one
+        for item in load_inputs(graph, stage, part):
+            if all(product.ok for product in item.inputs.values()):
+                yield item
 
 
 def parts(units: Sequence[Unit], size: int = _STREAM) -> Iterator[Sequence[Unit]]:

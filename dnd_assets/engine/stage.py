@@ -1,4 +1,4 @@
-"""What a product is to the engine: a stage, partitioned by unit, or a whole, of no unit.
+"""What a product is to the engine: a stage, partitioned by unit, or a study asset, of no unit.
 
 A stage says what its product depends on and how to compute it for many units at once. Keys are
 resolved in `resolve`, what is missing is computed in `materialize`, and results are recorded in
@@ -21,7 +21,7 @@ from dnd_assets.units import Unit
 
 @dataclass(frozen=True)
 class Work:
-    """One unit to compute, with its upstream products by asset name, and what it was `given`."""
+    """One unit to compute: its upstream products by asset name, and what was read for it alone."""
 
     unit: Unit
     inputs: Mapping[str, Product]
@@ -61,7 +61,7 @@ class StudyAsset(ABC):
         """Read everything again, and record the product in the name of a run."""
 
     def code(self) -> str:
-        """Code version of everything that `look` leads to, which reads what there is."""
+        """Code version of everything that `observe` leads to, which reads the files."""
         return method_version(type(self), "observe")
 
 
@@ -127,11 +127,13 @@ class Stage(ABC):
 
 def study_assets_of(stages: Mapping[str, Stage]) -> dict[str, StudyAsset]:
     """The unpartitioned products that stages read, by name, in the order of the stages."""
-    return {whole.name: whole for stage in stages.values() for whole in stage.wholes}
+    return {
+        study_asset.name: study_asset for stage in stages.values() for study_asset in stage.wholes
+    }
 
 
 def leading_to(stages: Mapping[str, Stage], names: Iterable[str]) -> dict[str, Stage]:
-    """The stages that lead to some, in order, themselves included."""
+    """The named stages and those upstream of them, in order."""
     needed = set(names)
     for name in reversed(list(stages)):
         if name in needed:

@@ -25,14 +25,14 @@ def stage_version(context: StudyContext, stage: Stage) -> str:
     """
     first = context.study.models[0]
     # Asking for the hash of a model's fingerprint records it otherwise.
-    asking = replace(context, lineage=LineageReader(root=context.lineage.root))
+    reading_context = replace(context, lineage=LineageReader(root=context.lineage.root))
     try:
-        weights = stage.weights(asking, Unit(first.name, first.layers[0].path, 0))
+        weights = stage.weights(reading_context, Unit(first.name, first.layers[0].path, 0))
     except DndError:  # a model that is not here is told when it is needed
         weights = {}
-    own = {name: value for name, value in weights.items() if name not in _OF_ONE_LAYER}
+    own_weights = {name: value for name, value in weights.items() if name not in _OF_ONE_LAYER}
     layers = _unusual_layers(context.study) if "target" in weights else {}
-    made_by = {"parameters": stage.parameters(context), "weights": own, "layers": layers}
+    made_by = {"parameters": stage.parameters(context), "weights": own_weights, "layers": layers}
     return digest({"code": stage.code(), **made_by})[:12]
 
 
@@ -44,18 +44,18 @@ def whole_version(code: str, settings: Settings) -> str:
 
 def recorded_version(product: Product) -> str:
     """`whole_version` of an unpartitioned product that was made or looked at."""
-    image = product.preimage
-    return whole_version(image["code"], (image["parameters"], image["weights"]))
+    preimage = product.preimage
+    return whole_version(preimage["code"], (preimage["parameters"], preimage["weights"]))
 
 
 def _unusual_layers(study: Study) -> dict[str, object]:
     """Settings of layers that are not the default, so that one more layer changes nothing."""
-    ours = {"path", "neurons"}
-    found = {
+    excluded = {"path", "neurons"}
+    layer_settings = {
         f"{model.name}/{layer.path}": layer.model_dump(
-            mode="json", exclude=ours, exclude_defaults=True
+            mode="json", exclude=excluded, exclude_defaults=True
         )
         for model in study.models
         for layer in model.layers
     }
-    return {name: settings for name, settings in found.items() if settings}
+    return {name: settings for name, settings in layer_settings.items() if settings}

@@ -55,13 +55,13 @@ def verify(context: StudyContext, advance: Callable[[int], None] = lambda _: Non
         advance: called with the number of files done since the last call.
     """
     report = VerifyReport(segments=context.lineage.changed_segments())
-    known = {row["file"] for row in context.lineage.query("SELECT DISTINCT file FROM artefacts")}
-    gone = {row["file"] for row in context.lineage.query(_GONE)}
-    there = context.store.names()
-    report.files = len(known)
-    report.missing = sorted(known - there.keys() - gone)
-    for name in sorted(there):
-        if name not in known:
+    recorded = {row["file"] for row in context.lineage.query("SELECT DISTINCT file FROM artefacts")}
+    removed = {row["file"] for row in context.lineage.query(_GONE)}
+    stored = context.store.names()
+    report.files = len(recorded)
+    report.missing = sorted(recorded - stored.keys() - removed)
+    for name in sorted(stored):
+        if name not in recorded:
             report.orphaned.append(name)
         elif not context.store.intact(name):
             report.changed.append(name)
@@ -81,12 +81,12 @@ def set_aside(context: StudyContext, report: VerifyReport) -> int:
     Returns:
         How many files are out of use now.
     """
-    lost = sorted({*report.changed, *report.missing})
+    damaged = sorted({*report.changed, *report.missing})
     with context.lineage.exclusive(context.log):
-        context.lineage.record_removal(lost, "damaged or lost")
+        context.lineage.record_removal(damaged, "damaged or lost")
         for name in report.changed:
             context.store.set_aside(name)
-    return len(lost)
+    return len(damaged)
 
 
 @dataclass(frozen=True)
@@ -120,24 +120,27 @@ def rebuild(
     """
     graph = Graph(context, stages)
     units = list(find_units(context).values())
-    wanted = [(name, unit) for name in stages for unit in units]
-    random.Random(seed).shuffle(wanted)  # noqa: S311 (a sample, not a secret)
-    found = []
+    candidates = [(name, unit) for name in stages for unit in units]
+    random.Random(seed).shuffle(candidates)  # noqa: S311 (a sample, not a secret)
+    comparisons = []
     with tempfile.TemporaryDirectory(prefix="dnd-verify-") as folder:
         home = Path(folder)
-        empty = replace(
+        empty_context = replace(
             context,
             home=home,
             lineage=Lineage(root=folder),
             store=ArtefactStore(root=str(home / "store")),
         )
-        for whole in study_assets_of(stages).values():
-            whole.materialize(empty, "verify")
-        for name, unit in wanted[:count]:
+        for study_asset in study_assets_of(stages).values():
+            study_asset.materialize(empty_context, "verify")
+        for name, unit in candidates[:count]:
             head = graph.resolve(name, [unit])[unit].head
-            fresh = Graph(empty, stages)
+            empty_graph = Graph(empty_context, stages)
             for stage in leading_to(stages, [name]).values():
-                products = {a.unit: a.product for a in materialize(fresh, stage, [unit], "verify")}
+                products = {
+                    event.unit: event.product
+                    for event in materialize(empty_graph, stage, [unit], "verify")
+                }
             version = head.data_version if head else ""
-            found.append(Rebuilt(name, unit.key, version, products[unit].data_version))
-    return found
+            comparisons.append(Rebuilt(name, unit.key, version, products[unit].data_version))
+    return comparisons

@@ -44,8 +44,8 @@ class MapLabels(Stage):
         """Images to pass through the networks: for thresholds, and for what is counted above."""
         count = 0
         spatial, _ = split_by_maps(context, work)
-        for model, some in by_model(spatial).items():
-            passes, units = passes_of(context, some[0]), [one.unit for one in some]
+        for model, model_work in by_model(spatial).items():
+            passes, units = passes_of(context, model_work[0]), [item.unit for item in model_work]
             count += passes.thresholds_to_make(model, [unit.layer for unit in units])
             count += self.counts_to_make(passes, model, units)
         return {"forward passes": count}
@@ -53,9 +53,9 @@ class MapLabels(Stage):
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels`, `threshold`, `interpretable` and `images`."""
         spatial, flat = split_by_maps(context, work)
-        yield from ((one, mapless(one.unit)) for one in flat)
-        for model, some in by_model(spatial).items():
-            yield from self.of_model(context, model, some)
+        yield from ((item, mapless(item.unit)) for item in flat)
+        for model, model_work in by_model(spatial).items():
+            yield from self.of_model(context, model, model_work)
 
     @abstractmethod
     def counts_to_make(self, passes: Passes, model: str, units: Sequence[Unit]) -> int:
@@ -68,14 +68,14 @@ class MapLabels(Stage):
 
 def split_by_maps(context: StudyContext, work: Iterable[Work]) -> tuple[list[Work], list[Work]]:
     """Units whose layer has maps that masks can be laid over, and the others."""
-    known: dict[tuple[str, str], bool] = {}
-    found: tuple[list[Work], list[Work]] = ([], [])
-    for one in work:
-        layer = (one.unit.model, one.unit.layer)
-        if layer not in known:
-            known[layer] = context.targets.check(*layer).has_map
-        found[0 if known[layer] else 1].append(one)
-    return found
+    has_maps: dict[tuple[str, str], bool] = {}
+    split: tuple[list[Work], list[Work]] = ([], [])
+    for item in work:
+        layer = (item.unit.model, item.unit.layer)
+        if layer not in has_maps:
+            has_maps[layer] = context.targets.check(*layer).has_map
+        split[0 if has_maps[layer] else 1].append(item)
+    return split
 
 
 def mapless(unit: Unit) -> Outcome:
@@ -87,8 +87,8 @@ def mapless(unit: Unit) -> Outcome:
 def pixel_outcome(
     context: StudyContext,
     images: MaskedImages,
-    first: Kept,
-    second: Kept,
+    thresholds: Kept,
+    counts: Kept,
     row: int,
     neuron: int,
     labels: Sequence[Payload],
@@ -98,8 +98,8 @@ def pixel_outcome(
     Args:
         context: the study's context.
         images: the images.
-        first: the layer's thresholds.
-        second: what was counted above them, with the maps that are shown.
+        thresholds: the layer's thresholds.
+        counts: what was counted above them, with the maps that are shown.
         row: the unit's row there.
         neuron: the unit's index.
         labels: label and IoU of each, best first.
@@ -109,42 +109,44 @@ def pixel_outcome(
     payload = {
         **labels[0],
         "labels": labels,
-        "threshold": float(first.arrays["threshold"][neuron]),
+        "threshold": float(thresholds.arrays["threshold"][neuron]),
         "interpretable": labels[0]["score"] > segmentation_of(context.study).cutoff,
-        "images": best_images(first.arrays, neuron, images.hashes),
+        "images": best_images(thresholds.arrays, neuron, images.hashes),
     }
     notes: dict[str, Any] = {
-        "files": [first.file, second.file],
-        "maps": {"file": second.file, "row": row},
+        "files": [thresholds.file, counts.file],
+        "maps": {"file": counts.file, "row": row},
     }
-    lost = [images.hashes[index] for index in ExcludedImages(first.arrays).images(neuron)]
-    if lost:
-        notes["remarks"] = [set_aside(lost, len(images.hashes)).as_json()]
+    excluded = [images.hashes[index] for index in ExcludedImages(thresholds.arrays).images(neuron)]
+    if excluded:
+        notes["remarks"] = [set_aside(excluded, len(images.hashes)).as_json()]
     return Outcome("ok", payload, notes=notes)
 
 
-def silent_maps(kept: Arrays, neuron: int, images: int) -> Outcome | None:
+def silent_maps(thresholds: Arrays, neuron: int, images: int) -> Outcome | None:
     """The outcome of a unit that is not finite, or else dead; None for all others.
 
     Images that are set aside do not count.
 
     Args:
-        kept: the thresholds of its layer.
+        thresholds: the thresholds of its layer.
         neuron: the unit's index.
         images: how many there are.
     """
-    bad, counted = int(kept["lost"][neuron]), images - len(kept["failed"])
-    low, high = float(kept["low"][neuron]), float(kept["high"][neuron])
-    if bad and np.isnan(kept["threshold"][neuron]):
+    not_finite, usable = int(thresholds["lost"][neuron]), images - len(thresholds["failed"])
+    low, high = float(thresholds["low"][neuron]), float(thresholds["high"][neuron])
+    if not_finite and np.isnan(thresholds["threshold"][neuron]):
         rest = f", and its map is {low:g} everywhere on all others" if low == high else ""
-        reason = f"NaN or infinite on {bad:,} of {counted:,} images{rest}"
+        reason = f"NaN or infinite on {not_finite:,} of {usable:,} images{rest}"
         return Outcome("not_finite", {}, reason)
     if low == high:
-        return Outcome("dead", {}, f"its map is {low:g} everywhere on {counted:,} images")
+        return Outcome("dead", {}, f"its map is {low:g} everywhere on {usable:,} images")
     return None
 
 
-def best_images(kept: Arrays, neuron: int, hashes: Sequence[str]) -> list[dict[str, object]]:
+def best_images(thresholds: Arrays, neuron: int, hashes: Sequence[str]) -> list[dict[str, object]]:
     """The images on which a unit's map peaks highest: hash and peak."""
-    pairs = zip(kept["best"][neuron].tolist(), kept["peak"][neuron].tolist(), strict=True)
+    pairs = zip(
+        thresholds["best"][neuron].tolist(), thresholds["peak"][neuron].tolist(), strict=True
+    )
     return [{"image": hashes[index], "activation": peak} for index, peak in pairs if index >= 0]

@@ -88,26 +88,26 @@ class Pass:
             StudyError: when a layer's maps differ in size from image to image.
         """
         context, notes = self.context, self._read()
-        done = int(notes["done"][0]) if notes else 0
+        passed = int(notes["done"][0]) if notes else 0
         if notes:
             _load(readers, notes)
         layers = {path: reader.neurons for path, reader in readers.items()}
         batch = context.study.compute.batch.target
-        progress = context.progress(f"{self.model}: {self.kind}", len(images.hashes) - done)
+        progress = context.progress(f"{self.model}: {self.kind}", len(images.hashes) - passed)
         saved = time.monotonic()
-        for start in range(done, len(images.hashes), batch):
-            part = images.hashes[start : start + batch]
-            found = context.targets.layer_maps(
-                self.model, layers, context.seen_by(self.model, part), batch
+        for start in range(passed, len(images.hashes), batch):
+            block = images.hashes[start : start + batch]
+            maps = context.targets.layer_maps(
+                self.model, layers, context.seen_by(self.model, block), batch
             )
-            for row in range(len(part)):
-                seen = prepare(start + row)
+            for row in range(len(block)):
+                prepared = prepare(start + row)
                 for path, reader in readers.items():
-                    reader.add(start + row, torch.from_numpy(found[path][row]), seen)
-            context.count("forward passes", len(part))
-            progress.advance(len(part))
+                    reader.add(start + row, torch.from_numpy(maps[path][row]), prepared)
+            context.count("forward passes", len(block))
+            progress.advance(len(block))
             if time.monotonic() - saved >= _SAVE_EVERY_S:
-                self._write(start + len(part), readers)
+                self._write(start + len(block), readers)
                 saved = time.monotonic()
 
     def forget(self) -> None:
@@ -121,14 +121,14 @@ class Pass:
             data = self._notes.read_bytes()
         except OSError:
             return None
-        known, content = data[:64], data[64:]
-        if sha256(content).encode() != known:
+        checksum, content = data[:64], data[64:]
+        if sha256(content).encode() != checksum:
             return None
-        found: Arrays = safetensors.numpy.load(content)
-        return found
+        arrays: Arrays = safetensors.numpy.load(content)
+        return arrays
 
-    def _write(self, done: int, readers: Mapping[str, Reader[_Seen]]) -> None:
-        arrays = {"done": np.array([done], dtype=np.int64)}
+    def _write(self, passed: int, readers: Mapping[str, Reader[_Seen]]) -> None:
+        arrays = {"done": np.array([passed], dtype=np.int64)}
         for number, reader in enumerate(readers.values()):
             arrays |= {f"{number}.{name}": value for name, value in reader.state().items()}
         content = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
@@ -180,25 +180,27 @@ class Passes:
 
     def thresholds_to_make(self, model: str, layers: Iterable[str]) -> int:
         """Forward passes until the thresholds of some layers are known."""
-        lacking = self._lacking("map_thresholds", self._first(model, layers), self._listed)
+        lacking = self._lacking(
+            "map_thresholds", self._threshold_providers(model, layers), self._listed
+        )
         return self._pass(model, "thresholds", lacking, self._listed).left(self._images(lacking))
 
     def dissections_to_make(self, model: str, layers: Iterable[str]) -> int:
         """Forward passes until the overlaps of some layers are known, thresholds left out."""
-        lacking = self._lacking("map_overlaps", self._second(model, layers), self._masks)
+        lacking = self._lacking("map_overlaps", self._count_providers(model, layers), self._masks)
         return self._pass(model, "overlaps", lacking, self._masks).left(self._images(lacking))
 
     def regions_to_make(self, model: str, units: Iterable[Unit]) -> int:
         """Forward passes until some units' regions are known, thresholds left out."""
         lacking = self._units_lacking(model, units)
-        return self._third_pass(model, lacking).left(self._images(lacking))
+        return self._regions_pass(model, lacking).left(self._images(lacking))
 
     def thresholds(
         self, images: MaskedImages, model: str, layers: Iterable[str]
     ) -> dict[str, Kept]:
         """The thresholds of all units of some layers; see `Thresholds.result`."""
         context, share = self.context, segmentation_of(self.context.study).share
-        providers = self._first(model, layers)
+        providers = self._threshold_providers(model, layers)
         lacking = self._lacking("map_thresholds", providers, self._listed)
         if lacking:
             count = len(images.hashes)
@@ -206,36 +208,36 @@ class Passes:
                 path: Thresholds(range(context.targets.units(model, path)), count, share)
                 for path in lacking
             }
-            at_work = self._pass(model, "thresholds", lacking, self._listed)
-            at_work.run(images, readers, lambda index: None)
+            network_pass = self._pass(model, "thresholds", lacking, self._listed)
+            network_pass.run(images, readers, lambda index: None)
             for path, reader in readers.items():
                 self._keep("map_thresholds", providers[path], self._listed, reader.result())
-            at_work.forget()
-        found = self._kept("map_thresholds", providers, self._listed)
-        for path, kept in found.items():
-            failed = [images.hashes[index] for index in kept.arrays["failed"].tolist()]
+            network_pass.forget()
+        layer_thresholds = self._kept("map_thresholds", providers, self._listed)
+        for path, stored in layer_thresholds.items():
+            failed = [images.hashes[index] for index in stored.arrays["failed"].tolist()]
             if failed:
                 tell_failed(context, f"{model}/{path}", failed, len(images.hashes))
-        return found
+        return layer_thresholds
 
     def dissections(
         self, images: MaskedImages, model: str, layers: Sequence[str]
     ) -> dict[str, tuple[Kept, Kept]]:
         """Thresholds and overlaps of all units of some layers; see `OverlapPass.result`."""
-        first = self.thresholds(images, model, layers)
-        providers = self._second(model, layers)
+        thresholds = self.thresholds(images, model, layers)
+        providers = self._count_providers(model, layers)
         lacking = self._lacking("map_overlaps", providers, self._masks)
         if lacking:
             categories = [concept.category for concept in images.found.concepts]
-            readers = {path: OverlapPass(first[path].arrays, categories) for path in lacking}
+            readers = {path: OverlapPass(thresholds[path].arrays, categories) for path in lacking}
             views = images.views(model)
-            at_work = self._pass(model, "overlaps", lacking, self._masks)
-            at_work.run(images, readers, lambda index: images.masks(index, views))
+            network_pass = self._pass(model, "overlaps", lacking, self._masks)
+            network_pass.run(images, readers, lambda index: images.masks(index, views))
             for path, reader in readers.items():
                 self._keep("map_overlaps", providers[path], self._masks, reader.result())
-            at_work.forget()
-        second = self._kept("map_overlaps", providers, self._masks)
-        return {path: (first[path], second[path]) for path in layers}
+            network_pass.forget()
+        overlaps = self._kept("map_overlaps", providers, self._masks)
+        return {path: (thresholds[path], overlaps[path]) for path in layers}
 
     def regions(
         self,
@@ -245,26 +247,30 @@ class Passes:
         patterns: Sequence[Pattern],
     ) -> dict[Unit, tuple[Kept, Kept, int]]:
         """Thresholds, counts of regions, and the unit's row in these; see `Composition.result`."""
-        first = self.thresholds(images, model, list(dict.fromkeys(u.layer for u in units)))
+        thresholds = self.thresholds(
+            images, model, list(dict.fromkeys(unit.layer for unit in units))
+        )
         lacking = self._units_lacking(model, units)
         if lacking:
-            place = {pattern: number for number, pattern in enumerate(patterns)}
+            pattern_index = {pattern: number for number, pattern in enumerate(patterns)}
             readers = {
-                path: Composition([u.neuron for u in some], first[path].arrays, place)
-                for path, some in _by_path(lacking).items()
+                path: Composition(
+                    [unit.neuron for unit in layer_units], thresholds[path].arrays, pattern_index
+                )
+                for path, layer_units in _by_path(lacking).items()
             }
             views = images.views(model)
 
             def prepare(index: int) -> RegionsOfImage:
-                concepts, shown = images.masks(index, views)
-                return (*regions_of(concepts, shown), (shown.shape[1], shown.shape[2]))
+                concepts, masks = images.masks(index, views)
+                return (*regions_of(concepts, masks), (masks.shape[1], masks.shape[2]))
 
-            at_work = self._third_pass(model, lacking)
-            at_work.run(images, readers, prepare)
-            for path, some in _by_path(lacking).items():
-                self._keep_regions(model, path, some, readers[path].result())
-            at_work.forget()
-        return self._kept_regions(model, units, first)
+            network_pass = self._regions_pass(model, lacking)
+            network_pass.run(images, readers, prepare)
+            for path, layer_units in _by_path(lacking).items():
+                self._keep_regions(model, path, layer_units, readers[path].result())
+            network_pass.forget()
+        return self._kept_regions(model, units, thresholds)
 
     @property
     def _listed(self) -> str:
@@ -277,7 +283,7 @@ class Passes:
     def _images(self, lacking: Sequence[Any]) -> int:
         return int(self.product.payload["images"]) if lacking else 0
 
-    def _first(self, model: str, layers: Iterable[str]) -> dict[str, str]:
+    def _threshold_providers(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of thresholds, by layer."""
         share = segmentation_of(self.context.study).share
         code = code_version(Pass, Thresholds)
@@ -288,15 +294,15 @@ class Passes:
             for path in sorted(set(layers))  # one order, whoever asks: notes of passes rest on it
         }
 
-    def _second(self, model: str, layers: Iterable[str]) -> dict[str, str]:
+    def _count_providers(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of overlaps and of counts of regions, by layer."""
         code = [
             code_version(Pass, OverlapPass, Composition, regions_of),
             method_version(MaskedImages, "masks", "views"),
         ]
         return {
-            path: self.context.lineage.provider({"thresholds": first, "code": code})
-            for path, first in self._first(model, layers).items()
+            path: self.context.lineage.provider({"thresholds": provider, "code": code})
+            for path, provider in self._threshold_providers(model, layers).items()
         }
 
     def _lacking(self, kind: str, providers: Mapping[str, str], item: str) -> list[str]:
@@ -309,25 +315,29 @@ class Passes:
         ]
 
     def _units_lacking(self, model: str, units: Iterable[Unit]) -> list[Unit]:
-        found: list[Unit] = []
-        for path, some in _by_path(units).items():
-            provider = self._second(model, [path])[path]
-            items = {self._item(unit): unit for unit in some}
-            known = cached(self.context, "map_regions", provider, list(items))
-            found += [unit for item, unit in items.items() if item not in known]
-        return sorted(found)
+        missing: list[Unit] = []
+        for path, layer_units in _by_path(units).items():
+            provider = self._count_providers(model, [path])[path]
+            items = {self._item(unit): unit for unit in layer_units}
+            stored = cached(self.context, "map_regions", provider, list(items))
+            missing += [unit for item, unit in items.items() if item not in stored]
+        return sorted(missing)
 
     def _item(self, unit: Unit) -> str:
         return canonical([self._masks, unit.neuron])
 
     def _pass(self, model: str, kind: str, lacking: Sequence[str], item: str) -> Pass:
-        providers = (self._first if kind == "thresholds" else self._second)(model, lacking)
+        providers = (self._threshold_providers if kind == "thresholds" else self._count_providers)(
+            model, lacking
+        )
         return Pass(self.context, model, kind, [providers, item])
 
-    def _third_pass(self, model: str, lacking: Sequence[Unit]) -> Pass:
+    def _regions_pass(self, model: str, lacking: Sequence[Unit]) -> Pass:
         paths = _by_path(lacking)
-        providers = self._second(model, paths)
-        neurons = {path: [unit.neuron for unit in some] for path, some in paths.items()}
+        providers = self._count_providers(model, paths)
+        neurons = {
+            path: [unit.neuron for unit in layer_units] for path, layer_units in paths.items()
+        }
         return Pass(self.context, model, "regions", [providers, neurons, self._masks])
 
     def _keep(self, kind: str, provider: str, item: str, arrays: Arrays) -> None:
@@ -335,7 +345,10 @@ class Passes:
         self.context.lineage.commit({"shared": [shared_row(kind, provider, item, {"file": file})]})
 
     def _keep_regions(self, model: str, path: str, units: Sequence[Unit], arrays: Arrays) -> None:
-        provider, file = self._second(model, [path])[path], self._put("map_regions", arrays)
+        provider, file = (
+            self._count_providers(model, [path])[path],
+            self._put("map_regions", arrays),
+        )
         rows = [
             shared_row("map_regions", provider, self._item(unit), {"file": file, "row": row})
             for row, unit in enumerate(units)
@@ -350,27 +363,27 @@ class Passes:
         return file
 
     def _kept(self, kind: str, providers: Mapping[str, str], item: str) -> dict[str, Kept]:
-        found = {}
+        results = {}
         for path, provider in providers.items():
             file = str(cached(self.context, kind, provider, [item])[item]["file"])
-            found[path] = Kept(file, self.context.store.arrays(file))
-        return found
+            results[path] = Kept(file, self.context.store.arrays(file))
+        return results
 
     def _kept_regions(
-        self, model: str, units: Sequence[Unit], first: Mapping[str, Kept]
+        self, model: str, units: Sequence[Unit], thresholds: Mapping[str, Kept]
     ) -> dict[Unit, tuple[Kept, Kept, int]]:
-        found = {}
+        results = {}
         files: dict[str, Kept] = {}  # one holds what was counted of many units
-        for path, some in _by_path(units).items():
-            items = {unit: self._item(unit) for unit in some}
-            provider = self._second(model, [path])[path]
-            known = cached(self.context, "map_regions", provider, list(items.values()))
+        for path, layer_units in _by_path(units).items():
+            items = {unit: self._item(unit) for unit in layer_units}
+            provider = self._count_providers(model, [path])[path]
+            stored = cached(self.context, "map_regions", provider, list(items.values()))
             for unit, item in items.items():
-                file = str(known[item]["file"])
+                file = str(stored[item]["file"])
                 if file not in files:
                     files[file] = Kept(file, self.context.store.arrays(file))
-                found[unit] = (first[path], files[file], int(known[item]["row"]))
-        return found
+                results[unit] = (thresholds[path], files[file], int(stored[item]["row"]))
+        return results
 
 
 def passes_of(context: StudyContext, work: Work) -> Passes:
@@ -380,14 +393,14 @@ def passes_of(context: StudyContext, work: Work) -> Passes:
 
 def by_model(work: Iterable[Work]) -> dict[str, list[Work]]:
     """Units by their network, in order."""
-    found: dict[str, list[Work]] = {}
-    for one in work:
-        found.setdefault(one.unit.model, []).append(one)
-    return found
+    work_by_model: dict[str, list[Work]] = {}
+    for item in work:
+        work_by_model.setdefault(item.unit.model, []).append(item)
+    return work_by_model
 
 
 def _by_path(units: Iterable[Unit]) -> dict[str, list[Unit]]:
-    found: dict[str, list[Unit]] = {}
+    units_by_path: dict[str, list[Unit]] = {}
     for unit in units:
-        found.setdefault(unit.layer, []).append(unit)
-    return found
+        units_by_path.setdefault(unit.layer, []).append(unit)
+    return units_by_path

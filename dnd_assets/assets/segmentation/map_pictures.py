@@ -23,12 +23,12 @@ def drawn_maps(context: StudyContext, model: str, product: Product) -> list[Imag
     from dnd_assets.methods.segmentation.input_region import view
     from dnd_assets.methods.segmentation.overlay import overlay  # need torch: readers load none
 
-    shown = product.payload["images"]
-    pictures = context.pictures.load([one["image"] for one in shown])
-    kept = product.outcome.notes.get("maps")
-    if kept is None:
+    best_images = product.payload["images"]
+    pictures = context.pictures.load([entry["image"] for entry in best_images])
+    place = product.outcome.notes.get("maps")
+    if place is None:
         return pictures
-    maps = context.store.arrays(kept["file"])["maps"][kept["row"]]
+    maps = context.store.arrays(place["file"])["maps"][place["row"]]
     transform = context.targets.transforms(model)
     threshold = float(product.payload["threshold"])
     return [

@@ -70,8 +70,8 @@ class _Ends:
         self.top.add(maps.unsqueeze(0), torch.from_numpy(left_out)[None])
         flat, ends = maps.flatten(1).numpy(), self.arrays
         low, high = (
-            np.where(left_out, no, end)
-            for no, end in ((np.inf, flat.min(axis=1)), (-np.inf, flat.max(axis=1)))
+            np.where(left_out, neutral, end)
+            for neutral, end in ((np.inf, flat.min(axis=1)), (-np.inf, flat.max(axis=1)))
         )
         ends["low"] = np.minimum(ends["low"], low)
         ends["high"] = np.maximum(ends["high"], high)
@@ -80,14 +80,14 @@ class _Ends:
     def join(self, other: _Ends) -> None:
         """Take in what is of images that are set aside for all units here."""
         self.top.join(other.top)
-        ends, more = self.arrays, other.arrays
-        ends["low"] = np.minimum(ends["low"], more["low"])
-        ends["high"] = np.maximum(ends["high"], more["high"])
-        self._rank(more["peak"], more["best"])
+        ends, other_arrays = self.arrays, other.arrays
+        ends["low"] = np.minimum(ends["low"], other_arrays["low"])
+        ends["high"] = np.maximum(ends["high"], other_arrays["high"])
+        self._rank(other_arrays["peak"], other_arrays["best"])
 
     def state(self) -> State:
         """What has been counted so far."""
-        return {**self.arrays, **{name: one.numpy() for name, one in self.top.state().items()}}
+        return {**self.arrays, **{name: value.numpy() for name, value in self.top.state().items()}}
 
     def load(self, state: Arrays) -> None:
         """Go on from a state."""
@@ -144,12 +144,12 @@ class Thresholds:
     def state(self) -> State:
         """See `Reader`."""
         assert self.sound is not None
-        more = self.failing.state() if self.failing else {}
+        failing = self.failing.state() if self.failing else {}
         return {
             "shape": np.array(self.shape, dtype=np.int64),
             **_packed(self.bad, len(self.neurons)),
             **self.sound.state(),
-            **{f"failing {name}": value for name, value in more.items()},
+            **{f"failing {name}": value for name, value in failing.items()},
         }
 
     def load(self, state: Arrays) -> None:
@@ -158,10 +158,10 @@ class Thresholds:
         self.bad = _unpacked(state, len(self.neurons))
         self.sound = self._ends()
         self.sound.load(state)
-        more = {name.removeprefix("failing "): state[name] for name in state if " " in name}
-        if more:
+        failing = {name.removeprefix("failing "): state[name] for name in state if " " in name}
+        if failing:
             self.failing = self._ends()
-            self.failing.load(more)
+            self.failing.load(failing)
 
     def result(self) -> State:
         """What stands of each unit, in the arrays below; (U,) where nothing else is said.
@@ -297,9 +297,9 @@ class _Counts:
 
     def add(self, unit: int, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Count pixels of some regions for a unit."""
-        some = np.flatnonzero(counts)
-        self._keys.append(unit * self._regions + places[some])
-        self._counts.append(counts[some].astype(np.int64))
+        nonzero = np.flatnonzero(counts)
+        self._keys.append(unit * self._regions + places[nonzero])
+        self._counts.append(counts[nonzero].astype(np.int64))
         if sum(map(len, self._keys)) > 2 * _COMPACT:
             self.compact()
 
@@ -307,11 +307,11 @@ class _Counts:
         """Add up what belongs to one unit and region."""
         keys = np.concatenate([np.zeros(0, dtype=np.int64), *self._keys])
         counts = np.concatenate([np.zeros(0, dtype=np.int64), *self._counts])
-        order, where = np.unique(keys, return_inverse=True)
-        added = np.zeros(len(order), dtype=np.int64)
-        np.add.at(added, where, counts)
-        self._keys, self._counts = [order], [added]
-        return order, added
+        unique_keys, inverse = np.unique(keys, return_inverse=True)
+        sums = np.zeros(len(unique_keys), dtype=np.int64)
+        np.add.at(sums, inverse, counts)
+        self._keys, self._counts = [unique_keys], [sums]
+        return unique_keys, sums
 
     def load(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Go on from what `compact` gave."""
@@ -344,19 +344,19 @@ class Composition:
     def add(self, index: int, maps: Tensor, seen: RegionsOfImage) -> None:
         """See `Reader`."""
         self._maps.add(index, maps)
-        patterns, where, size = seen
+        patterns, pixel_patterns, size = seen
         places = np.array([self._place[pattern] for pattern in patterns], dtype=np.int64)
         aside = self._aside.units(index)
         active = (maps.amax(dim=(1, 2)) > self._thresholds).numpy()
         if aside is not None:
-            without = aside[self._chosen]
-            active &= ~without
-            sizes = np.bincount(where, minlength=len(patterns))
-            for unit in np.flatnonzero(without & ~self._thresholds.isnan().numpy()).tolist():
+            set_aside = aside[self._chosen]
+            active &= ~set_aside
+            sizes = np.bincount(pixel_patterns, minlength=len(patterns))
+            for unit in np.flatnonzero(set_aside & ~self._thresholds.isnan().numpy()).tolist():
                 self._gone.add(unit, places, sizes)
         for unit in np.flatnonzero(active).tolist():
-            on = thresholded(maps[unit : unit + 1], self._thresholds[unit : unit + 1], size)[0]
-            counts = np.bincount(where[on.numpy()], minlength=len(patterns))
+            inside = thresholded(maps[unit : unit + 1], self._thresholds[unit : unit + 1], size)[0]
+            counts = np.bincount(pixel_patterns[inside.numpy()], minlength=len(patterns))
             self._inside.add(unit, places, counts)
 
     def state(self) -> State:
@@ -378,26 +378,26 @@ class Composition:
         `unit` (row), `region` and `count` of those inside a unit's map; `gone_unit`, `gone_region`
         and `gone_count` of all pixels of the images that are set aside for it.
         """
-        found: State = {}
+        arrays: State = {}
         for start, counted in (("", self._inside), ("gone_", self._gone)):
             names = (f"{start}unit", f"{start}region", f"{start}count")
-            found |= dict(zip(names, counted.result(), strict=True))
-        return {**found, "maps": self._maps.kept}
+            arrays |= dict(zip(names, counted.result(), strict=True))
+        return {**arrays, "maps": self._maps.kept}
 
 
-def pixels_of(kept: Arrays, row: int, regions: int, start: str = "") -> NDArray[np.int64]:
+def pixels_of(composition: Arrays, row: int, regions: int, start: str = "") -> NDArray[np.int64]:
     """Pixels by region of one row of `Composition.result`, int64 (regions,).
 
     Args:
-        kept: the result.
+        composition: the result.
         row: of the unit.
         regions: how many there are.
         start: `gone_` for those of images that are set aside.
     """
-    mine = kept[f"{start}unit"] == row
-    found = np.zeros(regions, dtype=np.int64)
-    found[kept[f"{start}region"][mine]] = kept[f"{start}count"][mine]
-    return found
+    unit_entries = composition[f"{start}unit"] == row
+    pixels = np.zeros(regions, dtype=np.int64)
+    pixels[composition[f"{start}region"][unit_entries]] = composition[f"{start}count"][unit_entries]
+    return pixels
 
 
 def _usable(thresholds: Arrays) -> NDArray[np.float32]:

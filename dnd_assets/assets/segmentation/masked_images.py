@@ -90,31 +90,31 @@ class MaskedImages:
             StoreError: when a mask is gone or has changed since it was scanned.
         """
         image = self.found.images[index]
-        concepts, whole = self.found.masks(image, self._verified)
+        concepts, full_masks = self.found.masks(image, self._verified)
         left, top, right, bottom = views[image.picture].box(*image.size)
-        return concepts, whole[:, top:bottom, left:right]
+        return concepts, full_masks[:, top:bottom, left:right]
 
     def survey(self, views: Mapping[tuple[int, int], View]) -> MaskSurvey:
         """Regions and presence of all concepts, counted once and stored by content."""
         context = self.context
-        seen = [[*size, *vars(box).values()] for size, box in views.items()]
+        boxes = [[*size, *vars(box).values()] for size, box in views.items()]
         code = method_version(MaskedImages, "_counted", "views")
-        provider = context.lineage.provider({"views": seen, "code": code})
+        provider = context.lineage.provider({"views": boxes, "code": code})
         starts = range(0, len(self.hashes), _BLOCK)
         items = {start: canonical([self.version, start, _BLOCK]) for start in starts}
-        known = cached(context, "mask_regions", provider, list(items.values()))
-        lacking = [start for start, item in items.items() if item not in known]
-        progress = context.progress("masks read", len(lacking) * _BLOCK if lacking else 0)
-        for start in lacking:
+        stored = cached(context, "mask_regions", provider, list(items.values()))
+        missing = [start for start, item in items.items() if item not in stored]
+        progress = context.progress("masks read", len(missing) * _BLOCK if missing else 0)
+        for start in missing:
             block = range(start, min(start + _BLOCK, len(self.hashes)))
             file = context.store.put_arrays(self._counted(block, views))
             size = context.store.size(file)
             row = shared_row("mask_regions", provider, items[start], {"file": file})
             artefact = artefact_row(file.partition(".")[0], file, "mask_regions", size)
             context.lineage.commit({"artefacts": [artefact], "shared": [row]})
-            known[items[start]] = {"file": file}
+            stored[items[start]] = {"file": file}
             progress.advance(_BLOCK)
-        return self._survey([context.store.arrays(known[item]["file"]) for item in items.values()])
+        return self._survey([context.store.arrays(stored[item]["file"]) for item in items.values()])
 
     def _counted(
         self, block: range, views: Mapping[tuple[int, int], View]
@@ -123,8 +123,8 @@ class MaskedImages:
         sizes: dict[Pattern, int] = {}
         presence = np.zeros((len(block), len(self.names)), dtype=bool)
         for row, index in enumerate(block):
-            patterns, where = regions_of(*self.masks(index, views))
-            counts = np.bincount(where, minlength=len(patterns)).tolist()
+            patterns, pixel_patterns = regions_of(*self.masks(index, views))
+            counts = np.bincount(pixel_patterns, minlength=len(patterns)).tolist()
             for pattern, count in zip(patterns, counts, strict=True):
                 sizes[pattern] = sizes.get(pattern, 0) + count
                 presence[row, list(pattern)] = True
@@ -161,25 +161,27 @@ class MaskedImages:
                 continue
             if sha256(data) == path.name:
                 return data
-        where = ", ".join(places) or path.name
+        locations = ", ".join(places) or path.name
         raise StoreError(
-            f"mask {where} has changed or gone since it was scanned. Materialize {CONCEPT_MASKS} "
-            f"again (`dnd run --assets {CONCEPT_MASKS}`), then this."
+            f"mask {locations} has changed or gone since it was scanned. Materialize "
+            f"{CONCEPT_MASKS} again (`dnd run --assets {CONCEPT_MASKS}`), then this."
         )
 
 
 def masked_images(context: StudyContext, work: Work) -> MaskedImages:
     """The images that a unit's labels come from."""
     payload = work.inputs[CONCEPT_MASKS].payload
-    hashes, found = from_manifest(json.loads(context.store.get(payload["masks"])))
-    wanted = {str(one.path) for image in found.images for one in image.layers if one.path}
+    hashes, mask_set = from_manifest(json.loads(context.store.get(payload["masks"])))
+    mask_hashes = {
+        str(layer.path) for image in mask_set.images for layer in image.layers if layer.path
+    }
     sql = (
         "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
         "AND quarantined = '' ORDER BY hash, path"
     )
     places: dict[str, list[str]] = {}
-    for row in context.lineage.query(sql, [sorted(wanted)]):
+    for row in context.lineage.query(sql, [sorted(mask_hashes)]):
         places.setdefault(row["hash"], []).append(row["path"])
     return MaskedImages(
-        context, tuple(hashes), found, payload["manifest"], payload["masks"], places
+        context, tuple(hashes), mask_set, payload["manifest"], payload["masks"], places
     )

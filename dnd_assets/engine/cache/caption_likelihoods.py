@@ -24,10 +24,10 @@ Pair = tuple[str, str]
 def beams(context: StudyContext, images: Iterable[str], count: int) -> dict[str, list[str]]:
     """Captions of each picture by beam search, best first, by its hash."""
     batch = context.study.compute.batch.captioner
-    wanted, provider = context.pictures.in_order(images), _beam_provider(context, count)
-    told = {"beams": count}
+    hashes, provider = context.pictures.in_order(images), _beam_provider(context, count)
+    about = {"beams": count}
     return get_or_compute(
-        context, "caption beam", provider, wanted, batch, beams_of, lambda _: told, list
+        context, "caption beam", provider, hashes, batch, beams_of, lambda _: about, list
     )
 
 
@@ -36,35 +36,35 @@ def beams_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     count = part.about["beams"]
     agree(context, part, lambda: _beam_provider(context, count))
     captioner, batch = CaptionLikelihood(context.captioner), context.study.compute.batch.captioner
-    found = captioner.beams(context.pictures.load(part.items), count, batch)
-    return PartResult(dict(zip(part.items, found, strict=True)))
+    captions = captioner.beams(context.pictures.load(part.items), count, batch)
+    return PartResult(dict(zip(part.items, captions, strict=True)))
 
 
 def beams_to_make(context: StudyContext, images: Iterable[str], count: int) -> int:
     """How many pictures have not been captioned by beam search yet."""
-    wanted = sorted(set(images))
-    return len(wanted) - len(known_beams(context, wanted, count))
+    hashes = sorted(set(images))
+    return len(hashes) - len(known_beams(context, hashes, count))
 
 
 def known_beams(context: StudyContext, images: Iterable[str], count: int) -> dict[str, list[str]]:
     """The captions of those pictures that have been captioned by beam search already."""
-    wanted = sorted(set(images))
-    return cached(context, "caption beam", _beam_provider(context, count), wanted)
+    hashes = sorted(set(images))
+    return cached(context, "caption beam", _beam_provider(context, count), hashes)
 
 
 def log_given(context: StudyContext, pairs: Iterable[Pair]) -> dict[Pair, float]:
     """Natural log p(caption|picture) of each pair; NaN where the captioner broke."""
     provider = context.lineage.provider(context.known_by(CaptionLikelihood(context.captioner)))
-    wanted = {canonical(list(pair)): pair for pair in pairs}
+    pairs_by_item = {canonical(list(pair)): pair for pair in pairs}
 
     def pictures_of(part: Sequence[str]) -> list[str]:
-        return sorted({wanted[item][0] for item in part})
+        return sorted({pairs_by_item[item][0] for item in part})
 
-    found = get_or_compute(
-        context, "caption likelihood", provider, sorted(wanted), _PAIRS, log_given_of,
+    values = get_or_compute(
+        context, "caption likelihood", provider, sorted(pairs_by_item), _PAIRS, log_given_of,
         pictures_of=pictures_of,
     )  # fmt: skip
-    return {wanted[item]: _read(value) for item, value in found.items()}
+    return {pairs_by_item[item]: _read(value) for item, value in values.items()}
 
 
 def log_given_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
@@ -79,8 +79,8 @@ def log_given_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     return PartResult(
         {
             canonical([image, text]): _stored(value)
-            for (image, some), found in zip(texts.items(), values, strict=True)
-            for text, value in zip(some, found, strict=True)
+            for (image, image_texts), image_values in zip(texts.items(), values, strict=True)
+            for text, value in zip(image_texts, image_values, strict=True)
         }
     )
 
@@ -88,25 +88,25 @@ def log_given_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
 def likelihoods_to_make(context: StudyContext, pairs: Iterable[Pair]) -> int:
     """How many pairs have no probability yet."""
     provider = context.lineage.provider(context.known_by(CaptionLikelihood(context.captioner)))
-    wanted = sorted({canonical(list(pair)) for pair in pairs})
-    return len(wanted) - len(cached(context, "caption likelihood", provider, wanted))
+    items = sorted({canonical(list(pair)) for pair in pairs})
+    return len(items) - len(cached(context, "caption likelihood", provider, items))
 
 
 def log_prior(context: StudyContext, texts: Iterable[str], model: str | None) -> dict[str, float]:
     """Natural log p(caption) of each caption, by a language model or the captioner itself."""
     provider = context.lineage.provider(prior_model(context, model).fingerprint())
-    wanted, told = sorted(set(texts)), {"model": model}
-    found = get_or_compute(
-        context, "caption prior", provider, wanted, _PAIRS, log_prior_of, lambda _: told
+    distinct_texts, about = sorted(set(texts)), {"model": model}
+    values = get_or_compute(
+        context, "caption prior", provider, distinct_texts, _PAIRS, log_prior_of, lambda _: about
     )
-    return {text: _read(value) for text, value in found.items()}
+    return {text: _read(value) for text, value in values.items()}
 
 
 def log_prior_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Natural log p(caption) of each caption of a part; None where the model broke."""
-    judge = prior_model(context, part.about["model"])
-    agree(context, part, lambda: context.lineage.provider(judge.fingerprint()))
-    values = judge.log_prior(part.items, context.study.compute.batch.captioner)
+    prior = prior_model(context, part.about["model"])
+    agree(context, part, lambda: context.lineage.provider(prior.fingerprint()))
+    values = prior.log_prior(part.items, context.study.compute.batch.captioner)
     return PartResult(
         {text: _stored(value) for text, value in zip(part.items, values, strict=True)}
     )
@@ -115,8 +115,8 @@ def log_prior_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
 def priors_to_make(context: StudyContext, texts: Iterable[str], model: str | None) -> int:
     """How many captions have no probability of their own yet."""
     provider = context.lineage.provider(prior_model(context, model).fingerprint())
-    wanted = sorted(set(texts))
-    return len(wanted) - len(cached(context, "caption prior", provider, wanted))
+    distinct_texts = sorted(set(texts))
+    return len(distinct_texts) - len(cached(context, "caption prior", provider, distinct_texts))
 
 
 def prior_model(context: StudyContext, model: str | None) -> LanguageModel | CaptionLikelihood:
@@ -132,8 +132,10 @@ def _beam_provider(context: StudyContext, count: int) -> str:
 
 
 def _stored(value: float) -> float | None:
+    """A value as JSON can hold it: None for NaN and infinity."""
     return value if math.isfinite(value) else None
 
 
 def _read(value: float | None) -> float:
+    """A value that `_stored` gave; NaN for None."""
     return math.nan if value is None else value

@@ -72,41 +72,41 @@ def captions(context: StudyContext, images: Iterable[str]) -> dict[str, str | Fa
     """
     provider = context.lineage.provider(context.known_by(context.captioner))
     batch = context.study.compute.batch.captioner
-    wanted = context.pictures.in_order(images)
+    hashes = context.pictures.in_order(images)
     if not context.study.captioner.SERVED:
         return get_or_compute(
-            context, "caption", provider, wanted, batch, captions_of, pictures_of=list
+            context, "caption", provider, hashes, batch, captions_of, pictures_of=list
         )
 
     def work(missing: Sequence[str], keep: Keep) -> None:
         calls = call_ledger(context)
         context.captioner.caption_named(missing, context.pictures.load, batch, keep, calls)
 
-    return get_or_compute_each(context, "caption", provider, wanted, work)
+    return get_or_compute_each(context, "caption", provider, hashes, work)
 
 
 def captions_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """A caption of each picture of a part, by its hash."""
     agree(context, part, lambda: context.lineage.provider(context.known_by(context.captioner)))
     pictures = context.pictures.load(part.items)
-    said = context.captioner.caption(pictures, context.study.compute.batch.captioner)
-    return PartResult(dict(zip(part.items, said, strict=True)))
+    texts = context.captioner.caption(pictures, context.study.compute.batch.captioner)
+    return PartResult(dict(zip(part.items, texts, strict=True)))
 
 
-def first_failure(found: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
+def first_failure(results: Mapping[K, Any], names: Iterable[K]) -> Outcome | None:
     """What becomes of a unit that needs these items: the failure of the first that has one."""
-    failed = next((found[name] for name in names if isinstance(found[name], Failure)), None)
-    return None if failed is None else Outcome(failed.status, {}, failed.reason)
+    failure = next((results[name] for name in names if isinstance(results[name], Failure)), None)
+    return None if failure is None else Outcome(failure.status, {}, failure.reason)
 
 
-def first_unanswered(found: Mapping[K, object], names: Iterable[K]) -> Outcome | None:
+def first_unanswered(results: Mapping[K, object], names: Iterable[K]) -> Outcome | None:
     """As `first_failure`, of what is asked again in the next run alone.
 
     Other failures are the items' own, such as a picture that a model refuses to describe: the unit
     does without them.
     """
-    lasting = (one for one in names if getattr(found[one], "status", "") in RETRYABLE)
-    return first_failure(found, lasting)
+    unanswered = (name for name in names if getattr(results[name], "status", "") in RETRYABLE)
+    return first_failure(results, unanswered)
 
 
 def caption_cost(context: StudyContext, images: Iterable[str]) -> dict[str, int]:
@@ -115,9 +115,9 @@ def caption_cost(context: StudyContext, images: Iterable[str]) -> dict[str, int]
     What an earlier stage of the same plan captions is not counted again.
     """
     provider = context.lineage.provider(context.known_by(context.captioner))
-    wanted = sorted(set(images))
-    known = cached(context, "caption", provider, wanted)
-    missing = sorted(context.promise(provider, (name for name in wanted if name not in known)))
+    hashes = sorted(set(images))
+    captioned = cached(context, "caption", provider, hashes)
+    missing = sorted(context.promise(provider, (name for name in hashes if name not in captioned)))
     with context.lineage.connect():
         calls = context.captioner.calls_to_make(missing, LineageLedger(context.lineage))
     return {"captions": len(missing), **call_cost(calls)}
@@ -142,12 +142,12 @@ def painting_cost(context: StudyContext, requests: Iterable[PaintRequest]) -> di
     """How many of the synthetic pictures have not been painted yet, and the calls they take."""
     provider = context.lineage.provider(context.text_to_image.fingerprint())
     items = {painting_id(request): request for request in requests}
-    known = cached(context, "painting", provider, sorted(items))
-    unknown = sorted(context.promise(provider, items.keys() - known.keys()))
+    painted = cached(context, "painting", provider, sorted(items))
+    unpainted = sorted(context.promise(provider, items.keys() - painted.keys()))
     with context.lineage.connect():
         ledger = PictureLedger(LineageLedger(context.lineage), context.pictures)
-        calls = context.text_to_image.calls_to_make([items[item] for item in unknown], ledger)
-    return {"paintings": len(unknown), "picture calls": len(calls)}
+        calls = context.text_to_image.calls_to_make([items[item] for item in unpainted], ledger)
+    return {"paintings": len(unpainted), "picture calls": len(calls)}
 
 
 def painting_id(request: PaintRequest) -> str:
@@ -159,16 +159,18 @@ def known_paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> 
     """The synthetic pictures that have been painted already; see `paintings`."""
     provider = context.lineage.provider(context.text_to_image.fingerprint())
     items = {painting_id(request): request for request in requests}
-    known = cached(context, "painting", provider, sorted(items))
-    return {items[item]: value for item, value in known.items()}
+    painted = cached(context, "painting", provider, sorted(items))
+    return {items[item]: value for item, value in painted.items()}
 
 
 def most_paintings(context: StudyContext, units: int) -> int:
     """How many accepted synthetic pictures units may have: Q for each candidate concept."""
-    setting = context.study.dissection
+    dissection = context.study.dissection
     # Candidates that end in "design" or "graphic" count twice: see `concepts.clean_concepts`.
-    asked = setting.exemplars if context.study.summariser.kind == "none" else setting.candidates
-    return units * 2 * asked * setting.images_per_concept
+    concepts = (
+        dissection.exemplars if context.study.summariser.kind == "none" else dissection.candidates
+    )
+    return units * 2 * concepts * dissection.images_per_concept
 
 
 def paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> Paintings:
@@ -183,66 +185,89 @@ def paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> Painti
     batch = context.study.compute.batch.text_to_image
     items = {painting_id(request): request for request in requests}
     if context.workers.handed_to is not None and not context.study.text_to_image.SERVED:
-        found = get_or_compute(
-            context, "painting", provider, sorted(items), batch, paintings_of, _asked(items)
+        results = get_or_compute(
+            context,
+            "painting",
+            provider,
+            sorted(items),
+            batch,
+            paintings_of,
+            _requests_by_part(items),
         )
-        return {items[item]: value for item, value in found.items()}
+        return {items[item]: value for item, value in results.items()}
 
     def work(missing: Sequence[str], keep: Keep) -> None:
-        def pack(done: _Painted) -> tuple[_Painted, PackedImages | None]:
-            images = [one.image for one in done.values() if isinstance(one, Painting)]
-            return done, context.pictures.pack(images) if images else None
+        def pack(painted: _Painted) -> tuple[_Painted, PackedImages | None]:
+            images = [result.image for result in painted.values() if isinstance(result, Painting)]
+            return painted, context.pictures.pack(images) if images else None
 
-        def record(made: tuple[_Painted, PackedImages | None]) -> None:
-            keep({painting_id(one): value for one, value in _stored(context, *made).items()})
+        def record(packed: tuple[_Painted, PackedImages | None]) -> None:
+            keep(
+                {
+                    painting_id(request): painting
+                    for request, painting in _record_paintings(context, *packed).items()
+                }
+            )
 
-        wanted = [items[item] for item in missing]
+        unpainted = [items[item] for item in missing]
         with Behind(pack, record, threaded=context.compute.accelerated) as keep_pictures:
-            context.text_to_image.paint_each(wanted, batch, keep_pictures, _picture_ledger(context))
+            context.text_to_image.paint_each(
+                unpainted, batch, keep_pictures, _picture_ledger(context)
+            )
 
-    found = get_or_compute_each(context, "painting", provider, sorted(items), work)
-    return {items[item]: value for item, value in found.items()}
+    results = get_or_compute_each(context, "painting", provider, sorted(items), work)
+    return {items[item]: value for item, value in results.items()}
 
 
 _Painted = Mapping[PaintRequest, Painting | Failure]
 
 
-def _asked(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], Mapping[str, Plain]]:
+def _requests_by_part(
+    items: Mapping[str, PaintRequest],
+) -> Callable[[Sequence[str]], Mapping[str, Plain]]:
     """What painters are told of some items."""
 
-    def told(part: Sequence[str]) -> dict[str, Plain]:
-        wanted = [items[item] for item in part]
-        return {"requests": [[one.concept, one.seed, one.index] for one in wanted]}
+    def about(part: Sequence[str]) -> dict[str, Plain]:
+        part_requests = [items[item] for item in part]
+        return {
+            "requests": [
+                [request.concept, request.seed, request.index] for request in part_requests
+            ]
+        }
 
-    return told
+    return about
 
 
 def paintings_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """The pictures of a part, stored in one pack; what is known of each, by its item."""
     agree(context, part, lambda: context.lineage.provider(context.text_to_image.fingerprint()))
-    requests = [PaintRequest(*one) for one in part.about["requests"]]
-    made = context.text_to_image.paint(requests, context.study.compute.batch.text_to_image)
-    packed = context.pictures.pack([one.image for one in made])
-    known = _stored(context, dict(zip(requests, made, strict=True)), packed)
-    return PartResult({painting_id(one): value for one, value in known.items()})
+    requests = [PaintRequest(*fields) for fields in part.about["requests"]]
+    painted = context.text_to_image.paint(requests, context.study.compute.batch.text_to_image)
+    packed = context.pictures.pack([painting.image for painting in painted])
+    stored = _record_paintings(context, dict(zip(requests, painted, strict=True)), packed)
+    return PartResult({painting_id(request): value for request, value in stored.items()})
 
 
-def _stored(context: StudyContext, done: _Painted, packed: PackedImages | None) -> Paintings:
+def _record_paintings(
+    context: StudyContext, results: _Painted, packed: PackedImages | None
+) -> Paintings:
     """Pictures as they are known once their pack is recorded; failures stay what they are."""
     if packed is None:
-        return dict(done)
+        return dict(results)
     context.pictures.record(packed)
-    painted = {one: found for one, found in done.items() if isinstance(found, Painting)}
-    known = {
-        one: {
+    painted = {
+        request: result for request, result in results.items() if isinstance(result, Painting)
+    }
+    stored = {
+        request: {
             "image": name,
             "file": packed.place(name),
             "rejected": painting.rejected,
             **_cause(painting),
         }
-        for name, (one, painting) in zip(packed.hashes, painted.items(), strict=True)
+        for name, (request, painting) in zip(packed.hashes, painted.items(), strict=True)
     }
-    return {**done, **known}
+    return {**results, **stored}
 
 
 def _cause(painting: Painting) -> dict[str, str]:
@@ -284,8 +309,8 @@ def get_or_compute(
             Part(part, pictures_of(part), about(part), provider)
             for part in in_parts(missing, batch)
         )
-        for _, made in hand_out(context, job, parts):
-            keep(made.values)
+        for _, result in hand_out(context, job, parts):
+            keep(result.values)
 
     return get_or_compute_each(context, kind, provider, items, batches)
 
@@ -301,25 +326,27 @@ def get_or_compute_each(
 
     Failures are handed on, but neither committed nor counted.
     """
-    known = cached(context, kind, provider, items)
-    missing = [item for item in items if item not in known]
+    results = cached(context, kind, provider, items)
+    missing = [item for item in items if item not in results]
     progress = context.progress(f"{kind}s", len(missing))
 
-    def keep(done: Mapping[str, object]) -> None:
-        made = {item: value for item, value in done.items() if not isinstance(value, Failure)}
-        _commit(context, kind, provider, made)
-        known.update(done)
-        progress.advance(len(done))
+    def keep(new_results: Mapping[str, object]) -> None:
+        successes = {
+            item: value for item, value in new_results.items() if not isinstance(value, Failure)
+        }
+        _commit(context, kind, provider, successes)
+        results.update(new_results)
+        progress.advance(len(new_results))
 
     if missing:
         work(missing, keep)
-    return known
+    return results
 
 
-def _commit(context: StudyContext, kind: str, provider: str, done: Mapping[str, object]) -> None:
-    rows = [shared_row(kind, provider, item, value) for item, value in done.items()]
+def _commit(context: StudyContext, kind: str, provider: str, results: Mapping[str, object]) -> None:
+    rows = [shared_row(kind, provider, item, value) for item, value in results.items()]
     context.lineage.commit({"shared": rows})
-    context.count(f"{kind}s", len(done))
+    context.count(f"{kind}s", len(results))
 
 
 def shared_row(kind: str, provider: str, item: str, value: object) -> dict[str, object]:
@@ -329,15 +356,15 @@ def shared_row(kind: str, provider: str, item: str, value: object) -> dict[str, 
 
 def cached(context: StudyContext, kind: str, provider: str, items: Sequence[str]) -> Shared:
     """The stored results among `items` whose file, if they have one, is in the store."""
-    there: dict[str | None, bool] = {None: True}
-    known = {}
+    in_store: dict[str | None, bool] = {None: True}
+    stored = {}
     for item, value in context.lineage.shared(kind, provider, items).items():
         file = value.get("file") if isinstance(value, dict) else None
-        if file not in there:
-            there[file] = context.store.has(str(file))
-        if there[file]:
-            known[item] = value
-    return known
+        if file not in in_store:
+            in_store[file] = context.store.has(str(file))
+        if in_store[file]:
+            stored[item] = value
+    return stored
 
 
 def layer_provider(context: StudyContext, unit: Unit) -> str:
@@ -345,12 +372,12 @@ def layer_provider(context: StudyContext, unit: Unit) -> str:
     return _layer_provider(context, unit.model, unit.layer, context.layer(unit).pooling)
 
 
-def _layer_provider(context: StudyContext, model: str, path: str, how: str) -> str:
+def _layer_provider(context: StudyContext, model: str, path: str, pooling: str) -> str:
     return context.lineage.provider(
         {
             "target": context.targets.fingerprint(model),
             "layer": path,
-            "pooling": how,
+            "pooling": pooling,
             "layout": context.targets.layout(model, path),
             **context.shown,
         }
@@ -385,19 +412,21 @@ def pooled(
 ) -> dict[str, tuple[dict[str, int], Values]]:
     """As `activations`, of any layers of the network; `poolings` is by layer path."""
     providers = {path: _layer_provider(context, model, path, poolings[path]) for path in needs}
-    sparse = [one.path for one in context.study.model(model).layers if one.sae is not None]
+    sparse = [layer.path for layer in context.study.model(model).layers if layer.sae is not None]
     about = {"model": model, "poolings": dict(poolings), "sparse": sparse}
-    wanted = Wanted("activations", providers, passes_of, about, label, "forward passes")
-    return vectors(context, wanted, needs, context.study.compute.batch.target)
+    request = Wanted("activations", providers, passes_of, about, label, "forward passes")
+    return vectors(context, request, needs, context.study.compute.batch.target)
 
 
 def passes_of(context: StudyContext, part: Part, progress: Progress) -> PartResult:
     """Pooled activations of a part's pictures, by layer; one pass for all layers."""
-    model, how = part.about["model"], part.about["poolings"]
-    poolings = {path: how[path] for path in part.about["rows"]}
+    model, all_poolings = part.about["model"], part.about["poolings"]
+    poolings = {path: all_poolings[path] for path in part.about["rows"]}
 
     def known_by() -> str:
-        return digest({one: _layer_provider(context, model, one, how[one]) for one in poolings})
+        return digest(
+            {path: _layer_provider(context, model, path, all_poolings[path]) for path in poolings}
+        )
 
     agree(context, part, known_by)
     images, batch = context.seen_by(model, part.items), context.study.compute.batch.target
@@ -440,10 +469,10 @@ def embeddings(context: StudyContext, images: Iterable[str]) -> tuple[dict[str, 
     """Unit-length embeddings of pictures by the image-text encoder, float32 (pictures, width)."""
     provider = context.lineage.provider(context.known_by(context.clip))
     about: dict[str, Plain] = {"sparse": []}
-    wanted = Wanted(
+    request = Wanted(
         "embeddings", {_CLIP: provider}, embeddings_of, about, "embeddings", "embeddings"
     )
-    rows, values = vectors(context, wanted, {_CLIP: images}, context.study.compute.batch.clip)[
+    rows, values = vectors(context, request, {_CLIP: images}, context.study.compute.batch.clip)[
         _CLIP
     ]
     return rows, dense(values)
@@ -475,16 +504,16 @@ def texts_to_embed(context: StudyContext, texts: Iterable[str]) -> int:
 def text_embeddings(context: StudyContext, texts: Sequence[str]) -> Matrix:
     """Unit-length embeddings of texts by the image-text encoder, float32 (texts, width)."""
     provider = context.lineage.provider(context.known_by(context.clip))
-    named = {text_id(text): text for text in texts}
-    table = context.vectors.table(TEXTS, provider, list(named))
+    texts_by_id = {text_id(text): text for text in texts}
+    table = context.vectors.table(TEXTS, provider, list(texts_by_id))
     missing = sorted(table.missing())
     progress = context.progress("text embeddings", len(missing))
     parts = (
-        Part(block, (), {"texts": [named[name] for name in block]}, provider)
+        Part(block, (), {"texts": [texts_by_id[name] for name in block]}, provider)
         for block in in_parts(missing, _TEXT_BLOCK)
     )
-    for part, made in hand_out(context, text_embeddings_of, parts):
-        block, values = part.items, array(made, "values")
+    for part, result in hand_out(context, text_embeddings_of, parts):
+        block, values = part.items, array(result, "values")
         context.vectors.add(TEXTS, provider, block, values)
         table.fill(block, values)
         context.count("text embeddings", len(block))

@@ -79,9 +79,9 @@ class Pictures:
 
     def in_order(self, hashes: Iterable[str]) -> list[str]:
         """The distinct `hashes`, those of one pack beside each other, so that it is read once."""
-        wanted = sorted(set(hashes))
-        self._find(wanted)
-        return sorted(wanted, key=lambda name: (self._packs.get(name, ""), name))
+        distinct = sorted(set(hashes))
+        self._find(distinct)
+        return sorted(distinct, key=lambda name: (self._packs.get(name, ""), name))
 
     def load(self, hashes: Sequence[str]) -> list[Image.Image]:
         """RGB pictures in the order of `hashes`, as people see them, their bytes verified.
@@ -104,7 +104,9 @@ class Pictures:
             UnreadableImage: when the bytes are no picture.
         """
         self._find([name])
-        return decode(self._read(name) if data is None else data, self.max_pixels, self._of(name))
+        return decode(
+            self._read(name) if data is None else data, self.max_pixels, self._reading_of(name)
+        )
 
     def lazy_rasters(self, hashes: Sequence[str]) -> Sequence[Raster]:
         """As `raster`, each picture read when it is asked for, in any thread."""
@@ -118,14 +120,14 @@ class Pictures:
             StoreError: as `load`.
         """
         self._find(hashes)
-        found = []
+        thumbnails = []
         for name in hashes:
             if (name, height) not in self._small:
                 if len(self._small) >= _SMALL_KEPT:
                     self._small.clear()
                 self._small[name, height] = fitted(self.shown(name), height)
-            found.append(self._small[name, height])
-        return found
+            thumbnails.append(self._small[name, height])
+        return thumbnails
 
     def raster(self, name: str) -> Raster:
         """One picture as it was measured; one that was painted is marked as a rendering.
@@ -135,9 +137,9 @@ class Pictures:
             UnreadableImage: when the bytes are no picture.
         """
         self._find([name])
-        found = as_raster(self._read(name), self.max_pixels, self._of(name))
-        made = not self._paths.get(name) and found.shown is None
-        return replace(found, rendered=True) if made else found
+        picture = as_raster(self._read(name), self.max_pixels, self._reading_of(name))
+        painted = not self._paths.get(name) and picture.shown is None
+        return replace(picture, rendered=True) if painted else picture
 
     def file(self, name: str) -> bytes:
         """A file that programs show: the picture's own, or a PNG of its rendering.
@@ -145,9 +147,9 @@ class Pictures:
         Raises:
             StoreError: as `load`.
         """
-        data, reading = self.data(name), self._of(name)
-        usual = data.startswith(_EIGHT_BITS) and not is_deep_png(data)
-        if usual and not reading.of_everything:
+        data, reading = self.data(name), self._reading_of(name)
+        eight_bit = data.startswith(_EIGHT_BITS) and not is_deep_png(data)
+        if eight_bit and not reading.of_everything:
             return data
         try:
             image, raster = looked_at(data, self.max_pixels, reading)
@@ -155,7 +157,7 @@ class Pictures:
             return data
         return data if raster is None else encode_png(image)
 
-    def _of(self, name: str) -> Reading:
+    def _reading_of(self, name: str) -> Reading:
         """How a picture is read: what the study says of its files holds for no stored picture."""
         return self.reading if self._paths.get(name) else AS_FILES_SAY
 
@@ -214,13 +216,17 @@ class Pictures:
         kind = "png" if rasters is None else "npz"
         # Pictures by retrieval are few and come again for every concept.
         names = [sha256(blob) for blob in blobs]
-        some = set() if again else {*names}
-        stored = {name: self._packs[name] for name in some if name in self._packs}
-        here = {pack for pack in {*stored.values()} if self.store.has(pack)}
-        known = {name: pack for name, pack in stored.items() if pack in here}
-        fresh = [blob for name, blob in zip(names, blobs, strict=True) if name not in known]
-        file = self.store.put_pack(fresh)[0] if fresh else known[names[0]]
-        return PackedImages(file, names, [len(blob) for blob in blobs], kind, known)
+        candidates = set() if again else {*names}
+        packs_by_name = {name: self._packs[name] for name in candidates if name in self._packs}
+        present_packs = {pack for pack in {*packs_by_name.values()} if self.store.has(pack)}
+        stored_before = {
+            name: pack for name, pack in packs_by_name.items() if pack in present_packs
+        }
+        new_blobs = [
+            blob for name, blob in zip(names, blobs, strict=True) if name not in stored_before
+        ]
+        file = self.store.put_pack(new_blobs)[0] if new_blobs else stored_before[names[0]]
+        return PackedImages(file, names, [len(blob) for blob in blobs], kind, stored_before)
 
     def _png(self, image: Image.Image) -> bytes:
         """A picture as PNG; one that came before, as pictures by retrieval do, is not encoded."""
@@ -245,7 +251,9 @@ class Pictures:
 
     def _find(self, hashes: Iterable[str]) -> None:
         unknown = [
-            h for h in dict.fromkeys(hashes) if h not in self._packs and h not in self._paths
+            name
+            for name in dict.fromkeys(hashes)
+            if name not in self._packs and name not in self._paths
         ]
         if not unknown:
             return
@@ -268,9 +276,9 @@ class Pictures:
                 return data
         if name in self._packs:
             return self.store.blob(self._packs[name], name)
-        seen = ", ".join(self._paths.get(name, [])) or "nowhere"
+        places = ", ".join(self._paths.get(name, [])) or "nowhere"
         raise StoreError(
-            f"image {name[:12]}… is not where it was (seen at: {seen}). It was moved, changed or "
+            f"image {name[:12]}… is not where it was (seen at: {places}). It was moved, changed or "
             "removed: materialize probing_set again (`dnd run --assets probing_set`), then this."
         )
 

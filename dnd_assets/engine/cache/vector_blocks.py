@@ -41,10 +41,10 @@ class Wanted:
 
 
 def vectors(
-    context: StudyContext, wanted: Wanted, needs: Mapping[str, Iterable[str]], batch: int
+    context: StudyContext, request: Wanted, needs: Mapping[str, Iterable[str]], batch: int
 ) -> dict[str, tuple[dict[str, int], Values]]:
     """Read the known rows of each name, compute the others in one pass over the pictures."""
-    kind, providers, sparse = wanted.kind, wanted.providers, wanted.about["sparse"]
+    kind, providers, sparse = request.kind, request.providers, request.about["sparse"]
     tables = {
         name: (context.vectors.sparse_table if name in sparse else context.vectors.table)(
             kind, providers[name], sorted(set(ids))
@@ -52,54 +52,58 @@ def vectors(
         for name, ids in needs.items()
     }
     missing = {name: table.missing() for name, table in tables.items()}
-    pending = context.pictures.in_order({one for ids in missing.values() for one in ids})
-    progress = context.progress(wanted.label, len(pending))
+    pending = context.pictures.in_order({picture for ids in missing.values() for picture in ids})
+    progress = context.progress(request.label, len(pending))
     parts = (
-        _part_of_vectors(wanted, block, missing)
+        _part_of_vectors(request, block, missing)
         for block in in_parts(pending, max(batch, BLOCK // batch * batch))
     )
-    for part, made in hand_out(context, wanted.job, parts, progress):
-        context.count(wanted.work, len(part.items))
+    for part, result in hand_out(context, request.job, parts, progress):
+        context.count(request.work, len(part.items))
         for name, rows in part.about["rows"].items():
-            fresh, values = [part.items[row] for row in rows], _of_name(made, name)
-            context.vectors.add(kind, providers[name], fresh, values)
-            tables[name].fill(fresh, values)
+            new_ids, values = [part.items[row] for row in rows], _of_name(result, name)
+            context.vectors.add(kind, providers[name], new_ids, values)
+            tables[name].fill(new_ids, values)
     return {name: (table.rows, table.values) for name, table in tables.items()}
 
 
 def _part_of_vectors(
-    wanted: Wanted, block: Sequence[str], missing: Mapping[str, Collection[str]]
+    request: Wanted, block: Sequence[str], missing: Mapping[str, Collection[str]]
 ) -> Part:
     """A block of pictures, with the rows that are missing of each name."""
     rows = {
-        name: found
+        name: missing_rows
         for name, ids in missing.items()
-        if (found := [row for row, one in enumerate(block) if one in ids])
+        if (missing_rows := [row for row, picture in enumerate(block) if picture in ids])
     }
-    provider = digest({name: wanted.providers[name] for name in rows})
-    return Part(block, block, {**wanted.about, "rows": rows}, provider)
+    provider = digest({name: request.providers[name] for name in rows})
+    return Part(block, block, {**request.about, "rows": rows}, provider)
 
 
-def rows_of(part: Part, found: Mapping[str, Matrix]) -> PartResult:
+def rows_of(part: Part, matrices: Mapping[str, Matrix]) -> PartResult:
     """The rows of each name that a part is to give; of some names what is not zero."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, rows in part.about["rows"].items():
-        full = found[name][rows]
-        held = SparseMatrix.of_dense(full).as_arrays() if name in part.about["sparse"] else None
-        arrays |= {f"{key} {name}": one for key, one in (held or {"values": full}).items()}
+        matrix = matrices[name][rows]
+        sparse_arrays = (
+            SparseMatrix.of_dense(matrix).as_arrays() if name in part.about["sparse"] else None
+        )
+        arrays |= {
+            f"{key} {name}": values for key, values in (sparse_arrays or {"values": matrix}).items()
+        }
     return PartResult(arrays=arrays)
 
 
-def _of_name(made: PartResult, name: str) -> Values:
+def _of_name(result: PartResult, name: str) -> Values:
     """The vectors of one name, see `rows_of`."""
-    split = {key: key.split(" ", 1) for key in made.arrays}
-    held = {kind: made.arrays[key] for key, (kind, of) in split.items() if of == name}
-    return SparseMatrix.of_arrays(held) if "starts" in held else array(made, f"values {name}")
+    key_parts = {key: key.split(" ", 1) for key in result.arrays}
+    arrays = {kind: result.arrays[key] for key, (kind, owner) in key_parts.items() if owner == name}
+    return SparseMatrix.of_arrays(arrays) if "starts" in arrays else array(result, f"values {name}")
 
 
-def array(made: PartResult, name: str) -> Matrix:
+def array(result: PartResult, name: str) -> Matrix:
     """One of the arrays that a part gave, as float32."""
-    return made.arrays[name].astype(np.float32, copy=False)
+    return result.arrays[name].astype(np.float32, copy=False)
 
 
 def in_parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

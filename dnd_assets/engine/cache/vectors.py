@@ -73,8 +73,8 @@ class SparseTable:
     def fill(self, ids: Sequence[str], vectors: Values) -> None:
         """Put in vectors that have become known, (len(ids), width)."""
         rows = np.array([self.rows[name] for name in ids], dtype=np.int64)
-        held = vectors if isinstance(vectors, SparseMatrix) else SparseMatrix.of_dense(vectors)
-        self.parts.append((rows, held))
+        matrix = vectors if isinstance(vectors, SparseMatrix) else SparseMatrix.of_dense(vectors)
+        self.parts.append((rows, matrix))
         self.found[rows] = True
 
     @property
@@ -86,7 +86,7 @@ class SparseTable:
         unknown = np.flatnonzero(~self.found)
         parts = [*self.parts, (unknown, SparseMatrix.zeros(len(unknown), width))]
         order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
-        stacked: SparseMatrix = SparseMatrix.stacked([held for _, held in parts])[order]
+        stacked: SparseMatrix = SparseMatrix.stacked([matrix for _, matrix in parts])[order]
         return stacked
 
 
@@ -111,27 +111,27 @@ class Vectors:
             Values, float32 (len(ids), width; width 0 when nothing is known), and which rows are
             known, bool (len(ids),). Unknown rows are zero.
         """
-        position: dict[bytes, list[int]] = {}
-        for place, name in enumerate(ids):
-            position.setdefault(bytes.fromhex(name), []).append(place)
+        indices: dict[bytes, list[int]] = {}
+        for index, name in enumerate(ids):
+            indices.setdefault(bytes.fromhex(name), []).append(index)
         found = np.zeros(len(ids), dtype=np.bool_)
         values: Matrix = np.zeros((len(ids), 0), dtype=np.float32)
-        for block_ids, held in self._blocks(kind, provider):
-            block = dense(held)
+        for block_ids, block_values in self._blocks(kind, provider):
+            block = dense(block_values)
             if values.shape[1] == 0:
                 values = np.zeros((len(ids), block.shape[1]), dtype=np.float32)
             for row, name in enumerate(block_ids):
-                for place in position.get(name.tobytes(), ()):
-                    values[place] = block[row]
-                    found[place] = True
+                for index in indices.get(name.tobytes(), ()):
+                    values[index] = block[row]
+                    found[index] = True
         return values, found
 
     def unknown(self, kind: str, provider: str, ids: Iterable[str]) -> set[str]:
         """Those of `ids` whose vectors are not known; holds one block in memory at a time."""
-        left = set(ids)
+        unknown_ids = set(ids)
         for block_ids, _ in self._blocks(kind, provider):
-            left -= {name.tobytes().hex() for name in block_ids}
-        return left
+            unknown_ids -= {name.tobytes().hex() for name in block_ids}
+        return unknown_ids
 
     def table(self, kind: str, provider: str, ids: Sequence[str]) -> VectorTable:
         """What is known of distinct pictures, ready to be filled."""
@@ -141,15 +141,15 @@ class Vectors:
     def sparse_table(self, kind: str, provider: str, ids: Sequence[str]) -> SparseTable:
         """What is known of distinct pictures whose vectors are mostly zero, ready to be filled."""
         table = SparseTable({name: row for row, name in enumerate(ids)}, np.zeros(len(ids), bool))
-        for block_ids, held in self._blocks(kind, provider):
+        for block_ids, block_values in self._blocks(kind, provider):
             names = [name.tobytes().hex() for name in block_ids]
-            new = [
+            new_rows = [
                 row
                 for row, name in enumerate(names)
                 if name in table.rows and not table.found[table.rows[name]]
             ]
-            if new:
-                table.fill([names[row] for row in new], held[new])
+            if new_rows:
+                table.fill([names[row] for row in new_rows], block_values[new_rows])
         return table
 
     def add(self, kind: str, provider: str, ids: Sequence[str], values: Values) -> None:

@@ -37,19 +37,19 @@ class Account:
 
     def add(self, worker: str, device: str, seconds: float) -> None:
         """Count a part that is done."""
-        done = self.by_worker.setdefault(worker, Done(device))
-        done.parts += 1
-        done.seconds += seconds
+        work = self.by_worker.setdefault(worker, Done(device))
+        work.parts += 1
+        work.seconds += seconds
 
     @property
     def parts(self) -> int:
         """Parts that are done."""
-        return sum(done.parts for done in self.by_worker.values())
+        return sum(work.parts for work in self.by_worker.values())
 
     @property
     def devices(self) -> list[str]:
         """What other workers than this process computed on, each once."""
-        return sorted({done.device for done in self._others().values()})
+        return sorted({work.device for work in self._others().values()})
 
     @property
     def summary(self) -> str:
@@ -57,16 +57,16 @@ class Account:
         others = self._others()
         if not others:
             return ""
-        count = sum(done.parts for done in others.values())
-        told = f"{count:,} {_plural('part', count)} by {len(others)} {_plural('worker', others)}"
-        return f"{told}, {self.lost:,} lost and handed out again" if self.lost else told
+        count = sum(work.parts for work in others.values())
+        text = f"{count:,} {_plural('part', count)} by {len(others)} {_plural('worker', others)}"
+        return f"{text}, {self.lost:,} lost and handed out again" if self.lost else text
 
     def lines(self) -> list[str]:
         """What each of the others did, in words."""
         return [
-            f"{name} on {done.device}: {done.parts:,} {_plural('part', done.parts)}, "
-            f"{done.seconds:,.1f} s"
-            for name, done in sorted(self._others().items())
+            f"{name} on {work.device}: {work.parts:,} {_plural('part', work.parts)}, "
+            f"{work.seconds:,.1f} s"
+            for name, work in sorted(self._others().items())
         ]
 
     def rows(self, run: str, study: str, asset: str) -> list[dict[str, str | int | float]]:
@@ -77,16 +77,16 @@ class Account:
                 "study": study,
                 "asset": asset,
                 "worker": name,
-                "device": done.device,
-                "parts": done.parts,
-                "seconds": round(done.seconds, 6),
+                "device": work.device,
+                "parts": work.parts,
+                "seconds": round(work.seconds, 6),
                 "lost": self.lost,
             }
-            for name, done in sorted(self.by_worker.items())
+            for name, work in sorted(self.by_worker.items())
         ]
 
     def _others(self) -> dict[str, Done]:
-        return {name: done for name, done in self.by_worker.items() if name != THIS_PROCESS}
+        return {name: work for name, work in self.by_worker.items() if name != THIS_PROCESS}
 
 
 def _plural(word: str, count: int | dict[str, Done]) -> str:

@@ -43,13 +43,13 @@ def work_on(text: str) -> tuple[str, bytes]:
         and so a reason to hand the part out again.
     """
     began, task = time.monotonic(), WorkerTask.of(text)
-    me = f"{platform.node()}:{os.getpid()}"
+    worker = f"{platform.node()}:{os.getpid()}"
     try:
-        return replace(_answer(task), worker=me, seconds=time.monotonic() - began).packed()
+        return replace(_answer(task), worker=worker, seconds=time.monotonic() - began).packed()
     except DndError as error:
-        return WorkerAnswer(worker=me, problem=(type(error).__name__, str(error))).packed()
+        return WorkerAnswer(worker=worker, problem=(type(error).__name__, str(error))).packed()
     except Exception:  # noqa: BLE001 - told whole to the coordinator, who raises it
-        return WorkerAnswer(worker=me, fault=traceback.format_exc()).packed()
+        return WorkerAnswer(worker=worker, fault=traceback.format_exc()).packed()
 
 
 def agree(context: StudyContext, part: Part, known_by: Callable[[], str]) -> None:
@@ -78,13 +78,13 @@ def _answer(task: WorkerTask) -> WorkerAnswer:
             f"the worker {platform.node()} has other code of {task.job} than the coordinator. "
             "Install the same version of this project there."
         )
-    context, lineage = _bench(task)
-    said: list[str] = []
+    context, lineage = _context_of(task)
+    log_lines: list[str] = []
     tally: Counter[str] = Counter()
-    context = replace(context, log=said.append, tally=tally)
+    context = replace(context, log=log_lines.append, tally=tally)
     tell_whereabouts(context.pictures, task.paths, task.packs)
-    made = job(context, task.part, Progress("", len(task.part.items), lambda _: None))
-    return WorkerAnswer(made, lineage.taken(), tally, said, device=context.compute.name())
+    result = job(context, task.part, Progress("", len(task.part.items), lambda _: None))
+    return WorkerAnswer(result, lineage.taken(), tally, log_lines, device=context.compute.name())
 
 
 def named_job(name: str) -> Job:
@@ -94,10 +94,10 @@ def named_job(name: str) -> Job:
         WorkerError: when it is none.
     """
     module, _, function = name.partition(":")
-    found = getattr(import_module(module), function, None)
-    if not callable(found):
+    candidate = getattr(import_module(module), function, None)
+    if not callable(candidate):
         raise WorkerError(f"there is no {name!r} to do a part; install the coordinator's version.")
-    job: Job = found
+    job: Job = candidate
     return job
 
 
@@ -115,7 +115,7 @@ _KEPT: dict[str, tuple[StudyContext, ToldLineage]] = {}
 """The study at work; one, as models take memory."""
 
 
-def _bench(task: WorkerTask) -> tuple[StudyContext, ToldLineage]:
+def _context_of(task: WorkerTask) -> tuple[StudyContext, ToldLineage]:
     """The study's resources without the right to ask or to write the lineage."""
     key = digest([task.study, task.folder, task.home])
     if key not in _KEPT:

@@ -46,19 +46,19 @@ def hand_out(
         WorkerError: when a part is lost again and again.
         DndError: whatever a part raised; those that were done are yielded before.
     """
-    told = progress or Progress("", 0, lambda _: None)
+    reporter = progress or Progress("", 0, lambda _: None)
     if context.workers.handed_to is not None:
-        yield from _HandingOut(context, job, told).each(parts)
+        yield from _HandingOut(context, job, reporter).each(parts)
         return
     for part in parts:
         began = time.monotonic()
-        made = job(context, part, told)
+        result = job(context, part, reporter)
         context.workers.account.add(THIS_PROCESS, "", time.monotonic() - began)
-        yield part, made
+        yield part, result
 
 
 @dataclass
-class _Asked:
+class _PendingPart:
     """A part that is out.
 
     Attributes:
@@ -79,69 +79,69 @@ class _HandingOut:
     context: StudyContext
     job: Job
     progress: Progress
-    running: dict[Future[tuple[str, bytes]], _Asked] = field(default_factory=dict)
-    again: deque[_Asked] = field(default_factory=deque)
+    running: dict[Future[tuple[str, bytes]], _PendingPart] = field(default_factory=dict)
+    queue: deque[_PendingPart] = field(default_factory=deque)
     error: Exception | None = None
 
     def __post_init__(self) -> None:
-        self._study = _told_study(self.context)
+        self._study = _study_for_workers(self.context)
 
     def each(self, parts: Iterable[Part]) -> Iterator[tuple[Part, PartResult]]:
         """Every part with what became of it."""
-        left = iter(parts)
+        remaining = iter(parts)
         try:
             while True:
-                self._fill(left)
+                self._fill(remaining)
                 if not self.running:
                     break
-                yield from self._come_back()
+                yield from self._finished_parts()
         finally:
             for future in self.running:
                 future.cancel()
         if self.error is not None:
             raise self.error
 
-    def _fill(self, left: Iterator[Part]) -> None:
+    def _fill(self, remaining: Iterator[Part]) -> None:
         """Hand out as many parts as may be out, those that were lost first."""
         while self.error is None and len(self.running) < self.context.workers.at_once:
-            if not self.again:
-                fresh = next(left, None)
-                if fresh is None:
+            if not self.queue:
+                part = next(remaining, None)
+                if part is None:
                     return
-                self.again.append(_Asked(fresh))
-            self._submit(self.again.popleft())
+                self.queue.append(_PendingPart(part))
+            self._submit(self.queue.popleft())
 
-    def _submit(self, asked: _Asked) -> None:
+    def _submit(self, pending: _PendingPart) -> None:
         try:
             executor = self.context.workers.executor()
-            self.running[executor.submit(work_on, self._task(asked.part))] = asked
+            self.running[executor.submit(work_on, self._task(pending.part))] = pending
         except BrokenExecutor as error:  # it broke since the last part came back
             self.context.workers.renew()
-            self._lost([asked], error)
+            self._retry([pending], error)
 
-    def _come_back(self) -> Iterator[tuple[Part, PartResult]]:
+    def _finished_parts(self) -> Iterator[tuple[Part, PartResult]]:
         """Wait for parts; yield those that are done, keep those that were lost for another try."""
         done, _ = wait(self.running, return_when=FIRST_COMPLETED)
-        broken = [future for future in done if isinstance(_raised(future), BrokenExecutor)]
+        broken = [future for future in done if isinstance(_exception_of(future), BrokenExecutor)]
         if broken:  # all that is out is lost with it, but for what had come back already
             done, _ = wait(self.running)
             self.context.workers.renew()
-        lost: list[_Asked] = []
-        why: BaseException | None = None
+        lost: list[_PendingPart] = []
+        error: BaseException | None = None
         for future in done:
-            asked, raised = self.running.pop(future), _raised(future)
-            if raised is not None:
-                lost.append(asked)
-                why = raised
+            pending, exception = self.running.pop(future), _exception_of(future)
+            if exception is not None:
+                lost.append(pending)
+                error = exception
                 continue
             answer = WorkerAnswer.of(*future.result())
-            if (made := self._taken(answer)) is not None:
-                self.progress.advance(len(asked.part.items))
-                yield asked.part, made
-        if why is not None:
-            self._lost(lost, why)
+            if (result := self._record_answer(answer)) is not None:
+                self.progress.advance(len(pending.part.items))
+                yield pending.part, result
+        if error is not None:
+            self._retry(lost, error)
 
-    def _taken(self, answer: WorkerAnswer) -> PartResult | None:
+    def _record_answer(self, answer: WorkerAnswer) -> PartResult | None:
         """What a worker made, recorded and counted; None where it told an error, which is kept."""
         context = self.context
         for line in answer.said:
@@ -151,29 +151,29 @@ class _HandingOut:
             return None
         for rows in answer.rows:
             context.lineage.commit(rows)
-        for what, count in answer.tally.items():
-            context.count(what, count)
+        for kind, count in answer.tally.items():
+            context.count(kind, count)
         context.workers.account.add(answer.worker, answer.device, answer.seconds)
         return answer.made
 
-    def _lost(self, parts: list[_Asked], why: BaseException) -> None:
+    def _retry(self, parts: list[_PendingPart], error: BaseException) -> None:
         """Have lost parts handed out again, unless that was tried too often in vain."""
         workers, name = self.context.workers, self.job.__name__.strip("_")
         done = workers.account.parts
-        cause = f"{type(why).__name__}: {why}".splitlines()[0]
-        for asked in parts:
-            asked.lost += 1
-            if asked.lost > MOST_LOST and asked.done_before == done:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        for pending in parts:
+            pending.lost += 1
+            if pending.lost > MOST_LOST and pending.done_before == done:
                 self.error = self.error or WorkerError(
-                    f"a part of {name} ({len(asked.part.items):,} items, the first "
-                    f"{asked.part.items[0][:60]!r}) was lost {asked.lost} times by "
+                    f"a part of {name} ({len(pending.part.items):,} items, the first "
+                    f"{pending.part.items[0][:60]!r}) was lost {pending.lost} times by "
                     f"{workers.handed_to!r}, while no other came back; the last time: {cause}. "
                     "Look at the workers' logs and at their memory (a smaller compute.batch takes "
                     "less), or leave out compute.workers. Run again; finished work is kept."
                 )
-            asked.done_before = done
+            pending.done_before = done
         workers.account.lost += len(parts)
-        self.again.extend(parts)
+        self.queue.extend(parts)
         if self.error is None:
             self.context.log(
                 f"{len(parts):,} parts of {name} were lost by {workers.handed_to} ({cause}) and "
@@ -195,15 +195,15 @@ class _HandingOut:
         ).text()
 
 
-def _told_study(context: StudyContext) -> dict[str, object]:
+def _study_for_workers(context: StudyContext) -> dict[str, object]:
     """The study for workers: on the kind of device that the keys say, and handed on no further."""
-    told: dict[str, object] = context.study.model_dump(mode="json")
+    settings: dict[str, object] = context.study.model_dump(mode="json")
     compute = context.study.compute.model_dump(mode="json")
     device = context.compute.fingerprint()["device"]
-    return {**told, "compute": {**compute, "device": device, "workers": None}}
+    return {**settings, "compute": {**compute, "device": device, "workers": None}}
 
 
-def _raised(future: Future[tuple[str, bytes]]) -> BaseException | None:
+def _exception_of(future: Future[tuple[str, bytes]]) -> BaseException | None:
     """Why a future has no result, if it has none."""
     if future.cancelled():
         return WorkerError("cancelled")
@@ -214,9 +214,9 @@ def _error_of(answer: WorkerAnswer) -> Exception:
     """The error that a worker told, of the class that it had there."""
     if answer.problem is None:
         return WorkerError(f"a worker failed, which is a fault; please report it:\n{answer.fault}")
-    name, words = answer.problem
+    name, message = answer.problem
     kind = getattr(errors, name, WorkerError)
-    known = (
+    is_own = (
         isinstance(kind, type) and issubclass(kind, DndError) and kind is not errors.MissingError
     )
-    return kind(words) if known else WorkerError(words)
+    return kind(message) if is_own else WorkerError(message)

@@ -87,8 +87,8 @@ class WorkerTask:
     @classmethod
     def of(cls, text: str) -> WorkerTask:
         """The task that `text` told."""
-        told = json.loads(text)
-        return cls(**{**told, "part": Part(**told["part"])})
+        fields = json.loads(text)
+        return cls(**{**fields, "part": Part(**fields["part"])})
 
 
 Rows = Mapping[str, Sequence[Mapping[str, Plain]]]
@@ -123,17 +123,17 @@ class WorkerAnswer:
 
     def packed(self) -> tuple[str, bytes]:
         """The answer as JSON and, for its arrays, safetensors."""
-        told = {name: value for name, value in vars(self).items() if name != "made"}
+        fields = {name: value for name, value in vars(self).items() if name != "made"}
         arrays = {} if self.made is None else dict(self.made.arrays)
         values = None if self.made is None else {"values": self.made.values}
         data = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        return json.dumps({**told, "made": values}), safetensors.numpy.save(data)
+        return json.dumps({**fields, "made": values}), safetensors.numpy.save(data)
 
     @classmethod
     def of(cls, text: str, data: bytes) -> WorkerAnswer:
         """The answer that was packed."""
-        told = json.loads(text)
-        values = told.pop("made")
+        fields = json.loads(text)
+        values = fields.pop("made")
         arrays = safetensors.numpy.load(data)
-        made = None if values is None else PartResult(values["values"], arrays)
-        return cls(made, **told)
+        result = None if values is None else PartResult(values["values"], arrays)
+        return cls(result, **fields)

@@ -65,8 +65,8 @@ class Workers:
             return len(_cards())
         if self._here:
             return int(self.handed_to.partition(":")[2])
-        found = getattr(self._executor, "_max_workers", None)
-        return found if isinstance(found, int) else None
+        max_workers = getattr(self._executor, "_max_workers", None)
+        return max_workers if isinstance(max_workers, int) else None
 
     @property
     def at_once(self) -> int:
@@ -84,7 +84,7 @@ class Workers:
             StudyError: when there is no such executor, or no card.
         """
         if self._executor is None:
-            self._executor = self._made()
+            self._executor = self._new_executor()
         return self._executor
 
     def renew(self) -> None:
@@ -98,21 +98,21 @@ class Workers:
             self._executor.shutdown(wait=False, cancel_futures=not parsl)
             self._executor = None
 
-    def _made(self) -> Executor:
-        asked = str(self.handed_to)
+    def _new_executor(self) -> Executor:
+        setting = str(self.handed_to)
         if self._here:
             return self._processes()
-        if asked == "ray":
+        if setting == "ray":
             return _ray(cards=int(self.device == "cuda"))
-        if asked.startswith("parsl:"):
-            return _parsl(asked, self.folder)
-        made = own(asked, self.folder, "executor")()
-        if not isinstance(made, Executor):
+        if setting.startswith("parsl:"):
+            return _parsl(setting, self.folder)
+        executor = own(setting, self.folder, "executor")()
+        if not isinstance(executor, Executor):
             raise StudyError(
-                f"compute.workers = {asked!r} returned {type(made).__name__}; it has to return a "
-                "concurrent.futures.Executor, such as ProcessPoolExecutor()."
+                f"compute.workers = {setting!r} returned {type(executor).__name__}; it has to "
+                "return a concurrent.futures.Executor, such as ProcessPoolExecutor()."
             )
-        return made
+        return executor
 
     def _processes(self) -> Executor:
         """Processes of this machine, each with its card or its share of the cores."""
@@ -144,27 +144,29 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _parsl(asked: str, folder: Path) -> Executor:
+def _parsl(setting: str, folder: Path) -> Executor:
     """Parsl with the configuration that a file beside the study holds."""
     try:
         from parsl import Config
         from parsl.concurrent import ParslPoolExecutor
     except ImportError as error:
         command = "pip install 'dnd-assets[parsl]'"
-        message = f"compute.workers = {asked!r} needs Parsl, which is not installed. Run {command}."
+        message = (
+            f"compute.workers = {setting!r} needs Parsl, which is not installed. Run {command}."
+        )
         raise MissingError(message, command) from error
-    _, file, name = asked.split(":")
+    _, file, name = setting.split(":")
     path = (folder / Path(file).expanduser()).resolve()
-    found = _named_in(path, name, asked)
-    config = found() if callable(found) else found
+    named = _named_in(path, name, setting)
+    config = named() if callable(named) else named
     if not isinstance(config, Config):
         raise StudyError(
-            f"{path}: {name} is a {type(config).__name__}; compute.workers = {asked!r} needs a "
+            f"{path}: {name} is a {type(config).__name__}; compute.workers = {setting!r} needs a "
             "parsl.Config, or a function that returns one."
         )
     _find_programs_of_this_environment()
-    made: Executor = ParslPoolExecutor(config=config)
-    return made
+    executor: Executor = ParslPoolExecutor(config=config)
+    return executor
 
 
 def _find_programs_of_this_environment() -> None:
@@ -174,16 +176,18 @@ def _find_programs_of_this_environment() -> None:
         os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
 
 
-def _named_in(path: Path, name: str, asked: str) -> object:
+def _named_in(path: Path, name: str, setting: str) -> object:
     """What a Python file holds under a name."""
     spec = importlib.util.spec_from_file_location(f"_site_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise StudyError(f"compute.workers = {asked!r}: there is no file {path}. Correct the path.")
+        raise StudyError(
+            f"compute.workers = {setting!r}: there is no file {path}. Correct the path."
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, name):
-        held = ", ".join(one for one in vars(module) if not one.startswith("_"))
-        raise StudyError(f"{path} holds no {name!r}; it holds {held}. Correct compute.workers.")
+        names = ", ".join(attribute for attribute in vars(module) if not attribute.startswith("_"))
+        raise StudyError(f"{path} holds no {name!r}; it holds {names}. Correct compute.workers.")
     return getattr(module, name)
 
 

@@ -34,7 +34,7 @@ class RayExecutor(Executor):
         reference = task.remote(*args, **kwargs)
         future: Future[T] = reference.future()
         self._running[id(future)] = reference
-        future.add_done_callback(lambda done: self._running.pop(id(done), None))
+        future.add_done_callback(lambda finished: self._running.pop(id(finished), None))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -58,9 +58,9 @@ class ToldLineage(Lineage):
             self._refuse(f"asked where {names[0][:12]}… lies")
         return {}
 
-    def _refuse(self, what: str) -> NoReturn:
+    def _refuse(self, action: str) -> NoReturn:
         raise LineageError(
-            f"a worker has {what} the lineage of {self.root}, which only the coordinator may: a "
+            f"a worker has {action} the lineage of {self.root}, which only the coordinator may: a "
             "fault of the stage that cut the part. Please report it; without compute.workers the "
             "study runs."
         )
