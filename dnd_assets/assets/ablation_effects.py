@@ -63,24 +63,24 @@ class AblationEffects(Stage):
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `how`, `images`, `classes` [see `ClassEffect`], `accuracy`, `chosen`."""
-        lookup = {one.unit: one for one in work}
+        lookup = {item.unit: item for item in work}
         cases: dict[str, AblationCase] = {}
-        for (model, layer), some in by_layer(lookup).items():
+        for (model, layer), layer_units in by_layer(lookup).items():
             if model not in cases:
                 probing = probing_images(context, work[0])
                 try:
                     cases[model] = ablation_case(context, model, ablation_of(context), probing)
                 except FewClassesError as error:  # other images have other classes
-                    nothing = Outcome("no_classes", {}, str(error))
-                    yield from ((lookup[unit], nothing) for unit in some)
+                    outcome = Outcome("no_classes", {}, str(error))
+                    yield from ((lookup[unit], outcome) for unit in layer_units)
                     continue
             case = cases[model]
-            for start in range(0, len(some), _PART):
-                part = some[start : start + _PART]
+            for start in range(0, len(layer_units), _PART):
+                part = layer_units[start : start + _PART]
                 groups = [(), *((unit.neuron,) for unit in part)]
-                found = case.without(layer, groups, f"{model}/{layer}: ablation")
-                for unit, after in zip(part, found[1:], strict=True):
-                    yield lookup[unit], _outcome(case, found[0], after)
+                scores = case.without(layer, groups, f"{model}/{layer}: ablation")
+                for unit, ablated in zip(part, scores[1:], strict=True):
+                    yield lookup[unit], _outcome(case, scores[0], ablated)
 
 
 def ablation_of(context: StudyContext) -> AblationSettings:
@@ -92,19 +92,21 @@ def ablation_of(context: StudyContext) -> AblationSettings:
     return needed(context.study.ablation, "ablation", context.study, "how = 'mean'")
 
 
-def _outcome(case: AblationCase, whole: Scores, after: Scores) -> Outcome:
-    if not np.isfinite(after).all():
-        bad = int((~np.isfinite(after)).any(axis=1).sum())
-        reason = f"scores are NaN or infinite without it, on {bad:,} of {len(after):,} images"
+def _outcome(case: AblationCase, intact: Scores, ablated: Scores) -> Outcome:
+    if not np.isfinite(ablated).all():
+        bad_images = int((~np.isfinite(ablated)).any(axis=1).sum())
+        reason = (
+            f"scores are NaN or infinite without it, on {bad_images:,} of {len(ablated):,} images"
+        )
         return Outcome("not_finite", {}, reason)
-    found = effects(whole, after, case.names, case.truth)
+    result = effects(intact, ablated, case.names, case.truth)
     payload = {
         "how": case.setting.how,
         "images": len(case.images),
         "probe": case.probe is not None,
-        "classes": [one.as_json() for one in found.largest(case.setting.top)],
-        "accuracy": None if found.accuracy is None else asdict(found.accuracy),
-        "chosen": found.chosen,
+        "classes": [effect.as_json() for effect in result.largest(case.setting.top)],
+        "accuracy": None if result.accuracy is None else asdict(result.accuracy),
+        "chosen": result.chosen,
     }
     notes = {"too_few_images": case.left_out} if case.left_out else {}
     return Outcome("ok", payload, notes=notes)

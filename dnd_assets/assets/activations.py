@@ -66,7 +66,7 @@ class Activations(Stage):
                 f"dissection.exemplars asks for the {count} most activating images; the probing "
                 f"set holds {len(images)}. Add images, or lower dissection.exemplars."
             )
-        lookup = {one.unit: one for one in work}
+        lookup = {item.unit: item for item in work}
         for layer in on_probing_images(context, list(lookup), images):
             for unit in layer.units:
                 yield lookup[unit], _outcome(layer, unit, count)
@@ -87,7 +87,9 @@ def probing_passes(context: StudyContext, work: Iterable[Work]) -> tuple[int, li
 
 def passed(context: StudyContext, work: Iterable[Work], images: Sequence[str]) -> bool:
     """Whether all probing images have gone through the networks for some units, and are stored."""
-    return have_passed(context, sorted({(one.unit.model, one.unit.layer) for one in work}), images)
+    return have_passed(
+        context, sorted({(item.unit.model, item.unit.layer) for item in work}), images
+    )
 
 
 def passes_over(
@@ -96,9 +98,9 @@ def passes_over(
     """As `probing_passes`, of the images that `read` tells for any of the units."""
     layers: dict[str, dict[str, list[str]]] = {}
     images: list[str] = []
-    for one in work:
-        images = images or read(context, one)
-        layers.setdefault(one.unit.model, {})[one.unit.layer] = images
+    for item in work:
+        images = images or read(context, item)
+        layers.setdefault(item.unit.model, {})[item.unit.layer] = images
     return sum(passes_to_make(context, model, needs) for model, needs in layers.items()), images
 
 
@@ -128,31 +130,35 @@ def on_probing_images(
 
 
 def on_images(
-    context: StudyContext, units: Sequence[Unit], images: Sequence[str], what: str
+    context: StudyContext, units: Sequence[Unit], images: Sequence[str], label: str
 ) -> Iterator[OfLayer]:
     """Layer by layer: the units of it, and the layer's activations.
 
-    Each network sees the images once for all its layers; `what` is what progress calls them. An
+    Each network sees the images once for all its layers; `label` is what progress calls them. An
     image on which most units of a layer are NaN or infinite is set aside for it, and named in the
     log, unless that is so of most images.
     """
     for model in dict.fromkeys(unit.model for unit in units):
-        if told := context.targets.told(model):
-            context.log(f"{model}: {told}")
+        if remark := context.targets.told(model):
+            context.log(f"{model}: {remark}")
         groups = by_layer(unit for unit in units if unit.model == model)
         needs = {layer: images for _, layer in groups}
-        found = activations_of(context, model, needs, f"{model}: {what}")
-        for (_, layer), some in groups.items():
-            rows, values = found[layer]
+        tables = activations_of(context, model, needs, f"{model}: {label}")
+        for (_, layer), layer_units in groups.items():
+            rows, values = tables[layer]
             ordered = values[[rows[name] for name in images]]
-            bad = failed_images(ordered)
-            failed = [name for name, one in zip(images, bad, strict=True) if one]
+            failed_rows = failed_images(ordered)
+            failed = [
+                name for name, is_failed in zip(images, failed_rows, strict=True) if is_failed
+            ]
             if not failed:
-                yield OfLayer(some, list(images), ordered, [])
+                yield OfLayer(layer_units, list(images), ordered, [])
                 continue
             tell_failed(context, f"{model}/{layer}", failed, len(images))
-            kept = [name for name, one in zip(images, bad, strict=True) if not one]
-            yield OfLayer(some, kept, ordered[~bad], failed)
+            usable_images = [
+                name for name, is_failed in zip(images, failed_rows, strict=True) if not is_failed
+            ]
+            yield OfLayer(layer_units, usable_images, ordered[~failed_rows], failed)
 
 
 def failed_images(values: Values) -> NDArray[np.bool_]:
@@ -178,46 +184,48 @@ def _paths(context: StudyContext, images: Sequence[str]) -> list[str]:
         "SELECT hash, min(path) AS path FROM images "
         "WHERE hash IN (SELECT unnest(?::VARCHAR[])) GROUP BY hash"
     )
-    known = {row["hash"]: str(row["path"]) for row in context.lineage.query(sql, [list(images)])}
-    return [known.get(name, name) for name in images]
+    paths = {row["hash"]: str(row["path"]) for row in context.lineage.query(sql, [list(images)])}
+    return [paths.get(name, name) for name in images]
 
 
 def _outcome(layer: OfLayer, unit: Unit, count: int) -> Outcome:
     values = layer.values[:, unit.neuron]
-    quiet = silent_or_none(values)
-    if quiet is not None:
-        return quiet
-    found = exemplars.exemplars_of(values, layer.images, count)
-    kept = [{"image": layer.images[i], "activation": float(values[i])} for i in found.rows]
+    silent_outcome = silent_or_none(values)
+    if silent_outcome is not None:
+        return silent_outcome
+    chosen = exemplars.exemplars_of(values, layer.images, count)
+    entries = [{"image": layer.images[i], "activation": float(values[i])} for i in chosen.rows]
     finite = values[np.isfinite(values)]
     summary = {
-        "images": found.images,
+        "images": chosen.images,
         "mean": float(finite.mean(dtype=np.float64)),
         "std": float(finite.std(dtype=np.float64)),
         "positive": float((finite > 0).mean()),
-        "fires": None if found.fires_on is None else found.fires_on / found.images,
+        "fires": None if chosen.fires_on is None else chosen.fires_on / chosen.images,
     }
-    remarks = [one.as_json() for one in remarks_on(found, layer, count)]
+    remarks = [remark.as_json() for remark in remarks_on(chosen, layer, count)]
     return Outcome(
-        "ok", {"exemplars": kept, "off": found.off}, notes={"summary": summary, "remarks": remarks}
+        "ok",
+        {"exemplars": entries, "off": chosen.off},
+        notes={"summary": summary, "remarks": remarks},
     )
 
 
-def remarks_on(found: exemplars.Exemplars, layer: OfLayer, count: int) -> list[Remark]:
+def remarks_on(chosen: exemplars.Exemplars, layer: OfLayer, count: int) -> list[Remark]:
     """What is to be said of a unit's exemplars: too few of them, images set aside.
 
     Args:
-        found: the exemplars.
+        chosen: the exemplars.
         layer: what they were chosen from.
         count: how many exemplars were asked for.
     """
-    said = []
-    if len(found.rows) < count:
-        said.append(few_exemplars(len(found.rows), count, found.fires_on, found.images))
-    lost = sorted([*layer.failed, *(layer.images[row] for row in found.set_aside)])
-    if lost:
-        said.append(set_aside(lost, len(layer.images) + len(layer.failed)))
-    return said
+    remarks = []
+    if len(chosen.rows) < count:
+        remarks.append(few_exemplars(len(chosen.rows), count, chosen.fires_on, chosen.images))
+    excluded = sorted([*layer.failed, *(layer.images[row] for row in chosen.set_aside)])
+    if excluded:
+        remarks.append(set_aside(excluded, len(layer.images) + len(layer.failed)))
+    return remarks
 
 
 def silent_or_none(values: Matrix) -> Outcome | None:
@@ -234,11 +242,11 @@ def silent_or_none(values: Matrix) -> Outcome | None:
 def silent(values: Matrix) -> Outcome:
     """The outcome of a unit that is not finite, or else dead; `values` is float32 (images,)."""
     finite = values[np.isfinite(values)]
-    bad = len(values) - len(finite)
-    if bad:
-        same = 2 * bad <= len(values) and finite.min() == finite.max()
-        rest = f", and {float(finite[0]):g} on all others" if same else ""
-        reason = f"NaN or infinite on {bad:,} of {len(values):,} images{rest}"
+    bad_count = len(values) - len(finite)
+    if bad_count:
+        constant = 2 * bad_count <= len(values) and finite.min() == finite.max()
+        rest = f", and {float(finite[0]):g} on all others" if constant else ""
+        reason = f"NaN or infinite on {bad_count:,} of {len(values):,} images{rest}"
         return Outcome("not_finite", {}, reason)
     reason = f"its activation is {float(values[0]):g} on every one of {len(values):,} images"
     return Outcome("dead", {}, reason)

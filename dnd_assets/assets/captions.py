@@ -33,7 +33,7 @@ class Captions(Stage):
 
     def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Pictures that have no caption yet, and calls to a server that they take."""
-        return caption_cost(context, [name for one in work for name in _activating(one)])
+        return caption_cost(context, [name for item in work for name in _activating(item)])
 
     def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """A caption for each of K pictures."""
@@ -47,30 +47,36 @@ class Captions(Stage):
         A caption that a summariser reads otherwise than it is written has that as `read`. One that
         says nothing is empty, with `status`, `reason` and, where its model wrote anything, `raw`.
         """
-        chosen = {one.unit: _activating(one) for one in work}
-        known = captions(context, {name for names in chosen.values() for name in names})
-        for one in work:
-            names = chosen[one.unit]
-            failed = first_unanswered(known, names)
-            yield one, failed or _outcome([caption_entry(name, known[name]) for name in names])
+        exemplars = {item.unit: _activating(item) for item in work}
+        caption_by_image = captions(
+            context, {name for names in exemplars.values() for name in names}
+        )
+        for item in work:
+            names = exemplars[item.unit]
+            failure = first_unanswered(caption_by_image, names)
+            yield (
+                item,
+                failure
+                or _outcome([caption_entry(name, caption_by_image[name]) for name in names]),
+            )
 
 
 def _activating(work: Work) -> list[str]:
     return [entry["image"] for entry in work.inputs["crops"].payload["activating"]]
 
 
-def caption_entry(image: str, said: str | Failure) -> dict[str, str]:
+def caption_entry(image: str, caption: str | Failure) -> dict[str, str]:
     """What is kept of a picture's caption: the text as it was written, and what is made of it."""
-    if isinstance(said, Failure):
-        return {"image": image, "caption": "", "status": said.status, "reason": said.reason}
-    problem = caption_text.caption_problem(said)
+    if isinstance(caption, Failure):
+        return {"image": image, "caption": "", "status": caption.status, "reason": caption.reason}
+    problem = caption_text.caption_problem(caption)
     if problem is not None:
-        told = {"status": problem[0], "reason": problem[1]} if said.strip() else {}
-        raw = {"raw": said} if said.strip() else {}
-        return {"image": image, "caption": "", **told, **raw}
-    read = caption_text.read_caption(said)
-    differs = read != " ".join(said.split())
-    return {"image": image, "caption": said, **({"read": read} if differs else {})}
+        status = {"status": problem[0], "reason": problem[1]} if caption.strip() else {}
+        raw = {"raw": caption} if caption.strip() else {}
+        return {"image": image, "caption": "", **status, **raw}
+    read = caption_text.read_caption(caption)
+    differs = read != " ".join(caption.split())
+    return {"image": image, "caption": caption, **({"read": read} if differs else {})}
 
 
 def _outcome(entries: Sequence[dict[str, str]]) -> Outcome:
@@ -81,6 +87,6 @@ def _outcome(entries: Sequence[dict[str, str]]) -> Outcome:
     kinds = Counter(entry["status"] for entry in entries if "status" in entry)
     if kinds:
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        first = next(entry["reason"] for entry in entries if "reason" in entry)
-        reason = f"no caption of {len(entries)} activating images is of use ({counts}): {first}"
+        example = next(entry["reason"] for entry in entries if "reason" in entry)
+        reason = f"no caption of {len(entries)} activating images is of use ({counts}): {example}"
     return Outcome("no_captions", payload, reason)

@@ -64,7 +64,7 @@ class _Case:
     Attributes:
         context: the study's context.
         setting: the study's section.
-        faces: embeddings of the probing images by hash, for those that have one.
+        image_vectors: embeddings of the probing images by hash, for those that have one.
         texts: embeddings of the concepts, on the device.
         concepts: the concepts.
         versions: data versions of the probing set and the concepts.
@@ -72,7 +72,7 @@ class _Case:
 
     context: StudyContext
     setting: ClipDissect
-    faces: dict[str, Matrix]
+    image_vectors: dict[str, Matrix]
     texts: Tensor
     concepts: list[str]
     versions: tuple[str, str]
@@ -97,8 +97,8 @@ class ClipDissectLabels(Stage):
     def parameters(self, context: StudyContext) -> dict[str, object]:
         """Similarity function and its options, cutoff and number of labels."""
         setting = clip_dissect_of(context)
-        more = ("prompt",) if setting.pairs else ()
-        return setting.chosen("similarity", "top", "cutoff", "pairs", "top_images", *more)
+        extra = ("prompt",) if setting.pairs else ()
+        return setting.chosen("similarity", "top", "cutoff", "pairs", "top_images", *extra)
 
     def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network and the image-text encoder."""
@@ -115,7 +115,7 @@ class ClipDissectLabels(Stage):
         images = probing_images(context, work[0])
         _check_enough(clip_dissect_of(context), len(images))
         case = _case(context, work[0], images)
-        lookup = {one.unit: one for one in work}
+        lookup = {item.unit: item for item in work}
         for layer in on_probing_images(context, list(lookup), images):
             for unit, outcome in _labelled(case, layer):
                 yield lookup[unit], outcome
@@ -127,19 +127,19 @@ def _options(setting: ClipDissect) -> Options:
 
 def _options_for(setting: ClipDissect, compared: _Compared) -> Options:
     """The options, for no more top images than are left after some were set aside."""
-    options, left = _options(setting), len(compared.values)
-    known = signature(SIMILARITY[setting.similarity]).parameters
-    if compared.lost and "top_images" in known:
-        asked = options.get("top_images", known["top_images"].default)
-        options["top_images"] = min(asked, left)
+    options, images = _options(setting), len(compared.values)
+    parameters = signature(SIMILARITY[setting.similarity]).parameters
+    if compared.lost and "top_images" in parameters:
+        top_images = options.get("top_images", parameters["top_images"].default)
+        options["top_images"] = min(top_images, images)
     return options
 
 
 def _check_enough(setting: ClipDissect, images: int) -> None:
     """Refuse too few images before any pass, in the words of the similarity function itself."""
-    nothing = torch.zeros(images, 1)
+    zeros = torch.zeros(images, 1)
     try:
-        SIMILARITY[setting.similarity](nothing, nothing, **_options(setting))
+        SIMILARITY[setting.similarity](zeros, zeros, **_options(setting))
     except StudyError as error:
         raise StudyError(f"clip_dissect: {error}") from error
 
@@ -148,18 +148,20 @@ def _case(context: StudyContext, work: Work, images: Sequence[str]) -> _Case:
     """The concepts and the factors of P (CLIP-Dissect, section 3.1, step 1)."""
     concepts = work.inputs[CONCEPT_ACTIVATIONS]
     rows, vectors = embeddings(context, images)
-    faces = {name: vectors[rows[name]] for name in images if np.isfinite(vectors[rows[name]]).all()}
-    if 2 * len(faces) < len(images):
-        lost = len(images) - len(faces)
+    image_vectors = {
+        name: vectors[rows[name]] for name in images if np.isfinite(vectors[rows[name]]).all()
+    }
+    if 2 * len(image_vectors) < len(images):
+        failed = len(images) - len(image_vectors)
         raise StudyError(
-            f"the image-text encoder gives NaN or infinite embeddings of {lost:,} of "
+            f"the image-text encoder gives NaN or infinite embeddings of {failed:,} of "
             f"{len(images):,} probing images. Set compute.precision to float32, or name another "
             "encoder under [clip]."
         )
     texts = torch.from_numpy(text_embeddings(context, texts_of(context, concepts)))
     versions = (work.inputs[PROBING_SET].data_version, concepts.data_version)
     return _Case(
-        context, clip_dissect_of(context), faces, texts.to(context.compute.torch_device()),
+        context, clip_dissect_of(context), image_vectors, texts.to(context.compute.torch_device()),
         concepts_of(context, concepts), versions,
     )  # fmt: skip
 
@@ -181,18 +183,18 @@ class _Compared:
 
 
 def _compared(case: _Case, layer: OfLayer) -> _Compared:
-    rows = [row for row, name in enumerate(layer.images) if name in case.faces]
+    rows = [row for row, name in enumerate(layer.images) if name in case.image_vectors]
     values = dense(layer.values[rows])
     finite = np.isfinite(values)
     if not finite.all():
         lost = np.array([is_lost(column) for column in values.T])
         low = np.where(finite, values, np.inf).min(axis=0)
         values = np.where(finite | lost, values, low).astype(np.float32)
-    kept = [layer.images[row] for row in rows]
-    faces = torch.from_numpy(np.stack([case.faces[name] for name in kept]))
-    absent = sorted({*layer.images, *layer.failed}.difference(kept))
-    products = ConceptActivationMatrix(faces.to(case.texts.device), case.texts)
-    return _Compared(products, torch.from_numpy(values), absent)
+    names = [layer.images[row] for row in rows]
+    image_vectors = torch.from_numpy(np.stack([case.image_vectors[name] for name in names]))
+    excluded = sorted({*layer.images, *layer.failed}.difference(names))
+    products = ConceptActivationMatrix(image_vectors.to(case.texts.device), case.texts)
+    return _Compared(products, torch.from_numpy(values), excluded)
 
 
 def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
@@ -208,18 +210,18 @@ def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
     setting, options = case.setting, _options_for(case.setting, compared)
     similarity = labelling.LayerSimilarity(setting.similarity, compared.products, layer, options)
     prior = _prior(case, units[0], similarity)
-    found = similarity.of([unit.neuron for unit in units], prior)
-    for unit, singles in zip(units, found, strict=True):
+    similarities = similarity.of([unit.neuron for unit in units], prior)
+    for unit, singles in zip(units, similarities, strict=True):
         labels = labelling.best_labels(
             setting.similarity, compared.products, case.concepts, layer, unit.neuron, singles,
             lambda texts: _embedded(case, texts), options, setting.top, setting.pairs,
         )  # fmt: skip
-        made = _outcome(setting, labels)
-        lost = compared.lost
-        if lost:
-            remark = set_aside(lost, len(of_layer.images) + len(of_layer.failed)).as_json()
-            made = replace(made, notes={**made.notes, "remarks": [remark]})
-        yield unit, made
+        outcome = _outcome(setting, labels)
+        excluded = compared.lost
+        if excluded:
+            remark = set_aside(excluded, len(of_layer.images) + len(of_layer.failed)).as_json()
+            outcome = replace(outcome, notes={**outcome.notes, "remarks": [remark]})
+        yield unit, outcome
 
 
 def _embedded(case: _Case, texts: Sequence[str]) -> Tensor:
@@ -227,12 +229,12 @@ def _embedded(case: _Case, texts: Sequence[str]) -> Tensor:
 
 
 def _outcome(setting: ClipDissect, labels: Sequence[Label]) -> Outcome:
-    finite = [one for one in labels if math.isfinite(one.similarity)]
+    finite = [label for label in labels if math.isfinite(label.similarity)]
     if not finite:
         return Outcome("no_concepts", {}, f"{setting.similarity} is not finite for any concept")
-    kept = [{"label": one.text, "score": one.similarity} for one in finite]
+    entries = [{"label": label.text, "score": label.similarity} for label in finite]
     interpretable = finite[0].similarity > setting.cutoff
-    return Outcome("ok", {**kept[0], "labels": kept, "interpretable": interpretable})
+    return Outcome("ok", {**entries[0], "labels": entries, "interpretable": interpretable})
 
 
 def _prior(case: _Case, unit: Unit, layer: labelling.LayerSimilarity) -> Tensor | None:
@@ -246,10 +248,10 @@ def _prior(case: _Case, unit: Unit, layer: labelling.LayerSimilarity) -> Tensor 
         "code": code_version(labelling.LayerSimilarity),
     }
     provider, item = context.lineage.provider(made_by), canonical(case.versions)
-    known = cached(context, "concept_prior", provider, [item])
-    if item in known:
-        stored = context.store.arrays(known[item]["file"])["values"].astype(np.float32)
-        return torch.from_numpy(stored).to(case.texts.device)
+    stored = cached(context, "concept_prior", provider, [item])
+    if item in stored:
+        values = context.store.arrays(stored[item]["file"])["values"].astype(np.float32)
+        return torch.from_numpy(values).to(case.texts.device)
     prior = layer.prior()
     if prior is not None:
         file = context.store.put_arrays({"values": prior.cpu().numpy()})

@@ -51,12 +51,12 @@ class CompositionsLabels(MapLabels):
         """See `MapLabels`."""
         images = images_of(context, work[0])
         survey = images.survey(images.views(model))
-        units = [one.unit for one in work]
-        found = passes_of(context, work[0]).regions(images, model, units, survey.regions.patterns)
-        every = _Packing(survey.regions, images.names)
+        units = [item.unit for item in work]
+        results = passes_of(context, work[0]).regions(images, model, units, survey.regions.patterns)
+        packing = _Packing(survey.regions, images.names)
         progress = context.progress(f"{model}: formulas", len(work))
-        for one in work:
-            yield one, _outcome(context, images, every, one.unit, *found[one.unit])
+        for item in work:
+            yield item, _outcome(context, images, packing, item.unit, *results[item.unit])
             progress.advance()
 
 
@@ -68,64 +68,67 @@ class _Packing:
         self._names = names
         self._packed: tuple[bytes, Regions, PackedMasks] | None = None
 
-    def without(self, gone: Counts) -> tuple[Regions, PackedMasks]:
+    def without(self, excluded: Counts) -> tuple[Regions, PackedMasks]:
         """Regions and concepts over them, less so many pixels of each, int64 (G,).
 
         The units of a layer mostly lack the same images, so the last answer is kept.
         """
-        key = gone.tobytes()
+        key = excluded.tobytes()
         if self._packed is None or self._packed[0] != key:
-            left = self.regions.without(gone)
-            self._packed = (key, left, left.packed(self._names))
+            regions = self.regions.without(excluded)
+            self._packed = (key, regions, regions.packed(self._names))
         return self._packed[1], self._packed[2]
 
 
 def _outcome(
     context: StudyContext,
     images: MaskedImages,
-    every: _Packing,
+    packing: _Packing,
     unit: Unit,
-    first: Kept,
+    thresholds: Kept,
     counts: Kept,
     row: int,
 ) -> Outcome:
-    silent = silent_maps(first.arrays, unit.neuron, len(images.hashes))
-    if silent is not None:
-        return silent
+    silent_outcome = silent_maps(thresholds.arrays, unit.neuron, len(images.hashes))
+    if silent_outcome is not None:
+        return silent_outcome
     setting = segmentation_of(context.study)
-    count = len(every.regions.sizes)
-    gone = pixels_of(counts.arrays, row, count, "gone_")
-    inside = pixels_of(counts.arrays, row, count)[gone < every.regions.sizes]
-    regions, packed = every.without(gone)
+    count = len(packing.regions.sizes)
+    excluded = pixels_of(counts.arrays, row, count, "gone_")
+    inside = pixels_of(counts.arrays, row, count)[excluded < packing.regions.sizes]
+    regions, packed = packing.without(excluded)
     objective = RegionOverlap(inside, regions.sizes, packed)
-    found = search(objective, beam=setting.beam, length=setting.length)
-    made = pixel_outcome(
-        context, images, first, counts, row, unit.neuron, labels_of(found, setting.top)
+    explanations = search(objective, beam=setting.beam, length=setting.length)
+    outcome = pixel_outcome(
+        context, images, thresholds, counts, row, unit.neuron, labels_of(explanations, setting.top)
     )
-    if not setting.exact_budget or made.status != "ok":
-        return made
+    if not setting.exact_budget or outcome.status != "ok":
+        return outcome
     exact = exact_search(
-        objective, length=setting.length, budget=setting.exact_budget, known=found[0]
+        objective, length=setting.length, budget=setting.exact_budget, known=explanations[0]
     )
     assert exact.best is not None, "the beam search found one"
-    best = [exact.best, *(one for one in found if one.formula != exact.best.formula)]
+    others = [label for label in explanations if label.formula != exact.best.formula]
+    best = [exact.best, *others]
     labels = labels_of(best, setting.top)
-    told = {
+    search_report = {
         "complete": exact.complete,
         "bound": exact.bound,
         "missed": exact.missed,
-        "beam": found[0].score,
+        "beam": explanations[0].score,
         "formulas": exact.formulas,
     }
-    above = {"interpretable": exact.best.score > setting.cutoff}
-    return replace(
-        made, payload={**made.payload, **labels[0], "labels": labels, **above, "exact": told}
-    )
+    payload = {**outcome.payload, **labels[0], "labels": labels}
+    payload |= {"interpretable": exact.best.score > setting.cutoff, "exact": search_report}
+    return replace(outcome, payload=payload)
 
 
-def labels_of(found: Sequence[Explanation], top: int) -> list[dict[str, object]]:
+def labels_of(explanations: Sequence[Explanation], top: int) -> list[dict[str, object]]:
     """Formulas as labels with their scores, best first."""
-    return [{"label": text_of(one.formula), "score": one.score} for one in found[:top]]
+    return [
+        {"label": text_of(explanation.formula), "score": explanation.score}
+        for explanation in explanations[:top]
+    ]
 
 
 def text_of(formula: Formula) -> str:

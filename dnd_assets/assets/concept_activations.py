@@ -34,11 +34,11 @@ class ConceptActivations(StudyAsset):
         return _settings(context)
 
     def observe(self, context: StudyContext) -> Product:
-        """See `look`."""
+        """See the module's `observe`."""
         return observe(context)
 
     def materialize(self, context: StudyContext, run: str) -> Product:
-        """See `materialize`."""
+        """See the module's `materialize`."""
         return materialize(context, run)[0]
 
 
@@ -59,17 +59,17 @@ def materialize(context: StudyContext, run: str) -> tuple[Product, ConceptSet]:
         StudyError: when the study names no concept set, or its file is not sound.
         NotFoundError: when the file is not there.
     """
-    product, found = _product(context)
+    product, concept_set = _product(context)
     with context.lineage.exclusive(context.log):
         record_run(context, run)
-        before = context.tally["text embeddings"]
+        embedded_before = context.tally["text embeddings"]
         text_embeddings(context, texts_of(context, product))
-        made = context.tally["text embeddings"] - before
+        embedded = context.tally["text embeddings"] - embedded_before
         names = {"run": run, "study": context.study.name, "asset": CONCEPT_ACTIVATIONS}
-        work = [{**names, "what": "text embeddings", "count": made}] if made else []
+        work = [{**names, "what": "text embeddings", "count": embedded}] if embedded else []
         rows = {"artefacts": _artefacts(context, product), "work": work}
         record_whole(context, run, product, rows, context.compute.name())
-    return product, found
+    return product, concept_set
 
 
 def observe(context: StudyContext) -> Product:
@@ -86,12 +86,12 @@ def observe(context: StudyContext) -> Product:
 
 def concepts_of(context: StudyContext, product: Product) -> list[str]:
     """The concepts, in the order of their file."""
-    return _list(context, product.payload["concepts"])
+    return _stored_texts(context, product.payload["concepts"])
 
 
 def texts_of(context: StudyContext, product: Product) -> list[str]:
     """The text that stands for each concept before the encoder."""
-    return _list(context, product.payload["texts"])
+    return _stored_texts(context, product.payload["texts"])
 
 
 def clip_dissect_of(context: StudyContext) -> ClipDissect:
@@ -105,41 +105,43 @@ def clip_dissect_of(context: StudyContext) -> ClipDissect:
 
 
 def _settings(context: StudyContext) -> Settings:
-    chosen = clip_dissect_of(context)
-    here = chosen.concepts.startswith("package:")
-    path = chosen.concepts if here else str(context.study.path(chosen.concepts))
+    setting = clip_dissect_of(context)
+    packaged = setting.concepts.startswith("package:")
+    path = setting.concepts if packaged else str(context.study.path(setting.concepts))
     encoder = context.lineage.provider(context.known_by(context.clip))
-    return {"concepts": path, "prompt": chosen.prompt}, {"clip": encoder}
+    return {"concepts": path, "prompt": setting.prompt}, {"clip": encoder}
 
 
-def _list(context: StudyContext, file: str) -> list[str]:
-    found: list[str] = json.loads(context.store.get(file))
-    return found
+def _stored_texts(context: StudyContext, file: str) -> list[str]:
+    texts: list[str] = json.loads(context.store.get(file))
+    return texts
 
 
 def _product(context: StudyContext) -> tuple[Product, ConceptSet]:
     """The product and what it was read from; its lists of concepts and texts lie in the store."""
     parameters, weights = _settings(context)
-    chosen = clip_dissect_of(context)
-    found = study_concepts(context.study, chosen)
+    setting = clip_dissect_of(context)
+    concept_set = study_concepts(context.study, setting)
     code = ConceptActivations().code()
-    image = preimage(CONCEPT_ACTIVATIONS, code, parameters, weights, {"concepts": found.hash})
+    recipe = preimage(
+        CONCEPT_ACTIVATIONS, code, parameters, weights, {"concepts": concept_set.hash}
+    )
     payload = {
-        "concepts": _put(context, found.concepts),
-        "texts": _put(context, prompts(found.concepts, chosen.prompt)),
-        "count": len(found.concepts),
+        "concepts": _store_texts(context, concept_set.concepts),
+        "texts": _store_texts(context, prompts(concept_set.concepts, setting.prompt)),
+        "count": len(concept_set.concepts),
         "encoder": weights["clip"],
     }
     notes = {
         "files": [payload["concepts"], payload["texts"]],
-        "duplicates": found.duplicates,
-        "blanks": found.blanks,
+        "duplicates": concept_set.duplicates,
+        "blanks": concept_set.blanks,
     }
     outcome = Outcome("ok", payload, notes=notes)
-    return Product(digest(image), CONCEPT_ACTIVATIONS, image, outcome), found
+    return Product(digest(recipe), CONCEPT_ACTIVATIONS, recipe, outcome), concept_set
 
 
-def _put(context: StudyContext, texts: Sequence[str]) -> str:
+def _store_texts(context: StudyContext, texts: Sequence[str]) -> str:
     return context.store.put(canonical(list(texts)).encode(), "json")
 
 

@@ -29,11 +29,11 @@ class ConceptMasks(StudyAsset):
         return _parameters(context), {}
 
     def observe(self, context: StudyContext) -> Product:
-        """See `look`."""
+        """See the module's `observe`."""
         return observe(context)
 
     def materialize(self, context: StudyContext, run: str) -> Product:
-        """See `materialize`."""
+        """See the module's `materialize`."""
         return materialize(context, run)[0]
 
 
@@ -51,12 +51,12 @@ def materialize(context: StudyContext, run: str) -> tuple[Product, Scan]:
         StudyError: when the layout cannot be read, or no image can be used.
         NotFoundError: when a table, a folder or a split is missing.
     """
-    found = _scan(context)
+    scan = _scan(context)
     with context.lineage.exclusive(context.log):
         record_run(context, run)
-        product = _product(context, found)
-        record_whole(context, run, product, _records(context, product, found))
-    return product, found
+        product = _product(context, scan)
+        record_whole(context, run, product, _records(context, product, scan))
+    return product, scan
 
 
 def observe(context: StudyContext) -> Product:
@@ -66,50 +66,50 @@ def observe(context: StudyContext) -> Product:
         StudyError: as `materialize`.
         NotFoundError: as `materialize`.
     """
-    found = _scan(context)
-    product = _product(context, found)
-    context.lineage.commit(_records(context, product, found))
+    scan = _scan(context)
+    product = _product(context, scan)
+    context.lineage.commit(_records(context, product, scan))
     return product
 
 
 def _parameters(context: StudyContext) -> dict[str, object]:
-    chosen = context.study.probing_set
-    return {**layout_of(context.study), "max_pixels": chosen.max_pixels, **context.shown}
+    probing_set = context.study.probing_set
+    return {**layout_of(context.study), "max_pixels": probing_set.max_pixels, **context.shown}
 
 
 def _scan(context: StudyContext) -> Scan:
-    found = read_masks(context.study, context.home)
-    progress = context.progress("masks", len(mask_files(found)))
+    listing = read_masks(context.study, context.home)
+    progress = context.progress("masks", len(mask_files(listing)))
     limit = context.study.probing_set.max_pixels
     cache, code = context.home / "masks" / "scanned.json", code_version(inspect)
-    return scan_masks(found, limit, cache, progress.advance, code)
+    return scan_masks(listing, limit, cache, progress.advance, code)
 
 
-def _product(context: StudyContext, found: Scan) -> Product:
+def _product(context: StudyContext, scan: Scan) -> Product:
     """The product of a scan; its manifest lies in the store."""
-    masks = {"masks": digest(found.masks)}
-    image = preimage(CONCEPT_MASKS, ConceptMasks().code(), _parameters(context), {}, masks)
+    masks = {"masks": digest(scan.masks)}
+    recipe = preimage(CONCEPT_MASKS, ConceptMasks().code(), _parameters(context), {}, masks)
     payload = {
-        "manifest": context.store.put(canonical(list(found.images)).encode(), "json"),
-        "masks": context.store.put(canonical(found.masks).encode(), "json"),
-        "images": len(found.images),
-        "concepts": len(found.masks["concepts"]),
+        "manifest": context.store.put(canonical(list(scan.images)).encode(), "json"),
+        "masks": context.store.put(canonical(scan.masks).encode(), "json"),
+        "images": len(scan.images),
+        "concepts": len(scan.masks["concepts"]),
     }
     notes = {
         "files": [payload["manifest"], payload["masks"]],
-        "quarantined": [{"path": path, "reason": reason} for path, reason in found.set_aside],
-        "found": found.found,
+        "quarantined": [{"path": path, "reason": reason} for path, reason in scan.set_aside],
+        "found": scan.found,
     }
-    return Product(digest(image), CONCEPT_MASKS, image, Outcome("ok", payload, notes=notes))
+    return Product(digest(recipe), CONCEPT_MASKS, recipe, Outcome("ok", payload, notes=notes))
 
 
-def _records(context: StudyContext, product: Product, found: Scan) -> dict[str, list[Row]]:
+def _records(context: StudyContext, product: Product, scan: Scan) -> dict[str, list[Row]]:
     """Rows of the manifest's files, and of images and masks never seen at their path before."""
     sizes = {file: context.store.size(file) for file in product.outcome.notes["files"]}
     artefacts = [
         artefact_row(file.partition(".")[0], file, "manifest", size) for file, size in sizes.items()
     ]
-    known = context.lineage.query("SELECT hash, path FROM images")
-    before = {(row["hash"], row["path"]) for row in known}
-    new = [file for file in found.files if (file.hash, file.path) not in before]
-    return {"artefacts": artefacts, "images": image_rows(new)}
+    known_rows = context.lineage.query("SELECT hash, path FROM images")
+    seen_before = {(row["hash"], row["path"]) for row in known_rows}
+    new_files = [file for file in scan.files if (file.hash, file.path) not in seen_before]
+    return {"artefacts": artefacts, "images": image_rows(new_files)}

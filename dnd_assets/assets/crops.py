@@ -86,12 +86,15 @@ class Crops(Stage):
         """Exemplars whose maps are needed; how many crops they give is seen afterwards."""
         if not context.study.dissection.crop:
             return {}
-        wanted: dict[str, Wanted] = {}
-        for one in work:
-            wanted.setdefault(one.unit.model, []).extend(_exemplars(one))
-        lacking = [_lacking(context, _with_maps(context, *found))[0] for found in wanted.items()]
-        maps = sum(len(_by_image(wanted)) for wanted in lacking)
-        passes = sum(len(wanted) for wanted in lacking) * context.study.dissection.crops_per_image
+        pairs_by_model: dict[str, Wanted] = {}
+        for item in work:
+            pairs_by_model.setdefault(item.unit.model, []).extend(_exemplars(item))
+        lacking = [
+            _uncut(context, _with_maps(context, *model_pairs))[0]
+            for model_pairs in pairs_by_model.items()
+        ]
+        maps = sum(len(_by_image(pairs)) for pairs in lacking)
+        passes = sum(len(pairs) for pairs in lacking) * context.study.dissection.crops_per_image
         return {"activation maps": maps, "forward passes at most": passes}
 
     def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
@@ -104,89 +107,97 @@ class Crops(Stage):
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `crops` and `activating` [{image, kind, activation}]."""
-        for model in dict.fromkeys(one.unit.model for one in work):
-            mine = [one for one in work if one.unit.model == model]
-            found = _cut(context, model, mine) if context.study.dissection.crop else {}
+        for model in dict.fromkeys(item.unit.model for item in work):
+            model_work = [item for item in work if item.unit.model == model]
+            crops_by_unit = (
+                _cut(context, model, model_work) if context.study.dissection.crop else {}
+            )
             needs: dict[str, set[str]] = {}
-            for unit, made in found.items():
-                needs.setdefault(unit.layer, set()).update(crop["crop"] for crop in made)
+            for unit, unit_crops in crops_by_unit.items():
+                needs.setdefault(unit.layer, set()).update(crop["crop"] for crop in unit_crops)
             table = activations(context, model, needs, f"{model}: crops")
-            for one in mine:
-                made = found.get(one.unit, [])
-                for crop in made:
-                    rows, values = table[one.unit.layer]
-                    crop["activation"] = float(values[rows[crop["crop"]], one.unit.neuron])
-                yield one, _outcome(one, made, context.study.dissection.exemplars)
+            for item in model_work:
+                unit_crops = crops_by_unit.get(item.unit, [])
+                for crop in unit_crops:
+                    rows, values = table[item.unit.layer]
+                    crop["activation"] = float(values[rows[crop["crop"]], item.unit.neuron])
+                yield item, _outcome(item, unit_crops, context.study.dissection.exemplars)
 
 
 def _cut(context: StudyContext, model: str, work: Sequence[Work]) -> Found:
     """Every unit's crops; those of an exemplar are cut once, whatever run or study asks."""
-    asked = [pair for one in work for pair in _exemplars(one)]
-    lacking, known = _lacking(context, _with_maps(context, model, asked))
-    wanted = _by_image(lacking)
+    pairs = [pair for item in work for pair in _exemplars(item)]
+    lacking, cut = _uncut(context, _with_maps(context, model, pairs))
+    units_by_image = _by_image(lacking)
     of_layer = {
-        layer: provider(context, of[0]) for layer, of in by_layer(u for u, _ in lacking).items()
+        layer: provider(context, layer_units[0])
+        for layer, layer_units in by_layer(unit for unit, _ in lacking).items()
     }
-    for made in _cut_lacking(context, model, wanted):
+    for new_crops in _cut_missing(context, model, units_by_image):
         rows = [
             shared_row("crop", of_layer[unit.model, unit.layer], _item(unit, image), value)
-            for (unit, image), value in made.items()
+            for (unit, image), value in new_crops.items()
         ]
         context.lineage.commit({"shared": rows})
-        known.update(made)
-    found: Found = {one.unit: [] for one in work}
-    for (unit, image), value in sorted(known.items()):
+        cut.update(new_crops)
+    crops_by_unit: Found = {item.unit: [] for item in work}
+    for (unit, image), value in sorted(cut.items()):
         for crop in value["crops"]:
-            found[unit].append({"image": image, "file": value["file"], **crop})
-    return found
+            crops_by_unit[unit].append({"image": image, "file": value["file"], **crop})
+    return crops_by_unit
 
 
-def _cut_lacking(
-    context: StudyContext, model: str, wanted: Mapping[str, list[Unit]]
+def _cut_missing(
+    context: StudyContext, model: str, units_by_image: Mapping[str, list[Unit]]
 ) -> Iterator[dict[tuple[Unit, str], CutExemplar]]:
     """File and crops of each (unit, image), batch by batch of images."""
-    names = context.pictures.in_order(wanted)
+    names = context.pictures.in_order(units_by_image)
     progress = context.progress(f"{model}: activation maps", len(names))
     batch = context.study.compute.batch.target
     parts = (
-        _part(context, model, names[start : start + batch], wanted)
+        _part(context, model, names[start : start + batch], units_by_image)
         for start in range(0, len(names), batch)
     )
-    for part, made in hand_out(context, crops_of, parts):
+    for part, result in hand_out(context, crops_of, parts):
         yield {
             (Unit(model, layer, neuron), image): value
-            for layer, neuron, image, value in made.values
+            for layer, neuron, image, value in result.values
         }
         context.count("activation maps", len(part.items))
         progress.advance(len(part.items))
 
 
 def _part(
-    context: StudyContext, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
+    context: StudyContext,
+    model: str,
+    names: Sequence[str],
+    units_by_image: Mapping[str, list[Unit]],
 ) -> Part:
-    units = {name: [[unit.layer, unit.neuron] for unit in wanted[name]] for name in names}
-    cut = _providers(context, [unit for name in names for unit in wanted[name]])
-    return Part(names, names, {"model": model, "units": units}, cut)
+    units = {name: [[unit.layer, unit.neuron] for unit in units_by_image[name]] for name in names}
+    crop_provider = _providers(context, [unit for name in names for unit in units_by_image[name]])
+    return Part(names, names, {"model": model, "units": units}, crop_provider)
 
 
 def _providers(context: StudyContext, units: Iterable[Unit]) -> str:
     """Hash of what decides the crops of all layers of some units."""
     layers = by_layer(units)
-    return digest({layer: provider(context, of[0]) for (_, layer), of in layers.items()})
+    return digest(
+        {layer: provider(context, layer_units[0]) for (_, layer), layer_units in layers.items()}
+    )
 
 
 def crops_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Crops of a part's images: of each unit and image, layer, neuron, image, file and crops."""
     model = part.about["model"]
-    wanted = {
+    units_by_image = {
         name: [Unit(model, layer, neuron) for layer, neuron in part.about["units"][name]]
         for name in part.items
     }
-    units = [unit for some in wanted.values() for unit in some]
+    units = [unit for image_units in units_by_image.values() for unit in image_units]
     agree(context, part, lambda: _providers(context, units))
-    made = _cut_batch(context, model, part.items, wanted)
+    cut = _cut_batch(context, model, part.items, units_by_image)
     return PartResult(
-        [[unit.layer, unit.neuron, name, value] for (unit, name), value in made.items()]
+        [[unit.layer, unit.neuron, name, value] for (unit, name), value in cut.items()]
     )
 
 
@@ -203,26 +214,30 @@ def provider(context: StudyContext, unit: Unit) -> str:
 
 
 def _exemplars(work: Work) -> Wanted:
-    return [(work.unit, one["image"]) for one in work.inputs["activations"].payload["exemplars"]]
+    return [
+        (work.unit, entry["image"]) for entry in work.inputs["activations"].payload["exemplars"]
+    ]
 
 
-def _with_maps(context: StudyContext, model: str, wanted: Wanted) -> Wanted:
+def _with_maps(context: StudyContext, model: str, pairs: Wanted) -> Wanted:
     """Those of units that have a map."""
     spatial = {layer.path for layer in context.targets.layers(model) if layer.has_map}
-    return [(unit, image) for unit, image in wanted if unit.layer in spatial]
+    return [(unit, image) for unit, image in pairs if unit.layer in spatial]
 
 
-def _lacking(
-    context: StudyContext, wanted: Wanted
+def _uncut(
+    context: StudyContext, exemplar_pairs: Wanted
 ) -> tuple[Wanted, dict[tuple[Unit, str], CutExemplar]]:
     """Exemplars whose crops have not been cut yet, and the crops of the others."""
-    known: dict[tuple[Unit, str], CutExemplar] = {}
-    for of_layer in by_layer(unit for unit, _ in wanted).values():
-        layer = set(of_layer)
-        pairs = {_item(unit, image): (unit, image) for unit, image in wanted if unit in layer}
-        stored = cached(context, "crop", provider(context, of_layer[0]), sorted(pairs))
-        known.update({pairs[item]: value for item, value in stored.items()})
-    return [pair for pair in wanted if pair not in known], known
+    cut: dict[tuple[Unit, str], CutExemplar] = {}
+    for layer_units in by_layer(unit for unit, _ in exemplar_pairs).values():
+        layer = set(layer_units)
+        pairs = {
+            _item(unit, image): (unit, image) for unit, image in exemplar_pairs if unit in layer
+        }
+        stored = cached(context, "crop", provider(context, layer_units[0]), sorted(pairs))
+        cut.update({pairs[item]: value for item, value in stored.items()})
+    return [pair for pair in exemplar_pairs if pair not in cut], cut
 
 
 def _item(unit: Unit, image: str) -> str:
@@ -230,52 +245,63 @@ def _item(unit: Unit, image: str) -> str:
     return canonical([image, unit.neuron])
 
 
-def _by_image(wanted: Wanted) -> dict[str, list[Unit]]:
+def _by_image(pairs: Wanted) -> dict[str, list[Unit]]:
     """The units that want each image, in order."""
-    found: dict[str, list[Unit]] = {}
-    for unit, image in wanted:
-        found.setdefault(image, []).append(unit)
-    return found
+    units_by_image: dict[str, list[Unit]] = {}
+    for unit, image in pairs:
+        units_by_image.setdefault(image, []).append(unit)
+    return units_by_image
 
 
 def _cut_batch(
-    context: StudyContext, model: str, names: Sequence[str], wanted: Mapping[str, list[Unit]]
+    context: StudyContext,
+    model: str,
+    names: Sequence[str],
+    units_by_image: Mapping[str, list[Unit]],
 ) -> dict[tuple[Unit, str], CutExemplar]:
     """File and crops of each (unit, image) of one batch of images."""
     side = context.study.dissection.crop_size
-    whole, seen = context.squares_of(model, names, side)
-    pairs = sorted({(unit.layer, unit.neuron) for name in names for unit in wanted[name]})
-    only = [{(unit.layer, unit.neuron) for unit in wanted[name]} for name in names]
-    maps = context.targets.maps(model, pairs, seen, context.study.compute.batch.target, only)
-    made: dict[tuple[Unit, str], CutExemplar] = {}
+    squares, network_views = context.squares_of(model, names, side)
+    pairs = sorted({(unit.layer, unit.neuron) for name in names for unit in units_by_image[name]})
+    image_pairs = [{(unit.layer, unit.neuron) for unit in units_by_image[name]} for name in names]
+    maps = context.targets.maps(
+        model, pairs, network_views, context.study.compute.batch.target, image_pairs
+    )
+    cut_exemplars: dict[tuple[Unit, str], CutExemplar] = {}
     pieces: list[tuple[MadeCrop, Image.Image]] = []
     rasters: list[Raster | None] = []
     for index, name in enumerate(names):
-        for unit in wanted[name]:
+        for unit in units_by_image[name]:
             heatmap = maps[unit.layer, unit.neuron][index]
-            cut = list(_pieces(context, whole[index], heatmap))
-            made[unit, name] = {"file": None, "crops": [crop for crop, _ in cut]}
-            pieces += cut
-            rasters += [_raster_piece(seen[index], crop["box"], side) for crop, _ in cut]
+            unit_pieces = list(_pieces(context, squares[index], heatmap))
+            cut_exemplars[unit, name] = {"file": None, "crops": [crop for crop, _ in unit_pieces]}
+            pieces += unit_pieces
+            rasters += [
+                _raster_piece(network_views[index], crop["box"], side) for crop, _ in unit_pieces
+            ]
     if pieces:
-        kept = [one for one in rasters if one is not None] or None
-        file, hashes = context.pictures.keep([piece for _, piece in pieces], kept)
+        present_rasters = [raster for raster in rasters if raster is not None] or None
+        file, hashes = context.pictures.keep([piece for _, piece in pieces], present_rasters)
         for (crop, _), name in zip(pieces, hashes, strict=True):
             crop["crop"] = name
-        for value in made.values():
+        for value in cut_exemplars.values():
             value["file"] = file if value["crops"] else None
-    return made
+    return cut_exemplars
 
 
-def _raster_piece(seen: Image.Image | Raster, box: Sequence[int], side: int) -> Raster | None:
+def _raster_piece(
+    network_view: Image.Image | Raster, box: Sequence[int], side: int
+) -> Raster | None:
     """A crop as a network sees it that takes bands; None for others, which see what is shown."""
     return (
-        cut_out(seen, (box[0], box[1], box[2], box[3]), side) if isinstance(seen, Raster) else None
+        cut_out(network_view, (box[0], box[1], box[2], box[3]), side)
+        if isinstance(network_view, Raster)
+        else None
     )
 
 
 def _pieces(
-    context: StudyContext, whole: Image.Image, heatmap: Any
+    context: StudyContext, square: Image.Image, heatmap: Any
 ) -> Iterator[tuple[MadeCrop, Image.Image]]:
     setting = context.study.dissection
     scaled = attention_crops.heatmap_bytes(heatmap, setting.crop_size)
@@ -285,16 +311,16 @@ def _pieces(
     for box in boxes:
         yield (
             {"box": list(box), "threshold": threshold},
-            attention_crops.cut(whole, box, setting.crop_size),
+            attention_crops.cut(square, box, setting.crop_size),
         )
 
 
-def _outcome(work: Work, made: Sequence[MadeCrop], count: int) -> Outcome:
-    found = work.inputs["activations"].payload
-    whole = [(e["image"], e["activation"]) for e in found["exemplars"]]
-    active = {crop["crop"]: crop["activation"] for crop in made}
+def _outcome(work: Work, unit_crops: Sequence[MadeCrop], count: int) -> Outcome:
+    upstream = work.inputs["activations"].payload
+    whole_images = [(entry["image"], entry["activation"]) for entry in upstream["exemplars"]]
+    active = {crop["crop"]: crop["activation"] for crop in unit_crops}
     parts = [(name, value) for name, value in active.items() if math.isfinite(value)]
-    chosen = exemplars.activating_set(whole, parts, count, found["off"])
+    activating = exemplars.activating_set(whole_images, parts, count, upstream["off"])
     payload = {
         "crops": [
             {
@@ -302,10 +328,11 @@ def _outcome(work: Work, made: Sequence[MadeCrop], count: int) -> Outcome:
                 # JSON has no word for NaN.
                 "activation": crop["activation"] if math.isfinite(crop["activation"]) else None,
             }
-            for crop in made
+            for crop in unit_crops
         ],
         "activating": [
-            {"image": one.image, "kind": one.kind, "activation": one.activation} for one in chosen
+            {"image": image.image, "kind": image.kind, "activation": image.activation}
+            for image in activating
         ],
     }
-    return Outcome("ok", payload, notes={"files": sorted({crop["file"] for crop in made})})
+    return Outcome("ok", payload, notes={"files": sorted({crop["file"] for crop in unit_crops})})

@@ -40,15 +40,15 @@ class OwnMethod(Stage):
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score` and `labels` [{label, score}], best first."""
-        for one in work:
-            found = self.labels({name: product.payload for name, product in one.inputs.items()})
-            yield one, _outcome(found)
+        for item in work:
+            labels = self.labels({name: product.payload for name, product in item.inputs.items()})
+            yield item, _outcome(labels)
 
 
-def _outcome(found: Sequence[tuple[str, float]]) -> Outcome:
+def _outcome(scored_labels: Sequence[tuple[str, float]]) -> Outcome:
     labels = [
         {"label": text, "score": float(score)}
-        for text, score in found
+        for text, score in scored_labels
         if text.strip() and math.isfinite(score)
     ]
     if not labels:

@@ -75,21 +75,21 @@ class DetectionScores(Stage):
     def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, the captioner, and the encoder where it is asked."""
         captioner = context.lineage.provider(context.known_by(context.captioner))
-        found = {"target": layer_provider(context, unit), "captioner": captioner}
+        providers = {"target": layer_provider(context, unit), "captioner": captioner}
         if _asks_encoder(context):
-            found["clip"] = context.lineage.provider(context.known_by(context.clip))
-        return found
+            providers["clip"] = context.lineage.provider(context.known_by(context.clip))
+        return providers
 
     def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Captions of reference images that are not known or planned yet, once for all units."""
         passes, images = probing_passes(context, work)
-        chosen = reference_images(images, context.study.dissection.reference_images)
+        references = reference_images(images, context.study.dissection.reference_images)
         if not images:
             return {}
-        found = {"forward passes": passes, **caption_cost(context, chosen)}
+        counts = {"forward passes": passes, **caption_cost(context, references)}
         if _asks_encoder(context):
-            found["embeddings"] = embeddings_to_make(context, chosen)
-        return found
+            counts["embeddings"] = embeddings_to_make(context, references)
+        return counts
 
     def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """A caption for each reference image, however many the units."""
@@ -108,24 +108,26 @@ class DetectionScores(Stage):
         images = probing_images(context, work[0])
         reference = _captioned(context, images)
         if isinstance(reference, Outcome):
-            yield from ((one, reference) for one in work)
+            yield from ((item, reference) for item in work)
             return
-        lookup = {one.unit: one for one in work}
+        lookup = {item.unit: item for item in work}
         likeness = _likeness(context, reference, work, images) if _asks_encoder(context) else None
-        without = 0
+        unlabelled = 0
         for layer in on_probing_images(context, list(lookup), images):
             rows = {name: row for row, name in enumerate(layer.images)}
             for start in range(0, len(layer.units), _TOGETHER):
                 tries = []
                 for unit in layer.units[start : start + _TOGETHER]:
-                    one, column = lookup[unit], layer.values[:, unit.neuron]
-                    wanted = {*reference.images, *_exemplars(one)} & rows.keys()
-                    active = {name: float(column[rows[name]]) for name in sorted(wanted)}
-                    tries.append(_Try(context.study.dissection, one, reference, active))
-                for one, outcome in _outcomes(tries, likeness):
-                    without += outcome.status == "no_concept"
-                    yield one, outcome
-        context.log(f"{self.name}: {without:,} of {len(work):,} units end without a concept")
+                    item, column = lookup[unit], layer.values[:, unit.neuron]
+                    needed_images = {*reference.images, *_exemplars(item)} & rows.keys()
+                    activations = {
+                        name: float(column[rows[name]]) for name in sorted(needed_images)
+                    }
+                    tries.append(_Try(context.study.dissection, item, reference, activations))
+                for item, outcome in _outcomes(tries, likeness):
+                    unlabelled += outcome.status == "no_concept"
+                    yield item, outcome
+        context.log(f"{self.name}: {unlabelled:,} of {len(work):,} units end without a concept")
 
 
 def reference_images(images: Sequence[str], count: int) -> list[str]:
@@ -141,20 +143,20 @@ def _captioned(context: StudyContext, images: Sequence[str]) -> ReferenceImages 
 
     A picture that the captioner refuses, or says nothing of, is left out, and counted in the log.
     """
-    chosen = reference_images(images, context.study.dissection.reference_images)
-    known = captions(context, chosen)
-    failed = first_unanswered(known, chosen)
-    if failed is not None:
-        return failed
-    said = {name: _read(caption_entry(name, known[name])) for name in chosen}
-    useful = {name: text for name, text in said.items() if text}
-    if len(useful) < len(said):
+    references = reference_images(images, context.study.dissection.reference_images)
+    caption_by_image = captions(context, references)
+    failure = first_unanswered(caption_by_image, references)
+    if failure is not None:
+        return failure
+    texts = {name: _read(caption_entry(name, caption_by_image[name])) for name in references}
+    useful = {name: text for name, text in texts.items() if text}
+    if len(useful) < len(texts):
         context.log(
-            f"warning: {len(said) - len(useful):,} of {len(said):,} reference images have no "
+            f"warning: {len(texts) - len(useful):,} of {len(texts):,} reference images have no "
             "caption of use, and are left out"
         )
     if not useful:
-        reason = f"no caption of {len(said):,} reference images is of use"
+        reason = f"no caption of {len(texts):,} reference images is of use"
         return Outcome("no_captions", {}, reason)
     return reference_of(list(useful), list(useful.values()))
 
@@ -202,17 +204,19 @@ class _Likeness:
     def __call__(self, texts: Sequence[str], *, images: Sequence[str]) -> Matrix:
         """Cosines, (texts, images)."""
         self.learn(texts)
-        faces = np.nan_to_num(self.images[[self.rows[name] for name in images]])
-        rows = np.stack([self.texts[text] for text in texts]) if texts else faces[:0]
-        return np.asarray(rows @ faces.T)
+        image_vectors = np.nan_to_num(self.images[[self.rows[name] for name in images]])
+        text_vectors = (
+            np.stack([self.texts[text] for text in texts]) if texts else image_vectors[:0]
+        )
+        return np.asarray(text_vectors @ image_vectors.T)
 
 
 def _likeness(
     context: StudyContext, reference: ReferenceImages, work: Sequence[Work], images: Sequence[str]
 ) -> _Likeness:
     """The encoder's view of the reference images and of all exemplars that are whole images."""
-    known = set(images)
-    exemplars = {name for one in work for name in _exemplars(one) if name in known}
+    probing = set(images)
+    exemplars = {name for item in work for name in _exemplars(item) if name in probing}
     rows, vectors = embeddings(context, [*reference.images, *sorted(exemplars)])
     return _Likeness(context, rows, vectors)
 
@@ -256,49 +260,51 @@ def _outcomes(tries: Sequence[_Try], likeness: _Likeness | None) -> Iterator[tup
     Array operations leave the interpreter to other threads; no unit depends on another.
     """
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        cases = list(pool.map(lambda one: one.case, tries))
+        cases = list(pool.map(lambda attempt: attempt.case, tries))
         if likeness is not None:
             likeness.learn(text for case in cases if case is not None for text in case.texts())
-        found = pool.map(lambda one: _outcome(one, likeness), tries)
-        yield from zip((one.work for one in tries), found, strict=True)
+        outcomes = pool.map(lambda attempt: _outcome(attempt, likeness), tries)
+        yield from zip((attempt.work for attempt in tries), outcomes, strict=True)
 
 
-def _outcome(one: _Try, likeness: _Likeness | None) -> Outcome:
+def _outcome(attempt: _Try, likeness: _Likeness | None) -> Outcome:
     """The outcome of one unit."""
-    setting, reference, name = one.setting, one.reference, one.name
-    found = None if one.case is None else label_of(one.case, one.numbers, likeness)
-    if found is None:
+    setting, reference, name = attempt.setting, attempt.reference, attempt.name
+    label = None if attempt.case is None else label_of(attempt.case, attempt.numbers, likeness)
+    if label is None:
         return Outcome("no_concept", {}, "no phrase of the captions predicts where it is active")
-    finite = {image: value for image, value in one.active.items() if isfinite(value)}
-    shown = examples(found.best.candidate, reference, finite, name)
-    payload = _payload(found, setting.candidates) | {"examples": [asdict(one) for one in shown]}
-    if found.confidence < setting.min_confidence:
+    finite = {image: value for image, value in attempt.active.items() if isfinite(value)}
+    image_examples = examples(label.best.candidate, reference, finite, name)
+    payload = _payload(label, setting.candidates) | {
+        "examples": [asdict(example) for example in image_examples]
+    }
+    if label.confidence < setting.min_confidence:
         reason = (
-            f"nearest is {payload['label']!r}, right with probability {found.confidence:.2f}; "
+            f"nearest is {payload['label']!r}, right with probability {label.confidence:.2f}; "
             f"dissection.min_confidence asks for {setting.min_confidence:g}"
         )
         return Outcome("no_concept", payload, reason)
     return Outcome("ok", payload)
 
 
-def _payload(found: DetectionLabel, painted: int) -> dict[str, object]:
+def _payload(label: DetectionLabel, painted: int) -> dict[str, object]:
     """The label, the concepts that come next, and which of them are painted."""
-    best = found.best
-    others = (one for one in found.order if one.candidate != best.candidate)
+    best = label.best
+    runners_up = (score for score in label.order if score.candidate != best.candidate)
     # What all images show, or none, has no threshold: it tells nothing.
-    listed = [best, *(one for one in others if isfinite(one.threshold))][:KEPT]
-    every = [best.candidate, *found.without, *(one.candidate for one in listed)]
+    ranked = [best, *(score for score in runners_up if isfinite(score.threshold))][:KEPT]
+    phrases = [best.candidate, *label.without, *(score.candidate for score in ranked)]
     # A painter draws what "not red" names: it knows no negation.
-    drawn = [one.text for one in every if not one.negated]
+    paintable = [phrase.text for phrase in phrases if not phrase.negated]
     return {
         "label": best.candidate.text,
-        "confidence": found.confidence,
-        "evidence": {**asdict(found.evidence), "images": found.images},
+        "confidence": label.confidence,
+        "evidence": {**asdict(label.evidence), "images": label.images},
         "concepts": [
-            {"concept": one.candidate.text, "mcc": one.mcc, "threshold": one.threshold,
-             "share": one.share, "agreement": one.agreement}
-            for one in listed
+            {"concept": score.candidate.text, "mcc": score.mcc, "threshold": score.threshold,
+             "share": score.share, "agreement": score.agreement}
+            for score in ranked
         ],
-        "candidates": list(dict.fromkeys(drawn))[:painted],
-        "counterfactuals": [one.text for one in found.without],
+        "candidates": list(dict.fromkeys(paintable))[:painted],
+        "counterfactuals": [phrase.text for phrase in label.without],
     }  # fmt: skip

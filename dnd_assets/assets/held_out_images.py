@@ -38,7 +38,7 @@ class HeldOutImages(StudyAsset):
         Raises:
             StudyError: as `materialize`.
         """
-        return _find(context).observe(context)
+        return _scan_images(context).observe(context)
 
     def materialize(self, context: StudyContext, run: str) -> Product:
         """Look at every image file again and record what there is.
@@ -46,7 +46,7 @@ class HeldOutImages(StudyAsset):
         Raises:
             StudyError: when a folder is missing, or fewer than two images are left.
         """
-        return _find(context).materialize(context, run)
+        return _scan_images(context).materialize(context, run)
 
 
 def evaluation_of(context: StudyContext) -> EvaluationSettings:
@@ -59,19 +59,20 @@ def evaluation_of(context: StudyContext) -> EvaluationSettings:
     return needed(context.study.evaluation, "evaluation", context.study, example)
 
 
-def _find(context: StudyContext) -> ScannedImages:
+def _scan_images(context: StudyContext) -> ScannedImages:
     evaluation_of(context)
     manifest = _IMAGES.scan(context)
     # A second look, in which no unchanged file is read again: this product stands by itself, also
     # where the probing set is not asked for, and to hand it another's look would be other code.
     probing = PROBING_IMAGES.scan(context, tell=False).images
     both = set(probing).intersection(manifest.images)
-    left = len(manifest.images) - len(both)
-    if left < LEAST:
+    remaining = len(manifest.images) - len(both)
+    if remaining < LEAST:
         raise StudyError(
             f"of {len(manifest.images):,} held-out images {len(both):,} are in the probing set, "
-            f"too, which leaves {left}; metrics take {LEAST} at least. Name other images under "
-            "[evaluation]: labels must not be judged by the pictures that they were made from."
+            f"too, which leaves {remaining}; metrics take {LEAST} at least. Name other images "
+            "under [evaluation]: labels must not be judged by the pictures that "
+            "they were made from."
         )
     return ScannedImages(
         _IMAGES, manifest, HeldOutImages().code(), both, {"in_probing_set": len(both)}

@@ -30,26 +30,26 @@ class ImageInvertLabels(ImageLevelLabels):
         names = ("length", "min_share", "max_share", "beam", "top", "significance")
         return {**image_labels_of(context.study).chosen(*names), **self.tables(context)}
 
-    def outcome(self, context: StudyContext, known: LabelledImages, values: Matrix) -> Outcome:
+    def outcome(self, context: StudyContext, images: LabelledImages, values: Matrix) -> Outcome:
         """`label`, `score`, `significant`, `labels` with p-values, and `images`."""
         setting = image_labels_of(context.study)
-        chosen = setting.chosen("length", "beam", "top", "min_share", "max_share")
-        found = invert_labels(values.astype(np.float64), known.presence, known.names, **chosen)
-        if not found:
+        options = setting.chosen("length", "beam", "top", "min_share", "max_share")
+        results = invert_labels(values.astype(np.float64), images.presence, images.names, **options)
+        if not results:
             reason = "no concept is on a share of the images between {min_share} and {max_share}"
-            return Outcome("no_concepts", {}, reason.format(**chosen))
+            return Outcome("no_concepts", {}, reason.format(**options))
         labels = [
-            {"label": text_of(one.formula), "score": one.auc, "p_value": one.p_value,
-             "adjusted": one.adjusted, "images": one.images}
-            for one in found
+            {"label": text_of(result.formula), "score": result.auc, "p_value": result.p_value,
+             "adjusted": result.adjusted, "images": result.images}
+            for result in results
         ]  # fmt: skip
         order = np.argsort(-values, kind="stable")[:SHOWN].tolist()
-        shown = [{"image": known.images[i], "activation": float(values[i])} for i in order]
+        best_images = [{"image": images.images[i], "activation": float(values[i])} for i in order]
         payload = {
             "label": labels[0]["label"],
             "score": labels[0]["score"],
-            "significant": found[0].adjusted <= setting.significance,
+            "significant": results[0].adjusted <= setting.significance,
             "labels": labels,
-            "images": shown,
+            "images": best_images,
         }
         return Outcome("ok", payload)

@@ -54,7 +54,7 @@ class ImageLevelLabels(Stage):
     def tables(self, context: StudyContext) -> dict[str, object]:
         """The tables of concepts by their content."""
         table: dict[str, Json] = {
-            file: list(some) for file, some in concept_table(context.study).items()
+            file: list(concepts) for file, concepts in concept_table(context.study).items()
         }
         return {"concepts": digest(table)}
 
@@ -67,12 +67,12 @@ class ImageLevelLabels(Stage):
         passes, _ = probing_passes(context, work)
         return {"forward passes": passes}
 
-    def outcome(self, context: StudyContext, known: LabelledImages, values: Matrix) -> Outcome:
+    def outcome(self, context: StudyContext, images: LabelledImages, values: Matrix) -> Outcome:
         """The outcome of a unit.
 
         Args:
             context: the study's context.
-            known: images of known concepts.
+            images: images of known concepts.
             values: activations of the unit on them, float32 (N,), finite, not all equal.
         """
         raise NotImplementedError
@@ -80,36 +80,42 @@ class ImageLevelLabels(Stage):
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes of all units, see `outcome`; images of unknown concepts are left out."""
         probing = probing_images(context, work[0])
-        shown = image_concepts(concept_table(context.study), _paths(context, probing))
+        concept_images = image_concepts(concept_table(context.study), _paths(context, probing))
         context.log(
-            f"{self.name}: {len(shown.images):,} of {len(probing):,} probing images show "
-            f"{len(shown.names):,} known concepts"
+            f"{self.name}: {len(concept_images.images):,} of {len(probing):,} probing images show "
+            f"{len(concept_images.names):,} known concepts"
         )
-        lookup = {one.unit: one for one in work}
+        lookup = {item.unit: item for item in work}
         for layer in on_probing_images(context, list(lookup), probing):
             rows = {name: row for row, name in enumerate(layer.images)}
             for unit in layer.units:
                 column = layer.values[:, unit.neuron]
-                yield lookup[unit], self._outcome(context, shown, rows, np.asarray(column))
+                yield lookup[unit], self._outcome(context, concept_images, rows, np.asarray(column))
 
     def _outcome(
-        self, context: StudyContext, shown: ImageConcepts, rows: dict[str, int], column: Matrix
+        self,
+        context: StudyContext,
+        concept_images: ImageConcepts,
+        rows: dict[str, int],
+        column: Matrix,
     ) -> Outcome:
-        at = [row for row, name in enumerate(shown.images) if name in rows]
-        values = column[[rows[shown.images[row]] for row in at]]
-        quiet = silent_or_none(values)
-        if quiet is not None:
-            return quiet
+        known_rows = [row for row, name in enumerate(concept_images.images) if name in rows]
+        values = column[[rows[concept_images.images[row]] for row in known_rows]]
+        silent_outcome = silent_or_none(values)
+        if silent_outcome is not None:
+            return silent_outcome
         finite = np.isfinite(values)
-        usable = [row for row, sound in zip(at, finite.tolist(), strict=True) if sound]
-        images = [shown.images[row] for row in usable]
-        known = LabelledImages(images, shown.names, shown.presence[usable])
-        made = self.outcome(context, known, values[finite])
-        lost = sorted({*shown.images} - {*images})
-        if not lost:
-            return made
-        remark = set_aside(lost, len(shown.images)).as_json()
-        return replace(made, notes={**made.notes, "remarks": [remark]})
+        usable = [
+            row for row, is_finite in zip(known_rows, finite.tolist(), strict=True) if is_finite
+        ]
+        images = [concept_images.images[row] for row in usable]
+        labelled = LabelledImages(images, concept_images.names, concept_images.presence[usable])
+        outcome = self.outcome(context, labelled, values[finite])
+        excluded = sorted({*concept_images.images} - {*images})
+        if not excluded:
+            return outcome
+        remark = set_aside(excluded, len(concept_images.images)).as_json()
+        return replace(outcome, notes={**outcome.notes, "remarks": [remark]})
 
 
 def _paths(context: StudyContext, images: Sequence[str]) -> dict[str, list[str]]:

@@ -40,17 +40,19 @@ class ImageSet:
 
     def parameters(self, context: StudyContext) -> dict[str, object]:
         """Folders as absolute paths, and the largest picture."""
-        chosen = getattr(context.study, self.section)
+        settings = getattr(context.study, self.section)
         return {
-            "folders": [str(context.study.path(name)) for name in chosen.folders],
-            "image_list": str(context.study.path(chosen.image_list)) if chosen.image_list else None,
-            "world": chosen.world.model_dump() if chosen.world else None,
-            **({"hard_world": chosen.hard_world.model_dump()} if chosen.hard_world else {}),
-            **({"scenes": _scenes(context, chosen.scenes)} if chosen.scenes else {}),
-            **({"tiles": chosen.tiles.model_dump()} if chosen.tiles else {}),
-            **({"columns": said} if (said := _said(chosen.columns)) else {}),
+            "folders": [str(context.study.path(name)) for name in settings.folders],
+            "image_list": str(context.study.path(settings.image_list))
+            if settings.image_list
+            else None,
+            "world": settings.world.model_dump() if settings.world else None,
+            **({"hard_world": settings.hard_world.model_dump()} if settings.hard_world else {}),
+            **({"scenes": _scenes(context, settings.scenes)} if settings.scenes else {}),
+            **({"tiles": settings.tiles.model_dump()} if settings.tiles else {}),
+            **({"columns": columns} if (columns := _column_settings(settings.columns)) else {}),
             "max_pixels": context.study.probing_set.max_pixels,
-            **({"reading": seen} if (seen := context.study.probing_set.seen) else {}),
+            **({"reading": rendering} if (rendering := context.study.probing_set.seen) else {}),
         }
 
     def scan(self, context: StudyContext, *, tell: bool = True) -> Manifest:
@@ -63,19 +65,19 @@ class ImageSet:
         Raises:
             StudyError: when a folder is missing, or no image in it can be read.
         """
-        found = image_files(context.study, context.home, self.section)
-        progress = context.progress(self.what, len(found.files))
+        listing = image_files(context.study, context.home, self.section)
+        progress = context.progress(self.what, len(listing.files))
         limit = context.study.probing_set.max_pixels
         cache, code = context.home / "probing" / self.cache, code_version(inspect)
         reading = context.study.probing_set.reading
-        manifest = scan_listing(found, limit, cache, progress.advance, code, reading)
+        manifest = scan_listing(listing, limit, cache, progress.advance, code, reading)
         if not manifest.images:
-            first = manifest.quarantined[0]
-            skipped = f" Besides, {found.told()}." if found.skipped else ""
+            example = manifest.quarantined[0]
+            skipped = f" Besides, {listing.told()}." if listing.skipped else ""
             raise StudyError(
-                f"none of {len(found.files):,} {self.what} can be read, for example {first.path}: "
-                f"{first.quarantined}. In all: {manifest.reasons()}.{skipped} Name folders with "
-                f"sound images under [{self.section}]."
+                f"none of {len(listing.files):,} {self.what} can be read, for example "
+                f"{example.path}: {example.quarantined}. In all: {manifest.reasons()}.{skipped} "
+                f"Name folders with sound images under [{self.section}]."
             )
         for line in manifest.told() if tell else ():
             context.log(f"{self.what}: {line}")
@@ -103,25 +105,29 @@ class ScannedImages:
     def product(self, context: StudyContext) -> Product:
         """The product; its list of images lies in the store."""
         left_out = set(self.left_out)
-        found = [name for name in self.manifest.images if name not in left_out]
+        images = [name for name in self.manifest.images if name not in left_out]
         parameters = self.source.parameters(context)
-        image = preimage(self.source.asset, self.code, parameters, {}, {"images": digest(found)})
-        file = context.store.put(canonical(found).encode(), "json")
+        recipe = preimage(self.source.asset, self.code, parameters, {}, {"images": digest(images)})
+        file = context.store.put(canonical(images).encode(), "json")
         set_aside = [
-            {"path": one.path, "hash": one.hash, "reason": one.quarantined}
-            for one in self.manifest.quarantined
+            {"path": image.path, "hash": image.hash, "reason": image.quarantined}
+            for image in self.manifest.quarantined
         ]
-        seen = {
+        scan_notes = {
             "files": [file],
             "quarantined": set_aside,
             "found": len(self.manifest.files),
-            "skipped": dict(sorted(Counter(one.kind for one in self.manifest.skipped).items())),
-            "skipped_first": [shown_name(one.path) for one in self.manifest.skipped[:_FIRST]],
+            "skipped": dict(
+                sorted(Counter(skipped.kind for skipped in self.manifest.skipped).items())
+            ),
+            "skipped_first": [
+                shown_name(skipped.path) for skipped in self.manifest.skipped[:_FIRST]
+            ],
             "told": [f"{self.source.what}: {line}" for line in self.manifest.told()],
         }
-        payload = {"manifest": file, "images": len(found)}
-        outcome = Outcome("ok", payload, notes={**seen, **self.notes})
-        return Product(digest(image), self.source.asset, image, outcome)
+        payload = {"manifest": file, "images": len(images)}
+        outcome = Outcome("ok", payload, notes={**scan_notes, **self.notes})
+        return Product(digest(recipe), self.source.asset, recipe, outcome)
 
     def materialize(self, context: StudyContext, run: str) -> Product:
         """Record the set in the name of a run."""
@@ -141,10 +147,10 @@ class ScannedImages:
         file = product.payload["manifest"]
         size = context.store.size(file)
         artefact = artefact_row(file.partition(".")[0], file, "manifest", size)
-        return {"artefacts": [artefact], "images": _unknown(context, self.manifest)}
+        return {"artefacts": [artefact], "images": _new_image_rows(context, self.manifest)}
 
 
-def _said(columns: DatasetColumns) -> dict[str, str]:
+def _column_settings(columns: DatasetColumns) -> dict[str, str]:
     return columns.model_dump(exclude_none=True)
 
 
@@ -154,13 +160,17 @@ def _scenes(context: StudyContext, scenes: Scenes) -> dict[str, object]:
 
 def images_of(context: StudyContext, product: Product) -> list[str]:
     """Hashes of the images of a set, ascending."""
-    found: list[str] = json.loads(context.store.get(product.payload["manifest"]))
-    return found
+    hashes: list[str] = json.loads(context.store.get(product.payload["manifest"]))
+    return hashes
 
 
-def _unknown(context: StudyContext, manifest: Manifest) -> list[dict[str, object]]:
+def _new_image_rows(context: StudyContext, manifest: Manifest) -> list[dict[str, object]]:
     """Rows of the images that were never seen at their path in their state."""
-    known = context.lineage.query("SELECT hash, path, quarantined FROM images")
-    before = {(row["hash"], row["path"], row["quarantined"]) for row in known}
-    new = [f for f in manifest.files if (f.hash, f.path, f.quarantined) not in before]
-    return image_rows(new)
+    known_rows = context.lineage.query("SELECT hash, path, quarantined FROM images")
+    seen_before = {(row["hash"], row["path"], row["quarantined"]) for row in known_rows}
+    new_files = [
+        file
+        for file in manifest.files
+        if (file.hash, file.path, file.quarantined) not in seen_before
+    ]
+    return image_rows(new_files)

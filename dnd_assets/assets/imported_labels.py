@@ -35,25 +35,25 @@ class ImportedLabels(Stage):
     ) -> dict[Unit, dict[str, object]]:
         """The unit's label, and where there is none, why."""
         sizes = sizes_of(context.study, context.targets.units)
-        found = imported_labels(context.study, self.method, units, sizes)
+        labels = imported_labels(context.study, self.method, units, sizes)
         return {
-            unit: {"label": label, **({} if label else {"missing": why})}
-            for unit, (label, why) in found.items()
+            unit: {"label": label, **({} if label else {"missing": reason})}
+            for unit, (label, reason) in labels.items()
         }
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label` and `labels` [{label}]; there is no score."""
         file = label_path(context.study, self.method).name
-        told = counted(
+        count_text = counted(
             context.study, self.method, sizes_of(context.study, context.targets.units)
         ).told
-        if told:
-            context.log(told)
-        notes = {"remarks": [Remark("units_counted", told).as_json()]} if told else {}
-        for one in work:
-            label = one.external_inputs["label"]
+        if count_text:
+            context.log(count_text)
+        notes = {"remarks": [Remark("units_counted", count_text).as_json()]} if count_text else {}
+        for item in work:
+            label = item.external_inputs["label"]
             if label:
                 payload = {"label": label, "labels": [{"label": label}]}
-                yield one, Outcome("ok", payload, notes=notes)
+                yield item, Outcome("ok", payload, notes=notes)
             else:
-                yield one, Outcome("no_label", {}, f"{file}: {one.external_inputs['missing']}")
+                yield item, Outcome("no_label", {}, f"{file}: {item.external_inputs['missing']}")

@@ -60,8 +60,8 @@ class InvertLabels(Stage):
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score`, `labels` and `images`."""
-        for model, some in by_model(work).items():
-            yield from _of_model(context, model, some)
+        for model, model_work in by_model(work).items():
+            yield from _of_model(context, model, model_work)
 
 
 def _hashes(context: StudyContext, work: Work) -> list[str]:
@@ -77,28 +77,28 @@ def _of_model(
     context: StudyContext, model: str, work: Sequence[Work]
 ) -> Iterator[tuple[Work, Outcome]]:
     images = masked_images_of(context, work[0])
-    lookup = {one.unit: one for one in work}
+    lookup = {item.unit: item for item in work}
     presence = images.survey(images.views(model)).presence
-    shows = np.ascontiguousarray(presence.T)
-    every = PackedMasks(images.names, shows)
-    place = {name: row for row, name in enumerate(images.hashes)}
+    concept_rows = np.ascontiguousarray(presence.T)
+    packed_all = PackedMasks(images.names, concept_rows)
+    index = {name: row for row, name in enumerate(images.hashes)}
     for layer in on_images(context, list(lookup), images.hashes, "masked images"):
         for unit in layer.units:
             column = layer.values[:, unit.neuron]
-            quiet = silent_or_none(column)
+            silent_outcome = silent_or_none(column)
             usable = np.flatnonzero(np.isfinite(column))
-            if quiet is not None:
-                yield lookup[unit], quiet
-            elif len(usable) == len(place):
-                yield lookup[unit], _outcome(context, images.hashes, column, every)
+            if silent_outcome is not None:
+                yield lookup[unit], silent_outcome
+            elif len(usable) == len(index):
+                yield lookup[unit], _outcome(context, images.hashes, column, packed_all)
             else:  # images on which the network fails are set aside
                 names = [layer.images[row] for row in usable]
-                rows = [place[name] for name in names]
-                packed = PackedMasks(images.names, np.ascontiguousarray(shows[:, rows]))
-                made = _outcome(context, names, column[usable], packed)
-                lost = sorted(place.keys() - set(names))
-                remark = set_aside(lost, len(place)).as_json()
-                yield lookup[unit], replace(made, notes={**made.notes, "remarks": [remark]})
+                rows = [index[name] for name in names]
+                packed = PackedMasks(images.names, np.ascontiguousarray(concept_rows[:, rows]))
+                outcome = _outcome(context, names, column[usable], packed)
+                excluded = sorted(index.keys() - set(names))
+                remark = set_aside(excluded, len(index)).as_json()
+                yield lookup[unit], replace(outcome, notes={**outcome.notes, "remarks": [remark]})
 
 
 def _outcome(
@@ -108,11 +108,11 @@ def _outcome(
     setting = segmentation_of(context.study)
     shares = setting.invert.chosen("min_share", "max_share")
     objective = AreaUnderCurve(values, packed, **shares)
-    found = search(objective, beam=_beam(setting), length=setting.invert.length)
-    if not found:
+    explanations = search(objective, beam=_beam(setting), length=setting.invert.length)
+    if not explanations:
         reason = "no concept is on a share of the images between {min_share} and {max_share}"
         return Outcome("no_concepts", {}, reason.format(**shares))
-    labels = labels_of(found, setting.top)
+    labels = labels_of(explanations, setting.top)
     order = np.argsort(-values, kind="stable")[:SHOWN].tolist()
-    shown = [{"image": hashes[i], "activation": float(values[i])} for i in order]
-    return Outcome("ok", {**labels[0], "labels": labels, "images": shown})
+    best_images = [{"image": hashes[i], "activation": float(values[i])} for i in order]
+    return Outcome("ok", {**labels[0], "labels": labels, "images": best_images})

@@ -38,19 +38,19 @@ class Labels(Stage):
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, its `score`, and `labels` [{label, score}], best first."""
         setting = context.study.dissection
-        for one in work:
-            found = one.inputs["scores"].payload["concepts"]
-            proposed = one.inputs[self.upstream[0]].payload
+        for item in work:
+            scored_concepts = item.inputs["scores"].payload["concepts"]
+            proposed = item.inputs[self.upstream[0]].payload
             if setting.select == "detection":
-                yield one, Outcome("ok", detected_label(setting.labels, proposed, found))
+                yield item, Outcome("ok", detected_label(setting.labels, proposed, scored_concepts))
                 continue
             candidates = proposed["candidates"]
-            labels = best_labels(setting, found, candidates)[: setting.labels]
-            yield one, Outcome("ok", {**labels[0], "labels": labels})
+            labels = best_labels(setting, scored_concepts, candidates)[: setting.labels]
+            yield item, Outcome("ok", {**labels[0], "labels": labels})
 
 
 def best_labels(
-    setting: DissectionSettings, found: Sequence[Payload], candidates: Sequence[str]
+    setting: DissectionSettings, concepts: Sequence[Payload], candidates: Sequence[str]
 ) -> list[LabelEntry]:
     """Labels with their scores, as concepts by scores or by the summariser's order.
 
@@ -59,10 +59,10 @@ def best_labels(
 
     Args:
         setting: the study's section.
-        found: concepts with their scores, best first.
+        concepts: concepts with their scores, best first.
         candidates: the candidate concepts in the summariser's order.
     """
-    scored = {entry["concept"]: float(entry["score"]) for entry in found}
+    scored = {entry["concept"]: float(entry["score"]) for entry in concepts}
     order = list(scored)
     if setting.select == "first":
         order = [concept for concept in candidates if concept in scored]
@@ -82,12 +82,14 @@ def detected_label(count: int, detected: Payload, scored: Sequence[Payload]) -> 
         scored: the concepts of `scores`, with the unit's activations on their painted pictures.
     """
     answers = {
-        one["concept"]: _share_active(one["activations"], detected["concepts"][0]["threshold"])
-        for one in scored
+        entry["concept"]: _share_active(entry["activations"], detected["concepts"][0]["threshold"])
+        for entry in scored
     }
-    label, others = detected["label"], detected["concepts"][1:count]
-    chosen = dict(detected["evidence"]["label_set"])
-    without = {name: answers[name] for name in detected["counterfactuals"] if name in answers}
+    label, runners_up = detected["label"], detected["concepts"][1:count]
+    chosen_share = dict(detected["evidence"]["label_set"])
+    counterfactuals = {
+        name: answers[name] for name in detected["counterfactuals"] if name in answers
+    }
     painted = answers.get(label)
     return {
         "label": label,
@@ -101,17 +103,17 @@ def detected_label(count: int, detected: Payload, scored: Sequence[Payload]) -> 
             },
             *(
                 {
-                    "label": one["concept"],
-                    "score": chosen.get(one["concept"], 0.0),
-                    "mcc": one["mcc"],
+                    "label": entry["concept"],
+                    "score": chosen_share.get(entry["concept"], 0.0),
+                    "mcc": entry["mcc"],
                 }
-                for one in others
+                for entry in runners_up
             ),
         ],
         "evidence": {
             **detected["evidence"],
             "painted": painted,
-            "painted_without": without,
+            "painted_without": counterfactuals,
             "confirmed": painted is not None and painted >= CONFIRMED,
         },
     }

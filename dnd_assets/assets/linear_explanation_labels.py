@@ -32,25 +32,25 @@ class LinearExplanationLabels(ImageLevelLabels):
         names = ("terms", "least_gain", "held_out", "seed")
         return {**image_labels_of(context.study).chosen(*names), **self.tables(context)}
 
-    def outcome(self, context: StudyContext, known: LabelledImages, values: Matrix) -> Outcome:
+    def outcome(self, context: StudyContext, images: LabelledImages, values: Matrix) -> Outcome:
         """`label`, `score`, `fitted`, `intercept`, and `labels`: concepts with their weights."""
         setting = image_labels_of(context.study)
         if len(values) < _LEAST:
             reason = f"{len(values)} images of known concepts; a sum is fitted to {_LEAST} or more"
             return Outcome("no_concepts", {}, reason)
-        found = linear_explanation(
-            values.astype(np.float64), known.presence.astype(np.float64), known.names,
+        explanation = linear_explanation(
+            values.astype(np.float64), images.presence.astype(np.float64), images.names,
             most=setting.terms, least_gain=setting.least_gain, held_out=setting.held_out,
             seed=setting.seed,
         )  # fmt: skip
-        if not found.concepts or not isfinite(found.simulated):
+        if not explanation.concepts or not isfinite(explanation.simulated):
             return Outcome("no_concepts", {}, "no concept predicts its activation")
-        terms = zip(found.concepts, found.weights, strict=True)
+        terms = zip(explanation.concepts, explanation.weights, strict=True)
         payload = {
-            "label": str(found),
-            "score": found.simulated,
-            "fitted": found.fitted if isfinite(found.fitted) else None,
-            "intercept": found.intercept,
+            "label": str(explanation),
+            "score": explanation.simulated,
+            "fitted": explanation.fitted if isfinite(explanation.fitted) else None,
+            "intercept": explanation.intercept,
             "labels": [{"label": concept, "score": weight} for concept, weight in terms],
         }
         return Outcome("ok", payload)

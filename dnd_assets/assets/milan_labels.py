@@ -86,44 +86,49 @@ class MilanLabels(Stage):
 
     def parameters(self, context: StudyContext) -> dict[str, object]:
         """The section's settings; the language model is known by its content."""
-        found = milan_of(context).all_but("language_model")
-        return found | (
-            {"mask_size": context.study.dissection.crop_size} if found["masked"] else {}
+        settings = milan_of(context).all_but("language_model")
+        return settings | (
+            {"mask_size": context.study.dissection.crop_size} if settings["masked"] else {}
         )
 
     def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer of the target network, the captioner and the language model."""
-        judge = prior_model(context, milan_of(context).language_model)
+        prior = prior_model(context, milan_of(context).language_model)
         captioner = CaptionLikelihood(context.captioner)
         return {
             "target": layer_provider(context, unit),
             "captioner": context.lineage.provider(context.known_by(captioner)),
-            "language_model": context.lineage.provider(judge.fingerprint()),
+            "language_model": context.lineage.provider(prior.fingerprint()),
         }
 
     def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Passes, maps and captions by beam search; probabilities once the captions are known."""
-        every, setting = list(work), milan_of(context)
-        passes, images = probing_passes(context, every)
-        if not every:
+        items, setting = list(work), milan_of(context)
+        passes, images = probing_passes(context, items)
+        if not items:
             return {}
-        if not passed(context, every, images):
-            return {"forward passes": passes, **_at_most(setting, len(every), len(images))}
-        best, _ = _exemplars(context, every, images)
-        chosen = {unit: one.active for unit, one in best.items()}
-        masks = _lacking(context, chosen)
+        if not passed(context, items, images):
+            return {"forward passes": passes, **_upper_bounds(setting, len(items), len(images))}
+        best, _ = _exemplars(context, items, images)
+        activations = {unit: unit_best.active for unit, unit_best in best.items()}
+        masks = _unmasked(context, activations)
         if masks:
             maps = len({image for _, image in masks})
-            return {"activation maps": maps, **_at_most(setting, len(chosen), len(images))}
-        shown = _shown(context, chosen)
-        names = {entry["image"] for some in shown.values() for entry in some.values()}
-        known = known_beams(context, names, setting.candidates)
-        if len(known) < len(names):
-            later = _at_most(setting, len(chosen), len(images))
-            return {**later, "caption beams": len(names) - len(known)}
-        texts = {text for some in known.values() for text in some}
+            return {
+                "activation maps": maps,
+                **_upper_bounds(setting, len(activations), len(images)),
+            }
+        shown = _shown(context, activations)
+        names = {
+            entry["image"] for unit_entries in shown.values() for entry in unit_entries.values()
+        }
+        beam_captions = known_beams(context, names, setting.candidates)
+        if len(beam_captions) < len(names):
+            upper_bound = _upper_bounds(setting, len(activations), len(images))
+            return {**upper_bound, "caption beams": len(names) - len(beam_captions)}
+        texts = {text for image_captions in beam_captions.values() for text in image_captions}
         return {
-            "caption likelihoods": likelihoods_to_make(context, _pairs(shown, known)),
+            "caption likelihoods": likelihoods_to_make(context, _pairs(shown, beam_captions)),
             "caption priors": priors_to_make(context, texts, setting.language_model),
         }
 
@@ -136,20 +141,24 @@ class MilanLabels(Stage):
         setting = milan_of(context)
         images = probing_images(context, work[0])
         best, silenced = _exemplars(context, work, images)
-        chosen = {unit: one.active for unit, one in best.items()}
-        shown = _shown(context, chosen)
-        names = {entry["image"] for some in shown.values() for entry in some.values()}
-        found = beams(context, names, setting.candidates)
-        texts = {text for some in found.values() for text in some}
-        given = log_given(context, _pairs(shown, found))
-        known = _Probabilities(found, given, log_prior(context, texts, setting.language_model))
-        for one in work:
-            if one.unit in silenced:
-                yield one, silenced[one.unit]
+        activations = {unit: unit_best.active for unit, unit_best in best.items()}
+        shown = _shown(context, activations)
+        names = {
+            entry["image"] for unit_entries in shown.values() for entry in unit_entries.values()
+        }
+        beam_captions = beams(context, names, setting.candidates)
+        texts = {text for image_captions in beam_captions.values() for text in image_captions}
+        given = log_given(context, _pairs(shown, beam_captions))
+        probabilities = _Probabilities(
+            beam_captions, given, log_prior(context, texts, setting.language_model)
+        )
+        for item in work:
+            if item.unit in silenced:
+                yield item, silenced[item.unit]
             else:
-                unit = one.unit
-                made = _outcome(setting, chosen[unit], shown[unit], known)
-                yield one, replace(made, notes={**made.notes, "remarks": best[unit].remarks})
+                unit = item.unit
+                outcome = _outcome(setting, activations[unit], shown[unit], probabilities)
+                yield item, replace(outcome, notes={**outcome.notes, "remarks": best[unit].remarks})
 
 
 def milan_of(context: StudyContext) -> Milan:
@@ -161,12 +170,12 @@ def milan_of(context: StudyContext) -> Milan:
     return needed(context.study.milan, "milan", context.study)
 
 
-def _at_most(setting: Milan, units: int, images: int) -> dict[str, int]:
-    kept = min(setting.exemplars, images)
-    texts = units * kept * setting.candidates
+def _upper_bounds(setting: Milan, units: int, images: int) -> dict[str, int]:
+    count = min(setting.exemplars, images)
+    texts = units * count * setting.candidates
     return {
-        "caption beams at most": units * kept,
-        "caption likelihoods at most": texts * kept,
+        "caption beams at most": units * count,
+        "caption likelihoods at most": texts * count,
         "caption priors at most": texts,
     }
 
@@ -194,69 +203,74 @@ def _exemplars(
             f"milan.exemplars asks for the {count} most activating images; the probing set holds "
             f"{len(images)}. Add images, or lower milan.exemplars."
         )
-    found: dict[Unit, _Best] = {}
+    best_by_unit: dict[Unit, _Best] = {}
     silenced: dict[Unit, Outcome] = {}
-    for layer in on_probing_images(context, [one.unit for one in work], images):
+    for layer in on_probing_images(context, [item.unit for item in work], images):
         for unit in layer.units:
             column = layer.values[:, unit.neuron]
-            quiet = silent_or_none(column)
-            if quiet is not None:
-                silenced[unit] = quiet
+            outcome = silent_or_none(column)
+            if outcome is not None:
+                silenced[unit] = outcome
                 continue
             best = exemplars.exemplars_of(column, layer.images, count)
-            active = {layer.images[row]: float(column[row]) for row in best.rows}
-            found[unit] = _Best(active, [one.as_json() for one in remarks_on(best, layer, count)])
-    return found, silenced
+            activations = {layer.images[row]: float(column[row]) for row in best.rows}
+            best_by_unit[unit] = _Best(
+                activations, [remark.as_json() for remark in remarks_on(best, layer, count)]
+            )
+    return best_by_unit, silenced
 
 
-def _shown(context: StudyContext, chosen: Mapping[Unit, Mapping[str, float]]) -> Shown:
+def _shown(context: StudyContext, activations: Mapping[Unit, Mapping[str, float]]) -> Shown:
     """The picture that the captioner sees of each exemplar: itself, or masked."""
-    whole = {"image": None, "file": None}
+    unmasked = {"image": None, "file": None}
     shown: Shown = {
-        unit: {image: {**whole, "image": image} for image in some} for unit, some in chosen.items()
+        unit: {image: {**unmasked, "image": image} for image in unit_images}
+        for unit, unit_images in activations.items()
     }
     if milan_of(context).masked:
-        _mask(context, _lacking(context, chosen))
-        for (unit, image), entry in _known_masks(context, chosen).items():
+        _mask(context, _unmasked(context, activations))
+        for (unit, image), entry in _known_masks(context, activations).items():
             shown[unit][image] = entry
     return shown
 
 
-def _spatial(
-    context: StudyContext, chosen: Mapping[Unit, Mapping[str, float]]
+def _pairs_with_maps(
+    context: StudyContext, activations: Mapping[Unit, Mapping[str, float]]
 ) -> list[tuple[Unit, str]]:
     """Exemplars of units that have a map."""
     layers = {
         (model, layer.path)
-        for model in {unit.model for unit in chosen}
+        for model in {unit.model for unit in activations}
         for layer in context.targets.layers(model)
         if layer.has_map
     }
-    units = [unit for unit in chosen if (unit.model, unit.layer) in layers]
-    return [(unit, image) for unit in units for image in chosen[unit]]
+    units = [unit for unit in activations if (unit.model, unit.layer) in layers]
+    return [(unit, image) for unit in units for image in activations[unit]]
 
 
 def _known_masks(
-    context: StudyContext, chosen: Mapping[Unit, Mapping[str, float]]
+    context: StudyContext, activations: Mapping[Unit, Mapping[str, float]]
 ) -> dict[tuple[Unit, str], Row]:
-    found: dict[tuple[Unit, str], Row] = {}
-    pairs = _spatial(context, chosen)
-    for some in by_layer(unit for unit, _ in pairs).values():
-        layer = set(some)
+    masks: dict[tuple[Unit, str], Row] = {}
+    pairs = _pairs_with_maps(context, activations)
+    for layer_units in by_layer(unit for unit, _ in pairs).values():
+        layer = set(layer_units)
         items = {_item(*pair): pair for pair in pairs if pair[0] in layer}
-        stored = cached(context, "masked exemplar", _provider(context, some[0]), sorted(items))
-        found |= {items[item]: value for item, value in stored.items()}
-    return found
+        stored = cached(
+            context, "masked exemplar", _provider(context, layer_units[0]), sorted(items)
+        )
+        masks |= {items[item]: value for item, value in stored.items()}
+    return masks
 
 
-def _lacking(
-    context: StudyContext, chosen: Mapping[Unit, Mapping[str, float]]
+def _unmasked(
+    context: StudyContext, activations: Mapping[Unit, Mapping[str, float]]
 ) -> list[tuple[Unit, str]]:
     """Exemplars that have to be masked and have not been."""
     if not milan_of(context).masked:
         return []
-    known = _known_masks(context, chosen)
-    return [pair for pair in _spatial(context, chosen) if pair not in known]
+    masks = _known_masks(context, activations)
+    return [pair for pair in _pairs_with_maps(context, activations) if pair not in masks]
 
 
 def _provider(context: StudyContext, unit: Unit) -> str:
@@ -273,19 +287,19 @@ def _item(unit: Unit, image: str) -> str:
     return canonical([image, unit.neuron])
 
 
-def _mask(context: StudyContext, wanted: Sequence[tuple[Unit, str]]) -> None:
+def _mask(context: StudyContext, pairs: Sequence[tuple[Unit, str]]) -> None:
     """Blacken what units do not look at in their exemplars, picture by picture, and store it."""
     batch = context.study.compute.batch.target
-    for model in dict.fromkeys(unit.model for unit, _ in wanted):
+    for model in dict.fromkeys(unit.model for unit, _ in pairs):
         by_image: dict[str, list[Unit]] = {}
-        for unit, image in wanted:
+        for unit, image in pairs:
             if unit.model == model:
                 by_image.setdefault(image, []).append(unit)
         names = context.pictures.in_order(by_image)
         progress = context.progress(f"{model}: activation maps of exemplars", len(names))
         parts = (_part(context, model, part, by_image) for part in in_parts(names, batch))
-        for part, made in hand_out(context, masked_of, parts):
-            context.lineage.commit({"shared": made.values})
+        for part, result in hand_out(context, masked_of, parts):
+            context.lineage.commit({"shared": result.values})
             context.count("activation maps", len(part.items))
             progress.advance(len(part.items))
 
@@ -294,14 +308,16 @@ def _part(
     context: StudyContext, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
 ) -> Part:
     units = {name: [[unit.layer, unit.neuron] for unit in by_image[name]] for name in names}
-    masked = _providers(context, [unit for name in names for unit in by_image[name]])
-    return Part(names, names, {"model": model, "units": units}, masked)
+    provider = _providers(context, [unit for name in names for unit in by_image[name]])
+    return Part(names, names, {"model": model, "units": units}, provider)
 
 
 def _providers(context: StudyContext, units: Iterable[Unit]) -> str:
     """Hash of what decides the masked exemplars of all layers of some units."""
     layers = by_layer(units)
-    return digest({layer: _provider(context, of[0]) for (_, layer), of in layers.items()})
+    return digest(
+        {layer: _provider(context, layer_units[0]) for (_, layer), layer_units in layers.items()}
+    )
 
 
 def masked_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
@@ -311,7 +327,7 @@ def masked_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
         name: [Unit(model, layer, neuron) for layer, neuron in part.about["units"][name]]
         for name in part.items
     }
-    units = [unit for some in by_image.values() for unit in some]
+    units = [unit for image_units in by_image.values() for unit in image_units]
     agree(context, part, lambda: _providers(context, units))
     return PartResult(_masked_batch(context, model, part.items, by_image))
 
@@ -320,13 +336,18 @@ def _masked_batch(
     context: StudyContext, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
 ) -> list[Row]:
     side = context.study.dissection.crop_size
-    whole, seen = context.squares_of(model, names, side)
-    only = [{(unit.layer, unit.neuron) for unit in by_image[name]} for name in names]
-    neurons = sorted(set().union(*only))
-    maps = context.targets.maps(model, neurons, seen, context.study.compute.batch.target, only)
-    asked = [(index, unit) for index, name in enumerate(names) for unit in by_image[name]]
-    made = [masked_image(whole[i], maps[unit.layer, unit.neuron][i]) for i, unit in asked]
-    file, hashes = context.pictures.keep(made)
+    squares, network_views = context.squares_of(model, names, side)
+    image_units = [{(unit.layer, unit.neuron) for unit in by_image[name]} for name in names]
+    neurons = sorted(set().union(*image_units))
+    maps = context.targets.maps(
+        model, neurons, network_views, context.study.compute.batch.target, image_units
+    )
+    index_units = [(index, unit) for index, name in enumerate(names) for unit in by_image[name]]
+    masked = [
+        masked_image(squares[index], maps[unit.layer, unit.neuron][index])
+        for index, unit in index_units
+    ]
+    file, hashes = context.pictures.keep(masked)
     return [
         shared_row(
             "masked exemplar",
@@ -334,7 +355,7 @@ def _masked_batch(
             _item(unit, names[index]),
             {"image": name, "file": file},
         )
-        for (index, unit), name in zip(asked, hashes, strict=True)
+        for (index, unit), name in zip(index_units, hashes, strict=True)
     ]
 
 
@@ -350,12 +371,12 @@ def masked_image(image: Image.Image, heatmap: Any) -> Image.Image:
     return Image.fromarray(np.asarray(image.convert("RGB")) * inside[..., None].astype(np.uint8))
 
 
-def _pairs(shown: Shown, found: Mapping[str, list[str]]) -> set[Pair]:
+def _pairs(shown: Shown, captions: Mapping[str, list[str]]) -> set[Pair]:
     """Every picture of a unit with every candidate caption of it."""
     pairs: set[Pair] = set()
-    for some in shown.values():
-        names = [entry["image"] for entry in some.values()]
-        texts = {text for name in names for text in found[name]}
+    for unit_entries in shown.values():
+        names = [entry["image"] for entry in unit_entries.values()]
+        texts = {text for name in names for text in captions[name]}
         pairs.update((name, text) for name in names for text in texts)
     return pairs
 
@@ -364,29 +385,29 @@ def _outcome(
     setting: Milan,
     active: Mapping[str, float],
     shown: Mapping[str, Mapping[str, Any]],
-    known: _Probabilities,
+    probabilities: _Probabilities,
 ) -> Outcome:
-    seen = [shown[image]["image"] for image in active]
-    texts = list(dict.fromkeys(text for name in seen for text in known.beams[name]))
+    pictures = [shown[image]["image"] for image in active]
+    texts = list(dict.fromkeys(text for name in pictures for text in probabilities.beams[name]))
     if not texts:
-        reason = f"the captioner returned nothing for all {len(seen)} activating images"
+        reason = f"the captioner returned nothing for all {len(pictures)} activating images"
         return Outcome("no_captions", {}, reason)
-    single = np.array([[known.given[name, text] for name in seen] for text in texts])
-    prior = np.array([known.prior[text] for text in texts])
+    single = np.array([[probabilities.given[name, text] for name in pictures] for text in texts])
+    prior = np.array([probabilities.prior[text] for text in texts])
     usable = np.isfinite(single).all(axis=1) & np.isfinite(prior)
     if not usable.any():
         reason = "the captioner or the language model gave no finite probability of any caption"
         return Outcome("not_finite", {}, reason)
-    kept = [text for text, fit in zip(texts, usable, strict=True) if fit]
+    usable_texts = [text for text, is_usable in zip(texts, usable, strict=True) if is_usable]
     given = mutual_information.log_given_set(single[usable], setting.how)
-    ranked = mutual_information.rerank(kept, given, prior[usable], setting.lam)
-    place = {text: row for row, text in enumerate(kept)}
+    ranked = mutual_information.rerank(usable_texts, given, prior[usable], setting.lam)
+    rows = {text: row for row, text in enumerate(usable_texts)}
     labels = [
         {
             "label": text,
             "score": score,
-            "log_given_images": float(given[place[text]]),
-            "log_prior": float(prior[usable][place[text]]),
+            "log_given_images": float(given[rows[text]]),
+            "log_prior": float(prior[usable][rows[text]]),
         }
         for text, score in ranked[: setting.top]
     ]
@@ -399,6 +420,6 @@ def _outcome(
         for image, value in active.items()
     ]
     best = {name: labels[0][name] for name in ("label", "score")}
-    payload = {**best, "labels": labels, "candidates": len(kept), "exemplars": entries}
+    payload = {**best, "labels": labels, "candidates": len(usable_texts), "exemplars": entries}
     files = sorted({entry["file"] for entry in shown.values() if entry["file"]})
     return Outcome("ok", payload, notes={"files": files})

@@ -39,26 +39,26 @@ class NamedDirectionsLabels(Stage):
 
     def parameters(self, context: StudyContext) -> dict[str, object]:
         """The concepts, their vectors where they come from a file, and how many labels are kept."""
-        chosen = _setting(context)
-        found = {"concepts": _concepts(context).hash, "top": chosen.top}
-        if chosen.vectors is None:
-            return {**found, "prompt": chosen.prompt}
-        held = vectors_hash(context.study, chosen.vectors)
-        return {**found, "vectors": held, "columns": chosen.columns}
+        setting = _setting(context)
+        settings = {"concepts": _concepts(context).hash, "top": setting.top}
+        if setting.vectors is None:
+            return {**settings, "prompt": setting.prompt}
+        file_hash = vectors_hash(context.study, setting.vectors)
+        return {**settings, "vectors": file_hash, "columns": setting.columns}
 
     def weights(self, context: StudyContext, unit: Unit) -> dict[str, str]:
         """The layer with what is attached to it, and the encoder unless vectors are given."""
-        found = {"target": layer_provider(context, unit)}
+        providers = {"target": layer_provider(context, unit)}
         if _setting(context).vectors is None:
-            found["clip"] = context.lineage.provider(context.clip.fingerprint())
-        return found
+            providers["clip"] = context.lineage.provider(context.clip.fingerprint())
+        return providers
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `label`, `score` (a cosine) and `labels` [{label, score}], best first."""
         concepts = _concepts(context)
         names, texts = concepts.concepts, _texts(context, concepts)
-        lookup = {one.unit: one for one in work}
-        for (model, layer), some in by_layer(lookup).items():
+        lookup = {item.unit: item for item in work}
+        for (model, layer), layer_units in by_layer(lookup).items():
             vectors = context.targets.unit_vectors(model, layer)
             if vectors.shape[1] != texts.shape[1]:
                 raise StudyError(
@@ -66,8 +66,8 @@ class NamedDirectionsLabels(Stage):
                     f"and vectors of texts {texts.shape[1]:,}: it is no layer of that space. Give "
                     "`vectors` of the encoder whose joint space the layer is."
                 )
-            found = nearest_texts.cosines(vectors[[unit.neuron for unit in some]], texts)
-            for unit, scores in zip(some, found, strict=True):
+            cosines = nearest_texts.cosines(vectors[[unit.neuron for unit in layer_units]], texts)
+            for unit, scores in zip(layer_units, cosines, strict=True):
                 yield lookup[unit], _outcome(scores, names, _setting(context).top)
 
 
@@ -82,17 +82,17 @@ def _concepts(context: StudyContext) -> ConceptSet:
 
 def _texts(context: StudyContext, concepts: ConceptSet) -> Matrix:
     """Vectors of the concepts, float32 (concepts, width)."""
-    chosen = _setting(context)
-    if chosen.vectors is None:
-        return text_embeddings(context, prompts(concepts.concepts, chosen.prompt))
-    return text_vectors(context.study, chosen, concepts)
+    setting = _setting(context)
+    if setting.vectors is None:
+        return text_embeddings(context, prompts(concepts.concepts, setting.prompt))
+    return text_vectors(context.study, setting, concepts)
 
 
 def _outcome(scores: np.ndarray[Any, Any], names: Sequence[str], top: int) -> Outcome:
     if np.isnan(scores).any():
         return Outcome("dead", {}, "its direction is all zeros")
-    kept = [
-        {"label": names[place], "score": float(scores[place])}
-        for place in nearest_texts.best(scores, top)
+    labels = [
+        {"label": names[index], "score": float(scores[index])}
+        for index in nearest_texts.best(scores, top)
     ]
-    return Outcome("ok", {**kept[0], "labels": kept})
+    return Outcome("ok", {**labels[0], "labels": labels})

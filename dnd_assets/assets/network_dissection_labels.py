@@ -39,20 +39,20 @@ class NetworkDissectionLabels(MapLabels):
     def of_model(self, context: StudyContext, model: str, work: Sequence[Work]) -> Results:
         """See `MapLabels`."""
         images = images_of(context, work[0])
-        layers = list(dict.fromkeys(one.unit.layer for one in work))
-        found = passes_of(context, work[0]).dissections(images, model, layers)
-        for one in work:
-            yield one, _outcome(context, images, *found[one.unit.layer], one.unit.neuron)
+        layers = list(dict.fromkeys(item.unit.layer for item in work))
+        results = passes_of(context, work[0]).dissections(images, model, layers)
+        for item in work:
+            yield item, _outcome(context, images, *results[item.unit.layer], item.unit.neuron)
 
 
 def _outcome(
-    context: StudyContext, images: MaskedImages, first: Kept, second: Kept, neuron: int
+    context: StudyContext, images: MaskedImages, thresholds: Kept, overlaps: Kept, neuron: int
 ) -> Outcome:
-    silent = silent_maps(first.arrays, neuron, len(images.hashes))
-    if silent is not None:
-        return silent
-    labels = _best(second.arrays["iou"][neuron], images.names, segmentation_of(context.study).top)
-    return pixel_outcome(context, images, first, second, neuron, neuron, labels)
+    silent_outcome = silent_maps(thresholds.arrays, neuron, len(images.hashes))
+    if silent_outcome is not None:
+        return silent_outcome
+    labels = _best(overlaps.arrays["iou"][neuron], images.names, segmentation_of(context.study).top)
+    return pixel_outcome(context, images, thresholds, overlaps, neuron, neuron, labels)
 
 
 def _best(ious: NDArray[np.float64], names: Sequence[str], top: int) -> list[dict[str, object]]:

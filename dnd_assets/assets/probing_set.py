@@ -27,11 +27,11 @@ class ProbingSet(StudyAsset):
         return PROBING_IMAGES.parameters(context), {}
 
     def observe(self, context: StudyContext) -> Product:
-        """See `look`."""
+        """See the module's `observe`."""
         return observe(context)
 
     def materialize(self, context: StudyContext, run: str) -> Product:
-        """See `materialize`."""
+        """See the module's `materialize`."""
         return materialize(context, run)[0]
 
 
@@ -49,8 +49,8 @@ def materialize(context: StudyContext, run: str) -> tuple[Product, Manifest]:
         StudyError: when a folder is missing, or no image in it can be read.
     """
     manifest = PROBING_IMAGES.scan(context)
-    found = ScannedImages(PROBING_IMAGES, manifest, ProbingSet().code())
-    return found.materialize(context, run), manifest
+    scanned = ScannedImages(PROBING_IMAGES, manifest, ProbingSet().code())
+    return scanned.materialize(context, run), manifest
 
 
 def observe(context: StudyContext) -> Product:

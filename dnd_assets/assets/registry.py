@@ -77,10 +77,15 @@ def _dissection(study: Study) -> dict[str, Stage]:
 
 def stages_of(study: Study) -> dict[str, Stage]:
     """The products of a study by unit: the seven, and those of its optional sections."""
-    extra = [stage for name, some in OPTIONAL.items() if getattr(study, name) for stage in some]
-    chosen = [stage for stage in extra if _chosen(study, stage)]
-    others = [*chosen, *_imported(study), *_own(study)]
-    stages = _dissection(study) | {stage.name: stage for stage in others}
+    extra = [
+        stage
+        for name, section_stages in OPTIONAL.items()
+        if getattr(study, name)
+        for stage in section_stages
+    ]
+    requested = [stage for stage in extra if _is_requested(study, stage)]
+    additional = [*requested, *_imported(study), *_own_methods(study)]
+    stages = _dissection(study) | {stage.name: stage for stage in additional}
     return stages | _metrics(study, stages)
 
 
@@ -90,43 +95,43 @@ def _imported(study: Study) -> list[ImportedLabels]:
     Raises:
         StudyError: when one has the name of a product that is made here.
     """
-    taken = {stage.name for some in OPTIONAL.values() for stage in some}
-    found = [ImportedLabels(name) for name in study.imported_labels]
-    for stage in found:
+    taken = {stage.name for section_stages in OPTIONAL.values() for stage in section_stages}
+    imported = [ImportedLabels(name) for name in study.imported_labels]
+    for stage in imported:
         if stage.name in taken:
             raise StudyError(
                 f"imported_labels.{stage.method}: {stage.name} is made by this project itself; "
                 f"call the file's method {stage.method}_published."
             )
-    return found
+    return imported
 
 
-def _own(study: Study) -> list[Stage]:
+def _own_methods(study: Study) -> list[Stage]:
     """The methods of the user's own that section `own_methods` names.
 
     Raises:
         StudyError: when one cannot be imported, is no method, or has another's name.
     """
-    taken = {stage.name for some in OPTIONAL.values() for stage in some}
+    taken = {stage.name for section_stages in OPTIONAL.values() for stage in section_stages}
     taken |= {f"{name}{LABELS_SUFFIX}" for name in study.imported_labels}
-    found = []
+    stages = []
     for name, source in study.own_methods.items():
         method = own_function(source, study.folder, "method")
-        kind = method.function
-        if not (isinstance(kind, type) and issubclass(kind, Stage)):
+        method_class = method.function
+        if not (isinstance(method_class, type) and issubclass(method_class, Stage)):
             raise StudyError(
                 f"own_methods.{name}: {source} is no method of labels; write a class derived from "
                 "OwnMethod, as docs/extend.md shows."
             )
         with method.running():
-            stage = kind()
+            stage = method_class()
         stage.name = f"{name}{LABELS_SUFFIX}"
         stage.own = method.version()
         stage.compute = _watched(stage.compute, method)  # type: ignore[assignment, method-assign]
         if stage.name in taken:
             raise StudyError(f"own_methods.{name}: {stage.name} is there already; rename it.")
-        found.append(stage)
-    return found
+        stages.append(stage)
+    return stages
 
 
 def _watched(
@@ -139,31 +144,33 @@ def _watched(
             results = iter(compute(context, work))
         while True:
             with method.running(direct=False):
-                one = next(results, None)
-            if one is None:
+                result = next(results, None)
+            if result is None:
                 return
-            yield one
+            yield result
 
     return watched
 
 
 def _metrics(study: Study, stages: Mapping[str, Stage]) -> dict[str, Stage]:
     """The metrics of the labels that section `evaluation` asks for."""
-    chosen = study.evaluation
-    if chosen is None:
+    evaluation = study.evaluation
+    if evaluation is None:
         return {}
     answers = [name for name in stages if is_labels(name)]
-    for name in chosen.methods or ():
+    for name in evaluation.methods or ():
         if name not in answers:
             advice = "evaluation.methods takes the study's assets of labels."
             raise not_found("asset of labels", name, answers, advice)
-    sentences = chosen.sentence_encoder is not None
-    wanted = [name for name in answers if chosen.methods is None or name in chosen.methods]
-    found = [LabelMetrics(name, sentences=sentences) for name in wanted]
-    return {stage.name: stage for stage in found}
+    sentences = evaluation.sentence_encoder is not None
+    measured = [
+        name for name in answers if evaluation.methods is None or name in evaluation.methods
+    ]
+    metrics = [LabelMetrics(name, sentences=sentences) for name in measured]
+    return {stage.name: stage for stage in metrics}
 
 
-def _chosen(study: Study, stage: Stage) -> bool:
+def _is_requested(study: Study, stage: Stage) -> bool:
     """Whether the section that brings a product asks for it: one may list methods."""
     section = getattr(study, str(section_of(stage.name)))
     methods = getattr(section, "methods", None)
@@ -173,9 +180,9 @@ def _chosen(study: Study, stage: Stage) -> bool:
 def section_of(asset: str) -> str | None:
     """The section of a study that brings an asset; None for the seven, and for unknown names."""
     for section, stages in OPTIONAL.items():
-        ours = {stage.name: stage for stage in stages}
-        if asset in ours or (
-            asset in study_assets_of(ours) and asset not in study_assets_of(STAGES)
+        section_stages = {stage.name: stage for stage in stages}
+        if asset in section_stages or (
+            asset in study_assets_of(section_stages) and asset not in study_assets_of(STAGES)
         ):
             return section
     if asset == HELD_OUT_IMAGES or asset.endswith(SUFFIX):
@@ -194,18 +201,18 @@ def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
 
 def chosen_from(stages: Mapping[str, Stage], names: Sequence[str]) -> list[str]:
     """As `chosen_assets`, of a study whose stages are known."""
-    every = [*study_assets_of(stages), *stages]
+    all_names = [*study_assets_of(stages), *stages]
     chosen: set[str] = set()
-    for asked in names:
-        name = asked.removeprefix("+")
-        if name not in every:
+    for pattern in names:
+        name = pattern.removeprefix("+")
+        if name not in all_names:
             section = section_of(name)
-            off = f"It needs a section [{section}] in the study." if section else ""
-            raise not_found("asset", asked, every, off)
-        chosen |= {name} | (_upstream(stages, name) if asked.startswith("+") else set())
-    return [name for name in every if name in chosen or not names]
+            advice = f"It needs a section [{section}] in the study." if section else ""
+            raise not_found("asset", pattern, all_names, advice)
+        chosen |= {name} | (_upstream(stages, name) if pattern.startswith("+") else set())
+    return [name for name in all_names if name in chosen or not names]
 
 
 def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:
     direct = stages[name].upstream if name in stages else ()
-    return set(direct).union(*(_upstream(stages, one) for one in direct))
+    return set(direct).union(*(_upstream(stages, parent) for parent in direct))

@@ -49,34 +49,34 @@ class Scores(Stage):
 
     def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Synthetic pictures to pass through the networks, and pictures to embed."""
-        faces: set[str] = set()
+        pictures: set[str] = set()
         needs: dict[str, dict[str, set[str]]] = {}
-        for one in work:
-            painted = _painted(one)
-            faces.update(_activating(one), painted)
-            needs.setdefault(one.unit.model, {}).setdefault(one.unit.layer, set()).update(painted)
+        for item in work:
+            painted = _painted(item)
+            pictures.update(_activating(item), painted)
+            needs.setdefault(item.unit.model, {}).setdefault(item.unit.layer, set()).update(painted)
         passes = sum(passes_to_make(context, model, layers) for model, layers in needs.items())
-        return {"forward passes": passes, "embeddings": embeddings_to_make(context, faces)}
+        return {"forward passes": passes, "embeddings": embeddings_to_make(context, pictures)}
 
     def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
         """Every synthetic picture through the network and the encoder, and every exemplar."""
         painted = most_paintings(context, units)
-        faces = units * context.study.dissection.exemplars
-        return {"forward passes": painted, "embeddings": painted + faces}
+        exemplars = units * context.study.dissection.exemplars
+        return {"forward passes": painted, "embeddings": painted + exemplars}
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, score, each function, activations}], best first."""
-        pictures = {one.unit: _pictures(one) for one in work}
-        exemplars = {one.unit: _activating(one) for one in work}
-        faces = {name for one in work for name in (*_activating(one), *_painted(one))}
-        embedded = embeddings(context, faces)
-        for model in dict.fromkeys(one.unit.model for one in work):
-            mine = [one for one in work if one.unit.model == model]
-            active = activations(context, model, _needs(mine), f"{model}: synthetic images")
-            for one in mine:
-                unit = one.unit
-                found = (pictures[unit], exemplars[unit])
-                yield one, scored(context, unit, *found, active[unit.layer], embedded)
+        pictures = {item.unit: _pictures(item) for item in work}
+        exemplars = {item.unit: _activating(item) for item in work}
+        hashes = {name for item in work for name in (*_activating(item), *_painted(item))}
+        embedded = embeddings(context, hashes)
+        for model in dict.fromkeys(item.unit.model for item in work):
+            model_work = [item for item in work if item.unit.model == model]
+            active = activations(context, model, _needs(model_work), f"{model}: synthetic images")
+            for item in model_work:
+                unit = item.unit
+                unit_pictures = (pictures[unit], exemplars[unit])
+                yield item, scored(context, unit, *unit_pictures, active[unit.layer], embedded)
 
 
 def _pictures(work: Work) -> dict[str, list[str]]:
@@ -94,8 +94,8 @@ def _painted(work: Work) -> set[str]:
 def _needs(work: Sequence[Work]) -> dict[str, set[str]]:
     """The synthetic pictures that each layer has to see."""
     needs: dict[str, set[str]] = {}
-    for one in work:
-        needs.setdefault(one.unit.layer, set()).update(_painted(one))
+    for item in work:
+        needs.setdefault(item.unit.layer, set()).update(_painted(item))
     return needs
 
 
@@ -123,21 +123,30 @@ def scored(
     """
     setting = context.study.dissection
     column = active[1][:, unit.neuron]
-    values = np.stack([column[[active[0][name] for name in p]] for p in pictures.values()])
+    values = np.stack(
+        [column[[active[0][name] for name in picture_names]] for picture_names in pictures.values()]
+    )
     if not np.isfinite(values).all():
         return Outcome("not_finite", {}, "NaN or infinite activation on a synthetic image")
     generated = np.stack([_rows(embedded, names) for names in pictures.values()])
-    faces = _rows(embedded, exemplars)
-    faces = faces[np.isfinite(faces).all(axis=1)]  # an image that the encoder fails on says nothing
-    if not len(faces) or not np.isfinite(generated).all():
-        what = "a synthetic image" if len(faces) else f"all {len(exemplars)} activating images"
-        return Outcome("not_finite", {}, f"NaN or infinite embedding of {what}")
-    found = _all_functions(values, generated, faces, setting.beta, setting.top_images)
+    exemplar_vectors = _rows(embedded, exemplars)
+    # An image that the encoder fails on says nothing.
+    exemplar_vectors = exemplar_vectors[np.isfinite(exemplar_vectors).all(axis=1)]
+    if not len(exemplar_vectors) or not np.isfinite(generated).all():
+        subject = (
+            "a synthetic image"
+            if len(exemplar_vectors)
+            else f"all {len(exemplars)} activating images"
+        )
+        return Outcome("not_finite", {}, f"NaN or infinite embedding of {subject}")
+    function_scores = _all_functions(
+        values, generated, exemplar_vectors, setting.beta, setting.top_images
+    )
     entries: list[dict[str, Any]] = [
         {
             "concept": concept,
-            "score": found[setting.scoring][index],
-            **{name: scores[index] for name, scores in found.items()},
+            "score": function_scores[setting.scoring][index],
+            **{name: scores[index] for name, scores in function_scores.items()},
             "activations": [float(value) for value in values[index]],
         }
         for index, concept in enumerate(pictures)
@@ -147,9 +156,11 @@ def scored(
 
 
 def _all_functions(
-    values: Matrix, generated: Matrix, faces: Matrix, beta: int, top_images: int
+    values: Matrix, generated: Matrix, exemplar_vectors: Matrix, beta: int, top_images: int
 ) -> dict[str, list[float]]:
-    tensors = [torch.from_numpy(x).to(torch.float64) for x in (values, generated, faces)]
+    tensors = [
+        torch.from_numpy(array).to(torch.float64) for array in (values, generated, exemplar_vectors)
+    ]
     return {
         name: function(*tensors, beta=beta, top_images=top_images).tolist()
         for name, function in scoring.SCORING.items()

@@ -77,7 +77,11 @@ class SyntheticImages(Stage):
     def cost(self, context: StudyContext, work: Iterable[Work]) -> dict[str, int]:
         """Pictures to paint, if none is rejected."""
         setting = context.study.dissection
-        concepts = {c for one in work for c in one.inputs[self.upstream[0]].payload["candidates"]}
+        concepts = {
+            concept
+            for item in work
+            for concept in item.inputs[self.upstream[0]].payload["candidates"]
+        }
         requests = [
             _request(concept, index, setting.seed)
             for concept in concepts
@@ -93,14 +97,24 @@ class SyntheticImages(Stage):
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
         """Outcomes with `concepts` [{concept, images [{index, seed, image, rejected}]}]."""
-        proposals = {one.unit: one.inputs[self.upstream[0]].payload["candidates"] for one in work}
-        made = painted_concepts(context, {c for found in proposals.values() for c in found})
-        wanted = context.study.dissection.images_per_concept
-        for one in work:
-            mine = proposals[one.unit]
-            failed = made.failure(mine)
+        proposals = {
+            item.unit: item.inputs[self.upstream[0]].payload["candidates"] for item in work
+        }
+        result = painted_concepts(
+            context, {concept for candidates in proposals.values() for concept in candidates}
+        )
+        count = context.study.dissection.images_per_concept
+        for item in work:
+            concepts = proposals[item.unit]
+            failure = result.failure(concepts)
             remedy = context.text_to_image.remedy()
-            yield one, failed or _outcome({c: made.images[c] for c in mine}, wanted, remedy)
+            yield (
+                item,
+                failure
+                or _outcome(
+                    {concept: result.images[concept] for concept in concepts}, count, remedy
+                ),
+            )
 
 
 @dataclass(frozen=True)
@@ -117,56 +131,58 @@ class Painted:
 
     def failure(self, concepts: Iterable[str]) -> Outcome | None:
         """What becomes of a unit that needs these concepts, when one of them failed."""
-        return next((self.failed[one] for one in concepts if one in self.failed), None)
+        return next((self.failed[concept] for concept in concepts if concept in self.failed), None)
 
 
 def painted_concepts(context: StudyContext, concepts: Iterable[str]) -> Painted:
     """The study's Q pictures of each concept, rejected ones beside them."""
-    wanted, seed = context.study.dissection.images_per_concept, context.study.dissection.seed
-    every = sorted(set(concepts))
-    return paint(context, every, wanted, lambda concept, index: _request(concept, index, seed))
+    count, seed = context.study.dissection.images_per_concept, context.study.dissection.seed
+    distinct = sorted(set(concepts))
+    return paint(context, distinct, count, lambda concept, index: _request(concept, index, seed))
 
 
-def accepted(images: Images, wanted: int) -> list[str] | None:
+def accepted(images: Images, count: int) -> list[str] | None:
     """Hashes of so many pictures that were not rejected; None when there are fewer."""
-    kept = [image["image"] for image in images if not image["rejected"]]
-    return kept[:wanted] if len(kept) >= wanted else None
+    hashes = [image["image"] for image in images if not image["rejected"]]
+    return hashes[:count] if len(hashes) >= count else None
 
 
-def paint(context: StudyContext, concepts: Sequence[str], wanted: int, request: Request) -> Painted:
+def paint(context: StudyContext, concepts: Sequence[str], count: int, request: Request) -> Painted:
     """Pictures of each concept until so many are accepted or the rounds are used up.
 
     Args:
         context: the study's context.
         concepts: what to paint.
-        wanted: how many accepted pictures each of them needs.
+        count: how many accepted pictures each of them needs.
         request: the request for a concept and the index of a picture.
     """
-    made: dict[str, Images] = {concept: [] for concept in concepts}
-    failed: dict[str, Outcome] = {}
+    pictures: dict[str, Images] = {concept: [] for concept in concepts}
+    failures: dict[str, Outcome] = {}
     for _ in range(ROUNDS):
         requests = {}
-        for concept, images in made.items():
-            if concept in failed:
+        for concept, images in pictures.items():
+            if concept in failures:
                 continue
-            lacking = wanted - sum(not image["rejected"] for image in images)
-            for index in range(len(images), len(images) + lacking):
+            missing = count - sum(not image["rejected"] for image in images)
+            for index in range(len(images), len(images) + missing):
                 requests[concept, index] = request(concept, index)
-        found = paintings(context, requests.values()) if requests else {}
-        for (concept, index), one in requests.items():
-            failure = first_failure(found, [one])
+        results = paintings(context, requests.values()) if requests else {}
+        for (concept, index), painting_request in requests.items():
+            failure = first_failure(results, [painting_request])
             if failure is None:
-                made[concept].append({"index": index, "seed": one.seed, **found[one]})  # type: ignore[typeddict-item] # no Failure
+                painting = results[painting_request]  # no Failure: see `failure`
+                picture = {"index": index, "seed": painting_request.seed, **painting}
+                pictures[concept].append(picture)  # type: ignore[arg-type]
             else:
-                failed.setdefault(concept, failure)
-    _warn(context, [image for images in made.values() for image in images])
-    return Painted(made, failed)
+                failures.setdefault(concept, failure)
+    _warn(context, [image for images in pictures.values() for image in images])
+    return Painted(pictures, failures)
 
 
 def rejection(images: Images, names: Iterable[str], remedy: str) -> str:
     """Why no concept has enough pictures, and what to do, unless the safety checker did it all."""
     reason = painted.why(images, f"the pictures of every candidate concept ({', '.join(names)})")
-    safe = all(painted.cause_of(one) in ("", "safety") for one in images)
+    safe = all(painted.cause_of(image) in ("", "safety") for image in images)
     return reason if safe else f"{reason}. {remedy}"
 
 
@@ -185,23 +201,29 @@ def _request(concept: str, index: int, seed: int) -> PaintRequest:
     return PaintRequest(concept, drawn, index)
 
 
-def _outcome(made: dict[str, Images], wanted: int, remedy: str) -> Outcome:
+def _outcome(images_by_concept: dict[str, Images], count: int, remedy: str) -> Outcome:
     complete = {
-        concept: images for concept, images in made.items() if accepted(images, wanted) is not None
+        concept: images
+        for concept, images in images_by_concept.items()
+        if accepted(images, count) is not None
     }
-    every = [image for images in made.values() for image in images]
-    files = sorted({image["file"] for image in every})
+    all_images = [image for images in images_by_concept.values() for image in images]
+    files = sorted({image["file"] for image in all_images})
     payload = {
         "concepts": [
             {
                 "concept": concept,
                 "images": [{k: v for k, v in image.items() if k != "file"} for image in images],
             }
-            for concept, images in (complete or made).items()
+            for concept, images in (complete or images_by_concept).items()
         ]
     }
     if not complete:
-        return Outcome("rejected", payload, rejection(every, made, remedy), {"files": files})
+        return Outcome(
+            "rejected", payload, rejection(all_images, images_by_concept, remedy), {"files": files}
+        )
     return Outcome(
-        "ok", payload, notes={"files": files, "dropped": sorted(set(made) - set(complete))}
+        "ok",
+        payload,
+        notes={"files": files, "dropped": sorted(set(images_by_concept) - set(complete))},
     )

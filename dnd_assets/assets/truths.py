@@ -30,18 +30,20 @@ def truths_of(context: StudyContext, model: str, layer: str) -> Mapping[int, str
         TableError: when the file cannot be understood or holds none of the study's units.
         StudyError: when class names are asked for and the network has none.
     """
-    named = evaluation_of(context).truths
-    if named is None:
+    source = evaluation_of(context).truths
+    if source is None:
         return {}
-    if named == CATEGORIES:
+    if source == CATEGORIES:
         return _categories(context, model, layer)
     units = list(find_units(context).values())
-    read, _ = _counted(context.study, named, sizes_of(context.study, context.targets.units))
-    known = by_key(read, read.by_unit, units)
+    texts, _ = _numbered_texts(
+        context.study, source, sizes_of(context.study, context.targets.units)
+    )
+    truths = by_key(texts, texts.by_unit, units)
     return {
-        unit.neuron: known[unit.key]
+        unit.neuron: truths[unit.key]
         for unit in units
-        if (unit.model, unit.layer) == (model, layer) and unit.key in known
+        if (unit.model, unit.layer) == (model, layer) and unit.key in truths
     }
 
 
@@ -62,21 +64,21 @@ def check_truths(
         NotFoundError: when it is not there.
         TableError: when it cannot be understood or holds none of the units.
     """
-    named = study.evaluation.truths if study.evaluation else None
-    if named is None or named == CATEGORIES:
+    source = study.evaluation.truths if study.evaluation else None
+    if source is None or source == CATEGORIES:
         return Numbering(0)
-    read, found = _counted(study, named, sizes)
-    by_key(read, read.by_unit, units)
-    return found
+    texts, counting = _numbered_texts(study, source, sizes)
+    by_key(texts, texts.by_unit, units)
+    return counting
 
 
-def _counted(study: Study, named: str, sizes: Mapping[str, int]) -> tuple[Texts, Numbering]:
+def _numbered_texts(study: Study, file: str, sizes: Mapping[str, int]) -> tuple[Texts, Numbering]:
     """The file of truths with units counted from 0, and how it counts them."""
-    texts = read_truths(study.path(named))
+    texts = read_truths(study.path(file))
     first = study.evaluation.first_unit if study.evaluation else None
     size = next(iter(sizes.values())) if len(sizes) == 1 else None
-    found = numbering(texts, size, first, "say first_unit = 1 under [evaluation]")
-    return texts.shifted(found.first), found
+    counting = numbering(texts, size, first, "say first_unit = 1 under [evaluation]")
+    return texts.shifted(counting.first), counting
 
 
 def _categories(context: StudyContext, model: str, layer: str) -> Mapping[int, str]:
@@ -85,9 +87,10 @@ def _categories(context: StudyContext, model: str, layer: str) -> Mapping[int, s
     names = context.targets.categories(model)
     count = context.targets.units(model, layer)
     if names is None or len(names) != count:
-        told = "no class names" if names is None else f"{len(names):,} class names"
+        names_found = "no class names" if names is None else f"{len(names):,} class names"
         raise StudyError(
-            f"evaluation.truths = 'categories', but network {model!r} comes with {told} for the "
-            f"{count:,} units of its last layer {layer!r}. Give a file: truths = 'names.csv'"
+            f"evaluation.truths = 'categories', but network {model!r} comes with {names_found} "
+            f"for the {count:,} units of its last layer {layer!r}. Give a file: "
+            "truths = 'names.csv'"
         )
     return {neuron: name for neuron, name in enumerate(names) if name.strip()}

@@ -106,7 +106,7 @@ def test_the_versions_of_products_and_models_are_those_of_these_nodes(before):
 
 
 HELPERS = [
-    ("dnd_assets.assets.synthetic_images", "kept[:wanted]", "kept[-wanted:]",
+    ("dnd_assets.assets.synthetic_images", "hashes[:count]", "hashes[-count:]",
      {"polysemantic_labels", "synthetic_images"}),
     ("dnd_assets.assets.activations", "silent(values) if lost or dead", "silent(values) if lost",
      {"activations", "polysemantic_labels", "milan_labels", "invert_labels"}),

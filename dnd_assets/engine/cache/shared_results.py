@@ -165,12 +165,10 @@ def known_paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> 
 
 def most_paintings(context: StudyContext, units: int) -> int:
     """How many accepted synthetic pictures units may have: Q for each candidate concept."""
-    dissection = context.study.dissection
+    setting = context.study.dissection
     # Candidates that end in "design" or "graphic" count twice: see `concepts.clean_concepts`.
-    concepts = (
-        dissection.exemplars if context.study.summariser.kind == "none" else dissection.candidates
-    )
-    return units * 2 * concepts * dissection.images_per_concept
+    concepts = setting.exemplars if context.study.summariser.kind == "none" else setting.candidates
+    return units * 2 * concepts * setting.images_per_concept
 
 
 def paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> Paintings:
@@ -186,13 +184,7 @@ def paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> Painti
     items = {painting_id(request): request for request in requests}
     if context.workers.handed_to is not None and not context.study.text_to_image.SERVED:
         results = get_or_compute(
-            context,
-            "painting",
-            provider,
-            sorted(items),
-            batch,
-            paintings_of,
-            _requests_by_part(items),
+            context, "painting", provider, sorted(items), batch, paintings_of, _about_of(items)
         )
         return {items[item]: value for item, value in results.items()}
 
@@ -202,18 +194,12 @@ def paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> Painti
             return painted, context.pictures.pack(images) if images else None
 
         def record(packed: tuple[_Painted, PackedImages | None]) -> None:
-            keep(
-                {
-                    painting_id(request): painting
-                    for request, painting in _record_paintings(context, *packed).items()
-                }
-            )
+            stored = _record(context, *packed)
+            keep({painting_id(request): painting for request, painting in stored.items()})
 
-        unpainted = [items[item] for item in missing]
+        unpainted, ledger = [items[item] for item in missing], _picture_ledger(context)
         with Behind(pack, record, threaded=context.compute.accelerated) as keep_pictures:
-            context.text_to_image.paint_each(
-                unpainted, batch, keep_pictures, _picture_ledger(context)
-            )
+            context.text_to_image.paint_each(unpainted, batch, keep_pictures, ledger)
 
     results = get_or_compute_each(context, "painting", provider, sorted(items), work)
     return {items[item]: value for item, value in results.items()}
@@ -222,18 +208,13 @@ def paintings(context: StudyContext, requests: Iterable[PaintRequest]) -> Painti
 _Painted = Mapping[PaintRequest, Painting | Failure]
 
 
-def _requests_by_part(
-    items: Mapping[str, PaintRequest],
-) -> Callable[[Sequence[str]], Mapping[str, Plain]]:
-    """What painters are told of some items."""
+def _about_of(items: Mapping[str, PaintRequest]) -> Callable[[Sequence[str]], Mapping[str, Plain]]:
+    """What painters are told of a part's items, see `Part.about`."""
 
     def about(part: Sequence[str]) -> dict[str, Plain]:
-        part_requests = [items[item] for item in part]
-        return {
-            "requests": [
-                [request.concept, request.seed, request.index] for request in part_requests
-            ]
-        }
+        requests = [items[item] for item in part]
+        fields = [[request.concept, request.seed, request.index] for request in requests]
+        return {"requests": fields}
 
     return about
 
@@ -244,20 +225,16 @@ def paintings_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     requests = [PaintRequest(*fields) for fields in part.about["requests"]]
     painted = context.text_to_image.paint(requests, context.study.compute.batch.text_to_image)
     packed = context.pictures.pack([painting.image for painting in painted])
-    stored = _record_paintings(context, dict(zip(requests, painted, strict=True)), packed)
+    stored = _record(context, dict(zip(requests, painted, strict=True)), packed)
     return PartResult({painting_id(request): value for request, value in stored.items()})
 
 
-def _record_paintings(
-    context: StudyContext, results: _Painted, packed: PackedImages | None
-) -> Paintings:
-    """Pictures as they are known once their pack is recorded; failures stay what they are."""
+def _record(context: StudyContext, results: _Painted, packed: PackedImages | None) -> Paintings:
+    """Record a pack and say where each picture is; failures stay what they are."""
     if packed is None:
         return dict(results)
     context.pictures.record(packed)
-    painted = {
-        request: result for request, result in results.items() if isinstance(result, Painting)
-    }
+    painted = {request: value for request, value in results.items() if isinstance(value, Painting)}
     stored = {
         request: {
             "image": name,
@@ -330,13 +307,11 @@ def get_or_compute_each(
     missing = [item for item in items if item not in results]
     progress = context.progress(f"{kind}s", len(missing))
 
-    def keep(new_results: Mapping[str, object]) -> None:
-        successes = {
-            item: value for item, value in new_results.items() if not isinstance(value, Failure)
-        }
-        _commit(context, kind, provider, successes)
-        results.update(new_results)
-        progress.advance(len(new_results))
+    def keep(batch: Mapping[str, object]) -> None:
+        answers = {item: value for item, value in batch.items() if not isinstance(value, Failure)}
+        _commit(context, kind, provider, answers)
+        results.update(batch)
+        progress.advance(len(batch))
 
     if missing:
         work(missing, keep)
@@ -424,9 +399,8 @@ def passes_of(context: StudyContext, part: Part, progress: Progress) -> PartResu
     poolings = {path: all_poolings[path] for path in part.about["rows"]}
 
     def known_by() -> str:
-        return digest(
-            {path: _layer_provider(context, model, path, all_poolings[path]) for path in poolings}
-        )
+        layers = poolings.items()
+        return digest({path: _layer_provider(context, model, path, how) for path, how in layers})
 
     agree(context, part, known_by)
     images, batch = context.seen_by(model, part.items), context.study.compute.batch.target
@@ -451,12 +425,10 @@ def have_passed(
     A plan that goes on where they are not would have to pass them: what another stage of the plan
     has promised is counted, but not there yet.
     """
-    return not any(
-        context.vectors.unknown(
-            "activations", layer_provider(context, Unit(model, path, 0)), images
-        )
-        for model, path in layers
-    )
+    units = (Unit(model, path, 0) for model, path in layers)
+    providers = (layer_provider(context, unit) for unit in units)
+    unknown = (context.vectors.unknown("activations", provider, images) for provider in providers)
+    return not any(unknown)
 
 
 def embeddings_to_make(context: StudyContext, images: Iterable[str]) -> int:
@@ -472,9 +444,8 @@ def embeddings(context: StudyContext, images: Iterable[str]) -> tuple[dict[str, 
     request = Wanted(
         "embeddings", {_CLIP: provider}, embeddings_of, about, "embeddings", "embeddings"
     )
-    rows, values = vectors(context, request, {_CLIP: images}, context.study.compute.batch.clip)[
-        _CLIP
-    ]
+    batch = context.study.compute.batch.clip
+    rows, values = vectors(context, request, {_CLIP: images}, batch)[_CLIP]
     return rows, dense(values)
 
 
