@@ -182,6 +182,7 @@ def _indices(
 
 
 def _fill(case: AblationCase, layer: str, pictures: Seen) -> NDArray[np.float64] | None:
+    """Mean activation of each unit, which stands in for ablated ones; None for other methods."""
     context, method = case.context, case.setting.how
     if method != "mean":
         return None
@@ -191,6 +192,6 @@ def _fill(case: AblationCase, layer: str, pictures: Seen) -> NDArray[np.float64]
 
 def _donors(images: Sequence[str]) -> list[int]:
     """For each image the place of another one, by its content."""
-    others = len(images) - 1
-    donors = [content_seed("donor", name) % others for name in images]
+    other_count = len(images) - 1
+    donors = [content_seed("donor", name) % other_count for name in images]
     return [donor + (donor >= index) for index, donor in enumerate(donors)]

@@ -170,11 +170,11 @@ def failed_images(values: Values) -> NDArray[np.bool_]:
 
 def tell_failed(context: StudyContext, layer: str, failed: Sequence[str], images: int) -> None:
     """Say in the log on which images a layer fails."""
-    named = ", ".join(_paths(context, failed[:NAMED]))
+    shown_paths = ", ".join(_paths(context, failed[:NAMED]))
     more = f" and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
     context.log(
         f"{layer} gives NaN or infinity on {len(failed):,} of {images:,} images, which are set "
-        f"aside for it: {named}{more}"
+        f"aside for it: {shown_paths}{more}"
     )
 
 
@@ -234,9 +234,9 @@ def silent_or_none(values: Matrix) -> Outcome | None:
     `values` is its activations, float32 (images,). NaN and infinities on a few images do not
     count: these images are set aside.
     """
-    lost = exemplars.is_lost(values)
-    dead = not lost and bool(exemplars.is_dead(values[np.isfinite(values)][:, None])[0])
-    return silent(values) if lost or dead else None
+    not_finite = exemplars.is_lost(values)
+    dead = not not_finite and bool(exemplars.is_dead(values[np.isfinite(values)][:, None])[0])
+    return silent(values) if not_finite or dead else None
 
 
 def silent(values: Matrix) -> Outcome:

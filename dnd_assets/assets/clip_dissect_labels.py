@@ -187,9 +187,9 @@ def _compared(case: _Case, layer: OfLayer) -> _Compared:
     values = dense(layer.values[rows])
     finite = np.isfinite(values)
     if not finite.all():
-        lost = np.array([is_lost(column) for column in values.T])
+        lost_units = np.array([is_lost(column) for column in values.T])
         low = np.where(finite, values, np.inf).min(axis=0)
-        values = np.where(finite | lost, values, low).astype(np.float32)
+        values = np.where(finite | lost_units, values, low).astype(np.float32)
     names = [layer.images[row] for row in rows]
     image_vectors = torch.from_numpy(np.stack([case.image_vectors[name] for name in names]))
     excluded = sorted({*layer.images, *layer.failed}.difference(names))

@@ -108,8 +108,8 @@ def _outcome(
         objective, length=setting.length, budget=setting.exact_budget, known=explanations[0]
     )
     assert exact.best is not None, "the beam search found one"
-    others = [label for label in explanations if label.formula != exact.best.formula]
-    best = [exact.best, *others]
+    runners_up = [label for label in explanations if label.formula != exact.best.formula]
+    best = [exact.best, *runners_up]
     labels = labels_of(best, setting.top)
     search_report = {
         "complete": exact.complete,

@@ -89,12 +89,12 @@ class Crops(Stage):
         pairs_by_model: dict[str, Wanted] = {}
         for item in work:
             pairs_by_model.setdefault(item.unit.model, []).extend(_exemplars(item))
-        lacking = [
+        uncut = [
             _uncut(context, _with_maps(context, *model_pairs))[0]
             for model_pairs in pairs_by_model.items()
         ]
-        maps = sum(len(_by_image(pairs)) for pairs in lacking)
-        passes = sum(len(pairs) for pairs in lacking) * context.study.dissection.crops_per_image
+        maps = sum(len(_by_image(pairs)) for pairs in uncut)
+        passes = sum(len(pairs) for pairs in uncut) * context.study.dissection.crops_per_image
         return {"activation maps": maps, "forward passes at most": passes}
 
     def cost_upper_bound(self, context: StudyContext, units: int) -> dict[str, int]:
@@ -127,15 +127,15 @@ class Crops(Stage):
 def _cut(context: StudyContext, model: str, work: Sequence[Work]) -> Found:
     """Every unit's crops; those of an exemplar are cut once, whatever run or study asks."""
     pairs = [pair for item in work for pair in _exemplars(item)]
-    lacking, cut = _uncut(context, _with_maps(context, model, pairs))
-    units_by_image = _by_image(lacking)
-    of_layer = {
+    uncut, cut = _uncut(context, _with_maps(context, model, pairs))
+    units_by_image = _by_image(uncut)
+    provider_by_layer = {
         layer: provider(context, layer_units[0])
-        for layer, layer_units in by_layer(unit for unit, _ in lacking).items()
+        for layer, layer_units in by_layer(unit for unit, _ in uncut).items()
     }
     for new_crops in _cut_missing(context, model, units_by_image):
         rows = [
-            shared_row("crop", of_layer[unit.model, unit.layer], _item(unit, image), value)
+            shared_row("crop", provider_by_layer[unit.model, unit.layer], _item(unit, image), value)
             for (unit, image), value in new_crops.items()
         ]
         context.lineage.commit({"shared": rows})

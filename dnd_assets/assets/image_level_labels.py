@@ -1,4 +1,4 @@
-"""What labels from image-level truth have in common: probing images, activations, concepts."""
+"""Base of the methods that label units by which concepts whole images show."""
 
 from __future__ import annotations
 

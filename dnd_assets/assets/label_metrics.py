@@ -117,7 +117,7 @@ def metrics_name(labels: str) -> str:
 
 @dataclass
 class _Texts:
-    """Texts that have been encoded, as the metrics want their encoder."""
+    """Texts encoded beforehand, with the methods of an encoder that the metrics call."""
 
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     tokens: dict[str, Tokens] = field(default_factory=dict)

@@ -199,15 +199,15 @@ class PolysemanticLabels(Stage):
         """
         images = probing_images(context, work[0])
         samples, silenced = _samples(context, work, images)
-        ready = {}
+        work_by_unit = {}
         for item in work:
             if item.unit in silenced:
                 yield item, silenced[item.unit]
             else:
-                ready[item.unit] = item
-        if ready:
+                work_by_unit[item.unit] = item
+        if work_by_unit:
             for unit, outcome in _described(context, samples, images):
-                yield ready[unit], outcome
+                yield work_by_unit[unit], outcome
 
 
 def polysemantic_of(context: StudyContext) -> Polysemantic:

@@ -202,15 +202,15 @@ def chosen_assets(study: Study, names: Sequence[str]) -> list[str]:
 def chosen_from(stages: Mapping[str, Stage], names: Sequence[str]) -> list[str]:
     """As `chosen_assets`, of a study whose stages are known."""
     all_names = [*study_assets_of(stages), *stages]
-    chosen: set[str] = set()
+    selected: set[str] = set()
     for pattern in names:
         name = pattern.removeprefix("+")
         if name not in all_names:
             section = section_of(name)
             advice = f"It needs a section [{section}] in the study." if section else ""
             raise not_found("asset", pattern, all_names, advice)
-        chosen |= {name} | (_upstream(stages, name) if pattern.startswith("+") else set())
-    return [name for name in all_names if name in chosen or not names]
+        selected |= {name} | (_upstream(stages, name) if pattern.startswith("+") else set())
+    return [name for name in all_names if name in selected or not names]
 
 
 def _upstream(stages: Mapping[str, Stage], name: str) -> set[str]:

@@ -43,7 +43,7 @@ class ResolvedStudy:
 
     @cached_property
     def wholes(self) -> dict[str, StudyAsset]:
-        """The products of no unit, by name."""
+        """The study assets (products of no unit), by name."""
         return study_assets_of(self.stages)
 
     @property

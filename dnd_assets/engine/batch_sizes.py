@@ -65,7 +65,7 @@ def _size(context: StudyContext, role: Role) -> int:
 def _kept_size(
     context: StudyContext, role: Role, made_by: object, trial: Trial, default_size: int
 ) -> int:
-    """The size in the state folder, or else one that is looked for now."""
+    """The batch size that the state folder keeps, or else one that is measured now."""
     file = context.home / "batch_sizes.json"
     description = {
         "role": role,
@@ -83,7 +83,7 @@ def _kept_size(
 
 
 def _trials(context: StudyContext, role: Role) -> list[tuple[Any, Trial]]:
-    """What decides a model's size, and a batch of made-up work; of models that run here."""
+    """Of each model of a role that runs here: what its size is kept under, and a trial batch."""
     if role == "target":
         return [_target(context, model.name) for model in context.study.models]
     model: Any = getattr(context, role)
@@ -123,7 +123,7 @@ def _pictures(count: int) -> list[Image.Image]:
 
 
 def _in_use(context: StudyContext) -> Callable[[], float]:
-    """Tells the share of the card's memory in use at most since now; 0 off CUDA."""
+    """A function: the largest share of the GPU's memory in use since this call; 0 off CUDA."""
     device = context.compute.torch_device()
     if device.type != "cuda":
         return lambda: 0.0

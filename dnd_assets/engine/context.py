@@ -105,12 +105,12 @@ class StudyContext:
 
     @property
     def shown(self) -> dict[str, object]:
-        """What the study says of how files become pictures, as a part of keys; often nothing."""
+        """How the study has files rendered as pictures, as a part of keys; empty by default."""
         rendering = self.study.probing_set.seen
         return {"pictures": rendering} if rendering else {}
 
     def known_by(self, model: Model | CaptionLikelihood) -> dict[str, Json]:
-        """What the results of a model that sees pictures are known by: itself, and their look."""
+        """Fingerprint of a model that sees pictures, with how the study has pictures rendered."""
         return {**model.fingerprint(), **self.shown}
 
     @cached_property

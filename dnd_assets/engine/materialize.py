@@ -97,11 +97,13 @@ def _compute(
     for unit, state in missing.items():
         units_by_key.setdefault(state.key, []).append(unit)
     work = load_inputs(graph, stage, [units[0] for units in units_by_key.values()])
-    failed = {item.unit: reason for item in work if (reason := _failure(item)) is not None}
-    ready = [item for item in work if item.unit not in failed]
-    computed = stage.compute(context, ready) if ready else iter(())
+    failures = {item.unit: reason for item in work if (reason := _failure(item)) is not None}
+    ready_items = [item for item in work if item.unit not in failures]
+    computed = stage.compute(context, ready_items) if ready_items else iter(())
     group: dict[Unit, Outcome] = {}
-    for unit, outcome in chain(failed.items(), ((item.unit, result) for item, result in computed)):
+    for unit, outcome in chain(
+        failures.items(), ((item.unit, result) for item, result in computed)
+    ):
         group.update(dict.fromkeys(units_by_key[missing[unit].key], outcome))
         if len(group) >= _COMMIT:
             _require_same(graph, stage, group, missing)

@@ -137,6 +137,7 @@ def _differences(folders: Sequence[Lineage]) -> list[Difference]:
 
 
 def _products_apart(here: Lineage, there: Lineage) -> Iterator[Difference]:
+    """Products of one key whose contents differ."""
     sql = "SELECT key, asset, data_version FROM products"
     for rows in _parts(there, sql):
         local_rows = _by_key(here, f"{sql} WHERE key IN (SELECT unnest(?::VARCHAR[]))", rows)
@@ -157,6 +158,7 @@ def _products_apart(here: Lineage, there: Lineage) -> Iterator[Difference]:
 
 
 def _shared_apart(here: Lineage, there: Lineage) -> Iterator[Difference]:
+    """Shared results of one item whose values differ."""
     sql = "SELECT kind, provider, item, value, concat_ws(chr(31), kind, provider, item) AS key "
     sql += "FROM shared"
     local_sql = (

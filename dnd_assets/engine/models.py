@@ -72,7 +72,7 @@ def inventory(context: StudyContext) -> list[Listed]:
 
 
 def assumptions(context: StudyContext) -> list[tuple[str, str]]:
-    """What the study's models take for granted, by what each of them does; never raises."""
+    """What each of the study's models assumes, as (its role, a sentence); never raises."""
     notes = [(f"target: {network}", text) for network, text in context.targets.every_assumption()]
     for model in context.study.models:
         with suppress(DndError):  # of a network that is not here nothing is known
@@ -90,7 +90,7 @@ def assumptions(context: StudyContext) -> list[tuple[str, str]]:
 
 
 def loaded(context: StudyContext) -> list[tuple[str, str]]:
-    """What was done to the networks' weights when they were put in; never raises."""
+    """What was done to the networks' weights when they were loaded; never raises."""
     notes = []
     for model in context.study.models:
         with suppress(DndError):  # of a network that is not here nothing is known
@@ -140,7 +140,7 @@ def require_models(context: StudyContext, name: str = "", uses: Iterable[str] = 
 
 
 def _listed(context: StudyContext, wanted: Collection[str]) -> Iterator[Listed]:
-    """Models that are named in `wanted`, looked for one after the other."""
+    """The parts of the models that `wanted` names, found one model after the other."""
     if "targets" in wanted:
         yield from (Listed("target", "targets", "models", part) for part in context.targets.parts())
     for field, (role, section) in _ROLES.items():
@@ -160,7 +160,7 @@ def _parts(model: Model, role: str, field: str, section: str) -> list[Listed]:
 
 
 def _pinned_by_name(listed: Listed, key: str) -> Listed:
-    """A model whose section has no key `revision`: its name takes it."""
+    """A part whose section has no key `revision`: its revision is pinned in the name."""
     commit, name = listed.part.pin[1], listed.part.source.partition("@")[0]
     pin = (key, f"{name}@{commit}") if commit else ("", "")
     return replace(listed, part=replace(listed.part, pin=pin))

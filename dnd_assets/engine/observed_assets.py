@@ -1,4 +1,4 @@
-"""Products of no unit as a run saw them when it began, so that it looks at their files once."""
+"""Study assets as a run observed them when it began, so that their files are read once."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from dnd_assets.lineage.records import Product
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run looked at before it began.
+    """Study assets that a run observed before it began.
 
     Attributes:
-        products: the products; looking has recorded the files that they name.
-        waits: how often this process had waited for other runs until it looked.
+        products: as they were observed; the files that they name are recorded already.
+        waits: how often this process had waited for other runs until then.
     """
 
     products: Sequence[Product] = ()
     waits: int = 0
 
     def record(self, context: StudyContext, study_asset: StudyAsset, run: str) -> Product | None:
-        """Record a product as it was seen, in the name of a run.
+        """Record a product as it was observed, in the name of a run.
 
-        None, and nothing recorded, where it has to be made from a new look: it takes computing,
-        it was not looked at, another run was waited for, or a file that it names was removed.
+        None, and nothing recorded, where it has to be made anew: it takes computing,
+        it was not observed, another run was waited for, or a file that it names was removed.
         """
         product = next(
             (

@@ -23,11 +23,13 @@ def stage_version(context: StudyContext, stage: Stage) -> str:
     It changes when the keys of all units do for a reason of the stage's own, so that the interface
     and automation see what `dnd plan` sees. A network's files are told by their source asset.
     """
-    first = context.study.models[0]
+    first_model = context.study.models[0]
     # Asking for the hash of a model's fingerprint records it otherwise.
     reading_context = replace(context, lineage=LineageReader(root=context.lineage.root))
     try:
-        weights = stage.weights(reading_context, Unit(first.name, first.layers[0].path, 0))
+        weights = stage.weights(
+            reading_context, Unit(first_model.name, first_model.layers[0].path, 0)
+        )
     except DndError:  # a model that is not here is told when it is needed
         weights = {}
     own_weights = {name: value for name, value in weights.items() if name not in _OF_ONE_LAYER}
@@ -37,7 +39,7 @@ def stage_version(context: StudyContext, stage: Stage) -> str:
 
 
 def whole_version(code: str, settings: Settings) -> str:
-    """The same of an unpartitioned product; `code` is that of its key."""
+    """As `stage_version`, of a study asset; `code` is the code version in its key."""
     parameters, weights = settings
     return digest({"code": code, "parameters": parameters, "weights": weights})[:12]
 

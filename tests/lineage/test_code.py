@@ -108,7 +108,8 @@ def test_the_versions_of_products_and_models_are_those_of_these_nodes(before):
 HELPERS = [
     ("dnd_assets.assets.synthetic_images", "hashes[:count]", "hashes[-count:]",
      {"polysemantic_labels", "synthetic_images"}),
-    ("dnd_assets.assets.activations", "silent(values) if lost or dead", "silent(values) if lost",
+    ("dnd_assets.assets.activations", "silent(values) if not_finite or dead",
+     "silent(values) if not_finite",
      {"activations", "polysemantic_labels", "milan_labels", "invert_labels"}),
     ("dnd_assets.assets.activations", "values[[rows[name] for name in images]]",
      "values[[rows[name] for name in sorted(images)]]",

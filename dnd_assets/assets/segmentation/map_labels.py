@@ -1,4 +1,4 @@
-"""What labels from a unit's maps and masks have in common: who has maps, cost, outcome."""
+"""Base of the methods that compare a unit's activation maps with concept masks."""
 
 from __future__ import annotations
 

@@ -180,20 +180,20 @@ class Passes:
 
     def thresholds_to_make(self, model: str, layers: Iterable[str]) -> int:
         """Forward passes until the thresholds of some layers are known."""
-        lacking = self._lacking(
+        missing = self._lacking(
             "map_thresholds", self._threshold_providers(model, layers), self._listed
         )
-        return self._pass(model, "thresholds", lacking, self._listed).left(self._images(lacking))
+        return self._pass(model, "thresholds", missing, self._listed).left(self._images(missing))
 
     def dissections_to_make(self, model: str, layers: Iterable[str]) -> int:
         """Forward passes until the overlaps of some layers are known, thresholds left out."""
-        lacking = self._lacking("map_overlaps", self._count_providers(model, layers), self._masks)
-        return self._pass(model, "overlaps", lacking, self._masks).left(self._images(lacking))
+        missing = self._lacking("map_overlaps", self._count_providers(model, layers), self._masks)
+        return self._pass(model, "overlaps", missing, self._masks).left(self._images(missing))
 
     def regions_to_make(self, model: str, units: Iterable[Unit]) -> int:
         """Forward passes until some units' regions are known, thresholds left out."""
-        lacking = self._units_lacking(model, units)
-        return self._regions_pass(model, lacking).left(self._images(lacking))
+        missing = self._units_lacking(model, units)
+        return self._regions_pass(model, missing).left(self._images(missing))
 
     def thresholds(
         self, images: MaskedImages, model: str, layers: Iterable[str]
@@ -201,14 +201,14 @@ class Passes:
         """The thresholds of all units of some layers; see `Thresholds.result`."""
         context, share = self.context, segmentation_of(self.context.study).share
         providers = self._threshold_providers(model, layers)
-        lacking = self._lacking("map_thresholds", providers, self._listed)
-        if lacking:
+        missing = self._lacking("map_thresholds", providers, self._listed)
+        if missing:
             count = len(images.hashes)
             readers = {
                 path: Thresholds(range(context.targets.units(model, path)), count, share)
-                for path in lacking
+                for path in missing
             }
-            network_pass = self._pass(model, "thresholds", lacking, self._listed)
+            network_pass = self._pass(model, "thresholds", missing, self._listed)
             network_pass.run(images, readers, lambda index: None)
             for path, reader in readers.items():
                 self._keep("map_thresholds", providers[path], self._listed, reader.result())
@@ -226,12 +226,12 @@ class Passes:
         """Thresholds and overlaps of all units of some layers; see `OverlapPass.result`."""
         thresholds = self.thresholds(images, model, layers)
         providers = self._count_providers(model, layers)
-        lacking = self._lacking("map_overlaps", providers, self._masks)
-        if lacking:
+        missing = self._lacking("map_overlaps", providers, self._masks)
+        if missing:
             categories = [concept.category for concept in images.found.concepts]
-            readers = {path: OverlapPass(thresholds[path].arrays, categories) for path in lacking}
+            readers = {path: OverlapPass(thresholds[path].arrays, categories) for path in missing}
             views = images.views(model)
-            network_pass = self._pass(model, "overlaps", lacking, self._masks)
+            network_pass = self._pass(model, "overlaps", missing, self._masks)
             network_pass.run(images, readers, lambda index: images.masks(index, views))
             for path, reader in readers.items():
                 self._keep("map_overlaps", providers[path], self._masks, reader.result())
@@ -250,14 +250,14 @@ class Passes:
         thresholds = self.thresholds(
             images, model, list(dict.fromkeys(unit.layer for unit in units))
         )
-        lacking = self._units_lacking(model, units)
-        if lacking:
+        missing = self._units_lacking(model, units)
+        if missing:
             pattern_index = {pattern: number for number, pattern in enumerate(patterns)}
             readers = {
                 path: Composition(
                     [unit.neuron for unit in layer_units], thresholds[path].arrays, pattern_index
                 )
-                for path, layer_units in _by_path(lacking).items()
+                for path, layer_units in _by_path(missing).items()
             }
             views = images.views(model)
 
@@ -265,9 +265,9 @@ class Passes:
                 concepts, masks = images.masks(index, views)
                 return (*regions_of(concepts, masks), (masks.shape[1], masks.shape[2]))
 
-            network_pass = self._regions_pass(model, lacking)
+            network_pass = self._regions_pass(model, missing)
             network_pass.run(images, readers, prepare)
-            for path, layer_units in _by_path(lacking).items():
+            for path, layer_units in _by_path(missing).items():
                 self._keep_regions(model, path, layer_units, readers[path].result())
             network_pass.forget()
         return self._kept_regions(model, units, thresholds)
@@ -280,8 +280,8 @@ class Passes:
     def _masks(self) -> str:
         return str(self.product.payload["masks"])
 
-    def _images(self, lacking: Sequence[Any]) -> int:
-        return int(self.product.payload["images"]) if lacking else 0
+    def _images(self, missing: Sequence[Any]) -> int:
+        return int(self.product.payload["images"]) if missing else 0
 
     def _threshold_providers(self, model: str, layers: Iterable[str]) -> dict[str, str]:
         """Providers of thresholds, by layer."""
@@ -326,14 +326,14 @@ class Passes:
     def _item(self, unit: Unit) -> str:
         return canonical([self._masks, unit.neuron])
 
-    def _pass(self, model: str, kind: str, lacking: Sequence[str], item: str) -> Pass:
+    def _pass(self, model: str, kind: str, missing: Sequence[str], item: str) -> Pass:
         providers = (self._threshold_providers if kind == "thresholds" else self._count_providers)(
-            model, lacking
+            model, missing
         )
         return Pass(self.context, model, kind, [providers, item])
 
-    def _regions_pass(self, model: str, lacking: Sequence[Unit]) -> Pass:
-        paths = _by_path(lacking)
+    def _regions_pass(self, model: str, missing: Sequence[Unit]) -> Pass:
+        paths = _by_path(missing)
         providers = self._count_providers(model, paths)
         neurons = {
             path: [unit.neuron for unit in layer_units] for path, layer_units in paths.items()

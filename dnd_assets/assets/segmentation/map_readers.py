@@ -43,7 +43,7 @@ class Reader(Protocol[_Seen]):
 
     neurons: Sequence[int]
 
-    def add(self, index: int, maps: Tensor, seen: _Seen) -> None:
+    def add(self, index: int, maps: Tensor, prepared: _Seen) -> None:
         """Take in one image: its maps, float32 (neurons, h, w), and what `prepare` made of it."""
 
     def state(self) -> State:
@@ -54,7 +54,7 @@ class Reader(Protocol[_Seen]):
 
 
 class _Ends:
-    """Of some images each unit's largest values, smallest and largest one, and best images."""
+    """Over some images: each unit's largest values (for its threshold), extremes, best images."""
 
     def __init__(self, units: int, positions: int, share: float) -> None:
         self.top = TopShare(units, positions, share)
@@ -78,7 +78,7 @@ class _Ends:
         self._rank(high[:, None], np.full((len(high), 1), index))
 
     def join(self, other: _Ends) -> None:
-        """Take in what is of images that are set aside for all units here."""
+        """Add what was counted on images that are set aside here for all units."""
         self.top.join(other.top)
         ends, other_arrays = self.arrays, other.arrays
         ends["low"] = np.minimum(ends["low"], other_arrays["low"])
@@ -122,7 +122,7 @@ class Thresholds:
     failing: _Ends | None = None
     bad: dict[int, Booleans] = field(default_factory=dict)
 
-    def add(self, index: int, maps: Tensor, seen: None) -> None:
+    def add(self, index: int, maps: Tensor, prepared: None) -> None:
         """See `Reader`."""
         if self.sound is None:
             self.shape = tuple(maps.shape[1:])
@@ -175,18 +175,18 @@ class Thresholds:
         if len(failed) > MOST * self.images and self.failing is not None:
             self.sound.join(self.failing)
             failed = set()
-        alone = {index: bad for index, bad in self.bad.items() if index not in failed}
-        lost = sum(alone.values(), np.zeros(len(self.neurons), dtype=np.int64))
+        bad_by_image = {index: bad for index, bad in self.bad.items() if index not in failed}
+        bad_counts = sum(bad_by_image.values(), np.zeros(len(self.neurons), dtype=np.int64))
         ends = self.sound.arrays
-        useless = lost > MOST * (self.images - len(failed))
-        useless |= (lost > 0) & (ends["low"] == ends["high"])
+        useless = bad_counts > MOST * (self.images - len(failed))
+        useless |= (bad_counts > 0) & (ends["low"] == ends["high"])
         threshold = self.sound.top.thresholds().numpy()
         return {
             **ends,
             "threshold": np.where(useless, np.nan, threshold).astype(np.float32),
             "failed": np.array(sorted(failed), dtype=np.int64),
-            "lost": lost,
-            **_packed(alone, len(self.neurons)),
+            "lost": bad_counts,
+            **_packed(bad_by_image, len(self.neurons)),
         }
 
     def _ends(self) -> _Ends:
@@ -265,10 +265,10 @@ class OverlapPass:
         self._maps = _Maps(thresholds["best"])
         self._aside = ExcludedImages(thresholds)
 
-    def add(self, index: int, maps: Tensor, seen: Masks) -> None:
+    def add(self, index: int, maps: Tensor, prepared: Masks) -> None:
         """See `Reader`."""
         aside = self._aside.units(index)
-        self._overlaps.add(maps, *seen, None if aside is None else torch.from_numpy(aside))
+        self._overlaps.add(maps, *prepared, None if aside is None else torch.from_numpy(aside))
         self._maps.add(index, maps)
 
     def state(self) -> State:
@@ -331,21 +331,21 @@ class Composition:
     """Third pass: pixels of each region inside the thresholded maps of some units."""
 
     def __init__(
-        self, neurons: Sequence[int], thresholds: Arrays, place: Mapping[Pattern, int]
+        self, neurons: Sequence[int], thresholds: Arrays, pattern_index: Mapping[Pattern, int]
     ) -> None:
         self.neurons = neurons
         self._chosen = list(neurons)
         self._thresholds = torch.from_numpy(_usable(thresholds)[self._chosen])
         self._maps = _Maps(thresholds["best"][self._chosen])
         self._aside = ExcludedImages(thresholds)
-        self._place = place
-        self._inside, self._gone = _Counts(len(place)), _Counts(len(place))
+        self._pattern_index = pattern_index
+        self._inside, self._gone = _Counts(len(pattern_index)), _Counts(len(pattern_index))
 
-    def add(self, index: int, maps: Tensor, seen: RegionsOfImage) -> None:
+    def add(self, index: int, maps: Tensor, prepared: RegionsOfImage) -> None:
         """See `Reader`."""
         self._maps.add(index, maps)
-        patterns, pixel_patterns, size = seen
-        places = np.array([self._place[pattern] for pattern in patterns], dtype=np.int64)
+        patterns, pixel_patterns, size = prepared
+        places = np.array([self._pattern_index[pattern] for pattern in patterns], dtype=np.int64)
         aside = self._aside.units(index)
         active = (maps.amax(dim=(1, 2)) > self._thresholds).numpy()
         if aside is not None:

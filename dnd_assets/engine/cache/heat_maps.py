@@ -12,7 +12,7 @@ MAPS: Final = "exemplar map"
 
 
 def map_item(image: str, neuron: int) -> str:
-    """What a stored heat map is known by among those of its layer."""
+    """Id of a stored heat map among those of its layer."""
     return canonical([image, neuron])
 
 

@@ -49,7 +49,7 @@ class PictureLedger:
 
 
 def _with_picture(call: StoredCall, picture: str) -> StoredCall:
-    """The call with other words in the place of its picture."""
+    """The call with another text in the place of its picture."""
     data: list[JsonObject] = call.response["data"]
     response = {**call.response, "data": [{**data[0], "b64_json": picture}]}
     return replace(call, response=response)

@@ -151,7 +151,7 @@ def painting_cost(context: StudyContext, requests: Iterable[PaintRequest]) -> di
 
 
 def painting_id(request: PaintRequest) -> str:
-    """What a synthetic picture is known by before it is painted."""
+    """Id of a synthetic picture before it is painted: concept and seed."""
     return canonical([request.concept, request.seed])
 
 
@@ -400,7 +400,7 @@ def passes_of(context: StudyContext, part: Part, progress: Progress) -> PartResu
 
     def known_by() -> str:
         layers = poolings.items()
-        return digest({path: _layer_provider(context, model, path, how) for path, how in layers})
+        return digest({path: _layer_provider(context, model, path, pool) for path, pool in layers})
 
     agree(context, part, known_by)
     images, batch = context.seen_by(model, part.items), context.study.compute.batch.target
@@ -461,7 +461,7 @@ def embeddings_of(context: StudyContext, part: Part, progress: Progress) -> Part
 
 
 def text_id(text: str) -> str:
-    """What a text is known by: SHA-256 of its UTF-8, hexadecimal."""
+    """Id of a text: SHA-256 of its UTF-8, hexadecimal."""
     return sha256(text.encode())
 
 

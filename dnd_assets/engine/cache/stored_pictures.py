@@ -158,7 +158,7 @@ class Pictures:
         return data if raster is None else encode_png(image)
 
     def _reading_of(self, name: str) -> Reading:
-        """How a picture is read: what the study says of its files holds for no stored picture."""
+        """How a picture is read: a probing image as the study says, a stored one as it is."""
         return self.reading if self._paths.get(name) else AS_FILES_SAY
 
     def lazy(self, hashes: Sequence[str]) -> Sequence[Image.Image]:
@@ -286,7 +286,11 @@ class Pictures:
 def whereabouts(
     pictures: Pictures, hashes: Sequence[str]
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Where pictures lie, for who may not ask: files of probing images, and packs, by hash."""
+    """Where pictures lie, by hash, for workers, which cannot query the lineage.
+
+    Returns:
+        Files of probing images, and packs of stored pictures.
+    """
     pictures._find(hashes)
     paths = {name: pictures._paths[name] for name in hashes if name in pictures._paths}
     return paths, {name: pictures._packs[name] for name in hashes if name in pictures._packs}

@@ -112,7 +112,7 @@ def version_of(job: Job) -> str:
 
 
 _KEPT: dict[str, tuple[StudyContext, ToldLineage]] = {}
-"""The study at work; one, as models take memory."""
+"""The study being worked on, by its hash; one at most, as models take memory."""
 
 
 def _context_of(task: WorkerTask) -> tuple[StudyContext, ToldLineage]:

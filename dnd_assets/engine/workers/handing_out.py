@@ -59,7 +59,7 @@ def hand_out(
 
 @dataclass
 class _PendingPart:
-    """A part that is out.
+    """A part that was handed out and has not come back.
 
     Attributes:
         part: the part.
@@ -74,7 +74,7 @@ class _PendingPart:
 
 @dataclass
 class _HandingOut:
-    """The parts of one job that are out."""
+    """The parts of one job that were handed out and have not come back."""
 
     context: StudyContext
     job: Job
@@ -121,17 +121,19 @@ class _HandingOut:
 
     def _finished_parts(self) -> Iterator[tuple[Part, PartResult]]:
         """Wait for parts; yield those that are done, keep those that were lost for another try."""
-        done, _ = wait(self.running, return_when=FIRST_COMPLETED)
-        broken = [future for future in done if isinstance(_exception_of(future), BrokenExecutor)]
+        finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
+        broken = [
+            future for future in finished if isinstance(_exception_of(future), BrokenExecutor)
+        ]
         if broken:  # all that is out is lost with it, but for what had come back already
-            done, _ = wait(self.running)
+            finished, _ = wait(self.running)
             self.context.workers.renew()
-        lost: list[_PendingPart] = []
+        lost_parts: list[_PendingPart] = []
         error: BaseException | None = None
-        for future in done:
+        for future in finished:
             pending, exception = self.running.pop(future), _exception_of(future)
             if exception is not None:
-                lost.append(pending)
+                lost_parts.append(pending)
                 error = exception
                 continue
             answer = WorkerAnswer.of(*future.result())
@@ -139,7 +141,7 @@ class _HandingOut:
                 self.progress.advance(len(pending.part.items))
                 yield pending.part, result
         if error is not None:
-            self._retry(lost, error)
+            self._retry(lost_parts, error)
 
     def _record_answer(self, answer: WorkerAnswer) -> PartResult | None:
         """What a worker made, recorded and counted; None where it told an error, which is kept."""
@@ -159,11 +161,11 @@ class _HandingOut:
     def _retry(self, parts: list[_PendingPart], error: BaseException) -> None:
         """Have lost parts handed out again, unless that was tried too often in vain."""
         workers, name = self.context.workers, self.job.__name__.strip("_")
-        done = workers.account.parts
+        finished_count = workers.account.parts
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         for pending in parts:
             pending.lost += 1
-            if pending.lost > MOST_LOST and pending.done_before == done:
+            if pending.lost > MOST_LOST and pending.done_before == finished_count:
                 self.error = self.error or WorkerError(
                     f"a part of {name} ({len(pending.part.items):,} items, the first "
                     f"{pending.part.items[0][:60]!r}) was lost {pending.lost} times by "
@@ -171,7 +173,7 @@ class _HandingOut:
                     "Look at the workers' logs and at their memory (a smaller compute.batch takes "
                     "less), or leave out compute.workers. Run again; finished work is kept."
                 )
-            pending.done_before = done
+            pending.done_before = finished_count
         workers.account.lost += len(parts)
         self.queue.extend(parts)
         if self.error is None:

@@ -157,8 +157,8 @@ def _parsl(setting: str, folder: Path) -> Executor:
         raise MissingError(message, command) from error
     _, file, name = setting.split(":")
     path = (folder / Path(file).expanduser()).resolve()
-    named = _named_in(path, name, setting)
-    config = named() if callable(named) else named
+    entry = _named_in(path, name, setting)
+    config = entry() if callable(entry) else entry
     if not isinstance(config, Config):
         raise StudyError(
             f"{path}: {name} is a {type(config).__name__}; compute.workers = {setting!r} needs a "

@@ -1,4 +1,4 @@
-"""The lineage as a worker knows it: what it was told, and what it has to tell."""
+"""A worker's stand-in for the lineage: it collects rows, and answers no question."""
 
 from __future__ import annotations
 
