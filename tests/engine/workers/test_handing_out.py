@@ -25,7 +25,7 @@ class InThreads(Workers):
 
     made = 0
 
-    def _made(self):
+    def _new_executor(self):
         self.made += 1
         return ThreadPoolExecutor(2)
 
