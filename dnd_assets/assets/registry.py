@@ -12,6 +12,7 @@ from dnd_assets.assets.clip_dissect_labels import ClipDissectLabels
 from dnd_assets.assets.compositions_labels import CompositionsLabels
 from dnd_assets.assets.crops import Crops
 from dnd_assets.assets.detection_scores import DetectionScores
+from dnd_assets.assets.group_ablation_effects import GroupAblationEffects
 from dnd_assets.assets.image_invert_labels import ImageInvertLabels
 from dnd_assets.assets.imported_labels import ImportedLabels
 from dnd_assets.assets.invert_labels import InvertLabels
@@ -52,7 +53,7 @@ OPTIONAL: Mapping[str, tuple[Stage, ...]] = {
     "milan": (MilanLabels(),),
     "segmentation": (NetworkDissectionLabels(), CompositionsLabels(), InvertLabels()),
     "image_labels": (ImageInvertLabels(), LinearExplanationLabels()),
-    "ablation": (AblationEffects(),),
+    "ablation": (AblationEffects(), GroupAblationEffects()),
 }
 """The products that a section of the study adds, by the section's name, in their order."""
 
@@ -173,6 +174,8 @@ def _metrics(study: Study, stages: Mapping[str, Stage]) -> dict[str, Stage]:
 def _is_requested(study: Study, stage: Stage) -> bool:
     """Whether the section that brings a product asks for it: one may list methods."""
     section = getattr(study, str(section_of(stage.name)))
+    if isinstance(stage, GroupAblationEffects):
+        return bool(section.groups)
     methods = getattr(section, "methods", None)
     return methods is None or stage.name.removesuffix(LABELS_SUFFIX) in methods
 

@@ -76,6 +76,7 @@ UPSTREAM: Final[Mapping[str, tuple[str, ...]]] = {
     "image_invert_labels": (PROBING_SET,),
     "linear_explanation_labels": (PROBING_SET,),
     "ablation_effects": (PROBING_SET,),
+    "group_ablation_effects": (PROBING_SET,),
 }
 """What products are made from, by name, as their stages say it."""
 _BY_DETECTION: Final[Mapping[str, tuple[str, ...]]] = {
@@ -124,6 +125,7 @@ _MODELS: Final[Mapping[str, tuple[str, ...]]] = {
     "image_invert_labels": ("target",),
     "linear_explanation_labels": ("target",),
     "ablation_effects": ("target",),
+    "group_ablation_effects": ("target",),
 }
 """Models that compute a product."""
 _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -138,6 +140,7 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "image_invert_labels": ("image_labels",),
     "linear_explanation_labels": ("image_labels",),
     "ablation_effects": ("ablation",),
+    "group_ablation_effects": ("ablation",),
     CONCEPT_MASKS: ("segmentation",),
 }
 """Sections of the study whose settings a product takes, besides [dissection]."""

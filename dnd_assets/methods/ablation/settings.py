@@ -27,6 +27,9 @@ class AblationSettings(Section):
         probe: whether the classes are those of `classes`, read off the network's output by a linear
             probe: for networks that are no classifiers.
         top: classes kept for a unit, those of the largest change first.
+        groups: units that are ablated together, by a name: keys, prefixes or ranges of units; those
+            of each layer by themselves.
+        random_groups: random groups of as many units that each group is compared with.
     """
 
     how: How = "mean"
@@ -34,6 +37,8 @@ class AblationSettings(Section):
     classes: str | None = Field(default=None, min_length=1)
     probe: bool = False
     top: Positive = 10
+    groups: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default={})
+    random_groups: Annotated[int, Field(ge=0, le=1000)] = 20
 
     @model_validator(mode="after")
     def _probe_of_classes(self) -> Self:

@@ -15,6 +15,7 @@ from dnd_assets.results.products.concept_activations import CONCEPTS
 from dnd_assets.results.products.concept_masks import MASKS
 from dnd_assets.results.products.crops import CROPS
 from dnd_assets.results.products.detection_scores import DETECTION_SCORES
+from dnd_assets.results.products.group_ablation_effects import GROUP_ABLATION_EFFECTS
 from dnd_assets.results.products.image_level_labels import IMAGE_LEVEL_LABELS
 from dnd_assets.results.products.image_sets import HELD_OUT, PROBING_IMAGES
 from dnd_assets.results.products.label_metrics import LABEL_METRICS
@@ -48,6 +49,7 @@ PRODUCTS: Final[tuple[ProductView, ...]] = (
     NAMED_DIRECTIONS_LABELS,
     CLIP_DISSECT_LABELS,
     ABLATION_EFFECTS,
+    GROUP_ABLATION_EFFECTS,
     LABELS,
 )
 _BY_NAME: Final = {view.name: view for view in PRODUCTS}
