@@ -296,7 +296,8 @@ CASES = {
        for key, value in {"side": 64, "level": 1, "tissue": 0.5}.items()},
     **{f"ablation.{name}": ({}, value) for name, value in {
         "how": "zero", "images": 3, "classes": "answers.csv", "top": 2}.items()},
-    "ablation.groups": ({}, {"two": ["net/colours/0-1"]}),
+    "ablation.groups": (
+        {"ablation": {"groups": {"two": ["net/colours/0-1"]}}}, {"two": ["net/colours/0"]}),
     "ablation.random_groups": ({"ablation": {"groups": {"two": ["net/colours/0-1"]}}}, 3),
     "ablation.probe": ({"ablation": {"classes": "answers.csv"}}, True),
     **{f"image_labels.{name}": ({"image_labels": {"file": "answers.csv"}}, value)
