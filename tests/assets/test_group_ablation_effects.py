@@ -7,6 +7,9 @@ from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.errors import NotFoundError
+from dnd_assets.report.entries import entry_of
+from dnd_assets.report.pages import unit_page
+from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.run import observe
 from tests.assets.test_ablation_effects import ASSET as SINGLE
@@ -86,6 +89,18 @@ def test_without_groups_there_is_no_such_asset(colours, folder):
 def test_a_group_of_no_unit_is_refused(colours, folder):
     with pytest.raises(NotFoundError, match=r"groups.none: no unit 'net/colours/9'; nearest:"):
         ablated(colours, folder, groups={"none": ["net/colours/9"]})
+
+
+def test_the_atlas_shows_it_beside_the_label(colours, folder):
+    context, _ = ablated(colours, folder)
+    cards = Cards(context.lineage, context.store, "colours")
+    card = cards.card("net/colours/1")
+    assert [name for name, _ in card.groups] == ["leaf (1 unit)", "warm (2 units)"]
+    page = unit_page(card, entry_of(card), lambda _: None, {}, (None, None), "colours").decode()
+    assert "What it loses without groups that it is in" in page
+    assert "warm (2 units)" in page
+    other = cards.card("net/colours/2")
+    assert other.groups == ()
 
 
 def test_trace_and_export_tell_it(colours, folder):

@@ -74,6 +74,7 @@ def card_of(
         remarks=_remarks(unit),
         evidence=_evidence(unit),
         ablation=_ablation(unit),
+        groups=_group_ablations(unit),
     )  # fmt: skip
 
 
@@ -209,6 +210,17 @@ def _ablation(unit: UnitRecords) -> UnitAblation | None:
     content = unit.content("ablation_effects")
     if not content:
         return None
+    return _losses(content)
+
+
+def _group_ablations(unit: UnitRecords) -> tuple[tuple[str, UnitAblation], ...]:
+    return tuple(
+        (f"{group['name']} ({group['units']:,} unit{'s' * (group['units'] != 1)})", _losses(group))
+        for group in unit.content("group_ablation_effects").get("groups", ())
+    )
+
+
+def _losses(content: Payload) -> UnitAblation:
     losses = tuple(_loss(entry) for entry in content["classes"])
     return UnitAblation(
         content["how"], content["images"], content["probe"], content["chosen"], losses

@@ -440,6 +440,7 @@ class UnitCard:
         remarks: what is to be known of its exemplars beside them.
         evidence: what speaks for a label by detection, or for what came nearest.
         ablation: what the network loses without it; None where that was not asked.
+        groups: the same without the groups that it is in, by the group's name and size.
     """
 
     unit: str
@@ -458,6 +459,7 @@ class UnitCard:
     remarks: tuple[str, ...] = ()
     evidence: LabelEvidence | None = None
     ablation: UnitAblation | None = None
+    groups: tuple[tuple[str, UnitAblation], ...] = ()
     name: str = ""
 
     @property
