@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from benchmarks.setting import Figure, Table, study_context
+from benchmarks.setting import Figure, Table, context
 from dnd_assets.home import EVENT_BATCH_SIZE, POSTGRES
 from dnd_assets.study.study import parse_study
 from dnd_assets.workflow.event_batches import materialized
@@ -105,7 +105,7 @@ def _announcing(count: int) -> dg.Definitions:
 def _mean_bytes(table: Table, folder: Path) -> float:
     """Of the materializations that a run of the small study writes."""
     run(parse_study(table, folder), folder / "state")
-    index = study_context(table, folder).home / "dagster" / "history" / "runs" / "index.db"
+    index = context(table, folder).home / "dagster" / "history" / "runs" / "index.db"
     with sqlite3.connect(index) as connection:
         (mean,) = connection.execute(
             "SELECT avg(length(event)) FROM event_logs WHERE dagster_event_type = ?",

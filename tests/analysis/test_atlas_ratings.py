@@ -95,9 +95,9 @@ def test_other_files_are_refused_with_what_to_do(tmp_path, changes, error, match
 
 def test_the_command_counts_and_writes_what_the_study_reads(tmp_path):
     from tests.report import made
-    from tests.report.conftest import UNITS, workbench
+    from tests.report.conftest import UNITS, context_of
 
-    made.fill(workbench(tmp_path, UNITS), tmp_path / "photos", UNITS, 12, 8, 16)
+    made.fill(context_of(tmp_path, UNITS), tmp_path / "photos", UNITS, 12, 8, 16)
     study = tmp_path / "atlas.toml"
     layers = "\n".join(f'[[models.layers]]\npath = "{path}"' for path in ("conv.1", "conv/2"))
     study.write_text(

@@ -13,7 +13,7 @@ from dnd_assets.study.direction_names import direction_names
 from dnd_assets.study.study import parse_study
 from dnd_assets.units import Unit
 from tests.report import made
-from tests.report.conftest import workbench
+from tests.report.conftest import context_of
 
 NAMES = ["striped", "dotted <b>", "furry"]
 UNITS = [Unit("net", "Conv 1", n) for n in range(3)]
@@ -41,7 +41,7 @@ def test_names_are_those_of_the_file(tmp_path):
 
 
 def test_cards_and_the_atlas_show_them(tmp_path):
-    made.fill(workbench(tmp_path, UNITS), tmp_path / "photos", UNITS, 24, 8, 48)
+    made.fill(context_of(tmp_path, UNITS), tmp_path / "photos", UNITS, 24, 8, 48)
     context = build_context(study(tmp_path), tmp_path / "state")
     cards = Cards(context.lineage, context.store, "atlas", direction_names(context.study))
     card = cards.card(UNITS[1].key)

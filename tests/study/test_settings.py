@@ -512,8 +512,12 @@ def test_a_name_that_is_no_setting_is_an_error_at_once():
 
 
 def test_what_readers_know_of_the_graph_is_what_the_stages_say(colours, place, models):
+    optional = {
+        "image_labels": {"file": "answers.csv"},
+        "ablation": {"groups": {"two": ["net/colours/0-1"]}},
+    }
     for context in ({}, DETECTED):
-        study = parse_study(_table(colours, models, context), place)
+        study = parse_study(_table(colours, models, context | optional), place)
         stages = stages_of(study)
         for name, above in upstream_of(study).items():
             assert stages[name].upstream == above, name

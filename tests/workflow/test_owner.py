@@ -16,7 +16,7 @@ from dnd_assets.workflow.owner import Owner
 def dead():
     """The owner of a process that has ended."""
     process = subprocess.Popen(["sleep", "60"])
-    found = replace(Owner.this(), pid=process.pid, started=owners._started(process.pid))
+    found = replace(Owner.this(), pid=process.pid, started=owners._start_time(process.pid))
     assert not found.is_gone()
     process.kill()
     process.wait()
@@ -36,7 +36,7 @@ def test_a_number_that_was_given_again_is_another_process():
 
 def test_a_process_that_waits_to_be_reaped_is_gone():
     process = subprocess.Popen(["sleep", "60"])
-    found = replace(Owner.this(), pid=process.pid, started=owners._started(process.pid))
+    found = replace(Owner.this(), pid=process.pid, started=owners._start_time(process.pid))
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert found.is_gone()

@@ -73,7 +73,7 @@ def test_batches_reach_the_index_in_two_transactions(database, tmp_path, monkeyp
 def test_a_study_runs_on_it(database, tmp_path, clip_folder):
     place = light.project(tmp_path / "project", clip_folder)
     done = subprocess.run(
-        [sys.executable, "-m", "dnd_assets.cli", "run", "--assets", "activations"],
+        [sys.executable, "-m", "dnd_assets.cli", "run", "--assets", "+activations"],
         cwd=place, check=False, text=True,
         env={**commands.environment(place), POSTGRES: database}, capture_output=True,
     )  # fmt: skip

@@ -125,7 +125,7 @@ BYPASS = re.compile(
     re.VERBOSE,
 )
 MAY = {
-    "dnd_assets/engine/merge.py": 2,  # the store in another state folder
+    "dnd_assets/engine/merge.py": 3,  # the store in another state folder, and whether it is our own
     "dnd_assets/engine/verify.py": 1,  # a state folder of its own, to compute again in
     "resources/artefact_store/store.py": 2,
 }

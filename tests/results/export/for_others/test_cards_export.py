@@ -18,7 +18,7 @@ from dnd_assets.results.export.for_others.maia import mask_of, threshold_of
 from dnd_assets.results.unit_card.card import Box, Crop, Distribution, Exemplar, UnitCard
 from dnd_assets.results.unit_card.card_reader import Cards
 from tests.report import made
-from tests.report.conftest import UNITS, workbench
+from tests.report.conftest import UNITS, context_of
 
 # Arguments of sae_dashboard.neuronpedia.neuronpedia_dashboard, which refuses any other.
 FEATURE = {
@@ -44,7 +44,7 @@ EXPLANATION = {"id", "modelId", "layer", "index", "authorId", "description", "ty
 @pytest.fixture(scope="module")
 def context(tmp_path_factory):
     folder = tmp_path_factory.mktemp("units")
-    context = workbench(folder, UNITS)
+    context = context_of(folder, UNITS)
     made.fill(context, folder / "photos", UNITS, 24, 8, 48)
     first = Cards(context.lineage, context.store, "atlas").card(UNITS[0].key)
     made.heat_map(context, UNITS[0], first.exemplars[0].image)
@@ -182,7 +182,7 @@ def test_masks_and_thresholds_by_hand():
 
 
 def test_one_unit_alone_is_a_table_that_maia_can_read(tmp_path):
-    context = workbench(tmp_path, UNITS[:1])
+    context = context_of(tmp_path, UNITS[:1])
     made.fill(context, tmp_path / "photos", UNITS[:1], 24, 8, 48)
     export_cards(
         Cards(context.lineage, context.store, "atlas"), context.pictures, tmp_path / "out", "maia"
@@ -208,7 +208,7 @@ def test_a_folder_that_is_there_and_a_study_without_results(context, cards, tmp_
 
 def test_lost_pictures_are_counted(context, tmp_path, monkeypatch):
     shutil.copytree(context.home, tmp_path / "state")
-    context = workbench(tmp_path, UNITS)
+    context = context_of(tmp_path, UNITS)
     context.lineage.query("SELECT 1")
     monkeypatch.setattr(type(context.pictures), "_read", _nowhere)
     cards = Cards(context.lineage, context.store, "atlas")
