@@ -61,7 +61,7 @@ def _measured(table: Table, folder: Path, units: int, what: str) -> dict[str, An
 
 
 def _rerun(table: Table, folder: Path) -> dict[str, Any]:
-    from dnd_assets.assets.probing_set import look
+    from dnd_assets.assets.probing_set import observe
     from dnd_assets.assets.registry import STAGES
     from dnd_assets.engine.context_builder import find_units
     from dnd_assets.engine.plan import out_of_date
@@ -71,7 +71,7 @@ def _rerun(table: Table, folder: Path) -> dict[str, Any]:
     started = time.monotonic()
     own = context(table, folder)
     units = list(find_units(own).values())
-    look(own)
+    observe(own)
     assert not out_of_date(own, STAGES, units, list(STAGES))
     due = time.monotonic() - started
 

@@ -12,7 +12,7 @@ from dnd_assets.assets.registry import stages_of
 from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.study.study import parse_study
-from dnd_assets.workflow.preflight import look
+from dnd_assets.workflow.preflight import observe
 from tests import commands, light, studies
 from tests.command_line import toml
 from tests.processes import command
@@ -67,7 +67,9 @@ def _planned(table: Table, folder: Path) -> tuple[set[str], set[str]]:
     """The products that the plan would compute, and those that may follow."""
     study = parse_study(table, folder)
     context, stages = build_context(study, folder / "state"), stages_of(study)
-    entries = plan(context, stages, find_units(context).select(UNITS), list(stages), *look(context))
+    entries = plan(
+        context, stages, find_units(context).select(UNITS), list(stages), *observe(context)
+    )
     return {one.asset for one in entries if one.compute}, {one.asset for one in entries if one.may}
 
 
