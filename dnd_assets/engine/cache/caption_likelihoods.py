@@ -40,12 +40,6 @@ def beams_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     return PartResult(dict(zip(part.items, captions, strict=True)))
 
 
-def beams_to_make(context: StudyContext, images: Iterable[str], count: int) -> int:
-    """How many pictures have not been captioned by beam search yet."""
-    hashes = sorted(set(images))
-    return len(hashes) - len(known_beams(context, hashes, count))
-
-
 def known_beams(context: StudyContext, images: Iterable[str], count: int) -> dict[str, list[str]]:
     """The captions of those pictures that have been captioned by beam search already."""
     hashes = sorted(set(images))

@@ -7,7 +7,7 @@ batch by batch, so that a run that dies loses one batch at most.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NotRequired, TypedDict, TypeVar
+from typing import Any, Final, TypeVar
 
 from PIL import Image
 
@@ -40,25 +40,8 @@ Seen = Sequence[Image.Image | Raster]
 Keep = Callable[[Mapping[str, object]], None]
 """Takes in results as they come, by item."""
 Paintings = dict[PaintRequest, Any]
-"""Of each request a `StoredPainting`, or the `Failure` of the painter's service."""
-
-
-class StoredPainting(TypedDict):
-    """A synthetic picture that is in the store.
-
-    Attributes:
-        image: its hash.
-        file: the pack that holds it.
-        rejected: whether it is no evidence.
-        cause: why, unless the safety checker refused it.
-    """
-
-    image: str
-    file: str
-    rejected: bool
-    cause: NotRequired[str]
-
-
+"""Of each request the stored picture (`image`, `file`, `rejected`, and `cause` unless the safety
+checker refused it), or the `Failure` of the painter's service."""
 TEXTS = "text_embeddings"
 """Kind of the vectors of texts."""
 
