@@ -7,7 +7,7 @@ from typing import Final
 
 from dnd_assets.analysis.image_query import probing_images
 from dnd_assets.analysis.label_grouping import group_study
-from dnd_assets.assets.ablated_groups import ablate_groups
+from dnd_assets.assets.ablated_groups import GroupAblations
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import not_found
 from dnd_assets.lineage.rows import Row
@@ -70,4 +70,4 @@ def ablate(
     """
     chosen = setting or context.study.ablation or NO_SETTINGS
     images = probing_images(context, TableSource(context.lineage, context.study.name))
-    return ablate_groups(context, units, chosen, images, random, seed)
+    return GroupAblations(context, chosen, images, random, seed).by_layer(units)

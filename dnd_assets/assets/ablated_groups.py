@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 import numpy as np
@@ -69,59 +69,56 @@ class GroupAblation:
         }
 
 
-def ablate_groups(
-    context: StudyContext,
-    units: Sequence[Unit],
-    setting: AblationSettings,
-    images: Sequence[str],
-    random: int,
-    seed: int,
-) -> list[Row]:
-    """Ablate units together, those of each layer by themselves.
+@dataclass
+class GroupAblations:
+    """Ablates groups of units on the same images; the whole network runs once for all of them.
 
-    Args:
+    Attributes:
         context: the study's context.
-        units: the units.
-        setting: how.
+        setting: how units are ablated.
         images: hashes of the probing images, ascending.
         random: random groups of the same size to compare with; 0 for none.
         seed: of these.
-
-    Returns:
-        `GroupAblation.as_json` of each layer, in the order of the units; what was worked out before
-        is read back.
-
-    Raises:
-        StudyError: when a network has no classes, or a layer too few units for random groups.
     """
-    cases: dict[str, AblationCase] = {}
-    results = []
-    for (model, _), layer_units in by_layer(units).items():
-        provider, item = stored_as(context, layer_units, setting, images, random, seed)
+
+    context: StudyContext
+    setting: AblationSettings
+    images: Sequence[str]
+    random: int
+    seed: int = 0
+    _cases: dict[str, AblationCase] = field(default_factory=dict)
+
+    def by_layer(self, units: Sequence[Unit]) -> list[Row]:
+        """As `of_layer`, of the units of each layer by themselves, in the order of the units."""
+        return [self.of_layer(layer_units) for layer_units in by_layer(units).values()]
+
+    def of_layer(self, units: Sequence[Unit]) -> Row:
+        """`GroupAblation.as_json` of units of one layer; read back where it was worked out before.
+
+        Raises:
+            StudyError: when a network has no classes, or a layer too few units for random groups.
+        """
+        context, (provider, item) = self.context, self.stored_as(units)
         stored = cached(context, KIND, provider, [item])
         if item in stored:
-            results.append({**stored[item], "units": [unit.key for unit in layer_units]})
-            continue
-        if model not in cases:
-            cases[model] = ablation_case(context, model, setting, images)
-        result = _ablated(cases[model], layer_units, random, seed).as_json()
+            return {**stored[item], "units": [unit.key for unit in units]}
+        result = _ablated(self._case(units[0].model), units, self.random, self.seed).as_json()
         if context.lineage.keeps:
             context.lineage.commit({"shared": [shared_row(KIND, provider, item, result)]})
-        results.append(result)
-    return results
+        return result
 
+    def stored_as(self, units: Sequence[Unit]) -> tuple[str, str]:
+        """Provider and item under which the result of some units of one layer is stored."""
+        made_by = _made_by(
+            self.context, units[0], self.setting, self.images, self.random, self.seed
+        )
+        item = digest(sorted(unit.neuron for unit in units))
+        return self.context.lineage.provider(made_by), item
 
-def stored_as(
-    context: StudyContext,
-    units: Sequence[Unit],
-    setting: AblationSettings,
-    images: Sequence[str],
-    random: int,
-    seed: int,
-) -> tuple[str, str]:
-    """Provider and item under which the result of some units of one layer is stored."""
-    made_by = _made_by(context, units[0], setting, images, random, seed)
-    return context.lineage.provider(made_by), digest(sorted(unit.neuron for unit in units))
+    def _case(self, model: str) -> AblationCase:
+        if model not in self._cases:
+            self._cases[model] = ablation_case(self.context, model, self.setting, self.images)
+        return self._cases[model]
 
 
 def _made_by(

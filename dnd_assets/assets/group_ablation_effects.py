@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dnd_assets.assets.ablated_groups import KIND, ablate_groups, stored_as
+from dnd_assets.assets.ablated_groups import KIND, GroupAblations
 from dnd_assets.assets.ablation_effects import AblationEffects, ablation_of
 from dnd_assets.assets.ablation_runs import FewClassesError
 from dnd_assets.assets.activations import probing_images
@@ -53,14 +53,13 @@ class GroupAblationEffects(AblationEffects):
         """Ablations of single images by groups that were not ablated before."""
         setting = ablation_of(context)
         passes, seen = 0, set()
-        for item in work:
-            probing = probing_images(context, item)
+        for item, ablations in _with_ablations(context, work):
             for units in _groups_of(item).values():
-                key = stored_as(context, units, setting, probing, setting.random_groups, 0)
-                if key in seen or cached(context, KIND, key[0], [key[1]]):
+                provider, name = key = ablations.stored_as(units)
+                if key in seen or cached(context, KIND, provider, [name]):
                     continue
                 seen.add(key)
-                passes += min(len(probing), setting.images) * (2 + setting.random_groups)
+                passes += min(len(ablations.images), setting.images) * (2 + setting.random_groups)
         return {"ablations": passes} if passes else {}
 
     def compute(self, context: StudyContext, work: Sequence[Work]) -> Results:
@@ -68,20 +67,29 @@ class GroupAblationEffects(AblationEffects):
 
         A unit in no group has an empty list.
         """
-        setting = ablation_of(context)
-        for item in work:
-            groups = []
+        top = ablation_of(context).top
+        for item, ablations in _with_ablations(context, work):
             try:
-                for name, units in _groups_of(item).items():
-                    (effect,) = ablate_groups(
-                        context, units, setting, probing_images(context, item),
-                        setting.random_groups, 0,
-                    )  # fmt: skip
-                    groups.append(_entry(name, effect, setting.top))
+                groups = [
+                    _entry(name, ablations.of_layer(units), top)
+                    for name, units in _groups_of(item).items()
+                ]
             except FewClassesError as error:  # other images have other classes
                 yield item, Outcome("no_classes", {}, str(error))
                 continue
             yield item, Outcome("ok", {"groups": groups})
+
+
+def _with_ablations(
+    context: StudyContext, work: Iterable[Work]
+) -> Iterator[tuple[Work, GroupAblations]]:
+    """Each unit with what ablates its groups: the same for all, since they share the images."""
+    setting, ablations = ablation_of(context), None
+    for item in work:
+        if ablations is None:
+            images = probing_images(context, item)
+            ablations = GroupAblations(context, setting, images, setting.random_groups)
+        yield item, ablations
 
 
 def _groups(context: StudyContext) -> dict[str, set[Unit]]:

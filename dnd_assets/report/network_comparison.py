@@ -94,6 +94,7 @@ def compare_networks(entries: Sequence[Entry], embedded: Embedded) -> Networks |
     if len(models) < 2:
         return None
     by_label = _by_label(entries)
+    vectors = {text.casefold(): vector for text, vector in embedded.items()}
     several = [(label, units) for label, units in by_label.items() if len(units) > 1]
     several.sort(key=lambda item: (-len(item[1]), -_count(item[1]), item[0]))
     single = {model: _only(by_label, model) for model in models}
@@ -101,7 +102,7 @@ def compare_networks(entries: Sequence[Entry], embedded: Embedded) -> Networks |
     left_out += sum(max(len(labels) - _LISTED, 0) for labels in single.values())
     return Networks(
         tuple(_summary(model, entries) for model in models),
-        tuple(_pair(one, other, by_label, embedded) for one, other in combinations(models, 2)),
+        tuple(_pair(one, other, by_label, vectors) for one, other in combinations(models, 2)),
         tuple(several[:_LISTED]),
         {model: labels[:_LISTED] for model, labels in single.items()},
         left_out,
@@ -142,19 +143,18 @@ def _summary(model: str, entries: Sequence[Entry]) -> NetworkSummary:
     )
 
 
-def _pair(one: str, other: str, by_label: Mapping[str, Units], embedded: Embedded) -> NetworkPair:
+def _pair(one: str, other: str, by_label: Mapping[str, Units], vectors: Embedded) -> NetworkPair:
     first = [label for label, units in by_label.items() if one in units]
     second = [label for label, units in by_label.items() if other in units]
     shared = len(set(first) & set(second))
     every = len(set(first) | set(second))
     return NetworkPair(
-        one, other, shared, shared / every if every else None, _likeness(first, second, embedded)
+        one, other, shared, shared / every if every else None, _likeness(first, second, vectors)
     )
 
 
-def _likeness(first: Sequence[str], second: Sequence[str], embedded: Embedded) -> float | None:
+def _likeness(first: Sequence[str], second: Sequence[str], vectors: Embedded) -> float | None:
     """Mean cosine of each label with the nearest one of the other list, both ways."""
-    vectors = {text.casefold(): vector for text, vector in embedded.items()}
     if not first or not second or not vectors.keys() >= {*first, *second}:
         return None
     rows = np.stack([vectors[label] for label in first]).astype(np.float64)
