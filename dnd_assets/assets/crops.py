@@ -8,16 +8,21 @@ from typing import Any, TypedDict
 
 from PIL import Image
 
+from dnd_assets.assets.exemplar_parts import (
+    exemplar_item,
+    exemplar_part,
+    units_of_images,
+    units_of_part,
+)
 from dnd_assets.engine.cache.shared_results import activations, cached, layer_provider, shared_row
+from dnd_assets.engine.cache.vector_blocks import in_parts
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
-from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
 from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.files.rasters.cutting import cut_out
 from dnd_assets.files.rasters.raster import Raster
 from dnd_assets.lineage.code import code_version
-from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.dissection import attention_crops, exemplars
 from dnd_assets.study.deciding import parameters_of_dissection
@@ -93,7 +98,7 @@ class Crops(Stage):
             _uncut(context, _with_maps(context, *model_pairs))[0]
             for model_pairs in pairs_by_model.items()
         ]
-        maps = sum(len(_by_image(pairs)) for pairs in uncut)
+        maps = sum(len(units_of_images(pairs)) for pairs in uncut)
         passes = sum(len(pairs) for pairs in uncut) * context.study.dissection.crops_per_image
         return {"activation maps": maps, "forward passes at most": passes}
 
@@ -128,14 +133,16 @@ def _cut(context: StudyContext, model: str, work: Sequence[Work]) -> Found:
     """Every unit's crops; those of an exemplar are cut once, whatever run or study asks."""
     pairs = [pair for item in work for pair in _exemplars(item)]
     uncut, cut = _uncut(context, _with_maps(context, model, pairs))
-    units_by_image = _by_image(uncut)
+    units_by_image = units_of_images(uncut)
     provider_by_layer = {
         layer: provider(context, layer_units[0])
         for layer, layer_units in by_layer(unit for unit, _ in uncut).items()
     }
     for new_crops in _cut_missing(context, model, units_by_image):
         rows = [
-            shared_row("crop", provider_by_layer[unit.model, unit.layer], _item(unit, image), value)
+            shared_row(
+                "crop", provider_by_layer[unit.model, unit.layer], exemplar_item(unit, image), value
+            )
             for (unit, image), value in new_crops.items()
         ]
         context.lineage.commit({"shared": rows})
@@ -155,8 +162,8 @@ def _cut_missing(
     progress = context.progress(f"{model}: activation maps", len(names))
     batch = context.study.compute.batch.target
     parts = (
-        _part(context, model, names[start : start + batch], units_by_image)
-        for start in range(0, len(names), batch)
+        exemplar_part(context, model, part, units_by_image, provider)
+        for part in in_parts(names, batch)
     )
     for part, result in hand_out(context, crops_of, parts):
         yield {
@@ -167,34 +174,9 @@ def _cut_missing(
         progress.advance(len(part.items))
 
 
-def _part(
-    context: StudyContext,
-    model: str,
-    names: Sequence[str],
-    units_by_image: Mapping[str, list[Unit]],
-) -> Part:
-    units = {name: [[unit.layer, unit.neuron] for unit in units_by_image[name]] for name in names}
-    crop_provider = _providers(context, [unit for name in names for unit in units_by_image[name]])
-    return Part(names, names, {"model": model, "units": units}, crop_provider)
-
-
-def _providers(context: StudyContext, units: Iterable[Unit]) -> str:
-    """Hash of what decides the crops of all layers of some units."""
-    layers = by_layer(units)
-    return digest(
-        {layer: provider(context, layer_units[0]) for (_, layer), layer_units in layers.items()}
-    )
-
-
 def crops_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Crops of a part's images: of each unit and image, layer, neuron, image, file and crops."""
-    model = part.about["model"]
-    units_by_image = {
-        name: [Unit(model, layer, neuron) for layer, neuron in part.about["units"][name]]
-        for name in part.items
-    }
-    units = [unit for image_units in units_by_image.values() for unit in image_units]
-    agree(context, part, lambda: _providers(context, units))
+    model, units_by_image = units_of_part(context, part, provider)
     cut = _cut_batch(context, model, part.items, units_by_image)
     return PartResult(
         [[unit.layer, unit.neuron, name, value] for (unit, name), value in cut.items()]
@@ -233,24 +215,13 @@ def _uncut(
     for layer_units in by_layer(unit for unit, _ in exemplar_pairs).values():
         layer = set(layer_units)
         pairs = {
-            _item(unit, image): (unit, image) for unit, image in exemplar_pairs if unit in layer
+            exemplar_item(unit, image): (unit, image)
+            for unit, image in exemplar_pairs
+            if unit in layer
         }
         stored = cached(context, "crop", provider(context, layer_units[0]), sorted(pairs))
         cut.update({pairs[item]: value for item, value in stored.items()})
     return [pair for pair in exemplar_pairs if pair not in cut], cut
-
-
-def _item(unit: Unit, image: str) -> str:
-    """Name of an exemplar's crops among those of a layer."""
-    return canonical([image, unit.neuron])
-
-
-def _by_image(pairs: Wanted) -> dict[str, list[Unit]]:
-    """The units that want each image, in order."""
-    units_by_image: dict[str, list[Unit]] = {}
-    for unit, image in pairs:
-        units_by_image.setdefault(image, []).append(unit)
-    return units_by_image
 
 
 def _cut_batch(

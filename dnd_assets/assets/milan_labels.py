@@ -17,6 +17,12 @@ from dnd_assets.assets.activations import (
     remarks_on,
     silent_or_none,
 )
+from dnd_assets.assets.exemplar_parts import (
+    exemplar_item,
+    exemplar_part,
+    units_of_images,
+    units_of_part,
+)
 from dnd_assets.assets.probing_set import ProbingSet
 from dnd_assets.engine.cache.caption_likelihoods import (
     Pair,
@@ -32,12 +38,10 @@ from dnd_assets.engine.cache.shared_results import cached, layer_provider, share
 from dnd_assets.engine.cache.vector_blocks import in_parts
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
-from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
 from dnd_assets.engine.workers.parts import Part, PartResult
 from dnd_assets.errors import StudyError
 from dnd_assets.lineage.code import code_version
-from dnd_assets.lineage.fingerprint import canonical, digest
 from dnd_assets.lineage.records import PROBING_SET, Outcome
 from dnd_assets.lineage.rows import Row
 from dnd_assets.methods.dissection import attention_crops, exemplars
@@ -255,7 +259,7 @@ def _known_masks(
     pairs = _pairs_with_maps(context, activations)
     for layer_units in by_layer(unit for unit, _ in pairs).values():
         layer = set(layer_units)
-        items = {_item(*pair): pair for pair in pairs if pair[0] in layer}
+        items = {exemplar_item(*pair): pair for pair in pairs if pair[0] in layer}
         stored = cached(
             context, "masked exemplar", _provider(context, layer_units[0]), sorted(items)
         )
@@ -283,52 +287,26 @@ def _provider(context: StudyContext, unit: Unit) -> str:
     return context.lineage.provider(made_by)
 
 
-def _item(unit: Unit, image: str) -> str:
-    return canonical([image, unit.neuron])
-
-
 def _mask(context: StudyContext, pairs: Sequence[tuple[Unit, str]]) -> None:
     """Blacken what units do not look at in their exemplars, picture by picture, and store it."""
     batch = context.study.compute.batch.target
     for model in dict.fromkeys(unit.model for unit, _ in pairs):
-        by_image: dict[str, list[Unit]] = {}
-        for unit, image in pairs:
-            if unit.model == model:
-                by_image.setdefault(image, []).append(unit)
+        by_image = units_of_images(pair for pair in pairs if pair[0].model == model)
         names = context.pictures.in_order(by_image)
         progress = context.progress(f"{model}: activation maps of exemplars", len(names))
-        parts = (_part(context, model, part, by_image) for part in in_parts(names, batch))
+        parts = (
+            exemplar_part(context, model, part, by_image, _provider)
+            for part in in_parts(names, batch)
+        )
         for part, result in hand_out(context, masked_of, parts):
             context.lineage.commit({"shared": result.values})
             context.count("activation maps", len(part.items))
             progress.advance(len(part.items))
 
 
-def _part(
-    context: StudyContext, model: str, names: Sequence[str], by_image: Mapping[str, Sequence[Unit]]
-) -> Part:
-    units = {name: [[unit.layer, unit.neuron] for unit in by_image[name]] for name in names}
-    provider = _providers(context, [unit for name in names for unit in by_image[name]])
-    return Part(names, names, {"model": model, "units": units}, provider)
-
-
-def _providers(context: StudyContext, units: Iterable[Unit]) -> str:
-    """Hash of what decides the masked exemplars of all layers of some units."""
-    layers = by_layer(units)
-    return digest(
-        {layer: _provider(context, layer_units[0]) for (_, layer), layer_units in layers.items()}
-    )
-
-
 def masked_of(context: StudyContext, part: Part, _: Progress) -> PartResult:
     """Rows of the masked exemplars of a part's images, which are stored in one pack."""
-    model = part.about["model"]
-    by_image = {
-        name: [Unit(model, layer, neuron) for layer, neuron in part.about["units"][name]]
-        for name in part.items
-    }
-    units = [unit for image_units in by_image.values() for unit in image_units]
-    agree(context, part, lambda: _providers(context, units))
+    model, by_image = units_of_part(context, part, _provider)
     return PartResult(_masked_batch(context, model, part.items, by_image))
 
 
@@ -352,7 +330,7 @@ def _masked_batch(
         shared_row(
             "masked exemplar",
             _provider(context, unit),
-            _item(unit, names[index]),
+            exemplar_item(unit, names[index]),
             {"image": name, "file": file},
         )
         for (index, unit), name in zip(index_units, hashes, strict=True)

@@ -4,6 +4,7 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 """
 
 ELSEWHERE = {
+    "exemplar_parts": "engine/workers/test_handing_out.py",
     "ablated_groups": "assets/test_group_ablation_effects.py",
     "ablation_runs": "assets/test_ablation_effects.py",
     "activations": "integration/test_firing.py",
