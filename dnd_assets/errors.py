@@ -96,3 +96,8 @@ def not_found(kind: str, name: str, choices: Iterable[str], advice: str = "") ->
     return NotFoundError(
         f"no {kind} {name!r}; {suggestion}{total}." + (f" {advice}" if advice else "")
     )
+
+
+def install_command(extra: str) -> str:
+    """What to run to have the packages of an extra of this one."""
+    return f"pip install 'dnd-assets[{extra}]'"

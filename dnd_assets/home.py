@@ -6,7 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from dnd_assets.errors import MissingError, NotFoundError, StudyError
+from dnd_assets.errors import MissingError, NotFoundError, StudyError, install_command
 from dnd_assets.files.atomic import write_atomic
 
 _DAGSTER_YAML = """\
@@ -116,7 +116,7 @@ def _require_postgres(address: str) -> None:
             "DATABASE, which names the driver that dagster-postgres brings"
         )
     if find_spec("dagster_postgres") is None:
-        command = "pip install 'dnd-assets[postgres]'"
+        command = install_command("postgres")
         raise MissingError(
             f"{POSTGRES} needs the package dagster-postgres, which is not installed; run "
             f"`{command}`",

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from dnd_assets.errors import MissingError
+from dnd_assets.errors import MissingError, install_command
 
 EXTRAS: Final = {"obstore": "s3", "openlineage": "openlineage"}
 """Extra of this package, by the package that it installs."""
@@ -49,7 +49,7 @@ def extra(package: str, what: str) -> ModuleType:
     try:
         return import_module(package)
     except ImportError as error:
-        command = f"pip install 'dnd-assets[{EXTRAS[package]}]'"
+        command = install_command(EXTRAS[package])
         raise MissingError(
             f"{what} needs the package {package}, which is not installed; run `{command}`", command
         ) from error

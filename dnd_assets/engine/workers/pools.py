@@ -20,7 +20,7 @@ from typing import Final
 
 from dnd_assets.engine.workers.account import Account
 from dnd_assets.engine.workers.begin import begin
-from dnd_assets.errors import MissingError, StudyError
+from dnd_assets.errors import MissingError, StudyError, install_command
 from resources.own_code.own_function import own
 from resources.runtime.gpu_cards import VISIBLE, spread, visible_cards
 
@@ -150,7 +150,7 @@ def _parsl(setting: str, folder: Path) -> Executor:
         from parsl import Config
         from parsl.concurrent import ParslPoolExecutor
     except ImportError as error:
-        command = "pip install 'dnd-assets[parsl]'"
+        command = install_command("parsl")
         message = (
             f"compute.workers = {setting!r} needs Parsl, which is not installed. Run {command}."
         )
@@ -195,7 +195,7 @@ def _ray(cards: int) -> Executor:
     try:
         import ray
     except ImportError as error:
-        command = "pip install 'dnd-assets[ray]'"
+        command = install_command("ray")
         message = f"compute.workers = 'ray' needs Ray, which is not installed. Run {command}."
         raise MissingError(message, command) from error
     from dnd_assets.engine.workers.ray_executor import RayExecutor

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from dnd_assets.errors import DndError
+from dnd_assets.errors import DndError, install_command
 from dnd_assets.files.containers.contents import Source
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _store(bucket: str) -> S3Store:
     except ImportError as error:
         raise BucketError(
             f"s3://{bucket} is not read without the package {PACKAGE}; run "
-            "`pip install 'dnd-assets[s3]'`."
+            f"`{install_command('s3')}`."
         ) from error
     address = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
     return S3Store(

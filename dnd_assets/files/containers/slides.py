@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dnd_assets.errors import install_command
 from dnd_assets.files.containers.contents import Contents, MemberError, SlideTiles
 from dnd_assets.files.images import encode_png
 
@@ -141,7 +142,7 @@ def _opened(path: Path) -> OpenSlide:
     except ImportError as error:
         raise MemberError(
             f"{path} is a whole slide, which is not read without the package {PACKAGE}; run "
-            "`pip install 'dnd-assets[slides]'`"
+            f"`{install_command('slides')}`"
         ) from error
     return _opened_at(path, path.stat().st_mtime_ns)
 

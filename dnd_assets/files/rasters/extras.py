@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Final
 
+from dnd_assets.errors import install_command
 from dnd_assets.files.unreadable import UnreadableImage
 
 EXTRAS: Final = {"rasterio": "raster", "pydicom": "dicom"}
@@ -20,7 +21,7 @@ def installed(package: str) -> bool:
 
 def how_to_install(package: str) -> str:
     """What to run to have a package."""
-    return f"pip install 'dnd-assets[{EXTRAS[package]}]'"
+    return install_command(EXTRAS[package])
 
 
 def needed(package: str, what: str) -> ModuleType:
