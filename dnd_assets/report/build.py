@@ -297,8 +297,15 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     exemplars = exemplar_data(entries, folder.files)
     folder.put("data-exemplars.js", script("ATLAS_EXEMPLARS", exemplars))
     folder.put("data-similar.js", script("ATLAS_SIMILAR", _similar(work, entries)))
-    several = len({entry.model for entry in entries}) > 1
-    common = {"root": "", "study": study, "changes": changes is not None, "networks": several}
+    texts = [
+        summary.label for entry in entries for summary in entry.methods.values() if summary.label
+    ]
+    embedded = stored_embeddings(work.context.vectors, entries, texts)
+    networks = compare_networks(entries, embedded)
+    common = {
+        "root": "", "study": study, "changes": changes is not None,
+        "networks": networks is not None,
+    }  # fmt: skip
     groups = list(dict.fromkeys(entry.group for entry in entries))
     methods = list(dict.fromkeys(name for entry in entries for name in entry.methods))
     description = work.context.study.description
@@ -309,10 +316,6 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     ))  # fmt: skip
     for name in ("compare", "ratings"):
         folder.put(f"{name}.html", pages.render(f"{name}.html", here=name, **common))
-    texts = [
-        summary.label for entry in entries for summary in entry.methods.values() if summary.label
-    ]
-    embedded = stored_embeddings(work.context.vectors, entries, texts)
     folder.put("overview.html", _overview(work, entries, embedded, common))
     shown, more = pictures_of(entries)
     folder.put("pictures.html", pages.render(
@@ -322,7 +325,7 @@ def _other_pages(work: _Work, entries: Sequence[Entry], changes: Changes | None)
     folder.put(
         "methods.html", pages.render("methods.html", here="methods", found=comparison, **common)
     )
-    if networks := compare_networks(entries, embedded):
+    if networks is not None:
         page = pages.render("networks.html", here="networks", found=networks, **common)
         folder.put("networks.html", page)
     if changes is not None:

@@ -116,7 +116,7 @@ class SentenceEncoder(Model):
             texts: any number, in any order; neither changes a vector by more than 1e-6.
 
         Returns:
-            float32 (N, D), rows of Euclidean norm 1.
+            float32 (N, D), rows of Euclidean norm 1, but for what `exact` rounds away.
         """
         net = self._load()
         prompted = [net.prompt + text for text in texts]
