@@ -12,6 +12,7 @@ from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Failure, Model
 from resources.runtime.compute import Compute, load_once
+from resources.runtime.exact_passes import ALONE
 from resources.runtime.progress import Progress
 from resources.servers.calls import CallLedger
 
@@ -158,7 +159,7 @@ class CheckpointCaptioner(Captioner):
             run,
             batch_size,
             pad=True,
-            exact=self.EXACT,
+            exact=ALONE if self.EXACT else None,
             on_batch=on_batch,
             progress=progress,
         )

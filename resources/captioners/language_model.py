@@ -10,6 +10,7 @@ from resources.captioners.teacher_forcing import log_likelihood
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Model
 from resources.runtime.compute import Compute, load_once
+from resources.runtime.exact_passes import ALONE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +89,7 @@ class LanguageModel(Model):
         def run(batch: Sequence[list[int]]) -> list[float]:
             return log_likelihood(decode, batch, start, end, model.device)
 
-        return self.compute.in_batches(tokens, run, batch_size, exact=True)
+        return self.compute.in_batches(tokens, run, batch_size, exact=ALONE)
 
     def _load(self) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
         checkpoint = self.check()

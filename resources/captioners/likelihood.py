@@ -15,6 +15,7 @@ from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json
 from resources.captioners.base import BlipCaptioner, Captioner
 from resources.captioners.teacher_forcing import log_likelihood
+from resources.runtime.exact_passes import ALONE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +74,7 @@ class CaptionLikelihood:
             return self._beams(model, processor, batch, count)
 
         compute = self.captioner.compute
-        return compute.in_batches(images, run, batch_size, pad=True, exact=True)
+        return compute.in_batches(images, run, batch_size, pad=True, exact=ALONE)
 
     def log_given(
         self, images: Sequence[Image], texts: Sequence[Sequence[str]], batch_size: int
@@ -146,7 +147,7 @@ class CaptionLikelihood:
         def run(batch: Sequence[list[int]]) -> list[float]:
             return self._decode(model, attended, batch, start, end)
 
-        return self.captioner.compute.in_batches(tokenized, run, batch_size, exact=True)
+        return self.captioner.compute.in_batches(tokenized, run, batch_size, exact=ALONE)
 
     def _encode(
         self, model: "PreTrainedModel", processor: "ProcessorMixin", image: Image | None = None

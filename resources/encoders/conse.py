@@ -111,8 +111,10 @@ class Conse(ImageTextEncoder):
 
         def embed(batch: Sequence[Image]) -> Embeddings:
             logits = networks.outputs(_NAME, batch, len(batch)).astype(np.float64)
-            vectors = conse.conse(scipy.special.softmax(logits, axis=1), classes, self.top)
-            return np.asarray(stabilise(torch.from_numpy(vectors)).numpy())
+            shares = scipy.special.softmax(logits, axis=1)
+            # One by one, as the last bits of a product depend on how many rows it has.
+            rows = [conse.conse(share[None], classes, self.top) for share in shares]
+            return np.asarray(stabilise(torch.from_numpy(np.concatenate(rows))).numpy())
 
         def run(batch: Sequence[Image]) -> list[Embeddings]:
             names = [(space, pixel_hash(image)) for image in batch]
@@ -122,7 +124,12 @@ class Conse(ImageTextEncoder):
             return [_vectors[name] for name in names]
 
         rows = self.compute.in_batches(
-            images, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
+            images,
+            run,
+            batch_size,
+            pad=self.compute.accelerated,
+            on_batch=on_batch,
+            progress=progress,
         )
         return np.stack(rows) if rows else np.zeros((0, classes.shape[1]), np.float32)
 

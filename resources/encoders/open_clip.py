@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL.Image import Image
+from PIL.Image import Image, new
 
 from dnd_assets.errors import DndError, MissingError, StudyError, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
@@ -30,6 +32,7 @@ from resources.encoders.base import Embeddings, ImageTextEncoder
 from resources.encoders.clip_settings import Settings
 from resources.model import ModelPart, find_part
 from resources.runtime.compute import Compute, load_once
+from resources.runtime.exact_passes import TRIED, Exact, exact_of
 from resources.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -175,6 +178,10 @@ class OpenClip(ImageTextEncoder):
 
         from dnd_assets.methods.pooling import stabilise
 
+        exact = None
+        if not self.compute.accelerated:
+            exact = net.exact_texts if prepare is None else net.exact_pictures
+
         def run(batch: Sequence[Any]) -> list[Embeddings]:
             with torch.inference_mode(), self.compute.autocast():
                 vectors = torch.nn.functional.normalize(encode(batch).float(), dim=-1)
@@ -186,7 +193,7 @@ class OpenClip(ImageTextEncoder):
             batch_size,
             prepare=prepare,
             pad=True,
-            exact=True,
+            exact=exact,
             on_batch=on_batch,
             progress=progress,
         )
@@ -266,6 +273,7 @@ class _Encoder:
             self._tokenize = _tokenizer(weights)
         self._compute, self._device = compute, compute.torch_device()
         self._model = model.to(self._device, torch.float32)
+        self._tokenizing = Lock()
         self._model.eval().requires_grad_(requires_grad=False)
         if compute.channels_last:
             self._model.to(memory_format=torch.channels_last)
@@ -289,9 +297,42 @@ class _Encoder:
         import torch
 
         with torch.inference_mode():
-            tokens = self._tokenize(list(texts)).to(self._device)
-            vectors: torch.Tensor = self._model.encode_text(tokens)
+            with self._tokenizing:  # a fast tokenizer of transformers serves one thread at a time
+                tokens = self._tokenize(list(texts))
+            vectors: torch.Tensor = self._model.encode_text(tokens.to(self._device))
         return vectors
+
+    @cached_property
+    def exact_pictures(self) -> Exact:
+        """How the image tower runs so that no bit depends on other pictures."""
+        import torch
+
+        shape = self.pixels(new("RGB", (64, 64))).shape
+        rows = torch.Generator().manual_seed(0)
+        return exact_of(
+            self._model,
+            self._tried(self.pictures),
+            lambda: torch.rand(TRIED, *shape, generator=rows),
+        )
+
+    @cached_property
+    def exact_texts(self) -> Exact:
+        """How the text tower runs so that no bit depends on other texts."""
+        import torch
+
+        def encode(lengths: "torch.Tensor") -> "torch.Tensor":
+            return self.texts([" ".join("a" * (1 + int(length))) for length in lengths])
+
+        return exact_of(self._model, self._tried(encode), lambda: torch.arange(TRIED))
+
+    def _tried(self, encode: "Encode") -> "Encode":
+        import torch
+
+        def run(rows: Sequence[Any]) -> "torch.Tensor":
+            with torch.inference_mode(), self._compute.autocast():
+                return encode(rows)
+
+        return run
 
 
 def _own_tokenizer(checkpoint: Checkpoint) -> bool:

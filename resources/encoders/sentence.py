@@ -21,6 +21,7 @@ from dnd_assets.settings import Options
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Model
 from resources.runtime.compute import Compute, load_once
+from resources.runtime.exact_passes import Exact
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 8
 """Texts in a batch of one shape: more are no faster, and fewer texts are filled up to it."""
+_AT_ONCE: Final = 16
+"""So many such batches are handed to threads together on the CPU."""
 _NEEDS: Final = ("config.json", "*.safetensors", "tokenizer_config.json")
 _POOLING: Final = "1_Pooling"
 _MODULES: Final = "modules.json"
@@ -161,7 +164,13 @@ class SentenceEncoder(Model):
         vectors: dict[int, NDArray[np.float32]] = {}
         for indices in by_length.values():
             token_lists = [encoded[index] for index in indices]
-            rows = self.compute.in_batches(token_lists, net.sentences, _ROWS, pad=True)
+            rows = self.compute.in_batches(
+                token_lists,
+                net.sentences,
+                _ROWS if self.compute.accelerated else _AT_ONCE * _ROWS,
+                pad=True,
+                exact=Exact(_ROWS, at_once=True),
+            )
             vectors |= dict(zip(indices, rows, strict=True))
         rounded = (stabilise(torch.from_numpy(vectors[index])) for index in range(len(texts)))
         return [np.asarray(row.numpy()) for row in rounded]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dnd_assets.errors import StudyError, nearest
+from resources.runtime.exact_passes import Exact, exactly, threads_at_once
 from resources.runtime.memory import free_memory, is_out_of_memory
 from resources.runtime.model_cache import _loaded, load_once, unload_others
 from resources.runtime.prefetch import Ahead
@@ -167,7 +168,7 @@ class Compute(Resource):
         *,
         prepare: Callable[[T], Any] | None = None,
         pad: bool = False,
-        exact: bool = False,
+        exact: Exact | None = None,
         on_batch: Callable[[Sequence[T], Sequence[R]], None] | None = None,
         progress: Progress | None = None,
     ) -> list[R]:
@@ -183,8 +184,8 @@ class Compute(Resource):
             prepare: makes an item ready for the model, in threads that work a batch ahead.
             pad: repeat the last item until the batch is full and drop the surplus results, so
                 that every batch has one shape and no result depends on how many items there were.
-            exact: on the CPU, where it is nearly as fast, run each item by itself, so that no bit
-                of its result depends on the batch size.
+            exact: on the CPU run in calls of one shape, so that no bit of a result depends on the
+                batch size; None does not promise it.
             on_batch: called with the items and results of each finished batch, to keep them.
             progress: counts finished items.
 
@@ -196,9 +197,10 @@ class Compute(Resource):
             raise ValueError(f"a batch holds one item at least, not {batch_size}")
         results: list[R] = []
         size = batch_size
-        if exact and self.torch_device().type == "cpu":
-            run, pad = _one_by_one(run), False
-        with self._ahead(items, prepare, size) as ready:
+        if exact is not None and self.torch_device().type == "cpu":
+            run, pad = exactly(run, exact), False
+        at_once = exact is not None and exact.at_once
+        with self._ahead(items, prepare, size, at_once=at_once) as ready:
             while len(results) < len(items):
                 batch = items[len(results) : len(results) + size]
                 prepared = ready.take(len(results), len(results) + size)
@@ -215,11 +217,19 @@ class Compute(Resource):
         return results
 
     def _ahead(
-        self, items: Sequence[T], prepare: Callable[[T], Any] | None, size: int
+        self,
+        items: Sequence[T],
+        prepare: Callable[[T], Any] | None,
+        size: int,
+        *,
+        at_once: bool,
     ) -> Ahead[T, Any]:
         if prepare is None:
             return Ahead(items, lambda item: item, 0, 0)
-        return Ahead(items, prepare, self.threads_ahead(), size)
+        threads = self.threads_ahead()
+        if at_once and self.workers is None:
+            threads = max(threads, threads_at_once())
+        return Ahead(items, prepare, threads, size)
 
     def _smaller(self, size: int) -> int:
         """The size of batch to try after one of `size` did not fit into memory."""
@@ -267,13 +277,6 @@ def in_order(
         if progress is not None:
             progress.advance(len(batch))
     return results
-
-
-def _one_by_one(run: Callable[[Sequence[T]], Sequence[R]]) -> Callable[[Sequence[T]], Sequence[R]]:
-    def each(batch: Sequence[T]) -> Sequence[R]:
-        return [result for item in batch for result in run([item])]
-
-    return each
 
 
 def _attempt(run: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]) -> Sequence[R] | None:

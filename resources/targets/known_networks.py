@@ -31,6 +31,7 @@ from resources.checkpoints import split_revision
 from resources.own_code.notes import check_repeatable, read_note, write_note
 from resources.own_code.own_places import plain_name
 from resources.runtime.compute import Compute, load_once
+from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.runtime.resource import Resource
 from resources.targets.cards import LayerInfo, NetworkInfo
@@ -69,6 +70,7 @@ _SURVEYED = (
 MEASURED = ("percentiles", "standard")
 """Ways of scaling that are measured over the probing set."""
 Measured = Mapping[str, Sequence[tuple[float, float]]]
+_OURS = ("dnd_assets", "resources")
 _CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
 
 
@@ -286,11 +288,33 @@ class KnownNetworks(Resource):
             net.behaviour = behaviour_hash(net.module) if source.own else ""
             net.module.to(device).eval().requires_grad_(requires_grad=False)
             net = in_float32(net, _blank(net).to(device))
+            if device.type == "cpu":
+                net.exact = self._exact(net, source)
             if channels_last:
                 net.module.to(memory_format=torch.channels_last)
             return net
 
         return load_once(self._key(spec, source), load)
+
+    def _exact(self, net: Network, source: NetworkSource) -> Exact:
+        """How a network runs on the CPU so that no bit depends on other pictures.
+
+        Code of the user's own may keep something of a call where threads would meet.
+        """
+        import torch
+
+        from dnd_assets.methods.pooling import tensor_of
+
+        if source.own is not None and source.own.path.partition(".")[0] not in _OURS:
+            return ALONE
+
+        def run(pixels: "Tensor") -> "Tensor":
+            with torch.inference_mode(), self.compute.autocast():
+                return tensor_of(net.call(net.module, pixels))
+
+        return exact_of(
+            net.module, run, lambda: torch.stack([net.made_up(seed) for seed in range(TRIED)])
+        )
 
     def _key(self, spec: TargetModel, source: NetworkSource) -> Hashable:
         """The key of a loaded network in this process's cache of models."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image, new
@@ -10,6 +11,7 @@ from dnd_assets.files.rasters.raster import Raster
 from resources.checkpoints import Checkpoint
 from resources.own_code.closure import ObservedUse
 from resources.own_code.own_function import OwnCode
+from resources.runtime.exact_passes import ALONE, Exact, ThreadCopies
 from resources.targets.inputs import BandTransform
 from resources.targets.pixels import checked, survey_picture
 
@@ -34,6 +36,7 @@ class Network:
         told: what was done to the weights of a file before they were put in, for people.
         seen: what own code was seen to use while it was built.
         own_types: whether the parameters keep their types, instead of becoming float32.
+        exact: how it runs on the CPU so that no bit depends on other pictures.
     """
 
     module: "nn.Module"
@@ -47,6 +50,17 @@ class Network:
     told: str = ""
     seen: ObservedUse = field(default_factory=ObservedUse)
     own_types: bool = False
+    exact: Exact = ALONE
+
+    @cached_property
+    def copies(self) -> ThreadCopies:
+        """The module for each thread, where several run it at once."""
+        return ThreadCopies(self.module)
+
+    @property
+    def here(self) -> "nn.Module":
+        """The module for the thread that asks."""
+        return self.copies.here() if self.exact.at_once else self.module
 
     @property
     def bands(self) -> BandTransform | None:

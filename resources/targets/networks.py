@@ -185,7 +185,7 @@ class TargetNetworks(KnownNetworks):
         def run(batch: Sequence["Tensor"]) -> list[Array]:
             pixels = self.compute.place(torch.stack(list(batch)))
             with torch.inference_mode(), self.compute.autocast():
-                output = net.call(net.module, pixels)
+                output = net.call(net.here, pixels)
             scores = getattr(output, "logits", output)
             if not isinstance(scores, torch.Tensor) or scores.ndim != 2:
                 raise StudyError(f"{model!r} returns no scores of classes, (pictures, classes).")
@@ -194,7 +194,7 @@ class TargetNetworks(KnownNetworks):
             return list(stabilise(scores.float()).cpu().numpy())
 
         rows = self.compute.in_batches(
-            images, run, batch_size, prepare=self._pixels(model), pad=True, exact=True
+            images, run, batch_size, prepare=self._pixels(model), pad=True, exact=net.exact
         )
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
@@ -474,18 +474,18 @@ class TargetNetworks(KnownNetworks):
             batch_size,
             prepare=self._pixels(model),
             pad=True,
-            exact=True,
+            exact=net.exact,
             progress=progress,
         )
 
     def _forward(self, net: Network, pixels: "Tensor", readers: Mapping[str, Read]) -> Found:
         import torch
 
-        pixels = self.compute.place(pixels)
+        pixels, module = self.compute.place(pixels), net.here
         with (
             torch.inference_mode(),
             self.compute.autocast(),
-            captured(net.module, readers) as outputs,
+            captured(module, readers) as outputs,
         ):
-            net.call(net.module, pixels)
+            net.call(module, pixels)
         return outputs

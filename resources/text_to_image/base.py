@@ -18,6 +18,7 @@ from dnd_assets.methods.dissection.painted import Cause
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Failure, Model
 from resources.runtime.compute import Compute, load_once
+from resources.runtime.exact_passes import ALONE
 from resources.runtime.progress import Progress
 from resources.servers.calls import CallLedger
 from resources.text_to_image.diffusion_speed import faster
@@ -278,7 +279,7 @@ class DiffusersTextToImage(TextToImage):
             return self._paintings(pipeline, batch)
 
         return self.compute.in_batches(
-            requests, run, batch_size, pad=True, exact=True, on_batch=on_batch, progress=progress
+            requests, run, batch_size, pad=True, exact=ALONE, on_batch=on_batch, progress=progress
         )
 
     def _paintings(

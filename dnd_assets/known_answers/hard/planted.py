@@ -16,7 +16,7 @@ from dnd_assets.known_answers.hard.hard_scenes import PLACES
 from dnd_assets.known_answers.target import Truth, words
 from dnd_assets.known_answers.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
 
-SEEDS: Final = (11, 12, 13, 14, 15)
+SEEDS: Final = (21, 22, 23, 24, 25)
 LAYERS: Final = ("early", "late", "head")
 KINDS: Final = (
     *("attribute",) * 4, *("conjunction",) * 3, *("disjunction",) * 2, *("negation",) * 2,

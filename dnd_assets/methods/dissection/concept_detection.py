@@ -24,9 +24,14 @@ from dnd_assets.methods.dissection.candidate_concepts import (
     names_place,
     names_something,
 )
+from dnd_assets.methods.dissection.matthews import (
+    Bools,
+    Floats,
+    active_from,
+    best_mccs,
+    mcc_of_counts,
+)
 
-Floats = NDArray[np.floating]
-Bools = NDArray[np.bool_]
 Words = frozenset[str]
 """Content words in singular."""
 Likeness = Callable[[Sequence[str]], Floats]
@@ -184,7 +189,7 @@ class Trial:
 
     def on(self, weights: Floats) -> list[Detected]:
         """As `whole`, with each image counted so many times; `weights` is (N,), not negative."""
-        mcc, thresholds = best_mccs(self.shown, self.activations, weights, MISSES)
+        mcc, thresholds = best_mccs(self.shown, self.activations, weights, MISSES, self.lowest)
         counts, images = self.shown @ weights, weights.sum()
         agreements: list[float | None] = [None] * len(self.candidates)
         if self.likeness is not None:
@@ -197,6 +202,11 @@ class Trial:
             for row, candidate in enumerate(self.candidates)
         ]  # fmt: skip
 
+    @cached_property
+    def lowest(self) -> float:
+        """The lowest threshold that is tried, see `active_from`."""
+        return active_from(self.activations)
+
     def leading(self, count: int) -> Trial:
         """So many of the candidates that detect best, in the order of the candidates."""
         scores = np.array([detected.score for detected in self.whole])
@@ -208,7 +218,7 @@ class Trial:
     def at(self, row: int, threshold: float, weights: Floats) -> float:
         """Matthews' correlation of one candidate at a given threshold, on weighted images."""
         active = (self.activations >= threshold)[None]
-        return float(_mcc(self.shown[row] @ (weights * active[0]), active @ weights,
+        return float(mcc_of_counts(self.shown[row] @ (weights * active[0]), active @ weights,
                           self.shown[row] @ weights, weights.sum())[0])  # fmt: skip
 
 
@@ -237,7 +247,8 @@ def texts_asked(
 ) -> list[str]:
     """The texts that `trial` asks an image-text encoder of, so that they can be embedded before."""
     shown = presence(_first_parts(candidates), captions)
-    leading = _leading(best_mccs(shown, activations, misses=MISSES)[0])
+    mcc, _ = best_mccs(shown, activations, misses=MISSES, lowest=active_from(activations))
+    leading = _leading(mcc)
     return [candidates[row].text for row in leading] + [single.text for single in negatable]
 
 
@@ -268,7 +279,7 @@ def trial(
     if len(captions) != len(activations):
         raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
     present = presence(_first_parts(candidates), captions)
-    mcc, _ = best_mccs(present, activations, misses=MISSES)
+    mcc, _ = best_mccs(present, activations, misses=MISSES, lowest=active_from(activations))
     leading = _leading(mcc)
     if likeness is not None:  # texts take long to embed: those that captions speak against are out
         candidates, present, mcc = [candidates[r] for r in leading], present[leading], mcc[leading]
@@ -414,83 +425,3 @@ def _is_negation(detected: Detected) -> bool:
 
 def _is_either(detected: Detected) -> bool:
     return len(detected.candidate.parts) > 1
-
-
-def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
-    """Matthews' correlation of a concept and activity, at the threshold where it is highest.
-
-    Args:
-        shown: whether each image shows the concept, (N,).
-        activations: of the unit on each image, (N,).
-
-    Returns:
-        The coefficient, and the activation from which on the unit counts as active, half-way
-        between two that were seen. (0, inf) where the concept is shown by all images or none, or
-        the activations are all equal.
-
-    Raises:
-        ValueError: as `best_mccs`.
-
-    >>> best_mcc(np.array([True, True, False, False]), np.array([3.0, 2.0, 1.0, 0.0]))
-    (1.0, 1.5)
-    """
-    coefficients, thresholds = best_mccs(shown[None], activations)
-    return float(coefficients[0]), float(thresholds[0])
-
-
-def best_mccs(
-    shown: Bools, activations: Floats, weights: Floats | None = None, misses: float = 0.0
-) -> tuple[Floats, Floats]:
-    """Matthews' correlation of many concepts and activity, each at its best threshold.
-
-    MCC = (N TP - k P) / sqrt(k (N - k) P (N - P)), for the k images of activation at or above the
-    threshold, of which TP are among the P of all N that show the concept. Thresholds lie between
-    different activations only, so the order of equal ones does not matter.
-
-    Args:
-        shown: whether each image shows each concept, (concepts, N).
-        activations: of the unit on each image, (N,).
-        weights: how often each image counts, (N,), not negative; None for once each.
-        misses: so many active images that do not show the concept, and as many that show it and
-            are not active, are counted in addition.
-
-    Returns:
-        Coefficient and threshold of each concept, (concepts,) each; see `best_mcc`.
-
-    Raises:
-        ValueError: for lengths that differ, or an activation that is not finite.
-    """
-    if shown.shape[1:] != activations.shape:
-        raise ValueError(f"{shown.shape[1:]} images with captions, {activations.shape} activations")
-    if not np.isfinite(activations).all():
-        raise ValueError("an activation is not finite")
-    weights = np.ones(len(activations)) if weights is None else weights
-    counted = np.flatnonzero(weights > 0)  # what does not count sets no threshold either
-    order = counted[np.argsort(-activations[counted], kind="stable")]
-    strongest_first = activations[order]
-    ends = np.flatnonzero(strongest_first[:-1] > strongest_first[1:])
-    if not len(ends):
-        return np.zeros(len(shown)), np.full(len(shown), np.inf)
-    hits = np.cumsum(shown[:, order] * weights[order], axis=1)
-    active = np.cumsum(weights[order])
-    mcc = _mcc(hits[:, ends], active[ends] + misses, hits[:, -1:] + misses, active[-1] + 2 * misses)
-    best_ends = mcc.argmax(axis=1)
-    values = mcc[np.arange(len(shown)), best_ends]
-    limits = _between(strongest_first[ends[best_ends]], strongest_first[ends[best_ends] + 1])
-    return values, np.where(values > 0, limits, np.inf)
-
-
-def _between(above: Floats, below: Floats) -> Floats:
-    """Half-way between two activations, which other images meet better than the upper one."""
-    middle = below + (above - below) / 2
-    return np.where(middle > below, middle, above)  # neighbours have no number between them
-
-
-def _mcc(hits: Any, active: Any, positives: Any, count: Any) -> Floats:
-    """The coefficient from counts; 0 where all images or none are active, or positives."""
-    gain = np.asarray(count * hits - active * positives, dtype=np.float64)
-    # Roots one by one, since the product of all four may be too large.
-    scale = np.sqrt(active * (count - active)) * np.sqrt(positives * (count - positives))
-    scale = np.broadcast_to(scale, gain.shape)
-    coefficients: Floats = np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
-    return coefficients

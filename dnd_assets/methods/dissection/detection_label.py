@@ -20,14 +20,10 @@ from dnd_assets.methods.dissection.candidate_concepts import (
 )
 from dnd_assets.methods.dissection.concept_detection import (
     MISSES,
-    Bools,
     Candidate,
     Detected,
-    Floats,
     Words,
-    best_mccs,
     candidates_of,
-    choose,
     narrower,
     presence,
     ranked,
@@ -36,6 +32,8 @@ from dnd_assets.methods.dissection.concept_detection import (
 )
 from dnd_assets.methods.dissection.contrast import contrasting
 from dnd_assets.methods.dissection.label_confidence import Evidence, evidence, probability
+from dnd_assets.methods.dissection.matthews import Bools, Floats, active_from, best_mccs
+from dnd_assets.methods.dissection.second_meaning import chosen
 from dnd_assets.methods.text.caption_readings import Readings
 from dnd_assets.methods.text.words import is_spaceless
 
@@ -253,7 +251,7 @@ def label_of(
         reference.common,
         image_likeness,
     )
-    best = choose(comparison.whole, setting.margin)
+    best = chosen(comparison, margin=setting.margin)
     if best is None:
         return None
     label_evidence = evidence(comparison, best, setting.margin, setting.seed)
@@ -268,7 +266,7 @@ def _common(reference: ReferenceImages, values: Floats, images: Sequence[str]) -
     """The common phrases that detect best by themselves: sides of an "or" are among them."""
     column_of = {name: column for column, name in enumerate(reference.images)}
     shown = reference.common_shown[:, [column_of[name] for name in images]]
-    mcc, _ = best_mccs(shown, values, misses=MISSES)
+    mcc, _ = best_mccs(shown, values, misses=MISSES, lowest=active_from(values))
     rows = np.argsort(-mcc, kind="stable")[:COMMON_TRIED]
     return [reference.common[row].text for row in rows if mcc[row] > 0]
 

@@ -9,13 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from dnd_assets.methods.dissection.concept_detection import (
-    Candidate,
-    Detected,
-    Floats,
-    Trial,
-    choose,
-)
+from dnd_assets.methods.dissection.concept_detection import Candidate, Detected, Trial
+from dnd_assets.methods.dissection.matthews import Floats
+from dnd_assets.methods.dissection.second_meaning import chosen
 from dnd_assets.methods.seeds import content_seed
 
 RESAMPLES: Final = 30
@@ -45,7 +41,7 @@ class Evidence:
     label_set: tuple[tuple[str, float], ...]
 
 
-_WEIGHTS: Final = (-4.35, 5.3, 6.13)
+_WEIGHTS: Final = (-4.32, 13.24, 4.07)
 """Constant, weight of the held-out coefficient, weight of stability; see `probability`."""
 
 
@@ -53,7 +49,7 @@ def probability(label_evidence: Evidence) -> float:
     """The probability that a label names what its unit detects and nothing else, in (0, 1).
 
     A logistic function of `held_out` and `stability`. Its three numbers were fitted by
-    `python -m benchmarks.labels --calibrate --units 26` to the labels of 288 units of known truth
+    `python -m benchmarks.labels --calibrate --units 28` to the labels of 336 units of known truth
     or of none (six seeds, captions right or with a fifth of their words wrong), whose seeds are
     used for nothing else. The gap adds nothing to these two.
     """
@@ -72,8 +68,8 @@ def evidence(trial: Trial, chosen: Detected, margin: float, seed: int) -> Eviden
     Args:
         trial: candidates, whether images show them, and the unit's activations; images are in an
             order that has nothing to do with the unit, since every second makes a half.
-        chosen: what `choose` gave on all images.
-        margin: what `choose` was given.
+        chosen: what `chosen` gave on all images.
+        margin: what `chosen` was given.
         seed: of the bootstrap.
     """
     shares = _choices(trial, margin, seed)
@@ -105,9 +101,10 @@ def _held_out(trial: Trial, margin: float) -> float:
 
 def _measured(trial: Trial, fit: Floats, test: Floats, margin: float) -> float:
     """Coefficient on images of weight `test` of what is chosen on those of weight `fit`."""
-    detections = trial.on(fit)
-    best = choose(detections, margin)
-    return 0.0 if best is None else trial.at(detections.index(best), best.threshold, test)
+    best = chosen(trial, fit, margin)
+    if best is None:
+        return 0.0
+    return trial.at(trial.candidates.index(best.candidate), best.threshold, test)
 
 
 def _choices(trial: Trial, margin: float, seed: int) -> Counter[Candidate]:
@@ -118,7 +115,7 @@ def _choices(trial: Trial, margin: float, seed: int) -> Counter[Candidate]:
     for index in range(RESAMPLES):
         rng = np.random.default_rng(content_seed("label bootstrap", seed, index))
         times = np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)
-        best = choose(trial.on(times), margin)
+        best = chosen(trial, times, margin)
         if best is not None:
             shares[best.candidate] += 1
     return Counter({candidate: wins / RESAMPLES for candidate, wins in shares.items()})

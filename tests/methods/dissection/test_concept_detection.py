@@ -11,8 +11,6 @@ from scipy.stats import pearsonr
 from dnd_assets.methods.dissection.concept_detection import (
     Candidate,
     Detected,
-    best_mcc,
-    best_mccs,
     candidates_of,
     choose,
     correlations,
@@ -28,61 +26,6 @@ def single(text: str) -> Candidate:
 
 def detected(text: str, mcc: float) -> Detected:
     return Detected(single(text), mcc, 0.0, 0.5)
-
-
-def test_by_hand():
-    # Active at 3 and more: one hit, one miss each way. N = 4, TP = 1, k = 2, P = 2: MCC = 0.
-    # Active at 5: TP = 1, k = 1, P = 2: (4 - 2) / sqrt(1 * 3 * 2 * 2) = 2 / sqrt(12).
-    shown = np.array([True, False, True, False])
-    mcc, threshold = best_mcc(shown, np.array([5.0, 3.0, 1.0, 0.0]))
-    assert mcc == pytest.approx(2 / 12**0.5)
-    assert threshold == 4.0
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=30))
-def test_it_is_the_largest_correlation_with_any_threshold(pairs):
-    shown = np.array([pair[0] for pair in pairs])
-    values = np.array([float(pair[1]) for pair in pairs])
-    mcc, threshold = best_mcc(shown, values)
-    every = [
-        float(pearsonr(shown.astype(float), (values >= limit).astype(float))[0])
-        for limit in sorted(set(values))[1:]
-        if shown.any() and not shown.all()
-    ]
-    if not every or max(every) <= 1e-12:
-        assert mcc == pytest.approx(max(every, default=0.0), abs=1e-9)
-    else:
-        assert mcc == pytest.approx(max(every))
-        active = (values >= threshold).astype(float)
-        assert float(pearsonr(shown.astype(float), active)[0]) == pytest.approx(mcc)
-
-
-@given(st.permutations(range(8)))
-def test_the_order_of_images_changes_nothing(order):
-    shown = np.array([1, 1, 0, 0, 1, 0, 0, 1], dtype=bool)
-    values = np.array([4.0, 4.0, 4.0, 2.0, 2.0, 1.0, 0.0, 0.0])
-    assert best_mcc(shown[list(order)], values[list(order)]) == best_mcc(shown, values)
-
-
-def test_weights_are_repetitions():
-    shown = np.array([[True, False, True, False, False]])
-    values = np.array([3.0, 2.0, 2.0, 1.0, 0.0])
-    times = np.array([2, 0, 1, 3, 1])
-    weighted = best_mccs(shown, values, times.astype(float))
-    repeated = best_mccs(np.repeat(shown, times, axis=1), np.repeat(values, times))
-    assert weighted[0] == pytest.approx(repeated[0])
-    assert weighted[1] == pytest.approx(repeated[1])
-
-
-def test_what_says_nothing():
-    values = np.array([1.0, 2.0, 3.0])
-    for shown in (np.zeros(3, dtype=bool), np.ones(3, dtype=bool)):
-        assert best_mcc(shown, values) == (0.0, np.inf)
-    assert best_mcc(np.array([True, False, True]), np.ones(3)) == (0.0, np.inf)
-    with pytest.raises(ValueError, match="not finite"):
-        best_mcc(np.array([True, False]), np.array([np.nan, 1.0]))
-    with pytest.raises(ValueError, match="captions"):
-        best_mcc(np.array([True]), np.array([1.0, 2.0]))
 
 
 def test_candidates_are_phrases_with_and_without_their_words():
@@ -174,13 +117,6 @@ def test_a_negation_only_where_nothing_comes_near_it():
     assert chosen.candidate.length == 2
     assert chosen.share == pytest.approx(3 / 4)
     assert [one.text for one in narrower(chosen.candidate, {})] == ["x"]
-
-
-def test_misses_by_hand():
-    # TP = 2, k = 2, P = 2, N = 4, and one miss each way: N = 6, k = 3, P = 3.
-    shown, values = np.array([[True, True, False, False]]), np.array([3.0, 3.0, 1.0, 1.0])
-    assert best_mccs(shown, values)[0] == pytest.approx([1.0])
-    assert best_mccs(shown, values, misses=1.0)[0] == pytest.approx([(6 * 2 - 9) / 9])
 
 
 def test_a_concept_of_one_image_does_not_beat_a_common_one():
