@@ -320,7 +320,7 @@ class _Encoder:
         """How the text tower runs so that no bit depends on other texts."""
         import torch
 
-        def encode(lengths: "torch.Tensor") -> "torch.Tensor":
+        def encode(lengths: Sequence[Any]) -> "torch.Tensor":
             return self.texts([" ".join("a" * (1 + int(length))) for length in lengths])
 
         return exact_of(self._model, self._tried(encode), lambda: torch.arange(TRIED))
