@@ -8,6 +8,7 @@ In a notebook:
     results.unit("worldnet/head/0")
 """
 
+import os
 import sys
 import warnings
 from importlib import import_module
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from dnd_assets.results.notebook import Results, open  # noqa: A004 (`dnd.open` is what it does)
 
 __all__ = ["Results", "open", "read_export"]
+
+# Threads of torch that wait for one another spin otherwise, which on a busy machine takes twenty
+# times the processor time of the work itself. It is read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _PLACES = {
     "Results": "dnd_assets.results.notebook",
