@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
-ACTIVE: Final = 0.1
+ACTIVE: Final = 0.02
 """Share of the range of activations below which a unit is not active, see `active_from`."""
 
 
@@ -43,7 +43,8 @@ def best_mcc(shown: Bools, activations: Floats) -> tuple[float, float]:
 def active_from(activations: Floats) -> float:
     """The activation below which a unit is not active, however well it orders images there.
 
-    A tenth of the way from its lowest activation to its tenth highest. A unit that multiplies
+    A fiftieth of the way from its lowest activation to its tenth highest: a small object may well
+    activate a unit a tenth as much as three large ones. A unit that multiplies
     what it detects, or ends in a softmax, leaves traces of a part of its concept: black squares
     activate a unit of black rings a thousandth as much, and more than white squares do.
 

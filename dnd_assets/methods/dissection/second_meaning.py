@@ -47,7 +47,8 @@ def second_meaning(trial: Trial, first: int, weights: Floats) -> int | None:
     A second meaning B of a concept A detects on the images that do not show A (`DETECTS`, at the
     threshold that is best there), and adds enough to the activation: with means m over images,
     (m(B, not A) - m(neither)) / (m(A) - m(neither)) >= `LEVEL`. Of several the one that detects
-    best is taken, the first row of equal ones.
+    best is taken, the first row of equal ones. Concepts that share a word are one concept that
+    activates the unit by degrees, such as large and small green objects, and not two meanings.
 
     Args:
         trial: candidates, pairs by "or" among them.
@@ -58,7 +59,9 @@ def second_meaning(trial: Trial, first: int, weights: Floats) -> int | None:
     rows = [
         row
         for row, candidate in enumerate(trial.candidates)
-        if len(candidate.parts) > 1 and concept in candidate.parts
+        if len(candidate.parts) > 1
+        and concept in candidate.parts
+        and not frozenset.intersection(*candidate.parts)
     ]
     without_first = weights * ~trial.shown[first]
     if not rows or not without_first.any():

@@ -76,7 +76,7 @@ def test_what_a_unit_leaves_of_a_part_of_its_concept_is_no_activity():
     values = np.array([1.0] * 10 + [0.001] * 30 + [0.0] * 60)
     ring = np.arange(100) < 10
     either = np.arange(100) < 40
-    assert active_from(values) == pytest.approx(0.1)
+    assert active_from(values) == pytest.approx(0.02)
     shown = np.stack([ring, either])
     assert best_mccs(shown, values)[0].tolist() == [1.0, 1.0]
     coefficients, thresholds = best_mccs(shown, values, lowest=active_from(values))

@@ -45,6 +45,15 @@ def test_the_level_is_measured_from_what_shows_neither():
     assert label(5.0 + unit(red=1.0, x=0.9)) == "red or x"
 
 
+def test_degrees_of_one_concept_are_no_two_meanings():
+    forms = [frozenset({"red", "ring"}), frozenset({"red", "star"})]
+    singles = [*SINGLES, *(Candidate(" ".join(sorted(words)), (words,)) for words in forms)]
+    values = np.array([0.0 if "red" not in s else 1.0 if "ring" in s else 0.6 for s in CAPTIONS])
+    tried = trial(singles, CAPTIONS, values, {})
+    rows = {one.text: row for row, one in enumerate(tried.candidates)}
+    assert second_meaning(tried, rows["red ring"], np.ones(len(values))) is None
+
+
 def test_noise_is_no_meaning():
     values = unit(red=1.0) + 0.3 * np.random.default_rng(2).normal(size=len(CAPTIONS))
     assert label(values) == "red"
