@@ -1,7 +1,7 @@
 """A collection of captioned pictures: tables of files and captions, embedded once."""
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -116,13 +116,17 @@ class CaptionedCollection(Resource):
         )
         return [entries[rows[0]].caption for rows in nearest]
 
-    def pictures_of(self, text: str, ranks: Collection[int]) -> dict[int, Image]:
-        """Pictures by how near their captions are to a text, 0 for the nearest; ties by id.
+    def pictures_of(self, ranks: Mapping[str, Collection[int]]) -> dict[str, dict[int, Image]]:
+        """Pictures by how near their captions are to texts, 0 for the nearest; ties by id.
+
+        Args:
+            ranks: which pictures are wanted of each text.
 
         Raises:
             StudyError: when the collection has fewer, or a picture cannot be read.
         """
-        entries, count = self.entries(), max(ranks) + 1
+        entries = self.entries()
+        count = max(max(wanted) for wanted in ranks.values()) + 1
         if count > len(entries):
             raise StudyError(
                 f"{count:,} pictures of one concept are asked for, but the collection has only "
@@ -130,10 +134,13 @@ class CaptionedCollection(Resource):
             )
         _, caption_vectors = self._embedded(entries)
         ids = [entry.id for entry in entries]
-        (rows,) = retrieval.nearest_rows(
-            self.encoder.embed_texts([text]), caption_vectors, ids, count
+        nearest = retrieval.nearest_rows(
+            self.encoder.embed_texts(list(ranks)), caption_vectors, ids, count
         )
-        return {rank: _picture(entries[rows[rank]]) for rank in ranks}
+        return {
+            text: {rank: _picture(entries[rows[rank]]) for rank in wanted}
+            for (text, wanted), rows in zip(ranks.items(), nearest, strict=True)
+        }
 
     def learn(self, texts: Sequence[str]) -> None:
         """Embed texts ahead of `pictures_of`: many at once are faster."""

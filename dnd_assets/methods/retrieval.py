@@ -39,8 +39,9 @@ def nearest_rows(
     if not (np.isfinite(query_rows).all() and np.isfinite(rows).all()):
         raise ValueError("a vector holds NaN or infinity")
     by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    rows_by_id = rows[by_id]
     nearest = []
     for query in query_rows:  # one after the other: a product of matrices depends on its size
-        order = np.argsort(-(rows[by_id] * query).sum(axis=1), kind="stable")[:count]
+        order = np.argsort(-(rows_by_id * query).sum(axis=1), kind="stable")[:count]
         nearest.append(by_id[order].tolist())
     return nearest

@@ -87,9 +87,7 @@ class RetrievalTextToImage(_Retrieval, TextToImage):
             ranks: dict[str, set[int]] = {}
             for request in batch:
                 ranks.setdefault(request.concept, set()).add(request.index)
-            pictures = {
-                text: self.collection.pictures_of(text, indices) for text, indices in ranks.items()
-            }
+            pictures = self.collection.pictures_of(ranks)
             return [
                 Painting(pictures[request.concept][request.index], rejected=False)
                 for request in batch
