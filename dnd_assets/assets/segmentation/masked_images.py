@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,12 @@ class MaskSurvey:
     Attributes:
         regions: the regions of all images together.
         presence: whether a concept has a pixel on an image, bool, (N, C).
+        files: store files that both were read from.
     """
 
     regions: Regions
     presence: Booleans
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class MaskedImages:
             context.lineage.commit({"artefacts": [artefact], "shared": [row]})
             stored[item] = {"file": file}
             progress.advance(_BLOCK)
-        return self._survey([context.store.arrays(stored[item]["file"]) for item in items])
+        return self.read_survey([str(stored[item]["file"]) for item in items])
 
     def _block(self, item: str, start: int, views: Views) -> Part:
         """The part that counts the regions of a block of images."""
@@ -169,14 +171,15 @@ class MaskedImages:
             "presence": np.packbits(presence, axis=1),
         }
 
-    def _survey(self, blocks: Sequence[Mapping[str, NDArray[Any]]]) -> MaskSurvey:
+    def read_survey(self, files: Sequence[str]) -> MaskSurvey:
+        """A survey from its store files, one for each block of images."""
         parts, presence = [], []
-        for block in blocks:
+        for block in map(self.context.store.arrays, files):
             patterns = tuple(unpacked_patterns(block))
             parts.append(Regions(patterns, block["sizes"]))
             packed = np.unpackbits(block["presence"], axis=1, count=len(self.names))
             presence.append(packed.astype(bool))
-        return MaskSurvey(joined(parts), np.concatenate(presence))
+        return MaskSurvey(joined(parts), np.concatenate(presence), tuple(files))
 
     def _verified(self, path: Path) -> bytes:
         """The bytes of a mask, if they are those that were scanned."""
@@ -198,11 +201,9 @@ class MaskedImages:
 def masked_images(context: StudyContext, work: Work) -> MaskedImages:
     """The images that a unit's labels come from."""
     payload = work.inputs[CONCEPT_MASKS].payload
-    manifest = json.loads(context.store.get(payload["masks"]))
-    hashes, mask_set = from_manifest(manifest)
-    mask_hashes = {
-        str(layer.path) for image in mask_set.images for layer in image.layers if layer.path
-    }
+    images = stored_images(context, payload["manifest"], payload["masks"])
+    layers = [layer for image in images.found.images for layer in image.layers]
+    mask_hashes = {str(layer.path) for layer in layers if layer.path}
     sql = (
         "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
         "AND quarantined = '' ORDER BY hash, path"
@@ -210,9 +211,14 @@ def masked_images(context: StudyContext, work: Work) -> MaskedImages:
     places: dict[str, list[str]] = {}
     for row in context.lineage.query(sql, [sorted(mask_hashes)]):
         places.setdefault(row["hash"], []).append(row["path"])
-    return MaskedImages(
-        context, tuple(hashes), manifest, mask_set, payload["manifest"], payload["masks"], places
-    )
+    return replace(images, places=places)
+
+
+def stored_images(context: StudyContext, listed: str, version: str) -> MaskedImages:
+    """The images of store files, without the places of their masks; see `MaskedImages`."""
+    manifest = json.loads(context.store.get(version))
+    hashes, mask_set = from_manifest(manifest)
+    return MaskedImages(context, tuple(hashes), manifest, mask_set, listed, version, {})
 
 
 def told_images(context: StudyContext, about: Mapping[str, Any]) -> tuple[MaskedImages, Views]:

@@ -59,5 +59,5 @@ def sleeping(context, part, progress):
 def environment(seconds):
     """What a worker's process was given, after so many seconds."""
     time.sleep(seconds)
-    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
     return {"pid": str(os.getpid()), **{name: os.environ.get(name, "") for name in names}}

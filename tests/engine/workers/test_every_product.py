@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dnd_assets.assets import ablation_parts
+from dnd_assets.assets import ablation_parts, compositions_labels
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.segmentation import map_parts
 from dnd_assets.engine.cache import unstored_vectors
@@ -89,6 +89,7 @@ def small_parts(monkeypatch):
     for module, name in (
         (ablation_parts, "_ABLATED"),
         (ablation_parts, "_PASSED"),
+        (compositions_labels, "_UNITS"),
         (unstored_vectors, "_TEXTS"),
     ):
         monkeypatch.setattr(module, name, 3)
@@ -107,7 +108,8 @@ def test_products_are_those_of_one_process_however_parts_are_cut_and_lost(
     rows = context.lineage.query("SELECT asset, max(lost) AS lost FROM workers GROUP BY asset")
     assert {row["asset"] for row in rows} >= {*ASSETS} - {AUC}, "which finds all made before it"
     assert sum(row["lost"] for row in rows) >= len(ASSETS)
-    for job in ("thresholds_of", "overlaps_of", "region_counts_of", "outputs_without_of"):
+    jobs = ("thresholds_of", "overlaps_of", "region_counts_of", "outputs_without_of")
+    for job in jobs:
         assert any(f"parts of {job} were lost by local:2" in line for line in lines), job
 
 

@@ -92,6 +92,7 @@ def test_each_process_sees_its_card_and_its_share_of_the_cores(monkeypatch):
     workers.close()
     assert sorted(one["CUDA_VISIBLE_DEVICES"] for one in found) == ["3", "4"]
     assert {one["OMP_NUM_THREADS"] for one in found} == {"1"}
+    assert {one["OMP_WAIT_POLICY"] for one in found} == {"PASSIVE"}, "none spins while it waits"
 
 
 def test_workers_end_with_a_coordinator_that_is_killed(tmp_path):

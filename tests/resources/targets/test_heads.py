@@ -305,7 +305,10 @@ def test_heads_of_pytorchs_own_attention_are_ablated_as_those_of_any_other(facto
     groups = [(), (1,), (0, 2), (0, 1, 2)]
     means = own.values_replaced("net", "attn", pictures).mean(axis=0)
     np.testing.assert_allclose(
-        means, plain.values_replaced("net", "attn.proj", pictures).mean(axis=0), rtol=1e-3, atol=1e-4
+        means,
+        plain.values_replaced("net", "attn.proj", pictures).mean(axis=0),
+        rtol=1e-3,
+        atol=1e-4,
     )
     for fill, donors in ((None, None), (means, None), (None, [1, 2, 3, 0])):
         found = own.outputs_without("net", "attn", groups, pictures, fill, donors)
