@@ -56,6 +56,12 @@ def sleeping(context, part, progress):
     return PartResult([os.getpid()])
 
 
+def slowly(context, part, progress):
+    """Each number twice, and who worked it out, in a while."""
+    time.sleep(part.about["seconds"])
+    return PartResult({one: [2 * int(one), os.getpid()] for one in part.items})
+
+
 def environment(seconds):
     """What a worker's process was given, after so many seconds."""
     time.sleep(seconds)
