@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Work
 from dnd_assets.engine.workers.at_work import agree
 from dnd_assets.engine.workers.handing_out import hand_out
-from dnd_assets.engine.workers.parts import Part, PartResult
+from dnd_assets.engine.workers.parts import Part, PartResult, Plain
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.segmentation_masks import MaskSet
@@ -176,8 +175,10 @@ class MaskedImages:
         parts, presence = [], []
         for block in map(self.context.store.arrays, files):
             patterns = tuple(unpacked_patterns(block))
-            parts.append(Regions(patterns, block["sizes"]))
-            packed = np.unpackbits(block["presence"], axis=1, count=len(self.names))
+            parts.append(Regions(patterns, block["sizes"].astype(np.int64, copy=False)))
+            packed = np.unpackbits(
+                block["presence"].astype(np.uint8, copy=False), axis=1, count=len(self.names)
+            )
             presence.append(packed.astype(bool))
         return MaskSurvey(joined(parts), np.concatenate(presence), tuple(files))
 
@@ -221,7 +222,7 @@ def stored_images(context: StudyContext, listed: str, version: str) -> MaskedIma
     return MaskedImages(context, tuple(hashes), manifest, mask_set, listed, version, {})
 
 
-def told_images(context: StudyContext, about: Mapping[str, Any]) -> tuple[MaskedImages, Views]:
+def told_images(context: StudyContext, about: Mapping[str, Plain]) -> tuple[MaskedImages, Views]:
     """The images that a part was told of, see `MaskedImages.told`, and what a network sees."""
     manifest = about["manifest"]
     hashes, mask_set = from_manifest(manifest)
