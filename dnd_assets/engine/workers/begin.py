@@ -28,8 +28,6 @@ def begin(places: SimpleQueue[str], threads: int) -> None:
     threading.Thread(target=_end_with_the_coordinator, daemon=True).start()
     for name in _THREADS:
         os.environ[name] = str(min(threads, int(os.environ.get(name) or threads)))
-    # Threads that spin while they wait take the cores from other workers, and from one another.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     card = places.get()
     if card:
         os.environ[VISIBLE] = card
