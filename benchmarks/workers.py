@@ -4,12 +4,13 @@ Two kinds of work are measured. Painting by a tiny diffusion pipeline uses the p
 the machine's cores bound it. Captions of a stand-in for a card, which only sleeps, leave the
 processor free as a card does, so that what is measured is the coordinator: cutting parts, handing
 them out, taking them in, recording them. Workers have begun and loaded their models before the
-clock starts.
+clock starts, and compute with one thread each, as the one process does.
 
 Beyond that a model is reckoned, T(n) = max(W / n, P c) + c, with W seconds of workers' work in all,
 P parts, and c seconds of the coordinator for each part, spent while workers are busy with others.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,7 @@ class Timed:
 
 def speed_up(table: Table, folder: Path, share: float = 1.0) -> list[Figure]:
     """Against one process, with 1 and 2 workers, and up to 8 where the processor is left free."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     count = max(16, round(64 * share))
     figures = _figures("tiny diffusion, two cores", table, folder / "own", _paint, (1, 2), count)[0]
     sleeping = light.table(Path(table["clip"]["model"]))
@@ -109,7 +111,8 @@ def _timed(table: Table, folder: Path, work: Work, workers: int | None, count: i
         _begin(own, work, count, workers)
     started, busy = time.perf_counter(), time.process_time()
     own.workers.begin()
-    work(own, 0, count)
+    with own.lineage.grouped():  # as in a stage
+        work(own, 0, count)
     seconds, used = time.perf_counter() - started, time.process_time() - busy
     parts = max(own.workers.account.parts, 1)
     own.workers.close()

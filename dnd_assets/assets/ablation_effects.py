@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
+from dnd_assets.assets.ablation_parts import Scores
 from dnd_assets.assets.ablation_runs import (
     AblationCase,
     FewClassesError,
-    Scores,
     ablation_case,
     ablation_parameters,
 )

@@ -8,18 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dnd_assets.engine.cache.shared_results import Seen
+from dnd_assets.assets.ablation_parts import (
+    Scores,
+    means_of_units,
+    network_outputs,
+    outputs_without,
+    passes_code,
+)
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.errors import StudyError
-from dnd_assets.lineage.code import method_version
 from dnd_assets.lineage.fingerprint import Json, digest
 from dnd_assets.methods.ablation.probe import LEAST, CrossFitted, cross_fitted
 from dnd_assets.methods.ablation.replacing import Group
 from dnd_assets.methods.ablation.settings import AblationSettings
 from dnd_assets.methods.seeds import content_seed
 from dnd_assets.study.image_classes import class_table, classes_by_hash
-
-Scores = NDArray[np.floating]
 
 
 class FewClassesError(StudyError):
@@ -54,13 +57,13 @@ class AblationCase:
 
     def without(self, layer: str, groups: Sequence[Group], label: str) -> Scores:
         """Scores without each of some groups of a layer's units, (groups, images, classes)."""
-        context, method = self.context, self.setting.how
-        pictures = context.seen_by(self.model, self.images)
-        progress = context.progress(label, len(self.images))
-        outputs = context.targets.outputs_without(
-            self.model, layer, groups, pictures, _fill(self, layer, pictures),
-            _donors(self.images) if method == "resample" else None, progress,
-        )  # fmt: skip
+        context, how, images = self.context, self.setting.how, self.images
+        fill = means_of_units(context, self.model, layer, images) if how == "mean" else None
+        donors = _donors(images) if how == "resample" else None
+        progress = context.progress(label, len(images))
+        outputs = outputs_without(
+            context, (self.model, layer), groups, images, fill, donors, progress
+        )
         context.count("ablations", len(self.images) * len(groups))
         if self.probe is None:
             return outputs
@@ -73,7 +76,7 @@ def ablation_parameters(context: StudyContext, setting: AblationSettings) -> dic
     The code of the passes counts here, since what counts of a network's own are its activations.
     """
     parameters = setting.chosen("how", "images", "probe", "top")
-    parameters["passes"] = method_version(type(context.targets), "outputs_without", "unit_means")
+    parameters["passes"] = passes_code(context)
     if setting.classes is not None:
         parameters["classes"] = digest(_table(context, setting))
     return parameters
@@ -98,12 +101,10 @@ def ablation_case(
     images = (list(probing) if classes is None else sorted(classes))[: setting.images]
     if len(images) < 2:
         raise StudyError(f"ablation takes two images at least, and there is {len(images)}.")
-    batch = context.study.compute.batch.target
     if setting.probe:
         assert classes is not None, "the section sees to it"
         return _probed(context, model, setting, {name: classes[name] for name in images})
-    pictures = context.seen_by(model, images)
-    before = context.targets.outputs(model, pictures, batch)
+    before = network_outputs(context, model, images)
     names = class_names(context, model, before.shape[1])
     truth = None if classes is None else _indices(classes, images, names, model)
     return AblationCase(context, model, setting, images, names, truth, before, None, {})
@@ -131,8 +132,7 @@ def _probed(
         )
     images = [image for image, name in classes.items() if name in names]
     truth = np.array([names.index(classes[image]) for image in images], dtype=np.int64)
-    batch = context.study.compute.batch.target
-    vectors = context.targets.outputs(model, context.seen_by(model, images), batch)
+    vectors = network_outputs(context, model, images)
     probe = cross_fitted(images, vectors, truth, len(names))
     too_few = {name: count for name, count in counts.items() if name not in names}
     before = probe.scores(vectors)
@@ -181,17 +181,11 @@ def _indices(
     return np.array([indices[classes[image]] for image in images], dtype=np.int64)
 
 
-def _fill(case: AblationCase, layer: str, pictures: Seen) -> NDArray[np.float64] | None:
-    """Mean activation of each unit, which stands in for ablated ones; None for other methods."""
-    context, method = case.context, case.setting.how
-    if method != "mean":
-        return None
-    batch = context.study.compute.batch.target
-    return context.targets.unit_means(case.model, layer, pictures, batch)
-
-
-def _donors(images: Sequence[str]) -> list[int]:
-    """For each image the place of another one, by its content."""
+def _donors(images: Sequence[str]) -> dict[str, str]:
+    """For each image another one, by its content."""
     other_count = len(images) - 1
     donors = [content_seed("donor", name) % other_count for name in images]
-    return [donor + (donor >= index) for index, donor in enumerate(donors)]
+    return {
+        name: images[donor + (donor >= index)]
+        for index, (name, donor) in enumerate(zip(images, donors, strict=True))
+    }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from dnd_assets.assets.segmentation.map_labels import MapLabels, pixel_outcome, silent_maps
 from dnd_assets.assets.segmentation.map_passes import Kept, Passes, passes_of
 from dnd_assets.assets.segmentation.map_readers import pixels_of
-from dnd_assets.assets.segmentation.masked_images import MaskedImages
+from dnd_assets.assets.segmentation.masked_images import MaskedImages, MaskSurvey, stored_images
 from dnd_assets.assets.segmentation.masked_images import masked_images as images_of
+from dnd_assets.engine.cache.vector_blocks import in_parts
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Work
+from dnd_assets.engine.workers.at_work import agree
+from dnd_assets.engine.workers.handing_out import hand_out
+from dnd_assets.engine.workers.parts import Part, PartResult
+from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.segmentation.compositions import (
     Counts,
@@ -24,6 +30,10 @@ from dnd_assets.methods.segmentation.exact_search import exact_search
 from dnd_assets.methods.segmentation.regions import RegionOverlap, Regions
 from dnd_assets.study.mask_sets import segmentation_of
 from dnd_assets.units import Unit
+from resources.runtime.progress import Progress
+
+_UNITS: Final = 16
+"""Units whose formulas are looked for together."""
 
 
 class CompositionsLabels(MapLabels):
@@ -51,22 +61,65 @@ class CompositionsLabels(MapLabels):
         """See `MapLabels`."""
         images = images_of(context, work[0])
         survey = images.survey(images.views(model))
-        units = [item.unit for item in work]
-        results = passes_of(context, work[0]).regions(images, model, units, survey.regions.patterns)
-        packing = _Packing(survey.regions, images.names)
+        lookup = {item.unit: item for item in work}
+        patterns = survey.regions.patterns
+        results = passes_of(context, work[0]).regions(images, model, list(lookup), patterns)
+        parts = _parts(images, survey, results)
+        if context.workers.handed_to is None:  # what is at hand need not be read again
+            counted = {kept.file: kept for found in results.values() for kept in found[:2]}
+            _packings[_packing_key(parts[0])] = _Packing(survey.regions, images, counted)
         progress = context.progress(f"{model}: formulas", len(work))
-        for item in work:
-            yield item, _outcome(context, images, packing, item.unit, *results[item.unit])
-            progress.advance()
+        try:
+            for part, result in hand_out(context, formulas_of, parts, progress):
+                for place, outcome in zip(part.about["units"], result.values, strict=True):
+                    yield lookup[Unit(model, *place[:2])], Outcome(**outcome)
+        finally:
+            _packings.clear()
+
+
+def _parts(
+    images: MaskedImages, survey: MaskSurvey, results: Mapping[Unit, tuple[Kept, Kept, int]]
+) -> list[Part]:
+    """Some units each, with the files that their counts are in, and their row there."""
+    about = {"listed": images.listed, "masks": images.version, "surveyed": list(survey.files)}
+    told = {
+        unit.key: [unit.layer, unit.neuron, thresholds.file, counts.file, row]
+        for unit, (thresholds, counts, row) in results.items()
+    }
+    return [
+        Part(block, (), {**about, "units": [told[key] for key in block]}, _code())
+        for block in in_parts(list(told), _UNITS)
+    ]
+
+
+def formulas_of(context: StudyContext, part: Part, progress: Progress) -> PartResult:
+    """Outcomes of a part's units, with the fields of `Outcome`."""
+    agree(context, part, _code)
+    packing, outcomes = _packing_of(context, part), []
+    for _, neuron, *files, row in part.about["units"]:
+        thresholds, counts = (packing.counted(file) for file in files)
+        outcomes.append(_outcome(context, packing, neuron, thresholds, counts, row))
+        progress.advance()
+    fields = ("status", "payload", "reason", "notes")
+    return PartResult([{name: getattr(one, name) for name in fields} for one in outcomes])
+
+
+def _code() -> str:
+    return code_version(_outcome)
 
 
 class _Packing:
     """The regions of all images, and those of all but some, packed for the search."""
 
-    def __init__(self, regions: Regions, names: Sequence[str]) -> None:
-        self.regions = regions
-        self._names = names
+    def __init__(self, regions: Regions, images: MaskedImages, counted: Mapping[str, Kept]) -> None:
+        self.regions, self.images, self._counted = regions, images, dict(counted)
         self._packed: tuple[bytes, Regions, PackedMasks] | None = None
+
+    def counted(self, file: str) -> Kept:
+        """What a pass has counted, read once."""
+        if file not in self._counted:
+            self._counted[file] = Kept(file, self.images.context.store.arrays(file))
+        return self._counted[file]
 
     def without(self, excluded: Counts) -> tuple[Regions, PackedMasks]:
         """Regions and concepts over them, less so many pixels of each, int64 (G,).
@@ -76,20 +129,33 @@ class _Packing:
         key = excluded.tobytes()
         if self._packed is None or self._packed[0] != key:
             regions = self.regions.without(excluded)
-            self._packed = (key, regions, regions.packed(self._names))
+            self._packed = (key, regions, regions.packed(self.images.names))
         return self._packed[1], self._packed[2]
 
 
+_packings: dict[tuple[str, ...], _Packing] = {}
+"""The regions that this process is at, by the store files that say which; one set at most."""
+
+
+def _packing_key(part: Part) -> tuple[str, ...]:
+    return (part.about["masks"], *part.about["surveyed"])
+
+
+def _packing_of(context: StudyContext, part: Part) -> _Packing:
+    key = _packing_key(part)
+    if key not in _packings:
+        _packings.clear()
+        images = stored_images(context, part.about["listed"], part.about["masks"])
+        regions = images.read_survey(part.about["surveyed"]).regions
+        _packings[key] = _Packing(regions, images, {})
+    return _packings[key]
+
+
 def _outcome(
-    context: StudyContext,
-    images: MaskedImages,
-    packing: _Packing,
-    unit: Unit,
-    thresholds: Kept,
-    counts: Kept,
-    row: int,
+    context: StudyContext, packing: _Packing, neuron: int, thresholds: Kept, counts: Kept, row: int
 ) -> Outcome:
-    silent_outcome = silent_maps(thresholds.arrays, unit.neuron, len(images.hashes))
+    images = packing.images
+    silent_outcome = silent_maps(thresholds.arrays, neuron, len(images.hashes))
     if silent_outcome is not None:
         return silent_outcome
     setting = segmentation_of(context.study)
@@ -100,7 +166,7 @@ def _outcome(
     objective = RegionOverlap(inside, regions.sizes, packed)
     explanations = search(objective, beam=setting.beam, length=setting.length)
     outcome = pixel_outcome(
-        context, images, thresholds, counts, row, unit.neuron, labels_of(explanations, setting.top)
+        context, images, thresholds, counts, row, neuron, labels_of(explanations, setting.top)
     )
     if not setting.exact_budget or outcome.status != "ok":
         return outcome

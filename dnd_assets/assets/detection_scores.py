@@ -27,6 +27,7 @@ from dnd_assets.engine.cache.shared_results import (
     first_unanswered,
     layer_provider,
 )
+from dnd_assets.engine.cache.unstored_vectors import unstored_embeddings
 from dnd_assets.engine.cache.vectors import Matrix
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
@@ -196,10 +197,7 @@ class _Likeness:
         """Embed texts that will be asked of: many at once take a fraction of the time."""
         missing = sorted({*texts}.difference(self.texts))
         if missing:
-            batch = self.context.study.compute.batch.clip
-            self.texts.update(
-                zip(missing, self.context.clip.embed_texts(missing, batch), strict=True)
-            )
+            self.texts.update(unstored_embeddings(self.context, missing))
 
     def __call__(self, texts: Sequence[str], *, images: Sequence[str]) -> Matrix:
         """Cosines, (texts, images)."""

@@ -27,6 +27,7 @@ from dnd_assets.engine.cache.shared_results import (
     text_embeddings,
     texts_to_embed,
 )
+from dnd_assets.engine.cache.unstored_vectors import sentence_vectors
 from dnd_assets.engine.cache.vectors import Matrix, Values
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
@@ -357,13 +358,7 @@ def _case(context: StudyContext, labels: Mapping[Unit, str], images: Sequence[st
 
 
 def _sentences(context: StudyContext, texts: Sequence[str]) -> _Texts | None:
-    encoder = context.sentences
-    if encoder is None:
-        return None
-    vectors = dict(zip(texts, encoder.encode(texts), strict=True))
-    tokens = dict(zip(texts, encoder.encode_tokens(texts), strict=True))
-    context.count("sentence embeddings", len(texts))
-    return _Texts(vectors, tokens)
+    return None if context.sentences is None else _Texts(*sentence_vectors(context, texts))
 
 
 def _accepted(pictures: Images) -> list[str]:

@@ -39,18 +39,11 @@ class OwnCaptioner(Captioner):
         Raises:
             StudyError: when it cannot be imported or a file is not there.
         """
-        function = self._user_code().function
-        for path in self._files():
-            if not path.is_file():
-                raise StudyError(
-                    f"captioner.source: {self.source} names {path} in FILES, which is no file."
-                )
-        return function
+        return self._checked().function
 
     def fingerprint(self) -> dict[str, Json]:
         """The function's name, and what counts of its code."""
-        self.check()
-        return {"function": self.source, "code": self._user_code().version()}
+        return {"function": self.source, "code": self._checked().version()}
 
     def caption(
         self,
@@ -90,7 +83,19 @@ class OwnCaptioner(Captioner):
     def _user_code(self) -> OwnFunction:
         return own_function(self.source, self.base, "captioner")
 
-    def _files(self) -> list[Path]:
-        module = self._user_code().loaded.module
-        folder = Path(str(module.__file__)).parent
-        return [folder / path for path in getattr(module, "FILES", [])]
+    def _checked(self) -> OwnFunction:
+        """The function, whose files are there."""
+        user_code = self._user_code()
+        for path in _files_of(user_code):
+            if not path.is_file():
+                raise StudyError(
+                    f"captioner.source: {self.source} names {path} in FILES, which is no file."
+                )
+        return user_code
+
+
+def _files_of(user_code: OwnFunction) -> list[Path]:
+    """The files that the function's module names."""
+    module = user_code.loaded.module
+    folder = Path(str(module.__file__)).parent
+    return [folder / path for path in getattr(module, "FILES", [])]

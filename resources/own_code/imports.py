@@ -132,7 +132,7 @@ class Space:
         """Within the block libraries find own modules beside the study by their plain names."""
         folders = [str(self.closure.base)] if self.closure.base else []
         previous = dict(sys.modules)
-        own_names = {name for name in previous if self._is_own(name)}
+        own_names = {name for name in self._beside(previous) if self._is_own(name)}
         for name in own_names:
             del sys.modules[name]
         sys.path += folders
@@ -150,13 +150,23 @@ class Space:
     def _is_own(self, name: str) -> bool:
         """Whether a module was imported from the study's folder under its plain name."""
         top = name.partition(".")[0]
-        if top in OURS or top.startswith(PREFIX) or not self._lies_beside(name):
+        if top in OURS or top.startswith(PREFIX):
+            return False
+        if not self._beside({name: sys.modules[name]}):
             return False
         return self.closure.root(top) == self.closure.base
 
-    def _lies_beside(self, name: str) -> bool:
-        base, file = self.closure.base, getattr(sys.modules[name], "__file__", None)
-        return bool(file) and base is not None and str(file).startswith(f"{base}{os.sep}")
+    def _beside(self, modules: Mapping[str, ModuleType]) -> list[str]:
+        """Those of some modules whose file lies below the study's folder.
+
+        Looked at before anything else: thousands of modules are loaded, and this is asked for each
+        batch.
+        """
+        if self.closure.base is None:
+            return []
+        start = f"{self.closure.base}{os.sep}"
+        files = ((name, getattr(module, "__file__", None)) for name, module in modules.items())
+        return [name for name, file in files if file and str(file).startswith(start)]
 
     def _clear(self, previous: Collection[str]) -> None:
         """Note own modules that were imported by plain names; those beside the study go."""

@@ -198,18 +198,18 @@ class TargetNetworks(KnownNetworks):
         )
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
-    def unit_means(
+    def values_replaced(
         self, model: str, layer: str, images: Sequence[Image | Raster], batch_size: int = 64
     ) -> NDArray[np.float64]:
-        """Mean of each unit of a layer over pictures and places, float64 (units,).
+        """Mean over places of what ablation replaces in a layer, float64 (pictures, units).
 
-        Of heads the mean of each number in their vectors, (width,); of latents that of what they
-        are replaced in, see `methods.ablation.latents`.
+        Of heads each number in their vectors, (pictures, width); of latents what they are replaced
+        in, see `methods.ablation.latents`.
 
         Args:
             model: name in the study.
             layer: path of the layer.
-            images: pictures of any size and mode, at least one.
+            images: pictures of any size and mode.
             batch_size: pictures in a batch; batches are filled up.
         """
         info, layout = self.check(model, layer), self._layout(model, layer)
@@ -219,8 +219,7 @@ class TargetNetworks(KnownNetworks):
 
         readers = {layer: self._compared(model, info, read)}
         rows = self._run(model, readers, images, batch_size, None)
-        image_means: NDArray[np.float64] = np.stack([row[layer] for row in rows]).astype(np.float64)
-        return np.asarray(image_means.mean(axis=0))
+        return np.stack([row[layer] for row in rows]).astype(np.float64)
 
     def outputs_without(
         self,
@@ -241,7 +240,8 @@ class TargetNetworks(KnownNetworks):
             images: pictures of any size and mode.
             fill: what stands in the place of each unit of the layer, as `unit_means` gives it; None
                 where donors give it, or nothing does.
-            donors: for each picture the place among `images` of the one whose output stands there.
+            donors: for each of the first N pictures the place among `images` of the one whose
+                output stands there; pictures after these are donors alone. None for N = all.
             progress: counts finished pictures.
 
         Returns:
@@ -262,8 +262,8 @@ class TargetNetworks(KnownNetworks):
         fill_values = np.zeros(width) if fill is None else fill
         constant = Replacement(fill=self.compute.place(torch.from_numpy(fill_values).float()))
         image_scores = []
-        for index, image in enumerate(images):
-            picture = self.compute.place(prepare(image))
+        for index in range(len(images) if donors is None else len(donors)):
+            picture = self.compute.place(prepare(images[index]))
             with torch.inference_mode(), self.compute.autocast():
                 replacement = constant
                 if donors is not None:

@@ -6,6 +6,7 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 ELSEWHERE = {
     "exemplar_parts": "engine/workers/test_handing_out.py",
     "ablated_groups": "assets/test_group_ablation_effects.py",
+    "ablation_parts": "assets/test_ablation_effects.py",
     "ablation_runs": "assets/test_ablation_effects.py",
     "activations": "integration/test_firing.py",
     "captions": "integration/test_models_through_pipeline.py",
@@ -25,6 +26,7 @@ ELSEWHERE = {
     "resolved": "assets/test_clip_dissect_labels.py",
     "scores": "integration/test_firing.py",
     "segmentation.map_labels": "integration/test_segmentation.py",
+    "segmentation.map_parts": "engine/workers/test_handing_out.py",
     "segmentation.map_passes": "integration/test_failing_maps.py",
     "segmentation.map_pictures": "integration/test_segmentation.py",
     "segmentation.map_readers": "integration/test_segmentation.py",

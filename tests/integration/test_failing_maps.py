@@ -6,7 +6,7 @@ from PIL import Image
 
 from dnd_assets.assets import concept_masks
 from dnd_assets.assets.registry import stages_of
-from dnd_assets.assets.segmentation import map_passes
+from dnd_assets.assets.segmentation import map_parts, map_passes
 from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.materialize import materialize
 from dnd_assets.engine.resolve import Graph
@@ -159,6 +159,7 @@ def test_a_pass_that_dies_keeps_what_is_set_aside(net, folder, monkeypatch):
         _mark(folder, f"fails{number}")
     whole = _label(_study(net), folder, assets=[NET, FORMULA])
     monkeypatch.setattr(map_passes, "_SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(map_parts, "IMAGES", 1)
     layer_maps, calls = TargetNetworks.layer_maps, []
 
     def fragile(self, *asked, **more):

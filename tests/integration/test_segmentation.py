@@ -11,7 +11,7 @@ from PIL import Image
 
 from dnd_assets.assets import concept_masks
 from dnd_assets.assets.registry import STAGES, chosen_assets, stages_of
-from dnd_assets.assets.segmentation import map_passes
+from dnd_assets.assets.segmentation import map_parts, map_passes
 from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.gc import collect, find_garbage
 from dnd_assets.engine.materialize import materialize
@@ -375,6 +375,7 @@ def test_the_plan_is_what_the_run_does(folder, study, before):
 def test_a_pass_that_dies_goes_on_where_it_was(first, folder, study, monkeypatch):
     whole = _content(first[1])
     monkeypatch.setattr(map_passes, "_SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(map_parts, "IMAGES", 1)
     table = changed(study, compute__batch__target=3)
     layer_maps = TargetNetworks.layer_maps
     calls = []

@@ -225,7 +225,7 @@ def test_what_products_ask_of_networks_is_in_the_version_of_these():
     # What these give is in keys itself: transforms in networks' fingerprints, truths as they are.
     # The code of ablation is a parameter of what it gives, so that activations keep their keys.
     inside = {"fingerprint", "transforms", "categories", "final_layers"}
-    assert asked - covered <= inside | {"outputs_without", "unit_means"}
+    assert asked - covered <= inside | {"outputs_without", "values_replaced"}
 
 
 @pytest.mark.parametrize(("module", "old", "new"), [
@@ -235,7 +235,7 @@ def test_what_products_ask_of_networks_is_in_the_version_of_these():
 ])  # fmt: skip
 def test_the_code_of_ablation_counts_for_its_effects(module, old, new):
     nodes = [Node(TargetNetworks.__module__, "TargetNetworks", name)
-             for name in ("outputs_without", "unit_means")]  # fmt: skip
+             for name in ("outputs_without", "values_replaced")]  # fmt: skip
     assert edited(module, old, new).version(nodes) != project().version(nodes)
 
 

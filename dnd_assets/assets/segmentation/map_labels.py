@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 
 from dnd_assets.assets.concept_masks import ConceptMasks
-from dnd_assets.assets.segmentation.map_passes import (
-    Kept,
-    Passes,
-    by_model,
-    map_provider,
-    passes_of,
-)
+from dnd_assets.assets.segmentation.map_parts import map_provider
+from dnd_assets.assets.segmentation.map_passes import Kept, Passes, by_model, passes_of
 from dnd_assets.assets.segmentation.map_readers import Arrays, ExcludedImages
 from dnd_assets.assets.segmentation.masked_images import MaskedImages
 from dnd_assets.engine.context import StudyContext

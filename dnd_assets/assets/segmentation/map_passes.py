@@ -10,34 +10,46 @@ that dies goes on from there; what it leads to is stored by content for all unit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import safetensors.numpy
 
 from dnd_assets.assets.activations import tell_failed
+from dnd_assets.assets.segmentation import map_parts
+from dnd_assets.assets.segmentation.map_parts import (
+    Providers,
+    count_providers,
+    join,
+    overlaps_of,
+    part_of_pass,
+    region_counts_of,
+    stated,
+    states,
+    threshold_providers,
+    thresholds_of,
+)
 from dnd_assets.assets.segmentation.map_readers import (
     Arrays,
     Composition,
     OverlapPass,
     Reader,
-    RegionsOfImage,
     Thresholds,
 )
-from dnd_assets.assets.segmentation.masked_images import MaskedImages
+from dnd_assets.assets.segmentation.masked_images import MaskedImages, Views
 from dnd_assets.engine.cache.shared_results import cached, shared_row
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Work
+from dnd_assets.engine.workers.handing_out import hand_out
+from dnd_assets.engine.workers.parts import Job, Part
 from dnd_assets.files.atomic import sha256, write_atomic
-from dnd_assets.lineage.code import code_version, method_version
-from dnd_assets.lineage.fingerprint import canonical, digest
+from dnd_assets.lineage.fingerprint import Json, canonical, digest
 from dnd_assets.lineage.records import CONCEPT_MASKS, Product, artefact_row
-from dnd_assets.methods.lazy import torch
-from dnd_assets.methods.segmentation.regions import Pattern, regions_of
+from dnd_assets.methods.segmentation.regions import Pattern
 from dnd_assets.study.mask_sets import segmentation_of
 from dnd_assets.units import Unit
 
@@ -54,61 +66,78 @@ class Pass:
         context: the study's context.
         model: the network.
         kind: what it is for, for people and for the name of its notes.
-        key: what decides its result.
+        job: does a part of it.
+        providers: what decides its result of each layer.
+        key: what else does.
     """
 
     context: StudyContext
     model: str
     kind: str
-    key: object
+    job: Job
+    providers: Mapping[str, str]
+    key: Json
 
     @property
     def _notes(self) -> Path:
-        return self.context.home / "passes" / f"{digest([self.kind, self.model, self.key])}.partial"
+        name = digest([self.kind, self.model, self.providers, self.key])
+        return self.context.home / "passes" / f"{name}.partial"
 
     def left(self, images: int) -> int:
         """How many of so many images are still to be passed."""
         notes = self._read()
-        return images - (int(notes["done"][0]) if notes else 0)
+        return images - (len(notes["done"]) if notes else 0)
 
     def run(
         self,
         images: MaskedImages,
         readers: Mapping[str, Reader[_Seen]],
-        prepare: Callable[[int], _Seen],
+        layers: Mapping[str, Json],
+        views: Views | None = None,
     ) -> None:
         """Show the network every image once, or those that a pass that died has left.
 
         Args:
             images: the images.
-            readers: by layer path.
-            prepare: what all readers need of an image, by its index.
+            readers: by layer path; they take in what is counted.
+            layers: what a job has to be told of each layer.
+            views: what the network sees of them, where their masks are needed.
 
         Raises:
             StudyError: when a layer's maps differ in size from image to image.
         """
         context, notes = self.context, self._read()
-        passed = int(notes["done"][0]) if notes else 0
+        done = set(notes["done"].tolist()) if notes else set()
         if notes:
-            _load(readers, notes)
-        layers = {path: reader.neurons for path, reader in readers.items()}
-        batch = context.study.compute.batch.target
-        progress = context.progress(f"{self.model}: {self.kind}", len(images.hashes) - passed)
+            for path, state in states(readers, notes).items():
+                readers[path].load(state)
+        left = [index for index in range(len(images.hashes)) if index not in done]
+        about = {"model": self.model, "layers": layers, "of": len(images.hashes)}
+        progress = context.progress(f"{self.model}: {self.kind}", len(left))
         saved = time.monotonic()
-        for start in range(passed, len(images.hashes), batch):
-            block = images.hashes[start : start + batch]
-            maps = context.targets.layer_maps(
-                self.model, layers, context.seen_by(self.model, block), batch
-            )
-            for row in range(len(block)):
-                prepared = prepare(start + row)
-                for path, reader in readers.items():
-                    reader.add(start + row, torch.from_numpy(maps[path][row]), prepared)
-            context.count("forward passes", len(block))
-            progress.advance(len(block))
+        for part, result in hand_out(
+            context, self.job, self._parts(images, left, about, views), progress
+        ):
+            join(readers, part, result.arrays)
+            done.update(part.about["images"])
+            context.count("forward passes", len(part.items))
             if time.monotonic() - saved >= _SAVE_EVERY_S:
-                self._write(start + len(block), readers)
+                self._write(done, readers)
                 saved = time.monotonic()
+
+    def _parts(
+        self,
+        images: MaskedImages,
+        left: Sequence[int],
+        about: Mapping[str, Json],
+        views: Views | None,
+    ) -> Iterator[Part]:
+        batch, provider = self.context.study.compute.batch.target, digest(self.providers)
+        size = max(batch, map_parts.IMAGES // batch * batch)
+        for start in range(0, len(left), size):
+            block = left[start : start + size]
+            masks = {"masks": images.told(block, views)} if views is not None else {}
+            yield part_of_pass(images, block, {**about, **masks}, provider)
 
     def forget(self) -> None:
         """Remove what was noted, once the result is recorded."""
@@ -127,30 +156,10 @@ class Pass:
         arrays: Arrays = safetensors.numpy.load(content)
         return arrays
 
-    def _write(self, passed: int, readers: Mapping[str, Reader[_Seen]]) -> None:
-        arrays = {"done": np.array([passed], dtype=np.int64)}
-        for number, reader in enumerate(readers.values()):
-            arrays |= {f"{number}.{name}": value for name, value in reader.state().items()}
+    def _write(self, done: Iterable[int], readers: Mapping[str, Reader[_Seen]]) -> None:
+        arrays = {"done": np.array(sorted(done), dtype=np.int64), **stated(readers)}
         content = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
         write_atomic(self._notes, sha256(content).encode() + content)
-
-
-def _load(readers: Mapping[str, Reader[_Seen]], notes: Arrays) -> None:
-    for number, reader in enumerate(readers.values()):
-        start = f"{number}."
-        reader.load({k.removeprefix(start): v for k, v in notes.items() if k.startswith(start)})
-
-
-def map_provider(context: StudyContext, model: str, layer: str) -> str:
-    """Hash of what decides the maps of a layer: network, layer, layout; its pooling does not."""
-    return context.lineage.provider(
-        {
-            "target": context.targets.fingerprint(model),
-            "layer": layer,
-            "layout": context.targets.layout(model, layer),
-            **context.shown,
-        }
-    )
 
 
 @dataclass(frozen=True)
@@ -181,13 +190,15 @@ class Passes:
     def thresholds_to_make(self, model: str, layers: Iterable[str]) -> int:
         """Forward passes until the thresholds of some layers are known."""
         missing = self._lacking(
-            "map_thresholds", self._threshold_providers(model, layers), self._listed
+            "map_thresholds", threshold_providers(self.context, model, layers), self._listed
         )
         return self._pass(model, "thresholds", missing, self._listed).left(self._images(missing))
 
     def dissections_to_make(self, model: str, layers: Iterable[str]) -> int:
         """Forward passes until the overlaps of some layers are known, thresholds left out."""
-        missing = self._lacking("map_overlaps", self._count_providers(model, layers), self._masks)
+        missing = self._lacking(
+            "map_overlaps", count_providers(self.context, model, layers), self._masks
+        )
         return self._pass(model, "overlaps", missing, self._masks).left(self._images(missing))
 
     def regions_to_make(self, model: str, units: Iterable[Unit]) -> int:
@@ -200,7 +211,7 @@ class Passes:
     ) -> dict[str, Kept]:
         """The thresholds of all units of some layers; see `Thresholds.result`."""
         context, share = self.context, segmentation_of(self.context.study).share
-        providers = self._threshold_providers(model, layers)
+        providers = threshold_providers(context, model, layers)
         missing = self._lacking("map_thresholds", providers, self._listed)
         if missing:
             count = len(images.hashes)
@@ -209,7 +220,7 @@ class Passes:
                 for path in missing
             }
             network_pass = self._pass(model, "thresholds", missing, self._listed)
-            network_pass.run(images, readers, lambda index: None)
+            network_pass.run(images, readers, dict.fromkeys(missing))
             for path, reader in readers.items():
                 self._keep("map_thresholds", providers[path], self._listed, reader.result())
             network_pass.forget()
@@ -225,14 +236,14 @@ class Passes:
     ) -> dict[str, tuple[Kept, Kept]]:
         """Thresholds and overlaps of all units of some layers; see `OverlapPass.result`."""
         thresholds = self.thresholds(images, model, layers)
-        providers = self._count_providers(model, layers)
+        providers = count_providers(self.context, model, layers)
         missing = self._lacking("map_overlaps", providers, self._masks)
         if missing:
             categories = [concept.category for concept in images.found.concepts]
             readers = {path: OverlapPass(thresholds[path].arrays, categories) for path in missing}
-            views = images.views(model)
+            told = {path: {"thresholds": thresholds[path].file} for path in missing}
             network_pass = self._pass(model, "overlaps", missing, self._masks)
-            network_pass.run(images, readers, lambda index: images.masks(index, views))
+            network_pass.run(images, readers, told, images.views(model))
             for path, reader in readers.items():
                 self._keep("map_overlaps", providers[path], self._masks, reader.result())
             network_pass.forget()
@@ -252,21 +263,17 @@ class Passes:
         )
         missing = self._units_lacking(model, units)
         if missing:
-            pattern_index = {pattern: number for number, pattern in enumerate(patterns)}
+            neurons = _neurons(missing)
             readers = {
-                path: Composition(
-                    [unit.neuron for unit in layer_units], thresholds[path].arrays, pattern_index
-                )
-                for path, layer_units in _by_path(missing).items()
+                path: Composition(layer_neurons, thresholds[path].arrays, patterns)
+                for path, layer_neurons in neurons.items()
             }
-            views = images.views(model)
-
-            def prepare(index: int) -> RegionsOfImage:
-                concepts, masks = images.masks(index, views)
-                return (*regions_of(concepts, masks), (masks.shape[1], masks.shape[2]))
-
+            told = {
+                path: {"thresholds": thresholds[path].file, "neurons": layer_neurons}
+                for path, layer_neurons in neurons.items()
+            }
             network_pass = self._regions_pass(model, missing)
-            network_pass.run(images, readers, prepare)
+            network_pass.run(images, readers, told, images.views(model))
             for path, layer_units in _by_path(missing).items():
                 self._keep_regions(model, path, layer_units, readers[path].result())
             network_pass.forget()
@@ -283,28 +290,6 @@ class Passes:
     def _images(self, missing: Sequence[Any]) -> int:
         return int(self.product.payload["images"]) if missing else 0
 
-    def _threshold_providers(self, model: str, layers: Iterable[str]) -> dict[str, str]:
-        """Providers of thresholds, by layer."""
-        share = segmentation_of(self.context.study).share
-        code = code_version(Pass, Thresholds)
-        return {
-            path: self.context.lineage.provider(
-                {"maps": map_provider(self.context, model, path), "share": share, "code": code}
-            )
-            for path in sorted(set(layers))  # one order, whoever asks: notes of passes rest on it
-        }
-
-    def _count_providers(self, model: str, layers: Iterable[str]) -> dict[str, str]:
-        """Providers of overlaps and of counts of regions, by layer."""
-        code = [
-            code_version(Pass, OverlapPass, Composition, regions_of),
-            method_version(MaskedImages, "masks", "views"),
-        ]
-        return {
-            path: self.context.lineage.provider({"thresholds": provider, "code": code})
-            for path, provider in self._threshold_providers(model, layers).items()
-        }
-
     def _lacking(self, kind: str, providers: Mapping[str, str], item: str) -> list[str]:
         """Layers whose result is not stored, and not promised by an earlier stage of a plan."""
         return [
@@ -317,7 +302,7 @@ class Passes:
     def _units_lacking(self, model: str, units: Iterable[Unit]) -> list[Unit]:
         missing: list[Unit] = []
         for path, layer_units in _by_path(units).items():
-            provider = self._count_providers(model, [path])[path]
+            provider = count_providers(self.context, model, [path])[path]
             items = {self._item(unit): unit for unit in layer_units}
             stored = cached(self.context, "map_regions", provider, list(items))
             missing += [unit for item, unit in items.items() if item not in stored]
@@ -327,18 +312,15 @@ class Passes:
         return canonical([self._masks, unit.neuron])
 
     def _pass(self, model: str, kind: str, missing: Sequence[str], item: str) -> Pass:
-        providers = (self._threshold_providers if kind == "thresholds" else self._count_providers)(
-            model, missing
-        )
-        return Pass(self.context, model, kind, [providers, item])
+        job, providers = _JOBS[kind]
+        made_by = providers(self.context, model, missing)
+        return Pass(self.context, model, kind, job, made_by, item)
 
     def _regions_pass(self, model: str, missing: Sequence[Unit]) -> Pass:
-        paths = _by_path(missing)
-        providers = self._count_providers(model, paths)
-        neurons = {
-            path: [unit.neuron for unit in layer_units] for path, layer_units in paths.items()
-        }
-        return Pass(self.context, model, "regions", [providers, neurons, self._masks])
+        neurons = _neurons(missing)
+        providers = count_providers(self.context, model, neurons)
+        key = [neurons, self._masks]
+        return Pass(self.context, model, "regions", region_counts_of, providers, key)
 
     def _keep(self, kind: str, provider: str, item: str, arrays: Arrays) -> None:
         file = self._put(kind, arrays)
@@ -346,7 +328,7 @@ class Passes:
 
     def _keep_regions(self, model: str, path: str, units: Sequence[Unit], arrays: Arrays) -> None:
         provider, file = (
-            self._count_providers(model, [path])[path],
+            count_providers(self.context, model, [path])[path],
             self._put("map_regions", arrays),
         )
         rows = [
@@ -376,7 +358,7 @@ class Passes:
         files: dict[str, Kept] = {}  # one holds what was counted of many units
         for path, layer_units in _by_path(units).items():
             items = {unit: self._item(unit) for unit in layer_units}
-            provider = self._count_providers(model, [path])[path]
+            provider = count_providers(self.context, model, [path])[path]
             stored = cached(self.context, "map_regions", provider, list(items.values()))
             for unit, item in items.items():
                 file = str(stored[item]["file"])
@@ -384,6 +366,13 @@ class Passes:
                     files[file] = Kept(file, self.context.store.arrays(file))
                 results[unit] = (thresholds[path], files[file], int(stored[item]["row"]))
         return results
+
+
+_JOBS: Final[Mapping[str, tuple[Job, Providers]]] = {
+    "thresholds": (thresholds_of, threshold_providers),
+    "overlaps": (overlaps_of, count_providers),
+}
+"""What does a part of a pass over whole layers, and what decides its results."""
 
 
 def passes_of(context: StudyContext, work: Work) -> Passes:
@@ -404,3 +393,7 @@ def _by_path(units: Iterable[Unit]) -> dict[str, list[Unit]]:
     for unit in units:
         units_by_path.setdefault(unit.layer, []).append(unit)
     return units_by_path
+
+
+def _neurons(units: Iterable[Unit]) -> dict[str, list[int]]:
+    return {path: [unit.neuron for unit in found] for path, found in _by_path(units).items()}

@@ -7,8 +7,9 @@ units of the layer have for the whole layer, unless that is so of most images, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -19,7 +20,11 @@ from dnd_assets.methods.dissection.exemplars import MOST
 from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.segmentation.compositions import Booleans
 from dnd_assets.methods.segmentation.network_dissection import Overlaps, TopShare, thresholded
-from dnd_assets.methods.segmentation.regions import Pattern
+from dnd_assets.methods.segmentation.regions import (
+    Pattern,
+    packed_patterns,
+    unpacked_patterns,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +37,7 @@ _Seen = TypeVar("_Seen", contravariant=True)
 SHOWN = 5
 """Images of a unit whose maps are kept for the interface."""
 _COMPACT = 1 << 20
+_MOST_REGIONS = 1 << 32
 
 
 class Reader(Protocol[_Seen]):
@@ -51,6 +57,16 @@ class Reader(Protocol[_Seen]):
 
     def load(self, state: Arrays) -> None:
         """Go on from a state."""
+
+    def join(self, state: Arrays, images: Sequence[int]) -> None:
+        """Take in what another of the kind has counted, of other images.
+
+        In whatever order states are taken in, the same comes out.
+
+        Args:
+            state: the other's state.
+            images: indices of the images that it was shown.
+        """
 
 
 class _Ends:
@@ -77,9 +93,9 @@ class _Ends:
         ends["high"] = np.maximum(ends["high"], high)
         self._rank(high[:, None], np.full((len(high), 1), index))
 
-    def join(self, other: _Ends) -> None:
-        """Add what was counted on images that are set aside here for all units."""
-        self.top.join(other.top)
+    def join(self, other: _Ends, *, left_out: bool = False) -> None:
+        """Add what was counted on other images; `left_out` as in `TopShare.join`."""
+        self.top.join(other.top, left_out=left_out)
         ends, other_arrays = self.arrays, other.arrays
         ends["low"] = np.minimum(ends["low"], other_arrays["low"])
         ends["high"] = np.maximum(ends["high"], other_arrays["high"])
@@ -124,14 +140,9 @@ class Thresholds:
 
     def add(self, index: int, maps: Tensor, prepared: None) -> None:
         """See `Reader`."""
-        if self.sound is None:
-            self.shape = tuple(maps.shape[1:])
-            self.sound = self._ends()
-        if tuple(maps.shape[1:]) != self.shape:
-            raise StudyError(
-                f"a layer's maps are {self.shape} for one image and {tuple(maps.shape[1:])} for "
-                "another; the network's transform has to bring all images to one size"
-            )
+        self._check_shape(tuple(maps.shape[1:]))
+        maps = maps + 0.0  # no -0.0, which orders of images would tell from 0.0
+        self.sound = self.sound or self._ends()
         bad = ~np.isfinite(maps.flatten(1).numpy()).all(axis=1)
         fails = _is_failed(bad)
         if bad.any():
@@ -140,6 +151,15 @@ class Thresholds:
             self.failing = self.failing or self._ends()
             self.failing.add(index, maps, bad)
         self.sound.add(index, maps, np.ones_like(bad) if fails else bad)
+
+    def join(self, state: Arrays, images: Sequence[int]) -> None:
+        """See `Reader`."""
+        other = Thresholds(self.neurons, self.images, self.share)
+        other.load(state)
+        self._check_shape(other.shape)
+        self.bad = dict(sorted({**self.bad, **other.bad}.items()))
+        self.sound = _joined(self.sound, other.sound)
+        self.failing = _joined(self.failing, other.failing)
 
     def state(self) -> State:
         """See `Reader`."""
@@ -173,7 +193,7 @@ class Thresholds:
         assert self.sound is not None
         failed = {index for index, bad in self.bad.items() if _is_failed(bad)}
         if len(failed) > MOST * self.images and self.failing is not None:
-            self.sound.join(self.failing)
+            self.sound.join(self.failing, left_out=True)
             failed = set()
         bad_by_image = {index: bad for index, bad in self.bad.items() if index not in failed}
         bad_counts = sum(bad_by_image.values(), np.zeros(len(self.neurons), dtype=np.int64))
@@ -189,8 +209,24 @@ class Thresholds:
             **_packed(bad_by_image, len(self.neurons)),
         }
 
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        """See that all maps have one shape."""
+        self.shape = self.shape or shape
+        if shape != self.shape:
+            raise StudyError(
+                f"a layer's maps are {self.shape} for one image and {shape} for another; the "
+                "network's transform has to bring all images to one size"
+            )
+
     def _ends(self) -> _Ends:
         return _Ends(len(self.neurons), self.images * self.shape[0] * self.shape[1], self.share)
+
+
+def _joined(ends: _Ends | None, other: _Ends | None) -> _Ends | None:
+    """Both together, as far as there is something."""
+    if ends is not None and other is not None:
+        ends.join(other)
+    return ends or other
 
 
 def _is_failed(bad: Booleans) -> bool:
@@ -251,6 +287,13 @@ class _Maps:
         for unit, rank in self._wanted.get(index, ()):
             self.kept[unit, rank] = maps[unit].numpy()
 
+    def join(self, kept: NDArray[np.float32], images: Sequence[int]) -> None:
+        """Take in what was kept of the maps of some images."""
+        if self.kept.shape[2] == 0:
+            self.kept = np.zeros_like(kept)
+        for place in (place for index in images for place in self._wanted.get(index, ())):
+            self.kept[place] = kept[place]
+
 
 Masks = tuple[list[int], Booleans]
 """The labelled concepts of an image, and where they are."""
@@ -261,6 +304,7 @@ class OverlapPass:
 
     def __init__(self, thresholds: Arrays, categories: Sequence[str]) -> None:
         self.neurons: Sequence[int] = range(len(thresholds["threshold"]))
+        self._again = partial(OverlapPass, thresholds, categories)
         self._overlaps = Overlaps(torch.from_numpy(_usable(thresholds)), categories)
         self._maps = _Maps(thresholds["best"])
         self._aside = ExcludedImages(thresholds)
@@ -282,6 +326,13 @@ class OverlapPass:
         self._overlaps.load({name: torch.from_numpy(state[name].copy()) for name in names})
         self._maps.kept = state["maps"].copy()
 
+    def join(self, state: Arrays, images: Sequence[int]) -> None:
+        """See `Reader`."""
+        other = self._again()
+        other.load(state)
+        self._overlaps.join(other._overlaps)
+        self._maps.join(other._maps.kept, images)
+
     def result(self) -> State:
         """`iou` (U, C) and `maps` (U, SHOWN, h, w)."""
         return {"iou": self._overlaps.ious().numpy(), "maps": self._maps.kept}
@@ -290,21 +341,24 @@ class OverlapPass:
 class _Counts:
     """Pixels by unit and region, of what is not 0."""
 
-    def __init__(self, regions: int) -> None:
-        self._regions = max(regions, 1)
+    def __init__(self) -> None:
         self._keys: list[NDArray[np.int64]] = []
         self._counts: list[NDArray[np.int64]] = []
 
     def add(self, unit: int, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Count pixels of some regions for a unit."""
         nonzero = np.flatnonzero(counts)
-        self._keys.append(unit * self._regions + places[nonzero])
-        self._counts.append(counts[nonzero].astype(np.int64))
+        self.join(unit * _MOST_REGIONS + places[nonzero], counts[nonzero])
+
+    def join(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Count as well what `compact` gave."""
+        self._keys.append(keys)
+        self._counts.append(counts.astype(np.int64))
         if sum(map(len, self._keys)) > 2 * _COMPACT:
             self.compact()
 
     def compact(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Add up what belongs to one unit and region."""
+        """Add up what belongs to one unit and region: keys, ascending, and pixels."""
         keys = np.concatenate([np.zeros(0, dtype=np.int64), *self._keys])
         counts = np.concatenate([np.zeros(0, dtype=np.int64), *self._counts])
         unique_keys, inverse = np.unique(keys, return_inverse=True)
@@ -313,14 +367,10 @@ class _Counts:
         self._keys, self._counts = [unique_keys], [sums]
         return unique_keys, sums
 
-    def load(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        """Go on from what `compact` gave."""
-        self._keys, self._counts = [keys.copy()], [counts.copy()]
-
     def result(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Row of the unit, region and pixels."""
         keys, counts = self.compact()
-        return keys // self._regions, keys % self._regions, counts
+        return keys // _MOST_REGIONS, keys % _MOST_REGIONS, counts
 
 
 RegionsOfImage = tuple[list[Pattern], NDArray[np.int64], tuple[int, int]]
@@ -328,24 +378,27 @@ RegionsOfImage = tuple[list[Pattern], NDArray[np.int64], tuple[int, int]]
 
 
 class Composition:
-    """Third pass: pixels of each region inside the thresholded maps of some units."""
+    """Third pass: pixels of each region inside the thresholded maps of some units.
+
+    Regions are numbered as `patterns` are; others that are met get the numbers after these.
+    """
 
     def __init__(
-        self, neurons: Sequence[int], thresholds: Arrays, pattern_index: Mapping[Pattern, int]
+        self, neurons: Sequence[int], thresholds: Arrays, patterns: Iterable[Pattern] = ()
     ) -> None:
         self.neurons = neurons
         self._chosen = list(neurons)
         self._thresholds = torch.from_numpy(_usable(thresholds)[self._chosen])
         self._maps = _Maps(thresholds["best"][self._chosen])
         self._aside = ExcludedImages(thresholds)
-        self._pattern_index = pattern_index
-        self._inside, self._gone = _Counts(len(pattern_index)), _Counts(len(pattern_index))
+        self._numbers = {pattern: number for number, pattern in enumerate(patterns)}
+        self._inside, self._gone = _Counts(), _Counts()
 
     def add(self, index: int, maps: Tensor, prepared: RegionsOfImage) -> None:
         """See `Reader`."""
         self._maps.add(index, maps)
         patterns, pixel_patterns, size = prepared
-        places = np.array([self._pattern_index[pattern] for pattern in patterns], dtype=np.int64)
+        places = self._numbers_of(patterns)
         aside = self._aside.units(index)
         active = (maps.amax(dim=(1, 2)) > self._thresholds).numpy()
         if aside is not None:
@@ -363,14 +416,19 @@ class Composition:
         """See `Reader`."""
         (keys, counts), (gone, sizes) = self._inside.compact(), self._gone.compact()
         return {
-            "keys": keys, "counts": counts, "gone": gone, "sizes": sizes, "maps": self._maps.kept
+            "keys": keys, "counts": counts, "gone": gone, "sizes": sizes,
+            "maps": self._maps.kept, **packed_patterns(list(self._numbers)),
         }  # fmt: skip
 
     def load(self, state: Arrays) -> None:
         """See `Reader`."""
-        self._inside.load(state["keys"], state["counts"])
-        self._gone.load(state["gone"], state["sizes"])
+        self._add_counts(state)
         self._maps.kept = state["maps"].copy()
+
+    def join(self, state: Arrays, images: Sequence[int]) -> None:
+        """See `Reader`."""
+        self._add_counts(state)
+        self._maps.join(state["maps"], images)
 
     def result(self) -> State:
         """Pixels that are not 0, and `maps` (U, SHOWN, h, w).
@@ -383,6 +441,21 @@ class Composition:
             names = (f"{start}unit", f"{start}region", f"{start}count")
             arrays |= dict(zip(names, counted.result(), strict=True))
         return {**arrays, "maps": self._maps.kept}
+
+    def _numbers_of(self, patterns: Sequence[Pattern]) -> NDArray[np.int64]:
+        numbers = self._numbers
+        found = [numbers.setdefault(pattern, len(numbers)) for pattern in patterns]
+        return np.array(found, dtype=np.int64)
+
+    def _add_counts(self, state: Arrays) -> None:
+        """Count what another has counted, whose regions may have other numbers."""
+        numbers = self._numbers_of(unpacked_patterns(state))
+        for counted, keys, counts in (
+            (self._inside, state["keys"], state["counts"]),
+            (self._gone, state["gone"], state["sizes"]),
+        ):
+            units, regions = np.divmod(keys, _MOST_REGIONS)
+            counted.join(units * _MOST_REGIONS + numbers[regions], counts)
 
 
 def pixels_of(composition: Arrays, row: int, regions: int, start: str = "") -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +82,7 @@ class WorkerTask:
 
     def text(self) -> str:
         """The task as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps({**vars(self), "part": vars(self.part)})
 
     @classmethod
     def of(cls, text: str) -> WorkerTask:

@@ -89,15 +89,19 @@ class TopShare:
             values, finite = values.masked_fill(excluded, -math.inf), finite | excluded
             self._counted -= excluded.sum(dim=1)
         self._finite &= finite.all(dim=1)
-        self._parts.append(values)
-        if sum(part.shape[1] for part in self._parts) > 2 * self._per_unit:
-            self._parts = [self._largest()]
+        self._keep(values)
 
-    def join(self, other: TopShare) -> None:
-        """Count as well what another has counted of images that are left out here."""
-        self._parts = [self._largest(), other._largest()]
+    def join(self, other: TopShare, *, left_out: bool = False) -> None:
+        """Count as well what another has counted, of the same units and announced positions.
+
+        Args:
+            other: has counted other images.
+            left_out: whether they were added here as well, and left out for all units.
+        """
         self._finite &= other._finite
         self._counted += other._counted
+        self._added += 0 if left_out else other._added
+        self._keep(other._largest())
 
     def thresholds(self) -> Tensor:
         """The threshold of each unit, float32, (U,).
@@ -135,6 +139,12 @@ class TopShare:
         self._finite = state["finite"].clone()
         self._added = int(state["seen"])
         self._counted = state["counted"].clone()
+
+    def _keep(self, values: Tensor) -> None:
+        """Take in values, (U, n); what is too much is sorted out now and then."""
+        self._parts.append(values)
+        if sum(part.shape[1] for part in self._parts) > 2 * self._per_unit:
+            self._parts = [self._largest()]
 
     def _largest(self) -> Tensor:
         values = torch.cat(self._parts, dim=1)
@@ -223,6 +233,15 @@ class Overlaps:
         self._unit_area = state["unit_area"].clone()
         self._concept_area = state["concept_area"].clone()
         self._set_aside = state["set_aside"].clone()
+
+    def join(self, other: Overlaps) -> None:
+        """Count as well what another has counted, of the same units and concepts."""
+        self._common += other._common
+        self._unit_area += other._unit_area
+        self._concept_area += other._concept_area
+        if len(other._set_aside):
+            own = self._set_aside if len(self._set_aside) else torch.zeros_like(self._common)
+            self._set_aside = own + other._set_aside
 
     def ious(self) -> Tensor:
         """IoU, float64, (U, C), in [0, 1].

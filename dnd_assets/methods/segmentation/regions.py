@@ -8,7 +8,7 @@ for compositions is exact and needs the pixels no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,20 @@ def regions_of(concepts: Sequence[int], masks: Booleans) -> tuple[list[Pattern],
     sets = np.unpackbits(bits[first_pixels], axis=1, count=len(concepts)).astype(bool)
     ordered = np.asarray(concepts)
     return [tuple(ordered[row].tolist()) for row in sets], where.reshape(-1).astype(np.int64)
+
+
+def packed_patterns(patterns: Sequence[Pattern]) -> dict[str, NDArray[np.generic]]:
+    """Patterns as arrays: where each `ends` in the list of their `members`."""
+    ends = np.cumsum([len(pattern) for pattern in patterns])
+    members = [concept for pattern in patterns for concept in pattern]
+    return {"ends": ends.astype(np.int64), "members": np.array(members, dtype=np.int32)}
+
+
+def unpacked_patterns(arrays: Mapping[str, NDArray[np.generic]]) -> list[Pattern]:
+    """The inverse of `packed_patterns`."""
+    ends, members = arrays["ends"].tolist(), arrays["members"].tolist()
+    starts = [0, *ends][:-1]
+    return [tuple(members[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,14 @@ def sleeping(context, part, progress):
     return PartResult([os.getpid()])
 
 
+def slowly(context, part, progress):
+    """Each number twice, and who worked it out, in a while."""
+    time.sleep(part.about["seconds"])
+    return PartResult({one: [2 * int(one), os.getpid()] for one in part.items})
+
+
 def environment(seconds):
     """What a worker's process was given, after so many seconds."""
     time.sleep(seconds)
-    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
     return {"pid": str(os.getpid()), **{name: os.environ.get(name, "") for name in names}}

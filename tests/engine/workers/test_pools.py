@@ -1,5 +1,6 @@
 """Who takes parts: processes of this machine, cards, and executors from elsewhere."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dnd_assets.engine.cache.shared_results import get_or_compute
 from dnd_assets.engine.context_builder import build_context, workers_of
 from dnd_assets.engine.workers import pools
 from dnd_assets.engine.workers.handing_out import hand_out
@@ -92,31 +94,60 @@ def test_each_process_sees_its_card_and_its_share_of_the_cores(monkeypatch):
     workers.close()
     assert sorted(one["CUDA_VISIBLE_DEVICES"] for one in found) == ["3", "4"]
     assert {one["OMP_NUM_THREADS"] for one in found} == {"1"}
+    assert {one["OMP_WAIT_POLICY"] for one in found} == {"PASSIVE"}, "none spins while it waits"
 
 
-def test_workers_end_with_a_coordinator_that_is_killed(tmp_path):
-    code = (
-        "import time\n"
-        "from dnd_assets.engine.workers.pools import Workers\n"
-        "from tests.engine.workers import jobs\n"
-        "if __name__ == '__main__':\n"
-        "    pool = Workers('local:1').executor()\n"
-        "    print(pool.submit(jobs.environment, 0).result()['pid'], flush=True)\n"
-        "    time.sleep(600)\n"
+NUMBERS = [str(n) for n in range(40)]
+COORDINATOR = """
+import json, sys
+from dataclasses import replace
+from pathlib import Path
+
+from dnd_assets.engine.context_builder import build_context
+from dnd_assets.engine.workers.pools import Workers
+from dnd_assets.study.study import parse_study
+from tests.engine.workers.test_pools import doubled_slowly
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    study = parse_study(json.loads((folder / "study.json").read_text()), folder)
+    context = build_context(study, folder / "state")
+    doubled_slowly(replace(context, workers=Workers("local:1", folder)), 0.1)
+"""
+
+
+def doubled_slowly(context, seconds):
+    return get_or_compute(
+        context, "number", "x", NUMBERS, 1, jobs.slowly, lambda _: {"seconds": seconds}
     )
-    (tmp_path / "coordinator.py").write_text(code)
+
+
+def test_workers_end_with_a_coordinator_that_is_killed_and_the_next_run_goes_on(
+    context, colours, colour_folder
+):
+    (colour_folder / "coordinator.py").write_text(COORDINATOR)
+    (colour_folder / "study.json").write_text(json.dumps(colours))
+    known = {}
     with subprocess.Popen(
-        [sys.executable, str(tmp_path / "coordinator.py")],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "coordinator.py", str(colour_folder)],
+        cwd=colour_folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:  # fmt: skip
-        worker = int(process.stdout.readline())
-        os.kill(worker, 0)
+        while len(known) < 3 and process.poll() is None:
+            time.sleep(0.1)
+            known = context.lineage.shared("number", "x", NUMBERS)
         process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "it was killed at work"
+    ((_, worker), *_) = known.values()
     for _ in range(100):
         if _gone(worker):
             break
         time.sleep(0.1)
     assert _gone(worker), f"worker {worker} outlives its coordinator"
+    known = context.lineage.shared("number", "x", NUMBERS)
+    found = doubled_slowly(context, 0)
+    assert {name: value for name, (value, _) in found.items()} == {n: 2 * int(n) for n in NUMBERS}
+    assert known.items() <= found.items(), "what was done is done"
+    assert context.tally == {"numbers": len(NUMBERS) - len(known)}, "and the rest once"
 
 
 def _gone(pid):

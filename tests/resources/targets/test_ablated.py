@@ -48,7 +48,7 @@ def test_zero_mean_and_resampled_units_by_hand(source, scale, grown, pictures):
     assert net._ablating("net", "colours").grown is grown, "both ways are tried"
     groups = [(), (RED,), (GREEN, BLUE)]
     donors = [1, 2, 3, 4, 0]
-    means = net.unit_means("net", "colours", pictures)
+    means = net.values_replaced("net", "colours", pictures).mean(axis=0)
     np.testing.assert_allclose(means[:3], plain.mean(axis=0), rtol=1e-4)
     cases = {
         "zero": (np.zeros(4), None, np.zeros((5, 3))),
@@ -66,7 +66,7 @@ def test_zero_mean_and_resampled_units_by_hand(source, scale, grown, pictures):
 @pytest.mark.parametrize("source", ["classifiers:colour_classifier", "networks:chooser_net"])
 def test_a_dead_unit_changes_nothing_in_whatever_way_it_is_ablated(source, pictures):
     net = targets(source)
-    means = net.unit_means("net", "colours", pictures)
+    means = net.values_replaced("net", "colours", pictures).mean(axis=0)
     for fill, donors in ((np.zeros(4), None), (means, None), (None, [1, 0, 0, 0, 0])):
         whole, dead = net.outputs_without("net", "colours", [(), (DEAD,)], pictures, fill, donors)
         assert np.array_equal(whole, dead)
@@ -190,7 +190,7 @@ def test_latents_are_ablated_in_the_network(pictures, tmp_path):
     fires = int(codes.sum(axis=0).argmax())
     groups = [(), (fires,), tuple(range(10))]
     donors = [1, 2, 3, 4, 0]
-    means = net.unit_means("net", "up", pictures)
+    means = net.values_replaced("net", "up", pictures).mean(axis=0)
     np.testing.assert_allclose(means, codes.mean(axis=0), rtol=1e-4, atol=1e-5)
     cases = ((None, None, 0.0), (means, None, codes.mean(axis=0)), (None, donors, codes[donors]))
     for fill, others, instead in cases:

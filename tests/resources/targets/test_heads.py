@@ -136,7 +136,7 @@ def test_a_head_is_ablated_before_the_projection_mixes_it(pictures):
 
     groups = [(), (1,), (0, 2)]
     zero = whole.outputs_without("net", "attn.proj", groups, pictures, None)
-    means = whole.unit_means("net", "attn.proj", pictures)
+    means = whole.values_replaced("net", "attn.proj", pictures).mean(axis=0)
     assert means.shape == (WIDTH,)
     mean = whole.outputs_without("net", "attn.proj", groups, pictures, means)
     donors = [1, 2, 3, 0]
@@ -303,9 +303,12 @@ def test_heads_of_pytorchs_own_attention_are_read(factory, pictures):
 def test_heads_of_pytorchs_own_attention_are_ablated_as_those_of_any_other(factory, pictures):
     plain, own = targets(), of_torch(factory)
     groups = [(), (1,), (0, 2), (0, 1, 2)]
-    means = own.unit_means("net", "attn", pictures)
+    means = own.values_replaced("net", "attn", pictures).mean(axis=0)
     np.testing.assert_allclose(
-        means, plain.unit_means("net", "attn.proj", pictures), rtol=1e-3, atol=1e-4
+        means,
+        plain.values_replaced("net", "attn.proj", pictures).mean(axis=0),
+        rtol=1e-3,
+        atol=1e-4,
     )
     for fill, donors in ((None, None), (means, None), (None, [1, 2, 3, 0])):
         found = own.outputs_without("net", "attn", groups, pictures, fill, donors)
