@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,8 +13,8 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, err, out
-from dnd_assets.cli.completion import INSTALL, Shell, model_names
+from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json
+from dnd_assets.cli.completion import model_names
 from dnd_assets.cli.run import run_study
 from dnd_assets.home import state_folder
 from dnd_assets.methods.layer_axes import Layout
@@ -50,7 +51,7 @@ def init(
         err.print(f"network is missing: {new_study.untrained}", style="yellow", markup=False)
     quoted_path = shlex.quote(str(output))
     for command in ("doctor", "plan", "run", "labels", "report"):
-        out.print(f"  dnd {command} --study {quoted_path}", markup=False)
+        advise(f"  dnd {command} --study {quoted_path}")
 
 
 @app.command()
@@ -86,6 +87,7 @@ def doctor(
 def layers(
     model: Annotated[str, typer.Argument(help="A model of the study.", autocompletion=model_names)],
     study: StudyOption = None,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
 ) -> None:
     """The layers of a model that can be labelled, with their units, and why others cannot.
 
@@ -103,6 +105,9 @@ def layers(
         targets.assumptions(name),
         targets.told(name),
     )
+    if form == "json":
+        print_json([asdict(layer) for layer in layer_infos])
+        return
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "kind", "units", "output", "axes", "known from", "crops"):
         table.add_column(name, justify="right" if name == "units" else "left", overflow="fold")
@@ -156,7 +161,7 @@ def ui(
     from dnd_assets.cli.web_interface import serve
 
     home = state_folder()
-    out.print(f"starting on http://127.0.0.1:{port}  study {loaded_study.name}, state {home}")
+    advise(f"starting on http://127.0.0.1:{port}  study {loaded_study.name}, state {home}")
     raise typer.Exit(serve(home, port, study, partial(err.print, markup=False)))
 
 
@@ -174,19 +179,3 @@ def demo(
     run_study(study, units or [], ["+labels"])
     if not show_truths(study, state_folder(), out):
         raise typer.Exit(1)
-
-
-@app.command()
-def completion(
-    shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")],
-) -> None:
-    """The script that completes commands, options, studies and models in a shell.
-
-    Example: eval "$(dnd completion bash)"
-    """
-    from typer.testing import CliRunner
-
-    # With this variable the command line answers with its script and does nothing else.
-    script = CliRunner().invoke(app, [], prog_name="dnd", env={"_DND_COMPLETE": f"source_{shell}"})
-    out.print(script.stdout, markup=False)
-    err.print(f"# to keep it: {INSTALL[shell]}", markup=False)

@@ -77,6 +77,8 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "resources.runtime.model_cache": "which models stay in memory",
     "resources.runtime.memory": "how much memory there is",
     "resources.runtime.batch_size": "sizes of batches, which no result depends on",
+    "resources.runtime.threads": "how many threads compute, which no result depends on",
+    "resources.runtime.compute:Compute._threads": "how many threads compute",
     "resources.runtime.prefetch": "prepares pictures ahead of their turn",
     "resources.checkpoints": "finds files, whose content is in the fingerprint",
     "resources.own_code.own_function": "finds a user's code, whose own fingerprint is in the key",
