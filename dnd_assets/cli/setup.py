@@ -155,6 +155,12 @@ def _axes(layout: Layout) -> str:
 def ui(
     study: StudyOption = None,
     port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,
+    automation: Annotated[
+        bool,
+        typer.Option(
+            "--automation", help="Rerun by itself what is out of date, looked at every ten minutes."
+        ),
+    ] = False,
 ) -> None:
     """Open the Dagster web interface on the study, with all runs made so far."""
     loaded_study = load_study(study)
@@ -162,7 +168,8 @@ def ui(
 
     home = state_folder()
     advise(f"starting on http://127.0.0.1:{port}  study {loaded_study.name}, state {home}")
-    raise typer.Exit(serve(home, port, study, partial(err.print, markup=False)))
+    log = partial(err.print, markup=False)
+    raise typer.Exit(serve(home, port, study, log, automation=automation))
 
 
 @app.command()

@@ -58,7 +58,7 @@ class ThreadChoice:
         return (self._queue[0] if self._queue else 0) or self.count
 
     def record(self, items: int, seconds: float) -> bool:
-        """Take in what the call took that `next` was asked for; whether another number is best now."""
+        """Take in what the call after `next` took; whether another number is best now."""
         if not self._queue:
             return False
         count = self._queue.pop(0)
