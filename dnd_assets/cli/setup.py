@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json
+from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json, told
 from dnd_assets.cli.completion import model_names
 from dnd_assets.cli.run import run_study
 from dnd_assets.home import state_folder
@@ -41,6 +41,7 @@ def init(
     """
     from dnd_assets.workflow.init import init as write_study
 
+    told(f"looking at {network} and at the pictures of {images}")
     new_study = write_study(network, images, weights, output, state_folder())
     layers = ", ".join(f"{layer.path} ({layer.units:,} units)" for layer in new_study.chosen)
     out.print(f"{output}: {new_study.images.files:,} images, {layers}", markup=False)

@@ -20,7 +20,7 @@ from dnd_assets.workflow.dead_runs import fail_dead_runs
 from dnd_assets.workflow.definitions import AUTOMATION
 from dnd_assets.workflow.freshness import SAY_WHEN_LOADED
 from dnd_assets.workflow.guard import end_group
-from dnd_assets.workflow.instance import opened_instance
+from dnd_assets.workflow.instance import CODE_LOCATION, opened_instance
 
 _PYTHON = sys.executable
 _ORDERLY_S = 0.3
@@ -79,7 +79,7 @@ def serve(
         ),
     }
     command = [
-        sys.executable, "-m", "dagster", "dev", "-m", "dnd_assets.definitions",
+        sys.executable, "-m", "dagster", "dev", "-m", CODE_LOCATION,
         "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning",
     ]  # fmt: skip
     _mark_dead_runs(home, log)

@@ -162,6 +162,10 @@ def test_runs_are_in_the_dagster_instance(project, monkeypatch):
         records = instance.fetch_materializations(dg.AssetKey("labels"), limit=100).records
         assert {record.partition_key for record in records} >= {UNIT, "net/colours/3"}
         runs = {run.run_id for run in instance.get_runs()}
+        for run in instance.get_runs():  # where the timeline looks, and only there
+            place = run.remote_job_origin.repository_origin
+            assert place.get_label() == run.tags[".dagster/repository"]
+            assert place.code_location_origin.location_name == "dnd_assets.definitions"
     recorded = Lineage(root=str(folder / "state")).query(
         "SELECT DISTINCT run FROM materializations"
     )
