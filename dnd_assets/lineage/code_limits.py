@@ -93,7 +93,6 @@ NOT_PART_OF_RESULTS: Final[Mapping[str, str]] = {
     "resources.runtime.compute:Compute.fingerprint": "its values are in the key",
     "resources.runtime.compute:in_order": "batches, which no result depends on",
     "resources.runtime.compute:_attempt": "batches, which no result depends on",
-    "resources.runtime.compute:_one_by_one": "batches, which no result depends on",
     "resources.runtime.compute:_padded": "batches, which no result depends on",
     "resources.captioners.base:Captioner": "a model: its code version is in the key",
     "resources.encoders.open_clip:OpenClip": "a model: its code version is in the key",

@@ -3,7 +3,7 @@
 Torch takes every core. Where pictures are small, or others use the cores too, its threads wait
 for one another more than they compute: one thread has been twenty times as fast. So calls are
 timed with few threads and with many, and again now and then, since the load of a machine changes.
-Results are those of any number of threads, see docs/reliability.md.
+Calls of which no bit may depend on threads have one each instead, see `exact_passes`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import torch
 
 from resources.runtime import threads
 from resources.runtime.compute import Compute
+from resources.runtime.exact_passes import ALONE
 from resources.runtime.progress import Progress
 from resources.runtime.threads import ThreadChoice, fastest_threads
 
@@ -80,7 +81,7 @@ def test_calls_run_with_it_once_it_is_said_and_the_number_is_as_before(two_threa
         return batch
 
     progress = Progress("pictures", 12, lines.append)
-    assert Compute(device="cpu").in_batches(range(12), run, 4, exact=True, progress=progress) == [
+    assert Compute(device="cpu").in_batches(range(12), run, 4, exact=ALONE, progress=progress) == [
         *range(12)
     ]
     assert seen[:5] == [1, 1, 2, 1, 2]
