@@ -175,14 +175,14 @@ def test_the_study_s_job_works_from_nothing(colours, colour_folder):
         ("text_to_image", {"kind": "images"}, True),
     ],
 )
-@pytest.mark.parametrize("asked", [False, True])
 def test_automation_is_off_until_it_is_asked_for_and_says_what_may_cost_money(
-    colours, colour_folder, monkeypatch, section, settings, costs, asked
+    colours, colour_folder, monkeypatch, section, settings, costs
 ):
-    monkeypatch.setenv(AUTOMATION, "1" if asked else "")
     study = parse_study(changed(colours, **{section: settings}), colour_folder)
-    (sensor,) = build_definitions(study, colour_folder / "state").sensors
-    assert sensor.default_status.value == ("RUNNING" if asked else "STOPPED")
+    for asked, status in (("", "STOPPED"), ("1", "RUNNING")):
+        monkeypatch.setenv(AUTOMATION, asked)
+        (sensor,) = build_definitions(study, colour_folder / "state").sensors
+        assert sensor.default_status.value == status
     assert "Off until you switch it on" in sensor.description
     assert ("may cost money" in sensor.description) == costs
 
@@ -492,13 +492,10 @@ def test_the_check_says_of_whole_assets_what_the_plan_says(run, instance, colour
     assert found["scores"][1] == found["labels"][2] > 0
 
     record_verdicts(resolve_study(scored, home), instance)  # as `dnd ui` does when it has loaded
-    summary = instance.event_log_storage.get_latest_asset_check_execution_by_key(
-        [dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in STAGES]
-    )
-    told = {key.asset_key.to_user_string(): one for key, one in summary.items()}
-    assert {name for name, one in told.items() if one.status.value == "FAILED"} == {
-        "scores", "labels",
-    }  # fmt: skip
+    keys = [dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in STAGES]
+    told = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys).items()
+    failed = {key.asset_key.path[0] for key, one in told if one.status.value == "FAILED"}
+    assert failed == {"scores", "labels"}
 
     fewer = parse_study(changed(colours, dissection__exemplars=4), study.folder)
     found = _checked(build_definitions(fewer, home), instance)
