@@ -3,9 +3,11 @@
 In a notebook:
 
     import dnd_assets as dnd
-    results = dnd.open("known-answers")
+    results = dnd.run("known-answers", ["worldnet/head/0-3"], ["+labels"])
+    results = dnd.open("known-answers")    # what was labelled before
     results.labels()
     results.unit("worldnet/head/0")
+    results.layer_activations("worldnet/head")
 """
 
 import os
@@ -20,8 +22,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dnd_assets.results.export.export import read_export
     from dnd_assets.results.notebook import Results, open  # noqa: A004 (`dnd.open` is what it does)
+    from dnd_assets.workflow.python_api import label, run
 
-__all__ = ["Results", "open", "read_export"]
+__all__ = ["Results", "label", "open", "read_export", "run"]
 
 # Threads of torch that wait for one another spin otherwise, which on a busy machine takes twenty
 # times the processor time of the work itself. It is read when torch is first imported.
@@ -30,7 +33,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _PLACES = {
     "Results": "dnd_assets.results.notebook",
     "open": "dnd_assets.results.notebook",
+    "label": "dnd_assets.workflow.python_api",
     "read_export": "dnd_assets.results.export.export",
+    "run": "dnd_assets.workflow.python_api",
 }
 
 

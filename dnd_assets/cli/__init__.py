@@ -12,11 +12,21 @@ from dnd_assets.workflow import stopping
 
 stopping.from_the_start()
 from dnd_assets.cli.app import app, main  # noqa: E402
+from dnd_assets.cli.common_options import add_common_options  # noqa: E402
 
 _FIRST: Final = ("setup", "run", "results", "query", "evaluate")
 """Groups in the order in which `dnd --help` lists their commands; others follow by name."""
 _NO_COMMANDS: Final = frozenset(
-    {"__main__", "advice", "app", "completion", "console", "readiness", "web_interface"}
+    {
+        "__main__",
+        "advice",
+        "app",
+        "common_options",
+        "completion",
+        "console",
+        "readiness",
+        "web_interface",
+    }
 )
 
 
@@ -28,5 +38,6 @@ def _command_modules() -> list[str]:
 
 for _group in _command_modules():
     import_module(f"{__name__}.{_group}")
+add_common_options()
 
 __all__ = ["app", "main"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, asking, err, out
+from dnd_assets.cli.app import StudyOption, app, asking, out, told
 from dnd_assets.lineage.records import Payload
 from dnd_assets.methods.ablation.settings import AblationSettings
 from dnd_assets.study.study import load_study
@@ -57,7 +56,7 @@ def ablate(
     from dnd_assets.analysis.group_ablation import units_of_group
     from dnd_assets.engine.context_builder import find_units
 
-    context = asking(chosen, partial(err.print, "  ", markup=False, sep=""))
+    context = asking(chosen, told)
     keys = list(units or [])
     if group is not None:
         keys = units_of_group(context, group, asset, keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc as garbage
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,8 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
+_progress = Console(stderr=True)
+"""For what `--quiet` leaves out."""
 
 StudyOption = Annotated[
     str | None,
@@ -53,8 +56,31 @@ def _show_version(requested: bool) -> None:
         raise typer.Exit
 
 
+def print_json(content: object) -> None:
+    """What a script reads: JSON on stdout, every letter as it is."""
+    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def told(line: str) -> None:
+    """A line of progress, beside the results: on stderr, and not with `--quiet`."""
+    _progress.print(f"  {line}", markup=False)
+
+
+def advise(line: str) -> None:
+    """What to do next, beside the results: on stderr, and not with `--quiet`."""
+    _progress.print(line, markup=False)
+
+
+def keep_quiet(quiet: bool) -> None:
+    """Leave out progress and advice from here on; once asked for, it holds for the command."""
+    _progress.quiet |= quiet
+
+
 @app.callback()
 def _common(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option(
@@ -62,7 +88,7 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    pass
+    _progress.quiet = quiet
 
 
 @contextmanager

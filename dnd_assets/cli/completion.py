@@ -1,21 +1,11 @@
-"""Completion in the shell: the script that a shell sources, and the names that it completes."""
+"""What a shell completes besides commands and options; `dnd --install-completion` sets it up."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final, Literal
 
 import typer
-
-Shell = Literal["bash", "zsh", "fish"]
-
-INSTALL: Final[dict[Shell, str]] = {
-    "bash": "echo 'eval \"$(dnd completion bash)\"' >> ~/.bashrc",
-    "zsh": "dnd completion zsh > ~/.zfunc/_dnd    # with fpath+=~/.zfunc before compinit",
-    "fish": "dnd completion fish > ~/.config/fish/completions/dnd.fish",
-}
-"""What installs the completion for good."""
 
 
 def study_names(incomplete: str) -> list[str]:

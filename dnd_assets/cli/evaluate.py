@@ -6,14 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, asking, err, out, show_what_stands
+from dnd_assets.cli.app import StudyOption, advise, app, asking, err, out, show_what_stands, told
 from dnd_assets.cli.run import check_names
 from dnd_assets.errors import NotFoundError
 from dnd_assets.home import results_folder, state_folder
@@ -148,7 +147,7 @@ def _evaluate_study(study: Study, units: list[str], form: str, *, classes: bool)
     from dnd_assets.engine.context_builder import find_units
     from dnd_assets.results.labels import export
 
-    context = asking(study, partial(err.print, "  ", markup=False, sep=""))
+    context = asking(study, told)
     selected = find_units(context).select(units)
     show_what_stands(context.lineage, study)
     report = evaluate_study(context, selected)
@@ -312,8 +311,7 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
     from dnd_assets.assets.resolved import resolve_study
     from dnd_assets.study.ablations import variants
 
-    log = partial(err.print, "  ", markup=False, sep="")
-    resolved = resolve_study(study, state_folder(), log)
+    resolved = resolve_study(study, state_folder(), told)
     check_names(resolved, units)
     from dnd_assets.lineage.records import is_labels
     from dnd_assets.workflow.run import run_resolved
@@ -324,13 +322,13 @@ def _run_ablations(study: Study, names: list[str], units: list[str]) -> None:
     for variant, assets in (*variant_assets, (study, methods)):
         started = time.monotonic()
         variant_resolved = (
-            resolved if variant is study else resolve_study(variant, state_folder(), log)
+            resolved if variant is study else resolve_study(variant, state_folder(), told)
         )
         finished_run = run_resolved(variant_resolved, units, assets)
         work = "".join(f", {count:,} {kind}" for kind, count in finished_run.work.items())
         computed = f"{sum(finished_run.computed.values()):,} products computed{work}"
         outcome = computed if finished_run.id else "up to date"
-        err.print(f"{variant.name}: {outcome} ({time.monotonic() - started:.1f} s)", markup=False)
+        advise(f"{variant.name}: {outcome} ({time.monotonic() - started:.1f} s)")
 
 
 @app.command(name="human-study")

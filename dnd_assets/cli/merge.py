@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.cli.app import StudyOption, app, err, out, told
 from dnd_assets.home import state_folder
 from dnd_assets.study.study import load_study
 
@@ -42,7 +42,7 @@ def merge(
         states,
         loaded_study.store,
         keep=keep,
-        log=lambda line: out.print(f"  {line}", markup=False),
+        log=told,
     )
     for difference in merged.differences[:_SHOWN]:
         err.print(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, asking, err, out
+from dnd_assets.cli.app import StudyOption, app, asking, err, out, told
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.study.study import load_study
 
@@ -42,8 +41,7 @@ def search(
 
     from dnd_assets.analysis.search import search_image, search_text
 
-    log = partial(err.print, "  ", markup=False, sep="")
-    context = asking(load_study(study), log)
+    context = asking(load_study(study), told)
     if image is not None:
         result = search_image(context, image, units or [], top)
     else:
@@ -92,7 +90,7 @@ def latents(
     from dnd_assets.analysis.latent_frequencies import latents as count
     from dnd_assets.analysis.latent_frequencies import write_table
 
-    layers = count(asking(chosen, partial(err.print, "  ", markup=False, sep="")), layer)
+    layers = count(asking(chosen, told), layer)
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "latents", "dead", "on 1 %", "on 10 %", "per picture", "pictures"):
         table.add_column(name, justify="left" if name == "layer" else "right", overflow="fold")
@@ -173,8 +171,7 @@ def clarity(
     from dnd_assets.analysis.clarity import measure
     from dnd_assets.analysis.clarity_view import show
 
-    log = partial(err.print, "  ", markup=False, sep="")
-    result = measure(asking(chosen, log), units or [])
+    result = measure(asking(chosen, told), units or [])
     if form == "json":
         sys.stdout.write(json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
     else:
@@ -216,7 +213,7 @@ def groups(
 
         grouping = group_file(labels, text_space(encoder), similarity)
     else:
-        context = asking(load_study(study), partial(err.print, "  ", markup=False, sep=""))
+        context = asking(load_study(study), told)
         grouping = group_study(context, units or [], asset, similarity)
     if form != "table":
         import pandas as pd

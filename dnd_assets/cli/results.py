@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,10 +17,12 @@ from dnd_assets.cli.app import (
     asking,
     err,
     out,
+    print_json,
     reading,
     recorded_key,
     records_of,
     show_what_stands,
+    told,
 )  # fmt: skip
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dnd_assets.lineage.trace import Trace
     from dnd_assets.report.build import Built
 
+TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", "-f")]
 ExportForm = Literal["csv", "parquet", "jsonl", "hf", "neuronpedia", "saedashboard", "maia"]
 
 
@@ -133,7 +134,7 @@ def trace(
             out.print(tree(product_trace))
         else:
             content = product_trace.as_json() if form == "json" else _events(product_trace)
-            sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            print_json(content)
         if pictures is not None:
             count = write_pictures(product_trace, recorded.pictures, pictures)
             err.print(f"{count:,} pictures written to {pictures}", markup=False)
@@ -159,6 +160,7 @@ def explain(
         str | None, typer.Option(help="A run's id; default: the last change.")
     ] = None,
     study: StudyOption = None,
+    form: TextOrJson = "text",
 ) -> None:
     """What differs between a product and its previous version, by name and value.
 
@@ -172,6 +174,18 @@ def explain(
         name, key = recorded_key(recorded, asset, unit)
         old, new = pair(recorded.lineage.query, loaded_study.name, name, key, against)
         differences = changes(recorded, name, key, old, new)
+    if form == "json":
+        print_json(
+            {
+                "asset": name,
+                "unit": key,
+                "before": old.run,
+                "after": new.run,
+                "changes": [change.as_json() for change in differences],
+                "same_content": old.data_version == new.data_version,
+            }
+        )
+        return
     out.print(f"{name} of {key}: run {old.run[:8]} → run {new.run[:8]}")
     for change in differences:
         out.print(f"  {change}", markup=False)
@@ -182,6 +196,33 @@ def explain(
 
 
 @app.command()
+def runs(
+    study: StudyOption = None,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+) -> None:
+    """The runs of a study, the newest last: ids for `dnd diff` and `dnd explain --against`.
+
+    Example: dnd runs --json
+    """
+    loaded_study = load_study(study)
+    from dnd_assets.results.runs import recorded_runs
+
+    with records_of(loaded_study, []) as recorded:
+        found = recorded_runs(recorded.lineage.query, loaded_study.name)
+    if form == "json":
+        print_json([one.as_json() for one in found])
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "began", "ended", "units", "computed", "reused"):
+        numbers = name in ("units", "computed", "reused")
+        table.add_column(name, justify="right" if numbers else "left")
+    for one in found:
+        counts = (f"{one.units:,}", f"{one.computed:,}", f"{one.reused:,}")
+        table.add_row(one.run[:8], one.began, one.ended, *counts)
+    out.print(table)
+
+
+@app.command()
 def diff(
     before: Annotated[str, typer.Argument(help="A run's id, or the start of it.")],
     after: Annotated[str, typer.Argument(help="A later run's id.")],
@@ -189,8 +230,9 @@ def diff(
     asset: Annotated[
         str | None, typer.Option(help="Only these labels. Default: those of every method.")
     ] = None,
+    form: TextOrJson = "text",
 ) -> None:
-    """Labels that differ between two runs, and why.
+    """Labels that differ between two runs, and why; `dnd runs` lists them.
 
     Example: dnd diff 66bd116a 0f3c --asset labels
     """
@@ -202,6 +244,9 @@ def diff(
         differences = label_changes(
             recorded, find_run(recorded, before), find_run(recorded, after), asset
         )
+    if form == "json":
+        print_json([change.as_json() for change in differences])
+        return
     for change in differences:
         asset_note = "" if change.asset == "labels" else f" ({change.asset})"
         out.print(f"{change.unit}{asset_note}: {change.before} → {change.after}", markup=False)
@@ -261,16 +306,15 @@ def _write_export(study: Study, output: Path, form: ExportForm, pictures: bool |
     probing = study.probing_set
     stored_pictures = Pictures(source.lineage, store, probing.max_pixels, probing.reading)
     include_pictures = form == "hf" if pictures is None else pictures
-    log = partial(err.print, "  ", markup=False, sep="")
     with source.lineage.connect():
         if form == "neuronpedia" or form == "saedashboard" or form == "maia":
             include_pictures = True
             written = export_cards(
-                Cards(lineage, store, study.name), stored_pictures, output, form, log
+                Cards(lineage, store, study.name), stored_pictures, output, form, told
             )
         else:
             written = write_tables(
-                source, stored_pictures, output, form, with_pictures=include_pictures, log=log
+                source, stored_pictures, output, form, with_pictures=include_pictures, log=told
             )
     picture_note = f", {written.pictures:,} pictures" if include_pictures else ""
     out.print(
@@ -326,16 +370,13 @@ def report(
         folder = output or atlas_folder(context.home, context.study.name)
         return build_report(context, folder, units or [], against, heat_maps, context.log)
 
-    def log(line: str) -> None:
-        out.print(f"  {line}", markup=False)
-
     if heat_maps:  # they are kept in the state folder
-        atlas = write(asking(loaded_study, log))
+        atlas = write(asking(loaded_study, told))
     else:
-        with reading(loaded_study, log=log) as context:
+        with reading(loaded_study, log=told) as context:
             atlas = write(context)
     for line in atlas.told:
-        out.print(f"  {line}", markup=False)
+        told(line)
     out.print(
         f"{atlas.units:,} units, {atlas.rendered:,} pages made anew, {atlas.pictures:,} pictures, "
         f"{atlas.written:,} files written, {atlas.removed:,} removed, {atlas.seconds:.1f} s"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from dnd_assets.cli.advice import with_study
-from dnd_assets.cli.app import StudyOption, app, err, out
+from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json, told
 from dnd_assets.home import state_folder
 from dnd_assets.study.study import Study, load_study
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     from dnd_assets.assets.resolved import ResolvedStudy
     from dnd_assets.engine.plan import StagePlan
+    from dnd_assets.engine.verify import Rebuilt, VerifyReport
 
 
+TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", "-f")]
 _NEXT = ("labels", "trace UNIT", "ui")
 
 
@@ -34,27 +37,26 @@ def run(
         str,
         typer.Option(help="Comma list of assets; +labels takes everything upstream along."),
     ] = "",
+    form: TextOrJson = "text",
 ) -> None:
     """Materialize assets for some units; what is up to date is reused.
 
     Example: dnd run worldnet/head/0-3 --assets +labels
     """
-    run_study(load_study(study), units or [], [name for name in assets.split(",") if name])
+    run_study(load_study(study), units or [], [name for name in assets.split(",") if name], form)
     labels_command, trace_command, ui_command = (with_study(f"dnd {name}", study) for name in _NEXT)
-    out.print(
-        f"See the labels: {labels_command}    Ask why: {trace_command}    "
-        f"Open the UI: {ui_command}",
-        markup=False,
+    advise(
+        f"See the labels: {labels_command}    Ask why: {trace_command}    Open the UI: {ui_command}"
     )
 
 
-def run_study(study: Study, units: list[str], assets: list[str]) -> None:
+def run_study(
+    study: Study, units: list[str], assets: list[str], form: Literal["text", "json"] = "text"
+) -> None:
     """Materialize assets for some units, and say what it took."""
     from dnd_assets.assets.resolved import resolve_study
 
-    resolved = resolve_study(
-        study, state_folder(), lambda line: out.print(f"  {line}", markup=False)
-    )
+    resolved = resolve_study(study, state_folder(), told)
     if not assets:
         _check_models(resolved)
     check_names(resolved, units)
@@ -62,6 +64,9 @@ def run_study(study: Study, units: list[str], assets: list[str]) -> None:
 
     started = time.monotonic()
     finished_run = run_resolved(resolved, units, assets)
+    if form == "json":
+        print_json({**asdict(finished_run), "seconds": round(time.monotonic() - started, 1)})
+        return
     computed, reused = sum(finished_run.computed.values()), sum(finished_run.reused.values())
     if not finished_run.id:
         out.print(
@@ -122,6 +127,7 @@ def plan(
         int | None,
         typer.Option(min=1, help="Reckon times with this many workers, not with the study's."),
     ] = None,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
 ) -> None:
     """What `dnd run` would compute, reuse and cost, before it starts.
 
@@ -141,6 +147,9 @@ def plan(
     stage_plans = make_plan(
         context, stages, selected_units, asset_names, *observed, workers=workers
     )
+    if form == "json":
+        print_json([asdict(stage_plan) for stage_plan in stage_plans])
+        return
     out.print(_plan_table(stage_plans))
     worker_count = workers or context.workers.count
     if workers or context.workers.handed_to is not None:
@@ -198,6 +207,7 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Set damaged files aside; a run makes them anew.")
     ] = False,
+    form: TextOrJson = "text",
 ) -> None:
     """Hash the store and compare it with the lineage; exit status 1 if anything is wrong."""
     loaded_study = load_study(study)
@@ -206,30 +216,39 @@ def verify(
     from dnd_assets.engine.verify import rebuild as rebuild_products
     from dnd_assets.engine.verify import set_aside
     from dnd_assets.engine.verify import verify as verify_store
+    from resources.runtime.progress import Progress
 
-    context = build_context(
-        loaded_study, state_folder(), lambda line: out.print(f"  {line}", markup=False)
-    )
-    report = verify_store(context)
+    context = build_context(loaded_study, state_folder(), told)
+    report = verify_store(context, Progress("files", len(context.store.names()), told).advance)
+    aside = set_aside(context, report) if repair else None
+    products = rebuild_products(context, stages_of(context.study), rebuild) if rebuild else []
+    sound = report.clean and all(product.same for product in products)
+    if form == "json":
+        rebuilt = [{**asdict(product), "same": product.same} for product in products]
+        print_json({**asdict(report), "set_aside": aside, "rebuilt": rebuilt, "sound": sound})
+    else:
+        _show_verified(report, aside, products)
+    if not sound:
+        raise typer.Exit(1)
+
+
+def _show_verified(report: VerifyReport, aside: int | None, products: Sequence[Rebuilt]) -> None:
+    """What was found, what was set aside (None: nothing was to be), what was made again."""
     out.print(f"{report.files:,} files known to the lineage")
     for word in ("missing", "changed", "segments", "orphaned"):
         names = getattr(report, word)
         out.print(f"{len(names):,} {'journal segments changed' if word == 'segments' else word}")
         for name in names[:20]:
             out.print(f"    {name}", markup=False)
-    if repair:
-        count = set_aside(context, report)
-        out.print(f"{count:,} files set aside; `dnd run` computes what they held")
+    if aside is not None:
+        out.print(f"{aside:,} files set aside; `dnd run` computes what they held")
     elif report.missing or report.changed:
         out.print("`dnd verify --repair` sets them aside, `dnd run` computes what they held")
-    products = rebuild_products(context, stages_of(context.study), rebuild) if rebuild else []
     for product in products:
         out.print(
             f"{'same' if product.same else 'DIFFERENT'}  {product.asset}  {product.unit}",
             markup=False,
         )
-    if not report.clean or not all(product.same for product in products):
-        raise typer.Exit(1)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,8 +13,8 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, err, out
-from dnd_assets.cli.completion import INSTALL, Shell, model_names
+from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json, told
+from dnd_assets.cli.completion import model_names
 from dnd_assets.cli.run import run_study
 from dnd_assets.home import state_folder
 from dnd_assets.methods.layer_axes import Layout
@@ -40,6 +41,7 @@ def init(
     """
     from dnd_assets.workflow.init import init as write_study
 
+    told(f"looking at {network} and at the pictures of {images}")
     new_study = write_study(network, images, weights, output, state_folder())
     layers = ", ".join(f"{layer.path} ({layer.units:,} units)" for layer in new_study.chosen)
     out.print(f"{output}: {new_study.images.files:,} images, {layers}", markup=False)
@@ -50,7 +52,7 @@ def init(
         err.print(f"network is missing: {new_study.untrained}", style="yellow", markup=False)
     quoted_path = shlex.quote(str(output))
     for command in ("doctor", "plan", "run", "labels", "report"):
-        out.print(f"  dnd {command} --study {quoted_path}", markup=False)
+        advise(f"  dnd {command} --study {quoted_path}")
 
 
 @app.command()
@@ -86,6 +88,7 @@ def doctor(
 def layers(
     model: Annotated[str, typer.Argument(help="A model of the study.", autocompletion=model_names)],
     study: StudyOption = None,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
 ) -> None:
     """The layers of a model that can be labelled, with their units, and why others cannot.
 
@@ -103,6 +106,9 @@ def layers(
         targets.assumptions(name),
         targets.told(name),
     )
+    if form == "json":
+        print_json([asdict(layer) for layer in layer_infos])
+        return
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "kind", "units", "output", "axes", "known from", "crops"):
         table.add_column(name, justify="right" if name == "units" else "left", overflow="fold")
@@ -150,14 +156,21 @@ def _axes(layout: Layout) -> str:
 def ui(
     study: StudyOption = None,
     port: Annotated[int, typer.Option(help="Port of the web interface.")] = 3000,
+    automation: Annotated[
+        bool,
+        typer.Option(
+            "--automation", help="Rerun by itself what is out of date, looked at every ten minutes."
+        ),
+    ] = False,
 ) -> None:
     """Open the Dagster web interface on the study, with all runs made so far."""
     loaded_study = load_study(study)
     from dnd_assets.cli.web_interface import serve
 
     home = state_folder()
-    out.print(f"starting on http://127.0.0.1:{port}  study {loaded_study.name}, state {home}")
-    raise typer.Exit(serve(home, port, study, partial(err.print, markup=False)))
+    advise(f"starting on http://127.0.0.1:{port}  study {loaded_study.name}, state {home}")
+    log = partial(err.print, markup=False)
+    raise typer.Exit(serve(home, port, study, log, automation=automation))
 
 
 @app.command()
@@ -174,19 +187,3 @@ def demo(
     run_study(study, units or [], ["+labels"])
     if not show_truths(study, state_folder(), out):
         raise typer.Exit(1)
-
-
-@app.command()
-def completion(
-    shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")],
-) -> None:
-    """The script that completes commands, options, studies and models in a shell.
-
-    Example: eval "$(dnd completion bash)"
-    """
-    from typer.testing import CliRunner
-
-    # With this variable the command line answers with its script and does nothing else.
-    script = CliRunner().invoke(app, [], prog_name="dnd", env={"_DND_COMPLETE": f"source_{shell}"})
-    out.print(script.stdout, markup=False)
-    err.print(f"# to keep it: {INSTALL[shell]}", markup=False)

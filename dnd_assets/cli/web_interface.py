@@ -17,8 +17,10 @@ from dnd_assets.report.asset import serve_atlases
 from dnd_assets.study.study import embedded_studies
 from dnd_assets.workflow import stopping
 from dnd_assets.workflow.dead_runs import fail_dead_runs
+from dnd_assets.workflow.definitions import AUTOMATION
+from dnd_assets.workflow.freshness import SAY_WHEN_LOADED
 from dnd_assets.workflow.guard import end_group
-from dnd_assets.workflow.instance import opened_instance
+from dnd_assets.workflow.instance import CODE_LOCATION, opened_instance
 
 _PYTHON = sys.executable
 _ORDERLY_S = 0.3
@@ -27,7 +29,12 @@ _NOT_FOR_USERS = "ignore:Function `dev_command` is superseded"
 
 
 def serve(
-    home: Path, port: int, study: str | None = None, log: Callable[[str], None] = lambda _: None
+    home: Path,
+    port: int,
+    study: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
+    *,
+    automation: bool = False,
 ) -> int:
     """Run the web interface until it is stopped; returns its exit status.
 
@@ -43,6 +50,7 @@ def serve(
         study: name or path of the study; None takes `DND_STUDY`.
         log: told when it is ready, of runs that were marked failed, and of an end that nobody
             asked for.
+        automation: whether what is out of date is rerun from the start.
 
     Raises:
         StudyError: when the next port is taken.
@@ -58,9 +66,11 @@ def serve(
         ) from error
     environment = {
         **os.environ,
+        **({AUTOMATION: "1"} if automation else {}),
         "DND_HOME": str(home),
         "DND_ATLAS_URL": f"http://127.0.0.1:{port + 1}",
         "DAGSTER_HOME": str(folder),
+        SAY_WHEN_LOADED: "1",
         "DND_STUDY": study_name
         if study_name in embedded_studies()
         else str(Path(study_name).resolve()),
@@ -69,7 +79,7 @@ def serve(
         ),
     }
     command = [
-        sys.executable, "-m", "dagster", "dev", "-m", "dnd_assets.definitions",
+        sys.executable, "-m", "dagster", "dev", "-m", CODE_LOCATION,
         "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning",
     ]  # fmt: skip
     _mark_dead_runs(home, log)

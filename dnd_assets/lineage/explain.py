@@ -54,6 +54,25 @@ class Change:
     before: str = ""
     after: str = ""
 
+    def as_json(self) -> dict[str, object]:
+        """The change with its values as JSON values; None where there is none."""
+        return {
+            "asset": self.asset,
+            "what": self.what,
+            "before": self._value(self.before),
+            "after": self._value(self.after),
+        }
+
+    def _value(self, text: str) -> object:
+        """What a text says; hashes, and what is not JSON, stand there as they are."""
+        if not text or self.what in ("code", "content"):
+            return text or None
+        try:
+            value: object = json.loads(text)
+        except ValueError:
+            return text
+        return value
+
     def __str__(self) -> str:
         if not self.before and not self.after:
             return f"{self.asset}: {self.what}"

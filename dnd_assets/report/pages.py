@@ -173,7 +173,9 @@ def _setting(value: object) -> str:
 
 def _visible(value: object) -> object:
     """What stands in a page: text made visible, nothing for None."""
-    if isinstance(value, Markup):
+    if type(value) is str:  # the usual case first: a page holds hundreds
+        return visible(value)
+    if isinstance(value, int | Markup):
         return value
     if isinstance(value, str):
         return visible(value)

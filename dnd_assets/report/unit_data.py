@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Final
 
 from dnd_assets.results.unit_card.card import UnitCard
@@ -31,14 +32,23 @@ def unit_data(card: UnitCard, study: str, class_name: str, files: Mapping[str, s
     return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    """Names of a data class's fields: thousands of values are of a few classes."""
+    return tuple(item.name for item in fields(kind))
+
+
 def _as_json(value: Any) -> Any:
     """A value as JSON holds it; written out, since `asdict` copies all of it first."""
-    if value is None or isinstance(value, str | bool | int):
+    kind = type(value)
+    if value is None or kind is str or kind is int or kind is bool:
         return value
-    if isinstance(value, float):
+    if kind is float or isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str | int):
+        return value
     if is_dataclass(value):
-        return {item.name: _as_json(getattr(value, item.name)) for item in fields(value)}
+        return {name: _as_json(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     if isinstance(value, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from dnd_assets.errors import not_found
 from dnd_assets.lineage.explain import Change, Version, explain, image_changes, versions
@@ -30,6 +30,10 @@ class LabelChange:
     before: str
     after: str
     why: tuple[Change, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """The change as `dnd diff --json` writes it."""
+        return {**asdict(self), "why": [change.as_json() for change in self.why]}
 
 
 def find_run(recorded: Recorded, name: str) -> str:

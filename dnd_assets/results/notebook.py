@@ -23,6 +23,7 @@ from dnd_assets.results.tables.table_source import TableSource
 from dnd_assets.results.unit_card.card import UnitCard
 from dnd_assets.results.unit_card.card_reader import Cards
 from dnd_assets.results.unit_card.html import card_html
+from dnd_assets.results.unit_card.unit_records import ProductRecord
 from dnd_assets.study.direction_names import direction_names
 from dnd_assets.study.image_settings import ProbingSetSettings
 from dnd_assets.study.study import Study, load_study
@@ -130,6 +131,32 @@ class Results:
     def activations(self) -> pd.DataFrame:
         """How each unit answers to the probing set."""
         return self.table("activations")
+
+    def layer_activations(self, layer: str) -> pd.DataFrame:
+        """Pooled activations of a layer's units: a row for each probing image, by its SHA-256.
+
+        Args:
+            layer: `model/layer`, as in a unit's key.
+
+        Returns:
+            float32 (images, units), the columns being the units' numbers.
+
+        Raises:
+            NotFoundError: when none are stored of it; names the nearest.
+        """
+        layers: dict[str, ProductRecord] = {}
+        for unit, records in self._cards.records.items():
+            if "activations" in records:
+                layers.setdefault(unit.rpartition("/")[0], records["activations"])
+        if layer not in layers:
+            raise not_found("layer with activations", layer, layers)
+        (product,) = self._lineage.products([layers[layer].key]).values()
+        stored = self._cards.activations(product)
+        if stored is None:
+            raise NotFoundError(
+                f"the activations of {layer} are not all stored any more. Run `dnd run {layer}`."
+            )
+        return pd.DataFrame(stored[1], index=pd.Index(stored[0], name="image"))
 
     def exemplars(self) -> pd.DataFrame:
         """The most activating probing images."""

@@ -1,6 +1,7 @@
 """The code location: the assets of one study, with its resources, checks and jobs."""
 
 import inspect
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ from dnd_assets.workflow.run_executor import executor_of
 from dnd_assets.workflow.unit_asset import ALWAYS, RunMemory, at_work, unit_asset
 from resources.lineage_db.reader import LineageReader
 
+AUTOMATION = "DND_AUTOMATION"
+"""Environment variable: 1 where automation is on from the start."""
 OWNERS = ["team:interpretability"]
 _STEPS = {
     "step_1_probing": "Activations and attention crops.",
@@ -242,20 +245,21 @@ def _when_out_of_date(upstream: Sequence[str]) -> dg.AutomationCondition[Any]:
 
 
 def _automation(study: Study) -> dg.AutomationConditionSensorDefinition:
-    """The sensor that reruns; running from the start, but for a study that may cost money."""
+    """The sensor that reruns; off until somebody wants it, since runs of its own bury others."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster is pinned to one minor version
         everything = dg.AssetSelection.all(include_sources=True)
-    free = not study.servers()
-    status = dg.DefaultSensorStatus.RUNNING if free else dg.DefaultSensorStatus.STOPPED
-    notice = "" if free else " Off until you switch it on: this study calls a server."
+    on = os.environ.get(AUTOMATION) == "1"
+    status = dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
+    notice = " This study calls a server: reruns may cost money." if study.servers() else ""
     return dg.AutomationConditionSensorDefinition(
         "rerun_what_is_out_of_date",
         target=everything,
         default_status=status,
         description=(
             "Looks at images, weights and prompts every ten minutes, and reruns what was made from "
-            f"other content. It starts nothing that was never materialized.{notice}"
+            "other content. It starts nothing that was never materialized. Off until you switch it "
+            f"on here, or start `dnd ui --automation`.{notice}"
         ),
     )
 

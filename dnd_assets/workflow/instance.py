@@ -8,10 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from filelock import FileLock
 
 from dnd_assets.errors import DndError, StudyError
 from dnd_assets.home import POSTGRES, dagster_home
+
+CODE_LOCATION = "dnd_assets.definitions"
+"""Module that `dnd ui` loads, and the code location's name."""
+_REPOSITORY = "__repository__"
+"""Dagster's name for definitions that nobody named."""
+RUN_TAGS = {REPOSITORY_LABEL_TAG: f"{_REPOSITORY}@{CODE_LOCATION}"}
+"""What the interface finds runs of the code location by."""
 
 
 @contextmanager
@@ -49,3 +63,21 @@ def _opened() -> dg.DagsterInstance:
             f"the Postgres that {POSTGRES} names does not answer: {first_line}. See that it runs, "
             "that user, password and database are right, and run again: finished work is kept."
         ) from error
+
+
+def show_in_timeline(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Have a run of the command line among those of the code location, where the timeline looks.
+
+    Args:
+        instance: holds the run.
+        run: any run; one from the interface is there already.
+    """
+    if run.remote_job_origin is not None:
+        return
+    present = instance.get_run_by_id(run.run_id)  # as it is now: others write to it as well
+    if present is None or present.remote_job_origin is not None:
+        return
+    target = LoadableTargetOrigin(module_name=CODE_LOCATION)
+    place = ManagedGrpcPythonEnvCodeLocationOrigin(target, CODE_LOCATION)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(place, _REPOSITORY), present.job_name)
+    instance.run_storage.replace_job_origin(present, origin)

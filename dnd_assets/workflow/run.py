@@ -32,7 +32,7 @@ from dnd_assets.workflow.dead_runs import (
     fail_dead_runs,
 )
 from dnd_assets.workflow.definitions import definitions_of
-from dnd_assets.workflow.instance import opened_instance
+from dnd_assets.workflow.instance import RUN_TAGS, opened_instance
 from dnd_assets.workflow.owner import Owner
 from dnd_assets.workflow.preflight import check_models, observe, preflight
 from resources.lineage_db.database import Lineage
@@ -153,6 +153,7 @@ def _recorded(
             tags={
                 "dagster/asset_partition_range_start": keys[0],
                 "dagster/asset_partition_range_end": keys[-1],
+                **RUN_TAGS,
                 STUDY_TAG: resolved.study.name,
                 OWNER_TAG: Owner.this().text,
             },

@@ -25,6 +25,7 @@ from dnd_assets.units import Unit, UnitIndex
 from dnd_assets.workflow.atlas_address import page_address
 from dnd_assets.workflow.event_batches import materialized
 from dnd_assets.workflow.external_sources import sources_of
+from dnd_assets.workflow.instance import show_in_timeline
 from dnd_assets.workflow.metadata import unit_metadata
 
 ALWAYS = ("lineage", "store")
@@ -146,6 +147,7 @@ def at_work(context: dg.AssetExecutionContext, study_context: StudyContext) -> S
         context.log.info(line)
         study_context.log(line)
 
+    show_in_timeline(context.instance, context.run)
     return replace(study_context, log=log)
 
 

@@ -18,6 +18,7 @@ from resources.runtime.model_cache import _loaded, load_once, unload_others
 from resources.runtime.prefetch import Ahead
 from resources.runtime.progress import Progress
 from resources.runtime.resource import Resource
+from resources.runtime.threads import fastest_threads
 
 if TYPE_CHECKING:
     import torch
@@ -197,14 +198,18 @@ class Compute(Resource):
             raise ValueError(f"a batch holds one item at least, not {batch_size}")
         results: list[R] = []
         size = batch_size
-        if exact is not None and self.torch_device().type == "cpu":
-            run, pad = exactly(run, exact), False
         at_once = exact is not None and exact.at_once
-        with self._ahead(items, prepare, size, at_once=at_once) as ready:
+        # Threads first: how many prepare pictures depends on how many compute.
+        with (
+            self._threads(run, progress, at_once=at_once) as call,
+            self._ahead(items, prepare, size, at_once=at_once) as ready,
+        ):
+            if exact is not None and not self.accelerated:
+                call, pad = exactly(call, exact), False
             while len(results) < len(items):
                 batch = items[len(results) : len(results) + size]
                 prepared = ready.take(len(results), len(results) + size)
-                outputs = _attempt(run, _padded(prepared, size) if pad else prepared)
+                outputs = _attempt(call, _padded(prepared, size) if pad else prepared)
                 if outputs is None:
                     size = self._smaller(min(size, len(batch)) if not pad else size)
                     continue
@@ -215,6 +220,21 @@ class Compute(Resource):
                 if progress is not None:
                     progress.advance(len(batch))
         return results
+
+    def _threads(
+        self,
+        run: Callable[[Sequence[T]], Sequence[R]],
+        progress: Progress | None,
+        *,
+        at_once: bool,
+    ) -> AbstractContextManager[Callable[[Sequence[T]], Sequence[R]]]:
+        """The function with as many threads as are fastest, on the processor.
+
+        Calls that run at once have one each, whatever is fastest.
+        """
+        if self.accelerated or at_once:
+            return nullcontext(run)
+        return fastest_threads(run) if progress is None else fastest_threads(run, progress.tell)
 
     def _ahead(
         self,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+_FIRST_S = 2.0
 _EVERY_S = 5.0
 
 
 class Progress:
-    """Counts finished items and logs one line every few seconds and one at the end.
+    """Counts finished items and logs a line after two seconds, then every five, and at the end.
 
     A line reads `captions 320/1,024  41/s  17 s left`; the rate is the mean since the start.
 
@@ -32,7 +33,8 @@ class Progress:
         self.done = 0
         self._log = log
         self._clock = clock
-        self._start = self._last = clock()
+        self._start = clock()
+        self._due = self._start + _FIRST_S
 
     def advance(self, n: int = 1) -> None:
         """Count `n` more items; log if the last line is old or everything is done."""
@@ -40,9 +42,13 @@ class Progress:
             return
         self.done += n
         now = self._clock()
-        if self.done >= self.total or now - self._last >= _EVERY_S:
-            self._last = now
+        if self.done >= self.total or now >= self._due:
+            self._due = now + _EVERY_S
             self._log(self._line(now - self._start))
+
+    def tell(self, text: str) -> None:
+        """Log a remark on what is counted."""
+        self._log(f"{self.label}: {text}")
 
     def _line(self, seconds: float) -> str:
         rate = self.done / max(seconds, 1e-3)

@@ -5,6 +5,7 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 
 ELSEWHERE = {
     "ablate": "assets/test_ablation_effects.py",
+    "common_options": "cli/test_app.py",
     "import_ratings": "analysis/test_atlas_ratings.py",
     "query": "integration/test_command_line.py",
     "readiness": "cli/test_web_interface.py",

@@ -111,7 +111,7 @@ COMMANDS = [
     ["search", "red"],
     ["look", "images/000.png", "--layer", "colours"],
     ["clarity"],
-    ["verify"],
+    ["verify", "--quiet"],
     ["gc"],
     ["labels", "--asset", "label"],
     ["trace", "net/colours/99"],

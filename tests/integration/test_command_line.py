@@ -54,6 +54,38 @@ def test_a_run_with_nothing_to_do_says_so_and_makes_none(project):
     assert "everything is up to date" in _dnd(folder, "plan", "net/colours").output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["run", "net/colours"], {"id", "units", "computed", "reused", "work", "seconds"}),
+        (["verify"], {"files", "missing", "changed", "segments", "orphaned", "set_aside", "rebuilt",
+                      "sound"}),
+        (["plan", "net/colours"], {"asset", "compute", "reuse", "may", "cost", "most", "seconds",
+                                   "most_seconds", "why"}),
+        (["runs"], {"run", "began", "ended", "units", "computed", "reused"}),
+        (["layers", "net"], {"path", "kind", "units", "shape", "has_map", "known", "reason",
+                             "layout", "raw", "proven"}),
+    ],
+)  # fmt: skip
+def test_json_alone_is_on_stdout_and_quiet_leaves_no_progress(project, arguments, names):
+    loud = _dnd(project[0], *arguments, "--json")
+    assert loud.exit_code == 0, loud.output
+    found = json.loads(loud.stdout)
+    assert names == set(found if isinstance(found, dict) else found[0])
+    quiet = _dnd(project[0], "--quiet", *arguments)
+    assert (quiet.exit_code, quiet.stderr) == (0, ""), quiet.output
+    assert not _dnd(project[0], *arguments, "-q").stderr
+
+
+def test_runs_are_listed_by_the_ids_that_diff_asks_for(project):
+    (run,) = json.loads(_dnd(project[0], "runs", "--json").stdout)
+    assert (run["units"], run["computed"]) == (4, 29)
+    assert run["run"][:8] in _dnd(project[0], "runs").stdout
+    same = _dnd(project[0], "diff", run["run"], run["run"][:8])
+    assert "0 labels differ" in same.stdout
+    assert json.loads(_dnd(project[0], "diff", run["run"], run["run"], "--json").stdout) == []
+
+
 def test_a_new_section_runs_its_own_assets_and_announces_no_others(project, colours, tmp_path):
     """What is up to date stays as it is: no event, no pass.
 
@@ -130,6 +162,10 @@ def test_runs_are_in_the_dagster_instance(project, monkeypatch):
         records = instance.fetch_materializations(dg.AssetKey("labels"), limit=100).records
         assert {record.partition_key for record in records} >= {UNIT, "net/colours/3"}
         runs = {run.run_id for run in instance.get_runs()}
+        for run in instance.get_runs():  # where the timeline looks, and only there
+            place = run.remote_job_origin.repository_origin
+            assert place.get_label() == run.tags[".dagster/repository"]
+            assert place.code_location_origin.location_name == "dnd_assets.definitions"
     recorded = Lineage(root=str(folder / "state")).query(
         "SELECT DISTINCT run FROM materializations"
     )

@@ -10,6 +10,7 @@ ELSEWHERE = {
     "export.for_others.saedashboard": "results/export/for_others/test_cards_export.py",
     "products.product_view": "results/products/test_registry.py",
     "recorded": "integration/test_audit.py",
+    "runs": "integration/test_command_line.py",
     "tables.columns": "results/export/test_export.py",
     "tables.database_views": "results/products/test_registry.py",
     "tables.dictionary": "results/export/test_export.py",

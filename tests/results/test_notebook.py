@@ -188,3 +188,12 @@ def test_a_card_without_anything_is_still_a_card(tmp_path):
     from dnd_assets.results.unit_card.card import UnitCard
 
     assert "a/b/0" in safe(card_html(UnitCard("a/b/0", "a", "b", 0), None)).text
+
+
+def test_activations_of_a_layer_are_those_that_exemplars_rest_on(results):
+    stored = results.layer_activations("net/colours")
+    best = results.exemplars().query("unit == 'net/colours/0'")
+    for image, activation in zip(best["image"], best["activation"], strict=True):
+        assert stored.loc[image, 0] == pytest.approx(activation)
+    with pytest.raises(NotFoundError, match="net/colours"):
+        results.layer_activations("net/colors")

@@ -4,12 +4,14 @@ import dagster as dg
 import pytest
 
 from dnd_assets.assets.registry import STAGES
+from dnd_assets.assets.resolved import resolve_study
 from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
 from dnd_assets.engine.stage_versions import stage_version
 from dnd_assets.study.study import parse_study
-from dnd_assets.workflow.definitions import build_definitions
+from dnd_assets.workflow.definitions import AUTOMATION, build_definitions
 from dnd_assets.workflow.external_sources import SOURCES, sources_of
+from dnd_assets.workflow.freshness import CHECK, record_verdicts
 from dnd_assets.workflow.run import observe
 from tests.studies import changed, write_images
 
@@ -164,22 +166,25 @@ def test_the_study_s_job_works_from_nothing(colours, colour_folder):
 
 
 @pytest.mark.parametrize(
-    ("section", "settings", "status"),
+    ("section", "settings", "costs"),
     [
-        ("summariser", {"kind": "consensus"}, "RUNNING"),
-        ("summariser", {"kind": "chat", "base_url": "http://127.0.0.1:1/v1"}, "RUNNING"),
-        ("summariser", {"kind": "chat", "base_url": "https://llm.example/v1"}, "STOPPED"),
-        ("captioner", {"kind": "chat", "base_url": "https://llm.example/v1"}, "STOPPED"),
-        ("text_to_image", {"kind": "images"}, "STOPPED"),
+        ("summariser", {"kind": "consensus"}, False),
+        ("summariser", {"kind": "chat", "base_url": "http://127.0.0.1:1/v1"}, False),
+        ("summariser", {"kind": "chat", "base_url": "https://llm.example/v1"}, True),
+        ("captioner", {"kind": "chat", "base_url": "https://llm.example/v1"}, True),
+        ("text_to_image", {"kind": "images"}, True),
     ],
 )
-def test_automation_is_on_unless_it_may_cost_money(
-    colours, colour_folder, section, settings, status
+def test_automation_is_off_until_it_is_asked_for_and_says_what_may_cost_money(
+    colours, colour_folder, monkeypatch, section, settings, costs
 ):
     study = parse_study(changed(colours, **{section: settings}), colour_folder)
-    (sensor,) = build_definitions(study, colour_folder / "state").sensors
-    assert sensor.default_status.value == status
-    assert ("Off until" in sensor.description) == (status == "STOPPED")
+    for asked, status in (("", "STOPPED"), ("1", "RUNNING")):
+        monkeypatch.setenv(AUTOMATION, asked)
+        (sensor,) = build_definitions(study, colour_folder / "state").sensors
+        assert sensor.default_status.value == status
+    assert "Off until you switch it on" in sensor.description
+    assert ("may cost money" in sensor.description) == costs
 
 
 def test_checks_are_run_and_pass(run, definitions):
@@ -485,6 +490,12 @@ def test_the_check_says_of_whole_assets_what_the_plan_says(run, instance, colour
     found = _checked(build_definitions(scored, home), instance)
     assert {name for name, (passed, *_) in found.items() if not passed} == {"scores", "labels"}
     assert found["scores"][1] == found["labels"][2] > 0
+
+    record_verdicts(resolve_study(scored, home), instance)  # as `dnd ui` does when it has loaded
+    keys = [dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in STAGES]
+    told = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys).items()
+    failed = {key.asset_key.path[0] for key, one in told if one.status.value == "FAILED"}
+    assert failed == {"scores", "labels"}
 
     fewer = parse_study(changed(colours, dissection__exemplars=4), study.folder)
     found = _checked(build_definitions(fewer, home), instance)

@@ -212,7 +212,9 @@ class Cards:
         finite = np.flatnonzero(np.isfinite(layer.values[:, neuron]))
         if (not product.ok and len(finite) < len(layer.images)) or not len(finite):
             return None, (), ()
-        column, images = layer.values[finite, neuron], [layer.images[row] for row in finite]
+        column, images = layer.values[:, neuron], layer.images
+        if len(finite) < len(images):
+            column, images = column[finite], [images[row] for row in finite]
         spans = sample_ranges(column, images, unit.unit, n=_RANGE_SAMPLE)
         ranges = tuple(
             ActivationRange(

@@ -21,7 +21,7 @@ def test_a_line_says_count_rate_and_time_left():
     assert lines == ["captions 320/1,024  40/s  18 s left"]  # 704 left at 40/s is 17.6 s
 
 
-def test_lines_come_every_five_seconds_and_at_the_end():
+def test_lines_come_after_two_seconds_then_every_five_and_at_the_end():
     clock, lines = Clock(), []
     progress = Progress("images", 100, lines.append, clock)
 
@@ -29,7 +29,7 @@ def test_lines_come_every_five_seconds_and_at_the_end():
         clock.now += 0.2
         progress.advance()
 
-    assert len(lines) == 4  # after 5, 10, 15 and 20 s
+    assert len(lines) == 5  # after 2, 7, 12, 17 and 20 s
     assert lines[-1] == "images 100/100  5/s  done in 20 s"
 
 
