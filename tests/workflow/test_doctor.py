@@ -19,7 +19,8 @@ from dnd_assets.errors import StudyError
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.study import embedded_studies, load_study, parse_study
-from dnd_assets.workflow.doctor import examine, pins, show
+from dnd_assets.workflow.doctor import examine
+from dnd_assets.workflow.doctor_report import pins, show
 from dnd_assets.workflow.run import run
 from resources.captioners.base import Captioner
 from resources.captioners.language_model import LanguageModel
