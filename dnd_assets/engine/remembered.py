@@ -35,6 +35,7 @@ from dnd_assets.files.reads import (
 from dnd_assets.lineage.code_cache import cache_folder
 from dnd_assets.lineage.fingerprint import Json, canonical, digest
 from dnd_assets.study.study import Study
+from resources.lineage_db.state_places import index_folder
 
 _FORMAT: Final = 1
 _MOST_FILES: Final = 64
@@ -98,7 +99,8 @@ class Remembered:
     @contextmanager
     def working_out(self) -> Iterator[Reads]:
         """Within the block, what is looked at is noted for `keep`."""
-        derived = {str(self.home / name) for name in _DERIVED}
+        folders = (self.home, index_folder(self.home))
+        derived = {str(folder / name) for folder in folders for name in _DERIVED}
         aside = (f"{cache_folder()}{os.sep}", f"{self.file.parent}{os.sep}")
         with noted(lambda path: path in derived or path.startswith(aside)) as reads:
             yield reads
