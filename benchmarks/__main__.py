@@ -63,6 +63,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "events": lambda t, f, share: events.written(t, f, max(200, _times(events.EVENTS, share))),
     "journal": lambda t, f, share: journal.grown(t, f, share),
     "reading": lambda t, f, share: reading.ratios(t, f),
+    "growth": lambda t, f, share: scale.growth(t, f, (_times(1_000, share), _times(4_000, share))),
     "planning": lambda t, f, share: scale.planning(t, f),
     "workers": lambda t, f, share: workers.speed_up(t, f, share),
     "report": lambda t, f, share: report.atlas(t, f, 4 * _times(1_000, share)),

@@ -20,9 +20,29 @@ class Wide(nn.Module):
         return self.units(images.flatten(1))
 
 
+def wide_100() -> nn.Module:
+    """100 units."""
+    return Wide(100)
+
+
+def wide_400() -> nn.Module:
+    """400 units."""
+    return Wide(400)
+
+
+def wide_1000() -> nn.Module:
+    """1,000 units."""
+    return Wide(1_000)
+
+
 def wide_4000() -> nn.Module:
     """4,000 units."""
     return Wide(4_000)
+
+
+def wide_16000() -> nn.Module:
+    """16,000 units."""
+    return Wide(16_000)
 
 
 def wide_30000() -> nn.Module:

@@ -4,11 +4,17 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import reading
 from benchmarks.setting import Figure, Table, context
 from tests import studies
+from tests.command_line import toml
+
+_LINEAR = 1.2
+"""The most that a unit may take of the time that it takes among a quarter as many."""
 
 
 def no_op(table: Table, folder: Path, units: int = 4_000) -> list[Figure]:
@@ -41,6 +47,45 @@ def planning(table: Table, folder: Path, units: int = 30_000) -> list[Figure]:
             found["GB"] <= 1,
         )
     ]  # fmt: skip
+
+
+def growth(table: Table, folder: Path, sizes: tuple[int, ...] = (1_000, 4_000)) -> list[Figure]:
+    """Whole commands on more and more units, through Dagster with all its events: processor time.
+
+    The first run makes everything; then there is nothing to do.
+    """
+    figures: list[Figure] = []
+    before: tuple[int, float] | None = None
+    for units in sizes:
+        place = _wide_project(table, folder / str(units), units)
+        first = reading.seconds(place, "-m", "dnd_assets.cli", "run")
+        figures.append(_grown(f"first `dnd run` of {units:,} units x 7", units, first, before))
+        before = units, first
+        for asked, most in ((("run",), 2.0), (("doctor",), 2.0)):
+            figures += [
+                replace(figure, name=f"{figure.name}, {units:,} units")
+                for figure in reading.idle(place, asked, most, 3)
+            ]
+    return figures
+
+
+def _grown(name: str, units: int, took: float, before: tuple[int, float] | None) -> Figure:
+    """A time, and how it has grown for each unit since a smaller number of them."""
+    told = f"{name}: {took:.0f} s"
+    if before is None:
+        return Figure(told, f"{took / units * 1e3:.1f} ms a unit", "none", good=True)
+    ratio = (took / units) / (before[1] / before[0])
+    return Figure(told, f"{ratio:.2f} x a unit", f"<= {_LINEAR} x", ratio <= _LINEAR)
+
+
+def _wide_project(table: Table, place: Path, units: int) -> Path:
+    """A folder with a study of a network with so many units."""
+    table = studies.changed(table, probing_set__folders=["images"])
+    source = f"module:benchmarks.networks:wide_{units}"
+    table["models"] = [{"name": "wide", "source": source, "layers": [{"path": "units"}]}]
+    studies.write_images(place / "images", 60)
+    (place / "study.toml").write_text(toml(table), encoding="utf-8")
+    return place
 
 
 def _measured(table: Table, folder: Path, units: int, what: str) -> dict[str, Any]:

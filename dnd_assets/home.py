@@ -107,6 +107,17 @@ def dagster_home(home: Path) -> Path:
     return folder
 
 
+def on_own_files(folder: Path) -> bool:
+    """Whether runs and events of a Dagster instance lie in files below its folder.
+
+    Not so on Postgres, and unknown where its `dagster.yaml` was edited.
+    """
+    file = folder / "dagster.yaml"
+    if os.environ.get(POSTGRES) or not file.is_file():
+        return False
+    return file.read_text(encoding="utf-8") == _DAGSTER_YAML
+
+
 def _require_postgres(address: str) -> None:
     """Check what is said about Postgres, since Dagster's own error does not tell what is wrong."""
     if not address.startswith("postgresql+psycopg2://"):

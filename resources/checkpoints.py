@@ -180,15 +180,18 @@ def local_path(name: str, base: Path | str | None = None) -> Path | None:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file; read again only when its size or time of change differs."""
+    """SHA-256 of a file; read again only when its size, times or inode differ."""
     state = path.stat()
-    key = (str(path.resolve()), state.st_size, state.st_mtime_ns)
+    # The time of the last change of the inode cannot be set: files swapped in place show by it.
+    key = (
+        str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino,
+    )  # fmt: skip
     if key not in _hashes:
         _hashes[key] = sha256_file(path)
     return _hashes[key]
 
 
-_hashes: dict[tuple[str, int, int], str] = {}
+_hashes: dict[tuple[str, int, int, int, int], str] = {}
 
 
 def _absolute(name: str, base: Path | str | None) -> Path:

@@ -20,6 +20,12 @@ from dnd_assets.study.image_settings import DatasetColumns, Scenes
 from dnd_assets.study.probing_images import Manifest, image_files, image_rows, inspect, scan_listing
 
 _FIRST = 100
+_RECORDED = """
+SELECT 1 FROM artefacts WHERE file = ?
+AND NOT EXISTS (SELECT 1 FROM removed WHERE removed.file = artefacts.file
+                AND removed.recorded_at >= artefacts.recorded_at)
+"""
+"""Whether a stored file is recorded, and has not been removed on purpose since."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +144,11 @@ class ScannedImages:
         return product
 
     def observe(self, context: StudyContext) -> Product:
-        """Record the set as seen, not as materialized: for a plan."""
+        """Record the set as seen, not as materialized: for a plan; once, as long as it is there."""
         product = self.product(context)
-        context.lineage.commit(self._rows(context, product))
+        rows = self._rows(context, product)
+        if rows["images"] or not context.lineage.query(_RECORDED, [product.payload["manifest"]]):
+            context.lineage.commit(rows)
         return product
 
     def _rows(self, context: StudyContext, product: Product) -> dict[str, list[Row]]:

@@ -4,6 +4,7 @@ One file for a group of commands. A file that is put here is imported, so that i
 there; nothing else names it.
 """
 
+import gc
 import pkgutil
 from importlib import import_module
 from typing import Final
@@ -11,6 +12,8 @@ from typing import Final
 from dnd_assets.workflow import stopping
 
 stopping.from_the_start()
+_THRESHOLD: Final = gc.get_threshold()
+gc.set_threshold(50_000)  # imports leave no garbage, and looking for it takes time
 from dnd_assets.cli.app import app, main  # noqa: E402
 from dnd_assets.cli.common_options import add_common_options  # noqa: E402
 
@@ -39,5 +42,6 @@ def _command_modules() -> list[str]:
 for _group in _command_modules():
     import_module(f"{__name__}.{_group}")
 add_common_options()
+gc.set_threshold(*_THRESHOLD)
 
 __all__ = ["app", "main"]

@@ -186,6 +186,8 @@ def main() -> None:
     """
     stopping.install()
     garbage.set_threshold(50_000)  # imports leave none; looking for it costs a tenth
+    if "duckdb" not in sys.modules:  # it would complain of what is not cleared away at the end
+        garbage.freeze()  # nor is it worth while to look through all of them when the process ends
     try:
         app(standalone_mode=True)
     except DndError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from dnd_assets.cli.advice import with_study
 from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json, told
+from dnd_assets.engine.stage_plan import StagePlan
 from dnd_assets.home import state_folder
 from dnd_assets.study.study import Study, load_study
 
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dnd_assets.assets.resolved import ResolvedStudy
-    from dnd_assets.engine.plan import StagePlan
+    from dnd_assets.engine.remembered import Remembered
     from dnd_assets.engine.verify import Rebuilt, VerifyReport
+    from dnd_assets.workflow.due import Due, Run
 
 
-TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", "-f")]
+Form = Literal["text", "json"]
+TextOrJson = Annotated[Form, typer.Option("--format", "-f")]
 _NEXT = ("labels", "trace UNIT", "ui")
 
 
@@ -50,34 +54,147 @@ def run(
     )
 
 
-def run_study(
-    study: Study, units: list[str], assets: list[str], form: Literal["text", "json"] = "text"
-) -> None:
+def run_study(study: Study, units: list[str], assets: list[str], form: Form = "text") -> None:
     """Materialize assets for some units, and say what it took."""
+    from dnd_assets.engine.remembered import Remembered
+
+    started, memory = time.monotonic(), Remembered.of(state_folder(), study, "run", units, assets)
+    idle = _recalled_idle(memory)
+    if idle is not None:
+        for line in idle.messages:
+            err.print(line, markup=False, soft_wrap=True)
+        for line in idle.told:
+            told(line)
+        _say_idle(idle, started, form)
+        return
     from dnd_assets.assets.resolved import resolve_study
 
-    resolved = resolve_study(study, state_folder(), told)
-    if not assets:
-        _check_models(resolved)
-    check_names(resolved, units)
+    with memory.working_out() as reads:
+        resolved = resolve_study(study, memory.home, told)
+        due, messages = _due(resolved, units, assets)
+    if due is not None and not due.assets:
+        idle = _Idle.of(resolved, due, messages)
+        memory.keep(asdict(idle), reads)
+        _say_idle(idle, started, form)
+        return
     from dnd_assets.workflow.run import run_resolved
 
-    started = time.monotonic()
-    finished_run = run_resolved(resolved, units, assets)
+    _say_finished(run_resolved(resolved, units, assets, due), started, form)
+
+
+def _say_finished(finished: Run, started: float, form: Form) -> None:
     if form == "json":
-        print_json({**asdict(finished_run), "seconds": round(time.monotonic() - started, 1)})
+        print_json({**asdict(finished), "seconds": round(time.monotonic() - started, 1)})
         return
-    computed, reused = sum(finished_run.computed.values()), sum(finished_run.reused.values())
-    if not finished_run.id:
-        out.print(
-            f"All {finished_run.units:,} units are up to date ({time.monotonic() - started:.1f} s)."
-        )
+    computed, reused = sum(finished.computed.values()), sum(finished.reused.values())
+    if not finished.id:
+        _say_up_to_date(finished.units, reused, started)
         return
-    work = "".join(f", {count:,} {kind}" for kind, count in finished_run.work.items())
+    work = "".join(f", {count:,} {kind}" for kind, count in finished.work.items())
     out.print(
-        f"Run {finished_run.id[:8]}: {finished_run.units:,} units, {computed:,} products computed, "
+        f"Run {finished.id[:8]}: {finished.units:,} units, {computed:,} products computed, "
         f"{reused:,} reused{work}, {time.monotonic() - started:.1f} s."
     )
+
+
+def _say_idle(idle: _Idle, started: float, form: Form) -> None:
+    """That there is nothing to do, as `_say_finished` says it."""
+    if form == "json":
+        _say_finished(idle.run(), started, form)
+    else:
+        _say_up_to_date(idle.units, idle.reused, started)
+
+
+def _say_up_to_date(units: int, reused: int, started: float) -> None:
+    out.print(
+        f"All {units:,} units are up to date: 0 products computed, {reused:,} reused, "
+        f"{time.monotonic() - started:.1f} s."
+    )
+
+
+def _due(
+    resolved: ResolvedStudy, units: list[str], assets: list[str]
+) -> tuple[Due | None, list[str]]:
+    """What a run has to do, once all that it names is there, and what to say of its files.
+
+    None where only Dagster can tell.
+    """
+    if not assets:
+        _check_models(resolved)
+    messages = check_names(resolved, units)
+    from dnd_assets.workflow.due import confirm, decide_from_files
+
+    due = decide_from_files(resolved, units, assets)
+    if due is not None and not due.assets:
+        confirm(resolved.context, due.chosen, due.asked)
+    return due, messages
+
+
+@dataclass(frozen=True)
+class _Idle:
+    """A run that has nothing to do.
+
+    Attributes:
+        keys: of the units that were asked for.
+        assets: products by unit that were asked for.
+        wholes: products of no unit that were asked for.
+        told: what a reader has to know of the study's images.
+        messages: the same of files of labels and truths.
+    """
+
+    keys: list[str]
+    assets: list[str]
+    wholes: list[str]
+    told: list[str]
+    messages: list[str]
+
+    @classmethod
+    def of(cls, resolved: ResolvedStudy, due: Due, messages: list[str]) -> _Idle:
+        """Of a run for which there is nothing due."""
+        return cls(
+            [unit.key for unit in due.chosen],
+            [name for name in due.asked if name in resolved.stages],
+            [name for name in due.asked if name not in resolved.stages],
+            [
+                str(line)
+                for seen in due.seen.products
+                for line in seen.outcome.notes.get("told", ())
+            ],
+            messages,
+        )
+
+    def run(self) -> Run:
+        """The run that was not made."""
+        from dnd_assets.workflow.due import Run
+
+        by_unit = dict.fromkeys(self.assets, len(self.keys))
+        return Run("", self.units, {}, by_unit | dict.fromkeys(self.wholes, 1))
+
+    @property
+    def units(self) -> int:
+        """How many units there are."""
+        return len(self.keys)
+
+    @property
+    def reused(self) -> int:
+        """How many products stand."""
+        return len(self.keys) * len(self.assets) + len(self.wholes)
+
+
+def _recalled_idle(memory: Remembered) -> _Idle | None:
+    """What was found of the same run before, if Dagster knows of all products still."""
+    answer = memory.recall()
+    if answer is None:
+        return None
+    from pydantic import TypeAdapter
+
+    from dnd_assets.workflow.announced import FileHistory
+
+    idle = TypeAdapter(_Idle).validate_python(answer)
+    history = FileHistory.of(memory.home)
+    if history is None or history.goes_on():
+        return None
+    return idle if history.knows(idle.assets, idle.wholes, idle.keys) else None
 
 
 def _check_models(resolved: ResolvedStudy) -> None:
@@ -87,8 +204,12 @@ def _check_models(resolved: ResolvedStudy) -> None:
     require_models(resolved.context)
 
 
-def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
-    """Check paths and names before anything heavy is imported, so that wrong ones fail at once."""
+def check_names(resolved: ResolvedStudy, units: list[str]) -> list[str]:
+    """Check paths and names before anything heavy is imported, so that wrong ones fail at once.
+
+    Returns:
+        What was said of files of labels and truths.
+    """
     study = resolved.study
     from dnd_assets.study.image_concepts import check_image_labels
     from dnd_assets.study.mask_sets import check_masks
@@ -112,8 +233,10 @@ def check_names(resolved: ResolvedStudy, units: list[str]) -> None:
         from dnd_assets.assets.truths import check_truths
 
         messages.append(check_truths(study, list(study_units.values()), sizes).told)
-    for line in filter(None, messages):
+    lines = [line for line in messages if line]
+    for line in lines:
         err.print(line, markup=False, soft_wrap=True)
+    return lines
 
 
 @app.command()
@@ -134,41 +257,87 @@ def plan(
     Example: dnd plan worldnet/head
     """
     loaded_study = load_study(study)
+    from dnd_assets.engine.remembered import Remembered
+
+    home = state_folder()
+    names = [name for name in assets.split(",") if name]
+    memory = Remembered.of(home, loaded_study, "plan", units or [], names, workers)
+    recalled = memory.recall()
+    if recalled is not None:
+        planned = _Planned.of_json(recalled)
+    else:
+        with memory.working_out() as reads:
+            planned = _make_plan(loaded_study, home, units or [], names, workers)
+        memory.keep(asdict(planned), reads)
+    if form == "json":
+        print_json([asdict(stage_plan) for stage_plan in planned.stages])
+        return
+    _show_plan(planned)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What `dnd plan` tells.
+
+    Attributes:
+        stages: the row of each asset.
+        told: what a reader has to know of the images.
+        workers: how many workers times are reckoned with; None where that shows later only.
+        handed_out: whether there are workers, or are reckoned with.
+    """
+
+    stages: list[StagePlan]
+    told: list[str]
+    workers: int | None
+    handed_out: bool
+
+    @classmethod
+    def of_json(cls, answer: object) -> _Planned:
+        """The plan that `asdict` made plain."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(_Planned).validate_python(answer)
+
+
+def _make_plan(
+    study: Study, home: Path, units: list[str], assets: list[str], workers: int | None
+) -> _Planned:
     from dnd_assets.assets.registry import chosen_from
     from dnd_assets.assets.resolved import resolve_study
-    from dnd_assets.engine.plan import plan as make_plan
+    from dnd_assets.engine.plan import plan as plan_stages
     from dnd_assets.workflow.preflight import observe
 
-    resolved = resolve_study(loaded_study, state_folder())
+    resolved = resolve_study(study, home)
     context, stages = resolved.context, resolved.stages
-    asset_names = chosen_from(stages, [name for name in assets.split(",") if name])
-    selected_units = resolved.units.select(units or [])
+    asset_names = chosen_from(stages, assets)
+    selected_units = resolved.units.select(units)
     observed = observe(context, asset_names, stages)
-    stage_plans = make_plan(
+    stage_plans = plan_stages(
         context, stages, selected_units, asset_names, *observed, workers=workers
     )
-    if form == "json":
-        print_json([asdict(stage_plan) for stage_plan in stage_plans])
-        return
-    out.print(_plan_table(stage_plans))
-    worker_count = workers or context.workers.count
-    if workers or context.workers.handed_to is not None:
+    told = [line for product in observed for line in product.outcome.notes.get("told", ())]
+    handed_out = workers is not None or context.workers.handed_to is not None
+    return _Planned(stage_plans, told, workers or context.workers.count, handed_out)
+
+
+def _show_plan(planned: _Planned) -> None:
+    out.print(_plan_table(planned.stages))
+    if planned.handed_out:
         worker_text = (
-            f"{worker_count:,} workers"
-            if worker_count
+            f"{planned.workers:,} workers"
+            if planned.workers
             else "one worker (how many there are shows later)"
         )
         out.print(
             f"  times as measured here, what is handed out divided by {worker_text}", markup=False
         )
-    for product in observed:
-        for line in product.outcome.notes.get("told", ()):
-            out.print(f"  {line}", markup=False, soft_wrap=True)
-    for stage_plan in stage_plans:
+    for line in planned.told:
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+    for stage_plan in planned.stages:
         for reason, count in list(stage_plan.why.items())[:5]:
             message = reason if ":" in reason else f"{stage_plan.asset}: {reason}"
             out.print(f"  {count:,} x {message}", markup=False)
-    if not any(stage_plan.compute or stage_plan.may for stage_plan in stage_plans):
+    if not any(stage_plan.compute or stage_plan.may for stage_plan in planned.stages):
         out.print("everything is up to date")
 
 

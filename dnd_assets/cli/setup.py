@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -17,8 +17,11 @@ from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json, t
 from dnd_assets.cli.completion import model_names
 from dnd_assets.cli.run import run_study
 from dnd_assets.home import state_folder
-from dnd_assets.methods.layer_axes import Layout
-from dnd_assets.study.study import load_study
+from dnd_assets.study.study import Study, load_study
+
+if TYPE_CHECKING:
+    from dnd_assets.methods.layer_axes import Layout
+    from resources.targets.cards import LayerInfo
 
 _NAMED = 6
 """Layers that are named of those without units."""
@@ -70,10 +73,10 @@ def doctor(
 
     Example: dnd doctor --study paper-resnet50
     """
-    from dnd_assets.workflow.doctor import examine, pins, show
+    from dnd_assets.workflow.doctor_report import examined, pins, show
 
     unset: dict[str, str] = {}
-    report = examine(load_study(study, unset), state_folder(), unset)
+    report = examined(load_study(study, unset), state_folder(), unset)
     if pin:
         sys.stdout.write(pins(report))
     elif form == "json":
@@ -95,49 +98,82 @@ def layers(
     And what the network is given of the first pictures: their bands, or a rendering.
     """
     loaded_study = load_study(study)
-    from dnd_assets.engine.context_builder import build_context
-    from dnd_assets.engine.network_inputs import given_of_pictures
-    from dnd_assets.study.selection import target_networks, unproven, without_units
+    from dnd_assets.engine.remembered import Remembered
 
-    network = name = loaded_study.model(model).name
-    targets = target_networks(loaded_study, state_folder())
-    layer_infos, assumed, loading_note = (
-        targets.layers(name),
-        targets.assumptions(name),
-        targets.told(name),
-    )
+    name = loaded_study.model(model).name
+    memory = Remembered.of(state_folder(), loaded_study, "layers", name)
+    answer = memory.recall()
+    if answer is not None:
+        from pydantic import TypeAdapter
+
+        listed = TypeAdapter(_LayerList).validate_python(answer)
+    else:
+        with memory.working_out() as reads:
+            listed = _listed(loaded_study, name, memory.home)
+        memory.keep(asdict(listed), reads)
     if form == "json":
-        print_json([asdict(layer) for layer in layer_infos])
+        print_json(listed.layers)
         return
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "kind", "units", "output", "axes", "known from", "crops"):
         table.add_column(name, justify="right" if name == "units" else "left", overflow="fold")
-    for layer in layer_infos:
-        if layer.units and layer.layout is not None:
-            shape = " x ".join(str(size) for size in layer.shape or ())
-            reason_text = f": {layer.reason}" if layer.reason else ""
-            cells = (
-                _axes(layer.layout),
-                layer.known,
-                "yes" if layer.has_map else f"no map{reason_text}",
-            )
-            table.add_row(layer.path, layer.kind, f"{layer.units:,}", shape, *cells)
+    for cells in listed.rows:
+        table.add_row(*cells)
     out.print(table)
-    if loading_note:
-        out.print(f"loaded: {loading_note}", markup=False, soft_wrap=True)
-    for text in given_of_pictures(build_context(loaded_study, state_folder()), network):
-        out.print(text, markup=False, soft_wrap=True)
-    for text in assumed:
-        out.print(f"assumed: {text}", style="yellow", markup=False)
+    for line in listed.given:
+        out.print(line, markup=False, soft_wrap=True)
+    for line in listed.assumed:
+        out.print(line, style="yellow", markup=False, highlight=False)
+    for line in listed.without_units:
+        out.print(line, markup=False, highlight=False)
+
+
+@dataclass(frozen=True)
+class _LayerList:
+    """What `dnd layers` tells of a network.
+
+    Attributes:
+        layers: each layer, as JSON.
+        rows: cells of each layer that has units.
+        given: what was done to its weights, and what it gets of the first pictures.
+        assumed: what nothing proves.
+        without_units: layers without units, and why.
+    """
+
+    layers: list[dict[str, object]]
+    rows: list[list[str]]
+    given: list[str]
+    assumed: list[str]
+    without_units: list[str]
+
+
+def _listed(study: Study, network: str, home: Path) -> _LayerList:
+    from dnd_assets.engine.context_builder import build_context
+    from dnd_assets.engine.network_inputs import given_of_pictures
+    from dnd_assets.study.selection import target_networks, unproven, without_units
+
+    targets = target_networks(study, home)
+    layer_infos, loading_note = targets.layers(network), targets.told(network)
+    given = [f"loaded: {loading_note}"] if loading_note else []
+    given += given_of_pictures(build_context(study, home), network)
+    assumed = [f"assumed: {text}" for text in targets.assumptions(network)]
     for assumption, paths in unproven(layer_infos).items():
         count = "1 layer" if len(paths) == 1 else f"{len(paths):,} layers"
-        line = f"assumed of {count}: {assumption}\n  {_first_few(paths)}"
-        out.print(line, style="yellow", markup=False, highlight=False)
+        assumed.append(f"assumed of {count}: {assumption}\n  {_first_few(paths)}")
+    absent = []
     for reason, paths in without_units(layer_infos).items():
         count = "1 layer has" if len(paths) == 1 else f"{len(paths):,} layers have"
-        out.print(
-            f"{count} no units: {reason}\n  {_first_few(paths)}", markup=False, highlight=False
-        )
+        absent.append(f"{count} no units: {reason}\n  {_first_few(paths)}")
+    rows = [_row(info, info.layout) for info in layer_infos if info.units and info.layout]
+    return _LayerList([asdict(info) for info in layer_infos], rows, given, assumed, absent)
+
+
+def _row(info: LayerInfo, layout: Layout) -> list[str]:
+    """The cells of a layer with units."""
+    shape = " x ".join(str(size) for size in info.shape or ())
+    reason = f": {info.reason}" if info.reason else ""
+    crops = "yes" if info.has_map else f"no map{reason}"
+    return [info.path, info.kind, f"{info.units:,}", shape, _axes(layout), info.known, crops]
 
 
 def _first_few(paths: Sequence[str]) -> str:

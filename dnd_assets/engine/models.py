@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from dnd_assets.engine.context import StudyContext
+from dnd_assets.engine.listed import Listed
 from dnd_assets.engine.network_inputs import told_of_inputs
 from dnd_assets.errors import DndError, StudyError
 from resources.captioners.language_model import LanguageModel
-from resources.model import Model, ModelPart
+from resources.model import Model
 
 _ROLES: Final = {
     "captioner": ("captioner", "captioner"),
@@ -22,45 +23,6 @@ _ROLES: Final = {
 """Role and section of the study, by field of the study's context."""
 _MILAN: Final = "milan_labels"
 _EVERY: Final = ("targets", *_ROLES, "sentences", _MILAN)
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One part of one model of a study.
-
-    Attributes:
-        role: what the model does in the study, such as `captioner`.
-        used_by: the field of the study's context that stages list under `uses`, or the one asset
-            that works with it.
-        section: of the study, where it is named.
-        part: what it is made from.
-    """
-
-    role: str
-    used_by: str
-    section: str
-    part: ModelPart
-
-    @property
-    def name(self) -> str:
-        """The role, with the part's own within its model."""
-        return f"{self.role}: {self.part.role}" if self.part.role else self.role
-
-    def row(self, run: str, study: str, asset: str) -> dict[str, object]:
-        """The row of table `models`."""
-        part = self.part
-        return {
-            "run": run,
-            "study": study,
-            "asset": asset,
-            "role": self.role,
-            "part": part.role,
-            "source": part.source,
-            "revision": part.revision,
-            "bytes": part.size,
-            "licence": part.licence,
-            "server": part.server,
-        }
 
 
 def inventory(context: StudyContext) -> list[Listed]:

@@ -154,7 +154,7 @@ def _step(query: Query, study: str, asset: str, unit: str, version: str) -> Step
 def _weights(query: Query, providers: Mapping[str, str]) -> dict[str, Payload]:
     """The fingerprint of each model by its role, from the hashes of the fingerprints."""
     sql = "SELECT * FROM providers WHERE provider IN (SELECT unnest(?::VARCHAR[]))"
-    rows = query(sql, [list(providers.values())])
+    rows = query(sql, [list(providers.values())]) if providers else []
     fingerprints = {row["provider"]: json.loads(row["fingerprint"]) for row in rows}
     return {
         name: fingerprints.get(provider, {"provider": provider})

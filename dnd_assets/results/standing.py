@@ -97,9 +97,10 @@ class Standing:
         Args:
             assets: those that are shown; None for all.
         """
-        rows = [row for row in self.others(assets) if row["model"]] or self.others(assets)
-        if not rows:
+        others = self.others(assets)
+        if not others:
             return ""
+        rows = [row for row in others if row["model"]] or others
         count: Counter[str] = Counter()
         for row in rows:
             count[row["asset"]] += row["n"]

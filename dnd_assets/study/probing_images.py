@@ -325,7 +325,7 @@ def scan(
         for path, entry in zip(paths, pool.map(inspected, paths), strict=True):
             entries[str(path)] = entry
             advance(1)
-    if cache is not None:
+    if cache is not None and entries != cached:
         _write_cache(cache, entries)
     return Manifest(tuple(file for _, file in (entries[name] for name in sorted(entries))))
 

@@ -6,18 +6,15 @@ answers are all stored, needs no server.
 
 from __future__ import annotations
 
-import shutil
-import socket
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
-from urllib.parse import urlsplit
 
 from dnd_assets.assets.registry import stages_of
 from dnd_assets.assets.resolved import ResolvedStudy
 from dnd_assets.engine.context import StudyContext
-from dnd_assets.engine.models import Listed, require_models, used_by
+from dnd_assets.engine.listed import Listed
+from dnd_assets.engine.models import require_models, used_by
 from dnd_assets.engine.network_inputs import check_inputs
 from dnd_assets.engine.plan import Outlook, outlook
 from dnd_assets.engine.resolve import Graph, stream_inputs
@@ -25,14 +22,10 @@ from dnd_assets.engine.stage import Stage, leading_to, study_assets_of
 from dnd_assets.errors import StudyError, UpstreamError
 from dnd_assets.lineage.records import Product
 from dnd_assets.units import Unit
-from resources.servers.addresses import is_loopback
+from dnd_assets.workflow.live_checks import answers, check_room
 
-LEAST_FREE: Final = 200_000_000
-"""Bytes that have to be free in the state folder before a run begins."""
 _CALLS: Final = ("LLM calls", "picture calls")
 """What plans count of calls to servers."""
-_LOOPBACK_S, _ELSEWHERE_S = 0.5, 5.0
-"""Seconds that a server on this machine, and on another one, has to take a connection."""
 
 
 def observe(
@@ -86,7 +79,7 @@ def preflight(
         StudyError: naming what is missing, which asset needs it, and what to do.
     """
     context, products = resolved.context, resolved.products
-    check_room(context)
+    check_room(context.home)
     uses = {name: products[name].uses for name in assets}
     for name in assets:
         require_models(context, name, uses[name])
@@ -104,22 +97,6 @@ def preflight(
             _require_server(name, model)
 
 
-def check_room(context: StudyContext) -> str:
-    """Free space of the state folder, in words.
-
-    Raises:
-        StudyError: when there is too little to begin with.
-    """
-    free = shutil.disk_usage(context.home).free
-    if free < LEAST_FREE:
-        raise StudyError(
-            f"{context.home} has {free / 1e6:,.0f} MB free; a run needs {LEAST_FREE / 1e6:,.0f} MB "
-            "at least. Free some space (`dnd gc` tells what nothing needs any more), or set "
-            "DND_HOME to a folder with room."
-        )
-    return f"{free / 1e9:.0f} GB free"
-
-
 def check_device(context: StudyContext, uses: Sequence[str]) -> None:
     """Look for the device and precision of each model among `uses`.
 
@@ -135,29 +112,6 @@ def check_device(context: StudyContext, uses: Sequence[str]) -> None:
         ):
             model_compute.torch_device()
             model_compute.torch_dtype()
-
-
-def answers(address: str) -> bool | None:
-    """Whether anything takes a connection at a server's address.
-
-    None where that cannot be told without sending anything: behind a proxy.
-    """
-    parts = urlsplit(address)
-    host = parts.hostname or ""
-    local = is_loopback(host)
-    if not local and _behind_proxy(parts.scheme, host):
-        return None
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        with socket.create_connection((host, port), _LOOPBACK_S if local else _ELSEWHERE_S):
-            return True
-    except OSError:
-        return False
-
-
-def _behind_proxy(scheme: str, host: str) -> bool:
-    proxies = urllib.request.getproxies()
-    return bool(proxies.get(scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(host)
 
 
 def _require_server(asset: str, model: Listed) -> None:

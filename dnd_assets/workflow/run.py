@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
-from dnd_assets.assets.registry import chosen_from
 from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.models import assumptions
 from dnd_assets.engine.observed_assets import Seen
-from dnd_assets.engine.plan import newest_announced, out_of_date
-from dnd_assets.engine.recording import record_run
-from dnd_assets.engine.stage_versions import recorded_version
-from dnd_assets.errors import DndError, UpstreamError
-from dnd_assets.lineage.records import Product, now
-from dnd_assets.results.standing import Standing
+from dnd_assets.errors import DndError
 from dnd_assets.study.study import Study
-from dnd_assets.units import Unit
 from dnd_assets.workflow import stopping
 from dnd_assets.workflow.asset_checks import service_failures
 from dnd_assets.workflow.dead_runs import (
@@ -32,19 +25,15 @@ from dnd_assets.workflow.dead_runs import (
     fail_dead_runs,
 )
 from dnd_assets.workflow.definitions import definitions_of
+from dnd_assets.workflow.due import Due, Run, confirm, decide, decide_from_files
 from dnd_assets.workflow.instance import RUN_TAGS, opened_instance
 from dnd_assets.workflow.owner import Owner
-from dnd_assets.workflow.preflight import check_models, observe, preflight
+from dnd_assets.workflow.preflight import observe, preflight
 from resources.lineage_db.database import Lineage
 
 __all__ = [
     "Run", "RunFailedError", "ServiceFailedError", "observe", "run", "run_resolved",
 ]  # fmt: skip
-_NEWEST = """
-SELECT run, study, asset, unit, model, layer, neuron, key, data_version, code_version, status,
-       reason, device
-FROM latest WHERE study = ? AND asset IN (SELECT unnest(?::VARCHAR[]))
-"""
 
 
 class RunFailedError(DndError):
@@ -58,23 +47,22 @@ class ServiceFailedError(RunFailedError):
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run did.
+class _Instance:
+    """What Dagster itself says of what it was told; see `workflow.announced`.
 
     Attributes:
-        id: the run's id, in Dagster and in lineage; empty when everything was up to date and no
-            run was made.
-        units: how many units it covered.
-        computed: products made anew, by asset.
-        reused: products taken from the store, by asset.
-        work: forward passes, captions, calls and pictures that it took.
+        instance: the instance.
     """
 
-    id: str
-    units: int
-    computed: dict[str, int]
-    reused: dict[str, int]
-    work: dict[str, int] = field(default_factory=dict)
+    instance: dg.DagsterInstance
+
+    def partitions(self, asset: str) -> set[str]:
+        """Keys of the units for which it was materialized."""
+        return self.instance.get_materialized_partitions(dg.AssetKey(asset))
+
+    def ever(self, asset: str) -> bool:
+        """Whether it was materialized at all."""
+        return self.instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None
 
 
 def run(
@@ -104,30 +92,41 @@ def run(
 
 
 def run_resolved(
-    resolved: ResolvedStudy, units: Sequence[str] = (), assets: Sequence[str] = ()
+    resolved: ResolvedStudy,
+    units: Sequence[str] = (),
+    assets: Sequence[str] = (),
+    due: Due | None = None,
 ) -> Run:
-    """As `run`, of a study that is worked out already; its images are looked at once."""
-    asset_names = chosen_from(resolved.stages, assets)
+    """As `run`, of a study that is worked out already; its images are looked at once.
+
+    Args:
+        resolved: the study with its resources.
+        units: as of `run`.
+        assets: as of `run`.
+        due: what there is to do, where that was decided already.
+    """
+    if due is None:
+        due = decide_from_files(resolved, units, assets)
+    if due is not None and not due.assets:
+        confirm(resolved.context, due.chosen, due.asked)
+        return due.nothing_done(resolved)
     context = resolved.context
-    check_models(resolved, asset_names)
-    chosen = resolved.units.select(units)
     with opened_instance(context.home) as instance:
         fail_dead_runs(instance, context.log)
-        waits = context.lineage.waits
-        seen = Seen(observe(context, asset_names, resolved.stages), waits)
-        due, names = _due(resolved, instance, chosen, asset_names, seen)
-        if not names:
-            _confirm(context, chosen, asset_names, uuid.uuid4().hex)
-            return Run("", len(chosen), {}, {})
-        keys = set(due)
+        due = due or decide(resolved, units, assets, _Instance(instance))
+        if not due.assets:
+            confirm(context, due.chosen, due.asked)
+            return due.nothing_done(resolved)
+        keys = set(due.units)
         for name, text in assumptions(context):
             context.log(f"assumed, {name}: {text}")
-        preflight(resolved, [unit for unit in chosen if unit.key in keys], names, seen.products)
+        concerned = [unit for unit in due.chosen if unit.key in keys]
+        preflight(resolved, concerned, due.assets, due.seen.products)
         try:
-            finished = _recorded(resolved, instance, due or units, names, seen)
+            finished = _recorded(resolved, instance, due.units or units, due.assets, due.seen)
         finally:
             context.workers.close()
-    _confirm(context, chosen, asset_names, finished.id)
+    confirm(context, due.chosen, due.asked, finished.id)
     return finished
 
 
@@ -177,72 +176,6 @@ def _require_success(
         raise RunFailedError(_first_cause(result, errors))
     if service_message:
         raise ServiceFailedError(service_message)
-
-
-def _due(
-    resolved: ResolvedStudy,
-    instance: dg.DagsterInstance,
-    units: Sequence[Unit],
-    assets: Sequence[str],
-    seen: Seen,
-) -> tuple[list[str], list[str]]:
-    """Keys of the units for which a run has anything to do, and the assets for which it has.
-
-    Where only images or concepts became others of equal content, there are assets but no keys.
-    """
-    everything = [unit.key for unit in units]
-    context, stages = resolved.context, resolved.stages
-    products = [product for product in seen.products if product.asset in assets]
-    due: dict[str, set[str]] = {
-        product.asset: set() for product in products if _is_news(context, instance, product)
-    }
-    try:
-        for name, changed_units in out_of_date(context, stages, units, assets, *products).items():
-            due[name] = {unit.key for unit in changed_units}
-    except UpstreamError:
-        return everything, list(assets)  # the run says what is missing
-    for name in assets:
-        if name in stages:
-            materialized = instance.get_materialized_partitions(dg.AssetKey(name))
-            absent = set(everything) - materialized
-            if absent:
-                due[name] = due.get(name, set()) | absent
-    concerned = {key for keys in due.values() for key in keys}
-    return [key for key in everything if key in concerned], [n for n in assets if n in due]
-
-
-def _confirm(context: StudyContext, units: Sequence[Unit], assets: Sequence[str], run: str) -> None:
-    """Record for readers that products stand, which a run found up to date by their keys.
-
-    They see it from the settings that are recorded with runs, which may differ in what decides
-    nothing in the case at hand, such as where the study's folder lies.
-    """
-    unrecorded = {
-        (row["run"], row["asset"], row["model"], row["layer"])
-        for row in Standing(context.lineage, context.study).others(assets)
-    }
-    if not unrecorded:
-        return
-    keys = {"", *(unit.key for unit in units)}
-    rows = context.lineage.query(
-        _NEWEST, [context.study.name, sorted({row[1] for row in unrecorded})]
-    )
-    confirmations = [
-        {**row, "run": run, "reused": True, "seconds": 0.0, "recorded_at": now()}
-        for row in rows
-        if row["unit"] in keys
-        and (row["run"], row["asset"], row["model"], row["layer"]) in unrecorded
-    ]
-    record_run(context, run)
-    context.lineage.commit({"materializations": confirmations})
-
-
-def _is_news(context: StudyContext, instance: dg.DagsterInstance, product: Product) -> bool:
-    """Whether a product of the whole study is not the one that was announced last."""
-    version = recorded_version(product)
-    if newest_announced(context, product.asset).get("") != (product.key, version):
-        return True
-    return instance.get_latest_materialization_event(dg.AssetKey(product.asset)) is None
 
 
 def _work(home: Path, run_id: str) -> dict[str, int]:

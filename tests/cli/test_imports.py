@@ -1,6 +1,7 @@
 """Commands that read answer at once: what takes seconds to import is imported where it is used."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,15 +34,23 @@ def place(labelled, colours, tmp_path_factory):
     return here, folder / "state"
 
 
+def _environment(here, home):
+    return os.environ | {
+        "DND_HOME": str(home),
+        "DAGSTER_HOME": str(home / "dagster"),
+        "DND_STUDY": str(here / "study.toml"),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
 def _loaded(place, *arguments):
     """Top-level packages that a command has imported; it ends well."""
     here, home = place
-    told = {"DND_HOME": str(home), "DND_STUDY": str(here / "study.toml"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", ASK, *arguments],
         capture_output=True,
         text=True,
-        env=os.environ | told,
+        env=_environment(here, home),
         cwd=here,
         check=False,
     )
@@ -69,6 +78,45 @@ def test_no_table_is_read_into_numpy(place):
     assert "numpy" not in _loaded(place, "trace", "net/colours/1")
 
 
-def test_a_plan_imports_no_workflow(place):
+KEPT = (("run",), ("plan",), ("doctor",), ("layers", "net"))
+"""Commands that keep their answer as long as nothing changes."""
+WARM = """
+import os, sys
+from dnd_assets.cli import main
+before = dict(os.environ)
+for arguments in KEPT:
+    sys.argv = ["dnd", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, (arguments, ended.code)
+    os.environ.clear()
+    os.environ.update(before)
+"""
+
+
+@pytest.fixture(scope="module")
+def settled(place, tmp_path_factory):
+    """The study after a run, whose commands have found nothing to do once."""
+    here, home = place
+    state = shutil.copytree(home, tmp_path_factory.mktemp("settled") / "state")
+    for commands in ([("run",)], KEPT):
+        code = f"KEPT = {commands!r}\n{WARM}"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=_environment(here, state), cwd=here, check=False,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    return here, state
+
+
+@pytest.mark.parametrize("command", KEPT, ids=lambda command: command[0])
+def test_what_finds_nothing_to_do_imports_nothing_to_do_it_with(settled, command):
+    assert not {*HEAVY, "numpy", "PIL"} & _loaded(settled, *command)
+
+
+def test_what_has_to_be_planned_anew_imports_no_workflow(place):
     # Which file of a folder open_clip loads, it says itself, and it imports PyTorch.
-    assert not {"dagster", "pandas", "diffusers", "openai"} & _loaded(place, "plan")
+    assert not {"dagster", "pandas", "diffusers", "openai"} & _loaded(
+        place, "plan", "net/colours/0"
+    )

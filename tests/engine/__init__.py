@@ -4,6 +4,8 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 """
 
 ELSEWHERE = {
+    "listed": "workflow/test_doctor.py",
+    "stage_plan": "engine/test_plan.py",
     "batch_sizes": "resources/runtime/test_batch_size.py",
     "context": "engine/test_plan.py",
     "context_builder": "integration/test_made_once.py",

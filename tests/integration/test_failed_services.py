@@ -10,7 +10,7 @@ from werkzeug import Response
 from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import StudyError
 from dnd_assets.study.study import load_study
-from dnd_assets.workflow import preflight
+from dnd_assets.workflow import live_checks, preflight
 from dnd_assets.workflow.asset_checks import service_failures, unanswered
 from dnd_assets.workflow.definitions import build_definitions
 from dnd_assets.workflow.run import ServiceFailedError
@@ -118,7 +118,7 @@ def test_stored_answers_need_no_server(project, monkeypatch):
     """Another stage's change asks nothing of the server: so it need not be there."""
     folder, _ = project
     monkeypatch.setattr(preflight, "answers", lambda address: False)
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: _free(10**12))
+    monkeypatch.setattr(live_checks.shutil, "disk_usage", lambda _: _free(10**12))
     text = (folder / "study.toml").read_text()
     (folder / "study.toml").write_text(
         text.replace("images_per_concept = 3", "images_per_concept = 2")
@@ -176,7 +176,7 @@ def _dagster_says_so(folder, monkeypatch):
 
 def test_a_full_disk_is_told_before_a_run(project, monkeypatch):
     folder, _ = project
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: _free(10**6))
+    monkeypatch.setattr(live_checks.shutil, "disk_usage", lambda _: _free(10**6))
     made = _count(folder)
     text = (folder / "study.toml").read_text()
     (folder / "study.toml").write_text(

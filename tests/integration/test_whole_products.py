@@ -92,7 +92,7 @@ def test_products_recorded_before_versions_had_code_are_announced_once(
 
     with monkeypatch.context() as past:
         past.setattr("dnd_assets.engine.recording.recorded_version", old)
-        past.setattr("dnd_assets.workflow.run.recorded_version", old)
+        past.setattr("dnd_assets.workflow.due.recorded_version", old)
         _run(study, tmp_path)
         assert _run(study, tmp_path) == {}
     assert _run(study, tmp_path) == dict.fromkeys(NAMES, 1)

@@ -4,6 +4,9 @@ Modules of `ELSEWHERE` are parts of one concept, and tested with it.
 """
 
 ELSEWHERE = {
+    "doctor_report": "workflow/test_doctor.py",
+    "due": "workflow/test_definitions.py",
+    "live_checks": "integration/test_failed_services.py",
     "asset_checks": "integration/test_failed_services.py",
     "atlas_address": "cli/test_web_interface.py",
     "dead_runs": "workflow/test_owner.py",

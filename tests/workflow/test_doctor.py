@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import shutil
 import socket
 import time
 import tomllib
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -19,7 +21,9 @@ from dnd_assets.errors import StudyError
 from dnd_assets.lineage.trace import trace
 from dnd_assets.results.trace_tree import tree
 from dnd_assets.study.study import embedded_studies, load_study, parse_study
-from dnd_assets.workflow.doctor import examine, pins, show
+from dnd_assets.workflow import doctor
+from dnd_assets.workflow.doctor import examine, look
+from dnd_assets.workflow.doctor_report import examined, pins, show
 from dnd_assets.workflow.run import run
 from resources.captioners.base import Captioner
 from resources.captioners.language_model import LanguageModel
@@ -27,7 +31,7 @@ from resources.checkpoints import Checkpoint, resolve
 from resources.licences import licence_of
 from resources.lineage_db.database import Lineage
 from resources.servers.keys import read_key
-from tests import studies
+from tests import light, studies
 from tests.resources import hub, tiny
 
 COMMIT = hub.COMMIT
@@ -558,3 +562,88 @@ def _server(folders, home, port):
     report = examine(bench_of(folders, home, summariser=chat).study, home)
     (entry,) = [one for one in report.models if one.listed.role == "summariser"]
     return entry.state, entry.good
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch, clip_folder):
+    """A project in which nothing is missing, its report kept, and how often it was looked at."""
+    clip = shutil.copytree(clip_folder, tmp_path / "clip")
+    place = light.project(tmp_path / "project", clip)
+    study = (place / "study.toml").read_text().replace('"images"', '"${DND_PICTURES}"')
+    (place / "study.toml").write_text(study)
+    monkeypatch.setenv("DND_PICTURES", "images")
+    (tmp_path / "state").mkdir()
+    looks = []
+    monkeypatch.setattr(doctor, "look", lambda *a: looks.append(look(*a)) or looks[-1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    time.sleep(0.05)
+    first = _examined(tmp_path)  # writes the network's card
+    second = _examined(tmp_path)
+    assert first == second
+    assert second.good, second
+    looks.clear()
+    assert _examined(tmp_path) == second
+    assert not looks, "it was kept"
+    return tmp_path, looks
+
+
+def _examined(place):
+    unset = {}
+    study = load_study(place / "project" / "study.toml", unset)
+    return examined(study, place / "state", unset)
+
+
+def _swapped(place, monkeypatch):
+    """Other weights in the same file, with the times of before, as far as they can be set."""
+    (file,) = sorted((place / "clip").glob("*.safetensors"))
+    before, data = file.stat(), bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _one_picture_more(place, monkeypatch):
+    images = place / "project" / "images"
+    shutil.copy(images / "000.png", images / "more.png")
+
+
+CHANGES = {
+    "weights swapped in place": (_swapped, "sha256:"),
+    "a model removed": (lambda place, _: shutil.rmtree(place / "clip"), "Correct the name"),
+    "one picture more": (_one_picture_more, "10 image files"),
+    "own code changed": (
+        lambda place, _: (place / "project" / "light_captioner.py").unlink(), "light_captioner"
+    ),
+    "a variable gone": (lambda _, patch: patch.delenv("DND_PICTURES"), "it is not set"),
+    "another library": (lambda place, _: (place / "x-2.0.dist-info").mkdir(), "image files"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES.values(), ids=CHANGES)
+def test_what_was_found_before_hides_no_change(small, monkeypatch, change, told):
+    place, looks = small
+    before = _examined(place)
+    change(place, monkeypatch)
+
+    now = _examined(place)
+
+    assert len(looks) == 1, "it was looked at again"
+    assert told in now.as_json()
+    assert (now == before) is (change is CHANGES["another library"][0])
+
+
+def test_a_full_disk_shows_though_nothing_is_looked_at_again(small, monkeypatch):
+    place, looks = small
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Mock(free=10**6))
+    report = _examined(place)
+    assert not report.good
+    assert "has 1 MB free" in report.as_json()
+    assert not looks
+
+
+def test_a_server_is_asked_each_time(folders, cache, tmp_path, monkeypatch):
+    chat = {"kind": "chat", "base_url": "http://127.0.0.1:1/v1", "api_key_env": ""}
+    study = bench_of(folders, tmp_path, summariser=chat).study
+    states = iter((True, True, False))
+    monkeypatch.setattr("dnd_assets.workflow.doctor_report.answers", lambda _: next(states))
+    assert [examined(study, tmp_path).good for _ in range(3)] == [True, True, False]
