@@ -27,7 +27,7 @@ from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
     part_of,
 )
 from dnd_assets.methods.lazy import torch
-from dnd_assets.methods.ordering import top_positions
+from dnd_assets.methods.ordering import top_positions_of_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,8 +113,7 @@ def rank_reorder(
     _check(products, activations)
     count = _image_count(len(activations), top_share)
     similarities = _undescribed(products, activations)
-    for unit, values in _units(activations):
-        rows = top_positions(values, count)
+    for unit, values, rows in _units(activations, count):
         top = _relative(values[rows]).to(similarities.device)
         if top[0] > top[-1]:
             baseline = _mean_difference(top, p)
@@ -231,9 +230,15 @@ def concept_shares(products: Products, a: float) -> Tensor | None:
     images, concepts = products.shape
     if images * concepts > _BLOCK:
         return None
-    shares = torch.empty((images, concepts), dtype=torch.float32, device=products.device)
-    for rows in _blocks(images, 1, _ROWS_AT_ONCE):
-        shares[rows] = torch.softmax(part_of(products, rows).mul(a), dim=1)
+    if isinstance(products, ConceptActivationMatrix):
+        return products.derived(("shares", a), lambda: _shares(products, a))
+    return _shares(products, a)
+
+
+def _shares(products: Products, a: float) -> Tensor:
+    shares = torch.empty(products.shape, dtype=torch.float32, device=products.device)
+    for rows in _blocks(len(shares), 1, _ROWS_AT_ONCE):
+        torch.softmax(_scaled(products, rows, a), dim=1, out=shares[rows])
     return shares
 
 
@@ -267,6 +272,13 @@ def hard_log_likelihood(
         StudyError: when there are fewer images than `top_images`.
         ValueError: when shapes do not fit or P holds NaN or infinite values.
     """
+
+    _check(products, activations)
+    shares = concept_shares(products, a) if shares is None else shares
+    if shares is not None and top_images * activations.shape[1] > len(activations):
+        # Each image counts for several units: its logarithms once.
+        logs = shares.add(min_prob).log_()
+        return _log_likelihood(products, activations, a, top_images, _unchanged, logs)
 
     def log_member(members: Tensor) -> Tensor:
         return members.add_(min_prob).log_()
@@ -366,16 +378,34 @@ def _cosines(
 ) -> Tensor:
     """Cosines of the columns of P and q after `prepare`; norms are at least `smallest`."""
     _check(products, activations)
-    similarities = _undescribed(products, activations)
     images = len(activations)
-    units = describable(activations).nonzero().flatten()
+    described = describable(activations)
+    # To pick columns out takes as long as all the rest; mostly they are all to be picked.
+    units = None if described.all() else described.nonzero().flatten()
+    similarities = _undescribed(products, activations)
     for columns in _blocks(similarities.shape[1], images, block):
-        concepts = _normalised(prepare(part_of(products, slice(None), columns)), smallest)
-        for batch in _blocks(len(units), images, block):
-            values = activations[:, units[batch]].to(similarities.device, torch.float32)
+        concepts = _directions(products, columns, prepare, smallest)
+        for batch in _blocks(int(described.sum()), images, block):
+            chosen = activations[:, batch if units is None else units[batch]]
+            values = chosen.to(similarities.device, torch.float32)
             cosines = _normalised(prepare(values), smallest).T @ concepts
-            similarities[units[batch].to(similarities.device), columns] = cosines
+            rows = batch if units is None else units[batch].to(similarities.device)
+            similarities[rows, columns] = cosines
     return similarities
+
+
+def _directions(
+    products: Products, columns: slice, prepare: Callable[[Tensor], Tensor], smallest: float
+) -> Tensor:
+    """Columns of P after `prepare`, of length 1; kept where they are all of them."""
+
+    def directions() -> Tensor:
+        return _normalised(prepare(part_of(products, slice(None), columns)), smallest)
+
+    is_whole = columns.start == 0 and columns.stop >= products.shape[1]
+    if is_whole and isinstance(products, ConceptActivationMatrix):
+        return products.derived((prepare, smallest), directions)
+    return directions()
 
 
 def _unchanged(values: Tensor) -> Tensor:
@@ -383,7 +413,7 @@ def _unchanged(values: Tensor) -> Tensor:
 
 
 def _centred_cube(values: Tensor) -> Tensor:
-    return values.sub(values.mean(dim=0)).pow(3)
+    return values.sub(values.mean(dim=0)).pow_(3)
 
 
 def _normalised(columns: Tensor, smallest: float) -> Tensor:
@@ -403,15 +433,24 @@ def _log_likelihood(
     _check_enough(len(activations), top_images)
     likelihoods = _undescribed(products, activations)
     shares = concept_shares(products, a) if shares is None else shares
-    # One unit at a time: products of equal shape do not depend on what else is computed.
-    for unit, values in _units(activations):
-        rows = top_positions(values, top_images).to(likelihoods.device)
+    # One unit at a time: products of equal shape do not depend on what else is computed. All use
+    # one piece of memory: to get new pages from the system takes longer than to fill them.
+    members = likelihoods.new_empty((top_images, likelihoods.shape[1]))
+    for unit, _, top in _units(activations, top_images):
+        rows = top.to(likelihoods.device)
         if shares is None:
-            members = torch.softmax(part_of(products, rows).mul_(a), dim=1)
+            torch.softmax(_scaled(products, rows, a), dim=1, out=members)
         else:
-            members = shares[rows]
-        likelihoods[unit] = log_member(members).sum(dim=0)
+            torch.index_select(shares, 0, rows, out=members)
+        torch.sum(log_member(members), dim=0, out=likelihoods[unit])
     return likelihoods
+
+
+def _scaled(products: Products, rows: Tensor | slice, a: float) -> Tensor:
+    """`a` P of some images, newly made."""
+    part = part_of(products, rows)
+    is_view = not isinstance(products, ConceptActivationMatrix) and isinstance(rows, slice)
+    return part.mul(a) if is_view else part.mul_(a)
 
 
 def _reorder_error(part: Tensor, top: Tensor, p: float) -> Tensor:
@@ -437,12 +476,13 @@ def _mean_difference(values: Tensor, p: float) -> float:
     return float(torch.stack(sums).sum()) / len(values) ** 2
 
 
-def _units(activations: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each unit that can be described, with its activations, (N,)."""
+def _units(activations: Tensor, count: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each unit that can be described, its activations, (N,), and its `count` top images."""
     units = describable(activations).nonzero().flatten()
     for batch in _blocks(len(units), 1, _UNITS_AT_ONCE):
         columns = activations[:, units[batch]].T.contiguous()
-        yield from zip(units[batch].tolist(), columns, strict=True)
+        tops = top_positions_of_rows(columns, count)
+        yield from zip(units[batch].tolist(), columns, tops, strict=True)
 
 
 def _blocks(columns: int, rows: int, block: int) -> Iterator[slice]:
