@@ -97,7 +97,9 @@ SIMILARITY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 """The similarity functions by name: (P, activations) -> (units, concepts)."""
 
 
-def best(similarities: Tensor, concepts: Sequence[str], n: int = 5) -> list[list[tuple[str, float]]]:
+def best(
+    similarities: Tensor, concepts: Sequence[str], n: int = 5
+) -> list[list[tuple[str, float]]]:
     """The `n` most similar concepts of each unit: a top-k for each, and the words read off."""
     labels = []
     for row in similarities:

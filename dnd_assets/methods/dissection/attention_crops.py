@@ -250,7 +250,9 @@ def _first_of_part(
             break
         roots = further
     parents: dict[int, int] = {}
-    for run in np.flatnonzero(after - above > 1).tolist():  # runs that join several of the row above
+    for run in np.flatnonzero(
+        after - above > 1
+    ).tolist():  # runs that join several of the row above
         for other in range(int(above[run]) + 1, int(after[run])):
             first, second = _root(parents, int(roots[run])), _root(parents, int(roots[other]))
             if first != second:

@@ -225,12 +225,12 @@ def best_concepts(
 
 
 def _mean_rank(order: Ranks) -> Scores:
-    return -order.sum(axis=1) / order.shape[1]
+    return -(order.sum(axis=1) / order.shape[1])
 
 
 def _topk_squared(order: Ranks, beta: int) -> Scores:
     best = np.sort(order, axis=1)[:, :beta]
-    return -(best * best).sum(axis=1) / best.shape[1]
+    return -((best * best).sum(axis=1) / best.shape[1])
 
 
 def _image_products(order: Ranks, generated: Array, exemplars: Array, top_images: int) -> Scores:
