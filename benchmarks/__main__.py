@@ -21,6 +21,7 @@ from benchmarks import (
     faults,
     journal,
     kills,
+    race,
     reading,
     repeats,
     report,
@@ -65,6 +66,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "reading": lambda t, f, share: reading.ratios(t, f),
     "planning": lambda t, f, share: scale.planning(t, f),
     "workers": lambda t, f, share: workers.speed_up(t, f, share),
+    "race": lambda t, f, share: race.race(t, f, share),
     "report": lambda t, f, share: report.atlas(t, f, 4 * _times(1_000, share)),
 }
 

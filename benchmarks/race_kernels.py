@@ -41,9 +41,9 @@ def kernels(times: int = 7) -> list[Figure]:
         for name, layers in _LAYERS.items()
     }
     named["picking the best 5 of 1,000 concepts, 512 units"] = _picking(generator)
-    library = reference.LIBRARY
-    named[f"attention boxes of 10 heat maps of 375 x 375 (reference: {library})"] = _boxes()
-    named[f"attention crops of a unit: 10 maps to crops (reference: {library})"] = _crops()
+    for library in reference.LIBRARIES:
+        named[f"boxes of 10 heat maps of 375 x 375; {library}"] = _boxes(library)
+        named[f"attention crops of a unit, 10 maps to crops; {library}"] = _crops(library)
     named["scoring 5 candidates of 10 images, 10 exemplars, all four functions"] = _scoring()
     return [
         ratio_figure(name, paired(*ways, times), KERNEL)
@@ -96,15 +96,15 @@ def _maps(count: int = 10) -> list[np.ndarray]:
     ]
 
 
-def _boxes() -> Ways:
+def _boxes(library: str) -> Ways:
     heatmaps = [attention_crops.heatmap_bytes(values, 375) for values in _maps()]
     return (
         lambda: [attention_crops.attention_boxes(heatmap) for heatmap in heatmaps],
-        lambda: [reference.crops(heatmap) for heatmap in heatmaps],
+        lambda: [reference.crops(heatmap, library) for heatmap in heatmaps],
     )
 
 
-def _crops() -> Ways:
+def _crops(library: str) -> Ways:
     maps = _maps()
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 256, (375, 375, 3), dtype=np.uint8)
@@ -117,7 +117,7 @@ def _crops() -> Ways:
             pieces += [attention_crops.cut(picture, box, 375) for box in boxes]
         return pieces
 
-    return ours, lambda: [reference.cut(picture, values) for values in maps]
+    return ours, lambda: [reference.cut(picture, values, library) for values in maps]
 
 
 def _scoring() -> Ways:

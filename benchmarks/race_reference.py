@@ -24,8 +24,8 @@ try:  # what the authors use; scikit-image where it is not installed
 except ImportError:
     cv2 = None
 
-LIBRARY = "scikit-image" if cv2 is None else "OpenCV"
-"""What thresholds heat maps and finds their parts."""
+LIBRARIES = ("scikit-image",) if cv2 is None else ("OpenCV", "scikit-image")
+"""What is there to threshold heat maps and to find their parts; the authors use OpenCV."""
 Box = tuple[int, int, int, int]
 _MIN_PROB = 1e-7
 _PAIRS_AT_ONCE = 10_000
@@ -111,31 +111,38 @@ def best(
 
 
 def crops(
-    heatmap: NDArray[np.uint8], alpha: int = 4, overlap: float = 0.5, whole: float = 0.8
+    heatmap: NDArray[np.uint8],
+    library: str = LIBRARIES[0],
+    alpha: int = 4,
+    overlap: float = 0.5,
+    whole: float = 0.8,
 ) -> tuple[float, list[Box]]:
     """Otsu's threshold, and up to `alpha` boxes around what exceeds it, largest first."""
     height, width = heatmap.shape
-    threshold, boxes = (_outlines_scikit if cv2 is None else _outlines_opencv)(heatmap)
+    outlines = _outlines_opencv if library == "OpenCV" else _outlines_scikit
+    threshold, boxes = outlines(heatmap)
     boxes.sort(key=lambda box: (box[2] - box[0]) * (box[3] - box[1]), reverse=True)
     chosen: list[Box] = []
     for box in boxes:
         if len(chosen) == alpha:
             break
-        if all(_iou(box, other) <= overlap for other in chosen):
-            if _iou(box, (0, 0, width, height)) < whole:
-                chosen.append(box)
+        is_new = all(_iou(box, other) <= overlap for other in chosen)
+        if is_new and _iou(box, (0, 0, width, height)) < whole:
+            chosen.append(box)
     return threshold, chosen
 
 
-def cut(image: Image.Image, heat: NDArray[np.float32], size: int = 375) -> list[Image.Image]:
+def cut(
+    image: Image.Image, heat: NDArray[np.float32], library: str = LIBRARIES[0], size: int = 375
+) -> list[Image.Image]:
     """The crops of an exemplar by its activation map, each of `size` pixels a side."""
     levels = (255 * (heat - heat.min()) / (heat.max() - heat.min())).astype(np.uint8)
-    if cv2 is None:
+    if library == "OpenCV":
+        heatmap = cv2.resize(levels, (size, size), interpolation=cv2.INTER_CUBIC)
+    else:
         square = Image.fromarray(levels).resize((size, size), Image.Resampling.BICUBIC)
         heatmap = np.asarray(square)
-    else:
-        heatmap = cv2.resize(levels, (size, size), interpolation=cv2.INTER_CUBIC)
-    _, boxes = crops(heatmap)
+    _, boxes = crops(heatmap, library)
     return [image.crop(box).resize((size, size), Image.Resampling.BICUBIC) for box in boxes]
 
 
