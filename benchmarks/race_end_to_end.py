@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ class Place:
     photographs: list[Path]
     clip: Path
     concepts: list[str]
+    method: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def written(cls, folder: Path, images: int = IMAGES, concepts: int = CONCEPTS) -> Place:
@@ -76,7 +77,7 @@ class Place:
             "models": [{"name": "resnet50", "source": source, "layers": layers}],
             "probing_set": {"folders": ["images"]},
             "clip": {"model": str(self.clip), "pretrained": ""},
-            "clip_dissect": {"concepts": "concepts.txt"},
+            "clip_dissect": {"concepts": "concepts.txt", **self.method},
             "captioner": {"kind": "own", "source": "tests.light:table"},
             "text_to_image": {"kind": "world"},
             "compute": {"device": "cpu", "batch": batch},

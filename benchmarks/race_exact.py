@@ -1,7 +1,9 @@
 """What exactness costs on the CPU: exact passes against batches of 32, quiet and beside a load.
 
-`Compute.in_batches(exact=True)` gives the same bits whatever the batch. Both ways run over the same
-prepared tensors, with the threads that torch has by default; processor time of all threads.
+Exact passes give the same bits whatever the batch (`resources.runtime.exact_passes`): networks and
+encoders in calls of one shape, several at once with one thread each; captioner and denoiser item
+by item. Both ways run over the same tensors, with the threads that torch has by default; processor
+time of all threads.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,14 +21,28 @@ from benchmarks import race_network
 from benchmarks.pairs import paired, ratio_figure
 from benchmarks.setting import Figure
 from resources.runtime.compute import Compute
+from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BATCH, TARGET = 32, 1.10
 Run = Callable[[Sequence["Tensor"]], Sequence["Tensor"]]
-Model = tuple[Run, list["Tensor"]]
-"""Runs a batch, and the items to run it on."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with what it is run on.
+
+    Attributes:
+        run: runs a batch.
+        items: what it runs on.
+        how: its exact passes, as the product makes them.
+    """
+
+    run: Run
+    items: list[Tensor]
+    how: Exact
 
 
 def exactness(share: float = 1.0, threads: int | None = None) -> list[Figure]:
@@ -46,24 +63,23 @@ def exactness(share: float = 1.0, threads: int | None = None) -> list[Figure]:
 def _figures(trials: int) -> Iterator[Figure]:
     told = f"torch threads {torch.get_num_threads()}"
     for name, build in MODELS.items():
-        run, items = build()
-        yield _figure(f"{name}, {len(items)} items, {told}, quiet", run, items, trials)
+        model = build()
+        yield _figure(f"{name}, {len(model.items)} items, {told}, quiet", model, trials)
         if name in _BUSY:
             with _busy():
-                yield _figure(f"{name}, {len(items)} items, {told}, busy", run, items, trials)
+                yield _figure(f"{name}, {len(model.items)} items, {told}, busy", model, trials)
 
 
-def _figure(name: str, run: Run, items: list[Tensor], trials: int) -> Figure:
+def _figure(name: str, model: Model, trials: int) -> Figure:
     compute = Compute(device="cpu")
 
     def ours() -> object:
-        return compute.in_batches(items, run, BATCH, exact=True)
+        return compute.in_batches(model.items, model.run, BATCH, exact=model.how)
 
     def batches() -> object:
-        return compute.in_batches(items, run, BATCH)
+        return compute.in_batches(model.items, model.run, BATCH)
 
-    with torch.inference_mode():
-        found = paired(ours, batches, trials)
+    found = paired(ours, batches, trials)
     return ratio_figure(f"exact passes against batches of {BATCH}: {name}", found, TARGET)
 
 
@@ -101,16 +117,27 @@ def _filled(build: Callable[[], nn.Module]) -> nn.Module:
     return network
 
 
+def _classifier(network: nn.Module) -> Model:
+    """A network that is described, which runs as the product runs it."""
+    items = _pictures(BATCH, 224)
+
+    def call(pixels: Tensor) -> Tensor:
+        with torch.inference_mode():
+            scores: Tensor = network(pixels)
+        return scores
+
+    how = exact_of(network, call, lambda: torch.stack(items[:TRIED]))
+    return Model(lambda batch: list(call(torch.stack(list(batch)))), items, how)
+
+
 def _resnet50() -> Model:
-    network = race_network.resnet50().eval()
-    return lambda batch: list(network(torch.stack(list(batch)))), _pictures(BATCH, 224)
+    return _classifier(race_network.resnet50().eval())
 
 
 def _vit() -> Model:
     from torchvision.models import vit_b_32
 
-    network = _filled(lambda: vit_b_32(weights=None))
-    return lambda batch: list(network(torch.stack(list(batch)))), _pictures(BATCH, 224)
+    return _classifier(_filled(lambda: vit_b_32(weights=None)))
 
 
 def _blip() -> Model:
@@ -122,10 +149,11 @@ def _blip() -> Model:
     words = torch.arange(1, 9)
 
     def run(batch: Sequence[Tensor]) -> Sequence[Tensor]:
-        pixels = torch.stack(list(batch))
-        return list(network(pixel_values=pixels, input_ids=words.repeat(len(batch), 1)).logits)
+        read = words.repeat(len(batch), 1)
+        with torch.inference_mode():
+            return list(network(pixel_values=torch.stack(list(batch)), input_ids=read).logits)
 
-    return run, _pictures(8, 224)
+    return Model(run, _pictures(8, 224), ALONE)
 
 
 def _unet() -> Model:
@@ -140,9 +168,10 @@ def _unet() -> Model:
 
     def run(batch: Sequence[Tensor]) -> Sequence[Tensor]:
         texts = text.expand(len(batch), -1, -1)
-        return list(network(torch.stack(list(batch)), 10, texts).sample)
+        with torch.inference_mode():
+            return list(network(torch.stack(list(batch)), 10, texts).sample)
 
-    return run, _pictures(8, 16, 4)
+    return Model(run, _pictures(8, 16, 4), ALONE)
 
 
 def _pictures(count: int, side: int, channels: int = 3) -> list[Tensor]:
