@@ -43,9 +43,10 @@ from dnd_assets.lineage.records import (
 )
 from dnd_assets.lineage.remarks import set_aside
 from dnd_assets.methods.clip_dissect import labelling
+from dnd_assets.methods.clip_dissect.arguments import describable
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivationMatrix
 from dnd_assets.methods.clip_dissect.concept_pairs import Label, best_singles
-from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, describable
+from dnd_assets.methods.clip_dissect.similarity import SIMILARITY
 from dnd_assets.methods.dissection.exemplars import is_lost
 from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.sparse_matrix import dense

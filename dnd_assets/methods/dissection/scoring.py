@@ -103,8 +103,8 @@ def image_products(
     Raises:
         ValueError: when shapes do not fit, or a value is NaN or infinite.
     """
-    values, *embeddings = _checked(activations, generated, exemplars, beta, top_images)
-    return torch.from_numpy(_image_products(_ranks(values), *embeddings, top_images))
+    values, images, activating = _checked(activations, generated, exemplars, beta, top_images)
+    return torch.from_numpy(_image_products(_ranks(values), images, activating, top_images))
 
 
 def topk_squared_image_products(
@@ -134,9 +134,9 @@ def topk_squared_image_products(
     Raises:
         ValueError: when shapes do not fit, or a value is NaN or infinite.
     """
-    values, *embeddings = _checked(activations, generated, exemplars, beta, top_images)
+    values, images, activating = _checked(activations, generated, exemplars, beta, top_images)
     order = _ranks(values)
-    products = _image_products(order, *embeddings, top_images)
+    products = _image_products(order, images, activating, top_images)
     return torch.from_numpy(_combined(_topk_squared(order, beta), products))
 
 
@@ -225,12 +225,14 @@ def best_concepts(
 
 
 def _mean_rank(order: Ranks) -> Scores:
-    return -(order.sum(axis=1) / order.shape[1])
+    means: Scores = order.sum(axis=1) / order.shape[1]
+    return -means
 
 
 def _topk_squared(order: Ranks, beta: int) -> Scores:
     best = np.sort(order, axis=1)[:, :beta]
-    return -((best * best).sum(axis=1) / best.shape[1])
+    means: Scores = (best * best).sum(axis=1) / best.shape[1]
+    return -means
 
 
 def _image_products(order: Ranks, generated: Array, exemplars: Array, top_images: int) -> Scores:
