@@ -3,7 +3,7 @@
 # make check  formatting, lint, types and the import contract
 # make ui     the Dagster web interface on the active study (DND_STUDY)
 # make reliability   the figures of docs/reliability.md, about an hour
-# make race   ratios to the references' algorithms and to bare forward passes, ten minutes
+# make race   ratios to the references' algorithms and to bare forward passes
 # make house   figures of the code: sizes, names, floors
 # make docs    the documentation as a site, in site/; a link that leads nowhere fails
 # make wheel   build the wheel, and label three units with it outside the project, in an empty home

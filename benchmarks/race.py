@@ -15,7 +15,7 @@ from benchmarks.setting import Figure, Table
 
 
 def race(table: Table, folder: Path, share: float = 1.0) -> list[Figure]:
-    """All of it, some ten minutes on two cores."""
+    """All of it, kernels first."""
     return [
         *kernels(max(3, round(7 * share))),
         *end_to_end(folder / "clip_dissect"),
