@@ -3,6 +3,7 @@
 # make check  formatting, lint, types and the import contract
 # make ui     the Dagster web interface on the active study (DND_STUDY)
 # make reliability   the figures of docs/reliability.md, about an hour
+# make race   ratios to the references' algorithms and to bare forward passes
 # make house   figures of the code: sizes, names, floors
 # make docs    the documentation as a site, in site/; a link that leads nowhere fails
 # make wheel   build the wheel, and label three units with it outside the project, in an empty home
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check ui lock setup reliability house docs wheel test-lowest
+.PHONY: demo test check ui lock setup reliability race house docs wheel test-lowest
 setup: $(READY)
 
 $(READY): pyproject.toml requirements.txt
@@ -44,6 +45,9 @@ ui: $(READY)
 
 reliability: $(READY)
 	$(BIN)/python -m benchmarks
+
+race: $(READY)
+	$(BIN)/python -m benchmarks race
 
 house: $(READY)
 	$(BIN)/python -m benchmarks.house

@@ -21,6 +21,7 @@ from benchmarks import (
     faults,
     journal,
     kills,
+    race,
     reading,
     repeats,
     report,
@@ -66,6 +67,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "growth": lambda t, f, share: scale.growth(t, f, (_times(1_000, share), _times(4_000, share))),
     "planning": lambda t, f, share: scale.planning(t, f),
     "workers": lambda t, f, share: workers.speed_up(t, f, share),
+    "race": lambda t, f, share: race.race(t, f, share),
     "report": lambda t, f, share: report.atlas(t, f, 4 * _times(1_000, share)),
 }
 

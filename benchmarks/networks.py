@@ -35,6 +35,31 @@ def wide_1000() -> nn.Module:
     return Wide(1_000)
 
 
+class Maps(nn.Module):
+    """Random 3 x 3 convolutions of an 8 x 8 picture; layer `units` has `count` of them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.units = nn.Conv2d(3, count, 3, padding=1)
+        generator = torch.Generator().manual_seed(0)
+        weights = torch.randn(self.units.weight.shape, generator=generator)
+        self.units.weight = nn.Parameter(weights)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Activations, (images, count, 8, 8)."""
+        return self.units(images)
+
+
+def maps_20() -> nn.Module:
+    """20 units with maps."""
+    return Maps(20)
+
+
+def maps_40() -> nn.Module:
+    """40 units with maps."""
+    return Maps(40)
+
+
 def wide_4000() -> nn.Module:
     """4,000 units."""
     return Wide(4_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import TYPE_CHECKING
 
@@ -43,9 +43,10 @@ from dnd_assets.lineage.records import (
 )
 from dnd_assets.lineage.remarks import set_aside
 from dnd_assets.methods.clip_dissect import labelling
+from dnd_assets.methods.clip_dissect.arguments import describable
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import ConceptActivationMatrix
-from dnd_assets.methods.clip_dissect.concept_pairs import Label
-from dnd_assets.methods.clip_dissect.similarity import SIMILARITY, describable
+from dnd_assets.methods.clip_dissect.concept_pairs import Label, best_singles
+from dnd_assets.methods.clip_dissect.similarity import SIMILARITY
 from dnd_assets.methods.dissection.exemplars import is_lost
 from dnd_assets.methods.lazy import torch
 from dnd_assets.methods.sparse_matrix import dense
@@ -68,6 +69,7 @@ class _Case:
         texts: embeddings of the concepts, on the device.
         concepts: the concepts.
         versions: data versions of the probing set and the concepts.
+        products: the factors of P of the images that were compared last.
     """
 
     context: StudyContext
@@ -76,6 +78,16 @@ class _Case:
     texts: Tensor
     concepts: list[str]
     versions: tuple[str, str]
+    products: dict[tuple[str, ...], ConceptActivationMatrix] = field(default_factory=dict)
+
+    def products_of(self, images: Sequence[str]) -> ConceptActivationMatrix:
+        """The factors of P of some images; of the same ones the same, with what comes of them."""
+        key = tuple(images)
+        if key not in self.products:
+            vectors = torch.from_numpy(np.stack([self.image_vectors[name] for name in images]))
+            self.products.clear()  # what comes of them is large
+            self.products[key] = ConceptActivationMatrix(vectors.to(self.texts.device), self.texts)
+        return self.products[key]
 
 
 class ClipDissectLabels(Stage):
@@ -191,10 +203,8 @@ def _compared(case: _Case, layer: OfLayer) -> _Compared:
         low = np.where(finite, values, np.inf).min(axis=0)
         values = np.where(finite | lost_units, values, low).astype(np.float32)
     names = [layer.images[row] for row in rows]
-    image_vectors = torch.from_numpy(np.stack([case.image_vectors[name] for name in names]))
     excluded = sorted({*layer.images, *layer.failed}.difference(names))
-    products = ConceptActivationMatrix(image_vectors.to(case.texts.device), case.texts)
-    return _Compared(products, torch.from_numpy(values), excluded)
+    return _Compared(case.products_of(names), torch.from_numpy(values), excluded)
 
 
 def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
@@ -211,17 +221,30 @@ def _labelled(case: _Case, of_layer: OfLayer) -> Iterator[tuple[Unit, Outcome]]:
     similarity = labelling.LayerSimilarity(setting.similarity, compared.products, layer, options)
     prior = _prior(case, units[0], similarity)
     similarities = similarity.of([unit.neuron for unit in units], prior)
-    for unit, singles in zip(units, similarities, strict=True):
-        labels = labelling.best_labels(
-            setting.similarity, compared.products, case.concepts, layer, unit.neuron, singles,
-            lambda texts: _embedded(case, texts), options, setting.top, setting.pairs,
-        )  # fmt: skip
+    for unit, labels in zip(units, _labels(case, similarity, units, similarities), strict=True):
         outcome = _outcome(setting, labels)
         excluded = compared.lost
         if excluded:
             remark = set_aside(excluded, len(of_layer.images) + len(of_layer.failed)).as_json()
             outcome = replace(outcome, notes={**outcome.notes, "remarks": [remark]})
         yield unit, outcome
+
+
+def _labels(
+    case: _Case, layer: labelling.LayerSimilarity, units: Sequence[Unit], similarities: Tensor
+) -> Iterator[list[Label]]:
+    """The best labels of each unit, by its similarity to each concept."""
+    setting = case.setting
+    if not setting.pairs:
+        yield from best_singles(case.concepts, similarities, setting.top)
+        return
+    assert isinstance(layer.products, ConceptActivationMatrix)
+    for unit, singles in zip(units, similarities, strict=True):
+        yield labelling.best_labels(
+            setting.similarity, layer.products, case.concepts, layer.activations, unit.neuron,
+            singles, lambda texts: _embedded(case, texts), layer.options, setting.top,
+            setting.pairs,
+        )  # fmt: skip
 
 
 def _embedded(case: _Case, texts: Sequence[str]) -> Tensor:

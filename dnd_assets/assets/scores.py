@@ -20,7 +20,6 @@ from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.stage import Results, Stage, Work
 from dnd_assets.lineage.records import Outcome
 from dnd_assets.methods.dissection import scoring
-from dnd_assets.methods.lazy import torch
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit
 
@@ -158,13 +157,10 @@ def scored(
 def _all_functions(
     values: Matrix, generated: Matrix, exemplar_vectors: Matrix, beta: int, top_images: int
 ) -> dict[str, list[float]]:
-    tensors = [
-        torch.from_numpy(array).to(torch.float64) for array in (values, generated, exemplar_vectors)
-    ]
-    return {
-        name: function(*tensors, beta=beta, top_images=top_images).tolist()
-        for name, function in scoring.SCORING.items()
-    }
+    scores = scoring.all_scores(
+        values, generated, exemplar_vectors, beta=beta, top_images=top_images
+    )
+    return {name: scores[name].tolist() for name in scoring.SCORING}
 
 
 def _rows(table: Table, names: Sequence[str]) -> Matrix:

@@ -28,6 +28,11 @@ _ORDERLY_S = 0.3
 _NOT_FOR_USERS = "ignore:Function `dev_command` is superseded"
 
 
+def _absolute(study: str) -> str:
+    """A study's name, or its path from the root: servers work in another folder."""
+    return study if study in embedded_studies() else str(Path(study).resolve())
+
+
 def serve(
     home: Path,
     port: int,
@@ -71,9 +76,7 @@ def serve(
         "DND_ATLAS_URL": f"http://127.0.0.1:{port + 1}",
         "DAGSTER_HOME": str(folder),
         SAY_WHEN_LOADED: "1",
-        "DND_STUDY": study_name
-        if study_name in embedded_studies()
-        else str(Path(study_name).resolve()),
+        "DND_STUDY": _absolute(study_name),
         "PYTHONWARNINGS": ",".join(
             filter(None, [os.environ.get("PYTHONWARNINGS"), _NOT_FOR_USERS])
         ),

@@ -40,7 +40,7 @@ def _names(kind: type[Any]) -> tuple[str, ...]:
 
 def _as_json(value: Any) -> Any:
     """A value as JSON holds it; written out, since `asdict` copies all of it first."""
-    kind = type(value)
+    kind: type[Any] = type(value)
     if value is None or kind is str or kind is int or kind is bool:
         return value
     if kind is float or isinstance(value, float):
@@ -48,7 +48,7 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, str | int):
         return value
     if is_dataclass(value):
-        return {name: _as_json(getattr(value, name)) for name in _names(type(value))}
+        return {name: _as_json(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     if isinstance(value, Mapping):

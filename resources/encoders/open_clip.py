@@ -3,14 +3,12 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL.Image import Image, new
+from PIL.Image import Image
 
 from dnd_assets.errors import DndError, MissingError, StudyError, not_found
 from dnd_assets.lineage.fingerprint import Json, digest
@@ -30,16 +28,14 @@ from resources.checkpoints import (
 from resources.encoders import clip_settings
 from resources.encoders.base import Embeddings, ImageTextEncoder
 from resources.encoders.clip_settings import Settings
+from resources.encoders.open_clip_towers import Encode, Towers
 from resources.model import ModelPart, find_part
 from resources.runtime.compute import Compute, load_once
-from resources.runtime.exact_passes import TRIED, Exact, exact_of
 from resources.runtime.progress import Progress
 
 if TYPE_CHECKING:
     import open_clip
     import torch
-
-    Encode = Callable[[Sequence[Any]], "torch.Tensor"]
 
 _NEEDS: Final = (clip_settings.CONFIG, "*.safetensors")
 _TOKENIZER: Final = ("tokenizer_config.json",)
@@ -166,8 +162,8 @@ class OpenClip(ImageTextEncoder):
 
     def _embed(
         self,
-        net: "_Encoder",
-        encode: "Encode",
+        net: Towers,
+        encode: Encode,
         items: Sequence[Any],
         batch_size: int,
         on_batch: Callable[[Sequence[Any], Sequence[Embeddings]], None] | None,
@@ -255,84 +251,17 @@ class OpenClip(ImageTextEncoder):
         content = digest([checkpoint.fingerprint()["files"], file_hash(_weights_of(checkpoint))])
         return _Weights(f"{_LOCAL}{checkpoint.folder}", content, checkpoint)
 
-    def _load(self) -> "_Encoder":
+    def _load(self) -> Towers:
         weights = self._find()
         device = str(self.compute.torch_device())
         key = ("clip", weights.content, device, self.compute.channels_last)
-        return load_once(key, lambda: _Encoder(weights, self.compute))
+        return load_once(key, lambda: _loaded(weights, self.compute))
 
 
-class _Encoder:
-    """A loaded model: turns pictures or texts into vectors (B, D)."""
-
-    def __init__(self, weights: _Weights, compute: Compute) -> None:
-        import torch
-
-        with quiet("transformers"):
-            model, self._transform = _built(weights)
-            self._tokenize = _tokenizer(weights)
-        self._compute, self._device = compute, compute.torch_device()
-        self._model = model.to(self._device, torch.float32)
-        self._tokenizing = Lock()
-        self._model.eval().requires_grad_(requires_grad=False)
-        if compute.channels_last:
-            self._model.to(memory_format=torch.channels_last)
-        self.width = self.texts(["x"]).shape[1]
-
-    def pixels(self, image: Image) -> "torch.Tensor":
-        """A picture as the image tower takes it, (3, H, W)."""
-        tensor: torch.Tensor = self._transform(image.convert("RGB"))
-        return tensor
-
-    def pictures(self, batch: Sequence["torch.Tensor"]) -> "torch.Tensor":
-        """Vectors of pictures as `pixels` gives them."""
-        import torch
-
-        vectors: torch.Tensor = self._model.encode_image(
-            self._compute.place(torch.stack(list(batch)))
-        )
-        return vectors
-
-    def texts(self, texts: Sequence[str]) -> "torch.Tensor":
-        import torch
-
-        with torch.inference_mode():
-            with self._tokenizing:  # a fast tokenizer of transformers serves one thread at a time
-                tokens = self._tokenize(list(texts))
-            vectors: torch.Tensor = self._model.encode_text(tokens.to(self._device))
-        return vectors
-
-    @cached_property
-    def exact_pictures(self) -> Exact:
-        """How the image tower runs so that no bit depends on other pictures."""
-        import torch
-
-        shape = self.pixels(new("RGB", (64, 64))).shape
-        rows = torch.Generator().manual_seed(0)
-        return exact_of(
-            self._model,
-            self._tried(self.pictures),
-            lambda: torch.rand(TRIED, *shape, generator=rows),
-        )
-
-    @cached_property
-    def exact_texts(self) -> Exact:
-        """How the text tower runs so that no bit depends on other texts."""
-        import torch
-
-        def encode(lengths: Sequence[Any]) -> "torch.Tensor":
-            return self.texts([" ".join("a" * (1 + int(length))) for length in lengths])
-
-        return exact_of(self._model, self._tried(encode), lambda: torch.arange(TRIED))
-
-    def _tried(self, encode: "Encode") -> "Encode":
-        import torch
-
-        def run(rows: Sequence[Any]) -> "torch.Tensor":
-            with torch.inference_mode(), self._compute.autocast():
-                return encode(rows)
-
-        return run
+def _loaded(weights: _Weights, compute: Compute) -> Towers:
+    with quiet("transformers"):
+        model, transform = _built(weights)
+        return Towers(model, transform, _tokenizer(weights), compute)
 
 
 def _own_tokenizer(checkpoint: Checkpoint) -> bool:

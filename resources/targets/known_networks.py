@@ -31,13 +31,13 @@ from resources.checkpoints import split_revision
 from resources.own_code.notes import check_repeatable, read_note, write_note
 from resources.own_code.own_places import plain_name
 from resources.runtime.compute import Compute, load_once
-from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.runtime.resource import Resource
 from resources.targets.cards import LayerInfo, NetworkInfo
 from resources.targets.codings import Attached, attached, coded, content
 from resources.targets.declared_coding import DeclaredCoding
-from resources.targets.network import Network, NetworkSource
+from resources.targets.exact_networks import exact_for
+from resources.targets.network import Network, NetworkSource, changed_network
 from resources.targets.network_sources import TargetModel, find_source, in_float32
 from resources.targets.pixels import check_range, check_repeats
 from resources.targets.state_hash import behaviour_hash, state_hash
@@ -70,7 +70,6 @@ _SURVEYED = (
 MEASURED = ("percentiles", "standard")
 """Ways of scaling that are measured over the probing set."""
 Measured = Mapping[str, Sequence[tuple[float, float]]]
-_OURS = ("dnd_assets", "resources")
 _CHANNELS_LAST = ("torchvision", "timm", "efficientnet-lite")
 
 
@@ -269,7 +268,7 @@ class KnownNetworks(Resource):
         if changed or self._used_fingerprints.get(model, digest(card.fingerprint)) != digest(
             card.fingerprint
         ):
-            raise _changed_network(model, changed)
+            raise changed_network(model, changed)
         return net
 
     def _channels_last(self, spec: TargetModel) -> bool:
@@ -295,32 +294,12 @@ class KnownNetworks(Resource):
             net.module.to(device).eval().requires_grad_(requires_grad=False)
             net = in_float32(net, _blank(net).to(device))
             if device.type == "cpu":
-                net.exact = self._exact(net, source)
+                net.exact = exact_for(net, source, self.compute)
             if channels_last:
                 net.module.to(memory_format=torch.channels_last)
             return net
 
         return load_once(self._key(spec, source), load)
-
-    def _exact(self, net: Network, source: NetworkSource) -> Exact:
-        """How a network runs on the CPU so that no bit depends on other pictures.
-
-        Code of the user's own may keep something of a call where threads would meet.
-        """
-        import torch
-
-        from dnd_assets.methods.pooling import tensor_of
-
-        if source.own is not None and source.own.path.partition(".")[0] not in _OURS:
-            return ALONE
-
-        def run(pixels: "Tensor") -> "Tensor":
-            with torch.inference_mode(), self.compute.autocast():
-                return tensor_of(net.call(net.module, pixels))
-
-        return exact_of(
-            net.module, run, lambda: torch.stack([net.made_up(seed) for seed in range(TRIED)])
-        )
 
     def _key(self, spec: TargetModel, source: NetworkSource) -> Hashable:
         """The key of a loaded network in this process's cache of models."""
@@ -505,18 +484,6 @@ def _info(
     proven = single_place or entry.verdict is Verdict.PROVEN
     return LayerInfo(
         path, kind, layout.units(raw), shape, has_map, entry.known, reason, layout, raw, proven
-    )
-
-
-def _changed_network(model: str, changed: Sequence[str]) -> StudyError:
-    difference = (
-        f" (its {' and its '.join(changed)} differ)" if changed else " (its files or code changed)"
-    )
-    return StudyError(
-        f"network {model!r} is not the one that its results are made for{difference}, so nothing "
-        "of it is kept. Where you have just changed it, run again; where you have not, its factory "
-        "gives another network each time: seed it, or save its state_dict() and name it in "
-        "`weights`."
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image, new
 
+from dnd_assets.errors import StudyError
 from dnd_assets.files.rasters.raster import Raster
 from resources.checkpoints import Checkpoint
 from resources.own_code.closure import ObservedUse
@@ -115,3 +116,15 @@ class NetworkSource:
     files: Checkpoint | None = None
     licence: str = ""
     assumed: Callable[[], Sequence[str]] = tuple
+
+
+def changed_network(model: str, changed: Sequence[str]) -> StudyError:
+    difference = (
+        f" (its {' and its '.join(changed)} differ)" if changed else " (its files or code changed)"
+    )
+    return StudyError(
+        f"network {model!r} is not the one that its results are made for{difference}, so nothing "
+        "of it is kept. Where you have just changed it, run again; where you have not, its factory "
+        "gives another network each time: seed it, or save its state_dict() and name it in "
+        "`weights`."
+    )

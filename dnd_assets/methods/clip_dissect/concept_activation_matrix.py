@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from dnd_assets.methods.lazy import torch
@@ -51,6 +53,21 @@ class ConceptActivationMatrix:
     def device(self) -> torch.device:
         """Where the products are computed."""
         return self.images.device
+
+    def derived(self, name: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """What similarity functions make of all of P, made once for all layers; not to be changed.
+
+        Args:
+            name: which of such tensors it is.
+            make: makes it, where it is not there yet.
+        """
+        if name not in self._derived:
+            self._derived[name] = make()
+        return self._derived[name]
+
+    @cached_property
+    def _derived(self) -> dict[Hashable, Tensor]:
+        return {}
 
     def part(self, rows: Tensor | slice = _ALL, columns: slice = _ALL) -> Tensor:
         """`P[rows][:, columns]`, newly made.

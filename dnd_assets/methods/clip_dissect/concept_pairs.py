@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dnd_assets.methods.clip_dissect.best_concepts import top_concepts
 from dnd_assets.methods.lazy import torch
-from dnd_assets.methods.ordering import top_positions
+from dnd_assets.methods.ordering import top_positions, top_positions_of_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,6 +104,35 @@ def best_of(
     top = valid[top_positions(scores[valid], n)]
     best = zip(top.tolist(), scores[top].tolist(), strict=True)
     return [_label(concepts, pairs, i, similarity) for i, similarity in best]
+
+
+def best_singles(concepts: Sequence[str], singles: Tensor, n: int = 1) -> list[list[Label]]:
+    """The `n` best single concepts of each unit, as `best_of` without pairs; all units at once.
+
+    Args:
+        concepts: the single concepts.
+        singles: similarities, (U, M).
+        n: how many labels; all when there are fewer.
+
+    Returns:
+        Labels of each unit, best first; those of similarity NaN are left out.
+
+    Raises:
+        ValueError: when lengths do not fit.
+    """
+    if len(concepts) != singles.shape[1]:
+        raise ValueError(f"{len(concepts):,} concepts do not fit {singles.shape[1]:,} similarities")
+    if singles.isnan().any():
+        return [best_of(concepts, row, [], singles.new_zeros(0), n) for row in singles]
+    count = min(n, len(concepts))
+    if not len(singles) or not count:
+        return [[] for _ in singles]
+    tops = torch.stack(list(top_positions_of_rows(singles, count)))
+    similarities = singles.gather(1, tops).tolist()
+    return [
+        [Label((i,), concepts[i], value) for i, value in zip(positions, values, strict=True)]
+        for positions, values in zip(tops.tolist(), similarities, strict=True)
+    ]
 
 
 def _label(

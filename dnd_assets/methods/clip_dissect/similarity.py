@@ -17,24 +17,30 @@ through p(t_m); give the same `prior` to get the same numbers in any company.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from dnd_assets.errors import StudyError
+from dnd_assets.methods.clip_dissect.arguments import (
+    blocks,
+    check,
+    check_enough,
+    describable,
+    described_units,
+    undescribed,
+)
 from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
     ConceptActivationMatrix,
     Products,
     part_of,
 )
 from dnd_assets.methods.lazy import torch
-from dnd_assets.methods.ordering import top_positions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _BLOCK: Final = 1 << 26
 _SMALLEST_NORM: Final = 1e-3
-_UNITS_AT_ONCE: Final = 64
 _ROWS_AT_ONCE: Final = 1024
 
 
@@ -110,15 +116,14 @@ def rank_reorder(
         StudyError: when the share of the images is fewer than two.
         ValueError: when shapes do not fit or P holds NaN or infinite values.
     """
-    _check(products, activations)
+    check(products, activations)
     count = _image_count(len(activations), top_share)
-    similarities = _undescribed(products, activations)
-    for unit, values in _units(activations):
-        rows = top_positions(values, count)
+    similarities = undescribed(products, activations)
+    for unit, values, rows in described_units(activations, count):
         top = _relative(values[rows]).to(similarities.device)
         if top[0] > top[-1]:
             baseline = _mean_difference(top, p)
-            for columns in _blocks(similarities.shape[1], count, block):
+            for columns in blocks(similarities.shape[1], count, block):
                 part = part_of(products, rows.to(similarities.device), columns)
                 mean = part.mean(dim=0)
                 error = _reorder_error(part, top, p) / baseline / mean.clamp(min=0) ** scale
@@ -231,9 +236,15 @@ def concept_shares(products: Products, a: float) -> Tensor | None:
     images, concepts = products.shape
     if images * concepts > _BLOCK:
         return None
-    shares = torch.empty((images, concepts), dtype=torch.float32, device=products.device)
-    for rows in _blocks(images, 1, _ROWS_AT_ONCE):
-        shares[rows] = torch.softmax(part_of(products, rows).mul(a), dim=1)
+    if isinstance(products, ConceptActivationMatrix):
+        return products.derived(("shares", a), lambda: _shares(products, a))
+    return _shares(products, a)
+
+
+def _shares(products: Products, a: float) -> Tensor:
+    shares = torch.empty(products.shape, dtype=torch.float32, device=products.device)
+    for rows in blocks(len(shares), 1, _ROWS_AT_ONCE):
+        torch.softmax(_scaled(products, rows, a), dim=1, out=shares[rows])
     return shares
 
 
@@ -267,6 +278,12 @@ def hard_log_likelihood(
         StudyError: when there are fewer images than `top_images`.
         ValueError: when shapes do not fit or P holds NaN or infinite values.
     """
+    check(products, activations)
+    shares = concept_shares(products, a) if shares is None else shares
+    if shares is not None and top_images * activations.shape[1] > len(activations):
+        # Each image counts for several units: its logarithms once.
+        logs = shares.add(min_prob).log_()
+        return _log_likelihood(products, activations, a, top_images, _unchanged, logs)
 
     def log_member(members: Tensor) -> Tensor:
         return members.add_(min_prob).log_()
@@ -309,7 +326,7 @@ def soft_log_likelihood(
         StudyError: when there are fewer images than `top_images`.
         ValueError: when shapes do not fit or P holds NaN or infinite values.
     """
-    _check_enough(len(activations), top_images)
+    check_enough(len(activations), top_images)
     fall = torch.arange(top_images, device=products.device) / top_images * (p_start - p_end)
     belongs = (p_start - fall).unsqueeze(1)
 
@@ -351,12 +368,6 @@ def weighed(likelihoods: Tensor, prior: Tensor, lam: float) -> Tensor:
     return likelihoods.sub(log_probabilities.mul(lam))
 
 
-def describable(activations: Tensor) -> Tensor:
-    """Which units have finite activations that are not all equal, (N, U) -> bool (U,)."""
-    low, high = activations.amin(dim=0), activations.amax(dim=0)
-    return torch.isfinite(low) & torch.isfinite(high) & (low < high)
-
-
 def _cosines(
     products: Products,
     activations: Tensor,
@@ -365,17 +376,35 @@ def _cosines(
     block: int,
 ) -> Tensor:
     """Cosines of the columns of P and q after `prepare`; norms are at least `smallest`."""
-    _check(products, activations)
-    similarities = _undescribed(products, activations)
+    check(products, activations)
     images = len(activations)
-    units = describable(activations).nonzero().flatten()
-    for columns in _blocks(similarities.shape[1], images, block):
-        concepts = _normalised(prepare(part_of(products, slice(None), columns)), smallest)
-        for batch in _blocks(len(units), images, block):
-            values = activations[:, units[batch]].to(similarities.device, torch.float32)
+    described = describable(activations)
+    # To pick columns out takes as long as all the rest; mostly they are all to be picked.
+    units = None if described.all() else described.nonzero().flatten()
+    similarities = undescribed(products, activations)
+    for columns in blocks(similarities.shape[1], images, block):
+        concepts = _directions(products, columns, prepare, smallest)
+        for batch in blocks(int(described.sum()), images, block):
+            chosen = activations[:, batch if units is None else units[batch]]
+            values = chosen.to(similarities.device, torch.float32)
             cosines = _normalised(prepare(values), smallest).T @ concepts
-            similarities[units[batch].to(similarities.device), columns] = cosines
+            rows = batch if units is None else units[batch].to(similarities.device)
+            similarities[rows, columns] = cosines
     return similarities
+
+
+def _directions(
+    products: Products, columns: slice, prepare: Callable[[Tensor], Tensor], smallest: float
+) -> Tensor:
+    """Columns of P after `prepare`, of length 1; kept where they are all of them."""
+
+    def directions() -> Tensor:
+        return _normalised(prepare(part_of(products, slice(None), columns)), smallest)
+
+    is_whole = columns.start == 0 and columns.stop >= products.shape[1]
+    if is_whole and isinstance(products, ConceptActivationMatrix):
+        return products.derived((prepare, smallest), directions)
+    return directions()
 
 
 def _unchanged(values: Tensor) -> Tensor:
@@ -383,7 +412,7 @@ def _unchanged(values: Tensor) -> Tensor:
 
 
 def _centred_cube(values: Tensor) -> Tensor:
-    return values.sub(values.mean(dim=0)).pow(3)
+    return values.sub(values.mean(dim=0)).pow_(3)
 
 
 def _normalised(columns: Tensor, smallest: float) -> Tensor:
@@ -399,19 +428,28 @@ def _log_likelihood(
     shares: Tensor | None,
 ) -> Tensor:
     """Sum of `log_member` of the softmax over concepts, over each unit's top images."""
-    _check(products, activations)
-    _check_enough(len(activations), top_images)
-    likelihoods = _undescribed(products, activations)
+    check(products, activations)
+    check_enough(len(activations), top_images)
+    likelihoods = undescribed(products, activations)
     shares = concept_shares(products, a) if shares is None else shares
-    # One unit at a time: products of equal shape do not depend on what else is computed.
-    for unit, values in _units(activations):
-        rows = top_positions(values, top_images).to(likelihoods.device)
+    # One unit at a time: products of equal shape do not depend on what else is computed. All use
+    # one piece of memory: to get new pages from the system takes longer than to fill them.
+    members = likelihoods.new_empty((top_images, likelihoods.shape[1]))
+    for unit, _, top in described_units(activations, top_images):
+        rows = top.to(likelihoods.device)
         if shares is None:
-            members = torch.softmax(part_of(products, rows).mul_(a), dim=1)
+            torch.softmax(_scaled(products, rows, a), dim=1, out=members)
         else:
-            members = shares[rows]
-        likelihoods[unit] = log_member(members).sum(dim=0)
+            torch.index_select(shares, 0, rows, out=members)
+        torch.sum(log_member(members), dim=0, out=likelihoods[unit])
     return likelihoods
+
+
+def _scaled(products: Products, rows: Tensor | slice, a: float) -> Tensor:
+    """`a` P of some images, newly made."""
+    part = part_of(products, rows)
+    is_view = not isinstance(products, ConceptActivationMatrix) and isinstance(rows, slice)
+    return part.mul(a) if is_view else part.mul_(a)
 
 
 def _reorder_error(part: Tensor, top: Tensor, p: float) -> Tensor:
@@ -432,58 +470,10 @@ def _relative(values: Tensor) -> Tensor:
 def _mean_difference(values: Tensor, p: float) -> float:
     """The mean of |v_i - v_j|^p over all i and j."""
     double = values.double()
-    blocks = _blocks(len(double), 1, 1024)
-    sums = [(double[rows, None] - double).abs().pow(p).sum() for rows in blocks]
+    sums = [
+        (double[rows, None] - double).abs().pow(p).sum() for rows in blocks(len(double), 1, 1024)
+    ]
     return float(torch.stack(sums).sum()) / len(values) ** 2
-
-
-def _units(activations: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each unit that can be described, with its activations, (N,)."""
-    units = describable(activations).nonzero().flatten()
-    for batch in _blocks(len(units), 1, _UNITS_AT_ONCE):
-        columns = activations[:, units[batch]].T.contiguous()
-        yield from zip(units[batch].tolist(), columns, strict=True)
-
-
-def _blocks(columns: int, rows: int, block: int) -> Iterator[slice]:
-    """Slices of columns so that rows x columns is at most `block`, or one column."""
-    width = max(1, block // max(rows, 1))
-    return (slice(start, start + width) for start in range(0, columns, width))
-
-
-def _undescribed(products: Products, activations: Tensor) -> Tensor:
-    """NaN for every unit and concept, (U, M), to be filled for the units that can be described."""
-    shape = (activations.shape[1], products.shape[1])
-    return torch.full(shape, math.nan, dtype=torch.float32, device=products.device)
-
-
-def _check(products: Products, activations: Tensor) -> None:
-    shapes = tuple(products.shape), tuple(activations.shape)
-    if [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][0]:
-        raise ValueError(
-            f"P of shape {shapes[0]} and activations of shape {shapes[1]} do not fit; they have "
-            "to be (images, concepts) and (images, units), of the same images in the same order"
-        )
-    if 0 in shapes[0]:
-        raise ValueError(f"P of shape {shapes[0]} holds no image or no concept")
-    if not isinstance(products, ConceptActivationMatrix):
-        invalid = (~torch.isfinite(products)).nonzero()
-        if len(invalid):
-            image, concept = invalid[0].tolist()
-            raise ValueError(
-                f"P holds NaN or infinite values, the first at image {image:,}, concept "
-                f"{concept:,}; embed that image and that concept again"
-            )
-
-
-def _check_enough(images: int, top_images: int) -> None:
-    if top_images < 1:
-        raise ValueError(f"top_images = {top_images} has to be positive")
-    if images < top_images:
-        raise StudyError(
-            f"the {top_images:,} most activating images of each unit were asked for, but there are "
-            f"only {images:,} images; set top_images to {images:,} or less, or probe with more"
-        )
 
 
 def _image_count(images: int, share: float) -> int:

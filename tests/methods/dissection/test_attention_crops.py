@@ -11,7 +11,6 @@ from PIL import Image
 from scipy import ndimage
 
 from dnd_assets.methods.dissection.attention_crops import (
-    _without_holes,
     attention_boxes,
     cut,
     heatmap_bytes,
@@ -223,10 +222,30 @@ def test_iou_of_worked_cases():
     assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.6, 0.8])
-def test_holes_are_what_no_way_leads_to_from_outside(share):
-    dice = np.random.default_rng(round(10 * share))
-    for height, width in ((1, 1), (1, 9), (7, 5), (40, 31)):
+@pytest.mark.parametrize("share", [0.2, 0.45, 0.6, 0.8])
+def test_parts_are_those_of_labelling_each_pixel(share):
+    dice = np.random.default_rng(round(100 * share))
+    for height, width in ((1, 9), (9, 1), (7, 5), (24, 31), (40, 31)):
         foreground = dice.random((height, width)) < share
-        expected = ndimage.binary_fill_holes(foreground)
-        np.testing.assert_array_equal(_without_holes(foreground), expected)
+        foreground.flat[0] = not foreground.flat[-1]  # so that it is not constant
+        filled = ndimage.binary_fill_holes(foreground)
+        labelled, _ = ndimage.label(filled, structure=np.ones((3, 3)))
+        slices = ndimage.find_objects(labelled)[::-1]
+        boxes = [(x.start, y.start, x.stop, y.stop) for y, x in slices]
+        boxes.sort(key=lambda box: (box[2] - box[0]) * (box[3] - box[1]), reverse=True)
+
+        heatmap = np.where(foreground, 200, 10).astype(np.uint8)
+        assert attention_boxes(heatmap, 10**6, 1.0, 2.0) == (10, boxes)
+
+
+def test_a_part_in_a_hole_in_a_part_in_a_hole_has_no_outer_contour():
+    heatmap = drawn((40, 40), (2, 2, 38, 38))
+    heatmap[4:36, 4:36] = 10
+    heatmap[8:32, 8:32] = 200
+    heatmap[10:30, 10:30] = 10
+    heatmap[15:20, 15:20] = 200
+    assert attention_boxes(heatmap, whole_image=2.0)[1] == [(2, 2, 38, 38)]
+    heatmap[2:38, 20] = 10  # a way in from above and below, through both rings
+    heatmap[0:2, 20] = 10
+    boxes = attention_boxes(heatmap, 10, 1.0, 2.0)[1]
+    assert (15, 15, 20, 20) in boxes

@@ -9,6 +9,7 @@ ELSEWHERE = {
     "cards": "resources/targets/test_networks.py",
     "declared_coding": "resources/targets/test_ablated.py",
     "declared_layout": "resources/targets/test_layer_layout.py",
+    "exact_networks": "resources/targets/test_networks.py",
     "known_networks": "lineage/test_code.py",
     "layer_declared": "resources/targets/test_layer_layout.py",
     "layer_shapes": "resources/targets/test_layer_layout.py",
