@@ -48,7 +48,7 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, str | int):
         return value
     if is_dataclass(value):
-        return {name: _as_json(getattr(value, name)) for name in _names(kind)}
+        return {name: _as_json(getattr(value, name)) for name in _names(kind)}  # type: ignore[arg-type]
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     if isinstance(value, Mapping):

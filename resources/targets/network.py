@@ -119,6 +119,12 @@ class NetworkSource:
 
 
 def changed_network(model: str, changed: Sequence[str]) -> StudyError:
+    """The error for a network that is another one than its results are made for.
+
+    Args:
+        model: its name in the study.
+        changed: what of it differs; empty where its files or its code do.
+    """
     difference = (
         f" (its {' and its '.join(changed)} differ)" if changed else " (its files or code changed)"
     )
