@@ -97,10 +97,14 @@ def best_mccs(
     ends, limits = ends[limits >= lowest], limits[limits >= lowest]
     if not len(ends):
         return np.zeros(len(shown)), np.full(len(shown), np.inf)
-    hits = np.cumsum(shown[:, order] * weights[order], axis=1)
+    hits = shown[:, order] * weights[order]
+    np.cumsum(hits, axis=1, out=hits)
     active = np.cumsum(weights[order])
+    # Thresholds leave out the lowest images: a slice is no copy, as their numbers would make one.
+    is_slice = ends[-1] - ends[0] == len(ends) - 1
+    tried = hits[:, ends[0] : ends[-1] + 1] if is_slice else hits[:, ends]
     mcc = mcc_of_counts(
-        hits[:, ends], active[ends] + misses, hits[:, -1:] + misses, active[-1] + 2 * misses
+        tried, active[ends] + misses, hits[:, -1:] + misses, active[-1] + 2 * misses
     )
     best_ends = mcc.argmax(axis=1)
     values = mcc[np.arange(len(shown)), best_ends]
@@ -125,9 +129,14 @@ def mcc_of_counts(hits: Any, active: Any, positives: Any, count: Any) -> Floats:
     Returns:
         float64; 0 where all images or none are active, or show the concept.
     """
-    gain = np.asarray(count * hits - active * positives, dtype=np.float64)
+    gain = np.asarray(count * hits, dtype=np.float64)
+    gain = np.atleast_1d(gain)
+    scratch = np.multiply(active, positives, out=np.empty_like(gain))
+    gain -= scratch
     # Roots one by one, since the product of all four may be too large.
-    scale = np.sqrt(active * (count - active)) * np.sqrt(positives * (count - positives))
-    scale = np.broadcast_to(scale, gain.shape)
-    coefficients: Floats = np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
-    return coefficients
+    roots = np.sqrt(active * (count - active)), np.sqrt(positives * (count - positives))
+    scale = np.multiply(*roots, out=scratch)
+    if all(np.all(root > 0) for root in roots):
+        coefficients: Floats = np.divide(gain, scale, out=gain)
+        return coefficients
+    return np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
