@@ -13,9 +13,11 @@ from tests import studies
 
 
 @pytest.fixture
-def asked(tmp_path):
+def asked(tmp_path, monkeypatch):
     """A study, its state folder, and a file that an answer is read from."""
     (tmp_path / "state" / "journal").mkdir(parents=True)
+    # Where buckets were asked in this process nothing is kept; other tests may have done so.
+    monkeypatch.delitem(sys.modules, "obstore", raising=False)
     (tmp_path / "fact").write_text("42")
     time.sleep(0.05)
     return parse_study(studies.table("blip", "clip", "sd"), tmp_path), tmp_path / "state"

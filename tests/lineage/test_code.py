@@ -137,7 +137,7 @@ HELPERS = [
     ("resources.captioners.base", "num_beams=1", "num_beams=2", {"BlipCaptioner"}),
     ("resources.targets.passes", "outputs[path] = readers[path](",
      "outputs[path] = readers[path](+", {"TargetNetworks"}),
-    ("resources.encoders.open_clip", 'image.convert("RGB")', "image", {"OpenClip"}),
+    ("resources.encoders.open_clip_towers", 'image.convert("RGB")', "image", {"OpenClip"}),
 ]  # fmt: skip
 """Helpers by module, a change of each, and what it has to change at least."""
 _SERVED = {"ChatCaptioner", "ChatSummariser", "ServedTextToImage"}

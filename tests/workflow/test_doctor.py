@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import time
 import tomllib
 from unittest.mock import Mock
@@ -573,6 +574,8 @@ def small(tmp_path, monkeypatch, clip_folder):
     (place / "study.toml").write_text(study)
     monkeypatch.setenv("DND_PICTURES", "images")
     (tmp_path / "state").mkdir()
+    # Where buckets were asked in this process nothing is kept; other tests may have done so.
+    monkeypatch.delitem(sys.modules, "obstore", raising=False)
     looks = []
     monkeypatch.setattr(doctor, "look", lambda *a: looks.append(look(*a)) or looks[-1])
     monkeypatch.syspath_prepend(str(tmp_path))
