@@ -6,6 +6,7 @@ nearest to it. Labels can then only say what the collection's captions say.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from PIL.Image import Image
 
@@ -17,6 +18,9 @@ from resources.runtime.compute import in_order
 from resources.runtime.progress import Progress
 from resources.servers.calls import CallLedger
 from resources.text_to_image.base import KeepPaintings, Painting, PaintRequest, TextToImage
+
+_FOUND_TOGETHER: Final = 256
+"""Pictures of a batch, at least: they are looked up, and each batch is stored and committed."""
 
 
 class _Retrieval(Model):
@@ -93,4 +97,5 @@ class RetrievalTextToImage(_Retrieval, TextToImage):
                 for request in batch
             ]
 
-        return in_order(requests, run, batch_size, on_batch, progress)
+        # Nothing is computed, and what a batch leaves behind costs more than its pictures.
+        return in_order(requests, run, max(batch_size, _FOUND_TOGETHER), on_batch, progress)
