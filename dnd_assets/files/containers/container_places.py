@@ -124,9 +124,23 @@ def _source(path: Path) -> Source:
 
 def _split(path: Path) -> tuple[Path, str]:
     """The file that a place lies in, and its name there; empty for a file of its own."""
-    for parent in path.parents:
-        if is_tile(path.relative_to(parent).as_posix()) and parent.is_file():
-            return parent, path.relative_to(parent).as_posix()
-        if holds_many(parent) and (bucket.in_bucket(parent) or parent.is_file()):
-            return parent, path.relative_to(parent).as_posix()
+    for parent, name, is_file_there in _possible_homes(path):
+        if is_file_there or parent.is_file():
+            return parent, name
     return path, ""
+
+
+@lru_cache(maxsize=1 << 16)
+def _possible_homes(path: Path) -> tuple[tuple[Path, str, bool], ...]:
+    """Files that a place may lie in by its name, the nearest first; most places have none.
+
+    Each with the place's name there, and whether it counts as a file unseen, as in a bucket.
+    """
+    homes = []
+    for parent in path.parents:
+        name = path.relative_to(parent).as_posix()
+        if is_tile(name):
+            homes.append((parent, name, False))
+        if holds_many(parent):
+            homes.append((parent, name, bucket.in_bucket(parent)))
+    return tuple(homes)
