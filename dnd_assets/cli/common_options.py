@@ -24,8 +24,13 @@ _FORM: Final = "form"
 def add_common_options() -> None:
     """Give every command that is registered so far its common options."""
     for registered in app.registered_commands:
-        if registered.callback is not None:
+        if registered.callback is not None and not _has(registered.callback):
             registered.callback = _with_common_options(registered.callback)
+
+
+def _has(command: Callable[..., None]) -> bool:
+    """Whether a command has them already: typer's own program imports this package twice."""
+    return "quiet" in signature(command).parameters
 
 
 def _with_common_options(command: Callable[..., None]) -> Callable[..., None]:

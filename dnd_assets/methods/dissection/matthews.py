@@ -137,6 +137,5 @@ def mcc_of_counts(hits: Any, active: Any, positives: Any, count: Any) -> Floats:
     roots = np.sqrt(active * (count - active)), np.sqrt(positives * (count - positives))
     scale = np.multiply(*roots, out=scratch)
     if all(np.all(root > 0) for root in roots):
-        coefficients: Floats = np.divide(gain, scale, out=gain)
-        return coefficients
-    return np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0)
+        return np.asarray(np.divide(gain, scale, out=gain))
+    return np.asarray(np.divide(gain, scale, out=np.zeros_like(gain), where=scale > 0))
