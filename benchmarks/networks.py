@@ -5,15 +5,19 @@ from torch import nn
 from torchvision.transforms import v2
 
 
+def _randomise(units: nn.Linear | nn.Conv2d) -> None:
+    """Give a layer the same random weights each time."""
+    generator = torch.Generator().manual_seed(0)
+    units.weight = nn.Parameter(torch.randn(units.weight.shape, generator=generator))
+
+
 class Wide(nn.Module):
     """Random linear units of an 8 x 8 picture; layer `units` has `count` of them."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.units = nn.Linear(3 * 8 * 8, count)
-        generator = torch.Generator().manual_seed(0)
-        weights = torch.randn(self.units.weight.shape, generator=generator)
-        self.units.weight = nn.Parameter(weights)
+        _randomise(self.units)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Activations, (images, count)."""
@@ -41,9 +45,7 @@ class Maps(nn.Module):
     def __init__(self, count: int) -> None:
         super().__init__()
         self.units = nn.Conv2d(3, count, 3, padding=1)
-        generator = torch.Generator().manual_seed(0)
-        weights = torch.randn(self.units.weight.shape, generator=generator)
-        self.units.weight = nn.Parameter(weights)
+        _randomise(self.units)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Activations, (images, count, 8, 8)."""

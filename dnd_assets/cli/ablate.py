@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -11,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, asking, out, told
+from dnd_assets.cli.app import StudyOption, TableOrJson, app, asking, out, print_json, told
 from dnd_assets.lineage.records import Payload
 from dnd_assets.methods.ablation.settings import AblationSettings
 from dnd_assets.study.study import load_study
@@ -40,7 +38,7 @@ def ablate(
     ] = 20,
     seed: Annotated[int, typer.Option(help="Of the random groups.")] = 0,
     top: Annotated[int, typer.Option(help="Classes shown, the largest changes first.", min=1)] = 10,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """What the classes of a network lose without some units, beside random groups of as many.
 
@@ -64,7 +62,7 @@ def ablate(
     setting = (chosen.ablation or AblationSettings()).model_copy(update=overrides)
     effects = run(context, find_units(context).select(keys), setting, random, seed)
     if form == "json":
-        sys.stdout.write(json.dumps(effects, indent=1, ensure_ascii=False) + "\n")
+        print_json(effects)
         return
     for effect in effects:
         _show(effect, top)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -46,6 +46,10 @@ StudyOption = Annotated[
         autocompletion=study_names,
     ),
 ]
+
+Form = Literal["text", "json"]
+TextOrJson = Annotated[Form, typer.Option("--format", "-f")]
+TableOrJson = Annotated[Literal["table", "json"], typer.Option("--format", "-f")]
 
 
 def _show_version(requested: bool) -> None:

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, advise, app, asking, err, out, show_what_stands, told
+from dnd_assets.cli.app import (
+    StudyOption,
+    advise,
+    app,
+    asking,
+    err,
+    out,
+    print_json,
+    show_what_stands,
+    told,
+)
 from dnd_assets.cli.run import check_names
 from dnd_assets.errors import NotFoundError
 from dnd_assets.home import results_folder, state_folder
@@ -117,7 +127,7 @@ def _evaluate_file(
     evaluation = evaluate_file(labels, truths, space, first_unit=first)
     if form == "json":
         report = {**evaluation.as_json(), "encoder": space.fingerprint()}
-        sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        print_json(report)
         return
     for line in evaluation.lines():
         out.print(line, markup=False)

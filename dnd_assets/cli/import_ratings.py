@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, err, out, show_what_stands
+from dnd_assets.cli.app import StudyOption, TableOrJson, app, err, out, show_what_stands
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
 from dnd_assets.study.study import load_study
@@ -31,7 +31,7 @@ def import_ratings(
     labels: Annotated[
         Path | None, typer.Option(help="Write the corrected labels to this CSV.")
     ] = None,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """Count what people said of labels in the atlas, and take over their corrections.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, app, asking, err, out, told
+from dnd_assets.cli.app import StudyOption, TableOrJson, app, asking, err, out, print_json, told
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.study.study import load_study
 
@@ -27,7 +26,7 @@ def search(
     ] = None,
     study: StudyOption = None,
     top: Annotated[int, typer.Option(help="Units at most.", min=1)] = 10,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """Units by what their labels say, or by a picture.
 
@@ -50,7 +49,7 @@ def search(
         err.print(result.remark, style="yellow", markup=False)
     if form == "json":
         rows = [asdict(hit) for hit in result.hits]
-        sys.stdout.write(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        print_json(rows)
         return
     table = Table(box=None, pad_edge=False)
     numbers = ("confidence", "cosine")
@@ -116,7 +115,7 @@ def look(
         Path | None, typer.Option("--output", "-o", help="PNG that shows where the units look.")
     ] = None,
     study: StudyOption = None,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """Which units fire on an image, with their labels and where they look.
 
@@ -134,7 +133,7 @@ def look(
     if output is not None:
         write_atomic(output, encode_png(sheet(result)))
     if form == "json":
-        sys.stdout.write(json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
+        print_json(result.as_json())
         return
     table = Table(box=None, pad_edge=False)
     for name in ("unit", "label", "above", "reach", "box"):
@@ -158,7 +157,7 @@ def clarity(
     ] = None,
     study: StudyOption = None,
     top: Annotated[int, typer.Option(help="Clearest and least clear units shown.", min=0)] = 5,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """How clear, polysemantic and redundant units are, by layer (Dreyer et al. 2025).
 
@@ -173,7 +172,7 @@ def clarity(
 
     result = measure(asking(chosen, told), units or [])
     if form == "json":
-        sys.stdout.write(json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
+        print_json(result.as_json())
     else:
         show(result, top, out)
 

@@ -13,6 +13,8 @@ from rich.table import Table
 from dnd_assets.cli.advice import with_study
 from dnd_assets.cli.app import (
     StudyOption,
+    TableOrJson,
+    TextOrJson,
     app,
     asking,
     err,
@@ -23,7 +25,7 @@ from dnd_assets.cli.app import (
     records_of,
     show_what_stands,
     told,
-)  # fmt: skip
+)
 from dnd_assets.files.atomic import write_atomic
 from dnd_assets.home import results_folder
 from dnd_assets.lineage.rows import Row
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from dnd_assets.lineage.trace import Trace
     from dnd_assets.report.build import Built
 
-TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", "-f")]
 ExportForm = Literal["csv", "parquet", "jsonl", "hf", "neuronpedia", "saedashboard", "maia"]
 
 
@@ -198,7 +199,7 @@ def explain(
 @app.command()
 def runs(
     study: StudyOption = None,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """The runs of a study, the newest last: ids for `dnd diff` and `dnd explain --against`.
 

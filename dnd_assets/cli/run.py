@@ -5,28 +5,38 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from dnd_assets.cli.advice import with_study
-from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json, told
+from dnd_assets.cli.app import (
+    Form,
+    StudyOption,
+    TableOrJson,
+    TextOrJson,
+    advise,
+    app,
+    err,
+    out,
+    print_json,
+    told,
+)
 from dnd_assets.engine.stage_plan import StagePlan
 from dnd_assets.home import state_folder
 from dnd_assets.study.study import Study, load_study
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dnd_assets.assets.resolved import ResolvedStudy
     from dnd_assets.engine.remembered import Remembered
     from dnd_assets.engine.verify import Rebuilt, VerifyReport
+    from dnd_assets.lineage.records import Product
     from dnd_assets.workflow.due import Due, Run
 
 
-Form = Literal["text", "json"]
-TextOrJson = Annotated[Form, typer.Option("--format", "-f")]
 _NEXT = ("labels", "trace UNIT", "ui")
 
 
@@ -155,11 +165,7 @@ class _Idle:
             [unit.key for unit in due.chosen],
             [name for name in due.asked if name in resolved.stages],
             [name for name in due.asked if name not in resolved.stages],
-            [
-                str(line)
-                for seen in due.seen.products
-                for line in seen.outcome.notes.get("told", ())
-            ],
+            _told_of(due.seen.products),
             messages,
         )
 
@@ -179,6 +185,11 @@ class _Idle:
     def reused(self) -> int:
         """How many products stand."""
         return len(self.keys) * len(self.assets) + len(self.wholes)
+
+
+def _told_of(products: Iterable[Product]) -> list[str]:
+    """What a reader has to know of the study's images, as they were observed."""
+    return [str(line) for product in products for line in product.outcome.notes.get("told", ())]
 
 
 def _recalled_idle(memory: Remembered) -> _Idle | None:
@@ -250,7 +261,7 @@ def plan(
         int | None,
         typer.Option(min=1, help="Reckon times with this many workers, not with the study's."),
     ] = None,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """What `dnd run` would compute, reuse and cost, before it starts.
 
@@ -315,9 +326,8 @@ def _make_plan(
     stage_plans = plan_stages(
         context, stages, selected_units, asset_names, *observed, workers=workers
     )
-    told = [line for product in observed for line in product.outcome.notes.get("told", ())]
     handed_out = workers is not None or context.workers.handed_to is not None
-    return _Planned(stage_plans, told, workers or context.workers.count, handed_out)
+    return _Planned(stage_plans, _told_of(observed), workers or context.workers.count, handed_out)
 
 
 def _show_plan(planned: _Planned) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from dnd_assets.cli.app import StudyOption, advise, app, err, out, print_json, told
+from dnd_assets.cli.app import StudyOption, TableOrJson, advise, app, err, out, print_json, told
 from dnd_assets.cli.completion import model_names
 from dnd_assets.cli.run import run_study
 from dnd_assets.home import state_folder
@@ -64,7 +64,7 @@ def doctor(
     pin: Annotated[
         bool, typer.Option("--pin", help="Print the TOML lines that pin the models found here.")
     ] = False,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """Check a study and list its models, with revision, size and licence, before anything runs.
 
@@ -91,7 +91,7 @@ def doctor(
 def layers(
     model: Annotated[str, typer.Argument(help="A model of the study.", autocompletion=model_names)],
     study: StudyOption = None,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", "-f")] = "table",
+    form: TableOrJson = "table",
 ) -> None:
     """The layers of a model that can be labelled, with their units, and why others cannot.
 

@@ -31,6 +31,7 @@ from resources.encoders.clip_settings import Settings
 from resources.encoders.open_clip_towers import Encode, Towers
 from resources.model import ModelPart, find_part
 from resources.runtime.compute import Compute, load_once
+from resources.runtime.exact_passes import Exact
 from resources.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -152,18 +153,26 @@ class OpenClip(ImageTextEncoder):
         """Unit vectors of pictures by the image tower, float32 (N, D)."""
         net = self._load()
         return self._embed(
-            net, net.pictures, images, batch_size, on_batch, progress, prepare=net.pixels
+            net,
+            net.pictures,
+            net.exact_pictures,
+            images,
+            batch_size,
+            on_batch,
+            progress,
+            prepare=net.pixels,
         )
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
         """Unit vectors of texts, float32 (N, D); texts beyond the context are cut off."""
         net = self._load()
-        return self._embed(net, net.texts, texts, batch_size, None, None)
+        return self._embed(net, net.texts, net.exact_texts, texts, batch_size, None, None)
 
     def _embed(
         self,
         net: Towers,
         encode: Encode,
+        exact: Exact,
         items: Sequence[Any],
         batch_size: int,
         on_batch: Callable[[Sequence[Any], Sequence[Embeddings]], None] | None,
@@ -173,10 +182,6 @@ class OpenClip(ImageTextEncoder):
         import torch
 
         from dnd_assets.methods.pooling import stabilise
-
-        exact = None
-        if not self.compute.accelerated:
-            exact = net.exact_texts if prepare is None else net.exact_pictures
 
         def run(batch: Sequence[Any]) -> list[Embeddings]:
             with torch.inference_mode(), self.compute.autocast():

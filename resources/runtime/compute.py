@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,7 +17,7 @@ from resources.runtime.model_cache import _loaded, load_once, unload_others
 from resources.runtime.prefetch import Ahead
 from resources.runtime.progress import Progress
 from resources.runtime.resource import Resource
-from resources.runtime.threads import fastest_threads
+from resources.runtime.threads import available_cores, fastest_threads
 
 if TYPE_CHECKING:
     import torch
@@ -135,10 +134,10 @@ class Compute(Resource):
             return self.workers
         import torch
 
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = available_cores()
         if self.accelerated:
-            return max(1, min(_MOST_WORKERS, (cores or 1) - 1))
-        return int(torch.get_num_threads() < (cores or 1))
+            return max(1, min(_MOST_WORKERS, cores - 1))
+        return int(torch.get_num_threads() < cores)
 
     def name(self) -> str:
         """The hardware for people, for example `cuda: NVIDIA A100` or `cpu (AMD EPYC)`."""

@@ -19,6 +19,8 @@ from itertools import chain
 from threading import local
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from resources.runtime.threads import available_cores
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -160,8 +162,6 @@ def exact_of(module: nn.Module, run: Callable[[Any], Any], items: Callable[[], A
 
 def threads_at_once() -> int:
     """How many calls run at the same time: the cores there are, or what OMP_NUM_THREADS says."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = available_cores()
     said = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(said)) if said.isdigit() and int(said) > 0 else cores

@@ -28,6 +28,13 @@ _WORTH: Final = 1.15
 """More threads have to be so much faster than fewer, which leave cores to others."""
 
 
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class ThreadChoice:
     """Settles for the number of threads with which calls were fastest.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from resources.own_code.own_places import OURS
 from resources.runtime.compute import Compute
 from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of
 
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from resources.targets.network import Network, NetworkSource
-
-_OURS: Final = ("dnd_assets", "resources")
 
 
 def exact_for(net: Network, source: NetworkSource, compute: Compute) -> Exact:
@@ -24,7 +23,7 @@ def exact_for(net: Network, source: NetworkSource, compute: Compute) -> Exact:
 
     from dnd_assets.methods.pooling import tensor_of
 
-    if source.own is not None and source.own.path.partition(".")[0] not in _OURS:
+    if source.own is not None and source.own.path.partition(".")[0] not in OURS:
         return ALONE
 
     def run(pixels: Tensor) -> Tensor:

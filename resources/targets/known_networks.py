@@ -293,10 +293,10 @@ class KnownNetworks(Resource):
             net.behaviour = behaviour_hash(net.module) if source.own else ""
             net.module.to(device).eval().requires_grad_(requires_grad=False)
             net = in_float32(net, _blank(net).to(device))
-            if device.type == "cpu":
-                net.exact = exact_for(net, source, self.compute)
             if channels_last:
                 net.module.to(memory_format=torch.channels_last)
+            if device.type == "cpu":
+                net.exact = exact_for(net, source, self.compute)
             return net
 
         return load_once(self._key(spec, source), load)

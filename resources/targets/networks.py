@@ -238,8 +238,8 @@ class TargetNetworks(KnownNetworks):
             layer: path of the layer.
             groups: neurons that are ablated together; an empty one is the whole network.
             images: pictures of any size and mode.
-            fill: what stands in the place of each unit of the layer, as `unit_means` gives it; None
-                where donors give it, or nothing does.
+            fill: what stands in the place of each unit of the layer, a mean of `values_replaced`;
+                None where donors give it, or nothing does.
             donors: for each of the first N pictures the place among `images` of the one whose
                 output stands there; pictures after these are donors alone. None for N = all.
             progress: counts finished pictures.

@@ -23,6 +23,7 @@ from dnd_assets.engine.workers.begin import begin
 from dnd_assets.errors import MissingError, StudyError, install_command
 from resources.own_code.own_function import own
 from resources.runtime.gpu_cards import VISIBLE, spread, visible_cards
+from resources.runtime.threads import available_cores
 
 _AHEAD: Final = 4
 """Parts that wait for each worker."""
@@ -127,7 +128,7 @@ class Workers:
         places = context.SimpleQueue()
         for card in spread(cards, count):
             places.put(card)
-        threads = max(1, _cores() // count)
+        threads = max(1, available_cores() // count)
         return ProcessPoolExecutor(count, context, begin, (places, threads))
 
 
@@ -136,12 +137,6 @@ def _cards() -> list[str]:
     import torch
 
     return visible_cards(os.environ.get(VISIBLE), torch.cuda.device_count())
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _parsl(setting: str, folder: Path) -> Executor:

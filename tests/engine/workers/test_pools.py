@@ -85,7 +85,7 @@ def test_cards_are_those_that_this_process_sees(monkeypatch):
 
 def test_each_process_sees_its_card_and_its_share_of_the_cores(monkeypatch):
     monkeypatch.setattr(pools, "_cards", lambda: ["3", "4"])
-    monkeypatch.setattr(pools, "_cores", lambda: 2)
+    monkeypatch.setattr(pools, "available_cores", lambda: 2)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     workers = Workers("local:2", device="cuda")
     pool = workers.executor()
