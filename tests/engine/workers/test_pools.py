@@ -79,7 +79,7 @@ def test_cards_are_those_that_this_process_sees(monkeypatch):
     pool = workers.executor()
     places, threads = pool._initargs
     assert [places.get(), places.get()] == ["5", "7"]
-    assert threads == max(1, pools._cores() // 2)
+    assert threads == max(1, pools.available_cores() // 2)
     workers.close()
 
 
