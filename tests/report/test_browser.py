@@ -200,6 +200,8 @@ def test_an_address_holds_method_layer_measure_and_order(watched, atlas):
 
 
 def test_units_are_compared_side_by_side_and_the_address_says_which(watched, atlas):
+    from playwright.sync_api import expect
+
     page = watched.open(atlas[0] / "index.html")
     page.wait_for_selector("tbody tr")
     for place in range(5):
@@ -218,13 +220,14 @@ def test_units_are_compared_side_by_side_and_the_address_says_which(watched, atl
     tops = page.locator(".unit-column").nth(2).locator(".value").all_inner_texts()
     assert [float(v) for v in tops] == [float(f"{e.activation:.4g}") for e in four[2].exemplars]
     address = page.url
+    # The page draws what its address names when the browser tells it of the new address.
     page.click("button.drop >> nth=0")
-    assert page.locator(".unit-column").count() == 3
+    expect(page.locator(".unit-column")).to_have_count(3)
     page.fill("#query", "label 9")
     page.keyboard.press("Enter")
-    assert page.locator(".unit-column h2").all_inner_texts()[-1] == "label 9"
+    expect(page.locator(".unit-column h2").last).to_have_text("label 9")
     page.goto(address)
-    assert page.locator(".unit-column").count() == 4
+    expect(page.locator(".unit-column")).to_have_count(4)
     page.goto((atlas[0] / "compare.html").as_uri() + "#u=no/such/1&u=net/conv.1/0")
     page.reload()
     assert page.inner_text("#found") == "Not in this atlas: no/such/1"
