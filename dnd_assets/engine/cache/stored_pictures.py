@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
+from dnd_assets.engine.cache.encoded_pictures import EncodedPictures
 from dnd_assets.errors import StoreError
 from dnd_assets.files.atomic import sha256
 from dnd_assets.files.containers.container_places import read_bytes
@@ -20,7 +21,6 @@ from dnd_assets.files.images import (
     encode_png,
     fitted,
     looked_at,
-    pixel_hash,
 )
 from dnd_assets.files.rasters.arrays import both_views
 from dnd_assets.files.rasters.deep import is_deep_png
@@ -32,7 +32,6 @@ from resources.lineage_db.database import Lineage
 from resources.runtime.prefetch import Lazy
 
 _ENCODERS = os.cpu_count() or 1
-_PNGS_KEPT = 500
 _SMALL_KEPT = 4_000
 """Thumbnails kept in memory; one of 40 pixels takes 6 kB."""
 _EIGHT_BITS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")
@@ -74,7 +73,7 @@ class Pictures:
     reading: Reading = AS_FILES_SAY
     _paths: dict[str, list[str]] = field(default_factory=dict)
     _packs: dict[str, str] = field(default_factory=dict)
-    _pngs: dict[str, bytes] = field(default_factory=dict)
+    _encoded: EncodedPictures = field(default_factory=EncodedPictures)
     _small: dict[tuple[str, int], Image.Image] = field(default_factory=dict)
 
     def in_order(self, hashes: Iterable[str]) -> list[str]:
@@ -210,33 +209,22 @@ class Pictures:
         """
         with ThreadPoolExecutor(max(1, min(_ENCODERS, len(images)))) as pool:
             if rasters is None:
-                blobs = list(pool.map(self._png, images))
+                encoded = list(pool.map(self._encoded.of, images))
             else:
-                blobs = list(pool.map(both_views, rasters, map(np.asarray, images)))
+                blobs = pool.map(both_views, rasters, map(np.asarray, images))
+                encoded = [(blob, sha256(blob)) for blob in blobs]
         kind = "png" if rasters is None else "npz"
         # Pictures by retrieval are few and come again for every concept.
-        names = [sha256(blob) for blob in blobs]
+        names = [name for _, name in encoded]
         candidates = set() if again else {*names}
         packs_by_name = {name: self._packs[name] for name in candidates if name in self._packs}
         present_packs = {pack for pack in {*packs_by_name.values()} if self.store.has(pack)}
         stored_before = {
             name: pack for name, pack in packs_by_name.items() if pack in present_packs
         }
-        new_blobs = [
-            blob for name, blob in zip(names, blobs, strict=True) if name not in stored_before
-        ]
+        new_blobs = [blob for blob, name in encoded if name not in stored_before]
         file = self.store.put_pack(new_blobs)[0] if new_blobs else stored_before[names[0]]
-        return PackedImages(file, names, [len(blob) for blob in blobs], kind, stored_before)
-
-    def _png(self, image: Image.Image) -> bytes:
-        """A picture as PNG; one that came before, as pictures by retrieval do, is not encoded."""
-        pixels = pixel_hash(image)
-        blob = self._pngs.get(pixels)
-        if blob is None:
-            blob = encode_png(image)
-            if len(self._pngs) < _PNGS_KEPT:
-                self._pngs[pixels] = blob
-        return blob
+        return PackedImages(file, names, [len(blob) for blob, _ in encoded], kind, stored_before)
 
     def record(self, packed: PackedImages) -> None:
         """Record a stored pack."""
