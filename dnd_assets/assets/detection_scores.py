@@ -184,7 +184,7 @@ class _Likeness:
     Attributes:
         context: the study's context.
         rows: place of each image in `images`.
-        images: unit vectors of images, (N, D); a row of NaN is like no text more than another.
+        images: unit vectors of images, (N, D); a row of zeros is like no text more than another.
         texts: unit vectors of the texts asked for so far.
     """
 
@@ -202,7 +202,7 @@ class _Likeness:
     def __call__(self, texts: Sequence[str], *, images: Sequence[str]) -> Matrix:
         """Cosines, (texts, images)."""
         self.learn(texts)
-        image_vectors = np.nan_to_num(self.images[[self.rows[name] for name in images]])
+        image_vectors = self.images[[self.rows[name] for name in images]]
         text_vectors = (
             np.stack([self.texts[text] for text in texts]) if texts else image_vectors[:0]
         )
@@ -216,7 +216,7 @@ def _likeness(
     probing = set(images)
     exemplars = {name for item in work for name in _exemplars(item) if name in probing}
     rows, vectors = embeddings(context, [*reference.images, *sorted(exemplars)])
-    return _Likeness(context, rows, vectors)
+    return _Likeness(context, rows, np.nan_to_num(vectors))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Final
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+"""Made once: `json.dumps` would make one for each seed."""
 
 
 def content_seed(*parts: str | int) -> int:
@@ -26,5 +30,5 @@ def content_seed(*parts: str | int) -> int:
     for part in parts:
         if isinstance(part, bool) or not isinstance(part, str | int):
             raise TypeError(f"a seed is made of texts and integers, not {type(part).__name__}")
-    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=True)
+    text = _ENCODER.encode(parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -9,7 +9,6 @@ the threshold of the activation that suits the phrase best.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,16 +23,17 @@ from dnd_assets.methods.dissection.candidate_concepts import (
     names_place,
     names_something,
 )
-from dnd_assets.methods.dissection.matthews import (
-    Bools,
-    Floats,
-    active_from,
-    best_mccs,
-    mcc_of_counts,
+from dnd_assets.methods.dissection.candidate_trial import (
+    MISSES,
+    Candidate,
+    CaptionWords,
+    Detected,
+    Measures,
+    Trial,
+    Words,
 )
+from dnd_assets.methods.dissection.matthews import Bools, Floats, active_from, best_mccs
 
-Words = frozenset[str]
-"""Content words in singular."""
 Likeness = Callable[[Sequence[str]], Floats]
 """How like images are to texts, (texts, N)."""
 
@@ -44,66 +44,10 @@ LONGEST: Final = 4
 """Content words of a single phrase at most; what needs more is told by its parts."""
 PAIRED: Final = 24
 """So many of the best single phrases are tried in pairs, joined by "or" and by "and"."""
-MISSES: Final = 5.0
-"""So many images are counted as misses each way, so that a concept of few images is not perfect."""
 CLEARER: Final = 0.1
 """A negation is taken only if it detects better than all else by this share of its coefficient."""
 MARGIN: Final = 0.05
 """A shorter concept is taken if its coefficient is less than this below the best."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A phrase, its absence, or two joined by "or", as a predictor of a unit's activations.
-
-    Attributes:
-        text: how it reads.
-        parts: content words of each phrase; an image shows the concept if its caption has all
-            words of one part.
-        negated: whether it is the other way round: an image shows it if its caption has not.
-    """
-
-    text: str
-    parts: tuple[Words, ...]
-    negated: bool = False
-
-    @property
-    def length(self) -> int:
-        """Content words in all, "not" among them."""
-        return sum(len(part) for part in self.parts) + self.negated
-
-
-@dataclass(frozen=True)
-class Detected:
-    """How well a candidate predicts where a unit is active.
-
-    Attributes:
-        candidate: the candidate.
-        mcc: Matthews' correlation coefficient at the best threshold, -1 to 1; a few images
-            more are counted as misses each way, see `MISSES`.
-        threshold: the unit counts as active where its activation is at least this.
-        share: of images that show the concept, 0 to 1.
-        support: how many images show the concept, or do not, whichever are fewer.
-        agreement: Pearson's correlation of the activation and the image-text encoder's likeness of
-            picture and concept, -1 to 1; None where the encoder was not asked.
-    """
-
-    candidate: Candidate
-    mcc: float
-    threshold: float
-    share: float
-    support: float = math.inf
-    agreement: float | None = None
-
-    @property
-    def score(self) -> float:
-        """What candidates are chosen by: `mcc`, or its mean with `agreement`."""
-        return self.mcc if self.agreement is None else (self.mcc + self.agreement) / 2
-
-    @property
-    def error(self) -> float:
-        """Standard error of `score`, that of a correlation over the images of `support`."""
-        return (1 - self.score**2) / math.sqrt(max(self.support, 1.0))
 
 
 def candidates_of(phrases: Iterable[str], forms: Mapping[Words, str]) -> list[Candidate]:
@@ -165,91 +109,63 @@ def _stands_alone(subset: Words, words: Sequence[tuple[str, str]]) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Trial:
-    """Candidates on images whose captions and activations are known.
-
-    Attributes:
-        candidates: single phrases, then pairs of the best of them, then negations.
-        shown: whether each image's caption shows each candidate, (candidates, N).
-        activations: of the unit on each image, (N,).
-        likeness: how like each image is to each candidate for the image-text encoder, comparable
-            within a row, (candidates, N); None where it was not asked.
-    """
-
-    candidates: tuple[Candidate, ...]
-    shown: Bools
-    activations: Floats
-    likeness: Floats | None = None
-
-    @cached_property
-    def whole(self) -> list[Detected]:
-        """How well each candidate detects on all images, in the order of the candidates."""
-        return self.on(np.ones(len(self.activations)))
-
-    def on(self, weights: Floats) -> list[Detected]:
-        """As `whole`, with each image counted so many times; `weights` is (N,), not negative."""
-        mcc, thresholds = best_mccs(self.shown, self.activations, weights, MISSES, self.lowest)
-        counts, images = self.shown @ weights, weights.sum()
-        agreements: list[float | None] = [None] * len(self.candidates)
-        if self.likeness is not None:
-            agreements = correlations(self.likeness, self.activations, weights).tolist()
-        return [
-            Detected(
-                candidate, float(mcc[row]), float(thresholds[row]), float(counts[row] / images),
-                float(min(counts[row], images - counts[row])), agreements[row],
-            )
-            for row, candidate in enumerate(self.candidates)
-        ]  # fmt: skip
-
-    @cached_property
-    def lowest(self) -> float:
-        """The lowest threshold that is tried, see `active_from`."""
-        return active_from(self.activations)
-
-    def leading(self, count: int) -> Trial:
-        """So many of the candidates that detect best, in the order of the candidates."""
-        scores = np.array([detected.score for detected in self.whole])
-        rows = np.sort(np.argsort(-scores, kind="stable")[:count])
-        candidates = tuple(self.candidates[row] for row in rows)
-        likeness = None if self.likeness is None else self.likeness[rows]
-        return Trial(candidates, self.shown[rows], self.activations, likeness)
-
-    def at(self, row: int, threshold: float, weights: Floats) -> float:
-        """Matthews' correlation of one candidate at a given threshold, on weighted images."""
-        active = (self.activations >= threshold)[None]
-        return float(mcc_of_counts(self.shown[row] @ (weights * active[0]), active @ weights,
-                          self.shown[row] @ weights, weights.sum())[0])  # fmt: skip
-
-
-def presence(phrases: Sequence[Words], captions: Sequence[Words]) -> Bools:
-    """Whether each caption has all words of each phrase, (phrases, captions)."""
-    if not phrases:
-        return np.zeros((0, len(captions)), dtype=bool)
-    places = {word: row for row, word in enumerate(sorted(frozenset().union(*phrases)))}
-    has_word = np.zeros((len(places), len(captions)), dtype=bool)
-    for column, words in enumerate(captions):
-        has_word[[places[word] for word in words if word in places], column] = True
-    rows = [has_word[[places[word] for word in phrase]].all(axis=0) for phrase in phrases]
-    return np.array(rows, dtype=bool)
-
-
-def _first_parts(candidates: Sequence[Candidate]) -> list[Words]:
+def first_parts(candidates: Sequence[Candidate]) -> list[Words]:
     """Words of the first part of each; single phrases have no other."""
     return [candidate.parts[0] for candidate in candidates]
 
 
-def texts_asked(
+@dataclass(frozen=True)
+class Singles:
+    """Single phrases on images whose captions and activations are known.
+
+    Attributes:
+        candidates: the phrases.
+        shown: whether each image's caption shows each of them, (candidates, N).
+        activations: of the unit on each image, (N,).
+        negatable: phrases whose absence is tried.
+        negatable_shown: whether each image's caption shows each of these, (negatable, N).
+    """
+
+    candidates: Sequence[Candidate]
+    shown: Bools
+    activations: Floats
+    negatable: Sequence[Candidate]
+    negatable_shown: Bools
+
+    @cached_property
+    def mcc(self) -> Floats:
+        """How well each phrase detects by captions alone, (candidates,)."""
+        lowest = active_from(self.activations)
+        return best_mccs(self.shown, self.activations, misses=MISSES, lowest=lowest)[0]
+
+    @cached_property
+    def leading(self) -> list[int]:
+        """The phrases that captions speak for most, in the order of the candidates."""
+        mcc = self.mcc
+        return sorted(sorted(range(len(mcc)), key=lambda row: (-mcc[row], row))[:PAIRED])
+
+    def texts(self) -> list[str]:
+        """The texts that `compared` asks an image-text encoder of: they can be embedded before."""
+        leading = [self.candidates[row].text for row in self.leading]
+        return leading + [phrase.text for phrase in self.negatable]
+
+
+def singles_on(
     candidates: Sequence[Candidate],
     captions: Sequence[Words],
     activations: Floats,
     negatable: Sequence[Candidate] = (),
-) -> list[str]:
-    """The texts that `trial` asks an image-text encoder of, so that they can be embedded before."""
-    shown = presence(_first_parts(candidates), captions)
-    mcc, _ = best_mccs(shown, activations, misses=MISSES, lowest=active_from(activations))
-    leading = _leading(mcc)
-    return [candidates[row].text for row in leading] + [single.text for single in negatable]
+) -> Singles:
+    """Single phrases on images with captions; arguments are those of `trial`.
+
+    Raises:
+        ValueError: as `trial`.
+    """
+    if len(captions) != len(activations):
+        raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
+    words = CaptionWords.of(captions)
+    shown = [words.shown(first_parts(phrases)) for phrases in (candidates, negatable)]
+    return Singles(candidates, shown[0], activations, negatable, shown[1])
 
 
 def trial(
@@ -276,11 +192,15 @@ def trial(
     Raises:
         ValueError: for lengths that differ, or an activation that is not finite.
     """
-    if len(captions) != len(activations):
-        raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
-    present = presence(_first_parts(candidates), captions)
-    mcc, _ = best_mccs(present, activations, misses=MISSES, lowest=active_from(activations))
-    leading = _leading(mcc)
+    return compared(singles_on(candidates, captions, activations, negatable), forms, likeness)
+
+
+def compared(
+    singles: Singles, forms: Mapping[Words, str], likeness: Likeness | None = None
+) -> Trial:
+    """As `trial`, of phrases that have been looked up in the captions."""
+    candidates, present, mcc = singles.candidates, singles.shown, singles.mcc
+    leading, negatable = singles.leading, singles.negatable
     if likeness is not None:  # texts take long to embed: those that captions speak against are out
         candidates, present, mcc = [candidates[r] for r in leading], present[leading], mcc[leading]
         leading = list(range(len(leading)))
@@ -291,7 +211,7 @@ def trial(
         if not _related(candidates[first].parts[0], candidates[second].parts[0])
     ]
     disjunctions = [_either(candidates[first], candidates[second]) for first, second in pairs]
-    single_words = set(_first_parts(candidates))
+    single_words = set(first_parts(candidates))
     and_pairs: dict[Words, tuple[int, int]] = {}
     for first, second in pairs:
         words = candidates[first].parts[0] | candidates[second].parts[0]
@@ -304,20 +224,16 @@ def trial(
         present,
         present[firsts[:cut]] | present[seconds[:cut]],
         present[firsts[cut:]] & present[seconds[cut:]],
-        ~presence(_first_parts(negatable), captions),
+        ~singles.negatable_shown,
     ]
     tried = (*candidates, *disjunctions, *conjunctions, *map(_negated, negatable))
     likeness_rows = None
     if likeness is not None:
-        single = _standardised(likeness([candidate.text for candidate in candidates]))
-        absent = _standardised(likeness([candidate.text for candidate in negatable]))
+        texts = [candidate.text for candidate in (*candidates, *negatable)]
+        standardised = _standardised(likeness(texts))
+        single, absent = standardised[: len(candidates)], standardised[len(candidates) :]
         likeness_rows = _joined(single, absent, firsts, seconds, cut)
-    return Trial(tried, np.vstack(blocks), activations, likeness_rows)
-
-
-def _leading(mcc: Floats) -> list[int]:
-    """The single phrases that captions speak for most, in the order of the candidates."""
-    return sorted(sorted(range(len(mcc)), key=lambda row: (-mcc[row], row))[:PAIRED])
+    return Trial(tried, np.vstack(blocks), singles.activations, likeness_rows)
 
 
 def _joined(
@@ -335,27 +251,6 @@ def _standardised(rows: Floats) -> Floats:
     spread = centred.std(axis=1, keepdims=True)
     standardised: Floats = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
     return standardised
-
-
-def correlations(rows: Floats, values: Floats, weights: Floats) -> Floats:
-    """Pearson's correlation of each row and the values, each image counted so many times.
-
-    Args:
-        rows: (R, N).
-        values: (N,).
-        weights: (N,), not negative.
-
-    Returns:
-        (R,), -1 to 1; 0 where a row or the values do not vary.
-    """
-    shares = weights / weights.sum()
-    rows = rows - (rows @ shares)[:, None]
-    values = values - values @ shares
-    scale = np.sqrt((rows**2 @ shares) * (values**2 @ shares))
-    coefficients: Floats = np.divide(
-        rows @ (shares * values), scale, out=np.zeros(len(rows)), where=scale > 0
-    )
-    return coefficients
 
 
 def _related(a: Words, b: Words) -> bool:
@@ -403,6 +298,25 @@ def choose(detections: Iterable[Detected], margin: float = MARGIN) -> Detected |
     lowest = max((detected.score for detected in eligible), default=0.0) - margin
     contenders = [detected for detected in eligible if detected.score >= lowest]
     return min(contenders, key=lambda d: (d.candidate.length, *_order(d)), default=None)
+
+
+def choose_row(trial: Trial, measures: Measures, margin: float = MARGIN) -> int | None:
+    """The row of what `choose` gives of all candidates of a trial, by what was measured.
+
+    Of each kind (single phrases, pairs by "or", negations) only those within the margin of its
+    best can be chosen, and only its best matters for the other kinds.
+    """
+    eligible = (measures.scores > 0) & (measures.mcc > 0)
+    near: list[int] = []
+    for rows in trial.kinds:
+        rows = rows[eligible[rows]]
+        if len(rows):
+            scores = measures.scores[rows]
+            near += rows[scores >= scores.max() - margin].tolist()
+    near.sort()
+    detections = [measures.detected(row) for row in near]
+    best = choose(detections, margin)
+    return None if best is None else near[detections.index(best)]
 
 
 def _without_odd(

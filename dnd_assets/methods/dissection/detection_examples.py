@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from dnd_assets.methods.dissection.concept_detection import Candidate
+from dnd_assets.methods.dissection.candidate_trial import Candidate
 from dnd_assets.methods.dissection.detection_label import ReferenceImages
 from dnd_assets.methods.seeds import content_seed
 
@@ -53,22 +54,23 @@ def examples(
     rows = [i for i, name in enumerate(reference.images) if name in activations]
     values = [activations[reference.images[i]] for i in rows]
     low, high = min(values, default=0.0), max(values, default=0.0)
-    groups: dict[tuple[Band, bool], list[Example]] = {}
-    for i in rows:
-        name = reference.images[i]
-        shows = any(part <= reference.words[i] for part in concept.parts)
-        band = _band(activations[name], low, high)
-        example = Example(name, activations[name], reference.captions[i], shows, band)
-        groups.setdefault((band, shows), []).append(example)
-    selected = []
+    groups: dict[tuple[Band, bool], list[int]] = {}
+    shown = reference.caption_words.shown(concept.parts).any(axis=0).tolist()
+    for i, value in zip(rows, values, strict=True):
+        groups.setdefault((_band(value, low, high), shown[i]), []).append(i)
+    selected: list[Example] = []
     for band in BANDS:
         for shows in (True, False):
-            group = groups.get((band, shows), [])
-            group.sort(
-                key=lambda example: (content_seed("example", unit, example.image), example.image)
-            )
+            names = [reference.images[i] for i in groups.get((band, shows), [])]
+            lots = {name: (content_seed("example", unit, name), name) for name in names}
+            drawn = set(heapq.nsmallest(EACH, names, key=lots.__getitem__))
             selected += sorted(
-                group[:EACH], key=lambda example: (-example.activation, example.image)
+                (
+                    Example(name, activations[name], reference.captions[i], shows, band)
+                    for i in groups.get((band, shows), [])
+                    if (name := reference.images[i]) in drawn
+                ),
+                key=lambda example: (-example.activation, example.image),
             )
     return selected
 

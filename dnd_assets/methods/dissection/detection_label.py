@@ -18,17 +18,20 @@ from dnd_assets.methods.dissection.candidate_concepts import (
     phrase_forms,
     phrases_of,
 )
-from dnd_assets.methods.dissection.concept_detection import (
+from dnd_assets.methods.dissection.candidate_trial import (
     MISSES,
     Candidate,
+    CaptionWords,
     Detected,
     Words,
+)
+from dnd_assets.methods.dissection.concept_detection import (
+    Singles,
     candidates_of,
+    compared,
+    first_parts,
     narrower,
-    presence,
     ranked,
-    texts_asked,
-    trial,
 )
 from dnd_assets.methods.dissection.contrast import contrasting
 from dnd_assets.methods.dissection.label_confidence import Evidence, evidence, probability
@@ -76,7 +79,17 @@ class ReferenceImages:
     @cached_property
     def common_shown(self) -> Bools:
         """Whether each image shows each common phrase, (phrases, images)."""
-        return presence([phrase.parts[0] for phrase in self.common], self.words)
+        return self.caption_words.shown(first_parts(self.common))
+
+    @cached_property
+    def caption_words(self) -> CaptionWords:
+        """Which captions have which word."""
+        return CaptionWords.of(self.words)
+
+    @cached_property
+    def columns(self) -> dict[str, int]:
+        """Place of each image."""
+        return {name: column for column, name in enumerate(self.images)}
 
 
 @dataclass(frozen=True)
@@ -185,21 +198,17 @@ class DetectionCase:
 
     Attributes:
         reference: random images with captions.
-        candidates: single phrases.
         images: hashes of the images, (N,).
-        words: content words of their captions, (N,).
-        activations: of the unit, (N,).
+        singles: single phrases, on these images.
     """
 
     reference: ReferenceImages
-    candidates: Sequence[Candidate]
     images: Sequence[str]
-    words: Sequence[Words]
-    activations: Floats
+    singles: Singles
 
     def texts(self) -> list[str]:
         """The texts that an image-text encoder would be asked of."""
-        return texts_asked(self.candidates, self.words, self.activations, self.reference.common)
+        return self.singles.texts()
 
 
 def detection_case(
@@ -216,25 +225,47 @@ def detection_case(
         None where no activation on a reference image is finite.
     """
     finite = {name: value for name, value in activations.items() if np.isfinite(value)}
-    words_by_image = {
-        image: words
-        for image, words in zip(reference.images, reference.words, strict=True)
-        if image in finite
-    }
-    if not words_by_image:
+    columns = [column for column, name in enumerate(reference.images) if name in finite]
+    if not columns:
         return None
-    proposed = _proposed(unit, list(exemplars.values()), reference, finite, setting)
-    common = _common(
-        reference, np.array([finite[name] for name in words_by_image]), list(words_by_image)
-    )
-    words_by_image |= {
-        name: caption_words(text) for name, text in exemplars.items() if name in finite
-    }
-    values = np.array([finite[name] for name in words_by_image])
+    names = [reference.images[column] for column in columns]
+    values = np.array([finite[name] for name in names])
+    proposed = _proposed(unit, list(exemplars.values()), reference, names, values, setting)
+    common = _common(reference, values, columns)
     candidates = candidates_of([*summary, *proposed, *common], reference.forms)
-    return DetectionCase(
-        reference, candidates, list(words_by_image), list(words_by_image.values()), values
+    captioned = {name: caption_words(text) for name, text in exemplars.items() if name in finite}
+    return _case(reference, columns, captioned, finite, candidates)
+
+
+def _case(
+    reference: ReferenceImages,
+    columns: Sequence[int],
+    exemplars: Mapping[str, Words],
+    finite: Mapping[str, float],
+    candidates: Sequence[Candidate],
+) -> DetectionCase:
+    """Candidates on reference images of given columns and on exemplars, of which some are both.
+
+    Of an image that is both, the exemplar's caption counts.
+    """
+    place_of = {reference.images[column]: place for place, column in enumerate(columns)}
+    for name in exemplars:
+        place_of.setdefault(name, len(place_of))
+    activations = np.array([finite[name] for name in place_of])
+    exemplar_words = CaptionWords.of(list(exemplars.values()))
+    exemplar_places = [place_of[name] for name in exemplars]
+
+    def shown(phrases: Sequence[Candidate]) -> Bools:
+        keys = first_parts(phrases)
+        blocks = np.zeros((len(keys), len(place_of)), dtype=bool)
+        blocks[:, : len(columns)] = reference.caption_words.shown(keys)[:, columns]
+        blocks[:, exemplar_places] = exemplar_words.shown(keys)
+        return blocks
+
+    singles = Singles(
+        candidates, shown(candidates), activations, reference.common, shown(reference.common)
     )
+    return DetectionCase(reference, list(place_of), singles)
 
 
 def label_of(
@@ -243,14 +274,7 @@ def label_of(
     """The label of a unit; see `label_by_detection`."""
     reference = case.reference
     image_likeness = None if likeness is None else partial(likeness, images=case.images)
-    comparison = trial(
-        case.candidates,
-        case.words,
-        case.activations,
-        reference.forms,
-        reference.common,
-        image_likeness,
-    )
+    comparison = compared(case.singles, reference.forms, image_likeness)
     best = chosen(comparison, margin=setting.margin)
     if best is None:
         return None
@@ -262,10 +286,9 @@ def label_of(
     )
 
 
-def _common(reference: ReferenceImages, values: Floats, images: Sequence[str]) -> list[str]:
+def _common(reference: ReferenceImages, values: Floats, columns: Sequence[int]) -> list[str]:
     """The common phrases that detect best by themselves: sides of an "or" are among them."""
-    column_of = {name: column for column, name in enumerate(reference.images)}
-    shown = reference.common_shown[:, [column_of[name] for name in images]]
+    shown = reference.common_shown[:, columns]
     mcc, _ = best_mccs(shown, values, misses=MISSES, lowest=active_from(values))
     rows = np.argsort(-mcc, kind="stable")[:COMMON_TRIED]
     return [reference.common[row].text for row in rows if mcc[row] > 0]
@@ -275,15 +298,13 @@ def _proposed(
     unit: str,
     strong: Sequence[str],
     reference: ReferenceImages,
-    finite: Mapping[str, float],
+    names: Sequence[str],
+    values: Floats,
     setting: DetectionSettings,
 ) -> Iterator[str]:
     """Phrases that captions of clearly activating images share, or that set them apart."""
-    captions = dict(zip(reference.images, reference.captions, strict=True))
-    names = [name for name in reference.images if name in finite]
-    values = np.array([finite[name] for name in names])
     rows = sample_reach(values, names, unit, n=setting.wide, seed=setting.seed)
-    wide = [captions[names[row]] for row in rows]
+    wide = [reference.captions[reference.columns[names[row]]] for row in rows]
     yield from consensus_concepts(wide, setting.candidates)
     yield from contrasting(
         [*strong, *wide], reference.counts, len(reference.captions), setting.contrast

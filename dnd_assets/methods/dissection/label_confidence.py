@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp
 from typing import Final
 
 import numpy as np
 
-from dnd_assets.methods.dissection.concept_detection import Candidate, Detected, Trial
+from dnd_assets.methods.dissection.candidate_trial import Candidate, Detected, Trial
 from dnd_assets.methods.dissection.matthews import Floats
 from dnd_assets.methods.dissection.second_meaning import chosen
 from dnd_assets.methods.seeds import content_seed
@@ -76,11 +77,11 @@ def evidence(trial: Trial, chosen: Detected, margin: float, seed: int) -> Eviden
     """
     shares = _choices(trial, margin, seed)
     rivals = [
-        detected
-        for detected in trial.whole
-        if not _share_a_word(detected.candidate, chosen.candidate)
+        row
+        for row, candidate in enumerate(trial.candidates)
+        if not _share_a_word(candidate, chosen.candidate)
     ]
-    runner_up = max((detected.score for detected in rivals), default=0.0)
+    runner_up = float(trial.measures.scores[rivals].max()) if rivals else 0.0
     return Evidence(
         _held_out(trial, margin),
         shares[chosen.candidate],
@@ -114,13 +115,24 @@ def _choices(trial: Trial, margin: float, seed: int) -> Counter[Candidate]:
     count = len(trial.activations)
     trial = trial.leading(_LEADING)
     shares: Counter[Candidate] = Counter()
-    for index in range(RESAMPLES):
-        rng = np.random.default_rng(content_seed("label bootstrap", seed, index))
-        times = np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)
+    for times in _resamples(count, seed):
         best = chosen(trial, times, margin)
         if best is not None:
             shares[best.candidate] += 1
     return Counter({candidate: wins / RESAMPLES for candidate, wins in shares.items()})
+
+
+@lru_cache(maxsize=64)  # units have about the same number of images
+def _resamples(count: int, seed: int) -> list[Floats]:
+    """How often each image counts in each bootstrap sample."""
+    generators = [
+        np.random.default_rng(content_seed("label bootstrap", seed, index))
+        for index in range(RESAMPLES)
+    ]
+    return [
+        np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)
+        for rng in generators
+    ]
 
 
 def _covering(shares: Counter[Candidate]) -> list[tuple[Candidate, float]]:

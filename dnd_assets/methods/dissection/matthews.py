@@ -97,18 +97,49 @@ def best_mccs(
     ends, limits = ends[limits >= lowest], limits[limits >= lowest]
     if not len(ends):
         return np.zeros(len(shown)), np.full(len(shown), np.inf)
-    hits = shown[:, order] * weights[order]
-    np.cumsum(hits, axis=1, out=hits)
     active = np.cumsum(weights[order])
-    # Thresholds leave out the lowest images: a slice is no copy, as their numbers would make one.
-    is_slice = ends[-1] - ends[0] == len(ends) - 1
-    tried = hits[:, ends[0] : ends[-1] + 1] if is_slice else hits[:, ends]
+    rows, hits, at, positives = _ends_with_hits(shown, order, weights, ends)
     mcc = mcc_of_counts(
-        tried, active[ends] + misses, hits[:, -1:] + misses, active[-1] + 2 * misses
+        hits, active[ends][at] + misses, positives[rows] + misses, active[-1] + 2 * misses
     )
-    best_ends = mcc.argmax(axis=1)
-    values = mcc[np.arange(len(shown)), best_ends]
+    starts = np.searchsorted(rows, np.arange(len(shown)))  # of each concept, which has one at least
+    values = np.maximum.reduceat(mcc, starts) if len(shown) else np.zeros(0)
+    best = np.where(mcc == values[rows], at, len(ends))
+    best_ends = np.minimum.reduceat(best, starts) if len(shown) else np.zeros(0, dtype=int)
     return values, np.where(values > 0, limits[best_ends], np.inf)
+
+
+def _ends_with_hits(
+    shown: Bools, order: NDArray[np.intp], weights: Floats, ends: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], Floats, NDArray[np.intp], Floats]:
+    """Where a concept can be at its best: at thresholds that let in one more of its images.
+
+    While TP stays, the coefficient falls as k grows: its derivative in k has the sign of
+    2 TP k - k P - N TP, which is not positive. And most concepts are shown by few images.
+
+    Args:
+        shown: whether each image shows each concept, (concepts, N).
+        order: the images that count, most active first.
+        weights: how often each image counts, (N,).
+        ends: places in `order` of the last image above each threshold, increasing.
+
+    Returns:
+        Concept, TP and place in `ends` of each such threshold and of each concept's first
+        threshold, by concept and place; and the images that show each concept, (concepts,).
+    """
+    # Each row begins with the first threshold, and an image of no weight.
+    sorted_shown = np.ones((len(shown), len(order) + 1), dtype=bool)
+    np.take(shown, order, axis=1, out=sorted_shown[:, 1:])
+    rows, columns = np.divmod(np.flatnonzero(sorted_shown), sorted_shown.shape[1])
+    end_of = np.concatenate([[0], np.searchsorted(ends, np.arange(len(order)))])
+    counts = np.cumsum(np.concatenate([[0.0], weights[order]])[columns])
+    starts = np.flatnonzero(columns == 0)
+    before = counts[starts]
+    positives = np.append(before[1:], counts[-1:]) - before
+    at = end_of[columns]
+    last = np.append((rows[1:] != rows[:-1]) | (at[1:] != at[:-1]), True) & (at < len(ends))
+    rows = rows[last]
+    return rows, counts[last] - before[rows], at[last], positives
 
 
 def _between(above: Floats, below: Floats) -> Floats:

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from dnd_assets.methods.dissection.concept_detection import MARGIN, Detected, Trial, choose
+from dnd_assets.methods.dissection.candidate_trial import Detected, Trial
+from dnd_assets.methods.dissection.concept_detection import MARGIN, choose_row
 from dnd_assets.methods.dissection.matthews import Bools, Floats
 
 DETECTS: Final = 0.5
@@ -30,15 +31,19 @@ def chosen(trial: Trial, weights: Floats | None = None, margin: float = MARGIN) 
         margin: as for `choose`.
 
     Returns:
-        One of `trial.on(weights)`, or None where no candidate predicts anything.
+        One of `trial.whole`, measured with the weights, or None where no candidate predicts
+        anything.
     """
-    detections = trial.whole if weights is None else trial.on(weights)
-    best = choose(detections, margin)
-    if best is None or best.candidate.negated or len(best.candidate.parts) > 1:
-        return best
-    counts = np.ones(len(trial.activations)) if weights is None else weights
-    second = second_meaning(trial, detections.index(best), counts)
-    return best if second is None else detections[second]
+    measures = trial.measures if weights is None else trial.on(weights)
+    row = choose_row(trial, measures, margin)
+    if row is None:
+        return None
+    best = trial.candidates[row]
+    if not best.negated and len(best.parts) == 1:
+        counts = np.ones(len(trial.activations)) if weights is None else weights
+        second = second_meaning(trial, row, counts)
+        row = row if second is None else second
+    return measures.detected(row)
 
 
 def second_meaning(trial: Trial, first: int, weights: Floats) -> int | None:
@@ -56,25 +61,16 @@ def second_meaning(trial: Trial, first: int, weights: Floats) -> int | None:
         weights: how often each image counts, (N,), not negative.
     """
     concept = trial.candidates[first].parts[0]
-    rows = [
-        row
-        for row, candidate in enumerate(trial.candidates)
-        if len(candidate.parts) > 1
-        and concept in candidate.parts
-        and not frozenset.intersection(*candidate.parts)
-    ]
+    pairs = [(row, trial.candidates[row].parts) for row in trial.kinds[1].tolist()]
+    rows = [row for row, parts in pairs if concept in parts and not frozenset.intersection(*parts)]
     without_first = weights * ~trial.shown[first]
     if not rows or not without_first.any():
         return None
-    pairs = tuple(trial.candidates[row] for row in rows)
-    likeness = None if trial.likeness is None else trial.likeness[rows]
-    residual = Trial(pairs, trial.shown[rows], trial.activations, likeness).on(without_first)
+    residual = trial.of(rows).on(without_first)
     found = [
-        (-detected.score, row)
-        for detected, row in zip(residual, rows, strict=True)
-        if detected.mcc > 0
-        and detected.score >= DETECTS
-        and _level(trial, first, trial.shown[row], weights) >= LEVEL
+        (-score, row)
+        for score, mcc, row in zip(residual.scores, residual.mcc, rows, strict=True)
+        if mcc > 0 and score >= DETECTS and _level(trial, first, trial.shown[row], weights) >= LEVEL
     ]
     return min(found)[1] if found else None
 

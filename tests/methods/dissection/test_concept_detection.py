@@ -8,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
-from dnd_assets.methods.dissection.concept_detection import (
+from dnd_assets.methods.dissection.candidate_trial import (
     Candidate,
+    CaptionWords,
     Detected,
+    correlations,
+)
+from dnd_assets.methods.dissection.concept_detection import (
     candidates_of,
     choose,
-    correlations,
     narrower,
-    presence,
     trial,
 )
 
@@ -130,10 +132,10 @@ def test_a_concept_of_one_image_does_not_beat_a_common_one():
 def test_presence_is_that_a_caption_has_all_words():
     shown = captions("red ring", "red star", "ring")
     phrases = [frozenset({"red"}), frozenset({"red", "ring"}), frozenset({"blue"})]
-    assert presence(phrases, shown).tolist() == [
+    assert CaptionWords.of(shown).shown(phrases).tolist() == [
         [True, True, False], [True, False, False], [False, False, False],
     ]  # fmt: skip
-    assert presence([], shown).shape == (0, 3)
+    assert CaptionWords.of(shown).shown([]).shape == (0, 3)
 
 
 def test_of_few_images_a_shorter_concept_is_taken_within_a_standard_error():

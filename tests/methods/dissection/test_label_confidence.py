@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dnd_assets.methods.dissection.concept_detection import MARGIN, Candidate, choose, trial
+from dnd_assets.methods.dissection.candidate_trial import Candidate
+from dnd_assets.methods.dissection.concept_detection import MARGIN, choose, trial
 from dnd_assets.methods.dissection.label_confidence import Evidence, evidence, probability
 
 RNG = np.random.default_rng(3)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dnd_assets.methods.dissection.concept_detection import Candidate, choose, trial
+from dnd_assets.methods.dissection.candidate_trial import Candidate
+from dnd_assets.methods.dissection.concept_detection import choose, trial
 from dnd_assets.methods.dissection.second_meaning import LEVEL, chosen, second_meaning
 
 WORDS = ("red", "blue", "ring", "star")
