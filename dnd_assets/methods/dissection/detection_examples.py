@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+
 from dnd_assets.methods.dissection.candidate_trial import Candidate
 from dnd_assets.methods.dissection.detection_label import ReferenceImages
 from dnd_assets.methods.seeds import content_seed
@@ -55,9 +57,9 @@ def examples(
     values = [activations[reference.images[i]] for i in rows]
     low, high = min(values, default=0.0), max(values, default=0.0)
     groups: dict[tuple[Band, bool], list[int]] = {}
-    shown = reference.caption_words.shown(concept.parts).any(axis=0).tolist()
+    shown = np.any(reference.caption_words.shown(concept.parts), axis=0)
     for i, value in zip(rows, values, strict=True):
-        groups.setdefault((_band(value, low, high), shown[i]), []).append(i)
+        groups.setdefault((_band(value, low, high), bool(shown[i])), []).append(i)
     selected: list[Example] = []
     for band in BANDS:
         for shows in (True, False):
