@@ -28,6 +28,7 @@ from dnd_assets.methods.dissection import attention_crops, exemplars
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.units import Unit, by_layer
 from resources.runtime.progress import Progress
+from resources.runtime.threads import in_threads
 
 
 class MadeCrop(TypedDict, total=False):
@@ -241,15 +242,17 @@ def _cut_batch(
     cut_exemplars: dict[tuple[Unit, str], CutExemplar] = {}
     pieces: list[tuple[MadeCrop, Image.Image]] = []
     rasters: list[Raster | None] = []
-    for index, name in enumerate(names):
-        for unit in units_by_image[name]:
-            heatmap = maps[unit.layer, unit.neuron][index]
-            unit_pieces = list(_pieces(context, squares[index], heatmap))
-            cut_exemplars[unit, name] = {"file": None, "crops": [crop for crop, _ in unit_pieces]}
-            pieces += unit_pieces
-            rasters += [
-                _raster_piece(network_views[index], crop["box"], side) for crop, _ in unit_pieces
-            ]
+    places = [(index, unit) for index, name in enumerate(names) for unit in units_by_image[name]]
+
+    def pieces_at(place: tuple[int, Unit]) -> list[tuple[MadeCrop, Image.Image]]:
+        index, unit = place
+        return _pieces(context, squares[index], maps[unit.layer, unit.neuron][index])
+
+    for (index, unit), unit_pieces in zip(places, in_threads(pieces_at, places), strict=True):
+        crops = [crop for crop, _ in unit_pieces]
+        cut_exemplars[unit, names[index]] = {"file": None, "crops": crops}
+        pieces += unit_pieces
+        rasters += [_raster_piece(network_views[index], crop["box"], side) for crop in crops]
     if pieces:
         present_rasters = [raster for raster in rasters if raster is not None] or None
         file, hashes = context.pictures.keep([piece for _, piece in pieces], present_rasters)
@@ -273,17 +276,19 @@ def _raster_piece(
 
 def _pieces(
     context: StudyContext, square: Image.Image, heatmap: Any
-) -> Iterator[tuple[MadeCrop, Image.Image]]:
+) -> list[tuple[MadeCrop, Image.Image]]:
     setting = context.study.dissection
     scaled = attention_crops.heatmap_bytes(heatmap, setting.crop_size)
     threshold, boxes = attention_crops.attention_boxes(
         scaled, setting.crops_per_image, setting.crop_overlap, setting.whole_image
     )
-    for box in boxes:
-        yield (
+    return [
+        (
             {"box": list(box), "threshold": threshold},
             attention_crops.cut(square, box, setting.crop_size),
         )
+        for box in boxes
+    ]
 
 
 def _outcome(work: Work, unit_crops: Sequence[MadeCrop], count: int) -> Outcome:

@@ -6,7 +6,6 @@ images from the whole range of activations; see `methods.concept_detection`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -46,6 +45,7 @@ from dnd_assets.methods.seeds import content_seed
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.study.method_settings import DissectionSettings
 from dnd_assets.units import Unit
+from resources.runtime.threads import available_cores
 
 _TOGETHER: Final = 64
 """Units whose texts are embedded together."""
@@ -257,7 +257,7 @@ def _outcomes(tries: Sequence[_Try], likeness: _Likeness | None) -> Iterator[tup
 
     Array operations leave the interpreter to other threads; no unit depends on another.
     """
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         cases = list(pool.map(lambda attempt: attempt.case, tries))
         if likeness is not None:
             likeness.learn(text for case in cases if case is not None for text in case.texts())

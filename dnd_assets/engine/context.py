@@ -29,6 +29,7 @@ from resources.lineage_db.database import Lineage
 from resources.model import Model
 from resources.runtime.compute import Compute
 from resources.runtime.progress import Progress
+from resources.runtime.threads import in_threads
 from resources.summarisers.base import Summariser
 from resources.targets.networks import TargetNetworks
 from resources.text_to_image.base import TextToImage
@@ -96,9 +97,10 @@ class StudyContext:
     ) -> tuple[list[Image.Image], list[Image.Image | Raster]]:
         """Pictures resized to squares (bicubic): as people see them, and as a network does."""
         size = (side, side)
-        rgb_squares = [
-            picture.resize(size, Image.Resampling.BICUBIC) for picture in self.pictures.load(names)
-        ]
+        rgb_squares = in_threads(
+            lambda picture: picture.resize(size, Image.Resampling.BICUBIC),
+            self.pictures.load(names),
+        )
         if not self.targets.takes_bands(model):
             return rgb_squares, list(rgb_squares)
         return rgb_squares, [resized(self.pictures.raster(name), size) for name in names]

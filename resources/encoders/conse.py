@@ -17,6 +17,7 @@ from resources.encoders.sentence import SentenceEncoder
 from resources.model import ModelPart
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.progress import Progress
+from resources.runtime.threads import in_threads
 from resources.targets.network_sources import TargetModel, find_source, source_part
 from resources.targets.networks import TargetNetworks
 
@@ -112,12 +113,11 @@ class Conse(ImageTextEncoder):
         def embed(batch: Sequence[Image]) -> Embeddings:
             logits = networks.outputs(_NAME, batch, len(batch)).astype(np.float64)
             shares = scipy.special.softmax(logits, axis=1)
-            # One by one, as the last bits of a product depend on how many rows it has.
-            rows = [conse.conse(share[None], classes, self.top) for share in shares]
-            return np.asarray(stabilise(torch.from_numpy(np.concatenate(rows))).numpy())
+            rows = conse.conse(shares, classes, self.top)
+            return np.asarray(stabilise(torch.from_numpy(rows)).numpy())
 
         def run(batch: Sequence[Image]) -> list[Embeddings]:
-            names = [(space, pixel_hash(image)) for image in batch]
+            names = [(space, pixels) for pixels in in_threads(pixel_hash, batch)]
             if not all(name in _vectors for name in names):
                 # The whole batch: of fewer pictures the last bits might be others.
                 _remember(_vectors, dict(zip(names, embed(batch), strict=True)))

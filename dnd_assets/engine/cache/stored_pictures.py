@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,8 +28,8 @@ from dnd_assets.lineage.records import artefact_row
 from resources.artefact_store import ArtefactStore
 from resources.lineage_db.database import Lineage
 from resources.runtime.prefetch import Lazy
+from resources.runtime.threads import in_threads
 
-_ENCODERS = os.cpu_count() or 1
 _SMALL_KEPT = 4_000
 """Thumbnails kept in memory; one of 40 pixels takes 6 kB."""
 _EIGHT_BITS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")
@@ -89,7 +87,7 @@ class Pictures:
             StoreError: when a picture is nowhere, or its bytes have changed.
         """
         self._find(hashes)
-        return [self.shown(name) for name in hashes]
+        return in_threads(self.shown, hashes)
 
     def shown(self, name: str, data: bytes | None = None) -> Image.Image:
         """One picture as people see it, RGB.
@@ -207,12 +205,12 @@ class Pictures:
             rasters: as for `keep`.
             again: whether pictures that are in another pack are stored in this one, too.
         """
-        with ThreadPoolExecutor(max(1, min(_ENCODERS, len(images)))) as pool:
-            if rasters is None:
-                encoded = list(pool.map(self._encoded.of, images))
-            else:
-                blobs = pool.map(both_views, rasters, map(np.asarray, images))
-                encoded = [(blob, sha256(blob)) for blob in blobs]
+        if rasters is None:
+            encoded = in_threads(self._encoded.of, images)
+        else:
+            views = list(zip(rasters, map(np.asarray, images), strict=True))
+            blobs = in_threads(lambda both: both_views(*both), views)
+            encoded = [(blob, sha256(blob)) for blob in blobs]
         kind = "png" if rasters is None else "npz"
         # Pictures by retrieval are few and come again for every concept.
         names = [name for _, name in encoded]

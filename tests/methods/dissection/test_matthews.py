@@ -1,5 +1,7 @@
 """Matthews' correlation at the best threshold, by hand and against Pearson's."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,6 +53,30 @@ def test_weights_are_repetitions():
     repeated = best_mccs(np.repeat(shown, times, axis=1), np.repeat(values, times))
     assert weighted[0] == pytest.approx(repeated[0])
     assert weighted[1] == pytest.approx(repeated[1])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_threshold_that_was_left_out_is_better(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(2, 40))
+    shown = rng.random((12, count)) < rng.random((12, 1))
+    values = rng.integers(0, rng.choice([3, 9, 900]), count).astype(float)
+    weights = rng.integers(0, 4, count).astype(float)
+    misses, lowest = float(rng.choice([0, 5])), float(rng.choice([-np.inf, active_from(values)]))
+    found, thresholds = best_mccs(shown, values, weights, misses, lowest)
+    levels = np.unique(values[weights > 0])[::-1]
+    limits = [(low + high) / 2 for high, low in pairwise(levels) if (low + high) / 2 >= lowest]
+    for row, mcc, threshold in zip(shown, found, thresholds, strict=True):
+        every = [
+            float(mcc_of_counts(
+                weights[row & (values >= limit)].sum(), weights[values >= limit].sum() + misses,
+                weights[row].sum() + misses, weights.sum() + 2 * misses,
+            )[0])
+            for limit in limits
+        ]  # fmt: skip
+        assert mcc == max(every, default=0.0)
+        best = limits[every.index(mcc)] if every and mcc > 0 else np.inf
+        assert threshold == best, "the first of equal ones"
 
 
 def test_what_says_nothing():

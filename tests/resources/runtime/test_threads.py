@@ -7,7 +7,14 @@ from resources.runtime import threads
 from resources.runtime.compute import Compute
 from resources.runtime.exact_passes import ALONE
 from resources.runtime.progress import Progress
-from resources.runtime.threads import ThreadChoice, fastest_threads
+from resources.runtime.threads import ThreadChoice, fastest_threads, in_threads
+
+
+def test_work_in_threads_keeps_its_order_and_tells_what_failed():
+    assert in_threads(lambda number: number**2, range(50)) == [number**2 for number in range(50)]
+    assert in_threads(str, []) == []
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda number: 1 // number, [1, 0, 2])
 
 
 class Machine:
