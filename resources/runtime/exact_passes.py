@@ -154,8 +154,11 @@ def exact_of(module: nn.Module, run: Callable[[Any], Any], items: Callable[[], A
         run: a call: a tensor of rows to a tensor of as many.
         items: makes `TRIED` different rows; asked for only where they are tried.
     """
-    if not reads_weights(module):
-        return Exact(at_once=True)
+    return together_if_alone(run, items) if reads_weights(module) else Exact(at_once=True)
+
+
+def together_if_alone(run: Callable[[Any], Any], items: Callable[[], Any]) -> Exact:
+    """Several items in a call if their rows are found alone, else one; arguments as `exact_of`."""
     alone = _threads().submit(lambda: rows_are_alone(run, items())).result()
     return Exact(TOGETHER if alone else 1, at_once=True)
 

@@ -18,11 +18,12 @@ from dnd_assets.methods.dissection.painted import Cause
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Failure, Model
 from resources.runtime.compute import Compute, load_once
-from resources.runtime.exact_passes import ALONE
+from resources.runtime.exact_passes import ALONE, Exact
 from resources.runtime.progress import Progress
 from resources.servers.calls import CallLedger
 from resources.text_to_image.diffusion_speed import faster
 from resources.text_to_image.few_step import SAME_NOISE, contradictions, why_few_steps
+from resources.text_to_image.thread_pipelines import ThreadPipelines, exact_of_pipeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -273,14 +274,16 @@ class DiffusersTextToImage(TextToImage):
         """
         if not requests:
             return []
-        pipeline = self._load()
+        pipelines, exact = ThreadPipelines(self._load()), self._exact()
 
         def run(batch: Sequence[PaintRequest]) -> list[Painting]:
-            return self._paintings(pipeline, batch)
+            return self._paintings(pipelines.here(), batch)
 
-        return self.compute.in_batches(
-            requests, run, batch_size, pad=True, exact=ALONE, on_batch=on_batch, progress=progress
-        )
+        with quiet("diffusers", "transformers"):  # not by each thread: what is quiet is all of it
+            return self.compute.in_batches(
+                requests, run, batch_size,
+                pad=True, exact=exact, on_batch=on_batch, progress=progress,
+            )  # fmt: skip
 
     def _paintings(
         self, pipeline: "DiffusionPipeline", batch: Sequence[PaintRequest]
@@ -288,7 +291,7 @@ class DiffusersTextToImage(TextToImage):
         import torch
 
         sides = {"width": self.width, "height": self.height}
-        with torch.inference_mode(), quiet("diffusers", "transformers"):
+        with torch.inference_mode():
             output = pipeline(
                 prompt=[self.prompt.replace("{concept}", request.concept) for request in batch],
                 generator=[torch.Generator("cpu").manual_seed(request.seed) for request in batch],
@@ -302,12 +305,28 @@ class DiffusersTextToImage(TextToImage):
             _painting(pixels, bool(flag)) for pixels, flag in zip(output.images, flags, strict=True)
         ]
 
+    def _exact(self) -> Exact:
+        """How many pictures are painted together, and whether in threads; found out once."""
+        if self.compute.accelerated or self.compute.compile:
+            return ALONE  # a compiled module is one for all threads
+        sides = (self.width, self.height)
+        if sides != (None, None):
+            return Exact(at_once=True)
+        pipeline = self._load()
+        key = ("painting", *self._key(), self.guidance)
+        exact: Exact = load_once(key, lambda: exact_of_pipeline(pipeline, self.guidance))
+        return exact
+
+    def _key(self) -> tuple[str | bool | None, ...]:
+        """What a loaded pipeline depends on."""
+        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
+        name, compiled = digest(self.check().fingerprint()), self.compute.compile
+        return (name, self.variant, self.scheduler, str(device), str(dtype), compiled)
+
     def _load(self) -> "DiffusionPipeline":
         """The pipeline; loaded once for the same files, scheduler, device and precision."""
         checkpoint = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
-        name, compiled = digest(checkpoint.fingerprint()), self.compute.compile
-        key = (name, self.variant, self.scheduler, str(device), str(dtype), compiled)
 
         def load() -> "DiffusionPipeline":
             from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
@@ -328,7 +347,7 @@ class DiffusersTextToImage(TextToImage):
             pipeline.set_progress_bar_config(disable=True)
             return faster(_frozen(pipeline), self.compute)
 
-        return load_once(("text to image", *key), load)
+        return load_once(("text to image", *self._key()), load)
 
 
 def _painting(pixels: "NDArray[np.float32]", unsafe: bool) -> Painting:

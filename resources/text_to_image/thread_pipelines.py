@@ -1,0 +1,74 @@
+"""One diffusion pipeline for several threads: what a call notes belongs to one of them."""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from threading import local
+from typing import TYPE_CHECKING, Final
+
+from resources.runtime.exact_passes import TRIED, Exact, together_if_alone
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from torch import Tensor
+
+_SMALL: Final = 20e6
+"""Parameters of a denoiser below which a picture's time goes to the steps between operations."""
+_STEPS: Final = 2
+
+
+class ThreadPipelines:
+    """Copies of a pipeline, one for each thread, which share its networks.
+
+    A call notes its guidance, prompt and step in the pipeline and the noise of earlier steps in
+    the scheduler; networks note nothing when they are evaluated.
+
+    Args:
+        pipeline: the pipeline itself.
+    """
+
+    def __init__(self, pipeline: DiffusionPipeline) -> None:
+        self._pipeline, self._own = pipeline, local()
+
+    def here(self) -> DiffusionPipeline:
+        """The copy of the thread that asks."""
+        copied: DiffusionPipeline | None = getattr(self._own, "pipeline", None)
+        if copied is None:
+            copied = self._own.pipeline = copy(self._pipeline)
+            copied.scheduler = deepcopy(self._pipeline.scheduler)
+        return copied
+
+
+def exact_of_pipeline(pipeline: DiffusionPipeline, guidance: float) -> Exact:
+    """How pictures are painted on the CPU so that no bit depends on the other pictures.
+
+    Small pipelines paint eight at once, if they are found to paint each as it would be painted at
+    another place and beside others; large ones gain nothing by it, and paint one in each thread.
+
+    Args:
+        pipeline: a text-to-image pipeline; it is not changed.
+        guidance: what it will be called with.
+    """
+    import torch
+
+    denoiser = getattr(pipeline, "unet", None)
+    side = None if denoiser is None else denoiser.config.sample_size
+    if not isinstance(side, int) or sum(part.numel() for part in denoiser.parameters()) > _SMALL:
+        return Exact(at_once=True)
+    noise = torch.randn(
+        (TRIED, denoiser.config.in_channels, side, side), generator=torch.Generator().manual_seed(0)
+    )
+    tried = ThreadPipelines(pipeline).here()
+
+    def painted(rows: Tensor) -> Tensor:
+        with torch.inference_mode():
+            pictures: Tensor = tried(
+                prompt=["picture " * (1 + number % 3) for number in rows.tolist()],
+                latents=noise[rows].to(denoiser.dtype),
+                num_inference_steps=_STEPS,
+                guidance_scale=guidance,
+                output_type="pt",
+            ).images
+        return pictures
+
+    return together_if_alone(painted, lambda: torch.arange(TRIED))
