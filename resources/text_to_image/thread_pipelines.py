@@ -52,19 +52,20 @@ def exact_of_pipeline(pipeline: DiffusionPipeline, guidance: float) -> Exact:
     import torch
 
     denoiser = getattr(pipeline, "unet", None)
-    side = None if denoiser is None else denoiser.config.sample_size
-    if not isinstance(side, int) or sum(part.numel() for part in denoiser.parameters()) > _SMALL:
+    if denoiser is None or sum(part.numel() for part in denoiser.parameters()) > _SMALL:
         return Exact(at_once=True)
-    noise = torch.randn(
-        (TRIED, denoiser.config.in_channels, side, side), generator=torch.Generator().manual_seed(0)
-    )
+    side, channels = denoiser.config.sample_size, denoiser.config.in_channels
+    if not isinstance(side, int):
+        return Exact(at_once=True)
+    first_noise = torch.Generator().manual_seed(0)
+    noise = torch.randn((TRIED, channels, side, side), generator=first_noise).to(denoiser.dtype)
     tried = ThreadPipelines(pipeline).here()
 
     def painted(rows: Tensor) -> Tensor:
         with torch.inference_mode():
             pictures: Tensor = tried(
                 prompt=["picture " * (1 + number % 3) for number in rows.tolist()],
-                latents=noise[rows].to(denoiser.dtype),
+                latents=noise[rows],
                 num_inference_steps=_STEPS,
                 guidance_scale=guidance,
                 output_type="pt",

@@ -4,15 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import pearsonr
 
 from dnd_assets.methods.dissection.candidate_trial import (
     Candidate,
-    CaptionWords,
     Detected,
-    correlations,
 )
 from dnd_assets.methods.dissection.concept_detection import (
     candidates_of,
@@ -129,15 +124,6 @@ def test_a_concept_of_one_image_does_not_beat_a_common_one():
     assert best.candidate.text == "ring"
 
 
-def test_presence_is_that_a_caption_has_all_words():
-    shown = captions("red ring", "red star", "ring")
-    phrases = [frozenset({"red"}), frozenset({"red", "ring"}), frozenset({"blue"})]
-    assert CaptionWords.of(shown).shown(phrases).tolist() == [
-        [True, True, False], [True, False, False], [False, False, False],
-    ]  # fmt: skip
-    assert CaptionWords.of(shown).shown([]).shape == (0, 3)
-
-
 def test_of_few_images_a_shorter_concept_is_taken_within_a_standard_error():
     # (1 - 0.6^2) / sqrt(16) = 0.16, and 0.6 - 0.16 = 0.44.
     best = Detected(Candidate("a or b", (frozenset("a"), frozenset("b"))), 0.6, 0.0, 0.1, 16.0)
@@ -147,24 +133,6 @@ def test_of_few_images_a_shorter_concept_is_taken_within_a_standard_error():
     assert choose([best, far]) == best
     of_many = replace(best, support=1600.0)
     assert choose([of_many, near]) == of_many
-
-
-def test_support_counts_the_fewer_of_those_that_show_it_and_those_that_do_not():
-    captions = [frozenset(["a", "b"]), frozenset(["a"]), frozenset(["a"]), frozenset()]
-    found = trial([single("a"), single("b")], captions, np.arange(4.0), {}).whole
-    assert {one.candidate.text: one.support for one in found[:2]} == {"a": 1.0, "b": 1.0}
-
-
-@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5), st.integers(0, 3)), min_size=3))
-def test_correlations_are_pearson_s_of_repeated_images(rows):
-    one, other, times = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    if not times.sum():
-        return
-    repeated = times.astype(int)
-    a, b = np.repeat(one, repeated), np.repeat(other, repeated)
-    varies = np.ptp(a) > 0 and np.ptp(b) > 0
-    expected = float(pearsonr(a, b)[0]) if varies else 0.0
-    assert correlations(one[None], other, times)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_an_encoder_tells_two_concepts_apart_that_captions_do_not():
