@@ -50,6 +50,8 @@ class Ablation:
 
     def changes(self, study: Study) -> bool:
         """Whether the study has another value for any of these settings."""
+        if self.name == RENDERER and study.probing_set.world is None:
+            return False  # it draws the generated world and nothing else
         return any(
             getattr(getattr(study, section), key) != value for section, key, value in self.settings
         )
@@ -61,11 +63,14 @@ class Ablation:
         """
         table: dict[str, Any] = study.model_dump()
         for section, key, value in self.settings:
-            table[section][key] = value
+            # Another kind has other settings.
+            table[section] = {**({} if key == "kind" else table[section]), key: value}
         changed = Study.model_validate({**table, "folder": study.folder})
         return changed.model_copy(update={"name": f"{study.name}{SEPARATOR}{self.name}"})
 
 
+RENDERER: Final = "renderer"
+"""Painting by the renderer of the generated world: what a perfect painter would paint."""
 _BY_SCORES: Final = ("dissection", "select", "scores")
 
 
@@ -82,6 +87,7 @@ NAMED: Final = {
         Ablation("paper-selection", "dissection", "select", "scores"),
         Ablation("no-selection", "dissection", "select", "first"),
         Ablation("no-summariser", "summariser", "kind", "none"),
+        Ablation(RENDERER, "text_to_image", "kind", "world"),
         Ablation("mean-rank", "dissection", "scoring", "mean_rank", by_scores=True),
         Ablation("topk-squared", "dissection", "scoring", "topk_squared", by_scores=True),
         Ablation("image-products", "dissection", "scoring", "image_products", by_scores=True),

@@ -24,11 +24,7 @@ from dnd_assets.known_answers.train.hard import HardSettings, train_hard
 from dnd_assets.known_answers.train.recogniser import RecogniserSettings, train_recogniser
 from dnd_assets.known_answers.train.release import release
 from dnd_assets.known_answers.train.target import TargetSettings, train_target
-from dnd_assets.known_answers.train.text_to_image import (
-    FINISHING,
-    PainterSettings,
-    train_text_to_image,
-)
+from dnd_assets.known_answers.train.text_to_image import PainterSettings, train_text_to_image
 from dnd_assets.known_answers.train.training_figures import evaluate_all
 from dnd_assets.known_answers.train.vae import (
     DecoderSettings,
@@ -47,22 +43,16 @@ _TRAINERS: dict[str, tuple[DataclassInstance, Callable[[Path], object]]] = {
     "target": (TargetSettings(), lambda work: train_target(work / "target")),
     "vae": (VaeSettings(), lambda work: train_vae(work / "vae")),
     "decoder": (DecoderSettings(), lambda work: train_decoder(work / "decoder", work / "vae")),
-    "painter": (
-        PainterSettings(),
-        lambda work: train_text_to_image(work / "painter", work / "vae"),
-    ),
     "text_to_image": (
-        FINISHING,
-        lambda work: train_text_to_image(
-            work / "text_to_image", work / "vae", FINISHING, start=work / "painter"
-        ),
+        PainterSettings(),
+        lambda work: train_text_to_image(work / "text_to_image", work / "vae"),
     ),
     "captioner": (CaptionerTraining(), lambda work: train_captioner(work / "captioner")),
     "clip": (ClipSettings(), lambda work: train_clip(work / "clip")),
     "recogniser": (RecogniserSettings(), lambda work: train_recogniser(work / "recogniser")),
     "hard": (HardSettings(), lambda work: train_hard(work / "hard")),
 }
-_SHIPPED = tuple(name for name in _TRAINERS if name not in ("vae", "decoder", "painter"))
+_SHIPPED = tuple(name for name in _TRAINERS if name not in ("vae", "decoder"))
 
 
 def train(name: str, work: Path, threads: int) -> None:

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from dnd_assets.known_answers.train.common import halve_files, log
 
-LIMIT_BYTES = 25_000_000
+LIMIT_BYTES = 25 * 1024 * 1024
 FILE_LIMIT_BYTES = 5 * 1024 * 1024
 _SHARD = "8MB"  # in float32; half of it ships
 

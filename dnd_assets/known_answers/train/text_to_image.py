@@ -44,8 +44,6 @@ class PainterSettings:
 
     Attributes:
         floor: Share of the peak learning rate that is kept until the end; 0 for a full decay.
-        clip: Steps count in proportion to 1 + SNR as an error of clean latents, at most so much.
-            Details such as textures are decided in steps of little noise, the rest before.
     """
 
     images: int = 32_000
@@ -53,12 +51,7 @@ class PainterSettings:
     batch: int = 64
     rate: float = 1e-3
     floor: float = 0.0
-    clip: float = 6.0
     seed: int = 31
-
-
-FINISHING = PainterSettings(images=48_000, steps=3_000, rate=6e-4, clip=float("inf"), seed=32)
-"""The second part of the training, in which all steps count alike."""
 
 
 class Painter(nn.Module):
@@ -149,7 +142,7 @@ def train_text_to_image(
         rate = learning_rate(step, settings.steps, settings.rate * (1 - settings.floor), 0.02)
         set_learning_rate(optimiser, rate + settings.rate * settings.floor)
         tokens = _tokens(tokenizer, [data.scenes[index] for index in indices.tolist()], rng)
-        loss = _loss(painter, latents[indices], tokens, scales, settings.clip)
+        loss = _loss(painter, latents[indices], tokens, scales)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
@@ -178,10 +171,10 @@ def _tokens(tokenizer: CLIPTokenizer, scenes: list[Scene], rng: np.random.Genera
     return token_ids
 
 
-def _loss(painter: Painter, clean: Tensor, tokens: Tensor, scales: Tensor, clip: float) -> Tensor:
+def _loss(painter: Painter, clean: Tensor, tokens: Tensor, scales: Tensor) -> Tensor:
     """Velocity error, in which steps of little noise count less.
 
-    As an error of clean latents it is weighted by 1 + SNR, clipped at `clip`. Unlike min-SNR, this
+    As an error of clean latents it is weighted by 1 + SNR, clipped at 6. Unlike min-SNR, this
     keeps the weight of very noisy steps, in which prompts decide on the picture.
     """
     noise = torch.randn_like(clean)
@@ -193,7 +186,7 @@ def _loss(painter: Painter, clean: Tensor, tokens: Tensor, scales: Tensor, clip:
     # kernels and of channels-last.
     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         guess = painter(noisy, steps, tokens)
-    weight = (clip * (1 - signal)).clamp(max=1.0)  # 1 + SNR = 1 / (1 - signal)
+    weight = (6.0 * (1 - signal)).clamp(max=1.0)  # 1 + SNR = 1 / (1 - signal)
     loss: Tensor = (weight * (guess.float() - target).square()).mean()
     return loss
 

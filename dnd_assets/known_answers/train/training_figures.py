@@ -44,7 +44,7 @@ from dnd_assets.known_answers.world import (
 )
 
 STEPS = 12
-GUIDANCE = 3.0
+GUIDANCE = 5.0
 _TOP = 10
 
 
