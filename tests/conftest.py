@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Many tests start commands of their own; without bytecode each would compile the project again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-from tests import studies
+from tests import quick, studies  # in this order
 from tests.resources import tiny
 
 # Derandomised, so that a test passes or fails alike on every machine.
@@ -46,6 +46,12 @@ def pytest_collection_modifyitems(items):
     tests = Path(__file__).parent
     place = {tests / name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """What failed can be looked at until tests run again."""
+    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        quick.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)
