@@ -23,18 +23,24 @@ settings.load_profile("project")
 
 
 LONG = (
-    "benchmarks/test_reliability.py",
     "test_docs.py",
-    "workflow/test_stopping.py",
-    "integration/test_models_through_pipeline.py",
-    "integration/test_services.py",
+    "benchmarks/test_reliability.py",
+    "workflow/test_definitions.py",
     "analysis/test_compare.py",
     "integration/test_crash.py",
+    "engine/workers/test_slurm.py",
+    "integration/test_models_through_pipeline.py",
+    "integration/test_command_line.py",
+    "integration/test_services.py",
     "integration/test_real_network.py",
-    "known_answers/test_planted_dictionary.py",
     "integration/test_whole_products.py",
-    "workflow/test_definitions.py",
     "assets/test_label_metrics.py",
+    "cli/test_console.py",
+    "cli/test_imports.py",
+    "known_answers/test_planted_dictionary.py",
+    "engine/workers/test_handing_out.py",
+    "workflow/test_stopping.py",
+    "integration/test_additions.py",
     "benchmarks/test_gpu.py",
 )
 """Files that take longest. A worker takes whole files, so that what a file sets up is set up once;
