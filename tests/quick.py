@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 _MEMORY = Path("/dev/shm")
@@ -35,8 +36,8 @@ def _temporary_folders() -> None:
 
 
 def forget() -> None:
-    """Free the memory that this process took."""
-    shutil.rmtree(_own(), ignore_errors=True)
+    """Free the memory that this process took, once `multiprocessing` has removed its own folder."""
+    Finalize(None, shutil.rmtree, args=(_own(), True), exitpriority=-200)
 
 
 def _own() -> Path:
