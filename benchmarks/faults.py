@@ -70,7 +70,11 @@ def _helps(said: str, place: Path) -> bool:
 
 
 def killed_at_named_points(
-    table: Table, folder: Path, times: int = 3, kinds: tuple[str, ...] = ()
+    table: Table,
+    folder: Path,
+    times: int = 3,
+    kinds: tuple[str, ...] = (),
+    undisturbed: tuple[list[str], Products] | None = None,
 ) -> list[Figure]:
     """SIGKILL at every named step: where it first occurs, in the middle, and where it last does.
 
@@ -79,8 +83,9 @@ def killed_at_named_points(
         folder: an empty folder.
         times: at how many of the three.
         kinds: only steps whose names start so.
+        undisturbed: what `steps_of_a_run` has found, if it is known already.
     """
-    names, whole = steps_of_a_run(table, folder / "whole")
+    names, whole = undisturbed or steps_of_a_run(table, folder / "whole")
     chosen: list[int] = []
     for name in sorted({name for name in names if name.startswith(kinds or "")}):
         found = [index for index, one in enumerate(names) if one == name]

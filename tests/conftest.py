@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Many tests start commands of their own; without bytecode each would compile the project again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-from tests import studies
+from tests import quick, studies  # in this order
 from tests.resources import tiny
 
 # Derandomised, so that a test passes or fails alike on every machine.
@@ -23,18 +23,24 @@ settings.load_profile("project")
 
 
 LONG = (
-    "benchmarks/test_reliability.py",
     "test_docs.py",
-    "workflow/test_stopping.py",
-    "integration/test_models_through_pipeline.py",
-    "integration/test_services.py",
+    "benchmarks/test_reliability.py",
+    "workflow/test_definitions.py",
     "analysis/test_compare.py",
     "integration/test_crash.py",
+    "engine/workers/test_slurm.py",
+    "integration/test_models_through_pipeline.py",
+    "integration/test_command_line.py",
+    "integration/test_services.py",
     "integration/test_real_network.py",
-    "known_answers/test_planted_dictionary.py",
     "integration/test_whole_products.py",
-    "workflow/test_definitions.py",
     "assets/test_label_metrics.py",
+    "cli/test_console.py",
+    "cli/test_imports.py",
+    "known_answers/test_planted_dictionary.py",
+    "engine/workers/test_handing_out.py",
+    "workflow/test_stopping.py",
+    "integration/test_additions.py",
     "benchmarks/test_gpu.py",
 )
 """Files that take longest. A worker takes whole files, so that what a file sets up is set up once;
@@ -46,6 +52,12 @@ def pytest_collection_modifyitems(items):
     tests = Path(__file__).parent
     place = {tests / name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """What failed can be looked at until tests run again."""
+    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        quick.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)

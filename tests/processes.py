@@ -5,8 +5,8 @@ import multiprocessing
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
-        *("pytest", "resources.artefact_store", "resources.lineage_db.database", "tests.studies"),
-        *("tests.networks", "dnd_assets.workflow.run", "dnd_assets.cli"),
+        *("tests.quick", "pytest", "resources.artefact_store", "resources.lineage_db.database"),
+        *("tests.studies", "tests.networks", "dnd_assets.workflow.run", "dnd_assets.cli"),
     ]
 )
 

@@ -100,7 +100,10 @@ def _files(folder, clip_folder):
     models = _small_models(clip_folder, tiny.blip(folder / "captioner", seed=22))
     texts = [block.text for block in blocks(ROOT / "docs" / "your-own-network.md", "toml")]
     shown = next(text for text in texts if text.startswith("name ="))
-    here = shown.replace("sample = 10", "sample = 2")
+    here = shown
+    for all_units, few in (("sample = 10", "sample = 2"), ('["0-9"]', '["0-4"]')):
+        assert all_units in here
+        here = here.replace(all_units, few)
     here = here.replace(
         "efficientnet-lite:efficientnet-lite0", "module:tests.small_lite0:like_lite0"
     )
@@ -111,7 +114,7 @@ def _files(folder, clip_folder):
     (folder / "imagenet_classes.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
     numbers = "".join(f"{n},{word}\n" for n, word in enumerate(["red", "green", "blue"]))
     (folder / "labels.csv").write_text(f"unit,label\n{numbers}")
-    keyed = "".join(f"lite0/_fc/{n},square\n" for n in range(10))
+    keyed = "".join(f"lite0/_fc/{n},square\n" for n in range(5))
     (folder / "milan.csv").write_text(f"unit,label\n{keyed}")
     (folder / "truths.csv").write_text(f"unit,truth\n{keyed}")
     tiny.sentences(folder / "models" / "all-mpnet-base-v2")

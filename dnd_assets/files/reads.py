@@ -26,6 +26,8 @@ from typing import Final
 _IMPORTING: Final = "<frozen importlib"
 _BYTE_CODE: Final = ".pyc"
 _SYSTEM: Final = ("/proc/", "/sys/", "/dev/")
+MEMORY: Final = "/dev/shm/"  # noqa: S108 (looked at, not written to)
+"""Files in memory, which people keep as others."""
 _LIBRARIES: Final = tuple(
     f"{folder}{os.sep}"
     for prefix in (sys.prefix, sys.base_prefix)
@@ -94,7 +96,8 @@ class Reads:
         return _hash(self.paths.values(), self.folders.values())
 
     def _is_ignored(self, name: str) -> bool:
-        return name.startswith(_SYSTEM) or self.ignored(name)
+        of_system = name.startswith(_SYSTEM) and not name.startswith(MEMORY)
+        return of_system or self.ignored(name)
 
     def _is_old(self, stamp: Stamp) -> bool:
         newest = max(stamp[2:4], default=0)

@@ -125,18 +125,21 @@ def _sound(study_context: StudyContext, asset: str) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         chosen = {key.name for key in context.selected_asset_check_keys}
-        if _INTACT in chosen:
-            yield _files_in_store(study_context, asset)
+        with study_context.lineage.connect():  # opened once for all that is asked of it
+            intact = _files_in_store(study_context, asset) if _INTACT in chosen else None
+            waiting = unanswered(study_context, asset) if _ANSWERED in chosen else []
+            failures = service_failures(study_context, context.run.run_id, [asset])
+        if intact is not None:
+            yield intact
         if _ANSWERED not in chosen:
             return
-        waiting = unanswered(study_context, asset)
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=_ANSWERED,
             passed=not waiting,
             metadata={"units": len(waiting), "first": waiting[0]["reason"] if waiting else "-"},
         )
-        if failures := service_failures(study_context, context.run.run_id, [asset]):
+        if failures:
             raise dg.Failure(failures, allow_retries=False)
 
     return check

@@ -3,7 +3,8 @@
 Dagster hands events to its storage in batches when it is told to (`DAGSTER_EVENT_BATCH_SIZE`), but
 its SQLite storage writes a batch one event after the other, each in four transactions of its own.
 This one writes a batch in two transactions: the run's log, and the index of all assets. What is
-read from it afterwards is the same.
+read from it afterwards is the same. Dagster's makes an engine for each transaction, too, which
+compiles every statement anew; this one has an engine for each file.
 
 `BatchedEventLog` asks nothing of this project and could stand in Dagster as it is.
 """
@@ -11,7 +12,9 @@ read from it afterwards is the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -20,8 +23,10 @@ from dagster._config.config_schema import UserConfigSchema
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy.engine import Connection
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.engine import Connection, Engine
 
 
 class BatchedEventLog(SqliteEventLogStorage):
@@ -44,6 +49,17 @@ class BatchedEventLog(SqliteEventLogStorage):
         for event in events:
             if not is_of_asset(event):
                 self.store_event(event)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        """A transaction on the file of a run, or on the index."""
+        with self._db_lock:
+            engine = _engine(self.conn_string_for_shard(shard))
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.begin() as connection:
+                yield connection
 
     def _index(self, connection: Connection, events: Sequence[EventLogEntry]) -> None:
         """Mirror events in the index, with their tags and the newest of each asset."""
@@ -78,6 +94,13 @@ class HomeEventLog(BatchedEventLog):
         """The log of the instance that `DAGSTER_HOME` names."""
         folder = Path(os.environ["DAGSTER_HOME"]) / "history" / "runs"
         return cls(str(folder), inst_data=inst_data)
+
+
+@lru_cache(maxsize=16)
+def _engine(address: str) -> Engine:
+    """The engine of a file; it holds no connection open."""
+    waiting = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+    return create_engine(address, poolclass=NullPool, connect_args=waiting)
 
 
 def is_of_asset(event: EventLogEntry) -> bool:

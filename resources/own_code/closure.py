@@ -206,10 +206,11 @@ class Closure:
         """The file that a text in the code names, beside its module, the study, or here."""
         if not 0 < len(text) <= _LONGEST_NAME or "\n" in text or "\0" in text:
             return None
-        for parent in (folder, self.base or folder, Path.cwd()):
-            path = Path(os.path.abspath(parent / text))  # noqa: PTH100  without following links
-            if _is_file(path) and not is_system(str(path)):
-                return path
+        for parent in dict.fromkeys((str(folder), str(self.base or folder), os.getcwd())):  # noqa: PTH109
+            # Thousands of texts are asked for: `pathlib` takes ten times as long.
+            path = os.path.abspath(os.path.join(parent, text))  # noqa: PTH100, PTH118
+            if os.path.isfile(path) and not is_system(path):  # noqa: PTH113
+                return Path(path)
         return None
 
     def _variables(self) -> set[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from dnd_assets.files.atomic import sha256
+from dnd_assets.files.reads import MEMORY
 from dnd_assets.lineage.fingerprint import digest
 from resources.checkpoints import file_hash
 
@@ -31,6 +32,9 @@ _PREFIXED: Final = re.compile(rf"{PREFIX}[0-9a-f]+_[0-9]+\.")
 _INSTALLED: Final = ("site-packages", "dist-packages")
 _SYSTEM: Final = ("/proc", "/sys", "/dev", "/etc", "/run", "/usr/lib", "/usr/share")
 _LIBRARY: Final = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib")})
+_NOT_OWN: Final = tuple(
+    f"{place}{os.sep}" for place in (*_LIBRARY, *_SYSTEM, *(PROJECT / name for name in OURS))
+)
 
 
 def plain_name(text: str) -> str:
@@ -40,11 +44,9 @@ def plain_name(text: str) -> str:
 
 def is_system(path: str) -> bool:
     """Whether a file belongs to Python, to an installed package, to this project or the system."""
-    parts = Path(path).parts
-    ours = [str(PROJECT / name) for name in OURS]
-    return any(name in parts for name in _INSTALLED) or any(
-        path.startswith(f"{place}{os.sep}") for place in (*_LIBRARY, *_SYSTEM, *ours)
-    )
+    if not set(_INSTALLED).isdisjoint(path.split(os.sep)):  # noqa: PTH206 (thousands of paths)
+        return True
+    return path.startswith(_NOT_OWN) and not path.startswith(MEMORY)
 
 
 def own_root(top: str, base: Path | None, *, named: bool = False) -> Path | None:

@@ -14,7 +14,9 @@ from dnd_assets.analysis.compare_request import imported, reference, stored_meth
 from dnd_assets.analysis.kept_scoreboard import differences, exact_counts, write
 from dnd_assets.analysis.metric_means import DND, method_name
 from dnd_assets.analysis.scoreboard import as_text, markdown
+from dnd_assets.assets import probing_set
 from dnd_assets.assets.registry import stages_of
+from dnd_assets.engine.context_builder import build_context
 from dnd_assets.errors import NotFoundError, TableError
 from dnd_assets.lineage.records import Outcome, Product, now
 from dnd_assets.methods.metrics import mean_interval
@@ -306,7 +308,8 @@ def project(colours, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     studies.write_images(folder / "images")
     (folder / "study.toml").write_text(_toml(colours), encoding="utf-8")
-    _dnd(folder, "run", "net/colours", "--assets", "probing_set")
+    study = load_study(folder / "study.toml")
+    probing_set.materialize(build_context(study, folder / "state"), "looked at")
     early = _dnd(folder, "compare", "net/colours", "--no-run")
     done = _dnd(folder, "compare", "net/colours", "--with", "no-selection,no-crops")
     assert done.exit_code == 0, done.output

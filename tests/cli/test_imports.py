@@ -100,13 +100,12 @@ def settled(place, tmp_path_factory):
     """The study after a run, whose commands have found nothing to do once."""
     here, home = place
     state = shutil.copytree(home, tmp_path_factory.mktemp("settled") / "state")
-    for commands in ([("run",)], KEPT):
-        code = f"KEPT = {commands!r}\n{WARM}"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=_environment(here, state), cwd=here, check=False,
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+    code = f"KEPT = {[('run',), *KEPT]!r}\n{WARM}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=_environment(here, state), cwd=here, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
     return here, state
 
 

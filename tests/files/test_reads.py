@@ -148,6 +148,13 @@ def test_imports_ignored_paths_and_the_system_do_not_count(place):
     assert not [folder for folder in reads.folders if "site-packages" not in folder]
 
 
+def test_files_in_memory_count_and_devices_do_not():
+    with noted() as reads:
+        for name in ("/dev/shm/nothing of that name", "/dev/nothing of that name"):
+            assert not Path(name).exists()
+    assert reads.paths == {"/dev/shm/nothing of that name": ()}
+
+
 def test_nothing_is_noted_outside_the_block(place):
     before = os.stat, os.lstat
     with noted() as outer:

@@ -1,6 +1,7 @@
 """Products of the whole study: their version follows the code that makes them, in every place."""
 
 import os
+import shutil
 from unittest.mock import patch
 
 import dagster as dg
@@ -51,36 +52,48 @@ def _run(study, home, assets=EVERY):
     return done.computed
 
 
+@pytest.fixture(scope="module")
+def made(study, tmp_path_factory):
+    """A state folder with all of them, and what the run that made them computed."""
+    home = tmp_path_factory.mktemp("made") / "state"
+    return home, _run(study, home)
+
+
+@pytest.fixture
+def home(made, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(made[0], tmp_path / "state")
+
+
 def _shown(study, home):
     """The code versions that the interface has, by asset."""
     graph = build_definitions(study, home).resolve_asset_graph()
     return {name: graph.get(dg.AssetKey(name)).code_version for name in NAMES}
 
 
-def test_the_version_is_the_same_wherever_it_is_asked_for(study, tmp_path):
-    assert _run(study, tmp_path) == dict.fromkeys(NAMES, 1)
-    context = build_context(study, tmp_path)
-    shown = _shown(study, tmp_path)
+def test_the_version_is_the_same_wherever_it_is_asked_for(study, made, home):
+    assert made[1] == dict.fromkeys(NAMES, 1)
+    context = build_context(study, home)
+    shown = _shown(study, home)
     assert set(study_assets_of(stages_of(study))) == NAMES
     for product in observe(context):
         key, version = newest_announced(context, product.asset)[""]
         assert product.preimage["code"] == study_assets_of(stages_of(study))[product.asset].code()
         assert (key, version) == (product.key, recorded_version(product))
         assert shown[product.asset] == version
-    assert _run(study, tmp_path) == {}
+    assert _run(study, home) == {}
 
 
-def test_changed_code_is_announced_once_and_changes_nothing_else(study, tmp_path, monkeypatch):
-    _run(study, tmp_path)
-    contents = {one.asset: one.data_version for one in observe(build_context(study, tmp_path))}
+def test_changed_code_is_announced_once_and_changes_nothing_else(study, home, monkeypatch):
+    contents = {one.asset: one.data_version for one in observe(build_context(study, home))}
     for kind in KINDS:
-        before = _shown(study, tmp_path)
+        before = _shown(study, home)
         monkeypatch.setattr(kind, "code", lambda self: "another")
-        after = _shown(study, tmp_path)
+        after = _shown(study, home)
         assert {name for name in NAMES if after[name] != before[name]} == {kind.name}
-        assert _run(study, tmp_path) == {kind.name: 1}
-    assert _run(study, tmp_path) == {}
-    now = {one.asset: one.data_version for one in observe(build_context(study, tmp_path))}
+        assert _run(study, home) == {kind.name: 1}
+    assert _run(study, home) == {}
+    now = {one.asset: one.data_version for one in observe(build_context(study, home))}
     assert now == contents, "what is made of it stays up to date"
 
 

@@ -1,8 +1,5 @@
 """Dagster on a real Postgres: what is read is what SQLite would give, in batches or not."""
 
-import subprocess
-import sys
-
 import pytest
 import sqlalchemy
 
@@ -10,7 +7,8 @@ from dnd_assets import home
 from dnd_assets.errors import MissingError, StudyError
 from dnd_assets.home import EVENT_BATCH_SIZE, POSTGRES, dagster_home
 from dnd_assets.workflow.instance import opened_instance
-from tests import commands, light, postgres
+from tests import light, postgres
+from tests.command_line import dnd
 from tests.workflow.test_event_log import UNITS, _definitions, _run
 
 
@@ -72,12 +70,8 @@ def test_batches_reach_the_index_in_two_transactions(database, tmp_path, monkeyp
 
 def test_a_study_runs_on_it(database, tmp_path, clip_folder):
     place = light.project(tmp_path / "project", clip_folder)
-    done = subprocess.run(
-        [sys.executable, "-m", "dnd_assets.cli", "run", "--assets", "+activations"],
-        cwd=place, check=False, text=True,
-        env={**commands.environment(place), POSTGRES: database}, capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = dnd(place, "run", "--assets", "+activations")
+    assert done.exit_code == 0, (done.output, done.exception)
     engine = sqlalchemy.create_engine(database)
     with engine.connect() as connection:
         statuses = connection.execute(sqlalchemy.text("SELECT status FROM runs")).fetchall()

@@ -17,7 +17,9 @@ from dnd_assets.methods.metrics import (
     top_and_random,
     wpmi,
 )
+from dnd_assets.methods.metrics.detection import average_precision
 from dnd_assets.methods.metrics.image_level import USUAL, chosen_metrics
+from dnd_assets.methods.metrics.rankings import ranking_auc
 
 ACTIVATIONS = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
 PRESENCE = np.array([0.9, 0.1, 0.6, 0.8, 0.2])
@@ -163,3 +165,18 @@ def test_wrong_inputs_are_refused(name):
         metric(ACTIVATIONS[:0], PRESENCE[:0])
     with pytest.raises(ValueError, match="NaN or infinite"):
         metric(np.array([np.nan, 1.0]), PRESENCE[:2])
+
+
+@pytest.mark.parametrize("distinct", [4, 1000])
+def test_areas_under_curves_are_scikit_learn_s(distinct):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(distinct)
+    for images in (2, 10, 300):
+        scores = rng.integers(0, distinct, images).astype(float)
+        positive = np.arange(images) < max(1, images // 7)
+        rng.shuffle(positive)
+        for ours, theirs in (
+            (ranking_auc, metrics.roc_auc_score),
+            (average_precision, metrics.average_precision_score),
+        ):
+            assert ours(positive, scores) == pytest.approx(theirs(positive, scores), abs=1e-12)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from dnd_assets.errors import StudyError
 from resources.own_code import notes
 from resources.own_code.own_function import OwnCode
+from resources.own_code.own_places import is_system
 from resources.runtime import model_cache
 from resources.targets.networks import TargetNetworks
 
@@ -369,6 +370,13 @@ def test_no_value_of_a_variable_is_recorded(study, tmp_path, monkeypatch):
     files = [one.read_text() for one in (tmp_path / "cards").iterdir()]
     assert any("DND_TEST_VALUE" in text for text in files)
     assert not any("123456789" in text for text in files)
+
+
+def test_a_user_s_files_may_lie_in_memory():
+    assert not is_system("/dev/shm/study/net.py")
+    assert is_system("/dev/null")
+    assert is_system("/dev/shm/venv/lib/site-packages/net.py")
+    assert is_system(torch.__file__)
 
 
 def test_docstrings_and_comments_do_not_count(study, tmp_path):
