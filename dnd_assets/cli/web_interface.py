@@ -16,6 +16,7 @@ from dnd_assets.home import dagster_home
 from dnd_assets.report.asset import serve_atlases
 from dnd_assets.study.study import embedded_studies
 from dnd_assets.workflow import stopping
+from dnd_assets.workflow.atlas_address import note_address
 from dnd_assets.workflow.dead_runs import fail_dead_runs
 from dnd_assets.workflow.definitions import AUTOMATION
 from dnd_assets.workflow.freshness import SAY_WHEN_LOADED
@@ -69,11 +70,13 @@ def serve(
             f"port {port + 1:,} is taken ({error.strerror}); it is to show the atlas. Choose "
             "another one: dnd ui --port 3010."
         ) from error
+    address = f"http://127.0.0.1:{port + 1}"
+    note_address(home, address)
     environment = {
         **os.environ,
         **({AUTOMATION: "1"} if automation else {}),
         "DND_HOME": str(home),
-        "DND_ATLAS_URL": f"http://127.0.0.1:{port + 1}",
+        "DND_ATLAS_URL": address,
         "DAGSTER_HOME": str(folder),
         SAY_WHEN_LOADED: "1",
         "DND_STUDY": _absolute(study_name),
