@@ -70,13 +70,11 @@ def serve(
             f"port {port + 1:,} is taken ({error.strerror}); it is to show the atlas. Choose "
             "another one: dnd ui --port 3010."
         ) from error
-    address = f"http://127.0.0.1:{port + 1}"
-    note_address(home, address)
     environment = {
         **os.environ,
         **({AUTOMATION: "1"} if automation else {}),
         "DND_HOME": str(home),
-        "DND_ATLAS_URL": address,
+        "DND_ATLAS_URL": note_address(home, f"http://127.0.0.1:{port + 1}"),
         "DAGSTER_HOME": str(folder),
         SAY_WHEN_LOADED: "1",
         "DND_STUDY": _absolute(study_name),

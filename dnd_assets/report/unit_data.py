@@ -49,7 +49,8 @@ def _names(kind: type) -> tuple[str, ...]:
 
 def _fields(value: object) -> dict[str, object]:
     """A data class's fields by name, none copied."""
-    return {name: getattr(value, name) for name in _names(type(value))}
+    kind: type = type(value)
+    return {name: getattr(value, name) for name in _names(kind)}
 
 
 def _plain(value: object) -> object:

@@ -22,10 +22,10 @@ def atlas_folder(home: Path, study: str) -> Path:
     return home / "atlas" / study
 
 
-def note_address(home: Path, root: str) -> None:
-    """Note where `dnd ui` shows atlases, so that runs of the command line link there, too."""
-    if noted_address(home) != root:
-        write_atomic(home / _NOTED, f"{root}\n".encode())
+def note_address(home: Path, root: str) -> str:
+    """Note where `dnd ui` shows atlases, for runs of the command line, too; returns it."""
+    write_atomic(home / _NOTED, f"{root}\n".encode())
+    return root
 
 
 def noted_address(home: Path) -> str:
