@@ -16,6 +16,7 @@ from dnd_assets.home import dagster_home
 from dnd_assets.report.asset import serve_atlases
 from dnd_assets.study.study import embedded_studies
 from dnd_assets.workflow import stopping
+from dnd_assets.workflow.atlas_address import note_address
 from dnd_assets.workflow.dead_runs import fail_dead_runs
 from dnd_assets.workflow.definitions import AUTOMATION
 from dnd_assets.workflow.freshness import SAY_WHEN_LOADED
@@ -73,7 +74,7 @@ def serve(
         **os.environ,
         **({AUTOMATION: "1"} if automation else {}),
         "DND_HOME": str(home),
-        "DND_ATLAS_URL": f"http://127.0.0.1:{port + 1}",
+        "DND_ATLAS_URL": note_address(home, f"http://127.0.0.1:{port + 1}"),
         "DAGSTER_HOME": str(folder),
         SAY_WHEN_LOADED: "1",
         "DND_STUDY": _absolute(study_name),

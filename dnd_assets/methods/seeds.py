@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
@@ -32,3 +33,19 @@ def content_seed(*parts: str | int) -> int:
             raise TypeError(f"a seed is made of texts and integers, not {type(part).__name__}")
     text = _ENCODER.encode(parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def content_seeds(
+    before: Sequence[str | int], varying: Iterable[str], *after: str | int
+) -> list[int]:
+    """As `content_seed(*before, text, *after)` for each text of `varying`, several times as fast.
+
+    >>> content_seeds(["lot", "unit"], ["a"], 3) == [content_seed("lot", "unit", "a", 3)]
+    True
+    """
+    start = "".join(["[", *(f"{_ENCODER.encode(part)}," for part in before)])
+    end = "".join([*(f",{_ENCODER.encode(part)}" for part in after), "]"])
+    digests = (
+        hashlib.sha256(f"{start}{_ENCODER.encode(text)}{end}".encode()).digest() for text in varying
+    )
+    return [int.from_bytes(digest[:8], "big") >> 1 for digest in digests]

@@ -15,7 +15,7 @@ from dnd_assets.home import state_folder
 from dnd_assets.lineage.records import is_labels
 from dnd_assets.report.build import build_report
 from dnd_assets.study.study import Study
-from dnd_assets.workflow.atlas_address import atlas_folder
+from dnd_assets.workflow.atlas_address import atlas_folder, noted_address
 from dnd_assets.workflow.definitions import OWNERS
 from dnd_assets.workflow.unit_asset import at_work
 
@@ -47,8 +47,11 @@ def atlas_definitions(study: Study, home: Path | None = None) -> dg.Definitions:
         """
         table = at_work(context, study_context)
         report = build_report(table, atlas_folder(study_context.home, study.name), log=table.log)
+        root = noted_address(study_context.home)
+        shown = {"address": dg.MetadataValue.url(f"{root}/{study.name}/index.html")} if root else {}
         return dg.MaterializeResult(
             metadata={
+                **shown,
                 "units": report.units,
                 "pages made anew": report.rendered,
                 "open": dg.MetadataValue.path(str(report.index.resolve())),

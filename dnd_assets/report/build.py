@@ -55,7 +55,7 @@ from dnd_assets.study.direction_names import direction_names
 from dnd_assets.units import Unit, UnitIndex
 from resources.runtime.progress import Progress
 
-_AT_ONCE: Final = 128
+_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ class _Work:
     names: Names
     units: dict[str, Payload] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
+    file_names: dict[str, str] = field(default_factory=dict)
 
 
 def build_report(
@@ -196,8 +197,11 @@ def _unit_pages(work: _Work, order: Sequence[str], log: Callable[[str], None]) -
     for start in range(0, len(stale), _AT_ONCE):
         cards = list(work.cards.read(stale[start : start + _AT_ONCE]))
         pictures = {card.unit: _pictures(card) for card in cards}
-        work.thumbs.make(name for names in pictures.values() for name in names)
-        names = _file_names(work.cards, cards)
+        shown = [name for names in pictures.values() for name in names]
+        with work.context.lineage.connect():  # opened once for both
+            names = _file_names(work, cards)
+            work.context.pictures.in_order(shown)
+        work.thumbs.make(shown)
         for card in cards:
             neighbours = pages.neighbours_of(order, positions[card.unit])
             _write(work, card, pictures[card.unit], names, neighbours, digests[card.unit])
@@ -253,10 +257,12 @@ def _pictures(card: UnitCard) -> list[str]:
     return [name for name in dict.fromkeys(card.pictures()) if name and name not in refused]
 
 
-def _file_names(cards: Cards, unit_cards: Iterable[UnitCard]) -> dict[str, str]:
-    """Names of the files of probing images, without the folders they lie in."""
-    paths = cards.paths(exemplar.image for card in unit_cards for exemplar in card.exemplars)
-    return {image: Path(seen[0]).name for image, seen in paths.items()}
+def _file_names(work: _Work, unit_cards: Iterable[UnitCard]) -> Mapping[str, str]:
+    """Names of the files of probing images, without the folders they lie in; each asked once."""
+    exemplars = {exemplar.image for card in unit_cards for exemplar in card.exemplars}
+    paths = work.cards.paths(exemplars - work.file_names.keys())
+    work.file_names.update({image: Path(seen[0]).name for image, seen in paths.items()})
+    return work.file_names
 
 
 def _write(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
-_LONGEST_TEXT: Final = 1_000
+LONGEST_TEXT: Final = 1_000
+"""Characters of a text in a page."""
 _JOINER: Final = "\u200d"
 
 
@@ -23,8 +24,8 @@ def visible(text: str) -> str:
     >>> visible("a\u202eb\nc")
     'a\\u202eb c'
     """
-    if len(text) > _LONGEST_TEXT:
-        text = text[:_LONGEST_TEXT] + "…"
+    if len(text) > LONGEST_TEXT:
+        text = text[:LONGEST_TEXT] + "…"
     if text.isprintable():
         return text
     return "".join(_visible_character(character) for character in text)

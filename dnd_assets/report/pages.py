@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache, partial
 from importlib.resources import files
 from itertools import pairwise
 from typing import Final
@@ -19,10 +19,10 @@ from dnd_assets.analysis.metric_means import method_name
 from dnd_assets.files.atomic import sha256
 from dnd_assets.methods.metrics.means import Mean
 from dnd_assets.report.entries import LONGEST, Entry
-from dnd_assets.report.names import visible
+from dnd_assets.report.names import LONGEST_TEXT, visible
 from dnd_assets.report.similar import LEAST
 from dnd_assets.report.thumbnails import Thumbnail
-from dnd_assets.results.unit_card.card import Distribution, Made, UnitCard
+from dnd_assets.results.unit_card.card import Distribution, UnitCard
 from dnd_assets.workflow.atlas_address import page_name
 
 STATIC: Final = (
@@ -94,9 +94,30 @@ def unit_page(
     largest = card.exemplars[0].activation if card.exemplars else None
     return render(
         "unit.html", root="../", here="", study=title, changes=False, networks=False, card=card,
-        entry=entry, find=find, names=names, neighbours=neighbours, histogram=histogram(card),
+        entry=entry, find=find, shot=partial(_shot, find), names=names, neighbours=neighbours,
+        histogram=histogram(card),
         steps=steps(card), top=largest, ranges=_ranges(card), least=LEAST,
     )  # fmt: skip
+
+
+def _shot(find: Find, content: str, alt: str, lazy: bool = True) -> Markup:
+    """A picture as HTML; a page has fifty, which is why this is no macro.
+
+    Args:
+        find: the thumbnail of a picture.
+        content: the picture's hash.
+        alt: what it shows.
+        lazy: whether it is loaded when it comes into view.
+    """
+    thumb, words = find(content), escape(visible(alt))
+    if thumb is None:
+        gone = f'<span class="gone" role="img" aria-label="{words}, not at hand">not at hand</span>'
+        return Markup(gone)  # noqa: S704 (the words are escaped)
+    loading = ' loading="lazy"' if lazy else ""
+    return Markup(  # noqa: S704 (the words are escaped, the rest is ours)
+        f'<img src="../{thumb.name}" width="{thumb.width}" height="{thumb.height}" alt="{words}"'
+        f'{loading} decoding="async">'
+    )
 
 
 def histogram(card: UnitCard) -> dict[str, object] | None:
@@ -155,16 +176,21 @@ def steps(card: UnitCard) -> list[dict[str, object]]:
     return [
         {
             "made": step,
-            "parameters": [(name, _setting(value)) for name, value in step.parameters.items()],
+            "parameters": _fragment(
+                "parameters", tuple((name, _setting(it)) for name, it in step.parameters.items())
+            ),
             "inputs": [(name, version, name in assets) for name, version in step.inputs.items()],
-            "weights": _weights(step),
+            "weights": _fragment("weights", tuple(sorted(step.weights.items()))),
         }
         for step in card.made
     ]
 
 
-def _weights(step: Made) -> list[tuple[str, str]]:
-    return sorted(step.weights.items())
+@lru_cache(maxsize=4096)
+def _fragment(macro: str, pairs: tuple[tuple[str, str], ...]) -> Markup:
+    """Lines of a step that most units share: of its parameters, or of the models behind it."""
+    module = environment().get_template("steps.html").module
+    return Markup(getattr(module, macro)(pairs))  # noqa: S704 (a template escapes)
 
 
 def _setting(value: object) -> str:
@@ -174,7 +200,8 @@ def _setting(value: object) -> str:
 def _visible(value: object) -> object:
     """What stands in a page: text made visible, nothing for None."""
     if type(value) is str:  # the usual case first: a page holds hundreds
-        return visible(value)
+        usual = len(value) <= LONGEST_TEXT and value.isprintable()
+        return value if usual else visible(value)
     if isinstance(value, int | Markup):
         return value
     if isinstance(value, str):
@@ -204,6 +231,7 @@ def _data(png: bytes) -> Markup:
     return Markup("data:image/png;base64," + base64.b64encode(png).decode("ascii"))  # noqa: S704
 
 
+@lru_cache(maxsize=4096)
 def anchor(name: str) -> str:
     """The HTML id of a place in a page, from any name; hashes and run ids stay as they are."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:_ANCHOR]

@@ -22,7 +22,7 @@ from dnd_assets.engine.stage import Stage
 from dnd_assets.errors import UpstreamError
 from dnd_assets.lineage.records import RETRYABLE, UNPARTITIONED, is_labels
 from dnd_assets.units import Unit, UnitIndex
-from dnd_assets.workflow.atlas_address import page_address
+from dnd_assets.workflow.atlas_address import page_link
 from dnd_assets.workflow.event_batches import materialized
 from dnd_assets.workflow.external_sources import sources_of
 from dnd_assets.workflow.instance import show_in_timeline
@@ -122,10 +122,9 @@ class _Gallery:
         )
         if not labels:
             return entries
-        return {
-            _PAGE: dg.MetadataValue.url(page_address(study_context.study.name, unit.key)),
-            **entries,
-        }
+        link, is_open = page_link(study_context.home, study_context.study.name, unit.key)
+        page = dg.MetadataValue.url(link) if is_open else dg.MetadataValue.text(link)
+        return {_PAGE: page, **entries}
 
     def _exemplars(self, unit: Unit) -> list[str]:
         try:

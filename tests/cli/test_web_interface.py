@@ -14,7 +14,7 @@ from dnd_assets.cli import web_interface
 from dnd_assets.errors import StudyError
 from dnd_assets.report.asset import atlas_definitions, serve_atlases
 from dnd_assets.study.study import parse_study
-from dnd_assets.workflow.atlas_address import page_address
+from dnd_assets.workflow.atlas_address import note_address, noted_address, page_link
 from dnd_assets.workflow.definitions import build_definitions
 
 
@@ -26,6 +26,7 @@ def test_the_instance_is_that_of_the_state_folder_whatever_env_file_lies_about(
     (there / ".env").write_text("DAGSTER_HOME=/nowhere\n")
     monkeypatch.chdir(there)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv("DND_ATLAS_URL", raising=False)
     (there / "mine.toml").write_text("")
     # Another program in the place of Python writes down how it was started.
     program = tmp_path / "python"
@@ -47,6 +48,7 @@ def test_the_instance_is_that_of_the_state_folder_whatever_env_file_lies_about(
     assert environment["DAGSTER_HOME"] == str(home / "dagster")
     assert environment["DND_HOME"] == str(home)
     assert environment["DND_ATLAS_URL"] == "http://127.0.0.1:3124"
+    assert noted_address(home) == "http://127.0.0.1:3124", "for runs of the command line"
     assert environment["DND_STUDY"] == str(there / "mine.toml")
 
 
@@ -90,9 +92,19 @@ def test_the_atlas_is_an_asset_whose_pages_the_labels_link_to(
         assert done.success
         (event,) = done.get_asset_materialization_events()
         assert event.materialization.metadata["units"].value == 8
-    address = page_address(study.name, "net/colours/1")
-    root, _, path = address.partition("3001/")
-    assert root == "http://127.0.0.1:"
+    key, later = "net/colours/1", "once the asset `atlas` is materialized"
+    monkeypatch.delenv("DND_ATLAS_URL", raising=False)
+    assert noted_address(home) == ""
+    assert page_link(home, study.name, key) == (f"shown by `dnd ui` {later}", False)
+    note_address(home, "http://127.0.0.1:3124")
+    address, is_open = page_link(home, study.name, key)
+    assert is_open
+    root, path = address[:22], address[22:]
+    assert root == "http://127.0.0.1:3124/"
     assert (home / "atlas" / path).is_file()
-    monkeypatch.setenv("DND_ATLAS_URL", "http://127.0.0.1:3124/")
-    assert page_address("a b", "net/x/1").startswith("http://127.0.0.1:3124/a%20b/units/net-x-1-")
+    link, is_open = page_link(home, "a b", "net/x/1")
+    assert not is_open
+    assert link.startswith("http://127.0.0.1:3124/a%20b/units/net-x-1-")
+    assert link.endswith(later)
+    monkeypatch.setenv("DND_ATLAS_URL", "http://127.0.0.1:3200/")
+    assert page_link(home, study.name, key)[0].startswith("http://127.0.0.1:3200/colours/units/")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_assets.methods.seeds import content_seed
+from dnd_assets.methods.seeds import content_seed, content_seeds
 
 parts = st.lists(st.text(max_size=4) | st.integers(-3, 3), max_size=4)
 
@@ -37,3 +37,9 @@ def test_equal_content_and_only_equal_content_gives_an_equal_seed(one, other):
 def test_other_types_are_refused(part):
     with pytest.raises(TypeError, match="texts and integers"):
         content_seed("a", part)
+
+
+@given(parts, st.lists(st.text()), parts)
+def test_seeds_of_many_are_those_of_each(before, varying, after):
+    each = [content_seed(*before, text, *after) for text in varying]
+    assert content_seeds(before, varying, *after) == each

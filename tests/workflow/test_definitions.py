@@ -132,6 +132,9 @@ def test_fresh_products_carry_pictures_and_tables(colours, colour_folder, instan
         assert list(event.metadata)[-1] == "key", f"{asset}: what it says comes first"
     assert found["labels"].metadata["exemplars"] == found["activations"].metadata["exemplars"]
     assert list(found["labels"].metadata)[:2] == ["page in the atlas", "label"]
+    page = found["labels"].metadata["page in the atlas"]
+    assert isinstance(page, dg.TextMetadataValue), "no link that leads nowhere"
+    assert "once the asset `atlas` is materialized" in page.value
     assert _digits(table) <= 4
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnd_assets.methods.dissection.exemplars import Floats, top_k
-from dnd_assets.methods.seeds import content_seed
+from dnd_assets.methods.seeds import content_seed, content_seeds
 
 SHARES = (0.001, 0.01, 0.05)
 """The paper's ranges: the top 0.1 %, 1 % and 5 % of the images."""
@@ -38,6 +38,7 @@ def sample_ranges(
     n: int = 10,
     shares: Sequence[float] = SHARES,
     seed: int = 0,
+    order: Sequence[int] | None = None,
 ) -> list[Range]:
     """`n` images drawn uniformly from each top share of the images (CLIP-Dissect, section A.7).
 
@@ -53,6 +54,7 @@ def sample_ranges(
         n: sample size; all images of a range when it has fewer.
         shares: the ranges, in (0, 1].
         seed: base seed.
+        order: `top_k` of the values, at least `largest_size` of them, where it is known already.
 
     Raises:
         ValueError: when there is no image, lengths differ, or a share or `n` is out of range.
@@ -63,14 +65,22 @@ def sample_ranges(
             "to be an image, n has to be positive and shares in (0, 1]"
         )
     sizes = [_size(len(values), share) for share in shares]
-    order = top_k(values, ids, max(sizes, default=1))
-    lots = {i: (content_seed("activation range", unit, ids[i], seed), ids[i]) for i in order}
+    most = largest_size(len(values), shares)
+    order = top_k(values, ids, most) if order is None else order[:most]
+    images = [ids[i] for i in order]
+    seeds = content_seeds(["activation range", unit], images, seed)
+    lots = dict(zip(order, zip(seeds, images, strict=True), strict=True))
     position = {image: rank for rank, image in enumerate(order)}
     ranges = []
     for share, size in zip(shares, sizes, strict=True):
         sampled = sorted(order[:size], key=lots.__getitem__)[:n]
         ranges.append(Range(share, size, tuple(sorted(sampled, key=position.__getitem__))))
     return ranges
+
+
+def largest_size(images: int, shares: Sequence[float] = SHARES) -> int:
+    """How many images the widest of some ranges holds."""
+    return max((_size(images, share) for share in shares), default=1)
 
 
 def _size(images: int, share: float) -> int:

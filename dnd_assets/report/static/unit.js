@@ -24,6 +24,10 @@
     }
   });
 
+  // Browsers download nothing for pages from the disk: a tab of its own shows the file instead.
+  const download = document.querySelector("a[download]");
+  if (download && location.protocol === "file:") download.target = "_blank";
+
   const data = window.ATLAS_UNITS, similar = window.ATLAS_SIMILAR;
   const form = document.getElementById("judge"), section = document.getElementById("near");
   if (!data || !similar || !form || !section) return;

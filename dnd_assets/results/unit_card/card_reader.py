@@ -13,14 +13,16 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dnd_assets.engine.cache.heat_maps import MAPS, map_item
 from dnd_assets.engine.cache.vectors import Matrix, Vectors
 from dnd_assets.errors import NotFoundError, StoreError, not_found
 from dnd_assets.lineage.records import PROBING_SET, Payload, Product
 from dnd_assets.lineage.rows import Row
-from dnd_assets.methods.clip_dissect.activation_ranges import sample_ranges
+from dnd_assets.methods.clip_dissect.activation_ranges import largest_size, sample_ranges
 from dnd_assets.methods.dissection.activation_ladder import activation_ladder
+from dnd_assets.methods.dissection.exemplars import top_k_columns
 from dnd_assets.results.unit_card.building import card_of, distribution_of, noted_distribution
 from dnd_assets.results.unit_card.card import ActivationRange, Distribution, Shown, UnitCard
 from dnd_assets.results.unit_card.unit_records import ProductRecord, UnitRecords, older_inputs
@@ -29,6 +31,7 @@ from resources.lineage_db.database import Lineage
 
 _RANGE_SAMPLE: Final = 6
 _AT_ONCE: Final = 256
+_COLUMNS_AT_ONCE: Final = 128
 
 _COLUMNS: Final = ", ".join(f"m.{name}" for name in ProductRecord.__dataclass_fields__)
 # What a run only announced again is told in the name of the run that brought it.
@@ -111,8 +114,9 @@ class Cards:
             "SELECT hash, path FROM images WHERE hash IN (SELECT unnest(?::VARCHAR[])) "
             "ORDER BY hash, path"
         )
+        distinct = sorted(set(hashes))
         by_hash: dict[str, list[str]] = {}
-        for row in self.lineage.query(sql, [sorted(set(hashes))]):
+        for row in self.lineage.query(sql, [distinct]) if distinct else ():
             by_hash.setdefault(row["hash"], []).append(row["path"])
         return by_hash
 
@@ -144,8 +148,13 @@ class Cards:
             sources = [UnitRecords(unit, found[unit], products) for unit in units]
             templates = self._templates(sources)
             heat = self._heat(sources)
-            found_cards = [card_of(one, templates, heat, *self._activity(one)) for one in sources]
-            return [replace(one, name=self.names.get(one.unit, "")) for one in found_cards]
+        # Without the connection, for which others wait: this takes longer than all queries.
+        activities = self._activities(sources)
+        found_cards = [
+            card_of(source, templates, heat, *activity)
+            for source, activity in zip(sources, activities, strict=True)
+        ]
+        return [replace(card, name=self.names.get(card.unit, "")) for card in found_cards]
 
     def _follow(
         self, records: dict[str, dict[str, ProductRecord]], products: dict[str, Product]
@@ -198,46 +207,31 @@ class Cards:
                     continue  # a lost map is one that never was: nothing rests on it
         return maps
 
-    def _activity(
-        self, unit: UnitRecords
-    ) -> tuple[Distribution | None, tuple[ActivationRange, ...], tuple[Shown, ...]]:
-        """Distribution, ranges and ladder from the stored activations of the probing images."""
-        product = unit.product("activations")
-        if product is None:
-            return None, (), ()
-        layer = self._layer(product)
-        neuron = unit.record.neuron
-        if layer is None or neuron >= layer.values.shape[1]:
-            return noted_distribution(product), (), ()
-        finite = np.flatnonzero(np.isfinite(layer.values[:, neuron]))
-        if (not product.ok and len(finite) < len(layer.images)) or not len(finite):
-            return None, (), ()
-        column, images = layer.values[:, neuron], layer.images
-        if len(finite) < len(images):
-            column, images = column[finite], [images[row] for row in finite]
-        spans = sample_ranges(column, images, unit.unit, n=_RANGE_SAMPLE)
-        ranges = tuple(
-            ActivationRange(
-                span.share, span.size,
-                tuple(Shown(images[i], float(column[i])) for i in span.images),
-            )
-            for span in spans
-        )  # fmt: skip
-        fires = product.outcome.notes.get("summary", {}).get("fires")
-        distribution = distribution_of(column, fires)
-        if not product.ok:
-            return distribution, (), ()
-        steps = activation_ladder(column, images)
-        return distribution, ranges, tuple(Shown(images[i], float(column[i])) for i in steps)
+    def _activities(self, sources: Sequence[UnitRecords]) -> list[_Activity]:
+        """What the stored activations of the probing images say of each unit."""
+        activities: list[_Activity] = [(None, (), ())] * len(sources)
+        by_layer: dict[tuple[str, str], list[tuple[int, UnitRecords, Product]]] = {}
+        for place, source in enumerate(sources):
+            product = source.product("activations")
+            if product is not None:
+                by_layer.setdefault(_layer_key(product), []).append((place, source, product))
+        for members in by_layer.values():
+            layer = self._layer(members[0][2])
+            for start in range(0, len(members), _COLUMNS_AT_ONCE):
+                part = members[start : start + _COLUMNS_AT_ONCE]
+                columns = _Columns.of(layer, [source.record.neuron for _, source, _ in part])
+                for place, source, product in part:
+                    activities[place] = _activity(source, product, columns)
+        return activities
 
     def _layer(self, product: Product) -> _Layer | None:
         """A layer's stored activations; None where they are not all stored any more."""
-        version = str(product.preimage["inputs"].get(PROBING_SET, ""))
-        provider = str(product.preimage["weights"].get("target", ""))
-        if (provider, version) not in self._layers:
+        key = _layer_key(product)
+        if key not in self._layers:
             self._layers.clear()  # one layer at a time: the matrices are large
-            self._layers[provider, version] = self._read_layer(provider, version)
-        return self._layers[provider, version]
+            with self.lineage.connect():  # opened once for all that is asked
+                self._layers[key] = self._read_layer(*key)
+        return self._layers[key]
 
     def _read_layer(self, provider: str, version: str) -> _Layer | None:
         sql = "SELECT payload FROM products WHERE asset = ? AND data_version = ? LIMIT 1"
@@ -259,3 +253,67 @@ class _Layer:
 
     images: list[str]
     values: Matrix
+
+
+_Activity = tuple[Distribution | None, tuple[ActivationRange, ...], tuple[Shown, ...]]
+"""Distribution, ranges and ladder of a unit, as far as they can be told."""
+
+
+def _layer_key(product: Product) -> tuple[str, str]:
+    """Provider of a unit's activations, and version of the probing set that it was shown."""
+    preimage = product.preimage
+    version = str(preimage["inputs"].get(PROBING_SET, ""))
+    return str(preimage["weights"].get("target", "")), version
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Activations of some units of one layer.
+
+    Attributes:
+        images: hashes of the probing images.
+        values: float32 (images,) by neuron; without neurons that the layer has not.
+        order: the first of each finite column's rows by activation, as `sample_ranges` asks.
+    """
+
+    images: list[str]
+    values: Mapping[int, NDArray[np.float32]]
+    order: Mapping[int, list[int]]
+
+    @classmethod
+    def of(cls, layer: _Layer | None, neurons: Sequence[int]) -> _Columns:
+        """The columns of some neurons; none where the layer is not stored any more."""
+        if layer is None:
+            return cls([], {}, {})
+        known = sorted({neuron for neuron in neurons if neuron < layer.values.shape[1]})
+        rows = np.ascontiguousarray(layer.values[:, known].T)
+        finite = np.flatnonzero(np.isfinite(rows).all(axis=1))
+        most = largest_size(len(layer.images))
+        order = top_k_columns(rows[finite].T, layer.images, most).T.tolist()
+        by_neuron = {known[row]: column for row, column in zip(finite, order, strict=True)}
+        return cls(layer.images, dict(zip(known, rows, strict=True)), by_neuron)
+
+
+def _activity(unit: UnitRecords, product: Product, columns: _Columns) -> _Activity:
+    """What a unit's stored activations say of it."""
+    neuron = unit.record.neuron
+    column, images = columns.values.get(neuron), columns.images
+    if column is None:
+        return noted_distribution(product), (), ()
+    order = columns.order.get(neuron)
+    if order is None:
+        finite = np.flatnonzero(np.isfinite(column))
+        if not product.ok or not len(finite):
+            return None, (), ()
+        column, images = column[finite], [images[row] for row in finite]
+    fires = product.outcome.notes.get("summary", {}).get("fires")
+    distribution = distribution_of(column, fires)
+    if not product.ok:
+        return distribution, (), ()
+
+    def shown(rows: Iterable[int]) -> tuple[Shown, ...]:
+        return tuple(Shown(images[row], float(column[row])) for row in rows)
+
+    spans = sample_ranges(column, images, unit.unit, n=_RANGE_SAMPLE, order=order)
+    ranges = tuple(ActivationRange(span.share, span.size, shown(span.images)) for span in spans)
+    return distribution, ranges, shown(activation_ladder(column, images))

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_assets.methods.clip_dissect.activation_ranges import sample_ranges, sample_reach
+from dnd_assets.methods.clip_dissect.activation_ranges import (
+    largest_size,
+    sample_ranges,
+    sample_reach,
+)
+from dnd_assets.methods.dissection.exemplars import top_k
 
 
 def ids_of(n):
@@ -35,6 +40,8 @@ def test_the_order_of_images_does_not_matter(images, seed, random):
     options = {"n": 3, "shares": (0.1, 0.5, 1.0), "seed": seed}
 
     plain = sample_ranges(values, ids, "u", **options)
+    known = top_k(values, ids, largest_size(images, options["shares"]))
+    assert sample_ranges(values, ids, "u", **options, order=known) == plain
     shuffled = sample_ranges(values[order], [ids[i] for i in order], "u", **options)
 
     assert [[ids[i] for i in found.images] for found in plain] == [
