@@ -31,6 +31,7 @@ def _temporary_folders() -> None:
             shutil.rmtree(left, ignore_errors=True)
     own = _own()
     own.mkdir(exist_ok=True)
+    own.chmod(0o1777)  # as /tmp is: a test becomes another user
     os.environ["TMPDIR"] = str(own)
     tempfile.tempdir = None
 

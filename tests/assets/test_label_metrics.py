@@ -221,6 +221,8 @@ def test_the_right_label_beats_a_wrong_one_as_text(first, both):
 def test_right_labels_beat_those_of_other_units_on_the_known_answers(tmp_path):
     worlds = {"probing_set": {"world": {"count": 4}}}
     section = {"world": {"count": 96, "seed": 5}, "images_per_label": 4, "truths": "categories"}
+    # The renderer paints what a text says, so that the metrics alone are tried.
+    worlds["text_to_image"] = {"kind": "world"}
     table = load_study("known-answers").model_dump() | worlds | {"evaluation": section}
     context = build_context(parse_study(table, tmp_path), tmp_path / "state")
     names = context.targets.categories("worldnet")

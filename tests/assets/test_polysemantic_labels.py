@@ -51,6 +51,7 @@ def world(tmp_path_factory, one_thread):
     table["models"][0]["layers"] = [{"path": "planted", "neurons": [8, 13, 14]}]
     table["probing_set"]["world"]["count"] = 1024
     table["polysemantic"] = {}
+    table["text_to_image"] = {"kind": "world"}  # a painter that paints what a text says
     study = parse_study(table, tmp_path_factory.mktemp("world"))
     return _run(study, study.folder / "state")[1]
 

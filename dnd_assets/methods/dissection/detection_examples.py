@@ -11,7 +11,7 @@ import numpy as np
 
 from dnd_assets.methods.dissection.candidate_trial import Candidate
 from dnd_assets.methods.dissection.detection_label import ReferenceImages
-from dnd_assets.methods.seeds import content_seed
+from dnd_assets.methods.seeds import content_seeds
 
 Band = Literal["high", "middle", "low"]
 BANDS: Final[tuple[Band, ...]] = ("high", "middle", "low")
@@ -64,8 +64,8 @@ def examples(
     for band in BANDS:
         for shows in (True, False):
             names = [reference.images[i] for i in groups.get((band, shows), [])]
-            lots = {name: (content_seed("example", unit, name), name) for name in names}
-            drawn = set(heapq.nsmallest(EACH, names, key=lots.__getitem__))
+            lots = dict(zip(names, content_seeds(["example", unit], names), strict=True))
+            drawn = set(heapq.nsmallest(EACH, names, key=lambda name: (lots[name], name)))
             selected += sorted(
                 (
                     Example(name, activations[name], reference.captions[i], shows, band)
