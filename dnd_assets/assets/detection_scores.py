@@ -7,7 +7,6 @@ images from the whole range of activations; see `methods.concept_detection`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import isfinite
@@ -45,7 +44,7 @@ from dnd_assets.methods.seeds import content_seed
 from dnd_assets.study.deciding import parameters_of_dissection
 from dnd_assets.study.method_settings import DissectionSettings
 from dnd_assets.units import Unit
-from resources.runtime.threads import available_cores
+from resources.runtime.threads import in_threads
 
 _TOGETHER: Final = 64
 """Units whose texts are embedded together."""
@@ -257,12 +256,11 @@ def _outcomes(tries: Sequence[_Try], likeness: _Likeness | None) -> Iterator[tup
 
     Array operations leave the interpreter to other threads; no unit depends on another.
     """
-    with ThreadPoolExecutor(available_cores()) as pool:
-        cases = list(pool.map(lambda attempt: attempt.case, tries))
-        if likeness is not None:
-            likeness.learn(text for case in cases if case is not None for text in case.texts())
-        outcomes = pool.map(lambda attempt: _outcome(attempt, likeness), tries)
-        yield from zip((attempt.work for attempt in tries), outcomes, strict=True)
+    cases = in_threads(lambda attempt: attempt.case, tries)
+    if likeness is not None:
+        likeness.learn(text for case in cases if case is not None for text in case.texts())
+    outcomes = in_threads(lambda attempt: _outcome(attempt, likeness), tries)
+    return zip((attempt.work for attempt in tries), outcomes, strict=True)
 
 
 def _outcome(attempt: _Try, likeness: _Likeness | None) -> Outcome:

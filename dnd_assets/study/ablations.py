@@ -28,6 +28,7 @@ class Ablation:
         key: setting in that table.
         value: what the setting becomes.
         by_scores: whether concepts are selected by their scores besides.
+        of_world: whether it says something only of the generated world.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Ablation:
     key: str
     value: bool | int | str
     by_scores: bool = False
+    of_world: bool = False
 
     @property
     def settings(self) -> tuple[tuple[str, str, bool | int | str], ...]:
@@ -50,8 +52,8 @@ class Ablation:
 
     def changes(self, study: Study) -> bool:
         """Whether the study has another value for any of these settings."""
-        if self.name == RENDERER and study.probing_set.world is None:
-            return False  # it draws the generated world and nothing else
+        if self.of_world and study.probing_set.world is None:
+            return False
         return any(
             getattr(getattr(study, section), key) != value for section, key, value in self.settings
         )
@@ -69,8 +71,6 @@ class Ablation:
         return changed.model_copy(update={"name": f"{study.name}{SEPARATOR}{self.name}"})
 
 
-RENDERER: Final = "renderer"
-"""Painting by the renderer of the generated world: what a perfect painter would paint."""
 _BY_SCORES: Final = ("dissection", "select", "scores")
 
 
@@ -87,7 +87,8 @@ NAMED: Final = {
         Ablation("paper-selection", "dissection", "select", "scores"),
         Ablation("no-selection", "dissection", "select", "first"),
         Ablation("no-summariser", "summariser", "kind", "none"),
-        Ablation(RENDERER, "text_to_image", "kind", "world"),
+        # What a perfect painter would paint.
+        Ablation("renderer", "text_to_image", "kind", "world", of_world=True),
         Ablation("mean-rank", "dissection", "scoring", "mean_rank", by_scores=True),
         Ablation("topk-squared", "dissection", "scoring", "topk_squared", by_scores=True),
         Ablation("image-products", "dissection", "scoring", "image_products", by_scores=True),

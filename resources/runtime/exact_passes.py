@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from threading import local
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from resources.runtime.threads import available_cores
 
@@ -82,7 +82,25 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads_at_once(), "exact", initializer=alone)
 
 
-class ThreadCopies:
+class PerThread(Generic[T]):
+    """Something that each thread has of its own, made when the thread first asks.
+
+    Args:
+        make: makes it.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._own = make, local()
+
+    def here(self) -> T:
+        """That of the thread that asks."""
+        if not hasattr(self._own, "made"):
+            self._own.made = self._make()
+        made: T = self._own.made
+        return made
+
+
+class ThreadCopies(PerThread["nn.Module"]):
     """Copies of a network, one for each thread, which share its weights.
 
     Hooks that read a layer, and whatever a module notes of its last call, belong to one copy.
@@ -92,14 +110,7 @@ class ThreadCopies:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._module, self._own = module, local()
-
-    def here(self) -> nn.Module:
-        """The copy of the thread that asks."""
-        copied: nn.Module | None = getattr(self._own, "module", None)
-        if copied is None:
-            copied = self._own.module = shared_copy(self._module)
-        return copied
+        super().__init__(lambda: shared_copy(module))
 
 
 def shared_copy(module: nn.Module) -> nn.Module:

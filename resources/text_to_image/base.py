@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NEEDS: Final = ("model_index.json", "*/*.safetensors")
+_Key = tuple[str | bool | None, ...]
 _SCHEDULERS: Final = ("dpmsolver++", "checkpoint")
 
 
@@ -274,7 +275,9 @@ class DiffusersTextToImage(TextToImage):
         """
         if not requests:
             return []
-        pipelines, exact = ThreadPipelines(self._load()), self._exact()
+        key = self._key()
+        pipeline = self._load(key)
+        pipelines, exact = ThreadPipelines(pipeline), self._exact(pipeline, key)
 
         def run(batch: Sequence[PaintRequest]) -> list[Painting]:
             return self._paintings(pipelines.here(), batch)
@@ -305,25 +308,25 @@ class DiffusersTextToImage(TextToImage):
             _painting(pixels, bool(flag)) for pixels, flag in zip(output.images, flags, strict=True)
         ]
 
-    def _exact(self) -> Exact:
+    def _exact(self, pipeline: "DiffusionPipeline", key: _Key) -> Exact:
         """How many pictures are painted together, and whether in threads; found out once."""
         if self.compute.accelerated or self.compute.compile:
             return ALONE  # a compiled module is one for all threads
         sides = (self.width, self.height)
         if sides != (None, None):
             return Exact(at_once=True)
-        pipeline = self._load()
-        key = ("painting", *self._key(), self.guidance)
-        exact: Exact = load_once(key, lambda: exact_of_pipeline(pipeline, self.guidance))
+        exact: Exact = load_once(
+            ("painting", *key, self.guidance), lambda: exact_of_pipeline(pipeline, self.guidance)
+        )
         return exact
 
-    def _key(self) -> tuple[str | bool | None, ...]:
+    def _key(self) -> _Key:
         """What a loaded pipeline depends on."""
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
         name, compiled = digest(self.check().fingerprint()), self.compute.compile
         return (name, self.variant, self.scheduler, str(device), str(dtype), compiled)
 
-    def _load(self) -> "DiffusionPipeline":
+    def _load(self, key: _Key | None = None) -> "DiffusionPipeline":
         """The pipeline; loaded once for the same files, scheduler, device and precision."""
         checkpoint = self.check()
         device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
@@ -347,7 +350,7 @@ class DiffusersTextToImage(TextToImage):
             pipeline.set_progress_bar_config(disable=True)
             return faster(_frozen(pipeline), self.compute)
 
-        return load_once(("text to image", *self._key()), load)
+        return load_once(("text to image", *(key or self._key())), load)
 
 
 def _painting(pixels: "NDArray[np.float32]", unsafe: bool) -> Painting:

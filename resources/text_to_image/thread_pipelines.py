@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from copy import copy, deepcopy
-from threading import local
 from typing import TYPE_CHECKING, Final
 
-from resources.runtime.exact_passes import TRIED, Exact, together_if_alone
+from resources.runtime.exact_passes import TRIED, Exact, PerThread, together_if_alone
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -17,7 +16,7 @@ _SMALL: Final = 20e6
 _STEPS: Final = 2
 
 
-class ThreadPipelines:
+class ThreadPipelines(PerThread["DiffusionPipeline"]):
     """Copies of a pipeline, one for each thread, which share its networks.
 
     A call notes its guidance, prompt and step in the pipeline and the noise of earlier steps in
@@ -28,15 +27,12 @@ class ThreadPipelines:
     """
 
     def __init__(self, pipeline: DiffusionPipeline) -> None:
-        self._pipeline, self._own = pipeline, local()
+        def own() -> DiffusionPipeline:
+            copied = copy(pipeline)
+            copied.scheduler = deepcopy(pipeline.scheduler)
+            return copied
 
-    def here(self) -> DiffusionPipeline:
-        """The copy of the thread that asks."""
-        copied: DiffusionPipeline | None = getattr(self._own, "pipeline", None)
-        if copied is None:
-            copied = self._own.pipeline = copy(self._pipeline)
-            copied.scheduler = deepcopy(self._pipeline.scheduler)
-        return copied
+        super().__init__(own)
 
 
 def exact_of_pipeline(pipeline: DiffusionPipeline, guidance: float) -> Exact:

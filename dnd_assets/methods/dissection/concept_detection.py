@@ -152,20 +152,20 @@ class Singles:
 
 def singles_on(
     candidates: Sequence[Candidate],
-    captions: Sequence[Words],
+    shown: Callable[[Sequence[Words]], Bools],
     activations: Floats,
     negatable: Sequence[Candidate] = (),
 ) -> Singles:
-    """Single phrases on images with captions; arguments are those of `trial`.
+    """Single phrases on N images.
 
-    Raises:
-        ValueError: as `trial`.
+    Args:
+        candidates: the phrases.
+        shown: whether the captions have all words of phrases, (phrases, N).
+        activations: of the unit on the images, (N,).
+        negatable: phrases whose absence is tried.
     """
-    if len(captions) != len(activations):
-        raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
-    words = CaptionWords.of(captions)
-    shown = [words.shown(first_parts(phrases)) for phrases in (candidates, negatable)]
-    return Singles(candidates, shown[0], activations, negatable, shown[1])
+    both = [shown(first_parts(phrases)) for phrases in (candidates, negatable)]
+    return Singles(candidates, both[0], activations, negatable, both[1])
 
 
 def trial(
@@ -192,7 +192,10 @@ def trial(
     Raises:
         ValueError: for lengths that differ, or an activation that is not finite.
     """
-    return compared(singles_on(candidates, captions, activations, negatable), forms, likeness)
+    if len(captions) != len(activations):
+        raise ValueError(f"{len(captions)} captions for {len(activations)} activations")
+    shown = CaptionWords.of(captions).shown
+    return compared(singles_on(candidates, shown, activations, negatable), forms, likeness)
 
 
 def compared(

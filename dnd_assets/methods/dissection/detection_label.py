@@ -32,6 +32,7 @@ from dnd_assets.methods.dissection.concept_detection import (
     first_parts,
     narrower,
     ranked,
+    singles_on,
 )
 from dnd_assets.methods.dissection.contrast import contrasting
 from dnd_assets.methods.dissection.label_confidence import Evidence, evidence, probability
@@ -255,16 +256,13 @@ def _case(
     exemplar_words = CaptionWords.of(list(exemplars.values()))
     exemplar_places = [place_of[name] for name in exemplars]
 
-    def shown(phrases: Sequence[Candidate]) -> Bools:
-        keys = first_parts(phrases)
-        blocks = np.zeros((len(keys), len(place_of)), dtype=bool)
-        blocks[:, : len(columns)] = reference.caption_words.shown(keys)[:, columns]
-        blocks[:, exemplar_places] = exemplar_words.shown(keys)
+    def shown(phrases: Sequence[Words]) -> Bools:
+        blocks = np.zeros((len(phrases), len(place_of)), dtype=bool)
+        blocks[:, : len(columns)] = reference.caption_words.shown(phrases)[:, columns]
+        blocks[:, exemplar_places] = exemplar_words.shown(phrases)
         return blocks
 
-    singles = Singles(
-        candidates, shown(candidates), activations, reference.common, shown(reference.common)
-    )
+    singles = singles_on(candidates, shown, activations, reference.common)
     return DetectionCase(reference, list(place_of), singles)
 
 

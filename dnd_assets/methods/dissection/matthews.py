@@ -95,7 +95,7 @@ def best_mccs(
     ends = np.flatnonzero(strongest_first[:-1] > strongest_first[1:])
     limits = _between(strongest_first[ends], strongest_first[ends + 1])
     ends, limits = ends[limits >= lowest], limits[limits >= lowest]
-    if not len(ends):
+    if not len(ends) or not len(shown):
         return np.zeros(len(shown)), np.full(len(shown), np.inf)
     active = np.cumsum(weights[order])
     rows, hits, at, positives = _ends_with_hits(shown, order, weights, ends)
@@ -103,9 +103,9 @@ def best_mccs(
         hits, active[ends][at] + misses, positives[rows] + misses, active[-1] + 2 * misses
     )
     starts = np.searchsorted(rows, np.arange(len(shown)))  # of each concept, which has one at least
-    values = np.maximum.reduceat(mcc, starts) if len(shown) else np.zeros(0)
+    values = np.maximum.reduceat(mcc, starts)
     best = np.where(mcc == values[rows], at, len(ends))
-    best_ends = np.minimum.reduceat(best, starts) if len(shown) else np.zeros(0, dtype=int)
+    best_ends = np.minimum.reduceat(best, starts)
     return values, np.where(values > 0, limits[best_ends], np.inf)
 
 
