@@ -31,7 +31,7 @@ from resources.encoders.clip_settings import Settings
 from resources.encoders.open_clip_towers import Encode, Towers
 from resources.model import ModelPart, find_part
 from resources.runtime.compute import Compute, load_once
-from resources.runtime.exact_passes import Exact
+from resources.runtime.exact_passes import Exact, one_shape_at_a_time
 from resources.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -166,7 +166,13 @@ class OpenClip(ImageTextEncoder):
     def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
         """Unit vectors of texts, float32 (N, D); texts beyond the context are cut off."""
         net = self._load()
-        return self._embed(net, net.texts, net.exact_texts, texts, batch_size, None, None)
+        tokens = net.tokens(texts)
+
+        def encode(rows: Sequence[Any]) -> Sequence[Embeddings]:
+            return list(self._embed(net, net.texts, net.exact_texts, rows, batch_size, None, None))
+
+        vectors = one_shape_at_a_time(tokens, len, encode)
+        return np.stack(vectors) if vectors else np.zeros((0, net.width), np.float32)
 
     def _embed(
         self,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image, new
 
+from resources.encoders.short_texts import ShortTexts
 from resources.runtime.compute import Compute
-from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of
+from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of, together_if_alone
 
 if TYPE_CHECKING:
     import open_clip
@@ -41,7 +42,8 @@ class Towers:
         self._model.eval().requires_grad_(requires_grad=False)
         if compute.channels_last:
             self._model.to(memory_format=torch.channels_last)
-        self.width = self.texts(["x"]).shape[1]
+        self._short = ShortTexts(self._model)
+        self.width = self.texts(self.tokens(["x"])).shape[1]
 
     def pixels(self, image: Image) -> "torch.Tensor":
         """A picture as the image tower takes it, (3, H, W)."""
@@ -57,15 +59,20 @@ class Towers:
         )
         return vectors
 
-    def texts(self, texts: Sequence[str]) -> "torch.Tensor":
-        """Vectors of texts; what exceeds the context is cut off."""
+    def tokens(self, texts: Sequence[str]) -> "list[torch.Tensor]":
+        """Token numbers of each text, without padding where the tower needs none.
+
+        What exceeds the context is cut off.
+        """
+        with self._tokenizing:  # a fast tokenizer of transformers serves one thread at a time
+            return self._short.cut(self._tokenize(list(texts)).to(self._device))
+
+    def texts(self, rows: "Sequence[torch.Tensor]") -> "torch.Tensor":
+        """Vectors of texts, given as token numbers of one length that `tokens` gave."""
         import torch
 
         with torch.inference_mode():
-            with self._tokenizing:  # a fast tokenizer of transformers serves one thread at a time
-                tokens = self._tokenize(list(texts))
-            vectors: torch.Tensor = self._model.encode_text(tokens.to(self._device))
-        return vectors
+            return self._short.encode(rows)
 
     @cached_property
     def exact_pictures(self) -> Exact:
@@ -84,16 +91,16 @@ class Towers:
 
     @cached_property
     def exact_texts(self) -> Exact:
-        """How the text tower runs on the CPU so that no bit depends on other texts."""
+        """How the text tower runs on the CPU so that no bit depends on other texts.
+
+        Several together, if they are found alone: a few tokens are little beside the weights.
+        """
         import torch
 
         if self._compute.accelerated:
             return ALONE
-
-        def encode(lengths: Sequence[Any]) -> "torch.Tensor":
-            return self.texts([" ".join("a" * (1 + int(length))) for length in lengths])
-
-        return exact_of(self._model, self._tried(encode), lambda: torch.arange(TRIED))
+        texts = torch.stack(self.tokens(["a" * (1 + number % 3) for number in range(TRIED)]))
+        return together_if_alone(self._tried(self.texts), lambda: texts)
 
     def _tried(self, encode: Encode) -> Encode:
         import torch

@@ -21,7 +21,7 @@ from dnd_assets.settings import Options
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Model
 from resources.runtime.compute import Compute, load_once
-from resources.runtime.exact_passes import Exact
+from resources.runtime.exact_passes import Exact, one_shape_at_a_time
 
 if TYPE_CHECKING:
     import torch
@@ -157,21 +157,17 @@ class SentenceEncoder(Model):
 
         from dnd_assets.methods.pooling import stabilise
 
-        by_length: dict[int, list[int]] = {}
-        encoded = [net.tokenize(text) for text in texts]
-        for index, tokens in enumerate(encoded):
-            by_length.setdefault(len(tokens), []).append(index)
-        vectors: dict[int, NDArray[np.float32]] = {}
-        for indices in by_length.values():
-            token_lists = [encoded[index] for index in indices]
-            rows = self.compute.in_batches(
+        def encode(token_lists: Sequence[list[int]]) -> Sequence[NDArray[np.float32]]:
+            return self.compute.in_batches(
                 token_lists,
                 net.sentences,
                 _ROWS if self.compute.accelerated else _AT_ONCE * _ROWS,
                 pad=True,
                 exact=Exact(_ROWS, at_once=True),
             )
-            vectors |= dict(zip(indices, rows, strict=True))
+
+        vectors = one_shape_at_a_time([net.tokenize(text) for text in texts], len, encode)
+        rounded = (stabilise(torch.from_numpy(vector)) for vector in vectors)
         rounded = (stabilise(torch.from_numpy(vectors[index])) for index in range(len(texts)))
         return [np.asarray(row.numpy()) for row in rounded]
 

@@ -10,7 +10,7 @@ EfficientNet-Lite2 took 13 times the processor time in two threads, beside four 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
@@ -69,6 +69,21 @@ def exactly(
         return [result for results in done for result in results]
 
     return each
+
+
+def one_shape_at_a_time(
+    items: Sequence[T],
+    shape_of: Callable[[T], Hashable],
+    run: Callable[[Sequence[T]], Sequence[R]],
+) -> list[R]:
+    """Results of `run`, which is given only items of one shape together, in the order of items."""
+    places: dict[Hashable, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(shape_of(item), []).append(place)
+    results: dict[int, R] = {}
+    for alike in places.values():
+        results |= dict(zip(alike, run([items[place] for place in alike]), strict=True))
+    return [results[place] for place in range(len(items))]
 
 
 @cache

@@ -89,6 +89,20 @@ def auto(colours):
     return changed(colours, **{f"compute__batch__{role}": "auto" for role in roles})
 
 
+def assert_alike(found, expected):
+    """Equal but for numbers next to a rounding step, which another batch size may round apart."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_alike(found[key], value)
+    elif isinstance(expected, list):
+        for one, other in zip(found, expected, strict=True):
+            assert_alike(one, other)
+    else:
+        near = isinstance(expected, float)
+        assert found == (pytest.approx(expected, rel=2**-12) if near else expected)
+
+
 def test_a_study_finds_and_keeps_sizes_and_its_results_do_not_change(
     colours, colour_folder, labelled, monkeypatch
 ):
@@ -98,7 +112,12 @@ def test_a_study_finds_and_keeps_sizes_and_its_results_do_not_change(
     lines = []
     table = auto(colours)
     found = label(table, colour_folder, log=lines.append)
-    assert versions(found) == versions(labelled[1])
+    before = labelled[1]
+    assert {pair for pair in found if versions(found)[pair] != versions(before)[pair]} <= {
+        pair for pair in found if pair[0] in ("scores", "labels")
+    }
+    for pair, one in found.items():
+        assert_alike(one.product.payload, before[pair].product.payload)
     searched = [line for line in lines if "looking for the fastest" in line]
     assert len(searched) == 4
     sizes = json.loads((colour_folder / "state" / "batch_sizes.json").read_text())
