@@ -21,12 +21,22 @@ import typer
 from dnd_assets.known_answers.train.captioner import CaptionerTraining, train_captioner
 from dnd_assets.known_answers.train.clip import ClipSettings, train_clip
 from dnd_assets.known_answers.train.hard import HardSettings, train_hard
-from dnd_assets.known_answers.train.recogniser import RecogniserSettings, train_recogniser
+from dnd_assets.known_answers.train.recogniser import (
+    CRITIC,
+    RecogniserSettings,
+    train_recogniser,
+)
+from dnd_assets.known_answers.train.refine import RefineSettings, train_refined
 from dnd_assets.known_answers.train.release import release
 from dnd_assets.known_answers.train.target import TargetSettings, train_target
-from dnd_assets.known_answers.train.text_to_image import PainterSettings, train_text_to_image
+from dnd_assets.known_answers.train.text_to_image import (
+    READING,
+    PainterSettings,
+    train_text_to_image,
+)
 from dnd_assets.known_answers.train.training_figures import evaluate_all
 from dnd_assets.known_answers.train.vae import (
+    SHARP,
     DecoderSettings,
     VaeSettings,
     train_decoder,
@@ -38,21 +48,44 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
-# In the order of training: the painter needs the autoencoder, which ships inside it.
+# In the order of training. What ships as `text_to_image` holds the last autoencoder; the painter is
+# trained on pictures, then so that its prompts can be read back, then on its own paintings.
 _TRAINERS: dict[str, tuple[DataclassInstance, Callable[[Path], object]]] = {
     "target": (TargetSettings(), lambda work: train_target(work / "target")),
     "vae": (VaeSettings(), lambda work: train_vae(work / "vae")),
     "decoder": (DecoderSettings(), lambda work: train_decoder(work / "decoder", work / "vae")),
-    "text_to_image": (
+    "painter": (
         PainterSettings(),
-        lambda work: train_text_to_image(work / "text_to_image", work / "vae"),
+        lambda work: train_text_to_image(work / "painter", work / "vae"),
+    ),
+    "critic": (CRITIC, lambda work: train_recogniser(work / "critic", CRITIC)),
+    "sharp_decoder": (
+        SHARP,
+        lambda work: train_decoder(
+            work / "sharp_decoder", work / "decoder", SHARP, work / "critic"
+        ),
+    ),
+    "reading_painter": (
+        READING,
+        lambda work: train_text_to_image(
+            work / "reading_painter", work / "decoder", READING, work / "painter"
+        ),
+    ),
+    "text_to_image": (
+        RefineSettings(),
+        lambda work: train_refined(
+            work / "text_to_image",
+            work / "reading_painter",
+            work / "sharp_decoder",
+            work / "critic",
+        ),
     ),
     "captioner": (CaptionerTraining(), lambda work: train_captioner(work / "captioner")),
     "clip": (ClipSettings(), lambda work: train_clip(work / "clip")),
     "recogniser": (RecogniserSettings(), lambda work: train_recogniser(work / "recogniser")),
     "hard": (HardSettings(), lambda work: train_hard(work / "hard")),
 }
-_SHIPPED = tuple(name for name in _TRAINERS if name not in ("vae", "decoder"))
+_SHIPPED = ("target", "text_to_image", "captioner", "clip", "recogniser", "hard")
 
 
 def train(name: str, work: Path, threads: int) -> None:

@@ -24,6 +24,7 @@ from dnd_assets.known_answers.train.common import (
     log,
     set_learning_rate,
 )
+from dnd_assets.known_answers.train.prompt_loss import by_attribute, misread
 from dnd_assets.known_answers.train.views import one_hot, whole
 from dnd_assets.known_answers.world import TRAINING_SEEDS, VALUES
 
@@ -37,6 +38,10 @@ class RecogniserSettings:
     batch: int = 96
     rate: float = 3e-3
     seed: int = 61
+
+
+CRITIC = RecogniserSettings(seed=62)
+"""Another such network, whose reading the painter is trained by; the judge stays unseen."""
 
 
 class Recogniser(nn.Module):
@@ -54,15 +59,20 @@ class Recogniser(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, 29), in the order of `VALUES`, of pictures (B, 3, 64, 64) in [0, 1]."""
-        features = self.blocks(self.stem((pixels - 0.5) / 0.25))
-        pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-        logits: Tensor = self.head(pooled)
-        return logits
+        return self.features(pixels)[1]
+
+    def features(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Feature maps of the stem and of each block, and the logits, of such pictures."""
+        maps = [self.stem((pixels - 0.5) / 0.25)]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        pooled = torch.cat([maps[-1].mean(dim=(2, 3)), maps[-1].amax(dim=(2, 3))], dim=1)
+        return maps, self.head(pooled)
 
     @torch.no_grad()
     def read(self, pixels: Tensor) -> list[dict[str, int | str]]:
         """The likeliest value of each attribute, for each picture (B, 3, 64, 64) in [0, 1]."""
-        parts = torch.split(self(pixels), [len(values) for values in VALUES.values()], dim=1)
+        parts = by_attribute(self(pixels))
         best = torch.stack([part.argmax(dim=1) for part in parts], dim=1).tolist()
         return [
             {name: VALUES[name][at] for name, at in zip(VALUES, row, strict=True)} for row in best
@@ -87,15 +97,11 @@ def train_recogniser(out: Path, settings: RecogniserSettings | None = None) -> R
     average = Average(net, 0.99)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=1e-3)
     progress = LossLog("recogniser", settings.steps, every=100)
-    sizes = [len(values) for values in VALUES.values()]
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
     for step, indices in enumerate(order):
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
         pixels = noisy(data.images[indices].float() / 255, rng)
-        logits, targets = (torch.split(x, sizes, dim=1) for x in (net(pixels), truth[indices]))
-        loss = torch.stack(
-            [nn.functional.cross_entropy(a, b) for a, b in zip(logits, targets, strict=True)]
-        ).mean()
+        loss = misread(net(pixels), truth[indices])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 
 from dnd_assets.known_answers.train.common import halve_files, log
 
@@ -20,8 +20,7 @@ def release(name: str, trained: Path, checkpoints: Path) -> Path:
 
     Args:
         name: "target", "captioner", "clip", "recogniser" or "text_to_image".
-        trained: Folder of the trained model. For "text_to_image", the autoencoder in the folder
-            "decoder" beside it is taken where there is one.
+        trained: Folder of the trained model.
         checkpoints: Folder of all checkpoints.
 
     Raises:
@@ -32,8 +31,6 @@ def release(name: str, trained: Path, checkpoints: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     if name == "text_to_image":
         pipeline = StableDiffusionPipeline.from_pretrained(trained, safety_checker=None)
-        if (trained.parent / "decoder").is_dir():
-            pipeline.vae = AutoencoderKL.from_pretrained(trained.parent / "decoder")
         pipeline.save_pretrained(partial, safe_serialization=True, max_shard_size=_SHARD)
         halve_files(partial)
     else:

@@ -21,6 +21,7 @@ from dnd_assets.known_answers.train.common import (
     seed_step,
     set_learning_rate,
 )
+from dnd_assets.known_answers.train.perception import Perception
 from dnd_assets.known_answers.world import TRAINING_SEEDS
 
 CHANNELS = 16
@@ -120,43 +121,65 @@ class DecoderSettings:
     """Sizes and lengths of the decoder's further training.
 
     Attributes:
+        first: Seed of the first scene.
         noise: Standard deviation of the noise on unit-variance latents, since painted latents
             lie a little beside those of drawn pictures.
+        average: Decay of the average of the weights.
     """
 
     images: int = 12_000
+    first: int = 7_000_000
     steps: int = 1_600
     batch: int = 16
     rate: float = 1.5e-3
     noise: float = 0.08
+    average: float = 0.995
     seed: int = 12
 
 
+SHARP = DecoderSettings(first=9_000_000, rate=1e-3, average=0.99, seed=13)
+"""Further training by what a classifier sees: checks of few pixels are a blur to pixel errors."""
+
+
 def train_decoder(
-    out: Path, vae_folder: Path, settings: DecoderSettings | None = None
+    out: Path,
+    vae_folder: Path,
+    settings: DecoderSettings | None = None,
+    critic: Path | None = None,
 ) -> AutoencoderKL:
     """Train only the decoder further, save the autoencoder in `out` and return it.
 
     Latents stay as they are, so this can run beside the painter's training.
+
+    Args:
+        out: Folder of the autoencoder.
+        vae_folder: Folder of the trained autoencoder.
+        settings: Lengths.
+        critic: Folder of a classifier whose features and reading of the decoded pictures count,
+            too (a perceptual loss, Johnson et al., ECCV 2016); None for pixels alone.
     """
     settings = settings or DecoderSettings()
     torch.manual_seed(settings.seed)
     vae = AutoencoderKL.from_pretrained(vae_folder)
-    data = draw(TRAINING_SEEDS[7_000_000 : 7_000_000 + settings.images])
+    data = draw(TRAINING_SEEDS[settings.first : settings.first + settings.images])
+    seen = Perception.of(critic, data.scenes) if critic else None
     latents = encode(vae.eval(), data.images)
     noise = settings.noise / vae.config.scaling_factor
     decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).train()
-    average = Average(decoder, 0.995)
+    average = Average(decoder, settings.average)
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=settings.rate, weight_decay=1e-4)
     progress = LossLog("decoder", settings.steps)
     order = batches(len(data), settings.batch, settings.steps, settings.seed)
     for step, indices in enumerate(order):
+        seed_step(settings.seed, step)
         set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
         noisy_latents = latents[indices] + noise * torch.randn_like(latents[indices])
         with torch.autocast("cpu", torch.bfloat16):
             restored = vae.decode(noisy_latents).sample
         pixels = data.images[indices].float() / 127.5 - 1
         loss = _distance(restored.float(), pixels, data.masks[indices])
+        if seen is not None:
+            loss = loss + seen.distance(restored.float(), pixels, indices)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
