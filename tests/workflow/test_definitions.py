@@ -136,6 +136,7 @@ def test_fresh_products_carry_pictures_and_tables(colours, colour_folder, instan
     assert isinstance(page, dg.TextMetadataValue), "no link that leads nowhere"
     assert "once the asset `atlas` is materialized" in page.value
     assert _digits(table) <= 4
+    assert len(str(found["labels"].metadata["score"].value).strip("-0.")) <= 5
 
 
 def _digits(table):
