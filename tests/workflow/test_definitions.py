@@ -5,7 +5,7 @@ import shutil
 import dagster as dg
 import pytest
 
-from dnd_assets.assets.registry import STAGES
+from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.assets.resolved import resolve_study
 from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
@@ -427,6 +427,31 @@ def test_after_a_reload_the_graph_calls_stale_what_the_plan_would_compute(
            != stage_version(
                build_context(study, study.folder / "state"), STAGES[name])}  # fmt: skip
     assert set(stale) == own, "what only may follow is not called stale before its input changes"
+
+
+@pytest.mark.parametrize(
+    ("changes", "stale"),
+    [
+        ({"captioner__max_new_tokens": 5}, {"captions", "detection_scores"}),
+        ({"dissection__crop_size": 24}, {"crops"}),
+        ({"dissection__margin": 0.2}, {"detection_scores"}),
+        ({"dissection__labels": 2}, {"labels"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_an_edit_makes_stale_what_uses_it_itself_and_nothing_that_may_follow(
+    colours, study, changes, stale
+):
+    def versions(**more):
+        table = changed(colours, dissection__select="detection", **more)
+        edited = parse_study(table, study.folder)
+        study_context = build_context(edited, study.folder / "state")
+        return {
+            name: stage_version(study_context, stage) for name, stage in stages_of(edited).items()
+        }
+
+    before, after = versions(), versions(**changes)
+    assert {name for name in before if before[name] != after[name]} == stale
 
 
 def test_another_pooling_is_seen_and_another_layer_changes_nothing(colours, study):
