@@ -88,6 +88,23 @@ def test_pages_are_made_anew_when_maps_appear(colours, labelled, tmp_path):
     assert again.rendered == len(same) < len(cards.records)
 
 
+def test_a_network_that_the_study_names_twice_has_its_maps_under_both_names(
+    colours, labelled, tmp_path
+):
+    shutil.copytree(labelled[0], tmp_path / "study")
+    twice = studies.changed(colours)
+    twice["models"].append({**twice["models"][0], "name": "twin"})
+    studies.label(twice, tmp_path / "study", last="activations")
+    context, cards = cards_of(twice, tmp_path / "study")
+    make_heat_maps(context, cards, cards.records)
+    found = {
+        card.unit: [one.heat for one in card.exemplars]
+        for card in Cards(context.lineage, context.store, context.study.name).read()
+    }
+    assert all(found["net/colours/1"])
+    assert found["net/colours/1"] == found["twin/colours/1"]
+
+
 def test_another_network_gives_no_maps(colours, folder):
     changed = studies.changed(colours)
     changed["models"][0]["layers"][0]["pooling"] = "max"
