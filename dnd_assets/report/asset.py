@@ -20,6 +20,7 @@ from dnd_assets.workflow.definitions import OWNERS
 from dnd_assets.workflow.unit_asset import at_work
 
 ATLAS = "atlas"
+_OF_JOB = "The pages of all units that have labels: where links in the events of labels lead."
 
 
 def atlas_definitions(study: Study, home: Path | None = None) -> dg.Definitions:
@@ -59,7 +60,8 @@ def atlas_definitions(study: Study, home: Path | None = None) -> dg.Definitions:
             }
         )
 
-    return dg.Definitions(assets=[atlas], jobs=[dg.define_asset_job("write_atlas", [ATLAS])])
+    job = dg.define_asset_job("write_atlas", [ATLAS], description=_OF_JOB)
+    return dg.Definitions(assets=[atlas], jobs=[job])
 
 
 def _after_labels() -> dg.AutomationCondition[Any]:

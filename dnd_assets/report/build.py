@@ -143,8 +143,7 @@ def build_report(
     if thumbs.gone:
         first = next(iter(thumbs.gone.values()))
         remarks.append(f"{len(thumbs.gone):,} pictures cannot be shown; the first: {first}")
-    if not heat_maps and not any(page["heat"] for page in work.units.values()):
-        remarks.append("no heat maps are stored; --heat-maps computes them with the network itself")
+    remarks += _about_maps(work.units.values(), heat_maps)
     pictures = sum(name.startswith("pictures/") for name in folder.files)
     seconds = time.monotonic() - started
     return Built(
@@ -207,6 +206,27 @@ def _unit_pages(work: _Work, order: Sequence[str], log: Callable[[str], None]) -
             _write(work, card, pictures[card.unit], names, neighbours, digests[card.unit])
         progress.advance(len(cards))
     return stale
+
+
+def _about_maps(units: Iterable[Payload], made: bool) -> list[str]:
+    """What to tell of heat maps that are not there.
+
+    Args:
+        units: what is noted of each unit's page.
+        made: whether those that could be made were made just now.
+    """
+    with_maps = [page for page in units if page["heat"]]
+    if not with_maps:
+        missing = "no heat maps are stored; --heat-maps computes them with the network itself"
+        return [] if made else [missing]
+    # Folders of before do not know it.
+    count = sum(page.get("without_heat", 0) for page in with_maps)
+    why = (
+        "the network's maps of them could not be made or are not finite"
+        if made
+        else "they became exemplars after the others' maps were made; --heat-maps computes them"
+    )
+    return [f"{count:,} exemplars lie without a heat map beside others: {why}"] if count else []
 
 
 def _map_counts(cards: Cards) -> dict[int, int]:
@@ -292,6 +312,7 @@ def _write(
         ],
         "gone": sum(picture in work.thumbs.gone for picture in pictures),
         "heat": sum(exemplar.heat is not None for exemplar in card.exemplars),
+        "without_heat": sum(exemplar.heat is None for exemplar in card.exemplars),
     }
 
 

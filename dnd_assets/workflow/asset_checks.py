@@ -67,7 +67,10 @@ def _labelled(
     @dg.asset_check(
         asset=asset,
         name="every_unit_answered",
-        description="Every unit of the study has a label or a typed reason for having none.",
+        description=(
+            "Every unit of the study has a label or a typed reason for having none. It warns until "
+            "all units were materialized, also where you chose a few: `not yet` counts the others."
+        ),
     )
     def check() -> dg.AssetCheckResult:
         rows = _latest(study_context, asset, "l.unit AS unit, l.status AS status")

@@ -15,7 +15,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dnd_assets.assets.resolved import ResolvedStudy, resolve_study
 from dnd_assets.engine.context import StudyContext
 from dnd_assets.engine.observed_assets import Seen
-from dnd_assets.engine.stage import Stage, StudyAsset, leading_to
+from dnd_assets.engine.stage import Stage, StudyAsset, leading_to, study_assets_of
 from dnd_assets.engine.stage_versions import stage_version, whole_version
 from dnd_assets.errors import DndError
 from dnd_assets.home import state_folder
@@ -35,14 +35,16 @@ AUTOMATION = "DND_AUTOMATION"
 """Environment variable: 1 where automation is on from the start."""
 OWNERS = ["team:interpretability"]
 _STEPS = {
-    "step_1_probing": "Activations and attention crops.",
-    "step_2_candidates": "Captions and candidate concepts.",
-    "step_3_selection": "Synthetic images, scores and labels.",
-    "baselines": "Labels of other methods.",
-    "polysemantic": "How many concepts units answer to.",
-    "evaluation": "Metrics of finished labels.",
+    "step_1_probing": "Activations and attention crops, from the images.",
+    "step_2_candidates": "Captions and candidate concepts of units that have step 1.",
+    "step_3_selection": "Synthetic images, scores and labels of units that have steps 1 and 2.",
+    "baselines": "Labels of other methods, from the images.",
+    "polysemantic": "How many concepts units answer to, from the images.",
+    "evaluation": "Metrics of units that have labels.",
 }
 """The groups of the interface, each with a job of its own."""
+LABEL_UNITS, DESCRIBE_AND_DISSECT = "label_units", "describe_and_dissect"
+"""Jobs that need nothing before them."""
 RESOURCES = (
     *ALWAYS, "compute", "targets", "captioner", "summariser", "text_to_image", "clip",
     "sentences",
@@ -144,7 +146,7 @@ def _spec(
         deps=[*stage.upstream, *(source.name for source in sources_of(stage))],
         automation_condition=_when_out_of_date(_upstream_names(stage, stages)),
         skippable=True,
-        description=_description(stage),
+        description=f"{_description(stage)}\n\n{_how_to_make(stage.name, stages)}",
         group_name=stage.group,
         owners=OWNERS,
         kinds=set(stage.kinds),
@@ -204,6 +206,13 @@ def _study_asset_version(study_asset: StudyAsset, study_context: StudyContext) -
 
 def _description(product: Stage | StudyAsset) -> str:
     return inspect.cleandoc(type(product).__doc__ or "")
+
+
+def _how_to_make(name: str, stages: Mapping[str, Stage]) -> str:
+    """What to do on an empty state, where the button beside an asset makes that asset alone."""
+    in_paper = "labels" in stages and name in leading_to(stages, ["labels"])
+    job = DESCRIBE_AND_DISSECT if in_paper else LABEL_UNITS
+    return f"To make it with everything that it comes from, materialize the job `{job}`."
 
 
 def _upstream_names(stage: Stage, stages: Mapping[str, Stage]) -> list[str]:
@@ -269,17 +278,32 @@ def _jobs(
 ) -> list[UnresolvedAssetJobDefinition]:
     """Describe-and-Dissect, everything that the study asks for, and each step of the paper.
 
-    A single asset is materialized from the graph.
+    A job covers the products of no unit, too: one that leaves them out fails on an empty state,
+    and the interface warns of it in a dialog before. A single asset is materialized from the graph.
     """
-    study, by_unit = resolved.study, resolved.stages
     jobs = [
         _job(
-            "label_units",
+            LABEL_UNITS,
             list(resolved.products),
-            f"Everything that the study {study.name} asks for, for the chosen units.",
+            f"Everything that the study {resolved.study.name} asks for, for the units that you "
+            "choose: other methods and metrics, too. Needs nothing before it.",
             partitions,
         ),
         *_describe_and_dissect(resolved, partitions),
+        *_jobs_that_look(resolved),
+    ]
+    for group, description in _STEPS.items():
+        names = _of_step(resolved, group)
+        if names:
+            jobs.append(_job(group, names, description, partitions))
+    return jobs
+
+
+def _jobs_that_look(resolved: ResolvedStudy) -> list[UnresolvedAssetJobDefinition]:
+    """The jobs that compute nothing for units."""
+    names = (source.name for source in sources_for(resolved.study))
+    checks = (dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in resolved.stages)
+    return [
         dg.define_asset_job(
             "scan_probing_set",
             dg.AssetSelection.assets(PROBING_SET),
@@ -287,19 +311,18 @@ def _jobs(
         ),
         dg.define_asset_job(
             "observe_sources",
-            dg.AssetSelection.assets(*(source.name for source in sources_for(study)))
-            | dg.AssetSelection.checks(
-                *(dg.AssetCheckKey(dg.AssetKey(name), CHECK) for name in by_unit)
-            ),
+            dg.AssetSelection.assets(*names) | dg.AssetSelection.checks(*checks),
             description="Look at images, weights and prompts, and mark what is out of date.",
         ),
     ]
-    for group, description in _STEPS.items():
-        names = [name for name, stage in by_unit.items() if stage.group == group]
-        if not names:
-            continue
-        jobs.append(_job(group, names, description, partitions))
-    return jobs
+
+
+def _of_step(resolved: ResolvedStudy, group: str) -> list[str]:
+    """The assets of a step; the images, too, where it needs no step before it."""
+    stages = {name: stage for name, stage in resolved.stages.items() if stage.group == group}
+    begins = leading_to(resolved.stages, stages).keys() == stages.keys()
+    wholes = study_assets_of(stages).items()
+    return [*(name for name, whole in wholes if begins or whole.group == group), *stages]
 
 
 def _describe_and_dissect(
@@ -308,9 +331,13 @@ def _describe_and_dissect(
     """The job for the labels of Describe-and-Dissect and what they come from, and nothing else."""
     if "labels" not in resolved.stages:
         return []
-    names = list(leading_to(resolved.stages, ["labels"]))
-    description = "From the images to the labels of Describe-and-Dissect, without other methods."
-    return [_job("describe_and_dissect", names, description, partitions)]
+    stages = leading_to(resolved.stages, ["labels"])
+    names = [*study_assets_of(stages), *stages]
+    description = (
+        "Start here: from the images to the labels of Describe-and-Dissect, for the units that "
+        "you choose, without other methods. Needs nothing before it."
+    )
+    return [_job(DESCRIBE_AND_DISSECT, names, description, partitions)]
 
 
 def _job(

@@ -91,7 +91,7 @@ def _rendered(context: StudyContext, shown: Shown, pictures: bool) -> _Metadata:
         if isinstance(value, Strip):
             metadata |= _pictures(context, name, value.images, pictures and bool(value.images))
         else:
-            metadata[name] = _table(value) if isinstance(value, Grid) else value
+            metadata[name] = _table(value) if isinstance(value, Grid) else _short(value)
     return metadata
 
 
@@ -105,6 +105,7 @@ def _table(grid: Grid) -> dg.MetadataValue[Any]:
 
 
 def _short(value: Any) -> Any:
+    """A number as people read it; the whole of it is in exports and traces."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 

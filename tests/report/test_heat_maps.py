@@ -10,6 +10,7 @@ from PIL import Image
 from dnd_assets.engine.cache.heat_maps import MAPS
 from dnd_assets.engine.context_builder import build_context
 from dnd_assets.methods.dissection.attention_crops import attention_boxes
+from dnd_assets.report import heat_maps
 from dnd_assets.report.build import build_report
 from dnd_assets.report.heat_maps import make_heat_maps
 from dnd_assets.results.unit_card.card_reader import Cards
@@ -86,6 +87,36 @@ def test_pages_are_made_anew_when_maps_appear(colours, labelled, tmp_path):
     number = cards.card(some).neuron
     same = [unit for unit in cards.records if cards.card(unit).neuron == number]
     assert again.rendered == len(same) < len(cards.records)
+
+
+def test_a_picture_without_a_map_beside_others_is_told(colours, labelled, tmp_path, monkeypatch):
+    shutil.copytree(labelled[0] / "state", tmp_path / "state")
+    context, cards = cards_of(colours, tmp_path)
+    with monkeypatch.context() as patch:  # as if some exemplars had come afterwards
+        store = heat_maps._store
+        patch.setattr(heat_maps, "_store", lambda context, maps: store(context, maps[1:]))
+        make_heat_maps(context, cards, cards.records)
+    told = build_report(context, tmp_path / "out").told
+    assert any("lie without" in line and "--heat-maps" in line for line in told)
+    told = build_report(context, tmp_path / "out", heat_maps=True).told
+    assert not any("lie without" in line for line in told)
+
+
+def test_a_network_that_the_study_names_twice_has_its_maps_under_both_names(
+    colours, labelled, tmp_path
+):
+    shutil.copytree(labelled[0], tmp_path / "study")
+    twice = studies.changed(colours)
+    twice["models"].append({**twice["models"][0], "name": "twin"})
+    studies.label(twice, tmp_path / "study", last="activations")
+    context, cards = cards_of(twice, tmp_path / "study")
+    make_heat_maps(context, cards, cards.records)
+    found = {
+        card.unit: [one.heat for one in card.exemplars]
+        for card in Cards(context.lineage, context.store, context.study.name).read()
+    }
+    assert all(found["net/colours/1"])
+    assert found["net/colours/1"] == found["twin/colours/1"]
 
 
 def test_another_network_gives_no_maps(colours, folder):

@@ -5,7 +5,7 @@ import shutil
 import dagster as dg
 import pytest
 
-from dnd_assets.assets.registry import STAGES
+from dnd_assets.assets.registry import STAGES, stages_of
 from dnd_assets.assets.resolved import resolve_study
 from dnd_assets.engine.context_builder import build_context, find_units
 from dnd_assets.engine.plan import plan
@@ -136,6 +136,7 @@ def test_fresh_products_carry_pictures_and_tables(colours, colour_folder, instan
     assert isinstance(page, dg.TextMetadataValue), "no link that leads nowhere"
     assert "once the asset `atlas` is materialized" in page.value
     assert _digits(table) <= 4
+    assert len(str(found["labels"].metadata["score"].value).strip("-0.")) <= 5
 
 
 def _digits(table):
@@ -163,16 +164,44 @@ def test_there_is_a_job_for_the_study_for_its_labels_and_for_each_step(definitio
     assert jobs >= {"label_units", "describe_and_dissect"}
     assert not any(name in jobs for name in ASSETS), "a single asset is materialized from the graph"
     assert jobs >= {"step_1_probing", "step_2_candidates", "step_3_selection"}
+    assert all(len(job.description) > 30 for job in definitions.jobs)
 
 
-def test_the_study_s_job_works_from_nothing(colours, colour_folder):
+def test_jobs_that_begin_at_the_images_take_them_along(definitions):
+    def covers(name):
+        keys = definitions.resolve_job_def(name).asset_layer.executable_asset_keys
+        return {key.to_user_string() for key in keys}
+
+    assert covers("label_units") == covers("describe_and_dissect") == set(ASSETS)
+    assert covers("step_1_probing") == {"probing_set", "activations", "crops"}
+    assert covers("step_2_candidates") == {"captions", "candidate_concepts"}
+    assert covers("step_3_selection") == {"synthetic_images", "scores", "labels"}
+
+
+def test_an_asset_says_which_job_makes_it_with_all_that_it_comes_from(colours, study, definitions):
+    assert "job `describe_and_dissect`" in _text_of(definitions, "scores")
+    more = parse_study(changed(colours, milan={}), study.folder)
+    assert "job `label_units`" in _text_of(
+        build_definitions(more, study.folder / "state"), "milan_labels"
+    )
+
+
+def _text_of(definitions, asset):
+    return definitions.resolve_asset_graph().get(dg.AssetKey(asset)).description
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [("label_units", "labels"), ("describe_and_dissect", "labels"), ("step_1_probing", "crops")],
+)
+def test_a_job_that_starts_at_the_images_works_from_nothing(colours, colour_folder, name, last):
     study = parse_study(colours, colour_folder)
     fresh = build_definitions(study, colour_folder / "state", ["net/colours/1"])
-    job = fresh.resolve_job_def("label_units")
+    job = fresh.resolve_job_def(name)
     with dg.DagsterInstance.ephemeral() as instance:
         done = job.execute_in_process(instance=instance, partition_key="net/colours/1")
         assert done.success
-        events, count = _events(instance, "labels", done.run_id)
+        events, count = _events(instance, last, done.run_id)
         assert (list(events), count) == (["net/colours/1"], 1)
 
 
@@ -398,6 +427,31 @@ def test_after_a_reload_the_graph_calls_stale_what_the_plan_would_compute(
            != stage_version(
                build_context(study, study.folder / "state"), STAGES[name])}  # fmt: skip
     assert set(stale) == own, "what only may follow is not called stale before its input changes"
+
+
+@pytest.mark.parametrize(
+    ("changes", "stale"),
+    [
+        ({"captioner__max_new_tokens": 5}, {"captions", "detection_scores"}),
+        ({"dissection__crop_size": 24}, {"crops"}),
+        ({"dissection__margin": 0.2}, {"detection_scores"}),
+        ({"dissection__labels": 2}, {"labels"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_an_edit_makes_stale_what_uses_it_itself_and_nothing_that_may_follow(
+    colours, study, changes, stale
+):
+    def versions(**more):
+        table = changed(colours, dissection__select="detection", **more)
+        edited = parse_study(table, study.folder)
+        study_context = build_context(edited, study.folder / "state")
+        return {
+            name: stage_version(study_context, stage) for name, stage in stages_of(edited).items()
+        }
+
+    before, after = versions(), versions(**changes)
+    assert {name for name in before if before[name] != after[name]} == stale
 
 
 def test_another_pooling_is_seen_and_another_layer_changes_nothing(colours, study):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
@@ -190,21 +191,21 @@ class Cards:
 
     def _heat(self, unit_records: Sequence[UnitRecords]) -> dict[tuple[str, str], bytes]:
         """Stored maps of exemplars, by unit and image."""
-        items: dict[str, dict[str, tuple[str, str]]] = {}
+        # A network that the study names twice has two units of one map.
+        items: dict[str, dict[str, list[tuple[str, str]]]] = {}
         for unit in unit_records:
             product = unit.product("activations")
             if product is not None and "target" in product.preimage["weights"]:
                 pairs = items.setdefault(str(product.preimage["weights"]["target"]), {})
                 for entry in product.payload.get("exemplars", ()):
-                    pair = (unit.unit, entry["image"])
-                    pairs[map_item(entry["image"], unit.record.neuron)] = pair
+                    item = map_item(entry["image"], unit.record.neuron)
+                    pairs.setdefault(item, []).append((unit.unit, entry["image"]))
         maps: dict[tuple[str, str], bytes] = {}
         for target, pairs in items.items():
             for item, value in self.lineage.shared(MAPS, target, pairs).items():
-                try:
-                    maps[pairs[item]] = self.store.blob(value["file"], value["map"])
-                except StoreError:
-                    continue  # a lost map is one that never was: nothing rests on it
+                # A lost map is one that never was: nothing rests on it.
+                with suppress(StoreError):
+                    maps |= dict.fromkeys(pairs[item], self.store.blob(value["file"], value["map"]))
         return maps
 
     def _activities(self, sources: Sequence[UnitRecords]) -> list[_Activity]:
