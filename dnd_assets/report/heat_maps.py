@@ -88,7 +88,8 @@ def _why_not(context: StudyContext, heat_map: _Wanted) -> str:
 
 def _not_stored(context: StudyContext, maps: Sequence[_Wanted]) -> list[_Wanted]:
     """Those of some maps, all of one provider, that have to be computed."""
-    items = [map_item(heat_map.image, heat_map.unit.neuron) for heat_map in maps]
+    side = context.study.dissection.crop_size
+    items = [map_item(heat_map.image, heat_map.unit.neuron, side) for heat_map in maps]
     stored = cached(context, MAPS, maps[0].provider, items)
     return [heat_map for heat_map, item in zip(maps, items, strict=True) if item not in stored]
 
@@ -117,11 +118,12 @@ def _make(context: StudyContext, model: str, heat_maps: Sequence[_Wanted]) -> No
             for index, name in enumerate(part)
             for heat_map in by_image[name]
         ]
-        _store(context, [(heat_map, heat) for heat_map, heat in computed if heat is not None])
+        made = [(heat_map, heat) for heat_map, heat in computed if heat is not None]
+        _store(context, made, side)
         progress.advance(len(part))
 
 
-def _store(context: StudyContext, computed: Sequence[tuple[_Wanted, Any]]) -> None:
+def _store(context: StudyContext, computed: Sequence[tuple[_Wanted, Any]], side: int) -> None:
     """Store maps that are finite, as PNG files in one pack, and record where they lie."""
     encoded = [(heat_map, _grey(heat)) for heat_map, heat in computed if np.isfinite(heat).all()]
     if not encoded:
@@ -135,7 +137,7 @@ def _store(context: StudyContext, computed: Sequence[tuple[_Wanted, Any]]) -> No
         shared_row(
             MAPS,
             heat_map.provider,
-            map_item(heat_map.image, heat_map.unit.neuron),
+            map_item(heat_map.image, heat_map.unit.neuron, side),
             {"file": pack, "map": name},
         )
         for (heat_map, _), name in zip(encoded, hashes, strict=True)

@@ -171,7 +171,7 @@ def test_gc_keeps_heat_maps_of_kept_pictures_and_paid_pictures(again, colours):
     for name, image in (("kept", row["image"]), ("gone", "ab" * 32)):
         files[name], hashes = context.store.put_pack([f"map {name}".encode()])
         value = {"file": files[name], "map": hashes[0]}
-        context.lineage.commit({"shared": [shared_row(MAPS, "p", map_item(image, 0), value)]})
+        context.lineage.commit({"shared": [shared_row(MAPS, "p", map_item(image, 0, 32), value)]})
     paid, (picture,) = context.pictures.keep([Image.new("RGB", (3, 3), "teal")])
     lost, _ = context.pictures.keep([Image.new("RGB", (3, 3), "pink")])
     call = StoredCall("r", {"prompt": "x"}, {"data": [{"b64_json": f"sha256:{picture}"}]})

@@ -238,7 +238,7 @@ def heat_map(context: StudyContext, unit: Unit, image: str) -> None:
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(buffer, "PNG")
     pack, (name,) = context.store.put_pack([buffer.getvalue()])
     row = shared_row(
-        MAPS, digest(TARGET), map_item(image, unit.neuron), {"file": pack, "map": name}
+        MAPS, digest(TARGET), map_item(image, unit.neuron, SIDE), {"file": pack, "map": name}
     )
     artefact = artefact_row(name, pack, "png", len(buffer.getvalue()))
     context.lineage.commit({"shared": [row], "artefacts": [artefact]})

@@ -94,7 +94,9 @@ def test_a_picture_without_a_map_beside_others_is_told(colours, labelled, tmp_pa
     context, cards = cards_of(colours, tmp_path)
     with monkeypatch.context() as patch:  # as if some exemplars had come afterwards
         store = heat_maps._store
-        patch.setattr(heat_maps, "_store", lambda context, maps: store(context, maps[1:]))
+        patch.setattr(
+            heat_maps, "_store", lambda context, maps, side: store(context, maps[1:], side)
+        )
         make_heat_maps(context, cards, cards.records)
     told = build_report(context, tmp_path / "out").told
     assert any("lie without" in line and "--heat-maps" in line for line in told)
@@ -108,7 +110,7 @@ def test_a_network_that_the_study_names_twice_has_its_maps_under_both_names(
     shutil.copytree(labelled[0], tmp_path / "study")
     twice = studies.changed(colours)
     twice["models"].append({**twice["models"][0], "name": "twin"})
-    studies.label(twice, tmp_path / "study", last="activations")
+    studies.label(twice, tmp_path / "study", last="crops")
     context, cards = cards_of(twice, tmp_path / "study")
     make_heat_maps(context, cards, cards.records)
     found = {

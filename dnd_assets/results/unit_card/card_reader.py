@@ -194,11 +194,12 @@ class Cards:
         # A network that the study names twice has two units of one map.
         items: dict[str, dict[str, list[tuple[str, str]]]] = {}
         for unit in unit_records:
-            product = unit.product("activations")
-            if product is not None and "target" in product.preimage["weights"]:
+            product, crops = unit.product("activations"), unit.product("crops")
+            if product and crops and "target" in product.preimage["weights"]:
+                side = int(crops.preimage["parameters"].get("crop_size", 0))
                 pairs = items.setdefault(str(product.preimage["weights"]["target"]), {})
                 for entry in product.payload.get("exemplars", ()):
-                    item = map_item(entry["image"], unit.record.neuron)
+                    item = map_item(entry["image"], unit.record.neuron, side)
                     pairs.setdefault(item, []).append((unit.unit, entry["image"]))
         maps: dict[tuple[str, str], bytes] = {}
         for target, pairs in items.items():

@@ -139,13 +139,15 @@ def test_stored_heat_maps_are_found(state):
     from PIL import Image
 
     lineage, store = state
-    handmade.record(lineage, "study", handmade.UNIT)
+    handmade.record(lineage, "study", handmade.UNIT, crop_size=8)
     png = encode_png(Image.fromarray(np.zeros((2, 2), np.uint8)))
     pack, (name,) = store.put_pack([png])
     card = Cards(lineage, store, "study").card("net/fc/3")
     provider = next(one for one in card.made if one.asset == "activations").weights["target"]
-    row = shared_row(MAPS, provider, map_item(handmade.A, 3), {"file": pack, "map": name})
-    lineage.commit({"shared": [row], "artefacts": [artefact_row(name, pack, "png", len(png))]})
+    of_another_size, item = map_item(handmade.B, 3, 64), map_item(handmade.A, 3, 8)
+    value = {"file": pack, "map": name}
+    rows = [shared_row(MAPS, provider, one, value) for one in (item, of_another_size)]
+    lineage.commit({"shared": rows, "artefacts": [artefact_row(name, pack, "png", len(png))]})
     card = Cards(lineage, store, "study").card("net/fc/3")
     assert [one.heat for one in card.exemplars] == [None, png]
     store.path(pack).unlink()
