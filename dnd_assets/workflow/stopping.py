@@ -140,8 +140,14 @@ def finish() -> NoReturn:
 
 
 def was_stopped() -> bool:
-    """As `requested`, for a main thread that was just interrupted: waits for the other thread."""
-    return _state.reader is not None and _state.requested.wait(0.05)
+    """As `requested`, for a main thread that was just interrupted: waits for the other thread.
+
+    The signal may also come only now, while another error is on its way out.
+    """
+    try:
+        return _state.reader is not None and _state.requested.wait(0.05)
+    except KeyboardInterrupt:
+        return True
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

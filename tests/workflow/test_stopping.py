@@ -48,11 +48,12 @@ ready()
 time.sleep(60)
 """,
     "waiting for a lock": """
-import os
 from filelock import FileLock
 path = sys.argv[1] + "/lock"
 held = FileLock(path, thread_local=False, is_singleton=False)
-held.acquire()
+other = threading.Thread(target=held.acquire)
+other.start()
+other.join()
 ready()
 FileLock(path, is_singleton=False).acquire()
 """,
@@ -94,6 +95,16 @@ def test_a_process_ends_in_time_whatever_it_does(way, number, tmp_path):
     assert process.returncode == 130
     assert process.stderr.read().decode() == f"{stopping.MESSAGE}\n", "once, without a traceback"
     assert seconds <= 2
+
+
+def test_a_signal_that_comes_while_another_error_is_looked_at_counts(monkeypatch):
+    class Interrupted:
+        def wait(self, seconds):
+            raise KeyboardInterrupt
+
+    state = stopping._State(requested=Interrupted(), reader=object())
+    monkeypatch.setattr(stopping, "_state", state)
+    assert stopping.was_stopped()
 
 
 def test_a_second_signal_does_not_wait(tmp_path):
