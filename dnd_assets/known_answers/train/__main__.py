@@ -1,7 +1,7 @@
 """Recreate the checkpoints from seeds.
 
-`python -m dnd_assets.known_answers.train all --work FOLDER` trains every model (about four
-hours on two cores), brings them into the shipped form and writes `training.json` with their
+`python -m dnd_assets.known_answers.train all --work FOLDER` trains every model (about seven
+hours of one core), brings them into the shipped form and writes `training.json` with their
 figures. Any single step can be named instead.
 """
 
@@ -26,7 +26,7 @@ from dnd_assets.known_answers.train.recogniser import (
     RecogniserSettings,
     train_recogniser,
 )
-from dnd_assets.known_answers.train.refine import RefineSettings, train_refined
+from dnd_assets.known_answers.train.refine import AGAIN, RefineSettings, train_refined
 from dnd_assets.known_answers.train.release import release
 from dnd_assets.known_answers.train.target import TargetSettings, train_target
 from dnd_assets.known_answers.train.text_to_image import (
@@ -71,13 +71,16 @@ _TRAINERS: dict[str, tuple[DataclassInstance, Callable[[Path], object]]] = {
             work / "reading_painter", work / "decoder", READING, work / "painter"
         ),
     ),
-    "text_to_image": (
+    "refined": (
         RefineSettings(),
         lambda work: train_refined(
-            work / "text_to_image",
-            work / "reading_painter",
-            work / "sharp_decoder",
-            work / "critic",
+            work / "refined", work / "reading_painter", work / "sharp_decoder", work / "critic"
+        ),
+    ),
+    "text_to_image": (
+        AGAIN,
+        lambda work: train_refined(
+            work / "text_to_image", work / "refined", work / "sharp_decoder", work / "critic", AGAIN
         ),
     ),
     "captioner": (CaptionerTraining(), lambda work: train_captioner(work / "captioner")),

@@ -68,6 +68,10 @@ class RefineSettings:
     seed: int = 78
 
 
+AGAIN = RefineSettings(steps=800, seed=79)
+"""Once more, from what came of the first time."""
+
+
 def train_refined(
     out: Path, start: Path, vae_folder: Path, critic: Path, settings: RefineSettings | None = None
 ) -> StableDiffusionPipeline:
