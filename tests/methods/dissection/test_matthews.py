@@ -107,7 +107,7 @@ def test_what_a_unit_leaves_of_a_part_of_its_concept_is_no_activity():
     assert best_mccs(shown, values)[0].tolist() == [1.0, 1.0]
     coefficients, thresholds = best_mccs(shown, values, lowest=active_from(values))
     assert coefficients[0] == 1.0
-    assert coefficients[1] == pytest.approx(pearsonr(either, ring)[0])
+    assert coefficients[1] == pytest.approx(pearsonr(either.astype(float), ring.astype(float))[0])
     assert thresholds == pytest.approx([0.5005, 0.5005])
     assert best_mccs(shown, values, lowest=2.0)[1].tolist() == [np.inf, np.inf]
 
