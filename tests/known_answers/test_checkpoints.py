@@ -119,11 +119,12 @@ def pipeline():
     return pipeline
 
 
-def test_painted_pictures_show_colours_and_places(pipeline):
-    concepts = ["red", "yellow", "blue shapes at night", "sand", "purple on grass"]
+def test_painted_pictures_show_what_prompts_name(pipeline):
+    concepts = ["red", "yellow", "blue shapes at night", "sand", "purple on grass", "green star"]
+    concepts += ["horizontal stripes", "vertical stripes"]
     prompts = [f"One realistic image of {text}" for text in concepts]
     pixels = paint(pipeline, prompts, 3)
-    assert pixels.shape == (15, 3, 64, 64)
+    assert pixels.shape == (24, 3, 64, 64)
     figures = painting_figures(load_recogniser(FOLDER / "recogniser"), concepts, pixels, 3)
     assert figures["recognised"] >= 0.8, figures
     assert torch.equal(pixels[:3], paint(pipeline, prompts[:1], 3))
