@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,55 @@ class LossLog:
     def minutes(self) -> float:
         """Minutes since the start."""
         return (time.monotonic() - self._start) / 60
+
+
+class Descent:
+    """Steps of a training down its loss, kept on disk every ten minutes, with their average.
+
+    Args:
+        title: in the log.
+        out: folder that the model will lie in; the state lies beside it.
+        module: what is trained.
+        rate: peak of the learning rate.
+        average: decay of the average of the weights.
+        steps: of the training.
+        seed: of the order and of each step.
+        warmup: share of the steps during which the learning rate rises.
+        weight_decay: of AdamW.
+        every: steps between two lines of the log.
+    """
+
+    def __init__(
+        self, title: str, out: Path, module: nn.Module, *, rate: float, average: float, steps: int,
+        seed: int, warmup: float = 0.05, weight_decay: float = 1e-3, every: int = 50,
+    ) -> None:  # fmt: skip
+        self._module, self._rate, self._steps = module, rate, steps
+        self._seed, self._warmup = seed, warmup
+        self.average = Average(module, average)
+        self._optimiser = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=weight_decay)
+        self._snapshots = Snapshots(
+            out.with_suffix(".snapshot"), module, self.average, self._optimiser
+        )
+        self._log = LossLog(title, steps, every)
+
+    def steps(self, count: int, batch: int) -> Iterator[tuple[int, Tensor, np.random.Generator]]:
+        """Number, indices into `count` items, and randomness of each step that is left."""
+        done_steps = self._snapshots.resume()
+        order = batches(count, batch, self._steps, self._seed)
+        for step, indices in islice(enumerate(order), done_steps, None):
+            rate = learning_rate(step, self._steps, self._rate, self._warmup)
+            set_learning_rate(self._optimiser, rate)
+            yield step, indices, seed_step(self._seed, step)
+
+    def down(self, step: int, loss: Tensor) -> bool:
+        """One step down a loss, its gradient clipped at length 1; whether the state was written."""
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._module.parameters(), 1.0)
+        self._optimiser.step()
+        self.average.update(self._module)
+        self._log(step, loss.item())
+        return self._snapshots(step + 1)
 
 
 def halve_files(folder: Path) -> int:

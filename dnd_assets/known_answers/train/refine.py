@@ -10,7 +10,6 @@ critic) is not the judge that `evaluate` counts by.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from dnd_assets.known_answers.train.common import (
-    Average,
-    LossLog,
-    Snapshots,
-    batches,
-    draw,
-    learning_rate,
-    seed_step,
-    set_learning_rate,
-)
+from dnd_assets.known_answers.train.common import Descent, draw
 from dnd_assets.known_answers.train.phrases import random_prompt
 from dnd_assets.known_answers.train.prompt_loss import named_values, unread
 from dnd_assets.known_answers.train.recogniser import Recogniser, load_recogniser
@@ -40,7 +30,6 @@ from dnd_assets.known_answers.train.text_to_image import (
     prompt_tokens,
     save_painter,
     start_painter,
-    take_step,
 )
 from dnd_assets.known_answers.train.training_figures import GUIDANCE, STEPS
 from dnd_assets.known_answers.train.vae import CHANNELS, encode
@@ -92,28 +81,19 @@ def train_refined(
     painter = start_painter(tokenizer, start)
     reader = load_recogniser(critic).requires_grad_(requires_grad=False)
     sampler = _Sampler(painter, tokenizer, vae, reader)
-    average = Average(painter, 0.98)
-    optimiser = torch.optim.AdamW(painter.parameters(), lr=settings.rate, weight_decay=1e-3)
-    snapshots = Snapshots(out.with_suffix(".snapshot"), painter, average, optimiser)
-    done_steps = snapshots.resume()
-    progress = LossLog("refined", settings.steps, every=25)
-    size = settings.drawn + settings.painted
-    order = batches(len(latents), size, settings.steps, settings.seed)
-    for step, indices in islice(enumerate(order), done_steps, None):
-        rng = seed_step(settings.seed, step)
-        set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
+    descent = Descent(
+        "refined", out, painter, rate=settings.rate, average=0.98, steps=settings.steps,
+        seed=settings.seed, every=25,
+    )  # fmt: skip
+    for step, indices, rng in descent.steps(len(latents), settings.drawn + settings.painted):
         drawn, painted = indices[: settings.drawn], indices[settings.drawn :]
         noised = Noised.of(latents[drawn])
         prompts = [random_prompt(data.scenes[index], rng) for index in drawn.tolist()]
         error = noised.error(noised.velocity(painter, prompt_tokens(tokenizer, prompts)))
         asked = [_prompt(data.scenes[index], rng) for index in painted.tolist()]
         read_at = int(rng.integers(settings.earliest, STEPS))
-        loss = error + settings.weight * sampler.unread_at(read_at, asked)
-        take_step(optimiser, painter, loss)
-        average.update(painter)
-        progress(step, loss.item())
-        snapshots(step + 1)
-    return save_painter(out, vae, tokenizer, average)
+        descent.down(step, error + settings.weight * sampler.unread_at(read_at, asked))
+    return save_painter(out, vae, tokenizer, descent.average)
 
 
 def _prompt(scene: Scene, rng: np.random.Generator) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,17 +18,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dnd_assets.known_answers.train.common import (
-    Average,
-    LossLog,
-    Snapshots,
-    batches,
-    draw,
-    learning_rate,
-    log,
-    seed_step,
-    set_learning_rate,
-)
+from dnd_assets.known_answers.train.common import Average, Descent, draw, log
 from dnd_assets.known_answers.train.latent_reader import train_latent_reader
 from dnd_assets.known_answers.train.phrases import random_prompt
 from dnd_assets.known_answers.train.prompt_loss import named_values, unread
@@ -155,25 +144,17 @@ def train_text_to_image(
     log.info("%d latents, standard deviation %.3f", len(latents), latents.std().item())
     read = _reader(settings, latents, data.scenes)
     painter = start_painter(tokenizer, start)
-    average = Average(painter, settings.average)
-    optimiser = torch.optim.AdamW(painter.parameters(), lr=settings.rate, weight_decay=1e-3)
-    snapshots = Snapshots(out.with_suffix(".snapshot"), painter, average, optimiser)
-    done_steps = snapshots.resume()
-    progress = LossLog("text to image", settings.steps, every=100)
-    order = batches(len(latents), settings.batch, settings.steps, settings.seed)
-    for step, indices in islice(enumerate(order), done_steps, None):
-        rng = seed_step(settings.seed, step)
-        set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate, 0.02))
+    descent = Descent(
+        "text to image", out, painter, rate=settings.rate, average=settings.average,
+        steps=settings.steps, seed=settings.seed, warmup=0.02, every=100,
+    )  # fmt: skip
+    for step, indices, rng in descent.steps(len(latents), settings.batch):
         prompts = [random_prompt(data.scenes[index], rng) for index in indices.tolist()]
         noised = Noised.of(latents[indices])
         velocity = noised.velocity(painter, prompt_tokens(tokenizer, prompts))
-        loss = noised.error(velocity) + read(noised, velocity, prompts)
-        take_step(optimiser, painter, loss)
-        average.update(painter)
-        progress(step, loss.item())
-        if snapshots(step + 1):
-            save_painter(out, vae, tokenizer, average)
-    return save_painter(out, vae, tokenizer, average)
+        if descent.down(step, noised.error(velocity) + read(noised, velocity, prompts)):
+            save_painter(out, vae, tokenizer, descent.average)
+    return save_painter(out, vae, tokenizer, descent.average)
 
 
 def _reader(
@@ -269,14 +250,6 @@ def guess(painter: Painter, latents: Tensor, steps: Tensor, tokens: Tensor) -> T
     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         velocity: Tensor = painter(latents, steps, tokens)
     return velocity.float()
-
-
-def take_step(optimiser: torch.optim.Optimizer, painter: Painter, loss: Tensor) -> None:
-    """One step down the loss, its gradient clipped at length 1."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
-    optimiser.step()
 
 
 def save_painter(

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from dnd_assets.known_answers.train.common import (
-    Average,
-    LossLog,
-    Snapshots,
-    batches,
-    draw,
-    learning_rate,
-    log,
-    seed_step,
-    set_learning_rate,
-)
+from dnd_assets.known_answers.train.common import Descent, draw, log
 from dnd_assets.known_answers.train.perception import Perception
 from dnd_assets.known_answers.world import TRAINING_SEEDS
 
@@ -77,26 +66,15 @@ def train_vae(out: Path, settings: VaeSettings | None = None) -> AutoencoderKL:
     torch.manual_seed(settings.seed)
     data = draw(TRAINING_SEEDS[1_000_000 : 1_000_000 + settings.images])
     vae = new_vae()
-    average = Average(vae, 0.995)
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=settings.rate, weight_decay=1e-4)
-    snapshots = Snapshots(out.with_suffix(".snapshot"), vae, average, optimiser)
-    done_steps = snapshots.resume()
-    progress = LossLog("vae", settings.steps)
+    descent = Descent(
+        "vae", out, vae, rate=settings.rate, average=0.995, steps=settings.steps,
+        seed=settings.seed, weight_decay=1e-4,
+    )  # fmt: skip
     vae.train()
-    order = batches(len(data), settings.batch, settings.steps, settings.seed)
-    for step, indices in islice(enumerate(order), done_steps, None):
-        seed_step(settings.seed, step)
-        set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
+    for step, indices, _ in descent.steps(len(data), settings.batch):
         kl = settings.kl * min(1.0, step / (settings.kl_from * settings.steps))
-        loss = _loss(vae, data.images[indices], data.masks[indices], kl)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimiser.step()
-        average.update(vae)
-        progress(step, loss.item())
-        snapshots(step + 1)
-    vae.load_state_dict(average.state)
+        descent.down(step, _loss(vae, data.images[indices], data.masks[indices], kl))
+    vae.load_state_dict(descent.average.state)
     vae.eval()
     vae.register_to_config(scaling_factor=1.0 / float(encode(vae, data.images[:1024]).std()))
     vae.save_pretrained(out, safe_serialization=True)
@@ -166,13 +144,11 @@ def train_decoder(
     latents = encode(vae.eval(), data.images)
     noise = settings.noise / vae.config.scaling_factor
     decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).train()
-    average = Average(decoder, settings.average)
-    optimiser = torch.optim.AdamW(decoder.parameters(), lr=settings.rate, weight_decay=1e-4)
-    progress = LossLog("decoder", settings.steps)
-    order = batches(len(data), settings.batch, settings.steps, settings.seed)
-    for step, indices in enumerate(order):
-        seed_step(settings.seed, step)
-        set_learning_rate(optimiser, learning_rate(step, settings.steps, settings.rate))
+    descent = Descent(
+        "decoder", out, decoder, rate=settings.rate, average=settings.average,
+        steps=settings.steps, seed=settings.seed, weight_decay=1e-4,
+    )  # fmt: skip
+    for step, indices, _ in descent.steps(len(data), settings.batch):
         noisy_latents = latents[indices] + noise * torch.randn_like(latents[indices])
         with torch.autocast("cpu", torch.bfloat16):
             restored = vae.decode(noisy_latents).sample
@@ -180,15 +156,9 @@ def train_decoder(
         loss = _distance(restored.float(), pixels, data.masks[indices])
         if seen is not None:
             loss = loss + seen.distance(restored.float(), pixels, indices)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        optimiser.step()
-        average.update(decoder)
-        progress(step, loss.item())
-    decoder.load_state_dict(average.state)
+        descent.down(step, loss)
+    decoder.load_state_dict(descent.average.state)
     vae.eval().save_pretrained(out, safe_serialization=True)
-    log.info("decoder saved after %.1f min", progress.minutes)
     return vae
 
 
