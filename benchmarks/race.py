@@ -7,7 +7,7 @@ from the papers (`race_reference`); the authors' programs are not run.
 
 from pathlib import Path
 
-from benchmarks.race_end_to_end import end_to_end
+from benchmarks.race_end_to_end import MORE_IMAGES, end_to_end
 from benchmarks.race_exact import exactness
 from benchmarks.race_kernels import kernels
 from benchmarks.race_own_time import first_events, own_time
@@ -19,6 +19,7 @@ def race(table: Table, folder: Path, share: float = 1.0) -> list[Figure]:
     return [
         *kernels(max(3, round(7 * share))),
         *end_to_end(folder / "clip_dissect"),
+        *end_to_end(folder / "more_images", images=MORE_IMAGES),
         *exactness(share),
         *own_time(table, folder / "own"),
         *first_events(folder / "events"),

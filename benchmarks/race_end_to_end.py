@@ -1,7 +1,7 @@
 """CLIP-Dissect from pictures to labels, beside the reference's algorithm and bare forward passes.
 
-ResNet-50's four blocks, 160 pictures, 1,000 concepts. All with one torch thread, in processor time.
-`dnd run` loads and surveys the network in it, and imports the libraries; the reference loads both
+ResNet-50's four blocks, 160 and 640 pictures, 1,000 concepts. All with one torch thread, in
+processor time. `dnd run` loads and surveys the network in it, and imports the libraries; the reference loads both
 networks; the stages alone find ResNet-50 loaded.
 """
 
@@ -36,7 +36,7 @@ from tests.command_line import toml
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-IMAGES, CONCEPTS, BATCH = 160, 1_000, 32
+IMAGES, MORE_IMAGES, CONCEPTS, BATCH = 160, 640, 1_000, 32
 REFERENCE, BARE = 0.7, 1.15
 _ASSET = "clip_dissect_labels"
 
@@ -86,10 +86,10 @@ class Place:
         }
 
 
-def end_to_end(folder: Path, trials: int = 1) -> list[Figure]:
+def end_to_end(folder: Path, trials: int = 1, images: int = IMAGES) -> list[Figure]:
     """Ratios of the stages alone and of `dnd run`, to the reference and to bare passes."""
     torch.set_num_threads(1)
-    place = Place.written(folder)
+    place = Place.written(folder, images)
     seconds: dict[str, list[float]] = {name: [] for name in ("bare", "stages", "other", "run")}
     for trial in range(trials):
         state = folder / f"state{trial}"
@@ -101,7 +101,7 @@ def end_to_end(folder: Path, trials: int = 1) -> list[Figure]:
         }
         for name in (list(ways), list(ways)[::-1])[trial % 2]:
             seconds[name].append(ways[name]())
-    what = f"ResNet-50, 3,840 units, {IMAGES} pictures, {CONCEPTS:,} concepts"
+    what = f"ResNet-50, 3,840 units, {images} pictures, {CONCEPTS:,} concepts"
     return [
         ratio_figure(f"{what}: {ours} / {other}", _beside(seconds, a, b), target)
         for a, ours in (("stages", "our stages"), ("run", "dnd run"))
