@@ -1,8 +1,8 @@
 """CLIP-Dissect from pictures to labels, beside the reference's algorithm and bare forward passes.
 
 ResNet-50's four blocks, 160 and 640 pictures, 1,000 concepts. All with one torch thread, in
-processor time. `dnd run` loads and surveys the network in it, and imports the libraries; the reference loads both
-networks; the stages alone find ResNet-50 loaded.
+processor time. `dnd run` loads and surveys the network in it, and imports the libraries; the
+reference loads both networks; the stages alone find ResNet-50 loaded.
 """
 
 from __future__ import annotations
