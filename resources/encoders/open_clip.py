@@ -166,7 +166,7 @@ class OpenClip(ImageTextEncoder):
     def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
         """Unit vectors of texts, float32 (N, D); texts beyond the context are cut off."""
         net = self._load()
-        tokens = net.tokens(texts)
+        tokens = net.tokens(texts) if texts else []  # not every tokenizer takes none
 
         def encode(rows: Sequence[Any]) -> Sequence[Embeddings]:
             return list(self._embed(net, net.texts, net.exact_texts, rows, batch_size, None, None))
