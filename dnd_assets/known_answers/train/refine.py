@@ -2,9 +2,9 @@
 
 Reward feedback learning (Xu et al., ImageReward, NeurIPS 2023, section 3): the sampler runs as it
 does for a study, up to a step drawn at random; the clean picture guessed there is shown to a
-classifier, and what it cannot read of the prompt is a loss of that guess. Two thirds of each
-batch go on learning from drawn pictures, so that paintings stay pictures of this world. The classifier (the
-critic) is not the judge that `evaluate` counts by.
+classifier, and what it cannot read of the prompt is a loss of that guess. Two thirds of each batch
+are drawn pictures to go on learning from, so that paintings stay pictures of this world. The
+classifier (the critic) is not the judge that `evaluate` counts by.
 """
 
 from __future__ import annotations
