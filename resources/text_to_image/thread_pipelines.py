@@ -19,17 +19,22 @@ _STEPS: Final = 2
 class ThreadPipelines(PerThread["DiffusionPipeline"]):
     """Copies of a pipeline, one for each thread, which share its networks.
 
-    A call notes its guidance, prompt and step in the pipeline and the noise of earlier steps in
-    the scheduler; networks note nothing when they are evaluated.
+    A call notes its guidance, prompt and step in the pipeline, the noise of earlier steps in the
+    scheduler, and how far texts are filled up in the tokenizers, which another thread would then
+    fill up otherwise; networks note nothing when they are evaluated.
 
     Args:
         pipeline: the pipeline itself.
     """
 
     def __init__(self, pipeline: DiffusionPipeline) -> None:
+        from transformers import PreTrainedTokenizerBase
+
         def own() -> DiffusionPipeline:
             copied = copy(pipeline)
-            copied.scheduler = deepcopy(pipeline.scheduler)
+            for name, part in pipeline.components.items():
+                if name == "scheduler" or isinstance(part, PreTrainedTokenizerBase):
+                    setattr(copied, name, deepcopy(part))
             return copied
 
         super().__init__(own)

@@ -30,6 +30,29 @@ def test_each_thread_has_its_own_notes_and_all_have_the_same_networks(diffusion_
     assert pipeline.scheduler is not first.scheduler
 
 
+def test_each_thread_fills_texts_up_as_it_was_told(diffusion_folder):
+    """Pipelines tokenize each prompt twice, once filled up to the context and once not."""
+    pipeline = StableDiffusionPipeline.from_pretrained(diffusion_folder, safety_checker=None)
+    copies, both = ThreadPipelines(pipeline), Barrier(2)
+    context = pipeline.tokenizer.model_max_length
+    assert context > 5
+
+    def lengths(padding):
+        tokenizer = copies.here().tokenizer
+        both.wait(30)
+        return {
+            len(row)
+            for _ in range(400)
+            for row in tokenizer(["a", "a a"], padding=padding, max_length=context).input_ids
+        }
+
+    with ThreadPoolExecutor(2) as pool:
+        filled, longest = pool.map(lengths, ("max_length", "longest"))
+    assert filled == {context}
+    assert len(longest) == 1
+    assert max(longest) < context
+
+
 def test_small_pipelines_paint_together_what_does_not_depend_on_its_neighbours(diffusion_folder):
     pipeline = StableDiffusionPipeline.from_pretrained(diffusion_folder, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
