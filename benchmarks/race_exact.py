@@ -1,9 +1,9 @@
 """What exactness costs on the CPU: exact passes against batches of 32, quiet and beside a load.
 
 Exact passes give the same bits whatever the batch (`resources.runtime.exact_passes`): networks and
-encoders in calls of one shape, several at once with one thread each; captioner and denoiser item
-by item. Both ways run over the same tensors, with the threads that torch has by default; processor
-time of all threads.
+encoders in calls of one shape, several at once with one thread each, as the denoiser; the captioner
+item by item. Both ways run over the same tensors, with the threads that torch has by default;
+processor time of all threads.
 """
 
 from __future__ import annotations
@@ -157,7 +157,10 @@ def _blip() -> Model:
 
 
 def _unet() -> Model:
-    """The denoiser of Stable Diffusion 1.4 at latents of 16 x 16, one step."""
+    """The denoiser of Stable Diffusion 1.4 at its latents of 64 x 64, one step.
+
+    As the product paints: large pipelines paint one picture in each thread.
+    """
     from diffusers import UNet2DConditionModel
 
     def build() -> nn.Module:
@@ -171,7 +174,7 @@ def _unet() -> Model:
         with torch.inference_mode():
             return list(network(torch.stack(list(batch)), 10, texts).sample)
 
-    return Model(run, _pictures(8, 16, 4), ALONE)
+    return Model(run, _pictures(4, 64, 4), Exact(at_once=True))
 
 
 def _pictures(count: int, side: int, channels: int = 3) -> list[Tensor]:
