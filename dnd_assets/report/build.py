@@ -224,7 +224,7 @@ def _about_maps(units: Iterable[Payload], made: bool) -> list[str]:
     why = (
         "the network's maps of them could not be made or are not finite"
         if made
-        else "they became exemplars after the others' maps were made; --heat-maps computes them"
+        else "they, or the size of their crops, came after the others; --heat-maps computes them"
     )
     return [f"{count:,} exemplars lie without a heat map beside others: {why}"] if count else []
 

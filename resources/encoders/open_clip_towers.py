@@ -99,7 +99,8 @@ class Towers:
 
         if self._compute.accelerated:
             return ALONE
-        texts = torch.stack(self.tokens(["a" * (1 + number % 3) for number in range(TRIED)]))
+        words = [chr(ord("a") + number) * (1 + number % 3) for number in range(TRIED)]
+        texts = torch.stack(self.tokens(words))
         return together_if_alone(self._tried(self.texts), lambda: texts)
 
     def _tried(self, encode: Encode) -> Encode:

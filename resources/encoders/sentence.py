@@ -168,7 +168,6 @@ class SentenceEncoder(Model):
 
         vectors = one_shape_at_a_time([net.tokenize(text) for text in texts], len, encode)
         rounded = (stabilise(torch.from_numpy(vector)) for vector in vectors)
-        rounded = (stabilise(torch.from_numpy(vectors[index])) for index in range(len(texts)))
         return [np.asarray(row.numpy()) for row in rounded]
 
     def _by_length(

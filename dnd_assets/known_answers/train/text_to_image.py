@@ -164,7 +164,7 @@ def _reader(
     if not settings.reading:
         return lambda _noised, velocity, _prompts: velocity.new_zeros(())
     truth, _ = one_hot([whole(scene) for scene in scenes])
-    reader = train_latent_reader(latents[: -len(latents) // 24], truth[: -len(truth) // 24])
+    reader = train_latent_reader(latents, truth)
 
     def read(noised: Noised, velocity: Tensor, prompts: list[str]) -> Tensor:
         named = torch.stack([named_values(prompt) for prompt in prompts])
