@@ -71,7 +71,7 @@ class Place:
 
     def table(self) -> dict[str, object]:
         """The study."""
-        source = "module:benchmarks.race_network:resnet50"
+        source = "torchvision:resnet50"  # random weights, as `race_network.resnet50`
         layers = [{"path": path} for path in race_network.LAYERS]
         batch = dict.fromkeys(("target", "clip"), BATCH)
         return {

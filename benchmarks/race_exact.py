@@ -1,8 +1,8 @@
 """What exactness costs on the CPU: exact passes against batches of 32, quiet and beside a load.
 
 Exact passes give the same bits whatever the batch (`resources.runtime.exact_passes`): networks and
-encoders in calls of one shape, several at once with one thread each, as the denoiser; the captioner
-item by item. Both ways run over the same tensors, with the threads that torch has by default;
+encoders, denoiser and captioner in calls of one shape, several at once with one thread each. Both
+ways run over the same tensors with the same kernels, with the threads that torch has by default;
 processor time of all threads.
 """
 
@@ -20,8 +20,10 @@ import torch
 from benchmarks import race_network
 from benchmarks.pairs import paired, ratio_figure
 from benchmarks.setting import Figure
+from resources.captioners.base import exact_blip
 from resources.runtime.compute import Compute
-from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of
+from resources.runtime.exact_passes import PAIR, Exact, exact_of, together_if_alone
+from resources.runtime.linear_layers import by_onednn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -77,7 +79,8 @@ def _figure(name: str, model: Model, trials: int) -> Figure:
         return compute.in_batches(model.items, model.run, BATCH, exact=model.how)
 
     def batches() -> object:
-        return compute.in_batches(model.items, model.run, BATCH)
+        with by_onednn():
+            return compute.in_batches(model.items, model.run, BATCH)
 
     found = paired(ours, batches, trials)
     return ratio_figure(f"exact passes against batches of {BATCH}: {name}", found, TARGET)
@@ -126,7 +129,7 @@ def _classifier(network: nn.Module) -> Model:
             scores: Tensor = network(pixels)
         return scores
 
-    how = exact_of(network, call, lambda: torch.stack(items[:TRIED]))
+    how = exact_of(network, call, lambda count: torch.stack(items[:count]))
     return Model(lambda batch: list(call(torch.stack(list(batch)))), items, how)
 
 
@@ -153,13 +156,13 @@ def _blip() -> Model:
         with torch.inference_mode():
             return list(network(pixel_values=torch.stack(list(batch)), input_ids=read).logits)
 
-    return Model(run, _pictures(8, 224), ALONE)
+    return Model(run, _pictures(8, 224), exact_blip(network))
 
 
 def _unet() -> Model:
     """The denoiser of Stable Diffusion 1.4 at its latents of 64 x 64, one step.
 
-    As the product paints: large pipelines paint one picture in each thread.
+    As the product paints: large pipelines paint two pictures in each thread.
     """
     from diffusers import UNet2DConditionModel
 
@@ -169,12 +172,14 @@ def _unet() -> Model:
     network = _filled(build)
     text = torch.randn(77, 768, generator=torch.Generator().manual_seed(0))
 
-    def run(batch: Sequence[Tensor]) -> Sequence[Tensor]:
-        texts = text.expand(len(batch), -1, -1)
+    def denoised(latents: Tensor) -> Tensor:
         with torch.inference_mode():
-            return list(network(torch.stack(list(batch)), 10, texts).sample)
+            sample: Tensor = network(latents, 10, text.expand(len(latents), -1, -1)).sample
+        return sample
 
-    return Model(run, _pictures(4, 64, 4), Exact(at_once=True))
+    items = _pictures(4, 64, 4)
+    how = together_if_alone(denoised, lambda count: torch.stack(items[:count]), PAIR)
+    return Model(lambda batch: list(denoised(torch.stack(list(batch)))), items, how)
 
 
 def _pictures(count: int, side: int, channels: int = 3) -> list[Tensor]:

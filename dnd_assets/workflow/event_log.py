@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from dagster import EventLogEntry
 from dagster._config.config_schema import UserConfigSchema
@@ -27,6 +27,9 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.engine import Connection, Engine
+
+Row = dict[str, Any]
+"""The columns of an event in Dagster's table."""
 
 
 class BatchedEventLog(SqliteEventLogStorage):
@@ -39,13 +42,14 @@ class BatchedEventLog(SqliteEventLogStorage):
             events: of any runs.
         """
         of_assets = [event for event in events if is_of_asset(event)]
+        rows = [self._event_to_row(event) for event in of_assets]  # each is written out once
         for run_id in dict.fromkeys(event.run_id for event in of_assets):
-            rows = [self._event_to_row(event) for event in of_assets if event.run_id == run_id]
+            own = [row for row in rows if row["run_id"] == run_id]
             with self.run_connection(run_id) as connection:
-                connection.execute(SqlEventLogStorageTable.insert(), rows)
+                connection.execute(SqlEventLogStorageTable.insert(), own)
         if of_assets:
             with self.index_transaction() as connection:
-                self._index(connection, of_assets)
+                self._index(connection, of_assets, rows)
         for event in events:
             if not is_of_asset(event):
                 self.store_event(event)
@@ -61,16 +65,18 @@ class BatchedEventLog(SqliteEventLogStorage):
             with engine.begin() as connection:
                 yield connection
 
-    def _index(self, connection: Connection, events: Sequence[EventLogEntry]) -> None:
+    def _index(
+        self, connection: Connection, events: Sequence[EventLogEntry], rows: Sequence[Row]
+    ) -> None:
         """Mirror events in the index, with their tags and the newest of each asset."""
-        ids = [self._insert(connection, event) for event in events]
+        ids = [self._insert(connection, row) for row in rows]
         self._store_asset_event_tags(connection, events, ids)
         for event, id_ in newest_of_each(events, ids):
             self._store_asset_event(connection, event, id_)
 
-    def _insert(self, connection: Connection, event: EventLogEntry) -> int:
+    def _insert(self, connection: Connection, row: Row) -> int:
         """The number under which the index has an event."""
-        key = connection.execute(self.prepare_insert_event(event)).inserted_primary_key
+        key = connection.execute(SqlEventLogStorageTable.insert(), row).inserted_primary_key
         if key is None:
             raise RuntimeError("SQLite gave no number to an event that it stored")
         return int(key[0])

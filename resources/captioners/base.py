@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from PIL.Image import Image
 
@@ -12,14 +12,17 @@ from dnd_assets.lineage.fingerprint import Json, digest
 from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Failure, Model
 from resources.runtime.compute import Compute, load_once
-from resources.runtime.exact_passes import ALONE
+from resources.runtime.exact_passes import ALONE, Exact, ThreadCopies, together_if_alone
 from resources.runtime.progress import Progress
 from resources.servers.calls import CallLedger
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, ProcessorMixin
 
 _NEEDS: Final = ("config.json", "*.safetensors")
+_TOGETHER: Final = 4
+_WORDS: Final = 4
 _PROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
 PROMPT: Final = (
     "Describe this picture in one short factual sentence: what it shows, with the most notable "
@@ -107,16 +110,12 @@ class CheckpointCaptioner(Captioner):
     """Base of captioners that run a checkpoint of transformers on this machine.
 
     Attributes:
-        EXACT: whether on the CPU each picture goes by itself, so that no bit of a caption depends
-            on the pictures beside it; for models whose batches do not keep to that.
         checkpoint: folder, `package:…` or hub id.
         revision: branch, tag or commit of a hub checkpoint.
         max_new_tokens: longest caption, in tokens.
         base: folder that a relative checkpoint starts from.
         compute: device and precision.
     """
-
-    EXACT: ClassVar[bool] = False
 
     checkpoint: str
     revision: str | None = None
@@ -139,8 +138,8 @@ class CheckpointCaptioner(Captioner):
 
         Args:
             images: pictures of any size and mode.
-            batch_size: pictures in a batch; batches are filled up, so that a caption does not
-                depend on the pictures beside it.
+            batch_size: pictures in a batch; on the CPU no caption depends on it, nor on the
+                pictures beside it.
             on_batch: called with the pictures and captions of each finished batch.
             progress: counts finished pictures.
 
@@ -150,19 +149,25 @@ class CheckpointCaptioner(Captioner):
         if not images:
             return []
         model, processor = self._load()
+        copies, exact = ThreadCopies(model), self._exact(model)
 
         def run(batch: Sequence[Image]) -> list[str]:
-            return self._captions(model, processor, batch)
+            own = copies.here() if exact.at_once else model
+            return self._captions(own, processor, batch)
 
         return self.compute.in_batches(
             images,
             run,
             batch_size,
             pad=True,
-            exact=ALONE if self.EXACT else None,
+            exact=exact,
             on_batch=on_batch,
             progress=progress,
         )
+
+    def _exact(self, model: "PreTrainedModel") -> Exact:
+        """How it runs on the CPU so that no bit of a caption depends on other pictures."""
+        return ALONE
 
     @abstractmethod
     def _captions(
@@ -226,6 +231,18 @@ class BlipCaptioner(CheckpointCaptioner):
             )
         return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
 
+    def _exact(self, model: "PreTrainedModel") -> Exact:
+        """As `exact_blip` finds once."""
+        if self.compute.accelerated:
+            return ALONE
+        found: Exact = load_once(("captions alone", *self._key()), lambda: exact_blip(model))
+        return found
+
+    def _key(self) -> tuple[str, str, str]:
+        """What a loaded model depends on."""
+        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
+        return digest(self.check().fingerprint()), str(device), str(dtype)
+
     def _load(self) -> tuple["PreTrainedModel", "ProcessorMixin"]:
         """Model and processor; loaded once for the same files, device and precision."""
         checkpoint = self.check()
@@ -241,4 +258,28 @@ class BlipCaptioner(CheckpointCaptioner):
                 )
             return model.to(device).eval().requires_grad_(requires_grad=False), processor
 
-        return load_once(("blip", digest(checkpoint.fingerprint()), str(device), str(dtype)), load)
+        return load_once(("blip", *self._key()), load)
+
+
+def exact_blip(model: "PreTrainedModel") -> Exact:
+    """How a BLIP runs on the CPU so that no bit of a caption depends on other pictures.
+
+    Four pictures in a call, if they are found alone: word by word its decoder reads its weights,
+    so that a caption takes half of the time. More would be filled up too often.
+    """
+    import torch
+
+    side = model.config.vision_config.image_size
+    words = torch.arange(1, 1 + _WORDS)
+
+    def read(pixels: "torch.Tensor") -> "torch.Tensor":
+        read_words = words.repeat(len(pixels), 1)
+        with torch.inference_mode():
+            logits: torch.Tensor = model(pixel_values=pixels, input_ids=read_words).logits
+        return logits
+
+    def pictures(count: int) -> "torch.Tensor":
+        rows = torch.Generator().manual_seed(0)
+        return torch.rand(count, 3, side, side, generator=rows).to(model.dtype)
+
+    return together_if_alone(read, pictures, _TOGETHER)

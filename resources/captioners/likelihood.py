@@ -15,7 +15,7 @@ from dnd_assets.lineage.code import code_version
 from dnd_assets.lineage.fingerprint import Json
 from resources.captioners.base import BlipCaptioner, Captioner
 from resources.captioners.teacher_forcing import log_likelihood
-from resources.runtime.exact_passes import ALONE
+from resources.runtime.exact_passes import Exact, ThreadCopies
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,12 +69,13 @@ class CaptionLikelihood:
         if not images:
             return []
         model, processor = self.captioner._load()
+        copies = ThreadCopies(model)
 
         def run(batch: Sequence[Image]) -> list[list[str]]:
-            return self._beams(model, processor, batch, count)
+            return self._beams(copies.here(), processor, batch, count)
 
         compute = self.captioner.compute
-        return compute.in_batches(images, run, batch_size, pad=True, exact=ALONE)
+        return compute.in_batches(images, run, batch_size, pad=True, exact=Exact(at_once=True))
 
     def log_given(
         self, images: Sequence[Image], texts: Sequence[Sequence[str]], batch_size: int
@@ -147,7 +148,9 @@ class CaptionLikelihood:
         def run(batch: Sequence[list[int]]) -> list[float]:
             return self._decode(model, attended, batch, start, end)
 
-        return self.captioner.compute.in_batches(tokenized, run, batch_size, exact=ALONE)
+        return self.captioner.compute.in_batches(
+            tokenized, run, batch_size, exact=Exact(at_once=True)
+        )
 
     def _encode(
         self, model: "PreTrainedModel", processor: "ProcessorMixin", image: Image | None = None

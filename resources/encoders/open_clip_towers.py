@@ -9,7 +9,7 @@ from PIL.Image import Image, new
 
 from resources.encoders.short_texts import ShortTexts
 from resources.runtime.compute import Compute
-from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of, together_if_alone
+from resources.runtime.exact_passes import ALONE, Exact, exact_of, together_if_alone
 
 if TYPE_CHECKING:
     import open_clip
@@ -86,7 +86,7 @@ class Towers:
         return exact_of(
             self._model,
             self._tried(self.pictures),
-            lambda: torch.rand(TRIED, *shape, generator=rows),
+            lambda count: torch.rand(count, *shape, generator=rows),
         )
 
     @cached_property
@@ -99,9 +99,12 @@ class Towers:
 
         if self._compute.accelerated:
             return ALONE
-        words = [chr(ord("a") + number) * (1 + number % 3) for number in range(TRIED)]
-        texts = torch.stack(self.tokens(words))
-        return together_if_alone(self._tried(self.texts), lambda: texts)
+
+        def words(count: int) -> "torch.Tensor":
+            letters = [chr(ord("a") + number) * (1 + number % 3) for number in range(count)]
+            return torch.stack(self.tokens(letters))
+
+        return together_if_alone(self._tried(self.texts), words)
 
     def _tried(self, encode: Encode) -> Encode:
         import torch

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from itertools import chain
 from threading import local
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from resources.runtime.linear_layers import by_onednn
 from resources.runtime.threads import available_cores
 
 if TYPE_CHECKING:
@@ -29,8 +31,10 @@ R = TypeVar("R")
 
 TOGETHER: Final = 8
 """Items in a call of a network that mostly reads its weights, see `reads_weights`."""
-TRIED: Final = 2 * TOGETHER
-"""Rows that tell whether rows depend on one another."""
+PAIR: Final = 2
+"""Items in a call of any other: half of its weights are read, and little is filled up."""
+_PLACES: Final = 3
+"""How far rows are moved to see whether their place matters: by one, where there are two."""
 _LINEAR: Final = 0.5
 _LARGE: Final = 20e6
 
@@ -61,7 +65,8 @@ def exactly(
 
     def call(items: Sequence[T]) -> Sequence[R]:
         filled = [*items, *[items[-1]] * (how.together - len(items))]
-        return run(filled)[: len(items)]
+        with by_onednn() if how.at_once else nullcontext():
+            return run(filled)[: len(items)]
 
     def each(batch: Sequence[T]) -> Sequence[R]:
         parts = [batch[at : at + how.together] for at in range(0, len(batch), how.together)]
@@ -156,37 +161,39 @@ def rows_are_alone(run: Callable[[Any], Any], items: Any) -> bool:
     """Whether rows of a call of one shape depend neither on their place nor on other rows.
 
     Args:
-        run: a call: a tensor of `TOGETHER` rows to a tensor of as many.
-        items: `TRIED` different rows, a tensor.
+        run: a call: a tensor of rows to a tensor of as many.
+        items: twice as many different rows as a call holds, a tensor.
 
     Returns:
         Whether each row gave the same bits at another place and among others.
     """
     import torch
 
-    first, second = items[:TOGETHER], items[TOGETHER:]
+    first, second = items.chunk(2)
     mixed = torch.stack([pair[at % 2] for at, pair in enumerate(zip(first, second, strict=True))])
-    turned = torch.roll(mixed, 3, dims=0)
-    alike = [run(part) for part in (first, second, turned)]
-    expected = torch.stack([alike[at % 2][at] for at in range(TOGETHER)])
-    return bool(torch.equal(torch.roll(expected, 3, dims=0), alike[2]))
+    with by_onednn():
+        alike = [run(part) for part in (first, second, mixed.roll(_PLACES, dims=0))]
+    expected = torch.stack([alike[at % 2][at] for at in range(len(first))])
+    return bool(torch.equal(expected.roll(_PLACES, dims=0), alike[2]))
 
 
-def exact_of(module: nn.Module, run: Callable[[Any], Any], items: Callable[[], Any]) -> Exact:
+def exact_of(module: nn.Module, run: Callable[[Any], Any], items: Callable[[int], Any]) -> Exact:
     """How a network of a known library runs on the CPU, whose calls may run at once.
 
     Args:
         module: the network.
         run: a call: a tensor of rows to a tensor of as many.
-        items: makes `TRIED` different rows; asked for only where they are tried.
+        items: makes so many different rows, which are tried.
     """
-    return together_if_alone(run, items) if reads_weights(module) else Exact(at_once=True)
+    return together_if_alone(run, items, TOGETHER if reads_weights(module) else PAIR)
 
 
-def together_if_alone(run: Callable[[Any], Any], items: Callable[[], Any]) -> Exact:
-    """Several items in a call if their rows are found alone, else one; arguments as `exact_of`."""
-    alone = _threads().submit(lambda: rows_are_alone(run, items())).result()
-    return Exact(TOGETHER if alone else 1, at_once=True)
+def together_if_alone(
+    run: Callable[[Any], Any], items: Callable[[int], Any], together: int = TOGETHER
+) -> Exact:
+    """`together` items in a call if its rows are found alone, else one; others as `exact_of`."""
+    alone = _threads().submit(lambda: rows_are_alone(run, items(2 * together))).result()
+    return Exact(together if alone else 1, at_once=True)
 
 
 def threads_at_once() -> int:

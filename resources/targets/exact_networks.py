@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from resources.own_code.own_places import OURS
 from resources.runtime.compute import Compute
-from resources.runtime.exact_passes import ALONE, TRIED, Exact, exact_of
+from resources.runtime.exact_passes import ALONE, Exact, exact_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,5 +31,5 @@ def exact_for(net: Network, source: NetworkSource, compute: Compute) -> Exact:
             return tensor_of(net.call(net.module, pixels))
 
     return exact_of(
-        net.module, run, lambda: torch.stack([net.made_up(seed) for seed in range(TRIED)])
+        net.module, run, lambda count: torch.stack([net.made_up(seed) for seed in range(count)])
     )

@@ -272,13 +272,8 @@ class KnownNetworks(Resource):
         return net
 
     def _channels_last(self, spec: TargetModel) -> bool:
-        """Whether to use channels-last memory: known libraries allow it, others may call `view`.
-
-        On the CPU EfficientNet-Lite takes 0.7 of the time so; ResNet-50 takes longer.
-        """
+        """Whether to use channels-last memory: known libraries allow it, others may call `view`."""
         library = spec.source.partition(":")[0]
-        if not self.compute.accelerated:
-            return library == "efficientnet-lite"
         return self.compute.channels_last and library in _CHANNELS_LAST
 
     def _load(self, model: str, source: NetworkSource) -> Network:

@@ -9,6 +9,7 @@ import torch
 
 from dnd_assets.errors import StudyError
 from resources.captioners.base import BlipCaptioner
+from resources.runtime.exact_passes import Exact
 from tests.resources import tiny
 
 
@@ -75,16 +76,32 @@ def test_each_batch_is_handed_over_once(captioner, images, captions):
 
 
 def test_memory_that_runs_out_changes_nothing(captioner, images, captions, monkeypatch):
-    whole = BlipCaptioner._captions
+    whole, full = BlipCaptioner._captions, [True, True]
 
     def short_of_memory(self, model, processor, batch):
-        if len(batch) > 2:
+        if full:
+            full.pop()
             raise torch.OutOfMemoryError("full")
         return whole(self, model, processor, batch)
 
     monkeypatch.setattr(BlipCaptioner, "_captions", short_of_memory)
 
     assert captioner.caption(images, 8) == captions
+
+
+def test_a_call_that_never_fits_is_told_with_its_pictures(captioner, images, monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(BlipCaptioner, "_captions", too_large)
+    with pytest.raises(StudyError, match="a call of 4 items does not fit"):
+        captioner.caption(images, 8)
+
+
+def test_no_caption_depends_on_its_neighbours_in_a_call(captioner, images, captions):
+    assert captioner._exact(captioner._load()[0]) == Exact(4, at_once=True)
+    alone = [captioner.caption([image], 1)[0] for image in images]
+    assert alone == captions == captioner.caption(images[::-1], 3)[::-1]
 
 
 def test_the_model_loads_once_and_is_frozen(captioner, blip_folder, cpu):

@@ -9,8 +9,8 @@ from torch import nn
 from resources.runtime.compute import Compute
 from resources.runtime.exact_passes import (
     ALONE,
+    PAIR,
     TOGETHER,
-    TRIED,
     Exact,
     ThreadCopies,
     exact_of,
@@ -74,24 +74,26 @@ def test_copies_share_weights_but_no_hooks():
     assert others[0] is not copies.here()
 
 
-def test_rows_that_hear_of_others_are_found_out():
-    rows = torch.randn(TRIED, 5, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("together", [PAIR, TOGETHER])
+def test_rows_that_hear_of_others_are_found_out(together):
+    rows = torch.randn(2 * together, 5, generator=torch.Generator().manual_seed(0))
     weights = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
     assert rows_are_alone(lambda items: items @ weights, rows)
     assert not rows_are_alone(lambda items: items - items.mean(dim=0), rows)
     assert not rows_are_alone(lambda items: items + torch.arange(len(items))[:, None], rows)
 
 
-def test_large_matrices_go_together_and_convolutions_alone():
-    convolution = nn.Conv2d(3, 8, 3)
-    assert not reads_weights(convolution)
-    assert exact_of(convolution, convolution, lambda: pytest.fail("not tried")) == Exact(
-        at_once=True
-    )
-    large = nn.Linear(5_000, 5_000)
-    assert reads_weights(large)
-    rows = torch.ones(TRIED, 1) * torch.arange(TRIED)[:, None]
-    tried = exact_of(large, lambda items: items * 2, lambda: rows)
-    assert tried == Exact(TOGETHER, at_once=True)
-    mixing = exact_of(large, lambda items: items - items.mean(dim=0), lambda: rows)
+@pytest.mark.parametrize(
+    ("module", "together"),
+    [(nn.Conv2d(3, 8, 3), PAIR), (nn.Linear(5_000, 5_000), TOGETHER)],
+    ids=["convolutions", "large matrices"],
+)
+def test_more_go_together_where_weights_are_most_of_what_is_read(module, together):
+    assert reads_weights(module) == (together == TOGETHER)
+
+    def rows(count):
+        return torch.ones(count, 1) * torch.arange(count)[:, None]
+
+    assert exact_of(module, lambda items: items * 2, rows) == Exact(together, at_once=True)
+    mixing = exact_of(module, lambda items: items - items.mean(dim=0), rows)
     assert mixing == Exact(1, at_once=True)

@@ -187,14 +187,14 @@ def test_a_compiled_painter_paints_the_same(diffusion_folder, cpu, monkeypatch):
     assert compiled.fingerprint() != plain.fingerprint()
 
 
-def test_channels_last_is_for_sixteen_bits_on_cuda(diffusion_folder, cpu):
+def test_channels_last_is_for_the_cpu_and_for_sixteen_bits_on_cuda(diffusion_folder, cpu):
     class OnCuda(Compute):
         def torch_device(self):
             return torch.device("cuda")
 
     assert OnCuda(dtype="bfloat16").channels_last
     assert not OnCuda(dtype="float32").channels_last
-    assert not Compute(device="cpu", dtype="bfloat16").channels_last
+    assert Compute(device="cpu").channels_last
     pipeline = DiffusersTextToImage(
         checkpoint=str(diffusion_folder), compute=in_dtype("float16")
     )._load()
