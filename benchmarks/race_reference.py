@@ -23,6 +23,8 @@ try:  # what the authors use; scikit-image where it is not installed
     import cv2
 except ImportError:
     cv2 = None
+else:
+    cv2.setNumThreads(1)  # as all that is measured
 
 LIBRARIES = ("scikit-image",) if cv2 is None else ("OpenCV", "scikit-image")
 """What is there to threshold heat maps and to find their parts; the authors use OpenCV."""

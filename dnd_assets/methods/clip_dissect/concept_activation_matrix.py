@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from dnd_assets.methods.lazy import torch
+from dnd_assets.methods.matrix_products import product
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +80,7 @@ class ConceptActivationMatrix:
         Returns:
             float32, (rows, columns), cosines in [-1, 1].
         """
-        return self.images[rows] @ self.texts[columns].T
+        return product(self.images[rows], self.texts[columns].T)
 
 
 Products: TypeAlias = "Tensor | ConceptActivationMatrix"

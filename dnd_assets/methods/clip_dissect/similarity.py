@@ -35,6 +35,7 @@ from dnd_assets.methods.clip_dissect.concept_activation_matrix import (
     part_of,
 )
 from dnd_assets.methods.lazy import torch
+from dnd_assets.methods.matrix_products import product
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -387,7 +388,7 @@ def _cosines(
         for batch in blocks(int(described.sum()), images, block):
             chosen = activations[:, batch if units is None else units[batch]]
             values = chosen.to(similarities.device, torch.float32)
-            cosines = _normalised(prepare(values), smallest).T @ concepts
+            cosines = product(_normalised(prepare(values), smallest).T, concepts)
             rows = batch if units is None else units[batch].to(similarities.device)
             similarities[rows, columns] = cosines
     return similarities

@@ -141,7 +141,8 @@ def cut(image: Image.Image, box: Box, size: int) -> Image.Image:
     left, top, right, bottom = box
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
         raise ValueError(f"box {box} is no part of an image of {image.width} x {image.height}")
-    return image.convert("RGB").crop(box).resize((size, size), Image.Resampling.BICUBIC)
+    picture = image if image.mode == "RGB" else image.convert("RGB")  # which copies all of it
+    return picture.crop(box).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _check_heatmap(heatmap: NDArray[np.uint8]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from dnd_assets.methods.matrix_products import product
 from dnd_assets.methods.sae.activation_functions import Activation
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Encoder:
         inputs = normalised(values.float() * self.scale, self.normalisation)
         if self.shift is not None:
             inputs = inputs - self.shift
-        pre = inputs @ self.weight + self.bias
+        pre = product(inputs, self.weight) + self.bias
         if self.rescale is not None:
             pre = pre * self.rescale
         return self.activation(pre)

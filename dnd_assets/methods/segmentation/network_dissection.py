@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.lazy import torch
+from dnd_assets.methods.matrix_products import product
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -216,7 +217,7 @@ class Overlaps:
         for start in range(0, len(active), step):
             units = active[start : start + step]
             lit = thresholded(maps[units], self._thresholds[units], masks.shape[1:])
-            common = (lit.float() @ floats).to(torch.int64)
+            common = product(lit.float(), floats).to(torch.int64)
             self._common[units[:, None], present] += common
             self._unit_area[units[:, None], categories] += lit.sum(dim=1, keepdim=True)
 

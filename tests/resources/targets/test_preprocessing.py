@@ -58,6 +58,7 @@ def _by_hand(image, own):
 
 def _seen(captioner, images):
     """What the model's vision tower is given of the pictures."""
+    captioner.caption(images[:1], 1)  # at first it reads made-up pictures
     model, _ = captioner._load()
     towers = [one for name, one in model.named_modules() if name.endswith("vision_model")]
     towers = towers or [m for n, m in model.named_modules() if n.endswith("vision_tower")]
