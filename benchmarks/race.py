@@ -18,9 +18,16 @@ def race(table: Table, folder: Path, share: float = 1.0) -> list[Figure]:
     """All of it, kernels first."""
     return [
         *kernels(max(3, round(7 * share))),
-        *end_to_end(folder / "clip_dissect"),
-        *end_to_end(folder / "more_images", images=MORE_IMAGES),
+        *clip_dissect(folder, share),
         *exactness(share),
         *own_time(table, folder / "own"),
         *first_events(folder / "events"),
+    ]
+
+
+def clip_dissect(folder: Path, share: float = 1.0) -> list[Figure]:
+    """CLIP-Dissect from pictures to labels, on few pictures and on more."""
+    return [
+        *end_to_end(folder / "clip_dissect", trials=max(1, round(3 * share))),
+        *end_to_end(folder / "more_images", images=MORE_IMAGES),
     ]

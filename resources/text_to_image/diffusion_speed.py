@@ -1,10 +1,10 @@
-"""What makes a diffusion pipeline fast on CUDA, each where it may be.
+"""What makes a diffusion pipeline fast, each where it may be.
 
 Attention runs by torch's `scaled_dot_product_attention`, which diffusers takes by itself, and the
 pictures of a batch are denoised and decoded together. Beyond that:
 
-- channels-last memory, in 16 bits on CUDA: tensor cores take convolutions in that layout, so that
-  nothing is transposed between them;
+- channels-last memory, on the CPU and in 16 bits on CUDA: convolutions are computed in that layout,
+  so that nothing is transposed between them;
 - with `compute.compile`: torch compiles the denoiser and the decoder, where all the time goes, into
   few kernels without Python between them; the three projections of self-attention are one product;
   cuDNN tries its algorithms and takes the fastest. All of it changes the last bits of a picture,
@@ -24,7 +24,7 @@ _BACKEND: Final = "inductor"
 
 
 def faster(pipeline: "DiffusionPipeline", compute: Compute) -> "DiffusionPipeline":
-    """The pipeline, made as fast as `compute` allows; on the CPU in float32 nothing changes.
+    """The pipeline, made as fast as `compute` allows.
 
     Args:
         pipeline: a text-to-image pipeline of diffusers, on its device.
