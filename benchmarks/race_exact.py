@@ -23,7 +23,7 @@ from benchmarks.setting import Figure
 from resources.captioners.base import exact_blip
 from resources.runtime.compute import Compute
 from resources.runtime.exact_passes import PAIR, Exact, exact_of, together_if_alone
-from resources.runtime.linear_layers import faster_linear
+from resources.runtime.faster_layers import faster_layers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,7 +79,7 @@ def _figure(name: str, model: Model, trials: int) -> Figure:
         return compute.in_batches(model.items, model.run, BATCH, exact=model.how)
 
     def batches() -> object:
-        with faster_linear():
+        with faster_layers():
             return compute.in_batches(model.items, model.run, BATCH)
 
     found = paired(ours, batches, trials)

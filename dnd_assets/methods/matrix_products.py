@@ -55,14 +55,20 @@ def by_onednn() -> Linear:
 
 
 def suits(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether a linear layer is one that oneDNN computes faster: large, float32, on the CPU.
+    """Whether a linear layer is one that oneDNN computes faster; depends on shapes and types alone.
 
-    It depends on shapes and types alone, not on values, and never where gradients are wanted.
+    It has to be large, and `is_plain`.
     """
+    return (
+        values.numel() * weight.shape[0] >= _WORTH and is_plain(values, weight, bias) and is_there()
+    )
+
+
+def is_plain(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether a layer is of float32 on the CPU, wants no gradients, and is nothing special."""
     plain = (torch.Tensor, torch.nn.Parameter)
     return (
-        values.numel() * weight.shape[0] >= _WORTH
-        and type(values) in plain
+        type(values) in plain
         and type(weight) in plain
         and values.dtype is weight.dtype is torch.float32
         and (bias is None or bias.dtype is torch.float32)
@@ -70,5 +76,4 @@ def suits(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
         and values.layout is weight.layout is torch.strided
         and not (torch.is_grad_enabled() and (values.requires_grad or weight.requires_grad))
         and not torch.is_autocast_enabled("cpu")
-        and is_there()
     )

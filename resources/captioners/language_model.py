@@ -11,7 +11,7 @@ from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Model
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.exact_passes import ALONE
-from resources.runtime.linear_layers import faster_linear
+from resources.runtime.faster_layers import faster_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +88,7 @@ class LanguageModel(Model):
             return model(input_ids=numbers, attention_mask=mask).logits
 
         def run(batch: Sequence[list[int]]) -> list[float]:
-            with faster_linear():
+            with faster_layers():
                 return log_likelihood(decode, batch, start, end, model.device)
 
         return self.compute.in_batches(tokens, run, batch_size, exact=ALONE)

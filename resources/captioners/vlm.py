@@ -17,7 +17,7 @@ from dnd_assets.lineage.fingerprint import Json, digest
 from resources.captioners.base import PROMPT, CheckpointCaptioner, require_processor
 from resources.checkpoints import Checkpoint, file_hash, quiet, resolve
 from resources.runtime.compute import load_once
-from resources.runtime.linear_layers import faster_linear
+from resources.runtime.faster_layers import faster_layers
 
 if TYPE_CHECKING:
     from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
@@ -73,7 +73,7 @@ class VlmCaptioner(CheckpointCaptioner):
     ) -> list[str]:
         import torch
 
-        with torch.inference_mode(), faster_linear(), quiet("transformers"):
+        with torch.inference_mode(), faster_layers(), quiet("transformers"):
             pictures = [image.convert("RGB") for image in batch]
             inputs = self._inputs(processor, pictures).to(model.device, model.dtype)
             tokens = model.generate(

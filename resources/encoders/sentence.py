@@ -22,7 +22,7 @@ from resources.checkpoints import Checkpoint, quiet, resolve
 from resources.model import Model
 from resources.runtime.compute import Compute, load_once
 from resources.runtime.exact_passes import Exact, one_shape_at_a_time
-from resources.runtime.linear_layers import faster_linear
+from resources.runtime.faster_layers import faster_layers
 
 if TYPE_CHECKING:
     import torch
@@ -255,7 +255,7 @@ class _Encoder:
         fill = self._tokenizer.pad_token_id or 0
         numbers = torch.tensor([text + [fill] * (longest - len(text)) for text in batch])
         mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in batch])
-        with torch.inference_mode(), faster_linear():
+        with torch.inference_mode(), faster_layers():
             output = self._model(
                 input_ids=numbers.to(self._device),
                 attention_mask=mask.to(self._device),

@@ -20,7 +20,7 @@ from itertools import chain
 from threading import local
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from resources.runtime.linear_layers import faster_linear
+from resources.runtime.faster_layers import faster_layers
 from resources.runtime.threads import available_cores
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def exactly(
 
     def call(items: Sequence[T]) -> Sequence[R]:
         filled = [*items, *[items[-1]] * (how.together - len(items))]
-        with faster_linear() if how.at_once else nullcontext():
+        with faster_layers() if how.at_once else nullcontext():
             return run(filled)[: len(items)]
 
     def each(batch: Sequence[T]) -> Sequence[R]:
@@ -171,7 +171,7 @@ def rows_are_alone(run: Callable[[Any], Any], items: Any) -> bool:
 
     first, second = items.chunk(2)
     mixed = torch.stack([pair[at % 2] for at, pair in enumerate(zip(first, second, strict=True))])
-    with faster_linear():
+    with faster_layers():
         alike = [run(part) for part in (first, second, mixed.roll(_PLACES, dims=0))]
     expected = torch.stack([alike[at % 2][at] for at in range(len(first))])
     return bool(torch.equal(expected.roll(_PLACES, dims=0), alike[2]))

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from dnd_assets.methods.matrix_products import is_there
-from resources.runtime import linear_layers
-from resources.runtime.linear_layers import faster_linear
+from resources.runtime import faster_layers as layers
+from resources.runtime.faster_layers import faster_layers
 
 pytestmark = pytest.mark.skipif(not is_there(), reason="this torch has no oneDNN on x86")
 ROWS, INNER, OUTER = 50, 300, 400
@@ -19,14 +19,14 @@ ROWS, INNER, OUTER = 50, 300, 400
 def counted(monkeypatch):
     """How many products were made by oneDNN."""
     made = []
-    suits = linear_layers.suits
+    suits = layers.suits
 
     def noted(*tensors):
         answer = suits(*tensors)
         made.append(answer)
         return answer
 
-    monkeypatch.setattr(linear_layers, "suits", noted)
+    monkeypatch.setattr(layers, "suits", noted)
     return lambda: sum(made)
 
 
@@ -36,7 +36,7 @@ def random(*shape):
 
 def test_a_product_worked_out_by_hand(counted):
     values, weight = torch.ones(ROWS, INNER), torch.full((OUTER, INNER), 2.0)
-    with torch.no_grad(), faster_linear():
+    with torch.no_grad(), faster_layers():
         found = functional.linear(values, weight, torch.arange(float(OUTER)))
     assert counted() == 1
     assert torch.equal(found, (2.0 * INNER + torch.arange(float(OUTER))).expand(ROWS, -1))
@@ -48,7 +48,7 @@ def test_products_are_those_of_torch(shape, bias, counted):
     layer, values = nn.Linear(INNER, OUTER, bias=bias), random(*shape)
     with torch.inference_mode():
         expected = layer(values)
-        with faster_linear():
+        with faster_layers():
             found, turned = layer(values), layer(values.transpose(0, -2))
     assert counted() == 2
     assert found.shape == expected.shape
@@ -60,7 +60,7 @@ def test_attention_takes_part_and_agrees(counted):
     attention, tokens = nn.MultiheadAttention(192, 3, batch_first=True).eval(), random(1, 197, 192)
     with torch.inference_mode():
         expected, _ = attention(tokens, tokens, tokens, need_weights=False)
-        with faster_linear():
+        with faster_layers():
             found, _ = attention(tokens, tokens, tokens, need_weights=False)
     assert counted() == 2  # the three projections of the input as one, and that of the output
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -73,14 +73,14 @@ def test_attention_takes_part_and_agrees(counted):
 )
 def test_others_are_left_to_torch(values, dtype, counted):
     layer = nn.Linear(INNER, OUTER, dtype=dtype)
-    with torch.inference_mode(), faster_linear():
+    with torch.inference_mode(), faster_layers():
         layer(values.to(dtype))
     assert counted() == 0
 
 
 def test_gradients_and_autocast_are_left_to_torch(counted):
     layer, values = nn.Linear(INNER, OUTER), random(ROWS, INNER)
-    with faster_linear():
+    with faster_layers():
         layer(values).sum().backward()
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             assert layer(values).dtype is torch.bfloat16
@@ -94,7 +94,7 @@ def test_only_the_thread_of_the_block_and_only_within_it(counted):
     entered, done = threading.Event(), threading.Event()
 
     def block():
-        with faster_linear(), faster_linear():
+        with faster_layers(), faster_layers():
             entered.set()
             done.wait(30)
 
@@ -112,7 +112,7 @@ def test_only_the_thread_of_the_block_and_only_within_it(counted):
 
 def test_an_error_ends_the_block():
     original = functional.linear
-    with pytest.raises(RuntimeError), torch.inference_mode(), faster_linear():
+    with pytest.raises(RuntimeError), torch.inference_mode(), faster_layers():
         functional.linear(random(ROWS, INNER), random(OUTER, INNER + 1))
     assert functional.linear is original
-    assert not linear_layers._within.blocks
+    assert not layers._within.blocks
