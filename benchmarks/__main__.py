@@ -24,6 +24,7 @@ from benchmarks import (
     race,
     race_exact,
     race_kernels,
+    race_layers,
     reading,
     repeats,
     report,
@@ -78,6 +79,7 @@ ONLY_IF_NAMED: dict[str, Benchmark] = {
     "kernels": lambda t, f, share: race_kernels.kernels(max(3, _times(7, share))),
     "clip-dissect": lambda t, f, share: race.clip_dissect(f, share),
     "exactness": lambda t, f, share: race_exact.exactness(share),
+    "layers": lambda t, f, share: race_layers.layers(share),
 }
 """Parts of others, and what takes longest."""
 

@@ -104,7 +104,7 @@ def _default_threads() -> int:
     return int(done.stdout)
 
 
-def _filled(build: Callable[[], nn.Module]) -> nn.Module:
+def filled(build: Callable[[], nn.Module]) -> nn.Module:
     """A network with random weights that took no time to draw."""
     with torch.device("meta"):
         network = build()
@@ -140,7 +140,7 @@ def _resnet50() -> Model:
 def _vit() -> Model:
     from torchvision.models import vit_b_32
 
-    return _classifier(_filled(lambda: vit_b_32(weights=None)))
+    return _classifier(filled(lambda: vit_b_32(weights=None)))
 
 
 def _blip() -> Model:
@@ -148,7 +148,7 @@ def _blip() -> Model:
     from transformers import BlipConfig, BlipForConditionalGeneration
 
     config = BlipConfig(vision_config={"image_size": 224})
-    network = _filled(lambda: BlipForConditionalGeneration(config))
+    network = filled(lambda: BlipForConditionalGeneration(config))
     words = torch.arange(1, 9)
 
     def run(batch: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -169,7 +169,7 @@ def _unet() -> Model:
     def build() -> nn.Module:
         return UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
 
-    network = _filled(build)
+    network = filled(build)
     text = torch.randn(77, 768, generator=torch.Generator().manual_seed(0))
 
     def denoised(latents: Tensor) -> Tensor:
