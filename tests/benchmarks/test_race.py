@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks import race_exact, race_kernels
+from benchmarks import race_exact, race_kernels, race_layers
 from benchmarks import race_reference as reference
 from dnd_assets.methods.dissection import attention_crops
 from resources.runtime.exact_passes import Exact
@@ -42,6 +42,14 @@ def test_exact_passes_are_measured_against_batches():
 
 
 def test_a_network_is_filled_with_numbers():
-    network = race_exact._filled(lambda: torch.nn.Sequential(torch.nn.Linear(3, 5000)))
+    network = race_exact.filled(lambda: torch.nn.Sequential(torch.nn.Linear(3, 5000)))
     assert torch.isfinite(network(torch.ones(1, 3))).all()
     assert 0 < network[0].weight.std() < 0.1
+
+
+def test_both_ways_of_a_network_give_its_numbers():
+    network = torch.nn.Sequential(torch.nn.Conv2d(8, 64, 3), torch.nn.Flatten(2))
+    pictures = torch.randn(2, 8, 60, 60).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        ours, other = (way() for way in race_layers._both(network, lambda net: net(pictures)))
+    torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-5)
