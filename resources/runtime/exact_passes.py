@@ -20,6 +20,7 @@ from itertools import chain
 from threading import local
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from dnd_assets.errors import StudyError
 from resources.runtime.faster_layers import faster_layers
 from resources.runtime.threads import available_cores
 
@@ -35,6 +36,11 @@ PAIR: Final = 2
 """Items in a call of any other: half of its weights are read, and little is filled up."""
 _PLACES: Final = 3
 """How far rows are moved to see whether their place matters: by one, where there are two."""
+REFUSALS: Final = (
+    RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError,
+    ZeroDivisionError, NotImplementedError, StudyError,
+)  # fmt: skip
+"""What networks raise that do not take a size of picture or a batch."""
 _LINEAR: Final = 0.5
 _LARGE: Final = 20e6
 
@@ -191,9 +197,18 @@ def exact_of(module: nn.Module, run: Callable[[Any], Any], items: Callable[[int]
 def together_if_alone(
     run: Callable[[Any], Any], items: Callable[[int], Any], together: int = TOGETHER
 ) -> Exact:
-    """`together` items in a call if its rows are found alone, else one; others as `exact_of`."""
-    alone = _threads().submit(lambda: rows_are_alone(run, items(2 * together))).result()
-    return Exact(together if alone else 1, at_once=True)
+    """`together` items in a call if its rows are found alone, else one; others as `exact_of`.
+
+    One, too, where the model does not take so many, or gives nothing that can be compared.
+    """
+
+    def alone() -> bool:
+        try:
+            return rows_are_alone(run, items(2 * together))
+        except REFUSALS:
+            return False
+
+    return Exact(together if _threads().submit(alone).result() else 1, at_once=True)
 
 
 def threads_at_once() -> int:

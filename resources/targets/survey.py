@@ -22,15 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dnd_assets.errors import StudyError
 from dnd_assets.methods.moving_patch import boxes
 from dnd_assets.methods.pooling import tensor_of
+from resources.runtime.exact_passes import REFUSALS
 from resources.runtime.memory import is_out_of_memory
 from resources.targets.layer_types import channel_axis
 from resources.targets.seen import Change, LayerOutput, Survey
 
-_REFUSALS: Final = (
-    RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError,
-    ZeroDivisionError, NotImplementedError, StudyError,
-)  # fmt: skip
-"""What networks raise that do not take a size of picture or a batch."""
 _EXACT: Final = 1e-4
 _NEARLY: Final = 0.05
 _ALONE: Final = 0.02
@@ -141,7 +137,7 @@ def _first_pass(module: nn.Module, run: Callable[[Tensor], object], pixels: Tens
     try:
         with _hooked(module, read, inputs):
             run(pixels)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         if is_out_of_memory(error):
             raise
         raise _unfit(module, pixels, error) from error
@@ -316,7 +312,7 @@ def _random_layers(
     try:
         with recorder:
             run(pixels)
-    except _REFUSALS:
+    except REFUSALS:
         return []
     finally:
         for handle in handles:
@@ -351,7 +347,7 @@ def _paired_shapes(
     try:
         with _hooked(module, read):
             run(torch.cat([pixels, second]))
-    except _REFUSALS as error:
+    except REFUSALS as error:
         if is_out_of_memory(error):
             raise
         return {}
@@ -473,12 +469,12 @@ def _other_size(
     try:
         with _hooked(module, read):
             run(larger)
-    except _REFUSALS:
+    except REFUSALS:
         for output in layers.values():
             output.larger = None
     try:
         return bool(_compare(module, run, pixels, base))
-    except _REFUSALS:
+    except REFUSALS:
         return True
 
 

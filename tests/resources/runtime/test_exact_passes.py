@@ -97,3 +97,8 @@ def test_more_go_together_where_weights_are_most_of_what_is_read(module, togethe
     assert exact_of(module, lambda items: items * 2, rows) == Exact(together, at_once=True)
     mixing = exact_of(module, lambda items: items - items.mean(dim=0), rows)
     assert mixing == Exact(1, at_once=True)
+
+    def one_only(items):
+        raise RuntimeError(f"one picture is taken, not {len(items)}")
+
+    assert exact_of(module, one_only, rows) == Exact(1, at_once=True)
