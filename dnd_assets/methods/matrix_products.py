@@ -17,8 +17,8 @@ from dnd_assets.methods.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WORTH: Final = 2_000_000
-"""Multiplications from which the faster product outweighs the longer call."""
+WORTH: Final = 2_000_000
+"""Multiplications of a layer from which oneDNN's faster way outweighs its longer call."""
 Linear = Callable[..., "Tensor"]
 
 
@@ -60,7 +60,7 @@ def suits(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     It has to be large, and `is_plain`.
     """
     return (
-        values.numel() * weight.shape[0] >= _WORTH and is_plain(values, weight, bias) and is_there()
+        values.numel() * weight.shape[0] >= WORTH and is_plain(values, weight, bias) and is_there()
     )
 
 

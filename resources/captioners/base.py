@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _NEEDS: Final = ("config.json", "*.safetensors")
 _TOGETHER: Final = 4
+"""Pictures in a call of a BLIP."""
 _WORDS: Final = 4
+"""Words that are read with each picture to see whether pictures are alone."""
 _PROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
 PROMPT: Final = (
     "Describe this picture in one short factual sentence: what it shows, with the most notable "
@@ -245,12 +247,12 @@ class BlipCaptioner(CheckpointCaptioner):
 
     def _load(self) -> tuple["PreTrainedModel", "ProcessorMixin"]:
         """Model and processor; loaded once for the same files, device and precision."""
-        checkpoint = self.check()
-        device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
 
         def load() -> tuple["PreTrainedModel", "ProcessorMixin"]:
             from transformers import BlipForConditionalGeneration, BlipProcessor
 
+            checkpoint = self.check()
+            device, dtype = self.compute.torch_device(), self.compute.torch_dtype()
             with quiet("transformers"):
                 processor = BlipProcessor.from_pretrained(checkpoint.folder, local_files_only=True)
                 model = BlipForConditionalGeneration.from_pretrained(

@@ -205,14 +205,14 @@ class Compute(Resource):
             self._threads(run, progress, at_once=at_once) as call,
             self._ahead(items, prepare, size, at_once=at_once) as ready,
         ):
+            together = 1
             if exact is not None and not self.accelerated:
-                call, pad = exactly(call, exact), False
+                call, pad, together = exactly(call, exact), False, exact.together
             while len(results) < len(items):
                 batch = items[len(results) : len(results) + size]
                 prepared = ready.take(len(results), len(results) + size)
                 outputs = _attempt(call, _padded(prepared, size) if pad else prepared)
                 if outputs is None:
-                    together = exact.together if exact is not None and not self.accelerated else 1
                     size = self._smaller(min(size, len(batch)) if not pad else size, together)
                     continue
                 outputs = outputs[: len(batch)]

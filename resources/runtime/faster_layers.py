@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dnd_assets.methods.matrix_products import Linear, by_onednn, is_there, suits
 from resources.runtime import packed_convolutions
+from resources.runtime.packed_convolutions import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,15 +96,15 @@ def _convolution_beside(original: Convolution) -> Convolution:
         groups: int = 1,
     ) -> Tensor:
         if _within.blocks and not isinstance(padding, str):
-            settings = _pair(stride), _pair(padding), _pair(dilation), groups
-            if packed_convolutions.suits(input, weight, bias, *settings):
-                return packed_convolutions.convolved(input, weight, bias, *settings)
+            settings = Settings(_pair(stride), _pair(padding), _pair(dilation), groups)
+            if packed_convolutions.suits(input, weight, bias, settings):
+                return packed_convolutions.convolved(input, weight, bias, settings)
         return original(input, weight, bias, stride, padding, dilation, groups)
 
     return conv2d
 
 
-def _pair(sizes: int | Sequence[int]) -> list[int]:
+def _pair(sizes: int | Sequence[int]) -> tuple[int, ...]:
     """A size for rows and one for columns, as torch reads one number or a list of one."""
-    numbers = [sizes] if isinstance(sizes, int) else [int(size) for size in sizes]
+    numbers = (sizes,) if isinstance(sizes, int) else tuple(int(size) for size in sizes)
     return numbers * 2 if len(numbers) == 1 else numbers

@@ -8,11 +8,11 @@ memory, for the shape of input that came last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dnd_assets.methods.matrix_products import is_plain
+from dnd_assets.methods.matrix_products import WORTH, is_plain
 from dnd_assets.methods.matrix_products import is_there as has_linear_layers
 
 if TYPE_CHECKING:
@@ -20,57 +20,51 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_WORTH: Final = 2_000_000
-"""Multiplications from which a faster convolution outweighs the longer call."""
-Pair = Sequence[int]
+
+class Settings(NamedTuple):
+    """How a convolution goes over its input, each pair of rows and of columns.
+
+    Attributes:
+        stride: from one place to the next.
+        padding: with zeros, on both sides.
+        dilation: between the weights.
+        groups: of channels that are convolved apart.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
 
 
-def convolved(
-    values: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-) -> Tensor:
+def convolved(values: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> Tensor:
     """As `torch.nn.functional.conv2d`, for what `suits`; last bits differ from torch's.
 
     Args:
         values: (B, channels, height, width), channels-last.
         weight: (outputs, channels / groups, rows, columns).
         bias: (outputs,).
-        stride: of rows and of columns, as the next two.
-        padding: with zeros, on both sides.
-        dilation: between the weights.
-        groups: of channels that are convolved apart.
+        settings: how it goes over them.
     """
     import torch
 
     version = 0 if weight.is_inference() else weight._version
-    settings = (tuple(values.shape), *map(tuple, (stride, padding, dilation)), groups)
-    made_for = (settings, weight.data_ptr(), version)
+    made_for = (tuple(values.shape), settings, weight.data_ptr(), version)
     found = _packed().get(weight)
     if found is None or found[0] != made_for:
         reordered = torch.ops.mkldnn._reorder_convolution_weight(
-            weight, padding, stride, dilation, groups, list(values.shape)
-        )
+            weight, settings.padding, settings.stride, settings.dilation, settings.groups,
+            list(values.shape),
+        )  # fmt: skip
         found = _packed()[weight] = (made_for, reordered)
     result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-        values, found[1], bias, padding, stride, dilation, groups, "none", [], ""
-    )
+        values, found[1], bias, settings.padding, settings.stride, settings.dilation,
+        settings.groups, "none", [], "",
+    )  # fmt: skip
     return result
 
 
-def suits(
-    values: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-) -> bool:
+def suits(values: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> bool:
     """Whether a convolution is one that is computed faster so; depends on shapes and types alone.
 
     One that torch would refuse does not suit, so that torch tells why.
@@ -79,16 +73,16 @@ def suits(
 
     if not (values.ndim == weight.ndim == 4 and is_there()):
         return False
-    fits = values.shape[1] == weight.shape[1] * groups and all(
+    fits = values.shape[1] == weight.shape[1] * settings.groups and all(
         size + 2 * pad > step * (taps - 1)
         for size, taps, pad, step in zip(
-            values.shape[2:], weight.shape[2:], padding, dilation, strict=True
+            values.shape[2:], weight.shape[2:], settings.padding, settings.dilation, strict=True
         )
     )
-    places = values.numel() // values.shape[1] // (stride[0] * stride[1])
+    places = values.numel() // values.shape[1] // math.prod(settings.stride)
     return (
         fits
-        and places * weight.numel() >= _WORTH
+        and places * weight.numel() >= WORTH
         and is_plain(values, weight, bias)
         and values.is_contiguous(memory_format=torch.channels_last)
     )

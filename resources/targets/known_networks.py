@@ -8,7 +8,7 @@ know.
 import math
 import re
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -31,7 +31,6 @@ from resources.checkpoints import split_revision
 from resources.own_code.notes import check_repeatable, read_note, write_note
 from resources.own_code.own_places import plain_name
 from resources.runtime.compute import Compute, load_once
-from resources.runtime.faster_layers import faster_layers
 from resources.runtime.model_cache import forget, rename_loaded
 from resources.runtime.resource import Resource
 from resources.targets.cards import LayerInfo, NetworkInfo
@@ -407,8 +406,7 @@ class KnownNetworks(Resource):
         if net.own_transform and net.bands is None:
             check_range(pictures[0], net.pixel_range)
         pixels, second = (self.compute.place(picture[None]) for picture in pictures)
-        faster = faster_layers() if net.exact.at_once else nullcontext()
-        with torch.inference_mode(), self.compute.autocast(), faster:
+        with torch.inference_mode(), self.compute.autocast(), net.exact.layers():
             return look(net.module, lambda batch: net.call(net.module, batch), pixels, second)
 
     def _check_neurons(self, model: str, layer_neurons: Mapping[str, Sequence[int]]) -> None:

@@ -60,8 +60,9 @@ def exact_of_pipeline(pipeline: DiffusionPipeline, guidance: float) -> Exact:
     if not isinstance(side, int):
         return Exact(at_once=True)
     is_large = sum(part.numel() for part in denoiser.parameters()) > _SMALL
+    together, steps = (PAIR, 1) if is_large else (TOGETHER, _STEPS)
     first_noise = torch.Generator().manual_seed(0)
-    noise = torch.randn((2 * TOGETHER, channels, side, side), generator=first_noise)
+    noise = torch.randn((2 * together, channels, side, side), generator=first_noise)
     noise = noise.to(denoiser.dtype)
     tried = ThreadPipelines(pipeline).here()
 
@@ -70,10 +71,10 @@ def exact_of_pipeline(pipeline: DiffusionPipeline, guidance: float) -> Exact:
             pictures: Tensor = tried(
                 prompt=["picture " * (1 + number % 3) for number in rows.tolist()],
                 latents=noise[rows],
-                num_inference_steps=1 if is_large else _STEPS,
+                num_inference_steps=steps,
                 guidance_scale=guidance,
                 output_type="pt",
             ).images
         return pictures
 
-    return together_if_alone(painted, torch.arange, PAIR if is_large else TOGETHER)
+    return together_if_alone(painted, torch.arange, together)
