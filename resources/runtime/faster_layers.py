@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dnd_assets.methods.matrix_products import Linear, by_onednn, is_there, suits
 from resources.runtime import packed_convolutions
-from resources.runtime.packed_convolutions import Settings
+from resources.runtime.packed_convolutions import ConvolutionSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +96,7 @@ def _convolution_beside(original: Convolution) -> Convolution:
         groups: int = 1,
     ) -> Tensor:
         if _within.blocks and not isinstance(padding, str):
-            settings = Settings(_pair(stride), _pair(padding), _pair(dilation), groups)
+            settings = ConvolutionSettings(_pair(stride), _pair(padding), _pair(dilation), groups)
             if packed_convolutions.suits(input, weight, bias, settings):
                 return packed_convolutions.convolved(input, weight, bias, settings)
         return original(input, weight, bias, stride, padding, dilation, groups)

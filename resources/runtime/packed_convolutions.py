@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(NamedTuple):
+class ConvolutionSettings(NamedTuple):
     """How a convolution goes over its input, each pair of rows and of columns.
 
     Attributes:
@@ -37,7 +37,9 @@ class Settings(NamedTuple):
     groups: int
 
 
-def convolved(values: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> Tensor:
+def convolved(
+    values: Tensor, weight: Tensor, bias: Tensor | None, settings: ConvolutionSettings
+) -> Tensor:
     """As `torch.nn.functional.conv2d`, for what `suits`; last bits differ from torch's.
 
     Args:
@@ -64,7 +66,9 @@ def convolved(values: Tensor, weight: Tensor, bias: Tensor | None, settings: Set
     return result
 
 
-def suits(values: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> bool:
+def suits(
+    values: Tensor, weight: Tensor, bias: Tensor | None, settings: ConvolutionSettings
+) -> bool:
     """Whether a convolution is one that is computed faster so; depends on shapes and types alone.
 
     One that torch would refuse does not suit, so that torch tells why.

@@ -10,10 +10,10 @@ from torch.nn import functional
 from resources.runtime import packed_convolutions
 from resources.runtime.exact_passes import shared_copy
 from resources.runtime.faster_layers import faster_layers
-from resources.runtime.packed_convolutions import Settings, convolved, is_there, suits
+from resources.runtime.packed_convolutions import ConvolutionSettings, convolved, is_there, suits
 
 pytestmark = pytest.mark.skipif(not is_there(), reason="this torch has no oneDNN on x86")
-PLAIN = Settings((1, 1), (0, 0), (1, 1), 1)
+PLAIN = ConvolutionSettings((1, 1), (0, 0), (1, 1), 1)
 
 
 def random(*shape, seed=0):
@@ -38,7 +38,7 @@ def counted(monkeypatch):
 def test_a_convolution_worked_out_by_hand():
     values = torch.ones(1, 64, 20, 20).to(memory_format=torch.channels_last)
     weight, bias = torch.full((128, 64, 3, 3), 0.5), torch.arange(128.0)
-    settings = Settings((1, 1), (1, 1), (1, 1), 1)
+    settings = ConvolutionSettings((1, 1), (1, 1), (1, 1), 1)
     assert suits(values, weight, bias, settings)
     found = convolved(values, weight, bias, settings)
     assert torch.equal(found[0, :, 5, 5], 64 * 9 * 0.5 + bias)  # all nine places within
